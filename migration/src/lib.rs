@@ -1,0 +1,27 @@
+//! The schema of the database, one file per migration, each for SQLite and PostgreSQL.
+//!
+//! A migration that has been released is never edited. None imports an entity: entities follow the newest schema, a
+//! migration must go on meaning what it meant.
+
+pub use sea_orm_migration::prelude::*;
+
+mod m20251101_000001_create_conversations;
+mod m20251115_000001_add_titles;
+mod m20251116_000001_create_turns;
+mod m20251117_000001_create_search;
+pub mod search_text;
+
+/// All migrations, oldest first.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20251101_000001_create_conversations::Migration),
+            Box::new(m20251115_000001_add_titles::Migration),
+            Box::new(m20251116_000001_create_turns::Migration),
+            Box::new(m20251117_000001_create_search::Migration),
+        ]
+    }
+}

@@ -1,0 +1,57 @@
+//! Titles: the text, when it was generated, where it comes from, how far it is, why it failed; and the revision that
+//! rises with each change of a conversation.
+//!
+//! Needs nothing but `agent_conversations`, so that a deployment which has the table can apply it alone. Conversations
+//! that exist already have no title and are `pending`.
+
+use sea_orm_migration::{
+    prelude::*,
+    schema::{big_integer, string_len, string_len_null, timestamp_with_time_zone_null},
+    sea_orm::DbErr,
+};
+
+/// This migration.
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+const TABLE: &str = "agent_conversations";
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let columns = [
+            // SQLite ignores the width of a varchar: the check keeps both databases to the same rows.
+            string_len_null("display_name", 128)
+                .check(Expr::cust("length(display_name) BETWEEN 1 AND 128"))
+                .to_owned(),
+            timestamp_with_time_zone_null("title_generated_at"),
+            string_len("title_source", 16).default("hint").to_owned(),
+            string_len("title_status", 16).default("pending").to_owned(),
+            string_len_null("title_failure", 32),
+            big_integer("revision").default(1).to_owned(),
+        ];
+        // SQLite adds one column a statement.
+        for column in columns {
+            manager
+                .alter_table(Table::alter().table(TABLE).add_column(column).to_owned())
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for column in [
+            "revision",
+            "title_failure",
+            "title_status",
+            "title_source",
+            "title_generated_at",
+            "display_name",
+        ] {
+            manager
+                .alter_table(Table::alter().table(TABLE).drop_column(column).to_owned())
+                .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,20 @@
+//! Titlecast: the conversation backend that names its conversations.
+//!
+//! A message goes in, the reply streams out; beside it, from the first user message alone, a small
+//! model makes a short title, which is stored once and told to every client at once.
+//!
+//! Dependencies point one way:
+//!
+//! ```text
+//! main ▶ app ▶ api ▶ chat ▶ titles ▶ { db, events, llm } ▶ conversation, error
+//! ```
+//!
+//! Three laws hold everywhere:
+//!
+//! 1. Rows are the truth, events are hints.
+//! 2. `chat` and `titles` write and publish, nobody else: commit first, publish second.
+//! 3. GraphQL and SSE are two encoders of the same events; the request that starts a reply is itself
+//!    just a subscriber.
+//!
+//! `ARCHITECTURE.md` walks through a first message.
+
