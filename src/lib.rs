@@ -18,3 +18,5 @@
 //!
 //! `ARCHITECTURE.md` walks through a first message.
 
+pub mod conversation;
+pub mod error;

@@ -1,0 +1,266 @@
+//! The topic hint: what lists show until there is a title, and for ever if none comes. Pure text rules; the title's own
+//! rules live in `titles::clean`.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{
+    markup::{without_inline_markup, without_leading_markup, without_tag_pair},
+    text::{is_meaningful, single_line},
+};
+
+/// The most characters, as a reader counts them, of a hint that is made from a message.
+const MAX_CHARACTERS: usize = 80;
+
+/// The most code points of any hint; the width of the column.
+const MAX_CODE_POINTS: usize = 256;
+
+/// How much of a line is looked at. A page in one line costs no more than its beginning.
+const LOOK_AT_CHARS: usize = 4096;
+
+/// A message's first meaningful line without its markup, cut at a word to at most 80 characters. Lines of code and
+/// lines of tags count only if there is no other. None if nothing has a letter, a digit or a symbol.
+pub fn topic_hint(message: &str) -> Option<String> {
+    let mut fence: Option<&str> = None;
+    let mut code = None;
+    for line in message.split([
+        '\n', '\r', '\u{B}', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}',
+    ]) {
+        let rest = without_leading_markup(line);
+        match (fence, fence_of(rest)) {
+            (None, Some(opening)) => fence = Some(opening),
+            (Some(opening), Some(closing))
+                if closing.starts_with(opening) && closing.len() == rest.len() =>
+            {
+                fence = None;
+            }
+            (None, None) if !is_tags(rest) => {
+                if let Some(hint) = hint_of(rest) {
+                    return Some(hint);
+                }
+            }
+            _ if code.is_none() => code = hint_of(line),
+            _ => {}
+        }
+    }
+    code
+}
+
+/// A hint as a client gave it: one line, at most 256 code points. None if it is empty.
+pub fn given(hint: &str) -> Option<String> {
+    let line = single_line(hint);
+    let hint = single_line(&line[..end_of(&line, MAX_CODE_POINTS)]);
+    (!hint.is_empty()).then_some(hint)
+}
+
+/// The fence that a line opens or closes: its run of three or more backticks or tildes.
+fn fence_of(line: &str) -> Option<&str> {
+    let mark = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
+    let info = line.trim_start_matches(mark);
+    let fence = &line[..line.len() - info.len()];
+    // "```code```" within one line is a code span.
+    (fence.len() >= 3 && !(mark == '`' && info.contains('`'))).then_some(fence)
+}
+
+/// Whether a line is nothing but HTML or XML tags.
+fn is_tags(line: &str) -> bool {
+    line.starts_with('<')
+        && line.ends_with('>')
+        && line
+            .split('>')
+            .all(|tag| tag.is_empty() || tag.trim_start().starts_with('<'))
+}
+
+fn hint_of(line: &str) -> Option<String> {
+    let page = line
+        .char_indices()
+        .nth(LOOK_AT_CHARS)
+        .map_or(line, |(end, _)| &line[..end]);
+    let line = single_line(page);
+    let line = without_tag_pair(without_leading_markup(&line));
+    let cells = line
+        .strip_prefix('|')
+        .and_then(|l| l.strip_suffix('|'))
+        .unwrap_or(line);
+    let line = single_line(&without_inline_markup(cells));
+    let hint = single_line(cut_at_word(&line));
+    is_meaningful(&hint).then_some(hint)
+}
+
+/// The beginning of a line that is a hint long: it ends at white space, or between the words of a script that writes
+/// none. Names such as C++, foo-bar or a.b/c stay whole, unless one alone is too long.
+fn cut_at_word(line: &str) -> &str {
+    let end = end_of(line, MAX_CHARACTERS);
+    if end == line.len() {
+        return line;
+    }
+    let is_edge = |at: &usize| {
+        let before = line[..*at].chars().next_back();
+        let after = line[*at..].chars().next();
+        before.zip(after).is_some_and(|(before, after)| {
+            before == ' ' || after == ' ' || !(before.is_ascii() || after.is_ascii())
+        })
+    };
+    let words = line.split_word_bound_indices().map(|(at, _)| at);
+    let edge = words.take_while(|&at| at <= end).filter(is_edge).last();
+    &line[..edge.unwrap_or(end)]
+}
+
+/// The byte index after the graphemes that fit into `max_characters` and the column. A first one that fills the column
+/// alone is cut inside.
+fn end_of(line: &str, max_characters: usize) -> usize {
+    let mut code_points = 0;
+    let fits = |grapheme: &&str| {
+        code_points += grapheme.chars().count();
+        code_points <= MAX_CODE_POINTS
+    };
+    let end = line
+        .graphemes(true)
+        .take(max_characters)
+        .take_while(fits)
+        .map(str::len)
+        .sum();
+    if end == 0 {
+        return line
+            .char_indices()
+            .nth(MAX_CODE_POINTS)
+            .map_or(line.len(), |(at, _)| at);
+    }
+    end
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use unicode_normalization::is_nfc;
+
+    use super::*;
+
+    #[track_caller]
+    fn assert_hint(message: &str, hint: Option<&str>) {
+        assert_eq!(topic_hint(message).as_deref(), hint, "{message:?}");
+    }
+
+    #[test]
+    fn the_first_meaningful_line_without_its_markup() {
+        for (message, hint) in [
+            ("hi", "hi"),
+            (
+                "\n\n  Plan a trip\tto Kyoto. \nIn spring",
+                "Plan a trip to Kyoto.",
+            ),
+            ("---\n***\n...\n# Kyoto **trip**", "Kyoto trip"),
+            ("> - 1. `foo()` fails", "foo() fails"),
+            (">quoted", "quoted"),
+            ("- [ ] Buy a rail pass", "Buy a rail pass"),
+            ("=====\n│──│\nReport", "Report"),
+            ("| Name | Age |\n|---|---|", "Name | Age"),
+            (
+                "See [the docs](https://a.example/x) first",
+                "See the docs first",
+            ),
+            ("![](a.png)\nWhat is this?", "What is this?"),
+            ("<!-- template -->\n<br>\nIt crashes", "It crashes"),
+            ("<p>Kyoto</p>", "Kyoto"),
+            ("How does <div> work", "How does <div> work"),
+            ("京都旅行の計画\u{2028}春", "京都旅行の計画"),
+            ("🚀🚀", "🚀🚀"),
+            ("∑ €", "∑ €"),
+            ("42", "42"),
+            ("a\rb", "a"),
+            ("C++ or C#?", "C++ or C#?"),
+            (
+                "Why is __init__ called *twice*",
+                "Why is __init__ called twice",
+            ),
+        ] {
+            assert_hint(message, Some(hint));
+        }
+        for nothing in [
+            "",
+            " \n\t",
+            "...\n???\n---",
+            "```\n```",
+            "```rust",
+            "\u{200B}\u{0}\u{E000}",
+            "**",
+            "|--|\n===",
+        ] {
+            assert_hint(nothing, None);
+        }
+    }
+
+    #[test]
+    fn code_counts_only_if_there_is_nothing_else() {
+        assert_hint(
+            "```rust\nfn main() {}\n```\nWhy does it fail?",
+            Some("Why does it fail?"),
+        );
+        assert_hint("~~~\n```\ncode\n~~~\nWhy?", Some("Why?"));
+        assert_hint("````\n```\ncode\n````\nWhy?", Some("Why?"));
+        assert_hint("1. ```\n   code\n   ```\n2) Why?", Some("Why?"));
+        assert_hint("```rust\n\nfn main() {}\n}\n```\n", Some("fn main() {}"));
+        assert_hint("```python\nprint(1)", Some("print(1)"));
+        assert_hint("```cargo run``` fails", Some("cargo run fails"));
+        assert_hint("<div>\n</div>", Some("<div>"));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_at_a_word() {
+        let words = "word ".repeat(40);
+        assert_hint(&words, Some("word ".repeat(16).trim_end()));
+        let exact = format!("{} {}", "a".repeat(39), "b".repeat(40));
+        assert_hint(&format!("{exact} c"), Some(&exact));
+        assert_hint(&format!("{exact}c"), Some(&"a".repeat(39)));
+        assert_hint(&format!("see foo-{}", "bar".repeat(40)), Some("see"));
+        assert_hint(&"x".repeat(200), Some(&"x".repeat(80)));
+        assert_hint(&"京都".repeat(100), Some(&"京都".repeat(40)));
+        assert_hint(
+            &"e\u{323}\u{302}\u{301}".repeat(100),
+            Some(&"\u{1EC7}\u{301}".repeat(80)),
+        );
+        assert_hint(
+            &"👩\u{200D}👩\u{200D}👧\u{200D}👦".repeat(100),
+            Some(&"👩\u{200D}👩\u{200D}👧\u{200D}👦".repeat(36)),
+        );
+        assert_hint(&format!("{}\nKyoto", "-".repeat(5000)), Some("Kyoto"));
+        assert_hint(
+            &"kyoto ".repeat(200_000),
+            Some("kyoto ".repeat(13).trim_end()),
+        );
+    }
+
+    #[test]
+    fn a_given_hint_is_kept_as_it_is() {
+        assert_eq!(
+            given(" # Kyoto\n**trip** ").as_deref(),
+            Some("# Kyoto **trip**")
+        );
+        assert_eq!(given("...").as_deref(), Some("..."));
+        assert_eq!(given(" \u{200B}\n"), None);
+        assert_eq!(given(&"x".repeat(300)), Some("x".repeat(256)));
+        let family = "👩\u{200D}👩\u{200D}👧\u{200D}👦";
+        assert_eq!(given(&family.repeat(50)), Some(family.repeat(36)));
+        assert_eq!(
+            given(&format!("q{}", "\u{301}".repeat(300))).map(|h| h.chars().count()),
+            Some(256)
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn hints_of_any_message_fit(message in prop_oneof![
+            any::<String>(),
+            "([ a_*~`\\[\\](!)>#1.京é🚀\u{200D}\u{301}-]{0,200}\n){0,3}",
+            "([a-zа-я]{1,12}[ ,.-]){0,40}",
+        ]) {
+            for (hint, most) in [(topic_hint(&message), MAX_CHARACTERS), (given(&message), MAX_CODE_POINTS)] {
+                let Some(hint) = hint else { continue };
+                prop_assert_eq!(&single_line(&hint), &hint);
+                prop_assert!(is_nfc(&hint) && !hint.is_empty());
+                prop_assert!(hint.graphemes(true).count() <= most && hint.chars().count() <= MAX_CODE_POINTS);
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The one error of the crate.
+//!
+//! A variant's `Display` is written for the client: it says what was wrong and never what we are made of. What really
+//! happened stands in its source, and goes to the log once, where the answer is encoded. This room knows no HTTP, no
+//! GraphQL and no SSE: each of these maps [`ErrorCode`] by a table of its own.
+
+use std::error::Error as StdError;
+
+/// A cause, for the log only.
+pub type Source = Box<dyn StdError + Send + Sync + 'static>;
+
+/// The result of everything that can fail towards a client.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value that the client sent cannot be used; the text names the field.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// The body is not JSON.
+    #[error("the request body is not valid JSON")]
+    InvalidJson,
+    /// A cursor that no list of ours gave out.
+    #[error("the cursor is malformed or belongs to another list")]
+    InvalidCursor,
+    /// The body is not announced as JSON.
+    #[error("the Content-Type must be application/json")]
+    UnsupportedMediaType,
+    /// The body is too large.
+    #[error("the request body is larger than {limit_bytes} bytes")]
+    PayloadTooLarge {
+        /// The most that is accepted.
+        limit_bytes: usize,
+    },
+    /// The path exists, the method does not.
+    #[error("this path does not take this method")]
+    MethodNotAllowed,
+    /// A browser page of a foreign origin.
+    #[error("this origin may not use the service")]
+    ForbiddenOrigin,
+    /// It does not exist, or it is not the caller's: nobody learns which.
+    #[error("no such {what}")]
+    NotFound {
+        /// What was looked for: `conversation`, `path`.
+        what: &'static str,
+    },
+    /// The idempotency key belongs to another request.
+    #[error("this idempotency key was used with another request")]
+    IdempotencyKeyReused,
+    /// The subscriber was too slow and lost events.
+    #[error("the subscription fell behind and lost events; read again and subscribe again")]
+    Lagged,
+    /// The model could not be reached, broke off, or answered nonsense.
+    #[error("the model is unavailable; the message is stored, try again later")]
+    ModelUnavailable(#[source] Source),
+    /// The model's provider limits our rate.
+    #[error("the model is overloaded; the message is stored, try again later")]
+    ModelRateLimited(#[source] Source),
+    /// The provider refuses the key, the model or the request: an operator must act.
+    #[error("the model is not set up correctly; the operator has to mend it")]
+    ModelMisconfigured(#[source] Source),
+    /// The database failed.
+    #[error("the database is unavailable; try again later")]
+    Database(#[source] Source),
+    /// The server is going away.
+    #[error("the server is shutting down; try again")]
+    ShuttingDown,
+    /// A bug of ours.
+    #[error("internal error")]
+    Internal(#[source] Source),
+}
+
+/// The closed set of codes that clients can rely on. Every surface carries it: REST as `code`, GraphQL as
+/// `extensions.code`, SSE as `code` of the error event.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
+#[expect(
+    missing_docs,
+    reason = "each code is documented at the error variant of the same name"
+)]
+pub enum ErrorCode {
+    InvalidInput,
+    InvalidJson,
+    InvalidCursor,
+    UnsupportedMediaType,
+    PayloadTooLarge,
+    MethodNotAllowed,
+    ForbiddenOrigin,
+    NotFound,
+    IdempotencyKeyReused,
+    Lagged,
+    ModelUnavailable,
+    ModelRateLimited,
+    ModelMisconfigured,
+    DatabaseUnavailable,
+    ShuttingDown,
+    Internal,
+}
+
+impl ErrorCode {
+    /// The code as clients read it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl Error {
+    /// The stable code of this error.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidInput(_) => ErrorCode::InvalidInput,
+            Self::InvalidJson => ErrorCode::InvalidJson,
+            Self::InvalidCursor => ErrorCode::InvalidCursor,
+            Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
+            Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
+            Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
+            Self::ForbiddenOrigin => ErrorCode::ForbiddenOrigin,
+            Self::NotFound { .. } => ErrorCode::NotFound,
+            Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
+            Self::Lagged => ErrorCode::Lagged,
+            Self::ModelUnavailable(_) => ErrorCode::ModelUnavailable,
+            Self::ModelRateLimited(_) => ErrorCode::ModelRateLimited,
+            Self::ModelMisconfigured(_) => ErrorCode::ModelMisconfigured,
+            Self::Database(_) => ErrorCode::DatabaseUnavailable,
+            Self::ShuttingDown => ErrorCode::ShuttingDown,
+            Self::Internal(_) => ErrorCode::Internal,
+        }
+    }
+
+    /// No such conversation, or not the caller's.
+    pub fn no_conversation() -> Self {
+        Self::NotFound {
+            what: "conversation",
+        }
+    }
+
+    /// A value that cannot be used.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::InvalidInput(message.into())
+    }
+
+    /// Writes the cause to the log, if there is one: called once, where the answer is encoded.
+    pub fn log(&self) {
+        let Some(source) = self.source() else { return };
+        let code = self.code().as_str();
+        tracing::error!(error.code = code, error.cause = source, "request failed");
+    }
+}
