@@ -19,4 +19,5 @@
 //! `ARCHITECTURE.md` walks through a first message.
 
 pub mod conversation;
+pub mod db;
 pub mod error;

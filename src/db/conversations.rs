@@ -1,0 +1,126 @@
+//! Conversations: finding, listing, deleting.
+
+use sea_orm::{
+    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+};
+
+use super::{
+    Database, Page,
+    cursor::ConversationCursor,
+    entity::{conversation::Column, message},
+    now,
+    scope::{change_of, changed, conversations_of},
+    search,
+};
+use crate::{
+    conversation::{Conversation, ConversationId, ConversationStatus, Owner},
+    error::{Error, Result},
+};
+
+/// Which conversations a list holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConversationFilter {
+    /// Only those that were begun with this agent.
+    pub agent: Option<String>,
+}
+
+impl Database {
+    /// The conversation with this id, if the owner has it.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn find_conversation(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>> {
+        conversations_of(owner)
+            .filter(Column::Id.eq(id.0))
+            .one(&self.reader)
+            .await?
+            .map(Conversation::try_from)
+            .transpose()
+    }
+
+    /// The conversation with this id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the owner does not have it; [`Error::Database`].
+    pub async fn conversation(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
+        self.find_conversation(owner, id)
+            .await?
+            .ok_or_else(Error::no_conversation)
+    }
+
+    /// A page of the owner's conversations, newest activity first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn conversations(
+        &self,
+        owner: &Owner,
+        filter: &ConversationFilter,
+        after: Option<ConversationCursor>,
+        limit: u64,
+    ) -> Result<Page<Conversation>> {
+        let mut select = conversations_of(owner)
+            .order_by_desc(Column::LastMessageAt)
+            .order_by_desc(Column::Id)
+            .limit(limit + 1);
+        if let Some(agent) = &filter.agent {
+            select = select.filter(Column::AgentEntrypoint.eq(agent));
+        }
+        if let Some(after) = after {
+            let place = Expr::tuple([Expr::col(Column::LastMessageAt), Expr::col(Column::Id)]);
+            select = select.filter(place.lt(Expr::tuple([
+                Expr::val(after.last_message_at),
+                Expr::val(after.id.0),
+            ])));
+        }
+        let rows = select.all(&self.reader).await?;
+        let has_next = rows.len() as u64 > limit;
+        let items = rows
+            .into_iter()
+            .take(limit as usize)
+            .map(Conversation::try_from)
+            .collect::<Result<_>>()?;
+        Ok(Page {
+            items,
+            has_next,
+            has_previous: after.is_some(),
+        })
+    }
+
+    /// Deletes a conversation: its messages and every text of its own go at once; a tombstone with its
+    /// id stays, so that no reply or title still in flight can bring it back. Returns the tombstone.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the owner does not have it; [`Error::Database`].
+    pub async fn delete_conversation(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+    ) -> Result<Conversation> {
+        let tx = self.begin().await?;
+        let none: Option<String> = None;
+        let rows = change_of(owner, id, now())
+            .col_expr(
+                Column::Status,
+                Expr::val(ConversationStatus::Deleted.as_str()),
+            )
+            .col_expr(Column::DisplayName, Expr::val(none.clone()))
+            .col_expr(Column::TopicHint, Expr::val(none.clone()))
+            .col_expr(Column::LastMessagePreview, Expr::val(none))
+            .col_expr(Column::MessageCount, Expr::val(0))
+            .exec_with_returning(&tx)
+            .await?;
+        let tombstone = changed(rows)?.ok_or_else(Error::no_conversation)?;
+        message::Entity::delete_many()
+            .filter(message::Column::ConversationId.eq(id.0))
+            .exec(&tx)
+            .await?;
+        search::forget(&tx, id).await?;
+        tx.commit().await?;
+        Ok(tombstone)
+    }
+}

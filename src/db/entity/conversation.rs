@@ -1,0 +1,70 @@
+//! Rows of `agent_conversations`.
+
+use sea_orm::entity::prelude::*;
+
+use super::parse;
+use crate::{
+    conversation::{Conversation, ConversationId, Owner},
+    error::Error,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "agent_conversations")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub tenant_id: String,
+    pub user_id: String,
+    pub topic_hint: Option<String>,
+    pub agent_entrypoint: String,
+    pub active_agent: String,
+    pub status: String,
+    pub message_count: i64,
+    pub last_message_preview: Option<String>,
+    pub last_message_at: DateTimeUtc,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+    pub display_name: Option<String>,
+    pub title_generated_at: Option<DateTimeUtc>,
+    pub title_source: String,
+    pub title_status: String,
+    pub title_failure: Option<String>,
+    pub revision: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl TryFrom<Model> for Conversation {
+    type Error = Error;
+
+    fn try_from(row: Model) -> Result<Self, Error> {
+        Ok(Self {
+            id: ConversationId(row.id),
+            owner: Owner {
+                tenant: row.tenant_id,
+                user: row.user_id,
+            },
+            display_name: row.display_name,
+            title_generated_at: row.title_generated_at,
+            title_source: parse("title_source", &row.title_source)?,
+            title_status: parse("title_status", &row.title_status)?,
+            title_failure: row
+                .title_failure
+                .map(|name| parse("title_failure", &name))
+                .transpose()?,
+            topic_hint: row.topic_hint,
+            agent_entrypoint: row.agent_entrypoint,
+            active_agent: row.active_agent,
+            status: parse("status", &row.status)?,
+            message_count: row.message_count,
+            last_message_preview: row.last_message_preview,
+            last_message_at: row.last_message_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            revision: row.revision,
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! Rows of `agent_messages`.
+
+use sea_orm::entity::prelude::*;
+
+use super::parse;
+use crate::{
+    conversation::{ConversationId, Message, MessageId},
+    error::Error,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "agent_messages")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    pub conversation_id: Uuid,
+    pub position: i64,
+    pub role: String,
+    #[sea_orm(column_type = "Text")]
+    pub content: String,
+    pub status: String,
+    pub created_at: DateTimeUtc,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl TryFrom<Model> for Message {
+    type Error = Error;
+
+    fn try_from(row: Model) -> Result<Self, Error> {
+        Ok(Self {
+            id: MessageId(row.id),
+            conversation_id: ConversationId(row.conversation_id),
+            position: row.position,
+            role: parse("role", &row.role)?,
+            content: row.content,
+            status: parse("status", &row.status)?,
+            created_at: row.created_at,
+        })
+    }
+}

@@ -1,0 +1,24 @@
+//! Rows of `agent_turns`.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "agent_turns")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub message_id: Uuid,
+    pub conversation_id: Uuid,
+    pub reply_id: Uuid,
+    pub tenant_id: String,
+    pub user_id: String,
+    pub idempotency_key: Option<String>,
+    pub request_hash: Option<String>,
+    pub reply_status: String,
+    pub reply_failure: Option<String>,
+    pub created_at: DateTimeUtc,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,133 @@
+//! Messages: pages of one conversation, and the history that a reply is made from.
+
+use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::{Database, Page, cursor::MessageCursor, entity::message::Column, scope::messages_of};
+use crate::{
+    conversation::{ConversationId, Message, MessageId, Owner},
+    error::Result,
+};
+
+/// Which part of a conversation is wanted. Pages are always in the order of the conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MessageRange {
+    /// Only those behind this place.
+    pub after: Option<MessageCursor>,
+    /// Only those before this place.
+    pub before: Option<MessageCursor>,
+    /// How many.
+    pub limit: u64,
+    /// Whether `limit` counts from the end.
+    pub from_end: bool,
+}
+
+impl Database {
+    /// The message with this id, if the owner has it.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn find_message(&self, owner: &Owner, id: MessageId) -> Result<Option<Message>> {
+        messages_of(owner)
+            .filter(Column::Id.eq(id.0))
+            .one(&self.reader)
+            .await?
+            .map(Message::try_from)
+            .transpose()
+    }
+
+    /// A part of one conversation; empty when the owner does not have it.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn messages(
+        &self,
+        owner: &Owner,
+        conversation: ConversationId,
+        range: MessageRange,
+    ) -> Result<Page<Message>> {
+        let mut select = messages_of(owner)
+            .filter(Column::ConversationId.eq(conversation.0))
+            .limit(range.limit + 1);
+        if let Some(after) = range.after {
+            select = select.filter(Column::Position.gt(after.position));
+        }
+        if let Some(before) = range.before {
+            select = select.filter(Column::Position.lt(before.position));
+        }
+        select = if range.from_end {
+            select.order_by_desc(Column::Position)
+        } else {
+            select.order_by_asc(Column::Position)
+        };
+        let rows = select.all(&self.reader).await?;
+        let items = rows
+            .into_iter()
+            .map(Message::try_from)
+            .collect::<Result<Vec<_>>>()?;
+        Ok(range.page(items))
+    }
+
+    /// The newest messages of a conversation up to and with `last`, oldest first: as many as fit into
+    /// `budget_chars` characters, `last` whatever its length.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn history(
+        &self,
+        owner: &Owner,
+        conversation: ConversationId,
+        last: i64,
+        budget_chars: usize,
+    ) -> Result<Vec<Message>> {
+        const BATCH: u64 = 32;
+        let mut history: Vec<Message> = Vec::new();
+        let mut left = budget_chars;
+        let mut below = last + 1;
+        'reading: loop {
+            let rows = messages_of(owner)
+                .filter(Column::ConversationId.eq(conversation.0))
+                .filter(Column::Position.lt(below))
+                .order_by_desc(Column::Position)
+                .limit(BATCH)
+                .all(&self.reader)
+                .await?;
+            let is_last_batch = (rows.len() as u64) < BATCH;
+            for row in rows {
+                let chars = row.content.chars().count();
+                if chars > left && !history.is_empty() {
+                    break 'reading;
+                }
+                left = left.saturating_sub(chars);
+                below = row.position;
+                history.push(row.try_into()?);
+            }
+            if is_last_batch {
+                break;
+            }
+        }
+        history.reverse();
+        Ok(history)
+    }
+}
+
+impl MessageRange {
+    /// The page that `rows` are, which were read in the range's direction and one more than asked for.
+    pub(super) fn page(self, mut rows: Vec<Message>) -> Page<Message> {
+        let more = rows.len() as u64 > self.limit;
+        rows.truncate(self.limit as usize);
+        if self.from_end {
+            rows.reverse();
+            Page {
+                items: rows,
+                has_next: self.before.is_some(),
+                has_previous: more,
+            }
+        } else {
+            Page {
+                items: rows,
+                has_next: more,
+                has_previous: self.after.is_some(),
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The schema's version: looking at it, moving it.
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::DbErr;
+
+use super::Database;
+
+impl Database {
+    /// The migrations that the program knows, oldest first, each with whether the database has it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn migrations(&self) -> Result<Vec<(String, bool)>, DbErr> {
+        let pending: Vec<String> = self.pending_migrations().await?;
+        Ok(Migrator::migrations()
+            .iter()
+            .map(|migration| {
+                let name = migration.name().to_owned();
+                let applied = !pending.contains(&name);
+                (name, applied)
+            })
+            .collect())
+    }
+
+    /// The names of the migrations that the database does not have yet, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn pending_migrations(&self) -> Result<Vec<String>, DbErr> {
+        let pending = Migrator::get_pending_migrations(&self.writer).await?;
+        Ok(pending.iter().map(|m| m.name().to_owned()).collect())
+    }
+
+    /// Applies all pending migrations, or the next `steps` of them.
+    ///
+    /// # Errors
+    /// When one fails; those before it stay applied.
+    pub async fn migrate_up(&self, steps: Option<u32>) -> Result<(), DbErr> {
+        Migrator::up(&self.writer, steps).await
+    }
+
+    /// Takes back the newest `steps` migrations.
+    ///
+    /// # Errors
+    /// When one fails, as the first does while there are conversations.
+    pub async fn migrate_down(&self, steps: u32) -> Result<(), DbErr> {
+        Migrator::down(&self.writer, Some(steps)).await
+    }
+}

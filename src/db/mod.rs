@@ -1,0 +1,189 @@
+//! The database: one handle, and one `impl Database` file a subject.
+//!
+//! Every query that reads or changes a user's data takes an [`Owner`](crate::conversation::Owner)
+//! and puts it into the statement. Nothing here publishes an event or calls a model, and no
+//! transaction outlives a method.
+//!
+//! SQLite gets one writing connection, whose transactions are `BEGIN IMMEDIATE`, and several readers;
+//! PostgreSQL gets one pool. Inside a transaction only the transaction is used: with one writer, a
+//! second connection would wait for itself.
+
+mod conversations;
+pub mod cursor;
+mod entity;
+mod loaders;
+mod messages;
+mod migrations;
+mod scope;
+mod search;
+mod titles;
+mod turns;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, SubsecRound, Utc};
+use sea_orm::{
+    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+
+use crate::error::{Error, Result};
+
+pub use self::{
+    conversations::ConversationFilter,
+    messages::MessageRange,
+    search::Hit,
+    turns::{BegunTurn, NewTurn, ReplyOutcome, ReplyState, Turn},
+};
+
+/// A page of a longer list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The rows, in the list's order.
+    pub items: Vec<T>,
+    /// Whether rows follow the last one.
+    pub has_next: bool,
+    /// Whether rows precede the first one.
+    pub has_previous: bool,
+}
+
+/// The handle to the database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    reader: DatabaseConnection,
+    writer: DatabaseConnection,
+    statements: Arc<AtomicU64>,
+}
+
+impl Database {
+    /// Opens the database that a URL names: `sqlite://file.db?mode=rwc` or `postgres://…`.
+    ///
+    /// # Errors
+    /// When the URL is of neither kind, or the database does not answer.
+    pub async fn connect(url: &str, max_connections: u32) -> Result<Self, DbErr> {
+        if url.starts_with("sqlite:") && (url.contains(":memory:") || url.contains("mode=memory")) {
+            let reason =
+                "an in-memory SQLite database is another one for each connection; name a file";
+            return Err(DbErr::Custom(reason.into()));
+        }
+        let statements = Arc::new(AtomicU64::new(0));
+        let open = async |connections: u32| {
+            let mut connection = sea_orm::Database::connect(options(url, connections)).await?;
+            let statements = statements.clone();
+            connection.set_metric_callback(move |_| {
+                statements.fetch_add(1, Ordering::Relaxed);
+            });
+            Ok::<_, DbErr>(connection)
+        };
+        let (writer, reader) = if url.starts_with("sqlite:") {
+            // The writer first: it creates the file.
+            (open(1).await?, open(max_connections).await?)
+        } else {
+            let connection = open(max_connections).await?;
+            (connection.clone(), connection)
+        };
+        Ok(Self {
+            reader,
+            writer,
+            statements,
+        })
+    }
+
+    /// `sqlite` or `postgresql`, as health pages name it.
+    pub fn kind(&self) -> &'static str {
+        match self.reader.get_database_backend() {
+            DbBackend::Sqlite => "sqlite",
+            _ => "postgresql",
+        }
+    }
+
+    /// Whether it is a file of ours, and not a server that others share.
+    pub fn is_embedded(&self) -> bool {
+        self.reader.get_database_backend() == DbBackend::Sqlite
+    }
+
+    /// Asks for an answer, any answer.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when none comes.
+    pub async fn ping(&self) -> Result<()> {
+        self.reader.ping().await?;
+        Ok(())
+    }
+
+    /// How many statements ran since the start, transaction brackets not counted. Tests hold the
+    /// number a request needs against it.
+    pub fn statement_count(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the statements under way and closes all connections.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when a connection does not close.
+    pub async fn close(self) -> Result<()> {
+        self.reader.close().await?;
+        self.writer.close().await?;
+        Ok(())
+    }
+
+    async fn begin(&self) -> Result<DatabaseTransaction> {
+        let options = TransactionOptions {
+            // A deferred transaction that turns into a writing one fails at once when another
+            // writes, whatever the busy timeout.
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        Ok(self.writer.begin_with_options(options).await?)
+    }
+
+    fn statement(
+        &self,
+        sqlite: &str,
+        postgres: &str,
+        values: impl IntoIterator<Item = sea_orm::Value>,
+    ) -> Statement {
+        let backend = self.reader.get_database_backend();
+        let sql = if backend == DbBackend::Sqlite {
+            sqlite
+        } else {
+            postgres
+        };
+        Statement::from_sql_and_values(backend, sql, values)
+    }
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(10))
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|sqlite| {
+            sqlite
+                .journal_mode(SqliteJournalMode::Wal)
+                // An accepted message has to survive a power cut: WAL with NORMAL may lose it.
+                .synchronous(SqliteSynchronous::Full)
+                .busy_timeout(Duration::from_secs(5))
+                .foreign_keys(true)
+        });
+    options
+}
+
+/// The time, as exactly as PostgreSQL keeps it: what is returned is what is stored.
+fn now() -> DateTime<Utc> {
+    Utc::now().trunc_subsecs(6)
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        Self::Database(Box::new(error))
+    }
+}

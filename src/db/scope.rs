@@ -1,0 +1,53 @@
+//! Whose rows: every statement on a user's data begins with one of these.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Select, UpdateMany,
+    sea_query::Expr,
+};
+
+use super::entity::{
+    conversation::{Column, Entity, Model},
+    message,
+};
+use crate::{
+    conversation::{Conversation, ConversationId, ConversationStatus, Owner},
+    error::Result,
+};
+
+/// The owner's conversations, without tombstones.
+pub(super) fn conversations_of(owner: &Owner) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::TenantId.eq(&owner.tenant))
+        .filter(Column::UserId.eq(&owner.user))
+        .filter(Column::Status.eq(ConversationStatus::Active.as_str()))
+}
+
+/// The messages of the owner's conversations.
+pub(super) fn messages_of(owner: &Owner) -> Select<message::Entity> {
+    let conversations = conversations_of(owner)
+        .select_only()
+        .column(Column::Id)
+        .into_query();
+    message::Entity::find().filter(message::Column::ConversationId.in_subquery(conversations))
+}
+
+/// A change of one of the owner's conversations, unless it is a tombstone. Counts the revision up.
+pub(super) fn change_of(
+    owner: &Owner,
+    id: ConversationId,
+    at: DateTime<Utc>,
+) -> UpdateMany<Entity> {
+    Entity::update_many()
+        .col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
+        .col_expr(Column::UpdatedAt, Expr::val(at))
+        .filter(Column::Id.eq(id.0))
+        .filter(Column::TenantId.eq(&owner.tenant))
+        .filter(Column::UserId.eq(&owner.user))
+        .filter(Column::Status.eq(ConversationStatus::Active.as_str()))
+}
+
+/// The only row that a change can have changed, if it changed one.
+pub(super) fn changed(mut rows: Vec<Model>) -> Result<Option<Conversation>> {
+    rows.pop().map(Conversation::try_from).transpose()
+}

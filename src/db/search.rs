@@ -1,0 +1,277 @@
+//! Search over titles and messages: keeping the index with the rows, and asking it.
+//!
+//! A client's text never becomes query syntax: it is taken apart into words by the function that made
+//! the index ([`migration::search_text`]), and every word is quoted.
+
+use std::collections::HashMap;
+
+use migration::search_text::words;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, FromQueryResult, QueryFilter, Statement,
+    prelude::Uuid,
+};
+
+use super::{
+    Database, Page,
+    cursor::HitCursor,
+    entity::{conversation, message},
+    scope::{conversations_of, messages_of},
+};
+use crate::{
+    conversation::{Conversation, ConversationId, Message, MessageId, Owner},
+    error::Result,
+};
+
+mod snippet;
+
+/// A conversation that a search found.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// The conversation.
+    pub conversation: Conversation,
+    /// The message that matches best; `None` when the title does.
+    pub message: Option<Message>,
+    /// The part of the text around the first match, one line.
+    pub snippet: String,
+    /// How well it matches: higher is better; comparable within one search only.
+    pub score: f64,
+}
+
+impl Hit {
+    /// The place of this hit among the others.
+    pub fn cursor(&self) -> HitCursor {
+        HitCursor {
+            score: self.score,
+            id: self.conversation.id,
+        }
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Match {
+    conversation_id: Uuid,
+    message_id: Option<Uuid>,
+    score: f64,
+}
+
+const SQLITE_MATCHES: &str = "
+    SELECT conversation_id, message_id, -rank AS relevance
+    FROM agent_search_words JOIN agent_search ON agent_search.id = agent_search_words.rowid
+    WHERE agent_search_words MATCH $1";
+
+// What websearch_to_tsquery makes of a quoted word is printed, and the prefix mark goes behind the
+// last lexeme of it.
+const POSTGRES_MATCHES: &str = "
+    SELECT conversation_id, message_id, ts_rank(words, query)::float8 AS relevance
+    FROM agent_search,
+         (SELECT (nullif(websearch_to_tsquery('simple', $1)::text, '') || ':*')::tsquery AS query)
+             AS asked
+    WHERE words @@ query";
+
+/// The best match of each conversation of the owner; a match in the title counts twice.
+fn ranked(matches: &str) -> String {
+    format!(
+        "WITH matches AS MATERIALIZED ({matches}),
+         scored AS (
+             SELECT matches.conversation_id, matches.message_id,
+                    relevance * (CASE WHEN message_id IS NULL THEN 2 ELSE 1 END) AS score
+             FROM matches
+             JOIN agent_conversations ON agent_conversations.id = matches.conversation_id
+             WHERE tenant_id = $2 AND user_id = $3 AND agent_conversations.status = 'active'
+               AND ($4 = '' OR agent_entrypoint = $4)
+         ),
+         best AS (
+             SELECT conversation_id, message_id, score, row_number() OVER (
+                 PARTITION BY conversation_id ORDER BY score DESC, message_id
+             ) AS place
+             FROM scored
+         )
+         SELECT conversation_id, message_id, score FROM best
+         WHERE place = 1 AND (score < $5 OR (score = $5 AND conversation_id < $6))
+         ORDER BY score DESC, conversation_id DESC
+         LIMIT $7"
+    )
+}
+
+impl Database {
+    /// A page of the owner's conversations that have every word of `text` in their title or in one
+    /// message, best match first. The last word may be the beginning of one. A text without a word
+    /// finds nothing.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn search(
+        &self,
+        owner: &Owner,
+        text: &str,
+        agent: Option<&str>,
+        after: Option<HitCursor>,
+        limit: u64,
+    ) -> Result<Page<Hit>> {
+        let Some(query) = quoted(text, self.is_embedded()) else {
+            return Ok(Page {
+                items: Vec::new(),
+                has_next: false,
+                has_previous: false,
+            });
+        };
+        let place = after.unwrap_or(HitCursor {
+            score: f64::MAX,
+            id: ConversationId(Uuid::max()),
+        });
+        let statement = self.statement(
+            &ranked(SQLITE_MATCHES),
+            &ranked(POSTGRES_MATCHES),
+            [
+                query.into(),
+                owner.tenant.as_str().into(),
+                owner.user.as_str().into(),
+                agent.unwrap_or_default().into(),
+                place.score.into(),
+                place.id.0.into(),
+                (limit as i64 + 1).into(),
+            ],
+        );
+        let mut matches = Match::find_by_statement(statement)
+            .all(&self.reader)
+            .await?;
+        let has_next = matches.len() as u64 > limit;
+        matches.truncate(limit as usize);
+        Ok(Page {
+            items: self.hits(owner, text, matches).await?,
+            has_next,
+            has_previous: after.is_some(),
+        })
+    }
+
+    /// Reads the rows of the matches: two statements, however many they are.
+    async fn hits(&self, owner: &Owner, text: &str, matches: Vec<Match>) -> Result<Vec<Hit>> {
+        let mut conversations: HashMap<Uuid, conversation::Model> = conversations_of(owner)
+            .filter(conversation::Column::Id.is_in(matches.iter().map(|m| m.conversation_id)))
+            .all(&self.reader)
+            .await?
+            .into_iter()
+            .map(|row| (row.id, row))
+            .collect();
+        let mut messages: HashMap<Uuid, message::Model> = messages_of(owner)
+            .filter(message::Column::Id.is_in(matches.iter().filter_map(|m| m.message_id)))
+            .all(&self.reader)
+            .await?
+            .into_iter()
+            .map(|row| (row.id, row))
+            .collect();
+        let searched = words(text);
+        let mut hits = Vec::with_capacity(matches.len());
+        for found in matches {
+            // Deleted since the index was asked.
+            let Some(row) = conversations.remove(&found.conversation_id) else {
+                continue;
+            };
+            let conversation = Conversation::try_from(row)?;
+            let message = found
+                .message_id
+                .and_then(|id| messages.remove(&id))
+                .map(Message::try_from)
+                .transpose()?;
+            let snippet = match &message {
+                Some(message) => snippet::around_match(&message.content, &searched),
+                None => conversation.shown_title().to_owned(),
+            };
+            hits.push(Hit {
+                conversation,
+                message,
+                snippet,
+                score: found.score,
+            });
+        }
+        Ok(hits)
+    }
+}
+
+/// The query for these words: each run of non-space a phrase, all of them required, the last a prefix.
+fn quoted(text: &str, is_sqlite: bool) -> Option<String> {
+    let phrases: Vec<String> = text
+        .split_whitespace()
+        .map(words)
+        .filter(|phrase| !phrase.is_empty())
+        .map(|phrase| format!("\"{phrase}\""))
+        .collect();
+    if phrases.is_empty() {
+        return None;
+    }
+    let mut query = phrases.join(" ");
+    if is_sqlite {
+        query.push_str(" *");
+    }
+    Some(query)
+}
+
+fn insert(tx: &DatabaseTransaction, values: [sea_orm::Value; 3]) -> Statement {
+    Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        "INSERT INTO agent_search (conversation_id, message_id, body) VALUES ($1, $2, $3)",
+        values,
+    )
+}
+
+/// Adds the title of a conversation that was begun in this transaction.
+pub(super) async fn index_new_conversation(
+    tx: &DatabaseTransaction,
+    conversation: &Conversation,
+) -> Result<()> {
+    let body = words(conversation.shown_title());
+    let no_message: Option<Uuid> = None;
+    tx.execute_raw(insert(
+        tx,
+        [conversation.id.0.into(), no_message.into(), body.into()],
+    ))
+    .await?;
+    Ok(())
+}
+
+/// Adds a message that was stored in this transaction.
+pub(super) async fn index_message(
+    tx: &DatabaseTransaction,
+    conversation: ConversationId,
+    message: MessageId,
+    content: &str,
+) -> Result<()> {
+    tx.execute_raw(insert(
+        tx,
+        [
+            conversation.0.into(),
+            message.0.into(),
+            words(content).into(),
+        ],
+    ))
+    .await?;
+    Ok(())
+}
+
+/// Takes over a title that was changed in this transaction.
+pub(super) async fn index_title(
+    tx: &DatabaseTransaction,
+    conversation: &Conversation,
+) -> Result<()> {
+    tx.execute_raw(Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        "UPDATE agent_search SET body = $1 WHERE conversation_id = $2 AND message_id IS NULL",
+        [
+            words(conversation.shown_title()).into(),
+            conversation.id.0.into(),
+        ],
+    ))
+    .await?;
+    Ok(())
+}
+
+/// Takes a conversation out of the index.
+pub(super) async fn forget(tx: &DatabaseTransaction, conversation: ConversationId) -> Result<()> {
+    tx.execute_raw(Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        "DELETE FROM agent_search WHERE conversation_id = $1",
+        [conversation.0.into()],
+    ))
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,391 @@
+//! Turns: a user's message that was accepted, and the reply that it gets.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
+    SqlErr, sea_query::Expr,
+};
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{
+    Database,
+    entity::{
+        conversation, message, parse,
+        turn::{self, Column, Entity},
+    },
+    now,
+    scope::{change_of, changed},
+    search,
+};
+use crate::{
+    conversation::{
+        Conversation, ConversationId, ConversationStatus, Message, MessageId, MessageStatus, Owner,
+        Role, TitleSource, TitleStatus, text::single_line,
+    },
+    error::{Error, ErrorCode, Result},
+};
+
+/// A message that a user sends, before it is stored.
+#[derive(Clone, Debug)]
+pub struct NewTurn {
+    /// The conversation; one that nobody has is begun.
+    pub conversation_id: ConversationId,
+    /// The id that the message gets.
+    pub message_id: MessageId,
+    /// The id that its reply gets.
+    pub reply_id: MessageId,
+    /// The text.
+    pub text: String,
+    /// The hint, should the conversation be new.
+    pub topic_hint: Option<String>,
+    /// Who answers; `None` leaves it as it is.
+    pub agent: Option<String>,
+    /// Who answers in a new conversation, when `agent` is `None`.
+    pub default_agent: &'static str,
+    /// How a new conversation's title begins: pending or skipped.
+    pub title_status: TitleStatus,
+    /// The key that makes a retry find this turn, and a hash of the request that it stands for.
+    pub idempotency: Option<(String, String)>,
+}
+
+/// What became of a [`NewTurn`].
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
+pub enum BegunTurn {
+    /// It is stored.
+    New {
+        /// The conversation with the message in it.
+        conversation: Conversation,
+        /// The message.
+        message: Message,
+    },
+    /// Its idempotency key was used before, for the same request.
+    Known(Turn),
+}
+
+/// A turn that was stored before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// Its message.
+    pub message_id: MessageId,
+    /// The reply, whether it is there already or not.
+    pub reply_id: MessageId,
+    /// How far the reply is.
+    pub reply: ReplyState,
+    /// Why it failed, when it did.
+    pub failure: Option<ErrorCode>,
+}
+
+/// How far a reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ReplyState {
+    /// On the way; or its process died.
+    Running,
+    /// Whole.
+    Completed,
+    /// Stopped, or broken off after some text.
+    Incomplete,
+    /// Failed before any text.
+    Failed,
+}
+
+/// The end of a reply, as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyOutcome<'a> {
+    /// Not [`ReplyState::Running`].
+    pub state: ReplyState,
+    /// What was written; nothing is stored of an empty reply but its state.
+    pub text: &'a str,
+    /// Why it is not whole.
+    pub failure: Option<ErrorCode>,
+}
+
+impl Database {
+    /// Stores a message and its turn in one transaction, and begins the conversation if there is none.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the conversation is somebody else's or was deleted;
+    /// [`Error::IdempotencyKeyReused`]; [`Error::Database`].
+    pub async fn begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
+        match self.try_begin_turn(owner, new).await {
+            // Somebody began the same conversation, or used the same key, between our look and our
+            // insert. The second look sees it.
+            Err(error) if is_unique_violation(&error) => self.try_begin_turn(owner, new).await,
+            result => result,
+        }
+    }
+
+    async fn try_begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
+        let tx = self.begin().await?;
+        if let Some((key, hash)) = &new.idempotency
+            && let Some(known) = find_by_key(&tx, owner, key).await?
+        {
+            if known.request_hash.as_ref() != Some(hash) {
+                return Err(Error::IdempotencyKeyReused);
+            }
+            return Ok(BegunTurn::Known(known.try_into()?));
+        }
+        let at = now();
+        let (conversation, is_first) = match continue_conversation(&tx, owner, new, at).await? {
+            Some(conversation) => (conversation, false),
+            None => (begin_conversation(&tx, owner, new, at).await?, true),
+        };
+        let message = message::Entity::insert(message::ActiveModel {
+            id: Set(new.message_id.0),
+            conversation_id: Set(conversation.id.0),
+            position: Set(conversation.message_count),
+            role: Set(Role::User.as_str().into()),
+            content: Set(new.text.clone()),
+            status: Set(MessageStatus::Complete.as_str().into()),
+            created_at: Set(at),
+        })
+        .exec_with_returning(&tx)
+        .await?
+        .try_into()?;
+        let (key, hash) = new.idempotency.clone().unzip();
+        Entity::insert(turn::ActiveModel {
+            message_id: Set(new.message_id.0),
+            conversation_id: Set(conversation.id.0),
+            reply_id: Set(new.reply_id.0),
+            tenant_id: Set(owner.tenant.clone()),
+            user_id: Set(owner.user.clone()),
+            idempotency_key: Set(key),
+            request_hash: Set(hash),
+            reply_status: Set(<&str>::from(ReplyState::Running).into()),
+            reply_failure: Set(None),
+            created_at: Set(at),
+        })
+        .exec_without_returning(&tx)
+        .await?;
+        if is_first {
+            search::index_new_conversation(&tx, &conversation).await?;
+        }
+        search::index_message(&tx, conversation.id, new.message_id, &new.text).await?;
+        tx.commit().await?;
+        Ok(BegunTurn::New {
+            conversation,
+            message,
+        })
+    }
+
+    /// Stores the end of a reply: its text as a message, and its state with the turn. `None`: the
+    /// conversation was deleted meanwhile, or there was no text; the conversation did not change.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn finish_reply(
+        &self,
+        owner: &Owner,
+        turn: &Turn,
+        outcome: ReplyOutcome<'_>,
+    ) -> Result<Option<Conversation>> {
+        let tx = self.begin().await?;
+        let at = now();
+        let failure: Option<&str> = outcome.failure.map(ErrorCode::as_str);
+        let fenced = Entity::update_many()
+            .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(outcome.state)))
+            .col_expr(Column::ReplyFailure, Expr::val(failure))
+            .filter(Column::MessageId.eq(turn.message_id.0))
+            .filter(Column::ReplyStatus.eq(<&str>::from(ReplyState::Running)))
+            .exec(&tx)
+            .await?;
+        if fenced.rows_affected == 0 {
+            return Ok(None);
+        }
+        let conversation = if outcome.text.is_empty() {
+            None
+        } else {
+            add_reply(&tx, owner, turn, outcome, at).await?
+        };
+        tx.commit().await?;
+        Ok(conversation)
+    }
+
+    /// The newest turn of a conversation.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn find_last_turn(
+        &self,
+        owner: &Owner,
+        conversation: ConversationId,
+    ) -> Result<Option<Turn>> {
+        use sea_orm::QueryOrder;
+        Entity::find()
+            .filter(Column::ConversationId.eq(conversation.0))
+            .filter(Column::TenantId.eq(&owner.tenant))
+            .filter(Column::UserId.eq(&owner.user))
+            .order_by_desc(Column::CreatedAt)
+            .order_by_desc(Column::MessageId)
+            .one(&self.reader)
+            .await?
+            .map(Turn::try_from)
+            .transpose()
+    }
+}
+
+/// Counts the message into an existing conversation; `None` when nobody has one with this id.
+async fn continue_conversation(
+    tx: &DatabaseTransaction,
+    owner: &Owner,
+    new: &NewTurn,
+    at: DateTime<Utc>,
+) -> Result<Option<Conversation>> {
+    use conversation::{Column, Entity};
+    let mut update = count_message(owner, new.conversation_id, &new.text, at);
+    if let Some(agent) = &new.agent {
+        update = update.col_expr(Column::ActiveAgent, Expr::val(agent));
+    }
+    if let Some(conversation) = changed(update.exec_with_returning(tx).await?)? {
+        return Ok(Some(conversation));
+    }
+    let taken = Entity::find_by_id(new.conversation_id.0).one(tx).await?;
+    match taken {
+        // Somebody else's, or a tombstone: nobody learns which.
+        Some(_) => Err(Error::no_conversation()),
+        None => Ok(None),
+    }
+}
+
+async fn begin_conversation(
+    tx: &DatabaseTransaction,
+    owner: &Owner,
+    new: &NewTurn,
+    at: DateTime<Utc>,
+) -> Result<Conversation> {
+    let agent = new.agent.as_deref().unwrap_or(new.default_agent);
+    conversation::Entity::insert(conversation::ActiveModel {
+        id: Set(new.conversation_id.0),
+        tenant_id: Set(owner.tenant.clone()),
+        user_id: Set(owner.user.clone()),
+        topic_hint: Set(new.topic_hint.clone()),
+        agent_entrypoint: Set(agent.into()),
+        active_agent: Set(agent.into()),
+        status: Set(ConversationStatus::Active.as_str().into()),
+        message_count: Set(1),
+        last_message_preview: Set(Some(preview(&new.text))),
+        last_message_at: Set(at),
+        created_at: Set(at),
+        updated_at: Set(at),
+        display_name: Set(None),
+        title_generated_at: Set(None),
+        title_source: Set(TitleSource::Hint.as_str().into()),
+        title_status: Set(new.title_status.as_str().into()),
+        title_failure: Set(None),
+        revision: Set(1),
+    })
+    .exec_with_returning(tx)
+    .await?
+    .try_into()
+}
+
+async fn add_reply(
+    tx: &DatabaseTransaction,
+    owner: &Owner,
+    turn: &Turn,
+    outcome: ReplyOutcome<'_>,
+    at: DateTime<Utc>,
+) -> Result<Option<Conversation>> {
+    let rows = count_message(owner, turn.conversation_id, outcome.text, at)
+        .exec_with_returning(tx)
+        .await?;
+    let Some(conversation) = changed(rows)? else {
+        return Ok(None);
+    };
+    let status = match outcome.state {
+        ReplyState::Completed => MessageStatus::Complete,
+        _ => MessageStatus::Incomplete,
+    };
+    message::Entity::insert(message::ActiveModel {
+        id: Set(turn.reply_id.0),
+        conversation_id: Set(conversation.id.0),
+        position: Set(conversation.message_count),
+        role: Set(Role::Assistant.as_str().into()),
+        content: Set(outcome.text.into()),
+        status: Set(status.as_str().into()),
+        created_at: Set(at),
+    })
+    .exec_without_returning(tx)
+    .await?;
+    search::index_message(tx, conversation.id, turn.reply_id, outcome.text).await?;
+    Ok(Some(conversation))
+}
+
+/// The update that makes room for one more message; the new count is its position.
+fn count_message(
+    owner: &Owner,
+    id: ConversationId,
+    text: &str,
+    at: DateTime<Utc>,
+) -> sea_orm::UpdateMany<conversation::Entity> {
+    use conversation::Column;
+    change_of(owner, id, at)
+        .col_expr(Column::MessageCount, Expr::col(Column::MessageCount).add(1))
+        .col_expr(Column::LastMessagePreview, Expr::val(preview(text)))
+        .col_expr(Column::LastMessageAt, Expr::val(at))
+}
+
+async fn find_by_key(
+    tx: &DatabaseTransaction,
+    owner: &Owner,
+    key: &str,
+) -> Result<Option<turn::Model>> {
+    Ok(Entity::find()
+        .filter(Column::TenantId.eq(&owner.tenant))
+        .filter(Column::UserId.eq(&owner.user))
+        .filter(Column::IdempotencyKey.eq(key))
+        .one(tx)
+        .await?)
+}
+
+/// The beginning of a message for lists: one line, at most 120 characters as a reader counts them and
+/// 256 code points, which is the column's width.
+fn preview(text: &str) -> String {
+    // No more than could ever be shown is looked at: messages can be long.
+    let head: String = text.chars().take(1_000).collect();
+    let mut preview = String::new();
+    let mut code_points = 0;
+    for grapheme in single_line(&head).graphemes(true).take(120) {
+        code_points += grapheme.chars().count();
+        if code_points > 256 {
+            break;
+        }
+        preview.push_str(grapheme);
+    }
+    preview
+}
+
+fn is_unique_violation(error: &Error) -> bool {
+    let Error::Database(source) = error else {
+        return false;
+    };
+    matches!(
+        source
+            .downcast_ref::<sea_orm::DbErr>()
+            .and_then(sea_orm::DbErr::sql_err),
+        Some(SqlErr::UniqueConstraintViolation(_))
+    )
+}
+
+impl TryFrom<turn::Model> for Turn {
+    type Error = Error;
+
+    fn try_from(row: turn::Model) -> Result<Self> {
+        Ok(Self {
+            conversation_id: ConversationId(row.conversation_id),
+            message_id: MessageId(row.message_id),
+            reply_id: MessageId(row.reply_id),
+            reply: parse("reply_status", &row.reply_status)?,
+            failure: row
+                .reply_failure
+                .map(|code| parse("reply_failure", &code))
+                .transpose()?,
+        })
+    }
+}
