@@ -21,3 +21,4 @@
 pub mod conversation;
 pub mod db;
 pub mod error;
+pub mod events;

@@ -1,0 +1,86 @@
+//! What happened, told to whoever listens now.
+//!
+//! Two kinds of news pass through the [`EventBroker`]. A committed change of a conversation travels as
+//! the row itself ([`watch_conversation`](EventBroker::watch_conversation),
+//! [`watch_owner`](EventBroker::watch_owner)): what changed is seen by comparing it with what one had,
+//! so an event that was coalesced loses nothing. A running reply is a log that readers follow
+//! ([`run`]).
+//!
+//! Rows are the truth and events are hints: nothing here is durable, and this room knows neither the
+//! database nor the model.
+
+pub mod run;
+mod topics;
+
+use std::sync::Arc;
+
+pub use self::{
+    run::{ReplyEnd, ReplyEvent, ReplyLog, ReplyWatch, RunGuard},
+    topics::Changes,
+};
+use crate::{
+    conversation::{Conversation, ConversationId, MessageId, Owner},
+    error::Error,
+};
+
+/// The fan-out of one process. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct EventBroker {
+    topics: Arc<topics::Topics>,
+    runs: Arc<run::Runs>,
+}
+
+impl EventBroker {
+    /// Tells the subscribers of the conversation and of its owner how it stands after a commit. A
+    /// revision older than one that was told already is dropped: two writers may get here in the
+    /// wrong order, and the newer row holds what the older one told.
+    pub fn publish(&self, conversation: Conversation) {
+        self.topics.publish(Arc::new(conversation));
+    }
+
+    /// Follows one conversation from now on. Subscribe first, read the row then.
+    pub fn watch_conversation(&self, owner: &Owner, id: ConversationId) -> Changes {
+        self.topics
+            .subscribe(topics::Topic::Conversation(owner.clone(), id))
+    }
+
+    /// Follows all of the owner's conversations from now on.
+    pub fn watch_owner(&self, owner: &Owner) -> Changes {
+        self.topics.subscribe(topics::Topic::Owner(owner.clone()))
+    }
+
+    /// Opens the log of a reply, which others can find until the guard is dropped.
+    pub fn open_run(
+        &self,
+        owner: &Owner,
+        conversation: ConversationId,
+        reply: MessageId,
+    ) -> RunGuard {
+        RunGuard::open(&self.runs, owner, conversation, reply)
+    }
+
+    /// The log of a reply that runs in this process.
+    pub fn find_run(&self, owner: &Owner, reply: MessageId) -> Option<Arc<ReplyLog>> {
+        self.runs.find(owner, reply)
+    }
+
+    /// The logs of all replies that run in this conversation, oldest first.
+    pub fn find_runs(&self, owner: &Owner, conversation: ConversationId) -> Vec<Arc<ReplyLog>> {
+        self.runs.of_conversation(owner, conversation)
+    }
+
+    /// How many topics somebody listens to; for tests and metrics.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+}
+
+/// A subscriber was too slow: what it missed is gone, and it has to read the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lagged;
+
+impl From<Lagged> for Error {
+    fn from(Lagged: Lagged) -> Self {
+        Self::Lagged
+    }
+}
