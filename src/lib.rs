@@ -22,3 +22,4 @@ pub mod conversation;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod llm;

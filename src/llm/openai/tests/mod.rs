@@ -1,0 +1,140 @@
+//! The client against a real socket: a server that sends prepared bytes, in prepared pieces, and keeps what it was
+//! asked. It writes HTTP by hand, because most of what is tried here no well-behaved server library would send.
+
+mod replies;
+mod titles;
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use super::{OpenAi, OpenAiConfig};
+use crate::llm::TitleRequest;
+
+const KEY: &str = "test-key-that-must-not-be-shown";
+
+/// One response: pieces of bytes with a pause before each. The connection closes after the last.
+type Script = Vec<(Duration, Vec<u8>)>;
+
+/// What one request was.
+struct Asked {
+    head: String,
+    body: Value,
+}
+
+struct Server {
+    base_url: String,
+    asked: mpsc::Receiver<Asked>,
+}
+
+impl Server {
+    /// A server that gives these responses, one for each connection, and then refuses connections.
+    fn start(responses: impl IntoIterator<Item = Script>) -> Self {
+        let responses: Vec<Script> = responses.into_iter().collect();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base_url = format!("http://{}/v1/", listener.local_addr().unwrap());
+        let (sender, asked) = mpsc::channel();
+        thread::spawn(move || {
+            for response in responses {
+                let (connection, _) = listener.accept().unwrap();
+                let _ = sender.send(receive(&connection));
+                send(connection, response);
+            }
+        });
+        Self { base_url, asked }
+    }
+
+    fn model(&self, model: &str) -> OpenAi {
+        self.model_with(model, Some(KEY), Duration::from_secs(5))
+    }
+
+    fn impatient_model(&self) -> OpenAi {
+        self.model_with("local", Some(KEY), Duration::from_millis(150))
+    }
+
+    fn model_with(&self, model: &str, key: Option<&str>, idle_timeout: Duration) -> OpenAi {
+        OpenAi::new(OpenAiConfig {
+            api_key: key.map(str::to_owned),
+            base_url: Some(self.base_url.clone()),
+            chat_model: model.to_owned(),
+            title_model: model.to_owned(),
+            idle_timeout,
+            connect_timeout: Duration::from_secs(5),
+        })
+        .unwrap()
+    }
+
+    /// Everything that was asked so far.
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.try_iter().collect()
+    }
+}
+
+fn receive(connection: &TcpStream) -> Asked {
+    let mut reader = BufReader::new(connection);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(reader.read_line(&mut head).unwrap(), 0, "{head}");
+    }
+    let head = head.to_ascii_lowercase();
+    let length = head.split("content-length: ").nth(1).unwrap();
+    let mut body = vec![0; length.lines().next().unwrap().parse().unwrap()];
+    reader.read_exact(&mut body).unwrap();
+    Asked {
+        head,
+        body: serde_json::from_slice(&body).unwrap(),
+    }
+}
+
+fn send(mut connection: TcpStream, response: Script) {
+    connection.set_nodelay(true).unwrap();
+    for (pause, piece) in response {
+        thread::sleep(pause);
+        // The client may have had enough.
+        if connection.write_all(&piece).is_err() {
+            return;
+        }
+    }
+}
+
+/// A response in one piece.
+fn response(status: u16, headers: &str, body: &str) -> Script {
+    let length = body.len();
+    let text = format!(
+        "HTTP/1.1 {status} -\r\ncontent-length: {length}\r\nconnection: close\r\n{headers}\r\n{body}"
+    );
+    vec![(Duration::ZERO, text.into_bytes())]
+}
+
+fn json(status: u16, body: &str) -> Script {
+    response(status, "content-type: application/json\r\n", body)
+}
+
+/// A stream in chunked encoding, whose pieces go out one by one. Without an end it is cut.
+fn events(pieces: &[&[u8]], whole: bool) -> Script {
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut script = vec![(Duration::ZERO, head.as_bytes().to_vec())];
+    for piece in pieces {
+        let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+        script.push((Duration::from_millis(5), chunk));
+    }
+    if whole {
+        script.push((Duration::ZERO, b"0\r\n\r\n".to_vec()));
+    }
+    script
+}
+
+fn title_request() -> TitleRequest {
+    TitleRequest {
+        instruction: "Name the topic.",
+        input: "<message>\nplan a trip\n</message>".to_owned(),
+        max_tokens: 512,
+    }
+}

@@ -1,0 +1,387 @@
+//! Replies: the request, the order of what comes out of a stream, and every way in which a stream can end.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt, StreamExt};
+use serde_json::json;
+
+use super::{super::stream::MAX_TEXT_BYTES, *};
+use crate::llm::{
+    Finish, LanguageModel, ModelError, ModelErrorKind, ReplyChunk, ReplyRequest, Speaker, Turn,
+    Usage,
+};
+
+const START: &str = r#"data: {"id":"chatcmpl-7","object":"chat.completion.chunk","created":1767225600,"model":"gpt-5-mini-2025-08-07","system_fingerprint":null,"choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"finish_reason":null}],"usage":null,"obfuscation":"aB3"}
+
+"#;
+const STOP: &str = r#"data: {"id":"chatcmpl-7","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}
+
+"#;
+const USAGE: &str = r#"data: {"id":"chatcmpl-7","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":70,"total_tokens":79,"completion_tokens_details":{"reasoning_tokens":64}}}
+
+"#;
+const DONE: &str = "data: [DONE]\n\n";
+
+fn delta(text: &str) -> String {
+    let event = json!({ "id": "chatcmpl-7", "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }] });
+    format!("data: {event}\n\n")
+}
+
+fn request() -> ReplyRequest {
+    let turn = |speaker, text: &str| Turn {
+        speaker,
+        text: text.to_owned(),
+    };
+    ReplyRequest {
+        history: vec![
+            turn(Speaker::User, "hi"),
+            turn(Speaker::Assistant, "hello"),
+            turn(Speaker::User, "more"),
+        ],
+    }
+}
+
+/// The id's place, the text, the counts, and the end. Asserts their order on the way.
+#[derive(Debug, PartialEq)]
+struct Heard {
+    id: Option<String>,
+    text: String,
+    usage: Option<Usage>,
+    end: Result<Finish, ModelErrorKind>,
+}
+
+async fn heard(model: &OpenAi) -> Heard {
+    let chunks: Vec<Result<ReplyChunk, ModelError>> =
+        model.reply(request()).await.unwrap().collect().await;
+    let mut heard = Heard {
+        id: None,
+        text: String::new(),
+        usage: None,
+        end: Err(ModelErrorKind::Malformed),
+    };
+    let last = chunks.len() - 1;
+    for (i, chunk) in chunks.into_iter().enumerate() {
+        let is_end = matches!(chunk, Err(_) | Ok(ReplyChunk::Finished(_)));
+        assert_eq!(is_end, i == last, "the end comes last: {chunk:?}");
+        match chunk {
+            Ok(ReplyChunk::Started { response_id }) => {
+                assert_eq!(i, 0, "the id comes first");
+                heard.id = Some(response_id);
+            }
+            Ok(ReplyChunk::Delta(text)) => {
+                assert!(!text.is_empty() && heard.usage.is_none());
+                heard.text += &text;
+            }
+            Ok(ReplyChunk::Usage(usage)) => assert!(heard.usage.replace(usage).is_none()),
+            Ok(ReplyChunk::Finished(finish)) => heard.end = Ok(finish),
+            Err(error) => heard.end = Err(error.kind),
+        }
+    }
+    heard
+}
+
+async fn heard_from(pieces: &[&str], whole: bool) -> Heard {
+    let pieces: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
+    let server = Server::start([events(&pieces, whole)]);
+    heard(&server.model("gpt-5-mini")).await
+}
+
+async fn heard_with_end(pieces: &[&str], text: &str, end: Result<Finish, ModelErrorKind>) {
+    let heard = heard_from(pieces, true).await;
+    assert_eq!((heard.text.as_str(), heard.end), (text, end), "{pieces:?}");
+}
+
+#[tokio::test]
+async fn the_request_and_its_stream() {
+    let (hello, world) = (delta("Hello"), delta(" world"));
+    let server = Server::start([events(
+        &[START, &hello, &world, STOP, USAGE, DONE].map(str::as_bytes),
+        true,
+    )]);
+    let heard = heard(&server.model("gpt-5-mini")).await;
+    let usage = Usage {
+        prompt_tokens: 9,
+        completion_tokens: 70,
+        reasoning_tokens: 64,
+    };
+    let expected = Heard {
+        id: Some("chatcmpl-7".to_owned()),
+        text: "Hello world".to_owned(),
+        usage: Some(usage),
+        end: Ok(Finish::Stop),
+    };
+    assert_eq!(heard, expected);
+    let asked = server.asked().remove(0);
+    assert!(
+        asked.head.contains("accept: text/event-stream\r\n"),
+        "{}",
+        asked.head
+    );
+    let expected = json!({
+        "model": "gpt-5-mini",
+        "messages": [
+            { "role": "user", "content": "hi" },
+            { "role": "assistant", "content": "hello" },
+            { "role": "user", "content": "more" },
+        ],
+        "stream": true,
+        "stream_options": { "include_usage": true },
+    });
+    assert_eq!(asked.body, expected);
+}
+
+#[tokio::test]
+async fn any_packets_and_line_ends() {
+    let text = format!(
+        "\u{feff}: ping\n\n{START}{}{STOP}{DONE}",
+        delta("京都 🎌 é")
+    );
+    for text in [text.replace('\n', "\r\n"), text] {
+        for size in [1, 2, 3, 5, 64] {
+            let pieces: Vec<&[u8]> = text.as_bytes().chunks(size).collect();
+            let mut script = events(&pieces, true);
+            script
+                .iter_mut()
+                .for_each(|(pause, _)| *pause = Duration::ZERO);
+            let server = Server::start([script]);
+            let heard = heard(&server.model("local")).await;
+            assert_eq!(
+                (heard.text.as_str(), heard.end),
+                ("京都 🎌 é", Ok(Finish::Stop)),
+                "in pieces of {size}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cut_is_never_an_end() {
+    use ModelErrorKind::Interrupted;
+    let half = delta("half");
+    for whole in [true, false] {
+        let heard = heard_from(&[START, &half], whole).await;
+        assert_eq!(
+            (heard.text.as_str(), heard.end),
+            ("half", Err(Interrupted)),
+            "whole: {whole}"
+        );
+    }
+    heard_with_end(&[&half, DONE], "half", Err(Interrupted)).await;
+    heard_with_end(&[], "", Err(Interrupted)).await;
+    heard_with_end(
+        &[
+            r#"data: {"choices":[{"delta":{},"finish_reason":"error"}]}"#,
+            "\n\n",
+        ],
+        "",
+        Err(Interrupted),
+    )
+    .await;
+    // What comes after the end can't undo it.
+    assert_eq!(
+        heard_from(&[&half, STOP], false).await.end,
+        Ok(Finish::Stop)
+    );
+}
+
+#[tokio::test]
+async fn the_other_ends() {
+    let ended = |delta: &str, reason: &str| {
+        format!("data: {{\"choices\":[{{\"delta\":{delta},\"finish_reason\":\"{reason}\"}}]}}\n\n")
+    };
+    heard_with_end(
+        &[START, &ended("{}", "length"), DONE],
+        "",
+        Ok(Finish::Length),
+    )
+    .await;
+    heard_with_end(
+        &[&ended(r#"{"content":"a"}"#, "content_filter"), DONE],
+        "a",
+        Ok(Finish::ContentFilter),
+    )
+    .await;
+    heard_with_end(
+        &[&ended(r#"{"content":null,"refusal":"I can't."}"#, "stop")],
+        "I can't.",
+        Ok(Finish::Stop),
+    )
+    .await;
+    heard_with_end(
+        &[&ended(
+            r#"{"reasoning_content":"hm","content":"a\u0000b"}"#,
+            "eos",
+        )],
+        "ab",
+        Ok(Finish::Stop),
+    )
+    .await;
+    heard_with_end(
+        &[&ended(
+            r#"{"content":[{"type":"text","text":"parts"}]}"#,
+            "stop",
+        )],
+        "parts",
+        Ok(Finish::Stop),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn broken_events_are_forgiven_once() {
+    let (a, broken) = (delta("a"), "data: {\"choices\":[{x\n\n");
+    let odd = "event: keepalive\ndata: {}\n\ndata: 1\n\ndata: {\"choices\":null}\n\ndata: {\"type\":\"new\",\"error\":null}\n\n";
+    let id = "data: {\"id\":\"a\\u0000b\",\"choices\":[]}\n\n";
+    assert_eq!(
+        heard_from(&[id, odd, STOP], true).await.id.as_deref(),
+        Some("ab")
+    );
+    heard_with_end(&[odd, &a, broken, &a, STOP, DONE], "aa", Ok(Finish::Stop)).await;
+    heard_with_end(
+        &[&a, broken, broken, &a, STOP],
+        "a",
+        Err(ModelErrorKind::Malformed),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn invalid_bytes_do_not_hold_up_the_stream() {
+    let (head, tail) = (
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a",
+        "b\"}}]}\n\n",
+    );
+    let server = Server::start([events(
+        &[head.as_bytes(), b"\xff", tail.as_bytes(), STOP.as_bytes()],
+        true,
+    )]);
+    let heard = heard(&server.model("local")).await;
+    assert_eq!(
+        (heard.text.as_str(), heard.end),
+        ("a\u{fffd}b", Ok(Finish::Stop))
+    );
+}
+
+#[tokio::test]
+async fn errors_inside_the_stream() {
+    use ModelErrorKind::*;
+    for (event, kind) in [
+        (
+            r#"{"error":{"message":"m","type":"server_error","code":null}}"#,
+            Unavailable,
+        ),
+        (r#"{"error":{"message":"m","code":429}}"#, RateLimited),
+        (
+            r#"{"error":{"message":"m","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+            QuotaExceeded,
+        ),
+        (
+            r#"{"object":"error","message":"m","type":"BadRequestError","code":400}"#,
+            InvalidRequest,
+        ),
+        (r#"{"error":"out of memory"}"#, Unavailable),
+    ] {
+        let event = format!("data: {event}\n\n");
+        heard_with_end(
+            &[START, &delta("a"), &event, &delta("b"), STOP],
+            "a",
+            Err(kind),
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout_and_ends_the_connection() {
+    let a = delta("a");
+    let mut script = events(&[START.as_bytes(), a.as_bytes()], false);
+    script.push((Duration::from_secs(3600), Vec::new()));
+    let server = Server::start([script]);
+    let begun = Instant::now();
+    let heard = heard(&server.impatient_model()).await;
+    assert_eq!(
+        (heard.text.as_str(), heard.end),
+        ("a", Err(ModelErrorKind::Timeout))
+    );
+    assert!(begun.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_finished_reply_does_not_wait_for_a_server_that_never_closes() {
+    let a = delta("a");
+    let mut script = events(&[a.as_bytes(), STOP.as_bytes()], false);
+    script.push((Duration::from_secs(3600), Vec::new()));
+    let begun = Instant::now();
+    let heard = heard(&Server::start([script]).model("local")).await;
+    assert_eq!((heard.text.as_str(), heard.end), ("a", Ok(Finish::Stop)));
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "well before the idle timeout of 5 s"
+    );
+}
+
+#[tokio::test]
+async fn too_much_text_is_cut_at_a_character() {
+    let long = delta(&"é".repeat(50_001));
+    let heard = heard_from(&[&delta("a"), &long.repeat(6), STOP], true).await;
+    assert_eq!(heard.text.len(), MAX_TEXT_BYTES - 1);
+    assert_eq!(heard.end, Ok(Finish::Length));
+}
+
+#[tokio::test]
+async fn servers_that_do_not_stream() {
+    let whole = r#"{"id":"x","choices":[{"message":{"content":"All at once."},"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}"#;
+    let heard = heard(&Server::start([super::json(200, whole)]).model("local")).await;
+    assert_eq!(
+        (heard.text.as_str(), heard.end),
+        ("All at once.", Ok(Finish::Stop))
+    );
+    assert_eq!(heard.usage.map(|usage| usage.prompt_tokens), Some(3));
+
+    let refused = async |script| {
+        let model = Server::start([script]).model("local");
+        model.reply(request()).await.map(drop).unwrap_err().kind
+    };
+    let html = response(
+        200,
+        "content-type: text/html; charset=utf-8\r\n",
+        "<html></html>",
+    );
+    assert_eq!(refused(html).await, ModelErrorKind::Malformed);
+    assert_eq!(
+        refused(super::json(200, r#"{"error":{"code":429}}"#)).await,
+        ModelErrorKind::RateLimited
+    );
+    assert_eq!(
+        refused(super::json(401, r#"{"detail":"no"}"#)).await,
+        ModelErrorKind::Unauthorized
+    );
+}
+
+#[tokio::test]
+async fn a_reply_goes_on_without_refused_parameters() {
+    let refusal = r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error","param":null,"code":null}}"#;
+    let server = Server::start([super::json(400, refusal), events(&[STOP.as_bytes()], true)]);
+    let model = server.model("local");
+    assert_eq!(heard(&model).await.end, Ok(Finish::Stop));
+    assert_eq!(server.asked()[1].body.get("stream_options"), None);
+}
+
+#[tokio::test]
+async fn a_dropped_stream_is_dropped_at_the_provider() {
+    let a = delta("a");
+    let mut script = events(&[a.as_bytes()], false);
+    script.extend(vec![
+        (Duration::from_millis(20), b"1\r\n\n\r\n".to_vec());
+        500
+    ]);
+    let server = Server::start([script, super::json(200, "{}")]);
+    let model = server.model("local");
+    let mut reply = model.reply(request()).await.unwrap();
+    assert!(reply.next().await.unwrap().is_ok());
+    drop(reply);
+    // The server takes the next connection only after this one broke.
+    let begun = Instant::now();
+    model.title(title_request()).map(drop).await;
+    assert!(begun.elapsed() < Duration::from_secs(4));
+}
