@@ -23,3 +23,4 @@ pub mod db;
 pub mod error;
 pub mod events;
 pub mod llm;
+pub mod titles;
