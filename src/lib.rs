@@ -18,6 +18,7 @@
 //!
 //! `ARCHITECTURE.md` walks through a first message.
 
+pub mod chat;
 pub mod conversation;
 pub mod db;
 pub mod error;

@@ -1,0 +1,227 @@
+//! Turns: a message is stored, its reply is written, its title is started.
+//!
+//! [`Chat::send_message`] is the one way in, for GraphQL as for the legacy routes. It returns when the
+//! message is durable; the reply and the title are tasks of their own that finish whether or not
+//! anybody stays to see them. Disconnecting is not stopping: [`Chat::stop`] is.
+
+mod follow;
+mod reply;
+mod request;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::{follow::ReplyFollower, request::SendMessage};
+use crate::{
+    conversation::{
+        Conversation, ConversationId, Message, MessageId, Owner, TitleStatus, topic_hint,
+    },
+    db::{BegunTurn, Database, NewTurn, ReplyState, Turn},
+    error::{Error, Result},
+    events::{Changes, EventBroker},
+    llm::LanguageModel,
+    titles::Titles,
+};
+
+/// The agent of a conversation that names none.
+const DEFAULT_AGENT: &str = "triage";
+
+/// How turns are run.
+#[derive(Clone, Copy, Debug)]
+pub struct ChatSettings {
+    /// How much of a conversation the model is shown, in characters; the newest message is shown
+    /// whatever its length.
+    pub history_budget_chars: usize,
+    /// How long one reply may take in all.
+    pub reply_deadline: Duration,
+}
+
+/// Runs turns. Cheap to clone.
+#[derive(Clone)]
+pub struct Chat {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Database,
+    events: EventBroker,
+    model: Arc<dyn LanguageModel>,
+    titles: Titles,
+    tasks: TaskTracker,
+    /// Cut all replies short: the server has no time left.
+    abort: CancellationToken,
+    settings: ChatSettings,
+}
+
+/// A message that was accepted, now or by an earlier request with the same idempotency key.
+pub struct SentMessage {
+    /// The conversation with the message in it.
+    pub conversation: Conversation,
+    /// The message. In the first place of its conversation, its title is made beside the reply.
+    pub message: Message,
+    /// Its reply, from the beginning.
+    pub reply: ReplyFollower,
+    /// Changes of the conversation since before the message was told.
+    pub changes: Changes,
+}
+
+impl Chat {
+    /// Turns on these parts.
+    pub fn new(
+        db: Database,
+        events: EventBroker,
+        model: Arc<dyn LanguageModel>,
+        titles: Titles,
+        tasks: TaskTracker,
+        abort: CancellationToken,
+        settings: ChatSettings,
+    ) -> Self {
+        let inner = Inner {
+            db,
+            events,
+            model,
+            titles,
+            tasks,
+            abort,
+            settings,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Stores a message, starts its reply and, with the first message of a conversation, its title.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] when a field cannot be used; [`Error::NotFound`] when the conversation
+    /// is somebody else's; [`Error::IdempotencyKeyReused`]; [`Error::ShuttingDown`];
+    /// [`Error::Database`]. After an error nothing is stored.
+    pub async fn send_message(&self, owner: &Owner, message: SendMessage) -> Result<SentMessage> {
+        let inner = &self.inner;
+        if inner.abort.is_cancelled() {
+            return Err(Error::ShuttingDown);
+        }
+        let message = message.checked()?;
+        let new = NewTurn {
+            conversation_id: message.conversation_id.unwrap_or_default(),
+            message_id: MessageId::new(),
+            reply_id: MessageId::new(),
+            idempotency: message.idempotency(),
+            topic_hint: message
+                .topic_hint
+                .or_else(|| topic_hint::topic_hint(&message.text)),
+            text: message.text,
+            agent: message.agent,
+            default_agent: DEFAULT_AGENT,
+            title_status: match message.auto_title {
+                true => TitleStatus::Pending,
+                false => TitleStatus::Skipped,
+            },
+        };
+        // Both before the turn is stored: whoever sees it stored can find its run, and no change of
+        // the conversation can be missed.
+        let run = inner
+            .events
+            .open_run(owner, new.conversation_id, new.reply_id);
+        let changes = inner.events.watch_conversation(owner, new.conversation_id);
+        let (conversation, message) = match inner.db.begin_turn(owner, &new).await? {
+            BegunTurn::Known(turn) => return self.sent_before(owner, turn).await,
+            BegunTurn::New {
+                conversation,
+                message,
+            } => (conversation, message),
+        };
+        inner.events.publish(conversation.clone());
+        let turn = Turn {
+            conversation_id: new.conversation_id,
+            message_id: new.message_id,
+            reply_id: new.reply_id,
+            reply: ReplyState::Running,
+            failure: None,
+        };
+        let reply = ReplyFollower::running(run.log().clone());
+        if message.is_first() && conversation.title_status == TitleStatus::Pending {
+            inner.titles.start(owner.clone(), conversation.id, new.text);
+        }
+        inner.tasks.spawn(reply::run(
+            self.clone(),
+            owner.clone(),
+            turn,
+            message.position,
+            run,
+        ));
+        Ok(SentMessage {
+            conversation,
+            message,
+            reply,
+            changes,
+        })
+    }
+
+    /// The same answer as to the request that came first.
+    async fn sent_before(&self, owner: &Owner, turn: Turn) -> Result<SentMessage> {
+        let id = turn.conversation_id;
+        let changes = self.inner.events.watch_conversation(owner, id);
+        let conversation = self.inner.db.conversation(owner, id).await?;
+        let message = self.inner.db.find_message(owner, turn.message_id).await?;
+        Ok(SentMessage {
+            conversation,
+            message: message.ok_or_else(Error::no_conversation)?,
+            reply: self.follow_turn(owner, turn).await?,
+            changes,
+        })
+    }
+
+    /// Stops every reply that runs in the conversation; what was written is kept as incomplete.
+    /// Returns the conversation and whether anything was running.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    pub async fn stop(&self, owner: &Owner, id: ConversationId) -> Result<(Conversation, bool)> {
+        let conversation = self.inner.db.conversation(owner, id).await?;
+        let runs = self.inner.events.find_runs(owner, id);
+        for run in &runs {
+            run.stop();
+        }
+        Ok((conversation, !runs.is_empty()))
+    }
+
+    /// Deletes a conversation with all its text, and stops its replies. Returns the tombstone.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    pub async fn delete(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
+        let tombstone = self.inner.db.delete_conversation(owner, id).await?;
+        for run in self.inner.events.find_runs(owner, id) {
+            run.stop();
+        }
+        self.inner.events.publish(tombstone.clone());
+        Ok(tombstone)
+    }
+
+    /// Follows the newest reply of a conversation, running or stored; `None` before the first message.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    pub async fn follow_reply(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+    ) -> Result<Option<ReplyFollower>> {
+        self.inner.db.conversation(owner, id).await?;
+        match self.inner.db.find_last_turn(owner, id).await? {
+            Some(turn) => self.follow_turn(owner, turn).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn follow_turn(&self, owner: &Owner, turn: Turn) -> Result<ReplyFollower> {
+        if let Some(run) = self.inner.events.find_run(owner, turn.reply_id) {
+            return Ok(ReplyFollower::running(run));
+        }
+        // A run is closed after its row is stored: who does not find the run finds the row.
+        let message = self.inner.db.find_message(owner, turn.reply_id).await?;
+        Ok(ReplyFollower::stored(&turn, message))
+    }
+}

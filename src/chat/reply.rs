@@ -1,0 +1,213 @@
+//! One reply: history, model, deltas, row, end. In that order: no reader hears the end before the row
+//! is stored.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Chat;
+use crate::{
+    conversation::{Conversation, Owner, Role, Usage},
+    db::{ReplyOutcome, ReplyState, Turn},
+    error::{Error, Result},
+    events::{ReplyEnd, ReplyLog, RunGuard, run::Outcome},
+    llm::{
+        self, Finish, ModelError, ModelErrorKind, ReplyChunk, ReplyRequest, ReplyStream, Speaker,
+    },
+};
+
+/// Calls for one reply: the first and two more, none once text has come.
+const ATTEMPTS: u32 = 3;
+
+/// The pause before another call when the provider names none, and the longest one it may name.
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long storing the end is tried.
+const STORE_FOR: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+struct Written {
+    text: String,
+    response_id: Option<String>,
+    usage: Option<Usage>,
+}
+
+/// Writes the reply to the message at `position`, stores it and ends its run.
+pub(super) async fn run(chat: Chat, owner: Owner, turn: Turn, position: i64, run: RunGuard) {
+    let started = Instant::now();
+    let log = run.log();
+    let mut written = Written::default();
+    let deadline = started + chat.inner.settings.reply_deadline;
+    // Whatever cuts the writing short, what was written until then is there.
+    let outcome = tokio::select! {
+        biased;
+        () = log.stopped().cancelled() => Outcome::Incomplete,
+        () = chat.inner.abort.cancelled() => Outcome::Incomplete,
+        () = sleep_until(deadline) => Outcome::Incomplete,
+        result = write(&chat, &owner, &turn, position, log, &mut written) => match result {
+            Ok(Finish::Stop) => Outcome::Completed,
+            Ok(Finish::Length | Finish::ContentFilter) => Outcome::Incomplete,
+            Err(error) => Outcome::Failed(error),
+        },
+    };
+    if let Outcome::Failed(error) = &outcome {
+        error.log();
+    }
+    let outcome = match store(&chat, &owner, &turn, &outcome, &written.text, started).await {
+        Ok(Some(conversation)) => {
+            chat.inner.events.publish(conversation);
+            outcome
+        }
+        // Deleted meanwhile: what was written is nowhere, so it is not complete.
+        Ok(None) if matches!(outcome, Outcome::Completed) => Outcome::Incomplete,
+        Ok(None) => outcome,
+        Err(error) => {
+            error.log();
+            Outcome::Failed(error)
+        }
+    };
+    let ended: &str = match &outcome {
+        Outcome::Completed => "completed",
+        Outcome::Incomplete => "incomplete",
+        Outcome::Failed(_) => "failed",
+    };
+    tracing::info!(
+        conversation.id = %turn.conversation_id,
+        duration_ms = started.elapsed().as_millis() as u64,
+        outcome = ended,
+        "reply ended"
+    );
+    log.end(ReplyEnd {
+        text: written.text,
+        response_id: written.response_id,
+        usage: written.usage,
+        outcome,
+    });
+}
+
+async fn write(
+    chat: &Chat,
+    owner: &Owner,
+    turn: &Turn,
+    position: i64,
+    log: &ReplyLog,
+    written: &mut Written,
+) -> Result<Finish> {
+    let history = chat
+        .inner
+        .db
+        .history(
+            owner,
+            turn.conversation_id,
+            position,
+            chat.inner.settings.history_budget_chars,
+        )
+        .await?;
+    let history = history
+        .into_iter()
+        .map(|message| llm::Turn {
+            speaker: match message.role {
+                Role::User => Speaker::User,
+                Role::Assistant => Speaker::Assistant,
+            },
+            text: message.content,
+        })
+        .collect();
+    let request = ReplyRequest { history };
+    let mut attempt = 1;
+    loop {
+        let failed = match chat.inner.model.reply(request.clone()).await {
+            Ok(stream) => match copy(stream, log, written).await {
+                Ok(finish) => return Ok(finish),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        let is_worth_it = failed.kind.is_transient() && written.text.is_empty();
+        if !is_worth_it || attempt == ATTEMPTS {
+            return Err(client_error(failed));
+        }
+        tracing::debug!(conversation.id = %turn.conversation_id, attempt, error = %failed, "reply call failed");
+        sleep(failed.retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE)).await;
+        attempt += 1;
+    }
+}
+
+/// Copies one stream of the model into the log.
+async fn copy(
+    mut stream: ReplyStream,
+    log: &ReplyLog,
+    written: &mut Written,
+) -> Result<Finish, ModelError> {
+    while let Some(chunk) = stream.next().await {
+        match chunk? {
+            ReplyChunk::Started { response_id } => written.response_id = Some(response_id),
+            ReplyChunk::Usage(usage) => written.usage = Some(usage),
+            ReplyChunk::Delta(delta) => {
+                written.text.push_str(&delta);
+                log.append(&delta);
+            }
+            ReplyChunk::Finished(finish) => return Ok(finish),
+        }
+    }
+    Err(ModelError::new(ModelErrorKind::Interrupted))
+}
+
+/// Stores the end, again and again while the database does not take it.
+async fn store(
+    chat: &Chat,
+    owner: &Owner,
+    turn: &Turn,
+    outcome: &Outcome,
+    text: &str,
+    started: Instant,
+) -> Result<Option<Conversation>> {
+    let (state, failure) = match outcome {
+        Outcome::Completed => (ReplyState::Completed, None),
+        Outcome::Incomplete => (ReplyState::Incomplete, None),
+        Outcome::Failed(error) if text.is_empty() => (ReplyState::Failed, Some(error.code())),
+        Outcome::Failed(error) => (ReplyState::Incomplete, Some(error.code())),
+    };
+    let outcome = ReplyOutcome {
+        state,
+        text,
+        failure,
+    };
+    let give_up = Instant::now() + STORE_FOR;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match chat.inner.db.finish_reply(owner, turn, outcome).await {
+            Err(Error::Database(cause))
+                if Instant::now() + pause < give_up && !chat.inner.abort.is_cancelled() =>
+            {
+                tracing::warn!(
+                    conversation.id = %turn.conversation_id,
+                    duration_ms = started.elapsed().as_millis() as u64,
+                    error.cause = %cause,
+                    "reply not stored yet"
+                );
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(5));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// What a failed call means to the person who waits for the reply.
+fn client_error(error: ModelError) -> Error {
+    match error.kind {
+        ModelErrorKind::RateLimited => Error::ModelRateLimited(Box::new(error)),
+        ModelErrorKind::Unauthorized
+        | ModelErrorKind::NotFound
+        | ModelErrorKind::QuotaExceeded
+        | ModelErrorKind::InvalidRequest => Error::ModelMisconfigured(Box::new(error)),
+        ModelErrorKind::Timeout
+        | ModelErrorKind::Connection
+        | ModelErrorKind::Unavailable
+        | ModelErrorKind::Malformed
+        | ModelErrorKind::Interrupted => Error::ModelUnavailable(Box::new(error)),
+    }
+}

@@ -1,0 +1,83 @@
+//! What a client may send, and how it is checked.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    conversation::{ConversationId, text::without_nul, topic_hint},
+    error::{Error, Result},
+};
+
+/// The longest message, in bytes of UTF-8.
+const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+
+const MAX_AGENT_CHARS: usize = 64;
+const MAX_KEY_CHARS: usize = 255;
+
+/// A message that a user sends.
+#[derive(Clone, Debug)]
+pub struct SendMessage {
+    /// The conversation to continue, or the id that a new one shall have; `None`: a new one.
+    pub conversation_id: Option<ConversationId>,
+    /// The text.
+    pub text: String,
+    /// What to show while there is no title.
+    pub topic_hint: Option<String>,
+    /// Makes a retry of the same request return the same turn.
+    pub idempotency_key: Option<String>,
+    /// Whether a new conversation gets a title.
+    pub auto_title: bool,
+    /// Who shall answer.
+    pub agent: Option<String>,
+}
+
+impl SendMessage {
+    /// The message as it will be stored.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`], naming the field.
+    pub(super) fn checked(mut self) -> Result<Self> {
+        if self.text.len() > MAX_MESSAGE_BYTES {
+            return Err(Error::invalid(format!(
+                "the message is longer than {MAX_MESSAGE_BYTES} bytes"
+            )));
+        }
+        self.text = without_nul(self.text);
+        if self.text.trim().is_empty() {
+            return Err(Error::invalid("the message is empty"));
+        }
+        self.topic_hint = self.topic_hint.as_deref().and_then(topic_hint::given);
+        if let Some(key) = &self.idempotency_key
+            && (key.is_empty()
+                || key.len() > MAX_KEY_CHARS
+                || !key.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(Error::invalid(format!(
+                "the idempotency key must be 1 to {MAX_KEY_CHARS} visible ASCII characters"
+            )));
+        }
+        if let Some(agent) = &self.agent
+            && (agent.is_empty()
+                || agent.chars().count() > MAX_AGENT_CHARS
+                || agent.chars().any(char::is_control))
+        {
+            return Err(Error::invalid(format!(
+                "the agent must be 1 to {MAX_AGENT_CHARS} characters without control characters"
+            )));
+        }
+        Ok(self)
+    }
+
+    /// The key, with a hash of all that the request asks for.
+    pub(super) fn idempotency(&self) -> Option<(String, String)> {
+        let key = self.idempotency_key.clone()?;
+        let asked = serde_json::json!([
+            self.conversation_id.map(|id| id.to_string()),
+            self.text,
+            self.topic_hint,
+            self.auto_title,
+            self.agent,
+        ]);
+        let hash = Sha256::digest(asked.to_string());
+        Some((key, hash.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+}
