@@ -18,10 +18,14 @@
 //!
 //! `ARCHITECTURE.md` walks through a first message.
 
+pub mod api;
+pub mod app;
 pub mod chat;
+pub mod config;
 pub mod conversation;
 pub mod db;
 pub mod error;
 pub mod events;
 pub mod llm;
+pub mod telemetry;
 pub mod titles;

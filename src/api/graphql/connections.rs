@@ -1,0 +1,81 @@
+//! Pages on this wire: Relay's connections, and how their arguments are checked.
+
+use async_graphql::{
+    ObjectType, OutputType,
+    connection::{Connection, Edge, EmptyFields},
+};
+
+use crate::{
+    db::{
+        MessageRange, Page,
+        cursor::{Cursor, MessageCursor},
+    },
+    error::{Error, Result},
+};
+
+/// The most items of one page.
+const MOST: i32 = 100;
+
+/// A page as a connection.
+pub(super) fn connection<T, N>(
+    page: Page<T>,
+    cursor: impl Fn(&T) -> String,
+    node: impl Fn(T) -> N,
+) -> Connection<String, N, EmptyFields, EmptyFields>
+where
+    N: OutputType + ObjectType,
+{
+    let mut connection = Connection::new(page.has_previous, page.has_next);
+    connection.edges.extend(
+        page.items
+            .into_iter()
+            .map(|item| Edge::new(cursor(&item), node(item))),
+    );
+    connection
+}
+
+/// How many items are asked for.
+///
+/// # Errors
+/// [`Error::InvalidInput`] unless 1 to 100.
+pub(super) fn limit(name: &str, asked: Option<i32>, default: u64) -> Result<u64> {
+    match asked {
+        None => Ok(default),
+        Some(count @ 1..=MOST) => Ok(count.unsigned_abs().into()),
+        Some(_) => Err(Error::invalid(format!("{name} must be 1 to {MOST}"))),
+    }
+}
+
+/// The cursor in an argument.
+///
+/// # Errors
+/// [`Error::InvalidCursor`] when it is none of this list.
+pub(super) fn place<C: Cursor>(text: Option<&str>) -> Result<Option<C>> {
+    text.map(C::decode).transpose()
+}
+
+/// The part of a conversation that four arguments name. Without `first` and `last` it is the
+/// beginning.
+///
+/// # Errors
+/// When an argument cannot be used, or both ends are asked for.
+pub(super) fn message_range(
+    first: Option<i32>,
+    after: Option<&str>,
+    last: Option<i32>,
+    before: Option<&str>,
+) -> Result<MessageRange> {
+    if first.is_some() && last.is_some() {
+        return Err(Error::invalid("first and last exclude each other"));
+    }
+    let limit = match last {
+        Some(_) => limit("last", last, 50)?,
+        None => limit("first", first, 50)?,
+    };
+    Ok(MessageRange {
+        after: place::<MessageCursor>(after)?,
+        before: place::<MessageCursor>(before)?,
+        limit,
+        from_end: last.is_some(),
+    })
+}

@@ -1,0 +1,71 @@
+//! Reads that many fields of one request share.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_graphql::dataloader::{DataLoader, Loader};
+
+use crate::{
+    api::Services,
+    conversation::{ConversationId, Message, Owner},
+    db::{MessageRange, Page},
+    error::Error,
+};
+
+/// Loads the messages of all conversations of a list in one statement for each range asked for. Made
+/// anew for each request, and without a cache: a subscription lives longer than any row.
+pub(super) struct Messages {
+    services: Arc<Services>,
+    owner: Owner,
+}
+
+/// The loader as it stands in a request's data.
+pub(super) type MessageLoader = DataLoader<Messages>;
+
+pub(super) fn messages(services: Arc<Services>, owner: Owner) -> MessageLoader {
+    // The requests' tasks are the runtime's, not ours to wait for: nothing outlives its request.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a loader's batch ends with its request"
+    )]
+    DataLoader::new(Messages { services, owner }, tokio::spawn)
+}
+
+/// A part of one conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Part {
+    pub(super) conversation: ConversationId,
+    pub(super) range: MessageRange,
+}
+
+impl Loader<Part> for Messages {
+    type Value = Page<Message>;
+    type Error = Arc<Error>;
+
+    async fn load(&self, parts: &[Part]) -> Result<HashMap<Part, Self::Value>, Self::Error> {
+        let mut by_range: HashMap<MessageRange, Vec<ConversationId>> = HashMap::new();
+        for part in parts {
+            by_range
+                .entry(part.range)
+                .or_default()
+                .push(part.conversation);
+        }
+        let mut loaded = HashMap::with_capacity(parts.len());
+        for (range, conversations) in by_range {
+            let pages = self
+                .services
+                .db
+                .messages_of_many(&self.owner, &conversations, range)
+                .await?;
+            loaded.extend(pages.into_iter().map(|(conversation, page)| {
+                (
+                    Part {
+                        conversation,
+                        range,
+                    },
+                    page,
+                )
+            }));
+        }
+        Ok(loaded)
+    }
+}

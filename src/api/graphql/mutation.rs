@@ -1,0 +1,167 @@
+//! What can be changed. Each answer holds the changed objects, so that caches follow by themselves.
+
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+
+use super::{
+    errors::Result,
+    objects::{Conversation, Message},
+    query::parts,
+};
+use crate::{api::rest::conversation_id, chat::SendMessage};
+
+/// What can be changed.
+pub(super) struct Mutation;
+
+/// A message to send.
+#[derive(InputObject)]
+struct SendMessageInput {
+    /// The conversation to continue, or the id (a UUID) that a new one shall have; a new conversation
+    /// when not said.
+    conversation_id: Option<ID>,
+    /// The message.
+    text: String,
+    /// What to show while a new conversation has no title; the beginning of the message when not said.
+    topic_hint: Option<String>,
+    /// Makes a retry of the same request return the same turn: 1 to 255 visible ASCII characters.
+    idempotency_key: Option<String>,
+    /// Whether a new conversation gets a title.
+    #[graphql(default = true)]
+    auto_title: bool,
+}
+
+/// A message that was accepted.
+#[derive(SimpleObject)]
+struct SendMessagePayload {
+    /// The conversation with the message in it.
+    conversation: Conversation,
+    /// The message.
+    message: Message,
+    /// The id that the reply's message will have. The subscription `reply` shows it being written.
+    reply_id: ID,
+}
+
+/// A title to give.
+#[derive(InputObject)]
+struct RenameConversationInput {
+    /// The conversation.
+    id: ID,
+    /// The title: 1 to 128 characters.
+    display_name: String,
+}
+
+/// A conversation with its new title.
+#[derive(SimpleObject)]
+struct RenameConversationPayload {
+    /// The conversation.
+    conversation: Conversation,
+}
+
+/// A conversation to delete.
+#[derive(InputObject)]
+struct DeleteConversationInput {
+    /// The conversation.
+    id: ID,
+}
+
+/// A conversation that was deleted.
+#[derive(SimpleObject)]
+struct DeleteConversationPayload {
+    /// What is left of it: its id, its status and its times.
+    conversation: Conversation,
+    /// Its id.
+    deleted_conversation_id: ID,
+}
+
+/// A conversation whose replies shall stop.
+#[derive(InputObject)]
+struct StopReplyInput {
+    /// The conversation.
+    conversation_id: ID,
+}
+
+/// A conversation whose replies were asked to stop.
+#[derive(SimpleObject)]
+struct StopReplyPayload {
+    /// The conversation. What was written until now is stored as an incomplete message in a moment.
+    conversation: Conversation,
+    /// Whether a reply was running.
+    stopped: bool,
+}
+
+/// What can be changed.
+#[Object]
+impl Mutation {
+    /// Sends a message. Returns when it is stored; the reply and the title come by themselves.
+    async fn send_message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message.")] input: SendMessageInput,
+    ) -> Result<SendMessagePayload> {
+        let (services, owner) = parts(ctx);
+        let conversation = input.conversation_id;
+        let message = SendMessage {
+            conversation_id: conversation
+                .as_deref()
+                .map(|id| conversation_id(id))
+                .transpose()?,
+            text: input.text,
+            topic_hint: input.topic_hint,
+            idempotency_key: input.idempotency_key,
+            auto_title: input.auto_title,
+            agent: None,
+        };
+        let sent = services.chat.send_message(owner, message).await?;
+        Ok(SendMessagePayload {
+            conversation: sent.conversation.into(),
+            message: sent.message.into(),
+            reply_id: sent.reply.reply_id.to_string().into(),
+        })
+    }
+
+    /// Gives a conversation a title. It replaces what is there, and no generated title replaces it.
+    async fn rename_conversation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation and its title.")] input: RenameConversationInput,
+    ) -> Result<RenameConversationPayload> {
+        let (services, owner) = parts(ctx);
+        let id = conversation_id(&input.id)?;
+        let conversation = services
+            .titles
+            .rename(owner, id, &input.display_name)
+            .await?;
+        Ok(RenameConversationPayload {
+            conversation: conversation.into(),
+        })
+    }
+
+    /// Deletes a conversation with all its text, and stops its replies.
+    async fn delete_conversation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation.")] input: DeleteConversationInput,
+    ) -> Result<DeleteConversationPayload> {
+        let (services, owner) = parts(ctx);
+        let id = conversation_id(&input.id)?;
+        let tombstone = services.chat.delete(owner, id).await?;
+        Ok(DeleteConversationPayload {
+            conversation: tombstone.into(),
+            deleted_conversation_id: id.to_string().into(),
+        })
+    }
+
+    /// Stops the replies that are being written in a conversation. To disconnect is not to stop.
+    async fn stop_reply(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation.")] input: StopReplyInput,
+    ) -> Result<StopReplyPayload> {
+        let (services, owner) = parts(ctx);
+        let id = conversation_id(&input.conversation_id)?;
+        let (conversation, stopped) = services.chat.stop(owner, id).await?;
+        Ok(StopReplyPayload {
+            conversation: conversation.into(),
+            stopped,
+        })
+    }
+}

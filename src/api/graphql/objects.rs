@@ -1,0 +1,272 @@
+//! What there is: conversations and their messages.
+
+use std::sync::Arc;
+
+use async_graphql::{
+    Context, Enum, ID, Interface, Object,
+    connection::{Connection, EmptyFields},
+};
+use chrono::{DateTime, Utc};
+
+use super::{
+    connections::{connection, message_range},
+    errors::Result,
+    loaders::{MessageLoader, Part},
+};
+use crate::{
+    conversation as domain,
+    db::{
+        Page,
+        cursor::{Cursor, MessageCursor},
+    },
+};
+
+/// Something with an id of its own.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "&ID", desc = "The id; unique among all objects."))]
+pub(super) enum Node {
+    Conversation(Conversation),
+    Message(Message),
+}
+
+/// A conversation as it stood after one change.
+pub(super) struct Conversation {
+    id: ID,
+    row: Arc<domain::Conversation>,
+}
+
+impl From<Arc<domain::Conversation>> for Conversation {
+    fn from(row: Arc<domain::Conversation>) -> Self {
+        Self {
+            id: row.id.to_string().into(),
+            row,
+        }
+    }
+}
+
+impl From<domain::Conversation> for Conversation {
+    fn from(row: domain::Conversation) -> Self {
+        Arc::new(row).into()
+    }
+}
+
+/// A conversation: a title, and the messages of a person and a model.
+#[Object]
+impl Conversation {
+    /// The id, a UUID; unique among all objects.
+    async fn id(&self) -> &ID {
+        &self.id
+    }
+
+    /// What to show: `displayName`, else `topicHint`, else "New conversation".
+    async fn title(&self) -> &str {
+        self.row.shown_title()
+    }
+
+    /// The title, generated or given by a person; null while there is none.
+    async fn display_name(&self) -> Option<&str> {
+        self.row.display_name.as_deref()
+    }
+
+    /// The fallback while there is no title: what the client gave, or the beginning of the first
+    /// message.
+    async fn topic_hint(&self) -> Option<&str> {
+        self.row.topic_hint.as_deref()
+    }
+
+    /// When the title was generated; stays when a person replaces it.
+    async fn title_generated_at(&self) -> Option<DateTime<Utc>> {
+        self.row.title_generated_at
+    }
+
+    /// Where the shown title comes from.
+    async fn title_source(&self) -> TitleSource {
+        self.row.title_source.into()
+    }
+
+    /// How far the generated title has come.
+    async fn title_status(&self) -> TitleStatus {
+        self.row.title_status.into()
+    }
+
+    /// Rises with each change of the conversation: of two states the one with the higher revision is
+    /// the newer.
+    async fn revision(&self) -> i32 {
+        self.row.revision.try_into().unwrap_or(i32::MAX)
+    }
+
+    /// The agent that the conversation was begun with.
+    async fn agent_entrypoint(&self) -> &str {
+        &self.row.agent_entrypoint
+    }
+
+    /// The agent that answers now.
+    async fn active_agent(&self) -> &str {
+        &self.row.active_agent
+    }
+
+    /// Whether the conversation is there, or was deleted.
+    async fn status(&self) -> ConversationStatus {
+        self.row.status.into()
+    }
+
+    /// How many messages there are.
+    async fn message_count(&self) -> i32 {
+        self.row.message_count.try_into().unwrap_or(i32::MAX)
+    }
+
+    /// The beginning of the newest message, one line.
+    async fn last_message_preview(&self) -> Option<&str> {
+        self.row.last_message_preview.as_deref()
+    }
+
+    /// When the newest message was stored; lists are sorted by it.
+    async fn last_message_at(&self) -> DateTime<Utc> {
+        self.row.last_message_at
+    }
+
+    /// When the conversation was begun.
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.row.created_at
+    }
+
+    /// When the conversation last changed in any way.
+    async fn updated_at(&self) -> DateTime<Utc> {
+        self.row.updated_at
+    }
+
+    /// The messages, oldest first: the first 50, or as many from either end as asked for.
+    async fn messages(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "So many from the beginning, or behind `after`: 1 to 100.")] first: Option<
+            i32,
+        >,
+        #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "So many from the end, or before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
+    ) -> Result<Connection<String, Message, EmptyFields, EmptyFields>> {
+        let range = message_range(first, after.as_deref(), last, before.as_deref())?;
+        let loader = ctx.data_unchecked::<MessageLoader>();
+        let part = Part {
+            conversation: self.row.id,
+            range,
+        };
+        let page = loader.load_one(part).await?;
+        let page = page.unwrap_or(Page {
+            items: Vec::new(),
+            has_next: false,
+            has_previous: false,
+        });
+        Ok(connection(
+            page,
+            |message| MessageCursor::of(message).encode(),
+            Message::from,
+        ))
+    }
+}
+
+/// One message of a conversation.
+pub(super) struct Message {
+    id: ID,
+    row: domain::Message,
+}
+
+impl From<domain::Message> for Message {
+    fn from(row: domain::Message) -> Self {
+        Self {
+            id: row.id.to_string().into(),
+            row,
+        }
+    }
+}
+
+/// One message of a conversation.
+#[Object]
+impl Message {
+    /// The id, a UUID; unique among all objects.
+    async fn id(&self) -> &ID {
+        &self.id
+    }
+
+    /// The id of the conversation that it is part of.
+    async fn conversation_id(&self) -> ID {
+        self.row.conversation_id.to_string().into()
+    }
+
+    /// Who wrote it.
+    async fn role(&self) -> Role {
+        self.row.role.into()
+    }
+
+    /// The text.
+    async fn content(&self) -> &str {
+        &self.row.content
+    }
+
+    /// Whether the text is all of it.
+    async fn status(&self) -> MessageStatus {
+        self.row.status.into()
+    }
+
+    /// When it was stored.
+    async fn created_at(&self) -> DateTime<Utc> {
+        self.row.created_at
+    }
+}
+
+/// Where the shown title comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::TitleSource")]
+pub(super) enum TitleSource {
+    /// There is no title yet: the topic hint is shown.
+    Hint,
+    /// The title model made it.
+    Generated,
+    /// A person gave it.
+    Manual,
+}
+
+/// How far the generated title has come.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::TitleStatus")]
+pub(super) enum TitleStatus {
+    /// Not yet, or on the way.
+    Pending,
+    /// There is a title.
+    Ready,
+    /// Given up: the topic hint stays.
+    Failed,
+    /// Not wanted.
+    Skipped,
+}
+
+/// Whether a conversation is there.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::ConversationStatus")]
+pub(super) enum ConversationStatus {
+    /// It is there.
+    Active,
+    /// It was deleted, and its text with it.
+    Deleted,
+}
+
+/// Who wrote a message.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::Role")]
+pub(super) enum Role {
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// Whether a message is whole.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::MessageStatus")]
+pub(super) enum MessageStatus {
+    /// All of it is there.
+    Complete,
+    /// The reply was stopped or broke off; this is what had come.
+    Incomplete,
+}

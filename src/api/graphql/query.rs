@@ -1,0 +1,147 @@
+//! What can be asked.
+
+use std::sync::Arc;
+
+use async_graphql::{
+    Context, ID, InputObject, Object, SimpleObject,
+    connection::{Connection, EmptyFields},
+};
+
+use super::{
+    connections::{connection, limit, place},
+    errors::Result,
+    objects::{Conversation, Message, Node},
+};
+use crate::{
+    api::{Services, rest::conversation_id},
+    conversation::{ConversationId, MessageId, Owner},
+    db::{
+        self,
+        cursor::{ConversationCursor, Cursor},
+    },
+};
+
+/// The caller's conversations.
+pub(super) struct Query;
+
+/// Which conversations a list holds.
+#[derive(Default, InputObject)]
+pub(super) struct ConversationFilter {
+    /// Only those that were begun with this agent.
+    agent_entrypoint: Option<String>,
+}
+
+/// A conversation that a search found.
+#[derive(SimpleObject)]
+pub(super) struct SearchHit {
+    /// The conversation.
+    conversation: Conversation,
+    /// The message that matches best; null when the title does.
+    message: Option<Message>,
+    /// The part of the text around the match, one line of plain text.
+    snippet: String,
+    /// How well it matches: higher is better, within one search.
+    score: f64,
+}
+
+impl From<db::Hit> for SearchHit {
+    fn from(hit: db::Hit) -> Self {
+        Self {
+            conversation: hit.conversation.into(),
+            message: hit.message.map(Message::from),
+            snippet: hit.snippet,
+            score: hit.score,
+        }
+    }
+}
+
+/// What can be asked.
+#[Object]
+impl Query {
+    /// The conversation with this id; null when the caller has none.
+    async fn conversation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation's id.")] id: ID,
+    ) -> Result<Option<Conversation>> {
+        let (services, owner) = parts(ctx);
+        let id = conversation_id(&id)?;
+        let found = services.db.find_conversation(owner, id).await?;
+        Ok(found.map(Conversation::from))
+    }
+
+    /// The caller's conversations, newest activity first.
+    async fn conversations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How many: 1 to 100; 50 when not said.")] first: Option<i32>,
+        #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "Which ones; all when not said.")] filter: Option<ConversationFilter>,
+    ) -> Result<Connection<String, Conversation, EmptyFields, EmptyFields>> {
+        let (services, owner) = parts(ctx);
+        let filter = db::ConversationFilter {
+            agent: filter.unwrap_or_default().agent_entrypoint,
+        };
+        let after = place(after.as_deref())?;
+        let limit = limit("first", first, 50)?;
+        let page = services
+            .db
+            .conversations(owner, &filter, after, limit)
+            .await?;
+        Ok(connection(
+            page,
+            |row| ConversationCursor::of(row).encode(),
+            Conversation::from,
+        ))
+    }
+
+    /// The caller's conversations that have every word of the query in their title or in one message,
+    /// best match first. The last word may be the beginning of one.
+    async fn search_conversations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The words to look for.")] query: String,
+        #[graphql(desc = "How many: 1 to 100; 20 when not said.")] first: Option<i32>,
+        #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
+    ) -> Result<Connection<String, SearchHit, EmptyFields, EmptyFields>> {
+        let (services, owner) = parts(ctx);
+        let after = place(after.as_deref())?;
+        let limit = limit("first", first, 20)?;
+        let page = services
+            .db
+            .search(owner, &query, None, after, limit)
+            .await?;
+        Ok(connection(
+            page,
+            |hit| hit.cursor().encode(),
+            SearchHit::from,
+        ))
+    }
+
+    /// The object with this id; null when the caller has none.
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The id of a conversation or a message.")] id: ID,
+    ) -> Result<Option<Node>> {
+        let (services, owner) = parts(ctx);
+        // Whatever is no id of ours names nothing.
+        let Ok(id) = id.parse::<uuid::Uuid>() else {
+            return Ok(None);
+        };
+        if let Some(row) = services
+            .db
+            .find_conversation(owner, ConversationId(id))
+            .await?
+        {
+            return Ok(Some(Node::Conversation(row.into())));
+        }
+        let message = services.db.find_message(owner, MessageId(id)).await?;
+        Ok(message.map(|row| Node::Message(row.into())))
+    }
+}
+
+/// The services and the caller of this request.
+pub(super) fn parts<'a>(ctx: &Context<'a>) -> (&'a Arc<Services>, &'a Owner) {
+    (ctx.data_unchecked(), ctx.data_unchecked())
+}

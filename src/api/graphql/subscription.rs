@@ -1,0 +1,73 @@
+//! What can be watched.
+
+use std::pin::Pin;
+
+use async_graphql::{Context, ID, Subscription};
+use futures_util::{Stream, StreamExt, future::Either, stream};
+
+use super::{
+    errors::{GraphqlError, Result},
+    objects::Conversation,
+    query::parts,
+    reply::{self, ReplyEvent},
+};
+use crate::{
+    api::{rest::conversation_id, watch},
+    error::Error,
+    events::Lagged,
+};
+
+/// What can be watched.
+pub(super) struct Subscription;
+
+type Conversations = Pin<Box<dyn Stream<Item = Result<Conversation>> + Send>>;
+
+/// What can be watched.
+#[Subscription]
+impl Subscription {
+    /// A conversation each time it changes: a title, a message, a deletion. With an id that one,
+    /// beginning with its present state; without an id all of the caller's, from now on. Ends with an
+    /// error of the code LAGGED when the client reads too slowly to be told of every change in the
+    /// list: it then reads the list again.
+    async fn conversation_updated(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation; all of the caller's when not said.")] id: Option<ID>,
+    ) -> Result<Conversations> {
+        let (services, owner) = parts(ctx);
+        if let Some(id) = id {
+            let id = conversation_id(&id)?;
+            let states = watch::conversation(services.clone(), owner, id).await?;
+            return Ok(states.map(|row| Ok(row.into())).boxed());
+        }
+        let changes = services.events.watch_owner(owner);
+        Ok(changes
+            .map(|change| match change {
+                Ok(row) => Ok(row.into()),
+                Err(Lagged) => Err(GraphqlError::from(Error::Lagged)),
+            })
+            // Behind the first error nothing can be trusted to be complete.
+            .scan(false, |has_failed, item| {
+                let item = (!*has_failed).then_some(item);
+                *has_failed = matches!(item, Some(Err(_)));
+                std::future::ready(item)
+            })
+            .boxed())
+    }
+
+    /// The newest reply of a conversation: what is written so far, what is added, how it ends. A reply
+    /// that is over is told at once.
+    async fn reply(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation.")] conversation_id: ID,
+    ) -> Result<impl Stream<Item = ReplyEvent> + use<>> {
+        let (services, owner) = parts(ctx);
+        let id = crate::api::rest::conversation_id(&conversation_id)?;
+        let reply = services.chat.follow_reply(owner, id).await?;
+        Ok(match reply {
+            Some(reply) => Either::Left(reply::events(reply)),
+            None => Either::Right(stream::empty()),
+        })
+    }
+}

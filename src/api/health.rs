@@ -1,0 +1,53 @@
+//! Whether the service lives, and whether it can do its work.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use serde_json::{Value, json};
+
+use super::Services;
+
+pub(super) fn routes() -> Router<Arc<Services>> {
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+}
+
+/// Answers as long as the process does, and says what it runs on.
+async fn alive(State(services): State<Arc<Services>>) -> Json<Value> {
+    Json(json!({
+        "status": "ok",
+        "version": env!("CARGO_PKG_VERSION"),
+        "database": services.db.kind(),
+        "chat_model": services.model.chat_model(),
+        "title_model": services.model.title_model(),
+    }))
+}
+
+/// 503 while the database does not answer or the server is going away.
+async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
+    let database = match services.db.ping().await {
+        Ok(()) => "ok",
+        Err(error) => {
+            error.log();
+            "unavailable"
+        }
+    };
+    let is_closing = services.closing.is_cancelled();
+    let is_ready = database == "ok" && !is_closing;
+    let status = match is_ready {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let state = if is_closing {
+        "shutting_down"
+    } else if is_ready {
+        "ready"
+    } else {
+        "not_ready"
+    };
+    (
+        status,
+        Json(json!({ "status": state, "database": database })),
+    )
+}

@@ -1,0 +1,68 @@
+//! The surfaces: GraphQL, the legacy HTTP routes and their streams, health pages.
+//!
+//! Each takes a request apart, calls `chat` or `titles` for what changes something and `db` for what
+//! only reads, and puts the answer into its own words. GraphQL and SSE are two encoders of the same
+//! events; neither is special.
+
+pub mod auth;
+pub mod graphql;
+mod health;
+pub mod origin;
+pub mod rest;
+mod sse;
+mod turn;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, extract::DefaultBodyLimit, middleware};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    chat::Chat, conversation::Owner, db::Database, events::EventBroker, llm::LanguageModel,
+    titles::Titles,
+};
+
+/// The largest request body, in bytes.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// What the surfaces stand on.
+pub struct Services {
+    /// Whose requests these are, until there is authentication.
+    pub owner: Owner,
+    /// For what only reads.
+    pub db: Database,
+    /// For what watches.
+    pub events: EventBroker,
+    /// For health pages.
+    pub model: Arc<dyn LanguageModel>,
+    /// For renames.
+    pub titles: Titles,
+    /// For turns.
+    pub chat: Chat,
+    /// Ends the streams that only watch.
+    pub closing: CancellationToken,
+    /// How long the last event of a reply's stream waits for a title.
+    pub title_grace: Duration,
+    /// How long an SSE stream may be silent.
+    pub keep_alive: Duration,
+    /// The web origins whose pages may use the service.
+    pub allowed_origins: origin::AllowedOrigins,
+}
+
+/// All routes.
+pub fn router(services: Services) -> Router {
+    let origins = Arc::new(services.allowed_origins.clone());
+    let cors = origins.cors();
+    let services = Arc::new(services);
+    Router::new()
+        .merge(health::routes())
+        .merge(rest::routes())
+        .with_state(services.clone())
+        .merge(graphql::routes(services))
+        .fallback(rest::no_such_path)
+        .method_not_allowed_fallback(rest::method_not_allowed)
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(cors)
+        .layer(middleware::from_fn_with_state(origins, origin::check))
+}

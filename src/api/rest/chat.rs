@@ -1,0 +1,93 @@
+//! `POST /api/v1/chat/stream` and `POST /api/v1/chat`: one turn, streamed or whole.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use futures_util::StreamExt;
+use serde_json::json;
+
+use super::{
+    RestError,
+    errors::response,
+    fields::{Body, Params, conversation_id},
+};
+use crate::{
+    api::{
+        Services,
+        auth::Principal,
+        sse,
+        turn::{self, TurnEvent},
+    },
+    chat::SendMessage,
+    error::{Error, Result},
+    events::run::Outcome,
+};
+
+pub(super) async fn streamed(
+    State(services): State<Arc<Services>>,
+    Principal(owner): Principal,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, RestError> {
+    let message = message(&headers, &body)?;
+    let sent = services.chat.send_message(&owner, message).await?;
+    let with_ids = params.wants_ids(&headers);
+    Ok(sse::chat::respond(services, sent, with_ids))
+}
+
+pub(super) async fn whole(
+    State(services): State<Arc<Services>>,
+    Principal(owner): Principal,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, RestError> {
+    let message = message(&headers, &body)?;
+    let sent = services.chat.send_message(&owner, message).await?;
+    let mut events = std::pin::pin!(turn::events(services, sent));
+    while let Some(event) = events.next().await {
+        let TurnEvent::Ended(conversation, end) = event else {
+            continue;
+        };
+        if let Outcome::Failed(error) = &end.outcome {
+            // Logged when it happened, by the reply's own task.
+            return Ok(response(error));
+        }
+        let answer = json!({
+            "conversation_id": conversation.id.to_string(),
+            "response": end.text,
+            "agent_used": conversation.active_agent,
+            "handoff_occurred": false,
+            "display_name": conversation.display_name,
+            "metadata": {
+                "response_id": end.response_id,
+                "is_complete": matches!(end.outcome, Outcome::Completed),
+            },
+        });
+        return Ok(Json(answer).into_response());
+    }
+    Err(Error::Internal("the turn ended without an end".into()).into())
+}
+
+fn message(headers: &HeaderMap, body: &Body) -> Result<SendMessage> {
+    let conversation = body.string("conversation_id")?;
+    let context = body.object("context")?;
+    let key = headers
+        .get("idempotency-key")
+        .map(|key| key.to_str().map(str::to_owned))
+        .transpose()
+        .map_err(|_| Error::invalid("the Idempotency-Key must be visible ASCII characters"))?;
+    Ok(SendMessage {
+        conversation_id: conversation.as_deref().map(conversation_id).transpose()?,
+        text: body.required_string("message")?,
+        topic_hint: context.string("topic_hint")?,
+        idempotency_key: key,
+        auto_title: context.bool("auto_title")?.unwrap_or(true),
+        agent: body.string("agent_type")?,
+    })
+}

@@ -1,0 +1,60 @@
+//! Errors on this wire: a status and the body that existing clients read.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+use crate::error::{Error, ErrorCode};
+
+/// An error that becomes a response.
+#[derive(Debug)]
+pub(in crate::api) struct RestError(pub(in crate::api) Error);
+
+impl From<Error> for RestError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for RestError {
+    fn into_response(self) -> Response {
+        self.0.log();
+        response(&self.0)
+    }
+}
+
+/// The response for an error that was logged before.
+pub(super) fn response(error: &Error) -> Response {
+    let text = error.to_string();
+    // Three names for the text: different clients read different ones.
+    let body = json!({
+        "detail": text,
+        "error": text,
+        "message": text,
+        "code": error.code().as_str(),
+    });
+    (status(error.code()), Json(body)).into_response()
+}
+
+/// The status of a code.
+pub fn status(code: ErrorCode) -> StatusCode {
+    match code {
+        ErrorCode::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::InvalidJson | ErrorCode::InvalidCursor => StatusCode::BAD_REQUEST,
+        ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::ForbiddenOrigin => StatusCode::FORBIDDEN,
+        ErrorCode::NotFound => StatusCode::NOT_FOUND,
+        ErrorCode::IdempotencyKeyReused => StatusCode::CONFLICT,
+        ErrorCode::ModelUnavailable | ErrorCode::ModelMisconfigured => StatusCode::BAD_GATEWAY,
+        ErrorCode::ModelRateLimited
+        | ErrorCode::Lagged
+        | ErrorCode::DatabaseUnavailable
+        | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,167 @@
+//! Taking requests apart, field by field, so that an error names the field and says what it must be.
+//! `null` is the same as absent, and unknown fields are ignored.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    RequestExt,
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use serde_json::{Map, Value};
+
+use super::RestError;
+use crate::{
+    api::{MAX_BODY_BYTES, Services},
+    conversation::ConversationId,
+    db::cursor::Cursor,
+    error::{Error, Result},
+};
+
+/// A JSON body that is an object.
+pub(in crate::api) struct Body(Map<String, Value>);
+
+impl FromRequest<Arc<Services>> for Body {
+    type Rejection = RestError;
+
+    async fn from_request(request: Request, _: &Arc<Services>) -> Result<Self, RestError> {
+        match json_body(request).await? {
+            Value::Object(fields) => Ok(Self(fields)),
+            _ => Err(Error::invalid("the body must be a JSON object").into()),
+        }
+    }
+}
+
+/// The JSON of a request's body, whatever its shape.
+///
+/// # Errors
+/// When it is not announced as JSON (which a page of another origin cannot do unasked), too large, or
+/// not JSON.
+pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
+    if !is_json(request.headers()) {
+        return Err(Error::UnsupportedMediaType);
+    }
+    let bytes: Bytes = request
+        .extract()
+        .await
+        .map_err(|_| Error::PayloadTooLarge {
+            limit_bytes: MAX_BODY_BYTES,
+        })?;
+    serde_json::from_slice(&bytes).map_err(|_| Error::InvalidJson)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+impl Body {
+    pub(super) fn string(&self, name: &str) -> Result<Option<String>> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(Error::invalid(format!("{name} must be a string"))),
+        }
+    }
+
+    pub(super) fn required_string(&self, name: &str) -> Result<String> {
+        self.string(name)?
+            .ok_or_else(|| Error::invalid(format!("{name} is missing")))
+    }
+
+    pub(super) fn object(&self, name: &str) -> Result<Self> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(Self(Map::new())),
+            Some(Value::Object(fields)) => Ok(Self(fields.clone())),
+            Some(_) => Err(Error::invalid(format!("{name} must be an object"))),
+        }
+    }
+
+    pub(super) fn bool(&self, name: &str) -> Result<Option<bool>> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(_) => Err(Error::invalid(format!("{name} must be true or false"))),
+        }
+    }
+}
+
+/// The parameters of a query string.
+pub(super) struct Params(HashMap<String, String>);
+
+impl FromRequestParts<Arc<Services>> for Params {
+    type Rejection = RestError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        services: &Arc<Services>,
+    ) -> Result<Self, RestError> {
+        let params = Query::from_request_parts(parts, services).await;
+        let Query(params) = params.map_err(|_| {
+            Error::invalid("the query string is malformed or names a parameter twice")
+        })?;
+        Ok(Self(params))
+    }
+}
+
+impl Params {
+    /// A parameter; an empty one is the same as none.
+    pub(super) fn find(&self, name: &str) -> Option<&str> {
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// How many rows: 1 to `most`.
+    pub(super) fn limit(&self, default: u64, most: u64) -> Result<u64> {
+        let Some(text) = self.find("limit") else {
+            return Ok(default);
+        };
+        match text.parse() {
+            Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
+            _ => Err(Error::invalid(format!("limit must be 1 to {most}"))),
+        }
+    }
+
+    pub(super) fn cursor<C: Cursor>(&self) -> Result<Option<C>> {
+        self.find("cursor").map(C::decode).transpose()
+    }
+
+    /// Whether the client asks for the `id:` lines that resuming needs.
+    pub(super) fn wants_ids(&self, headers: &HeaderMap) -> bool {
+        self.find("ids") == Some("true") || headers.contains_key("last-event-id")
+    }
+}
+
+/// The conversation that the path names.
+pub(super) struct ConversationPath(pub(super) ConversationId);
+
+impl FromRequestParts<Arc<Services>> for ConversationPath {
+    type Rejection = RestError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        services: &Arc<Services>,
+    ) -> Result<Self, RestError> {
+        let params = RawPathParams::from_request_parts(parts, services)
+            .await
+            .map_err(|_| Error::no_conversation())?;
+        let id = params.iter().find(|(name, _)| *name == "id");
+        let id = conversation_id(id.map_or("", |(_, id)| id))?;
+        Ok(Self(id))
+    }
+}
+
+/// A conversation's id as clients write it.
+///
+/// # Errors
+/// [`Error::InvalidInput`] for anything but a UUID.
+pub(in crate::api) fn conversation_id(text: &str) -> Result<ConversationId> {
+    text.parse()
+        .map_err(|_| Error::invalid("the conversation id must be a UUID"))
+}

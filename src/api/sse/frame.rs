@@ -1,0 +1,64 @@
+//! One event as the bytes on the wire.
+
+use std::fmt::Write;
+
+use axum::body::Bytes;
+use serde::Serialize;
+
+/// The frame of an event; with an `id:` line behind the data where the client asked for it.
+pub(super) fn frame(event: &impl Serialize, id: Option<u64>) -> Bytes {
+    // Serialising plain structs of strings and numbers into memory cannot fail.
+    let json = serde_json::to_string(event).unwrap_or_else(|_| "{}".into());
+    let mut frame = String::with_capacity(json.len() + 16);
+    frame.push_str("data: ");
+    push_escaped(&mut frame, &json);
+    if let Some(id) = id {
+        // Writing to a string cannot fail.
+        let _ = write!(frame, "\nid: {id}");
+    }
+    frame.push_str("\n\n");
+    frame.into()
+}
+
+/// JSON leaves these three as they are, and line readers in the field split lines at them. They can
+/// only stand inside strings, where the escape means the same.
+fn push_escaped(frame: &mut String, json: &str) {
+    let mut rest = json;
+    while let Some(at) = rest.find(['\u{85}', '\u{2028}', '\u{2029}']) {
+        let (head, tail) = rest.split_at(at);
+        frame.push_str(head);
+        let mut chars = tail.chars();
+        if let Some(c) = chars.next() {
+            let _ = write!(frame, "\\u{:04x}", u32::from(c));
+        }
+        rest = chars.as_str();
+    }
+    frame.push_str(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::frame;
+
+    #[test]
+    fn a_frame_is_one_line_whatever_the_text() {
+        let text = "a\nb\r\nc\u{85}d\u{2028}e\u{2029}f \u{0}\u{1f5fe} \"quoted\"";
+        let frame = frame(&json!({ "text": text }), None);
+        let frame = std::str::from_utf8(&frame).unwrap();
+        let data = frame
+            .strip_prefix("data: ")
+            .unwrap()
+            .strip_suffix("\n\n")
+            .unwrap();
+        assert!(!data.contains(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']));
+        let back: serde_json::Value = serde_json::from_str(data).unwrap();
+        assert_eq!(back["text"], text);
+    }
+
+    #[test]
+    fn the_id_comes_behind_the_data() {
+        assert_eq!(frame(&json!({}), Some(3)), "data: {}\nid: 3\n\n");
+    }
+}

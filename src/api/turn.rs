@@ -1,0 +1,121 @@
+//! One turn as its sender sees it: the reply's text, the title when it comes, the end.
+//!
+//! Knows no wire format: the SSE stream encodes these events, the route without streaming collects
+//! them.
+
+use std::{sync::Arc, time::Duration};
+
+use async_stream::stream;
+use futures_util::{Stream, StreamExt, stream::BoxStream};
+use tokio::time::timeout;
+
+use super::{Services, watch};
+use crate::{
+    chat::SentMessage,
+    conversation::{Conversation, TitleStatus},
+    events::{ReplyEnd, ReplyEvent},
+};
+
+/// One event of a turn.
+#[derive(Debug)]
+pub(super) enum TurnEvent {
+    /// The message is stored.
+    Started(Arc<Conversation>),
+    /// More of the reply.
+    Delta(Arc<str>),
+    /// There is a title, or another one.
+    TitleChanged(Arc<Conversation>),
+    /// The reply is over; always the last event.
+    Ended(Arc<Conversation>, Arc<ReplyEnd>),
+}
+
+/// The events of a turn, in order. The end is held back for the title of a new conversation, at most
+/// for the title grace; nothing else ever waits.
+pub(super) fn events(
+    services: Arc<Services>,
+    sent: SentMessage,
+) -> impl Stream<Item = TurnEvent> + Send + 'static {
+    stream! {
+        let grace = services.title_grace;
+        let SentMessage { conversation, message, reply, changes } = sent;
+        let mut watched = Watched {
+            // In a conversation that has its title the sender knows it already.
+            announced: match message.is_first() {
+                true => None,
+                false => conversation.display_name.clone(),
+            },
+            conversation: Arc::new(conversation.clone()),
+            states: watch::from(services, conversation, changes).boxed(),
+        };
+        let mut reply_events = reply.events;
+        yield TurnEvent::Started(watched.conversation.clone());
+        if !reply.so_far.is_empty() {
+            yield TurnEvent::Delta(reply.so_far.into());
+        }
+        if let Some(titled) = watched.new_title() {
+            yield TurnEvent::TitleChanged(titled);
+        }
+        let end = loop {
+            tokio::select! {
+                // The title first: it must not come behind the end when both are there.
+                biased;
+                () = watched.changed() => if let Some(titled) = watched.new_title() {
+                    yield TurnEvent::TitleChanged(titled);
+                },
+                event = reply_events.next() => match event {
+                    Some(ReplyEvent::Delta(delta)) => yield TurnEvent::Delta(delta),
+                    Some(ReplyEvent::Ended(end)) => break end,
+                    // A log always ends with an end.
+                    None => return,
+                },
+            }
+        };
+        if message.is_first() {
+            watched.title_decided(grace).await;
+            if let Some(titled) = watched.new_title() {
+                yield TurnEvent::TitleChanged(titled);
+            }
+        }
+        yield TurnEvent::Ended(watched.conversation, end);
+    }
+}
+
+/// The conversation of the turn, kept up to date.
+struct Watched {
+    conversation: Arc<Conversation>,
+    announced: Option<String>,
+    states: BoxStream<'static, Arc<Conversation>>,
+}
+
+impl Watched {
+    /// Ready after the next change; never again once there can be none.
+    async fn changed(&mut self) {
+        match self.states.next().await {
+            Some(newer) => self.conversation = newer,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits until the title is there or given up, or the grace is over.
+    async fn title_decided(&mut self, grace: Duration) {
+        let decided = async {
+            while self.conversation.title_status == TitleStatus::Pending
+                && !self.conversation.is_deleted()
+            {
+                self.changed().await;
+            }
+        };
+        // Too late is no error: every other surface still gets the title.
+        let _ = timeout(grace, decided).await;
+    }
+
+    /// The conversation, if its title is one that was not announced yet.
+    fn new_title(&mut self) -> Option<Arc<Conversation>> {
+        let title = self.conversation.display_name.as_ref()?;
+        if self.announced.as_ref() == Some(title) {
+            return None;
+        }
+        self.announced = Some(title.clone());
+        Some(self.conversation.clone())
+    }
+}

@@ -1,0 +1,259 @@
+//! Builds everything once and serves it. The only place that names concrete backends.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    api,
+    chat::{Chat, ChatSettings},
+    config::Settings,
+    conversation::Owner,
+    db::Database,
+    events::EventBroker,
+    llm::{
+        LanguageModel,
+        offline::Offline,
+        openai::{OpenAi, OpenAiConfig},
+    },
+    titles::{TitleSettings, Titles},
+};
+
+/// The pause between two words of the offline model: slow enough to be seen streaming.
+const OFFLINE_PACE: Duration = Duration::from_millis(25);
+
+/// How long the provider may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The parts of a running service. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    db: Database,
+    events: EventBroker,
+    model: Arc<dyn LanguageModel>,
+    titles: Titles,
+    chat: Chat,
+    tasks: TaskTracker,
+    abort: CancellationToken,
+    settings: Settings,
+}
+
+/// Why the service cannot start; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database does not open.
+    #[error("cannot open the database: {0}. Check --database-url (DATABASE_URL)")]
+    Database(#[source] sea_orm::DbErr),
+    /// A migration failed.
+    #[error("cannot migrate the database: {0}")]
+    Migration(#[source] sea_orm::DbErr),
+    /// The schema is older than the program.
+    #[error(
+        "the database is behind by {pending} migration(s), the first being {first}. Run `titlecast migrate up` \
+         with the same database URL, or start with --migrate"
+    )]
+    Behind {
+        /// How many are missing.
+        pending: usize,
+        /// The oldest of them.
+        first: String,
+    },
+    /// The model client cannot be built.
+    #[error("cannot set up the model's client: {0}. Check OPENAI_BASE_URL and OPENAI_API_KEY")]
+    Model(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Other hosts would reach a service without authentication.
+    #[error(
+        "{0} can be reached from other hosts and there is no authentication: listen on 127.0.0.1, or add \
+         --allow-unauthenticated if that is meant"
+    )]
+    Exposed(std::net::SocketAddr),
+    /// An allowed origin is none.
+    #[error("{0:?} is no origin: write it as https://app.example, without a path")]
+    Origin(String),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {cause}. Choose another with --listen (TITLECAST_LISTEN)")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        #[source]
+        cause: std::io::Error,
+    },
+}
+
+impl App {
+    /// Opens the database, brings an embedded one up to date, and connects the parts.
+    ///
+    /// # Errors
+    /// [`StartError`], before anything was served.
+    pub async fn build(settings: Settings) -> Result<Self, StartError> {
+        let db = Database::connect(&settings.database_url, settings.database_connections)
+            .await
+            .map_err(StartError::Database)?;
+        if db.is_embedded() || settings.migrate {
+            db.migrate_up(None).await.map_err(StartError::Migration)?;
+        }
+        let pending = db
+            .pending_migrations()
+            .await
+            .map_err(StartError::Database)?;
+        if let Some(first) = pending.first() {
+            return Err(StartError::Behind {
+                pending: pending.len(),
+                first: first.clone(),
+            });
+        }
+        let model = model(&settings)?;
+        let events = EventBroker::default();
+        let tasks = TaskTracker::new();
+        let abort = CancellationToken::new();
+        let titles = Titles::new(
+            db.clone(),
+            events.clone(),
+            model.clone(),
+            tasks.clone(),
+            TitleSettings {
+                deadline: settings.title_deadline,
+                max_in_flight: settings.title_concurrency as usize,
+            },
+        );
+        let chat = Chat::new(
+            db.clone(),
+            events.clone(),
+            model.clone(),
+            titles.clone(),
+            tasks.clone(),
+            abort.clone(),
+            ChatSettings {
+                history_budget_chars: settings.history_budget,
+                reply_deadline: settings.reply_deadline,
+            },
+        );
+        Ok(Self {
+            db,
+            events,
+            model,
+            titles,
+            chat,
+            tasks,
+            abort,
+            settings,
+        })
+    }
+
+    /// The database, for tests that look at rows.
+    pub fn database(&self) -> &Database {
+        &self.db
+    }
+
+    /// The broker, for tests that count topics.
+    pub fn events(&self) -> &EventBroker {
+        &self.events
+    }
+
+    /// Serves `owner` on a listener until `shutdown` is ready: then nothing new is accepted, streams
+    /// that only watch end at once, and replies and titles under way get the time to finish that the
+    /// settings give them.
+    ///
+    /// # Errors
+    /// When the settings cannot be served, or the listener breaks.
+    pub async fn serve(
+        &self,
+        owner: Owner,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let closing = CancellationToken::new();
+        let router = api::router(api::Services {
+            owner,
+            db: self.db.clone(),
+            events: self.events.clone(),
+            model: self.model.clone(),
+            titles: self.titles.clone(),
+            chat: self.chat.clone(),
+            closing: closing.clone(),
+            title_grace: self.settings.title_grace,
+            keep_alive: self.settings.keep_alive,
+            allowed_origins: api::origin::AllowedOrigins::parse(&self.settings.allowed_origins)
+                .map_err(StartError::Origin)?,
+        });
+        let address = listener.local_addr().unwrap_or(self.settings.listen);
+        // Nagle's algorithm would hold back small frames for 40 ms.
+        let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+        });
+        let server = axum::serve(listener, router).with_graceful_shutdown({
+            let closing = closing.clone();
+            async move {
+                shutdown.await;
+                closing.cancel();
+            }
+        });
+        let mut server = std::pin::pin!(server.into_future());
+        let listen_error = |cause| StartError::Listen { address, cause };
+        tokio::select! {
+            result = &mut server => return result.map_err(listen_error),
+            () = closing.cancelled() => {}
+        }
+        tracing::info!(tasks = self.tasks.len(), "shutting down");
+        self.drain().await;
+        // Every stream has ended by now; a client that does not read must not hold us.
+        match timeout(Duration::from_secs(5), server).await {
+            Ok(result) => result.map_err(listen_error),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Closes the database once nothing is served any more.
+    pub async fn close(self) {
+        if let Err(error) = self.db.close().await {
+            error.log();
+        }
+    }
+
+    /// Waits for replies and titles; cuts short what takes too long.
+    async fn drain(&self) {
+        self.tasks.close();
+        if timeout(self.settings.drain, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(tasks = self.tasks.len(), "cutting replies short");
+            self.abort.cancel();
+            if timeout(Duration::from_secs(5), self.tasks.wait())
+                .await
+                .is_err()
+            {
+                tracing::error!(tasks = self.tasks.len(), "tasks did not end");
+            }
+        }
+    }
+}
+
+fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, StartError> {
+    if !settings.has_provider() {
+        tracing::warn!(
+            "no OPENAI_API_KEY and no OPENAI_BASE_URL: the offline model answers, which only shows that things work"
+        );
+        return Ok(Arc::new(Offline::new(OFFLINE_PACE)));
+    }
+    let model = OpenAi::new(OpenAiConfig {
+        api_key: settings
+            .openai_api_key
+            .clone()
+            .filter(|key| !key.is_empty()),
+        base_url: settings
+            .openai_base_url
+            .clone()
+            .filter(|url| !url.is_empty()),
+        chat_model: settings.chat_model.clone(),
+        title_model: settings.title_model.clone(),
+        idle_timeout: settings.reply_idle,
+        connect_timeout: CONNECT_TIMEOUT,
+    })
+    .map_err(|error| StartError::Model(error.into()))?;
+    Ok(Arc::new(model))
+}

@@ -1,0 +1,234 @@
+//! Every setting: its flag, its environment name, its default and its unit. The only reader of the
+//! environment.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about = None, propagate_version = true)]
+pub struct Cli {
+    /// What to do; `serve` when nothing is said
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings, the same for every command
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What the program can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Serve GraphQL and the legacy HTTP routes (the default)
+    Serve,
+    /// Look at or change the database's schema version
+    Migrate {
+        /// Which way
+        #[command(subcommand)]
+        direction: Migrate,
+    },
+    /// Print the GraphQL schema
+    Schema,
+}
+
+/// What `migrate` does.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Migrate {
+    /// Apply the pending migrations
+    Up {
+        /// Only the next N of them
+        #[arg(long, value_name = "N")]
+        steps: Option<u32>,
+    },
+    /// Take back the newest migration; going below the titles drops them
+    Down {
+        /// The newest N of them
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        steps: u32,
+    },
+    /// List the migrations, and which of them the database has
+    Status,
+}
+
+/// The settings.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Address to listen on
+    #[arg(
+        long,
+        env = "TITLECAST_LISTEN",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS",
+        global = true
+    )]
+    pub listen: SocketAddr,
+
+    /// Serve an address that other hosts can reach, although there is no authentication yet: everyone
+    /// who reaches it reads and writes everything
+    #[arg(long, env = "TITLECAST_ALLOW_UNAUTHENTICATED", global = true)]
+    pub allow_unauthenticated: bool,
+
+    /// Web origins whose pages may use the service, besides its own; separated by commas
+    #[arg(
+        long,
+        env = "TITLECAST_ALLOWED_ORIGINS",
+        value_delimiter = ',',
+        value_name = "ORIGINS",
+        global = true
+    )]
+    pub allowed_origins: Vec<String>,
+
+    /// Database: sqlite://FILE?mode=rwc or postgres://USER:PASSWORD@HOST/NAME
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "sqlite://titlecast.db?mode=rwc",
+        hide_env_values = true,
+        value_name = "URL",
+        global = true
+    )]
+    pub database_url: String,
+
+    /// Most connections to the database; on SQLite these are readers, besides one writer
+    #[arg(long, env = "TITLECAST_DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N", global = true,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_connections: u32,
+
+    /// Apply pending migrations before serving; an embedded SQLite database is always migrated
+    #[arg(long, env = "TITLECAST_MIGRATE", global = true)]
+    pub migrate: bool,
+
+    /// Key of the model's provider; without it and without a base URL the offline model answers
+    #[arg(
+        long,
+        env = "OPENAI_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        global = true
+    )]
+    pub openai_api_key: Option<String>,
+
+    /// Base URL of a server that speaks OpenAI's Chat Completions, such as http://127.0.0.1:11434/v1
+    #[arg(
+        long,
+        env = "OPENAI_BASE_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        global = true
+    )]
+    pub openai_base_url: Option<String>,
+
+    /// Model that writes the replies
+    #[arg(
+        long,
+        env = "TITLECAST_CHAT_MODEL",
+        default_value = "gpt-5-mini",
+        value_name = "MODEL",
+        global = true
+    )]
+    pub chat_model: String,
+
+    /// Model that writes the titles
+    #[arg(
+        long,
+        env = "TITLECAST_TITLE_MODEL",
+        default_value = "gpt-5-mini",
+        value_name = "MODEL",
+        global = true
+    )]
+    pub title_model: String,
+
+    /// Longest time for making one title, a second try included
+    #[arg(long, env = "TITLECAST_TITLE_DEADLINE", default_value = "10s", value_parser = duration, value_name = "TIME", global = true)]
+    pub title_deadline: Duration,
+
+    /// Longest time that the last event of a reply's stream waits for a title that is still on its way
+    #[arg(long, env = "TITLECAST_TITLE_GRACE", default_value = "2s", value_parser = duration, value_name = "TIME", global = true)]
+    pub title_grace: Duration,
+
+    /// Most title calls in flight at once
+    #[arg(long, env = "TITLECAST_TITLE_CONCURRENCY", default_value_t = 32, value_name = "N", global = true,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub title_concurrency: u32,
+
+    /// How much of a conversation the chat model is shown, in characters
+    #[arg(
+        long,
+        env = "TITLECAST_HISTORY_BUDGET",
+        default_value_t = 48_000,
+        value_name = "CHARACTERS",
+        global = true
+    )]
+    pub history_budget: usize,
+
+    /// Longest silence of the chat model, before its first token and between two
+    #[arg(long, env = "TITLECAST_REPLY_IDLE", default_value = "30s", value_parser = duration, value_name = "TIME", global = true)]
+    pub reply_idle: Duration,
+
+    /// Longest time for one reply
+    #[arg(long, env = "TITLECAST_REPLY_DEADLINE", default_value = "10m", value_parser = duration, value_name = "TIME", global = true)]
+    pub reply_deadline: Duration,
+
+    /// Longest silence on an SSE stream before a comment line keeps it alive
+    #[arg(long, env = "TITLECAST_KEEP_ALIVE", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
+    pub keep_alive: Duration,
+
+    /// How long running replies may go on after a signal to stop
+    #[arg(long, env = "TITLECAST_DRAIN", default_value = "20s", value_parser = duration, value_name = "TIME", global = true)]
+    pub drain: Duration,
+
+    /// What to log: a level, or directives such as info,titlecast::titles=debug
+    #[arg(
+        long,
+        env = "TITLECAST_LOG",
+        default_value = "info",
+        value_name = "FILTER",
+        global = true
+    )]
+    pub log: String,
+}
+
+impl Settings {
+    /// Whether a provider is configured; the offline model answers otherwise.
+    pub fn has_provider(&self) -> bool {
+        let is_set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
+        is_set(&self.openai_api_key) || is_set(&self.openai_base_url)
+    }
+}
+
+/// A positive time with its unit: `10s`, `250ms`, `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number with its unit, such as 10s or 250ms"))?;
+    if duration.is_zero() {
+        return Err("it has to be longer than nothing".into());
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_work_before_and_behind_the_command() {
+        let before = Cli::parse_from(["titlecast", "--title-grace", "250ms", "serve"]);
+        let behind = Cli::parse_from(["titlecast", "serve", "--title-grace", "250ms"]);
+        assert_eq!(before.settings.title_grace, Duration::from_millis(250));
+        assert_eq!(behind.settings.title_grace, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn times_need_a_unit() {
+        assert!(Cli::try_parse_from(["titlecast", "--title-grace", "10"]).is_err());
+        assert!(Cli::try_parse_from(["titlecast", "--title-grace", "0s"]).is_err());
+    }
+}
