@@ -220,7 +220,10 @@ impl Chat {
         if let Some(run) = self.inner.events.find_run(owner, turn.reply_id) {
             return Ok(ReplyFollower::running(run));
         }
-        // A run is closed after its row is stored: who does not find the run finds the row.
+        // A run is closed after its row is stored: who does not find the run finds the row, but not in
+        // what was read before looking for the run.
+        let newer = self.inner.db.find_turn(owner, turn.message_id).await?;
+        let turn = newer.unwrap_or(turn);
         let message = self.inner.db.find_message(owner, turn.reply_id).await?;
         Ok(ReplyFollower::stored(&turn, message))
     }

@@ -61,7 +61,9 @@ pub(super) async fn run(chat: Chat, owner: Owner, turn: Turn, position: i64, run
             outcome
         }
         // Deleted meanwhile: what was written is nowhere, so it is not complete.
-        Ok(None) if matches!(outcome, Outcome::Completed) => Outcome::Incomplete,
+        Ok(None) if matches!(outcome, Outcome::Completed) && !written.text.is_empty() => {
+            Outcome::Incomplete
+        }
         Ok(None) => outcome,
         Err(error) => {
             error.log();

@@ -207,6 +207,20 @@ impl Database {
         Ok(conversation)
     }
 
+    /// The turn that began with this message, if the owner has it.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn find_turn(&self, owner: &Owner, message: MessageId) -> Result<Option<Turn>> {
+        Entity::find_by_id(message.0)
+            .filter(Column::TenantId.eq(&owner.tenant))
+            .filter(Column::UserId.eq(&owner.user))
+            .one(&self.reader)
+            .await?
+            .map(Turn::try_from)
+            .transpose()
+    }
+
     /// The newest turn of a conversation.
     ///
     /// # Errors
