@@ -14,7 +14,7 @@ use axum::{
 };
 use tower_http::cors::CorsLayer;
 
-use super::rest::RestError;
+use super::{graphql, rest::RestError};
 use crate::error::Error;
 
 /// The origins that are allowed besides the service's own.
@@ -84,6 +84,8 @@ pub(super) async fn check(
 ) -> Response {
     if origins.allows(request.headers()) {
         next.run(request).await
+    } else if request.uri().path() == graphql::PATH {
+        graphql::refused(Error::ForbiddenOrigin)
     } else {
         RestError(Error::ForbiddenOrigin).into_response()
     }

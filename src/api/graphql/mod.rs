@@ -18,6 +18,7 @@ use std::sync::Arc;
 use async_graphql::{Schema, SchemaBuilder};
 use axum::Router;
 
+pub(super) use self::transport::{PATH, refused};
 use super::Services;
 use crate::error::ErrorCode;
 

@@ -63,11 +63,8 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation's id.")] id: ID,
-    ) -> Result<Option<Conversation>> {
-        let (services, owner) = parts(ctx);
-        let id = conversation_id(&id)?;
-        let found = services.db.find_conversation(owner, id).await?;
-        Ok(found.map(Conversation::from))
+    ) -> Option<Result<Conversation>> {
+        find_conversation(ctx, &id).await.transpose()
     }
 
     /// The caller's conversations, newest activity first.
@@ -123,22 +120,37 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The id of a conversation or a message.")] id: ID,
-    ) -> Result<Option<Node>> {
-        let (services, owner) = parts(ctx);
-        // Whatever is no id of ours names nothing.
-        let Ok(id) = id.parse::<uuid::Uuid>() else {
-            return Ok(None);
-        };
-        if let Some(row) = services
-            .db
-            .find_conversation(owner, ConversationId(id))
-            .await?
-        {
-            return Ok(Some(Node::Conversation(row.into())));
-        }
-        let message = services.db.find_message(owner, MessageId(id)).await?;
-        Ok(message.map(|row| Node::Message(row.into())))
+    ) -> Option<Result<Node>> {
+        find_node(ctx, &id).await.transpose()
     }
+}
+
+// The fields return `Option<Result<_>>`: an error of a `Result<Option<_>>` would take the parent along.
+
+async fn find_conversation(ctx: &Context<'_>, id: &ID) -> Result<Option<Conversation>> {
+    let (services, owner) = parts(ctx);
+    let found = services
+        .db
+        .find_conversation(owner, conversation_id(id)?)
+        .await?;
+    Ok(found.map(Conversation::from))
+}
+
+async fn find_node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
+    let (services, owner) = parts(ctx);
+    // Whatever is no id of ours names nothing.
+    let Ok(id) = id.parse::<uuid::Uuid>() else {
+        return Ok(None);
+    };
+    if let Some(row) = services
+        .db
+        .find_conversation(owner, ConversationId(id))
+        .await?
+    {
+        return Ok(Some(Node::Conversation(row.into())));
+    }
+    let message = services.db.find_message(owner, MessageId(id)).await?;
+    Ok(message.map(|row| Node::Message(row.into())))
 }
 
 /// The services and the caller of this request.

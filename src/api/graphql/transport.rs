@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use async_graphql::{
     Data, Executor, Request, Response,
-    http::{ALL_WEBSOCKET_PROTOCOLS, GraphiQLSource, parse_query_string},
+    http::{ALL_WEBSOCKET_PROTOCOLS, GraphiQLSource},
     parser::types::OperationType,
 };
 use async_graphql_axum::{GraphQLProtocol, GraphQLWebSocket};
 use axum::{
     Json, Router,
-    extract::{
-        FromRef, FromRequestParts, RawQuery, Request as HttpRequest, State, WebSocketUpgrade,
-    },
-    http::{StatusCode, header},
+    extract::{FromRef, FromRequestParts, Query, Request as HttpRequest, State, WebSocketUpgrade},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{Html, IntoResponse, Response as HttpResponse},
     routing::get,
 };
@@ -33,6 +31,9 @@ use crate::{
 /// The largest message and frame of a WebSocket, in bytes.
 const MAX_FRAME_BYTES: usize = 64 * 1024;
 
+/// Where GraphQL is served, on every transport.
+pub(in crate::api) const PATH: &str = "/graphql";
+
 #[derive(Clone, FromRef)]
 struct Served {
     schema: TitlecastSchema,
@@ -41,15 +42,15 @@ struct Served {
 
 pub(super) fn routes(schema: TitlecastSchema, services: Arc<Services>) -> Router {
     Router::new()
-        .route("/graphql", get(by_get).post(by_post))
+        .route(PATH, get(by_get).post(by_post).fallback(no_such_method))
         .route("/graphiql", get(explorer))
         .with_state(Served { schema, services })
 }
 
 async fn explorer() -> Html<String> {
     let page = GraphiQLSource::build()
-        .endpoint("/graphql")
-        .subscription_endpoint("/graphql")
+        .endpoint(PATH)
+        .subscription_endpoint(PATH)
         .title("Titlecast");
     Html(page.finish())
 }
@@ -59,30 +60,59 @@ async fn by_post(
     Principal(owner): Principal,
     request: HttpRequest,
 ) -> HttpResponse {
-    let parsed = match json_body(request).await {
-        Ok(body) => serde_json::from_value::<Request>(body)
-            .map_err(|_| Error::invalid("the body must be an object with a string in `query`")),
-        Err(error) => Err(error),
-    };
+    let parsed = json_body(request).await.and_then(request_of);
     answer(&served, owner, parsed).await
+}
+
+/// The request in a body. The library's own reader takes an array for the fields of a request.
+fn request_of(body: serde_json::Value) -> Result<Request> {
+    let shape = || Error::invalid("the body must be an object with a string in `query`");
+    if !body["query"].is_string() {
+        return Err(shape());
+    }
+    serde_json::from_value(body).map_err(|_| shape())
+}
+
+/// Any other method.
+async fn no_such_method() -> HttpResponse {
+    refused(Error::MethodNotAllowed)
+}
+
+/// The answer to a request that did not get as far as being executed.
+pub(in crate::api) fn refused(error: Error) -> HttpResponse {
+    (rest::status(error.code()), Json(refusal(error))).into_response()
 }
 
 /// A query, or the upgrade to a WebSocket.
 async fn by_get(
     State(served): State<Served>,
     Principal(owner): Principal,
-    RawQuery(query): RawQuery,
     request: HttpRequest,
 ) -> HttpResponse {
     if request.headers().contains_key(header::UPGRADE) {
         return upgrade(served, owner, request).await;
     }
-    answer(&served, owner, query_of(query.as_deref())).await
+    answer(&served, owner, query_of(request.uri())).await
 }
 
-fn query_of(query: Option<&str>) -> Result<Request> {
-    let mut request = parse_query_string(query.unwrap_or_default())
+/// The parameters of a GET. The library's own reader of them does not know `operationName`.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GetParameters {
+    query: String,
+    operation_name: Option<String>,
+    variables: Option<String>,
+}
+
+fn query_of(uri: &Uri) -> Result<Request> {
+    let Query(parameters) = Query::<GetParameters>::try_from_uri(uri)
         .map_err(|_| Error::invalid("the query string must hold `query`"))?;
+    let mut request = Request::new(parameters.query);
+    request.operation_name = parameters.operation_name;
+    if let Some(variables) = parameters.variables {
+        request.variables = serde_json::from_str(&variables)
+            .map_err(|_| Error::invalid("`variables` must be a JSON object"))?;
+    }
     let name = request.operation_name.clone();
     let is_query = match request.parsed_query() {
         // What is wrong with it is told by the execution.
@@ -108,12 +138,23 @@ async fn answer(served: &Served, owner: Owner, request: Result<Request>) -> Http
             let executor = served.executor(owner);
             (StatusCode::OK, Json(executor.execute(request).await)).into_response()
         }
-        Err(error) => (rest::status(error.code()), Json(refusal(error))).into_response(),
+        Err(error) => refused(error),
     }
 }
 
 async fn upgrade(served: Served, owner: Owner, request: HttpRequest) -> HttpResponse {
     let (mut parts, _) = request.into_parts();
+    // The upgrade chooses in its own order of preference, and the library in the client's: of
+    // several only the client's first may be left, or one is agreed on and another is spoken.
+    let Some(chosen) = chosen_protocol(&parts.headers) else {
+        return refused(Error::invalid(
+            "the WebSocket subprotocol must be graphql-transport-ws or graphql-ws",
+        ));
+    };
+    parts.headers.insert(
+        header::SEC_WEBSOCKET_PROTOCOL,
+        HeaderValue::from_static(chosen),
+    );
     let protocol = match GraphQLProtocol::from_request_parts(&mut parts, &()).await {
         Ok(protocol) => protocol,
         Err(rejection) => return rejection.into_response(),
@@ -132,6 +173,19 @@ async fn upgrade(served: Served, owner: Owner, request: HttpRequest) -> HttpResp
             // A socket that stays open would hold up the shutdown for ever.
             closing.run_until_cancelled(socket).await;
         })
+}
+
+/// The first subprotocol offered that is spoken here.
+fn chosen_protocol(headers: &HeaderMap) -> Option<&'static str> {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut offered = offered
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    offered.find_map(|name| {
+        ALL_WEBSOCKET_PROTOCOLS
+            .into_iter()
+            .find(|known| *known == name.trim())
+    })
 }
 
 impl Served {
