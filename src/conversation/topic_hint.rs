@@ -1,5 +1,5 @@
-//! The topic hint: what lists show until there is a title, and for ever if none comes. Pure text rules; the title's own
-//! rules live in `titles::clean`.
+//! The topic hint, which lists show until there is a title, and for ever if none comes; and the preview of a message.
+//! Pure text rules; the title's own live in `titles::clean`.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -11,7 +11,10 @@ use super::{
 /// The most characters, as a reader counts them, of a hint that is made from a message.
 const MAX_CHARACTERS: usize = 80;
 
-/// The most code points of any hint; the width of the column.
+/// The most characters of a preview.
+const MAX_PREVIEW_CHARACTERS: usize = 120;
+
+/// The most code points of any hint or preview; the width of their columns.
 const MAX_CODE_POINTS: usize = 256;
 
 /// How much of a line is looked at. A page in one line costs no more than its beginning.
@@ -52,6 +55,12 @@ pub fn given(hint: &str) -> Option<String> {
     (!hint.is_empty()).then_some(hint)
 }
 
+/// The beginning of a message for lists: one line, at most 120 characters as a reader counts them.
+pub fn preview(message: &str) -> String {
+    let line = single_line(page_of(message));
+    single_line(&line[..end_of(&line, MAX_PREVIEW_CHARACTERS)])
+}
+
 /// The fence that a line opens or closes: its run of three or more backticks or tildes.
 fn fence_of(line: &str) -> Option<&str> {
     let mark = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
@@ -71,11 +80,7 @@ fn is_tags(line: &str) -> bool {
 }
 
 fn hint_of(line: &str) -> Option<String> {
-    let page = line
-        .char_indices()
-        .nth(LOOK_AT_CHARS)
-        .map_or(line, |(end, _)| &line[..end]);
-    let line = single_line(page);
+    let line = single_line(page_of(line));
     let line = without_tag_pair(without_leading_markup(&line));
     let cells = line
         .strip_prefix('|')
@@ -84,6 +89,13 @@ fn hint_of(line: &str) -> Option<String> {
     let line = single_line(&without_inline_markup(cells));
     let hint = single_line(cut_at_word(&line));
     is_meaningful(&hint).then_some(hint)
+}
+
+/// As much of a text as is looked at.
+fn page_of(text: &str) -> &str {
+    text.char_indices()
+        .nth(LOOK_AT_CHARS)
+        .map_or(text, |(end, _)| &text[..end])
 }
 
 /// The beginning of a line that is a hint long: it ends at white space, or between the words of a script that writes
@@ -227,6 +239,14 @@ mod tests {
             &"kyoto ".repeat(200_000),
             Some("kyoto ".repeat(13).trim_end()),
         );
+    }
+
+    #[test]
+    fn a_preview_is_the_beginning_of_a_message_in_one_line() {
+        assert_eq!(preview(" Plan a\n\ntrip "), "Plan a trip");
+        assert_eq!(preview(&"é".repeat(500)), "é".repeat(120));
+        let family = "👩\u{200D}👩\u{200D}👧\u{200D}👦";
+        assert_eq!(preview(&family.repeat(50)), family.repeat(36));
     }
 
     #[test]

@@ -5,7 +5,6 @@ use sea_orm::{
     ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
     SqlErr, sea_query::Expr,
 };
-use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
     Database,
@@ -20,7 +19,7 @@ use super::{
 use crate::{
     conversation::{
         Conversation, ConversationId, ConversationStatus, Message, MessageId, MessageStatus, Owner,
-        Role, TitleSource, TitleStatus, text::single_line,
+        Role, TitleSource, TitleStatus, topic_hint::preview,
     },
     error::{Error, ErrorCode, Result},
 };
@@ -114,9 +113,9 @@ impl Database {
     /// [`Error::IdempotencyKeyReused`]; [`Error::Database`].
     pub async fn begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
         match self.try_begin_turn(owner, new).await {
-            // Somebody began the same conversation, or used the same key, between our look and our
-            // insert. The second look sees it.
-            Err(error) if is_unique_violation(&error) => self.try_begin_turn(owner, new).await,
+            // Somebody began the same conversation, or used the same key, between two statements of
+            // ours. The second look sees it.
+            Err(error) if is_race(&error) => self.try_begin_turn(owner, new).await,
             result => result,
         }
     }
@@ -187,6 +186,15 @@ impl Database {
     ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
         let at = now();
+        // The conversation before the turn, as everywhere: two transactions that lock the same two
+        // rows in different orders wait for each other.
+        let conversation = match outcome.text {
+            "" => None,
+            text => {
+                let counted = count_message(owner, turn.conversation_id, text, at);
+                changed(counted.exec_with_returning(&tx).await?)?
+            }
+        };
         let failure: Option<&str> = outcome.failure.map(ErrorCode::as_str);
         let fenced = Entity::update_many()
             .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(outcome.state)))
@@ -198,16 +206,14 @@ impl Database {
         if fenced.rows_affected == 0 {
             return Ok(None);
         }
-        let conversation = if outcome.text.is_empty() {
-            None
-        } else {
-            add_reply(&tx, owner, turn, outcome, at).await?
-        };
+        if let Some(conversation) = &conversation {
+            add_reply(&tx, conversation, turn, outcome, at).await?;
+        }
         tx.commit().await?;
         Ok(conversation)
     }
 
-    /// The turn that began with this message, if the owner has it.
+    /// The turn of this message, as it stands now.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -260,10 +266,18 @@ async fn continue_conversation(
         return Ok(Some(conversation));
     }
     let taken = Entity::find_by_id(new.conversation_id.0).one(tx).await?;
+    let is_ours = |row: &conversation::Model| {
+        row.tenant_id == owner.tenant
+            && row.user_id == owner.user
+            && row.status == ConversationStatus::Active.as_str()
+    };
     match taken {
+        None => Ok(None),
+        // PostgreSQL shows each statement what was committed before it: this one was begun after
+        // the update looked for it.
+        Some(row) if is_ours(&row) => Err(Error::Database(Box::new(JustBegun))),
         // Somebody else's, or a tombstone: nobody learns which.
         Some(_) => Err(Error::no_conversation()),
-        None => Ok(None),
     }
 }
 
@@ -299,19 +313,14 @@ async fn begin_conversation(
     .try_into()
 }
 
+/// Puts the reply into the place that was counted for it.
 async fn add_reply(
     tx: &DatabaseTransaction,
-    owner: &Owner,
+    conversation: &Conversation,
     turn: &Turn,
     outcome: ReplyOutcome<'_>,
     at: DateTime<Utc>,
-) -> Result<Option<Conversation>> {
-    let rows = count_message(owner, turn.conversation_id, outcome.text, at)
-        .exec_with_returning(tx)
-        .await?;
-    let Some(conversation) = changed(rows)? else {
-        return Ok(None);
-    };
+) -> Result<()> {
     let status = match outcome.state {
         ReplyState::Completed => MessageStatus::Complete,
         _ => MessageStatus::Incomplete,
@@ -327,8 +336,7 @@ async fn add_reply(
     })
     .exec_without_returning(tx)
     .await?;
-    search::index_message(tx, conversation.id, turn.reply_id, outcome.text).await?;
-    Ok(Some(conversation))
+    search::index_message(tx, conversation.id, turn.reply_id, outcome.text).await
 }
 
 /// The update that makes room for one more message; the new count is its position.
@@ -358,33 +366,23 @@ async fn find_by_key(
         .await?)
 }
 
-/// The beginning of a message for lists: one line, at most 120 characters as a reader counts them and
-/// 256 code points, which is the column's width.
-fn preview(text: &str) -> String {
-    // No more than could ever be shown is looked at: messages can be long.
-    let head: String = text.chars().take(1_000).collect();
-    let mut preview = String::new();
-    let mut code_points = 0;
-    for grapheme in single_line(&head).graphemes(true).take(120) {
-        code_points += grapheme.chars().count();
-        if code_points > 256 {
-            break;
-        }
-        preview.push_str(grapheme);
-    }
-    preview
-}
+/// The conversation was begun while we looked for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the conversation was begun between two statements")]
+struct JustBegun;
 
-fn is_unique_violation(error: &Error) -> bool {
+/// Whether another transaction came in between, so that a second attempt sees what it did.
+fn is_race(error: &Error) -> bool {
     let Error::Database(source) = error else {
         return false;
     };
-    matches!(
-        source
-            .downcast_ref::<sea_orm::DbErr>()
-            .and_then(sea_orm::DbErr::sql_err),
-        Some(SqlErr::UniqueConstraintViolation(_))
-    )
+    source.is::<JustBegun>()
+        || matches!(
+            source
+                .downcast_ref::<sea_orm::DbErr>()
+                .and_then(sea_orm::DbErr::sql_err),
+            Some(SqlErr::UniqueConstraintViolation(_))
+        )
 }
 
 impl TryFrom<turn::Model> for Turn {
