@@ -6,7 +6,7 @@ use tokio::{net::TcpListener, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api,
+    api::{self, origin::AllowedOrigins},
     chat::{Chat, ChatSettings},
     config::Settings,
     conversation::Owner,
@@ -36,6 +36,7 @@ pub struct App {
     chat: Chat,
     tasks: TaskTracker,
     abort: CancellationToken,
+    origins: AllowedOrigins,
     settings: Settings,
 }
 
@@ -88,6 +89,10 @@ impl App {
     /// # Errors
     /// [`StartError`], before anything was served.
     pub async fn build(settings: Settings) -> Result<Self, StartError> {
+        // What can be wrong without the database comes before it is touched.
+        let model = model(&settings)?;
+        let origins =
+            AllowedOrigins::parse(&settings.allowed_origins).map_err(StartError::Origin)?;
         let db = Database::connect(&settings.database_url, settings.database_connections)
             .await
             .map_err(StartError::Database)?;
@@ -104,7 +109,6 @@ impl App {
                 first: first.clone(),
             });
         }
-        let model = model(&settings)?;
         let events = EventBroker::default();
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
@@ -138,6 +142,7 @@ impl App {
             chat,
             tasks,
             abort,
+            origins,
             settings,
         })
     }
@@ -157,7 +162,7 @@ impl App {
     /// settings give them.
     ///
     /// # Errors
-    /// When the settings cannot be served, or the listener breaks.
+    /// When the listener breaks.
     pub async fn serve(
         &self,
         owner: Owner,
@@ -175,8 +180,7 @@ impl App {
             closing: closing.clone(),
             title_grace: self.settings.title_grace,
             keep_alive: self.settings.keep_alive,
-            allowed_origins: api::origin::AllowedOrigins::parse(&self.settings.allowed_origins)
-                .map_err(StartError::Origin)?,
+            allowed_origins: self.origins.clone(),
         });
         let address = listener.local_addr().unwrap_or(self.settings.listen);
         // Nagle's algorithm would hold back small frames for 40 ms.

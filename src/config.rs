@@ -3,7 +3,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -66,7 +66,7 @@ pub struct Settings {
 
     /// Serve an address that other hosts can reach, although there is no authentication yet: everyone
     /// who reaches it reads and writes everything
-    #[arg(long, env = "TITLECAST_ALLOW_UNAUTHENTICATED", global = true)]
+    #[arg(long, env = "TITLECAST_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new(), global = true)]
     pub allow_unauthenticated: bool,
 
     /// Web origins whose pages may use the service, besides its own; separated by commas
@@ -96,7 +96,7 @@ pub struct Settings {
     pub database_connections: u32,
 
     /// Apply pending migrations before serving; an embedded SQLite database is always migrated
-    #[arg(long, env = "TITLECAST_MIGRATE", global = true)]
+    #[arg(long, env = "TITLECAST_MIGRATE", value_parser = FalseyValueParser::new(), global = true)]
     pub migrate: bool,
 
     /// Key of the model's provider; without it and without a base URL the offline model answers

@@ -46,6 +46,8 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|cause| StartError::Listen { address, cause })?;
+    // Port 0 is one that the system chooses.
+    let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, database = app.database().kind(), "listening");
     app.serve(Owner::local(), listener, stop_signal()).await?;
     app.close().await;

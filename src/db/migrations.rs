@@ -1,9 +1,15 @@
 //! The schema's version: looking at it, moving it.
 
+use std::time::Duration;
+
 use migration::{Migrator, MigratorTrait};
 use sea_orm::DbErr;
 
 use super::Database;
+
+/// How often and how long to wait for another process that may be migrating.
+const LOOKS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Database {
     /// The migrations that the program knows, oldest first, each with whether the database has it.
@@ -31,12 +37,24 @@ impl Database {
         Ok(pending.iter().map(|m| m.name().to_owned()).collect())
     }
 
-    /// Applies all pending migrations, or the next `steps` of them.
+    /// Applies all pending migrations, or the next `steps` of them. Several processes may try at the
+    /// same time: one does it, the others fail half-way and wait for it.
     ///
     /// # Errors
     /// When one fails; those before it stay applied.
     pub async fn migrate_up(&self, steps: Option<u32>) -> Result<(), DbErr> {
-        Migrator::up(&self.writer, steps).await
+        let Err(error) = Migrator::up(&self.writer, steps).await else {
+            return Ok(());
+        };
+        if steps.is_none() {
+            for _ in 0..LOOKS {
+                tokio::time::sleep(PAUSE).await;
+                if Migrator::up(&self.writer, None).await.is_ok() {
+                    return Ok(());
+                }
+            }
+        }
+        Err(error)
     }
 
     /// Takes back the newest `steps` migrations.

@@ -68,6 +68,7 @@ impl Database {
     /// # Errors
     /// When the URL is of neither kind, or the database does not answer.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, DbErr> {
+        check_url(url)?;
         if url.starts_with("sqlite:") && (url.contains(":memory:") || url.contains("mode=memory")) {
             let reason =
                 "an in-memory SQLite database is another one for each connection; name a file";
@@ -157,6 +158,16 @@ impl Database {
             postgres
         };
         Statement::from_sql_and_values(backend, sql, values)
+    }
+}
+
+/// Refuses what SeaORM would refuse as well, but quoting the URL, which may hold a password.
+fn check_url(url: &str) -> Result<(), DbErr> {
+    let refuse = |why: &str| Err(DbErr::Custom(why.into()));
+    match reqwest::Url::parse(url).as_ref().map(reqwest::Url::scheme) {
+        Ok("sqlite" | "postgres" | "postgresql") => Ok(()),
+        Ok(_) => refuse("the URL begins neither with sqlite: nor with postgres:"),
+        Err(_) => refuse("the URL is malformed"),
     }
 }
 
