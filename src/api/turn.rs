@@ -91,6 +91,13 @@ impl Watched {
     /// Ready after the next change; never again once there can be none.
     async fn changed(&mut self) {
         match self.states.next().await {
+            // A tombstone has no title any more; the end has the one that was told.
+            Some(newer) if newer.is_deleted() => {
+                self.conversation = Arc::new(Conversation {
+                    display_name: self.announced.clone(),
+                    ..Conversation::clone(&newer)
+                });
+            }
             Some(newer) => self.conversation = newer,
             None => std::future::pending().await,
         }

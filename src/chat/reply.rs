@@ -109,6 +109,8 @@ async fn write(
         .await?;
     let history = history
         .into_iter()
+        // Some models take no conversation that begins with their own words.
+        .skip_while(|message| message.role == Role::Assistant)
         .map(|message| llm::Turn {
             speaker: match message.role {
                 Role::User => Speaker::User,

@@ -101,9 +101,7 @@ impl FromRequestParts<Arc<Services>> for Params {
         services: &Arc<Services>,
     ) -> Result<Self, RestError> {
         let params = Query::from_request_parts(parts, services).await;
-        let Query(params) = params.map_err(|_| {
-            Error::invalid("the query string is malformed or names a parameter twice")
-        })?;
+        let Query(params) = params.map_err(|_| Error::invalid("the query string is malformed"))?;
         Ok(Self(params))
     }
 }
@@ -150,7 +148,7 @@ impl FromRequestParts<Arc<Services>> for ConversationPath {
     ) -> Result<Self, RestError> {
         let params = RawPathParams::from_request_parts(parts, services)
             .await
-            .map_err(|_| Error::no_conversation())?;
+            .map_err(|_| Error::invalid("the conversation id must be a UUID"))?;
         let id = params.iter().find(|(name, _)| *name == "id");
         let id = conversation_id(id.map_or("", |(_, id)| id))?;
         Ok(Self(id))
