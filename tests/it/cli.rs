@@ -1,0 +1,244 @@
+//! The binary as an operator meets it: what its commands print, what it refuses and in which words.
+
+use clap::CommandFactory;
+use serde_json::json;
+use titlecast::config::Cli;
+use uuid::Uuid;
+
+use crate::support::{Rows, TestDatabase, Titlecast};
+
+const KEY: &str = "sk-proj-a-key-that-nobody-may-read";
+
+#[tokio::test]
+async fn the_schema_is_the_committed_one() {
+    let printed = Titlecast::new(&["schema"]).run().await.ok();
+    assert_eq!(printed, include_str!("../../schema.graphql"));
+}
+
+#[tokio::test]
+async fn the_help_names_every_setting_and_its_environment_name() {
+    let help = Titlecast::new(&["--help"]).run().await.ok();
+    let one_line = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut settings = 0;
+    for argument in Cli::command().get_arguments() {
+        let Some(env) = argument.get_env() else {
+            continue;
+        };
+        settings += 1;
+        let (flag, env) = (argument.get_long().unwrap(), env.to_str().unwrap());
+        assert!(help.contains(&format!("--{flag}")), "{flag}");
+        assert!(one_line.contains(&format!("[env: {env}")), "{env}");
+    }
+    assert!(settings >= 15, "{settings}");
+    for command in ["serve", "migrate", "schema"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn the_readme_shows_the_options_as_the_help_does() {
+    let help = Titlecast::new(&["--help"]).run().await.ok();
+    let options = &help[help.find("Options:").unwrap()..];
+    let readme = include_str!("../../README.md");
+    for line in options.lines().filter(|line| !line.is_empty()) {
+        let is_shown = readme.lines().any(|shown| shown == format!("    {line}"));
+        assert!(
+            is_shown,
+            "copy the options into the README; it lacks: {line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_help_shows_no_secret() {
+    let help = Titlecast::new(&["--help"])
+        .env("OPENAI_API_KEY", KEY)
+        .env("DATABASE_URL", "postgres://me:hunter2@localhost/mine")
+        .run()
+        .await
+        .ok();
+    assert!(!help.contains(KEY) && !help.contains("hunter2"), "{help}");
+}
+
+#[tokio::test]
+async fn the_version_is_the_crate_s() {
+    let version = Titlecast::new(&["--version"]).run().await.ok();
+    assert_eq!(
+        version,
+        format!("titlecast {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+/// `titlecast migrate …`; standard output.
+async fn migrate(database: &TestDatabase, arguments: &[&str]) -> String {
+    let arguments = [&["migrate"], arguments].concat();
+    let command = Titlecast::new(&arguments).env("DATABASE_URL", &database.url);
+    command.run().await.ok()
+}
+
+#[tokio::test]
+async fn migrate_prints_where_the_database_stands() {
+    let database = TestDatabase::empty().await;
+    insta::assert_snapshot!(migrate(&database, &["status"]).await, @"
+    pending m20251101_000001_create_conversations
+    pending m20251115_000001_add_titles
+    pending m20251116_000001_create_turns
+    pending m20251117_000001_create_search
+    ");
+    insta::assert_snapshot!(migrate(&database, &["up", "--steps", "1"]).await, @"
+    applied m20251101_000001_create_conversations
+    pending m20251115_000001_add_titles
+    pending m20251116_000001_create_turns
+    pending m20251117_000001_create_search
+    ");
+    let all = "
+    applied m20251101_000001_create_conversations
+    applied m20251115_000001_add_titles
+    applied m20251116_000001_create_turns
+    applied m20251117_000001_create_search
+    ";
+    let all = all.trim_start().replace("    ", "");
+    assert_eq!(migrate(&database, &["up"]).await, all);
+    assert_eq!(migrate(&database, &["up"]).await, all, "nothing to do");
+    insta::assert_snapshot!(migrate(&database, &["down"]).await, @"
+    applied m20251101_000001_create_conversations
+    applied m20251115_000001_add_titles
+    applied m20251116_000001_create_turns
+    pending m20251117_000001_create_search
+    ");
+    insta::assert_snapshot!(migrate(&database, &["down", "--steps", "2"]).await, @"
+    applied m20251101_000001_create_conversations
+    pending m20251115_000001_add_titles
+    pending m20251116_000001_create_turns
+    pending m20251117_000001_create_search
+    ");
+    assert_eq!(migrate(&database, &["up"]).await, all);
+    assert_eq!(migrate(&database, &["status"]).await, all);
+}
+
+#[tokio::test]
+async fn migrate_down_drops_no_conversation() {
+    const INSERT: &str = "INSERT INTO agent_conversations
+        (id, tenant_id, user_id, agent_entrypoint, active_agent, last_message_at, created_at,
+         updated_at) VALUES ($1, 'local', 'local', 'triage', 'triage', $2, $2, $2)";
+    let database = TestDatabase::new().await;
+    let rows = Rows::of(&database).await;
+    let row = [Uuid::now_v7().into(), chrono::Utc::now().into()];
+    rows.run(INSERT, row).await.unwrap();
+    let ended = Titlecast::new(&["migrate", "down", "--steps", "4"])
+        .env("DATABASE_URL", &database.url)
+        .run()
+        .await;
+    ended.assert_refused(&["cannot migrate", "agent_conversations is not empty"]);
+    assert_eq!(rows.count("agent_conversations").await, 1);
+}
+
+/// `titlecast serve` with these settings in its environment, which it refuses.
+async fn refused(settings: &[(&str, &str)], parts: &[&str]) {
+    let mut command = Titlecast::new(&["serve"]).env("TITLECAST_LISTEN", "127.0.0.1:0");
+    for (name, value) in settings {
+        command = command.env(name, value);
+    }
+    command.run().await.assert_refused(parts);
+}
+
+#[tokio::test]
+async fn a_malformed_setting_is_refused_in_one_line_that_names_it() {
+    #[rustfmt::skip]
+    let table: &[(&str, &str, &[&str])] = &[
+        ("TITLECAST_TITLE_GRACE", "10", &["--title-grace", "10s or 250ms"]),
+        ("TITLECAST_TITLE_DEADLINE", "0s", &["--title-deadline", "longer than nothing"]),
+        ("TITLECAST_REPLY_IDLE", "soon", &["--reply-idle", "soon"]),
+        ("TITLECAST_TITLE_CONCURRENCY", "0", &["--title-concurrency", "1..=10000"]),
+        ("TITLECAST_DATABASE_CONNECTIONS", "many", &["--database-connections", "many"]),
+        ("TITLECAST_HISTORY_BUDGET", "-1", &["--history-budget", "-1"]),
+        ("TITLECAST_LISTEN", "8080", &["--listen", "invalid socket address"]),
+        ("TITLECAST_LOG", "titlecast=loud", &["--log", "TITLECAST_LOG", "malformed"]),
+        ("TITLECAST_ALLOWED_ORIGINS", "app.example", &["app.example", "https://app.example"]),
+        ("OPENAI_BASE_URL", "localhost:11434", &["OPENAI_BASE_URL", "http://"]),
+        ("OPENAI_API_KEY", "sk-two\nlines", &["OPENAI_API_KEY", "characters"]),
+        ("DATABASE_URL", "nonsense", &["DATABASE_URL"]),
+        ("DATABASE_URL", "sqlite:///no/such/directory/titlecast.db", &["DATABASE_URL", "open"]),
+    ];
+    for (name, value, parts) in table {
+        refused(&[(name, value)], parts).await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_none_of_ours_is_refused_without_its_password() {
+    for url in [
+        "mysql://me:hunter2@localhost/mine",
+        "postgres//me:hunter2@localhost/mine",
+        "postgres://me:hunter2@[localhost/mine",
+        "hunter2",
+    ] {
+        let ended = Titlecast::new(&["serve"])
+            .env("DATABASE_URL", url)
+            .run()
+            .await;
+        ended.assert_refused(&["cannot open the database", "DATABASE_URL"]);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_command_or_flag_is_refused() {
+    let command = Titlecast::new(&["frobnicate"]).run().await;
+    command.assert_refused(&["frobnicate"]);
+    let flag = Titlecast::new(&["--frobnicate"]).run().await;
+    flag.assert_refused(&["--frobnicate"]);
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_is_refused() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:8080"] {
+        let parts = [address, "no authentication", "--allow-unauthenticated"];
+        refused(&[("TITLECAST_LISTEN", address)], &parts).await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let parts = [
+        "cannot listen on",
+        &address,
+        "in use",
+        "--listen",
+        "TITLECAST_LISTEN",
+    ];
+    refused(&[("TITLECAST_LISTEN", &address)], &parts).await;
+}
+
+#[tokio::test]
+async fn a_server_s_database_that_is_behind_is_not_served_but_by_request() {
+    let database = TestDatabase::empty().await;
+    if database.is_sqlite() {
+        // A file of ours is migrated without asking; see cli_serve.
+        return;
+    }
+    let settings = [("DATABASE_URL", database.url.as_str())];
+    let first = "m20251101_000001_create_conversations";
+    refused(
+        &settings,
+        &["behind by 4", first, "titlecast migrate up", "--migrate"],
+    )
+    .await;
+    migrate(&database, &["up", "--steps", "3"]).await;
+    let first = "m20251117_000001_create_search";
+    refused(&settings, &["behind by 1", first, "titlecast migrate up"]).await;
+
+    let mut serving = Titlecast::new(&["serve", "--migrate", "--listen", "127.0.0.1:0"])
+        .env("DATABASE_URL", &database.url)
+        .start();
+    let url = serving.url().await;
+    let (status, health) = crate::support::server::request(&url, "GET", "/readyz", None).await;
+    assert_eq!(
+        (status, health),
+        (200, json!({ "status": "ready", "database": "ok" }))
+    );
+    serving.terminate();
+    serving.ended().await.ok();
+}

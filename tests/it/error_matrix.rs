@@ -1,0 +1,85 @@
+//! The codes that clients rely on: what each is on every surface. A change here is a change of the
+//! API.
+
+use serde_json::json;
+use strum::VariantArray;
+use titlecast::{api::rest::status, error::ErrorCode};
+use uuid::Uuid;
+
+use crate::support::{Answer, ModelServer, Scene, Server};
+
+#[test]
+fn every_code_has_its_name_and_its_status() {
+    let matrix: String = ErrorCode::VARIANTS
+        .iter()
+        .map(|code| format!("{:<23} {}\n", code.as_str(), status(*code)))
+        .collect();
+    insta::assert_snapshot!(matrix, @"
+    INVALID_INPUT           422 Unprocessable Entity
+    INVALID_JSON            400 Bad Request
+    INVALID_CURSOR          400 Bad Request
+    UNSUPPORTED_MEDIA_TYPE  415 Unsupported Media Type
+    PAYLOAD_TOO_LARGE       413 Payload Too Large
+    METHOD_NOT_ALLOWED      405 Method Not Allowed
+    FORBIDDEN_ORIGIN        403 Forbidden
+    NOT_FOUND               404 Not Found
+    IDEMPOTENCY_KEY_REUSED  409 Conflict
+    LAGGED                  503 Service Unavailable
+    MODEL_UNAVAILABLE       502 Bad Gateway
+    MODEL_RATE_LIMITED      503 Service Unavailable
+    MODEL_MISCONFIGURED     502 Bad Gateway
+    DATABASE_UNAVAILABLE    503 Service Unavailable
+    SHUTTING_DOWN           503 Service Unavailable
+    INTERNAL                500 Internal Server Error
+    ");
+}
+
+#[test]
+fn every_code_is_read_back_from_its_name() {
+    for code in ErrorCode::VARIANTS {
+        assert_eq!(code.as_str().parse(), Ok(*code));
+    }
+}
+
+#[tokio::test]
+async fn one_failure_has_one_code_on_every_surface() {
+    const REPLY: &str = "subscription ($id: ID!) { reply(conversationId: $id) {
+        ... on ReplyEnded { error { code } }
+    } }";
+    let refusal = || Answer::error(401, "invalid_request_error", None, "No");
+    let scene = Scene::replies([refusal(), refusal()]).await;
+    let events = scene.turn(json!({ "message": Scene::MESSAGE })).await;
+    let terminal = events.last().unwrap();
+    assert_eq!(terminal["payload"]["code"], "MODEL_MISCONFIGURED");
+
+    let id = &terminal["conversation_id"];
+    let mut socket = scene.server.socket().await;
+    let reply = socket.subscribe(REPLY, json!({ "id": id })).await;
+    socket.next(&reply).await.unwrap();
+    let ended = socket.next(&reply).await.unwrap();
+    let code = &ended["data"]["reply"]["error"]["code"];
+    assert_eq!(code, "MODEL_MISCONFIGURED");
+
+    let body = json!({ "message": Scene::MESSAGE });
+    let (status, answer) = scene.server.send("POST", "/api/v1/chat", body).await;
+    assert_eq!(
+        (status, &answer["code"]),
+        (502, &json!("MODEL_MISCONFIGURED"))
+    );
+    scene.server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_has_one_code_on_rest_and_graphql() {
+    const RENAME: &str = "mutation ($id: ID!) {
+        renameConversation(input: { id: $id, displayName: \"Kyoto\" }) { conversation { id } }
+    }";
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let id = Uuid::now_v7();
+    let (status, answer) = server.get(&format!("/api/v1/conversations/{id}")).await;
+    assert_eq!((status, &answer["code"]), (404, &json!("NOT_FOUND")));
+    let answer = server.graphql(RENAME, json!({ "id": id })).await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "NOT_FOUND");
+    server.stop().await;
+}

@@ -1,0 +1,272 @@
+//! The subscription `reply`: what is written so far, what is added, how it ends; the same for whoever
+//! comes early, late or behind the end.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use titlecast::conversation::Owner;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::support::{
+    Answer, GraphqlSocket, ModelServer, Server, Step,
+    calls::{conversation, conversation_when, send_message, settled_conversation, stop_reply},
+};
+
+const REPLY: &str = "subscription ($id: ID!) { reply(conversationId: $id) {
+    __typename
+    ... on ReplySoFar { messageId text }
+    ... on ReplyDelta { messageId text }
+    ... on ReplyEnded { messageId outcome text error { code message } }
+} }";
+
+/// A conversation whose reply the test writes: its id, the reply's, and the pen.
+async fn being_written(
+    model: &ModelServer,
+    server: &Server,
+) -> (String, Value, UnboundedSender<Step>) {
+    let (reply, steps) = Answer::live();
+    model.reply(reply);
+    let input = json!({ "text": "Plan a trip to Kyoto", "autoTitle": false });
+    let sent = send_message(&server.url, input).await;
+    let id = sent["conversation"]["id"].as_str().unwrap().to_owned();
+    (id, sent["replyId"].clone(), steps)
+}
+
+/// One who follows a reply.
+struct Reader {
+    socket: GraphqlSocket,
+    operation: String,
+    /// What it was told so far.
+    text: String,
+}
+
+impl Reader {
+    /// Joins; the first event must be what there is so far.
+    async fn join(server: &Server, id: &str, reply: &Value) -> Self {
+        let mut socket = server.socket().await;
+        let operation = socket.subscribe(REPLY, json!({ "id": id })).await;
+        let so_far = socket.next_of(&operation, "reply").await;
+        assert_eq!(so_far["__typename"], "ReplySoFar");
+        assert_eq!(so_far["messageId"], *reply);
+        let text = so_far["text"].as_str().unwrap().to_owned();
+        Self {
+            socket,
+            operation,
+            text,
+        }
+    }
+
+    /// Reads deltas up to this text.
+    async fn read_to(&mut self, text: &str) {
+        while self.text != text {
+            let event = self.socket.next_of(&self.operation, "reply").await;
+            assert_eq!(event["__typename"], "ReplyDelta", "{event}");
+            self.text += event["text"].as_str().unwrap();
+            assert!(text.starts_with(&self.text), "{}", self.text);
+        }
+    }
+
+    /// Reads on to the end; that event, behind which nothing comes.
+    async fn end(mut self) -> Value {
+        loop {
+            let event = self.socket.next_of(&self.operation, "reply").await;
+            if event["__typename"] == "ReplyEnded" {
+                assert_eq!(
+                    event["text"], self.text,
+                    "the whole is the sum of its parts"
+                );
+                assert_eq!(self.socket.next(&self.operation).await, None);
+                return event;
+            }
+            self.text += event["text"].as_str().unwrap();
+        }
+    }
+}
+
+fn write(steps: &UnboundedSender<Step>, text: &str) {
+    steps.send(Step::Delta(text.into())).unwrap();
+}
+
+#[tokio::test]
+async fn who_joins_late_gets_what_there_is_and_then_the_same_as_everybody() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let (id, reply, steps) = being_written(&model, &server).await;
+    let mut early = Reader::join(&server, &id, &reply).await;
+    assert_eq!(early.text, "");
+    write(&steps, "First ");
+    write(&steps, "we take ");
+    early.read_to("First we take ").await;
+    let mut late = Reader::join(&server, &id, &reply).await;
+    assert_eq!(late.text, "First we take ");
+    write(&steps, "the train");
+    early.read_to("First we take the train").await;
+    late.read_to("First we take the train").await;
+    steps.send(Step::Finish).unwrap();
+    let ended = early.end().await;
+    assert_eq!(late.end().await, ended);
+    let expected = json!({
+        "__typename": "ReplyEnded", "messageId": reply, "outcome": "COMPLETED",
+        "text": "First we take the train", "error": null,
+    });
+    assert_eq!(ended, expected);
+    // The row is stored before anyone hears of the end.
+    let now = conversation(&server.url, &id).await;
+    let message = json!({
+        "id": reply, "role": "ASSISTANT", "content": "First we take the train", "status": "COMPLETE"
+    });
+    assert_eq!(now["messages"]["nodes"][1], message);
+}
+
+#[tokio::test]
+async fn a_reply_that_is_over_is_told_at_once() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let id = settled_conversation(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
+    let now = conversation(&server.url, &id).await;
+    let reply = &now["messages"]["nodes"][1]["id"];
+    let reader = Reader::join(&server, &id, reply).await;
+    assert_eq!(reader.text, "Hello from the model.");
+    let ended = reader.end().await;
+    assert_eq!(ended["outcome"], "COMPLETED");
+    assert_eq!(ended["error"], Value::Null);
+}
+
+#[tokio::test]
+async fn the_newest_reply_is_the_one_that_is_told() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let id = settled_conversation(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
+    let (answer, steps) = Answer::live();
+    model.reply(answer);
+    let input = json!({ "conversationId": id, "text": "And to Nara" });
+    let sent = send_message(&server.url, input).await;
+    let mut reader = Reader::join(&server, &id, &sent["replyId"]).await;
+    write(&steps, "Nara is near");
+    reader.read_to("Nara is near").await;
+    steps.send(Step::Finish).unwrap();
+    assert_eq!(reader.end().await["messageId"], sent["replyId"]);
+}
+
+#[tokio::test]
+async fn a_stopped_reply_ends_the_same_for_who_watches_and_who_comes_later() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let (id, reply, steps) = being_written(&model, &server).await;
+    let mut reader = Reader::join(&server, &id, &reply).await;
+    write(&steps, "First we");
+    reader.read_to("First we").await;
+    assert!(stop_reply(&server.url, &id).await);
+    let ended = reader.end().await;
+    assert_eq!(ended["outcome"], "INCOMPLETE");
+    assert_eq!(ended["error"], Value::Null);
+    let late = Reader::join(&server, &id, &reply).await;
+    assert_eq!(late.text, "First we");
+    assert_eq!(late.end().await, ended);
+}
+
+#[tokio::test]
+async fn a_reply_that_breaks_off_fails_with_a_code_and_keeps_its_text() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let (id, reply, steps) = being_written(&model, &server).await;
+    let mut reader = Reader::join(&server, &id, &reply).await;
+    write(&steps, "First we");
+    reader.read_to("First we").await;
+    steps.send(Step::Cut).unwrap();
+    let ended = reader.end().await;
+    assert_eq!(ended["outcome"], "FAILED");
+    assert_eq!(ended["error"]["code"], "MODEL_UNAVAILABLE");
+    assert!(!ended["error"]["message"].as_str().unwrap().is_empty());
+    let now = conversation(&server.url, &id).await;
+    assert_eq!(now["messages"]["nodes"][1]["status"], "INCOMPLETE");
+    assert_eq!(now["messages"]["nodes"][1]["content"], "First we");
+    let late = Reader::join(&server, &id, &reply).await;
+    assert_eq!(late.end().await, ended);
+}
+
+#[tokio::test]
+async fn a_reply_that_never_began_fails_with_a_code_and_without_a_message() {
+    let model = ModelServer::start().await;
+    let refused = Answer::error(
+        401,
+        "invalid_request_error",
+        Some("invalid_api_key"),
+        "sk-secret",
+    );
+    let (answer, gate) = Answer::held(refused);
+    model.reply(answer);
+    let server = Server::start(&model).await;
+    let input = json!({ "text": "Plan a trip to Kyoto", "autoTitle": false });
+    let sent = send_message(&server.url, input).await;
+    let id = sent["conversation"]["id"].as_str().unwrap();
+    let reader = Reader::join(&server, id, &sent["replyId"]).await;
+    gate.send(()).unwrap();
+    let ended = reader.end().await;
+    assert_eq!(ended["outcome"], "FAILED");
+    assert_eq!(ended["error"]["code"], "MODEL_MISCONFIGURED");
+    assert!(!ended.to_string().contains("sk-secret"), "{ended}");
+    let late = Reader::join(&server, id, &sent["replyId"]).await;
+    assert_eq!(late.end().await, ended);
+    assert_eq!(conversation(&server.url, id).await["messageCount"], 1);
+
+    // The conversation goes on.
+    let input = json!({ "conversationId": id, "text": "Once more" });
+    send_message(&server.url, input).await;
+    conversation_when(&server.url, id, |now| now["messageCount"] == 3).await;
+}
+
+#[tokio::test]
+async fn a_reply_without_a_word_ends_the_same_for_who_watches_and_who_comes_later() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let (id, reply, steps) = being_written(&model, &server).await;
+    let reader = Reader::join(&server, &id, &reply).await;
+    steps.send(Step::Finish).unwrap();
+    let ended = reader.end().await;
+    assert_eq!(ended["text"], "");
+    let late = Reader::join(&server, &id, &reply).await;
+    assert_eq!(late.end().await, ended);
+    assert_eq!(conversation(&server.url, &id).await["messageCount"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_joins_about_the_end_hears_of_the_same_end() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let mut sockets = join_all((0..24).map(|_| server.socket())).await;
+    for _ in 0..10 {
+        let (id, reply, steps) = being_written(&model, &server).await;
+        let mut first = Reader::join(&server, &id, &reply).await;
+        write(&steps, "Whole");
+        first.read_to("Whole").await;
+        steps.send(Step::Finish).unwrap();
+        // One behind the other, so that some look before the end is stored and some after it.
+        let mut operations = Vec::new();
+        for socket in &mut sockets {
+            operations.push(socket.subscribe(REPLY, json!({ "id": id })).await);
+        }
+        let ended = first.end().await;
+        assert_eq!(ended["outcome"], "COMPLETED");
+        for (socket, operation) in sockets.iter_mut().zip(&operations) {
+            let (mut text, mut last) = (String::new(), Value::Null);
+            while let Some(mut event) = socket.next(operation).await {
+                last = event["data"]["reply"].take();
+                if last["__typename"] != "ReplyEnded" {
+                    text += last["text"].as_str().unwrap();
+                }
+            }
+            assert_eq!(last, ended);
+            assert_eq!(text, "Whole");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_that_never_had_a_turn_has_no_reply_to_tell() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let id = server.database.seed(&Owner::local(), 1, 2).await.remove(0);
+    let mut socket = server.socket().await;
+    let operation = socket.subscribe(REPLY, json!({ "id": id })).await;
+    assert_eq!(socket.next(&operation).await, None);
+}

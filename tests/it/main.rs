@@ -1,0 +1,39 @@
+//! All integration tests, in one binary: one file a behaviour.
+//!
+//! They drive the real server over real sockets. Every test runs on an SQLite file of its own, or,
+//! where `TEST_DATABASE_URL` names a PostgreSQL server, on a database of its own there.
+#![expect(
+    unreachable_pub,
+    reason = "the support modules are the tests' own library"
+)]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod support;
+
+mod bad_input;
+mod cli;
+mod cli_serve;
+mod error_matrix;
+mod graphql_errors;
+mod graphql_lists;
+mod graphql_mutations;
+mod graphql_queries;
+mod graphql_replies;
+mod graphql_search;
+mod graphql_subscriptions;
+mod graphql_titles;
+mod idempotency;
+mod migrations;
+mod owners;
+mod reply_faults;
+mod reply_history;
+mod rest;
+mod rest_lists;
+mod schema;
+mod slow_title;
+mod smoke;
+mod stream;
+mod stream_wire;
+mod title_faults;
+mod title_requests;
+mod title_stream;

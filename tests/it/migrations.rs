@@ -1,0 +1,354 @@
+//! The schema's way up and down on both databases: no step loses a conversation or a message, old
+//! rows and old tables are taken over, and the database itself keeps a title to its length.
+
+use chrono::{DateTime, Utc};
+use sea_orm::QueryResult;
+use serde_json::json;
+use titlecast::db::Database;
+use uuid::Uuid;
+
+use crate::support::{Rows, Server, TestDatabase, assert_common_stream, stored::StoredTitle};
+
+const NAMES: [&str; 4] = [
+    "m20251101_000001_create_conversations",
+    "m20251115_000001_add_titles",
+    "m20251116_000001_create_turns",
+    "m20251117_000001_create_search",
+];
+
+const OFFLINE: [&str; 5] = ["--migrate", "--openai-base-url", "", "--openai-api-key", ""];
+
+async fn open(database: &TestDatabase) -> Database {
+    Database::connect(&database.url, 2).await.unwrap()
+}
+
+/// Which migrations the database has, by the list that the program shows.
+async fn applied(db: &Database) -> Vec<bool> {
+    let (names, applied): (Vec<_>, Vec<_>) = db.migrations().await.unwrap().into_iter().unzip();
+    assert_eq!(names, NAMES);
+    applied
+}
+
+/// A conversation of two messages, in columns that are older than titles. Returns its id.
+async fn insert(rows: &Rows, topic: &str, question: &str) -> String {
+    const CONVERSATION: &str = "INSERT INTO agent_conversations
+        (id, tenant_id, user_id, topic_hint, agent_entrypoint, active_agent, status, message_count,
+         last_message_preview, last_message_at, created_at, updated_at)
+        VALUES ($1, 'local', 'local', $2, 'triage', 'triage', 'active', 2, $3, $4, $4, $4)";
+    const MESSAGE: &str = "INSERT INTO agent_messages
+        (id, conversation_id, position, role, content, status, created_at)
+        VALUES ($1, $2, $3, $4, $5, 'complete', $6)";
+    let at: DateTime<Utc> = "2025-10-31T12:00:00.123456Z".parse().unwrap();
+    let id = Uuid::now_v7();
+    let conversation = [id.into(), topic.into(), question.into(), at.into()];
+    rows.run(CONVERSATION, conversation).await.unwrap();
+    let reply = format!("An answer about {topic}");
+    for (position, role, text) in [(1_i64, "user", question), (2, "assistant", &reply)] {
+        let message = [
+            Uuid::now_v7().into(),
+            id.into(),
+            position.into(),
+            role.into(),
+            text.into(),
+            at.into(),
+        ];
+        rows.run(MESSAGE, message).await.unwrap();
+    }
+    id.to_string()
+}
+
+/// Everything that was there before there were titles.
+async fn contents(rows: &Rows) -> Vec<String> {
+    const CONVERSATIONS: &str = "SELECT id, tenant_id, user_id, topic_hint, agent_entrypoint,
+        active_agent, status, message_count, last_message_preview, last_message_at, created_at,
+        updated_at FROM agent_conversations ORDER BY id";
+    const MESSAGES: &str = "SELECT id, conversation_id, position, role, content, status, created_at
+        FROM agent_messages ORDER BY id";
+    let mut all = Vec::new();
+    for row in rows.all(CONVERSATIONS, []).await {
+        let id: Uuid = row.try_get("", "id").unwrap();
+        let count: i64 = row.try_get("", "message_count").unwrap();
+        all.push(format!(
+            "{id} {count} {}",
+            row_of(&row, &["tenant_id", "user_id", "topic_hint"],)
+        ));
+        let columns = [
+            "agent_entrypoint",
+            "active_agent",
+            "status",
+            "last_message_preview",
+        ];
+        all.push(row_of(&row, &columns));
+        all.push(times(
+            &row,
+            &["last_message_at", "created_at", "updated_at"],
+        ));
+    }
+    for row in rows.all(MESSAGES, []).await {
+        let id: Uuid = row.try_get("", "id").unwrap();
+        let of: Uuid = row.try_get("", "conversation_id").unwrap();
+        let position: i64 = row.try_get("", "position").unwrap();
+        all.push(format!(
+            "{id} {of} {position} {}",
+            row_of(&row, &["role", "content", "status"])
+        ));
+        all.push(times(&row, &["created_at"]));
+    }
+    all
+}
+
+fn row_of(row: &QueryResult, columns: &[&str]) -> String {
+    let text = |column: &&str| row.try_get::<String>("", column).unwrap();
+    columns.iter().map(text).collect::<Vec<_>>().join(" | ")
+}
+
+fn times(row: &QueryResult, columns: &[&str]) -> String {
+    let time = |column: &&str| {
+        row.try_get::<DateTime<Utc>>("", column)
+            .unwrap()
+            .to_rfc3339()
+    };
+    columns.iter().map(time).collect::<Vec<_>>().join(" | ")
+}
+
+/// What a conversation from before there were titles looks like.
+fn untitled(topic: &str) -> StoredTitle {
+    StoredTitle {
+        display_name: None,
+        title_generated_at: None,
+        title_source: "hint".into(),
+        title_status: "pending".into(),
+        title_failure: None,
+        topic_hint: Some(topic.into()),
+        revision: 1,
+    }
+}
+
+/// The conversations that the service finds for a word.
+async fn found(server: &Server, word: &str) -> Vec<String> {
+    let path = format!("/api/v1/conversations/search?q={word}");
+    let (status, page) = server.get(&path).await;
+    assert_eq!(status, 200, "{page}");
+    let items = page["items"].as_array().unwrap().iter();
+    items
+        .map(|item| item["conversation_id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_list_shows_which_migrations_a_database_has() {
+    let database = TestDatabase::empty().await;
+    let db = open(&database).await;
+    assert_eq!(applied(&db).await, [false, false, false, false]);
+    db.migrate_up(Some(2)).await.unwrap();
+    assert_eq!(applied(&db).await, [true, true, false, false]);
+    db.migrate_up(None).await.unwrap();
+    assert_eq!(applied(&db).await, [true, true, true, true]);
+    // Nothing is pending: nothing happens.
+    db.migrate_up(None).await.unwrap();
+    db.migrate_down(1).await.unwrap();
+    assert_eq!(applied(&db).await, [true, true, true, false]);
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn below_the_titles_and_up_again_loses_no_conversation_and_no_message() {
+    let database = TestDatabase::empty().await;
+    let db = open(&database).await;
+    db.migrate_up(None).await.unwrap();
+    let rows = Rows::of(&database).await;
+    let kyoto = insert(&rows, "Kyoto", "Plan a trip in April").await;
+    let tokyo = insert(&rows, "東京", "桜はいつ咲きますか").await;
+    let before = contents(&rows).await;
+
+    db.migrate_down(3).await.unwrap();
+    assert_eq!(applied(&db).await, [true, false, false, false]);
+    assert_eq!(contents(&rows).await, before);
+    assert!(
+        rows.run("SELECT display_name FROM agent_conversations", [])
+            .await
+            .is_err()
+    );
+    // The older program goes on writing.
+    let nara = insert(&rows, "Nara", "Feed the deer").await;
+    let before = contents(&rows).await;
+
+    db.migrate_up(None).await.unwrap();
+    assert_eq!(applied(&db).await, [true, true, true, true]);
+    assert_eq!(contents(&rows).await, before);
+    for (id, topic) in [(&kyoto, "Kyoto"), (&tokyo, "東京"), (&nara, "Nara")] {
+        assert_eq!(rows.title(id).await, untitled(topic));
+    }
+    rows.0.close().await.unwrap();
+    db.close().await.unwrap();
+
+    let server = Server::on(database, &OFFLINE).await;
+    assert_eq!(found(&server, "kyoto").await, [kyoto.as_str()], "a hint");
+    assert_eq!(found(&server, "april").await, [kyoto.as_str()], "a message");
+    assert_eq!(
+        found(&server, "%E6%A1%9C").await,
+        [tokyo.as_str()],
+        "one ideograph"
+    );
+    assert_eq!(
+        found(&server, "deer").await,
+        [nara.as_str()],
+        "one written meanwhile"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn search_alone_can_go_down_and_up_and_titles_stay() {
+    let database = TestDatabase::empty().await;
+    let db = open(&database).await;
+    db.migrate_up(None).await.unwrap();
+    let rows = Rows::of(&database).await;
+    let id = insert(&rows, "Kyoto", "Plan a trip in April").await;
+    let name = "UPDATE agent_conversations SET display_name = 'Spring holiday'";
+    rows.run(name, []).await.unwrap();
+
+    db.migrate_down(1).await.unwrap();
+    db.migrate_up(None).await.unwrap();
+    let name = rows.title(&id).await.display_name;
+    assert_eq!(name.as_deref(), Some("Spring holiday"));
+    rows.0.close().await.unwrap();
+    db.close().await.unwrap();
+    let server = Server::on(database, &OFFLINE).await;
+    assert_eq!(found(&server, "holiday").await, [id.as_str()]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn titles_alone_are_added_to_conversations_that_exist() {
+    let database = TestDatabase::empty().await;
+    let db = open(&database).await;
+    db.migrate_up(Some(1)).await.unwrap();
+    let rows = Rows::of(&database).await;
+    let id = insert(&rows, "Kyoto", "Plan a trip in April").await;
+    let before = contents(&rows).await;
+
+    db.migrate_up(Some(1)).await.unwrap();
+    assert_eq!(applied(&db).await, [true, true, false, false]);
+    assert_eq!(contents(&rows).await, before);
+    assert_eq!(rows.title(&id).await, untitled("Kyoto"));
+
+    db.migrate_down(1).await.unwrap();
+    assert_eq!(contents(&rows).await, before);
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_first_does_not_go_down_while_there_are_conversations_and_says_why() {
+    let database = TestDatabase::empty().await;
+    let db = open(&database).await;
+    db.migrate_up(None).await.unwrap();
+    let rows = Rows::of(&database).await;
+    insert(&rows, "Kyoto", "Plan a trip in April").await;
+    let before = contents(&rows).await;
+
+    let refusal = db.migrate_down(4).await.unwrap_err().to_string();
+    assert!(
+        refusal.contains("agent_conversations is not empty"),
+        "{refusal}"
+    );
+    assert!(refusal.contains("Delete its rows first"), "{refusal}");
+    assert_eq!(contents(&rows).await, before);
+
+    rows.run("DELETE FROM agent_messages", []).await.unwrap();
+    rows.run("DELETE FROM agent_conversations", [])
+        .await
+        .unwrap();
+    let left = applied(&db)
+        .await
+        .into_iter()
+        .filter(|is_applied| *is_applied);
+    db.migrate_down(left.count() as u32).await.unwrap();
+    assert_eq!(applied(&db).await, [false, false, false, false]);
+    assert!(
+        rows.run("SELECT id FROM agent_conversations", [])
+            .await
+            .is_err()
+    );
+    db.migrate_up(None).await.unwrap();
+    assert_eq!(rows.count("agent_conversations").await, 0);
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_database_refuses_a_title_that_is_too_long_or_empty() {
+    const RENAME: &str = "UPDATE agent_conversations SET display_name = $1";
+    let database = TestDatabase::new().await;
+    let rows = Rows::of(&database).await;
+    let id = insert(&rows, "Kyoto", "Plan a trip in April").await;
+    let longest = "京".repeat(128);
+    rows.run(RENAME, [longest.as_str().into()]).await.unwrap();
+    for refused in ["京".repeat(129), "a".repeat(1_000), String::new()] {
+        let length = refused.chars().count();
+        let result = rows.run(RENAME, [refused.into()]).await;
+        assert!(result.is_err(), "{length} characters were taken");
+    }
+    assert_eq!(rows.title(&id).await.display_name, Some(longest));
+    let none: Option<String> = None;
+    rows.run(RENAME, [none.into()]).await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_that_are_older_than_the_migrations_are_taken_over() {
+    // What a deployment has that made its tables itself. SQLite does not look at the types, but
+    // SeaORM does.
+    let types = |is_sqlite| match is_sqlite {
+        true => ("uuid_text", "timestamp_with_timezone_text"),
+        false => ("uuid", "timestamptz"),
+    };
+    let database = TestDatabase::empty().await;
+    let (uuid, time) = types(database.is_sqlite());
+    let rows = Rows::of(&database).await;
+    let conversations = format!(
+        "CREATE TABLE agent_conversations (
+            id {uuid} NOT NULL PRIMARY KEY, tenant_id varchar(128) NOT NULL,
+            user_id varchar(128) NOT NULL, topic_hint varchar(256),
+            agent_entrypoint varchar(64) NOT NULL, active_agent varchar(64) NOT NULL,
+            status varchar(16) NOT NULL DEFAULT 'active', message_count bigint NOT NULL DEFAULT 0,
+            last_message_preview varchar(256), last_message_at {time} NOT NULL,
+            created_at {time} NOT NULL, updated_at {time} NOT NULL
+        )"
+    );
+    let messages = format!(
+        "CREATE TABLE agent_messages (
+            id {uuid} NOT NULL PRIMARY KEY,
+            conversation_id {uuid} NOT NULL REFERENCES agent_conversations (id) ON DELETE CASCADE,
+            position bigint NOT NULL, role varchar(16) NOT NULL, content text NOT NULL,
+            status varchar(16) NOT NULL DEFAULT 'complete', created_at {time} NOT NULL
+        )"
+    );
+    rows.run(&conversations, []).await.unwrap();
+    rows.run(&messages, []).await.unwrap();
+    let id = insert(&rows, "Kyoto", "Plan a trip in April").await;
+    let before = contents(&rows).await;
+
+    let server = Server::on(database, &OFFLINE).await;
+    assert_eq!(contents(&rows).await, before);
+    assert_eq!(rows.title(&id).await, untitled("Kyoto"));
+    assert_eq!(found(&server, "april").await, [id.as_str()]);
+
+    // And the conversation goes on.
+    let body = json!({ "message": "And in May?", "conversation_id": id });
+    let events = server.stream(body).await.rest().await;
+    assert_eq!(
+        assert_common_stream(&events)["raw_type"],
+        "response.completed"
+    );
+    let messages = rows.messages(&id).await;
+    let texts: Vec<&str> = messages.iter().map(|(_, _, text)| text.as_str()).collect();
+    assert_eq!(
+        texts[..3],
+        [
+            "Plan a trip in April",
+            "An answer about Kyoto",
+            "And in May?"
+        ]
+    );
+    assert_eq!(texts.len(), 4);
+    server.stop().await;
+}

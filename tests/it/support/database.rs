@@ -1,0 +1,177 @@
+//! A database for one test: an SQLite file, or a PostgreSQL database copied from a migrated template.
+
+use std::path::PathBuf;
+
+use sea_orm::{ConnectionTrait, Database as SeaOrm, DatabaseConnection};
+use titlecast::db::Database;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+/// The database of one test; goes with it.
+pub struct TestDatabase {
+    pub url: String,
+    place: Place,
+}
+
+enum Place {
+    File(PathBuf),
+    Server { admin_url: String, name: String },
+}
+
+impl TestDatabase {
+    /// A migrated database.
+    pub async fn new() -> Self {
+        match server_url() {
+            None => {
+                let database = Self::file();
+                let opened = Database::connect(&database.url, 1).await.unwrap();
+                opened.migrate_up(None).await.unwrap();
+                opened.close().await.unwrap();
+                database
+            }
+            Some(admin_url) => {
+                let template = template(&admin_url).await;
+                Self::on_server(admin_url, Some(template)).await
+            }
+        }
+    }
+
+    /// A database without any table.
+    pub async fn empty() -> Self {
+        match server_url() {
+            None => Self::file(),
+            Some(admin_url) => Self::on_server(admin_url, None).await,
+        }
+    }
+
+    /// A connection for looking at rows and for putting them there, past the service.
+    pub async fn connect(&self) -> DatabaseConnection {
+        SeaOrm::connect(&self.url).await.unwrap()
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
+    fn file() -> Self {
+        let path = std::env::temp_dir().join(format!("titlecast-test-{}.db", Uuid::now_v7()));
+        Self {
+            url: format!("sqlite://{}?mode=rwc", path.display()),
+            place: Place::File(path),
+        }
+    }
+
+    async fn on_server(admin_url: String, template: Option<&str>) -> Self {
+        let name = format!("titlecast_test_{}", Uuid::now_v7().simple());
+        let template = template.unwrap_or("template0");
+        let admin = SeaOrm::connect(&admin_url).await.unwrap();
+        admin
+            .execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE {template}"))
+            .await
+            .unwrap();
+        admin.close().await.unwrap();
+        Self {
+            url: with_database(&admin_url, &name),
+            place: Place::Server { admin_url, name },
+        }
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        match &self.place {
+            Place::File(path) => {
+                for suffix in ["", "-wal", "-shm"] {
+                    let mut path = path.clone().into_os_string();
+                    path.push(suffix);
+                    // What is not there need not be removed.
+                    let _ = std::fs::remove_file(path);
+                }
+            }
+            Place::Server { admin_url, name } => {
+                let (admin_url, name) = (admin_url.clone(), name.clone());
+                // The test's own runtime cannot be waited for from here.
+                let dropping = std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()
+                        .unwrap();
+                    runtime.block_on(async {
+                        let admin = SeaOrm::connect(&admin_url).await.unwrap();
+                        admin
+                            .execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)"))
+                            .await
+                            .unwrap();
+                    });
+                });
+                if dropping.join().is_err() {
+                    eprintln!("a test database was left behind");
+                }
+            }
+        }
+    }
+}
+
+/// The PostgreSQL server to test on, if any.
+fn server_url() -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "which database to test on is no setting of the program"
+    )]
+    std::env::var("TEST_DATABASE_URL")
+        .ok()
+        .filter(|url| !url.is_empty())
+}
+
+fn with_database(url: &str, name: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, ""), |(b, q)| (b, q));
+    let server = base.rsplit_once('/').unwrap().0;
+    let separator = if query.is_empty() { "" } else { "?" };
+    format!("{server}/{name}{separator}{query}")
+}
+
+/// The migrated template, made by whoever comes first: other processes may be about the same.
+async fn template(admin_url: &str) -> &'static str {
+    const NAME: &str = "titlecast_test_template";
+    static MADE: OnceCell<()> = OnceCell::const_new();
+    MADE.get_or_init(|| async {
+        let admin = SeaOrm::connect(
+            sea_orm::ConnectOptions::new(admin_url)
+                .max_connections(1)
+                .to_owned(),
+        )
+        .await
+        .unwrap();
+        admin
+            .execute_unprepared("SELECT pg_advisory_lock(7117117)")
+            .await
+            .unwrap();
+        let exists = admin
+            .query_one_raw(sea_orm::Statement::from_string(
+                sea_orm::DbBackend::Postgres,
+                format!("SELECT 1 FROM pg_database WHERE datname = '{NAME}'"),
+            ))
+            .await
+            .unwrap()
+            .is_some();
+        if !exists {
+            admin
+                .execute_unprepared(&format!("CREATE DATABASE {NAME} TEMPLATE template0"))
+                .await
+                .unwrap();
+        }
+        // Migrations that were edited before their release leave an older template useless.
+        let opened = Database::connect(&with_database(admin_url, NAME), 1)
+            .await
+            .unwrap();
+        opened.migrate_up(None).await.unwrap();
+        opened.close().await.unwrap();
+        admin
+            .execute_unprepared("SELECT pg_advisory_unlock(7117117)")
+            .await
+            .unwrap();
+        admin.close().await.unwrap();
+    })
+    .await;
+    NAME
+}

@@ -1,0 +1,56 @@
+//! What the tests stand on: a server, its database, a model that follows a script, and clients.
+
+pub mod calls;
+pub mod database;
+pub mod graphql;
+pub mod legacy;
+pub mod model;
+pub mod process;
+pub mod rows;
+pub mod scene;
+pub mod server;
+pub mod sse;
+pub mod stored;
+
+use std::{future::Future, time::Duration};
+
+pub use self::{
+    database::TestDatabase,
+    graphql::GraphqlSocket,
+    model::{Answer, ModelServer, Step},
+    process::Titlecast,
+    scene::Scene,
+    server::Server,
+    sse::{Events, assert_common_stream},
+    stored::Rows,
+};
+
+/// The longest that anything awaited may take. A test never sleeps to wait for something.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Awaits what has to happen soon.
+#[track_caller]
+pub fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(DEADLINE, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("nothing happened for {DEADLINE:?}, awaited at {caller}"),
+        }
+    }
+}
+
+/// Asks again and again until the answer is the expected one; for what no event tells.
+#[track_caller]
+pub fn eventually<T, F: Future<Output = Option<T>>>(
+    mut ask: impl FnMut() -> F,
+) -> impl Future<Output = T> {
+    within(async move {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+}

@@ -1,0 +1,282 @@
+//! A real HTTP server that speaks the model's wire format and follows a script.
+//!
+//! What it answers is what the API sends, byte for byte where it matters. A request with
+//! `stream: true` is one for a reply, any other is one for a title.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinHandle,
+};
+
+/// How one request is answered.
+pub enum Answer {
+    /// A whole answer in one piece; for titles.
+    Text(&'static str),
+    /// The same with this finish reason.
+    Finished(&'static str, &'static str),
+    /// A stream of these deltas, and its proper end; for replies.
+    Deltas(Vec<&'static str>),
+    /// A stream whose steps the test sends.
+    Live(UnboundedReceiver<Step>),
+    /// A status, headers and a body.
+    Status(u16, Vec<(&'static str, &'static str)>, Value),
+    /// A web page, and a 200 with it: what a proxy or a login wall answers.
+    Page(&'static str),
+    /// Nothing, for as long as the client waits.
+    Silence,
+    /// Nothing: the connection breaks.
+    Cut,
+    /// The answer behind it, once the sender of the gate is used or dropped.
+    Held(tokio::sync::oneshot::Receiver<()>, Box<Answer>),
+}
+
+/// One step of a live stream.
+pub enum Step {
+    /// More text.
+    Delta(String),
+    /// The proper end, with usage.
+    Finish,
+    /// An end without a reason for it.
+    End,
+    /// The connection breaks.
+    Cut,
+}
+
+impl Answer {
+    /// A stream, and the end of it that the test holds.
+    pub fn live() -> (Self, UnboundedSender<Step>) {
+        let (sender, receiver) = unbounded_channel();
+        (Self::Live(receiver), sender)
+    }
+
+    /// An answer that waits until the test lets it go.
+    pub fn held(answer: Self) -> (Self, tokio::sync::oneshot::Sender<()>) {
+        let (gate, opened) = tokio::sync::oneshot::channel();
+        (Self::Held(opened, Box::new(answer)), gate)
+    }
+
+    /// An error as the API words it.
+    pub fn error(status: u16, kind: &str, code: Option<&str>, message: &str) -> Self {
+        let body = json!({
+            "error": { "message": message, "type": kind, "param": null, "code": code }
+        });
+        Self::Status(status, Vec::new(), body)
+    }
+}
+
+/// The server. Answers what the script says, and when that is used up, a short reply and the title
+/// [`ModelServer::TITLE`].
+pub struct ModelServer {
+    /// For `OPENAI_BASE_URL`.
+    pub url: String,
+    script: Arc<Script>,
+    serving: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Script {
+    replies: Mutex<VecDeque<Answer>>,
+    titles: Mutex<VecDeque<Answer>>,
+    reply_requests: Mutex<Vec<Value>>,
+    title_requests: Mutex<Vec<Value>>,
+}
+
+impl ModelServer {
+    pub const REPLY: [&str; 3] = ["Hello", " from the", " model."];
+    pub const TITLE: &str = "Planning a Trip to Kyoto";
+
+    pub async fn start() -> Self {
+        let script = Arc::new(Script::default());
+        let router = Router::new()
+            .route("/v1/chat/completions", post(complete))
+            .with_state(script.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        #[expect(clippy::disallowed_methods, reason = "ends when the server is dropped")]
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, router).await.unwrap();
+        });
+        Self {
+            url,
+            script,
+            serving,
+        }
+    }
+
+    /// Answers the next reply that nothing was said about yet.
+    pub fn reply(&self, answer: Answer) -> &Self {
+        self.script.replies.lock().unwrap().push_back(answer);
+        self
+    }
+
+    /// Answers the next title that nothing was said about yet.
+    pub fn title(&self, answer: Answer) -> &Self {
+        self.script.titles.lock().unwrap().push_back(answer);
+        self
+    }
+
+    /// The bodies of the requests for replies so far.
+    pub fn reply_requests(&self) -> Vec<Value> {
+        self.script.reply_requests.lock().unwrap().clone()
+    }
+
+    /// The bodies of the requests for titles so far.
+    pub fn title_requests(&self) -> Vec<Value> {
+        self.script.title_requests.lock().unwrap().clone()
+    }
+}
+
+impl Drop for ModelServer {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn complete(State(script): State<Arc<Script>>, Json(request): Json<Value>) -> Response {
+    let is_reply = request["stream"] == true;
+    let (requests, answers) = match is_reply {
+        true => (&script.reply_requests, &script.replies),
+        false => (&script.title_requests, &script.titles),
+    };
+    requests.lock().unwrap().push(request);
+    let scripted = answers.lock().unwrap().pop_front();
+    let answer = scripted.unwrap_or_else(|| match is_reply {
+        true => Answer::Deltas(ModelServer::REPLY.to_vec()),
+        false => Answer::Finished(r#"{"title":"Planning a Trip to Kyoto"}"#, "stop"),
+    });
+    respond(answer).await
+}
+
+async fn respond(answer: Answer) -> Response {
+    match answer {
+        Answer::Text(text) => whole(text, "stop"),
+        Answer::Finished(text, reason) => whole(text, reason),
+        Answer::Deltas(deltas) => {
+            let steps = deltas.into_iter().map(|text| Step::Delta(text.into()));
+            streamed(stream::iter(steps.chain([Step::Finish])))
+        }
+        Answer::Live(steps) => streamed(stream::unfold(steps, |mut steps| async move {
+            // A test that drops its end breaks the connection.
+            let step = steps.recv().await.unwrap_or(Step::Cut);
+            Some((step, steps))
+        })),
+        Answer::Status(status, headers, body) => {
+            let mut response = Json(body).into_response();
+            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            let mut extra = HeaderMap::new();
+            for (name, value) in headers {
+                extra.insert(name, value.parse().unwrap());
+            }
+            response.headers_mut().extend(extra);
+            response
+        }
+        Answer::Page(html) => ([(header::CONTENT_TYPE, "text/html")], html).into_response(),
+        Answer::Silence => std::future::pending().await,
+        // An error before the first byte of the body: not even the head gets out.
+        Answer::Cut => {
+            let cut = Err::<String, _>(std::io::Error::other("cut"));
+            Body::from_stream(stream::iter([cut])).into_response()
+        }
+        Answer::Held(gate, answer) => {
+            // Opened, or the test is over.
+            let _ = gate.await;
+            Box::pin(respond(*answer)).await
+        }
+    }
+}
+
+fn whole(text: &str, reason: &str) -> Response {
+    Json(json!({
+        "id": "chatcmpl-title",
+        "object": "chat.completion",
+        "created": 1_763_800_000,
+        "model": "gpt-5-mini-2025-08-07",
+        "choices": [{
+            "index": 0,
+            "message": {
+                "role": "assistant", "content": text, "refusal": null, "annotations": []
+            },
+            "finish_reason": reason
+        }],
+        "usage": {
+            "prompt_tokens": 90, "completion_tokens": 12, "total_tokens": 102,
+            "completion_tokens_details": { "reasoning_tokens": 0 }
+        },
+        "service_tier": "default",
+        "system_fingerprint": null
+    }))
+    .into_response()
+}
+
+fn streamed(steps: impl futures_util::Stream<Item = Step> + Send + 'static) -> Response {
+    let first = chunk(
+        json!({ "role": "assistant", "content": "", "refusal": null }),
+        None,
+    );
+    let body = stream::iter([Ok::<_, std::io::Error>(first)]).chain(
+        steps
+            .scan(false, |is_over, step| {
+                let was_over = std::mem::replace(is_over, !matches!(step, Step::Delta(_)));
+                std::future::ready((!was_over).then_some(step))
+            })
+            .map(|step| match step {
+                Step::Delta(text) => Ok(chunk(json!({ "content": text }), None)),
+                Step::Finish => Ok([
+                    chunk(json!({}), Some("stop")),
+                    usage(),
+                    "data: [DONE]\n\n".to_owned(),
+                ]
+                .concat()),
+                Step::End => Ok(String::new()),
+                // An error of the body resets the connection.
+                Step::Cut => Err(std::io::Error::other("cut")),
+            }),
+    );
+    let body = Body::from_stream(body);
+    ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
+fn chunk(delta: Value, finish_reason: Option<&str>) -> String {
+    event(
+        json!([{ "index": 0, "delta": delta, "finish_reason": finish_reason }]),
+        Value::Null,
+    )
+}
+
+fn usage() -> String {
+    let usage = json!({
+        "prompt_tokens": 20, "completion_tokens": 5, "total_tokens": 25,
+        "completion_tokens_details": { "reasoning_tokens": 0 }
+    });
+    event(json!([]), usage)
+}
+
+fn event(choices: Value, usage: Value) -> String {
+    let event = json!({
+        "id": "chatcmpl-reply",
+        "object": "chat.completion.chunk",
+        "created": 1_763_800_000,
+        "model": "gpt-5-mini-2025-08-07",
+        "service_tier": "default",
+        "system_fingerprint": null,
+        "choices": choices,
+        "usage": usage,
+    });
+    format!("data: {event}\n\n")
+}

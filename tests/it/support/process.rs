@@ -1,0 +1,183 @@
+//! The real binary, run as an operator runs it.
+
+use std::{
+    future::ready,
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use uuid::Uuid;
+
+use super::{eventually, within};
+
+/// What an operator types and sets, and where. The environment holds nothing else: neither the keys
+/// nor the settings of whoever runs the tests.
+pub struct Titlecast {
+    command: Command,
+    directory: PathBuf,
+}
+
+impl Titlecast {
+    /// With these arguments, in an empty directory of its own.
+    pub fn new(arguments: &[&str]) -> Self {
+        let directory = std::env::temp_dir().join(format!("titlecast-test-{}", Uuid::now_v7()));
+        std::fs::create_dir(&directory).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_titlecast"));
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir(&directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self { command, directory }
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Process {
+        let mut child = self.command.spawn().unwrap();
+        let (sender, lines) = unbounded_channel();
+        read(child.stdout.take().unwrap(), true, sender.clone());
+        read(child.stderr.take().unwrap(), false, sender);
+        Process {
+            child,
+            directory: self.directory,
+            lines,
+            stdout: String::new(),
+            stderr: String::new(),
+        }
+    }
+
+    /// Starts it and waits for its end.
+    pub async fn run(self) -> Ended {
+        self.start().ended().await
+    }
+}
+
+fn read(
+    stream: impl Read + Send + 'static,
+    is_stdout: bool,
+    lines: UnboundedSender<(bool, String)>,
+) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            if lines.send((is_stdout, line.unwrap())).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// A running process; killed when it is dropped.
+pub struct Process {
+    child: Child,
+    /// Where it runs.
+    pub directory: PathBuf,
+    lines: UnboundedReceiver<(bool, String)>,
+    stdout: String,
+    stderr: String,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; none: a signal killed it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Process {
+    /// The address that it says it listens on, as `http://127.0.0.1:PORT`.
+    pub async fn url(&mut self) -> String {
+        let line = self.line("listening").await;
+        let address = line.split("address=").nth(1).unwrap();
+        format!("http://{}", address.split(' ').next().unwrap())
+    }
+
+    /// The next line on standard error that holds this.
+    pub async fn line(&mut self, part: &str) -> String {
+        loop {
+            let Some((is_stdout, line)) = self.next().await else {
+                panic!("ended without {part:?}: {}", self.stderr);
+            };
+            if !is_stdout && line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// Asks it to end, as service managers do.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> Ended {
+        while self.next().await.is_some() {}
+        let status = eventually(|| ready(self.child.try_wait().unwrap())).await;
+        Ended {
+            code: status.code(),
+            stdout: std::mem::take(&mut self.stdout),
+            stderr: std::mem::take(&mut self.stderr),
+        }
+    }
+
+    async fn next(&mut self) -> Option<(bool, String)> {
+        let (is_stdout, line) = within(self.lines.recv()).await?;
+        let all = match is_stdout {
+            true => &mut self.stdout,
+            false => &mut self.stderr,
+        };
+        all.push_str(&line);
+        all.push('\n');
+        Some((is_stdout, line))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already, or nobody waits for it any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Ended {
+    /// It went well and had nothing to say but on standard output.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self.stdout
+    }
+
+    /// It refused, and said why in one line that says all of these; nothing else was printed but
+    /// clap's pointers to the help.
+    #[track_caller]
+    pub fn assert_refused(&self, parts: &[&str]) {
+        assert!(matches!(self.code, Some(1 | 2)), "{self:?}");
+        assert_eq!(self.stdout, "");
+        let lines: Vec<&str> = self
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("titlecast: ") || line.starts_with("error: "))
+            .collect();
+        let [line] = lines.as_slice() else {
+            panic!("{} lines say why: {}", lines.len(), self.stderr);
+        };
+        for part in parts {
+            assert!(line.contains(part), "{part:?} is missing: {line}");
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+    }
+}
