@@ -1,0 +1,29 @@
+# The recipes; `just` alone lists them.
+default:
+    @just --list --unsorted
+
+# Serve on 127.0.0.1:8080
+dev *arguments:
+    cargo run -- serve {{arguments}}
+
+# All tests, on SQLite; with TEST_DATABASE_URL set, on that PostgreSQL server
+test *arguments:
+    cargo test --workspace {{arguments}}
+
+# All tests on a PostgreSQL server: just test-postgres postgres://postgres@127.0.0.1/postgres
+test-postgres url *arguments:
+    TEST_DATABASE_URL={{url}} cargo test --test it {{arguments}}
+
+# Format, lints and documentation, as CI checks them
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# Write schema.graphql anew
+schema:
+    cargo run --quiet -- schema > schema.graphql
+
+# Apply pending migrations to the database that DATABASE_URL names
+migrate:
+    cargo run --quiet -- migrate up
