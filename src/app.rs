@@ -2,7 +2,10 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    time::{sleep, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -203,12 +206,20 @@ impl App {
             () = closing.cancelled() => {}
         }
         tracing::info!(tasks = self.tasks.len(), "shutting down");
-        self.drain().await;
-        // Every stream has ended by now; a client that does not read must not hold us.
-        match timeout(Duration::from_secs(5), server).await {
-            Ok(result) => result.map_err(listen_error),
-            Err(_) => Ok(()),
-        }
+        // The server is polled meanwhile, or its listener would stay open and let new connections wait.
+        let drained = CancellationToken::new();
+        let drain = async {
+            self.drain().await;
+            drained.cancel();
+        };
+        let end = async {
+            tokio::select! {
+                result = &mut server => result.map_err(listen_error),
+                // Every stream has ended by then; a client that does not read must not hold us.
+                () = async { drained.cancelled().await; sleep(Duration::from_secs(5)).await } => Ok(()),
+            }
+        };
+        tokio::join!(drain, end).1
     }
 
     /// Closes the database once nothing is served any more.
