@@ -1,8 +1,8 @@
 //! Titles, which the product is about: made once for each conversation, from its first user message
 //! alone, beside the reply and whatever becomes of it.
 //!
-//! [`task`] asks the model and judges the answer; [`clean`] holds the rules of judging, pure;
-//! [`prompt`] is the question. A title is written by one statement that loses against a rename, a
+//! `task` asks the model and judges the answer; [`clean`] holds the rules of judging, pure;
+//! `prompt` is the question. A title is written by one statement that loses against a rename, a
 //! deletion and any other writer (`db`), and told after the commit. Nothing waits for a title, and
 //! nothing fails with one. There is no other way to make one: no endpoint generates titles.
 

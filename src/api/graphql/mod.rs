@@ -1,7 +1,7 @@
 //! The GraphQL schema and how it is served.
 //!
-//! One file a kind of thing: what there is ([`objects`]), what can be asked ([`query`]), changed
-//! ([`mutation`]) and watched ([`subscription`]). The transports are the library's for now.
+//! One file a kind of thing: what there is (`objects`), what can be asked (`query`), changed
+//! (`mutation`) and watched (`subscription`). The transports are the library's for now.
 
 mod connections;
 mod errors;
