@@ -1,0 +1,15 @@
+import { defineConfig } from 'vite';
+
+export default defineConfig({
+  // The server answers /graphiql without a slash behind it, so relative paths would miss.
+  base: '/graphiql/',
+  oxc: { jsx: { runtime: 'automatic' } },
+  build: {
+    // Monaco is one big piece, and nobody loads this page over a slow line.
+    chunkSizeWarningLimit: 8192,
+    rolldownOptions: {
+      // "use client" means nothing here, and a hundred packages say it.
+      onLog: (level, log, handle) => log.code === 'MODULE_LEVEL_DIRECTIVE' || handle(level, log),
+    },
+  },
+});
