@@ -20,7 +20,9 @@ use crate::{
         offline::Offline,
         openai::{OpenAi, OpenAiConfig},
     },
+    stall::Bounded,
     titles::{TitleSettings, Titles},
+    transport::persisted::{Documents, ReadError},
 };
 
 /// The pause between two words of the offline model: slow enough to be seen streaming.
@@ -28,6 +30,9 @@ const OFFLINE_PACE: Duration = Duration::from_millis(25);
 
 /// How long the provider may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client may leave what it is sent unread.
+const STALL: Duration = Duration::from_secs(20);
 
 /// The parts of a running service. Cheap to clone.
 #[derive(Clone)]
@@ -40,6 +45,7 @@ pub struct App {
     tasks: TaskTracker,
     abort: CancellationToken,
     origins: AllowedOrigins,
+    documents: Documents,
     settings: Settings,
 }
 
@@ -75,6 +81,9 @@ pub enum StartError {
     /// An allowed origin is none.
     #[error("{0:?} is no origin: write it as https://app.example, without a path")]
     Origin(String),
+    /// The trusted documents cannot be read.
+    #[error("{0}. Check --trusted-documents (TITLECAST_TRUSTED_DOCUMENTS)")]
+    Documents(#[source] ReadError),
     /// The address cannot be had.
     #[error("cannot listen on {address}: {cause}. Choose another with --listen (TITLECAST_LISTEN)")]
     Listen {
@@ -96,6 +105,10 @@ impl App {
         let model = model(&settings)?;
         let origins =
             AllowedOrigins::parse(&settings.allowed_origins).map_err(StartError::Origin)?;
+        let documents = match &settings.trusted_documents {
+            Some(path) => Documents::trusted(path).map_err(StartError::Documents)?,
+            None => Documents::default(),
+        };
         let db = Database::connect(&settings.database_url, settings.database_connections)
             .await
             .map_err(StartError::Database)?;
@@ -146,6 +159,7 @@ impl App {
             tasks,
             abort,
             origins,
+            documents,
             settings,
         })
     }
@@ -180,10 +194,17 @@ impl App {
             model: self.model.clone(),
             titles: self.titles.clone(),
             chat: self.chat.clone(),
+            tasks: self.tasks.clone(),
             closing: closing.clone(),
             title_grace: self.settings.title_grace,
             keep_alive: self.settings.keep_alive,
+            cohorts: self.settings.cohorts,
             allowed_origins: self.origins.clone(),
+            graphql: api::graphql::GraphqlSettings {
+                documents: self.documents.clone(),
+                introspection: self.settings.introspection,
+                suggestions: self.settings.suggestions,
+            },
         });
         let address = listener.local_addr().unwrap_or(self.settings.listen);
         // Nagle's algorithm would hold back small frames for 40 ms.
@@ -192,6 +213,10 @@ impl App {
                 tracing::debug!(%error, "cannot set TCP_NODELAY");
             }
         });
+        let listener = Bounded {
+            listener,
+            stall: STALL,
+        };
         let server = axum::serve(listener, router).with_graceful_shutdown({
             let closing = closing.clone();
             async move {

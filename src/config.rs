@@ -1,9 +1,9 @@
 //! Every setting: its flag, its environment name, its default and its unit. The only reader of the
 //! environment.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, builder::FalseyValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -78,6 +78,38 @@ pub struct Settings {
         global = true
     )]
     pub allowed_origins: Vec<String>,
+
+    /// Execute only the GraphQL documents of this manifest (a JSON object from ids to documents) or
+    /// folder of .graphql files, and refuse all others
+    #[arg(
+        long,
+        env = "TITLECAST_TRUSTED_DOCUMENTS",
+        value_name = "PATH",
+        global = true
+    )]
+    pub trusted_documents: Option<PathBuf>,
+
+    /// Answer GraphQL introspection
+    #[arg(
+        long,
+        env = "TITLECAST_INTROSPECTION",
+        default_value_t = true,
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        global = true
+    )]
+    pub introspection: bool,
+
+    /// Suggest similar names in GraphQL errors
+    #[arg(
+        long,
+        env = "TITLECAST_SUGGESTIONS",
+        default_value_t = true,
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        global = true
+    )]
+    pub suggestions: bool,
 
     /// Database: sqlite://FILE?mode=rwc or postgres://USER:PASSWORD@HOST/NAME
     #[arg(
@@ -177,6 +209,18 @@ pub struct Settings {
     /// How long running replies may go on after a signal to stop
     #[arg(long, env = "TITLECAST_DRAIN", default_value = "20s", value_parser = duration, value_name = "TIME", global = true)]
     pub drain: Duration,
+
+    /// Let subscribers that ask the same share one execution; false is for measuring what that saves
+    #[arg(
+        long,
+        env = "TITLECAST_COHORTS",
+        default_value_t = true,
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        hide = true,
+        global = true
+    )]
+    pub cohorts: bool,
 
     /// What to log: a level, or directives such as info,titlecast::titles=debug
     #[arg(

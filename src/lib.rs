@@ -27,5 +27,7 @@ pub mod db;
 pub mod error;
 pub mod events;
 pub mod llm;
+mod stall;
 pub mod telemetry;
 pub mod titles;
+pub mod transport;

@@ -1,4 +1,4 @@
-//! The surfaces: GraphQL, the legacy HTTP routes and their streams, health pages.
+//! The surfaces: GraphQL, the legacy HTTP routes and their streams, health pages and metrics.
 //!
 //! Each takes a request apart, calls `chat` or `titles` for what changes something and `db` for what
 //! only reads, and puts the answer into its own words. GraphQL and SSE are two encoders of the same
@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod graphql;
 mod health;
+mod metrics;
 pub mod origin;
 pub mod rest;
 mod sse;
@@ -16,7 +17,7 @@ mod watch;
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::DefaultBodyLimit, middleware};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     chat::Chat, conversation::Owner, db::Database, events::EventBroker, llm::LanguageModel,
@@ -40,14 +41,20 @@ pub struct Services {
     pub titles: Titles,
     /// For turns.
     pub chat: Chat,
+    /// Counts the tasks that a shutdown waits for.
+    pub tasks: TaskTracker,
     /// Ends the streams that only watch.
     pub closing: CancellationToken,
     /// How long the last event of a reply's stream waits for a title.
     pub title_grace: Duration,
     /// How long an SSE stream may be silent.
     pub keep_alive: Duration,
+    /// Whether subscribers that ask the same share one execution.
+    pub cohorts: bool,
     /// The web origins whose pages may use the service.
     pub allowed_origins: origin::AllowedOrigins,
+    /// What GraphQL answers.
+    pub graphql: graphql::GraphqlSettings,
 }
 
 /// All routes.

@@ -188,12 +188,16 @@ impl Database {
     }
 }
 
+/// The most words that are looked for; 30,000 would cost seconds.
+const MOST_PHRASES: usize = 32;
+
 /// The query for these words: each run of non-space a phrase, all of them required, the last a prefix.
 fn quoted(text: &str, is_sqlite: bool) -> Option<String> {
     let phrases: Vec<String> = text
         .split_whitespace()
         .map(words)
         .filter(|phrase| !phrase.is_empty())
+        .take(MOST_PHRASES)
         .map(|phrase| format!("\"{phrase}\""))
         .collect();
     if phrases.is_empty() {

@@ -25,6 +25,14 @@ async fn post(server: &Server, headers: &[(&str, &str)], body: impl Into<String>
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
+/// What a document that cannot be executed is refused with.
+const REFUSED: [&str; 4] = [
+    "INVALID_INPUT",
+    "GRAPHQL_PARSE_FAILED",
+    "GRAPHQL_VALIDATION_FAILED",
+    "QUERY_TOO_COMPLEX",
+];
+
 #[tokio::test]
 async fn an_argument_that_cannot_be_used_is_refused() {
     let model = ModelServer::start().await;
@@ -173,10 +181,8 @@ async fn a_document_that_cannot_be_executed_is_refused_on_every_transport() {
         let errors = errors.unwrap_or_else(|| panic!("not refused: {query}: {answer}"));
         assert!(!errors.is_empty());
         for error in errors {
-            assert_eq!(
-                error["extensions"]["code"], "INVALID_INPUT",
-                "{query}: {answer}"
-            );
+            let code = error["extensions"]["code"].as_str().unwrap_or_default();
+            assert!(REFUSED.contains(&code), "{query}: {answer}");
         }
         let mut socket = server.socket().await;
         let operation = socket.subscribe(query, variables).await;
@@ -186,10 +192,8 @@ async fn a_document_that_cannot_be_executed_is_refused_on_every_transport() {
             "error" => &message["payload"],
             _ => &message["payload"]["errors"],
         };
-        assert_eq!(
-            errors[0]["extensions"]["code"], "INVALID_INPUT",
-            "{query}: {message}"
-        );
+        let code = errors[0]["extensions"]["code"].as_str().unwrap_or_default();
+        assert!(REFUSED.contains(&code), "{query}: {message}");
         assert!(message["payload"]["data"].is_null());
     }
     assert_eq!(server.database.census().await, before);
@@ -234,7 +238,7 @@ async fn a_body_that_is_no_request_is_refused() {
         json!({ "query": deletes, "operationName": "Unknown" }),
     ] {
         let (status, answer) = post(&server, &[JSON], body.to_string()).await;
-        assert_eq!(code(&answer), "INVALID_INPUT", "{body}");
+        assert!(REFUSED.contains(&code(&answer)), "{body}");
         assert!([200, 400, 422].contains(&status), "{status} {body}");
     }
     // A page of another origin can send these unasked.

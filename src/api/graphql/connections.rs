@@ -34,6 +34,15 @@ where
     connection
 }
 
+/// What a page costs: each of its items what is selected of it. A number that will be refused costs
+/// what the largest page does.
+pub(super) fn cost(asked: Option<i32>, default: usize, item: usize) -> usize {
+    let items = asked.map_or(default, |count| {
+        count.clamp(1, MOST).unsigned_abs() as usize
+    });
+    1 + items * item
+}
+
 /// How many items are asked for.
 ///
 /// # Errors

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use async_graphql::{ErrorExtensionValues, Response, ServerError};
+use async_graphql::ErrorExtensionValues;
 
-use crate::error::{Error, ErrorCode};
+use crate::error::Error;
 
 /// An error of a resolver. It has no `Display` on purpose: the library turns every error that has one
 /// into a response by itself, which would leak internal text and lose the code.
@@ -37,21 +37,10 @@ impl From<GraphqlError> for async_graphql::Error {
     }
 }
 
-/// A response that holds nothing but this error: the request did not get as far as a resolver.
-pub(super) fn refusal(error: Error) -> Response {
+/// A response that holds nothing but this error: nothing was executed.
+pub(super) fn refusal(error: Error) -> serde_json::Value {
     let graphql = async_graphql::Error::from(GraphqlError::from(error));
-    let mut refused = ServerError::new(graphql.message, None);
-    refused.extensions = graphql.extensions;
-    Response::from_errors(vec![refused])
-}
-
-/// Gives the errors that the library makes itself (parsing, validation, variables) a code.
-pub(super) fn with_codes(mut response: Response) -> Response {
-    for error in &mut response.errors {
-        let extensions = error.extensions.get_or_insert_default();
-        if extensions.get("code").is_none() {
-            extensions.set("code", ErrorCode::InvalidInput.as_str());
-        }
-    }
-    response
+    serde_json::json!({
+        "errors": [{ "message": graphql.message, "extensions": graphql.extensions }],
+    })
 }

@@ -1,35 +1,91 @@
 //! The GraphQL schema and how it is served.
 //!
 //! One file a kind of thing: what there is (`objects`), what can be asked (`query`), changed
-//! (`mutation`) and watched (`subscription`). The transports are the library's for now.
+//! (`mutation`) and watched (`subscription`). How requests come and go is [`transport`]'s.
 
 mod connections;
 mod errors;
+mod explore;
 mod loaders;
 mod mutation;
 mod objects;
 mod query;
 mod reply;
+mod service;
 mod subscription;
-mod transport;
 
 use std::sync::Arc;
 
 use async_graphql::{Schema, SchemaBuilder};
-use axum::Router;
+use axum::{
+    Json, Router,
+    response::{IntoResponse, Response},
+    routing::get,
+};
 
-pub(super) use self::transport::{PATH, refused};
-use super::Services;
-use crate::error::ErrorCode;
+use super::{Services, metrics, rest};
+use crate::{
+    error::{Error, ErrorCode},
+    transport,
+};
 
 type TitlecastSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
-/// The deepest selection that is executed; GraphiQL's introspection needs 15.
-const MAX_DEPTH: usize = 20;
+/// The most fields that one operation may come to, with every list counted as long as it was asked
+/// for: a page of conversations with a page of messages each.
+const MAX_COMPLEXITY: usize = 6_000;
 
-/// The routes: `/graphql` and the explorer at `/graphiql`.
+/// What GraphQL answers.
+#[derive(Clone, Debug)]
+pub struct GraphqlSettings {
+    /// Which documents are executed.
+    pub documents: transport::persisted::Documents,
+    /// Whether the schema can be asked for.
+    pub introspection: bool,
+    /// Whether errors name what may have been meant.
+    pub suggestions: bool,
+}
+
+/// Where GraphQL is served, on every transport.
+pub(super) const PATH: &str = "/graphql";
+
+/// The answer to a request that does not get as far as the transports.
+pub(super) fn refused(error: Error) -> Response {
+    (rest::status(error.code()), Json(errors::refusal(error))).into_response()
+}
+
+/// The routes: `/graphql`, the pages to explore it with, and `/metrics`, which tells what the endpoint
+/// has done.
 pub(super) fn routes(services: Arc<Services>) -> Router {
-    transport::routes(builder().data(services.clone()).finish(), services)
+    let closing = services.closing.clone();
+    let tasks = services.tasks.clone();
+    let asked = services.graphql.clone();
+    let mut schema = builder().data(services.clone());
+    if !asked.introspection {
+        schema = schema.disable_introspection();
+    }
+    if !asked.suggestions {
+        schema = schema.disable_suggestions();
+    }
+    let settings = transport::Settings {
+        cohorts: services.cohorts,
+        ..transport::Settings::default()
+    };
+    let service = service::Graphql {
+        schema: schema.finish(),
+        services,
+    };
+    let endpoint = transport::Endpoint::new(service, settings, asked.documents, tasks, closing);
+    Router::new()
+        .route(
+            PATH,
+            get(transport::by_get)
+                .post(transport::by_post)
+                .fallback(transport::other_method),
+        )
+        .route("/metrics", get(metrics::page))
+        .with_state(endpoint)
+        .merge(explore::routes())
 }
 
 /// The schema in the schema definition language, as `schema.graphql` holds it.
@@ -45,5 +101,6 @@ pub fn code(code: ErrorCode) -> &'static str {
 
 fn builder() -> SchemaBuilder<query::Query, mutation::Mutation, subscription::Subscription> {
     Schema::build(query::Query, mutation::Mutation, subscription::Subscription)
-        .limit_depth(MAX_DEPTH)
+        .limit_complexity(MAX_COMPLEXITY)
+        .enable_federation()
 }

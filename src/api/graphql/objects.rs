@@ -9,7 +9,7 @@ use async_graphql::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    connections::{connection, message_range},
+    connections::{connection, cost, message_range},
     errors::Result,
     loaders::{MessageLoader, Part},
 };
@@ -136,6 +136,7 @@ impl Conversation {
     }
 
     /// The messages, oldest first: the first 50, or as many from either end as asked for.
+    #[graphql(complexity = "cost(first.or(last), 50, child_complexity)")]
     async fn messages(
         &self,
         ctx: &Context<'_>,

@@ -8,7 +8,7 @@ use async_graphql::{
 };
 
 use super::{
-    connections::{connection, limit, place},
+    connections::{connection, cost, limit, place},
     errors::Result,
     objects::{Conversation, Message, Node},
 };
@@ -68,6 +68,7 @@ impl Query {
     }
 
     /// The caller's conversations, newest activity first.
+    #[graphql(complexity = "cost(first, 50, child_complexity)")]
     async fn conversations(
         &self,
         ctx: &Context<'_>,
@@ -94,6 +95,7 @@ impl Query {
 
     /// The caller's conversations that have every word of the query in their title or in one message,
     /// best match first. The last word may be the beginning of one.
+    #[graphql(complexity = "cost(first, 20, child_complexity)")]
     async fn search_conversations(
         &self,
         ctx: &Context<'_>,
@@ -113,6 +115,20 @@ impl Query {
             |hit| hit.cursor().encode(),
             SearchHit::from,
         ))
+    }
+
+    /// The conversation that another subgraph refers to; for federation's `_entities`.
+    #[graphql(entity)]
+    async fn conversation_entity(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation's id.")] id: ID,
+    ) -> Result<Option<Conversation>> {
+        // Whatever is no id of ours names nothing. An error would take the whole batch along.
+        if conversation_id(&id).is_err() {
+            return Ok(None);
+        }
+        find_conversation(ctx, &id).await
     }
 
     /// The object with this id; null when the caller has none.

@@ -13,10 +13,7 @@ use axum::{
     routing::{get, patch, post},
 };
 
-pub(super) use self::{
-    errors::RestError,
-    fields::{conversation_id, json_body},
-};
+pub(super) use self::{errors::RestError, fields::conversation_id};
 pub use errors::status;
 
 use super::Services;

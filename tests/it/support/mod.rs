@@ -6,6 +6,7 @@ pub mod graphql;
 pub mod legacy;
 pub mod model;
 pub mod process;
+pub mod raw_socket;
 pub mod rows;
 pub mod scene;
 pub mod server;

@@ -71,6 +71,11 @@ impl Server {
         url
     }
 
+    /// Begins the shutdown; [`Server::stop`] waits for it as well.
+    pub fn begin_stop(&self) {
+        self.shutdown.cancel();
+    }
+
     /// Shuts down and waits until everything has ended.
     pub async fn stop(mut self) {
         self.end().await;

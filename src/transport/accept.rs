@@ -1,0 +1,148 @@
+//! What the client wants to get: the `Accept` header, with its weights.
+
+use axum::http::{HeaderMap, header};
+
+/// A media type that answers can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Media {
+    /// `application/json`: every answer is a 200, for clients older than the specification.
+    Json,
+    /// `application/graphql-response+json`: the status tells whether there was an execution.
+    GraphqlResponse,
+    /// `text/event-stream`.
+    EventStream,
+    /// `multipart/mixed`, as Apollo's clients ask for subscriptions.
+    Multipart,
+}
+
+/// The best of what the client takes; `None` when it takes none of ours.
+///
+/// JSON goes before streams whatever their weights: clients that send one `Accept` for everything mean
+/// a stream only where there can be no JSON, which a subscription is.
+pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
+    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
+    if values.peek().is_none() {
+        return Some(Accepted {
+            single: Some(Media::Json),
+            stream: None,
+        });
+    }
+    let text: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    let ranges: Vec<Range<'_>> = text
+        .iter()
+        .flat_map(|value| value.split(','))
+        .filter_map(Range::parse)
+        .collect();
+    let weight = |media: &str| weight_of(&ranges, media);
+    let graphql = weight("application/graphql-response+json");
+    let json = weight("application/json");
+    // Named outright, the newer type wins a tie; `*/*` means the older.
+    let names_graphql = ranges
+        .iter()
+        .any(|range| range.media == "application/graphql-response+json");
+    let single = if graphql > 0 && (graphql > json || (graphql == json && names_graphql)) {
+        Some(Media::GraphqlResponse)
+    } else if json > 0 {
+        Some(Media::Json)
+    } else {
+        None
+    };
+    let named = |media: &str| {
+        ranges
+            .iter()
+            .any(|range| range.media == media && range.weight > 0)
+    };
+    let stream = if named("multipart/mixed")
+        && weight("multipart/mixed") >= weight("text/event-stream")
+    {
+        Some(Media::Multipart)
+    } else if weight("text/event-stream") > 0 && (named("text/event-stream") || single.is_none()) {
+        Some(Media::EventStream)
+    } else {
+        None
+    };
+    (single.is_some() || stream.is_some()).then_some(Accepted { single, stream })
+}
+
+/// The types for one response, and for a stream of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
+    pub(super) single: Option<Media>,
+    pub(super) stream: Option<Media>,
+}
+
+struct Range<'a> {
+    media: &'a str,
+    /// In thousandths.
+    weight: u32,
+}
+
+impl<'a> Range<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let media = parts.next().filter(|media| media.contains('/'))?;
+        let weight = parts
+            .find_map(|parameter| parameter.strip_prefix("q="))
+            .map_or(Some(1.0), |weight| weight.parse::<f64>().ok())?;
+        Some(Self {
+            media,
+            weight: (weight.clamp(0.0, 1.0) * 1000.0) as u32,
+        })
+    }
+}
+
+/// The weight of the most specific range that covers the type.
+fn weight_of(ranges: &[Range<'_>], media: &str) -> u32 {
+    let class = media.split('/').next().unwrap_or_default();
+    let specificity = |range: &Range<'_>| {
+        if range.media.eq_ignore_ascii_case(media) {
+            Some(2)
+        } else if range.media.strip_suffix("/*") == Some(class) {
+            Some(1)
+        } else {
+            (range.media == "*/*").then_some(0)
+        }
+    };
+    ranges
+        .iter()
+        .filter_map(|range| Some((specificity(range)?, range.weight)))
+        .max()
+        .map_or(0, |(_, weight)| weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_that_the_client_takes() {
+        use Media::{EventStream, GraphqlResponse, Json, Multipart};
+        #[rustfmt::skip]
+        let table: [(&str, Option<Media>, Option<Media>); 11] = [
+            ("*/*", Some(Json), None),
+            ("application/*", Some(Json), None),
+            ("application/json", Some(Json), None),
+            ("application/graphql-response+json", Some(GraphqlResponse), None),
+            ("application/graphql-response+json, application/json;q=0.9", Some(GraphqlResponse), None),
+            ("application/json, application/graphql-response+json;q=0.5", Some(Json), None),
+            ("text/event-stream", None, Some(EventStream)),
+            ("application/graphql-response+json, application/json, text/event-stream", Some(GraphqlResponse), Some(EventStream)),
+            ("multipart/mixed;boundary=\"graphql\";subscriptionSpec=\"1.0\",application/json", Some(Json), Some(Multipart)),
+            ("application/json;q=0, */*;q=0.1", Some(GraphqlResponse), None),
+            ("application/json; charset=utf-8", Some(Json), None),
+        ];
+        for (accept, single, stream) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            let accepted = negotiate(&headers).unwrap();
+            assert_eq!(
+                (accepted.single, accepted.stream),
+                (single, stream),
+                "{accept}"
+            );
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, "image/png".parse().unwrap());
+        assert_eq!(negotiate(&headers), None);
+    }
+}

@@ -1,0 +1,214 @@
+//! What a document costs when its fragments are written out, without writing them out.
+//!
+//! Each body, an operation's or a fragment's, is walked once ([`Walk`]). A fragment's totals are
+//! settled when those of all it spreads are, so every fragment is added up once, and nothing here
+//! recurses from fragment to fragment: the stack holds no more than the brackets that the scan let
+//! through.
+
+use std::collections::HashMap;
+
+use async_graphql::{Pos, parser::types::ExecutableDocument};
+
+use super::{Limits, Refusal, refusal::cut, variables::Costs, walk::Walk};
+
+/// What counts, of one body alone or with all that it spreads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) selections: u64,
+    pub(super) aliases: u64,
+    pub(super) values: u64,
+    pub(super) root_fields: u64,
+    /// Fields inside each other.
+    pub(super) depth: usize,
+    /// Selection sets inside each other, from zero.
+    pub(super) levels: usize,
+}
+
+/// One selection set with all below it, up to the fragments that it spreads.
+#[derive(Debug, Default)]
+pub(super) struct Body<'a> {
+    pub(super) own: Totals,
+    pub(super) spreads: Vec<Spread<'a>>,
+}
+
+/// A place where a fragment is spread.
+#[derive(Debug)]
+pub(super) struct Spread<'a> {
+    pub(super) name: &'a str,
+    pub(super) at: Pos,
+    /// Fields around it.
+    pub(super) depth: usize,
+    /// The level of the fragment's own selection set there.
+    pub(super) level: usize,
+}
+
+/// Checks all that is counted.
+///
+/// # Errors
+/// When something is over its limit, or a fragment is unknown or spreads itself.
+pub(super) fn check(
+    document: &ExecutableDocument,
+    costs: &Costs,
+    limits: &Limits,
+) -> Result<(), Refusal> {
+    if document.fragments.len() > limits.fragments {
+        return Err(Refusal::TooManyFragments {
+            limit: limits.fragments,
+        });
+    }
+    // A map has its own order; that of the document makes an error the same each time.
+    let mut fragments: Vec<_> = document.fragments.iter().collect();
+    fragments.sort_by_key(|(_, fragment)| fragment.pos);
+    let mut operations: Vec<_> = document
+        .operations
+        .iter()
+        .map(|(_, operation)| operation)
+        .collect();
+    operations.sort_by_key(|operation| operation.pos);
+
+    let mut walk = Walk::new(costs, limits);
+    let mut bodies = HashMap::with_capacity(fragments.len());
+    for (name, fragment) in &fragments {
+        bodies.insert(
+            name.as_str(),
+            (fragment.pos, walk.fragment(&fragment.node)?),
+        );
+    }
+    let names = fragments.iter().map(|(name, _)| name.as_str());
+    let settled = settle(names, &bodies, limits)?;
+    let mut sum = Totals::default();
+    for operation in operations {
+        let body = walk.operation(&operation.node)?;
+        if let Some(spread) = body
+            .spreads
+            .iter()
+            .find(|spread| !settled.contains_key(spread.name))
+        {
+            return Err(Refusal::unknown_fragment(spread.name, spread.at));
+        }
+        let totals = body.totals(&settled);
+        if totals.root_fields > bound(limits.root_fields) {
+            return Err(Refusal::TooManyRootFields {
+                limit: limits.root_fields,
+                at: operation.pos,
+            });
+        }
+        sum.take(totals);
+        sum.check(limits, operation.pos)?;
+    }
+    Ok(())
+}
+
+/// The totals of all fragments.
+fn settle<'a>(
+    names: impl Iterator<Item = &'a str>,
+    bodies: &HashMap<&'a str, (Pos, Body<'a>)>,
+    limits: &Limits,
+) -> Result<HashMap<&'a str, Totals>, Refusal> {
+    let mut settled = HashMap::with_capacity(bodies.len());
+    for name in names {
+        // The fragments that wait for the one behind them.
+        let mut path = vec![name];
+        while let Some(&name) = path.last() {
+            let Some((at, body)) = bodies.get(name) else {
+                break;
+            };
+            let open = body
+                .spreads
+                .iter()
+                .find(|spread| !settled.contains_key(spread.name));
+            match open {
+                Some(spread) if path.contains(&spread.name) => {
+                    return Err(Refusal::FragmentCycle {
+                        name: cut(spread.name),
+                        at: spread.at,
+                    });
+                }
+                Some(spread) if !bodies.contains_key(spread.name) => {
+                    return Err(Refusal::unknown_fragment(spread.name, spread.at));
+                }
+                Some(spread) => path.push(spread.name),
+                None => {
+                    let totals = body.totals(&settled);
+                    totals.check(limits, *at)?;
+                    settled.insert(name, totals);
+                    path.pop();
+                }
+            }
+        }
+    }
+    Ok(settled)
+}
+
+impl Body<'_> {
+    /// Adds what it spreads to its own.
+    fn totals(&self, settled: &HashMap<&str, Totals>) -> Totals {
+        let mut totals = self.own;
+        for spread in &self.spreads {
+            if let Some(inner) = settled.get(spread.name) {
+                totals.take(Totals {
+                    root_fields: if spread.depth == 0 {
+                        inner.root_fields
+                    } else {
+                        0
+                    },
+                    depth: spread.depth + inner.depth,
+                    levels: spread.level + inner.levels,
+                    ..*inner
+                });
+            }
+        }
+        totals
+    }
+}
+
+impl Totals {
+    /// Adds what is added up, and keeps the larger of what nests.
+    fn take(&mut self, other: Self) {
+        self.selections = self.selections.saturating_add(other.selections);
+        self.aliases = self.aliases.saturating_add(other.aliases);
+        self.values = self.values.saturating_add(other.values);
+        self.root_fields = self.root_fields.saturating_add(other.root_fields);
+        self.depth = self.depth.max(other.depth);
+        self.levels = self.levels.max(other.levels);
+    }
+
+    fn check(&self, limits: &Limits, at: Pos) -> Result<(), Refusal> {
+        if self.selections > bound(limits.selections) {
+            return Err(Refusal::TooManySelections {
+                limit: limits.selections,
+                at,
+            });
+        }
+        if self.depth > limits.depth {
+            return Err(Refusal::TooDeep {
+                limit: limits.depth,
+                at,
+            });
+        }
+        if self.levels > limits.levels {
+            return Err(Refusal::TooManyLevels {
+                limit: limits.levels,
+                at,
+            });
+        }
+        if self.aliases > bound(limits.aliases) {
+            return Err(Refusal::TooManyAliases {
+                limit: limits.aliases,
+                at,
+            });
+        }
+        if self.values > bound(limits.values) {
+            return Err(Refusal::TooManyValues {
+                limit: limits.values,
+                at,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A limit as the totals count.
+fn bound(limit: usize) -> u64 {
+    u64::try_from(limit).unwrap_or(u64::MAX)
+}

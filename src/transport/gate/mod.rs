@@ -1,0 +1,182 @@
+//! The gate: the check that every request passes before its document is validated or executed.
+//!
+//! async-graphql has limits of its own, but they run behind its parser and its validation, and
+//! some of them expand fragments themselves. A few hundred brackets overflow a thread's stack, and
+//! a "fragment bomb" of 800 bytes costs seconds. So here the cheap checks come first, each of them
+//! linear in what the one before let through:
+//!
+//! 1. bytes of the document and of the variables;
+//! 2. a scan for nesting and tokens (`brackets`), which knows strings and comments;
+//! 3. one parse, whose result is handed on with the request;
+//! 4. the operation is chosen and its variables are checked (`variables`);
+//! 5. everything is counted as if fragments were written out (`measure`), without doing so;
+//! 6. a subscription's root is brought into the form that the engine expects (`subscription`).
+//!
+//! Types are no concern of the gate: it never sees the schema.
+
+mod brackets;
+mod measure;
+mod refusal;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod values;
+mod variables;
+mod walk;
+
+use async_graphql::{
+    Positioned, Request,
+    parser::{
+        parse_query,
+        types::{DocumentOperations, OperationDefinition, OperationType},
+    },
+};
+
+pub use self::refusal::{Refusal, RefusalKind};
+
+/// What a request may cost. Every bound is inclusive.
+///
+/// Where a bound says "written out", a fragment counts at each place that spreads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The document, in bytes of UTF-8. 16 KiB: twenty times what a page of a client sends.
+    pub document_bytes: usize,
+    /// Brackets of any kind inside each other: `{`, `(` and `[`. 64, as many selection sets as the
+    /// parser takes. Its debug build needs up to 10 KiB of stack for each of them, and a thread has
+    /// 2 MiB.
+    pub nesting: usize,
+    /// Tokens of the document, as section 2.1.6 of the specification counts them (graphql-js:
+    /// `maxTokens`). 4,000; the parser needs about 1 µs for each.
+    pub tokens: usize,
+    /// Fields, spreads and inline fragments of all operations together, written out. 500; the
+    /// largest introspection query of graphql-js has 242.
+    pub selections: usize,
+    /// Fields inside each other, written out. 15: exactly the introspection query of graphql-js
+    /// 16 and GraphiQL 5, which asks for nine levels of `ofType`.
+    pub depth: usize,
+    /// Selection sets inside each other, written out, those of fragments included. 24, as
+    /// `limit_recursive_depth` of the engine; introspection has 17.
+    pub levels: usize,
+    /// Aliases of all operations together, written out. 30: an alias repeats a resolver.
+    pub aliases: usize,
+    /// Fields at the root of an operation, written out. 10.
+    pub root_fields: usize,
+    /// Definitions of fragments. 50.
+    pub fragments: usize,
+    /// Directives in the document. 50.
+    pub directives: usize,
+    /// Directives at one place. 8, as `limit_directives` of the engine.
+    pub directives_each: usize,
+    /// Definitions of variables in the document. 100.
+    pub variables: usize,
+    /// The values of the variables, in bytes, about as JSON has them. 64 KiB, as the body.
+    pub variables_bytes: usize,
+    /// Items of one list, or entries of one object, be it a literal or a variable's. 1,000.
+    pub list_items: usize,
+    /// Lists and objects inside each other, in a literal or a variable; also lists in a type. 16.
+    pub value_nesting: usize,
+    /// Values in all arguments of all operations, written out. A variable counts with all that is
+    /// in it at each use, because the engine copies it there; a text counts once for every 64
+    /// bytes. 10,000.
+    pub values: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            document_bytes: 16 * 1024,
+            nesting: 64,
+            tokens: 4_000,
+            selections: 500,
+            depth: 15,
+            levels: 24,
+            aliases: 30,
+            root_fields: 10,
+            fragments: 50,
+            directives: 50,
+            directives_each: 8,
+            variables: 100,
+            variables_bytes: 64 * 1024,
+            list_items: 1_000,
+            value_nesting: 16,
+            values: 10_000,
+        }
+    }
+}
+
+/// The operation that a request asks for, after it passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// What it is.
+    pub kind: OperationType,
+    /// The one field at the root of a subscription, by its name in the schema; `None` for queries
+    /// and mutations.
+    pub root_field: Option<String>,
+    /// The key under which that field answers: its alias, or its name.
+    pub response_key: Option<String>,
+}
+
+/// Checks a request and says what it is.
+///
+/// Afterwards the request carries the parsed document. Its variables are those that the operation
+/// defines, with the defaults of absent ones filled in: the engine's `@skip` and `@include` look
+/// at nothing but what was sent.
+///
+/// # Errors
+/// When the request cannot be executed, or would cost too much. The document is then not attached.
+pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal> {
+    if request.query.len() > limits.document_bytes {
+        return Err(Refusal::DocumentTooLarge {
+            limit_bytes: limits.document_bytes,
+        });
+    }
+    variables::check_bounds(&request.variables, limits)?;
+    brackets::scan(&request.query, limits)?;
+    let mut document = parse_query(&request.query).map_err(|error| refusal::syntax(&error))?;
+    let operation = choose(&mut document.operations, request.operation_name.as_deref())?;
+    let costs = variables::coerce(&mut request.variables, &operation.node, limits)?;
+    measure::check(&document, &costs, limits)?;
+
+    let operation = choose(&mut document.operations, request.operation_name.as_deref())?;
+    let kind = operation.node.ty;
+    let root = match kind {
+        OperationType::Query | OperationType::Mutation => None,
+        OperationType::Subscription => Some(subscription::settle(operation, &document.fragments)?),
+    };
+    let (root_field, response_key) = match root {
+        Some(root) => {
+            subscription::forget_unused(&mut document, &root.inlined);
+            (Some(root.field), Some(root.response_key))
+        }
+        None => (None, None),
+    };
+    request.set_parsed_query(document);
+    Ok(Admitted {
+        kind,
+        root_field,
+        response_key,
+    })
+}
+
+/// The operation that is meant, by `GetOperation` of the specification (section 6.1). As in
+/// graphql-js, an empty name is a name, and no operation bears it.
+fn choose<'a>(
+    operations: &'a mut DocumentOperations,
+    name: Option<&str>,
+) -> Result<&'a mut Positioned<OperationDefinition>, Refusal> {
+    match (operations, name) {
+        (DocumentOperations::Single(operation), None) => Ok(operation),
+        (DocumentOperations::Single(_), Some(name)) => Err(Refusal::unknown_operation(name)),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations
+            .get_mut(name)
+            .ok_or_else(|| Refusal::unknown_operation(name)),
+        (DocumentOperations::Multiple(operations), None) => {
+            let several = operations.len() > 1;
+            let first = operations.values_mut().next().ok_or(Refusal::NoOperation)?;
+            if several {
+                return Err(Refusal::AmbiguousOperation);
+            }
+            Ok(first)
+        }
+    }
+}

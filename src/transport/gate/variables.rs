@@ -1,0 +1,117 @@
+//! The variables: how large they are, and whether they are all there.
+
+use std::collections::BTreeMap;
+
+use async_graphql::{
+    Name, Pos, Value, Variables,
+    parser::types::{BaseType, OperationDefinition, Type},
+};
+
+use super::{
+    Limits, Refusal,
+    refusal::cut,
+    values::{Excess, Size},
+};
+
+/// What a use of each variable costs, as [`Limits::values`] counts.
+pub(super) type Costs = BTreeMap<Name, u64>;
+
+/// Checks what was sent, before anything is known about the operation.
+///
+/// # Errors
+/// When it is too large, too long or too deep.
+pub(super) fn check_bounds(variables: &Variables, limits: &Limits) -> Result<(), Refusal> {
+    let mut bytes = 0_usize;
+    for (name, value) in variables.iter() {
+        let size = Size::of(value, limits).map_err(|excess| match excess {
+            Excess::Nesting => Refusal::VariableTooDeep {
+                name: cut(name),
+                limit: limits.value_nesting,
+            },
+            Excess::Items => Refusal::VariableTooLong {
+                name: cut(name),
+                limit: limits.list_items,
+            },
+        })?;
+        bytes = bytes.saturating_add(size.bytes).saturating_add(name.len());
+        if bytes > limits.variables_bytes {
+            return Err(Refusal::VariablesTooLarge {
+                limit_bytes: limits.variables_bytes,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Brings the variables into the form that `operation` expects, by `CoerceVariableValues` of the
+/// specification (section 6.1.2) as far as that goes without a schema: what it does not define is
+/// dropped, absent ones get their default, and null stands only where the type allows it. Whether
+/// a number is a number is left to the engine's validation.
+///
+/// # Errors
+/// When a required variable is absent, or one is null that must not be.
+pub(super) fn coerce(
+    variables: &mut Variables,
+    operation: &OperationDefinition,
+    limits: &Limits,
+) -> Result<Costs, Refusal> {
+    let mut costs = Costs::new();
+    for definition in &operation.variable_definitions {
+        let name = &definition.node.name.node;
+        let ty = &definition.node.var_type.node;
+        if let (None, Some(default)) = (variables.get(name), &definition.node.default_value) {
+            variables.insert(name.clone(), default.node.clone());
+        }
+        let at = definition.pos;
+        let cost = match variables.get(name) {
+            Some(value) if allows(ty, value) => literal(value, limits, at)?,
+            Some(_) => {
+                return Err(Refusal::InvalidVariable {
+                    name: cut(name),
+                    at,
+                });
+            }
+            None if ty.nullable => 1,
+            None => {
+                return Err(Refusal::MissingVariable {
+                    name: cut(name),
+                    at,
+                });
+            }
+        };
+        costs.insert(name.clone(), cost);
+    }
+    variables.retain(|name, _| costs.contains_key(name));
+    Ok(costs)
+}
+
+/// What a value in the document costs.
+///
+/// # Errors
+/// When it is too long or too deep.
+pub(super) fn literal(value: &Value, limits: &Limits, at: Pos) -> Result<u64, Refusal> {
+    match Size::of(value, limits) {
+        Ok(size) => Ok(size.values),
+        Err(Excess::Nesting) => Err(Refusal::ValueTooDeep {
+            limit: limits.value_nesting,
+            at,
+        }),
+        Err(Excess::Items) => Err(Refusal::ListTooLong {
+            limit: limits.list_items,
+            at,
+        }),
+    }
+}
+
+/// Whether null stands in `value` only where `ty` allows it. A single value is a list of one, as
+/// section 3.11 of the specification has it.
+fn allows(ty: &Type, value: &Value) -> bool {
+    match (&ty.base, value) {
+        (_, Value::Null) => ty.nullable,
+        (BaseType::List(item), Value::List(values)) => {
+            values.iter().all(|value| allows(item, value))
+        }
+        (BaseType::List(item), value) => allows(item, value),
+        (BaseType::Named(_), _) => true,
+    }
+}

@@ -1,0 +1,209 @@
+//! GraphQL over HTTP: which requests are taken, and what their answers look like.
+//!
+//! The rules are those of the GraphQL-over-HTTP specification as its audits (npm `graphql-http`) check
+//! them: `application/json` answers 200 whatever happened to a well-formed request,
+//! `application/graphql-response+json` answers 400 when nothing was executed.
+
+use async_graphql::ServerError;
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequestParts, Request, State, WebSocketUpgrade},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Code, Endpoint, Service,
+    accept::{Accepted, Media, negotiate},
+    multipart,
+    operation::{Answer, Carries},
+    payload::Payload,
+    request::RawRequest,
+    sse, websocket,
+};
+
+/// `POST`: any operation, as JSON.
+pub async fn by_post<S: Service>(
+    State(endpoint): State<Endpoint<S>>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(accepted) = negotiate(&parts.headers) else {
+        return not_acceptable();
+    };
+    let raw = match read(&endpoint, &parts.headers, body).await {
+        Ok(raw) => raw,
+        Err(error) => return refuse(error, accepted, false),
+    };
+    let carries = match accepted.stream {
+        Some(_) => Carries::Everything,
+        None => Carries::Single,
+    };
+    answer(&endpoint, &parts, raw, accepted, carries).await
+}
+
+/// `GET`: a query in the query string, or the opening of a WebSocket.
+pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    if parts.headers.contains_key(header::UPGRADE) {
+        return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+            Ok(upgrade) => websocket::open(endpoint, upgrade, &parts),
+            Err(rejection) => rejection.into_response(),
+        };
+    }
+    let Some(accepted) = negotiate(&parts.headers) else {
+        return not_acceptable();
+    };
+    let raw = match RawRequest::from_query_string(parts.uri.query().unwrap_or_default()) {
+        Ok(raw) => raw,
+        Err(error) => return refuse(error, accepted, false),
+    };
+    // An EventSource can only GET, and a subscription changes nothing.
+    let carries = match accepted.stream {
+        Some(_) if accepted.single.is_none() => Carries::Everything,
+        _ => Carries::Queries,
+    };
+    answer(&endpoint, &parts, raw, accepted, carries).await
+}
+
+/// Any other method.
+pub async fn other_method() -> Response {
+    let error = Code::MethodNotAllowed.error("GraphQL is served by GET and POST");
+    let accepted = Accepted {
+        single: Some(Media::Json),
+        stream: None,
+    };
+    refuse(error, accepted, false)
+}
+
+async fn read<S: Service>(
+    endpoint: &Endpoint<S>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<RawRequest, ServerError> {
+    if !is_json(headers) {
+        let text = "the Content-Type must be application/json, in UTF-8";
+        return Err(Code::UnsupportedMediaType.error(text));
+    }
+    let limit_bytes = endpoint.inner.settings.body_bytes;
+    let bytes: Bytes = axum::body::to_bytes(body, limit_bytes).await.map_err(|_| {
+        Code::PayloadTooLarge.error(format!("the body is larger than {limit_bytes} bytes"))
+    })?;
+    let json = serde_json::from_slice(&bytes)
+        .map_err(|_| Code::InvalidJson.error("the request body is not valid JSON"))?;
+    RawRequest::from_json(json)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(value)) = headers.get(header::CONTENT_TYPE).map(HeaderValue::to_str) else {
+        return false;
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let is_json = parts
+        .next()
+        .is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
+    let is_utf8 = parts
+        .filter_map(|parameter| parameter.split_once('='))
+        .filter(|(name, _)| name.eq_ignore_ascii_case("charset"))
+        .all(|(_, charset)| charset.trim_matches('"').eq_ignore_ascii_case("utf-8"));
+    is_json && is_utf8
+}
+
+async fn answer<S: Service>(
+    endpoint: &Endpoint<S>,
+    parts: &Parts,
+    raw: RawRequest,
+    accepted: Accepted,
+    carries: Carries,
+) -> Response {
+    let caller = match endpoint.inner.service.caller(parts) {
+        Ok(caller) => caller,
+        Err(error) => return refuse(error, accepted, true),
+    };
+    match endpoint.run(&caller, raw, carries).await {
+        Ok(Answer::Single(payload)) => single(payload, accepted),
+        Ok(Answer::Stream(payloads)) => {
+            let (keep_alive, closing) =
+                (endpoint.inner.settings.keep_alive, &endpoint.inner.closing);
+            match accepted.stream {
+                Some(Media::Multipart) => multipart::respond(payloads, keep_alive, closing),
+                _ => sse::respond(payloads, keep_alive, closing),
+            }
+        }
+        Err(error) => refuse(error, accepted, true),
+    }
+}
+
+/// One response. Where only a stream is accepted it is a stream of one.
+fn single(payload: Payload, accepted: Accepted) -> Response {
+    let media = accepted.single.or(accepted.stream);
+    let status = match (media, &payload.refused) {
+        (Some(Media::GraphqlResponse), Some(_)) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::OK,
+    };
+    write(status, media, payload)
+}
+
+/// An error before any execution. `is_well_formed`: the request was one of the protocol's, so that
+/// older clients get it as a 200.
+fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Response {
+    let code = error
+        .extensions
+        .as_ref()
+        .and_then(|extensions| extensions.get("code"))
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let of = |candidate: Code| code.trim_matches('"') == candidate.as_str();
+    let media = accepted.single.or(accepted.stream);
+    let status = if of(Code::PayloadTooLarge) {
+        StatusCode::PAYLOAD_TOO_LARGE
+    } else if of(Code::UnsupportedMediaType) {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    } else if of(Code::NotAcceptable) {
+        StatusCode::NOT_ACCEPTABLE
+    } else if of(Code::MethodNotAllowed) {
+        StatusCode::METHOD_NOT_ALLOWED
+    } else if is_well_formed && media != Some(Media::GraphqlResponse) {
+        StatusCode::OK
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    let mut response = write(status, media, Payload::refusal(vec![error]));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let allowed = HeaderValue::from_static("GET, POST");
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+fn not_acceptable() -> Response {
+    let text =
+        "application/json, application/graphql-response+json, text/event-stream or multipart/mixed";
+    let accepted = Accepted {
+        single: Some(Media::Json),
+        stream: None,
+    };
+    refuse(
+        Code::NotAcceptable.error(format!("only {text} can be given")),
+        accepted,
+        false,
+    )
+}
+
+fn write(status: StatusCode, media: Option<Media>, payload: Payload) -> Response {
+    let content_type = match media {
+        Some(Media::EventStream) if status == StatusCode::OK => {
+            let one = futures_util::stream::iter([payload]);
+            return sse::respond(one, std::time::Duration::MAX, &CancellationToken::new());
+        }
+        Some(Media::GraphqlResponse) => "application/graphql-response+json; charset=utf-8",
+        _ => "application/json; charset=utf-8",
+    };
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::VARY, "Accept"),
+    ];
+    (status, headers, payload.json).into_response()
+}

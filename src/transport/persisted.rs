@@ -1,0 +1,230 @@
+//! Documents that clients name instead of sending: Apollo's automatic persisted queries, and trusted
+//! documents, where nothing else is executed.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_graphql::ServerError;
+use sha2::{Digest, Sha256};
+
+use super::{Code, request::RawRequest};
+
+/// The most documents and bytes that automatic persisted queries keep. The oldest go first; a client
+/// that finds its document gone sends it again.
+const MAX_DOCUMENTS: usize = 1_000;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Which documents are executed.
+#[derive(Clone, Debug)]
+pub enum Documents {
+    /// Any; a client may send one once with its hash, and the hash alone from then on.
+    Automatic(Automatic),
+    /// Only these, by their ids.
+    Trusted(Arc<HashMap<String, String>>),
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self::Automatic(Automatic::default())
+    }
+}
+
+/// The store of automatic persisted queries. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Automatic(Arc<Mutex<Store>>);
+
+#[derive(Debug, Default)]
+struct Store {
+    documents: HashMap<String, String>,
+    oldest_first: VecDeque<String>,
+    bytes: usize,
+}
+
+/// Why trusted documents cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file or the folder cannot be read.
+    #[error("cannot read {path}: {cause}")]
+    Io {
+        /// Which.
+        path: String,
+        /// What the system says.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// A manifest has to be a JSON object of documents by their ids.
+    #[error("{path} is no manifest: a JSON object from ids to documents")]
+    Manifest {
+        /// Which.
+        path: String,
+    },
+}
+
+impl Documents {
+    /// Trusted documents from a manifest (a JSON object from ids to documents, as Relay's and
+    /// graphql-codegen's compilers write it) or from a folder of `.graphql` files, whose ids are the
+    /// SHA-256 of their text, in hex.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn trusted(path: &Path) -> Result<Self, ReadError> {
+        let io = |path: &Path| {
+            let path = path.display().to_string();
+            move |cause| ReadError::Io { path, cause }
+        };
+        let mut documents = HashMap::new();
+        if path.is_dir() {
+            for entry in std::fs::read_dir(path).map_err(io(path))? {
+                let file = entry.map_err(io(path))?.path();
+                if file
+                    .extension()
+                    .is_some_and(|extension| extension == "graphql")
+                {
+                    let text = std::fs::read_to_string(&file).map_err(io(&file))?;
+                    documents.insert(sha256(&text), text);
+                }
+            }
+        } else {
+            let text = std::fs::read_to_string(path).map_err(io(path))?;
+            documents = serde_json::from_str(&text).map_err(|_| ReadError::Manifest {
+                path: path.display().to_string(),
+            })?;
+        }
+        Ok(Self::Trusted(Arc::new(documents)))
+    }
+
+    /// The document of a request.
+    ///
+    /// # Errors
+    /// When the request names one that is not known, or sends one that is not trusted.
+    pub(super) fn resolve(&self, request: &RawRequest) -> Result<String, ServerError> {
+        match self {
+            Self::Trusted(documents) => {
+                let id = request.document_id.as_ref().or(request.hash.as_ref());
+                let known = match id {
+                    Some(id) => documents.get(id.strip_prefix("sha256:").unwrap_or(id)),
+                    None => documents.get(&sha256(&request.query)),
+                };
+                known.cloned().ok_or_else(|| {
+                    Code::PersistedQueryRequired.error("only registered documents are executed")
+                })
+            }
+            Self::Automatic(automatic) => automatic.resolve(request),
+        }
+    }
+}
+
+impl Automatic {
+    fn resolve(&self, request: &RawRequest) -> Result<String, ServerError> {
+        let Some(hash) = request.hash.as_ref().or(request.document_id.as_ref()) else {
+            return Ok(request.query.clone());
+        };
+        let hash = hash.strip_prefix("sha256:").unwrap_or(hash);
+        let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if request.query.is_empty() {
+            // The text is Apollo's: its clients look for it.
+            return store
+                .documents
+                .get(hash)
+                .cloned()
+                .ok_or_else(|| Code::PersistedQueryNotFound.error("PersistedQueryNotFound"));
+        }
+        if sha256(&request.query) != hash {
+            return Err(Code::InvalidRequest.error("the hash is not the document's"));
+        }
+        store.insert(hash.to_owned(), request.query.clone());
+        Ok(request.query.clone())
+    }
+}
+
+impl Store {
+    fn insert(&mut self, hash: String, document: String) {
+        if document.len() > MAX_BYTES || self.documents.contains_key(&hash) {
+            return;
+        }
+        self.bytes += document.len();
+        self.documents.insert(hash.clone(), document);
+        self.oldest_first.push_back(hash);
+        while self.documents.len() > MAX_DOCUMENTS || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.oldest_first.pop_front() else {
+                break;
+            };
+            if let Some(document) = self.documents.remove(&oldest) {
+                self.bytes -= document.len();
+            }
+        }
+    }
+}
+
+fn sha256(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(query: &str, hash: Option<&str>) -> RawRequest {
+        RawRequest {
+            query: query.into(),
+            operation_name: None,
+            variables: serde_json::Map::new(),
+            hash: hash.map(str::to_owned),
+            document_id: None,
+        }
+    }
+
+    #[test]
+    fn a_document_is_sent_once_and_named_from_then_on() {
+        let documents = Documents::default();
+        let hash = sha256("{ a }");
+        let unknown = documents.resolve(&request("", Some(&hash))).unwrap_err();
+        assert_eq!(unknown.message, "PersistedQueryNotFound");
+        assert!(documents.resolve(&request("{ b }", Some(&hash))).is_err());
+        assert_eq!(
+            documents.resolve(&request("{ a }", Some(&hash))).unwrap(),
+            "{ a }"
+        );
+        assert_eq!(
+            documents.resolve(&request("", Some(&hash))).unwrap(),
+            "{ a }"
+        );
+    }
+
+    #[test]
+    fn the_store_is_bounded_in_number_and_bytes() {
+        let mut store = Store::default();
+        for number in 0..3 * MAX_DOCUMENTS {
+            let document = format!("{{ a{number} }}");
+            store.insert(sha256(&document), document);
+        }
+        assert_eq!(store.documents.len(), MAX_DOCUMENTS);
+        for number in 0..8 {
+            let document = format!("#{number}{}", "x".repeat(MAX_BYTES / 4));
+            store.insert(sha256(&document), document);
+        }
+        assert!(store.bytes <= MAX_BYTES && store.documents.len() < 5);
+    }
+
+    #[test]
+    fn with_trusted_documents_nothing_else_is_executed() {
+        let documents =
+            Documents::Trusted(Arc::new(HashMap::from([(sha256("{ a }"), "{ a }".into())])));
+        assert!(
+            documents
+                .resolve(&request("", Some(&sha256("{ a }"))))
+                .is_ok()
+        );
+        assert!(documents.resolve(&request("{ a }", None)).is_ok());
+        assert!(documents.resolve(&request("{ b }", None)).is_err());
+        assert!(
+            documents
+                .resolve(&request("{ b }", Some(&sha256("{ b }"))))
+                .is_err()
+        );
+    }
+}

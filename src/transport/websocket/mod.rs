@@ -1,0 +1,71 @@
+//! GraphQL over WebSocket: `graphql-transport-ws` (graphql-ws's PROTOCOL.md) and the older `graphql-ws`
+//! (subscriptions-transport-ws), which some clients still fall back to.
+
+mod protocol;
+mod session;
+
+use axum::{
+    extract::{
+        WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket},
+    },
+    http::{header, request::Parts},
+    response::Response,
+};
+use futures_util::SinkExt;
+
+use self::{
+    protocol::{Close, Protocol},
+    session::Session,
+};
+use super::{Endpoint, Service};
+
+/// Of the default 128 KiB for each direction, an idle connection would use none and hold both.
+const BUFFER_BYTES: usize = 4 * 1024;
+
+/// Answers the opening handshake. The subprotocol is the first of the client's that is spoken here;
+/// without one the socket is closed at once, with a code that says so.
+pub(super) fn open<S: Service>(
+    endpoint: Endpoint<S>,
+    upgrade: WebSocketUpgrade,
+    parts: &Parts,
+) -> Response {
+    // Read from the headers themselves: axum hands the names out in an order of its own.
+    let offered = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let protocol = offered
+        .iter()
+        .filter_map(|names| names.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .find_map(|name| Protocol::named(name.trim()));
+    let caller = endpoint.inner.service.caller(parts);
+    let message_bytes = endpoint.inner.settings.message_bytes;
+    let upgrade = upgrade
+        .protocols(protocol.map(Protocol::name))
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_write_buffer_size(16 * message_bytes)
+        .max_message_size(message_bytes)
+        .max_frame_size(message_bytes);
+    upgrade.on_upgrade(async move |socket| {
+        let (protocol, caller) = match (protocol, caller) {
+            (Some(protocol), Ok(caller)) => (protocol, caller),
+            (None, _) => return close(socket, Close::SUBPROTOCOL).await,
+            (_, Err(_)) => return close(socket, Close::FORBIDDEN).await,
+        };
+        let (socket, end) = Session::new(endpoint, socket, protocol, caller).run().await;
+        if let Some(end) = end {
+            close(socket, end).await;
+        }
+    })
+}
+
+/// Says why and closes.
+async fn close(mut socket: WebSocket, close: Close) {
+    let frame = CloseFrame {
+        code: close.code,
+        reason: close.reason().into(),
+    };
+    // A peer that is gone need not be told.
+    let _ = socket.send(Message::Close(Some(frame))).await;
+    let _ = socket.close().await;
+}

@@ -1,0 +1,205 @@
+//! The messages of both subprotocols, and the codes that sockets are closed with. No I/O.
+
+use axum::body::Bytes;
+use serde_json::{Value, json};
+
+use crate::transport::payload::Payload;
+
+/// A subprotocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// `graphql-transport-ws`.
+    Transport,
+    /// `graphql-ws`, the older one.
+    Legacy,
+}
+
+/// A message of a client.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Received {
+    Init,
+    Ping(Option<Value>),
+    Pong,
+    Subscribe { id: String, payload: Value },
+    Complete { id: String },
+    Terminate,
+}
+
+/// Why a socket is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Close {
+    pub(super) code: u16,
+    reason: String,
+}
+
+impl Close {
+    pub(super) const SUBPROTOCOL: Self = Self::new(4406);
+    pub(super) const FORBIDDEN: Self = Self::new(4403);
+    pub(super) const UNAUTHORIZED: Self = Self::new(4401);
+    pub(super) const INIT_TIMEOUT: Self = Self::new(4408);
+    pub(super) const TOO_MANY_INITS: Self = Self::new(4429);
+    /// Clients come back after it; they give up for ever after 1002 and 1011.
+    pub(super) const RESTART: Self = Self::new(1012);
+    pub(super) const TOO_BIG: Self = Self::new(1009);
+    pub(super) const NORMAL: Self = Self::new(1000);
+
+    const fn new(code: u16) -> Self {
+        Self {
+            code,
+            reason: String::new(),
+        }
+    }
+
+    pub(super) fn invalid(reason: impl Into<String>) -> Self {
+        Self {
+            code: 4400,
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn duplicate(id: &str) -> Self {
+        Self {
+            code: 4409,
+            reason: format!("Subscriber for {id} already exists"),
+        }
+    }
+
+    /// The reason: what was given, or what the protocol calls the code. A close frame has room for 123
+    /// bytes of it.
+    pub(super) fn reason(&self) -> String {
+        let reason = match (self.code, self.reason.as_str()) {
+            (4401, "") => "Unauthorized",
+            (4403, "") => "Forbidden",
+            (4406, "") => "Subprotocol not acceptable",
+            (4408, "") => "Connection initialisation timeout",
+            (4429, "") => "Too many initialisation requests",
+            (1009, "") => "Message too big",
+            (1012, "") => "Service restart",
+            (_, reason) => reason,
+        };
+        reason[..reason.floor_char_boundary(123)].to_owned()
+    }
+}
+
+impl Protocol {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "graphql-transport-ws" => Some(Self::Transport),
+            "graphql-ws" => Some(Self::Legacy),
+            _ => None,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Transport => "graphql-transport-ws",
+            Self::Legacy => "graphql-ws",
+        }
+    }
+
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// With what the socket has to be closed when it is none of the protocol's.
+    pub(super) fn read(self, text: &str) -> Result<Received, Close> {
+        let message: Value =
+            serde_json::from_str(text).map_err(|_| Close::invalid("Invalid message: not JSON"))?;
+        let Some(kind) = message.get("type").and_then(Value::as_str) else {
+            return Err(Close::invalid("Invalid message: no type"));
+        };
+        let payload = || {
+            let payload = message.get("payload");
+            payload.filter(|payload| !payload.is_null()).cloned()
+        };
+        // What a client says about itself is an object or nothing.
+        let object = || match payload() {
+            None => Ok(None),
+            Some(payload) if payload.is_object() => Ok(Some(payload)),
+            Some(_) => Err(Close::invalid(format!(
+                "Invalid {kind}: payload must be an object"
+            ))),
+        };
+        let id = || match message.get("id").and_then(Value::as_str) {
+            Some(id) if !id.is_empty() => Ok(id.to_owned()),
+            _ => Err(Close::invalid(format!(
+                "Invalid {kind}: id must be a string"
+            ))),
+        };
+        let subscribe = || {
+            let payload = object()?.unwrap_or(Value::Null);
+            let query = payload.get("query");
+            let is_named =
+                payload.get("extensions").is_some() || payload.get("documentId").is_some();
+            if !query.is_some_and(Value::is_string) && !is_named {
+                return Err(Close::invalid(format!(
+                    "Invalid {kind}: query must be a string"
+                )));
+            }
+            Ok(Received::Subscribe { id: id()?, payload })
+        };
+        match (self, kind) {
+            (_, "connection_init") => object().map(|_| Received::Init),
+            (Self::Transport, "ping") => object().map(Received::Ping),
+            (Self::Transport, "pong") => object().map(|_| Received::Pong),
+            (Self::Transport, "subscribe") | (Self::Legacy, "start") => subscribe(),
+            (Self::Transport, "complete") | (Self::Legacy, "stop") => {
+                Ok(Received::Complete { id: id()? })
+            }
+            (Self::Legacy, "connection_terminate") => Ok(Received::Terminate),
+            _ => Err(Close::invalid("Invalid message: unknown type")),
+        }
+    }
+
+    pub(super) fn ack(self) -> Vec<String> {
+        let ack = json!({ "type": "connection_ack" }).to_string();
+        // Clients of the older protocol expect one at once, and know from it that others follow.
+        std::iter::once(ack).chain(self.keep_alive()).collect()
+    }
+
+    /// What tells the peer that the server is there, beside the ping of WebSockets.
+    pub(super) fn keep_alive(self) -> Option<String> {
+        match self {
+            Self::Transport => None,
+            Self::Legacy => Some(json!({ "type": "ka" }).to_string()),
+        }
+    }
+
+    pub(super) fn pong(payload: Option<Value>) -> String {
+        match payload {
+            Some(payload) => json!({ "type": "pong", "payload": payload }).to_string(),
+            None => json!({ "type": "pong" }).to_string(),
+        }
+    }
+
+    /// A response of an operation.
+    pub(super) fn next(self, id: &str, payload: &Payload) -> String {
+        match self {
+            Self::Transport => envelope("next", id, &payload.json),
+            Self::Legacy => envelope("data", id, &payload.json),
+        }
+    }
+
+    /// The errors that kept an operation from being executed; the last message about it.
+    pub(super) fn error(self, id: &str, errors: &Bytes) -> String {
+        match self {
+            Self::Transport => envelope("error", id, errors),
+            Self::Legacy => {
+                // The older protocol takes one error, not a list.
+                let errors: Value = serde_json::from_slice(errors).unwrap_or_default();
+                json!({ "type": "error", "id": id, "payload": errors[0] }).to_string()
+            }
+        }
+    }
+
+    pub(super) fn complete(self, id: &str) -> String {
+        json!({ "type": "complete", "id": id }).to_string()
+    }
+}
+
+/// A message around JSON that is there already.
+fn envelope(kind: &str, id: &str, json: &Bytes) -> String {
+    let id = Value::from(id).to_string();
+    // What serde writes is UTF-8.
+    let json = std::str::from_utf8(json).unwrap_or("null");
+    format!("{{\"type\":\"{kind}\",\"id\":{id},\"payload\":{json}}}")
+}

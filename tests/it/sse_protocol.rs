@@ -1,0 +1,231 @@
+//! GraphQL over server-sent events (graphql-sse's PROTOCOL.md, distinct connections), and Apollo's
+//! multipart subscriptions: the same operations on other wires.
+
+use futures_util::{StreamExt, stream::BoxStream};
+use serde_json::{Value, json};
+
+use crate::support::{ModelServer, Server, eventually, server::client, within};
+
+const ALL: &str = "subscription { conversationUpdated { id displayName } }";
+const MULTIPART: &str =
+    r#"multipart/mixed;boundary="graphql";subscriptionSpec="1.0",application/json"#;
+
+/// A response being read in pieces that end with `mark`.
+struct Pieces {
+    status: u16,
+    content_type: String,
+    mark: &'static str,
+    buffer: String,
+    bytes: BoxStream<'static, reqwest::Result<axum::body::Bytes>>,
+}
+
+impl Pieces {
+    async fn post(server: &Server, accept: &str, body: Value, mark: &'static str) -> Self {
+        let request = client()
+            .post(format!("{}/graphql", server.url))
+            .header("content-type", "application/json")
+            .header("accept", accept)
+            .body(body.to_string());
+        Self::of(request, mark).await
+    }
+
+    async fn of(request: reqwest::RequestBuilder, mark: &'static str) -> Self {
+        let response = within(request.send()).await.unwrap();
+        Self {
+            status: response.status().as_u16(),
+            content_type: response.headers()["content-type"]
+                .to_str()
+                .unwrap()
+                .to_owned(),
+            mark,
+            buffer: String::new(),
+            bytes: response.bytes_stream().boxed(),
+        }
+    }
+
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some((piece, rest)) = self.buffer.split_once(self.mark) {
+                let (piece, rest) = (piece.to_owned(), rest.to_owned());
+                self.buffer = rest;
+                return Some(piece);
+            }
+            let bytes = within(self.bytes.next()).await?.unwrap();
+            self.buffer.push_str(std::str::from_utf8(&bytes).unwrap());
+        }
+    }
+
+    /// The next SSE event: its name and its data.
+    async fn event(&mut self) -> Option<(String, String)> {
+        let event = self.next().await?;
+        let (name, data) = event.split_once('\n').unwrap();
+        Some((
+            name.strip_prefix("event: ").unwrap().to_owned(),
+            data.strip_prefix("data: ").unwrap().to_owned(),
+        ))
+    }
+}
+
+async fn sse(server: &Server, query: &str) -> Pieces {
+    Pieces::post(
+        server,
+        "text/event-stream",
+        json!({ "query": query }),
+        "\n\n",
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_subscription_streams_next_events() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let mut stream = sse(&server, ALL).await;
+    assert_eq!(
+        (stream.status, stream.content_type.as_str()),
+        (200, "text/event-stream")
+    );
+    eventually(async || (server.app.events().topic_count() == 1).then_some(())).await;
+    let id = server.begin("Plan a trip to Kyoto").await;
+    within(async {
+        loop {
+            let (name, data) = stream.event().await.unwrap();
+            assert_eq!(name, "next");
+            let data: Value = serde_json::from_str(&data).unwrap();
+            let conversation = &data["data"]["conversationUpdated"];
+            assert_eq!(conversation["id"], id);
+            if conversation["displayName"] == ModelServer::TITLE {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_query_is_one_next_and_complete() {
+    let server = Server::offline().await;
+    let mut stream = sse(&server, "{ __typename }").await;
+    let next = (
+        "next".to_owned(),
+        r#"{"data":{"__typename":"Query"}}"#.to_owned(),
+    );
+    assert_eq!(stream.event().await, Some(next));
+    assert_eq!(
+        stream.event().await,
+        Some(("complete".to_owned(), String::new()))
+    );
+    assert_eq!(stream.next().await, None);
+}
+
+#[tokio::test]
+async fn a_get_request_streams_too() {
+    let server = Server::offline().await;
+    let request = client()
+        .get(format!("{}/graphql?query=%7B__typename%7D", server.url))
+        .header("accept", "text/event-stream");
+    let mut stream = Pieces::of(request, "\n\n").await;
+    assert_eq!(stream.event().await.unwrap().0, "next");
+    assert_eq!(stream.event().await.unwrap().0, "complete");
+}
+
+#[tokio::test]
+async fn a_document_that_does_not_hold_is_told_as_next_and_complete() {
+    let server = Server::offline().await;
+    for query in ["{ unknown }", "{ not closed", "subscription { unknown }"] {
+        let mut stream = sse(&server, query).await;
+        assert_eq!(stream.status, 200, "{query}");
+        let (name, data) = stream.event().await.unwrap();
+        let data: Value = serde_json::from_str(&data).unwrap();
+        assert_eq!(name, "next");
+        assert!(
+            data["errors"][0]["extensions"]["code"].is_string(),
+            "{data}"
+        );
+        assert_eq!(data.get("data"), None);
+        assert_eq!(stream.event().await.unwrap().0, "complete");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_request_is_a_400() {
+    let server = Server::offline().await;
+    for body in [json!({}), json!({ "query": 1 }), json!([])] {
+        let stream = Pieces::post(&server, "text/event-stream", body, "\n\n").await;
+        assert_eq!(stream.status, 400);
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_without_a_stream_to_carry_it_is_a_406() {
+    let server = Server::offline().await;
+    let body = json!({ "query": ALL });
+    let response = Pieces::post(&server, "application/json", body, "\n").await;
+    assert_eq!(response.status, 406);
+}
+
+#[tokio::test]
+async fn closing_the_connection_ends_the_operation() {
+    let server = Server::offline().await;
+    let stream = sse(&server, ALL).await;
+    eventually(async || (server.app.events().topic_count() == 1).then_some(())).await;
+    drop(stream);
+    eventually(async || (server.app.events().topic_count() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_shutdown_breaks_the_stream_off_so_that_clients_come_back() {
+    let server = Server::offline().await;
+    let mut stream = sse(&server, ALL).await;
+    eventually(async || (server.app.events().topic_count() == 1).then_some(())).await;
+    server.begin_stop();
+    // A proper end would say that the operation is over.
+    let end = within(stream.bytes.next()).await;
+    assert!(matches!(end, Some(Err(_))), "{end:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn multipart_parts_are_whole_when_they_arrive() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let body = json!({ "query": ALL });
+    let mut stream = Pieces::post(&server, MULTIPART, body, "\r\n--graphql").await;
+    assert!(
+        stream.content_type.starts_with("multipart/mixed"),
+        "{}",
+        stream.content_type
+    );
+    assert!(
+        stream.content_type.contains("boundary=graphql"),
+        "{}",
+        stream.content_type
+    );
+    eventually(async || (server.app.events().topic_count() == 1).then_some(())).await;
+    let id = server.begin("Plan a trip to Kyoto").await;
+    // Each part ends with the next delimiter, so the first event needs no second one to be read.
+    let part = stream.next().await.unwrap();
+    let (_, json) = part.split_once("\r\n\r\n").unwrap();
+    let part: Value = serde_json::from_str(json).unwrap();
+    assert_eq!(part["payload"]["data"]["conversationUpdated"]["id"], id);
+}
+
+#[tokio::test]
+async fn multipart_closes_with_its_last_delimiter() {
+    let server = Server::offline().await;
+    let body = json!({ "query": "subscription { reply(conversationId: \"00000000-0000-7000-8000-000000000000\") { __typename } }" });
+    let mut stream = Pieces::post(&server, MULTIPART, body, "\r\n--graphql").await;
+    let part = stream.next().await.unwrap();
+    assert!(part.contains("NOT_FOUND"), "{part}");
+    let closing = stream.next().await.unwrap();
+    assert!(closing.ends_with("{}"), "{closing}");
+    assert_eq!(stream.buffer, "--\r\n");
+}
+
+#[tokio::test]
+async fn a_query_in_multipart_clients_is_plain_json() {
+    let server = Server::offline().await;
+    let body = json!({ "query": "{ __typename }" });
+    let response = Pieces::post(&server, MULTIPART, body, "\n").await;
+    assert!(response.content_type.starts_with("application/json"));
+}

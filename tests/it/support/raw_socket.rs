@@ -1,0 +1,113 @@
+//! A WebSocket client that knows no GraphQL: it sends what it is told and says what came.
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest, http::HeaderMap},
+};
+
+use super::within;
+
+/// What came.
+#[derive(Debug, PartialEq)]
+pub enum Heard {
+    Message(Value),
+    Closed(u16, String),
+    /// The connection broke without a word.
+    Gone,
+}
+
+/// An open connection.
+pub struct RawSocket {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub headers: HeaderMap,
+}
+
+impl RawSocket {
+    /// Opens a socket and offers these subprotocols, in this order.
+    pub async fn open(url: &str, protocols: &str) -> Self {
+        let url = format!("{}/graphql", url.replace("http://", "ws://"));
+        let mut request = url.into_client_request().unwrap();
+        if !protocols.is_empty() {
+            let protocols = protocols.parse().unwrap();
+            request
+                .headers_mut()
+                .insert("sec-websocket-protocol", protocols);
+        }
+        let (socket, response) = within(connect_async(request)).await.unwrap();
+        Self {
+            socket,
+            headers: response.headers().clone(),
+        }
+    }
+
+    /// Opens a socket that speaks graphql-transport-ws, and initialises it.
+    pub async fn ready(url: &str) -> Self {
+        let mut socket = Self::open(url, "graphql-transport-ws").await;
+        socket
+            .say(serde_json::json!({ "type": "connection_init" }))
+            .await;
+        assert_eq!(socket.message().await["type"], "connection_ack");
+        socket
+    }
+
+    pub async fn say(&mut self, message: Value) {
+        self.say_text(&message.to_string()).await;
+    }
+
+    pub async fn say_text(&mut self, text: &str) {
+        self.send(Message::text(text)).await;
+    }
+
+    pub async fn send(&mut self, message: Message) {
+        within(self.socket.send(message)).await.unwrap();
+    }
+
+    /// What comes next, pings and pongs of the WebSocket itself aside.
+    pub async fn hear(&mut self) -> Heard {
+        match self.hear_text().await {
+            Ok(text) => Heard::Message(serde_json::from_str(&text).unwrap()),
+            Err(end) => end,
+        }
+    }
+
+    /// The same with a message as it was written.
+    async fn hear_text(&mut self) -> Result<String, Heard> {
+        loop {
+            match within(self.socket.next()).await {
+                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    return Err(Heard::Closed(frame.code.into(), frame.reason.to_string()));
+                }
+                Some(Ok(Message::Close(None)) | Err(_)) | None => return Err(Heard::Gone),
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// The next message as it was written; anything else is a failure.
+    pub async fn text(&mut self) -> String {
+        match self.hear_text().await {
+            Ok(text) => text,
+            Err(other) => panic!("no message: {other:?}"),
+        }
+    }
+
+    /// The next message; anything else is a failure.
+    pub async fn message(&mut self) -> Value {
+        match self.hear().await {
+            Heard::Message(message) => message,
+            other => panic!("no message: {other:?}"),
+        }
+    }
+
+    /// The code that the socket is closed with; messages before it are a failure.
+    pub async fn closed(&mut self) -> (u16, String) {
+        match self.hear().await {
+            Heard::Closed(code, reason) => (code, reason),
+            other => panic!("not closed: {other:?}"),
+        }
+    }
+}
