@@ -72,7 +72,8 @@ pub enum Error {
 }
 
 /// The closed set of codes that clients can rely on. Every surface carries it: REST as `code`, GraphQL as
-/// `extensions.code`, SSE as `code` of the error event.
+/// `extensions.code`, SSE as `code` of the error event. The last ones are GraphQL's alone: its transports
+/// refuse requests with them before anything is executed.
 #[derive(
     Clone,
     Copy,
@@ -87,7 +88,7 @@ pub enum Error {
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[expect(
     missing_docs,
-    reason = "each code is documented at the error variant of the same name"
+    reason = "each is documented at the error, or the transports' code, of the same name"
 )]
 pub enum ErrorCode {
     InvalidInput,
@@ -106,6 +107,13 @@ pub enum ErrorCode {
     DatabaseUnavailable,
     ShuttingDown,
     Internal,
+    GraphqlParseFailed,
+    GraphqlValidationFailed,
+    QueryTooComplex,
+    NotAcceptable,
+    PersistedQueryNotFound,
+    PersistedQueryRequired,
+    Timeout,
 }
 
 impl ErrorCode {

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use strum::VariantArray;
-use titlecast::{api::rest::status, error::ErrorCode};
+use titlecast::{api::rest::status, error::ErrorCode, transport::Code};
 use uuid::Uuid;
 
 use crate::support::{Answer, ModelServer, Scene, Server};
@@ -12,26 +12,40 @@ use crate::support::{Answer, ModelServer, Scene, Server};
 fn every_code_has_its_name_and_its_status() {
     let matrix: String = ErrorCode::VARIANTS
         .iter()
-        .map(|code| format!("{:<23} {}\n", code.as_str(), status(*code)))
+        .map(|code| format!("{:<25} {}\n", code.as_str(), status(*code)))
         .collect();
     insta::assert_snapshot!(matrix, @"
-    INVALID_INPUT           422 Unprocessable Entity
-    INVALID_JSON            400 Bad Request
-    INVALID_CURSOR          400 Bad Request
-    UNSUPPORTED_MEDIA_TYPE  415 Unsupported Media Type
-    PAYLOAD_TOO_LARGE       413 Payload Too Large
-    METHOD_NOT_ALLOWED      405 Method Not Allowed
-    FORBIDDEN_ORIGIN        403 Forbidden
-    NOT_FOUND               404 Not Found
-    IDEMPOTENCY_KEY_REUSED  409 Conflict
-    LAGGED                  503 Service Unavailable
-    MODEL_UNAVAILABLE       502 Bad Gateway
-    MODEL_RATE_LIMITED      503 Service Unavailable
-    MODEL_MISCONFIGURED     502 Bad Gateway
-    DATABASE_UNAVAILABLE    503 Service Unavailable
-    SHUTTING_DOWN           503 Service Unavailable
-    INTERNAL                500 Internal Server Error
+    INVALID_INPUT             422 Unprocessable Entity
+    INVALID_JSON              400 Bad Request
+    INVALID_CURSOR            400 Bad Request
+    UNSUPPORTED_MEDIA_TYPE    415 Unsupported Media Type
+    PAYLOAD_TOO_LARGE         413 Payload Too Large
+    METHOD_NOT_ALLOWED        405 Method Not Allowed
+    FORBIDDEN_ORIGIN          403 Forbidden
+    NOT_FOUND                 404 Not Found
+    IDEMPOTENCY_KEY_REUSED    409 Conflict
+    LAGGED                    503 Service Unavailable
+    MODEL_UNAVAILABLE         502 Bad Gateway
+    MODEL_RATE_LIMITED        503 Service Unavailable
+    MODEL_MISCONFIGURED       502 Bad Gateway
+    DATABASE_UNAVAILABLE      503 Service Unavailable
+    SHUTTING_DOWN             503 Service Unavailable
+    INTERNAL                  500 Internal Server Error
+    GRAPHQL_PARSE_FAILED      400 Bad Request
+    GRAPHQL_VALIDATION_FAILED 400 Bad Request
+    QUERY_TOO_COMPLEX         400 Bad Request
+    NOT_ACCEPTABLE            406 Not Acceptable
+    PERSISTED_QUERY_NOT_FOUND 400 Bad Request
+    PERSISTED_QUERY_REQUIRED  400 Bad Request
+    TIMEOUT                   503 Service Unavailable
     ");
+}
+
+#[test]
+fn the_transports_have_no_code_of_their_own() {
+    for code in Code::VARIANTS {
+        assert!(code.as_str().parse::<ErrorCode>().is_ok(), "{code:?}");
+    }
 }
 
 #[test]

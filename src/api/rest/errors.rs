@@ -43,7 +43,14 @@ pub(super) fn response(error: &Error) -> Response {
 pub fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::InvalidJson | ErrorCode::InvalidCursor => StatusCode::BAD_REQUEST,
+        ErrorCode::InvalidJson
+        | ErrorCode::InvalidCursor
+        | ErrorCode::GraphqlParseFailed
+        | ErrorCode::GraphqlValidationFailed
+        | ErrorCode::QueryTooComplex
+        | ErrorCode::PersistedQueryNotFound
+        | ErrorCode::PersistedQueryRequired => StatusCode::BAD_REQUEST,
+        ErrorCode::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -53,6 +60,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::ModelUnavailable | ErrorCode::ModelMisconfigured => StatusCode::BAD_GATEWAY,
         ErrorCode::ModelRateLimited
         | ErrorCode::Lagged
+        | ErrorCode::Timeout
         | ErrorCode::DatabaseUnavailable
         | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
