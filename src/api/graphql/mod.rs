@@ -24,10 +24,7 @@ use axum::{
 };
 
 use super::{Services, metrics, rest};
-use crate::{
-    error::{Error, ErrorCode},
-    transport,
-};
+use crate::{error::Error, transport};
 
 type TitlecastSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
@@ -92,11 +89,6 @@ pub(super) fn routes(services: Arc<Services>) -> Router {
 pub fn sdl() -> String {
     let sdl = builder().finish().sdl();
     format!("{}\n", sdl.trim_end())
-}
-
-/// What GraphQL calls a code: the same name as everywhere.
-pub fn code(code: ErrorCode) -> &'static str {
-    code.as_str()
 }
 
 fn builder() -> SchemaBuilder<query::Query, mutation::Mutation, subscription::Subscription> {
