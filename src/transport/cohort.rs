@@ -19,7 +19,7 @@ use futures_util::{FutureExt, Stream, StreamExt, stream::BoxStream};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::task::TaskTracker;
 
-use super::{Code, Sharing, payload::Payload};
+use super::{Code, payload::Payload};
 
 /// How many events a member may be behind.
 const CAPACITY: usize = 64;
@@ -30,11 +30,7 @@ pub(super) struct Key(String);
 
 impl Key {
     /// The key of an admitted request: its variables are those that its operation defines.
-    pub(super) fn new(request: &Request, sharing: &Sharing) -> Self {
-        let scope = match sharing {
-            Sharing::Alone => None,
-            Sharing::State { scope } | Sharing::Events { scope } => Some(scope),
-        };
+    pub(super) fn new(request: &Request, scope: &str) -> Self {
         let Request {
             query,
             operation_name,

@@ -1,7 +1,7 @@
 //! One operation: from a request to its answer, for every transport alike.
 
 use async_graphql::{
-    Name, Request, Response, ServerError, Value as ConstValue,
+    Request, Response, ServerError, Value as ConstValue,
     parser::types::{OperationType, Selection},
 };
 use async_graphql_value::Value;
@@ -76,20 +76,22 @@ impl<S: Service> Endpoint<S> {
             true => inner.service.sharing(caller, &root),
             false => Sharing::Alone,
         };
-        let key = Key::new(&request, &sharing);
         let service = inner.service.clone();
         let subscriber = caller.clone();
-        let start = move || {
+        let start = move |request| {
             service
                 .subscribe(&subscriber, request)
                 .map(move |response| Payload::of(response, most_errors))
                 .boxed()
         };
-        Ok(Answer::Stream(match sharing {
-            Sharing::Alone => inner.cohorts.alone(start()),
-            Sharing::State { .. } => inner.cohorts.join(key, true, start),
-            Sharing::Events { .. } => inner.cohorts.join(key, false, start),
-        }))
+        let (scope, is_state) = match sharing {
+            Sharing::Alone => return Ok(Answer::Stream(inner.cohorts.alone(start(request)))),
+            Sharing::State { scope } => (scope, true),
+            Sharing::Events { scope } => (scope, false),
+        };
+        let key = Key::new(&request, &scope);
+        let joined = inner.cohorts.join(key, is_state, || start(request));
+        Ok(Answer::Stream(joined))
     }
 
     async fn execute(&self, caller: &S::Caller, request: Request) -> Payload {
@@ -105,27 +107,24 @@ impl<S: Service> Endpoint<S> {
     }
 }
 
-/// The root field of a subscription, of which the gate has left one.
+/// The root field of a subscription: the gate has left one, perhaps behind what is left of fragments.
 fn root_field(request: &mut Request) -> Option<RootField> {
     let (variables, name) = (request.variables.clone(), request.operation_name.clone());
     let document = request.parsed_query().ok()?;
     let (_, operation) = document.operations.iter().find(|(operation, _)| {
         name.is_none() || operation.map(|operation| operation.as_str()) == name.as_deref()
     })?;
-    let Selection::Field(field) = &operation.node.selection_set.node.items.first()?.node else {
-        return None;
-    };
-    let default_of = |variable: &Name| {
-        let definitions = &operation.node.variable_definitions;
-        let definition = definitions.iter().find(|d| d.node.name.node == *variable)?;
-        Some(definition.node.default_value.as_ref()?.node != ConstValue::Null)
-    };
+    let items = &operation.node.selection_set.node.items;
+    let field = items.iter().find_map(|item| match &item.node {
+        Selection::Field(field) => Some(field),
+        _ => None,
+    })?;
     let is_given = |value: &Value| match value {
         Value::Null => false,
-        Value::Variable(variable) => match variables.get(variable) {
-            Some(value) => *value != ConstValue::Null,
-            None => default_of(variable).unwrap_or(false),
-        },
+        // The gate has filled in the defaults.
+        Value::Variable(variable) => variables
+            .get(variable)
+            .is_some_and(|value| *value != ConstValue::Null),
         _ => true,
     };
     let given = field
