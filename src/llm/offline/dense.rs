@@ -1,0 +1,121 @@
+//! Topics in the scripts that write no spaces between words: kana and Han.
+//!
+//! The idea is that of `title`, with clauses for sentences and beginnings and ends of texts for words.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{
+    title::{Candidate, first_best},
+    word::trimmed,
+    words::{self, Language},
+};
+
+/// These scripts say more with less.
+const MAX_GRAPHEMES: usize = 30;
+
+/// The part of a sentence without spaces between words that names a topic.
+pub(super) fn candidate(sentence: &str, bonus: i32) -> Option<Candidate> {
+    let is_kana = |c| matches!(c, '\u{3040}'..='\u{30ff}');
+    let language = match sentence.contains(is_kana) {
+        true => &words::JAPANESE,
+        false => &words::CHINESE,
+    };
+    let clauses = sentence.split(['、', '，', '；', '：', ',']);
+    let candidates = clauses.filter_map(|clause| {
+        let mut text = trimmed(clause);
+        let mut score = bonus;
+        loop {
+            let starts = |phrase: &&str| !phrase.is_empty() && text.starts_with(*phrase);
+            let longest = |list: &'static str| {
+                list.split(" | ")
+                    .filter(starts)
+                    .map(str::len)
+                    .max()
+                    .unwrap_or(0)
+            };
+            let (opener, ask) = (longest(language.openers), longest(language.asks));
+            if opener.max(ask) == 0 {
+                break;
+            }
+            score += 2 * i32::from(ask > opener);
+            text = trimmed(&text[opener.max(ask)..]);
+        }
+        let asked = language.head_last.then(|| asked_for(text)).flatten();
+        score += 2 * i32::from(asked.is_some());
+        text = asked.unwrap_or(text);
+        while let Some(rest) = language
+            .closers
+            .split(" | ")
+            .filter(|closer| !closer.is_empty())
+            .find_map(|closer| text.strip_suffix(closer))
+        {
+            text = trimmed(rest);
+        }
+        let title = shortened(text, language);
+        let length = title.graphemes(true).count();
+        (length > 0).then(|| Candidate {
+            score: score + (length / 2).min(3) as i32,
+            title: title.to_owned(),
+        })
+    });
+    candidates.reduce(first_best)
+}
+
+/// What a Japanese request asks for: all before the last particle that marks an object.
+fn asked_for(text: &str) -> Option<&str> {
+    const REQUESTS: [&str; 13] = [
+        "ください",
+        "ますか",
+        "たい",
+        "たいです",
+        "くれ",
+        "欲しい",
+        "ほしい",
+        "お願いします",
+        "教えて",
+        "書いて",
+        "作って",
+        "考えて",
+        "して",
+    ];
+    let asks = REQUESTS.iter().any(|request| text.ends_with(request));
+    let at = text
+        .rfind("について")
+        .or_else(|| text.rfind('を'))
+        .filter(|_| asks)?;
+    Some(&text[..at])
+}
+
+/// At most [`MAX_GRAPHEMES`], between words where Unicode or a particle tells them apart.
+pub(super) fn shortened<'a>(text: &'a str, language: &Language) -> &'a str {
+    let count = text.graphemes(true).count();
+    if count <= MAX_GRAPHEMES {
+        return trimmed(text);
+    }
+    if language.head_last {
+        let late = text
+            .grapheme_indices(true)
+            .nth(count - MAX_GRAPHEMES)
+            .map_or(0, |(at, _)| at);
+        let joint = text[late..]
+            .char_indices()
+            .find(|(_, c)| language.joints.contains(*c));
+        if let Some((at, c)) = joint {
+            return trimmed(&text[late + at + c.len_utf8()..]);
+        }
+    }
+    let mut graphemes = 0;
+    let words = text.split_word_bounds().take_while(|word| {
+        graphemes += word.graphemes(true).count();
+        graphemes <= MAX_GRAPHEMES
+    });
+    let end = words.map(str::len).sum();
+    trimmed(&text[..end])
+}
+
+/// Whether a text is of a script without spaces between words: kana and Han.
+pub(super) fn is_dense(text: &str) -> bool {
+    let dense = |c: &char| matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}');
+    let letters = text.chars().filter(|c| c.is_alphabetic()).count();
+    text.chars().filter(dense).count() * 3 > letters
+}

@@ -1,0 +1,331 @@
+//! The offline model's titles: the topic of a message, found by word lists in place of understanding.
+//!
+//! Every sentence loses what people say around a topic. The one that asks for something, and still has something left,
+//! is what the message is about; a long one ends where a part of it ends. What a title may look like is for the rules
+//! on titles to decide, not for this file.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{
+    dense,
+    word::{Word, cased, has, words_of},
+    words::{self, Language},
+};
+use crate::conversation::{
+    markup::{without_inline_markup, without_leading_markup},
+    text::single_line,
+};
+
+/// How much of a message is looked at.
+const MAX_CHARS: usize = 2_400;
+/// How many sentences, and how many clauses of each, are weighed; and how many words tell the language.
+const MAX_SENTENCES: usize = 64;
+const MAX_CLAUSES: usize = 8;
+const MAX_TELLING_WORDS: usize = 80;
+
+const MAX_WORDS: usize = 9;
+/// Words that say something; the others are articles and the like.
+const MAX_CONTENT_WORDS: usize = 6;
+const MAX_GRAPHEMES: usize = 60;
+
+/// A sentence that may name the topic.
+pub(super) struct Candidate {
+    pub(super) score: i32,
+    pub(super) title: String,
+}
+
+/// The topic of a message; empty only if the message has no words.
+pub(super) fn title(message: &str) -> String {
+    let message = match message.char_indices().nth(MAX_CHARS) {
+        // Without the word that the cut goes through.
+        Some((end, _)) => message[..end]
+            .rsplit_once(char::is_whitespace)
+            .map_or(&message[..end], |(head, _)| head),
+        None => message,
+    };
+    let message = message.replace(['’', '‘'], "'");
+    let sentences = sentences(&message);
+    let language = language_of(&sentences);
+    let candidates = sentences
+        .iter()
+        .filter_map(|(sentence, bonus)| candidate(sentence, *bonus, language));
+    // The first of the best.
+    let best = candidates.reduce(first_best);
+    // Nothing but a greeting: then that is what it is about.
+    best.map_or_else(|| plain(&sentences, language), |candidate| candidate.title)
+}
+
+/// The sentences of a message, without markup, and how likely their kind is to name a topic.
+fn sentences(message: &str) -> Vec<(String, i32)> {
+    const ENDS: [char; 9] = ['?', '!', '。', '！', '？', '؟', '।', '.', '…'];
+    let mut in_fence = false;
+    // After a line like "Rewrite this:" comes what it is about, not what is asked.
+    let mut is_quoted = false;
+    let mut sentences = Vec::new();
+    for line in message.lines() {
+        if line.trim_start().starts_with("```") {
+            in_fence = !in_fence;
+            continue;
+        }
+        let text = without_leading_markup(line);
+        let is_item = text.len() < line.trim().len();
+        let mut line = single_line(&without_inline_markup(text));
+        if line.contains("</") {
+            line = line.replace(['<', '>'], " ");
+        }
+        let bonus = match in_fence || is_code(&line) {
+            true => -4,
+            false if is_quoted => -6,
+            false if is_item => -2,
+            false => 0,
+        };
+        let mut start = 0;
+        for (at, mark) in line.match_indices(ENDS) {
+            let end = at + mark.len();
+            // "3.5", "app.py" and "e.g." go on.
+            if mark == "." && !line[end..].starts_with(' ') {
+                continue;
+            }
+            sentences.push((line[start..end].to_owned(), bonus));
+            start = end;
+        }
+        sentences.push((line[start..].to_owned(), bonus));
+        is_quoted |= line.ends_with([':', '：']) && line.contains(' ');
+    }
+    sentences.retain(|(sentence, _)| sentence.contains(char::is_alphanumeric));
+    sentences.truncate(MAX_SENTENCES);
+    sentences
+}
+
+fn is_code(line: &str) -> bool {
+    line.ends_with(['{', '}', ';'])
+        || ["=>", "==", "</", "();"]
+            .iter()
+            .any(|mark| line.contains(mark))
+        || ["File \"", "import ", "at ", "Traceback "]
+            .iter()
+            .any(|start| line.starts_with(start))
+}
+
+/// The language whose own words a message has most of; without any, English if it could be.
+fn language_of(sentences: &[(String, i32)]) -> &'static Language {
+    let prose = sentences.iter().filter(|(_, bonus)| *bonus > -4);
+    let words = prose.flat_map(|(sentence, _)| words_of(sentence));
+    let words: Vec<_> = words.take(MAX_TELLING_WORDS).collect();
+    let count = |language: &Language| {
+        let lists = [
+            language.openers,
+            language.asks,
+            language.closers,
+            language.joints,
+            language.glue,
+        ];
+        let known: Vec<&str> = lists.iter().flat_map(|list| list.split(' ')).collect();
+        let is_known = |word: &&Word| {
+            known.contains(&word.key.as_str())
+                || word.key.starts_with(|c| language.letters.contains(&c))
+        };
+        words.iter().filter(is_known).count()
+    };
+    let best = words::SPACED
+        .iter()
+        .rev()
+        .max_by_key(|language| count(language));
+    let ascii = words.iter().all(|word| word.text.is_ascii());
+    best.filter(|best| ascii || count(best) > 0)
+        .unwrap_or(&words::UNKNOWN)
+}
+
+fn candidate(sentence: &str, bonus: i32, language: &'static Language) -> Option<Candidate> {
+    if dense::is_dense(sentence) {
+        return dense::candidate(sentence, bonus);
+    }
+    let words = words_of(sentence);
+    if let Some(at) = words.iter().position(Word::is_failure) {
+        let mut failure = words[at..].to_vec();
+        failure[0].without_path();
+        return weighed(failure, bonus + 4, language);
+    }
+    // "… so I have no time, can you …": what is asked stands for itself.
+    let asks = |at: &usize| {
+        let before = &words[*at - 1];
+        (before.text.ends_with(',') || has(language.joints, &before.key))
+            && longest(&words[*at..], language.asks, starts_with) > 1
+    };
+    let starts: Vec<usize> = std::iter::once(0)
+        .chain((1..words.len()).filter(asks))
+        .take(MAX_CLAUSES)
+        .collect();
+    let clauses = starts.iter().enumerate().filter_map(|(nth, start)| {
+        let end = starts.get(nth + 1).copied().unwrap_or(words.len());
+        let mut clause = words[*start..end].to_vec();
+        let asked = match strip(&mut clause, language) {
+            true => 2,
+            false => i32::from(sentence.ends_with(['?', ':', '؟'])),
+        };
+        end_clause(&mut clause, language);
+        weighed(clause, bonus + asked, language)
+    });
+    clauses.reduce(first_best)
+}
+
+/// The better of two, and the first if they are equal.
+pub(super) fn first_best(best: Candidate, next: Candidate) -> Candidate {
+    if next.score > best.score { next } else { best }
+}
+
+/// A topic and how much it says.
+fn weighed(mut words: Vec<Word>, score: i32, language: &Language) -> Option<Candidate> {
+    let points = |word: &Word| has(language.pointers, &word.key);
+    // Who speaks says as little as what is pointed to.
+    let speaks = words
+        .first()
+        .is_some_and(|word| matches!(word.key.as_str(), "i" | "we" | "we're"));
+    let penalty = 2 * i32::from(words.iter().take(3).any(points)) + i32::from(speaks);
+    shorten(&mut words, language);
+    let content = words
+        .iter()
+        .filter(|word| word.is_content(language))
+        .count();
+    (content > 0).then(|| Candidate {
+        score: score + content.min(4) as i32 - penalty,
+        title: cased(&words, language),
+    })
+}
+
+/// Takes off what people say before and after a topic. True if some of it asks for something.
+fn strip(words: &mut Vec<Word>, language: &Language) -> bool {
+    let mut asks = false;
+    loop {
+        let opener = longest(words, language.openers, starts_with);
+        let ask = longest(words, language.asks, starts_with);
+        let length = opener.max(ask);
+        if length == 0 {
+            break;
+        }
+        asks |= ask > opener;
+        words.drain(..length);
+    }
+    loop {
+        let length = longest(words, language.closers, ends_with);
+        if length == 0 || length >= words.len() {
+            break;
+        }
+        words.truncate(words.len() - length);
+        asks |= language.head_last;
+    }
+    if let Some(word) = words.last_mut() {
+        let endings = language
+            .endings
+            .split(' ')
+            .filter(|ending| !ending.is_empty());
+        let shorter = endings
+            .filter_map(|ending| word.bare.strip_suffix(ending))
+            .min_by_key(|rest| rest.len());
+        word.bare = shorter.filter(|rest| !rest.is_empty()).unwrap_or(word.bare);
+    }
+    asks || words
+        .first()
+        .is_some_and(|word| has(language.questions, &word.key))
+}
+
+/// How many words the longest of some phrases takes.
+fn longest(words: &[Word], phrases: &str, fits: fn(&[Word], &str) -> bool) -> usize {
+    let phrases = phrases.split(" | ").filter(|phrase| !phrase.is_empty());
+    let fitting = phrases.filter(|phrase| fits(words, phrase));
+    fitting
+        .map(|phrase| phrase.split(' ').count())
+        .max()
+        .unwrap_or(0)
+}
+
+fn starts_with(words: &[Word], phrase: &str) -> bool {
+    let mut words = words.iter();
+    phrase.split(' ').all(|part| {
+        words
+            .next()
+            .is_some_and(|word| part == "*" || part == word.key)
+    })
+}
+
+fn ends_with(words: &[Word], phrase: &str) -> bool {
+    let mut words = words.iter().rev();
+    phrase
+        .split(' ')
+        .rev()
+        .all(|part| words.next().is_some_and(|word| part == word.key))
+}
+
+/// Ends the words where the first clause that says something ends.
+fn end_clause(words: &mut Vec<Word>, language: &Language) {
+    let mut content = 0;
+    let end = words.iter().position(|word| {
+        content += usize::from(word.is_content(language));
+        let ends = word.text.ends_with([',', ';', ':', '،', ')']) || word.key.is_empty();
+        ends && content >= 2
+    });
+    if let Some(end) = end {
+        words.truncate(end + 1);
+    }
+    words.retain(|word| !word.key.is_empty());
+}
+
+/// Cuts a long topic where one of its parts begins, and takes off what no title begins or ends with.
+fn shorten(words: &mut Vec<Word>, language: &Language) {
+    words.retain(|word| !word.key.is_empty());
+    let loose = |word: &Word| !word.is_content(language);
+    if language.head_last {
+        while !fits(words, language) || words.first().is_some_and(loose) {
+            words.remove(0);
+        }
+    } else {
+        let mut end = words.len();
+        while !fits(&words[..end], language) {
+            end -= 1;
+        }
+        if end < words.len() {
+            let joint = |at: &usize| {
+                has(language.joints, &words[*at].key)
+                    && words[..*at].iter().filter(|word| !loose(word)).count() >= 2
+            };
+            end = (2..=end).rev().find(joint).unwrap_or(end);
+        }
+        words.truncate(end);
+    }
+    while words
+        .last()
+        .is_some_and(|word| !word.is_content(language) && !language.head_last)
+    {
+        words.pop();
+    }
+}
+
+fn fits(words: &[Word], language: &Language) -> bool {
+    let content = words.iter().filter(|word| word.is_content(language));
+    let graphemes = words
+        .iter()
+        .map(|word| word.text.graphemes(true).count() + 1);
+    words.len() <= MAX_WORDS
+        && (content.count() <= MAX_CONTENT_WORDS || language.glue.is_empty())
+        && graphemes.sum::<usize>() <= MAX_GRAPHEMES + 1
+}
+
+/// The first words of a message that has no topic.
+fn plain(sentences: &[(String, i32)], language: &'static Language) -> String {
+    let Some((sentence, _)) = sentences.first() else {
+        return String::new();
+    };
+    if dense::is_dense(sentence) {
+        return dense::shortened(sentence, &words::CHINESE).to_owned();
+    }
+    let mut words = words_of(sentence);
+    words.retain(|word| !word.key.is_empty());
+    let mut end = words.len();
+    while !fits(&words[..end], language) {
+        end -= 1;
+    }
+    cased(&words[..end], language)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! The words of a title: what of a word counts, and how it is written.
+
+use super::words::Language;
+
+/// Words that Title Case leaves small.
+const SMALL_WORDS: &str = "a an the and or but nor of to in on at for with by from as vs";
+/// Words that Title Case writes in capitals.
+const ACRONYMS: &str = "ai api aws cpu css csv gpt gpu hr html http ios ira json llm pc pdf php seo sql ssh tv ui url usa usb ux vpn xml";
+/// Apostrophes that people leave out.
+const CONTRACTIONS: &str =
+    "can't couldn't didn't doesn't don't hasn't isn't shouldn't wasn't won't wouldn't";
+
+const SIGNS: [&str; 6] = ["=", "×", "÷", "*", "/", "&"];
+
+/// A word as it was typed, and as it is compared.
+#[derive(Clone)]
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
+    /// Without punctuation around it.
+    pub(super) bare: &'a str,
+    pub(super) key: String,
+}
+
+impl Word<'_> {
+    /// Whether it says something: no article, no joint, no punctuation alone.
+    pub(super) fn is_content(&self, language: &Language) -> bool {
+        !self.key.is_empty() && !has(language.joints, &self.key) && !has(language.glue, &self.key)
+    }
+
+    /// Whether a word names a failure: `TypeError:`, `java.lang.NullPointerException`.
+    pub(super) fn is_failure(&self) -> bool {
+        let name = self.bare;
+        ["Error", "Exception"]
+            .iter()
+            .any(|end| name.ends_with(end) && name.len() > end.len())
+            && name.starts_with(|c: char| c.is_ascii_alphabetic())
+    }
+
+    /// Leaves the class of a failure, without the packages before it.
+    pub(super) fn without_path(&mut self) {
+        self.text = self.text.rsplit('.').next().unwrap_or_default();
+        self.bare = self.bare.rsplit('.').next().unwrap_or_default();
+    }
+}
+
+/// The words of a sentence, without addresses and noise.
+pub(super) fn words_of(sentence: &str) -> Vec<Word<'_>> {
+    let apart = |c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | '`' | '|');
+    let words = sentence.split(apart).filter(|word| !word.is_empty());
+    // An address is no word, and neither is a line of noise.
+    let words = words
+        .filter(|word| !word.contains("://") && !word.contains("mailto:") && word.len() <= 240);
+    words
+        .map(|text| {
+            // "2x + 5 = 17"
+            let bare = if SIGNS.contains(&text) {
+                text
+            } else {
+                trimmed(text)
+            };
+            Word {
+                text,
+                bare,
+                key: bare.to_lowercase(),
+            }
+        })
+        .collect()
+}
+
+/// Without punctuation and markup around it; the symbols of names (`C++`, `C#`, `.env`, `__init__`, `f()`) stay.
+pub(super) fn trimmed(text: &str) -> &str {
+    let edge = |c: char| {
+        !c.is_alphanumeric()
+            && !is_mark(c)
+            && !matches!(c, '+' | '#' | '_' | '$' | '@' | '%' | '€' | '°')
+    };
+    let start = text.trim_start_matches(|c| edge(c) && c != '.' || c == '#');
+    let bare = start.trim_end_matches(edge);
+    // "f(x)" and "Vec<T>" keep what they open.
+    let closer = [('(', ')'), ('<', '>'), ('[', ']')]
+        .iter()
+        .find(|(open, close)| bare.contains(*open) && !bare.contains(*close))
+        .filter(|(_, close)| start[bare.len()..].starts_with(*close));
+    &start[..bare.len() + usize::from(closer.is_some())]
+}
+
+/// Vowel signs are parts of words.
+fn is_mark(c: char) -> bool {
+    unicode_normalization::char::is_combining_mark(c)
+}
+
+/// Whether a list of words has one.
+pub(super) fn has(list: &str, word: &str) -> bool {
+    list.split(' ').any(|known| known == word)
+}
+
+/// Words in Title Case if the language has it, else with one capital at the start.
+pub(super) fn cased(words: &[Word], language: &Language) -> String {
+    let fails = words.first().is_some_and(Word::is_failure);
+    let last = words.len().saturating_sub(1);
+    let cased = words.iter().enumerate().map(|(at, word)| {
+        let text = word.bare;
+        let headword = language
+            .headwords
+            .iter()
+            .find(|(typed, _)| *typed == word.key);
+        let is_unit = at > 0
+            && text.len() <= 3
+            && !text.contains(['a', 'e', 'i', 'o', 'u'])
+            && words[at - 1].key.ends_with(|c: char| c.is_ascii_digit());
+        let mut cased = match headword {
+            Some((_, form)) if at == 0 => (*form).to_owned(),
+            // "TypeError: x is not a function", "60 mph"
+            _ if fails || is_unit => text.to_owned(),
+            _ if at == 0 && language.dotted_i && text.starts_with('i') => {
+                format!("İ{}", &text[1..])
+            }
+            _ if !language.title_case => {
+                if at == 0 {
+                    capitalised(text)
+                } else {
+                    text.to_owned()
+                }
+            }
+            _ if has(ACRONYMS, &word.key) => text.to_uppercase(),
+            _ if at > 0 && has(SMALL_WORDS, &word.key) => text.to_owned(),
+            _ => {
+                let full = CONTRACTIONS
+                    .split(' ')
+                    .find(|full| full.replace('\'', "") == text);
+                capitalised(full.unwrap_or(text))
+            }
+        };
+        if at < last && word.text.ends_with(':') {
+            cased.push(':');
+        }
+        cased
+    });
+    cased.collect::<Vec<_>>().join(" ")
+}
+
+/// Leaves names like `iPhone`, `C++` and `__init__` as they are.
+fn capitalised(word: &str) -> String {
+    let plain = word.chars().all(|c| {
+        c.is_lowercase() || !c.is_alphabetic() && !matches!(c, '_' | '.' | ':' | '/' | '+' | '#')
+    });
+    let mut characters = word.chars();
+    match characters.next() {
+        Some(first) if plain => first.to_uppercase().chain(characters).collect(),
+        _ => word.to_owned(),
+    }
+}
