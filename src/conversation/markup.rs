@@ -3,7 +3,7 @@
 
 /// A line without the markdown that opens it: headings, quotes, list items and task boxes, however nested.
 ///
-/// An ordered item is `1)`, `23)` or `1.`, and not `2.`: "2. Bundesliga" and "3. Liga" are names.
+/// An ordered item is `1)`, `23)`, `(1)` or `1.`, and not `2.`: "2. Bundesliga" and "3. Liga" are names.
 pub fn without_leading_markup(line: &str) -> &str {
     let mut rest = line.trim();
     while let Some(shorter) = without_one_marker(rest) {
@@ -13,7 +13,7 @@ pub fn without_leading_markup(line: &str) -> &str {
 }
 
 fn without_one_marker(line: &str) -> Option<&str> {
-    const BULLETS: [&str; 11] = ["-", "*", "+", "•", "◦", "‣", "▪", "●", "·", "–", "—"];
+    const BULLETS: [&str; 12] = ["-", "*", "+", "•", "◦", "‣", "▪", "●", "·", "–", "—", "→"];
     const BOXES: [&str; 3] = ["[ ] ", "[x] ", "[X] "];
 
     if let Some(rest) = line.strip_prefix('>') {
@@ -32,7 +32,7 @@ fn without_one_marker(line: &str) -> Option<&str> {
     }
     let number = marker.strip_suffix(')').unwrap_or("");
     let is_number = (1..=3).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
-    (is_number || marker == "1.").then_some(rest)
+    (is_number || matches!(marker, "1." | "(1)")).then_some(rest)
 }
 
 /// What stands between `<name …>` and `</name>`, if such a pair wraps the whole text.
@@ -216,6 +216,9 @@ mod tests {
             (">Kyoto", "Kyoto"),
             ("1. Kyoto", "Kyoto"),
             ("12) Kyoto", "Kyoto"),
+            ("(1) Kyoto", "Kyoto"),
+            ("(500) Days of Summer", "(500) Days of Summer"),
+            ("→ Kyoto", "Kyoto"),
             ("• Kyoto", "Kyoto"),
             ("2. Bundesliga", "2. Bundesliga"),
             (">50% Off", ">50% Off"),

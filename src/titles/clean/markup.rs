@@ -7,7 +7,8 @@ use super::Rejection;
 
 /// The tags that models wrap reasoning in.
 const REASONING: &str = "think thinking thought thoughts reason reasoning analysis reflection scratchpad antthinking \
-        seed:think internal_monologue";
+        seed:think internal_monologue inner_monologue internal_thought thought_process chain_of_thought cot \
+        deliberation ponder ant_thinking";
 
 /// A reasoning tag in a text: where it starts and ends, and whether it closes.
 struct ReasoningTag {
@@ -55,7 +56,7 @@ fn reasoning_tag(text: &str) -> Option<ReasoningTag> {
             .unwrap_or(name_at.len());
         let (name, after) = name_at.split_at(end);
         let is_reasoning = match opening {
-            "[" => matches!(name, "THINK" | "think"),
+            "[" => matches!(name, "THINK" | "think" | "THINKING" | "REASONING"),
             _ => REASONING
                 .split(' ')
                 .any(|known| name.eq_ignore_ascii_case(known)),
@@ -125,19 +126,23 @@ fn is_token_name(name: &str) -> bool {
 }
 
 fn has_special_token(text: &str) -> bool {
-    text.split('<').skip(1).any(|part| {
-        part.split_once('>').is_some_and(|(token, _)| {
-            let name = token
-                .strip_prefix(['|', '｜'])
-                .and_then(|token| token.strip_suffix(['|', '｜']));
-            name.is_some_and(is_token_name)
+    const TOKENS: [&str; 4] = ["[INST]", "[/INST]", "/think >", "/think＞"];
+
+    TOKENS.iter().any(|token| text.contains(token))
+        || text.split('<').skip(1).any(|part| {
+            part.split_once('>').is_some_and(|(token, _)| {
+                let name = token
+                    .strip_prefix(['|', '｜'])
+                    .and_then(|token| token.strip_suffix(['|', '｜']));
+                name.is_some_and(is_token_name)
+            })
         })
-    })
 }
 
 /// The content of a code fence that wraps the whole text. One that is not closed is an answer cut off.
 pub(super) fn fenced(text: &str) -> Result<Option<&str>, Rejection> {
-    let body = text.trim_start_matches('`');
+    let mark = if text.starts_with('~') { '~' } else { '`' };
+    let body = text.trim_start_matches(mark);
     let fence = &text[..text.len() - body.len()];
     if fence.len() < 3 {
         return Ok(None);
@@ -145,13 +150,13 @@ pub(super) fn fenced(text: &str) -> Result<Option<&str>, Rejection> {
     let body = body
         .trim_end()
         .strip_suffix(fence)
-        .ok_or(Rejection::CutOff)?
-        .trim_end();
+        .ok_or(Rejection::CutOff)?;
     let content = match body.split_once('\n') {
         Some((info, content)) if !info.trim().contains(char::is_whitespace) => content,
         Some(_) => return Err(Rejection::Markup),
         None => match body.split_once(char::is_whitespace) {
             Some((_, json)) if json.trim_start().starts_with(['{', '[', '"']) => json,
+            _ if body.chars().all(|c| c.is_ascii_lowercase()) => return Err(Rejection::CutOff),
             _ => body,
         },
     };
@@ -177,7 +182,7 @@ pub(super) fn json_title(text: &str) -> Result<Option<String>, Rejection> {
 }
 
 /// Quotes: what opens, and what may close it.
-const QUOTES: [(char, &str); 28] = [
+const QUOTES: [(char, &str); 35] = [
     ('"', "\""),
     ('\'', "'"),
     ('`', "`"),
@@ -186,7 +191,7 @@ const QUOTES: [(char, &str); 28] = [
     ('”', "”"),
     ('„', "“”"),
     ('‟', "”"),
-    ('‘', "’"),
+    ('‘', "’‘"),
     ('’', "’"),
     ('‚', "‘’"),
     ('«', "»"),
@@ -205,17 +210,37 @@ const QUOTES: [(char, &str); 28] = [
     ('＂', "＂"),
     ('＇', "＇"),
     ('❝', "❞"),
+    ('❛', "❜"),
+    ('❮', "❯"),
+    ('〘', "〙"),
+    ('〚', "〛"),
+    ('⟨', "⟩"),
+    ('⟪', "⟫"),
+    ('≪', "≫"),
     ('[', "]"),
 ];
 
 /// The marks that are apostrophes too, so that one alone says nothing.
 const APOSTROPHES: [char; 6] = ['\'', '’', '‘', '‚', '´', '＇'];
 
+/// Parentheses come off like quotes, but one alone is no half of a quotation: `a)`, `:)`.
+const PARENTHESES: [(char, &str); 3] = [('(', ")"), ('（', "）"), ('＜', "＞")];
+
+/// Double quotes that models pair at random: `“Kyoto"`, `“Kyoto“`.
+const DOUBLES: [char; 6] = ['"', '“', '”', '„', '‟', '＂'];
+
 /// A line without the pair of quotes that wraps the whole of it.
 pub(super) fn without_quotes(line: &str) -> &str {
+    let mixed = || {
+        let inner = line.strip_prefix(DOUBLES)?.strip_suffix(DOUBLES)?;
+        (!inner.contains(DOUBLES)).then_some(inner.trim())
+    };
+    // As in TeX.
+    let ticks = || line.strip_prefix("``")?.strip_suffix("''").map(str::trim);
     let inner = || {
         let open = line.chars().next()?;
-        let (_, closers) = QUOTES.iter().find(|(known, _)| *known == open)?;
+        let mut pairs = QUOTES.iter().chain(&PARENTHESES);
+        let (_, closers) = pairs.find(|(known, _)| *known == open)?;
         let inner = &line[open.len_utf8()..];
         let close = inner.chars().next_back().filter(|&c| closers.contains(c))?;
         let inner = &inner[..inner.len() - close.len_utf8()];
@@ -226,7 +251,79 @@ pub(super) fn without_quotes(line: &str) -> &str {
         };
         (!closed_early).then_some(inner.trim())
     };
-    inner().unwrap_or(line)
+    mixed().or_else(ticks).or_else(inner).unwrap_or(line)
+}
+
+/// A line without the backslashes of escaped quotes and markdown: `\"Kyoto\"`, `\_\_init\_\_`. One that stands apart
+/// from words is what the line is about: `Escaping \" in Bash`.
+pub(super) fn without_escapes(line: &str) -> String {
+    const ESCAPED: [&str; 5] = ["\\\"", "\\'", "\\_", "\\*", "\\`"];
+
+    let is_glued = ESCAPED.iter().any(|escaped| {
+        line.match_indices(escaped).any(|(at, _)| {
+            line[..at].ends_with(char::is_alphanumeric)
+                || line[at + 2..].starts_with(char::is_alphanumeric)
+        })
+    });
+    if !is_glued {
+        return line.to_owned();
+    }
+    ESCAPED.iter().fold(line.to_owned(), |line, escaped| {
+        line.replace(escaped, &escaped[1..])
+    })
+}
+
+/// A text without HTML's character references, as far as models write them. `&nbsp;` stays: it says nothing by itself,
+/// so it is what the title is about.
+pub(super) fn without_references(text: &str) -> String {
+    const LONGEST: usize = 10;
+
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('&') {
+        let (before, reference) = rest.split_at(at);
+        plain.push_str(before);
+        let end = reference
+            .bytes()
+            .take(LONGEST)
+            .position(|byte| byte == b';');
+        let (c, length) = end
+            .and_then(|end| Some((referred(&reference[1..end])?, end + 1)))
+            .unwrap_or(('&', 1));
+        plain.push(c);
+        rest = &reference[length..];
+    }
+    plain.push_str(rest);
+    plain
+}
+
+/// The character that a reference names, by what stands between its `&` and `;`.
+fn referred(name: &str) -> Option<char> {
+    if let Some(number) = name.strip_prefix('#') {
+        let code = match number.strip_prefix(['x', 'X']) {
+            Some(hex) => u32::from_str_radix(hex, 16),
+            None => number.parse(),
+        };
+        return code.ok().and_then(char::from_u32);
+    }
+    Some(match name {
+        "amp" => '&',
+        "quot" => '"',
+        "apos" => '\'',
+        "lt" => '<',
+        "gt" => '>',
+        "ldquo" => '“',
+        "rdquo" => '”',
+        "lsquo" => '‘',
+        "rsquo" => '’',
+        "laquo" => '«',
+        "raquo" => '»',
+        "hellip" => '…',
+        "ndash" => '–',
+        "mdash" => '—',
+        "colon" => ':',
+        _ => return None,
+    })
 }
 
 /// Whether a text begins with a quote that cannot be an apostrophe.
@@ -289,6 +386,7 @@ pub(super) fn rejection(text: &str) -> Option<Rejection> {
         || has_tag(text)
         || text.contains("\\boxed")
         || text.contains("\\text")
+        || (text.starts_with('\\') && text.ends_with('}'))
     {
         Some(Rejection::Markup)
     } else if is_half_quoted(text) {
@@ -308,7 +406,18 @@ fn has_json(text: &str) -> bool {
     const PIECES: [&str; 9] = [
         "{\"", "{ \"", "\"}", "\" }", "\":\"", "\": \"", "\":{", "\":[", "[\"",
     ];
-    PIECES.iter().any(|piece| text.contains(piece))
+    PIECES.iter().any(|piece| text.contains(piece)) || has_json_escape(text)
+}
+
+/// Whether a text has one of JSON's escapes as part of a word or of a pair: `Caf\u00e9`, `\ud83d\uddfe`.
+fn has_json_escape(text: &str) -> bool {
+    text.match_indices("\\u").any(|(at, _)| {
+        let Some(rest) = text.get(at + 6..) else {
+            return false;
+        };
+        let is_escape = text[at + 2..at + 6].bytes().all(|b| b.is_ascii_hexdigit());
+        is_escape && (text[..at].ends_with(char::is_alphabetic) || rest.starts_with("\\u"))
+    })
 }
 
 /// Whether a text has a URL with a scheme: any that `://` follows, or a known one that some ASCII follows directly.
@@ -316,11 +425,11 @@ fn has_json(text: &str) -> bool {
 fn has_url(text: &str) -> bool {
     const SCHEMES: &str = "http https ftp ftps sftp file javascript vbscript data blob mailto tel sms magnet urn ws wss \
        ";
-    text.match_indices(':').any(|(at, _)| {
-        let (head, tail) = (&text[..at], &text[at + 1..]);
-        let word = head.rfind(|c: char| !c.is_ascii_alphanumeric());
+    text.match_indices([':', '：', '﹕']).any(|(at, colon)| {
+        let (head, tail) = (&text[..at], &text[at + colon.len()..]);
+        let word = head.rfind(|c: char| !is_of_scheme(c));
         let word = word.map_or(head, |at| {
-            head[at..].trim_start_matches(|c: char| !c.is_ascii_alphanumeric())
+            head[at..].trim_start_matches(|c: char| !is_of_scheme(c))
         });
         let is_known = || {
             SCHEMES
@@ -328,9 +437,16 @@ fn has_url(text: &str) -> bool {
                 .any(|known| word.eq_ignore_ascii_case(known))
         };
         !word.is_empty()
-            && (tail.starts_with("//")
-                || (is_known() && tail.starts_with(|c: char| c.is_ascii_graphic())))
+            && (["//", "／／"]
+                .iter()
+                .any(|slashes| tail.starts_with(slashes))
+                || (colon == ":" && is_known() && tail.starts_with(|c: char| c.is_ascii_graphic())))
     })
+}
+
+/// Letters and digits, those of full width too.
+fn is_of_scheme(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ')
 }
 
 /// Whether markdown is left: a fence, a link, a table, or a delimiter at an end that has no partner.
@@ -341,18 +457,21 @@ fn has_markdown(text: &str) -> bool {
     let is_unclosed = after.is_some_and(|c| c.is_alphabetic() && !c.is_ascii_lowercase())
         && !text.starts_with('_');
     is_unclosed
-        || text.starts_with("| ")
-        || text.ends_with("**")
-        || ["```", "~~~", "](", "!["]
+        || (text.starts_with("| ") && text[2..].contains('|'))
+        || text.starts_with("![")
+        || ["**", "~~", "##"].iter().any(|end| text.ends_with(end))
+        || ["```", "~~~", "]("]
             .iter()
             .any(|piece| text.contains(piece))
 }
 
+/// Tags that are markup wherever they stand, and those that models wrap an answer in.
+const HTML: &str = "a b body br center code div em font h1 h2 h3 head hr html i iframe img li mark ol p pre script span \
+     strong style sub sup svg table title u ul answer final output response result";
+
 /// Whether a text has an HTML or XML tag, even a cut-off one. `Vec<T>`, `Map<string, number>`, `a < b`, `<3` and `->`
-/// are none.
+/// are none; nor is a type or a component among other words: "<T> in Rust", "React <Suspense>".
 fn has_tag(text: &str) -> bool {
-    const HTML: &str = "a b body br center code div em font h1 h2 h3 head hr html i iframe img li mark ol p pre script span \
-        strong style sub sup svg table title u ul";
     text.match_indices('<').any(|(at, _)| {
         let inside = &text[at + 1..];
         let is_generic = text[..at].ends_with(|c: char| c.is_alphanumeric() || c == ':');
@@ -371,8 +490,22 @@ fn has_tag(text: &str) -> bool {
         closes
             || inside.starts_with("!-")
             || inside.starts_with("?xml")
-            || (is_name && (!is_generic || is_html()))
+            || (is_name && (!is_generic || is_html()) && !is_type(text, at, name))
     })
+}
+
+/// Whether `<Name>` stands apart among other words, and the name is that of a type.
+fn is_type(text: &str, at: usize, name: &str) -> bool {
+    let (before, after) = (&text[..at], &text[at + 1 + name.len()..]);
+    let Some(after) = after.strip_prefix('>') else {
+        return false;
+    };
+    let is_html = HTML.split(' ').any(|tag| name.eq_ignore_ascii_case(tag));
+    !is_html
+        && name.starts_with(|c: char| c.is_ascii_uppercase())
+        && (before.is_empty() || before.ends_with(' '))
+        && (after.is_empty() || after.starts_with([' ', ',', ':', '?', '!']))
+        && before.len() + after.len() > 0
 }
 
 /// Whether a quotation begins the text and never ends, or ends it and never began. Feet, inches and apostrophes aside.

@@ -9,11 +9,15 @@
 //! 2. A pair of tags around the whole: `<title>…</title>`.
 //! 3. A code fence around the whole, and the asked-for JSON object's `title`, or a JSON string.
 //! 4. A first line that only announces, by ending in a colon or being a label, and rules (`---`) around the title.
-//! 5. What [`single_line`] drops.
+//! 5. HTML's character references, what [`single_line`] drops, and backslashes before quotes and markdown.
 //! 6. Markdown at the start (heading, quote, list item) and inside (bold, italics, strikethrough, code, links).
-//! 7. Quotes of any script, and square brackets, when one pair wraps the whole. Inner quotes stay.
-//! 8. A label: `Title:`, `Sure, here's a title:`, `Titre :`, `标题：`.
-//! 9. Punctuation that ends a sentence or leads on. Question and exclamation marks carry meaning and stay.
+//! 7. Quotes of any script, parentheses and brackets, when one pair wraps the whole. Inner quotes stay.
+//! 8. A label: `Title:`, `Sure, here's a title:`, `Titre :`, `标题：`, `[Title]`; and a note on the length: `(5 words)`.
+//! 9. Punctuation that ends a sentence or leads on. Question and exclamation marks carry meaning and stay, and so does
+//!    the period of an abbreviation.
+//!
+//! Regrets refuse when they stand alone or before a pause, and "I can't" when it goes on as models go on: people ask
+//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail".
 //!
 //! Rejected: what a [`Rejection`] names. A title cleans to itself, since accepting one means that no rule changes it.
 
@@ -31,6 +35,9 @@ use crate::conversation::{
 
 /// The longest output that is looked at: several times the token limit of a title call.
 const MAX_OUTPUT_BYTES: usize = 16 * 1024;
+
+/// The longest line that is looked at: a title of the longest characters, several times over.
+const MAX_LINE_BYTES: usize = 2 * 1024;
 
 /// How deep a title may be wrapped. Bounds the work on hostile output.
 const MAX_LAYERS: usize = 16;
@@ -125,10 +132,16 @@ fn unwrap_layer(text: &str) -> Result<String, Rejection> {
     if rest.len() < text.len() {
         return Ok(rest.to_owned());
     }
-    let line = single_line(rest);
+    if rest.len() > MAX_LINE_BYTES {
+        return Err(Rejection::TooLong);
+    }
+    let line = markup::without_escapes(&single_line(&markup::without_references(rest)));
+    if is_list(&line) {
+        return Err(Rejection::Answer);
+    }
     let line = without_inline_markup(without_leading_markup(&line));
     let line = phrases::without_label(markup::without_quotes(&line));
-    Ok(without_ending(line).to_owned())
+    Ok(without_ending(phrases::without_count(line)).to_owned())
 }
 
 const LINE_ENDS: [char; 2] = ['\n', '\r'];
@@ -145,7 +158,10 @@ fn without_preamble(text: &str) -> Result<&str, Rejection> {
     let rest = rest.trim();
     if split_line(after).is_none() {
         Ok(second)
-    } else if rest.starts_with("```") || rest.starts_with('{') {
+    } else if ["```", "~~~", "{"]
+        .iter()
+        .any(|start| rest.starts_with(start))
+    {
         Ok(rest)
     } else {
         Err(Rejection::SeveralLines)
@@ -164,33 +180,60 @@ fn split_line(mut text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// Whether a line is blank or a markdown rule or underline.
+/// Whether a line is blank, a markdown rule or underline, or Python's quotes.
 fn is_rule(line: &str) -> bool {
     line.is_empty()
         || (line.len() >= 3
-            && ['-', '=', '*', '_']
+            && ['-', '=', '*', '_', '"']
                 .iter()
                 .any(|&mark| line.chars().all(|c| c == mark)))
 }
 
 fn announces(line: &str) -> bool {
     let words = line.trim_end_matches(['*', '_']);
-    words.ends_with([':', '：']) || phrases::is_label(without_leading_markup(line))
+    let label = without_inline_markup(without_leading_markup(line));
+    words.ends_with([':', '：']) || phrases::is_label(&label) || phrases::is_speaker(&label)
 }
 
-/// A line without the punctuation that ends a sentence or leads on, and without a dash that nothing follows.
+/// Whether a line is a list of several: "1. Kyoto 2. Tokyo".
+fn is_list(line: &str) -> bool {
+    [("1. ", " 2. "), ("1) ", " 2) "), ("(1) ", " (2) ")]
+        .iter()
+        .any(|(first, second)| line.starts_with(first) && line.contains(second))
+}
+
+/// A line without the punctuation that ends a sentence or leads on, and without a dash that nothing follows. The period
+/// of an abbreviation (U.S.A., Ph.D., p.m.) and the Greek question mark, which NFC makes a semicolon, stay.
 fn without_ending(line: &str) -> &str {
     const ENDINGS: [char; 25] = [
         '.', '…', ',', ';', ':', '‥', '⋯', '。', '．', '｡', '，', '、', '､', '；', '：', '،', '؛',
         '۔', '।', '॥', '։', '።', '၊', '။', '។',
     ];
-    let line = line.trim_end_matches(ENDINGS).trim_end();
+    let words = line.trim_end_matches(ENDINGS);
+    let mut ending = line[words.len()..].chars();
+    let line = match ending.next() {
+        Some('.') if is_abbreviation(words) => &line[..=words.len()],
+        Some(';') if words.ends_with(|c| matches!(c, 'Ά'..='ώ')) => &line[..=words.len()],
+        _ => words.trim_end(),
+    };
     let head = line.trim_end_matches(['-', '–', '—']);
     if head.ends_with(' ') {
         head.trim_end()
     } else {
         line
     }
+}
+
+/// Whether the last word is letters between periods, its last one missing: `U.S.A`, `Ph.D`, `p.m`.
+fn is_abbreviation(words: &str) -> bool {
+    let word = words.rsplit(' ').next().unwrap_or(words);
+    let mut parts = word.trim_start_matches('(').rsplit('.');
+    let is_letters = |part: &str, most| {
+        (1..=most).contains(&part.chars().count()) && part.chars().all(char::is_alphabetic)
+    };
+    parts.next().is_some_and(|last| is_letters(last, 1))
+        && word.contains('.')
+        && parts.all(|part| is_letters(part, 2))
 }
 
 /// Decides on a text that no rule changes any more.

@@ -5,9 +5,11 @@ use super::{Rejection, markup};
 
 /// What a title, or the offer of one, is called; a label has one of these.
 const NAMES: &str = "title titles suggestion suggested suggest topic subject headline heading titel chattitel gesprächstitel konversationstitel überschrift \
-     thema titre sujet título titulo tema asunto assunto titolo oggetto tytuł temat название заголовок тема \
+     thema titre sujet título titulo tema asunto assunto titolo oggetto tytuł temat название названия заголовок тема \
      назва název názov cím titlu başlık başlığı τίτλος otsikko tittel judul शीर्षक শিরোনাম عنوان العنوان כותרת \
-     naslov наслов";
+     naslov наслов \
+     titelvorschlag vorschlag betreff názvu címe titlul titlului başlığın τίτλου عنوانا عنوانًا عنواناً தலைப்பு \
+     శీర్షిక judulnya tajuk pamagat назву";
 
 /// What stands around it in a label, an announcement or a label alone.
 const FILLERS: [&str; 6] = [
@@ -20,21 +22,34 @@ const FILLERS: [&str; 6] = [
     "hier ist ein eine der die das den des dieses dieser für diese gespräch gesprächs unterhaltung konversation \
      chats vorgeschlagener vorschlag möglicher kurzer passender mein natürlich gerne",
     // French
-    "voici un une le la les de du cette pour votre proposé suggéré possible court bien sûr",
+    "voici un une le la les est de du cette pour votre proposé suggéré possible court bien sûr",
     // Spanish, Portuguese, Italian
     "aquí aqui tienes está el o os esta este para conversación conversa conversazione charla sugerido propuesto \
      proposto posible possível corto breve claro da do ecco il per questa della di suggerito certo",
     // Russian, Ukrainian
     "вот чата беседы разговора диалога для этого этой предлагаемое предложенное краткое розмови чату",
     // Dutch, Swedish, Danish, Polish, Turkish, Arabic, Persian, Indonesian
-    "het van gesprek voor deze konversationen rozmowy sohbet sohbetin المحادثة مقترح گفتگو پیشنهادی percakapan",
+    "het van gesprek voor deze konversationen rozmowy sohbet sohbetin المحادثة مقترح گفتگو پیشنهادی percakapan \
+     hier is een voorgestelde här är en förslag på her er forslag til oto proponowany proponowana konverzace tady je navrhovaný \
+     javasolt beszélgetés iată un sugerat işte bir önerilen προτεινόμενος المقترح إليك هذا הנה של यहाँ एक है संवाद সংলাপের đây là gợi ý \
+     cuộc trò chuyện berikut ini adalah ось подходящее вариант краткий",
 ];
 
 /// The same two, of the languages that write no spaces or glue particles to words.
 const DENSE_NAMES: &str =
-    "标题 標題 题目 題目 主题 主題 タイトル 題名 件名 제목 주제 ชื่อเรื่อง หัวข้อ tiêuđề";
-const DENSE_FILLERS: &str = "以下是 以下は 以下の 这是 這是 建议 建議 推荐 推薦 会话 會話 对话 對話 聊天 本次 一个 一個 的 为 是 好 ， 会話 チャット 対話 こちらが 提案 案 です の は 대화 채팅 추천 다음은 \
-     입니다 의 은";
+    "标题 標題 题目 題目 主题 主題 タイトル 題名 件名 제목 주제 ชื่อเรื่อง ชื่อแชท หัวข้อ tiêuđề";
+const DENSE_FILLERS: &str = "はい 以下が こちら đâylà gợiý 以下是 以下は 以下の 这是 這是 建议 建議 推荐 推薦 会话 會話 对话 對話 聊天 本次 一个 一個 的 为 是 好 ， 会話 チャット 対話 こちらが 提案 案 です の は 대화 채팅 추천 다음은 \
+     다음과 같습니다 입니다 의 은 네 当然 當然 这个 這個 、 ,";
+
+/// How the offer of a title begins.
+const OFFERS: &str = "here's | here is | sure | of course | certainly | absolutely | okay | ok | based on | as requested | i suggest | \
+     i'd suggest | i would suggest | i've generated | hier ist | natürlich | gerne | voici | bien sûr | \
+     aquí tienes | aquí está | claro | por supuesto | aqui está | ecco | certo | вот | конечно";
+
+/// The words of a note on a title's length.
+const COUNTS: &str = "word words count total character characters chars letters and wörter zeichen mots caractères palabras caracteres \
+     palavras parole caratteri слов слова символов символа woorden tekens słów słowa znaków kelime karakter từ kata";
+const DENSE_COUNTS: &str = "字 个字 個字 文字 词 個詞 个词 单词 語 글자 자 단어";
 
 /// What applications and models call a conversation without a title.
 const PLACEHOLDERS: &str = "new chat | new conversation | new thread | new session | new topic | new message | untitled | \
@@ -42,7 +57,7 @@ const PLACEHOLDERS: &str = "new chat | new conversation | new thread | new sessi
      unnamed conversation | n/a | null | nil | undefined | none | not available | not applicable | unknown | \
      unknown title | unknown topic | tbd | placeholder | example | example title | string | empty | chat | \
      conversation | default | default title | your title here | title here | insert title here | insert title | \
-     title goes here | lorem ipsum | sure | ok | okay | neuer chat | neue unterhaltung | neue konversation | \
+     title goes here | lorem ipsum | neuer chat | neue unterhaltung | neue konversation | \
      neues gespräch | ohne titel | kein titel | unbenannt | nouveau chat | nouvelle conversation | \
      nouvelle discussion | sans titre | nuevo chat | nueva conversación | nueva conversacion | sin título | \
      sin titulo | novo chat | nova conversa | sem título | sem titulo | nuova chat | nuova conversazione | \
@@ -50,106 +65,272 @@ const PLACEHOLDERS: &str = "new chat | new conversation | new thread | new sessi
      bez tytułu | новый чат | новая беседа | новый разговор | без названия | новий чат | без назви | \
      yeni sohbet | başlıksız | محادثة جديدة | بدون عنوان | بلا عنوان | obrolan baru | cuộc trò chuyện mới | \
      नई चैट | 新对话 | 新對話 | 新的对话 | 新會話 | 新会话 | 新聊天 | 无标题 | 無標題 | 未命名 | 无 | 新しいチャット | 新しい会話 | 新規チャット | 無題 | \
-     タイトルなし | 새 채팅 | 새 대화 | 제목 없음 | 무제";
+     タイトルなし | 無題のチャット | 無題の会話 | 无题 | 暂无标题 | 新對話 | 새 채팅 | 새 대화 | 새로운 대화 | 새로운 채팅 | 제목 없음 | 제목없음 | 무제 | \
+     untitled thread | new chat title | no title needed | no title available | title unavailable | title generated | \
+     general chat | general conversation | general discussion | chat session | chat summary | conversation summary | \
+     error generating title | true | false | redacted | unbenannter chat | unbenannte unterhaltung | unbenanntes gespräch | \
+     unterhaltung | conversation sans titre | discussion sans titre | conversación sin título | chat sin título | conversación | \
+     conversa sem título | conversa | conversazione senza titolo | conversazione | без заголовка | беседа без названия | \
+     чат без названия | беседа | گفتگوی جدید | चैट | नई बातचीत | शीर्षकहीन | nimetön | uusi keskustelu | ny chatt | ny chat | \
+     ny konversation | ny samtale | namnlös | uden titel | uten tittel | nový chat | nová konverzace | bez názvu | új beszélgetés | \
+     névtelen | conversație nouă | fără titlu | νέα συνομιλία | χωρίς τίτλο | שיחה חדשה | ללא כותרת | การสนทนาใหม่ | แชทใหม่ | \
+     ไม่มีชื่อ | percakapan baru | tanpa judul | không có tiêu đề";
+
+/// Regrets. Alone, or with a pause after them, they refuse; "Apologies in Emails" and "Es tut mir leid auf Spanisch"
+/// are titles.
+const REGRETS: [&str; 5] = [
+    // English, German, Dutch, Swedish, Danish, Norwegian, Finnish
+    "i'm sorry | i am sorry | im sorry | i'm so sorry | i'm very sorry | i'm really sorry | we're sorry | sorry | \
+     so sorry | i apologize | i apologise | apologies | my apologies | unfortunately | regrettably | i must decline | \
+     i have to decline | i refuse | es tut mir leid | es tut mir sehr leid | tut mir leid | entschuldigung | entschuldige | \
+     entschuldigen sie | verzeihung | leider | het spijt me | helaas | jag är ledsen | jag beklagar | tyvärr | förlåt | \
+     jeg beklager | beklager | beklageligvis | desværre | dessverre | undskyld | det er jeg ked af | olen pahoillani | \
+     pahoittelen | valitettavasti | anteeksi",
+    // French, Spanish, Catalan, Portuguese, Italian, Romanian, Basque
+    "je suis désolé | je suis désolée | je suis vraiment désolé | désolé | désolée | je suis navré | je suis navrée | navré | \
+     je regrette | je m'excuse | malheureusement | lo siento | lo siento mucho | lo lamento | lamento | lamentablemente | \
+     desafortunadamente | disculpa | disculpe | perdón | perdona | perdone | ho sento | desculpe | desculpa | me desculpe | \
+     sinto muito | peço desculpas | peço desculpa | infelizmente | mi dispiace | mi spiace | spiacente | sono spiacente | \
+     purtroppo | scusa | scusi | îmi pare rău | ne pare rău | din păcate | sentitzen dut",
+    // Slavic, Hungarian, Greek, Georgian, Armenian
+    "извините | извини | простите | прости | прошу прощения | мне жаль | мне очень жаль | к сожалению | сожалею | вибачте | \
+     перепрошую | на жаль | извинявам се | съжалявам | жао ми је | нажалост | przepraszam | przykro mi | niestety | \
+     omlouvám se | promiňte | je mi líto | je mi to líto | bohužel | ospravedlňujem sa | prepáčte | žiaľ | žao mi je | nažalost | \
+     sajnálom | elnézést | sajnos | λυπάμαι | συγγνώμη | δυστυχώς | ბოდიში | უკაცრავად | ներողություն",
+    // Turkic, Arabic, Persian, Urdu, Hebrew, Hindi, Bengali, Tamil, Telugu, Swahili, Indonesian, Filipino, Vietnamese
+    "üzgünüm | maalesef | özür dilerim | bağışlayın | عذرا | عذرًا | عذراً | آسف | آسفة | أنا آسف | أعتذر | معذرة | للأسف | متأسفم | \
+     متاسفم | متأسفانه | متاسفانه | ببخشید | معذرت | معاف کیجئے | אני מצטער | אני מצטערת | מצטער | מצטערת | סליחה | לצערי | \
+     क्षमा करें | मुझे खेद है | मुझे माफ़ करें | माफ़ करें | माफ़ कीजिए | माफ कीजिए | দুঃখিত | আমি দুঃখিত | மன்னிக்கவும் | క్షమించండి | samahani | \
+     maaf | mohon maaf | paumanhin | pasensya na | xin lỗi | tôi xin lỗi | rất tiếc",
+    // Chinese, Japanese, Korean, Thai
+    "作为ai | 抱歉 | 很抱歉 | 非常抱歉 | 对不起 | 對不起 | 不好意思 | 很遗憾 | 很遺憾 | 申し訳ありません | 申し訳ありませんが | 申し訳ございません | 申し訳ございませんが | \
+     申し訳ないですが | ごめんなさい | すみません | すみませんが | 恐れ入りますが | 残念ながら | 残念ですが | 죄송합니다 | 죄송합니다만 | 죄송하지만 | 죄송해요 | 미안합니다 | \
+     미안해요 | 미안하지만 | 유감이지만 | 유감스럽게도 | ขอโทษ | ขอโทษครับ | ขอโทษค่ะ | ขออภัย",
+];
+
+/// Who cannot, and what a model then says that it cannot do: "I can't help" refuses, "I Can't Sleep" is a title.
+const UNABLE: [(&str, &str); 8] = [
+    (
+        "i can't | i cannot | i cant | i can not | i could not | i couldn't | i won't | i will not | i won't be able to | \
+         i'm unable to | i am unable to | i'm not able to | i am not able to | sorry i can't | sorry i cannot | \
+         i'm sorry i can't | i'm sorry i cannot | i'm not comfortable | unfortunately i can't | unfortunately i cannot",
+        "assist | help | provide | create a title | create titles | create that | create this | create such | \
+         create content | generate a title | generate titles | generate that | generate this | generate such | generate content | comply | fulfill | fulfil | do that | do this | do it | answer | \
+         discuss | engage | share that | share this | share information | talk about | support that | support this | \
+         produce | process that | process this | respond to that | respond to this | give legal | give medical | give advice | offer | suggest | title | summarize | summarise | determine | \
+         complete this | complete that | continue with | make a title | make that | write that | write this | access external | \
+         browse | with | discussing | providing | helping | creating | generating",
+    ),
+    (
+        "unable to | cannot | can't | could not",
+        "assist | comply | help with | title | create a title | determine a title | determine title | determine the | \
+         determine topic | fulfill | generate a title | generate title | provide a title | provide title | provide that | \
+         create title | summarize this | summarise this",
+    ),
+    (
+        "ich kann | ich kann leider | leider kann ich",
+        "nicht helfen | nicht weiterhelfen | nicht antworten | dabei nicht | dabei leider | damit nicht | dir nicht | \
+         dir dabei | dir damit | ihnen nicht | ihnen dabei | ihnen damit | das nicht | dazu nicht | dazu keine | keinen titel | \
+         diese anfrage | diese frage | dabei | darauf nicht",
+    ),
+    (
+        "je ne peux pas | je ne peux malheureusement pas | je ne suis pas en mesure de",
+        "aider | vous | t'aider | répondre | fournir | créer un titre | générer un titre | faire cela | faire ça | accéder à votre | accéder à cette | \
+         traiter | satisfaire",
+    ),
+    (
+        "no puedo | no me es posible | não posso | não consigo | no puc",
+        "ayudar | ayudarte | ayudarle | ayudarlo | responder | proporcionar | crear un título | generar un título | cumplir | hacer eso | \
+         hacerlo | asistir | ofrecer | ajudar | ajudá | ajudar-te | ajudar-lo | fornecer | criar um título | gerar um título | fazer isso | atender",
+    ),
+    (
+        "non posso | non sono in grado di",
+        "aiutarti | aiutarla | aiutare | rispondere | fornire | creare un titolo | generare un titolo | farlo | soddisfare | discutere",
+    ),
+    (
+        "я не могу | не могу | я не в состоянии | я не можу | nie mogę",
+        "помочь | с этим | вам | тебе | предоставить | создать название | создать заголовок | выполнить | ответить | сгенерировать | обсуждать | \
+         допомогти | надати | pomóc | w tym | ci | spełnić | wygenerować | odpowiedzieć",
+    ),
+    (
+        "ik kan | jag kan inte | jeg kan ikke | en voi | tôi không thể | saya tidak dapat | saya tidak bisa | saya tidak boleh | \
+         لا أستطيع | لا يمكنني | للأسف لا | عذرا لا | آسف لا",
+        "niet helpen | je niet | je daar | je hier | u niet | daar niet | daarmee niet | hier niet | geen titel | hjälpa | hjälpa dig | \
+         svara | skapa en titel | hjelpe | hjælpe | svare | auttaa | giúp | hỗ trợ | cung cấp | trả lời | membantu | memberikan | memenuhi | \
+         membuat judul | menjawab | المساعدة | مساعدتك | تقديم | إنشاء | الإجابة | أستطيع | يمكنني",
+    ),
+];
 
 /// How refusals begin.
-const REFUSALS: [&str; 8] = [
-    // English; not "Cannot create …" alone, which people ask about
-    "i'm sorry | i am sorry | im sorry | i'm so sorry | i'm very sorry | we're sorry | sorry, | sorry - | \
-     sorry but | sorry about | sorry for | sorry i | so sorry | i apologize | i apologise | apologies | \
-     my apologies | i cannot | i can't | i cant | i can not | i could not | i couldn't | i won't | i will not | \
-     i'm unable | i am unable | i'm not able | i am not able | i'm afraid | i am afraid | i must decline | \
-     i have to decline | i refuse | i'm not comfortable | i do not have | i don't have | i need more | \
-     i'm not sure what | i'm just an ai | i'm an ai | i am an ai | as an ai | as a language model | \
-     as a large language model | as an artificial intelligence | as an assistant | unfortunately, i | \
-     unfortunately i | regrettably, i | unable to assist | unable to comply | unable to create a title | \
-     unable to determine a title | unable to fulfill | unable to generate a title | unable to help | \
-     unable to provide a title | cannot assist | cannot comply | cannot create a title | cannot fulfill | \
-     cannot generate a title | cannot help | cannot provide a title | can't assist | can't help with | please provide | could you please | can you please provide | \
-     no message was provided | no message provided",
-    // German
-    "es tut mir leid | tut mir leid | entschuldigung, | entschuldige, | leider kann ich | ich kann nicht | \
-     ich kann leider | ich kann das nicht | ich kann dir | ich kann ihnen | ich kann dabei | ich kann keine | \
-     ich kann keinen | ich kann diese | ich bin nicht in der lage | ich bin ein ki | ich bin eine ki | als ki, | \
-     als ki kann | als ki bin | als ki-modell | als ki-sprachmodell | als ki-assistent | als eine ki | \
-     als sprachmodell | als ein sprachmodell | als künstliche intelligenz",
-    // French
-    "je suis désolé | je suis désolée | désolé, | désolée, | désolé mais | désolé, mais | je regrette | \
-     je ne peux pas | je ne peux | je ne suis pas en mesure | je m'excuse | malheureusement, je | \
-     en tant qu'ia | en tant qu'assistant | en tant qu'intelligence | en tant que modèle | en tant que ia",
-    // Spanish
-    "lo siento | lo lamento | lamento | lamentablemente, no | disculpa, | disculpe, | me temo que | no puedo | \
-     no me es posible | como modelo de lenguaje | como un modelo de lenguaje | como una ia | como ia | \
-     como inteligencia artificial",
-    // Portuguese
-    "desculpe | desculpa | me desculpe | sinto muito | peço desculpas | infelizmente, não | infelizmente não | \
-     não posso | não consigo | como modelo de linguagem | como um modelo de linguagem | como uma inteligência",
-    // Italian
-    "mi dispiace | mi spiace | spiacente | purtroppo non posso | purtroppo, non posso | non posso | \
-     non sono in grado | come modello linguistico | in quanto modello | in quanto ia | come ia | \
-     come intelligenza artificiale",
-    // Russian, Ukrainian
-    "извините | извини, | простите | прости, | прошу прощения | мне жаль | мне очень жаль | к сожалению | \
-     я не могу | не могу помочь | не могу создать | я не в состоянии | как языковая модель | как ии | \
-     как искусственный интеллект | вибачте | на жаль | я не можу | перепрошую",
-    // Dutch, Swedish, Polish, Turkish, Arabic, Hindi, Vietnamese, Indonesian
-    "het spijt me | ik kan niet | ik kan geen | ik kan je niet | helaas kan ik | als ai- | jag är ledsen | \
-     tyvärr | przepraszam | przykro mi | niestety | nie mogę | üzgünüm | maalesef | عذرا | عذرًا | آسف | أعتذر | \
-     لا أستطيع | لا يمكنني | متأسفم | क्षमा करें | मुझे खेद | मुझे माफ़ | xin lỗi | tôi không thể | maaf, | \
-     maaf saya | saya tidak dapat | saya tidak bisa",
+const REFUSALS: [&str; 4] = [
+    // English
+    "i'm sorry but | i am sorry but | sorry but | sorry i'm unable | i apologize but | i apologize for the | i'm afraid i | \
+     i am afraid i | i don't have enough | i do not have enough | i don't have access to | i do not have access to | \
+     i don't have the ability | i do not have the ability | i don't have any | i do not have any | i don't have information | \
+     i don't have context | i need more information | i need more context | i need more details | i'm not sure what | \
+     i prefer not to | i'd prefer not to | i'd rather not | i'm just an ai | i'm an ai | i am an ai | as an ai, | as an ai i | \
+     as an ai language | as an ai model | as an ai assistant | as an ai chatbot | as a language model | \
+     as a large language model | as an artificial intelligence, | as an assistant, | not enough information | \
+     not enough context | insufficient information | insufficient context | please provide a | please provide more | \
+     please provide the | please provide me | please provide your | please clarify | please share | please send me | \
+     could you please provide | could you please clarify | could you please share | could you provide | could you clarify | \
+     can you please provide | can you provide more | can you clarify | no message was provided | no message provided | \
+     no content provided | no content was provided | no text provided | no input provided | no user message",
+    // German, French, Dutch
+    "dabei kann ich | damit kann ich | ich bin nicht in der lage | ich bin ein ki | ich bin eine ki | als ki, | als ki kann | \
+     als ki bin | als ki-modell | als ki-sprachmodell | als ki-assistent kann | als eine ki | als sprachmodell | \
+     als ein sprachmodell | als künstliche intelligenz | désolé mais | je ne suis pas en mesure | en tant qu'ia | \
+     en tant qu'assistant | en tant qu'intelligence artificielle | en tant que modèle | en tant que ia | als ai-",
+    // Spanish, Portuguese, Italian
+    "lo siento pero | me temo que no | como modelo de lenguaje | como un modelo de lenguaje | como una ia | como ia, | \
+     como inteligencia artificial, | infelizmente não posso | infelizmente não consigo | como modelo de linguagem | \
+     como um modelo de linguagem | como uma inteligência artificial | mi dispiace ma | purtroppo non posso | non sono in grado | \
+     come modello linguistico | in quanto modello | in quanto ia | come ia, | come intelligenza artificiale,",
+    // Russian, Turkish, Persian, Hebrew, Hindi, Vietnamese, Indonesian, Thai, Romanian
+    "к сожалению я не | как языковая модель | как ии, | как ии я | как искусственный интеллект, | nu pot să ajut | nu pot să te | \
+     מצטער אני | मैं मदद नहीं | maaf saya | maaf kami | \
+     tyvärr kan | desværre kan | dessverre kan | valitettavasti en | bohužel nemohu | bohužel vám | δυστυχώς δεν | niestety nie | \
+     maalesef bu | متأسفانه نمی | متاسفانه نمی | לצערי אינני | לצערי אני",
 ];
 
 /// The same, of the languages that write no spaces or glue particles to words; compared without white space.
-const DENSE_REFUSALS: &str = "抱歉 很抱歉 非常抱歉 对不起 對不起 不好意思， 我无法 我無法 我不能 无法提供 無法提供 无法生成 作为ai 作为一个ai 作为一名ai 作为人工智能 作为一个人工智能 作为一个语言模型 作为语言模型 \
-     作為ai 作為一個 申し訳 ごめんなさい、 すみませんが すみません、 恐れ入りますが 残念ながら aiとして 言語モデルとして 私はaiなので 죄송 미안하지만 유감스럽게도 저는ai ai로서 언어모델로서";
+const DENSE_REFUSALS: &str = "抱歉我 抱歉但 很抱歉我 对不起我不能 对不起我无法 對不起我 我无法提供 我无法帮 我无法协助 我无法回答 我无法生成 我无法为 我无法满足 我无法完成 我无法创建 \
+     我无法讨论 我无法处理 我無法提供 我無法幫 我無法協助 我無法回答 我無法生成 我無法為 我無法滿足 我無法完成 我不能帮 我不能提供 我不能协助 我不能回答 我不能生成 我不能為 无法提供 無法提供 无法生成 无法回答 無法回答 \
+     无法协助 无法满足 信息不足 作为ai， 作为ai模型 作为ai语言 作为ai助手 作为一个ai 作为一名ai 作为人工智能， 作为一个人工智能 作为一个语言模型 作为语言模型 作為ai， 作為一個ai 我是ai 我是一个ai 我是一个人工智能 \
+     申し訳ありませんが 申し訳ございませんが aiとして aiなので 言語モデルとして 私はaiなので それはできません 죄송합니다만 죄송하지만 저는ai ai로서 언어모델로서 도와드릴수없 ขออภัยฉัน ขออภัยผม ขออภัยครับ ขออภัยค่ะ ขอโทษฉัน ขอโทษผม";
 
 /// What refuses wherever it stands.
 const REFUSALS_INSIDE: &str = "i'm sorry, but | i am sorry, but | i can't assist | i cannot assist | i can't help | i cannot help | \
-     i'm unable to | i am unable to | can't help with that | ai language model | als ki-sprachmodell | \
+     i'm unable to help | i'm unable to assist | i am unable to help | i am unable to assist | can't help with that | an ai language model | als ki-sprachmodell | \
+     dabei nicht helfen | damit nicht helfen | nicht weiterhelfen | yardımcı olamam | yardımcı olamıyorum | \
      お手伝いできません | お答えできません | お応えできません | 対応できません | 提供できません | することができません | 无法帮助 | 無法協助 | 도와드릴 수 없 | 수 없습니다 | 제공할 수 없";
 
 /// How talk to the user begins: no title, though it may be short.
-const ANSWERS: &str = "sure, | sure! | sure thing | of course, | of course! | certainly, | certainly! | absolutely, | \
-     absolutely! | here's a | here's an | here's the | here's your | here's my | here's one | here is a | \
-     here is an | here is the | here is your | here is my | here is one | here are | i can help | i'd be happy | \
-     i would be happy | i'm happy to | i'd be glad | happy to help | glad to help | great question | \
-     good question | hello! | hi! | hi there | hello there | hey there | let me help | okay, | okay! | how can i help you | how can i assist | \
-     how may i help | how may i assist | let me know | natürlich! | natürlich, | gerne! | klar! | hier ist ein | \
-     hier ist der | bien sûr | voici un | voici le | avec plaisir | por supuesto | claro, | claro! | \
-     aquí tienes | aquí está | com certeza | aqui está | certamente | certo! | ecco un | ecco il | конечно, | \
-     конечно! | вот название | oczywiście";
-const DENSE_ANSWERS: &str = "好的， 当然， 当然可以 當然， 以下是 もちろん 承知しました かしこまりました はい、 以下は 물론 네, 다음은";
-const ANSWERS_INSIDE: &str =
-    "how can i help you | how can i assist you | how may i assist you | let me know if";
+const ANSWERS: &str = "sure, | sure! | sure thing, | sure thing! | of course, | of course! | certainly, | certainly! | absolutely, | \
+     absolutely! | here's a | here's an | here's the | here's your | here's my | here's one | here's how | here's what | here is a | \
+     here is an | here is the | here is your | here is my | here is one | here is how | here are | as requested | i can help | \
+     i'll help | i'd be happy | i would be happy | i'm happy to | i'd be glad | i'm here to help | happy to help | \
+     glad to help | great question! | great question, | good question! | good question, | that's a great | that's a good | great! | \
+     got it! | got it, | understood! | understood, | hello! | hi! | hey! | hi there | hello there | hey there | thanks for reaching | \
+     thanks for your | thanks for sharing | thank you for your message | thank you for your question | thank you for reaching | \
+     thank you for sharing | you're welcome | let me help | let me explain | let me know what | let me know how | let me create | okay, | okay! | yes, you | \
+     yes, it | yes, i | yes, the | yes, this | yes, there | no, you | no, it | no, i | no, the | no, this | no, there | \
+     the answer is | the title is | note: i | i'm sorry to hear | how can i help | how can i assist | how may i help | \
+     how may i assist | what can i do for you | to answer your | natürlich! | natürlich, | gerne! | gerne, | klar! | klar, | \
+     hier ist ein | hier ist der | hallo! | bien sûr | voici un | voici le | avec plaisir | bonjour ! | bonjour! | \
+     por supuesto | claro, | claro! | aquí tienes | aquí está | ¡hola | com certeza | aqui está | certamente | certo! | ecco un | \
+     ecco il | ciao! | конечно, | конечно! | вот название | привет! | здравствуйте! | oczywiście";
+const DENSE_ANSWERS: &str = "好的， 当然， 当然！ 当然可以 當然， 當然可以 以下是 您好！ 你好！ もちろん、 もちろん！ もちろんです 承知しました かしこまりました はい、 以下は 물론, 물론! 물론입니다 물론이죠 \
+     네, 다음은 안녕하세요!";
+const ANSWERS_INSIDE: &str = "how can i help | how can i assist | how may i help you | how may i assist you | let me know if | \
+     this title captures | this title reflects | this title summarizes | this title summarises | this title is | \
+     , you should | , you can | , you need to | , you'll need | is a good title | is a great title | a good title for this | (note: | (note that | title 2: | option 2: | option b:";
+
+/// What talks to the user if it is all there is.
+const TALK: &str = "yes | no | sure | sure thing | ok | okay | of course | certainly | absolutely | got it | understood | great | \
+     great question | good question | hello | hi | hey | thanks | thank you | here you go | here it is | done | error | ja | nein | \
+     gerne | natürlich | klar | verstanden | danke | hallo | oui | non | bien sûr | d'accord | merci | bonjour | sí | claro | \
+     por supuesto | entendido | gracias | hola | sim | não | obrigado | olá | certo | grazie | ciao | да | нет | конечно | понял | \
+     хорошо | спасибо | привет | tak | nie | evet | hayır | tamam | نعم | لا | حسنا | حسنًا | 好的 | 是的 | 当然 | 當然 | 你好 | 您好 | 不 | 明白了 | \
+     はい | いいえ | もちろん | 了解しました | こんにちは | 네 | 아니요 | 물론 | 알겠습니다 | 안녕하세요";
 
 /// How reasoning begins that no tag gives away.
-const REASONINGS: &str = "the user wants | the user asks | the user asked | the user is | the user would like | the user said | \
-     the user wrote | the user just | the user has | the user's message | the user's request | user wants | \
-     user asks | user is asking | okay, the user | ok, the user | alright, the user | okay, so | okay, let | \
-     let me think | let's think | we need to generate | we need to create | we need to produce | \
-     we need to output | we need a title | i need to generate | i need to create | i need to come up | \
-     i should create | i should generate | hmm, | thinking process | thinking: | thought: | reasoning: | \
-     a good title would | a good title is | so a good title | the title should | the title could";
+const REASONINGS: &str = "the user wants | the user asks | the user asked | the user is asking | the user is planning | \
+     the user is requesting | the user is looking | the user is trying | the user is talking | the user is saying | \
+     the user is interested | the user is seeking | the user is greeting | the user would like | the user said | the user says | \
+     the user wrote | the user just | the user has asked | the user has provided | the user has sent | the user needs a | \
+     the user's message | the user's request | the user's question | the user seems | user wants | user asks about | \
+     user asks how | user asked | user is asking | okay, the user | ok, the user | alright, the user | so the user | \
+     okay, so | okay, let | ok, let | ok, so | alright, let | got it, let | let me think | let me analyze | let me see, | \
+     let's think about a title | let's think step | let's see, | let's see: | we need to generate | we need to create | \
+     we need to produce | we need to output | we need to title | we need a title | we need a short | we need a concise | \
+     we should title | we should create a title | i need to generate a | i need to create a | i need to come up | \
+     i need to summarize | i need to understand the | first, i need to | first, i should | i should create a | i should generate a | \
+     i'll create a title | i'll generate a title | let me create a title | let me generate | let me come up | hmm, | \
+     thinking process | thinking: the | thinking: user | thinking: i | thinking: let | thought: the | thought: user | thought: i | \
+     thought: let | thought: we | reasoning: the | reasoning: user | reasoning: i | reasoning: we | reasoning: this | wait, the | wait, i | \
+     a good title would | a good title is | so a good title | so the title | the title should | the title could | \
+     the conversation is about | this conversation is about | the message is about | this message is about | \
+     der nutzer möchte | der nutzer fragt | der nutzer will | der benutzer möchte | der benutzer fragt | der benutzer will | \
+     l'utilisateur veut | l'utilisateur demande | l'utilisateur souhaite | el usuario quiere | el usuario pregunta | \
+     el usuario pide | el usuario está | o usuário quer | o usuário pergunta | o usuário está | l'utente vuole | l'utente chiede | \
+     пользователь хочет | пользователь спрашивает | пользователь просит";
+const DENSE_REASONINGS: &str = "用户想 用户要 用户问 用户询问 用户希望 用户正在 用戶想 用戶問 使用者想 好的，用户 嗯，用户 首先，用户 ユーザーは ユーザーが 사용자가 사용자는";
 
 /// A line without the label that it begins with. "Title IX Compliance" and "Python: A Guide" have none.
 pub(super) fn without_label(line: &str) -> &str {
     let label = |head: &str| {
-        let head = markup::without_quotes(head.trim());
-        !markup::opens_quotation(head) && (is_label(head) || is_speaker(head))
+        let head = without_remark(markup::without_quotes(head.trim()));
+        !markup::opens_quotation(head)
+            && (is_label(head) || is_speaker(head) || fold(head) == "sure")
     };
     let separated = SEPARATORS.iter().find_map(|separator| {
         let (head, rest) = line.split_once(*separator)?;
-        label(head).then_some(rest)
+        (label(head) || (separator.ends_with([':', '：']) && is_offer(head))).then_some(rest)
     });
-    // The title is "Kyoto"
+    // [Title] Kyoto
+    let bracketed = || {
+        let close = line.find([']', '】', ')', '）'])?;
+        let (head, rest) = line.split_at(close + line[close..].chars().next()?.len_utf8());
+        let inner = markup::without_quotes(head);
+        (inner.len() < head.len() && is_label(inner)).then_some(rest)
+    };
+    // The title is "Kyoto"; タイトルは「京都」です
     let quoted = || {
         let (head, rest) = line.split_at(line.find(['"', '“', '„', '«', '「', '『', '《'])?);
+        let rest = ["です", "입니다", "?"]
+            .iter()
+            .find_map(|end| rest.strip_suffix(end))
+            .unwrap_or(rest);
         (label(head) && markup::without_quotes(rest) != rest).then_some(rest)
     };
-    separated.or_else(quoted).unwrap_or(line).trim()
+    separated
+        .or_else(bracketed)
+        .or_else(quoted)
+        .unwrap_or(line)
+        .trim()
 }
 
-const SEPARATORS: [&str; 6] = [":", "：", " - ", " – ", " — ", " = "];
+const SEPARATORS: [&str; 11] = [
+    ":", "：", "﹕", " - ", " – ", " — ", "=", " → ", " -> ", " => ", "|",
+];
+
+/// A label without what stands in parentheses after it: "Title (English)".
+fn without_remark(label: &str) -> &str {
+    label
+        .strip_suffix(')')
+        .and_then(|label| label.split_once('('))
+        .map_or(label, |(label, _)| label.trim_end())
+}
+
+/// Whether a text offers a title: "Here is a title that sums up the message".
+fn is_offer(text: &str) -> bool {
+    const MAX_CHARS: usize = 100;
+
+    text.chars().nth(MAX_CHARS).is_none() && {
+        let key = fold(text);
+        phrases(&[OFFERS]).any(|offer| begins_with(&key, offer)) && words(&key).any(is_name)
+    }
+}
+
+/// A line without a note on its length: "(5 words)", "[24 characters]".
+pub(super) fn without_count(line: &str) -> &str {
+    let head = || {
+        let note = line.strip_suffix([')', ']', '）'])?;
+        let (head, note) = note.rsplit_once(['(', '[', '（'])?;
+        let key = fold(note);
+        let is_number = |word: &str| word.parse().is_ok_and(|n: usize| n <= 60);
+        let is_unit = |word| COUNTS.split(' ').any(|count| count == word);
+        // "5个字" is one word.
+        let dense = key.trim_start_matches(|c: char| c.is_ascii_digit());
+        let counts = words(&key).any(is_number)
+            && words(&key).any(is_unit)
+            && words(&key).all(|word| is_number(word) || is_unit(word));
+        let is_dense = dense.len() < key.len() && DENSE_COUNTS.split(' ').any(|unit| unit == dense);
+        (counts || is_dense).then_some(head.trim_end())
+    };
+    head().filter(|head| !head.is_empty()).unwrap_or(line)
+}
 
 /// Whether a text is nothing but what a title is called: "Title", "Suggested chat title", "会話のタイトル".
 pub(super) fn is_label(text: &str) -> bool {
@@ -159,14 +340,12 @@ pub(super) fn is_label(text: &str) -> bool {
         return false;
     }
     let key = fold(text);
-    let is_word =
-        |lists: &[&str], word: &str| lists.iter().any(|list| list.split(' ').any(|w| w == word));
-    let words = || {
-        key.split(|c: char| !(c.is_alphanumeric() || c == '\'' || is_mark(c)))
-            .filter(|w| !w.is_empty())
+    let is_filler = |word| {
+        FILLERS
+            .iter()
+            .any(|list| list.split(' ').any(|w| w == word))
     };
-    let is_name = |word| is_word(&[NAMES], word);
-    if words().any(is_name) && words().all(|word| is_name(word) || is_word(&FILLERS, word)) {
+    if words(&key).any(is_name) && words(&key).all(|word| is_name(word) || is_filler(word)) {
         return true;
     }
     let mut rest = without_spaces(&key);
@@ -183,12 +362,43 @@ pub(super) fn is_label(text: &str) -> bool {
     rest.is_empty()
 }
 
+fn is_name(word: &str) -> bool {
+    NAMES.split(' ').any(|name| name == word)
+}
+
+fn words(key: &str) -> impl Iterator<Item = &str> {
+    key.split(|c: char| !(c.is_alphanumeric() || c == '\'' || is_mark(c)))
+        .filter(|word| !word.is_empty())
+}
+
 /// Whether a text announces who speaks or that something follows, rather than a title.
-fn is_speaker(text: &str) -> bool {
-    matches!(
-        fold(text).as_str(),
-        "assistant" | "final answer" | "answer" | "sure" | "here you go" | "here's one"
-    )
+pub(super) fn is_speaker(text: &str) -> bool {
+    const SPEAKERS: &str = "assistant | model | final answer | final output | answer | output | response | result | \
+         here you go | here's one | how about | chat name | conversation name";
+
+    let key = fold(text);
+    phrases(&[SPEAKERS]).any(|speaker| speaker == key) || is_numbered_label(&key)
+}
+
+/// "Title 1", "Option #2"; "Subject 101" and "Topic 3" say something.
+fn is_numbered_label(key: &str) -> bool {
+    const NUMBERED: [&str; 7] = [
+        "title",
+        "option",
+        "suggestion",
+        "titel",
+        "titre",
+        "título",
+        "titolo",
+    ];
+
+    let name = without_number(key);
+    name.len() < key.len() && NUMBERED.contains(&name)
+}
+
+/// "New chat 2" and "Title #1" without their number.
+fn without_number(key: &str) -> &str {
+    key.trim_end_matches(|c: char| c.is_numeric() || " #(".contains(c))
 }
 
 /// Why a text with these words in it cannot be a title.
@@ -203,18 +413,54 @@ pub(super) fn rejection(text: &str) -> Option<Rejection> {
     let has = |list: &str| phrases(&[list]).any(|phrase| talk.contains(phrase));
     let is_placeholder = |text: &str| phrases(&[PLACEHOLDERS]).any(|phrase| phrase == text);
 
-    let unnumbered = key.trim_end_matches(|c: char| c.is_numeric() || " #(".contains(c));
-    if is_placeholder(&key) || is_placeholder(unnumbered) || is_label(&key) {
+    let regrets = || {
+        phrases(&REGRETS).any(|phrase| {
+            talk.strip_prefix(phrase)
+                .is_some_and(|rest| rest.trim_end().is_empty() || pauses(rest))
+        })
+    };
+    let is_unable = || {
+        UNABLE.iter().any(|(who, what)| {
+            phrases(&[who]).any(|who| {
+                begins_with(talk, who) && {
+                    let rest = talk[who.len()..].trim_start();
+                    phrases(&[what]).any(|what| begins_with(rest, what))
+                }
+            })
+        })
+    };
+    let is_talk = || phrases(&[TALK]).any(|phrase| phrase == key);
+
+    if is_placeholder(&key)
+        || is_placeholder(without_number(&key))
+        || is_label(&key)
+        || is_numbered_label(&key)
+    {
         Some(Rejection::Placeholder)
-    } else if begins(&REFUSALS) || dense_begins(DENSE_REFUSALS) || has(REFUSALS_INSIDE) {
+    } else if regrets()
+        || is_unable()
+        || begins(&REFUSALS)
+        || dense_begins(DENSE_REFUSALS)
+        || has(REFUSALS_INSIDE)
+    {
         Some(Rejection::Refusal)
-    } else if begins(&[REASONINGS]) {
+    } else if begins(&[REASONINGS]) || dense_begins(DENSE_REASONINGS) {
         Some(Rejection::Reasoning)
-    } else if begins(&[ANSWERS]) || dense_begins(DENSE_ANSWERS) || has(ANSWERS_INSIDE) {
+    } else if begins(&[ANSWERS]) || dense_begins(DENSE_ANSWERS) || has(ANSWERS_INSIDE) || is_talk()
+    {
         Some(Rejection::Answer)
     } else {
         None
     }
+}
+
+/// Whether a text goes on after a pause: ", but", "! I", "。".
+fn pauses(rest: &str) -> bool {
+    rest.starts_with([
+        ',', '.', '!', ';', '…', '，', '。', '！', '、', '،', '؛', '।', '—', '–',
+    ]) || [" - ", " – ", " — "]
+        .iter()
+        .any(|dash| rest.starts_with(dash))
 }
 
 /// The phrases of some lists, which ` | ` divides.
@@ -240,6 +486,8 @@ fn fold(text: &str) -> String {
 fn straighten(text: &str) -> String {
     text.replace(['’', '‘', 'ʼ', '´', '`', '＇'], "'")
         .to_lowercase()
+        // What "İ" becomes.
+        .replace("i\u{307}", "i")
 }
 
 fn without_spaces(text: &str) -> String {
@@ -247,5 +495,5 @@ fn without_spaces(text: &str) -> String {
 }
 
 fn is_mark(c: char) -> bool {
-    unicode_normalization::char::is_combining_mark(c)
+    unicode_normalization::char::is_combining_mark(c) && !matches!(c, '\u{FE00}'..='\u{FE0F}')
 }

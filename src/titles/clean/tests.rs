@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use serde_json::Value;
-use unicode_normalization::is_nfc;
+use unicode_normalization::UnicodeNormalization;
 
 use super::*;
 
@@ -61,7 +61,18 @@ fn titles_stay_as_they_are() {
          {} vs [] in JavaScript ¦ {{ mustache }} ¦ Topical Creams ¦ Subjects and Objects ¦ \
          Here Comes the Sun ¦ Sure Bets ¦ Hi-Fi Basics ¦ 2024 ¦ What Does :// Mean ¦ Тематический план ¦ \
          Titelverteidigung ¦ می\u{200C}خواهم سفر کنم ¦ هل القطط تحب الماء؟ ¦ Überraschung für Oma ¦ \
-         標準ライブラリ ¦ 题目难度分析 ¦ 제목학원",
+         標準ライブラリ ¦ 题目难度分析 ¦ 제목학원 ¦ C++ vs. C# ¦ What Does \"Sorry\" Mean? ¦ How to Say I'm Sorry in French ¦ \
+         Untitled Goose Game Tips ¦ HTTP 404 on /login ¦ JSON Parsing in Rust ¦ Ph.D. Applications ¦ Life in the U.S. ¦ \
+         Meeting at 5 p.m. ¦ E.T. ¦ Jeopardy! ¦ node: prefix imports ¦ <T> Generics in Rust ¦ React <Suspense> ¦ \
+         What Is <T>? ¦ Box<T> & Rc<T> ¦ \\LaTeX Basics ¦ Escaping \\\" in Bash ¦ \\n vs. \\r\\n ¦ Regex \\d+ Explained ¦ \
+         What Does &nbsp; Mean? ¦ R&D; and Sales ¦ [] == ![] in JavaScript ¦ | Operator in Bash ¦ Smile :) ¦ (A) or (B)? ¦ \
+         (500) Days of Summer ¦ Τι είναι μονάδα; ¦ Poem (20 lines) ¦ Title 42 Explained ¦ Subject 101 ¦ Error 404 ¦ “Hello” vs \"Hi\" ¦ \
+         “A” and \"B\" ¦ I Can't Log In to Gmail ¦ I Can't Sleep: Insomnia Tips ¦ I'm Afraid of Heights ¦ \
+         Apologies in Business Emails ¦ Sorry for Your Loss Card ¦ As an AI Engineer: Career Path ¦ I Won't Back Down Lyrics ¦ \
+         Es tut mir leid auf Spanisch ¦ Ich kann nicht schlafen ¦ Je ne peux pas dormir ¦ No puedo crear una cuenta ¦ \
+         Я не могу уснуть ¦ 我无法登录微信 ¦ 对不起用英语怎么说 ¦ 申し訳ありませんの使い方 ¦ 죄송합니다 영어로 ¦ もちろんの使い方 ¦ \
+         لا أستطيع النوم ¦ Sure Thing Song Chords ¦ Thank You for Coming Card ¦ The User Is Not Authorized Error ¦ \
+         Reasoning: Deductive vs. Inductive",
     ) {
         assert_cleans(title, title);
     }
@@ -72,7 +83,8 @@ fn quotes_around_the_whole_go() {
     for output in cases(
         "\"{}\" ¦ '{}' ¦ `{}` ¦ “{}” ¦ ”{}” ¦ ‘{}’ ¦ „{}“ ¦ „{}” ¦ ‚{}‘ ¦ «{}» ¦ « {} » ¦ »{}« ¦ »{}» ¦ ‹{}› ¦ \
          「{}」 ¦ 『{}』 ¦ 《{}》 ¦ 〈{}〉 ¦ 【{}】 ¦ 〝{}〟 ¦ ＂{}＂ ¦ [{}] ¦ \"“{}”\" ¦ **\"{}\"** ¦ \"**{}**\" ¦ \"\"{}\"\" ¦ \
-         \"{}.\" ¦ \"{}\". ¦ ```{}``` ¦ \"'`{}`'\" ¦ 『「{}」』。",
+         \"{}.\" ¦ \"{}\". ¦ ```{}``` ¦ \"'`{}`'\" ¦ 『「{}」』。 ¦ ({}) ¦ （{}） ¦ “{}\" ¦ \"{}” ¦ “{}“ ¦ ‘{}‘ ¦ ``{}'' ¦ ❛{}❜ ¦ ❮{}❯ ¦ ⟪{}⟫ ¦ 〘{}〙 ¦ ≪{}≫ ¦ ＜{}＞ ¦ \
+         \\\"{}\\\" ¦ \\\"{}\\\". ¦ &quot;{}&quot; ¦ &ldquo;{}&rdquo; ¦ &#34;{}&#34; ¦ &#x22;{}&#x22; ¦ \"\"\"\n{}\n\"\"\"",
     ) {
         assert_cleans(&output.replace("{}", KYOTO), KYOTO);
     }
@@ -103,7 +115,13 @@ fn labels_go() {
          Titre\u{A0}: ¦ Titre de la conversation : ¦ Título: ¦ Título de la conversación: ¦ \
          Título da conversa: ¦ Titolo: ¦ Tytuł: ¦ Название: ¦ Заголовок беседы: ¦ Тема: ¦ Başlık: ¦ 标题： ¦ \
          标题: ¦ 對話標題： ¦ 建议的标题： ¦ 以下是标题： ¦ タイトル： ¦ 会話のタイトル： ¦ タイトル案： ¦ 件名： ¦ 제목: ¦ 대화 제목: ¦ 추천 제목: ¦ عنوان: ¦ \
-         शीर्षक: ¦ Tiêu đề: ¦ Judul: ¦ \"Title\" - ¦ [Title]: ¦ Suggested: ¦ My suggestion: ¦ I would suggest:",
+         शीर्षक: ¦ Tiêu đề: ¦ Judul: ¦ \"Title\" - ¦ [Title]: ¦ Suggested: ¦ My suggestion: ¦ I would suggest: ¦ Title 1: ¦ Title #1: ¦ Option 1: ¦ Title (English): ¦ Title → ¦ Title | ¦ \
+         title= ¦ [Title] ¦ 【标题】 ¦ 🏷️ Title: ¦ Output: ¦ Chat name: ¦ Sure thing! Here's a title: ¦ \
+         Here's a title based on the user's message: ¦ I suggest the following title: ¦ ¡Claro! Aquí tienes un título: ¦ \
+         Bien sûr ! Voici un titre : ¦ Конечно! Вот название: ¦ Gerne! Hier ist ein Titel: ¦ Titelvorschlag: ¦ Betreff: ¦ \
+         Här är en titel: ¦ Proponowany tytuł: ¦ Navrhovaný název: ¦ Javasolt cím: ¦ Iată un titlu: ¦ İşte bir başlık: ¦ \
+         Προτεινόμενος τίτλος: ¦ العنوان المقترح: ¦ הנה כותרת: ¦ தலைப்பு: ¦ Đây là tiêu đề: ¦ Berikut judul: ¦ 当然，以下是标题： ¦ \
+         这个对话的标题是： ¦ はい、タイトルはこちらです： ¦ 제목은 다음과 같습니다:",
     ) {
         assert_cleans(&format!("{label} {KYOTO}"), KYOTO);
     }
@@ -114,6 +132,9 @@ fn labels_go() {
     assert_cleans("\"Title: Planning a Trip to Kyoto\"", KYOTO);
     assert_cleans("The title is \"Planning a Trip to Kyoto\".", KYOTO);
     assert_cleans("Title “Planning a Trip to Kyoto”", KYOTO);
+    assert_cleans("How about \"Planning a Trip to Kyoto\"?", KYOTO);
+    assert_cleans("タイトルは「京都旅行の計画」です。", "京都旅行の計画");
+    assert_cleans("제목은 \"교토 여행\"입니다", "교토 여행");
     assert_cleans("Title \"Foo\" in CSS", "Title \"Foo\" in CSS");
     for bare in cases(
         "Title: ¦ Title ¦ **Title:** ¦ Here is a title ¦ Here's a title: ¦ Titel ¦ 标题： ¦ Chat Title",
@@ -127,15 +148,27 @@ fn markdown_goes() {
     for output in cases(
         "# {} ¦ ###### {} ¦ ## {} ## ¦ **{}** ¦ __{}__ ¦ *{}* ¦ _{}_ ¦ ***{}*** ¦ ~~{}~~ ¦ `{}` ¦ - {} ¦ \
          * {} ¦ + {} ¦ • {} ¦ 1. {} ¦ 1) {} ¦ > {} ¦ > **{}** ¦ # **\"{}\"** ¦ [{}](https://a.example) ¦ \
-         {}\n===== ¦ ---\n{}\n--- ¦ - **Title:** *{}*. ¦ ```\n{}\n``` ¦ ```text\n{}\n``` ¦ ***\n\n# {}",
+         {}\n===== ¦ ---\n{}\n--- ¦ - **Title:** *{}*. ¦ ```\n{}\n``` ¦ ```text\n{}\n``` ¦ ***\n\n# {} ¦ → {} ¦ (1) {} ¦ \
+         ~~~\n{}\n~~~ ¦ {} (5 words) ¦ \"{}\" (5 words) ¦ {} [24 characters] ¦ {} (5 words, 24 characters) ¦ {}（5个字）",
     ) {
         assert_cleans(&output.replace("{}", KYOTO), KYOTO);
     }
+    for (output, title) in [
+        ("Tom &amp; Jerry", "Tom & Jerry"),
+        ("Dad&#39;s Birthday", "Dad's Birthday"),
+        (r#"Why \"Hello\" Fails"#, "Why \"Hello\" Fails"),
+        (r"Debugging \_\_init\_\_", "Debugging __init__"),
+        ("&lt;b&gt;Kyoto&lt;/b&gt;", "Kyoto"),
+    ] {
+        assert_cleans(output, title);
+    }
+    assert_rejects(r"Caf\u00e9 in Kyoto", Rejection::NotTheShape);
+    assert_rejects(r"Trip \ud83d\uddfe Plans", Rejection::NotTheShape);
     assert_cleans("The `useEffect` Hook", "The useEffect Hook");
     assert_cleans("Planning **a Trip** to Kyoto", KYOTO);
     assert_cleans("**京都旅行**の計画", "京都旅行の計画");
     for left in cases(
-        "**Planning a Trip ¦ Kyoto** ¦ ![x](b (c) ¦ | Kyoto | Trip | ¦ Kyoto ``` Trip ¦ \\boxed{Kyoto}",
+        "**Planning a Trip ¦ Kyoto** ¦ ![x](b (c) ¦ | Kyoto | Trip | ¦ Kyoto ``` Trip ¦ \\boxed{Kyoto} ¦ \\title{Kyoto} ¦ Kyoto ###",
     ) {
         assert_rejects(left, Rejection::Markup);
     }
@@ -151,7 +184,7 @@ fn tags_go_or_are_rejected() {
     }
     for left in cases(
         "<b>Kyoto ¦ Kyoto</b> ¦ Kyoto<br>Trip ¦ Kyoto<BR>Trip ¦ <b>Kyoto</b> Trip ¦ <!-- x --> Kyoto ¦ Kyoto <img src=x ¦ \
-         Kyoto<script>alert(1)</script> ¦ <a href=\"x\">Kyoto ¦ <title>Kyoto",
+         Kyoto<script>alert(1)</script> ¦ <a href=\"x\">Kyoto ¦ <title>Kyoto ¦ <Kyoto> ¦ <T> ¦ <Answer> Kyoto ¦ Kyoto &lt;br&gt; Trip",
     ) {
         assert_rejects(left, Rejection::Markup);
     }
@@ -162,7 +195,8 @@ fn preambles_go() {
     for output in cases(
         "Sure, here's a title:\n\n{} ¦ Title:\n{} ¦ **Title:**\n\n{} ¦ # Title\n\n{} ¦ 标题：\n{} ¦ \
          Here you go:\r\n\r\n\"{}\" ¦ Here is the JSON:\n```json\n{\"title\": \"{}\"}\n``` ¦ \
-         Here is the JSON:\n\n{\n  \"title\": \"{}\"\n} ¦ **Here it is:**\n\n- {} ¦ Titel\n{}",
+         Here is the JSON:\n\n{\n  \"title\": \"{}\"\n} ¦ **Here it is:**\n\n- {} ¦ Titel\n{} ¦ **Final Answer**\n\n{} ¦ \
+         Here is the JSON:\n~~~json\n{\"title\": \"{}\"}\n~~~",
     ) {
         assert_cleans(&output.replace("{}", KYOTO), KYOTO);
     }
@@ -196,12 +230,13 @@ fn json_gives_its_title_or_nothing() {
         assert_rejects(other, Rejection::NotTheShape);
     }
     for cut in cases(
-        "```json ¦ ``` ¦ ```json\n{\"title\":\"Kyoto\"} ¦ ```json\n{\"title\":\"Kyo ¦ ```\nKyoto",
+        "```json ¦ ``` ¦ ```json\n{\"title\":\"Kyoto\"} ¦ ```json\n{\"title\":\"Kyo ¦ ```\nKyoto ¦ ```json``` ¦ ~~~\nKyoto",
     ) {
         assert_rejects(cut, Rejection::CutOff);
     }
-    for empty in cases("{\"title\":\"\"} ¦ {\"title\":\" \"} ¦ ``` ``` ¦ {\"title\":\"\\u0000\"}")
-    {
+    for empty in cases(
+        "{\"title\":\"\"} ¦ {\"title\":\" \"} ¦ ``` ``` ¦ {\"title\":\"\\u0000\"} ¦ ```json\n\n```",
+    ) {
         assert!(clean(empty).is_err(), "{empty:?}");
     }
 }
@@ -217,7 +252,9 @@ fn reasoning_goes() {
          <|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>{}<|return|> ¦ \
          <|channel|>final <|constrain|>json<|message|>{\"title\":\"{}\"} ¦ \
          analysisThe user wants Kyoto.assistantfinal{} ¦ {}<｜end▁of▁sentence｜> ¦ \
-         <think>Sure:\n```json</think>\n```json\n{\"title\":\"{}\"}\n``` ¦ <seed:think>a</seed:think>{}",
+         <think>Sure:\n```json</think>\n```json\n{\"title\":\"{}\"}\n``` ¦ <seed:think>a</seed:think>{} ¦ \
+         [THINKING]a[/THINKING]{} ¦ <inner_monologue>a</inner_monologue>{} ¦ <chain_of_thought>a</chain_of_thought>{} ¦ \
+         &lt;think&gt;a&lt;/think&gt;{}",
     ) {
         assert_cleans(&output.replace("{}", KYOTO), KYOTO);
     }
@@ -226,7 +263,9 @@ fn reasoning_goes() {
          [THINK]a ¦ <|channel|>analysis<|message|>The user ¦ <|channel|>analysis<|message|>Kyoto<|end|> ¦ \
          <th\u{200B}ink>Kyoto ¦ analysisThe user wants Kyoto ¦ <|start|>assistant Kyoto ¦ \
          The user wants a trip to Kyoto ¦ Okay, the user is planning ¦ Let me think about Kyoto ¦ \
-         <|thought|>Kyoto",
+         <|thought|>Kyoto ¦ < think >a< /think >Kyoto ¦ [INST]a[/INST] Kyoto ¦ This conversation is about Kyoto ¦ \
+         Let me create a title ¦ 用户想去京都 ¦ ユーザーは京都に行きたい ¦ 사용자가 교토 여행을 ¦ Der Nutzer möchte nach Kyoto ¦ \
+         L'utilisateur veut aller à Kyoto ¦ El usuario quiere ir a Kioto ¦ Пользователь хочет в Киото",
     ) {
         assert_rejects(open, Rejection::Reasoning);
     }
@@ -246,13 +285,22 @@ fn refusals_and_answers_are_rejected() {
          Извините, я не могу ¦ К сожалению, это невозможно ¦ 抱歉，我无法帮助您 ¦ 很抱歉 ¦ 对不起，我不能 ¦ 作为一个 AI 模型 ¦ \
          申し訳ありませんが ¦ 申し訳ございません ¦ AIとしてお答えできません ¦ 죄송합니다. 도와드릴 수 없습니다 ¦ Przepraszam, nie mogę ¦ \
          عذرًا، لا أستطيع ¦ 😔 I'm sorry ¦ I'M SORRY ¦ Het spijt me ¦ Xin lỗi, tôi không thể ¦ \
-         Unable to generate a title",
+         Unable to generate a title ¦ Sorry ¦ Sorry! ¦ Cannot generate title ¦ Not enough context ¦ Could you clarify? ¦ \
+         Dabei kann ich nicht helfen ¦ Je ne peux pas vous aider ¦ No puedo ayudarte con eso ¦ Não posso ajudar com isso ¦ \
+         Non posso aiutarti ¦ Я не могу с этим помочь ¦ Nie mogę w tym pomóc ¦ Ik kan daar niet bij helpen ¦ \
+         Tyvärr kan jag inte ¦ Jag kan inte hjälpa ¦ Beklager, jeg kan ikke ¦ Undskyld, jeg kan ikke ¦ Olen pahoillani ¦ \
+         Omlouvám se, ale ne ¦ Sajnálom, de nem ¦ Îmi pare rău ¦ Λυπάμαι, δεν μπορώ ¦ Özür dilerim ¦ \
+         للأسف لا أستطيع ¦ متأسفانه نمی\u{200C}توانم ¦ מצטער, אני לא יכול ¦ माफ़ कीजिए ¦ আমি দুঃখিত ¦ மன்னிக்கவும் ¦ \
+         ขออภัย ฉันไม่สามารถ ¦ Maaf, saya tidak dapat ¦ 我無法協助 ¦ ごめんなさい ¦ それはできません ¦ 미안합니다",
     ) {
         assert_rejects(refusal, Rejection::Refusal);
     }
     for answer in cases(
         "Sure, I can help with that! ¦ Of course! Kyoto it is ¦ Hello! How can I help you today? ¦ \
-         Certainly! ¦ Here is a plan for Kyoto ¦ Bien sûr ! ¦ 好的，京都旅行 ¦ もちろんです ¦ Hi there! ¦ 네, 도와드릴게요",
+         Certainly! ¦ Here is a plan for Kyoto ¦ Bien sûr ! ¦ 好的，京都旅行 ¦ もちろんです ¦ Hi there! ¦ 네, 도와드릴게요 ¦ \
+         Title 1: Kyoto / Title 2: Trip ¦ Option A: Kyoto | Option B: Trip ¦ 1. Kyoto 2. Trip ¦ (1) Kyoto (2) Trip ¦ \
+         \"Kyoto\" is a good title ¦ Kyoto (Note: kept short) ¦ Kyoto - This title captures the topic ¦ The answer is 42 ¦ \
+         Yes, you can use a loop ¦ To fix it, you need to restart ¦ Yes. ¦ Hey! ¦ Got it! ¦ You're welcome! ¦ はい。 ¦ 네",
     ) {
         assert_rejects(answer, Rejection::Answer);
     }
@@ -265,7 +313,9 @@ fn placeholders_are_rejected() {
          Untitled. ¦ No title ¦ N/A ¦ n/a. ¦ null ¦ None ¦ undefined ¦ Unknown ¦ {\"title\":\"null\"} ¦ \
          Title: None ¦ Title: N/A ¦ Neue Unterhaltung ¦ Sans titre ¦ Sin título ¦ Sem título ¦ \
          Senza titolo ¦ Без названия ¦ 新对话 ¦ 无标题 ¦ 無題 ¦ 新しいチャット ¦ 새 채팅 ¦ 제목 없음 ¦ Your Title Here ¦ \
-         Conversation Title ¦ **Untitled**",
+         Conversation Title ¦ **Untitled** ¦ Title 1 ¦ Untitled Chat 3 ¦ General Chat ¦ No title available ¦ true ¦ \
+         Unbenannter Chat ¦ Conversation sans titre ¦ Conversación sin título ¦ Без заголовка ¦ Ny chatt ¦ Nový chat ¦ \
+         Új beszélgetés ¦ Νέα συνομιλία ¦ שיחה חדשה ¦ การสนทนาใหม่ ¦ Percakapan baru ¦ 无题 ¦ 새로운 대화 ¦ 제목없음",
     ) {
         assert_rejects(placeholder, Rejection::Placeholder);
     }
@@ -277,7 +327,8 @@ fn urls_with_a_scheme_are_rejected() {
         "https://a.example ¦ Read More at http://a ¦ HTTPS://A.EXAMPLE ¦ ftp://a ¦ javascript:alert(1) ¦ \
          JavaScript:alert(1) ¦ data:text/html,x ¦ mailto:a@b.example ¦ Kyoto (https://a.example) ¦ \
          myapp://open ¦ java\u{200B}script:alert(1) ¦ <https://a.example> ¦ tel:+4930 ¦ file:///etc/passwd ¦ (javascript:alert(1)) ¦ x-javascript:alert(1) ¦ \
-         https:a.example ¦ 見てhttps://a.example",
+         https:a.example ¦ 見てhttps://a.example ¦ https：//a.example ¦ ｈｔｔｐｓ：／／a.example ¦ https&#58;//a.example ¦ \
+         javascript&colon;alert(1) ¦ Kyoto s3://bucket",
     ) {
         assert_rejects(url, Rejection::Url);
     }
@@ -290,6 +341,9 @@ fn endings_go() {
     ) {
         assert_cleans(&format!("{KYOTO}{ending}"), KYOTO);
     }
+    assert_cleans("Life in the U.S.A..", "Life in the U.S.A.");
+    assert_cleans("Reading main.rs.", "Reading main.rs");
+    assert_cleans("Plan A.", "Plan A");
     for kept in cases("? ¦ ! ¦ ？ ¦ ！ ¦ ?! ¦ ؟ ¦ ) ¦ % ¦ ++ ¦ # ¦ ™ ¦ 🚀") {
         assert_cleans(&format!("{KYOTO}{kept}"), &format!("{KYOTO}{kept}"));
     }
@@ -319,13 +373,30 @@ fn what_is_too_long_is_rejected_and_never_cut() {
     }
 }
 
+/// The offline model's titles are judged as every model's are.
+#[test]
+fn the_titles_of_the_offline_model_pass_unchanged() {
+    let snapshot = include_str!(
+        "../../llm/offline/title/snapshots/titlecast__llm__offline__title__tests__titles_as_a_user_reads_them.snap"
+    );
+    let titles: Vec<&str> = snapshot
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .collect();
+    assert!(titles.len() >= 30, "{}", titles.len());
+    for title in titles {
+        assert_eq!(clean(title).as_ref().map(Title::as_str), Ok(title));
+    }
+}
+
 #[test]
 fn hostile_output_costs_little() {
     let began = std::time::Instant::now();
     for piece in cases(
         "\" ¦ “ ¦ [ ¦ <think> ¦ </think> ¦ < ¦ ` ¦ `` `  ¦ * ¦ **a ¦ _a ¦ ]( ¦ [a]( ¦ {\"title\": ¦ { ¦ [[ ¦ \
          a: ¦ :// ¦ \n ¦ -  ¦ #  ¦ >  ¦ <|a|> ¦ <a ¦ Title: ¦ \u{301} ¦ a\u{200D} ¦ م\u{200C} ¦  \u{FE0F} ¦ \
-         <b> ¦ (",
+         <b> ¦ ( ¦ &amp; ¦ &# ¦ \\\"a ¦ a\\u00e9 ¦ (5 words) ¦ title= ¦ [Title] ¦ 标题： ¦ '' ¦ ~~~\n ¦ &lt;think&gt; ¦ a.b. ¦ sorry  ¦ \
+         <T> ",
     ) {
         let output = piece.repeat(MAX_OUTPUT_BYTES / piece.len());
         assert!(clean(&output).is_err(), "{piece:?}");
@@ -344,13 +415,155 @@ fn tricky() -> impl Strategy<Value = String> {
         "Kyoto ¦ a ¦   ¦ Trip ¦ 京都 ¦ 1. ¦ \" ¦ ' ¦ ’ ¦ “ ¦ ” ¦ „ ¦ 「 ¦ 」 ¦ « ¦ » ¦ [ ¦ ] ¦ ` ¦ ``` ¦ * ¦ \
          ** ¦ _ ¦ ~~ ¦ # ¦ -  ¦ >  ¦ : ¦ ： ¦ Title ¦ Title: ¦ 标题 ¦ . ¦ … ¦ ? ¦ ! ¦ \n ¦ \r\n ¦ < ¦ > ¦ <b> ¦ \
          </b> ¦ <think> ¦ </think> ¦ { ¦ } ¦ {\"title\": ¦ http ¦ // ¦ javascript: ¦ \u{200B} ¦ \u{200D} ¦ \
-         \u{FE0F} ¦ \u{301} ¦ 🚀 ¦ \\ ¦ | ¦ <| ¦ |> ¦ ( ¦ ) ¦ ]( ¦ I'm sorry ¦ Sure ¦ , ¦ - ¦ — ¦ json ¦ e",
+         \u{FE0F} ¦ \u{301} ¦ 🚀 ¦ \\ ¦ | ¦ <| ¦ |> ¦ ( ¦ ) ¦ ]( ¦ I'm sorry ¦ Sure ¦ , ¦ - ¦ — ¦ json ¦ e ¦ \u{202E} ¦ \u{200F} ¦ \u{2066} ¦ \u{E0041} ¦ \
+         \u{E000} ¦ \u{FEFF} ¦ \u{200C} ¦ \u{AD} ¦ \u{7} ¦ \0 ¦ \u{2028} ¦ \u{A0} ¦ می ¦ &quot; ¦ &lt; ¦ &gt; ¦ &#58; ¦ &amp; ¦ \\\" ¦ \
+         \\* ¦ (5 words) ¦ <T> ¦ mailto: ¦ data:a ¦ https://a ¦ U.S. ¦ ; ¦ η ¦ “ ¦ ‘",
     ).collect::<Vec<_>>());
     proptest::collection::vec(
         prop_oneof![8 => pieces.prop_map(String::from), 1 => any::<String>()],
         0..12,
     )
     .prop_map(|pieces| pieces.concat())
+}
+
+/// Strings about as long as a title may be: in words, in characters and in code points.
+fn lengthy() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z]{50,70}",
+        "[a-z](e\u{301}\u{302}\u{303}){40,48}",
+        "[a-z](👩\u{200D}🚀){38,46}",
+        "[a-z]{1,4}( [a-z]{1,4}){7,12}",
+    ]
+}
+
+/// Strings between the marks that come off, or nearly.
+fn wrapped() -> impl Strategy<Value = String> {
+    let wraps = proptest::sample::select(
+        cases(
+            "\"{}\" ¦ “{}” ¦ “{}\" ¦ „{}“ ¦ «{}» ¦ »{}« ¦ 「{}」 ¦ 【{}】 ¦ `{}` ¦ ({}) ¦ [{}] ¦ **{}** ¦ *{}* ¦ ~~{}~~ ¦ \
+             <b>{}</b> ¦ &quot;{}&quot; ¦ {\"title\":\"{}\"} ¦ {}  {} ¦ Title: {} ¦ {} (5 words) ¦ \"{}\". ¦ [{}](a)",
+        )
+        .collect::<Vec<_>>(),
+    );
+    let inner = prop_oneof![tricky(), "[a-z京]{1,8}( [A-Z][a-z]{1,6}){0,3}[.?]?"];
+    (inner, proptest::collection::vec(wraps, 1..3)).prop_map(|(inner, wraps)| {
+        wraps
+            .iter()
+            .fold(inner, |inner, wrap| wrap.replace("{}", &inner))
+    })
+}
+
+/// What is wrong with a title. Says in its own words what a title is, and asks none of the functions that make one.
+fn flaw(text: &str) -> Option<&'static str> {
+    let chars: Vec<char> = text.chars().collect();
+    let neighbours = |at: usize| {
+        let before = at.checked_sub(1).and_then(|at| chars.get(at));
+        before.zip(chars.get(at + 1))
+    };
+    for (at, &c) in chars.iter().enumerate() {
+        match c {
+            c if c.is_control() => return Some("a control character"),
+            '\u{61C}'
+            | '\u{200E}'
+            | '\u{200F}'
+            | '\u{202A}'..='\u{202E}'
+            | '\u{2066}'..='\u{2069}' => {
+                return Some("a bidirectional control");
+            }
+            '\u{E0000}'..='\u{E007F}' => return Some("a tag"),
+            '\u{AD}'
+            | '\u{34F}'
+            | '\u{180E}'
+            | '\u{200B}'
+            | '\u{2060}'..='\u{2064}'
+            | '\u{FEFF}' => {
+                return Some("a zero-width character");
+            }
+            '\u{115F}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{FFA0}' => {
+                return Some("a blank");
+            }
+            '\u{E000}'..='\u{F8FF}' | '\u{F0000}'.. => return Some("a private-use character"),
+            '\u{200C}' | '\u{200D}'
+                if neighbours(at).is_none_or(|(a, b)| {
+                    a.is_whitespace() || b.is_whitespace() || (a.is_ascii() && b.is_ascii())
+                }) =>
+            {
+                return Some("a joiner that joins nothing");
+            }
+            c if c.is_whitespace() && c != ' ' => {
+                return Some("more than one line, or a wide space");
+            }
+            _ => {}
+        }
+    }
+    if text.starts_with(' ') || text.ends_with(' ') || text.contains("  ") {
+        return Some("idle space");
+    }
+    if text.nfd().nfc().ne(text.chars()) {
+        return Some("not NFC");
+    }
+    // An ASCII character is always one for its reader.
+    let ascii = chars.iter().filter(|c| c.is_ascii()).count();
+    if ascii > 60 || !(1..=60).contains(&text.graphemes(true).count()) {
+        return Some("not 1 to 60 characters");
+    }
+    if chars.len() > 128 {
+        return Some("over 128 code points");
+    }
+    if text.split(' ').count() > 10 {
+        return Some("over 10 words");
+    }
+    if !chars.iter().any(|c| c.is_alphanumeric()) {
+        return Some("no content");
+    }
+    const PAIRS: &str = "\"\" “” „“ «» »« 「」 『』 《》 【】 `` () []";
+    for pair in PAIRS.split(' ') {
+        let quotes: Vec<char> = pair.chars().collect();
+        let inner = text
+            .strip_prefix(quotes[0])
+            .and_then(|inner| inner.strip_suffix(quotes[1]));
+        if inner.is_some_and(|inner| !inner.contains([quotes[0], quotes[1]])) {
+            return Some("outer quotes");
+        }
+    }
+    const OPENERS: [&str; 9] = ["# ", "## ", "- ", "* ", "• ", "> ", "1. ", "1) ", "Title: "];
+    const PIECES: [&str; 11] = [
+        "```", "](", "</b>", "<b>", "<br", "<script", "<think", "<!--", "{\"", "\"}", "<|a|>",
+    ];
+    let emphasised = ["**", "~~", "`"]
+        .iter()
+        .any(|mark| text.len() > 4 && text.starts_with(mark) && text.ends_with(mark));
+    if emphasised
+        || OPENERS.iter().any(|opener| text.starts_with(opener))
+        || PIECES.iter().any(|piece| text.contains(piece))
+    {
+        return Some("markup");
+    }
+    let lower = text.to_lowercase();
+    let has_authority = lower
+        .match_indices("://")
+        .any(|(at, _)| lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric()));
+    let has_scheme = ["javascript:", "data:", "mailto:", "https:"]
+        .iter()
+        .any(|scheme| {
+            lower.match_indices(scheme).any(|(at, _)| {
+                let before = lower[..at].chars().next_back();
+                let after = lower[at + scheme.len()..].chars().next();
+                before.is_none_or(|c| c == ' ') && after.is_some_and(|c| c.is_ascii_alphanumeric())
+            })
+        });
+    if has_authority || has_scheme {
+        return Some("a URL");
+    }
+    if text.ends_with(['…', '。', ',', ':', '，', '：']) {
+        return Some("punctuation that ends a sentence");
+    }
+    // "U.S." and "p.m." end in a letter between two periods.
+    if text.ends_with('.') && !matches!(chars[..chars.len() - 1], [.., '.', c] if c.is_alphabetic())
+    {
+        return Some("a period");
+    }
+    None
 }
 
 /// A title that no rule touches.
@@ -389,22 +602,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn what_is_accepted_is_a_title(output in prop_oneof![tricky(), any::<String>()]) {
+    fn what_is_accepted_is_a_title(output in prop_oneof![4 => tricky(), 2 => any::<String>(), 2 => wrapped(), 1 => lengthy()]) {
         let Ok(title) = clean(&output) else { return Ok(()) };
         let text = title.as_str();
         prop_assert_eq!(clean(text), Ok(title.clone()));
-        prop_assert_eq!(single_line(text), text);
-        prop_assert!(is_nfc(text));
-        prop_assert!((1..=MAX_CHARACTERS).contains(&text.graphemes(true).count()));
-        prop_assert!(text.chars().count() <= 128 && text.split_whitespace().count() <= MAX_WORDS);
-        prop_assert!(text.match_indices("://").all(|(at, _)| !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric())));
-        prop_assert!(!text.contains(" javascript:a") && !text.starts_with("javascript:a"));
-        prop_assert!(!text.ends_with(['.', '…', '。', ',', ';', ':', ' ']));
-        let inner: String = text.chars().skip(1).take(text.chars().count().saturating_sub(2)).collect();
-        for (open, close) in [('"', '"'), ('“', '”'), ('「', '」'), ('«', '»'), ('`', '`')] {
-            let wraps = text.starts_with(open) && text.ends_with(close) && !inner.contains([open, close]);
-            prop_assert!(!wraps, "{text:?}");
-        }
+        prop_assert_eq!(flaw(text), None, "{:?} of {:?}", text, output);
     }
 
     #[test]
