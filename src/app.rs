@@ -43,10 +43,18 @@ pub struct App {
     titles: Titles,
     chat: Chat,
     tasks: TaskTracker,
+    background: Background,
     abort: CancellationToken,
     origins: AllowedOrigins,
     documents: Documents,
     settings: Settings,
+}
+
+/// What goes on beside the requests until the end.
+#[derive(Clone, Debug, Default)]
+struct Background {
+    tasks: TaskTracker,
+    closing: CancellationToken,
 }
 
 /// Why the service cannot start; each says what to do.
@@ -125,7 +133,7 @@ impl App {
                 first: first.clone(),
             });
         }
-        let events = EventBroker::default();
+        let (events, told) = EventBroker::new();
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
         let titles = Titles::new(
@@ -136,8 +144,25 @@ impl App {
             TitleSettings {
                 deadline: settings.title_deadline,
                 max_in_flight: settings.title_concurrency as usize,
+                sweep_every: settings.title_sweep,
+                language: settings.title_language.clone(),
+                budget: settings
+                    .title_budget
+                    .clone()
+                    .map(|tokens| (tokens > 0).then_some(tokens)),
             },
         );
+        let background = Background::default();
+        background.tasks.spawn({
+            let (titles, closing) = (titles.clone(), background.closing.clone());
+            async move { titles.keep_up(told, closing).await }
+        });
+        if settings.has_provider() && settings.title_check {
+            let titles = titles.clone();
+            background
+                .tasks
+                .spawn(async move { titles.check_model().await });
+        }
         let chat = Chat::new(
             db.clone(),
             events.clone(),
@@ -157,6 +182,7 @@ impl App {
             titles,
             chat,
             tasks,
+            background,
             abort,
             origins,
             documents,
@@ -167,6 +193,11 @@ impl App {
     /// The database, for tests that look at rows.
     pub fn database(&self) -> &Database {
         &self.db
+    }
+
+    /// The titles, for tests that wait for a sweep.
+    pub fn titles(&self) -> &Titles {
+        &self.titles
     }
 
     /// The broker, for tests that count topics.
@@ -249,6 +280,14 @@ impl App {
 
     /// Closes the database once nothing is served any more.
     pub async fn close(self) {
+        self.background.closing.cancel();
+        self.background.tasks.close();
+        if timeout(Duration::from_secs(5), self.background.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("what was told last was not noted: it will be told again");
+        }
         if let Err(error) = self.db.close().await {
             error.log();
         }
@@ -291,6 +330,7 @@ fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, StartError> {
             .filter(|url| !url.is_empty()),
         chat_model: settings.chat_model.clone(),
         title_model: settings.title_model.clone(),
+        title_parameters: settings.title_parameters.clone().unwrap_or_default(),
         idle_timeout: settings.reply_idle,
         connect_timeout: CONNECT_TIMEOUT,
     })

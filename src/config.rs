@@ -3,6 +3,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use crate::{conversation::PerTenant, llm::ProfileOverride, titles::TitleLanguage};
 use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 
 /// The command line.
@@ -183,6 +184,53 @@ pub struct Settings {
     #[arg(long, env = "TITLECAST_TITLE_CONCURRENCY", default_value_t = 32, value_name = "N", global = true,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub title_concurrency: u32,
+
+    /// How often to look for titles that a crash left behind
+    #[arg(long, env = "TITLECAST_TITLE_SWEEP", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
+    pub title_sweep: Duration,
+
+    /// Ask the title model for one tiny title at the start, to see that it answers
+    #[arg(
+        long,
+        env = "TITLECAST_TITLE_CHECK",
+        default_value_t = true,
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        global = true
+    )]
+    pub title_check: bool,
+
+    /// Language of titles: AUTO is the message's own, else a BCP-47 tag such as pt-BR; for some tenants
+    /// another one: AUTO,acme=de,globex=ja
+    #[arg(
+        long,
+        env = "TITLECAST_TITLE_LANGUAGE",
+        default_value = "AUTO",
+        value_name = "LANGUAGES",
+        global = true
+    )]
+    pub title_language: PerTenant<TitleLanguage>,
+
+    /// Tokens that titles may cost a tenant in a day (UTC), 0 for any number; for some tenants another
+    /// number: 200000,acme=1000000
+    #[arg(
+        long,
+        env = "TITLECAST_TITLE_BUDGET",
+        default_value = "0",
+        value_name = "TOKENS",
+        global = true
+    )]
+    pub title_budget: PerTenant<u64>,
+
+    /// What the title model takes, where the built-in table of models is wrong: any of effort=, verbosity=,
+    /// temperature= and role=, separated by commas, each with a value or `none`
+    #[arg(
+        long,
+        env = "TITLECAST_TITLE_PARAMETERS",
+        value_name = "PARAMETERS",
+        global = true
+    )]
+    pub title_parameters: Option<ProfileOverride>,
 
     /// How much of a conversation the chat model is shown, in characters
     #[arg(

@@ -48,6 +48,9 @@ pub enum Error {
     /// The idempotency key belongs to another request.
     #[error("this idempotency key was used with another request")]
     IdempotencyKeyReused,
+    /// A person gave the title, and was not asked about losing it.
+    #[error("the title was given by a person; replace it only when asked to, with replaceManual")]
+    ManualTitle,
     /// The subscriber was too slow and lost events.
     #[error("the subscription fell behind and lost events; read again and subscribe again")]
     Lagged,
@@ -100,6 +103,7 @@ pub enum ErrorCode {
     ForbiddenOrigin,
     NotFound,
     IdempotencyKeyReused,
+    ManualTitle,
     Lagged,
     ModelUnavailable,
     ModelRateLimited,
@@ -136,6 +140,7 @@ impl Error {
             Self::ForbiddenOrigin => ErrorCode::ForbiddenOrigin,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
+            Self::ManualTitle => ErrorCode::ManualTitle,
             Self::Lagged => ErrorCode::Lagged,
             Self::ModelUnavailable(_) => ErrorCode::ModelUnavailable,
             Self::ModelRateLimited(_) => ErrorCode::ModelRateLimited,

@@ -9,6 +9,7 @@ mod m20251101_000001_create_conversations;
 mod m20251115_000001_add_titles;
 mod m20251116_000001_create_turns;
 mod m20251117_000001_create_search;
+mod m20251118_000001_add_title_claims;
 pub mod search_text;
 
 /// All migrations, oldest first.
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20251115_000001_add_titles::Migration),
             Box::new(m20251116_000001_create_turns::Migration),
             Box::new(m20251117_000001_create_search::Migration),
+            Box::new(m20251118_000001_add_title_claims::Migration),
         ]
     }
 }

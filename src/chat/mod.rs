@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::{follow::ReplyFollower, request::SendMessage};
 use crate::{
     conversation::{
-        Conversation, ConversationId, Message, MessageId, Owner, TitleStatus, topic_hint,
+        Conversation, ConversationId, Message, MessageId, Owner, attachment::shown_text, topic_hint,
     },
     db::{BegunTurn, Database, NewTurn, ReplyState, Turn},
     error::{Error, Result},
@@ -108,16 +108,16 @@ impl Chat {
             message_id: MessageId::new(),
             reply_id: MessageId::new(),
             idempotency: message.idempotency(),
-            topic_hint: message
-                .topic_hint
-                .or_else(|| topic_hint::topic_hint(&message.text)),
+            topic_hint: message.topic_hint.or_else(|| {
+                topic_hint::topic_hint(&shown_text(&message.text, &message.attachments))
+            }),
+            title: inner
+                .titles
+                .plan(&message.text, &message.attachments, message.auto_title),
             text: message.text,
+            attachments: message.attachments,
             agent: message.agent,
             default_agent: DEFAULT_AGENT,
-            title_status: match message.auto_title {
-                true => TitleStatus::Pending,
-                false => TitleStatus::Skipped,
-            },
         };
         // Both before the turn is stored: whoever sees it stored can find its run, and no change of
         // the conversation can be missed.
@@ -125,12 +125,13 @@ impl Chat {
             .events
             .open_run(owner, new.conversation_id, new.reply_id);
         let changes = inner.events.watch_conversation(owner, new.conversation_id);
-        let (conversation, message) = match inner.db.begin_turn(owner, &new).await? {
+        let (conversation, message, claim) = match inner.db.begin_turn(owner, &new).await? {
             BegunTurn::Known(turn) => return self.sent_before(owner, turn).await,
             BegunTurn::New {
                 conversation,
                 message,
-            } => (conversation, message),
+                claim,
+            } => (conversation, message, claim),
         };
         inner.events.publish(conversation.clone());
         let turn = Turn {
@@ -141,8 +142,10 @@ impl Chat {
             failure: None,
         };
         let reply = ReplyFollower::running(run.log().clone());
-        if message.is_first() && conversation.title_status == TitleStatus::Pending {
-            inner.titles.start(owner.clone(), conversation.id, new.text);
+        match claim {
+            Some(claim) if message.is_first() => inner.titles.start(claim, new.text),
+            Some(claim) => inner.titles.start_deferred(claim),
+            None => {}
         }
         inner.tasks.spawn(reply::run(
             self.clone(),

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Chat;
 use crate::{
-    conversation::{Conversation, Owner, Role, Usage},
+    conversation::{Conversation, Message, Owner, Role, Usage},
     db::{ReplyOutcome, ReplyState, Turn},
     error::{Error, Result},
     events::{ReplyEnd, ReplyLog, RunGuard, run::Outcome},
@@ -116,7 +116,7 @@ async fn write(
                 Role::User => Speaker::User,
                 Role::Assistant => Speaker::Assistant,
             },
-            text: message.content,
+            text: with_files(message),
         })
         .collect();
     let request = ReplyRequest { history };
@@ -137,6 +137,18 @@ async fn write(
         sleep(failed.retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE)).await;
         attempt += 1;
     }
+}
+
+/// What a message says to the model: its text, and what is attached to it by name.
+fn with_files(message: Message) -> String {
+    let mut text = message.content;
+    for file in &message.attachments {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&format!("[attached: {}]", file.name));
+    }
+    text
 }
 
 /// Copies one stream of the model into the log.

@@ -1,9 +1,12 @@
 //! What a client may send, and how it is checked.
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    conversation::{ConversationId, text::without_nul, topic_hint},
+    conversation::{
+        Attachment, ConversationId, attachment::MAX_ATTACHMENTS, text::without_nul, topic_hint,
+    },
     error::{Error, Result},
 };
 
@@ -18,8 +21,10 @@ const MAX_KEY_CHARS: usize = 255;
 pub struct SendMessage {
     /// The conversation to continue, or the id that a new one shall have; `None`: a new one.
     pub conversation_id: Option<ConversationId>,
-    /// The text.
+    /// The text; may be empty when something is attached.
     pub text: String,
+    /// What is attached to it.
+    pub attachments: Vec<Attachment>,
     /// What to show while there is no title.
     pub topic_hint: Option<String>,
     /// Makes a retry of the same request return the same turn.
@@ -42,8 +47,13 @@ impl SendMessage {
             )));
         }
         self.text = without_nul(self.text);
-        if self.text.trim().is_empty() {
+        if self.text.trim().is_empty() && self.attachments.is_empty() {
             return Err(Error::invalid("the message is empty"));
+        }
+        if self.attachments.len() > MAX_ATTACHMENTS {
+            return Err(Error::invalid(format!(
+                "the message has more than {MAX_ATTACHMENTS} attachments"
+            )));
         }
         self.topic_hint = self.topic_hint.as_deref().and_then(topic_hint::given);
         if let Some(key) = &self.idempotency_key
@@ -70,14 +80,18 @@ impl SendMessage {
     /// The key, with a hash of all that the request asks for.
     pub(super) fn idempotency(&self) -> Option<(String, String)> {
         let key = self.idempotency_key.clone()?;
-        let asked = serde_json::json!([
-            self.conversation_id.map(|id| id.to_string()),
-            self.text,
-            self.topic_hint,
-            self.auto_title,
-            self.agent,
-        ]);
-        let hash = Sha256::digest(asked.to_string());
+        let mut asked = vec![
+            json!(self.conversation_id.map(|id| id.to_string())),
+            json!(self.text),
+            json!(self.topic_hint),
+            json!(self.auto_title),
+            json!(self.agent),
+        ];
+        // Only then: a retry must find what was stored before there were attachments.
+        if !self.attachments.is_empty() {
+            asked.push(json!(self.attachments));
+        }
+        let hash = Sha256::digest(Value::from(asked).to_string());
         Some((key, hash.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
 }

@@ -1,8 +1,10 @@
 //! The vocabulary that every room speaks: ids, owners, conversations, messages, titles. Pure: no I/O, no clock, no
 //! wire format.
 
+pub mod attachment;
 pub mod id;
 pub mod markup;
+mod tenant;
 pub mod text;
 pub mod title;
 pub mod topic_hint;
@@ -11,7 +13,9 @@ use chrono::{DateTime, Utc};
 use strum::{EnumString, IntoStaticStr};
 
 pub use self::{
+    attachment::{Attachment, InvalidAttachment},
     id::{ConversationId, MessageId},
+    tenant::PerTenant,
     title::{InvalidTitle, Title, TitleFailure, TitleSource, TitleStatus},
 };
 
@@ -70,7 +74,7 @@ pub struct Conversation {
     pub title_source: TitleSource,
     /// How far the generated title has come.
     pub title_status: TitleStatus,
-    /// Why there is no generated title, when the status is [`TitleStatus::Failed`].
+    /// Why the last attempt brought no title.
     pub title_failure: Option<TitleFailure>,
     /// The fallback: what the client gave, or the first meaningful line of the first message.
     pub topic_hint: Option<String>,
@@ -136,6 +140,8 @@ pub struct Message {
     pub role: Role,
     /// The text.
     pub content: String,
+    /// What is attached to it.
+    pub attachments: Vec<Attachment>,
     /// Whether the text is all of it.
     pub status: MessageStatus,
     /// When it was stored.

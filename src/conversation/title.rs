@@ -6,7 +6,9 @@
 //! | generated | text | time | Generated | Ready |
 //! | renamed | text | NULL, or the time of the generated one it replaced | Manual | Ready |
 //! | gave up | NULL | NULL | Hint | Failed (and why) |
-//! | asked not to | NULL | NULL | Hint | Skipped |
+//! | asked not to, or no text to title | NULL | NULL | Hint | Skipped |
+//! | made anew | text | as it was | as it was | Pending |
+//! | could not be made anew | text | as it was | as it was | Ready (and why) |
 
 use std::fmt;
 
@@ -110,4 +112,26 @@ pub enum TitleFailure {
     Truncated,
     /// The answer could not be made into a title.
     Rejected,
+    /// The tenant's budget of tokens for the day is used up.
+    BudgetExceeded,
+    /// It was begun again and again, and whoever began it died every time.
+    Abandoned,
+}
+
+impl TitleFailure {
+    /// What it means to the person who waits for the title.
+    pub fn message(self) -> &'static str {
+        match self {
+            Self::Timeout => "The title model took too long.",
+            Self::RateLimited => "The title model has too much to do at the moment.",
+            Self::QuotaExceeded => "The quota of the title model is used up.",
+            Self::Unauthorized | Self::ModelNotFound | Self::InvalidRequest => {
+                "The title model is not set up correctly."
+            }
+            Self::Unavailable => "The title model could not be reached.",
+            Self::Truncated | Self::Rejected => "The title model gave no usable title.",
+            Self::BudgetExceeded => "The budget for titles is used up for today.",
+            Self::Abandoned => "The title was begun several times and never finished.",
+        }
+    }
 }

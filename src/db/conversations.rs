@@ -6,6 +6,7 @@ use sea_orm::{
 
 use super::{
     Database, Page,
+    claims::without_claim,
     cursor::ConversationCursor,
     entity::{conversation::Column, message},
     now,
@@ -103,7 +104,7 @@ impl Database {
     ) -> Result<Conversation> {
         let tx = self.begin().await?;
         let none: Option<String> = None;
-        let rows = change_of(owner, id, now())
+        let rows = without_claim(change_of(owner, id, now()))
             .col_expr(
                 Column::Status,
                 Expr::val(ConversationStatus::Deleted.as_str()),

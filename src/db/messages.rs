@@ -4,7 +4,7 @@ use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Database, Page, cursor::MessageCursor, entity::message::Column, scope::messages_of};
 use crate::{
-    conversation::{ConversationId, Message, MessageId, Owner},
+    conversation::{ConversationId, Message, MessageId, Owner, Role},
     error::Result,
 };
 
@@ -65,6 +65,26 @@ impl Database {
             .map(Message::try_from)
             .collect::<Result<Vec<_>>>()?;
         Ok(range.page(items))
+    }
+
+    /// The first messages of the person in a conversation, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn first_user_messages(
+        &self,
+        owner: &Owner,
+        conversation: ConversationId,
+        limit: u64,
+    ) -> Result<Vec<Message>> {
+        let rows = messages_of(owner)
+            .filter(Column::ConversationId.eq(conversation.0))
+            .filter(Column::Role.eq(Role::User.as_str()))
+            .order_by_asc(Column::Position)
+            .limit(limit)
+            .all(&self.reader)
+            .await?;
+        rows.into_iter().map(Message::try_from).collect()
     }
 
     /// The newest messages of a conversation up to and with `last`, oldest first: as many as fit into

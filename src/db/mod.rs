@@ -8,14 +8,17 @@
 //! PostgreSQL gets one pool. Inside a transaction only the transaction is used: with one writer, a
 //! second connection would wait for itself.
 
+mod claims;
 mod conversations;
 pub mod cursor;
 mod entity;
 mod loaders;
 mod messages;
 mod migrations;
+mod published;
 mod scope;
 mod search;
+mod title_calls;
 mod titles;
 mod turns;
 
@@ -37,10 +40,13 @@ use sea_orm::{
 use crate::error::{Error, Result};
 
 pub use self::{
+    claims::{Candidate, TitleClaim, Waiting},
     conversations::ConversationFilter,
     messages::MessageRange,
     search::Hit,
-    turns::{BegunTurn, NewTurn, ReplyOutcome, ReplyState, Turn},
+    title_calls::TitleCall,
+    titles::Begun,
+    turns::{BegunTurn, NewTitle, NewTurn, ReplyOutcome, ReplyState, Turn},
 };
 
 /// A page of a longer list.

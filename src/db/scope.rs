@@ -1,4 +1,7 @@
 //! Whose rows: every statement on a user's data begins with one of these.
+//!
+//! What the service does unasked (the sweep, the backfill) finds its work among the rows of all owners by
+//! [`active`], and goes on with each row as its owner.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -15,12 +18,16 @@ use crate::{
     error::Result,
 };
 
+/// Everybody's conversations, without tombstones. Never for a request.
+pub(super) fn active() -> Select<Entity> {
+    Entity::find().filter(Column::Status.eq(ConversationStatus::Active.as_str()))
+}
+
 /// The owner's conversations, without tombstones.
 pub(super) fn conversations_of(owner: &Owner) -> Select<Entity> {
-    Entity::find()
+    active()
         .filter(Column::TenantId.eq(&owner.tenant))
         .filter(Column::UserId.eq(&owner.user))
-        .filter(Column::Status.eq(ConversationStatus::Active.as_str()))
 }
 
 /// The messages of the owner's conversations.
@@ -38,9 +45,14 @@ pub(super) fn change_of(
     id: ConversationId,
     at: DateTime<Utc>,
 ) -> UpdateMany<Entity> {
-    Entity::update_many()
+    row_of(owner, id)
         .col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
         .col_expr(Column::UpdatedAt, Expr::val(at))
+}
+
+/// An update of one of the owner's conversations, unless it is a tombstone, in what no client sees.
+pub(super) fn row_of(owner: &Owner, id: ConversationId) -> UpdateMany<Entity> {
+    Entity::update_many()
         .filter(Column::Id.eq(id.0))
         .filter(Column::TenantId.eq(&owner.tenant))
         .filter(Column::UserId.eq(&owner.user))

@@ -1,17 +1,24 @@
-//! Titles: the fenced write, the rename, the failure.
+//! Titles: the fenced write, the rename, the way back, the failure.
 //!
 //! Each is one statement on the conversation's row that says itself under which condition it may
 //! happen; who comes second changes no row and is told so by `None`. None touches
 //! `last_message_at`, by which lists are sorted.
 
-use sea_orm::{ColumnTrait, DatabaseTransaction, QueryFilter, UpdateMany, sea_query::Expr};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ColumnTrait, Condition, DatabaseTransaction, ExprTrait, QueryFilter, UpdateMany,
+    sea_query::Expr,
+};
 
 use super::{
-    Database,
+    Database, TitleCall, TitleClaim,
+    claims::{claiming, given_up, without_claim},
     entity::conversation::{Column, Entity},
     now,
     scope::{change_of, changed},
-    search,
+    search, title_calls,
 };
 use crate::{
     conversation::{
@@ -20,58 +27,58 @@ use crate::{
     error::{Error, Result},
 };
 
-fn with_title(
-    update: UpdateMany<Entity>,
-    title: &Title,
-    source: TitleSource,
-) -> UpdateMany<Entity> {
-    let no_failure: Option<String> = None;
-    update
-        .col_expr(Column::DisplayName, Expr::val(title.as_str()))
-        .col_expr(Column::TitleSource, Expr::val(source.as_str()))
-        .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Ready.as_str()))
-        .col_expr(Column::TitleFailure, Expr::val(no_failure))
+/// What became of the wish for another title.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
+pub enum Begun {
+    /// It is the caller's to make.
+    Claimed(Conversation, TitleClaim),
+    /// There is nothing to do: somebody makes one already, or the conversation has what was wished for.
+    Unchanged(Conversation),
 }
 
 impl Database {
-    /// Stores a generated title where there is none. `None`: a rename, a deletion or another writer
-    /// came first, and nothing was changed.
+    /// Stores a generated title and what its calls cost. `None`: the claim is lost to a rename, a
+    /// deletion or another process, and only the calls were stored.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn store_generated_title(
         &self,
-        owner: &Owner,
-        id: ConversationId,
+        claim: &TitleClaim,
         title: &Title,
+        calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
+        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls).await?;
         let at = now();
-        let rows = with_title(change_of(owner, id, at), title, TitleSource::Generated)
+        let rows = with_title(fenced(claim, at), title, TitleSource::Generated)
             .col_expr(Column::TitleGeneratedAt, Expr::val(at))
-            .filter(Column::DisplayName.is_null())
             .exec_with_returning(&tx)
             .await?;
         finish(tx, changed(rows)?).await
     }
 
-    /// Notes why there is no title, where there is none. `None`: there is one by now, or the
-    /// conversation is gone.
+    /// Stores why no title came and what its calls cost. `None`: the claim is lost, and only the calls
+    /// were stored.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn store_title_failure(
         &self,
-        owner: &Owner,
-        id: ConversationId,
+        claim: &TitleClaim,
         failure: TitleFailure,
+        calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        let rows = change_of(owner, id, now())
-            .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Failed.as_str()))
-            .col_expr(Column::TitleFailure, Expr::val(failure.as_str()))
-            .filter(Column::DisplayName.is_null())
-            .exec_with_returning(&self.writer)
+        let tx = self.begin().await?;
+        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls).await?;
+        let rows = given_up(fenced(claim, now()), claim.previous.is_some(), failure)
+            .exec_with_returning(&tx)
             .await?;
+        tx.commit().await?;
         changed(rows)
     }
 
@@ -94,6 +101,128 @@ impl Database {
             .await?
             .ok_or_else(Error::no_conversation)
     }
+
+    /// Takes the claim for another title. What is there stays until it comes. A manual title is replaced
+    /// only with `replace_manual`.
+    ///
+    /// # Errors
+    /// [`Error::ManualTitle`]; [`Error::NotFound`] when the owner does not have the conversation;
+    /// [`Error::Database`].
+    pub async fn begin_regeneration(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        hint: Option<&str>,
+        replace_manual: bool,
+        lease: Duration,
+    ) -> Result<Begun> {
+        let at = now();
+        let not_manual = Column::TitleSource.ne(TitleSource::Manual.as_str());
+        let rows = begin(change_of(owner, id, at), hint, Some(at + lease))
+            .filter(unclaimed(at))
+            .filter(Condition::all().add_option((!replace_manual).then_some(not_manual)))
+            .exec_with_returning(&self.writer)
+            .await?;
+        if let Some(row) = rows.into_iter().next()
+            && let Some(claim) = TitleClaim::of(&row)
+        {
+            return Ok(Begun::Claimed(row.try_into()?, claim));
+        }
+        let conversation = self.conversation(owner, id).await?;
+        if conversation.title_source == TitleSource::Manual && !replace_manual {
+            return Err(Error::ManualTitle);
+        }
+        Ok(Begun::Unchanged(conversation))
+    }
+
+    /// Drops a manual title, or the decision to have none, and takes the claim for a generated one.
+    /// Without a lease nothing is claimed: the title waits for a message that says something. A
+    /// generated title stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    pub async fn reset_title(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        lease: Option<Duration>,
+    ) -> Result<(Conversation, Option<TitleClaim>)> {
+        let tx = self.begin().await?;
+        let at = now();
+        let no_text: Option<String> = None;
+        let no_time: Option<DateTime<Utc>> = None;
+        let change = change_of(owner, id, at)
+            .col_expr(Column::DisplayName, Expr::val(no_text))
+            .col_expr(Column::TitleGeneratedAt, Expr::val(no_time))
+            .col_expr(Column::TitleSource, Expr::val(TitleSource::Hint.as_str()));
+        let has_none = Column::TitleSource.eq(TitleSource::Hint.as_str());
+        let rows = begin(change, None, lease.map(|lease| at + lease))
+            .filter(
+                Condition::any()
+                    .add(Column::TitleSource.eq(TitleSource::Manual.as_str()))
+                    .add(has_none.and(unclaimed(at))),
+            )
+            .exec_with_returning(&tx)
+            .await?;
+        let claim = rows.first().and_then(TitleClaim::of);
+        match finish(tx, changed(rows)?).await? {
+            Some(conversation) => Ok((conversation, claim)),
+            None => Ok((self.conversation(owner, id).await?, None)),
+        }
+    }
+}
+
+/// An update that only the holder of the claim can make.
+fn fenced(claim: &TitleClaim, at: DateTime<Utc>) -> UpdateMany<Entity> {
+    let change = change_of(&claim.owner, claim.id, at);
+    // Shows that the chaos test notices a missing fence.
+    fail::fail_point!("titles.unfenced", |_| change.clone());
+    let held = Column::TitleToken.eq(claim.token);
+    let first = claim
+        .previous
+        .is_none()
+        .then(|| Column::DisplayName.is_null());
+    change.filter(Condition::all().add(held).add_option(first))
+}
+
+fn unclaimed(at: DateTime<Utc>) -> Expr {
+    Column::TitleLeaseUntil
+        .is_null()
+        .or(Column::TitleLeaseUntil.lte(at))
+}
+
+/// Puts the beginning of a title into an update: pending, and claimed if there is an end to the lease.
+/// What became of earlier attempts is forgotten.
+fn begin(
+    update: UpdateMany<Entity>,
+    hint: Option<&str>,
+    until: Option<DateTime<Utc>>,
+) -> UpdateMany<Entity> {
+    let no_failure: Option<String> = None;
+    let update = match until {
+        Some(until) => claiming(update, until).col_expr(Column::TitleHint, Expr::val(hint)),
+        None => without_claim(update),
+    };
+    update
+        .col_expr(Column::TitleAttempts, Expr::val(i32::from(until.is_some())))
+        .col_expr(
+            Column::TitleStatus,
+            Expr::val(TitleStatus::Pending.as_str()),
+        )
+        .col_expr(Column::TitleFailure, Expr::val(no_failure))
+}
+
+fn with_title(
+    update: UpdateMany<Entity>,
+    title: &Title,
+    source: TitleSource,
+) -> UpdateMany<Entity> {
+    let no_failure: Option<String> = None;
+    without_claim(update)
+        .col_expr(Column::DisplayName, Expr::val(title.as_str()))
+        .col_expr(Column::TitleSource, Expr::val(source.as_str()))
+        .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Ready.as_str()))
+        .col_expr(Column::TitleFailure, Expr::val(no_failure))
 }
 
 /// Carries the new title into the search index and commits.

@@ -1,25 +1,29 @@
 //! Turns: a user's message that was accepted, and the reply that it gets.
 
+use std::{borrow::Cow, time::Duration};
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
-    SqlErr, sea_query::Expr,
+    SqlErr, prelude::Uuid, sea_query::Expr,
 };
 
 use super::{
-    Database,
+    Database, TitleClaim,
+    claims::another_attempt,
     entity::{
         conversation, message, parse,
         turn::{self, Column, Entity},
     },
     now,
-    scope::{change_of, changed},
+    scope::{change_of, changed, row_of},
     search,
 };
 use crate::{
     conversation::{
-        Conversation, ConversationId, ConversationStatus, Message, MessageId, MessageStatus, Owner,
-        Role, TitleSource, TitleStatus, topic_hint::preview,
+        Attachment, Conversation, ConversationId, ConversationStatus, Message, MessageId,
+        MessageStatus, Owner, Role, Title, TitleSource, TitleStatus, attachment::shown_text,
+        topic_hint::preview,
     },
     error::{Error, ErrorCode, Result},
 };
@@ -35,16 +39,38 @@ pub struct NewTurn {
     pub reply_id: MessageId,
     /// The text.
     pub text: String,
+    /// What is attached to it.
+    pub attachments: Vec<Attachment>,
     /// The hint, should the conversation be new.
     pub topic_hint: Option<String>,
     /// Who answers; `None` leaves it as it is.
     pub agent: Option<String>,
     /// Who answers in a new conversation, when `agent` is `None`.
     pub default_agent: &'static str,
-    /// How a new conversation's title begins: pending or skipped.
-    pub title_status: TitleStatus,
+    /// What a new conversation's title begins with. A conversation that waits for a message to make its
+    /// title from is claimed as well.
+    pub title: NewTitle,
     /// The key that makes a retry find this turn, and a hash of the request that it stands for.
     pub idempotency: Option<(String, String)>,
+}
+
+impl NewTurn {
+    fn shown_text(&self) -> Cow<'_, str> {
+        shown_text(&self.text, &self.attachments)
+    }
+}
+
+/// How a title begins, as the message has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewTitle {
+    /// The caller makes it, and has so much time before others take over.
+    Claimed(Duration),
+    /// This message says nothing; a later one may.
+    Deferred,
+    /// It is there, from the name of a file.
+    Known(Title),
+    /// There shall be none.
+    Skipped,
 }
 
 /// What became of a [`NewTurn`].
@@ -60,6 +86,8 @@ pub enum BegunTurn {
         conversation: Conversation,
         /// The message.
         message: Message,
+        /// The claim on its title, if that is the caller's to make.
+        claim: Option<TitleClaim>,
     },
     /// Its idempotency key was used before, for the same request.
     Known(Turn),
@@ -131,10 +159,15 @@ impl Database {
             return Ok(BegunTurn::Known(known.try_into()?));
         }
         let at = now();
-        let (conversation, is_first) = match continue_conversation(&tx, owner, new, at).await? {
-            Some(conversation) => (conversation, false),
+        let (row, is_first) = match continue_conversation(&tx, owner, new, at).await? {
+            Some(row) => (row, false),
             None => (begin_conversation(&tx, owner, new, at).await?, true),
         };
+        let claim = match is_first {
+            true => TitleClaim::of(&row),
+            false => claim_deferred(&tx, owner, new, &row, at).await?,
+        };
+        let conversation = Conversation::try_from(row)?;
         let message = message::Entity::insert(message::ActiveModel {
             id: Set(new.message_id.0),
             conversation_id: Set(conversation.id.0),
@@ -143,6 +176,7 @@ impl Database {
             content: Set(new.text.clone()),
             status: Set(MessageStatus::Complete.as_str().into()),
             created_at: Set(at),
+            attachments: Set(message::write_attachments(&new.attachments)?),
         })
         .exec_with_returning(&tx)
         .await?
@@ -165,11 +199,12 @@ impl Database {
         if is_first {
             search::index_new_conversation(&tx, &conversation).await?;
         }
-        search::index_message(&tx, conversation.id, new.message_id, &new.text).await?;
+        search::index_message(&tx, conversation.id, new.message_id, &new.shown_text()).await?;
         tx.commit().await?;
         Ok(BegunTurn::New {
             conversation,
             message,
+            claim,
         })
     }
 
@@ -256,14 +291,14 @@ async fn continue_conversation(
     owner: &Owner,
     new: &NewTurn,
     at: DateTime<Utc>,
-) -> Result<Option<Conversation>> {
+) -> Result<Option<conversation::Model>> {
     use conversation::{Column, Entity};
-    let mut update = count_message(owner, new.conversation_id, &new.text, at);
+    let mut update = count_message(owner, new.conversation_id, &new.shown_text(), at);
     if let Some(agent) = &new.agent {
         update = update.col_expr(Column::ActiveAgent, Expr::val(agent));
     }
-    if let Some(conversation) = changed(update.exec_with_returning(tx).await?)? {
-        return Ok(Some(conversation));
+    if let Some(row) = update.exec_with_returning(tx).await?.pop() {
+        return Ok(Some(row));
     }
     let taken = Entity::find_by_id(new.conversation_id.0).one(tx).await?;
     let is_ours = |row: &conversation::Model| {
@@ -281,14 +316,48 @@ async fn continue_conversation(
     }
 }
 
+/// Takes the claim of an existing conversation's title, if it has waited for this message.
+async fn claim_deferred(
+    tx: &DatabaseTransaction,
+    owner: &Owner,
+    new: &NewTurn,
+    row: &conversation::Model,
+    at: DateTime<Utc>,
+) -> Result<Option<TitleClaim>> {
+    let waits =
+        row.title_status == TitleStatus::Pending.as_str() && row.title_lease_until.is_none();
+    match new.title {
+        NewTitle::Claimed(lease) if waits => {
+            let rows = another_attempt(row_of(owner, new.conversation_id), at + lease)
+                .exec_with_returning(tx)
+                .await?;
+            Ok(rows.first().and_then(TitleClaim::of))
+        }
+        _ => Ok(None),
+    }
+}
+
 async fn begin_conversation(
     tx: &DatabaseTransaction,
     owner: &Owner,
     new: &NewTurn,
     at: DateTime<Utc>,
-) -> Result<Conversation> {
+) -> Result<conversation::Model> {
     let agent = new.agent.as_deref().unwrap_or(new.default_agent);
-    conversation::Entity::insert(conversation::ActiveModel {
+    let title = match &new.title {
+        NewTitle::Known(title) => Some(title.as_str().to_owned()),
+        _ => None,
+    };
+    let lease = match new.title {
+        NewTitle::Claimed(lease) => Some(lease),
+        _ => None,
+    };
+    let (source, status) = match new.title {
+        NewTitle::Claimed(_) | NewTitle::Deferred => (TitleSource::Hint, TitleStatus::Pending),
+        NewTitle::Known(_) => (TitleSource::Generated, TitleStatus::Ready),
+        NewTitle::Skipped => (TitleSource::Hint, TitleStatus::Skipped),
+    };
+    Ok(conversation::Entity::insert(conversation::ActiveModel {
         id: Set(new.conversation_id.0),
         tenant_id: Set(owner.tenant.clone()),
         user_id: Set(owner.user.clone()),
@@ -297,20 +366,24 @@ async fn begin_conversation(
         active_agent: Set(agent.into()),
         status: Set(ConversationStatus::Active.as_str().into()),
         message_count: Set(1),
-        last_message_preview: Set(Some(preview(&new.text))),
+        last_message_preview: Set(Some(preview(&new.shown_text()))),
         last_message_at: Set(at),
         created_at: Set(at),
         updated_at: Set(at),
-        display_name: Set(None),
-        title_generated_at: Set(None),
-        title_source: Set(TitleSource::Hint.as_str().into()),
-        title_status: Set(new.title_status.as_str().into()),
+        title_generated_at: Set(title.as_ref().map(|_| at)),
+        display_name: Set(title),
+        title_source: Set(source.as_str().into()),
+        title_status: Set(status.as_str().into()),
         title_failure: Set(None),
         revision: Set(1),
+        title_token: Set(lease.map(|_| Uuid::new_v4())),
+        title_lease_until: Set(lease.map(|lease| at + lease)),
+        title_attempts: Set(i32::from(lease.is_some())),
+        title_hint: Set(None),
+        published_revision: Set(0),
     })
     .exec_with_returning(tx)
-    .await?
-    .try_into()
+    .await?)
 }
 
 /// Puts the reply into the place that was counted for it.
@@ -333,6 +406,7 @@ async fn add_reply(
         content: Set(outcome.text.into()),
         status: Set(status.as_str().into()),
         created_at: Set(at),
+        attachments: Set(None),
     })
     .exec_without_returning(tx)
     .await?;

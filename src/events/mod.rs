@@ -14,6 +14,8 @@ mod topics;
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
 pub use self::{
     run::{ReplyEnd, ReplyEvent, ReplyLog, ReplyWatch, RunGuard},
     topics::Changes,
@@ -24,18 +26,37 @@ use crate::{
 };
 
 /// The fan-out of one process. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct EventBroker {
     topics: Arc<topics::Topics>,
     runs: Arc<run::Runs>,
+    told: UnboundedSender<Told>,
 }
 
+/// A revision of a conversation that the subscribers were told of.
+pub type Told = (ConversationId, i64);
+
 impl EventBroker {
+    /// A broker without subscribers, and what it will have told. The receiver may be dropped; one that
+    /// is kept has to be read.
+    pub fn new() -> (Self, UnboundedReceiver<Told>) {
+        let (told, receiver) = unbounded_channel();
+        let broker = Self {
+            topics: Arc::default(),
+            runs: Arc::default(),
+            told,
+        };
+        (broker, receiver)
+    }
+
     /// Tells the subscribers of the conversation and of its owner how it stands after a commit. A
     /// revision older than one that was told already is dropped: two writers may get here in the
     /// wrong order, and the newer row holds what the older one told.
     pub fn publish(&self, conversation: Conversation) {
+        let told = (conversation.id, conversation.revision);
         self.topics.publish(Arc::new(conversation));
+        // Nobody may want to know.
+        let _ = self.told.send(told);
     }
 
     /// Follows one conversation from now on. Subscribe first, read the row then.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
+pub use self::profile::ProfileOverride;
 pub use crate::conversation::Usage;
 
 /// A model that writes replies and titles: OpenAI or any compatible server, or the offline stand-in.
@@ -88,9 +89,9 @@ pub enum Finish {
 /// One attempt at a title.
 #[derive(Clone, Debug)]
 pub struct TitleRequest {
-    /// The instruction; the same for every conversation.
-    pub instruction: &'static str,
-    /// The delimited, shortened user message.
+    /// The instruction.
+    pub instruction: String,
+    /// The delimited, shortened user message, and what else the instruction speaks of.
     pub input: String,
     /// The cap on visible and reasoning tokens together.
     pub max_tokens: u32,

@@ -5,17 +5,84 @@
 //!
 //! Source: OpenAI's API reference, "Create chat completion", and its guides on reasoning models.
 
+use std::{borrow::Cow, str::FromStr};
+
 /// The optional parameters to send with a request; `None` leaves one out.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Profile {
     /// Whether it is one of OpenAI's reasoning models, which take their instruction from the `developer` role.
     pub(super) reasoning: bool,
+    /// The role of the instruction, where it is not to be guessed.
+    pub(super) role: Option<Role>,
     /// `reasoning_effort`.
-    pub(super) effort: Option<&'static str>,
+    pub(super) effort: Option<Cow<'static, str>>,
     /// `verbosity`.
-    pub(super) verbosity: Option<&'static str>,
+    pub(super) verbosity: Option<Cow<'static, str>>,
     /// `temperature`.
     pub(super) temperature: Option<f64>,
+}
+
+/// Who gives the instruction, in the wire's terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum Role {
+    Developer,
+    System,
+}
+
+/// What an operator knows better than the table: a parameter that is named here replaces the model's own, and `none`
+/// leaves it out. Written as `effort=low,verbosity=none,temperature=0.3,role=system`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProfileOverride {
+    effort: Option<Option<String>>,
+    verbosity: Option<Option<String>>,
+    temperature: Option<Option<f64>>,
+    role: Option<Role>,
+}
+
+impl FromStr for ProfileOverride {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parameters = Self::default();
+        for part in text.split(',').map(str::trim) {
+            let (name, value) = part.split_once('=').ok_or_else(|| {
+                format!("{part:?} has no value: write effort=low,temperature=none")
+            })?;
+            let (name, value) = (name.trim(), value.trim());
+            let text = (value != "none").then(|| value.to_owned());
+            if value.is_empty() || !value.chars().all(|c| c.is_ascii_alphanumeric() || c == '.') {
+                return Err(format!(
+                    "{name}={value} is no value that a model could take"
+                ));
+            }
+            match name {
+                "effort" => parameters.effort = Some(text),
+                "verbosity" => parameters.verbosity = Some(text),
+                "temperature" => {
+                    let number = |text: String| {
+                        let number = text
+                            .parse()
+                            .ok()
+                            .filter(|number| (0.0..=2.0).contains(number));
+                        number.ok_or_else(|| format!("temperature={value} is not 0 to 2, or none"))
+                    };
+                    parameters.temperature = Some(text.map(number).transpose()?);
+                }
+                "role" => {
+                    let role = value.parse();
+                    parameters.role =
+                        Some(role.map_err(|_| format!("role={value} is not developer or system"))?);
+                }
+                _ => {
+                    return Err(format!(
+                        "{name} is no parameter: effort, verbosity, temperature and role are"
+                    ));
+                }
+            }
+        }
+        Ok(parameters)
+    }
 }
 
 /// A line of models that share their parameters.
@@ -56,9 +123,20 @@ const TITLES: [Row; 6] = [
 /// Titles from a model that no row knows: `gpt-4.1-mini`, a local model.
 const OTHER_TITLES: Profile = Profile {
     reasoning: false,
+    role: None,
     effort: None,
     verbosity: None,
     temperature: Some(0.2),
+};
+
+/// What to send for a reply: nothing. A reply should be what the model's makers tuned it to be, and every parameter left
+/// out is one that no server can refuse.
+pub(super) static REPLIES: Profile = Profile {
+    reasoning: false,
+    role: None,
+    effort: None,
+    verbosity: None,
+    temperature: None,
 };
 
 impl Profile {
@@ -78,16 +156,26 @@ impl Profile {
         });
         row.map_or(OTHER_TITLES, |row| Self {
             reasoning: row.reasoning,
-            effort: row.effort,
-            verbosity: row.verbosity,
+            role: None,
+            effort: row.effort.map(Cow::Borrowed),
+            verbosity: row.verbosity.map(Cow::Borrowed),
             temperature: None,
         })
     }
 
-    /// What to send for a reply: nothing. A reply should be what the model's makers tuned it to be, and every
-    /// parameter left out is one that no server can refuse.
-    pub(super) fn reply() -> Self {
-        Self::default()
+    /// The profile with what an operator knows better.
+    pub(super) fn overridden(self, by: &ProfileOverride) -> Self {
+        let text = |by: &Option<Option<String>>, own| match by {
+            Some(text) => text.clone().map(Cow::Owned),
+            None => own,
+        };
+        Self {
+            reasoning: self.reasoning,
+            role: by.role.or(self.role),
+            effort: text(&by.effort, self.effort),
+            verbosity: text(&by.verbosity, self.verbosity),
+            temperature: by.temperature.unwrap_or(self.temperature),
+        }
     }
 }
 
@@ -165,8 +253,9 @@ mod tests {
         for (model, effort, verbosity, temperature, reasoning) in table {
             let expected = Profile {
                 reasoning,
-                effort,
-                verbosity,
+                role: None,
+                effort: effort.map(Cow::Borrowed),
+                verbosity: verbosity.map(Cow::Borrowed),
                 temperature,
             };
             assert_eq!(Profile::title(model), expected, "{model}");
@@ -174,13 +263,36 @@ mod tests {
     }
 
     #[test]
-    fn replies_carry_nothing() {
-        let Profile {
-            effort,
-            verbosity,
-            temperature,
-            ..
-        } = Profile::reply();
-        assert_eq!((effort, verbosity, temperature), (None, None, None));
+    fn an_operator_knows_better() {
+        let known = |text: &str| Profile::title("gpt-5-mini").overridden(&text.parse().unwrap());
+        let profile = known("effort=none,temperature=0.5,role=system");
+        assert_eq!(profile.effort, None);
+        assert_eq!(
+            profile.verbosity.as_deref(),
+            Some("low"),
+            "not named, not changed"
+        );
+        assert_eq!(profile.temperature, Some(0.5));
+        assert_eq!(profile.role, Some(Role::System));
+        assert_eq!(known("effort = low").effort.as_deref(), Some("low"));
+        assert_eq!(
+            Profile::title("qwen3:8b")
+                .overridden(&"temperature=none".parse().unwrap())
+                .temperature,
+            None
+        );
+        for (text, why) in [
+            ("", "no value"),
+            ("effort", "no value"),
+            ("effort=", "could take"),
+            ("effort=a b", "could take"),
+            ("top_p=1", "no parameter"),
+            ("temperature=hot", "0 to 2"),
+            ("temperature=3", "0 to 2"),
+            ("role=user", "developer or system"),
+        ] {
+            let error = text.parse::<ProfileOverride>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
     }
 }

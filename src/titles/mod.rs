@@ -1,36 +1,74 @@
-//! Titles, which the product is about: made once for each conversation, from its first user message
-//! alone, beside the reply and whatever becomes of it.
+//! Titles, which the product is about: made once for each conversation, from its first user message that
+//! says something, beside the reply and whatever becomes of it.
 //!
-//! `task` asks the model and judges the answer; [`clean`] holds the rules of judging, pure;
-//! `prompt` is the question. A title is written by one statement that loses against a rename, a
-//! deletion and any other writer (`db`), and told after the commit. Nothing waits for a title, and
-//! nothing fails with one. There is no other way to make one: no endpoint generates titles.
+//! - `source`: what a title is made from, and whether a message says anything (`opener`, `file_name`)
+//! - `task`: one title: claim, ask, judge, store, tell; `prompt` is the question, [`clean`] holds the
+//!   rules of judging, `language` what language it has to be in
+//! - `breaker`, `budget`: when the model is not asked
+//! - `sweep`: what a crash left behind; `told`: noting what was told
+//! - `backfill`: titles for conversations that never got one
+//! - `check`, `metrics`: whether the title model answers, and what it has cost
+//!
+//! A title is written by one statement that loses against a rename, a deletion and any other writer
+//! (`db`), and told after the commit. Nothing waits for a title, and nothing fails with one.
 
+pub mod backfill;
 mod breaker;
+mod budget;
+mod check;
 pub mod clean;
+mod file_name;
+pub mod language;
+pub mod metrics;
+mod opener;
 mod prompt;
+mod source;
+mod step;
+mod sweep;
 mod task;
+mod told;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio::sync::{Semaphore, mpsc::UnboundedReceiver};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{
+    check::Health,
+    metrics::{Begun as BegunBy, Metrics},
+};
+pub use self::{check::ModelState, language::TitleLanguage};
 use crate::{
-    conversation::{Conversation, ConversationId, Owner, Title},
-    db::Database,
+    conversation::{Attachment, Conversation, ConversationId, Owner, PerTenant, Title},
+    db::{Begun, Database, NewTitle, TitleClaim},
     error::{Error, Result},
-    events::EventBroker,
+    events::{EventBroker, Told},
     llm::LanguageModel,
 };
 
+/// The most characters of what a person wishes of another title.
+const MAX_HINT_CHARS: usize = 200;
+
 /// How titles are made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TitleSettings {
     /// From the first call's start to the title, the second try included.
     pub deadline: Duration,
     /// How many calls are in flight at most; the others wait, and their deadline with them.
     pub max_in_flight: usize,
+    /// How often to look for what a crash left behind.
+    pub sweep_every: Duration,
+    /// What language titles are in.
+    pub language: PerTenant<TitleLanguage>,
+    /// How many tokens a day titles may cost.
+    pub budget: PerTenant<Option<u64>>,
+}
+
+impl TitleSettings {
+    /// How long a claim keeps others away: longer than its holder needs.
+    fn lease(&self) -> Duration {
+        3 * self.deadline
+    }
 }
 
 /// Makes titles and takes them from people. Cheap to clone.
@@ -47,6 +85,20 @@ struct Inner {
     settings: TitleSettings,
     permits: Semaphore,
     breaker: breaker::Breaker,
+    budget: budget::Budget,
+    health: Health,
+    metrics: Metrics,
+}
+
+/// A wish for another title.
+#[derive(Clone, Debug)]
+pub struct Regenerate {
+    /// The conversation.
+    pub id: ConversationId,
+    /// What shall be different.
+    pub hint: Option<String>,
+    /// Whether a title that a person gave may go.
+    pub replace_manual: bool,
 }
 
 impl Titles {
@@ -60,25 +112,74 @@ impl Titles {
         settings: TitleSettings,
     ) -> Self {
         let inner = Inner {
+            permits: Semaphore::new(settings.max_in_flight),
+            budget: budget::Budget::new(settings.budget.clone()),
+            breaker: breaker::Breaker::default(),
+            health: Health::default(),
+            metrics: Metrics::default(),
             db,
             events,
             model,
             tasks,
             settings,
-            permits: Semaphore::new(settings.max_in_flight),
-            breaker: breaker::Breaker::default(),
         };
         Self {
             inner: Arc::new(inner),
         }
     }
 
-    /// Starts making the title of a conversation that began with this message. Returns at once.
-    pub fn start(&self, owner: Owner, id: ConversationId, message: String) {
+    /// What has to go on all the time: looking for titles that a crash left behind, and noting what was
+    /// told. Ends with `closing`, after the last note.
+    pub async fn keep_up(&self, told: UnboundedReceiver<Told>, closing: CancellationToken) {
+        tokio::join!(
+            sweep::run(&self.inner, &closing),
+            told::note(&self.inner.db, told, &closing),
+        );
+    }
+
+    /// Asks the title model for one tiny title, to see whether it answers at all.
+    pub async fn check_model(&self) {
+        check::run(&self.inner).await;
+    }
+
+    /// Whether the title model answers, as far as is known.
+    pub fn model_state(&self) -> ModelState {
+        self.inner.health.state()
+    }
+
+    /// What titles have cost this process, for monitoring.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// How the title of a conversation begins that begins with this message.
+    pub fn plan(&self, text: &str, attachments: &[Attachment], wanted: bool) -> NewTitle {
+        if !wanted {
+            return NewTitle::Skipped;
+        }
+        match source::of_message(text, attachments) {
+            Some(source::Source::Text(_)) => NewTitle::Claimed(self.inner.settings.lease()),
+            Some(source::Source::Title(title)) => NewTitle::Known(title),
+            None if text.trim().is_empty() => NewTitle::Skipped,
+            None => NewTitle::Deferred,
+        }
+    }
+
+    /// Starts making a title that was claimed with this message. Returns at once.
+    pub fn start(&self, claim: TitleClaim, message: String) {
+        self.spawn(claim, Some(message), BegunBy::Message);
+    }
+
+    /// Starts making a title that was claimed with a later message, from the first that says something.
+    pub fn start_deferred(&self, claim: TitleClaim) {
+        self.spawn(claim, None, BegunBy::Message);
+    }
+
+    fn spawn(&self, claim: TitleClaim, message: Option<String>, by: BegunBy) {
         let inner = self.inner.clone();
-        self.inner
-            .tasks
-            .spawn(async move { task::run(&inner, &owner, id, &message).await });
+        inner.metrics.claimed(by);
+        let task = async move { task::run(&inner, claim, message).await };
+        self.inner.tasks.spawn(task);
     }
 
     /// Takes a title from a person. It replaces whatever is there, and no generated one replaces it.
@@ -96,5 +197,71 @@ impl Titles {
         let conversation = self.inner.db.rename(owner, id, &title).await?;
         self.inner.events.publish(conversation.clone());
         Ok(conversation)
+    }
+
+    /// Gives a conversation back to automation: drops the title that a person gave, or the wish for none,
+    /// and starts making one. A generated title stays. Returns at once; the title comes by itself.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    pub async fn reset(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
+        let inner = &self.inner;
+        let has_source = source::of_conversation(&inner.db, owner, id)
+            .await?
+            .is_some();
+        let lease = has_source.then(|| inner.settings.lease());
+        let (conversation, claim) = inner.db.reset_title(owner, id, lease).await?;
+        inner.events.publish(conversation.clone());
+        if let Some(claim) = claim {
+            self.spawn(claim, None, BegunBy::Person);
+        }
+        Ok(conversation)
+    }
+
+    /// Starts making another title. The present one stays until it comes, and for good when it fails. Of
+    /// several wishes at once, one is fulfilled. Returns at once; the title comes by itself.
+    ///
+    /// # Errors
+    /// [`Error::ManualTitle`] when a person gave the title and it was not said that it may go;
+    /// [`Error::InvalidInput`] when the hint is too long, or no message says anything;
+    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    pub async fn regenerate(&self, owner: &Owner, wish: Regenerate) -> Result<Conversation> {
+        let inner = &self.inner;
+        let hint = wish
+            .hint
+            .as_deref()
+            .map(crate::conversation::text::single_line);
+        let hint = hint.filter(|hint| !hint.is_empty());
+        if hint
+            .as_ref()
+            .is_some_and(|hint| hint.chars().count() > MAX_HINT_CHARS)
+        {
+            return Err(Error::invalid(format!(
+                "the hint is longer than {MAX_HINT_CHARS} characters"
+            )));
+        }
+        if source::of_conversation(&inner.db, owner, wish.id)
+            .await?
+            .is_none()
+        {
+            // Nobody learns from this whether it exists.
+            inner.db.conversation(owner, wish.id).await?;
+            return Err(Error::invalid(
+                "the conversation has no message to make a title from",
+            ));
+        }
+        let lease = inner.settings.lease();
+        let begun = inner
+            .db
+            .begin_regeneration(owner, wish.id, hint.as_deref(), wish.replace_manual, lease)
+            .await?;
+        match begun {
+            Begun::Unchanged(conversation) => Ok(conversation),
+            Begun::Claimed(conversation, claim) => {
+                inner.events.publish(conversation.clone());
+                self.spawn(claim, None, BegunBy::Person);
+                Ok(conversation)
+            }
+        }
     }
 }

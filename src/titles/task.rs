@@ -1,12 +1,18 @@
-//! One title: ask the model, judge the answer, store it if there is none yet, tell.
+//! One title: ask the model, judge the answer, store it if the claim still holds, tell.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Inner, clean, prompt};
+use super::{
+    Inner, clean, language,
+    prompt::{self, Another},
+    source::{self, Source},
+    step::{Step, step},
+};
 use crate::{
-    conversation::{Conversation, ConversationId, Owner, Title, TitleFailure},
+    conversation::{Title, TitleFailure, Usage},
+    db::{TitleCall, TitleClaim},
     error::Result,
     llm::{Finish, ModelError, ModelErrorKind, TitleOutput, TitleRequest},
 };
@@ -20,77 +26,187 @@ const MAX_TOKENS: u32 = 512;
 /// The pause before the second call when the provider names none.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Makes the title of one conversation. Every outcome ends here: the caller has nothing to wait for
-/// and nothing to handle.
-pub(super) async fn run(titles: &Inner, owner: &Owner, id: ConversationId, message: &str) {
+/// How one title ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It is stored.
+    Titled,
+    /// It is stored that there is none.
+    Failed(TitleFailure),
+    /// No message says anything: the claim was given back.
+    Nothing,
+    /// A rename, a deletion or another process came first.
+    Superseded,
+    /// The database failed; the claim runs out.
+    Unknown,
+}
+
+impl Ended {
+    /// How it is counted.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Titled => "titled",
+            Self::Failed(failure) => failure.as_str(),
+            Self::Nothing => "nothing_to_title",
+            Self::Superseded => "superseded",
+            Self::Unknown => "database_failed",
+        }
+    }
+}
+
+/// Makes the title of one conversation, from the given message or from what is stored. Every outcome
+/// ends here: the caller has nothing to handle.
+pub(super) async fn run(titles: &Inner, claim: TitleClaim, message: Option<String>) -> Ended {
+    let waited = Instant::now();
     // The semaphore is never closed.
     let Ok(_permit) = titles.permits.acquire().await else {
-        return;
+        return Ended::Unknown;
     };
     let started = Instant::now();
-    let made = match titles.breaker.refusal(started.into_std()) {
-        Some(failure) => Err(failure),
-        None => {
-            let until = started + titles.settings.deadline;
-            timeout_at(until, make(titles, id, message, until))
-                .await
-                .unwrap_or(Err(TitleFailure::Timeout))
+    let mut calls = Vec::new();
+    let ended = match attempt(titles, &claim, message, started, &mut calls).await {
+        Ok(ended) => ended,
+        Err(error) => {
+            error.log();
+            Ended::Unknown
         }
     };
-    let duration_ms = started.elapsed().as_millis() as u64;
-    match store(titles, owner, id, made).await {
-        Ok(Some(conversation)) => {
-            let failure = conversation.title_failure.map(TitleFailure::as_str);
-            match failure {
-                None => tracing::info!(conversation.id = %id, duration_ms, "title generated"),
-                Some(reason) => {
-                    tracing::warn!(conversation.id = %id, duration_ms, reason, "no title");
-                }
-            }
-            titles.events.publish(conversation);
+    report(titles, &claim, &ended, started);
+    titles.metrics.ended(&ended, waited.elapsed());
+    ended
+}
+
+async fn attempt(
+    titles: &Inner,
+    claim: &TitleClaim,
+    message: Option<String>,
+    started: Instant,
+    calls: &mut Vec<TitleCall>,
+) -> Result<Ended> {
+    step(Step::Claimed, claim.id);
+    // Whoever waited long for a permit may have lost the claim, or would lose it in the middle.
+    if !claim.lasts(2 * titles.settings.deadline) {
+        let renewed = titles
+            .db
+            .renew_claim(claim, titles.settings.lease())
+            .await?;
+        if renewed.is_none() {
+            return Ok(Ended::Superseded);
         }
-        Ok(None) => {
+    }
+    let source = match message {
+        Some(message) => Some(Source::Text(message)),
+        None => source::of_conversation(&titles.db, &claim.owner, claim.id).await?,
+    };
+    let made = match source {
+        Some(Source::Text(message)) => make_in_time(titles, claim, &message, started, calls).await,
+        Some(Source::Title(title)) => Ok(title),
+        None => {
+            titles.db.release_claim(claim).await?;
+            return Ok(Ended::Nothing);
+        }
+    };
+    step(Step::Answered, claim.id);
+    let stored = match &made {
+        Ok(title) => titles.db.store_generated_title(claim, title, calls).await?,
+        Err(failure) => {
+            titles
+                .db
+                .store_title_failure(claim, *failure, calls)
+                .await?
+        }
+    };
+    step(Step::Stored, claim.id);
+    let Some(conversation) = stored else {
+        return Ok(Ended::Superseded);
+    };
+    titles.events.publish(conversation);
+    step(Step::Told, claim.id);
+    Ok(match made {
+        Ok(_) => Ended::Titled,
+        Err(failure) => Ended::Failed(failure),
+    })
+}
+
+fn report(titles: &Inner, claim: &TitleClaim, ended: &Ended, started: Instant) {
+    let id = claim.id;
+    let duration_ms = started.elapsed().as_millis() as u64;
+    match ended {
+        Ended::Titled => tracing::info!(conversation.id = %id, duration_ms, "title generated"),
+        Ended::Failed(failure) => {
+            let reason = failure.as_str();
+            let model = titles.model.title_model();
+            tracing::warn!(conversation.id = %id, duration_ms, reason, model, "no title");
+        }
+        Ended::Nothing => tracing::debug!(conversation.id = %id, "nothing to make a title from"),
+        Ended::Superseded => {
             tracing::info!(conversation.id = %id, duration_ms, "title superseded or conversation gone");
         }
-        // The row stays pending, which is what it is.
-        Err(error) => error.log(),
+        // The error was logged. The row stays pending, which is what it is.
+        Ended::Unknown => {}
     }
 }
 
-async fn store(
+/// Asks the model, unless it is known that it would be for nothing.
+async fn make_in_time(
     titles: &Inner,
-    owner: &Owner,
-    id: ConversationId,
-    made: Result<Title, TitleFailure>,
-) -> Result<Option<Conversation>> {
-    match made {
-        Ok(title) => titles.db.store_generated_title(owner, id, &title).await,
-        Err(failure) => titles.db.store_title_failure(owner, id, failure).await,
+    claim: &TitleClaim,
+    message: &str,
+    started: Instant,
+    calls: &mut Vec<TitleCall>,
+) -> Result<Title, TitleFailure> {
+    if let Some(failure) = titles.breaker.refusal(started.into_std()) {
+        return Err(failure);
     }
+    titles.budget.check(&titles.db, &claim.owner.tenant).await?;
+    let until = started + titles.settings.deadline;
+    let mut call = Instant::now();
+    let made = timeout_at(until, make(titles, claim, message, until, calls, &mut call)).await;
+    made.unwrap_or_else(|_| {
+        let failure = TitleFailure::Timeout;
+        record(titles, claim, calls, Err(failure), None, call.elapsed());
+        Err(failure)
+    })
 }
 
-/// Asks up to twice; the caller ends it at `until`.
+/// Asks up to twice; the caller ends it at `until`. `call` is when the present call began.
 async fn make(
     titles: &Inner,
-    id: ConversationId,
+    claim: &TitleClaim,
     message: &str,
     until: Instant,
+    calls: &mut Vec<TitleCall>,
+    call: &mut Instant,
 ) -> Result<Title, TitleFailure> {
+    let language = titles.settings.language.of(&claim.owner.tenant);
+    let another = Another {
+        previous: claim.previous.as_deref(),
+        wish: claim.hint.as_deref(),
+    };
     let mut request = TitleRequest {
-        instruction: prompt::INSTRUCTION,
-        input: prompt::input(message),
+        instruction: prompt::instruction(language, another),
+        input: prompt::input(message, another),
         max_tokens: MAX_TOKENS,
     };
     let mut attempt = 1;
     loop {
-        let (failure, pause) = match titles.model.title(request.clone()).await {
-            Ok(output) => match judge(&output) {
-                Ok(title) => return Ok(title),
-                Err(failure) => (failure, Duration::ZERO),
-            },
+        *call = Instant::now();
+        let answer = titles.model.title(request.clone()).await;
+        let duration = call.elapsed();
+        let (failure, pause) = match answer {
+            Ok(output) => {
+                let judged = judge(&output, message, language);
+                let outcome = judged.as_ref().map(|_| ()).map_err(|failure| *failure);
+                record(titles, claim, calls, outcome, output.usage, duration);
+                match judged {
+                    Ok(title) => return Ok(title),
+                    Err(failure) => (failure, Duration::ZERO),
+                }
+            }
             Err(error) => {
-                tracing::debug!(conversation.id = %id, attempt, %error, "title call failed");
+                tracing::debug!(conversation.id = %claim.id, attempt, %error, "title call failed");
                 let failure = failure_of(&error);
+                record(titles, claim, calls, Err(failure), None, duration);
                 if is_final(error.kind) {
                     titles.breaker.open(failure, std::time::Instant::now());
                 }
@@ -112,16 +228,47 @@ async fn make(
     }
 }
 
-fn judge(output: &TitleOutput) -> Result<Title, TitleFailure> {
+/// Counts one call, wherever calls are counted.
+fn record(
+    titles: &Inner,
+    claim: &TitleClaim,
+    calls: &mut Vec<TitleCall>,
+    outcome: Result<(), TitleFailure>,
+    usage: Option<Usage>,
+    duration: Duration,
+) {
+    let call = TitleCall {
+        model: titles.model.title_model().to_owned(),
+        outcome,
+        usage: usage.unwrap_or_default(),
+        duration,
+    };
+    titles.health.note(&call);
+    titles.budget.spend(&claim.owner.tenant, call.tokens());
+    titles.metrics.called(&claim.owner.tenant, &call);
+    calls.push(call);
+}
+
+fn judge(
+    output: &TitleOutput,
+    message: &str,
+    language: &language::TitleLanguage,
+) -> Result<Title, TitleFailure> {
     match output.finish {
         // Whatever came is cut off, and half a title is none.
-        Finish::Length => Err(TitleFailure::Truncated),
-        Finish::ContentFilter => Err(TitleFailure::Rejected),
-        Finish::Stop => clean::clean(&output.text).map_err(|rejection| {
-            tracing::debug!(%rejection, "title output rejected");
-            TitleFailure::Rejected
-        }),
+        Finish::Length => return Err(TitleFailure::Truncated),
+        Finish::ContentFilter => return Err(TitleFailure::Rejected),
+        Finish::Stop => {}
     }
+    let title = clean::clean(&output.text).map_err(|rejection| {
+        tracing::debug!(%rejection, "title output rejected");
+        TitleFailure::Rejected
+    })?;
+    if !language::fits(title.as_str(), message, language) {
+        tracing::debug!("title output rejected: in another script than it should be");
+        return Err(TitleFailure::Rejected);
+    }
+    Ok(title)
 }
 
 /// Whether the same call will fail for everyone until an operator acts.
@@ -132,7 +279,7 @@ fn is_final(kind: ModelErrorKind) -> bool {
     )
 }
 
-fn failure_of(error: &ModelError) -> TitleFailure {
+pub(super) fn failure_of(error: &ModelError) -> TitleFailure {
     match error.kind {
         ModelErrorKind::Timeout => TitleFailure::Timeout,
         ModelErrorKind::RateLimited => TitleFailure::RateLimited,

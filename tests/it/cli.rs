@@ -85,18 +85,21 @@ async fn migrate_prints_where_the_database_stands() {
     pending m20251115_000001_add_titles
     pending m20251116_000001_create_turns
     pending m20251117_000001_create_search
+    pending m20251118_000001_add_title_claims
     ");
     insta::assert_snapshot!(migrate(&database, &["up", "--steps", "1"]).await, @"
     applied m20251101_000001_create_conversations
     pending m20251115_000001_add_titles
     pending m20251116_000001_create_turns
     pending m20251117_000001_create_search
+    pending m20251118_000001_add_title_claims
     ");
     let all = "
     applied m20251101_000001_create_conversations
     applied m20251115_000001_add_titles
     applied m20251116_000001_create_turns
     applied m20251117_000001_create_search
+    applied m20251118_000001_add_title_claims
     ";
     let all = all.trim_start().replace("    ", "");
     assert_eq!(migrate(&database, &["up"]).await, all);
@@ -105,13 +108,15 @@ async fn migrate_prints_where_the_database_stands() {
     applied m20251101_000001_create_conversations
     applied m20251115_000001_add_titles
     applied m20251116_000001_create_turns
-    pending m20251117_000001_create_search
+    applied m20251117_000001_create_search
+    pending m20251118_000001_add_title_claims
     ");
-    insta::assert_snapshot!(migrate(&database, &["down", "--steps", "2"]).await, @"
+    insta::assert_snapshot!(migrate(&database, &["down", "--steps", "3"]).await, @"
     applied m20251101_000001_create_conversations
     pending m20251115_000001_add_titles
     pending m20251116_000001_create_turns
     pending m20251117_000001_create_search
+    pending m20251118_000001_add_title_claims
     ");
     assert_eq!(migrate(&database, &["up"]).await, all);
     assert_eq!(migrate(&database, &["status"]).await, all);
@@ -126,7 +131,7 @@ async fn migrate_down_drops_no_conversation() {
     let rows = Rows::of(&database).await;
     let row = [Uuid::now_v7().into(), chrono::Utc::now().into()];
     rows.run(INSERT, row).await.unwrap();
-    let ended = Titlecast::new(&["migrate", "down", "--steps", "4"])
+    let ended = Titlecast::new(&["migrate", "down", "--steps", "5"])
         .env("DATABASE_URL", &database.url)
         .run()
         .await;

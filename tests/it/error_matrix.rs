@@ -24,6 +24,7 @@ fn every_code_has_its_name_and_its_status() {
     FORBIDDEN_ORIGIN          403 Forbidden
     NOT_FOUND                 404 Not Found
     IDEMPOTENCY_KEY_REUSED    409 Conflict
+    MANUAL_TITLE              409 Conflict
     LAGGED                    503 Service Unavailable
     MODEL_UNAVAILABLE         502 Bad Gateway
     MODEL_RATE_LIMITED        503 Service Unavailable

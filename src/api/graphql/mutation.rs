@@ -7,7 +7,10 @@ use super::{
     objects::{Conversation, Message},
     query::parts,
 };
-use crate::{api::rest::conversation_id, chat::SendMessage};
+use crate::{
+    api::rest::conversation_id, chat::SendMessage, conversation::Attachment, error::Error,
+    titles::Regenerate,
+};
 
 /// What can be changed.
 pub(super) struct Mutation;
@@ -18,8 +21,12 @@ struct SendMessageInput {
     /// The conversation to continue, or the id (a UUID) that a new one shall have; a new conversation
     /// when not said.
     conversation_id: Option<ID>,
-    /// The message.
+    /// The message; may be empty when something is attached.
     text: String,
+    /// What is attached to the message, at most 20 files. Only what they are called and what they are is
+    /// kept. A first message without a text takes its title from a name that says something.
+    #[graphql(default)]
+    attachments: Vec<AttachmentInput>,
     /// What to show while a new conversation has no title; the beginning of the message when not said.
     topic_hint: Option<String>,
     /// Makes a retry of the same request return the same turn: 1 to 255 visible ASCII characters.
@@ -27,6 +34,15 @@ struct SendMessageInput {
     /// Whether a new conversation gets a title.
     #[graphql(default = true)]
     auto_title: bool,
+}
+
+/// A file that is attached to a message.
+#[derive(InputObject)]
+struct AttachmentInput {
+    /// What the file is called: 1 to 255 characters.
+    name: String,
+    /// Its media type, such as `application/pdf`.
+    media_type: Option<String>,
 }
 
 /// A message that was accepted.
@@ -52,6 +68,39 @@ struct RenameConversationInput {
 /// A conversation with its new title.
 #[derive(SimpleObject)]
 struct RenameConversationPayload {
+    /// The conversation.
+    conversation: Conversation,
+}
+
+/// A conversation whose title shall be generated again.
+#[derive(InputObject)]
+struct RegenerateTitleInput {
+    /// The conversation.
+    id: ID,
+    /// What the title should be like: at most 200 characters.
+    hint: Option<String>,
+    /// Whether a title that a person gave may be replaced.
+    #[graphql(default)]
+    replace_manual: bool,
+}
+
+/// A conversation whose title is generated again.
+#[derive(SimpleObject)]
+struct RegenerateTitlePayload {
+    /// The conversation. Its title stays until there is another: `titleStatus` is `PENDING` until then.
+    conversation: Conversation,
+}
+
+/// A conversation to give back to automation.
+#[derive(InputObject)]
+struct ResetTitleInput {
+    /// The conversation.
+    id: ID,
+}
+
+/// A conversation that has a generated title, or will have one.
+#[derive(SimpleObject)]
+struct ResetTitlePayload {
     /// The conversation.
     conversation: Conversation,
 }
@@ -105,6 +154,12 @@ impl Mutation {
                 .map(|id| conversation_id(id))
                 .transpose()?,
             text: input.text,
+            attachments: input
+                .attachments
+                .into_iter()
+                .map(|file| Attachment::new(&file.name, file.media_type))
+                .collect::<Result<_, _>>()
+                .map_err(|invalid| Error::invalid(invalid.to_string()))?,
             topic_hint: input.topic_hint,
             idempotency_key: input.idempotency_key,
             auto_title: input.auto_title,
@@ -131,6 +186,41 @@ impl Mutation {
             .rename(owner, id, &input.display_name)
             .await?;
         Ok(RenameConversationPayload {
+            conversation: conversation.into(),
+        })
+    }
+
+    /// Generates another title from the first message. Returns at once; the title comes by itself. When
+    /// it fails, the present one stays and `titleError` says why. One that a person gave is replaced only
+    /// with `replaceManual`; else the code is `MANUAL_TITLE`.
+    async fn regenerate_title(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation, and what is wished.")] input: RegenerateTitleInput,
+    ) -> Result<RegenerateTitlePayload> {
+        let (services, owner) = parts(ctx);
+        let wish = Regenerate {
+            id: conversation_id(&input.id)?,
+            hint: input.hint,
+            replace_manual: input.replace_manual,
+        };
+        let conversation = services.titles.regenerate(owner, wish).await?;
+        Ok(RegenerateTitlePayload {
+            conversation: conversation.into(),
+        })
+    }
+
+    /// Gives a conversation back to automation: drops a title that a person gave, or the wish for none,
+    /// and generates one. Returns at once; the title comes by itself. A generated title stays.
+    async fn reset_title(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation.")] input: ResetTitleInput,
+    ) -> Result<ResetTitlePayload> {
+        let (services, owner) = parts(ctx);
+        let id = conversation_id(&input.id)?;
+        let conversation = services.titles.reset(owner, id).await?;
+        Ok(ResetTitlePayload {
             conversation: conversation.into(),
         })
     }

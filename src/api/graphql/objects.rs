@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    Context, Enum, ID, Interface, Object,
+    Context, Enum, ID, Interface, Object, SimpleObject,
     connection::{Connection, EmptyFields},
 };
 use chrono::{DateTime, Utc};
@@ -87,6 +87,14 @@ impl Conversation {
     /// How far the generated title has come.
     async fn title_status(&self) -> TitleStatus {
         self.row.title_status.into()
+    }
+
+    /// Why the last attempt at a title brought none; null when it did, or is still on its way.
+    async fn title_error(&self) -> Option<TitleError> {
+        self.row.title_failure.map(|failure| TitleError {
+            code: failure.into(),
+            message: failure.message(),
+        })
     }
 
     /// Rises with each change of the conversation: of two states the one with the higher revision is
@@ -205,6 +213,17 @@ impl Message {
         &self.row.content
     }
 
+    /// What is attached to it.
+    async fn attachments(&self) -> Vec<Attachment> {
+        let files = self.row.attachments.iter();
+        files
+            .map(|file| Attachment {
+                name: file.name.clone(),
+                media_type: file.media_type.clone(),
+            })
+            .collect()
+    }
+
     /// Whether the text is all of it.
     async fn status(&self) -> MessageStatus {
         self.row.status.into()
@@ -240,6 +259,52 @@ pub(super) enum TitleStatus {
     Failed,
     /// Not wanted.
     Skipped,
+}
+
+/// Why there is no title.
+#[derive(SimpleObject)]
+pub(super) struct TitleError {
+    /// The reason, for programs.
+    code: TitleErrorCode,
+    /// The reason, for people.
+    message: &'static str,
+}
+
+/// Why there is no title.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::TitleFailure")]
+pub(super) enum TitleErrorCode {
+    /// The title model took too long.
+    Timeout,
+    /// The provider limits the rate of calls.
+    RateLimited,
+    /// The provider's quota is used up.
+    QuotaExceeded,
+    /// The provider refuses the key.
+    Unauthorized,
+    /// The provider does not know the model.
+    ModelNotFound,
+    /// The provider rejects the request itself.
+    InvalidRequest,
+    /// The provider could not be reached, or failed.
+    Unavailable,
+    /// The answer was cut off.
+    Truncated,
+    /// The answer could not be made into a title.
+    Rejected,
+    /// The budget of tokens for the day is used up.
+    BudgetExceeded,
+    /// The title was begun several times and never finished.
+    Abandoned,
+}
+
+/// A file that is attached to a message.
+#[derive(SimpleObject)]
+pub(super) struct Attachment {
+    /// What the file is called.
+    name: String,
+    /// Its media type, when the client knew it.
+    media_type: Option<String>,
 }
 
 /// Whether a conversation is there.

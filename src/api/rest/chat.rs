@@ -85,6 +85,8 @@ fn message(headers: &HeaderMap, body: &Body) -> Result<SendMessage> {
     Ok(SendMessage {
         conversation_id: conversation.as_deref().map(conversation_id).transpose()?,
         text: body.required_string("message")?,
+        // The contract of this route: accepted and ignored.
+        attachments: Vec::new(),
         topic_hint: context.string("topic_hint")?,
         idempotency_key: key,
         auto_title: context.bool("auto_title")?.unwrap_or(true),

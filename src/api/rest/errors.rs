@@ -56,7 +56,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::ForbiddenOrigin => StatusCode::FORBIDDEN,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
-        ErrorCode::IdempotencyKeyReused => StatusCode::CONFLICT,
+        ErrorCode::IdempotencyKeyReused | ErrorCode::ManualTitle => StatusCode::CONFLICT,
         ErrorCode::ModelUnavailable | ErrorCode::ModelMisconfigured => StatusCode::BAD_GATEWAY,
         ErrorCode::ModelRateLimited
         | ErrorCode::Lagged

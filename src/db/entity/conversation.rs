@@ -30,12 +30,26 @@ pub struct Model {
     pub title_status: String,
     pub title_failure: Option<String>,
     pub revision: i64,
+    pub title_token: Option<Uuid>,
+    pub title_lease_until: Option<DateTimeUtc>,
+    pub title_attempts: i32,
+    pub title_hint: Option<String>,
+    pub published_revision: i64,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    pub fn owner(&self) -> Owner {
+        Owner {
+            tenant: self.tenant_id.clone(),
+            user: self.user_id.clone(),
+        }
+    }
+}
 
 impl TryFrom<Model> for Conversation {
     type Error = Error;

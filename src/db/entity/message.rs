@@ -4,7 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use super::parse;
 use crate::{
-    conversation::{ConversationId, Message, MessageId},
+    conversation::{Attachment, ConversationId, Message, MessageId},
     error::Error,
 };
 
@@ -20,12 +20,29 @@ pub struct Model {
     pub content: String,
     pub status: String,
     pub created_at: DateTimeUtc,
+    /// JSON; NULL: none.
+    #[sea_orm(column_type = "Text", nullable)]
+    pub attachments: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+/// What is attached to a message, as its column holds it.
+pub fn write_attachments(attachments: &[Attachment]) -> Result<Option<String>, Error> {
+    if attachments.is_empty() {
+        return Ok(None);
+    }
+    serde_json::to_string(attachments)
+        .map(Some)
+        .map_err(|error| Error::Internal(error.into()))
+}
+
+fn read_attachments(json: &str) -> Result<Vec<Attachment>, Error> {
+    serde_json::from_str(json).map_err(|error| Error::Internal(error.into()))
+}
 
 impl TryFrom<Model> for Message {
     type Error = Error;
@@ -39,6 +56,10 @@ impl TryFrom<Model> for Message {
             content: row.content,
             status: parse("status", &row.status)?,
             created_at: row.created_at,
+            attachments: row
+                .attachments
+                .as_deref()
+                .map_or(Ok(Vec::new()), read_attachments)?,
         })
     }
 }

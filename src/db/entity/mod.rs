@@ -6,6 +6,7 @@
 
 pub mod conversation;
 pub mod message;
+pub mod title_call;
 pub mod turn;
 
 use crate::error::{Error, Result};

@@ -34,8 +34,8 @@ use self::{
     wire::{Param, Request},
 };
 use super::{
-    Finish, LanguageModel, ModelError, ModelErrorKind, ReplyRequest, ReplyStream, TitleOutput,
-    TitleRequest,
+    Finish, LanguageModel, ModelError, ModelErrorKind, ProfileOverride, ReplyRequest, ReplyStream,
+    TitleOutput, TitleRequest, profile::Profile,
 };
 
 /// Where requests go unless the settings say otherwise.
@@ -52,6 +52,8 @@ pub struct OpenAiConfig {
     pub chat_model: String,
     /// The model that writes titles.
     pub title_model: String,
+    /// What the title model takes, where the table of models is wrong.
+    pub title_parameters: ProfileOverride,
     /// The longest wait for the first byte of an answer, and between two events of a stream.
     pub idle_timeout: Duration,
     /// The longest wait for a connection: name, TCP and TLS together.
@@ -92,6 +94,7 @@ pub struct OpenAi {
     events: Client<OpenAIConfig>,
     chat_model: String,
     title_model: String,
+    title_profile: Profile,
     idle_timeout: Duration,
     /// Whether the server is OpenAI's own, which takes what compatible ones do not.
     openai: bool,
@@ -156,6 +159,7 @@ impl OpenAi {
             events: client(Shape::Events),
             openai: host == "api.openai.com" || host.ends_with(".api.openai.com"),
             chat_model: config.chat_model,
+            title_profile: Profile::title(&config.title_model).overridden(&config.title_parameters),
             title_model: config.title_model,
             idle_timeout: config.idle_timeout,
             refused: Mutex::default(),
@@ -176,7 +180,12 @@ impl OpenAi {
     }
 
     async fn attempt_title(&self, request: TitleRequest) -> Result<TitleOutput, ModelError> {
-        let mut body = Request::title(&self.title_model, &request, self.openai);
+        let mut body = Request::title(
+            &self.title_model,
+            &self.title_profile,
+            &request,
+            self.openai,
+        );
         self.leave_out_refused(&mut body);
         loop {
             match self.documents.chat().create_byot(&body).await {

@@ -7,7 +7,10 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::llm::{Finish, Speaker, TitleRequest, Turn, Usage, profile::Profile};
+use crate::llm::{
+    Finish, Speaker, TitleRequest, Turn, Usage,
+    profile::{self, Profile, Role},
+};
 
 /// A parameter that some servers or models refuse, and that a request can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,9 +60,9 @@ pub(super) struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reasoning_effort: Option<&'static str>,
+    reasoning_effort: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    verbosity: Option<&'static str>,
+    verbosity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,22 +101,26 @@ impl<'a> Request<'a> {
             stream_options: Some(StreamOptions {
                 include_usage: true,
             }),
-            ..Self::new(model, messages, Profile::reply(), openai)
+            ..Self::new(model, messages, &profile::REPLIES, openai)
         }
     }
 
     /// A title as structured output. The schema has no length keywords: providers disagree on them.
-    pub(super) fn title(model: &'a str, request: &'a TitleRequest, openai: bool) -> Self {
-        let profile = Profile::title(model);
-        let role = if openai && profile.reasoning {
-            "developer"
-        } else {
-            "system"
-        };
+    pub(super) fn title(
+        model: &'a str,
+        profile: &'a Profile,
+        request: &'a TitleRequest,
+        openai: bool,
+    ) -> Self {
+        let role = profile.role.unwrap_or(match openai && profile.reasoning {
+            true => Role::Developer,
+            false => Role::System,
+        });
+        let role = role.into();
         let messages = vec![
             Message {
                 role,
-                content: request.instruction,
+                content: &request.instruction,
             },
             Message {
                 role: "user",
@@ -139,15 +146,15 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn new(model: &'a str, messages: Vec<Message<'a>>, profile: Profile, openai: bool) -> Self {
+    fn new(model: &'a str, messages: Vec<Message<'a>>, profile: &'a Profile, openai: bool) -> Self {
         Self {
             model,
             messages,
             stream: false,
             stream_options: None,
             store: openai.then_some(false),
-            reasoning_effort: profile.effort,
-            verbosity: profile.verbosity,
+            reasoning_effort: profile.effort.as_deref(),
+            verbosity: profile.verbosity.as_deref(),
             temperature: profile.temperature,
             max_completion_tokens: None,
             max_tokens: None,

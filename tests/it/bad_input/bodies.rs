@@ -38,7 +38,7 @@ async fn a_body_that_is_no_json_object_is_refused() {
     }
     for body in [
         json!([]),
-        json!([{ "message": "hi" }]),
+        json!([{ "message": "Plan a trip" }]),
         json!("hi"),
         json!(5),
         json!(null),
@@ -51,7 +51,7 @@ async fn a_body_that_is_no_json_object_is_refused() {
 #[tokio::test]
 async fn a_field_of_the_wrong_type_is_named() {
     let filled = Filled::start().await;
-    let hi = "hi";
+    let hi = "Plan a trip";
     for (body, field) in [
         (json!({ "message": 5 }), "message"),
         (json!({ "message": ["hi"] }), "message"),
@@ -111,7 +111,7 @@ async fn a_message_that_is_missing_or_empty_is_refused() {
     for body in [
         json!({}),
         json!({ "message": null }),
-        json!({ "messages": "hi" }),
+        json!({ "messages": "Plan a trip" }),
         json!({ "message": "" }),
         json!({ "message": " \n\t " }),
         json!({ "message": "\u{3000}\u{a0}\r\n\u{2028}" }),
@@ -150,7 +150,7 @@ async fn a_body_of_two_megabytes_is_too_large_with_and_without_its_length() {
 #[tokio::test]
 async fn a_body_that_is_not_announced_as_json_is_refused() {
     let filled = Filled::start().await;
-    let body = json!({ "message": "hi" }).to_string();
+    let body = json!({ "message": "Plan a trip" }).to_string();
     let types = [
         None,
         Some("text/plain"),

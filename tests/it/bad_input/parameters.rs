@@ -18,7 +18,10 @@ async fn an_id_that_is_no_uuid_is_refused() {
         "018f3a2e-0000-7000-8000-00000000000g",
     ] {
         filled
-            .invalid(json!({ "message": "hi", "conversation_id": id }), "id")
+            .invalid(
+                json!({ "message": "Plan a trip", "conversation_id": id }),
+                "id",
+            )
             .await;
     }
     let bad = [
@@ -57,7 +60,7 @@ async fn a_conversation_of_another_owner_does_not_exist() {
     };
     let theirs = filled.server.serve(other).await;
     let path = format!("{theirs}{LIST}/{}", filled.id);
-    let message = json!({ "message": "hi", "conversation_id": filled.id });
+    let message = json!({ "message": "Plan a trip", "conversation_id": filled.id });
     let title = json!({ "display_name": "Mine now" }).to_string();
     for request in [
         post(&theirs, CHAT[0], message.clone()),
@@ -204,7 +207,7 @@ async fn a_method_or_a_path_that_is_not_there_is_refused() {
         filled.refused(filled.get(path), 404, "NOT_FOUND").await;
         filled
             .refused(
-                filled.post(path, &json!({ "message": "hi" })),
+                filled.post(path, &json!({ "message": "Plan a trip" })),
                 404,
                 "NOT_FOUND",
             )
@@ -218,7 +221,7 @@ async fn an_idempotency_key_or_an_agent_that_cannot_be_kept_is_refused() {
     let filled = Filled::start().await;
     let longest = "k".repeat(255);
     let too_long = "k".repeat(256);
-    let body = json!({ "message": "hi" });
+    let body = json!({ "message": "Plan a trip" });
     let keys: [&[u8]; 6] = [
         b"",
         b"two words",
@@ -237,10 +240,16 @@ async fn an_idempotency_key_or_an_agent_that_cannot_be_kept_is_refused() {
     }
     let agent = "a".repeat(65);
     filled
-        .invalid(json!({ "message": "hi", "agent_type": agent }), "agent")
+        .invalid(
+            json!({ "message": "Plan a trip", "agent_type": agent }),
+            "agent",
+        )
         .await;
     filled
-        .invalid(json!({ "message": "hi", "agent_type": "a\nb" }), "agent")
+        .invalid(
+            json!({ "message": "Plan a trip", "agent_type": "a\nb" }),
+            "agent",
+        )
         .await;
     filled.assert_unchanged().await;
     let request = filled
@@ -260,8 +269,8 @@ async fn a_page_of_a_foreign_origin_is_refused() {
         "http://localhost",
     ] {
         for request in [
-            filled.post(CHAT[0], &json!({ "message": "hi" })),
-            filled.post(CHAT[1], &json!({ "message": "hi" })),
+            filled.post(CHAT[0], &json!({ "message": "Plan a trip" })),
+            filled.post(CHAT[1], &json!({ "message": "Plan a trip" })),
             filled.get(LIST),
             filled.get("/api/v1/nothing"),
             client().delete(&one),

@@ -18,8 +18,8 @@ const CONVERSATION: &str = "
     INSERT INTO agent_conversations (
         id, tenant_id, user_id, topic_hint, agent_entrypoint, active_agent, status, message_count,
         last_message_preview, last_message_at, created_at, updated_at, title_source, title_status,
-        revision
-    ) VALUES ($1, $2, $3, $4, 'triage', 'triage', 'active', $5, $6, $7, $7, $7, 'hint', 'skipped', 1)";
+        revision, published_revision
+    ) VALUES ($1, $2, $3, $4, 'triage', 'triage', 'active', $5, $6, $7, $7, $7, 'hint', 'skipped', 1, 1)";
 
 const MESSAGE: &str = "
     INSERT INTO agent_messages (id, conversation_id, position, role, content, status, created_at)

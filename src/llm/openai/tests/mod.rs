@@ -15,7 +15,7 @@ use std::{
 use serde_json::Value;
 
 use super::{OpenAi, OpenAiConfig};
-use crate::llm::TitleRequest;
+use crate::llm::{ProfileOverride, TitleRequest};
 
 const KEY: &str = "test-key-that-must-not-be-shown";
 
@@ -64,6 +64,7 @@ impl Server {
             base_url: Some(self.base_url.clone()),
             chat_model: model.to_owned(),
             title_model: model.to_owned(),
+            title_parameters: ProfileOverride::default(),
             idle_timeout,
             connect_timeout: Duration::from_secs(5),
         })
@@ -133,7 +134,7 @@ fn events(pieces: &[&[u8]], whole: bool) -> Script {
 
 fn title_request() -> TitleRequest {
     TitleRequest {
-        instruction: "Name the topic.",
+        instruction: "Name the topic.".to_owned(),
         input: "<message>\nplan a trip\n</message>".to_owned(),
         max_tokens: 512,
     }

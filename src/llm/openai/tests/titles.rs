@@ -8,7 +8,7 @@ use super::{
     super::{InvalidOpenAiConfig, wire::Request},
     *,
 };
-use crate::llm::{Finish, LanguageModel, ModelError, ModelErrorKind, Usage};
+use crate::llm::{Finish, LanguageModel, ModelError, ModelErrorKind, Usage, profile::Profile};
 
 const TITLE: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1767225600,"model":"gpt-5-mini-2025-08-07",
 "choices":[{"index":0,"message":{"role":"assistant","content":"{\"title\":\"Kyoto Trip\"}","refusal":null,
@@ -96,7 +96,10 @@ async fn the_request_and_its_answer() {
 #[test]
 fn only_openai_gets_the_developer_role_and_store() {
     let request = title_request();
-    let body = |model, openai| json!(Request::title(model, &request, openai));
+    let body = |model: &str, openai| {
+        let profile = Profile::title(model);
+        json!(Request::title(model, &profile, &request, openai))
+    };
     let own = body("gpt-5-mini", true);
     assert_eq!(
         (&own["messages"][0]["role"], &own["store"]),
@@ -313,6 +316,7 @@ fn settings_that_cannot_work() {
         base_url: Some(url.to_owned()),
         chat_model: "a".to_owned(),
         title_model: "b".to_owned(),
+        title_parameters: ProfileOverride::default(),
         idle_timeout: Duration::from_secs(30),
         connect_timeout: Duration::from_secs(5),
     };

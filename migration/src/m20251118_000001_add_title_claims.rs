@@ -1,0 +1,117 @@
+//! Titles that survive crashes and several nodes: who makes a conversation's title and until when, what was told of a
+//! conversation, and what each call of a title model cost. And the attachments of a message, which a title can come from.
+//!
+//! The row is the job: there is no queue beside the table. A conversation that is `pending` and has a lease is claimed,
+//! or was by a process that died; one without a lease waits for a message that says something, or for a backfill. So
+//! conversations from before this migration are not asked about unbidden.
+
+use sea_orm_migration::{
+    prelude::*,
+    schema::{
+        big_integer, integer, string_len, string_len_null, text_null, timestamp_with_time_zone,
+        timestamp_with_time_zone_null, uuid, uuid_null,
+    },
+    sea_orm::{ConnectionTrait, DbErr},
+};
+
+/// This migration.
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+const TABLE: &str = "agent_conversations";
+
+/// Each holds only rows that something is still to be done about, so they stay small.
+const INDEXES: [&str; 3] = [
+    "CREATE INDEX agent_conversations_untitled ON agent_conversations (created_at, id) \
+     WHERE display_name IS NULL AND status = 'active'",
+    "CREATE INDEX agent_conversations_untold ON agent_conversations (updated_at) \
+     WHERE published_revision < revision",
+    "CREATE INDEX agent_conversations_leased ON agent_conversations (title_lease_until) \
+     WHERE title_lease_until IS NOT NULL",
+];
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let columns = [
+            uuid_null("title_token"),
+            timestamp_with_time_zone_null("title_lease_until"),
+            integer("title_attempts").default(0).to_owned(),
+            string_len_null("title_hint", 256),
+            big_integer("published_revision").default(0).to_owned(),
+        ];
+        // SQLite adds one column a statement.
+        for column in columns {
+            manager
+                .alter_table(Table::alter().table(TABLE).add_column(column).to_owned())
+                .await?;
+        }
+        let connection = manager.get_connection();
+        // What was committed until now was told, or nobody is left to tell it to.
+        connection
+            .execute_unprepared("UPDATE agent_conversations SET published_revision = revision")
+            .await?;
+        for index in INDEXES {
+            connection.execute_unprepared(index).await?;
+        }
+        let attachments = Table::alter()
+            .table("agent_messages")
+            .add_column(text_null("attachments"))
+            .to_owned();
+        manager.alter_table(attachments).await?;
+        manager
+            .create_table(
+                Table::create()
+                    .table("agent_title_calls")
+                    .col(uuid("id").primary_key())
+                    .col(string_len("tenant_id", 128))
+                    // No foreign key: what a call cost is true whatever becomes of the conversation.
+                    .col(uuid_null("conversation_id"))
+                    .col(string_len("model", 128))
+                    .col(string_len("outcome", 32))
+                    .col(big_integer("prompt_tokens"))
+                    .col(big_integer("completion_tokens"))
+                    .col(big_integer("reasoning_tokens"))
+                    .col(big_integer("duration_ms"))
+                    .col(timestamp_with_time_zone("created_at"))
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .create_index(
+                Index::create()
+                    .name("agent_title_calls_by_tenant")
+                    .table("agent_title_calls")
+                    .col("tenant_id")
+                    .col("created_at")
+                    .to_owned(),
+            )
+            .await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .drop_table(Table::drop().table("agent_title_calls").to_owned())
+            .await?;
+        let connection = manager.get_connection();
+        for index in ["untitled", "untold", "leased"] {
+            connection
+                .execute_unprepared(&format!("DROP INDEX agent_conversations_{index}"))
+                .await?;
+        }
+        let columns = [
+            ("agent_messages", "attachments"),
+            (TABLE, "published_revision"),
+            (TABLE, "title_hint"),
+            (TABLE, "title_attempts"),
+            (TABLE, "title_lease_until"),
+            (TABLE, "title_token"),
+        ];
+        for (table, column) in columns {
+            manager
+                .alter_table(Table::alter().table(table).drop_column(column).to_owned())
+                .await?;
+        }
+        Ok(())
+    }
+}

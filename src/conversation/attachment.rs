@@ -1,0 +1,98 @@
+//! What is attached to a message. The files themselves are the client's: only what they are called and
+//! what they are is kept, for titles, hints and readers.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::text::single_line;
+
+/// The most attachments of one message.
+pub const MAX_ATTACHMENTS: usize = 20;
+
+/// The most characters of a file's name, and of its media type.
+const MAX_NAME_CHARS: usize = 255;
+const MAX_MEDIA_TYPE_CHARS: usize = 127;
+
+/// A file that is attached to a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// What the file is called, one line.
+    pub name: String,
+    /// Its media type, such as `application/pdf`, when the client knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+}
+
+/// An attachment that cannot be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidAttachment {
+    /// There is nothing to read in the name.
+    #[error("an attachment needs a name")]
+    NoName,
+    /// The name is too long.
+    #[error("an attachment's name has at most 255 characters")]
+    NameTooLong,
+    /// The media type is none.
+    #[error(
+        "an attachment's media type must be 1 to 127 visible ASCII characters, such as image/png"
+    )]
+    MediaType,
+}
+
+impl Attachment {
+    /// An attachment as a client names it.
+    ///
+    /// # Errors
+    /// [`InvalidAttachment`].
+    pub fn new(name: &str, media_type: Option<String>) -> Result<Self, InvalidAttachment> {
+        let name = single_line(name);
+        if name.is_empty() {
+            return Err(InvalidAttachment::NoName);
+        }
+        if name.chars().count() > MAX_NAME_CHARS {
+            return Err(InvalidAttachment::NameTooLong);
+        }
+        if let Some(media_type) = &media_type
+            && (!(1..=MAX_MEDIA_TYPE_CHARS).contains(&media_type.len())
+                || !media_type.contains('/')
+                || !media_type.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(InvalidAttachment::MediaType);
+        }
+        Ok(Self { name, media_type })
+    }
+}
+
+/// What a message shows of itself: its text, or the names of its attachments when it has none.
+pub fn shown_text<'a>(text: &'a str, attachments: &[Attachment]) -> Cow<'a, str> {
+    if !text.trim().is_empty() || attachments.is_empty() {
+        return text.into();
+    }
+    let names: Vec<&str> = attachments.iter().map(|file| file.name.as_str()).collect();
+    names.join(", ").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_visible_line() {
+        let file = |name: &str| Attachment::new(name, None).map(|file| file.name);
+        assert_eq!(file(" a\u{202E}fdp.exe\n"), Ok("afdp.exe".into()));
+        assert_eq!(file("\u{200B}"), Err(InvalidAttachment::NoName));
+        assert_eq!(file(&"x".repeat(256)), Err(InvalidAttachment::NameTooLong));
+        let typed = |media_type: &str| Attachment::new("a", Some(media_type.into())).is_ok();
+        assert!(typed("image/svg+xml;charset=utf-8"));
+        assert!(!typed("") && !typed("png") && !typed("image/ png"));
+    }
+
+    #[test]
+    fn a_message_without_a_text_shows_its_files() {
+        let files = ["a.pdf", "b.png"].map(|name| Attachment::new(name, None).unwrap());
+        assert_eq!(shown_text("What is this?", &files), "What is this?");
+        assert_eq!(shown_text(" ", &files), "a.pdf, b.png");
+        assert_eq!(shown_text("", &[]), "");
+    }
+}

@@ -1,0 +1,111 @@
+//! What titles cost: one row for each call of the title model, without any text.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect,
+    prelude::Uuid,
+    sea_query::{Expr, ExprTrait},
+};
+
+use super::{
+    Database,
+    entity::title_call::{ActiveModel, Column, Entity},
+    now,
+};
+use crate::{
+    conversation::{ConversationId, TitleFailure, Usage},
+    error::Result,
+};
+
+/// How a call is named that brought a title; the others have their failure's name.
+const TITLE: &str = "title";
+
+/// The tenant of calls that nobody's conversation asked for.
+const NOBODY: &str = "";
+
+/// One call of the title model.
+#[derive(Clone, Debug)]
+pub struct TitleCall {
+    /// The model.
+    pub model: String,
+    /// What came of it: a title, or the reason why none.
+    pub outcome: Result<(), TitleFailure>,
+    /// What it cost, as far as the provider says.
+    pub usage: Usage,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl TitleCall {
+    /// `title`, or the failure's name.
+    pub fn outcome(&self) -> &'static str {
+        self.outcome.map_or_else(TitleFailure::as_str, |()| TITLE)
+    }
+
+    /// All tokens that are paid for.
+    pub fn tokens(&self) -> u64 {
+        // Reasoning is part of the completion.
+        self.usage.prompt_tokens + self.usage.completion_tokens
+    }
+}
+
+impl Database {
+    /// Stores what a call cost that was made for no conversation.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn store_title_call(&self, call: TitleCall) -> Result<()> {
+        let tx = self.begin().await?;
+        insert(&tx, NOBODY, None, &[call]).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The tokens that a tenant's titles have cost since then.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn title_tokens(&self, tenant: &str, since: DateTime<Utc>) -> Result<u64> {
+        let tokens = Expr::col(Column::PromptTokens).add(Expr::col(Column::CompletionTokens));
+        let sum: Option<Option<i64>> = Entity::find()
+            .select_only()
+            .column_as(tokens.sum().cast_as("bigint"), "tokens")
+            .filter(Column::TenantId.eq(tenant))
+            .filter(Column::CreatedAt.gte(since))
+            .into_tuple()
+            .one(&self.reader)
+            .await?;
+        Ok(sum.flatten().unwrap_or(0).try_into().unwrap_or(0))
+    }
+}
+
+/// Stores calls in a transaction.
+pub(super) async fn insert(
+    tx: &DatabaseTransaction,
+    tenant: &str,
+    conversation: Option<ConversationId>,
+    calls: &[TitleCall],
+) -> Result<()> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let at = now();
+    let count = |tokens: u64| Set(i64::try_from(tokens).unwrap_or(i64::MAX));
+    let rows = calls.iter().map(|call| ActiveModel {
+        id: Set(Uuid::now_v7()),
+        tenant_id: Set(tenant.into()),
+        conversation_id: Set(conversation.map(|id| id.0)),
+        model: Set(call.model.chars().take(128).collect()),
+        outcome: Set(call.outcome().into()),
+        prompt_tokens: count(call.usage.prompt_tokens),
+        completion_tokens: count(call.usage.completion_tokens),
+        reasoning_tokens: count(call.usage.reasoning_tokens),
+        duration_ms: count(call.duration.as_millis() as u64),
+        created_at: Set(at),
+    });
+    Entity::insert_many(rows).exec_without_returning(tx).await?;
+    Ok(())
+}

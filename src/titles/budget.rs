@@ -1,0 +1,96 @@
+//! How many tokens a day a tenant's titles may cost. What they have cost is in the rows, where other
+//! processes write too; it is read again now and then, and counted up in between.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use chrono::{NaiveTime, Utc};
+
+use crate::{
+    conversation::{PerTenant, TitleFailure},
+    db::Database,
+};
+
+/// How old what is known of a tenant may be.
+const FRESH: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct Budget {
+    limits: PerTenant<Option<u64>>,
+    spent: Mutex<HashMap<String, Spent>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    tokens: u64,
+    read: Instant,
+}
+
+impl Budget {
+    pub(super) fn new(limits: PerTenant<Option<u64>>) -> Self {
+        Self {
+            limits,
+            spent: Mutex::default(),
+        }
+    }
+
+    /// Whether the tenant has tokens left today, by UTC. A database that does not answer costs no title:
+    /// storing it will fail anyhow.
+    pub(super) async fn check(&self, db: &Database, tenant: &str) -> Result<(), TitleFailure> {
+        let Some(limit) = *self.limits.of(tenant) else {
+            return Ok(());
+        };
+        let known = self.lock().get(tenant).copied();
+        let tokens = match known.filter(|spent| spent.read.elapsed() < FRESH) {
+            Some(spent) => spent.tokens,
+            None => match self.read(db, tenant).await {
+                Ok(tokens) => tokens,
+                Err(error) => {
+                    error.log();
+                    return Ok(());
+                }
+            },
+        };
+        match tokens < limit {
+            true => Ok(()),
+            false => Err(TitleFailure::BudgetExceeded),
+        }
+    }
+
+    async fn read(&self, db: &Database, tenant: &str) -> crate::error::Result<u64> {
+        let midnight = Utc::now().date_naive().and_time(NaiveTime::MIN).and_utc();
+        let tokens = db.title_tokens(tenant, midnight).await?;
+        let read = Instant::now();
+        self.lock()
+            .insert(tenant.to_owned(), Spent { tokens, read });
+        Ok(tokens)
+    }
+
+    /// Counts what a call has cost.
+    pub(super) fn spend(&self, tenant: &str, tokens: u64) {
+        if let Some(spent) = self.lock().get_mut(tenant) {
+            spent.tokens += tokens;
+        }
+    }
+
+    /// How many tenants' budgets are known to be used up.
+    pub(super) fn used_up(&self) -> usize {
+        let is_used_up = |(tenant, spent): (&String, &Spent)| {
+            self.limits
+                .of(tenant)
+                .is_some_and(|limit| spent.tokens >= limit)
+        };
+        self.lock()
+            .iter()
+            .filter(|entry| is_used_up(*entry))
+            .count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Spent>> {
+        // A panic elsewhere cannot leave a count half changed.
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

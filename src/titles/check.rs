@@ -1,0 +1,109 @@
+//! Whether the title model answers: asked once at the start, and seen with every call after that. A model
+//! that was retired or a key that was revoked shows on `/readyz` and in the metrics before anybody
+//! wonders where the titles are.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::{Instant, timeout};
+
+use super::{Inner, prompt, task::failure_of};
+use crate::{
+    conversation::{TitleFailure, Usage},
+    db::TitleCall,
+    llm::TitleRequest,
+};
+
+/// What the check asks for a title of.
+const MESSAGE: &str = "Plan a trip to Kyoto";
+
+/// Room for a reasoning model that thinks although it was told not to.
+const MAX_TOKENS: u32 = 512;
+
+/// Whether the title model answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ModelState {
+    /// It was not asked yet.
+    #[default]
+    Unknown,
+    /// It has answered the last call.
+    Answers,
+    /// It has not.
+    Fails(TitleFailure),
+}
+
+impl ModelState {
+    /// `unknown`, `ok`, or the failure's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Answers => "ok",
+            Self::Fails(failure) => failure.as_str(),
+        }
+    }
+}
+
+/// What is known of the title model.
+#[derive(Debug, Default)]
+pub(super) struct Health(Mutex<ModelState>);
+
+impl Health {
+    pub(super) fn state(&self) -> ModelState {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Learns from a call. An answer that is no title is an answer.
+    pub(super) fn note(&self, call: &TitleCall) {
+        let state = match call.outcome {
+            Ok(()) | Err(TitleFailure::Rejected | TitleFailure::Truncated) => ModelState::Answers,
+            Err(failure) => ModelState::Fails(failure),
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+/// Asks for one title, and says in the log what came of it.
+pub(super) async fn run(titles: &Inner) {
+    let request = TitleRequest {
+        instruction: prompt::INSTRUCTION.to_owned(),
+        input: prompt::delimited("message", MESSAGE),
+        max_tokens: MAX_TOKENS,
+    };
+    let started = Instant::now();
+    let answer = timeout(titles.settings.deadline, titles.model.title(request)).await;
+    let (outcome, usage) = match answer {
+        Ok(Ok(output)) => (Ok(()), output.usage),
+        Ok(Err(error)) => (Err(failure_of(&error)), None),
+        Err(_) => (Err(TitleFailure::Timeout), None),
+    };
+    let model = titles.model.title_model().to_owned();
+    let duration_ms = started.elapsed().as_millis() as u64;
+    match outcome {
+        Ok(()) => tracing::info!(model, duration_ms, "the title model answers"),
+        Err(failure) => {
+            let reason = failure.as_str();
+            tracing::error!(
+                model,
+                duration_ms,
+                reason,
+                "the title model does not answer: conversations will get no titles. Check --title-model \
+                 (TITLECAST_TITLE_MODEL), the key and the base URL"
+            );
+        }
+    }
+    let call = TitleCall {
+        model,
+        outcome,
+        usage: usage.unwrap_or_default(),
+        duration: started.elapsed(),
+    };
+    titles.health.note(&call);
+    titles.metrics.called(NOBODY, &call);
+    if call.usage != Usage::default()
+        && let Err(error) = titles.db.store_title_call(call).await
+    {
+        error.log();
+    }
+}
+
+/// The tenant that the check's tokens are counted for.
+const NOBODY: &str = "";

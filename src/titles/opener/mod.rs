@@ -1,0 +1,215 @@
+//! Whether a message says anything that a title could be made from. Pure and total.
+//!
+//! An opener ("hi", "Hola, ¿qué tal?", "你好", "???") does not; the conversation's title then waits for its next user
+//! message. The rule is the design's: fewer than three words, no digit and no proper content. A wait in error is worse
+//! than the title "Greeting", so a message is an opener only if every word of it is known to say nothing:
+//! - It has no word at all: punctuation, white space, emoji, emoticons.
+//! - Or it is made of phrases from [`greetings`] and fewer than three other words, which are stop words of one
+//!   language ("hi you", "so what"). One stop word alone says something, because many are content in some other
+//!   language: "die", "hat", "war", "more".
+//!
+//! A digit and a sign of code, mathematics or a currency are content; so, outside of phrases, are an acronym ("WHO") and
+//! a capital after the first word ("the Who").
+//!
+//! Stop words are the NLTK lists in the crate `stop-words`, of languages that write spaces. Its other lists, ISO, hold
+//! "help", "computer", "system" and "problem". No list of stop words has greetings, so those are our own. Words are
+//! what UAX #29 divides; a language without spaces is compared character by character, which phrases do not notice.
+
+mod greetings;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
+
+use unicode_normalization::{UnicodeNormalization, char::canonical_combining_class};
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
+use unicode_segmentation::UnicodeSegmentation;
+
+use self::greetings::{EMOTICONS, GREETED, GREETINGS};
+
+/// The most characters of an opener; a longer message says something, whatever it is.
+const MAX_CHARS: usize = 160;
+
+/// The most words of an opener that are in no phrase: the design's "fewer than 3".
+const MAX_OTHER_WORDS: usize = 2;
+
+/// The stop words' languages. Left out: `zh`, which has no spaces; `hinglish` and `sl`, whose lists are dictionaries.
+#[rustfmt::skip]
+const STOP_WORD_LANGUAGES: [&str; 29] = [
+    "ar", "az", "be", "bn", "ca", "da", "de", "el", "en", "es", "eu", "fi", "fr", "he", "hu", "id", "it", "kk", "ne",
+    "nl", "no", "pt", "ro", "ru", "sq", "sv", "ta", "tr", "uz",
+];
+
+/// Whether a message has something to make a title from.
+pub(super) fn says_something(message: &str) -> bool {
+    let message = message.trim();
+    if message.chars().nth(MAX_CHARS).is_some() {
+        return true;
+    }
+    let tokens = message
+        .split_whitespace()
+        .filter(|token| !is_emoticon(token));
+    let text = tokens.collect::<Vec<_>>().join(" ").replace('’', "'");
+    text.contains("()") || text.chars().any(is_content) || !is_opener(&text)
+}
+
+/// Whether a character is content wherever it stands: a digit, or a sign of code, mathematics or a currency.
+fn is_content(c: char) -> bool {
+    match c {
+        '~' | '～' => false,
+        '{' | '}' | '[' | ']' | '\\' | '/' | '@' | '#' | '`' | '%' | '_' => true,
+        c => {
+            c.is_numeric()
+                || matches!(
+                    c.general_category(),
+                    GeneralCategory::MathSymbol | GeneralCategory::CurrencySymbol
+                )
+        }
+    }
+}
+
+fn is_emoticon(token: &str) -> bool {
+    // The longest has seven characters.
+    token.len() <= 8 && {
+        let token = token.to_ascii_lowercase();
+        EMOTICONS.split_whitespace().any(|known| known == token)
+    }
+}
+
+/// Whether phrases and stop words cover a text.
+///
+/// `covered[n][others]` is the set of languages, one bit each, in which the first `n` words are covered with that many
+/// words outside of phrases.
+fn is_opener(text: &str) -> bool {
+    let words: Vec<(usize, &str)> = text.unicode_word_indices().collect();
+    let keys: Vec<String> = words.iter().map(|(_, word)| key(word)).collect();
+    let mut covered = vec![[0_u32; MAX_OTHER_WORDS + 1]; words.len() + 1];
+    covered[0][0] = u32::MAX;
+    for at in 0..words.len() {
+        let here = covered[at];
+        let longest = WORDS.longest_phrase.min(words.len() - at);
+        for length in 1..=longest {
+            if WORDS.has_phrase(&keys[at..at + length]) {
+                for (others, languages) in here.iter().enumerate() {
+                    covered[at + length][others] |= languages;
+                }
+            }
+        }
+        let (start, word) = words[at];
+        let languages = match text[..start].ends_with('-') {
+            true => 0, // "hi-fi"
+            false => WORDS.languages_of(&keys[at], word, at == 0),
+        };
+        for others in 0..MAX_OTHER_WORDS {
+            covered[at + 1][others + 1] |= here[others] & languages;
+        }
+    }
+    let [only_phrases, one_other, two_others] = covered[words.len()];
+    let stop_words_only = || keys.len() == 2 && !keys.iter().any(|k| WORDS.greeted.contains(k));
+    only_phrases != 0
+        || (one_other != 0 && words.len() > 1)
+        || (two_others != 0 && (words.len() > 2 || stop_words_only()))
+}
+
+static WORDS: LazyLock<Words> = LazyLock::new(Words::load);
+
+/// All word lists, by [`key`].
+struct Words {
+    phrases: HashSet<Vec<String>>,
+    /// The same, [`squeezed`].
+    squeezed_phrases: HashSet<Vec<String>>,
+    /// In words.
+    longest_phrase: usize,
+    /// The languages that have a stop word: a bit for each of [`STOP_WORD_LANGUAGES`].
+    stop_words: HashMap<String, u32>,
+    greeted: HashSet<String>,
+}
+
+impl Words {
+    fn load() -> Self {
+        let (mut phrases, mut squeezed_phrases) = (HashSet::new(), HashSet::new());
+        for phrase in GREETINGS.iter().flat_map(|(_, list)| list.split('|')) {
+            let words: Vec<String> = phrase.unicode_words().map(key).collect();
+            squeezed_phrases.insert(words.iter().map(|word| squeezed(word)).collect());
+            phrases.insert(words);
+        }
+        let mut stop_words = HashMap::new();
+        for (bit, language) in STOP_WORD_LANGUAGES.iter().enumerate() {
+            for word in stop_words::lookup(language).unwrap_or_default() {
+                *stop_words.entry(key(word)).or_default() |= 1 << bit;
+            }
+        }
+        Self {
+            longest_phrase: phrases.iter().map(Vec::len).max().unwrap_or(0),
+            phrases,
+            squeezed_phrases,
+            stop_words,
+            greeted: GREETED.split_whitespace().map(key).collect(),
+        }
+    }
+
+    fn has_phrase(&self, keys: &[String]) -> bool {
+        // Only a word that is drawn out is compared without its double letters: "God" is not "good".
+        self.phrases.contains(keys)
+            || (keys.iter().any(|key| is_drawn_out(key)) && {
+                let keys: Vec<String> = keys.iter().map(|key| squeezed(key)).collect();
+                self.squeezed_phrases.contains(&keys)
+            })
+    }
+
+    /// The languages in which a word outside of phrases says nothing.
+    fn languages_of(&self, key: &str, word: &str, is_first: bool) -> u32 {
+        if self.greeted.contains(key) {
+            return u32::MAX;
+        }
+        let mut chars = word.chars();
+        let begins_upper = chars.next().is_some_and(char::is_uppercase);
+        let is_name = match chars.next() {
+            // "I" and "I'm" are no names.
+            None | Some('\'') => false,
+            Some(_) => begins_upper && (!is_first || !chars.any(char::is_lowercase)),
+        };
+        if is_name {
+            return 0;
+        }
+        self.stop_words.get(key).copied().unwrap_or(0)
+    }
+}
+
+/// What two spellings of a word share: compatibility forms, case, accents, and Arabic and Hebrew points are folded. Marks that make a letter in other scripts (vowel signs, dakuten, tones of Thai) stay: only
+/// marks above and below, and the fixed positions of Hebrew and Arabic points go (canonical combining classes of
+/// UAX #44).
+fn key(word: &str) -> String {
+    let folded = word
+        .nfkd()
+        .filter(|&c| !matches!(canonical_combining_class(c), 10..=35 | 200..) && c != '\u{640}')
+        .flat_map(char::to_lowercase)
+        // A lower-case İ is an i and a dot; ı and the final sigma are other letters.
+        .filter(|&c| c != '\u{307}')
+        .map(|c| match c {
+            'ı' => 'i',
+            'ς' => 'σ',
+            c => c,
+        });
+    folded.nfc().collect()
+}
+
+/// Whether a word has one character three times in a row, as in "heyyy".
+fn is_drawn_out(word: &str) -> bool {
+    let chars: Vec<char> = word.chars().collect();
+    chars
+        .windows(3)
+        .any(|run| run[0] == run[1] && run[1] == run[2])
+}
+
+/// A word with every run of one character as a single one.
+fn squeezed(word: &str) -> String {
+    let mut last = None;
+    word.chars()
+        .filter(|&c| last.replace(c) != Some(c))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
