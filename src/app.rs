@@ -22,7 +22,10 @@ use crate::{
     },
     stall::Bounded,
     titles::{TitleSettings, Titles},
-    transport::persisted::{Documents, ReadError},
+    transport::{
+        cohort::Counters,
+        persisted::{Documents, ReadError},
+    },
 };
 
 /// The pause between two words of the offline model: slow enough to be seen streaming.
@@ -33,6 +36,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client may leave what it is sent unread.
 const STALL: Duration = Duration::from_secs(20);
+
+/// How the addresses are set.
+pub const LISTEN: &str = "--listen (TITLECAST_LISTEN)";
+/// See [`LISTEN`].
+pub const METRICS_LISTEN: &str = "--metrics-listen (TITLECAST_METRICS_LISTEN)";
 
 /// The parts of a running service. Cheap to clone.
 #[derive(Clone)]
@@ -45,6 +53,7 @@ pub struct App {
     tasks: TaskTracker,
     background: Background,
     abort: CancellationToken,
+    subscriptions: Counters,
     origins: AllowedOrigins,
     documents: Documents,
     settings: Settings,
@@ -89,14 +98,22 @@ pub enum StartError {
     /// An allowed origin is none.
     #[error("{0:?} is no origin: write it as https://app.example, without a path")]
     Origin(String),
+    /// A command failed half-way.
+    #[error("{0}")]
+    Command(#[source] crate::error::Error),
+    /// A command ended before all was done.
+    #[error("not all was done; run it again to go on")]
+    Unfinished,
     /// The trusted documents cannot be read.
     #[error("{0}. Check --trusted-documents (TITLECAST_TRUSTED_DOCUMENTS)")]
     Documents(#[source] ReadError),
     /// The address cannot be had.
-    #[error("cannot listen on {address}: {cause}. Choose another with --listen (TITLECAST_LISTEN)")]
+    #[error("cannot listen on {address}: {cause}. Choose another with {setting}")]
     Listen {
         /// The address.
         address: std::net::SocketAddr,
+        /// Where it was set.
+        setting: &'static str,
         /// What the system says.
         #[source]
         cause: std::io::Error,
@@ -117,22 +134,7 @@ impl App {
             Some(path) => Documents::trusted(path).map_err(StartError::Documents)?,
             None => Documents::default(),
         };
-        let db = Database::connect(&settings.database_url, settings.database_connections)
-            .await
-            .map_err(StartError::Database)?;
-        if db.is_embedded() || settings.migrate {
-            db.migrate_up(None).await.map_err(StartError::Migration)?;
-        }
-        let pending = db
-            .pending_migrations()
-            .await
-            .map_err(StartError::Database)?;
-        if let Some(first) = pending.first() {
-            return Err(StartError::Behind {
-                pending: pending.len(),
-                first: first.clone(),
-            });
-        }
+        let db = database(&settings).await?;
         let (events, told) = EventBroker::new();
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
@@ -141,16 +143,7 @@ impl App {
             events.clone(),
             model.clone(),
             tasks.clone(),
-            TitleSettings {
-                deadline: settings.title_deadline,
-                max_in_flight: settings.title_concurrency as usize,
-                sweep_every: settings.title_sweep,
-                language: settings.title_language.clone(),
-                budget: settings
-                    .title_budget
-                    .clone()
-                    .map(|tokens| (tokens > 0).then_some(tokens)),
-            },
+            title_settings(&settings),
         );
         let background = Background::default();
         background.tasks.spawn({
@@ -184,6 +177,7 @@ impl App {
             tasks,
             background,
             abort,
+            subscriptions: Counters::default(),
             origins,
             documents,
             settings,
@@ -230,6 +224,7 @@ impl App {
             title_grace: self.settings.title_grace,
             keep_alive: self.settings.keep_alive,
             cohorts: self.settings.cohorts,
+            subscriptions: self.subscriptions.clone(),
             allowed_origins: self.origins.clone(),
             graphql: api::graphql::GraphqlSettings {
                 documents: self.documents.clone(),
@@ -256,7 +251,11 @@ impl App {
             }
         });
         let mut server = std::pin::pin!(server.into_future());
-        let listen_error = |cause| StartError::Listen { address, cause };
+        let listen_error = |cause| StartError::Listen {
+            address,
+            setting: LISTEN,
+            cause,
+        };
         tokio::select! {
             result = &mut server => return result.map_err(listen_error),
             () = closing.cancelled() => {}
@@ -276,6 +275,33 @@ impl App {
             }
         };
         tokio::join!(drain, end).1
+    }
+
+    /// Serves what the service has done, for monitoring, on a listener of its own, until `shutdown`.
+    ///
+    /// # Errors
+    /// When the listener breaks.
+    pub async fn serve_metrics(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let address = listener
+            .local_addr()
+            .unwrap_or(self.settings.metrics_listen);
+        let router = api::metrics::router(self.titles.clone(), self.subscriptions.clone());
+        let listener = Bounded {
+            listener,
+            stall: STALL,
+        };
+        axum::serve(listener, router)
+            .with_graceful_shutdown(shutdown)
+            .await
+            .map_err(|cause| StartError::Listen {
+                address,
+                setting: METRICS_LISTEN,
+                cause,
+            })
     }
 
     /// Closes the database once nothing is served any more.
@@ -309,6 +335,55 @@ impl App {
                 tracing::error!(tasks = self.tasks.len(), "tasks did not end");
             }
         }
+    }
+}
+
+/// The database, brought up to date where that is asked for or where nobody else could have a say in it.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn database(settings: &Settings) -> Result<Database, StartError> {
+    let db = Database::connect(&settings.database_url, settings.database_connections)
+        .await
+        .map_err(StartError::Database)?;
+    if db.is_embedded() || settings.migrate {
+        db.migrate_up(None).await.map_err(StartError::Migration)?;
+    }
+    let pending = db
+        .pending_migrations()
+        .await
+        .map_err(StartError::Database)?;
+    match pending.first() {
+        Some(first) => Err(StartError::Behind {
+            pending: pending.len(),
+            first: first.clone(),
+        }),
+        None => Ok(db),
+    }
+}
+
+/// The database and the titles alone, for commands. Nobody is told of what they change: that is left to
+/// the servers' next sweep.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn titles(settings: &Settings) -> Result<(Database, Titles), StartError> {
+    let model = model(settings)?;
+    let db = database(settings).await?;
+    let (events, _) = EventBroker::new();
+    let tasks = TaskTracker::new();
+    let titles = Titles::new(db.clone(), events, model, tasks, title_settings(settings));
+    Ok((db, titles))
+}
+
+fn title_settings(settings: &Settings) -> TitleSettings {
+    let budget = settings.title_budget.clone();
+    TitleSettings {
+        deadline: settings.title_deadline,
+        max_in_flight: settings.title_concurrency as usize,
+        sweep_every: settings.title_sweep,
+        language: settings.title_language.clone(),
+        budget: budget.map(|tokens| (tokens > 0).then_some(tokens)),
     }
 }
 

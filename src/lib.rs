@@ -21,6 +21,7 @@
 pub mod api;
 pub mod app;
 pub mod chat;
+pub mod commands;
 pub mod config;
 pub mod conversation;
 pub mod db;

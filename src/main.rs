@@ -1,17 +1,20 @@
 //! Parses the arguments, starts the log, runs one command. No logic lives here.
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
 use clap::Parser;
 use titlecast::{
     api,
-    app::{App, StartError},
-    config::{Cli, Command, Migrate, Settings},
+    app::{self, App, StartError},
+    commands,
+    config::{BackfillArguments, Cli, Command, Migrate, Settings, StatsArguments},
     conversation::Owner,
-    db::Database,
+    db::{Database, Scope},
     telemetry,
+    titles::backfill::Backfill,
 };
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -23,6 +26,8 @@ async fn main() -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(cli.settings).await,
         Command::Migrate { direction } => migrate(&cli.settings, direction).await,
+        Command::Backfill(arguments) => backfill(cli.settings, &arguments).await,
+        Command::Stats(arguments) => stats(&cli.settings, arguments).await,
         Command::Schema => {
             print!("{}", api::graphql::sdl());
             Ok(())
@@ -38,21 +43,86 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
-    let address = settings.listen;
-    if !address.ip().is_loopback() && !settings.allow_unauthenticated {
-        return Err(StartError::Exposed(address));
+    let (address, metrics_address) = (settings.listen, settings.metrics_listen);
+    for address in [address, metrics_address] {
+        if !address.ip().is_loopback() && !settings.allow_unauthenticated {
+            return Err(StartError::Exposed(address));
+        }
     }
     let app = App::build(settings).await?;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|cause| StartError::Listen { address, cause })?;
-    // Port 0 is one that the system chooses.
-    let address = listener.local_addr().unwrap_or(address);
+    let (listener, address) = listen(address, app::LISTEN).await?;
+    let (metrics, metrics_address) = listen(metrics_address, app::METRICS_LISTEN).await?;
+    tracing::info!(%metrics_address, "metrics");
     tracing::info!(%address, database = app.database().kind(), "listening");
-    app.serve(Owner::local(), listener, stop_signal()).await?;
+    let stopping = CancellationToken::new();
+    let serve = async {
+        let served = app.serve(Owner::local(), listener, stop_signal()).await;
+        // Until the last reply has ended, there is something to watch.
+        stopping.cancel();
+        served
+    };
+    let serve_metrics = app.serve_metrics(metrics, stopping.clone().cancelled_owned());
+    tokio::try_join!(serve, serve_metrics)?;
     app.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn backfill(settings: Settings, arguments: &BackfillArguments) -> Result<(), StartError> {
+    let (db, titles) = app::titles(&settings).await?;
+    let backfill = Backfill {
+        limit: arguments.limit,
+        since: arguments.since,
+        per_minute: arguments.rate,
+        budget_tokens: arguments.budget_tokens,
+    };
+    let failed = StartError::Command;
+    if arguments.dry_run {
+        commands::backfill::dry_run(&titles, &backfill, arguments.price)
+            .await
+            .map_err(failed)?;
+    } else {
+        let interrupt = CancellationToken::new();
+        let run = commands::backfill::run(&titles, &backfill, &interrupt);
+        let mut run = std::pin::pin!(run);
+        let is_done = tokio::select! {
+            is_done = &mut run => is_done,
+            () = stop_signal() => {
+                interrupt.cancel();
+                run.await
+            }
+        };
+        if !is_done.map_err(failed)? {
+            return Err(StartError::Unfinished);
+        }
+    }
+    db.close().await.map_err(failed)
+}
+
+async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), StartError> {
+    let db = app::database(settings).await?;
+    let scope = Scope {
+        tenant: arguments.tenant,
+        since: arguments.since,
+    };
+    commands::stats::run(&db, &scope, arguments.json)
+        .await
+        .map_err(StartError::Command)
+}
+
+/// A listener, and the address that it got: port 0 is one that the system chooses.
+async fn listen(
+    address: SocketAddr,
+    setting: &'static str,
+) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listen_error = |cause| StartError::Listen {
+        address,
+        setting,
+        cause,
+    };
+    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
+    let address = listener.local_addr().map_err(listen_error)?;
+    Ok((listener, address))
 }
 
 async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartError> {

@@ -24,7 +24,8 @@ async fn alive(State(services): State<Arc<Services>>) -> Json<Value> {
     }))
 }
 
-/// 503 while the database does not answer or the server is going away.
+/// 503 while the database does not answer or the server is going away. Tells besides whether the title
+/// model answered the last time it was asked.
 async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
     let database = match services.db.ping().await {
         Ok(()) => "ok",
@@ -46,8 +47,10 @@ async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value
     } else {
         "not_ready"
     };
+    // Titles are no condition: a service without them still answers.
+    let title_model = services.titles.model_state().as_str();
     (
         status,
-        Json(json!({ "status": state, "database": database })),
+        Json(json!({ "status": state, "database": database, "title_model": title_model })),
     )
 }

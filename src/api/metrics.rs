@@ -1,92 +1,124 @@
-//! What the subscriptions have done, in Prometheus' text format.
+//! What the service has done, for Prometheus, on a listener of its own: who watches a service is not who
+//! uses it.
+
+use std::{fmt, sync::Arc};
 
 use axum::{
+    Router,
     extract::State,
     http::header,
     response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
 };
 
-use crate::transport::{Endpoint, Service, cohort::Counts};
+use super::rest::{self, RestError};
+use crate::{
+    error::Error,
+    titles::{ModelState, Titles},
+    transport::cohort::{Counters, Counts},
+};
 
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The page at `/metrics`. It counts for the listener that it is asked on, from its start.
-pub(super) async fn page<S: Service>(State(endpoint): State<Endpoint<S>>) -> Response {
-    let page = text(&endpoint.cohorts());
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response()
+/// The page at `/metrics`, and nothing else.
+pub fn router(titles: Titles, subscriptions: Counters) -> Router {
+    let mut registry = Registry::with_prefix("titlecast");
+    titles.metrics().register(&mut registry);
+    registry.register_collector(Box::new(Present {
+        titles,
+        subscriptions,
+    }));
+    Router::new()
+        .route("/metrics", get(page))
+        .fallback(rest::no_such_path)
+        .with_state(Arc::new(registry))
 }
 
-fn text(counts: &Counts) -> String {
-    let Counts {
-        cohorts,
-        members,
-        executions,
-        deliveries,
-        lagged,
-    } = *counts;
-    [
-        (
-            "cohorts",
-            "gauge",
-            "Groups of subscribers that ask the same and share one execution.",
-            cohorts,
-        ),
-        ("members", "gauge", "Subscribers in all cohorts.", members),
-        (
-            "executions_total",
-            "counter",
-            "Events that were executed and serialised.",
-            executions,
-        ),
-        (
-            "deliveries_total",
-            "counter",
-            "Events that subscribers were given.",
-            deliveries,
-        ),
-        (
-            "lagged_total",
-            "counter",
-            "Events that subscribers lost because they fell behind.",
-            lagged,
-        ),
-    ]
-    .map(|(name, kind, help, value)| {
-        let name = format!("titlecast_subscription_{name}");
-        format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
-    })
-    .concat()
+async fn page(State(registry): State<Arc<Registry>>) -> Result<Response, RestError> {
+    let mut page = String::new();
+    text::encode(&mut page, &registry).map_err(|error| Error::Internal(error.into()))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What is looked up when somebody asks.
+struct Present {
+    titles: Titles,
+    subscriptions: Counters,
+}
 
-    #[test]
-    fn every_series_has_its_help_its_type_and_its_value() {
-        let counts = Counts {
-            cohorts: 1,
-            members: 2,
-            executions: 3,
-            deliveries: 4,
-            lagged: 5,
+impl fmt::Debug for Present {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Present").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Present {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let mut metric = |name: &str, help: &str, metric: &dyn EncodeMetric| {
+            let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
+            metric.encode(encoder)
         };
-        insta::assert_snapshot!(text(&counts), @"
-        # HELP titlecast_subscription_cohorts Groups of subscribers that ask the same and share one execution.
-        # TYPE titlecast_subscription_cohorts gauge
-        titlecast_subscription_cohorts 1
-        # HELP titlecast_subscription_members Subscribers in all cohorts.
-        # TYPE titlecast_subscription_members gauge
-        titlecast_subscription_members 2
-        # HELP titlecast_subscription_executions_total Events that were executed and serialised.
-        # TYPE titlecast_subscription_executions_total counter
-        titlecast_subscription_executions_total 3
-        # HELP titlecast_subscription_deliveries_total Events that subscribers were given.
-        # TYPE titlecast_subscription_deliveries_total counter
-        titlecast_subscription_deliveries_total 4
-        # HELP titlecast_subscription_lagged_total Events that subscribers lost because they fell behind.
-        # TYPE titlecast_subscription_lagged_total counter
-        titlecast_subscription_lagged_total 5
-        ");
+        let is_open = ConstGauge::new(i64::from(self.titles.breaker_is_open()));
+        metric(
+            "title_breaker_open",
+            "1 while calls are kept away from a provider that refuses them for good",
+            &is_open,
+        )?;
+        let used_up = ConstGauge::new(self.titles.used_up_budgets() as i64);
+        metric(
+            "title_budgets_used_up",
+            "Tenants whose budget for the day was seen to be used up",
+            &used_up,
+        )?;
+        let state = match self.titles.model_state() {
+            ModelState::Unknown => None,
+            ModelState::Answers => Some(1),
+            ModelState::Fails(_) => Some(0),
+        };
+        if let Some(state) = state {
+            metric(
+                "title_model_up",
+                "Whether the title model answered the last call",
+                &ConstGauge::new(state),
+            )?;
+        }
+        let Counts {
+            cohorts,
+            members,
+            executions,
+            deliveries,
+            lagged,
+        } = self.subscriptions.read();
+        metric(
+            "subscription_cohorts",
+            "Groups of subscribers that ask the same and share one execution",
+            &ConstGauge::new(cohorts as i64),
+        )?;
+        metric(
+            "subscription_members",
+            "Subscribers in all cohorts",
+            &ConstGauge::new(members as i64),
+        )?;
+        metric(
+            "subscription_executions",
+            "Events that were executed and serialised",
+            &ConstCounter::new(executions),
+        )?;
+        metric(
+            "subscription_deliveries",
+            "Events that subscribers were given",
+            &ConstCounter::new(deliveries),
+        )?;
+        metric(
+            "subscription_lagged",
+            "Events that subscribers lost because they fell behind",
+            &ConstCounter::new(lagged),
+        )
     }
 }

@@ -7,7 +7,7 @@
 pub mod auth;
 pub mod graphql;
 mod health;
-mod metrics;
+pub mod metrics;
 pub mod origin;
 pub mod rest;
 mod sse;
@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     chat::Chat, conversation::Owner, db::Database, events::EventBroker, llm::LanguageModel,
-    titles::Titles,
+    titles::Titles, transport::cohort::Counters,
 };
 
 /// The largest request body, in bytes.
@@ -51,6 +51,8 @@ pub struct Services {
     pub keep_alive: Duration,
     /// Whether subscribers that ask the same share one execution.
     pub cohorts: bool,
+    /// Counts what subscriptions do.
+    pub subscriptions: Counters,
     /// The web origins whose pages may use the service.
     pub allowed_origins: origin::AllowedOrigins,
     /// What GraphQL answers.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait, Condition, ExprTrait, QueryFilter, QueryOrder, QuerySelect, UpdateMany,
-    prelude::Uuid, sea_query::Expr,
+    ColumnTrait, Condition, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    UpdateMany, prelude::Uuid, sea_query::Expr,
 };
 
 use super::{
@@ -72,8 +72,13 @@ pub enum Waiting {
     /// Those whose title was begun by somebody who has not finished it in time.
     Overdue,
     /// All that have no title and are not meant to stay without: from before there were titles, given
-    /// up, overdue, or begun with a mere greeting. Those of this time and later.
+    /// up, overdue, or begun with a mere greeting.
     Untitled {
+        /// Only what was begun since then.
+        since: Option<DateTime<Utc>>,
+    },
+    /// Those among them whose title was begun by somebody who has not finished it in time.
+    Interrupted {
         /// Only what was begun since then.
         since: Option<DateTime<Utc>>,
     },
@@ -98,18 +103,32 @@ impl Waiting {
             Self::Overdue => open
                 .add(Column::TitleStatus.eq(TitleStatus::Pending.as_str()))
                 .add(overdue),
-            Self::Untitled { since } => {
-                let statuses = [TitleStatus::Pending, TitleStatus::Failed].map(TitleStatus::as_str);
-                open.add(Column::DisplayName.is_null())
-                    .add(Column::TitleStatus.is_in(statuses))
-                    .add(Column::TitleLeaseUntil.is_null().or(overdue))
-                    .add_option(since.map(|since| Column::CreatedAt.gte(since)))
-            }
+            Self::Untitled { since } => open
+                .add(untitled(since))
+                .add(Column::TitleLeaseUntil.is_null().or(overdue)),
+            Self::Interrupted { since } => open.add(untitled(since)).add(overdue),
         }
     }
 }
 
+fn untitled(since: Option<DateTime<Utc>>) -> Condition {
+    let statuses = [TitleStatus::Pending, TitleStatus::Failed].map(TitleStatus::as_str);
+    Condition::all()
+        .add(Column::DisplayName.is_null())
+        .add(Column::TitleStatus.is_in(statuses))
+        .add_option(since.map(|since| Column::CreatedAt.gte(since)))
+}
+
 impl Database {
+    /// How many conversations of all owners wait.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn count_waiting(&self, waiting: Waiting) -> Result<u64> {
+        let select = active().filter(waiting.condition(now()));
+        Ok(select.count(&self.reader).await?)
+    }
+
     /// A page of the conversations of all owners that wait, newest first, behind the last of the page
     /// before.
     ///
@@ -144,19 +163,14 @@ impl Database {
             .collect())
     }
 
-    /// When the last lease on a title that is missing ends; `None` when nobody is making one.
+    /// When a lease on a title that is missing ends; `None` when nobody is making one.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn last_lease_end(
-        &self,
-        since: Option<DateTime<Utc>>,
-    ) -> Result<Option<DateTime<Utc>>> {
+    pub async fn find_lease(&self, since: Option<DateTime<Utc>>) -> Result<Option<DateTime<Utc>>> {
         let row = active()
-            .filter(Column::DisplayName.is_null())
+            .filter(untitled(since))
             .filter(Column::TitleLeaseUntil.gt(now()))
-            .filter(Condition::all().add_option(since.map(|since| Column::CreatedAt.gte(since))))
-            .order_by_desc(Column::TitleLeaseUntil)
             .one(&self.reader)
             .await?;
         Ok(row.and_then(|row| row.title_lease_until))

@@ -18,6 +18,7 @@ mod migrations;
 mod published;
 mod scope;
 mod search;
+mod stats;
 mod title_calls;
 mod titles;
 mod turns;
@@ -44,6 +45,7 @@ pub use self::{
     conversations::ConversationFilter,
     messages::MessageRange,
     search::Hit,
+    stats::{Scope, TitleStats},
     title_calls::TitleCall,
     titles::Begun,
     turns::{BegunTurn, NewTitle, NewTurn, ReplyOutcome, ReplyState, Turn},

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How a call is named that brought a title; the others have their failure's name.
-const TITLE: &str = "title";
+pub(super) const TITLE: &str = "title";
 
 /// The tenant of calls that nobody's conversation asked for.
 const NOBODY: &str = "";

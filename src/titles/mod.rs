@@ -28,7 +28,10 @@ mod sweep;
 mod task;
 mod told;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::{Semaphore, mpsc::UnboundedReceiver};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -145,6 +148,16 @@ impl Titles {
     /// Whether the title model answers, as far as is known.
     pub fn model_state(&self) -> ModelState {
         self.inner.health.state()
+    }
+
+    /// Whether calls are kept away from a provider that refuses them for good.
+    pub fn breaker_is_open(&self) -> bool {
+        self.inner.breaker.refusal(Instant::now()).is_some()
+    }
+
+    /// How many tenants' budgets for the day were seen to be used up.
+    pub fn used_up_budgets(&self) -> usize {
+        self.inner.budget.used_up()
     }
 
     /// What titles have cost this process, for monitoring.

@@ -67,6 +67,15 @@ pub(super) fn delimited(mark: &str, text: &str) -> String {
 /// What can stand in a pair of marks.
 const MARKS: [&str; 3] = ["message", "previous", "wish"];
 
+/// About how many tokens a message costs as it is sent: four letters of ASCII to one, and each other
+/// character by itself. For estimates.
+pub(super) fn tokens_about(message: &str) -> u64 {
+    let text = shortened(message);
+    let others = text.chars().filter(|c| !c.is_ascii()).count();
+    let letters = text.chars().count() - others;
+    (letters / 4 + others) as u64
+}
+
 /// The head and the tail of a long text, cut between characters. Costs no more than what it keeps.
 fn shortened(text: &str) -> Cow<'_, str> {
     let text = text.trim();

@@ -54,13 +54,17 @@ impl Ended {
     }
 }
 
-/// Makes the title of one conversation, from the given message or from what is stored. Every outcome
-/// ends here: the caller has nothing to handle.
-pub(super) async fn run(titles: &Inner, claim: TitleClaim, message: Option<String>) -> Ended {
+/// Makes the title of one conversation, from the given message or from what is stored, and says what came
+/// of it and how many tokens it cost. Every outcome ends here: the caller has nothing to handle.
+pub(super) async fn run(
+    titles: &Inner,
+    claim: TitleClaim,
+    message: Option<String>,
+) -> (Ended, u64) {
     let waited = Instant::now();
     // The semaphore is never closed.
     let Ok(_permit) = titles.permits.acquire().await else {
-        return Ended::Unknown;
+        return (Ended::Unknown, 0);
     };
     let started = Instant::now();
     let mut calls = Vec::new();
@@ -73,7 +77,7 @@ pub(super) async fn run(titles: &Inner, claim: TitleClaim, message: Option<Strin
     };
     report(titles, &claim, &ended, started);
     titles.metrics.ended(&ended, waited.elapsed());
-    ended
+    (ended, calls.iter().map(TitleCall::tokens).sum())
 }
 
 async fn attempt(

@@ -57,12 +57,37 @@ pub struct Counts {
     pub lagged: u64,
 }
 
+/// What is counted, by one endpoint or by several that share it. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Counters(Arc<Atomics>);
+
 #[derive(Debug, Default)]
-struct Counters {
+struct Atomics {
+    cohorts: AtomicU64,
     members: AtomicU64,
     executions: AtomicU64,
     deliveries: AtomicU64,
     lagged: AtomicU64,
+}
+
+impl Counters {
+    /// How the counts stand.
+    pub fn read(&self) -> Counts {
+        let Atomics {
+            cohorts,
+            members,
+            executions,
+            deliveries,
+            lagged,
+        } = &*self.0;
+        Counts {
+            cohorts: cohorts.load(Ordering::Relaxed),
+            members: members.load(Ordering::Relaxed),
+            executions: executions.load(Ordering::Relaxed),
+            deliveries: deliveries.load(Ordering::Relaxed),
+            lagged: lagged.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// All cohorts of an endpoint.
@@ -72,7 +97,7 @@ pub(super) struct Cohorts {
     tasks: TaskTracker,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     // Joining and leaving are decided under this one lock, so that nobody joins a cohort that is
     // ending.
@@ -87,21 +112,14 @@ struct Cohort {
 }
 
 impl Cohorts {
-    pub(super) fn new(tasks: TaskTracker) -> Self {
+    pub(super) fn new(tasks: TaskTracker, counters: Counters) -> Self {
+        let shared = Shared {
+            cohorts: Mutex::default(),
+            counters,
+        };
         Self {
-            shared: Arc::default(),
+            shared: Arc::new(shared),
             tasks,
-        }
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        let counters = &self.shared.counters;
-        Counts {
-            cohorts: self.shared.lock().len() as u64,
-            members: counters.members.load(Ordering::Relaxed),
-            executions: counters.executions.load(Ordering::Relaxed),
-            deliveries: counters.deliveries.load(Ordering::Relaxed),
-            lagged: counters.lagged.load(Ordering::Relaxed),
         }
     }
 
@@ -109,8 +127,8 @@ impl Cohorts {
     pub(super) fn alone(&self, events: BoxStream<'static, Payload>) -> BoxStream<'static, Payload> {
         let shared = self.shared.clone();
         let count = move |_: &Payload| {
-            shared.counters.executions.fetch_add(1, Ordering::Relaxed);
-            shared.counters.deliveries.fetch_add(1, Ordering::Relaxed);
+            shared.counters.0.executions.fetch_add(1, Ordering::Relaxed);
+            shared.counters.0.deliveries.fetch_add(1, Ordering::Relaxed);
         };
         events.inspect(count).boxed()
     }
@@ -136,6 +154,11 @@ impl Cohorts {
                     last: None,
                 };
                 cohorts.insert(key.clone(), cohort);
+                self.shared
+                    .counters
+                    .0
+                    .cohorts
+                    .fetch_add(1, Ordering::Relaxed);
                 // A panic of a resolver becomes an error, and not an end that looks like a proper one.
                 let mut events = AssertUnwindSafe(start()).catch_unwind();
                 // Asked once before anybody is told that it is subscribed: the source listens from here
@@ -169,7 +192,7 @@ impl Shared {
                     if sender.receiver_count() > 0 {
                         continue;
                     }
-                    cohorts.remove(&key);
+                    self.end(&mut cohorts, &key);
                     return;
                 }
                 event = next(&mut first, &mut events) => event,
@@ -178,15 +201,14 @@ impl Shared {
                 Some(Ok(payload)) => payload,
                 Some(Err(_)) => Payload::refusal(vec![Code::Internal.error("internal error")]),
                 None => {
-                    self.lock().remove(&key);
+                    self.end(&mut self.lock(), &key);
                     return;
                 }
             };
-            self.counters.executions.fetch_add(1, Ordering::Relaxed);
+            self.counters.0.executions.fetch_add(1, Ordering::Relaxed);
             let mut cohorts = self.lock();
             if payload.refused.is_some() {
-                // Whoever comes now starts anew.
-                cohorts.remove(&key);
+                self.end(&mut cohorts, &key);
                 let _ = sender.send(payload);
                 return;
             }
@@ -196,6 +218,12 @@ impl Shared {
             // An error says that all have left; the next turn of the loop sees it.
             let _ = sender.send(payload);
         }
+    }
+
+    /// Whoever comes from now on starts anew.
+    fn end(&self, cohorts: &mut HashMap<Key, Cohort>, key: &Key) {
+        cohorts.remove(key);
+        self.counters.0.cohorts.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Cohort>> {
@@ -219,14 +247,14 @@ struct Membership(Arc<Shared>);
 
 impl Membership {
     fn new(shared: Arc<Shared>) -> Self {
-        shared.counters.members.fetch_add(1, Ordering::Relaxed);
+        shared.counters.0.members.fetch_add(1, Ordering::Relaxed);
         Self(shared)
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.0.counters.members.fetch_sub(1, Ordering::Relaxed);
+        self.0.counters.0.members.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -237,7 +265,7 @@ fn member(
     is_state: bool,
 ) -> impl Stream<Item = Payload> + Send + 'static {
     stream! {
-        let counters = &membership.0.counters;
+        let counters = &membership.0.counters.0;
         if let Some(last) = last {
             counters.deliveries.fetch_add(1, Ordering::Relaxed);
             yield last;

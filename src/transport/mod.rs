@@ -159,28 +159,25 @@ struct Inner<S> {
 }
 
 impl<S: Service> Endpoint<S> {
-    /// Serves `service` until `closing`; cohorts run as tasks of `tasks`.
+    /// Serves `service` until `closing`; cohorts run as tasks of `tasks`, and what they do is counted in
+    /// `counters`.
     pub fn new(
         service: S,
         settings: Settings,
         documents: persisted::Documents,
         tasks: TaskTracker,
         closing: CancellationToken,
+        counters: cohort::Counters,
     ) -> Self {
         let inner = Inner {
             service,
             settings,
             documents,
-            cohorts: cohort::Cohorts::new(tasks),
+            cohorts: cohort::Cohorts::new(tasks, counters),
             closing,
         };
         Self {
             inner: Arc::new(inner),
         }
-    }
-
-    /// What the subscriptions have done so far.
-    pub fn cohorts(&self) -> cohort::Counts {
-        self.inner.cohorts.counts()
     }
 }

@@ -115,7 +115,7 @@ export class Server {
     const { OPENAI_API_KEY, OPENAI_BASE_URL, ...env } = process.env;
     const database = `sqlite://${path.join(this.#folder, "titlecast.db")}?mode=rwc`;
     const listen = `127.0.0.1:${this.#port}`;
-    const child = spawn(BINARY, ["--listen", listen, "--database-url", database], {
+    const child = spawn(BINARY, ["--listen", listen, "--metrics-listen", "127.0.0.1:0", "--database-url", database], {
       env: { ...env, TITLECAST_LOG: env.TITLECAST_LOG ?? "error" },
       stdio: ["ignore", "inherit", "inherit"],
     });

@@ -102,7 +102,15 @@ class Server:
         database = f"sqlite://{self._folder}/titlecast.db?mode=rwc"
         listen = f"127.0.0.1:{self._port}"
         self._process = subprocess.Popen(
-            [BINARY, "--listen", listen, "--database-url", database], env=env
+            [
+                BINARY,
+                "--listen",
+                listen,
+                "--metrics-listen",
+                "127.0.0.1:0",
+                "--database-url",
+                database,
+            ], env=env
         )
         async with asyncio.timeout(DEADLINE_S):
             while not await asyncio.to_thread(self._is_ready):

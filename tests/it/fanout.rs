@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
-    ModelServer, Server, calls::rename, eventually, raw_socket::RawSocket, server::client, within,
+    ModelServer, Server, calls::rename, eventually, raw_socket::RawSocket, server::metrics,
 };
 
 /// A process may have 1,024 open files unless it is told otherwise, and both ends of every socket are
@@ -29,13 +29,7 @@ struct Metrics {
 
 impl Metrics {
     async fn read(url: &str) -> Self {
-        let response = within(client().get(format!("{url}/metrics")).send()).await;
-        let response = response.unwrap();
-        assert_eq!(
-            response.headers()["content-type"],
-            "text/plain; version=0.0.4"
-        );
-        let text = within(response.text()).await.unwrap();
+        let text = metrics(url).await;
         let value = |name: &str| {
             let start = format!("titlecast_subscription_{name} ");
             let mut values = text.lines().filter_map(|line| line.strip_prefix(&start));
@@ -95,10 +89,11 @@ async fn next_payloads(socket: &mut RawSocket) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_subscribers_cost_one_execution_an_event_and_get_the_same_bytes() {
     let model = ModelServer::start().await;
-    let server = Server::start(&model).await;
+    let mut server = Server::start(&model).await;
+    let counts = server.serve_metrics().await;
     let id = server.begin("Plan a trip to Kyoto").await;
     let mut sockets = subscribers(&server.url, &id, SOCKETS).await;
-    let start = Metrics::read(&server.url).await;
+    let start = Metrics::read(&counts).await;
     assert_eq!((start.cohorts, start.members), (1, SUBSCRIBERS));
     for round in 1..=ROUNDS {
         rename_for_all(&server.url, &id, &format!("Round {round}"), &mut sockets).await;
@@ -107,11 +102,11 @@ async fn a_thousand_subscribers_cost_one_execution_an_event_and_get_the_same_byt
             deliveries: start.deliveries + round * SUBSCRIBERS,
             ..start
         };
-        assert_eq!(Metrics::read(&server.url).await, expected);
+        assert_eq!(Metrics::read(&counts).await, expected);
     }
     drop(sockets);
     eventually(async || {
-        let now = Metrics::read(&server.url).await;
+        let now = Metrics::read(&counts).await;
         ((now.cohorts, now.members) == (0, 0)).then_some(())
     })
     .await;
@@ -120,10 +115,11 @@ async fn a_thousand_subscribers_cost_one_execution_an_event_and_get_the_same_byt
 #[tokio::test]
 async fn without_cohorts_each_subscriber_costs_an_execution_an_event() {
     let model = ModelServer::start().await;
-    let server = Server::start_with(&model, &["--cohorts", "false"]).await;
+    let mut server = Server::start_with(&model, &["--cohorts", "false"]).await;
+    let counts = server.serve_metrics().await;
     let id = server.begin("Plan a trip to Kyoto").await;
     let mut sockets = subscribers(&server.url, &id, 2).await;
-    let start = Metrics::read(&server.url).await;
+    let start = Metrics::read(&counts).await;
     assert_eq!((start.cohorts, start.members), (0, 0));
     for round in 1..=ROUNDS {
         rename_for_all(&server.url, &id, &format!("Round {round}"), &mut sockets).await;
@@ -132,6 +128,6 @@ async fn without_cohorts_each_subscriber_costs_an_execution_an_event() {
             deliveries: start.deliveries + round * 2 * OPERATIONS,
             ..start
         };
-        assert_eq!(Metrics::read(&server.url).await, expected);
+        assert_eq!(Metrics::read(&counts).await, expected);
     }
 }

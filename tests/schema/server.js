@@ -19,7 +19,7 @@ export async function start() {
   );
   const server = spawn(
     bin || built,
-    ["--listen", "127.0.0.1:0", "--database-url", database],
+    ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--database-url", database],
     { env, stdio: ["ignore", "ignore", "pipe"] },
   );
   const ended = new Promise((resolve) => server.once("close", resolve));

@@ -23,7 +23,7 @@ use axum::{
     routing::get,
 };
 
-use super::{Services, metrics, rest};
+use super::{Services, rest};
 use crate::{error::Error, transport};
 
 type TitlecastSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
@@ -51,11 +51,11 @@ pub(super) fn refused(error: Error) -> Response {
     (rest::status(error.code()), Json(errors::refusal(error))).into_response()
 }
 
-/// The routes: `/graphql`, the pages to explore it with, and `/metrics`, which tells what the endpoint
-/// has done.
+/// The routes: `/graphql`, and the pages to explore it with.
 pub(super) fn routes(services: Arc<Services>) -> Router {
     let closing = services.closing.clone();
     let tasks = services.tasks.clone();
+    let counters = services.subscriptions.clone();
     let asked = services.graphql.clone();
     let mut schema = builder().data(services.clone());
     if !asked.introspection {
@@ -72,7 +72,8 @@ pub(super) fn routes(services: Arc<Services>) -> Router {
         schema: schema.finish(),
         services,
     };
-    let endpoint = transport::Endpoint::new(service, settings, asked.documents, tasks, closing);
+    let endpoint =
+        transport::Endpoint::new(service, settings, asked.documents, tasks, closing, counters);
     Router::new()
         .route(
             PATH,
@@ -80,7 +81,6 @@ pub(super) fn routes(services: Arc<Services>) -> Router {
                 .post(transport::by_post)
                 .fallback(transport::other_method),
         )
-        .route("/metrics", get(metrics::page))
         .with_state(endpoint)
         .merge(explore::routes())
 }

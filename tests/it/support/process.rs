@@ -32,6 +32,10 @@ impl Titlecast {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // The help shows what is set.
+        if !arguments.contains(&"--help") {
+            command.env("TITLECAST_METRICS_LISTEN", "127.0.0.1:0");
+        }
         Self { command, directory }
     }
 

@@ -75,6 +75,20 @@ impl Server {
         url
     }
 
+    /// Serves the metrics, and says where.
+    pub async fn serve_metrics(&mut self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (app, shutdown) = (self.app.clone(), self.shutdown.clone());
+        #[expect(clippy::disallowed_methods, reason = "the test waits for it in stop")]
+        self.serving.push(tokio::spawn(async move {
+            app.serve_metrics(listener, shutdown.cancelled_owned())
+                .await
+                .unwrap();
+        }));
+        url
+    }
+
     /// Begins the shutdown; [`Server::stop`] waits for it as well.
     pub fn begin_stop(&self) {
         self.shutdown.cancel();
@@ -172,6 +186,17 @@ pub async fn request(url: &str, method: &str, path: &str, body: Option<Value>) -
         false => serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}")),
     };
     (status, json)
+}
+
+/// The page of metrics.
+pub async fn metrics(url: &str) -> String {
+    let response = within(client().get(format!("{url}/metrics")).send()).await;
+    let response = response.unwrap();
+    assert_eq!(
+        response.headers()["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    within(response.text()).await.unwrap()
 }
 
 /// A GraphQL request by POST; the whole answer.

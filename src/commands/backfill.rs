@@ -1,0 +1,149 @@
+//! `titlecast backfill`: titles for conversations that never got one.
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Price,
+    error::Result,
+    titles::{
+        Titles,
+        backfill::{Backfill, Done, End},
+    },
+};
+
+/// How often a program that reads along is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Says what a backfill would do, and what that would cost.
+///
+/// # Errors
+/// [`Error::Database`](crate::error::Error::Database).
+pub async fn dry_run(titles: &Titles, backfill: &Backfill, price: Option<Price>) -> Result<()> {
+    let estimate = titles.estimate_backfill(backfill).await?;
+    let (input, output) = (estimate.prompt_tokens, estimate.completion_tokens);
+    let cost = price.map(|price| price.of(input, output));
+    let minutes = estimate.titles.div_ceil(u64::from(backfill.per_minute));
+    if !std::io::stdout().is_terminal() {
+        println!(
+            "{}",
+            json!({ "event": "dry_run", "estimate": estimate, "minutes": minutes, "cost": cost })
+        );
+        return Ok(());
+    }
+    println!(
+        "{} conversations would be titled by the model",
+        estimate.titles
+    );
+    println!(
+        "{} by the name of a file, without a call",
+        estimate.from_file_names
+    );
+    println!(
+        "{} have no message that says anything",
+        estimate.nothing_to_title
+    );
+    println!(
+        "about {input} tokens of input and {output} of output; at least {minutes} minutes at {} a minute",
+        backfill.per_minute
+    );
+    match cost {
+        Some(cost) => println!("about {cost:.2} at the given price"),
+        None => println!("for what that costs, add --price INPUT/OUTPUT, per million tokens"),
+    }
+    Ok(())
+}
+
+/// Does it, and shows how far it is. Returns whether all was done.
+///
+/// # Errors
+/// [`Error::Database`](crate::error::Error::Database).
+pub async fn run(
+    titles: &Titles,
+    backfill: &Backfill,
+    interrupt: &CancellationToken,
+) -> Result<bool> {
+    let found = titles.count_untitled(backfill.since).await?;
+    let total = backfill.limit.map_or(found, |limit| limit.min(found));
+    let show = match std::io::stdout().is_terminal() {
+        true => Show::Bar(bar(total)),
+        false => Show::Lines(total),
+    };
+    let mut told = Instant::now();
+    let (done, end) = titles
+        .backfill(backfill, interrupt, |done| show.progress(done, &mut told))
+        .await?;
+    show.end(&done, end);
+    Ok(matches!(end, End::Finished | End::Limit | End::Budget))
+}
+
+/// Who reads along.
+enum Show {
+    Bar(ProgressBar),
+    Lines(u64),
+}
+
+impl Show {
+    fn progress(&self, done: &Done, told: &mut Instant) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_position(all(done));
+                bar.set_message(format!("{} failed, {} tokens", done.failed, done.tokens));
+            }
+            Self::Lines(total) if told.elapsed() >= TELL_EVERY => {
+                *told = Instant::now();
+                println!(
+                    "{}",
+                    json!({ "event": "progress", "total": total, "done": done })
+                );
+            }
+            Self::Lines(_) => {}
+        }
+    }
+
+    fn end(&self, done: &Done, end: End) {
+        let why = reason(end);
+        match self {
+            Self::Bar(bar) => {
+                bar.finish();
+                println!(
+                    "{why}: {} titled, {} failed, {} without anything to title, {} superseded, {} tokens",
+                    done.titled, done.failed, done.nothing_to_title, done.superseded, done.tokens
+                );
+            }
+            Self::Lines(_) => {
+                println!("{}", json!({ "event": "end", "reason": why, "done": done }))
+            }
+        }
+    }
+}
+
+fn all(done: &Done) -> u64 {
+    done.titled + done.failed + done.nothing_to_title + done.superseded
+}
+
+fn reason(end: End) -> &'static str {
+    match end {
+        End::Finished => "finished",
+        End::Limit => "limit",
+        End::Budget => "budget",
+        End::Interrupted => "interrupted",
+        End::Refused(failure) => failure.as_str(),
+    }
+}
+
+fn bar(total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:40} {pos}/{len} conversations, {eta} left, {msg}")
+    {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,5 @@
+//! What the program does for operators, and how it shows it: on a terminal for people, otherwise as JSON for
+//! programs. Nothing here decides anything.
+
+pub mod backfill;
+pub mod stats;

@@ -1,0 +1,71 @@
+//! `titlecast stats`: titles, failures by reason, tokens, latency.
+
+use std::fmt::Write;
+
+use crate::{
+    db::{Database, Scope, TitleStats},
+    error::Result,
+};
+
+/// Prints the counts: a table, or JSON.
+///
+/// # Errors
+/// [`Error::Database`](crate::error::Error::Database).
+pub async fn run(db: &Database, scope: &Scope, json: bool) -> Result<()> {
+    let stats = db.title_stats(scope).await?;
+    if json {
+        println!("{}", serde_json::json!(stats));
+    } else {
+        print!("{}", table(&stats));
+    }
+    Ok(())
+}
+
+fn table(stats: &TitleStats) -> String {
+    let mut page = String::new();
+    // Writing to a string cannot fail.
+    let _ = write(&mut page, stats);
+    page
+}
+
+fn write(page: &mut String, stats: &TitleStats) -> std::fmt::Result {
+    writeln!(page, "conversations")?;
+    for row in &stats.titles {
+        writeln!(
+            page,
+            "{:>10}  {} ({})",
+            row.conversations, row.status, row.source
+        )?;
+    }
+    if !stats.failures.is_empty() {
+        writeln!(page, "\nfailed because of")?;
+    }
+    for row in &stats.failures {
+        let reason = row.reason.as_deref().unwrap_or("unknown");
+        writeln!(page, "{:>10}  {reason}", row.conversations)?;
+    }
+    writeln!(
+        page,
+        "\n     calls  prompt tokens  completion  reasoning  model, outcome"
+    )?;
+    for row in &stats.calls {
+        writeln!(
+            page,
+            "{:>10}  {:>13}  {:>10}  {:>9}  {}, {}",
+            row.calls,
+            row.prompt_tokens,
+            row.completion_tokens,
+            row.reasoning_tokens,
+            row.model,
+            row.outcome
+        )?;
+    }
+    match stats.latency {
+        Some(latency) => writeln!(
+            page,
+            "\na title's call takes {} ms (half of them), {} ms (95 of 100), {} ms (the slowest)",
+            latency.p50_ms, latency.p95_ms, latency.max_ms
+        ),
+        None => writeln!(page, "\nno call has brought a title"),
+    }
+}

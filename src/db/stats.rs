@@ -1,0 +1,191 @@
+//! What became of titles and what they cost, over all owners: for operators, never for a request.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+    sea_query::{Expr, ExprTrait},
+};
+use serde::Serialize;
+
+use super::{
+    Database,
+    entity::{conversation, title_call},
+    scope::active,
+};
+use crate::{conversation::TitleStatus, error::Result};
+
+/// Which titles and calls are counted.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// Only this tenant's.
+    pub tenant: Option<String>,
+    /// Only what began since then.
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// What became of titles, and what they cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct TitleStats {
+    /// Conversations by how far their title is.
+    pub titles: Vec<TitleCount>,
+    /// Titles that failed, by reason.
+    pub failures: Vec<FailureCount>,
+    /// Calls by model and outcome.
+    pub calls: Vec<CallCount>,
+    /// How long calls that brought a title took; none when there were none.
+    pub latency: Option<Latency>,
+}
+
+/// Conversations whose title is this far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult)]
+pub struct TitleCount {
+    /// `pending`, `ready`, `failed` or `skipped`.
+    pub status: String,
+    /// `hint`, `generated` or `manual`.
+    pub source: String,
+    /// How many.
+    pub conversations: i64,
+}
+
+/// Titles that failed for this reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult)]
+pub struct FailureCount {
+    /// The reason.
+    pub reason: Option<String>,
+    /// How many.
+    pub conversations: i64,
+}
+
+/// Calls of one model with one outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult)]
+pub struct CallCount {
+    /// The model.
+    pub model: String,
+    /// `title`, or the reason why there is none.
+    pub outcome: String,
+    /// How many.
+    pub calls: i64,
+    /// Tokens of their input.
+    pub prompt_tokens: i64,
+    /// Tokens of their output, reasoning included.
+    pub completion_tokens: i64,
+    /// The part of them that was reasoning.
+    pub reasoning_tokens: i64,
+}
+
+/// How long calls took, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Half of them took no longer.
+    pub p50_ms: i64,
+    /// 95 of 100 took no longer.
+    pub p95_ms: i64,
+    /// The slowest.
+    pub max_ms: i64,
+}
+
+impl Database {
+    /// Counts titles and their calls.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn title_stats(&self, scope: &Scope) -> Result<TitleStats> {
+        use conversation::Column;
+        let conversations = || active().filter(scope.of(Column::TenantId, Column::CreatedAt));
+        let titles = conversations()
+            .select_only()
+            .column_as(Column::TitleStatus, "status")
+            .column_as(Column::TitleSource, "source")
+            .column_as(Column::Id.count(), "conversations")
+            .group_by(Column::TitleStatus)
+            .group_by(Column::TitleSource)
+            .order_by_asc(Column::TitleStatus)
+            .order_by_asc(Column::TitleSource)
+            .into_model()
+            .all(&self.reader)
+            .await?;
+        let failures = conversations()
+            .filter(Column::TitleStatus.eq(TitleStatus::Failed.as_str()))
+            .select_only()
+            .column_as(Column::TitleFailure, "reason")
+            .column_as(Column::Id.count(), "conversations")
+            .group_by(Column::TitleFailure)
+            .order_by_asc(Column::TitleFailure)
+            .into_model()
+            .all(&self.reader)
+            .await?;
+        Ok(TitleStats {
+            titles,
+            failures,
+            calls: self.call_counts(scope).await?,
+            latency: self.latency(scope).await?,
+        })
+    }
+
+    async fn call_counts(&self, scope: &Scope) -> Result<Vec<CallCount>> {
+        use title_call::{Column, Entity};
+        let mut select = Entity::find()
+            .filter(scope.of(Column::TenantId, Column::CreatedAt))
+            .select_only()
+            .column(Column::Model)
+            .column(Column::Outcome)
+            .column_as(Column::Id.count(), "calls");
+        for (column, name) in [
+            (Column::PromptTokens, "prompt_tokens"),
+            (Column::CompletionTokens, "completion_tokens"),
+            (Column::ReasoningTokens, "reasoning_tokens"),
+        ] {
+            // PostgreSQL sums up to a numeric.
+            let sum = Expr::col(column).sum().cast_as("bigint");
+            select = select.column_as(sum, name);
+        }
+        Ok(select
+            .group_by(Column::Model)
+            .group_by(Column::Outcome)
+            .order_by_asc(Column::Model)
+            .order_by_asc(Column::Outcome)
+            .into_model()
+            .all(&self.reader)
+            .await?)
+    }
+
+    /// By position in the sorted list: neither database has the other's function for it.
+    async fn latency(&self, scope: &Scope) -> Result<Option<Latency>> {
+        use title_call::{Column, Entity};
+        let calls = || {
+            Entity::find()
+                .filter(scope.of(Column::TenantId, Column::CreatedAt))
+                .filter(Column::Outcome.eq(super::title_calls::TITLE))
+        };
+        let count = calls().count(&self.reader).await?;
+        let Some(last) = count.checked_sub(1) else {
+            return Ok(None);
+        };
+        let at = async |place: u64| -> Result<i64> {
+            let duration = calls()
+                .select_only()
+                .column(Column::DurationMs)
+                .order_by_asc(Column::DurationMs)
+                .offset(place)
+                .limit(1)
+                .into_tuple()
+                .one(&self.reader)
+                .await?;
+            Ok(duration.unwrap_or_default())
+        };
+        Ok(Some(Latency {
+            p50_ms: at(last / 2).await?,
+            p95_ms: at(last * 95 / 100).await?,
+            max_ms: at(last).await?,
+        }))
+    }
+}
+
+impl Scope {
+    fn of<C: ColumnTrait>(&self, tenant: C, time: C) -> Condition {
+        Condition::all()
+            .add_option(self.tenant.as_ref().map(|name| tenant.eq(name)))
+            .add_option(self.since.map(|since| time.gte(since)))
+    }
+}
