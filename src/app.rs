@@ -346,20 +346,23 @@ pub async fn database(settings: &Settings) -> Result<Database, StartError> {
     let db = Database::connect(&settings.database_url, settings.database_connections)
         .await
         .map_err(StartError::Database)?;
-    if db.is_embedded() || settings.migrate {
-        db.migrate_up(None).await.map_err(StartError::Migration)?;
-    }
     let pending = db
         .pending_migrations()
         .await
         .map_err(StartError::Database)?;
     match pending.first() {
-        Some(first) => Err(StartError::Behind {
-            pending: pending.len(),
-            first: first.clone(),
-        }),
-        None => Ok(db),
+        Some(_) if db.is_embedded() || settings.migrate => {
+            db.migrate_up(None).await.map_err(StartError::Migration)?;
+        }
+        Some(first) => {
+            return Err(StartError::Behind {
+                pending: pending.len(),
+                first: first.clone(),
+            });
+        }
+        None => {}
     }
+    Ok(db)
 }
 
 /// The database and the titles alone, for commands. Nobody is told of what they change: that is left to

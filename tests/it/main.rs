@@ -10,6 +10,7 @@
 
 mod support;
 
+mod backfill;
 mod bad_input;
 mod cli;
 mod cli_serve;
@@ -41,6 +42,7 @@ mod sse_protocol;
 mod stream;
 mod stream_wire;
 mod title_faults;
+mod title_model_check;
 mod title_requests;
 mod title_stream;
 mod websocket_protocol;

@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -93,6 +94,7 @@ pub struct ModelServer {
 struct Script {
     replies: Mutex<VecDeque<Answer>>,
     titles: Mutex<VecDeque<Answer>>,
+    delay: Mutex<Duration>,
     reply_requests: Mutex<Vec<Value>>,
     title_requests: Mutex<Vec<Value>>,
 }
@@ -131,6 +133,11 @@ impl ModelServer {
         self
     }
 
+    /// Takes so long for every title.
+    pub fn delay(&self, delay: Duration) {
+        *self.script.delay.lock().unwrap() = delay;
+    }
+
     /// The bodies of the requests for replies so far.
     pub fn reply_requests(&self) -> Vec<Value> {
         self.script.reply_requests.lock().unwrap().clone()
@@ -155,6 +162,10 @@ async fn complete(State(script): State<Arc<Script>>, Json(request): Json<Value>)
         false => (&script.title_requests, &script.titles),
     };
     requests.lock().unwrap().push(request);
+    if !is_reply {
+        let delay = *script.delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
+    }
     let scripted = answers.lock().unwrap().pop_front();
     let answer = scripted.unwrap_or_else(|| match is_reply {
         true => Answer::Deltas(ModelServer::REPLY.to_vec()),

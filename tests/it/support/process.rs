@@ -125,6 +125,29 @@ impl Process {
         assert!(status.unwrap().success());
     }
 
+    /// Kills it, without a word.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    /// The next line on standard output.
+    pub async fn stdout_line(&mut self) -> Option<String> {
+        loop {
+            match self.next().await? {
+                (true, line) => return Some(line),
+                (false, _) => {}
+            }
+        }
+    }
+
+    /// The highest that its memory has been, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let number = line.unwrap().split_whitespace().nth(1);
+        number.unwrap().parse().unwrap()
+    }
+
     /// Waits for its end.
     pub async fn ended(mut self) -> Ended {
         while self.next().await.is_some() {}

@@ -45,6 +45,19 @@ impl TestDatabase {
         census
     }
 
+    /// Puts so many conversations there as they were before there were titles; their ids, the newest
+    /// first.
+    pub async fn seed_untitled(&self, conversations: usize) -> Vec<String> {
+        let ids = self.seed(&Owner::local(), conversations, 1).await;
+        let connection = self.connect().await;
+        connection
+            .execute_unprepared("UPDATE agent_conversations SET title_status = 'pending'")
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+        ids
+    }
+
     /// Puts so many conversations there, each with so many messages `message 1`, `message 2`, … and
     /// without a turn; their ids, the newest first. Always two of them are equally new.
     pub async fn seed(&self, owner: &Owner, conversations: usize, messages: usize) -> Vec<String> {
