@@ -203,16 +203,20 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
             return Ok(end);
         }
         self.join().await;
-        // What others have begun by now: they finish it, or it is taken over when their lease has ended.
-        // What they begin from now on is theirs.
+        // What others had begun when it was passed by: they have finished it, or it is taken over when
+        // their lease has ended. What they begin from now on is theirs.
         let patience = Instant::now() + self.titles.settings.lease() + LOOK;
-        while self.titles.db.find_lease(since).await?.is_some() && Instant::now() < patience {
+        loop {
+            if let Some(end) = self.pass(Waiting::Interrupted { since }).await? {
+                return Ok(end);
+            }
+            let is_over = Instant::now() > patience;
+            if is_over || self.titles.db.find_lease(since).await?.is_none() {
+                break;
+            }
             tokio::select! {
                 () = sleep(LOOK) => {}
                 () = self.interrupt.cancelled() => return Ok(End::Interrupted),
-            }
-            if let Some(end) = self.pass(Waiting::Interrupted { since }).await? {
-                return Ok(end);
             }
         }
         Ok(End::Finished)

@@ -203,7 +203,8 @@ async fn killed_it_loses_nothing_and_the_next_run_waits_for_what_was_on_its_way(
     process.kill();
     process.ended().await;
 
-    let ended = untitled.run(&["--rate", "60000/min"]).await;
+    // Slow enough that the leases of the dead are over when it comes to its end.
+    let ended = untitled.run(&["--rate", "300/min"]).await;
     assert_eq!(end(&ended)["reason"], "finished");
     assert_eq!(untitled.titled().await, 30);
     let twice = untitled.calls() - 30;
@@ -283,15 +284,14 @@ async fn ten_thousand_at_the_configured_rate_with_flat_memory_and_killed_in_the_
     let rate = format!("{PER_MINUTE}/min");
     let started = Instant::now();
     let mut process = untitled.start(&["--rate", &rate]);
-    while untitled.calls() < ALL / 10 {
-        process.stdout_line().await.expect("it goes on");
-    }
-    let early = process.peak_memory();
-    while untitled.calls() < ALL / 2 {
-        process.stdout_line().await.expect("it goes on");
+    let mut memory = Vec::new();
+    for tenth in 1..=5 {
+        while untitled.calls() < tenth * ALL / 10 {
+            process.stdout_line().await.expect("it goes on");
+        }
+        memory.push(process.peak_memory());
     }
     let half = started.elapsed();
-    let late = process.peak_memory();
     process.kill();
     process.ended().await;
     let mut process = untitled.start(&["--rate", &rate]);
@@ -302,8 +302,8 @@ async fn ten_thousand_at_the_configured_rate_with_flat_memory_and_killed_in_the_
     process.ended().await.ok();
     let whole = started.elapsed();
     println!(
-        "{ALL} at {PER_MINUTE}/min: {:.1} s to {} calls, {:.1} s in all, {} calls in all, memory {early} KiB at a \
-         tenth and {late} KiB at half; {last}",
+        "{ALL} at {PER_MINUTE}/min: {:.1} s to {} calls, {:.1} s in all, {} calls in all, memory at each \
+         tenth {memory:?} KiB; {last}",
         half.as_secs_f64(),
         ALL / 2,
         whole.as_secs_f64(),
@@ -311,7 +311,9 @@ async fn ten_thousand_at_the_configured_rate_with_flat_memory_and_killed_in_the_
     );
     assert_eq!(untitled.titled().await, ALL as i64);
     assert!(untitled.calls() <= ALL + 32, "{} calls", untitled.calls());
-    assert!(late < early + early / 10, "{early} KiB, then {late} KiB");
+    // Once the caches of the database's connections are full.
+    let (early, late) = (memory[2], memory[4]);
+    assert!(late < early + early / 20, "{memory:?} KiB");
     // Within a tenth of the configured rate, the wait for the lease of what was killed aside.
     let fastest = Duration::from_secs((60 * ALL / PER_MINUTE) as u64);
     assert!(

@@ -44,5 +44,6 @@ mod stream_wire;
 mod title_faults;
 mod title_model_check;
 mod title_requests;
+mod title_rows;
 mod title_stream;
 mod websocket_protocol;
