@@ -23,7 +23,7 @@ const TABLE: &str = "agent_conversations";
 /// Each holds only rows that something is still to be done about, so they stay small.
 const INDEXES: [&str; 3] = [
     "CREATE INDEX agent_conversations_untitled ON agent_conversations (created_at, id) \
-     WHERE display_name IS NULL AND status = 'active'",
+     WHERE display_name IS NULL",
     "CREATE INDEX agent_conversations_untold ON agent_conversations (updated_at) \
      WHERE published_revision < revision",
     "CREATE INDEX agent_conversations_leased ON agent_conversations (title_lease_until) \

@@ -36,6 +36,8 @@ use crate::{
 pub enum Begun {
     /// It is the caller's to make.
     Claimed(Conversation, TitleClaim),
+    /// It waits for a message that says something.
+    Deferred(Conversation),
     /// There is nothing to do: somebody makes one already, or the conversation has what was wished for.
     Unchanged(Conversation),
 }
@@ -146,7 +148,7 @@ impl Database {
         owner: &Owner,
         id: ConversationId,
         lease: Option<Duration>,
-    ) -> Result<(Conversation, Option<TitleClaim>)> {
+    ) -> Result<Begun> {
         let tx = self.begin().await?;
         let at = now();
         let no_text: Option<String> = None;
@@ -165,10 +167,11 @@ impl Database {
             .exec_with_returning(&tx)
             .await?;
         let claim = rows.first().and_then(TitleClaim::of);
-        match finish(tx, changed(rows)?).await? {
-            Some(conversation) => Ok((conversation, claim)),
-            None => Ok((self.conversation(owner, id).await?, None)),
-        }
+        Ok(match (finish(tx, changed(rows)?).await?, claim) {
+            (Some(conversation), Some(claim)) => Begun::Claimed(conversation, claim),
+            (Some(conversation), None) => Begun::Deferred(conversation),
+            (None, _) => Begun::Unchanged(self.conversation(owner, id).await?),
+        })
     }
 }
 

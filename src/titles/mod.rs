@@ -223,12 +223,8 @@ impl Titles {
             .await?
             .is_some();
         let lease = has_source.then(|| inner.settings.lease());
-        let (conversation, claim) = inner.db.reset_title(owner, id, lease).await?;
-        inner.events.publish(conversation.clone());
-        if let Some(claim) = claim {
-            self.spawn(claim, None, BegunBy::Person);
-        }
-        Ok(conversation)
+        let begun = inner.db.reset_title(owner, id, lease).await?;
+        Ok(self.follow(begun))
     }
 
     /// Starts making another title. The present one stays until it comes, and for good when it fails. Of
@@ -268,13 +264,20 @@ impl Titles {
             .db
             .begin_regeneration(owner, wish.id, hint.as_deref(), wish.replace_manual, lease)
             .await?;
-        match begun {
-            Begun::Unchanged(conversation) => Ok(conversation),
-            Begun::Claimed(conversation, claim) => {
-                inner.events.publish(conversation.clone());
-                self.spawn(claim, None, BegunBy::Person);
-                Ok(conversation)
-            }
+        Ok(self.follow(begun))
+    }
+
+    /// Tells what was begun, and goes on with it.
+    fn follow(&self, begun: Begun) -> Conversation {
+        let (conversation, claim) = match begun {
+            Begun::Unchanged(conversation) => return conversation,
+            Begun::Deferred(conversation) => (conversation, None),
+            Begun::Claimed(conversation, claim) => (conversation, Some(claim)),
+        };
+        self.inner.events.publish(conversation.clone());
+        if let Some(claim) = claim {
+            self.spawn(claim, None, BegunBy::Person);
         }
+        conversation
     }
 }

@@ -1,11 +1,14 @@
 //! Every setting: its flag, its environment name, its default and its unit. The only reader of the
-//! environment.
+//! environment. What it can be asked to do is in `command`.
+
+mod command;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use clap::{ArgAction, Args, Parser, builder::FalseyValueParser};
+
+pub use self::command::{BackfillArguments, Command, Migrate, Price, StatsArguments};
 use crate::{conversation::PerTenant, llm::ProfileOverride, titles::TitleLanguage};
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
-use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -17,103 +20,6 @@ pub struct Cli {
     /// Settings, the same for every command
     #[command(flatten)]
     pub settings: Settings,
-}
-
-/// What the program can do.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Command {
-    /// Serve GraphQL and the legacy HTTP routes (the default)
-    Serve,
-    /// Look at or change the database's schema version
-    Migrate {
-        /// Which way
-        #[command(subcommand)]
-        direction: Migrate,
-    },
-    /// Make titles for conversations that never got one: those from before there were titles, and those
-    /// whose title failed. May be interrupted, and run beside servers
-    Backfill(BackfillArguments),
-    /// Print what became of titles, why some failed, and what they cost
-    Stats(StatsArguments),
-    /// Print the GraphQL schema
-    Schema,
-}
-
-/// What `backfill` does.
-#[derive(Args, Clone, Debug)]
-pub struct BackfillArguments {
-    /// Only say what would be done, and what it would cost
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// Begin at most N titles
-    #[arg(long, value_name = "N")]
-    pub limit: Option<u64>,
-
-    /// Only conversations that were begun since this day (UTC) or time: 2026-01-31, or 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "DATE", value_parser = date)]
-    pub since: Option<DateTime<Utc>>,
-
-    /// Titles a minute
-    #[arg(long, value_name = "N/min", default_value = "120/min", value_parser = rate)]
-    pub rate: u32,
-
-    /// Begin no title after so many tokens
-    #[arg(long, value_name = "N")]
-    pub budget_tokens: Option<u64>,
-
-    /// What a million tokens of input and of output cost, for the dry run: 0.25/2
-    #[arg(long, value_name = "INPUT/OUTPUT", value_parser = price)]
-    pub price: Option<Price>,
-}
-
-/// What a million tokens cost, in whatever currency.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    input: f64,
-    output: f64,
-}
-
-impl Price {
-    /// What so many tokens cost.
-    pub fn of(self, input: u64, output: u64) -> f64 {
-        (input as f64 * self.input + output as f64 * self.output) / 1e6
-    }
-}
-
-/// What `stats` counts.
-#[derive(Args, Clone, Debug)]
-pub struct StatsArguments {
-    /// Only this tenant
-    #[arg(long)]
-    pub tenant: Option<String>,
-
-    /// Only what began since this day (UTC) or time
-    #[arg(long, value_name = "DATE", value_parser = date)]
-    pub since: Option<DateTime<Utc>>,
-
-    /// As JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What `migrate` does.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum Migrate {
-    /// Apply the pending migrations
-    Up {
-        /// Only the next N of them
-        #[arg(long, value_name = "N")]
-        steps: Option<u32>,
-    },
-    /// Take back the newest migration; going below the titles drops them
-    Down {
-        /// The newest N of them
-        #[arg(long, value_name = "N", default_value_t = 1)]
-        steps: u32,
-    },
-    /// List the migrations, and which of them the database has
-    Status,
 }
 
 /// The settings.
@@ -373,37 +279,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// A day or a time, by UTC.
-fn date(text: &str) -> Result<DateTime<Utc>, String> {
-    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d");
-    let midnight = day.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-    midnight
-        .or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()))
-        .map_err(|_| "write a day, 2026-01-31, or a time, 2026-01-31T12:00:00Z".into())
-}
-
-/// A number a minute: `120/min` or `120`.
-fn rate(text: &str) -> Result<u32, String> {
-    let number = text.strip_suffix("/min").unwrap_or(text).parse();
-    number
-        .ok()
-        .filter(|rate| *rate > 0)
-        .ok_or_else(|| "write a number a minute, such as 120/min".into())
-}
-
-/// Two prices, of input and output.
-fn price(text: &str) -> Result<Price, String> {
-    let number = |text: &str| {
-        let number = text.trim().parse::<f64>().ok();
-        number.filter(|number| number.is_finite() && *number >= 0.0)
-    };
-    let prices = text.split_once('/');
-    let prices = prices.and_then(|(input, output)| Some((number(input)?, number(output)?)));
-    let (input, output) =
-        prices.ok_or("write the prices of a million tokens of input and output: 0.25/2")?;
-    Ok(Price { input, output })
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -421,21 +296,6 @@ mod tests {
         let behind = Cli::parse_from(["titlecast", "serve", "--title-grace", "250ms"]);
         assert_eq!(before.settings.title_grace, Duration::from_millis(250));
         assert_eq!(behind.settings.title_grace, Duration::from_millis(250));
-    }
-
-    #[test]
-    fn days_rates_and_prices() {
-        assert_eq!(
-            date("2026-01-31").unwrap().to_rfc3339(),
-            "2026-01-31T00:00:00+00:00"
-        );
-        let time = date("2026-01-31T12:00:00+02:00").unwrap();
-        assert_eq!(time.to_rfc3339(), "2026-01-31T10:00:00+00:00");
-        assert!(date("yesterday").is_err());
-        assert_eq!((rate("120/min"), rate("7")), (Ok(120), Ok(7)));
-        assert!(rate("0").is_err() && rate("1/s").is_err());
-        assert!((price("0.25/2").unwrap().of(4_000_000, 500_000) - 2.0).abs() < 1e-9);
-        assert!(price("1").is_err() && price("-1/2").is_err() && price("nan/1").is_err());
     }
 
     #[test]
