@@ -177,9 +177,9 @@ impl Words {
     }
 }
 
-/// What two spellings of a word share: compatibility forms, case, accents, and Arabic and Hebrew points are folded. Marks that make a letter in other scripts (vowel signs, dakuten, tones of Thai) stay: only
-/// marks above and below, and the fixed positions of Hebrew and Arabic points go (canonical combining classes of
-/// UAX #44).
+/// What two spellings of a word share: compatibility forms, case, accents, and Arabic and Hebrew points are folded.
+/// Marks that make a letter in other scripts (vowel signs, dakuten, tones of Thai) stay: only marks above and below, and
+/// the fixed positions of Hebrew and Arabic points go (canonical combining classes of UAX #44).
 fn key(word: &str) -> String {
     let folded = word
         .nfkd()
