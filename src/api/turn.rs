@@ -29,18 +29,18 @@ pub(super) enum TurnEvent {
     Ended(Arc<Conversation>, Arc<ReplyEnd>),
 }
 
-/// The events of a turn, in order. The end is held back for the title of a new conversation, at most
-/// for the title grace; nothing else ever waits.
+/// The events of a turn, in order. The end is held back for a title that is made from this message, at
+/// most for the title grace; nothing else ever waits.
 pub(super) fn events(
     services: Arc<Services>,
     sent: SentMessage,
 ) -> impl Stream<Item = TurnEvent> + Send + 'static {
     stream! {
         let grace = services.title_grace;
-        let SentMessage { conversation, message, reply, changes } = sent;
+        let SentMessage { conversation, makes_title, reply, changes, .. } = sent;
         let mut watched = Watched {
             // In a conversation that has its title the sender knows it already.
-            announced: match message.is_first() {
+            announced: match makes_title {
                 true => None,
                 false => conversation.display_name.clone(),
             },
@@ -70,7 +70,7 @@ pub(super) fn events(
                 },
             }
         };
-        if message.is_first() {
+        if makes_title {
             watched.title_decided(grace).await;
             if let Some(titled) = watched.new_title() {
                 yield TurnEvent::TitleChanged(titled);
@@ -103,10 +103,12 @@ impl Watched {
         }
     }
 
-    /// Waits until the title is there or given up, or the grace is over.
+    /// Waits until the title is there or given up, or the grace is over. A title that nobody makes yet is
+    /// not waited for.
     async fn title_decided(&mut self, grace: Duration) {
         let decided = async {
             while self.conversation.title_status == TitleStatus::Pending
+                && self.conversation.title_begun
                 && !self.conversation.is_deleted()
             {
                 self.changed().await;

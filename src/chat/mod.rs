@@ -58,8 +58,10 @@ struct Inner {
 pub struct SentMessage {
     /// The conversation with the message in it.
     pub conversation: Conversation,
-    /// The message. In the first place of its conversation, its title is made beside the reply.
+    /// The message.
     pub message: Message,
+    /// Whether the conversation's title is made from this message, beside the reply.
+    pub makes_title: bool,
     /// Its reply, from the beginning.
     pub reply: ReplyFollower,
     /// Changes of the conversation since before the message was told.
@@ -142,6 +144,7 @@ impl Chat {
             failure: None,
         };
         let reply = ReplyFollower::running(run.log().clone());
+        let makes_title = claim.is_some() || message.is_first();
         match claim {
             Some(claim) if message.is_first() => inner.titles.start(claim, new.text),
             Some(claim) => inner.titles.start_deferred(claim),
@@ -157,6 +160,7 @@ impl Chat {
         Ok(SentMessage {
             conversation,
             message,
+            makes_title,
             reply,
             changes,
         })
@@ -168,9 +172,12 @@ impl Chat {
         let changes = self.inner.events.watch_conversation(owner, id);
         let conversation = self.inner.db.conversation(owner, id).await?;
         let message = self.inner.db.find_message(owner, turn.message_id).await?;
+        let message = message.ok_or_else(Error::no_conversation)?;
         Ok(SentMessage {
             conversation,
-            message: message.ok_or_else(Error::no_conversation)?,
+            // Which later message made it is not known any more.
+            makes_title: message.is_first(),
+            message,
             reply: self.follow_turn(owner, turn).await?,
             changes,
         })

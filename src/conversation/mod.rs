@@ -74,6 +74,9 @@ pub struct Conversation {
     pub title_source: TitleSource,
     /// How far the generated title has come.
     pub title_status: TitleStatus,
+    /// Whether somebody has begun to make the title. A pending one that nobody has waits for a message
+    /// that says something.
+    pub title_begun: bool,
     /// Why the last attempt brought no title.
     pub title_failure: Option<TitleFailure>,
     /// The fallback: what the client gave, or the first meaningful line of the first message.

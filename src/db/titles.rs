@@ -29,10 +29,6 @@ use crate::{
 
 /// What became of the wish for another title.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and it is taken apart at once"
-)]
 pub enum Begun {
     /// It is the caller's to make.
     Claimed(Conversation, TitleClaim),

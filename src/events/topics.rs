@@ -170,6 +170,7 @@ mod tests {
             title_generated_at: None,
             title_source: TitleSource::Hint,
             title_status: TitleStatus::Pending,
+            title_begun: false,
             title_failure: None,
             topic_hint: None,
             agent_entrypoint: "triage".into(),

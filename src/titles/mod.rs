@@ -170,9 +170,10 @@ impl Titles {
         if !wanted {
             return NewTitle::Skipped;
         }
+        let lease = self.inner.settings.lease();
         match source::of_message(text, attachments) {
-            Some(source::Source::Text(_)) => NewTitle::Claimed(self.inner.settings.lease()),
-            Some(source::Source::Title(title)) => NewTitle::Known(title),
+            Some(source::Source::Text(_)) => NewTitle::Claimed(lease),
+            Some(source::Source::Title(title)) => NewTitle::Known(title, lease),
             None if text.trim().is_empty() => NewTitle::Skipped,
             None => NewTitle::Deferred,
         }

@@ -104,6 +104,10 @@ async fn attempt(
     };
     let made = match source {
         Some(Source::Text(message)) => make_in_time(titles, claim, &message, started, calls).await,
+        // A person who wants another one wants no copy of it.
+        Some(Source::Title(name)) if claim.previous.is_some() => {
+            make_in_time(titles, claim, name.as_str(), started, calls).await
+        }
         Some(Source::Title(title)) => Ok(title),
         None => {
             titles.db.release_claim(claim).await?;

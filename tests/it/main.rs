@@ -8,13 +8,13 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod support;
-
+mod attachments;
 mod backfill;
 mod bad_input;
 mod cli;
 mod cli_serve;
 mod cohorts;
+mod complaints;
 mod dead_peers;
 mod error_matrix;
 mod fanout;
@@ -29,6 +29,7 @@ mod graphql_titles;
 mod hostile;
 mod idempotency;
 mod migrations;
+mod openers;
 mod owners;
 mod persisted;
 mod reply_faults;
@@ -41,9 +42,18 @@ mod smoke;
 mod sse_protocol;
 mod stream;
 mod stream_wire;
+mod support;
+mod title_budget;
 mod title_faults;
+mod title_language;
 mod title_model_check;
+mod title_regeneration;
 mod title_requests;
+mod title_reset;
 mod title_rows;
+mod title_steps;
 mod title_stream;
+mod title_sweep;
+mod title_tokens;
+mod two_nodes;
 mod websocket_protocol;

@@ -15,7 +15,12 @@ pub struct TestDatabase {
 
 enum Place {
     File(PathBuf),
-    Server { admin_url: String, name: String },
+    Server {
+        admin_url: String,
+        name: String,
+    },
+    /// Another's, who drops it.
+    Borrowed,
 }
 
 impl TestDatabase {
@@ -49,8 +54,16 @@ impl TestDatabase {
         SeaOrm::connect(&self.url).await.unwrap()
     }
 
+    /// The same database for one more server; it must not outlive this one.
+    pub fn shared(&self) -> Self {
+        Self {
+            url: self.url.clone(),
+            place: Place::Borrowed,
+        }
+    }
+
     pub fn is_sqlite(&self) -> bool {
-        matches!(self.place, Place::File(_))
+        self.url.starts_with("sqlite:")
     }
 
     fn file() -> Self {
@@ -80,6 +93,7 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         match &self.place {
+            Place::Borrowed => {}
             Place::File(path) => {
                 for suffix in ["", "-wal", "-shm"] {
                     let mut path = path.clone().into_os_string();

@@ -2,6 +2,7 @@
 
 pub mod calls;
 pub mod database;
+pub mod failpoint;
 pub mod graphql;
 pub mod legacy;
 pub mod model;
@@ -12,11 +13,13 @@ pub mod scene;
 pub mod server;
 pub mod sse;
 pub mod stored;
+pub mod titles;
 
 use std::{future::Future, time::Duration};
 
 pub use self::{
     database::TestDatabase,
+    failpoint::Hold,
     graphql::GraphqlSocket,
     model::{Answer, ModelServer, Step},
     process::Titlecast,
@@ -24,6 +27,7 @@ pub use self::{
     server::Server,
     sse::{Events, assert_common_stream},
     stored::Rows,
+    titles::Watched,
 };
 
 /// The longest that anything awaited may take. A test never sleeps to wait for something.

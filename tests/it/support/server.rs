@@ -28,10 +28,20 @@ impl Server {
 
     /// With the scripted model, and with settings as one would type them.
     pub async fn start_with(model: &ModelServer, settings: &[&str]) -> Self {
+        Self::start_on(TestDatabase::new().await, model, settings).await
+    }
+
+    /// The same on a database that is there.
+    pub async fn start_on(database: TestDatabase, model: &ModelServer, settings: &[&str]) -> Self {
         let url = model.url.clone();
         let mut arguments = vec!["--openai-base-url", &url, "--openai-api-key", "sk-test-key"];
         arguments.extend(settings);
-        Self::on(TestDatabase::new().await, &arguments).await
+        Self::on(database, &arguments).await
+    }
+
+    /// One more node on the same database, with the scripted model; to be dropped before this one.
+    pub async fn beside(&self, model: &ModelServer, settings: &[&str]) -> Self {
+        Self::start_on(self.database.shared(), model, settings).await
     }
 
     /// With the offline model.

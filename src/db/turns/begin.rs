@@ -1,31 +1,33 @@
-//! Turns: a user's message that was accepted, and the reply that it gets.
+//! The beginning of a turn: one transaction for the message, its turn, the conversation if it is new, and the
+//! claim on its title.
 
 use std::{borrow::Cow, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
-    SqlErr, prelude::Uuid, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, SqlErr,
+    prelude::Uuid, sea_query::Expr,
 };
 
-use super::{
-    Database, TitleClaim,
-    claims::another_attempt,
-    entity::{
-        conversation, message, parse,
-        turn::{self, Column, Entity},
-    },
-    now,
-    scope::{change_of, changed, row_of},
-    search,
-};
+use super::{ReplyState, Turn, count_message};
 use crate::{
     conversation::{
         Attachment, Conversation, ConversationId, ConversationStatus, Message, MessageId,
         MessageStatus, Owner, Role, Title, TitleSource, TitleStatus, attachment::shown_text,
         topic_hint::preview,
     },
-    error::{Error, ErrorCode, Result},
+    db::{
+        Database, TitleClaim,
+        claims::another_attempt,
+        entity::{
+            conversation, message,
+            turn::{self, Column, Entity},
+        },
+        now,
+        scope::row_of,
+        search,
+    },
+    error::{Error, Result},
 };
 
 /// A message that a user sends, before it is stored.
@@ -67,8 +69,9 @@ pub enum NewTitle {
     Claimed(Duration),
     /// This message says nothing; a later one may.
     Deferred,
-    /// It is there, from the name of a file.
-    Known(Title),
+    /// It is there, from the name of a file; the time is as for [`Self::Claimed`], should the
+    /// conversation have an earlier message to make it from.
+    Known(Title, Duration),
     /// There shall be none.
     Skipped,
 }
@@ -91,46 +94,6 @@ pub enum BegunTurn {
     },
     /// Its idempotency key was used before, for the same request.
     Known(Turn),
-}
-
-/// A turn that was stored before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// Its conversation.
-    pub conversation_id: ConversationId,
-    /// Its message.
-    pub message_id: MessageId,
-    /// The reply, whether it is there already or not.
-    pub reply_id: MessageId,
-    /// How far the reply is.
-    pub reply: ReplyState,
-    /// Why it failed, when it did.
-    pub failure: Option<ErrorCode>,
-}
-
-/// How far a reply is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum ReplyState {
-    /// On the way; or its process died.
-    Running,
-    /// Whole.
-    Completed,
-    /// Stopped, or broken off after some text.
-    Incomplete,
-    /// Failed before any text.
-    Failed,
-}
-
-/// The end of a reply, as it is stored.
-#[derive(Clone, Copy, Debug)]
-pub struct ReplyOutcome<'a> {
-    /// Not [`ReplyState::Running`].
-    pub state: ReplyState,
-    /// What was written; nothing is stored of an empty reply but its state.
-    pub text: &'a str,
-    /// Why it is not whole.
-    pub failure: Option<ErrorCode>,
 }
 
 impl Database {
@@ -163,10 +126,15 @@ impl Database {
             Some(row) => (row, false),
             None => (begin_conversation(&tx, owner, new, at).await?, true),
         };
-        let claim = match is_first {
-            true => TitleClaim::of(&row),
-            false => claim_deferred(&tx, owner, new, &row, at).await?,
+        let (row, is_claimed) = match is_first {
+            true => (row, true),
+            false => match claim_deferred(&tx, owner, new, &row, at).await? {
+                Some(claimed) => (claimed, true),
+                None => (row, false),
+            },
         };
+        // One that was there before is somebody else's.
+        let claim = TitleClaim::of(&row).filter(|_| is_claimed);
         let conversation = Conversation::try_from(row)?;
         let message = message::Entity::insert(message::ActiveModel {
             id: Set(new.message_id.0),
@@ -207,82 +175,6 @@ impl Database {
             claim,
         })
     }
-
-    /// Stores the end of a reply: its text as a message, and its state with the turn. `None`: the
-    /// conversation was deleted meanwhile, or there was no text; the conversation did not change.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn finish_reply(
-        &self,
-        owner: &Owner,
-        turn: &Turn,
-        outcome: ReplyOutcome<'_>,
-    ) -> Result<Option<Conversation>> {
-        let tx = self.begin().await?;
-        let at = now();
-        // The conversation before the turn, as everywhere: two transactions that lock the same two
-        // rows in different orders wait for each other.
-        let conversation = match outcome.text {
-            "" => None,
-            text => {
-                let counted = count_message(owner, turn.conversation_id, text, at);
-                changed(counted.exec_with_returning(&tx).await?)?
-            }
-        };
-        let failure: Option<&str> = outcome.failure.map(ErrorCode::as_str);
-        let fenced = Entity::update_many()
-            .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(outcome.state)))
-            .col_expr(Column::ReplyFailure, Expr::val(failure))
-            .filter(Column::MessageId.eq(turn.message_id.0))
-            .filter(Column::ReplyStatus.eq(<&str>::from(ReplyState::Running)))
-            .exec(&tx)
-            .await?;
-        if fenced.rows_affected == 0 {
-            return Ok(None);
-        }
-        if let Some(conversation) = &conversation {
-            add_reply(&tx, conversation, turn, outcome, at).await?;
-        }
-        tx.commit().await?;
-        Ok(conversation)
-    }
-
-    /// The turn of this message, as it stands now.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn find_turn(&self, owner: &Owner, message: MessageId) -> Result<Option<Turn>> {
-        Entity::find_by_id(message.0)
-            .filter(Column::TenantId.eq(&owner.tenant))
-            .filter(Column::UserId.eq(&owner.user))
-            .one(&self.reader)
-            .await?
-            .map(Turn::try_from)
-            .transpose()
-    }
-
-    /// The newest turn of a conversation.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn find_last_turn(
-        &self,
-        owner: &Owner,
-        conversation: ConversationId,
-    ) -> Result<Option<Turn>> {
-        use sea_orm::QueryOrder;
-        Entity::find()
-            .filter(Column::ConversationId.eq(conversation.0))
-            .filter(Column::TenantId.eq(&owner.tenant))
-            .filter(Column::UserId.eq(&owner.user))
-            .order_by_desc(Column::CreatedAt)
-            .order_by_desc(Column::MessageId)
-            .one(&self.reader)
-            .await?
-            .map(Turn::try_from)
-            .transpose()
-    }
 }
 
 /// Counts the message into an existing conversation; `None` when nobody has one with this id.
@@ -316,22 +208,20 @@ async fn continue_conversation(
     }
 }
 
-/// Takes the claim of an existing conversation's title, if it has waited for this message.
+/// The same conversation with a claim on its title, if that has waited for this message.
 async fn claim_deferred(
     tx: &DatabaseTransaction,
     owner: &Owner,
     new: &NewTurn,
     row: &conversation::Model,
     at: DateTime<Utc>,
-) -> Result<Option<TitleClaim>> {
+) -> Result<Option<conversation::Model>> {
     let waits =
         row.title_status == TitleStatus::Pending.as_str() && row.title_lease_until.is_none();
     match new.title {
-        NewTitle::Claimed(lease) if waits => {
-            let rows = another_attempt(row_of(owner, new.conversation_id), at + lease)
-                .exec_with_returning(tx)
-                .await?;
-            Ok(rows.first().and_then(TitleClaim::of))
+        NewTitle::Claimed(lease) | NewTitle::Known(_, lease) if waits => {
+            let claimed = another_attempt(row_of(owner, new.conversation_id), at + lease);
+            Ok(claimed.exec_with_returning(tx).await?.pop())
         }
         _ => Ok(None),
     }
@@ -345,7 +235,7 @@ async fn begin_conversation(
 ) -> Result<conversation::Model> {
     let agent = new.agent.as_deref().unwrap_or(new.default_agent);
     let title = match &new.title {
-        NewTitle::Known(title) => Some(title.as_str().to_owned()),
+        NewTitle::Known(title, _) => Some(title.as_str().to_owned()),
         _ => None,
     };
     let lease = match new.title {
@@ -354,7 +244,7 @@ async fn begin_conversation(
     };
     let (source, status) = match new.title {
         NewTitle::Claimed(_) | NewTitle::Deferred => (TitleSource::Hint, TitleStatus::Pending),
-        NewTitle::Known(_) => (TitleSource::Generated, TitleStatus::Ready),
+        NewTitle::Known(..) => (TitleSource::Generated, TitleStatus::Ready),
         NewTitle::Skipped => (TitleSource::Hint, TitleStatus::Skipped),
     };
     Ok(conversation::Entity::insert(conversation::ActiveModel {
@@ -384,47 +274,6 @@ async fn begin_conversation(
     })
     .exec_with_returning(tx)
     .await?)
-}
-
-/// Puts the reply into the place that was counted for it.
-async fn add_reply(
-    tx: &DatabaseTransaction,
-    conversation: &Conversation,
-    turn: &Turn,
-    outcome: ReplyOutcome<'_>,
-    at: DateTime<Utc>,
-) -> Result<()> {
-    let status = match outcome.state {
-        ReplyState::Completed => MessageStatus::Complete,
-        _ => MessageStatus::Incomplete,
-    };
-    message::Entity::insert(message::ActiveModel {
-        id: Set(turn.reply_id.0),
-        conversation_id: Set(conversation.id.0),
-        position: Set(conversation.message_count),
-        role: Set(Role::Assistant.as_str().into()),
-        content: Set(outcome.text.into()),
-        status: Set(status.as_str().into()),
-        created_at: Set(at),
-        attachments: Set(None),
-    })
-    .exec_without_returning(tx)
-    .await?;
-    search::index_message(tx, conversation.id, turn.reply_id, outcome.text).await
-}
-
-/// The update that makes room for one more message; the new count is its position.
-fn count_message(
-    owner: &Owner,
-    id: ConversationId,
-    text: &str,
-    at: DateTime<Utc>,
-) -> sea_orm::UpdateMany<conversation::Entity> {
-    use conversation::Column;
-    change_of(owner, id, at)
-        .col_expr(Column::MessageCount, Expr::col(Column::MessageCount).add(1))
-        .col_expr(Column::LastMessagePreview, Expr::val(preview(text)))
-        .col_expr(Column::LastMessageAt, Expr::val(at))
 }
 
 async fn find_by_key(
@@ -457,21 +306,4 @@ fn is_race(error: &Error) -> bool {
                 .and_then(sea_orm::DbErr::sql_err),
             Some(SqlErr::UniqueConstraintViolation(_))
         )
-}
-
-impl TryFrom<turn::Model> for Turn {
-    type Error = Error;
-
-    fn try_from(row: turn::Model) -> Result<Self> {
-        Ok(Self {
-            conversation_id: ConversationId(row.conversation_id),
-            message_id: MessageId(row.message_id),
-            reply_id: MessageId(row.reply_id),
-            reply: parse("reply_status", &row.reply_status)?,
-            failure: row
-                .reply_failure
-                .map(|code| parse("reply_failure", &code))
-                .transpose()?,
-        })
-    }
 }

@@ -1,0 +1,203 @@
+//! Turns: a user's message that was accepted, and the reply that it gets.
+
+mod begin;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
+    sea_query::Expr,
+};
+
+pub use self::begin::{BegunTurn, NewTitle, NewTurn};
+use super::{
+    Database,
+    entity::{
+        conversation, message, parse,
+        turn::{self, Column, Entity},
+    },
+    now,
+    scope::{change_of, changed},
+    search,
+};
+use crate::{
+    conversation::{
+        Conversation, ConversationId, MessageId, MessageStatus, Owner, Role, topic_hint::preview,
+    },
+    error::{Error, ErrorCode, Result},
+};
+
+/// A turn that was stored before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Its conversation.
+    pub conversation_id: ConversationId,
+    /// Its message.
+    pub message_id: MessageId,
+    /// The reply, whether it is there already or not.
+    pub reply_id: MessageId,
+    /// How far the reply is.
+    pub reply: ReplyState,
+    /// Why it failed, when it did.
+    pub failure: Option<ErrorCode>,
+}
+
+/// How far a reply is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ReplyState {
+    /// On the way; or its process died.
+    Running,
+    /// Whole.
+    Completed,
+    /// Stopped, or broken off after some text.
+    Incomplete,
+    /// Failed before any text.
+    Failed,
+}
+
+/// The end of a reply, as it is stored.
+#[derive(Clone, Copy, Debug)]
+pub struct ReplyOutcome<'a> {
+    /// Not [`ReplyState::Running`].
+    pub state: ReplyState,
+    /// What was written; nothing is stored of an empty reply but its state.
+    pub text: &'a str,
+    /// Why it is not whole.
+    pub failure: Option<ErrorCode>,
+}
+
+impl Database {
+    /// Stores the end of a reply: its text as a message, and its state with the turn. `None`: the
+    /// conversation was deleted meanwhile, or there was no text; the conversation did not change.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn finish_reply(
+        &self,
+        owner: &Owner,
+        turn: &Turn,
+        outcome: ReplyOutcome<'_>,
+    ) -> Result<Option<Conversation>> {
+        let tx = self.begin().await?;
+        let at = now();
+        // The conversation before the turn, as everywhere: two transactions that lock the same two
+        // rows in different orders wait for each other.
+        let conversation = match outcome.text {
+            "" => None,
+            text => {
+                let counted = count_message(owner, turn.conversation_id, text, at);
+                changed(counted.exec_with_returning(&tx).await?)?
+            }
+        };
+        let failure: Option<&str> = outcome.failure.map(ErrorCode::as_str);
+        let fenced = Entity::update_many()
+            .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(outcome.state)))
+            .col_expr(Column::ReplyFailure, Expr::val(failure))
+            .filter(Column::MessageId.eq(turn.message_id.0))
+            .filter(Column::ReplyStatus.eq(<&str>::from(ReplyState::Running)))
+            .exec(&tx)
+            .await?;
+        if fenced.rows_affected == 0 {
+            return Ok(None);
+        }
+        if let Some(conversation) = &conversation {
+            add_reply(&tx, conversation, turn, outcome, at).await?;
+        }
+        tx.commit().await?;
+        Ok(conversation)
+    }
+
+    /// The turn of this message, as it stands now.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn find_turn(&self, owner: &Owner, message: MessageId) -> Result<Option<Turn>> {
+        Entity::find_by_id(message.0)
+            .filter(Column::TenantId.eq(&owner.tenant))
+            .filter(Column::UserId.eq(&owner.user))
+            .one(&self.reader)
+            .await?
+            .map(Turn::try_from)
+            .transpose()
+    }
+
+    /// The newest turn of a conversation.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn find_last_turn(
+        &self,
+        owner: &Owner,
+        conversation: ConversationId,
+    ) -> Result<Option<Turn>> {
+        use sea_orm::QueryOrder;
+        Entity::find()
+            .filter(Column::ConversationId.eq(conversation.0))
+            .filter(Column::TenantId.eq(&owner.tenant))
+            .filter(Column::UserId.eq(&owner.user))
+            .order_by_desc(Column::CreatedAt)
+            .order_by_desc(Column::MessageId)
+            .one(&self.reader)
+            .await?
+            .map(Turn::try_from)
+            .transpose()
+    }
+}
+
+/// Puts the reply into the place that was counted for it.
+async fn add_reply(
+    tx: &DatabaseTransaction,
+    conversation: &Conversation,
+    turn: &Turn,
+    outcome: ReplyOutcome<'_>,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let status = match outcome.state {
+        ReplyState::Completed => MessageStatus::Complete,
+        _ => MessageStatus::Incomplete,
+    };
+    message::Entity::insert(message::ActiveModel {
+        id: Set(turn.reply_id.0),
+        conversation_id: Set(conversation.id.0),
+        position: Set(conversation.message_count),
+        role: Set(Role::Assistant.as_str().into()),
+        content: Set(outcome.text.into()),
+        status: Set(status.as_str().into()),
+        created_at: Set(at),
+        attachments: Set(None),
+    })
+    .exec_without_returning(tx)
+    .await?;
+    search::index_message(tx, conversation.id, turn.reply_id, outcome.text).await
+}
+
+/// The update that makes room for one more message; the new count is its position.
+fn count_message(
+    owner: &Owner,
+    id: ConversationId,
+    text: &str,
+    at: DateTime<Utc>,
+) -> sea_orm::UpdateMany<conversation::Entity> {
+    use conversation::Column;
+    change_of(owner, id, at)
+        .col_expr(Column::MessageCount, Expr::col(Column::MessageCount).add(1))
+        .col_expr(Column::LastMessagePreview, Expr::val(preview(text)))
+        .col_expr(Column::LastMessageAt, Expr::val(at))
+}
+
+impl TryFrom<turn::Model> for Turn {
+    type Error = Error;
+
+    fn try_from(row: turn::Model) -> Result<Self> {
+        Ok(Self {
+            conversation_id: ConversationId(row.conversation_id),
+            message_id: MessageId(row.message_id),
+            reply_id: MessageId(row.reply_id),
+            reply: parse("reply_status", &row.reply_status)?,
+            failure: row
+                .reply_failure
+                .map(|code| parse("reply_failure", &code))
+                .transpose()?,
+        })
+    }
+}

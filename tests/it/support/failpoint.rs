@@ -1,0 +1,58 @@
+//! Holding one title between two of its steps (`titles/step.rs`), until the test lets it go.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+    mpsc,
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::within;
+
+/// Holds the first who takes a step of a conversation's title; whoever comes after walks on. The test
+/// needs a runtime of several threads: a held title keeps its own. Dropped, it lets go and is gone.
+pub struct Hold {
+    name: String,
+    arrived: UnboundedReceiver<()>,
+    /// Dropped to let go.
+    _gate: mpsc::Sender<()>,
+}
+
+impl Hold {
+    /// At this step (`claimed`, `answered`, `stored`, `told`) of this conversation, which is not begun yet.
+    pub fn at(step: &str, conversation: &str) -> Self {
+        let name = format!("titles.{step} {conversation}");
+        let (arrival, arrived) = unbounded_channel();
+        let (gate, opened) = mpsc::channel::<()>();
+        let (opened, is_taken) = (Mutex::new(opened), AtomicBool::new(false));
+        fail::cfg_callback(&name, move || {
+            if !is_taken.swap(true, Ordering::SeqCst) {
+                // The test may have ended.
+                let _ = arrival.send(());
+                // An error is the end of the wait: nothing is ever sent. The tasks that wait for this
+                // thread move to another one.
+                tokio::task::block_in_place(|| {
+                    let _ = opened.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                });
+            }
+        })
+        .unwrap();
+        Self {
+            name,
+            arrived,
+            _gate: gate,
+        }
+    }
+
+    /// Waits until somebody is held.
+    pub async fn reached(&mut self) {
+        within(self.arrived.recv()).await.unwrap();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        fail::remove(&self.name);
+    }
+}

@@ -1,0 +1,161 @@
+//! What titles cost: a row for each call, whatever came of it, and a budget of tokens a day for a tenant,
+//! after which nobody is asked.
+
+use serde_json::{Value, json};
+use titlecast::conversation::Owner;
+
+use crate::support::{
+    Answer, ModelServer, Rows, Server,
+    calls::rename,
+    eventually, stored,
+    titles::{decided, regenerate, send, settled, title},
+};
+
+const MESSAGE: &str = "Plan a trip to Kyoto";
+
+/// One call as it is stored: tenant, model, outcome; prompt, completion and reasoning tokens.
+type Call = (String, String, String, [i64; 3]);
+
+async fn calls(rows: &Rows, id: &str) -> Vec<Call> {
+    let sql = "SELECT tenant_id, model, outcome, prompt_tokens, completion_tokens, \
+        reasoning_tokens FROM agent_title_calls WHERE conversation_id = $1 ORDER BY created_at, id";
+    let found = rows.all(sql, [stored::id(id)]).await;
+    let text = |row: &sea_orm::QueryResult, column: &str| row.try_get("", column).unwrap();
+    found
+        .iter()
+        .map(|row| {
+            let tokens = ["prompt_tokens", "completion_tokens", "reasoning_tokens"];
+            let tokens = tokens.map(|column| row.try_get("", column).unwrap());
+            let (tenant, model) = (text(row, "tenant_id"), text(row, "model"));
+            (tenant, model, text(row, "outcome"), tokens)
+        })
+        .collect()
+}
+
+fn call(outcome: &str, tokens: [i64; 3]) -> Call {
+    ("local".into(), "gpt-5-mini".into(), outcome.into(), tokens)
+}
+
+fn owner(tenant: &str) -> Owner {
+    Owner {
+        tenant: tenant.into(),
+        user: "anna".into(),
+    }
+}
+
+#[track_caller]
+fn assert_refused(shown: &Value) {
+    assert_eq!(shown["titleStatus"], "FAILED", "{shown}");
+    assert_eq!(shown["displayName"], Value::Null);
+    assert_eq!(shown["titleError"]["code"], "BUDGET_EXCEEDED");
+    assert!(shown["titleError"]["message"].is_string());
+    assert_eq!(shown["title"], MESSAGE);
+}
+
+#[tokio::test]
+async fn after_the_budget_nobody_is_asked_and_replies_go_on() {
+    let model = ModelServer::start().await;
+    // A call of the scripted model costs 102.
+    let settings = ["--title-budget", "150,other=0"];
+    let mut server = Server::start_with(&model, &settings).await;
+    let rows = Rows::of(&server.database).await;
+    let first = settled(&server.url, MESSAGE).await;
+    for id in [&first, &settled(&server.url, MESSAGE).await] {
+        assert_eq!(server.title(id).await["titleStatus"], "READY");
+    }
+    let third = settled(&server.url, MESSAGE).await;
+    assert_refused(&server.title(&third).await);
+    assert_eq!(rows.messages(&third).await.len(), 2);
+    assert_eq!(calls(&rows, &third).await, []);
+    // Another title neither; the one that is there stays.
+    regenerate(&server.url, json!({ "id": first })).await;
+    let shown = decided(&server.url, &first).await;
+    assert_eq!(shown["displayName"], ModelServer::TITLE);
+    assert_eq!(shown["titleError"]["code"], "BUDGET_EXCEEDED");
+    assert_eq!(model.title_requests().len(), 2);
+
+    // Another tenant has a budget of its own, or none.
+    for (tenant, titles) in [("third", 2), ("other", 3)] {
+        let url = server.serve(owner(tenant)).await;
+        for number in 0..3 {
+            let id = settled(&url, MESSAGE).await;
+            let status = ["FAILED", "READY"][usize::from(number < titles)];
+            let shown = title(&url, &id).await;
+            assert_eq!(shown["titleStatus"], status, "{tenant} {number}");
+        }
+    }
+    assert_eq!(model.title_requests().len(), 7);
+
+    // What was spent is in the rows: a process that starts now knows it.
+    let next = server.beside(&model, &settings).await;
+    let fourth = settled(&next.url, MESSAGE).await;
+    assert_refused(&next.title(&fourth).await);
+    assert_eq!(model.title_requests().len(), 7);
+    next.stop().await;
+}
+
+#[tokio::test]
+async fn every_call_is_stored_with_what_it_cost() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let rows = Rows::of(&server.database).await;
+    let good = settled(&server.url, MESSAGE).await;
+    assert_eq!(calls(&rows, &good).await, [call("title", [90, 12, 0])]);
+
+    let thinking = json!({
+        "id": "chatcmpl-title", "object": "chat.completion", "created": 1_763_800_000,
+        "model": "gpt-5-mini-2025-08-07",
+        "choices": [{
+            "index": 0, "finish_reason": "stop",
+            "message": { "role": "assistant", "content": "Kyoto in April", "refusal": null }
+        }],
+        "usage": {
+            "prompt_tokens": 91, "completion_tokens": 76, "total_tokens": 167,
+            "completion_tokens_details": { "reasoning_tokens": 64 }
+        }
+    });
+    model.title(Answer::Text("I'm sorry, but I can't help with that."));
+    model.title(Answer::Status(200, Vec::new(), thinking));
+    let retried = settled(&server.url, MESSAGE).await;
+    let expected = [call("rejected", [90, 12, 0]), call("title", [91, 76, 64])];
+    assert_eq!(calls(&rows, &retried).await, expected);
+
+    for _ in 0..2 {
+        model.title(Answer::Text("..."));
+    }
+    let rejected = settled(&server.url, MESSAGE).await;
+    let expected = [call("rejected", [90, 12, 0]), call("rejected", [90, 12, 0])];
+    assert_eq!(calls(&rows, &rejected).await, expected);
+
+    model.title(Answer::error(400, "invalid_request_error", None, "No."));
+    let failed = settled(&server.url, MESSAGE).await;
+    let expected = [call("invalid_request", [0, 0, 0])];
+    assert_eq!(calls(&rows, &failed).await, expected);
+    assert_eq!(rows.count("agent_title_calls").await, 6);
+}
+
+#[tokio::test]
+async fn a_call_that_was_for_nothing_is_stored_as_well() {
+    let model = ModelServer::start().await;
+    let server = Server::start_with(&model, &["--title-deadline", "5s"]).await;
+    let rows = Rows::of(&server.database).await;
+    let gate = model.held_title(Answer::Text(ModelServer::TITLE));
+    let renamed = send(&server.url, json!({ "text": MESSAGE })).await;
+    eventually(async || (model.title_requests().len() == 1).then_some(())).await;
+    rename(&server.url, &renamed, "Ours").await;
+    gate.send(()).unwrap();
+    server.titles_ended("superseded", 1).await;
+    assert_eq!(calls(&rows, &renamed).await, [call("title", [90, 12, 0])]);
+    assert_eq!(server.title(&renamed).await["displayName"], "Ours");
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_off_by_the_deadline_is_stored_as_well() {
+    let model = ModelServer::start().await;
+    model.title(Answer::Silence);
+    let server = Server::start_with(&model, &["--title-deadline", "300ms"]).await;
+    let rows = Rows::of(&server.database).await;
+    let id = settled(&server.url, MESSAGE).await;
+    assert_eq!(server.title(&id).await["titleError"]["code"], "TIMEOUT");
+    assert_eq!(calls(&rows, &id).await, [call("timeout", [0, 0, 0])]);
+}
