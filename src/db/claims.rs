@@ -225,7 +225,7 @@ impl Database {
         Ok(())
     }
 
-    /// Gives up the titles that were begun [`MAX_ATTEMPTS`] times without an end. Returns the changed
+    /// Gives up the titles that were begun five times without an end. Returns the changed
     /// conversations, at most `limit`.
     ///
     /// # Errors

@@ -229,11 +229,11 @@ async fn a_server_s_database_that_is_behind_is_not_served_but_by_request() {
     let first = "m20251101_000001_create_conversations";
     refused(
         &settings,
-        &["behind by 4", first, "titlecast migrate up", "--migrate"],
+        &["behind by 5", first, "titlecast migrate up", "--migrate"],
     )
     .await;
-    migrate(&database, &["up", "--steps", "3"]).await;
-    let first = "m20251117_000001_create_search";
+    migrate(&database, &["up", "--steps", "4"]).await;
+    let first = "m20251118_000001_add_title_claims";
     refused(&settings, &["behind by 1", first, "titlecast migrate up"]).await;
 
     let mut serving = Titlecast::new(&["serve", "--migrate", "--listen", "127.0.0.1:0"])
@@ -243,7 +243,10 @@ async fn a_server_s_database_that_is_behind_is_not_served_but_by_request() {
     let (status, health) = crate::support::server::request(&url, "GET", "/readyz", None).await;
     assert_eq!(
         (status, health),
-        (200, json!({ "status": "ready", "database": "ok" }))
+        (
+            200,
+            json!({ "status": "ready", "database": "ok", "title_model": "unknown" })
+        )
     );
     serving.terminate();
     serving.ended().await.ok();

@@ -1,7 +1,7 @@
 //! The model of a server that has no provider: it answers at once, without a network, and says what it is.
 //!
 //! It is a real implementation, so that a first `cargo run` shows streamed replies and live titles without a key. Its
-//! titles follow the same idea as a model's, the topic instead of the first words; [`title`] makes them.
+//! titles follow the same idea as a model's, the topic instead of the first words; `title` makes them.
 
 mod dense;
 mod title;

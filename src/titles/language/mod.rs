@@ -6,7 +6,7 @@
 //!
 //! With [`TitleLanguage::Auto`], the scripts of the message decide. They are counted in words, where a character of a
 //! script without spaces is half of one. Code in fences and backticks and URLs do not count, nor does what follows
-//! the first [`LOOK_AT_CHARS`] characters. A title fits if it has a letter of a script that is
+//! the first 4,000 characters. A title fits if it has a letter of a script that is
 //! - a third of the message or more: so a mixed message may have a title in either script;
 //! - or there at all, and not Latin. "What does 猫 mean" may have a title in Japanese, but Japanese prose with a name
 //!   in it gets none in Latin letters alone, even if the title is that name.

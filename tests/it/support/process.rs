@@ -133,9 +133,8 @@ impl Process {
     /// The next line on standard output.
     pub async fn stdout_line(&mut self) -> Option<String> {
         loop {
-            match self.next().await? {
-                (true, line) => return Some(line),
-                (false, _) => {}
+            if let (true, line) = self.next().await? {
+                return Some(line);
             }
         }
     }
