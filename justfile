@@ -14,6 +14,12 @@ test *arguments:
 test-postgres url *arguments:
     TEST_DATABASE_URL={{url}} cargo test --test it {{arguments}}
 
+# Kill servers at random, 200 times and more, and look for what is lost: on SQLite, and on PostgreSQL where
+# TEST_DATABASE_URL names a server
+chaos seed="":
+    TEST_DATABASE_URL= TITLECAST_CHAOS_SEED={{seed}} cargo test --test it -- --ignored --nocapture --test-threads 1 chaos::a_long_run
+    [ -z "${TEST_DATABASE_URL:-}" ] || TITLECAST_CHAOS_SEED={{seed}} cargo test --test it -- --ignored --nocapture --test-threads 1 chaos::a_long_run
+
 # Format, lints and documentation, as CI checks them
 lint:
     cargo fmt --all --check

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Tests hold a real process where FAILPOINTS says.
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     let cli = Cli::parse();
     if let Err(error) = telemetry::start(&cli.settings.log) {
         eprintln!("titlecast: --log (TITLECAST_LOG) is malformed: {error}");

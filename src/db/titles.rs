@@ -60,8 +60,9 @@ impl Database {
         finish(tx, changed(rows)?).await
     }
 
-    /// Stores why no title came and what its calls cost. `None`: the claim is lost, and only the calls
-    /// were stored.
+    /// Stores why no title came and what its calls cost. `None`: the claim is lost, or its lease has run
+    /// out, and only the calls were stored. Whoever outlives the lease was stopped for a while, so that its
+    /// deadline says nothing of the model: others try again.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -73,7 +74,9 @@ impl Database {
     ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
         title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls).await?;
-        let rows = given_up(fenced(claim, now()), claim.previous.is_some(), failure)
+        let at = now();
+        let rows = given_up(fenced(claim, at), claim.previous.is_some(), failure)
+            .filter(Column::TitleLeaseUntil.gt(at))
             .exec_with_returning(&tx)
             .await?;
         tx.commit().await?;

@@ -10,7 +10,6 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::{
-    sync::Semaphore,
     task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval, sleep},
 };
@@ -169,7 +168,6 @@ struct Run<'a, R> {
     interrupt: &'a CancellationToken,
     report: R,
     pace: Interval,
-    slots: Arc<Semaphore>,
     running: JoinSet<(Ended, u64)>,
     begun: u64,
     done: Done,
@@ -185,7 +183,6 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         let mut pace = interval(Duration::from_secs(60) / backfill.per_minute.max(1));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            slots: Arc::new(Semaphore::new(titles.settings.max_in_flight)),
             running: JoinSet::new(),
             begun: 0,
             done: Done::default(),
@@ -252,16 +249,23 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
 
     /// Begins one title in its turn; an end, if no more may be begun.
     async fn begin(&mut self, candidate: &Candidate, waiting: Waiting) -> Result<Option<End>> {
+        let interrupt = self.interrupt;
         let turn = async {
             self.pace.tick().await;
-            self.slots.clone().acquire_owned().await
+            // What has ended is counted before anything is begun: the budget may be used up by it.
+            while let Some(result) = self.running.try_join_next() {
+                self.count(result);
+            }
+            while self.running.len() >= self.titles.settings.max_in_flight {
+                let Some(result) = self.running.join_next().await else {
+                    break;
+                };
+                self.count(result);
+            }
         };
-        let slot = tokio::select! {
-            slot = turn => slot,
-            () = self.interrupt.cancelled() => return Ok(Some(End::Interrupted)),
-        };
-        while let Some(result) = self.running.try_join_next() {
-            self.count(result);
+        tokio::select! {
+            () = turn => {}
+            () = interrupt.cancelled() => return Ok(Some(End::Interrupted)),
         }
         if let Some(end) = self.end() {
             return Ok(Some(end));
@@ -275,10 +279,8 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         };
         self.begun += 1;
         titles.metrics.claimed(Begun::Backfill);
-        self.running.spawn(async move {
-            let _slot = slot;
-            task::run(&titles, claim, None).await
-        });
+        self.running
+            .spawn(async move { task::run(&titles, claim, None).await });
         Ok(None)
     }
 

@@ -20,9 +20,17 @@ pub(super) enum Step {
 
 #[cfg(feature = "failpoints")]
 pub(super) fn step(step: Step, id: ConversationId) {
+    use tokio::runtime::{Handle, RuntimeFlavor};
     let name: &str = step.into();
-    fail::fail_point!(name);
-    fail::fail_point!(&format!("{name} {id}"));
+    let hold = || {
+        fail::fail_point!(name);
+        fail::fail_point!(&format!("{name} {id}"));
+    };
+    // What sleeps here shall keep nothing else of a real process from going on.
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(hold),
+        _ => hold(),
+    }
 }
 
 #[cfg(not(feature = "failpoints"))]

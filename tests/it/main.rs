@@ -11,6 +11,7 @@
 mod attachments;
 mod backfill;
 mod bad_input;
+mod chaos;
 mod cli;
 mod cli_serve;
 mod cohorts;
@@ -46,6 +47,7 @@ mod support;
 mod title_budget;
 mod title_faults;
 mod title_language;
+mod title_leases;
 mod title_model_check;
 mod title_regeneration;
 mod title_requests;

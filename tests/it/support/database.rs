@@ -62,6 +62,11 @@ impl TestDatabase {
         }
     }
 
+    /// Whether tests run on a PostgreSQL server.
+    pub fn is_on_server() -> bool {
+        server_url().is_some()
+    }
+
     pub fn is_sqlite(&self) -> bool {
         self.url.starts_with("sqlite:")
     }

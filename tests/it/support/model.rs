@@ -31,6 +31,8 @@ pub enum Answer {
     Text(&'static str),
     /// The same with this finish reason.
     Finished(&'static str, &'static str),
+    /// This title, in the shape that was asked for.
+    Title(String),
     /// A stream of these deltas, and its proper end; for replies.
     Deltas(Vec<&'static str>),
     /// A stream whose steps the test sends.
@@ -174,10 +176,12 @@ async fn complete(State(script): State<Arc<Script>>, Json(request): Json<Value>)
     respond(answer).await
 }
 
-async fn respond(answer: Answer) -> Response {
+/// The response that an answer is.
+pub async fn respond(answer: Answer) -> Response {
     match answer {
         Answer::Text(text) => whole(text, "stop"),
         Answer::Finished(text, reason) => whole(text, reason),
+        Answer::Title(title) => whole(&json!({ "title": title }).to_string(), "stop"),
         Answer::Deltas(deltas) => {
             let steps = deltas.into_iter().map(|text| Step::Delta(text.into()));
             streamed(stream::iter(steps.chain([Step::Finish])))

@@ -120,8 +120,13 @@ impl Process {
 
     /// Asks it to end, as service managers do.
     pub fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status();
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal: `KILL`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let (flag, pid) = (format!("-{name}"), self.child.id().to_string());
+        let status = Command::new("kill").args([&flag, &pid]).status();
         assert!(status.unwrap().success());
     }
 
