@@ -224,7 +224,19 @@ impl Titles {
             .await?
             .is_some();
         let lease = has_source.then(|| inner.settings.lease());
-        let begun = inner.db.reset_title(owner, id, lease).await?;
+        let mut begun = inner.db.reset_title(owner, id, lease).await?;
+        // A message that says something may have come in between, and seen a title that was there then.
+        if let Begun::Deferred(_) = begun
+            && source::of_conversation(&inner.db, owner, id)
+                .await?
+                .is_some()
+        {
+            let lease = inner.settings.lease();
+            begun = inner
+                .db
+                .begin_regeneration(owner, id, None, false, lease)
+                .await?;
+        }
         Ok(self.follow(begun))
     }
 
