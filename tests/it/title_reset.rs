@@ -8,7 +8,7 @@ use crate::support::{
     Answer, ModelServer, Rows, Server, Watched,
     calls::{code, rename},
     eventually,
-    titles::{decided, new_id, regenerate, replied, reset, send, settled},
+    titles::{assert_titled, decided, new_id, regenerate, replied, reset, send, settled},
 };
 
 const MESSAGE: &str = "Plan a trip to Kyoto";
@@ -29,15 +29,6 @@ fn assert_begun(shown: &Value) {
         assert_eq!(shown[gone], Value::Null, "{gone}: {shown}");
     }
     assert_eq!(shown["title"], shown["topicHint"]);
-}
-
-#[track_caller]
-fn assert_titled(shown: &Value) {
-    assert_eq!(shown["displayName"], ModelServer::TITLE, "{shown}");
-    assert_eq!(shown["titleStatus"], "READY", "{shown}");
-    assert_eq!(shown["titleSource"], "GENERATED", "{shown}");
-    assert!(shown["titleGeneratedAt"].is_string(), "{shown}");
-    assert_eq!(shown["titleError"], Value::Null, "{shown}");
 }
 
 #[tokio::test]

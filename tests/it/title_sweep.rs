@@ -11,7 +11,7 @@ use crate::support::{
     ModelServer, Rows, Server, TestDatabase, Watched,
     calls::{delete, rename},
     eventually, stored,
-    titles::{decided, replied, send, settled, title_when},
+    titles::{assert_titled, decided, replied, send, settled, title_when},
 };
 
 const MESSAGE: &str = "Plan a trip to Kyoto";
@@ -54,14 +54,6 @@ async fn attempts(rows: &Rows, id: &str) -> i32 {
     let sql = "SELECT title_attempts FROM agent_conversations WHERE id = $1";
     let found = rows.all(sql, [stored::id(id)]).await;
     found[0].try_get("", "title_attempts").unwrap()
-}
-
-#[track_caller]
-fn assert_titled(shown: &Value) {
-    assert_eq!(shown["displayName"], ModelServer::TITLE, "{shown}");
-    assert_eq!(shown["titleStatus"], "READY", "{shown}");
-    assert_eq!(shown["titleSource"], "GENERATED", "{shown}");
-    assert!(shown["titleGeneratedAt"].is_string(), "{shown}");
 }
 
 #[tokio::test]

@@ -1,143 +1,9 @@
-//! The marks that models put around a title: reasoning, fences, JSON, quotes; and those that must not be left in one.
-//! Words and phrases live in `phrases`.
+//! The marks that models put around a title: fences, JSON, escapes; and those that must not be left in one. Words and
+//! phrases live in `phrases`.
 
 use serde_json::Value;
 
-use super::Rejection;
-
-/// The tags that models wrap reasoning in.
-const REASONING: &str = "think thinking thought thoughts reason reasoning analysis reflection scratchpad antthinking \
-        seed:think internal_monologue inner_monologue internal_thought thought_process chain_of_thought cot \
-        deliberation ponder ant_thinking";
-
-/// A reasoning tag in a text: where it starts and ends, and whether it closes.
-struct ReasoningTag {
-    start: usize,
-    end: usize,
-    closes: bool,
-}
-
-/// A text without its reasoning and without the tokens that end a turn.
-pub(super) fn without_reasoning(text: &str) -> Result<String, Rejection> {
-    let mut rest = without_channels(text)?;
-    let mut kept = String::new();
-    while let Some(tag) = reasoning_tag(rest) {
-        if tag.closes {
-            // Its opening is missing: some servers swallow it.
-            kept.clear();
-            rest = &rest[tag.end..];
-            continue;
-        }
-        kept.push_str(&rest[..tag.start]);
-        let inside = &rest[tag.end..];
-        let mut from = 0;
-        let end = loop {
-            let tag = reasoning_tag(&inside[from..]).ok_or(Rejection::Reasoning)?;
-            from += tag.end;
-            if tag.closes {
-                break from;
-            }
-        };
-        kept.push('\n');
-        rest = &inside[end..];
-    }
-    kept.push_str(rest);
-    Ok(kept)
-}
-
-/// The first `<think>`, `</think>`, `[THINK]`, `◁think▷` and so on. A tag that the text ends in counts as opening.
-fn reasoning_tag(text: &str) -> Option<ReasoningTag> {
-    for (start, opening) in text.match_indices(['<', '[', '◁']) {
-        let inside = &text[start + opening.len()..];
-        let name_at = inside.strip_prefix('/').unwrap_or(inside);
-        let closes = name_at.len() < inside.len();
-        let end = name_at
-            .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':')))
-            .unwrap_or(name_at.len());
-        let (name, after) = name_at.split_at(end);
-        let is_reasoning = match opening {
-            "[" => matches!(name, "THINK" | "think" | "THINKING" | "REASONING"),
-            _ => REASONING
-                .split(' ')
-                .any(|known| name.eq_ignore_ascii_case(known)),
-        };
-        if !is_reasoning {
-            continue;
-        }
-        let closing = after.find(['<', '[', '◁', '>', ']', '▷', '\n']);
-        match closing.map(|at| (at, after[at..].chars().next().unwrap_or_default())) {
-            Some((at, mark @ ('>' | ']' | '▷'))) => {
-                let end = text.len() - after.len() + at + mark.len_utf8();
-                return Some(ReasoningTag { start, end, closes });
-            }
-            Some(_) => {}
-            None if opening == "<" => {
-                return Some(ReasoningTag {
-                    start,
-                    end: text.len(),
-                    closes: false,
-                });
-            }
-            None => {}
-        }
-    }
-    None
-}
-
-/// The final channel of a text in OpenAI's harmony format, or the text before the tokens that end a turn.
-fn without_channels(text: &str) -> Result<&str, Rejection> {
-    const ENDS: [&str; 4] = ["</s>", "<eos>", "<end_of_turn>", "<|end|>"];
-
-    let mut text = text;
-    if let Some((head, message)) = text.rsplit_once("<|message|>") {
-        let channel = head
-            .rsplit_once("<|channel|>")
-            .map_or("", |(_, channel)| channel);
-        if !channel.trim_start().starts_with("final") {
-            return Err(Rejection::Reasoning);
-        }
-        text = message;
-    } else if let Some((_, message)) = text.rsplit_once("assistantfinal") {
-        // The same, from a server that drops the special tokens and keeps the words between them.
-        text = message;
-    }
-    loop {
-        let trimmed = text.trim_end();
-        let shorter = ENDS.iter().find_map(|end| trimmed.strip_suffix(end));
-        match shorter.or_else(|| without_special_token(trimmed)) {
-            Some(shorter) => text = shorter,
-            None => return Ok(text),
-        }
-    }
-}
-
-/// A text without the special token that it ends in: `<|im_end|>`, `<｜end▁of▁sentence｜>`.
-fn without_special_token(text: &str) -> Option<&str> {
-    let inside = text.strip_suffix('>')?.strip_suffix(['|', '｜'])?;
-    let (head, token) = inside.rsplit_once('<')?;
-    is_token_name(token.strip_prefix(['|', '｜'])?).then_some(head)
-}
-
-fn is_token_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '▁'))
-}
-
-fn has_special_token(text: &str) -> bool {
-    const TOKENS: [&str; 4] = ["[INST]", "[/INST]", "/think >", "/think＞"];
-
-    TOKENS.iter().any(|token| text.contains(token))
-        || text.split('<').skip(1).any(|part| {
-            part.split_once('>').is_some_and(|(token, _)| {
-                let name = token
-                    .strip_prefix(['|', '｜'])
-                    .and_then(|token| token.strip_suffix(['|', '｜']));
-                name.is_some_and(is_token_name)
-            })
-        })
-}
+use super::{Rejection, quotes, reasoning};
 
 /// The content of a code fence that wraps the whole text. One that is not closed is an answer cut off.
 pub(super) fn fenced(text: &str) -> Result<Option<&str>, Rejection> {
@@ -179,79 +45,6 @@ pub(super) fn json_title(text: &str) -> Result<Option<String>, Rejection> {
         Err(_) if is_object => Err(Rejection::NotTheShape),
         Err(_) => Ok(None),
     }
-}
-
-/// Quotes: what opens, and what may close it.
-const QUOTES: [(char, &str); 35] = [
-    ('"', "\""),
-    ('\'', "'"),
-    ('`', "`"),
-    ('´', "´"),
-    ('“', "”"),
-    ('”', "”"),
-    ('„', "“”"),
-    ('‟', "”"),
-    ('‘', "’‘"),
-    ('’', "’"),
-    ('‚', "‘’"),
-    ('«', "»"),
-    ('»', "«»"),
-    ('‹', "›"),
-    ('›', "‹›"),
-    ('「', "」"),
-    ('『', "』"),
-    ('《', "》"),
-    ('〈', "〉"),
-    ('【', "】"),
-    ('〔', "〕"),
-    ('〖', "〗"),
-    ('｢', "｣"),
-    ('〝', "〞〟"),
-    ('＂', "＂"),
-    ('＇', "＇"),
-    ('❝', "❞"),
-    ('❛', "❜"),
-    ('❮', "❯"),
-    ('〘', "〙"),
-    ('〚', "〛"),
-    ('⟨', "⟩"),
-    ('⟪', "⟫"),
-    ('≪', "≫"),
-    ('[', "]"),
-];
-
-/// The marks that are apostrophes too, so that one alone says nothing.
-const APOSTROPHES: [char; 6] = ['\'', '’', '‘', '‚', '´', '＇'];
-
-/// Parentheses come off like quotes, but one alone is no half of a quotation: `a)`, `:)`.
-const PARENTHESES: [(char, &str); 3] = [('(', ")"), ('（', "）"), ('＜', "＞")];
-
-/// Double quotes that models pair at random: `“Kyoto"`, `“Kyoto“`.
-const DOUBLES: [char; 6] = ['"', '“', '”', '„', '‟', '＂'];
-
-/// A line without the pair of quotes that wraps the whole of it.
-pub(super) fn without_quotes(line: &str) -> &str {
-    let mixed = || {
-        let inner = line.strip_prefix(DOUBLES)?.strip_suffix(DOUBLES)?;
-        (!inner.contains(DOUBLES)).then_some(inner.trim())
-    };
-    // As in TeX.
-    let ticks = || line.strip_prefix("``")?.strip_suffix("''").map(str::trim);
-    let inner = || {
-        let open = line.chars().next()?;
-        let mut pairs = QUOTES.iter().chain(&PARENTHESES);
-        let (_, closers) = pairs.find(|(known, _)| *known == open)?;
-        let inner = &line[open.len_utf8()..];
-        let close = inner.chars().next_back().filter(|&c| closers.contains(c))?;
-        let inner = &inner[..inner.len() - close.len_utf8()];
-        let closed_early = if open == close {
-            reopens(inner, open)
-        } else {
-            !is_balanced(inner, open, closers)
-        };
-        (!closed_early).then_some(inner.trim())
-    };
-    mixed().or_else(ticks).or_else(inner).unwrap_or(line)
 }
 
 /// A line without the backslashes of escaped quotes and markdown: `\"Kyoto\"`, `\_\_init\_\_`. One that stands apart
@@ -326,57 +119,9 @@ fn referred(name: &str) -> Option<char> {
     })
 }
 
-/// Whether a text begins with a quote that cannot be an apostrophe.
-pub(super) fn opens_quotation(text: &str) -> bool {
-    QUOTES
-        .iter()
-        .any(|(open, _)| text.starts_with(*open) && !APOSTROPHES.contains(open))
-}
-
-/// Whether what stands between two equal quotes closes the first and opens another, as in `"A" or "B"`.
-fn reopens(inner: &str, quote: char) -> bool {
-    let mut closed = false;
-    let mut before = None;
-    let mut chars = inner.chars().peekable();
-    while let Some(c) = chars.next() {
-        let after = chars.peek().copied();
-        let after_word = before.is_some_and(char::is_alphanumeric);
-        let before_word = after.is_some_and(char::is_alphanumeric);
-        let is_apostrophe = after_word && before_word && APOSTROPHES.contains(&c);
-        if c == quote && !is_apostrophe {
-            let leads_on = after.is_some_and(|c| !c.is_whitespace());
-            if closed && leads_on {
-                return true;
-            }
-            if before.is_none_or(char::is_whitespace) || (!after_word && before_word) {
-                return false;
-            }
-            closed = true;
-        }
-        before = Some(c);
-    }
-    false
-}
-
-/// Whether what stands between two quotes never closes the first only to open another, as in `“A” or “B”`.
-fn is_balanced(inner: &str, open: char, closers: &str) -> bool {
-    let mut depth = 1_usize;
-    for c in inner.chars() {
-        if c == open {
-            if depth == 0 {
-                return false;
-            }
-            depth += 1;
-        } else if closers.contains(c) {
-            depth = depth.saturating_sub(1);
-        }
-    }
-    depth <= 1
-}
-
 /// Why a text with these marks in it cannot be a title.
 pub(super) fn rejection(text: &str) -> Option<Rejection> {
-    if has_special_token(text) || starts_in_channel(text) {
+    if reasoning::has_special_token(text) || reasoning::starts_in_channel(text) {
         Some(Rejection::Reasoning)
     } else if has_json(text) {
         Some(Rejection::NotTheShape)
@@ -389,17 +134,11 @@ pub(super) fn rejection(text: &str) -> Option<Rejection> {
         || (text.starts_with('\\') && text.ends_with('}'))
     {
         Some(Rejection::Markup)
-    } else if is_half_quoted(text) {
+    } else if quotes::is_half_quoted(text) {
         Some(Rejection::CutOff)
     } else {
         None
     }
-}
-
-/// Whether a text is an analysis channel without its special tokens: "analysisThe user wants …".
-fn starts_in_channel(text: &str) -> bool {
-    text.strip_prefix("analysis")
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_uppercase()))
 }
 
 fn has_json(text: &str) -> bool {
@@ -506,30 +245,4 @@ fn is_type(text: &str, at: usize, name: &str) -> bool {
         && (before.is_empty() || before.ends_with(' '))
         && (after.is_empty() || after.starts_with([' ', ',', ':', '?', '!']))
         && before.len() + after.len() > 0
-}
-
-/// Whether a quotation begins the text and never ends, or ends it and never began. Feet, inches and apostrophes aside.
-fn is_half_quoted(text: &str) -> bool {
-    let mut chars = text.chars();
-    let (Some(first), Some(last)) = (chars.next(), chars.next_back()) else {
-        return false;
-    };
-    let before_last = chars.next_back().unwrap_or(first);
-    let inner = &text[first.len_utf8()..];
-    let before = &text[..text.len() - last.len_utf8()];
-    let closers = QUOTES
-        .iter()
-        .find(|(open, _)| *open == first)
-        .map_or("", |(_, closers)| closers);
-    let closes_nothing = || {
-        let mut openings = QUOTES
-            .iter()
-            .filter(|(_, closers)| closers.contains(last))
-            .peekable();
-        openings.peek().is_some()
-            && !APOSTROPHES.contains(&last)
-            && !before_last.is_numeric()
-            && !openings.any(|(open, _)| before.contains(*open))
-    };
-    (opens_quotation(text) && !inner.contains(|c| closers.contains(c))) || closes_nothing()
 }

@@ -23,6 +23,8 @@
 
 mod markup;
 mod phrases;
+mod quotes;
+mod reasoning;
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
@@ -113,7 +115,7 @@ fn unwrap_layer(text: &str) -> Result<String, Rejection> {
     if let Ok(Some(title)) = markup::json_title(text.trim()) {
         return Ok(title);
     }
-    let text = markup::without_reasoning(text)?;
+    let text = reasoning::without_reasoning(text)?;
     let text = text.trim_matches(|c: char| c.is_whitespace() || is_invisible(c));
     if text.is_empty() {
         return Err(Rejection::Empty);
@@ -140,7 +142,7 @@ fn unwrap_layer(text: &str) -> Result<String, Rejection> {
         return Err(Rejection::Answer);
     }
     let line = without_inline_markup(without_leading_markup(&line));
-    let line = phrases::without_label(markup::without_quotes(&line));
+    let line = phrases::without_label(quotes::without_quotes(&line));
     Ok(without_ending(phrases::without_count(line)).to_owned())
 }
 

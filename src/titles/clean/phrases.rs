@@ -1,7 +1,7 @@
 //! The words that models put before a title or in its place: labels, placeholders, refusals, small talk. Lists of
 //! phrases by language, to be extended when a log shows a new one; no rules about marks.
 
-use super::{Rejection, markup};
+use super::{Rejection, quotes};
 
 /// What a title, or the offer of one, is called; a label has one of these.
 const NAMES: &str = "title titles suggestion suggested suggest topic subject headline heading titel chattitel gesprächstitel konversationstitel überschrift \
@@ -260,8 +260,8 @@ const DENSE_REASONINGS: &str = "用户想 用户要 用户问 用户询问 用�
 /// A line without the label that it begins with. "Title IX Compliance" and "Python: A Guide" have none.
 pub(super) fn without_label(line: &str) -> &str {
     let label = |head: &str| {
-        let head = without_remark(markup::without_quotes(head.trim()));
-        !markup::opens_quotation(head)
+        let head = without_remark(quotes::without_quotes(head.trim()));
+        !quotes::opens_quotation(head)
             && (is_label(head) || is_speaker(head) || fold(head) == "sure")
     };
     let separated = SEPARATORS.iter().find_map(|separator| {
@@ -272,7 +272,7 @@ pub(super) fn without_label(line: &str) -> &str {
     let bracketed = || {
         let close = line.find([']', '】', ')', '）'])?;
         let (head, rest) = line.split_at(close + line[close..].chars().next()?.len_utf8());
-        let inner = markup::without_quotes(head);
+        let inner = quotes::without_quotes(head);
         (inner.len() < head.len() && is_label(inner)).then_some(rest)
     };
     // The title is "Kyoto"; タイトルは「京都」です
@@ -282,7 +282,7 @@ pub(super) fn without_label(line: &str) -> &str {
             .iter()
             .find_map(|end| rest.strip_suffix(end))
             .unwrap_or(rest);
-        (label(head) && markup::without_quotes(rest) != rest).then_some(rest)
+        (label(head) && quotes::without_quotes(rest) != rest).then_some(rest)
     };
     separated
         .or_else(bracketed)

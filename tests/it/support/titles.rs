@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    GraphqlSocket, Rows, Server, calls,
+    GraphqlSocket, ModelServer, Rows, Server, calls,
     calls::data,
     eventually,
     server::graphql,
@@ -36,6 +36,16 @@ pub async fn title_when(url: &str, id: &str, is_expected: impl Fn(&Value) -> boo
 /// The title as soon as it is made, given up or not wanted.
 pub async fn decided(url: &str, id: &str) -> Value {
     title_when(url, id, |title| title["titleStatus"] != "PENDING").await
+}
+
+/// The title is there, generated, and the one that the model gives when nothing was said about it.
+#[track_caller]
+pub fn assert_titled(shown: &Value) {
+    assert_eq!(shown["displayName"], ModelServer::TITLE, "{shown}");
+    assert_eq!(shown["titleStatus"], "READY", "{shown}");
+    assert_eq!(shown["titleSource"], "GENERATED", "{shown}");
+    assert!(shown["titleGeneratedAt"].is_string(), "{shown}");
+    assert_eq!(shown["titleError"], Value::Null, "{shown}");
 }
 
 /// Sends a first message and waits for its reply and for what becomes of its title; the id.

@@ -1,0 +1,148 @@
+//! Quotes around a title, of any script, and half ones that tell of a title cut off.
+
+/// Quotes: what opens, and what may close it.
+const QUOTES: [(char, &str); 35] = [
+    ('"', "\""),
+    ('\'', "'"),
+    ('`', "`"),
+    ('´', "´"),
+    ('“', "”"),
+    ('”', "”"),
+    ('„', "“”"),
+    ('‟', "”"),
+    ('‘', "’‘"),
+    ('’', "’"),
+    ('‚', "‘’"),
+    ('«', "»"),
+    ('»', "«»"),
+    ('‹', "›"),
+    ('›', "‹›"),
+    ('「', "」"),
+    ('『', "』"),
+    ('《', "》"),
+    ('〈', "〉"),
+    ('【', "】"),
+    ('〔', "〕"),
+    ('〖', "〗"),
+    ('｢', "｣"),
+    ('〝', "〞〟"),
+    ('＂', "＂"),
+    ('＇', "＇"),
+    ('❝', "❞"),
+    ('❛', "❜"),
+    ('❮', "❯"),
+    ('〘', "〙"),
+    ('〚', "〛"),
+    ('⟨', "⟩"),
+    ('⟪', "⟫"),
+    ('≪', "≫"),
+    ('[', "]"),
+];
+
+/// The marks that are apostrophes too, so that one alone says nothing.
+const APOSTROPHES: [char; 6] = ['\'', '’', '‘', '‚', '´', '＇'];
+
+/// Parentheses come off like quotes, but one alone is no half of a quotation: `a)`, `:)`.
+const PARENTHESES: [(char, &str); 3] = [('(', ")"), ('（', "）"), ('＜', "＞")];
+
+/// Double quotes that models pair at random: `“Kyoto"`, `“Kyoto“`.
+const DOUBLES: [char; 6] = ['"', '“', '”', '„', '‟', '＂'];
+
+/// A line without the pair of quotes that wraps the whole of it.
+pub(super) fn without_quotes(line: &str) -> &str {
+    let mixed = || {
+        let inner = line.strip_prefix(DOUBLES)?.strip_suffix(DOUBLES)?;
+        (!inner.contains(DOUBLES)).then_some(inner.trim())
+    };
+    // As in TeX.
+    let ticks = || line.strip_prefix("``")?.strip_suffix("''").map(str::trim);
+    let inner = || {
+        let open = line.chars().next()?;
+        let mut pairs = QUOTES.iter().chain(&PARENTHESES);
+        let (_, closers) = pairs.find(|(known, _)| *known == open)?;
+        let inner = &line[open.len_utf8()..];
+        let close = inner.chars().next_back().filter(|&c| closers.contains(c))?;
+        let inner = &inner[..inner.len() - close.len_utf8()];
+        let closed_early = if open == close {
+            reopens(inner, open)
+        } else {
+            !is_balanced(inner, open, closers)
+        };
+        (!closed_early).then_some(inner.trim())
+    };
+    mixed().or_else(ticks).or_else(inner).unwrap_or(line)
+}
+
+/// Whether a text begins with a quote that cannot be an apostrophe.
+pub(super) fn opens_quotation(text: &str) -> bool {
+    QUOTES
+        .iter()
+        .any(|(open, _)| text.starts_with(*open) && !APOSTROPHES.contains(open))
+}
+
+/// Whether what stands between two equal quotes closes the first and opens another, as in `"A" or "B"`.
+fn reopens(inner: &str, quote: char) -> bool {
+    let mut closed = false;
+    let mut before = None;
+    let mut chars = inner.chars().peekable();
+    while let Some(c) = chars.next() {
+        let after = chars.peek().copied();
+        let after_word = before.is_some_and(char::is_alphanumeric);
+        let before_word = after.is_some_and(char::is_alphanumeric);
+        let is_apostrophe = after_word && before_word && APOSTROPHES.contains(&c);
+        if c == quote && !is_apostrophe {
+            let leads_on = after.is_some_and(|c| !c.is_whitespace());
+            if closed && leads_on {
+                return true;
+            }
+            if before.is_none_or(char::is_whitespace) || (!after_word && before_word) {
+                return false;
+            }
+            closed = true;
+        }
+        before = Some(c);
+    }
+    false
+}
+
+/// Whether what stands between two quotes never closes the first only to open another, as in `“A” or “B”`.
+fn is_balanced(inner: &str, open: char, closers: &str) -> bool {
+    let mut depth = 1_usize;
+    for c in inner.chars() {
+        if c == open {
+            if depth == 0 {
+                return false;
+            }
+            depth += 1;
+        } else if closers.contains(c) {
+            depth = depth.saturating_sub(1);
+        }
+    }
+    depth <= 1
+}
+
+/// Whether a quotation begins the text and never ends, or ends it and never began. Feet, inches and apostrophes aside.
+pub(super) fn is_half_quoted(text: &str) -> bool {
+    let mut chars = text.chars();
+    let (Some(first), Some(last)) = (chars.next(), chars.next_back()) else {
+        return false;
+    };
+    let before_last = chars.next_back().unwrap_or(first);
+    let inner = &text[first.len_utf8()..];
+    let before = &text[..text.len() - last.len_utf8()];
+    let closers = QUOTES
+        .iter()
+        .find(|(open, _)| *open == first)
+        .map_or("", |(_, closers)| closers);
+    let closes_nothing = || {
+        let mut openings = QUOTES
+            .iter()
+            .filter(|(_, closers)| closers.contains(last))
+            .peekable();
+        openings.peek().is_some()
+            && !APOSTROPHES.contains(&last)
+            && !before_last.is_numeric()
+            && !openings.any(|(open, _)| before.contains(*open))
+    };
+    (opens_quotation(text) && !inner.contains(|c| closers.contains(c))) || closes_nothing()
+}
