@@ -22,11 +22,15 @@ async fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     let cli = Cli::parse();
-    if let Err(error) = telemetry::start(&cli.settings.log) {
+    let command = cli.command.unwrap_or(Command::Serve);
+    // What these two have to say is on standard output.
+    let quiet = matches!(command, Command::Backfill(_) | Command::Stats(_));
+    let usual = if quiet { "warn" } else { "info" };
+    if let Err(error) = telemetry::start(cli.settings.log.as_deref().unwrap_or(usual)) {
         eprintln!("titlecast: --log (TITLECAST_LOG) is malformed: {error}");
         return ExitCode::from(2);
     }
-    let result = match cli.command.unwrap_or(Command::Serve) {
+    let result = match command {
         Command::Serve => serve(cli.settings).await,
         Command::Migrate { direction } => migrate(&cli.settings, direction).await,
         Command::Backfill(arguments) => backfill(cli.settings, &arguments).await,

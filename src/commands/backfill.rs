@@ -50,11 +50,11 @@ pub async fn dry_run(titles: &Titles, backfill: &Backfill, price: Option<Price>)
         estimate.nothing_to_title
     );
     println!(
-        "about {input} tokens of input and {output} of output; at least {minutes} minutes at {} a minute",
+        "about {input} tokens of input and {output} of output; at least {minutes} min at {} a minute",
         backfill.per_minute
     );
     match cost {
-        Some(cost) => println!("about {cost:.2} at the given price"),
+        Some(cost) => println!("about {cost:.4} at the given price"),
         None => println!("for what that costs, add --price INPUT/OUTPUT, per million tokens"),
     }
     Ok(())

@@ -250,15 +250,10 @@ pub struct Settings {
     )]
     pub cohorts: bool,
 
-    /// What to log: a level, or directives such as info,titlecast::titles=debug
-    #[arg(
-        long,
-        env = "TITLECAST_LOG",
-        default_value = "info",
-        value_name = "FILTER",
-        global = true
-    )]
-    pub log: String,
+    /// What to log: a level, or directives such as info,titlecast::titles=debug; when not said, info, and
+    /// warn for backfill and stats
+    #[arg(long, env = "TITLECAST_LOG", value_name = "FILTER", global = true)]
+    pub log: Option<String>,
 }
 
 impl Settings {
