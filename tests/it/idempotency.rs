@@ -258,20 +258,19 @@ async fn another_request_under_the_same_key_is_refused() {
     assert_ne!(&other["conversation_id"], id);
 }
 
+async fn rest(mut stream: Events) -> Vec<Value> {
+    stream.rest().await
+}
+
 #[tokio::test]
 async fn twenty_at_once_are_one_turn() {
     let model = ModelServer::start().await;
     let gate = model.held_title(Answer::Text(r#"{"title":"Planning a Trip to Kyoto"}"#));
     let server = Server::start(&model).await;
     let requests = (0..20).map(|_| stream(&server.url, "key-1", json!({ "message": MESSAGE })));
-    let streams = join_all(requests).await;
+    let begun = join_all(requests).await;
     gate.send(()).unwrap();
-    let streams = join_all(
-        streams
-            .into_iter()
-            .map(async |mut stream| stream.rest().await),
-    )
-    .await;
+    let streams = join_all(begun.into_iter().map(rest)).await;
     for events in &streams {
         let terminal = assert_common_stream(events);
         assert_eq!(
