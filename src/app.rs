@@ -63,6 +63,9 @@ pub struct App {
 #[derive(Clone, Debug, Default)]
 struct Background {
     tasks: TaskTracker,
+    /// Nothing new is begun any more.
+    draining: CancellationToken,
+    /// Everything has ended.
     closing: CancellationToken,
 }
 
@@ -147,8 +150,13 @@ impl App {
         );
         let background = Background::default();
         background.tasks.spawn({
-            let (titles, closing) = (titles.clone(), background.closing.clone());
-            async move { titles.keep_up(told, closing).await }
+            let (titles, background) = (titles.clone(), background.clone());
+            async move {
+                let Background {
+                    draining, closing, ..
+                } = background;
+                titles.keep_up(told, draining, closing).await;
+            }
         });
         if settings.has_provider() && settings.title_check {
             let titles = titles.clone();
@@ -261,6 +269,7 @@ impl App {
             () = closing.cancelled() => {}
         }
         tracing::info!(tasks = self.tasks.len(), "shutting down");
+        self.background.draining.cancel();
         // The server is polled meanwhile, or its listener would stay open and let new connections wait.
         let drained = CancellationToken::new();
         let drain = async {
@@ -306,6 +315,7 @@ impl App {
 
     /// Closes the database once nothing is served any more.
     pub async fn close(self) {
+        self.background.draining.cancel();
         self.background.closing.cancel();
         self.background.tasks.close();
         if timeout(Duration::from_secs(5), self.background.tasks.wait())

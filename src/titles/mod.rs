@@ -42,7 +42,9 @@ use self::{
 };
 pub use self::{check::ModelState, language::TitleLanguage};
 use crate::{
-    conversation::{Attachment, Conversation, ConversationId, Owner, PerTenant, Title},
+    conversation::{
+        Attachment, Conversation, ConversationId, Owner, PerTenant, Title, text::single_line,
+    },
     db::{Begun, Database, NewTitle, TitleClaim},
     error::{Error, Result},
     events::{EventBroker, Told},
@@ -131,11 +133,16 @@ impl Titles {
         }
     }
 
-    /// What has to go on all the time: looking for titles that a crash left behind, and noting what was
-    /// told. Ends with `closing`, after the last note.
-    pub async fn keep_up(&self, told: UnboundedReceiver<Told>, closing: CancellationToken) {
+    /// What has to go on all the time: looking for titles that a crash left behind, until `draining`, and
+    /// noting what was told, until `closing` and the last note.
+    pub async fn keep_up(
+        &self,
+        told: UnboundedReceiver<Told>,
+        draining: CancellationToken,
+        closing: CancellationToken,
+    ) {
         tokio::join!(
-            sweep::run(&self.inner, &closing),
+            sweep::run(&self.inner, &draining),
             told::note(&self.inner.db, told, &closing),
         );
     }
@@ -249,10 +256,7 @@ impl Titles {
     /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
     pub async fn regenerate(&self, owner: &Owner, wish: Regenerate) -> Result<Conversation> {
         let inner = &self.inner;
-        let hint = wish
-            .hint
-            .as_deref()
-            .map(crate::conversation::text::single_line);
+        let hint = wish.hint.as_deref().map(single_line);
         let hint = hint.filter(|hint| !hint.is_empty());
         if hint
             .as_ref()

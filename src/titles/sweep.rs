@@ -18,12 +18,12 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// How many rows are read at once.
 const PAGE: u64 = 200;
 
-/// Sweeps until `closing`.
-pub(super) async fn run(titles: &Arc<Inner>, closing: &CancellationToken) {
+/// Sweeps until `draining`: a process that is about to end takes nothing over.
+pub(super) async fn run(titles: &Arc<Inner>, draining: &CancellationToken) {
     loop {
         let swept = tokio::select! {
             swept = sweep(titles) => swept,
-            () = closing.cancelled() => return,
+            () = draining.cancelled() => return,
         };
         // What is left is there the next time.
         if let Err(error) = swept {
@@ -37,7 +37,7 @@ pub(super) async fn run(titles: &Arc<Inner>, closing: &CancellationToken) {
             .mul_f64(0.75 + 0.5 * fastrand::f64());
         tokio::select! {
             () = sleep(pause) => {}
-            () = closing.cancelled() => return,
+            () = draining.cancelled() => return,
         }
     }
 }
