@@ -17,6 +17,9 @@ const exceptions = [
   // be any type but a list.
   { rule: "relay-edge-types", at: /^SearchHitEdge$/ },
 
+  // At most 20 parts of one message, given with it: there is nothing to page through.
+  { rule: "relay-edge-types", at: /^Message\.attachments$/ },
+
   // The Federation specification fixes these names, and that `_entities` is a list.
   { rule: "naming-convention", at: /^(Query\._(service|entities)|_Any|_Entity|_Service)\b/ },
   { rule: "relay-edge-types", at: /^Query\._entities$/ },
@@ -72,6 +75,9 @@ export default [
               "PageInfo",
               // A result of one search; its conversation and its message have ids.
               "SearchHit",
+              // Parts of a message and of a conversation, which have ids.
+              "Attachment",
+              "TitleError",
               // Events, and a part of one; the events name the message by `messageId`.
               "ReplyDelta",
               "ReplyEnded",
