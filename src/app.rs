@@ -159,10 +159,10 @@ impl App {
             }
         });
         if settings.has_provider() && settings.title_check {
-            let titles = titles.clone();
-            background
-                .tasks
-                .spawn(async move { titles.check_model().await });
+            let (titles, draining) = (titles.clone(), background.draining.clone());
+            background.tasks.spawn(async move {
+                draining.run_until_cancelled(titles.check_model()).await;
+            });
         }
         let chat = Chat::new(
             db.clone(),
@@ -303,14 +303,23 @@ impl App {
             listener,
             stall: STALL,
         };
-        axum::serve(listener, router)
-            .with_graceful_shutdown(shutdown)
-            .await
-            .map_err(|cause| StartError::Listen {
+        let stopped = CancellationToken::new();
+        let server = axum::serve(listener, router).with_graceful_shutdown({
+            let stopped = stopped.clone();
+            async move {
+                shutdown.await;
+                stopped.cancel();
+            }
+        });
+        tokio::select! {
+            result = server.into_future() => result.map_err(|cause| StartError::Listen {
                 address,
                 setting: METRICS_LISTEN,
                 cause,
-            })
+            }),
+            // A client that keeps its connection must not hold us.
+            () = async { stopped.cancelled().await; sleep(Duration::from_secs(1)).await } => Ok(()),
+        }
     }
 
     /// Closes the database once nothing is served any more.
