@@ -10,6 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::{self, origin::AllowedOrigins},
+    auth::{Access, SetupError},
     chat::{Chat, ChatSettings},
     config::Settings,
     conversation::Owner,
@@ -56,6 +57,7 @@ pub struct App {
     subscriptions: Counters,
     origins: AllowedOrigins,
     documents: Documents,
+    access: Access,
     settings: Settings,
 }
 
@@ -94,10 +96,19 @@ pub enum StartError {
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Other hosts would reach a service without authentication.
     #[error(
-        "{0} can be reached from other hosts and there is no authentication: listen on 127.0.0.1, or add \
-         --allow-unauthenticated if that is meant"
+        "{0} can be reached from other hosts and there is no authentication: listen on 127.0.0.1, set up tokens \
+         with --jwt-secret or --jwt-keys, or add --allow-unauthenticated if that is meant"
     )]
     Exposed(std::net::SocketAddr),
+    /// Other hosts would reach the metrics.
+    #[error(
+        "{0} can be reached from other hosts and there is no authentication for metrics: serve them on 127.0.0.1 \
+         with --metrics-listen, or add --allow-unauthenticated if that is meant"
+    )]
+    ExposedMetrics(std::net::SocketAddr),
+    /// Tokens could not be verified, or not be made.
+    #[error("{0}")]
+    Tokens(#[from] SetupError),
     /// An allowed origin is none.
     #[error("{0:?} is no origin: write it as https://app.example, without a path")]
     Origin(String),
@@ -137,6 +148,8 @@ impl App {
             Some(path) => Documents::trusted(path).map_err(StartError::Documents)?,
             None => Documents::default(),
         };
+        let background = Background::default();
+        let access = access(&settings, &background).await?;
         let db = database(&settings).await?;
         let (events, told) = EventBroker::new();
         let tasks = TaskTracker::new();
@@ -148,7 +161,6 @@ impl App {
             tasks.clone(),
             title_settings(&settings),
         );
-        let background = Background::default();
         background.tasks.spawn({
             let (titles, background) = (titles.clone(), background.clone());
             async move {
@@ -188,8 +200,14 @@ impl App {
             subscriptions: Counters::default(),
             origins,
             documents,
+            access,
             settings,
         })
+    }
+
+    /// Who may call, as the settings say.
+    pub fn access(&self) -> Access {
+        self.access.clone()
     }
 
     /// The database, for tests that look at rows.
@@ -207,7 +225,7 @@ impl App {
         &self.events
     }
 
-    /// Serves `owner` on a listener until `shutdown` is ready: then nothing new is accepted, streams
+    /// Serves those who may call on a listener until `shutdown` is ready: then nothing new is accepted, streams
     /// that only watch end at once, and replies and titles under way get the time to finish that the
     /// settings give them.
     ///
@@ -215,13 +233,13 @@ impl App {
     /// When the listener breaks.
     pub async fn serve(
         &self,
-        owner: Owner,
+        access: Access,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), StartError> {
         let closing = CancellationToken::new();
         let router = api::router(api::Services {
-            owner,
+            access,
             db: self.db.clone(),
             events: self.events.clone(),
             model: self.model.clone(),
@@ -355,6 +373,18 @@ impl App {
             }
         }
     }
+}
+
+/// Who may call; follows published keys in the background.
+async fn access(settings: &Settings, background: &Background) -> Result<Access, StartError> {
+    let tokens = settings.jwt.settings().tokens(&background.tasks).await?;
+    Ok(match tokens {
+        Some(tokens) => {
+            tokens.keep_up(&background.tasks, background.closing.clone());
+            Access::Tokens(Arc::new(tokens))
+        }
+        None => Access::Open(Owner::local()),
+    })
 }
 
 /// The database, brought up to date where that is asked for or where nobody else could have a say in it.

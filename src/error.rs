@@ -36,6 +36,18 @@ pub enum Error {
     /// The path exists, the method does not.
     #[error("this path does not take this method")]
     MethodNotAllowed,
+    /// There is no token, or it is not valid: nobody learns why.
+    #[error("a valid bearer token is needed")]
+    Unauthenticated,
+    /// The token was valid once.
+    #[error("the token has expired; come back with a new one")]
+    AuthExpired,
+    /// The token does not allow this.
+    #[error("the token lacks the scope {scope}")]
+    Forbidden {
+        /// What it would have to allow.
+        scope: &'static str,
+    },
     /// A browser page of a foreign origin.
     #[error("this origin may not use the service")]
     ForbiddenOrigin,
@@ -100,6 +112,9 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     PayloadTooLarge,
     MethodNotAllowed,
+    Unauthenticated,
+    AuthExpired,
+    Forbidden,
     ForbiddenOrigin,
     NotFound,
     IdempotencyKeyReused,
@@ -137,6 +152,9 @@ impl Error {
             Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
+            Self::Unauthenticated => ErrorCode::Unauthenticated,
+            Self::AuthExpired => ErrorCode::AuthExpired,
+            Self::Forbidden { .. } => ErrorCode::Forbidden,
             Self::ForbiddenOrigin => ErrorCode::ForbiddenOrigin,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,

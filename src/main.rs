@@ -6,9 +6,9 @@ use clap::Parser;
 use titlecast::{
     api,
     app::{self, App, StartError},
+    auth::{self, Wish},
     commands,
-    config::{BackfillArguments, Cli, Command, Migrate, Settings, StatsArguments},
-    conversation::Owner,
+    config::{BackfillArguments, Cli, Command, Migrate, Settings, StatsArguments, TokenArguments},
     db::{Database, Scope},
     telemetry,
     titles::backfill::Backfill,
@@ -35,6 +35,7 @@ async fn main() -> ExitCode {
         Command::Migrate { direction } => migrate(&cli.settings, direction).await,
         Command::Backfill(arguments) => backfill(cli.settings, &arguments).await,
         Command::Stats(arguments) => stats(&cli.settings, arguments).await,
+        Command::Token(arguments) => token(&cli.settings, arguments),
         Command::Schema => {
             print!("{}", api::graphql::sdl());
             Ok(())
@@ -50,20 +51,27 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
+    let mut stop = Box::pin(stop_signal());
     let (address, metrics_address) = (settings.listen, settings.metrics_listen);
-    for address in [address, metrics_address] {
-        if !address.ip().is_loopback() && !settings.allow_unauthenticated {
-            return Err(StartError::Exposed(address));
-        }
+    let is_exposed =
+        |address: SocketAddr| !address.ip().is_loopback() && !settings.allow_unauthenticated;
+    if is_exposed(address) && !settings.jwt.settings().is_on() {
+        return Err(StartError::Exposed(address));
     }
-    let app = App::build(settings).await?;
+    if is_exposed(metrics_address) {
+        return Err(StartError::ExposedMetrics(metrics_address));
+    }
+    let app = tokio::select! {
+        app = App::build(settings) => app?,
+        () = &mut stop => return Ok(()),
+    };
     let (listener, address) = listen(address, app::LISTEN).await?;
     let (metrics, metrics_address) = listen(metrics_address, app::METRICS_LISTEN).await?;
     tracing::info!(%metrics_address, "metrics");
     tracing::info!(%address, database = app.database().kind(), "listening");
     let stopping = CancellationToken::new();
     let serve = async {
-        let served = app.serve(Owner::local(), listener, stop_signal()).await;
+        let served = app.serve(app.access(), listener, stop).await;
         // Until the last reply has ended, there is something to watch.
         stopping.cancel();
         served
@@ -117,6 +125,17 @@ async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), Sta
         .map_err(StartError::Command)
 }
 
+fn token(settings: &Settings, arguments: TokenArguments) -> Result<(), StartError> {
+    let wish = Wish {
+        tenant: arguments.tenant,
+        user: arguments.user,
+        scopes: arguments.scopes,
+        lifetime: arguments.expires,
+    };
+    println!("{}", auth::mint(&settings.jwt.settings(), &wish)?);
+    Ok(())
+}
+
 /// A listener, and the address that it got: port 0 is one that the system chooses.
 async fn listen(
     address: SocketAddr,
@@ -150,24 +169,38 @@ async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartErr
     Ok(())
 }
 
-/// Ready at the first SIGINT or SIGTERM.
-async fn stop_signal() {
-    let terminate = async {
-        #[cfg(unix)]
-        {
-            use tokio::signal::unix::{SignalKind, signal};
-            match signal(SignalKind::terminate()) {
-                Ok(mut signal) => {
-                    signal.recv().await;
-                    return;
-                }
-                Err(error) => tracing::warn!(%error, "cannot listen for SIGTERM"),
-            }
-        }
-        std::future::pending().await
+/// Ready at the first SIGINT or SIGTERM from now on, awaited or not.
+#[cfg(unix)]
+fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+    let listen = |kind| {
+        let signals = signal(kind);
+        signals
+            .inspect_err(|error| tracing::warn!(%error, "cannot listen for signals"))
+            .ok()
     };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
+    let mut interrupt = listen(SignalKind::interrupt());
+    let mut terminate = listen(SignalKind::terminate());
+    async fn next(signals: &mut Option<Signal>) {
+        match signals {
+            Some(signals) => {
+                signals.recv().await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+    async move {
+        tokio::select! {
+            () = next(&mut interrupt) => {}
+            () = next(&mut terminate) => {}
+        }
+    }
+}
+
+/// Ready at the first Ctrl-C.
+#[cfg(not(unix))]
+async fn stop_signal() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
     }
 }

@@ -6,6 +6,7 @@ use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use serde_json::{Value, json};
 
 use super::Services;
+use crate::auth::{Access, KeyState};
 
 pub(super) fn routes() -> Router<Arc<Services>> {
     Router::new()
@@ -25,7 +26,7 @@ async fn alive(State(services): State<Arc<Services>>) -> Json<Value> {
 }
 
 /// 503 while the database does not answer or the server is going away. Tells besides whether the title
-/// model answered the last time it was asked.
+/// model answered the last time it was asked, and how the keys of tokens stand where they are published.
 async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
     let database = match services.db.ping().await {
         Ok(()) => "ok",
@@ -35,7 +36,12 @@ async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value
         }
     };
     let is_closing = services.closing.is_cancelled();
-    let is_ready = database == "ok" && !is_closing;
+    // Without keys nobody can be let in.
+    let keys = match &services.access {
+        Access::Open(_) => None,
+        Access::Tokens(tokens) => tokens.key_state(),
+    };
+    let is_ready = database == "ok" && !is_closing && keys != Some(KeyState::Expired);
     let status = match is_ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
@@ -49,8 +55,9 @@ async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value
     };
     // Titles are no condition: a service without them still answers.
     let title_model = services.titles.model_state().as_str();
-    (
-        status,
-        Json(json!({ "status": state, "database": database, "title_model": title_model })),
-    )
+    let mut told = json!({ "status": state, "database": database, "title_model": title_model });
+    if let Some(keys) = keys {
+        told["token_keys"] = <&str>::from(keys).into();
+    }
+    (status, Json(told))
 }

@@ -20,7 +20,7 @@ use axum::{Router, extract::DefaultBodyLimit, middleware};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    chat::Chat, conversation::Owner, db::Database, events::EventBroker, llm::LanguageModel,
+    auth::Access, chat::Chat, db::Database, events::EventBroker, llm::LanguageModel,
     titles::Titles, transport::cohort::Counters,
 };
 
@@ -29,8 +29,8 @@ const MAX_BODY_BYTES: usize = 256 * 1024;
 
 /// What the surfaces stand on.
 pub struct Services {
-    /// Whose requests these are, until there is authentication.
-    pub owner: Owner,
+    /// Who may call.
+    pub access: Access,
     /// For what only reads.
     pub db: Database,
     /// For what watches.
@@ -62,7 +62,11 @@ pub struct Services {
 /// All routes.
 pub fn router(services: Services) -> Router {
     let origins = Arc::new(services.allowed_origins.clone());
-    let cors = origins.cors();
+    let takes_cookies = match &services.access {
+        Access::Open(_) => false,
+        Access::Tokens(tokens) => tokens.cookie().is_some(),
+    };
+    let cors = origins.cors(takes_cookies);
     let services = Arc::new(services);
     Router::new()
         .merge(health::routes())

@@ -45,9 +45,11 @@ impl AllowedOrigins {
             .map(Self)
     }
 
-    /// The CORS headers for the allowed origins, and for no others.
-    pub(super) fn cors(&self) -> CorsLayer {
+    /// The CORS headers for the allowed origins, and for no others; with cookies where they may hold a
+    /// token.
+    pub(super) fn cors(&self, with_cookies: bool) -> CorsLayer {
         CorsLayer::new()
+            .allow_credentials(with_cookies)
             .allow_origin(self.0.clone())
             .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
             .allow_headers([
@@ -56,6 +58,11 @@ impl AllowedOrigins {
                 HeaderName::from_static("idempotency-key"),
                 HeaderName::from_static("last-event-id"),
             ])
+    }
+
+    /// Whether an allowed page sent the request for sure. A cookie proves nothing without it.
+    pub(super) fn confirms(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(header::ORIGIN) && self.allows(headers)
     }
 
     fn allows(&self, headers: &HeaderMap) -> bool {

@@ -7,13 +7,15 @@ use std::{sync::Arc, time::Duration};
 
 use async_stream::stream;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Services, watch};
 use crate::{
     chat::SentMessage,
     conversation::{Conversation, TitleStatus},
-    events::{ReplyEnd, ReplyEvent},
+    error::Error,
+    events::{ReplyEnd, ReplyEvent, run::Outcome},
+    transport::reached,
 };
 
 /// One event of a turn.
@@ -30,10 +32,12 @@ pub(super) enum TurnEvent {
 }
 
 /// The events of a turn, in order. The end is held back for a title that is made from this message, at
-/// most for the title grace; nothing else ever waits.
+/// most for the title grace; nothing else ever waits. At `until` the sender's token is over: the reply
+/// goes on without being told.
 pub(super) fn events(
     services: Arc<Services>,
     sent: SentMessage,
+    until: Option<Instant>,
 ) -> impl Stream<Item = TurnEvent> + Send + 'static {
     stream! {
         let grace = services.title_grace;
@@ -48,6 +52,8 @@ pub(super) fn events(
             states: watch::from(services, conversation, changes).boxed(),
         };
         let mut reply_events = reply.events;
+        // Kept only where it may be needed.
+        let mut told = until.map(|_| reply.so_far.clone());
         yield TurnEvent::Started(watched.conversation.clone());
         if !reply.so_far.is_empty() {
             yield TurnEvent::Delta(reply.so_far.into());
@@ -59,18 +65,27 @@ pub(super) fn events(
             tokio::select! {
                 // The title first: it must not come behind the end when both are there.
                 biased;
+                () = reached(until) => break expired(told),
                 () = watched.changed() => if let Some(titled) = watched.new_title() {
                     yield TurnEvent::TitleChanged(titled);
                 },
                 event = reply_events.next() => match event {
-                    Some(ReplyEvent::Delta(delta)) => yield TurnEvent::Delta(delta),
+                    Some(ReplyEvent::Delta(delta)) => {
+                        if let Some(told) = &mut told {
+                            told.push_str(&delta);
+                        }
+                        yield TurnEvent::Delta(delta);
+                    }
                     Some(ReplyEvent::Ended(end)) => break end,
                     // A log always ends with an end.
                     None => return,
                 },
             }
         };
-        if makes_title {
+        let is_over = matches!(end.outcome, Outcome::Failed(Error::AuthExpired));
+        if makes_title && !is_over {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let grace = left.map_or(grace, |left| grace.min(left));
             watched.title_decided(grace).await;
             if let Some(titled) = watched.new_title() {
                 yield TurnEvent::TitleChanged(titled);
@@ -78,6 +93,16 @@ pub(super) fn events(
         }
         yield TurnEvent::Ended(watched.conversation, end);
     }
+}
+
+/// The end of the stream, though not of the reply.
+fn expired(told: Option<String>) -> Arc<ReplyEnd> {
+    Arc::new(ReplyEnd {
+        text: told.unwrap_or_default(),
+        response_id: None,
+        usage: None,
+        outcome: Outcome::Failed(Error::AuthExpired),
+    })
 }
 
 /// The conversation of the turn, kept up to date.

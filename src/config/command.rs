@@ -1,7 +1,12 @@
 //! What the program can be asked to do, and what each command takes besides the settings.
 
+use std::time::Duration;
+
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Subcommand};
+
+use super::duration;
+use crate::auth::Scope;
 
 /// What the program can do.
 #[derive(Clone, Debug, Subcommand)]
@@ -19,6 +24,8 @@ pub enum Command {
     Backfill(BackfillArguments),
     /// Print what became of titles, why some failed, and what they cost
     Stats(StatsArguments),
+    /// Print a token for development, signed with --jwt-secret
+    Token(TokenArguments),
     /// Print the GraphQL schema
     Schema,
 }
@@ -81,6 +88,31 @@ pub struct StatsArguments {
     pub json: bool,
 }
 
+/// What `token` prints.
+#[derive(Args, Clone, Debug)]
+pub struct TokenArguments {
+    /// Whose token it is
+    #[arg(long)]
+    pub tenant: String,
+
+    /// Whose it is within the tenant
+    #[arg(long)]
+    pub user: String,
+
+    /// What it allows, separated by commas
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "conversations:read,conversations:write,conversations:delete",
+        value_parser = scope
+    )]
+    pub scopes: Vec<Scope>,
+
+    /// How long it is valid
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    pub expires: Duration,
+}
+
 /// What `migrate` does.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Migrate {
@@ -107,6 +139,14 @@ fn date(text: &str) -> Result<DateTime<Utc>, String> {
     midnight
         .or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()))
         .map_err(|_| "write a day, 2026-01-31, or a time, 2026-01-31T12:00:00Z".into())
+}
+
+/// One scope.
+fn scope(text: &str) -> Result<Scope, String> {
+    let scope = text.trim().parse();
+    scope.map_err(|_| {
+        "the scopes are conversations:read, conversations:write and conversations:delete".into()
+    })
 }
 
 /// A number a minute: `120/min` or `120`.

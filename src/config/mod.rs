@@ -2,12 +2,16 @@
 //! environment. What it can be asked to do is in `command`.
 
 mod command;
+mod jwt;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, builder::FalseyValueParser};
 
-pub use self::command::{BackfillArguments, Command, Migrate, Price, StatsArguments};
+pub use self::{
+    command::{BackfillArguments, Command, Migrate, Price, StatsArguments, TokenArguments},
+    jwt::JwtArguments,
+};
 use crate::{conversation::PerTenant, llm::ProfileOverride, titles::TitleLanguage};
 
 /// The command line.
@@ -45,10 +49,15 @@ pub struct Settings {
     )]
     pub metrics_listen: SocketAddr,
 
-    /// Serve an address that other hosts can reach, although there is no authentication yet: everyone
-    /// who reaches it reads and writes everything
+    /// Serve an address that other hosts can reach without authentication: everyone who reaches it
+    /// reads and writes everything. With a --jwt-secret or --jwt-keys it opens nothing but the metrics,
+    /// which never have authentication
     #[arg(long, env = "TITLECAST_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new(), global = true)]
     pub allow_unauthenticated: bool,
+
+    /// Which tokens are taken
+    #[command(flatten)]
+    pub jwt: JwtArguments,
 
     /// Web origins whose pages may use the service, besides its own; separated by commas
     #[arg(

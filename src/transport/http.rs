@@ -8,7 +8,7 @@ use async_graphql::ServerError;
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequestParts, Request, State, WebSocketUpgrade},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Code, Endpoint, Service,
     accept::{Accepted, Media, negotiate},
+    expiry::{EXPIRED_CHALLENGE, ending},
     multipart,
     operation::{Answer, Carries},
     payload::Payload,
@@ -32,6 +33,11 @@ pub async fn by_post<S: Service>(
     let Some(accepted) = negotiate(&parts.headers) else {
         return not_acceptable();
     };
+    // Before anything of the body is read.
+    let caller = match endpoint.inner.service.caller(&parts).await {
+        Ok(caller) => caller,
+        Err(error) => return refuse(error, accepted, true),
+    };
     let raw = match read(&endpoint, &parts.headers, body).await {
         Ok(raw) => raw,
         Err(error) => return refuse(error, accepted, false),
@@ -40,7 +46,7 @@ pub async fn by_post<S: Service>(
         Some(_) => Carries::Everything,
         None => Carries::Single,
     };
-    answer(&endpoint, &parts, raw, accepted, carries).await
+    answer(&endpoint, &caller, raw, accepted, carries).await
 }
 
 /// `GET`: a query in the query string, or the opening of a WebSocket.
@@ -48,12 +54,16 @@ pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Re
     let (mut parts, _) = request.into_parts();
     if parts.headers.contains_key(header::UPGRADE) {
         return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-            Ok(upgrade) => websocket::open(endpoint, upgrade, &parts),
+            Ok(upgrade) => websocket::open(endpoint, upgrade, &parts).await,
             Err(rejection) => rejection.into_response(),
         };
     }
     let Some(accepted) = negotiate(&parts.headers) else {
         return not_acceptable();
+    };
+    let caller = match endpoint.inner.service.caller(&parts).await {
+        Ok(caller) => caller,
+        Err(error) => return refuse(error, accepted, true),
     };
     let raw = match RawRequest::from_query_string(parts.uri.query().unwrap_or_default()) {
         Ok(raw) => raw,
@@ -64,7 +74,7 @@ pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Re
         Some(_) if accepted.single.is_none() => Carries::Everything,
         _ => Carries::Queries,
     };
-    answer(&endpoint, &parts, raw, accepted, carries).await
+    answer(&endpoint, &caller, raw, accepted, carries).await
 }
 
 /// Any other method.
@@ -112,18 +122,15 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 async fn answer<S: Service>(
     endpoint: &Endpoint<S>,
-    parts: &Parts,
+    caller: &S::Caller,
     raw: RawRequest,
     accepted: Accepted,
     carries: Carries,
 ) -> Response {
-    let caller = match endpoint.inner.service.caller(parts) {
-        Ok(caller) => caller,
-        Err(error) => return refuse(error, accepted, true),
-    };
-    match endpoint.run(&caller, raw, carries).await {
+    match endpoint.run(caller, raw, carries).await {
         Ok(Answer::Single(payload)) => single(payload, accepted),
         Ok(Answer::Stream(payloads)) => {
+            let payloads = ending(payloads, endpoint.inner.service.until(caller));
             let (keep_alive, closing) =
                 (endpoint.inner.settings.keep_alive, &endpoint.inner.closing);
             match accepted.stream {
@@ -148,13 +155,12 @@ fn single(payload: Payload, accepted: Accepted) -> Response {
 /// An error before any execution. `is_well_formed`: the request was one of the protocol's, so that
 /// older clients get it as a 200.
 fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Response {
-    let code = error
-        .extensions
-        .as_ref()
-        .and_then(|extensions| extensions.get("code"))
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let of = |candidate: Code| code.trim_matches('"') == candidate.as_str();
+    let of = |candidate: Code| candidate.is_of(&error);
+    let challenge = if of(Code::AuthExpired) {
+        Some(EXPIRED_CHALLENGE)
+    } else {
+        of(Code::Unauthenticated).then_some("Bearer")
+    };
     let media = accepted.single.or(accepted.stream);
     let status = if of(Code::PayloadTooLarge) {
         StatusCode::PAYLOAD_TOO_LARGE
@@ -162,6 +168,10 @@ fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Respo
         StatusCode::UNSUPPORTED_MEDIA_TYPE
     } else if of(Code::NotAcceptable) {
         StatusCode::NOT_ACCEPTABLE
+    } else if challenge.is_some() {
+        StatusCode::UNAUTHORIZED
+    } else if of(Code::ForbiddenOrigin) {
+        StatusCode::FORBIDDEN
     } else if of(Code::MethodNotAllowed) {
         StatusCode::METHOD_NOT_ALLOWED
     } else if is_well_formed && media != Some(Media::GraphqlResponse) {
@@ -173,6 +183,11 @@ fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Respo
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let allowed = HeaderValue::from_static("GET, POST");
         response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    if let Some(challenge) = challenge {
+        let challenge = HeaderValue::from_static(challenge);
+        let headers = response.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
 }

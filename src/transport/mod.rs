@@ -13,6 +13,7 @@
 
 mod accept;
 pub mod cohort;
+mod expiry;
 pub mod gate;
 mod http;
 mod multipart;
@@ -28,9 +29,11 @@ use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 use async_graphql::{Request, Response, ServerError};
 use axum::http::request::Parts;
 use futures_util::stream::BoxStream;
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
+    expiry::{EXPIRED_CHALLENGE, reached},
     http::{by_get, by_post, other_method},
     request::Code,
 };
@@ -44,7 +47,20 @@ pub trait Service: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When nobody may without credentials, or not with these.
-    fn caller(&self, parts: &Parts) -> Result<Self::Caller, ServerError>;
+    fn caller(
+        &self,
+        parts: &Parts,
+    ) -> impl Future<Output = Result<Self::Caller, ServerError>> + Send;
+
+    /// Who the payload of a `connection_init` says that it is; `None` when it says nothing, and the
+    /// opening of the WebSocket decides.
+    fn introduced(
+        &self,
+        payload: &serde_json::Value,
+    ) -> impl Future<Output = Option<Result<Self::Caller, ServerError>>> + Send;
+
+    /// When whatever the caller has open ends; `None` for never.
+    fn until(&self, caller: &Self::Caller) -> Option<Instant>;
 
     /// Executes a query or a mutation.
     fn execute(

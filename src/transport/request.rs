@@ -34,6 +34,12 @@ pub enum Code {
     PersistedQueryRequired,
     /// The execution took too long.
     Timeout,
+    /// There are no credentials, or no valid ones.
+    Unauthenticated,
+    /// The credentials were valid once.
+    AuthExpired,
+    /// Another page may have sent the credentials.
+    ForbiddenOrigin,
     /// The subscriber fell behind.
     Lagged,
     /// A bug of ours.
@@ -44,6 +50,13 @@ impl Code {
     /// The code as clients read it.
     pub fn as_str(self) -> &'static str {
         self.into()
+    }
+
+    /// Whether an error has this code.
+    pub(super) fn is_of(self, error: &ServerError) -> bool {
+        let code = error.extensions.as_ref();
+        let code = code.and_then(|extensions| extensions.get("code"));
+        matches!(code, Some(async_graphql::Value::String(code)) if code == self.as_str())
     }
 
     /// An error with this code.

@@ -21,6 +21,9 @@ fn every_code_has_its_name_and_its_status() {
     UNSUPPORTED_MEDIA_TYPE    415 Unsupported Media Type
     PAYLOAD_TOO_LARGE         413 Payload Too Large
     METHOD_NOT_ALLOWED        405 Method Not Allowed
+    UNAUTHENTICATED           401 Unauthorized
+    AUTH_EXPIRED              401 Unauthorized
+    FORBIDDEN                 403 Forbidden
     FORBIDDEN_ORIGIN          403 Forbidden
     NOT_FOUND                 404 Not Found
     IDEMPOTENCY_KEY_REUSED    409 Conflict

@@ -9,6 +9,14 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod attachments;
+mod auth;
+mod auth_browser;
+mod auth_expiry;
+mod auth_keys;
+mod auth_matrix;
+mod auth_scopes;
+mod auth_settings;
+mod auth_tenants;
 mod backfill;
 mod bad_input;
 mod chaos;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::ErrorExtensionValues;
+use async_graphql::{ErrorExtensionValues, ServerError};
 
 use crate::error::Error;
 
@@ -35,6 +35,16 @@ impl From<GraphqlError> for async_graphql::Error {
         graphql.extensions = Some(extensions);
         graphql
     }
+}
+
+/// What keeps a request from being executed, for the transports.
+pub(super) fn server_error(error: &Error) -> ServerError {
+    error.log();
+    let mut extensions = ErrorExtensionValues::default();
+    extensions.set("code", error.code().as_str());
+    let mut graphql = ServerError::new(error.to_string(), None);
+    graphql.extensions = Some(extensions);
+    graphql
 }
 
 /// A response that holds nothing but this error: nothing was executed.

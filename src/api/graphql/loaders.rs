@@ -6,7 +6,8 @@ use async_graphql::dataloader::{DataLoader, Loader};
 
 use crate::{
     api::Services,
-    conversation::{ConversationId, Message, Owner},
+    auth::{Principal, Scope},
+    conversation::{ConversationId, Message},
     db::{MessageRange, Page},
     error::Error,
 };
@@ -15,19 +16,19 @@ use crate::{
 /// anew for each request, and without a cache: a subscription lives longer than any row.
 pub(super) struct Messages {
     services: Arc<Services>,
-    owner: Owner,
+    caller: Principal,
 }
 
 /// The loader as it stands in a request's data.
 pub(super) type MessageLoader = DataLoader<Messages>;
 
-pub(super) fn messages(services: Arc<Services>, owner: Owner) -> MessageLoader {
+pub(super) fn messages(services: Arc<Services>, caller: Principal) -> MessageLoader {
     // The requests' tasks are the runtime's, not ours to wait for: nothing outlives its request.
     #[expect(
         clippy::disallowed_methods,
         reason = "a loader's batch ends with its request"
     )]
-    DataLoader::new(Messages { services, owner }, tokio::spawn)
+    DataLoader::new(Messages { services, caller }, tokio::spawn)
 }
 
 /// A part of one conversation.
@@ -42,6 +43,8 @@ impl Loader<Part> for Messages {
     type Error = Arc<Error>;
 
     async fn load(&self, parts: &[Part]) -> Result<HashMap<Part, Self::Value>, Self::Error> {
+        // What a mutation answers with holds the conversation: to write is not to read what is in it.
+        let owner = self.caller.owner(Scope::Read)?;
         let mut by_range: HashMap<MessageRange, Vec<ConversationId>> = HashMap::new();
         for part in parts {
             by_range
@@ -54,7 +57,7 @@ impl Loader<Part> for Messages {
             let pages = self
                 .services
                 .db
-                .messages_of_many(&self.owner, &conversations, range)
+                .messages_of_many(owner, &conversations, range)
                 .await?;
             loaded.extend(pages.into_iter().map(|(conversation, page)| {
                 (

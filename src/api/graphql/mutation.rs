@@ -8,8 +8,8 @@ use super::{
     query::parts,
 };
 use crate::{
-    api::rest::conversation_id, chat::SendMessage, conversation::Attachment, error::Error,
-    titles::Regenerate,
+    api::rest::conversation_id, auth::Scope, chat::SendMessage, conversation::Attachment,
+    error::Error, titles::Regenerate,
 };
 
 /// What can be changed.
@@ -146,7 +146,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The message.")] input: SendMessageInput,
     ) -> Result<SendMessagePayload> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Write)?;
         let conversation = input.conversation_id;
         let message = SendMessage {
             conversation_id: conversation
@@ -179,7 +179,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation and its title.")] input: RenameConversationInput,
     ) -> Result<RenameConversationPayload> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Write)?;
         let id = conversation_id(&input.id)?;
         let conversation = services
             .titles
@@ -198,7 +198,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation, and what is wished.")] input: RegenerateTitleInput,
     ) -> Result<RegenerateTitlePayload> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Write)?;
         let wish = Regenerate {
             id: conversation_id(&input.id)?,
             hint: input.hint,
@@ -217,7 +217,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation.")] input: ResetTitleInput,
     ) -> Result<ResetTitlePayload> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Write)?;
         let id = conversation_id(&input.id)?;
         let conversation = services.titles.reset(owner, id).await?;
         Ok(ResetTitlePayload {
@@ -231,7 +231,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation.")] input: DeleteConversationInput,
     ) -> Result<DeleteConversationPayload> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Delete)?;
         let id = conversation_id(&input.id)?;
         let tombstone = services.chat.delete(owner, id).await?;
         Ok(DeleteConversationPayload {
@@ -246,7 +246,7 @@ impl Mutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation.")] input: StopReplyInput,
     ) -> Result<StopReplyPayload> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Write)?;
         let id = conversation_id(&input.conversation_id)?;
         let (conversation, stopped) = services.chat.stop(owner, id).await?;
         Ok(StopReplyPayload {

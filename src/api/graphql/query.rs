@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     api::{Services, rest::conversation_id},
+    auth::{Principal, Scope},
     conversation::{ConversationId, MessageId, Owner},
     db::{
         self,
@@ -76,7 +77,7 @@ impl Query {
         #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
         #[graphql(desc = "Which ones; all when not said.")] filter: Option<ConversationFilter>,
     ) -> Result<Connection<String, Conversation, EmptyFields, EmptyFields>> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Read)?;
         let filter = db::ConversationFilter {
             agent: filter.unwrap_or_default().agent_entrypoint,
         };
@@ -103,7 +104,7 @@ impl Query {
         #[graphql(desc = "How many: 1 to 100; 20 when not said.")] first: Option<i32>,
         #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
     ) -> Result<Connection<String, SearchHit, EmptyFields, EmptyFields>> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Read)?;
         let after = place(after.as_deref())?;
         let limit = limit("first", first, 20)?;
         let page = services
@@ -144,7 +145,7 @@ impl Query {
 // The fields return `Option<Result<_>>`: an error of a `Result<Option<_>>` would take the parent along.
 
 async fn find_conversation(ctx: &Context<'_>, id: &ID) -> Result<Option<Conversation>> {
-    let (services, owner) = parts(ctx);
+    let (services, owner) = parts(ctx, Scope::Read)?;
     let found = services
         .db
         .find_conversation(owner, conversation_id(id)?)
@@ -153,7 +154,7 @@ async fn find_conversation(ctx: &Context<'_>, id: &ID) -> Result<Option<Conversa
 }
 
 async fn find_node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
-    let (services, owner) = parts(ctx);
+    let (services, owner) = parts(ctx, Scope::Read)?;
     // Whatever is no id of ours names nothing.
     let Ok(id) = id.parse::<uuid::Uuid>() else {
         return Ok(None);
@@ -169,7 +170,12 @@ async fn find_node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
     Ok(message.map(|row| Node::Message(row.into())))
 }
 
-/// The services and the caller of this request.
-pub(super) fn parts<'a>(ctx: &Context<'a>) -> (&'a Arc<Services>, &'a Owner) {
-    (ctx.data_unchecked(), ctx.data_unchecked())
+/// The services, and whose data the caller of this request may use in this way. Resolvers have no other
+/// way to an owner.
+pub(super) fn parts<'a>(
+    ctx: &Context<'a>,
+    needed: Scope,
+) -> Result<(&'a Arc<Services>, &'a Owner)> {
+    let caller = ctx.data_unchecked::<Principal>();
+    Ok((ctx.data_unchecked(), caller.owner(needed)?))
 }

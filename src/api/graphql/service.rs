@@ -5,11 +5,13 @@ use std::sync::Arc;
 use async_graphql::{Data, Executor, Request, Response, ServerError};
 use axum::http::request::Parts;
 use futures_util::stream::BoxStream;
+use serde_json::Value;
+use tokio::time::Instant;
 
-use super::{TitlecastSchema, loaders};
+use super::{TitlecastSchema, errors::server_error, loaders};
 use crate::{
-    api::Services,
-    conversation::Owner,
+    api::{Services, auth},
+    auth::Principal,
     transport::{RootField, Service, Sharing},
 };
 
@@ -21,32 +23,43 @@ pub(super) struct Graphql {
 }
 
 impl Graphql {
-    fn owned(&self, owner: &Owner, request: Request) -> Request {
+    fn owned(&self, caller: &Principal, request: Request) -> Request {
         request
-            .data(owner.clone())
-            .data(loaders::messages(self.services.clone(), owner.clone()))
+            .data(caller.clone())
+            .data(loaders::messages(self.services.clone(), caller.clone()))
     }
 }
 
 impl Service for Graphql {
-    type Caller = Owner;
+    type Caller = Principal;
 
-    fn caller(&self, _: &Parts) -> Result<Owner, ServerError> {
-        Ok(self.services.owner.clone())
+    async fn caller(&self, parts: &Parts) -> Result<Principal, ServerError> {
+        let caller = auth::caller(&self.services, parts).await;
+        caller.map_err(|error| server_error(&error))
     }
 
-    async fn execute(&self, owner: &Owner, request: Request) -> Response {
-        self.schema.execute(self.owned(owner, request)).await
+    async fn introduced(&self, payload: &Value) -> Option<Result<Principal, ServerError>> {
+        let caller = auth::introduced(&self.services, payload).await?;
+        Some(caller.map_err(|error| server_error(&error)))
     }
 
-    fn subscribe(&self, owner: &Owner, request: Request) -> BoxStream<'static, Response> {
-        let request = self.owned(owner, request);
+    fn until(&self, caller: &Principal) -> Option<Instant> {
+        caller.until()
+    }
+
+    async fn execute(&self, caller: &Principal, request: Request) -> Response {
+        self.schema.execute(self.owned(caller, request)).await
+    }
+
+    fn subscribe(&self, caller: &Principal, request: Request) -> BoxStream<'static, Response> {
+        let request = self.owned(caller, request);
         Executor::execute_stream(&self.schema, request, Some(Arc::new(Data::default())))
     }
 
-    fn sharing(&self, owner: &Owner, root: &RootField) -> Sharing {
-        // A conversation has one owner, so nobody else can see the same events.
-        let scope = serde_json::json!([owner.tenant, owner.user]).to_string();
+    fn sharing(&self, caller: &Principal, root: &RootField) -> Sharing {
+        // A conversation has one owner, so nobody else can see the same events; and of the owner's own
+        // tokens one may allow less than another.
+        let scope = caller.sharing();
         match root.name.as_str() {
             "conversationUpdated" if root.arguments.contains("id") => Sharing::State { scope },
             "conversationUpdated" => Sharing::Events { scope },

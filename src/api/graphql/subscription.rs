@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     api::{rest::conversation_id, watch},
+    auth::Scope,
     error::Error,
     events::Lagged,
 };
@@ -34,7 +35,7 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation; all of the caller's when not said.")] id: Option<ID>,
     ) -> Result<Conversations> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Read)?;
         if let Some(id) = id {
             let id = conversation_id(&id)?;
             let states = watch::conversation(services.clone(), owner, id).await?;
@@ -62,7 +63,7 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation.")] conversation_id: ID,
     ) -> Result<impl Stream<Item = ReplyEvent> + use<>> {
-        let (services, owner) = parts(ctx);
+        let (services, owner) = parts(ctx, Scope::Read)?;
         let id = crate::api::rest::conversation_id(&conversation_id)?;
         let reply = services.chat.follow_reply(owner, id).await?;
         Ok(match reply {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     api::{
         Services,
-        auth::Principal,
+        auth::{Allowed, ToWrite},
         sse,
         turn::{self, TurnEvent},
     },
@@ -30,7 +30,7 @@ use crate::{
 
 pub(super) async fn streamed(
     State(services): State<Arc<Services>>,
-    Principal(owner): Principal,
+    Allowed { owner, until, .. }: Allowed<ToWrite>,
     params: Params,
     headers: HeaderMap,
     body: Body,
@@ -38,18 +38,19 @@ pub(super) async fn streamed(
     let message = message(&headers, &body)?;
     let sent = services.chat.send_message(&owner, message).await?;
     let with_ids = params.wants_ids(&headers);
-    Ok(sse::chat::respond(services, sent, with_ids))
+    Ok(sse::chat::respond(services, sent, until, with_ids))
 }
 
 pub(super) async fn whole(
     State(services): State<Arc<Services>>,
-    Principal(owner): Principal,
+    Allowed { owner, .. }: Allowed<ToWrite>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, RestError> {
     let message = message(&headers, &body)?;
     let sent = services.chat.send_message(&owner, message).await?;
-    let mut events = std::pin::pin!(turn::events(services, sent));
+    // One answer to one request: the token had to be valid when it came.
+    let mut events = std::pin::pin!(turn::events(services, sent, None));
     while let Some(event) = events.next().await {
         let TurnEvent::Ended(conversation, end) = event else {
             continue;

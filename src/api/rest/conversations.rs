@@ -15,7 +15,11 @@ use super::{
     fields::{Body, ConversationPath, Params},
 };
 use crate::{
-    api::{Services, auth::Principal, sse},
+    api::{
+        Services,
+        auth::{Allowed, ToDelete, ToRead, ToWrite},
+        sse,
+    },
     conversation::{Conversation, Message},
     db::{
         ConversationFilter, MessageRange,
@@ -29,7 +33,7 @@ const MAX_HISTORY: u64 = 1_000;
 
 pub(super) async fn list(
     State(services): State<Arc<Services>>,
-    Principal(owner): Principal,
+    Allowed { owner, .. }: Allowed<ToRead>,
     params: Params,
 ) -> Result<Json<Value>, RestError> {
     let limit = params.limit(50, 100)?;
@@ -49,7 +53,7 @@ pub(super) async fn list(
 
 pub(super) async fn search(
     State(services): State<Arc<Services>>,
-    Principal(owner): Principal,
+    Allowed { owner, .. }: Allowed<ToRead>,
     params: Params,
 ) -> Result<Json<Value>, RestError> {
     let limit = params.limit(20, 50)?;
@@ -78,7 +82,7 @@ pub(super) async fn search(
 
 pub(super) async fn history(
     State(services): State<Arc<Services>>,
-    Principal(owner): Principal,
+    Allowed { owner, .. }: Allowed<ToRead>,
     ConversationPath(id): ConversationPath,
 ) -> Result<Json<Value>, RestError> {
     let conversation = services.db.conversation(&owner, id).await?;
@@ -103,7 +107,7 @@ pub(super) async fn history(
 
 pub(super) async fn messages(
     State(services): State<Arc<Services>>,
-    Principal(owner): Principal,
+    Allowed { owner, .. }: Allowed<ToRead>,
     ConversationPath(id): ConversationPath,
     params: Params,
 ) -> Result<Json<Value>, RestError> {
@@ -171,18 +175,18 @@ impl Cursor for PageCursor {
 
 pub(super) async fn title_stream(
     State(services): State<Arc<Services>>,
-    Principal(owner): Principal,
+    Allowed { owner, until, .. }: Allowed<ToRead>,
     ConversationPath(id): ConversationPath,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, RestError> {
     let with_ids = params.wants_ids(&headers);
-    Ok(sse::titles::respond(services, &owner, id, with_ids).await?)
+    Ok(sse::titles::respond(services, &owner, id, until, with_ids).await?)
 }
 
 pub(super) async fn rename(
     State(services): State<Arc<Services>>,
-    Principal(owner): Principal,
+    Allowed { owner, .. }: Allowed<ToWrite>,
     ConversationPath(id): ConversationPath,
     body: Body,
 ) -> Result<Json<Value>, RestError> {
@@ -193,7 +197,7 @@ pub(super) async fn rename(
 
 pub(super) async fn delete(
     State(services): State<Arc<Services>>,
-    Principal(owner): Principal,
+    Allowed { owner, .. }: Allowed<ToDelete>,
     ConversationPath(id): ConversationPath,
 ) -> Result<StatusCode, RestError> {
     services.chat.delete(&owner, id).await?;

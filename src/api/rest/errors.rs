@@ -2,12 +2,15 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 
-use crate::error::{Error, ErrorCode};
+use crate::{
+    error::{Error, ErrorCode},
+    transport,
+};
 
 /// An error that becomes a response.
 #[derive(Debug)]
@@ -36,7 +39,25 @@ pub(super) fn response(error: &Error) -> Response {
         "message": text,
         "code": error.code().as_str(),
     });
-    (status(error.code()), Json(body)).into_response()
+    let mut response = (status(error.code()), Json(body)).into_response();
+    if let Some(challenge) = challenge(error) {
+        let headers = response.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// What a client has to bring (RFC 6750, section 3).
+fn challenge(error: &Error) -> Option<HeaderValue> {
+    match error {
+        Error::Unauthenticated => Some(HeaderValue::from_static("Bearer")),
+        Error::AuthExpired => Some(HeaderValue::from_static(transport::EXPIRED_CHALLENGE)),
+        Error::Forbidden { scope } => {
+            let text = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+            HeaderValue::from_str(&text).ok()
+        }
+        _ => None,
+    }
 }
 
 /// The status of a code.
@@ -54,7 +75,8 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::ForbiddenOrigin => StatusCode::FORBIDDEN,
+        ErrorCode::Unauthenticated | ErrorCode::AuthExpired => StatusCode::UNAUTHORIZED,
+        ErrorCode::Forbidden | ErrorCode::ForbiddenOrigin => StatusCode::FORBIDDEN,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::IdempotencyKeyReused | ErrorCode::ManualTitle => StatusCode::CONFLICT,
         ErrorCode::ModelUnavailable | ErrorCode::ModelMisconfigured => StatusCode::BAD_GATEWAY,

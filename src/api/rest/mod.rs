@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    http::{HeaderValue, header},
+    middleware::map_response,
+    response::Response,
     routing::{get, patch, post},
 };
 
@@ -41,6 +44,16 @@ pub(super) fn routes() -> Router<Arc<Services>> {
             "/api/v1/conversations/{id}/title",
             patch(conversations::rename),
         )
+        .layer(map_response(private))
+}
+
+/// What is one caller's is kept by no cache on the way: where a cookie holds the token, caches do not see
+/// that there is one.
+async fn private(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let cache = headers.entry(header::CACHE_CONTROL);
+    cache.or_insert(HeaderValue::from_static("no-store"));
+    response
 }
 
 pub(super) async fn no_such_path() -> RestError {

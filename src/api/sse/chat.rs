@@ -7,6 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{frame::frame, response};
 use crate::{
@@ -51,11 +52,12 @@ struct Event<'a> {
 pub(in crate::api) fn respond(
     services: Arc<Services>,
     sent: SentMessage,
+    until: Option<Instant>,
     with_ids: bool,
 ) -> Response {
     let keep_alive = services.keep_alive;
     let id = sent.conversation.id.to_string();
-    let events = turn::events(services, sent);
+    let events = turn::events(services, sent, until);
     response(frames(id, events, with_ids), keep_alive)
 }
 

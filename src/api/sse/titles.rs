@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use axum::{body::Bytes, response::Response};
-use futures_util::{StreamExt, future::ready};
+use chrono::Utc;
+use futures_util::{StreamExt, future::ready, stream};
 use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     chat::{timestamp, title_event},
@@ -14,7 +17,8 @@ use super::{
 use crate::{
     api::{Services, watch},
     conversation::{Conversation, ConversationId, Owner, TitleSource},
-    error::Result,
+    error::{Error, Result},
+    transport::reached,
 };
 
 #[derive(Serialize)]
@@ -25,7 +29,8 @@ struct TitleEvent<'a> {
     timestamp: String,
 }
 
-/// The present title at once, then one event a change, until the conversation is deleted.
+/// The present title at once, then one event a change, until the conversation is deleted, or the
+/// caller's token is over.
 ///
 /// # Errors
 /// [`NotFound`](crate::error::Error::NotFound) when the owner does not have the conversation.
@@ -33,6 +38,7 @@ pub(in crate::api) async fn respond(
     services: Arc<Services>,
     owner: &Owner,
     id: ConversationId,
+    until: Option<Instant>,
     with_ids: bool,
 ) -> Result<Response> {
     let states = watch::conversation(services.clone(), owner, id).await?;
@@ -41,8 +47,24 @@ pub(in crate::api) async fn respond(
             ready(Some(new_title(sent, &conversation, with_ids)))
         })
         .filter_map(ready)
+        .take_until(reached(until))
+        .chain(stream::once(ready(until)).filter_map(move |until| ready(expired(id, until))))
         .take_until(services.closing.clone().cancelled_owned());
     Ok(response(frames, services.keep_alive))
+}
+
+/// The last frame, when it is the token that is over.
+fn expired(id: ConversationId, until: Option<Instant>) -> Option<Bytes> {
+    until.filter(|until| *until <= Instant::now())?;
+    let error = Error::AuthExpired;
+    let event = json!({
+        "kind": "error",
+        "conversation_id": id.to_string(),
+        "is_terminal": true,
+        "payload": { "error": error.to_string(), "code": error.code().as_str() },
+        "timestamp": timestamp(Utc::now()),
+    });
+    Some(frame(&event, None))
 }
 
 /// The frame of a title that was not sent before.

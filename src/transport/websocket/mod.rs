@@ -25,7 +25,7 @@ const BUFFER_BYTES: usize = 4 * 1024;
 
 /// Answers the opening handshake. The subprotocol is the first of the client's that is spoken here;
 /// without one the socket is closed at once, with a code that says so.
-pub(super) fn open<S: Service>(
+pub(super) async fn open<S: Service>(
     endpoint: Endpoint<S>,
     upgrade: WebSocketUpgrade,
     parts: &Parts,
@@ -37,7 +37,8 @@ pub(super) fn open<S: Service>(
         .filter_map(|names| names.to_str().ok())
         .flat_map(|names| names.split(','))
         .find_map(|name| Protocol::named(name.trim()));
-    let caller = endpoint.inner.service.caller(parts);
+    // Not decided yet: browsers bring their credentials with `connection_init`.
+    let opener = endpoint.inner.service.caller(parts).await;
     let message_bytes = endpoint.inner.settings.message_bytes;
     let upgrade = upgrade
         .protocols(protocol.map(Protocol::name))
@@ -47,12 +48,10 @@ pub(super) fn open<S: Service>(
         .max_message_size(message_bytes)
         .max_frame_size(message_bytes);
     upgrade.on_upgrade(async move |socket| {
-        let (protocol, caller) = match (protocol, caller) {
-            (Some(protocol), Ok(caller)) => (protocol, caller),
-            (None, _) => return close(socket, Close::SUBPROTOCOL).await,
-            (_, Err(_)) => return close(socket, Close::FORBIDDEN).await,
+        let Some(protocol) = protocol else {
+            return close(socket, Close::SUBPROTOCOL).await;
         };
-        let (socket, end) = Session::new(endpoint, socket, protocol, caller).run().await;
+        let (socket, end) = Session::new(endpoint, socket, protocol, opener).run().await;
         if let Some(end) = end {
             close(socket, end).await;
         }

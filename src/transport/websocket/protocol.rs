@@ -17,7 +17,7 @@ pub(super) enum Protocol {
 /// A message of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Received {
-    Init,
+    Init(Option<Value>),
     Ping(Option<Value>),
     Pong,
     Subscribe { id: String, payload: Value },
@@ -34,6 +34,7 @@ pub(super) struct Close {
 
 impl Close {
     pub(super) const SUBPROTOCOL: Self = Self::new(4406);
+    /// Clients come back after it, which is the time to bring a new token; after 4401 they give up.
     pub(super) const FORBIDDEN: Self = Self::new(4403);
     pub(super) const UNAUTHORIZED: Self = Self::new(4401);
     pub(super) const INIT_TIMEOUT: Self = Self::new(4408);
@@ -138,7 +139,7 @@ impl Protocol {
             Ok(Received::Subscribe { id: id()?, payload })
         };
         match (self, kind) {
-            (_, "connection_init") => object().map(|_| Received::Init),
+            (_, "connection_init") => object().map(Received::Init),
             (Self::Transport, "ping") => object().map(Received::Ping),
             (Self::Transport, "pong") => object().map(|_| Received::Pong),
             (Self::Transport, "subscribe") | (Self::Legacy, "start") => subscribe(),
@@ -154,6 +155,17 @@ impl Protocol {
         let ack = json!({ "type": "connection_ack" }).to_string();
         // Clients of the older protocol expect one at once, and know from it that others follow.
         std::iter::once(ack).chain(self.keep_alive()).collect()
+    }
+
+    /// What is said before the socket of a client that was not let in is closed.
+    pub(super) fn rejection(self, message: &str) -> Option<String> {
+        match self {
+            Self::Transport => None,
+            Self::Legacy => {
+                let payload = json!({ "message": message });
+                Some(json!({ "type": "connection_error", "payload": payload }).to_string())
+            }
+        }
     }
 
     /// What tells the peer that the server is there, beside the ping of WebSockets.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_graphql::ServerError;
 use async_stream::stream;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::{FutureExt, SinkExt, StreamExt, stream::BoxStream};
@@ -11,6 +12,7 @@ use tokio_stream::StreamMap;
 use super::protocol::{Close, Protocol, Received};
 use crate::transport::{
     Code, Endpoint, Service,
+    expiry::reached,
     operation::{Answer, Carries},
     payload::Payload,
     request::RawRequest,
@@ -27,8 +29,10 @@ pub(super) struct Session<S: Service> {
     endpoint: Endpoint<S>,
     socket: WebSocket,
     protocol: Protocol,
-    caller: S::Caller,
-    is_acknowledged: bool,
+    /// Who opened it, as far as the opening said so.
+    opener: Result<S::Caller, ServerError>,
+    /// Who it is, from the acknowledgement on.
+    caller: Option<S::Caller>,
     operations: StreamMap<String, BoxStream<'static, Event>>,
     missed: u32,
 }
@@ -47,14 +51,14 @@ impl<S: Service> Session<S> {
         endpoint: Endpoint<S>,
         socket: WebSocket,
         protocol: Protocol,
-        caller: S::Caller,
+        opener: Result<S::Caller, ServerError>,
     ) -> Self {
         Self {
             endpoint,
             socket,
             protocol,
-            caller,
-            is_acknowledged: false,
+            opener,
+            caller: None,
             operations: StreamMap::new(),
             missed: 0,
         }
@@ -66,9 +70,12 @@ impl<S: Service> Session<S> {
         let patience = Instant::now() + self.endpoint.inner.settings.init;
         let mut pulse = pulse();
         let end = loop {
+            let caller = self.caller.as_ref();
+            let until = caller.and_then(|caller| self.endpoint.inner.service.until(caller));
             let step = tokio::select! {
                 () = closing.cancelled() => Err(Some(Close::RESTART)),
-                () = sleep_until(patience), if !self.is_acknowledged => {
+                () = reached(until) => Err(Some(Close::FORBIDDEN)),
+                () = sleep_until(patience), if self.caller.is_none() => {
                     Err(Some(Close::INIT_TIMEOUT))
                 }
                 _ = pulse.tick() => self.beat().await,
@@ -115,12 +122,8 @@ impl<S: Service> Session<S> {
         };
         self.missed = 0;
         match self.protocol.read(&text).map_err(Some)? {
-            Received::Init if self.is_acknowledged => Err(Some(Close::TOO_MANY_INITS)),
-            Received::Init => {
-                self.is_acknowledged = true;
-                let ack = self.protocol.ack().into_iter().map(Message::text);
-                self.send(ack).await
-            }
+            Received::Init(_) if self.caller.is_some() => Err(Some(Close::TOO_MANY_INITS)),
+            Received::Init(payload) => self.initialise(payload).await,
             Received::Ping(payload) => self.send([Message::text(Protocol::pong(payload))]).await,
             Received::Pong => Ok(()),
             Received::Terminate => Err(Some(Close::NORMAL)),
@@ -134,12 +137,37 @@ impl<S: Service> Session<S> {
                     _ => Ok(()),
                 }
             }
-            Received::Subscribe { .. } if !self.is_acknowledged => Err(Some(Close::UNAUTHORIZED)),
-            Received::Subscribe { id, payload } => self.subscribe(id, payload),
+            Received::Subscribe { id, payload } => match self.caller.clone() {
+                None => Err(Some(Close::UNAUTHORIZED)),
+                Some(caller) => self.subscribe(caller, id, payload),
+            },
         }
     }
 
-    fn subscribe(&mut self, id: String, payload: serde_json::Value) -> Step {
+    /// Lets the client in, or not. What it says now goes before what its opening said.
+    async fn initialise(&mut self, payload: Option<serde_json::Value>) -> Step {
+        let introduced = match payload {
+            Some(payload) => self.endpoint.inner.service.introduced(&payload).await,
+            None => None,
+        };
+        match introduced.unwrap_or_else(|| self.opener.clone()) {
+            Ok(caller) => {
+                self.caller = Some(caller);
+                let ack = self.protocol.ack().into_iter().map(Message::text);
+                self.send(ack).await
+            }
+            Err(error) => {
+                let rejection = self.protocol.rejection(&error.message);
+                self.send(rejection.map(Message::text)).await?;
+                Err(Some(match Code::Unauthenticated.is_of(&error) {
+                    true => Close::UNAUTHORIZED,
+                    false => Close::FORBIDDEN,
+                }))
+            }
+        }
+    }
+
+    fn subscribe(&mut self, caller: S::Caller, id: String, payload: serde_json::Value) -> Step {
         if self.operations.contains_key(&id) {
             match self.protocol {
                 Protocol::Transport => return Err(Some(Close::duplicate(&id))),
@@ -148,7 +176,7 @@ impl<S: Service> Session<S> {
             }
         }
         let is_full = self.operations.len() >= self.endpoint.inner.settings.operations;
-        let (endpoint, caller) = (self.endpoint.clone(), self.caller.clone());
+        let endpoint = self.endpoint.clone();
         let events = stream! {
             if is_full {
                 let error = Code::QueryTooComplex.error("too many operations on one WebSocket");

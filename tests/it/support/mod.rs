@@ -1,9 +1,11 @@
 //! What the tests stand on: a server, its database, a model that follows a script, and clients.
 
+pub mod auth;
 pub mod calls;
 pub mod database;
 pub mod failpoint;
 pub mod graphql;
+pub mod keys;
 pub mod legacy;
 pub mod model;
 pub mod process;
@@ -13,6 +15,7 @@ pub mod scene;
 pub mod server;
 pub mod sse;
 pub mod stored;
+pub mod surface;
 pub mod titles;
 
 use std::{future::Future, time::Duration};

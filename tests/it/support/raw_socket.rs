@@ -28,6 +28,11 @@ pub struct RawSocket {
 impl RawSocket {
     /// Opens a socket and offers these subprotocols, in this order.
     pub async fn open(url: &str, protocols: &str) -> Self {
+        Self::open_with(url, protocols, &[]).await
+    }
+
+    /// The same with headers.
+    pub async fn open_with(url: &str, protocols: &str, headers: &[(&'static str, String)]) -> Self {
         let url = format!("{}/graphql", url.replace("http://", "ws://"));
         let mut request = url.into_client_request().unwrap();
         if !protocols.is_empty() {
@@ -35,6 +40,9 @@ impl RawSocket {
             request
                 .headers_mut()
                 .insert("sec-websocket-protocol", protocols);
+        }
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let (socket, response) = within(connect_async(request)).await.unwrap();
         Self {

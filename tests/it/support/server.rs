@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use clap::Parser;
 use serde_json::{Value, json};
-use titlecast::{app::App, config::Cli, conversation::Owner};
+use titlecast::{app::App, auth::Access, config::Cli, conversation::Owner};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,8 @@ use super::{Events, GraphqlSocket, ModelServer, TestDatabase, within};
 pub struct Server {
     pub app: App,
     pub database: TestDatabase,
-    /// Where the local owner is served: `http://127.0.0.1:PORT`.
+    /// Where those are served whom the settings let in, the local owner without any:
+    /// `http://127.0.0.1:PORT`.
     pub url: String,
     shutdown: CancellationToken,
     serving: Vec<JoinHandle<()>>,
@@ -67,18 +68,23 @@ impl Server {
             shutdown: CancellationToken::new(),
             serving: Vec::new(),
         };
-        server.url = server.serve(Owner::local()).await;
+        server.url = server.serve_to(server.app.access()).await;
         server
     }
 
     /// Serves another owner as well, from the same parts, and says where.
     pub async fn serve(&mut self, owner: Owner) -> String {
+        self.serve_to(Access::Open(owner)).await
+    }
+
+    /// Serves those who may call, from the same parts, and says where.
+    pub async fn serve_to(&mut self, access: Access) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (app, shutdown) = (self.app.clone(), self.shutdown.clone());
         #[expect(clippy::disallowed_methods, reason = "the test waits for it in stop")]
         self.serving.push(tokio::spawn(async move {
-            app.serve(owner, listener, shutdown.cancelled_owned())
+            app.serve(access, listener, shutdown.cancelled_owned())
                 .await
                 .unwrap();
         }));

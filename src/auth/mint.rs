@@ -1,0 +1,63 @@
+//! Tokens for development, signed with the server's own secret.
+
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::{Map, Value};
+
+use super::{JwtSettings, Scope, SetupError, tokens::is_name};
+
+/// What a token shall say.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Whose it is.
+    pub tenant: String,
+    /// Whose it is, within the tenant.
+    pub user: String,
+    /// What it allows.
+    pub scopes: Vec<Scope>,
+    /// For how long.
+    pub lifetime: Duration,
+}
+
+/// A token that a server with the same settings takes.
+///
+/// # Errors
+/// [`SetupError`], also when there is no secret.
+pub fn mint(settings: &JwtSettings, wish: &Wish) -> Result<String, SetupError> {
+    let rules = settings.rules()?.ok_or(SetupError::NoSecret(""))?;
+    let secret = settings.secret.as_ref().filter(|secret| !secret.is_empty());
+    let secret = secret.ok_or(SetupError::NoSecret(
+        "; with --jwt-keys only their owner makes tokens",
+    ))?;
+    for (name, flag) in [(&wish.tenant, "--tenant"), (&wish.user, "--user")] {
+        if !is_name(name) {
+            return Err(SetupError::Name(flag));
+        }
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default();
+    let scopes: Vec<&str> = wish.scopes.iter().map(|scope| scope.as_str()).collect();
+    let end = now.saturating_add(wish.lifetime).as_secs();
+    let claims: [(&str, Value); 7] = [
+        ("iss", rules.issuer.into()),
+        ("aud", rules.audience.into()),
+        (&rules.scope_claim, scopes.join(" ").into()),
+        (&rules.tenant_claim, wish.tenant.clone().into()),
+        (&rules.user_claim, wish.user.clone().into()),
+        ("iat", now.as_secs().into()),
+        ("exp", end.into()),
+    ];
+    let claims: Map<String, Value> = claims
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    // There is one at least: without any named, HS256.
+    let header = Header::new(rules.algorithms.first().copied().unwrap_or_default());
+    encode(
+        &header,
+        &claims,
+        &EncodingKey::from_secret(secret.as_bytes()),
+    )
+    .map_err(|_| SetupError::Signing)
+}

@@ -1,0 +1,242 @@
+//! A token: what has to be right about it, and whose it is.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use jsonwebtoken::{Algorithm, Validation, decode, decode_header, errors::ErrorKind};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Principal, Scope,
+    keys::{KeyState, Keys},
+};
+use crate::{
+    conversation::Owner,
+    error::{Error, Result},
+};
+
+/// How far apart the clocks of issuer and server may be.
+pub(super) const LEEWAY: Duration = Duration::from_secs(30);
+
+/// The longest token, in bytes.
+const MAX_BYTES: usize = 8 * 1024;
+
+/// The longest name of a tenant or a user, in characters: what the columns hold.
+const MAX_NAME: usize = 128;
+
+/// The longest that a timer runs: tokens for longer are as good as for ever.
+const MOST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What tokens have to say.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) issuer: String,
+    pub(super) audience: String,
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) user_claim: String,
+    pub(super) tenant_claim: String,
+    pub(super) scope_claim: String,
+}
+
+/// Takes tokens and says whose they are.
+pub struct Tokens {
+    rules: Rules,
+    keys: Keys,
+    cookie: Option<String>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    pub(super) fn new(rules: Rules, keys: Keys, cookie: Option<String>) -> Self {
+        Self {
+            rules,
+            keys,
+            cookie,
+        }
+    }
+
+    /// The name of the cookie that may hold a token, if one may.
+    pub fn cookie(&self) -> Option<&str> {
+        self.cookie.as_deref()
+    }
+
+    /// How the published keys stand; `None` with a secret.
+    pub fn key_state(&self) -> Option<KeyState> {
+        match &self.keys {
+            Keys::Secret(_) => None,
+            Keys::Published(published) => Some(published.state()),
+        }
+    }
+
+    /// Follows published keys until `closing`, as a task of `tasks`.
+    pub fn keep_up(&self, tasks: &TaskTracker, closing: CancellationToken) {
+        if let Keys::Published(published) = &self.keys {
+            tasks.spawn(published.clone().keep_up(closing));
+        }
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// [`Error::AuthExpired`] and [`Error::Unauthenticated`]: no more is told.
+    pub async fn principal(&self, token: &str) -> Result<Principal> {
+        if token.len() > MAX_BYTES {
+            return Err(refused("length"));
+        }
+        let header = decode_header(token).map_err(|_| refused("malformed"))?;
+        if !self.rules.algorithms.contains(&header.alg) {
+            return Err(refused("algorithm"));
+        }
+        // Critical extensions have to be understood (RFC 7515, section 4.1.11), and none is.
+        if header.crit.is_some() {
+            return Err(refused("extension"));
+        }
+        let key = self.keys.find(header.kid.as_deref(), header.alg).await;
+        let key = key.ok_or_else(|| refused("key"))?;
+        let claims = decode::<Map<String, Value>>(token, &key, &self.rules.validation(header.alg));
+        let claims = claims.map_err(|error| match error.kind() {
+            ErrorKind::ExpiredSignature => {
+                refused("expired");
+                Error::AuthExpired
+            }
+            ErrorKind::InvalidSignature => refused("signature"),
+            ErrorKind::InvalidIssuer => refused("issuer"),
+            ErrorKind::InvalidAudience => refused("audience"),
+            ErrorKind::ImmatureSignature => refused("not yet valid"),
+            ErrorKind::MissingRequiredClaim(_) => refused("claim missing"),
+            _ => refused("malformed"),
+        })?;
+        let principal = self.rules.principal(&claims.claims);
+        principal.ok_or_else(|| refused("names"))
+    }
+}
+
+/// The client is not told why, and the operator only who asks for it, in words of ours: what the token
+/// says is nobody else's.
+fn refused(reason: &'static str) -> Error {
+    tracing::debug!(auth.reason = reason, "a token was refused");
+    Error::Unauthenticated
+}
+
+impl Rules {
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = LEEWAY.as_secs();
+        validation.validate_nbf = true;
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation
+    }
+
+    /// What verified claims say; `None` when they do not say whose they are.
+    fn principal(&self, claims: &Map<String, Value>) -> Option<Principal> {
+        // The library takes a list of issuers too, of which one may be ours.
+        claims.get("iss").filter(|issuer| issuer.is_string())?;
+        let name = |claim: &str| {
+            let name = claims.get(claim)?.as_str()?;
+            is_name(name).then(|| name.to_owned())
+        };
+        let owner = Owner {
+            tenant: name(&self.tenant_claim)?,
+            user: name(&self.user_claim)?,
+        };
+        let scopes = scopes(claims.get(&self.scope_claim));
+        Some(Principal::bearer(owner, scopes, deadline(claims)?))
+    }
+}
+
+/// Whether something can be the name of a tenant or a user.
+pub(super) fn is_name(text: &str) -> bool {
+    let length = text.chars().count();
+    (1..=MAX_NAME).contains(&length) && !text.contains(char::is_control)
+}
+
+/// The scopes that are ours, of a list or of a text with spaces (RFC 8693, section 4.2). Without the
+/// claim there are none, and nothing is allowed.
+fn scopes(claim: Option<&Value>) -> BTreeSet<Scope> {
+    let ours = |name: &str| name.parse().ok();
+    match claim {
+        Some(Value::String(names)) => names.split(' ').filter_map(ours).collect(),
+        Some(Value::Array(names)) => {
+            let names = names.iter().filter_map(Value::as_str);
+            names.filter_map(ours).collect()
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
+/// When the token is over, the leeway included.
+fn deadline(claims: &Map<String, Value>) -> Option<Instant> {
+    let exp = claims.get("exp")?;
+    let exp = exp
+        .as_u64()
+        .or_else(|| exp.as_f64().map(|exp| exp as u64))?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let end = Duration::from_secs(exp).saturating_add(LEEWAY);
+    let left = end.saturating_sub(now.ok()?).min(MOST);
+    Some(Instant::now() + left)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_have_1_to_128_characters_and_no_control_characters() {
+        for good in ["a", "auth0|5f", "名前", &"ä".repeat(128), " ", "a*.>b"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "a\nb", "\u{0}", "a\u{85}", &"a".repeat(129)] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn scopes_are_a_text_or_a_list_and_without_them_nothing_is_allowed() {
+        let of = |claim: Value| scopes(Some(&claim)).into_iter().collect::<Vec<_>>();
+        let both = [Scope::Read, Scope::Delete];
+        assert_eq!(
+            of(json!("openid conversations:delete conversations:read")),
+            both
+        );
+        assert_eq!(
+            of(json!(["conversations:read", 1, "conversations:delete"])),
+            both
+        );
+        for none in [
+            json!(""),
+            json!("conversations"),
+            json!("conversations:*"),
+            json!("Conversations:Read"),
+            json!(true),
+            json!({ "conversations:read": true }),
+            json!([["conversations:read"]]),
+        ] {
+            assert_eq!(of(none.clone()), [], "{none}");
+        }
+        assert!(scopes(None).is_empty());
+    }
+
+    #[test]
+    fn an_end_that_no_timer_reaches_is_as_good_as_none() {
+        let claims = |exp: Value| json!({ "exp": exp }).as_object().unwrap().clone();
+        assert!(deadline(&claims(json!(u64::MAX))).unwrap() > Instant::now() + MOST / 2);
+        assert!(deadline(&claims(json!(0))).unwrap() <= Instant::now());
+        assert!(deadline(&claims(json!("soon"))).is_none());
+    }
+}

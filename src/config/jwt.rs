@@ -1,0 +1,118 @@
+//! Who may call: the settings of tokens.
+
+use clap::Args;
+
+use crate::auth::{JwtSettings, Secret};
+
+/// Which tokens are taken.
+#[derive(Args, Clone, Debug)]
+pub struct JwtArguments {
+    /// Secret of at least 32 bytes that callers' tokens (JWTs) are signed with; with it, or with keys,
+    /// nobody is served without a token
+    #[arg(
+        long,
+        env = "TITLECAST_JWT_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET",
+        global = true
+    )]
+    jwt_secret: Option<Secret>,
+
+    /// File or http(s) URL with the public keys (a JWKS) that callers' tokens are verified with; read
+    /// anew every 10 minutes, and when a token names an unknown key
+    #[arg(
+        long,
+        env = "TITLECAST_JWT_KEYS",
+        hide_env_values = true,
+        value_name = "PATH|URL",
+        global = true
+    )]
+    jwt_keys: Option<String>,
+
+    /// Issuer (`iss`) that tokens must have
+    #[arg(
+        long,
+        env = "TITLECAST_JWT_ISSUER",
+        value_name = "ISSUER",
+        global = true
+    )]
+    jwt_issuer: Option<String>,
+
+    /// Audience (`aud`) that tokens must have
+    #[arg(
+        long,
+        env = "TITLECAST_JWT_AUDIENCE",
+        value_name = "AUDIENCE",
+        global = true
+    )]
+    jwt_audience: Option<String>,
+
+    /// How tokens may be signed, separated by commas; HS256 with a secret and RS256,ES256,EdDSA with keys
+    /// when not said
+    #[arg(
+        long,
+        env = "TITLECAST_JWT_ALGORITHMS",
+        value_delimiter = ',',
+        value_name = "ALGORITHMS",
+        global = true
+    )]
+    jwt_algorithms: Vec<String>,
+
+    /// Claim of a token that names the user
+    #[arg(
+        long,
+        env = "TITLECAST_JWT_USER_CLAIM",
+        default_value = "sub",
+        value_name = "CLAIM",
+        global = true
+    )]
+    jwt_user_claim: String,
+
+    /// Claim of a token that names the tenant
+    #[arg(
+        long,
+        env = "TITLECAST_JWT_TENANT_CLAIM",
+        default_value = "tenant",
+        value_name = "CLAIM",
+        global = true
+    )]
+    jwt_tenant_claim: String,
+
+    /// Claim of a token that lists what it allows: conversations:read, conversations:write and
+    /// conversations:delete
+    #[arg(
+        long,
+        env = "TITLECAST_JWT_SCOPE_CLAIM",
+        default_value = "scope",
+        value_name = "CLAIM",
+        global = true
+    )]
+    jwt_scope_claim: String,
+
+    /// Cookie that may hold the token, for pages that cannot send a header (EventSource)
+    #[arg(
+        long,
+        env = "TITLECAST_AUTH_COOKIE",
+        value_name = "NAME",
+        global = true
+    )]
+    auth_cookie: Option<String>,
+}
+
+impl JwtArguments {
+    /// The same for those who verify.
+    pub fn settings(&self) -> JwtSettings {
+        let arguments = self.clone();
+        JwtSettings {
+            secret: arguments.jwt_secret,
+            keys: arguments.jwt_keys,
+            issuer: arguments.jwt_issuer,
+            audience: arguments.jwt_audience,
+            algorithms: arguments.jwt_algorithms,
+            user_claim: arguments.jwt_user_claim,
+            tenant_claim: arguments.jwt_tenant_claim,
+            scope_claim: arguments.jwt_scope_claim,
+            cookie: arguments.auth_cookie,
+        }
+    }
+}

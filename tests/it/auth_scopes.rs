@@ -1,0 +1,298 @@
+//! What a token allows: each operation needs one scope, and no other helps.
+
+use std::collections::BTreeSet;
+
+use async_graphql::parser::{
+    parse_schema,
+    types::{TypeKind, TypeSystemDefinition},
+};
+use serde_json::{Value, json};
+use strum::VariantArray;
+use titlecast::{auth::Scope, conversation::Owner};
+
+use crate::support::{
+    ModelServer, Server,
+    auth::{claims, graphql_as, signed, with},
+    calls::code,
+    raw_socket::RawSocket,
+    server::client,
+    within,
+};
+
+/// A token of the same user with these scopes.
+fn token(scopes: &[Scope]) -> String {
+    let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+    signed(&with(
+        claims("acme", "ada"),
+        "scope",
+        scopes.join(" ").into(),
+    ))
+}
+
+/// All scopes but this one.
+fn without(needed: Scope) -> Vec<Scope> {
+    let scopes = Scope::VARIANTS.iter().copied();
+    scopes.filter(|scope| *scope != needed).collect()
+}
+
+/// A server with a conversation; it needs its model.
+async fn filled() -> (ModelServer, Server, String) {
+    let model = ModelServer::start().await;
+    let server = Server::guarded(&model).await;
+    let owner = Owner {
+        tenant: "acme".into(),
+        user: "ada".into(),
+    };
+    let id = server.database.seed(&owner, 1, 2).await.remove(0);
+    (model, server, id)
+}
+
+#[tokio::test]
+async fn every_legacy_route_needs_one_scope() {
+    let (_model, server, id) = filled().await;
+    let at = |rest: &str| format!("/api/v1/conversations{rest}");
+    let message = json!({ "message": "Hi", "conversation_id": id });
+    // Deleting comes last: the others need something to work on.
+    for (needed, method, path, body) in [
+        (Scope::Read, "GET", at(""), None),
+        (Scope::Read, "GET", at("/search?q=kyoto"), None),
+        (Scope::Read, "GET", at(&format!("/{id}")), None),
+        (Scope::Read, "GET", at(&format!("/{id}/messages")), None),
+        (Scope::Read, "GET", at(&format!("/{id}/stream")), None),
+        (
+            Scope::Write,
+            "PATCH",
+            at(&format!("/{id}/title")),
+            Some(json!({ "display_name": "Kyoto" })),
+        ),
+        (
+            Scope::Write,
+            "POST",
+            "/api/v1/chat".into(),
+            Some(message.clone()),
+        ),
+        (
+            Scope::Write,
+            "POST",
+            "/api/v1/chat/stream".into(),
+            Some(message),
+        ),
+        (Scope::Delete, "DELETE", at(&format!("/{id}")), None),
+    ] {
+        for (scopes, is_allowed) in [
+            (without(needed), false),
+            (vec![], false),
+            (vec![needed], true),
+        ] {
+            let mut request = client()
+                .request(method.parse().unwrap(), format!("{}{path}", server.url))
+                .bearer_auth(token(&scopes));
+            if let Some(body) = &body {
+                request = request.header("content-type", "application/json");
+                request = request.body(body.to_string());
+            }
+            let response = within(request.send()).await.unwrap();
+            let status = response.status().as_u16();
+            let what = format!("{method} {path} with {scopes:?}");
+            if is_allowed {
+                assert!(status < 300, "{what}: {status}");
+                continue;
+            }
+            let challenge = response.headers()["www-authenticate"].to_str().unwrap();
+            let expected = format!(
+                "Bearer error=\"insufficient_scope\", scope=\"{}\"",
+                needed.as_str()
+            );
+            assert_eq!((status, challenge), (403, expected.as_str()), "{what}");
+            let body: Value =
+                serde_json::from_str(&within(response.text()).await.unwrap()).unwrap();
+            assert_eq!(body["code"], "FORBIDDEN", "{what}");
+        }
+    }
+}
+
+const QUERIES: [(&str, &str); 5] = [
+    ("conversation", "{ conversation(id: \"<id>\") { id } }"),
+    ("conversations", "{ conversations { nodes { id } } }"),
+    (
+        "searchConversations",
+        "{ searchConversations(query: \"kyoto\") { nodes { snippet } } }",
+    ),
+    ("node", "{ node(id: \"<id>\") { id } }"),
+    (
+        "_entities",
+        "{ _entities(representations: [{ __typename: \"Conversation\", id: \"<id>\" }]) { __typename } }",
+    ),
+];
+
+const MUTATIONS: [(&str, &str); 6] = [
+    (
+        "sendMessage",
+        "mutation { sendMessage(input: { text: \"Hi\" }) { replyId } }",
+    ),
+    (
+        "renameConversation",
+        "mutation { renameConversation(input: { id: \"<id>\", displayName: \"K\" }) { conversation { id } } }",
+    ),
+    (
+        "regenerateTitle",
+        "mutation { regenerateTitle(input: { id: \"<id>\", replaceManual: true }) { conversation { id } } }",
+    ),
+    (
+        "resetTitle",
+        "mutation { resetTitle(input: { id: \"<id>\" }) { conversation { id } } }",
+    ),
+    (
+        "stopReply",
+        "mutation { stopReply(input: { conversationId: \"<id>\" }) { stopped } }",
+    ),
+    (
+        "deleteConversation",
+        "mutation { deleteConversation(input: { id: \"<id>\" }) { deletedConversationId } }",
+    ),
+];
+
+const SUBSCRIPTIONS: [(&str, &str); 2] = [
+    (
+        "conversationUpdated",
+        "subscription { conversationUpdated { id } }",
+    ),
+    (
+        "reply",
+        "subscription { reply(conversationId: \"<id>\") { __typename } }",
+    ),
+];
+
+#[test]
+fn every_root_field_has_a_row() {
+    let sdl = parse_schema(include_str!("../../schema.graphql")).unwrap();
+    let mut missing: BTreeSet<String> = BTreeSet::new();
+    for definition in sdl.definitions {
+        let TypeSystemDefinition::Type(definition) = definition else {
+            continue;
+        };
+        let rows: Vec<&str> = match definition.node.name.node.as_str() {
+            "Query" => QUERIES.iter().map(|(name, _)| *name).collect(),
+            "Mutation" => MUTATIONS.iter().map(|(name, _)| *name).collect(),
+            "Subscription" => SUBSCRIPTIONS.iter().map(|(name, _)| *name).collect(),
+            _ => continue,
+        };
+        let TypeKind::Object(object) = definition.node.kind else {
+            panic!("roots are objects")
+        };
+        let names = object
+            .fields
+            .iter()
+            .map(|field| field.node.name.node.to_string());
+        // The schema is no conversation.
+        missing.extend(names.filter(|name| name != "_service" && !rows.contains(&name.as_str())));
+    }
+    assert_eq!(missing, BTreeSet::new(), "what scope do they need?");
+}
+
+#[tokio::test]
+async fn every_query_and_mutation_needs_one_scope() {
+    let (_model, server, id) = filled().await;
+    let needed = |name: &str| match name {
+        "deleteConversation" => Scope::Delete,
+        name if MUTATIONS.iter().any(|(mutation, _)| *mutation == name) => Scope::Write,
+        _ => Scope::Read,
+    };
+    for (name, query) in QUERIES.iter().chain(&MUTATIONS) {
+        let (query, needed) = (query.replace("<id>", &id), needed(name));
+        for scopes in [without(needed), vec![]] {
+            let answer = graphql_as(&token(&scopes), &server.url, &query).await;
+            let errors = answer["errors"].as_array().unwrap();
+            assert_eq!(errors.len(), 1, "{answer}");
+            assert_eq!(errors[0]["extensions"]["code"], "FORBIDDEN", "{name}");
+            let text = errors[0]["message"].as_str().unwrap();
+            assert!(text.contains(needed.as_str()), "{name}: {text}");
+            let data = answer["data"].get(*name);
+            assert!(data.is_none_or(Value::is_null), "{name}: {answer}");
+        }
+        let answer = graphql_as(&token(&[needed]), &server.url, &query).await;
+        assert_eq!(answer.get("errors"), None, "{name}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn every_subscription_needs_to_read_though_others_share_it() {
+    let (_model, server, id) = filled().await;
+    for (name, query) in SUBSCRIPTIONS {
+        let query = query.replace("<id>", &id);
+        let ready = async |scopes: &[Scope]| {
+            let mut socket = RawSocket::open(&server.url, "graphql-transport-ws").await;
+            let payload = json!({ "token": token(scopes) });
+            socket
+                .say(json!({ "type": "connection_init", "payload": payload }))
+                .await;
+            assert_eq!(socket.message().await["type"], "connection_ack");
+            let payload = json!({ "query": query });
+            socket
+                .say(json!({ "type": "subscribe", "id": "1", "payload": payload }))
+                .await;
+            socket
+        };
+        let mut reader = ready(&[Scope::Read]).await;
+        if name == "conversationUpdated" {
+            server.topics(1).await;
+        } else {
+            assert_eq!(
+                reader.message().await["type"],
+                "complete",
+                "nothing was replied"
+            );
+        }
+        for scopes in [without(Scope::Read), vec![]] {
+            let mut other = ready(&scopes).await;
+            let refusal = other.message().await;
+            let errors = match refusal["type"] == "error" {
+                true => &refusal["payload"],
+                false => &refusal["payload"]["errors"],
+            };
+            assert_eq!(errors[0]["extensions"]["code"], "FORBIDDEN", "{refusal}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn to_write_is_not_to_read_what_is_there() {
+    let (_model, server, id) = filled().await;
+    let query = format!(
+        "mutation {{ renameConversation(input: {{ id: \"{id}\", displayName: \"K\" }}) {{
+            conversation {{ displayName messages {{ nodes {{ content }} }} }} }} }}"
+    );
+    let answer = graphql_as(&token(&[Scope::Write]), &server.url, &query).await;
+    assert_eq!(code(&answer), "FORBIDDEN");
+    let answer = graphql_as(&token(&[Scope::Write, Scope::Read]), &server.url, &query).await;
+    let conversation = &answer["data"]["renameConversation"]["conversation"];
+    assert_eq!(
+        conversation["messages"]["nodes"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn without_a_claim_of_scopes_nothing_is_allowed() {
+    let (_model, server, id) = filled().await;
+    let query = format!("{{ conversation(id: \"{id}\") {{ id }} }}");
+    for claim in [
+        Value::Null,
+        json!(""),
+        json!("openid"),
+        json!([]),
+        json!(true),
+    ] {
+        let token = signed(&with(claims("acme", "ada"), "scope", claim));
+        let answer = graphql_as(&token, &server.url, &query).await;
+        assert_eq!(answer["data"], json!({ "conversation": null }));
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "FORBIDDEN");
+    }
+    let list = signed(&with(
+        claims("acme", "ada"),
+        "scope",
+        json!(["conversations:read"]),
+    ));
+    let answer = graphql_as(&list, &server.url, &query).await;
+    assert_eq!(answer["data"]["conversation"]["id"], id);
+}
