@@ -15,7 +15,10 @@ use crate::{
     config::Settings,
     conversation::Owner,
     db::Database,
-    events::EventBroker,
+    events::{
+        EventBroker,
+        relay::{ReadRows, Servers, Wanted},
+    },
     llm::{
         LanguageModel,
         offline::Offline,
@@ -109,6 +112,9 @@ pub enum StartError {
     /// Tokens could not be verified, or not be made.
     #[error("{0}")]
     Tokens(#[from] SetupError),
+    /// No NATS can be there.
+    #[error("{0}. Check --nats-url (TITLECAST_NATS_URL)")]
+    Nats(#[source] std::io::Error),
     /// An allowed origin is none.
     #[error("{0:?} is no origin: write it as https://app.example, without a path")]
     Origin(String),
@@ -150,8 +156,18 @@ impl App {
         };
         let background = Background::default();
         let access = access(&settings, &background).await?;
+        let nats = nats(&settings)?;
         let db = database(&settings).await?;
-        let (events, told) = EventBroker::new();
+        let (events, told) = match nats {
+            Some(servers) => {
+                let (events, told, relay) = EventBroker::relayed();
+                let closing = background.closing.clone();
+                let relay = relay.run(servers, read_rows(db.clone()), closing);
+                background.tasks.spawn(relay);
+                (events, told)
+            }
+            None => EventBroker::new(),
+        };
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
         let titles = Titles::new(
@@ -316,7 +332,11 @@ impl App {
         let address = listener
             .local_addr()
             .unwrap_or(self.settings.metrics_listen);
-        let router = api::metrics::router(self.titles.clone(), self.subscriptions.clone());
+        let router = api::metrics::router(
+            self.titles.clone(),
+            self.subscriptions.clone(),
+            self.events.clone(),
+        );
         let listener = Bounded {
             listener,
             stall: STALL,
@@ -426,6 +446,30 @@ pub async fn titles(settings: &Settings) -> Result<(Database, Titles), StartErro
     let tasks = TaskTracker::new();
     let titles = Titles::new(db.clone(), events, model, tasks, title_settings(settings));
     Ok((db, titles))
+}
+
+fn nats(settings: &Settings) -> Result<Option<Servers>, StartError> {
+    let url = settings.nats_url.as_ref().filter(|url| !url.is_empty());
+    url.map(|url| url.parse().map_err(StartError::Nats))
+        .transpose()
+}
+
+/// How the relay reads what other nodes changed.
+fn read_rows(db: Database) -> ReadRows {
+    Arc::new(move |wanted| {
+        let db = db.clone();
+        Box::pin(async move {
+            match wanted {
+                Wanted::Row(owner, id) => {
+                    let row = db.find_row(&owner, id).await?;
+                    Ok(row.into_iter().collect())
+                }
+                Wanted::Changed(owner, since, after) => {
+                    db.rows_changed_since(&owner, since, after).await
+                }
+            }
+        })
+    })
 }
 
 fn title_settings(settings: &Settings) -> TitleSettings {

@@ -26,7 +26,8 @@ async fn alive(State(services): State<Arc<Services>>) -> Json<Value> {
 }
 
 /// 503 while the database does not answer or the server is going away. Tells besides whether the title
-/// model answered the last time it was asked, and how the keys of tokens stand where they are published.
+/// model answered the last time it was asked, how the keys of tokens stand where they are published, and,
+/// of several nodes, whether this one hears the others.
 async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
     let database = match services.db.ping().await {
         Ok(()) => "ok",
@@ -58,6 +59,13 @@ async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value
     let mut told = json!({ "status": state, "database": database, "title_model": title_model });
     if let Some(keys) = keys {
         told["token_keys"] = <&str>::from(keys).into();
+    }
+    // Nor are the other nodes: what they do is seen, only later.
+    if let Some(relay) = services.events.relay() {
+        told["nats"] = match relay.is_connected() {
+            true => "ok".into(),
+            false => "degraded".into(),
+        };
     }
     (status, Json(told))
 }

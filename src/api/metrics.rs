@@ -20,6 +20,7 @@ use prometheus_client::{
 use super::rest::{self, RestError};
 use crate::{
     error::Error,
+    events::EventBroker,
     titles::{ModelState, Titles},
     transport::cohort::{Counters, Counts},
 };
@@ -27,12 +28,13 @@ use crate::{
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The page at `/metrics`, and nothing else.
-pub fn router(titles: Titles, subscriptions: Counters) -> Router {
+pub fn router(titles: Titles, subscriptions: Counters, events: EventBroker) -> Router {
     let mut registry = Registry::with_prefix("titlecast");
     titles.metrics().register(&mut registry);
     registry.register_collector(Box::new(Present {
         titles,
         subscriptions,
+        events,
     }));
     Router::new()
         .route("/metrics", get(page))
@@ -50,6 +52,7 @@ async fn page(State(registry): State<Arc<Registry>>) -> Result<Response, RestErr
 struct Present {
     titles: Titles,
     subscriptions: Counters,
+    events: EventBroker,
 }
 
 impl fmt::Debug for Present {
@@ -86,6 +89,38 @@ impl Collector for Present {
                 "title_model_up",
                 "Whether the title model answered the last call",
                 &ConstGauge::new(state),
+            )?;
+        }
+        if let Some(relay) = self.events.relay() {
+            metric(
+                "nats_connected",
+                "1 while everything that other nodes tell is heard",
+                &ConstGauge::new(i64::from(relay.is_connected())),
+            )?;
+            metric(
+                "nats_subscriptions",
+                "Topics that this node listens to at NATS",
+                &ConstGauge::new(relay.subscriptions() as i64),
+            )?;
+            metric(
+                "nats_published",
+                "Wake-ups that were sent to other nodes",
+                &ConstCounter::new(relay.published()),
+            )?;
+            metric(
+                "nats_received",
+                "Wake-ups that other nodes sent",
+                &ConstCounter::new(relay.received()),
+            )?;
+            metric(
+                "nats_dropped",
+                "Wake-ups that were not sent because too many waited",
+                &ConstCounter::new(relay.dropped()),
+            )?;
+            metric(
+                "nats_reads",
+                "Reads of rows because of other nodes",
+                &ConstCounter::new(relay.reads()),
             )?;
         }
         let Counts {

@@ -117,6 +117,17 @@ pub struct Settings {
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
 
+    /// NATS, through which several nodes on one database tell each other of changes:
+    /// nats://USER:PASSWORD@HOST:4222, several servers separated by commas
+    #[arg(
+        long,
+        env = "TITLECAST_NATS_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        global = true
+    )]
+    pub nats_url: Option<String>,
+
     /// Apply pending migrations before serving; an embedded SQLite database is always migrated
     #[arg(long, env = "TITLECAST_MIGRATE", value_parser = FalseyValueParser::new(), global = true)]
     pub migrate: bool,

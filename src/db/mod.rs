@@ -16,6 +16,7 @@ mod loaders;
 mod messages;
 mod migrations;
 mod published;
+mod relayed;
 mod scope;
 mod search;
 mod stats;

@@ -30,6 +30,13 @@ pub(super) fn conversations_of(owner: &Owner) -> Select<Entity> {
         .filter(Column::UserId.eq(&owner.user))
 }
 
+/// The owner's conversations, tombstones too: to tell of deletions, never to show.
+pub(super) fn rows_of(owner: &Owner) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::TenantId.eq(&owner.tenant))
+        .filter(Column::UserId.eq(&owner.user))
+}
+
 /// The messages of the owner's conversations.
 pub(super) fn messages_of(owner: &Owner) -> Select<message::Entity> {
     let conversations = conversations_of(owner)

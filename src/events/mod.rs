@@ -4,11 +4,13 @@
 //! the row itself ([`watch_conversation`](EventBroker::watch_conversation),
 //! [`watch_owner`](EventBroker::watch_owner)): what changed is seen by comparing it with what one had,
 //! so an event that was coalesced loses nothing. A running reply is a log that readers follow
-//! ([`run`]).
+//! ([`run`]). Several nodes tell each other of changes ([`relay`]); a running reply is followed on its
+//! own node only.
 //!
 //! Rows are the truth and events are hints: nothing here is durable, and this room knows neither the
 //! database nor the model.
 
+pub mod relay;
 pub mod run;
 mod topics;
 
@@ -31,6 +33,8 @@ pub struct EventBroker {
     topics: Arc<topics::Topics>,
     runs: Arc<run::Runs>,
     told: UnboundedSender<Told>,
+    /// How an event leaves the process, if it does.
+    outbox: Option<relay::Outbox>,
 }
 
 /// A revision of a conversation that the subscribers were told of.
@@ -45,14 +49,32 @@ impl EventBroker {
             topics: Arc::default(),
             runs: Arc::default(),
             told,
+            outbox: None,
         };
         (broker, receiver)
+    }
+
+    /// The same for one of several nodes, and what connects it with the others, which has to be run.
+    pub fn relayed() -> (Self, UnboundedReceiver<Told>, relay::Relay) {
+        let (mut broker, receiver) = Self::new();
+        broker.topics = Arc::new(topics::Topics::relayed());
+        let (outbox, relay) = relay::Relay::new(broker.topics.clone());
+        broker.outbox = Some(outbox);
+        (broker, receiver, relay)
+    }
+
+    /// How the connection with other nodes is; none for a node that is alone.
+    pub fn relay(&self) -> Option<&relay::Status> {
+        self.outbox.as_ref().map(|outbox| &*outbox.status)
     }
 
     /// Tells the subscribers of the conversation and of its owner how it stands after a commit. A
     /// revision older than one that was told already is dropped: two writers may get here in the
     /// wrong order, and the newer row holds what the older one told.
     pub fn publish(&self, conversation: Conversation) {
+        if let Some(outbox) = &self.outbox {
+            outbox.send(&conversation);
+        }
         let told = (conversation.id, conversation.revision);
         self.topics.publish(Arc::new(conversation));
         // Nobody may want to know.

@@ -1,13 +1,14 @@
 //! Topics: who listens to which conversations.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
 };
 
-use tokio::sync::broadcast;
+use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, broadcast};
 use tokio_stream::{
     Stream,
     wrappers::{BroadcastStream, errors::BroadcastStreamRecvError},
@@ -29,22 +30,57 @@ pub(super) enum Topic {
     Owner(Owner),
 }
 
-type Senders = HashMap<Topic, broadcast::Sender<Arc<Conversation>>>;
+type Senders = HashMap<Topic, Watched>;
+
+/// A topic that somebody listens to.
+#[derive(Debug)]
+struct Watched {
+    sender: broadcast::Sender<Arc<Conversation>>,
+    since: DateTime<Utc>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Topics {
     // One lock for both: deciding that a revision is new and sending it must not be torn apart, or
     // two publishers could still deliver in the wrong order. Nothing is awaited under it.
     inner: Mutex<Inner>,
+    /// Wakes the relay when topics came or went.
+    stirred: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     senders: Senders,
     revisions: Revisions,
+    /// The topics that came or went since the relay last looked; none without a relay.
+    stirred: Option<HashSet<Topic>>,
+}
+
+impl Inner {
+    fn send(&self, topic: &Topic, conversation: &Arc<Conversation>) {
+        if let Some(watched) = self.senders.get(topic) {
+            // An error says that nobody listens any more, which is nobody's loss.
+            let _ = watched.sender.send(conversation.clone());
+        }
+    }
+
+    /// Notes that a topic came or went; whether the relay does not know that yet.
+    fn stir(&mut self, topic: &Topic) -> bool {
+        self.stirred
+            .as_mut()
+            .is_some_and(|stirred| stirred.insert(topic.clone()))
+    }
 }
 
 impl Topics {
+    /// Topics whose coming and going a relay wants to know.
+    pub(super) fn relayed() -> Self {
+        let topics = Self::default();
+        topics.lock().stirred = Some(HashSet::new());
+        topics
+    }
+
+    /// Tells everybody whom it concerns, unless this revision or a newer one was told.
     pub(super) fn publish(&self, conversation: Arc<Conversation>) {
         let mut inner = self.lock();
         if !inner
@@ -58,20 +94,60 @@ impl Topics {
             Topic::Conversation(owner.clone(), conversation.id),
             Topic::Owner(owner),
         ] {
-            if let Some(sender) = inner.senders.get(&topic) {
-                // An error says that nobody listens any more, which is nobody's loss.
-                let _ = sender.send(conversation.clone());
+            inner.send(&topic, &conversation);
+        }
+    }
+
+    /// Tells the subscribers of this topic alone, and does not remember it: the others still have to be
+    /// told. For topics whose subscribers compare revisions themselves.
+    pub(super) fn show(&self, topic: &Topic, conversation: Conversation) {
+        self.lock().send(topic, &Arc::new(conversation));
+    }
+
+    /// Whether this revision, or a newer one, was told lately.
+    pub(super) fn has_told(&self, id: ConversationId, revision: i64) -> bool {
+        let known = self.lock().revisions.find(id);
+        known.is_some_and(|known| known >= revision)
+    }
+
+    /// Since when somebody listens to this; none: nobody does.
+    pub(super) fn watched_since(&self, topic: &Topic) -> Option<DateTime<Utc>> {
+        self.lock().senders.get(topic).map(|watched| watched.since)
+    }
+
+    /// Everything that somebody listens to.
+    pub(super) fn watched(&self) -> Vec<Topic> {
+        self.lock().senders.keys().cloned().collect()
+    }
+
+    /// The topics that came or went since the last call, as soon as there are any.
+    pub(super) async fn stirred(&self) -> HashSet<Topic> {
+        loop {
+            let stirred = self.lock().stirred.as_mut().map(std::mem::take);
+            match stirred {
+                Some(stirred) if !stirred.is_empty() => return stirred,
+                _ => self.stirred.notified().await,
             }
         }
     }
 
     pub(super) fn subscribe(self: &Arc<Self>, topic: Topic) -> Changes {
-        let receiver = self
-            .lock()
-            .senders
-            .entry(topic.clone())
-            .or_insert_with(|| broadcast::Sender::new(CAPACITY))
-            .subscribe();
+        let mut inner = self.lock();
+        let receiver = match inner.senders.get(&topic) {
+            Some(watched) => watched.sender.subscribe(),
+            None => {
+                let (sender, receiver) = broadcast::channel(CAPACITY);
+                let since = Utc::now();
+                inner
+                    .senders
+                    .insert(topic.clone(), Watched { sender, since });
+                if inner.stir(&topic) {
+                    self.stirred.notify_one();
+                }
+                receiver
+            }
+        };
+        drop(inner);
         Changes {
             receiver: Some(BroadcastStream::new(receiver)),
             topic,
@@ -88,9 +164,12 @@ impl Topics {
         if inner
             .senders
             .get(topic)
-            .is_some_and(|sender| sender.receiver_count() == 0)
+            .is_some_and(|watched| watched.sender.receiver_count() == 0)
         {
             inner.senders.remove(topic);
+            if inner.stir(topic) {
+                self.stirred.notify_one();
+            }
         }
     }
 
@@ -141,9 +220,12 @@ struct Revisions {
 }
 
 impl Revisions {
+    fn find(&self, id: ConversationId) -> Option<i64> {
+        self.young.get(&id).or_else(|| self.old.get(&id)).copied()
+    }
+
     fn is_news(&mut self, id: ConversationId, revision: i64) -> bool {
-        let known = self.young.get(&id).or_else(|| self.old.get(&id));
-        if known.is_some_and(|known| *known >= revision) {
+        if self.find(id).is_some_and(|known| known >= revision) {
             return false;
         }
         if self.young.len() >= REMEMBERED {

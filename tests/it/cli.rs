@@ -55,6 +55,7 @@ async fn the_help_shows_no_secret() {
     let help = Titlecast::new(&["--help"])
         .env("OPENAI_API_KEY", KEY)
         .env("DATABASE_URL", "postgres://me:hunter2@localhost/mine")
+        .env("TITLECAST_NATS_URL", "nats://me:hunter2@localhost:4222")
         .run()
         .await
         .ok();

@@ -254,8 +254,8 @@ async fn titles_for_temporary_chats() {
     assert_eq!(rows.title(&id).await.revision, 2);
 }
 
-/// That it arrives on another node as well can be shown only once nodes are connected, which is a later
-/// issue: until then a node tells what it has committed itself.
+/// That it arrives on another node as well is shown in `nodes`, by
+/// `what_becomes_of_a_title_reaches_every_subscriber_of_another_node`.
 #[tokio::test]
 async fn the_title_arrives_only_where_the_chat_is_open() {
     let model = ModelServer::start().await;

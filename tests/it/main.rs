@@ -38,6 +38,8 @@ mod graphql_titles;
 mod hostile;
 mod idempotency;
 mod migrations;
+mod nodes;
+mod nodes_outage;
 mod openers;
 mod owners;
 mod persisted;

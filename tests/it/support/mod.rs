@@ -8,6 +8,7 @@ pub mod graphql;
 pub mod keys;
 pub mod legacy;
 pub mod model;
+pub mod nats;
 pub mod process;
 pub mod raw_socket;
 pub mod rows;

@@ -1,0 +1,54 @@
+//! What other nodes changed: rows that are read because somebody said so, tombstones too.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::{Database, entity::conversation::Column, scope::rows_of};
+use crate::{
+    conversation::{Conversation, ConversationId, Owner},
+    error::Result,
+};
+
+/// How many rows are read at once.
+const PAGE: u64 = 200;
+
+impl Database {
+    /// The row with this id, a tombstone too, if the owner has it.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn find_row(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+    ) -> Result<Option<Conversation>> {
+        rows_of(owner)
+            .filter(Column::Id.eq(id.0))
+            .one(&self.reader)
+            .await?
+            .map(Conversation::try_from)
+            .transpose()
+    }
+
+    /// The owner's rows, tombstones too, that changed at this time or later, in the order of their ids:
+    /// a page of those behind `after`.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn rows_changed_since(
+        &self,
+        owner: &Owner,
+        since: DateTime<Utc>,
+        after: Option<ConversationId>,
+    ) -> Result<Vec<Conversation>> {
+        let mut select = rows_of(owner)
+            .filter(Column::UpdatedAt.gte(since))
+            .order_by_asc(Column::Id)
+            .limit(PAGE);
+        if let Some(after) = after {
+            select = select.filter(Column::Id.gt(after.0));
+        }
+        let rows = select.all(&self.reader).await?;
+        rows.into_iter().map(Conversation::try_from).collect()
+    }
+}

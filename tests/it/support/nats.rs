@@ -1,0 +1,109 @@
+//! NATS: the one that `TEST_NATS_URL` names, and servers of a test's own that can be killed.
+
+use std::{
+    net::TcpListener,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::{Value, json};
+
+use super::{ModelServer, Server, eventually, server::request};
+
+const BINARY: &str = "/usr/sbin/nats-server";
+
+/// The NATS to test on. None is said aloud, and one that does not answer fails the test.
+pub async fn shared() -> Option<String> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "which NATS to test on is no setting of the program"
+    )]
+    let url = std::env::var("TEST_NATS_URL").ok();
+    let Some(url) = url.filter(|url| !url.is_empty()) else {
+        eprintln!("SKIPPED: TEST_NATS_URL is not set, nodes are not connected");
+        return None;
+    };
+    if let Err(error) = async_nats::connect(&url).await {
+        panic!("TEST_NATS_URL is set, and NATS does not answer there: {error}");
+    }
+    Some(url)
+}
+
+/// Two nodes on one database, connected with each other.
+pub async fn two_nodes(model: &ModelServer, url: &str) -> (Server, Server) {
+    let settings = ["--nats-url", url];
+    let one = Server::start_with(model, &settings).await;
+    let other = one.beside(model, &settings).await;
+    for node in [&one, &other] {
+        nats_is(&node.url, "ok").await;
+    }
+    (one, other)
+}
+
+/// Waits until a node says so of NATS; it is ready whatever it says.
+pub async fn nats_is(url: &str, expected: &str) {
+    eventually(async || {
+        let (status, page) = request(url, "GET", "/readyz", None).await;
+        assert_eq!((status, &page["status"]), (200, &json!("ready")), "{page}");
+        (page["nats"] == expected).then_some(())
+    })
+    .await;
+}
+
+/// A server of the test's own; killed when it is dropped.
+pub struct NatsServer {
+    pub url: String,
+    monitoring: String,
+    ports: [String; 2],
+    child: Option<Child>,
+}
+
+impl NatsServer {
+    /// Ports where none runs yet; none, said aloud, where NATS is not installed.
+    pub fn down() -> Option<Self> {
+        if !Path::new(BINARY).exists() {
+            eprintln!("SKIPPED: there is no {BINARY}");
+            return None;
+        }
+        // Both at once, or they might be the same.
+        let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = free.map(|free| free.local_addr().unwrap().port().to_string());
+        Some(Self {
+            url: format!("nats://127.0.0.1:{}", ports[0]),
+            monitoring: format!("http://127.0.0.1:{}", ports[1]),
+            ports,
+            child: None,
+        })
+    }
+
+    /// Starts it, again and again on the same port.
+    pub fn start(&mut self) {
+        let [port, monitoring] = &self.ports;
+        let mut command = Command::new(BINARY);
+        command
+            .args(["-a", "127.0.0.1", "-p", port, "-m", monitoring])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// How many subscriptions it has.
+    pub async fn subscriptions(&self) -> u64 {
+        let (_, page): (u16, Value) = request(&self.monitoring, "GET", "/subsz", None).await;
+        page["num_subscriptions"].as_u64().unwrap()
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
