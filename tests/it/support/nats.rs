@@ -2,7 +2,7 @@
 
 use std::{
     net::TcpListener,
-    path::Path,
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
@@ -10,7 +10,14 @@ use serde_json::{Value, json};
 
 use super::{ModelServer, Server, eventually, server::request};
 
-const BINARY: &str = "/usr/sbin/nats-server";
+/// The server's program: where programs are, or where Debian has those that only root calls.
+fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders
+        .map(|folder| folder.join("nats-server"))
+        .find(|program| program.exists())
+}
 
 /// The NATS to test on. None is said aloud, and one that does not answer fails the test.
 pub async fn shared() -> Option<String> {
@@ -55,16 +62,17 @@ pub struct NatsServer {
     pub url: String,
     monitoring: String,
     ports: [String; 2],
+    program: PathBuf,
     child: Option<Child>,
 }
 
 impl NatsServer {
     /// Ports where none runs yet; none, said aloud, where NATS is not installed.
     pub fn down() -> Option<Self> {
-        if !Path::new(BINARY).exists() {
-            eprintln!("SKIPPED: there is no {BINARY}");
+        let Some(program) = program() else {
+            eprintln!("SKIPPED: there is no nats-server");
             return None;
-        }
+        };
         // Both at once, or they might be the same.
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = free.map(|free| free.local_addr().unwrap().port().to_string());
@@ -72,6 +80,7 @@ impl NatsServer {
             url: format!("nats://127.0.0.1:{}", ports[0]),
             monitoring: format!("http://127.0.0.1:{}", ports[1]),
             ports,
+            program,
             child: None,
         })
     }
@@ -79,7 +88,7 @@ impl NatsServer {
     /// Starts it, again and again on the same port.
     pub fn start(&mut self) {
         let [port, monitoring] = &self.ports;
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(&self.program);
         command
             .args(["-a", "127.0.0.1", "-p", port, "-m", monitoring])
             .stdin(Stdio::null())
