@@ -21,7 +21,7 @@ use super::{
     Database,
     entity::conversation::{Column, Entity, Model},
     now,
-    scope::{active, change_of, changed, row_of},
+    scope::{active, behind, change_of, changed, row_of},
 };
 use crate::{
     conversation::{Conversation, ConversationId, Owner, TitleFailure, TitleStatus},
@@ -146,11 +146,7 @@ impl Database {
             .order_by_desc(Column::Id)
             .limit(limit);
         if let Some(after) = after {
-            let place = Expr::tuple([Expr::col(Column::CreatedAt), Expr::col(Column::Id)]);
-            select = select.filter(place.lt(Expr::tuple([
-                Expr::val(after.created_at),
-                Expr::val(after.id.0),
-            ])));
+            select = select.filter(behind(Column::CreatedAt, after.created_at, after.id));
         }
         let rows = select.all(&self.reader).await?;
         Ok(rows
@@ -163,17 +159,17 @@ impl Database {
             .collect())
     }
 
-    /// When a lease on a title that is missing ends; `None` when nobody is making one.
+    /// Whether somebody is making a title that is missing.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn find_lease(&self, since: Option<DateTime<Utc>>) -> Result<Option<DateTime<Utc>>> {
+    pub async fn is_any_leased(&self, since: Option<DateTime<Utc>>) -> Result<bool> {
         let row = active()
             .filter(untitled(since))
             .filter(Column::TitleLeaseUntil.gt(now()))
             .one(&self.reader)
             .await?;
-        Ok(row.and_then(|row| row.title_lease_until))
+        Ok(row.is_some())
     }
 
     /// Takes the claim of a conversation that was found to wait. `None`: somebody else did, or it waits

@@ -1,8 +1,6 @@
 //! Conversations: finding, listing, deleting.
 
-use sea_orm::{
-    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr};
 
 use super::{
     Database, Page,
@@ -10,7 +8,7 @@ use super::{
     cursor::ConversationCursor,
     entity::{conversation::Column, message},
     now,
-    scope::{change_of, changed, conversations_of},
+    scope::{behind, change_of, changed, conversations_of},
     search,
 };
 use crate::{
@@ -72,11 +70,11 @@ impl Database {
             select = select.filter(Column::AgentEntrypoint.eq(agent));
         }
         if let Some(after) = after {
-            let place = Expr::tuple([Expr::col(Column::LastMessageAt), Expr::col(Column::Id)]);
-            select = select.filter(place.lt(Expr::tuple([
-                Expr::val(after.last_message_at),
-                Expr::val(after.id.0),
-            ])));
+            select = select.filter(behind(
+                Column::LastMessageAt,
+                after.last_message_at,
+                after.id,
+            ));
         }
         let rows = select.all(&self.reader).await?;
         let has_next = rows.len() as u64 > limit;

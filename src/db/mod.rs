@@ -47,7 +47,7 @@ pub use self::{
     messages::MessageRange,
     search::Hit,
     stats::{Scope, TitleStats},
-    title_calls::TitleCall,
+    title_calls::{NOBODY, TitleCall},
     titles::Begun,
     turns::{BegunTurn, NewTitle, NewTurn, ReplyOutcome, ReplyState, Turn},
 };

@@ -66,6 +66,12 @@ pub(super) fn row_of(owner: &Owner, id: ConversationId) -> UpdateMany<Entity> {
         .filter(Column::Status.eq(ConversationStatus::Active.as_str()))
 }
 
+/// What follows a place in a list that is sorted by a time and then by id, newest first.
+pub(super) fn behind(time: Column, at: DateTime<Utc>, id: ConversationId) -> Expr {
+    let place = Expr::tuple([Expr::col(time), Expr::col(Column::Id)]);
+    place.lt(Expr::tuple([Expr::val(at), Expr::val(id.0)]))
+}
+
 /// The only row that a change can have changed, if it changed one.
 pub(super) fn changed(mut rows: Vec<Model>) -> Result<Option<Conversation>> {
     rows.pop().map(Conversation::try_from).transpose()

@@ -24,7 +24,7 @@ use crate::{
 pub(super) const TITLE: &str = "title";
 
 /// The tenant of calls that nobody's conversation asked for.
-const NOBODY: &str = "";
+pub const NOBODY: &str = "";
 
 /// One call of the title model.
 #[derive(Clone, Debug)]

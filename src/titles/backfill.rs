@@ -208,7 +208,7 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
                 return Ok(end);
             }
             let is_over = Instant::now() > patience;
-            if is_over || self.titles.db.find_lease(since).await?.is_none() {
+            if is_over || !self.titles.db.is_any_leased(since).await? {
                 break;
             }
             tokio::select! {

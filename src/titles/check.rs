@@ -6,18 +6,18 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::{Instant, timeout};
 
-use super::{Inner, prompt, task::failure_of};
+use super::{
+    Inner, prompt,
+    task::{MAX_TOKENS, failure_of},
+};
 use crate::{
     conversation::{TitleFailure, Usage},
-    db::TitleCall,
+    db::{NOBODY, TitleCall},
     llm::TitleRequest,
 };
 
 /// What the check asks for a title of.
 const MESSAGE: &str = "Plan a trip to Kyoto";
-
-/// Room for a reasoning model that thinks although it was told not to.
-const MAX_TOKENS: u32 = 512;
 
 /// Whether the title model answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +104,3 @@ pub(super) async fn run(titles: &Inner) {
         error.log();
     }
 }
-
-/// The tenant that the check's tokens are counted for.
-const NOBODY: &str = "";

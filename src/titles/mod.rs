@@ -39,6 +39,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{
     check::Health,
     metrics::{Begun as BegunBy, Metrics},
+    source::Source,
 };
 pub use self::{check::ModelState, language::TitleLanguage};
 use crate::{
@@ -179,8 +180,8 @@ impl Titles {
         }
         let lease = self.inner.settings.lease();
         match source::of_message(text, attachments) {
-            Some(source::Source::Text(_)) => NewTitle::Claimed(lease),
-            Some(source::Source::Title(title)) => NewTitle::Known(title, lease),
+            Some(Source::Text(_)) => NewTitle::Claimed(lease),
+            Some(Source::Title(title)) => NewTitle::Known(title, lease),
             None if text.trim().is_empty() => NewTitle::Skipped,
             None => NewTitle::Deferred,
         }
@@ -188,7 +189,7 @@ impl Titles {
 
     /// Starts making a title that was claimed with this message. Returns at once.
     pub fn start(&self, claim: TitleClaim, message: String) {
-        self.spawn(claim, Some(message), BegunBy::Message);
+        self.spawn(claim, Some(Source::Text(message)), BegunBy::Message);
     }
 
     /// Starts making a title that was claimed with a later message, from the first that says something.
@@ -196,10 +197,10 @@ impl Titles {
         self.spawn(claim, None, BegunBy::Message);
     }
 
-    fn spawn(&self, claim: TitleClaim, message: Option<String>, by: BegunBy) {
+    fn spawn(&self, claim: TitleClaim, source: Option<Source>, by: BegunBy) {
         let inner = self.inner.clone();
         inner.metrics.claimed(by);
-        let task = async move { task::run(&inner, claim, message).await };
+        let task = async move { task::run(&inner, claim, source).await };
         self.inner.tasks.spawn(task);
     }
 
@@ -226,25 +227,19 @@ impl Titles {
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
     pub async fn reset(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
-        let inner = &self.inner;
-        let has_source = source::of_conversation(&inner.db, owner, id)
-            .await?
-            .is_some();
-        let lease = has_source.then(|| inner.settings.lease());
-        let mut begun = inner.db.reset_title(owner, id, lease).await?;
-        // A message that says something may have come in between, and seen a title that was there then.
-        if let Begun::Deferred(_) = begun
-            && source::of_conversation(&inner.db, owner, id)
-                .await?
-                .is_some()
-        {
-            let lease = inner.settings.lease();
-            begun = inner
-                .db
-                .begin_regeneration(owner, id, None, false, lease)
-                .await?;
+        let Inner { db, settings, .. } = &*self.inner;
+        let lease = settings.lease();
+        let mut source = source::of_conversation(db, owner, id).await?;
+        let wanted = source.is_some().then_some(lease);
+        let mut begun = db.reset_title(owner, id, wanted).await?;
+        if let Begun::Deferred(_) = begun {
+            // A message that says something may have come in between, and seen a title that was there then.
+            source = source::of_conversation(db, owner, id).await?;
+            if source.is_some() {
+                begun = db.begin_regeneration(owner, id, None, false, lease).await?;
+            }
         }
-        Ok(self.follow(begun))
+        Ok(self.follow(begun, source))
     }
 
     /// Starts making another title. The present one stays until it comes, and for good when it fails. Of
@@ -266,10 +261,8 @@ impl Titles {
                 "the hint is longer than {MAX_HINT_CHARS} characters"
             )));
         }
-        if source::of_conversation(&inner.db, owner, wish.id)
-            .await?
-            .is_none()
-        {
+        let source = source::of_conversation(&inner.db, owner, wish.id).await?;
+        if source.is_none() {
             // Nobody learns from this whether it exists.
             inner.db.conversation(owner, wish.id).await?;
             return Err(Error::invalid(
@@ -281,11 +274,11 @@ impl Titles {
             .db
             .begin_regeneration(owner, wish.id, hint.as_deref(), wish.replace_manual, lease)
             .await?;
-        Ok(self.follow(begun))
+        Ok(self.follow(begun, source))
     }
 
     /// Tells what was begun, and goes on with it.
-    fn follow(&self, begun: Begun) -> Conversation {
+    fn follow(&self, begun: Begun, source: Option<Source>) -> Conversation {
         let (conversation, claim) = match begun {
             Begun::Unchanged(conversation) => return conversation,
             Begun::Deferred(conversation) => (conversation, None),
@@ -293,7 +286,7 @@ impl Titles {
         };
         self.inner.events.publish(conversation.clone());
         if let Some(claim) = claim {
-            self.spawn(claim, None, BegunBy::Person);
+            self.spawn(claim, source, BegunBy::Person);
         }
         conversation
     }

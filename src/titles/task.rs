@@ -21,7 +21,7 @@ use crate::{
 const ATTEMPTS: u32 = 2;
 
 /// The first call's cap on visible and reasoning tokens together; a cut-off answer doubles it.
-const MAX_TOKENS: u32 = 512;
+pub(super) const MAX_TOKENS: u32 = 512;
 
 /// The pause before the second call when the provider names none.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -54,13 +54,9 @@ impl Ended {
     }
 }
 
-/// Makes the title of one conversation, from the given message or from what is stored, and says what came
+/// Makes the title of one conversation, from the given source or from what is stored, and says what came
 /// of it and how many tokens it cost. Every outcome ends here: the caller has nothing to handle.
-pub(super) async fn run(
-    titles: &Inner,
-    claim: TitleClaim,
-    message: Option<String>,
-) -> (Ended, u64) {
+pub(super) async fn run(titles: &Inner, claim: TitleClaim, source: Option<Source>) -> (Ended, u64) {
     let waited = Instant::now();
     // The semaphore is never closed.
     let Ok(_permit) = titles.permits.acquire().await else {
@@ -68,7 +64,7 @@ pub(super) async fn run(
     };
     let started = Instant::now();
     let mut calls = Vec::new();
-    let ended = match attempt(titles, &claim, message, started, &mut calls).await {
+    let ended = match attempt(titles, &claim, source, started, &mut calls).await {
         Ok(ended) => ended,
         Err(error) => {
             error.log();
@@ -83,7 +79,7 @@ pub(super) async fn run(
 async fn attempt(
     titles: &Inner,
     claim: &TitleClaim,
-    message: Option<String>,
+    source: Option<Source>,
     started: Instant,
     calls: &mut Vec<TitleCall>,
 ) -> Result<Ended> {
@@ -98,8 +94,8 @@ async fn attempt(
             return Ok(Ended::Superseded);
         }
     }
-    let source = match message {
-        Some(message) => Some(Source::Text(message)),
+    let source = match source {
+        Some(source) => Some(source),
         None => source::of_conversation(&titles.db, &claim.owner, claim.id).await?,
     };
     let made = match source {

@@ -122,19 +122,21 @@ impl Database {
             return Ok(BegunTurn::Known(known.try_into()?));
         }
         let at = now();
-        let (row, is_first) = match continue_conversation(&tx, owner, new, at).await? {
-            Some(row) => (row, false),
-            None => (begin_conversation(&tx, owner, new, at).await?, true),
-        };
-        let (row, is_claimed) = match is_first {
-            true => (row, true),
-            false => match claim_deferred(&tx, owner, new, &row, at).await? {
-                Some(claimed) => (claimed, true),
-                None => (row, false),
+        let (row, claim, is_first) = match continue_conversation(&tx, owner, new, at).await? {
+            None => {
+                let row = begin_conversation(&tx, owner, new, at).await?;
+                let claim = TitleClaim::of(&row);
+                (row, claim, true)
+            }
+            Some(row) => match claim_deferred(&tx, owner, new, &row, at).await? {
+                Some(claimed) => {
+                    let claim = TitleClaim::of(&claimed);
+                    (claimed, claim, false)
+                }
+                // A claim that was there before is somebody else's.
+                None => (row, None, false),
             },
         };
-        // One that was there before is somebody else's.
-        let claim = TitleClaim::of(&row).filter(|_| is_claimed);
         let conversation = Conversation::try_from(row)?;
         let message = message::Entity::insert(message::ActiveModel {
             id: Set(new.message_id.0),

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Json, Router, extract::State, response::Response, routing::post};
+use axum::{Json, extract::State, response::Response, routing::post};
 use fastrand::Rng;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle};
 
-use crate::support::model::{Answer, ModelServer, respond};
+use crate::support::model::{Answer, ModelServer, respond, serve};
 
 /// The longest that a title takes.
 const SLOWEST_MS: u64 = 300;
@@ -53,15 +53,8 @@ impl ChaosModel {
             total: Mutex::default(),
             gate: opened,
         });
-        let router = Router::new()
-            .route("/v1/chat/completions", post(complete))
-            .with_state(shared.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
-        #[expect(clippy::disallowed_methods, reason = "ends when the server is dropped")]
-        let serving = tokio::spawn(async move {
-            axum::serve(listener, router).await.unwrap();
-        });
+        let routes = post(complete).with_state(shared.clone());
+        let (url, serving) = serve(routes).await;
         Self {
             url,
             shared,

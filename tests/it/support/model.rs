@@ -15,7 +15,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{MethodRouter, post},
 };
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -107,15 +107,8 @@ impl ModelServer {
 
     pub async fn start() -> Self {
         let script = Arc::new(Script::default());
-        let router = Router::new()
-            .route("/v1/chat/completions", post(complete))
-            .with_state(script.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
-        #[expect(clippy::disallowed_methods, reason = "ends when the server is dropped")]
-        let serving = tokio::spawn(async move {
-            axum::serve(listener, router).await.unwrap();
-        });
+        let routes = post(complete).with_state(script.clone());
+        let (url, serving) = serve(routes).await;
         Self {
             url,
             script,
@@ -149,6 +142,18 @@ impl ModelServer {
     pub fn title_requests(&self) -> Vec<Value> {
         self.script.title_requests.lock().unwrap().clone()
     }
+}
+
+/// Serves what speaks the model's wire format: the base URL, and the task to abort at the end.
+pub async fn serve(completions: MethodRouter) -> (String, JoinHandle<()>) {
+    let router = Router::new().route("/v1/chat/completions", completions);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "ends when its server is dropped")]
+    let serving = tokio::spawn(async move {
+        axum::serve(listener, router).await.unwrap();
+    });
+    (url, serving)
 }
 
 impl Drop for ModelServer {
