@@ -169,11 +169,12 @@ async fn complete(State(script): State<Arc<Script>>, Json(request): Json<Value>)
         false => (&script.title_requests, &script.titles),
     };
     requests.lock().unwrap().push(request);
+    // At once: a caller that goes away has had its answer, which is not the next one's.
+    let scripted = answers.lock().unwrap().pop_front();
     if !is_reply {
         let delay = *script.delay.lock().unwrap();
         tokio::time::sleep(delay).await;
     }
-    let scripted = answers.lock().unwrap().pop_front();
     let answer = scripted.unwrap_or_else(|| match is_reply {
         true => Answer::Deltas(ModelServer::REPLY.to_vec()),
         false => Answer::Finished(r#"{"title":"Planning a Trip to Kyoto"}"#, "stop"),
