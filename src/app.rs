@@ -202,8 +202,18 @@ impl App {
             ChatSettings {
                 history_budget_chars: settings.history_budget,
                 reply_deadline: settings.reply_deadline,
+                reply_lease: settings.reply_lease,
             },
         );
+        background.tasks.spawn({
+            let (chat, background) = (chat.clone(), background.clone());
+            async move {
+                let Background {
+                    draining, closing, ..
+                } = background;
+                chat.keep_up(draining, closing).await;
+            }
+        });
         Ok(Self {
             db,
             events,

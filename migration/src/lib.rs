@@ -10,6 +10,7 @@ mod m20251115_000001_add_titles;
 mod m20251116_000001_create_turns;
 mod m20251117_000001_create_search;
 mod m20251118_000001_add_title_claims;
+mod m20251119_000001_add_runs;
 pub mod search_text;
 
 /// All migrations, oldest first.
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20251116_000001_create_turns::Migration),
             Box::new(m20251117_000001_create_search::Migration),
             Box::new(m20251118_000001_add_title_claims::Migration),
+            Box::new(m20251119_000001_add_runs::Migration),
         ]
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     chat::SentMessage,
     conversation::{Conversation, TitleStatus},
     error::Error,
-    events::{ReplyEnd, ReplyEvent, run::Outcome},
+    events::{Delta, ReplyEnd, ReplyEvent, SoFar, run::Outcome},
     transport::reached,
 };
 
@@ -23,21 +23,25 @@ use crate::{
 pub(super) enum TurnEvent {
     /// The message is stored.
     Started(Arc<Conversation>),
+    /// What there is of the reply for a reader that comes back; or, not recovered, all that was kept of
+    /// it, which is less than was told.
+    SoFar(SoFar),
     /// More of the reply.
-    Delta(Arc<str>),
+    Delta(Delta),
     /// There is a title, or another one.
     TitleChanged(Arc<Conversation>),
     /// The reply is over; always the last event.
     Ended(Arc<Conversation>, Arc<ReplyEnd>),
 }
 
-/// The events of a turn, in order. The end is held back for a title that is made from this message, at
+/// The events of a turn, in order; `is_resumed`: for a reader that comes back. The end is held back for a title that is made from this message, at
 /// most for the title grace; nothing else ever waits. At `until` the sender's token is over: the reply
 /// goes on without being told.
 pub(super) fn events(
     services: Arc<Services>,
     sent: SentMessage,
     until: Option<Instant>,
+    is_resumed: bool,
 ) -> impl Stream<Item = TurnEvent> + Send + 'static {
     stream! {
         let grace = services.title_grace;
@@ -53,11 +57,9 @@ pub(super) fn events(
         };
         let mut reply_events = reply.events;
         // Kept only where it may be needed.
-        let mut told = until.map(|_| reply.so_far.clone());
+        let mut told = until.map(|_| String::new());
+        let mut is_first = true;
         yield TurnEvent::Started(watched.conversation.clone());
-        if !reply.so_far.is_empty() {
-            yield TurnEvent::Delta(reply.so_far.into());
-        }
         if let Some(titled) = watched.new_title() {
             yield TurnEvent::TitleChanged(titled);
         }
@@ -70,9 +72,23 @@ pub(super) fn events(
                     yield TurnEvent::TitleChanged(titled);
                 },
                 event = reply_events.next() => match event {
+                    Some(ReplyEvent::SoFar(so_far)) => {
+                        if let Some(told) = &mut told {
+                            told.replace_range(.., &so_far.text);
+                        }
+                        let is_beginning = std::mem::take(&mut is_first) && !is_resumed;
+                        match (is_beginning, so_far) {
+                            (true, SoFar { text, length: 1.., .. }) => {
+                                let length = text.len();
+                                yield TurnEvent::Delta(Delta { text, length });
+                            }
+                            (true, _) => {}
+                            (false, so_far) => yield TurnEvent::SoFar(so_far),
+                        }
+                    }
                     Some(ReplyEvent::Delta(delta)) => {
                         if let Some(told) = &mut told {
-                            told.push_str(&delta);
+                            told.push_str(&delta.text);
                         }
                         yield TurnEvent::Delta(delta);
                     }

@@ -4,7 +4,9 @@
 //! message is durable; the reply and the title are tasks of their own that finish whether or not
 //! anybody stays to see them. Disconnecting is not stopping: [`Chat::stop`] is.
 
+mod elsewhere;
 mod follow;
+mod keep;
 mod reply;
 mod request;
 
@@ -15,11 +17,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::{follow::ReplyFollower, request::SendMessage};
 use crate::{
     conversation::{
-        Conversation, ConversationId, Message, MessageId, Owner, attachment::shown_text, topic_hint,
+        Conversation, ConversationId, Message, MessageId, Owner, attachment::shown_text,
+        text::without_nul, topic_hint,
     },
     db::{BegunTurn, Database, NewTurn, ReplyState, Turn},
     error::{Error, Result},
-    events::{Changes, EventBroker},
+    events::{Changes, EventBroker, ReplyCursor, ReplyPlace},
     llm::LanguageModel,
     titles::Titles,
 };
@@ -35,6 +38,8 @@ pub struct ChatSettings {
     pub history_budget_chars: usize,
     /// How long one reply may take in all.
     pub reply_deadline: Duration,
+    /// How long a node that writes a reply may be silent before others close it.
+    pub reply_lease: Duration,
 }
 
 /// Runs turns. Cheap to clone.
@@ -120,15 +125,16 @@ impl Chat {
             attachments: message.attachments,
             agent: message.agent,
             default_agent: DEFAULT_AGENT,
+            run: (inner.events.node(), inner.settings.reply_lease),
         };
         // Both before the turn is stored: whoever sees it stored can find its run, and no change of
         // the conversation can be missed.
         let run = inner
             .events
-            .open_run(owner, new.conversation_id, new.reply_id);
+            .open_run(owner, new.conversation_id, new.message_id, new.reply_id);
         let changes = inner.events.watch_conversation(owner, new.conversation_id);
         let (conversation, message, claim) = match inner.db.begin_turn(owner, &new).await? {
-            BegunTurn::Known(turn) => return self.sent_before(owner, turn).await,
+            BegunTurn::Known(turn) => return self.sent_before(owner, turn, None).await,
             BegunTurn::New {
                 conversation,
                 message,
@@ -142,8 +148,10 @@ impl Chat {
             reply_id: new.reply_id,
             reply: ReplyState::Running,
             failure: None,
+            node: Some(new.run.0),
+            written: String::new(),
         };
-        let reply = ReplyFollower::running(run.log().clone());
+        let reply = ReplyFollower::running(run.log().clone(), None);
         let makes_title = claim.is_some() || message.is_first();
         match claim {
             Some(claim) if message.is_first() => inner.titles.start(claim, new.text),
@@ -166,8 +174,37 @@ impl Chat {
         })
     }
 
+    /// Goes on with the reply to a message that was sent before: the same answer as to the request that
+    /// sent it, from the reader's place on. `text` is that of the request, which has to be the message's:
+    /// whoever sends something else means something else.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the owner has no such message; [`Error::InvalidInput`] when it is another
+    /// one; [`Error::Database`].
+    pub async fn resume(
+        &self,
+        owner: &Owner,
+        cursor: ReplyCursor,
+        text: &str,
+    ) -> Result<SentMessage> {
+        let turn = self.inner.db.find_turn(owner, cursor.message).await?;
+        let turn = turn.ok_or_else(Error::no_conversation)?;
+        let sent = self.sent_before(owner, turn, Some(cursor.place)).await?;
+        if sent.message.content != without_nul(text.to_owned()) {
+            return Err(Error::invalid(
+                "the Last-Event-ID is one of the reply to another message",
+            ));
+        }
+        Ok(sent)
+    }
+
     /// The same answer as to the request that came first.
-    async fn sent_before(&self, owner: &Owner, turn: Turn) -> Result<SentMessage> {
+    async fn sent_before(
+        &self,
+        owner: &Owner,
+        turn: Turn,
+        after: Option<ReplyPlace>,
+    ) -> Result<SentMessage> {
         let id = turn.conversation_id;
         let changes = self.inner.events.watch_conversation(owner, id);
         let conversation = self.inner.db.conversation(owner, id).await?;
@@ -178,23 +215,30 @@ impl Chat {
             // Which later message made it is not known any more.
             makes_title: message.is_first(),
             message,
-            reply: self.follow_turn(owner, turn).await?,
+            reply: self.follow_turn(owner, turn, after).await?,
             changes,
         })
     }
 
-    /// Stops every reply that runs in the conversation; what was written is kept as incomplete.
-    /// Returns the conversation and whether anything was running.
+    /// Stops every reply that runs in the conversation, on whichever node; what was written is kept as
+    /// incomplete. Returns the conversation and whether anything was running.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
     pub async fn stop(&self, owner: &Owner, id: ConversationId) -> Result<(Conversation, bool)> {
         let conversation = self.inner.db.conversation(owner, id).await?;
-        let runs = self.inner.events.find_runs(owner, id);
-        for run in &runs {
+        let runs = self.inner.db.stop_runs(owner, id).await?;
+        let here = self.inner.events.find_runs(owner, id);
+        let was_running = !runs.is_empty() || !here.is_empty();
+        for run in here {
             run.stop();
         }
-        Ok((conversation, !runs.is_empty()))
+        for (node, reply) in runs {
+            if let Some(node) = node.filter(|node| *node != self.inner.events.node()) {
+                self.inner.events.stop_elsewhere(node, reply).await;
+            }
+        }
+        Ok((conversation, was_running))
     }
 
     /// Deletes a conversation with all its text, and stops its replies. Returns the tombstone.
@@ -210,31 +254,84 @@ impl Chat {
         Ok(tombstone)
     }
 
-    /// Follows the newest reply of a conversation, running or stored; `None` before the first message.
+    /// Follows a reply of the conversation: from a place on the one that the place is in, else the newest,
+    /// whether it runs here, elsewhere, or not any more. `None` before the first message.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::InvalidCursor`] when the
+    /// place is in none of its replies; [`Error::Database`].
     pub async fn follow_reply(
         &self,
         owner: &Owner,
         id: ConversationId,
+        after: Option<ReplyCursor>,
     ) -> Result<Option<ReplyFollower>> {
-        self.inner.db.conversation(owner, id).await?;
-        match self.inner.db.find_last_turn(owner, id).await? {
-            Some(turn) => self.follow_turn(owner, turn).await.map(Some),
-            None => Ok(None),
-        }
+        let Some(turn) = self.find_turn(owner, id, after).await? else {
+            return Ok(None);
+        };
+        let place = after.map(|cursor| cursor.place);
+        self.follow_turn(owner, turn, place).await.map(Some)
     }
 
-    async fn follow_turn(&self, owner: &Owner, turn: Turn) -> Result<ReplyFollower> {
+    /// The same with all that the sender of the message gets.
+    ///
+    /// # Errors
+    /// As [`Self::follow_reply`].
+    pub async fn turn(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        after: Option<ReplyCursor>,
+    ) -> Result<Option<SentMessage>> {
+        let Some(turn) = self.find_turn(owner, id, after).await? else {
+            return Ok(None);
+        };
+        let place = after.map(|cursor| cursor.place);
+        self.sent_before(owner, turn, place).await.map(Some)
+    }
+
+    async fn find_turn(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        after: Option<ReplyCursor>,
+    ) -> Result<Option<Turn>> {
+        let db = &self.inner.db;
+        db.conversation(owner, id).await?;
+        let Some(cursor) = after else {
+            return db.find_last_turn(owner, id).await;
+        };
+        let turn = db.find_turn(owner, cursor.message).await?;
+        let turn = turn.filter(|turn| turn.conversation_id == id);
+        turn.map(Some).ok_or(Error::InvalidCursor)
+    }
+
+    async fn follow_turn(
+        &self,
+        owner: &Owner,
+        turn: Turn,
+        after: Option<ReplyPlace>,
+    ) -> Result<ReplyFollower> {
         if let Some(run) = self.inner.events.find_run(owner, turn.reply_id) {
-            return Ok(ReplyFollower::running(run));
+            return Ok(ReplyFollower::running(run, after));
         }
         // A run is closed after its row is stored: who does not find the run finds the row, but not in
         // what was read before looking for the run.
         let newer = self.inner.db.find_turn(owner, turn.message_id).await?;
         let turn = newer.unwrap_or(turn);
+        if turn.reply == ReplyState::Running {
+            return Ok(ReplyFollower::elsewhere(self, owner, turn, after));
+        }
         let message = self.inner.db.find_message(owner, turn.reply_id).await?;
-        Ok(ReplyFollower::stored(&turn, message))
+        Ok(ReplyFollower::stored(&turn, message, after))
+    }
+
+    /// Notes what is written here, and closes what dead nodes left open, until `closing`. Nothing is
+    /// closed any more from `draining` on.
+    pub async fn keep_up(&self, draining: CancellationToken, closing: CancellationToken) {
+        tokio::join!(
+            keep::note(self, &closing),
+            keep::close_dead(self, &draining)
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Chat;
+use super::{Chat, follow::stored};
 use crate::{
     conversation::{Conversation, Message, Owner, Role, Usage},
     db::{ReplyOutcome, ReplyState, Turn},
@@ -55,20 +55,23 @@ pub(super) async fn run(chat: Chat, owner: Owner, turn: Turn, position: i64, run
     if let Outcome::Failed(error) = &outcome {
         error.log();
     }
-    let outcome = match store(&chat, &owner, &turn, &outcome, &written.text, started).await {
+    let (text, outcome) = match store(&chat, &owner, &turn, &outcome, &written.text, started).await
+    {
         Ok(Some(conversation)) => {
             chat.inner.events.publish(conversation);
-            outcome
+            (written.text, outcome)
         }
-        // Deleted meanwhile: what was written is nowhere, so it is not complete.
-        Ok(None) if matches!(outcome, Outcome::Completed) && !written.text.is_empty() => {
-            Outcome::Incomplete
-        }
-        Ok(None) => outcome,
-        Err(error) => {
-            error.log();
-            Outcome::Failed(error)
-        }
+        Ok(None) if written.text.is_empty() => (written.text, outcome),
+        Ok(None) => match kept(&chat, &owner, &turn).await {
+            Ok(Some(end)) => (end.text, end.outcome),
+            // Deleted: what was written is nowhere, so it is not complete.
+            Ok(None) if matches!(outcome, Outcome::Completed) => {
+                (written.text, Outcome::Incomplete)
+            }
+            Ok(None) => (written.text, outcome),
+            Err(error) => not_stored(written.text, error),
+        },
+        Err(error) => not_stored(written.text, error),
     };
     let ended: &str = match &outcome {
         Outcome::Completed => "completed",
@@ -82,7 +85,7 @@ pub(super) async fn run(chat: Chat, owner: Owner, turn: Turn, position: i64, run
         "reply ended"
     );
     log.end(ReplyEnd {
-        text: written.text,
+        text,
         response_id: written.response_id,
         usage: written.usage,
         outcome,
@@ -210,6 +213,25 @@ async fn store(
             result => return result,
         }
     }
+}
+
+/// What another node stored, which took this one for dead; `None` when the conversation is gone.
+async fn kept(chat: &Chat, owner: &Owner, turn: &Turn) -> Result<Option<ReplyEnd>> {
+    match chat
+        .inner
+        .db
+        .conversation(owner, turn.conversation_id)
+        .await
+    {
+        Ok(_) => stored(chat, owner, turn).await.map(Some),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn not_stored(text: String, error: Error) -> (String, Outcome) {
+    error.log();
+    (text, Outcome::Failed(error))
 }
 
 /// What a failed call means to the person who waits for the reply.

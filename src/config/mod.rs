@@ -250,6 +250,10 @@ pub struct Settings {
     #[arg(long, env = "TITLECAST_REPLY_DEADLINE", default_value = "10m", value_parser = duration, value_name = "TIME", global = true)]
     pub reply_deadline: Duration,
 
+    /// How long a node that writes a reply may be silent before others close the reply as incomplete
+    #[arg(long, env = "TITLECAST_REPLY_LEASE", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
+    pub reply_lease: Duration,
+
     /// Longest silence on an SSE stream before a comment line keeps it alive
     #[arg(long, env = "TITLECAST_KEEP_ALIVE", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
     pub keep_alive: Duration,

@@ -179,7 +179,7 @@ pub enum MessageStatus {
 }
 
 /// Tokens of one model call, as the provider counts them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     /// Tokens of the input.
     pub prompt_tokens: u64,

@@ -9,7 +9,7 @@ use super::{
     entity::{conversation::Column, message},
     now,
     scope::{behind, change_of, changed, conversations_of},
-    search,
+    search, turns,
 };
 use crate::{
     conversation::{Conversation, ConversationId, ConversationStatus, Owner},
@@ -119,6 +119,7 @@ impl Database {
             .exec(&tx)
             .await?;
         search::forget(&tx, id).await?;
+        turns::forget(&tx, id).await?;
         tx.commit().await?;
         Ok(tombstone)
     }

@@ -49,7 +49,7 @@ pub use self::{
     stats::{Scope, TitleStats},
     title_calls::{NOBODY, TitleCall},
     titles::Begun,
-    turns::{BegunTurn, NewTitle, NewTurn, ReplyOutcome, ReplyState, Turn},
+    turns::{BegunTurn, DeadRun, Kept, NewTitle, NewTurn, ReplyOutcome, ReplyState, Turn},
 };
 
 /// A page of a longer list.

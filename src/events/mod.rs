@@ -4,12 +4,12 @@
 //! the row itself ([`watch_conversation`](EventBroker::watch_conversation),
 //! [`watch_owner`](EventBroker::watch_owner)): what changed is seen by comparing it with what one had,
 //! so an event that was coalesced loses nothing. A running reply is a log that readers follow
-//! ([`run`]). Several nodes tell each other of changes ([`relay`]); a running reply is followed on its
-//! own node only.
+//! ([`run`]). Several nodes tell each other of changes, and read each other's logs ([`relay`]).
 //!
 //! Rows are the truth and events are hints: nothing here is durable, and this room knows neither the
 //! database nor the model.
 
+mod cursor;
 pub mod relay;
 pub mod run;
 mod topics;
@@ -17,9 +17,11 @@ mod topics;
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use uuid::Uuid;
 
 pub use self::{
-    run::{ReplyEnd, ReplyEvent, ReplyLog, ReplyWatch, RunGuard},
+    cursor::{ReplyCursor, ReplyPlace},
+    run::{Delta, Read, ReplyEnd, ReplyEvent, ReplyLog, RunGuard, SoFar},
     topics::Changes,
 };
 use crate::{
@@ -30,6 +32,7 @@ use crate::{
 /// The fan-out of one process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EventBroker {
+    node: Uuid,
     topics: Arc<topics::Topics>,
     runs: Arc<run::Runs>,
     told: UnboundedSender<Told>,
@@ -46,6 +49,7 @@ impl EventBroker {
     pub fn new() -> (Self, UnboundedReceiver<Told>) {
         let (told, receiver) = unbounded_channel();
         let broker = Self {
+            node: Uuid::now_v7(),
             topics: Arc::default(),
             runs: Arc::default(),
             told,
@@ -58,7 +62,8 @@ impl EventBroker {
     pub fn relayed() -> (Self, UnboundedReceiver<Told>, relay::Relay) {
         let (mut broker, receiver) = Self::new();
         broker.topics = Arc::new(topics::Topics::relayed());
-        let (outbox, relay) = relay::Relay::new(broker.topics.clone());
+        let (outbox, relay) =
+            relay::Relay::new(broker.node, broker.topics.clone(), broker.runs.clone());
         broker.outbox = Some(outbox);
         (broker, receiver, relay)
     }
@@ -66,6 +71,11 @@ impl EventBroker {
     /// How the connection with other nodes is; none for a node that is alone.
     pub fn relay(&self) -> Option<&relay::Status> {
         self.outbox.as_ref().map(|outbox| &*outbox.status)
+    }
+
+    /// The name of this process among those on the same database.
+    pub fn node(&self) -> Uuid {
+        self.node
     }
 
     /// Tells the subscribers of the conversation and of its owner how it stands after a commit. A
@@ -97,9 +107,10 @@ impl EventBroker {
         &self,
         owner: &Owner,
         conversation: ConversationId,
+        message: MessageId,
         reply: MessageId,
     ) -> RunGuard {
-        RunGuard::open(&self.runs, owner, conversation, reply)
+        RunGuard::open(&self.runs, owner, conversation, message, reply)
     }
 
     /// The log of a reply that runs in this process.
@@ -110,6 +121,29 @@ impl EventBroker {
     /// The logs of all replies that run in this conversation, oldest first.
     pub fn find_runs(&self, owner: &Owner, conversation: ConversationId) -> Vec<Arc<ReplyLog>> {
         self.runs.of_conversation(owner, conversation)
+    }
+
+    /// The logs of all replies that run in this process.
+    pub fn runs(&self) -> Vec<Arc<ReplyLog>> {
+        self.runs.all()
+    }
+
+    /// What another node has of a reply behind this place, waiting a moment for something; `None` when it
+    /// cannot be asked, or does not write that reply any more. The row knows then.
+    pub async fn read_elsewhere(
+        &self,
+        node: Uuid,
+        reply: MessageId,
+        place: usize,
+    ) -> Option<relay::ReadElsewhere> {
+        self.outbox.as_ref()?.read(node, reply, place).await
+    }
+
+    /// Asks another node to stop a reply that it writes: a hint, the row says it too.
+    pub async fn stop_elsewhere(&self, node: Uuid, reply: MessageId) {
+        if let Some(outbox) = &self.outbox {
+            outbox.stop(node, reply).await;
+        }
     }
 
     /// How many topics somebody listens to; for tests and metrics.

@@ -1,15 +1,20 @@
 //! A running reply: a log that its owner writes and any number of readers follow.
 //!
 //! A reader is a place in the shared log and a wake-up, so a slow one costs nothing and can lose
-//! nothing while the run lasts. The log goes with the run: whoever comes later reads the row, which is
-//! stored before the log ends.
+//! nothing while the run lasts. A place is a number of bytes of the text, and the text of a reply only
+//! grows: a reader that comes back with its place goes on there, in this log, in that of another node,
+//! or in the row, which are all beginnings of the same text.
+//!
+//! The log goes with the run: whoever comes later reads the row, which is stored before the log ends.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::sync::watch;
+use async_stream::stream;
+use tokio::{sync::watch, time::timeout};
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 
@@ -18,13 +23,50 @@ use crate::{
     error::Error,
 };
 
-/// One step of a reply.
+/// How many pieces a reader may be behind and still get them one by one; beyond, the rest comes as one.
+const FEW: usize = 32;
+
+/// One step of a reply, for one reader.
 #[derive(Clone, Debug)]
 pub enum ReplyEvent {
+    /// What there is; always the first event. Comes again, not recovered, when what the reader was
+    /// told turns out to be more than what was kept: then this is all there is.
+    SoFar(SoFar),
     /// More text.
-    Delta(Arc<str>),
+    Delta(Delta),
     /// The last event: the row is stored.
     Ended(Arc<ReplyEnd>),
+}
+
+/// What there is of a reply when a reader joins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoFar {
+    /// What follows the reader's place; all of it if it was not recovered.
+    pub text: Arc<str>,
+    /// How many bytes the reply has with it.
+    pub length: usize,
+    /// Whether this goes on where the reader was. Otherwise what it has is worth nothing.
+    pub recovered: bool,
+}
+
+impl SoFar {
+    /// What a reader that came with this place, or with none, is told first.
+    pub fn new(read: Read, after: Option<usize>) -> Self {
+        Self {
+            text: read.text.into(),
+            length: read.length,
+            recovered: read.recovered && after.is_some(),
+        }
+    }
+}
+
+/// More text of a reply.
+#[derive(Clone, Debug)]
+pub struct Delta {
+    /// The text.
+    pub text: Arc<str>,
+    /// How many bytes the reply has with it.
+    pub length: usize,
 }
 
 /// How a reply ended.
@@ -45,10 +87,48 @@ pub struct ReplyEnd {
 pub enum Outcome {
     /// It is.
     Completed,
-    /// It was stopped, or ran into a limit.
+    /// It was stopped, ran into a limit, or its process died.
     Incomplete,
     /// It broke; what had come until then is stored.
     Failed(Error),
+}
+
+/// What a reader at some place is told next.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Read {
+    /// What follows the place; all of it if it was not recovered.
+    pub text: String,
+    /// How many bytes the reply has with it. Fewer than the reader has: what is missing may still come.
+    pub length: usize,
+    /// Whether the place is one of this text.
+    pub recovered: bool,
+}
+
+impl Read {
+    /// Reads a text from a place on. A text that is over and ends before the place is another one than
+    /// the reader has read; one that grows may get there.
+    pub fn of(text: &str, place: usize, is_over: bool) -> Self {
+        let length = text.len();
+        let (text, recovered) = match text.get(place..) {
+            Some(rest) => (rest, true),
+            None if place > length && !is_over => ("", true),
+            None => (text, false),
+        };
+        Self {
+            text: text.to_owned(),
+            length,
+            recovered,
+        }
+    }
+
+    /// Reads a text that replaces what the reader has.
+    pub fn anew(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            length: text.len(),
+            recovered: false,
+        }
+    }
 }
 
 /// The log of one running reply.
@@ -56,26 +136,89 @@ pub enum Outcome {
 pub struct ReplyLog {
     owner: Owner,
     conversation: ConversationId,
+    message: MessageId,
     reply: MessageId,
-    events: Mutex<Vec<ReplyEvent>>,
-    length: watch::Sender<usize>,
+    written: Mutex<Written>,
+    progress: watch::Sender<Progress>,
     stop: CancellationToken,
 }
 
+#[derive(Debug, Default)]
+struct Written {
+    text: String,
+    /// The same in the pieces that it came in.
+    pieces: Vec<Delta>,
+    end: Option<Arc<ReplyEnd>>,
+}
+
+/// How far a log is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    pieces: usize,
+    length: usize,
+    is_over: bool,
+}
+
+impl Written {
+    fn progress(&self) -> Progress {
+        Progress {
+            pieces: self.pieces.len(),
+            length: self.text.len(),
+            is_over: self.end.is_some(),
+        }
+    }
+
+    /// What follows so many pieces: the next, or all of many.
+    fn behind(&self, pieces: usize) -> Option<(Delta, usize)> {
+        let new = self.pieces.get(pieces..)?;
+        let next = new.first()?;
+        if new.len() <= FEW {
+            return Some((next.clone(), pieces + 1));
+        }
+        let from = next.length - next.text.len();
+        let all = Delta {
+            text: self.text[from..].into(),
+            length: self.text.len(),
+        };
+        Some((all, self.pieces.len()))
+    }
+}
+
 impl ReplyLog {
+    /// The id of the message that is replied to.
+    pub fn message(&self) -> MessageId {
+        self.message
+    }
+
     /// The id that the reply's message has, or will have.
     pub fn reply(&self) -> MessageId {
         self.reply
     }
 
+    /// How many bytes there are.
+    pub fn length(&self) -> usize {
+        self.progress.borrow().length
+    }
+
+    /// All that there is.
+    pub fn text(&self) -> String {
+        self.lock().text.clone()
+    }
+
     /// Adds text.
     pub fn append(&self, delta: &str) {
-        self.push(ReplyEvent::Delta(delta.into()));
+        self.change(|written| {
+            written.text.push_str(delta);
+            written.pieces.push(Delta {
+                text: delta.into(),
+                length: written.text.len(),
+            });
+        });
     }
 
     /// Adds the last event.
     pub fn end(&self, end: ReplyEnd) {
-        self.push(ReplyEvent::Ended(Arc::new(end)));
+        self.change(|written| written.end = Some(Arc::new(end)));
     }
 
     /// Asks the owner of the run to stop; what was written is kept.
@@ -88,80 +231,83 @@ impl ReplyLog {
         &self.stop
     }
 
-    /// Joins the run: what was written so far, and what follows.
-    pub fn watch(self: Arc<Self>) -> ReplyWatch {
-        let (mut so_far, mut next) = (String::new(), 0);
-        for event in self.lock().iter() {
-            // The end stays ahead, for the reader to meet.
-            let ReplyEvent::Delta(delta) = event else {
-                break;
+    /// Follows the run: what there is behind the place `after`, or all of it, and what follows. A place
+    /// that is not reached yet is waited for.
+    pub fn follow(self: Arc<Self>, after: Option<usize>) -> impl Stream<Item = ReplyEvent> + Send {
+        let mut progress = self.progress.subscribe();
+        stream! {
+            let place = after.unwrap_or_default();
+            // The sender is the log's own: none of these waits can fail.
+            let _ = progress.wait_for(|now| now.length >= place || now.is_over).await;
+            let (so_far, mut next) = self.so_far(after);
+            yield ReplyEvent::SoFar(so_far);
+            loop {
+                let _ = progress.wait_for(|now| now.pieces > next || now.is_over).await;
+                let Some((delta, place)) = self.lock().behind(next) else { break };
+                next = place;
+                yield ReplyEvent::Delta(delta);
+            }
+            let (end, told) = {
+                let written = self.lock();
+                (written.end.clone(), written.text.len())
             };
-            so_far.push_str(delta);
-            next += 1;
+            if let Some(end) = end {
+                if end.text.len() != told {
+                    yield ReplyEvent::SoFar(SoFar::new(Read::anew(&end.text), None));
+                }
+                yield ReplyEvent::Ended(end);
+            }
         }
-        ReplyWatch {
-            so_far,
-            log: self,
-            next,
-        }
+    }
+
+    /// What there is for a reader that joins, and the first piece behind it.
+    fn so_far(&self, after: Option<usize>) -> (SoFar, usize) {
+        let written = self.lock();
+        let read = Read::of(&written.text, after.unwrap_or_default(), true);
+        (SoFar::new(read, after), written.pieces.len())
+    }
+
+    /// What a reader at this place, on another node, is told next, and the end if it is over; waits at
+    /// most so long for something.
+    pub(super) async fn read(
+        &self,
+        place: usize,
+        patience: Duration,
+    ) -> (Read, Option<Arc<ReplyEnd>>) {
+        let mut progress = self.progress.subscribe();
+        let news = progress.wait_for(|now| now.length > place || now.is_over);
+        // Nothing new is an answer too.
+        let _ = timeout(patience, news).await;
+        let written = self.lock();
+        let read = Read::of(&written.text, place, written.end.is_some());
+        (read, written.end.clone())
     }
 
     /// Ends a run whose owner died without a word, so that no reader waits for ever.
     fn end_if_open(&self) {
-        if matches!(self.lock().last(), Some(ReplyEvent::Ended(_))) {
+        if self.progress.borrow().is_over {
             return;
         }
         self.end(ReplyEnd {
-            text: String::new(),
+            text: self.text(),
             response_id: None,
             usage: None,
             outcome: Outcome::Failed(Error::Internal("the reply's task died".into())),
         });
     }
 
-    fn push(&self, event: ReplyEvent) {
-        let length = {
-            let mut events = self.lock();
-            events.push(event);
-            events.len()
+    fn change(&self, change: impl FnOnce(&mut Written)) {
+        let progress = {
+            let mut written = self.lock();
+            change(&mut written);
+            written.progress()
         };
-        self.length.send_replace(length);
+        self.progress.send_replace(progress);
     }
 
-    fn find(&self, place: usize) -> Option<ReplyEvent> {
-        self.lock().get(place).cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<ReplyEvent>> {
+    fn lock(&self) -> MutexGuard<'_, Written> {
         // A push either happened or not: nothing can be half changed.
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A reader of a running reply.
-#[derive(Debug)]
-pub struct ReplyWatch {
-    /// What had been written when the reader joined.
-    pub so_far: String,
-    log: Arc<ReplyLog>,
-    next: usize,
-}
-
-impl ReplyWatch {
-    /// What is written from now on, up to and with [`ReplyEvent::Ended`].
-    pub fn events(self) -> impl Stream<Item = ReplyEvent> + Send + 'static {
-        let length = self.log.length.subscribe();
-        let state = (self.log, length, self.next, false);
-        futures_util::stream::unfold(state, |(log, mut length, next, ended)| async move {
-            if ended {
-                return None;
-            }
-            // The wait sees a length that was reached before it, so nothing is missed in between.
-            length.wait_for(|length| *length > next).await.ok()?;
-            let event = log.find(next)?;
-            let ended = matches!(event, ReplyEvent::Ended(_));
-            Some((event, (log, length, next + 1, ended)))
-        })
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,8 +317,17 @@ pub(super) struct Runs(Mutex<HashMap<MessageId, Arc<ReplyLog>>>);
 
 impl Runs {
     pub(super) fn find(&self, owner: &Owner, reply: MessageId) -> Option<Arc<ReplyLog>> {
-        let log = self.lock().get(&reply).cloned()?;
+        let log = self.any(reply)?;
         (log.owner == *owner).then_some(log)
+    }
+
+    /// Whoever it belongs to: another node, which asks for it, has looked.
+    pub(super) fn any(&self, reply: MessageId) -> Option<Arc<ReplyLog>> {
+        self.lock().get(&reply).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<ReplyLog>> {
+        self.lock().values().cloned().collect()
     }
 
     pub(super) fn of_conversation(
@@ -180,12 +335,8 @@ impl Runs {
         owner: &Owner,
         conversation: ConversationId,
     ) -> Vec<Arc<ReplyLog>> {
-        let mut logs: Vec<_> = self
-            .lock()
-            .values()
-            .filter(|log| log.conversation == conversation && log.owner == *owner)
-            .cloned()
-            .collect();
+        let mut logs = self.all();
+        logs.retain(|log| log.conversation == conversation && log.owner == *owner);
         logs.sort_by_key(|log| log.reply);
         logs
     }
@@ -207,14 +358,16 @@ impl RunGuard {
         runs: &Arc<Runs>,
         owner: &Owner,
         conversation: ConversationId,
+        message: MessageId,
         reply: MessageId,
     ) -> Self {
         let log = Arc::new(ReplyLog {
             owner: owner.clone(),
             conversation,
+            message,
             reply,
-            events: Mutex::default(),
-            length: watch::Sender::new(0),
+            written: Mutex::default(),
+            progress: watch::Sender::default(),
             stop: CancellationToken::new(),
         });
         runs.lock().insert(reply, log.clone());
@@ -250,8 +403,29 @@ mod tests {
             &Owner::local(),
             ConversationId::new(),
             MessageId::new(),
+            MessageId::new(),
         );
         (runs, guard)
+    }
+
+    fn end(log: &ReplyLog) {
+        log.end(ReplyEnd {
+            text: log.text(),
+            response_id: None,
+            usage: None,
+            outcome: Outcome::Completed,
+        });
+    }
+
+    /// What a reader is told, as `=all`, `~rest`, `+more` and `.` for the end.
+    async fn told(events: impl Stream<Item = ReplyEvent>) -> Vec<String> {
+        let events = events.map(|event| match event {
+            ReplyEvent::SoFar(so_far) if so_far.recovered => format!("~{}", so_far.text),
+            ReplyEvent::SoFar(so_far) => format!("={}", so_far.text),
+            ReplyEvent::Delta(delta) => format!("+{}", delta.text),
+            ReplyEvent::Ended(_) => ".".into(),
+        });
+        events.collect().await
     }
 
     #[tokio::test]
@@ -259,34 +433,91 @@ mod tests {
         let (_runs, guard) = open();
         guard.log().append("Hello");
         guard.log().append(", ");
-        let watch = guard.log().clone().watch();
-        assert_eq!(watch.so_far, "Hello, ");
         let writing = async {
+            tokio::task::yield_now().await;
             guard.log().append("world");
-            guard.log().end(ReplyEnd {
-                text: "Hello, world".into(),
-                response_id: None,
-                usage: None,
-                outcome: Outcome::Completed,
-            });
+            end(guard.log());
         };
-        let (events, ()) = tokio::join!(watch.events().collect::<Vec<_>>(), writing);
-        assert!(matches!(&events[0], ReplyEvent::Delta(text) if &**text == "world"));
-        assert!(matches!(&events[1], ReplyEvent::Ended(end) if end.text == "Hello, world"));
-        assert_eq!(events.len(), 2);
+        let (told, ()) = tokio::join!(told(guard.log().clone().follow(None)), writing);
+        assert_eq!(told, ["=Hello, ", "+world", "."]);
+    }
+
+    #[tokio::test]
+    async fn a_reader_goes_on_at_its_place_or_is_told_that_there_is_no_such_place() {
+        let (_runs, guard) = open();
+        guard.log().append("Kyō");
+        guard.log().append("to");
+        end(guard.log());
+        let from = async |place| told(guard.log().clone().follow(Some(place))).await;
+        assert_eq!(from(0).await, ["~Kyōto", "."]);
+        assert_eq!(from(2).await, ["~ōto", "."]);
+        // In the middle of a character.
+        assert_eq!(from(3).await, ["=Kyōto", "."]);
+        assert_eq!(from(5).await, ["~o", "."]);
+        assert_eq!(from(6).await, ["~", "."]);
+        assert_eq!(from(7).await, ["=Kyōto", "."]);
+        assert_eq!(from(usize::MAX).await, ["=Kyōto", "."]);
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_not_reached_yet_is_waited_for() {
+        let (_runs, guard) = open();
+        guard.log().append("Ky");
+        let writing = async {
+            tokio::task::yield_now().await;
+            guard.log().append("oto");
+            end(guard.log());
+        };
+        let (told, ()) = tokio::join!(told(guard.log().clone().follow(Some(4))), writing);
+        assert_eq!(told, ["~o", "."]);
+    }
+
+    #[tokio::test]
+    async fn a_reader_far_behind_gets_the_rest_as_one() {
+        let (_runs, guard) = open();
+        let mut events = std::pin::pin!(guard.log().clone().follow(None));
+        assert!(matches!(events.next().await, Some(ReplyEvent::SoFar(_))));
+        let text: String = ('a'..='z').chain('A'..='Z').collect();
+        for letter in text.chars() {
+            guard.log().append(&letter.to_string());
+        }
+        end(guard.log());
+        assert_eq!(told(events).await, [format!("+{text}"), ".".into()]);
+    }
+
+    #[tokio::test]
+    async fn another_node_reads_what_follows_a_place() {
+        let (_runs, guard) = open();
+        let log = guard.log().clone();
+        let now = Duration::ZERO;
+        let read = |text: &str, length, recovered| Read {
+            text: text.into(),
+            length,
+            recovered,
+        };
+        assert_eq!(log.read(0, now).await.0, read("", 0, true));
+        log.append("Kyoto");
+        assert_eq!(log.read(2, now).await.0, read("oto", 5, true));
+        assert_eq!(log.read(7, now).await.0, read("", 5, true));
+        let waiting = log.read(5, Duration::from_secs(60));
+        let writing = async { log.append("!") };
+        assert_eq!(tokio::join!(waiting, writing).0.0, read("!", 6, true));
+        end(&log);
+        let (last, is_over) = log.read(7, now).await;
+        assert_eq!((last, is_over.is_some()), (read("Kyoto!", 6, false), true));
     }
 
     #[tokio::test]
     async fn a_run_that_dies_ends_for_its_readers_and_is_found_no_more() {
         let (runs, guard) = open();
         let reply = guard.log().reply();
-        let events = guard.log().clone().watch().events();
+        let events = guard.log().clone().follow(None);
         assert!(runs.find(&Owner::local(), reply).is_some());
         drop(guard);
         let events: Vec<_> = events.collect().await;
         assert!(matches!(
             &events[..],
-            [ReplyEvent::Ended(end)] if matches!(end.outcome, Outcome::Failed(_))
+            [ReplyEvent::SoFar(_), ReplyEvent::Ended(end)] if matches!(end.outcome, Outcome::Failed(_))
         ));
         assert!(runs.find(&Owner::local(), reply).is_none());
     }

@@ -4,99 +4,24 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-use tokio::sync::mpsc::UnboundedSender;
 
 use crate::support::{
-    Answer, GraphqlSocket, ModelServer, Server, Step,
+    Answer, ModelServer, Server, Step,
     calls::{conversation, conversation_when, send_message, settled_conversation, stop_reply},
+    replies::{REPLY, Reader, being_written, write},
 };
-
-const REPLY: &str = "subscription ($id: ID!) { reply(conversationId: $id) {
-    __typename
-    ... on ReplySoFar { messageId text }
-    ... on ReplyDelta { messageId text }
-    ... on ReplyEnded { messageId outcome text error { code message } }
-} }";
-
-/// A conversation whose reply the test writes: its id, the reply's, and the pen.
-async fn being_written(
-    model: &ModelServer,
-    server: &Server,
-) -> (String, Value, UnboundedSender<Step>) {
-    let (reply, steps) = Answer::live();
-    model.reply(reply);
-    let input = json!({ "text": "Plan a trip to Kyoto", "autoTitle": false });
-    let sent = send_message(&server.url, input).await;
-    let id = sent["conversation"]["id"].as_str().unwrap().to_owned();
-    (id, sent["replyId"].clone(), steps)
-}
-
-/// One who follows a reply.
-struct Reader {
-    socket: GraphqlSocket,
-    operation: String,
-    /// What it was told so far.
-    text: String,
-}
-
-impl Reader {
-    /// Joins; the first event must be what there is so far.
-    async fn join(server: &Server, id: &str, reply: &Value) -> Self {
-        let mut socket = server.socket().await;
-        let operation = socket.subscribe(REPLY, json!({ "id": id })).await;
-        let so_far = socket.next_of(&operation, "reply").await;
-        assert_eq!(so_far["__typename"], "ReplySoFar");
-        assert_eq!(so_far["messageId"], *reply);
-        let text = so_far["text"].as_str().unwrap().to_owned();
-        Self {
-            socket,
-            operation,
-            text,
-        }
-    }
-
-    /// Reads deltas up to this text.
-    async fn read_to(&mut self, text: &str) {
-        while self.text != text {
-            let event = self.socket.next_of(&self.operation, "reply").await;
-            assert_eq!(event["__typename"], "ReplyDelta", "{event}");
-            self.text += event["text"].as_str().unwrap();
-            assert!(text.starts_with(&self.text), "{}", self.text);
-        }
-    }
-
-    /// Reads on to the end; that event, behind which nothing comes.
-    async fn end(mut self) -> Value {
-        loop {
-            let event = self.socket.next_of(&self.operation, "reply").await;
-            if event["__typename"] == "ReplyEnded" {
-                assert_eq!(
-                    event["text"], self.text,
-                    "the whole is the sum of its parts"
-                );
-                assert_eq!(self.socket.next(&self.operation).await, None);
-                return event;
-            }
-            self.text += event["text"].as_str().unwrap();
-        }
-    }
-}
-
-fn write(steps: &UnboundedSender<Step>, text: &str) {
-    steps.send(Step::Delta(text.into())).unwrap();
-}
 
 #[tokio::test]
 async fn who_joins_late_gets_what_there_is_and_then_the_same_as_everybody() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
-    let (id, reply, steps) = being_written(&model, &server).await;
-    let mut early = Reader::join(&server, &id, &reply).await;
+    let (id, reply, steps) = being_written(&model, &server.url).await;
+    let mut early = Reader::join(&server.url, &id, &reply).await;
     assert_eq!(early.text, "");
     write(&steps, "First ");
     write(&steps, "we take ");
     early.read_to("First we take ").await;
-    let mut late = Reader::join(&server, &id, &reply).await;
+    let mut late = Reader::join(&server.url, &id, &reply).await;
     assert_eq!(late.text, "First we take ");
     write(&steps, "the train");
     early.read_to("First we take the train").await;
@@ -124,7 +49,7 @@ async fn a_reply_that_is_over_is_told_at_once() {
     let id = settled_conversation(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
     let now = conversation(&server.url, &id).await;
     let reply = &now["messages"]["nodes"][1]["id"];
-    let reader = Reader::join(&server, &id, reply).await;
+    let reader = Reader::join(&server.url, &id, reply).await;
     assert_eq!(reader.text, "Hello from the model.");
     let ended = reader.end().await;
     assert_eq!(ended["outcome"], "COMPLETED");
@@ -140,7 +65,7 @@ async fn the_newest_reply_is_the_one_that_is_told() {
     model.reply(answer);
     let input = json!({ "conversationId": id, "text": "And to Nara" });
     let sent = send_message(&server.url, input).await;
-    let mut reader = Reader::join(&server, &id, &sent["replyId"]).await;
+    let mut reader = Reader::join(&server.url, &id, &sent["replyId"]).await;
     write(&steps, "Nara is near");
     reader.read_to("Nara is near").await;
     steps.send(Step::Finish).unwrap();
@@ -151,15 +76,15 @@ async fn the_newest_reply_is_the_one_that_is_told() {
 async fn a_stopped_reply_ends_the_same_for_who_watches_and_who_comes_later() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
-    let (id, reply, steps) = being_written(&model, &server).await;
-    let mut reader = Reader::join(&server, &id, &reply).await;
+    let (id, reply, steps) = being_written(&model, &server.url).await;
+    let mut reader = Reader::join(&server.url, &id, &reply).await;
     write(&steps, "First we");
     reader.read_to("First we").await;
     assert!(stop_reply(&server.url, &id).await);
     let ended = reader.end().await;
     assert_eq!(ended["outcome"], "INCOMPLETE");
     assert_eq!(ended["error"], Value::Null);
-    let late = Reader::join(&server, &id, &reply).await;
+    let late = Reader::join(&server.url, &id, &reply).await;
     assert_eq!(late.text, "First we");
     assert_eq!(late.end().await, ended);
 }
@@ -168,8 +93,8 @@ async fn a_stopped_reply_ends_the_same_for_who_watches_and_who_comes_later() {
 async fn a_reply_that_breaks_off_fails_with_a_code_and_keeps_its_text() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
-    let (id, reply, steps) = being_written(&model, &server).await;
-    let mut reader = Reader::join(&server, &id, &reply).await;
+    let (id, reply, steps) = being_written(&model, &server.url).await;
+    let mut reader = Reader::join(&server.url, &id, &reply).await;
     write(&steps, "First we");
     reader.read_to("First we").await;
     steps.send(Step::Cut).unwrap();
@@ -180,7 +105,7 @@ async fn a_reply_that_breaks_off_fails_with_a_code_and_keeps_its_text() {
     let now = conversation(&server.url, &id).await;
     assert_eq!(now["messages"]["nodes"][1]["status"], "INCOMPLETE");
     assert_eq!(now["messages"]["nodes"][1]["content"], "First we");
-    let late = Reader::join(&server, &id, &reply).await;
+    let late = Reader::join(&server.url, &id, &reply).await;
     assert_eq!(late.end().await, ended);
 }
 
@@ -199,13 +124,13 @@ async fn a_reply_that_never_began_fails_with_a_code_and_without_a_message() {
     let input = json!({ "text": "Plan a trip to Kyoto", "autoTitle": false });
     let sent = send_message(&server.url, input).await;
     let id = sent["conversation"]["id"].as_str().unwrap();
-    let reader = Reader::join(&server, id, &sent["replyId"]).await;
+    let reader = Reader::join(&server.url, id, &sent["replyId"]).await;
     gate.send(()).unwrap();
     let ended = reader.end().await;
     assert_eq!(ended["outcome"], "FAILED");
     assert_eq!(ended["error"]["code"], "MODEL_MISCONFIGURED");
     assert!(!ended.to_string().contains("sk-secret"), "{ended}");
-    let late = Reader::join(&server, id, &sent["replyId"]).await;
+    let late = Reader::join(&server.url, id, &sent["replyId"]).await;
     assert_eq!(late.end().await, ended);
     assert_eq!(conversation(&server.url, id).await["messageCount"], 1);
 
@@ -219,12 +144,12 @@ async fn a_reply_that_never_began_fails_with_a_code_and_without_a_message() {
 async fn a_reply_without_a_word_ends_the_same_for_who_watches_and_who_comes_later() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
-    let (id, reply, steps) = being_written(&model, &server).await;
-    let reader = Reader::join(&server, &id, &reply).await;
+    let (id, reply, steps) = being_written(&model, &server.url).await;
+    let reader = Reader::join(&server.url, &id, &reply).await;
     steps.send(Step::Finish).unwrap();
     let ended = reader.end().await;
     assert_eq!(ended["text"], "");
-    let late = Reader::join(&server, &id, &reply).await;
+    let late = Reader::join(&server.url, &id, &reply).await;
     assert_eq!(late.end().await, ended);
     assert_eq!(conversation(&server.url, &id).await["messageCount"], 1);
 }
@@ -235,8 +160,8 @@ async fn whoever_joins_about_the_end_hears_of_the_same_end() {
     let server = Server::start(&model).await;
     let mut sockets = join_all((0..24).map(|_| server.socket())).await;
     for _ in 0..10 {
-        let (id, reply, steps) = being_written(&model, &server).await;
-        let mut first = Reader::join(&server, &id, &reply).await;
+        let (id, reply, steps) = being_written(&model, &server.url).await;
+        let mut first = Reader::join(&server.url, &id, &reply).await;
         write(&steps, "Whole");
         first.read_to("Whole").await;
         steps.send(Step::Finish).unwrap();

@@ -9,13 +9,19 @@ use uuid::Uuid;
 
 use crate::support::{Rows, Server, TestDatabase, assert_common_stream, stored::StoredTitle};
 
-const NAMES: [&str; 5] = [
+/// All of them, oldest first; a new one is added here.
+pub const NAMES: [&str; 6] = [
     "m20251101_000001_create_conversations",
     "m20251115_000001_add_titles",
     "m20251116_000001_create_turns",
     "m20251117_000001_create_search",
     "m20251118_000001_add_title_claims",
+    "m20251119_000001_add_runs",
 ];
+
+/// How many of them come after conversations alone, and from the search on.
+const AFTER_THE_FIRST: u32 = NAMES.len() as u32 - 1;
+const FROM_SEARCH_ON: u32 = NAMES.len() as u32 - 3;
 
 const OFFLINE: [&str; 5] = ["--migrate", "--openai-base-url", "", "--openai-api-key", ""];
 
@@ -23,11 +29,13 @@ async fn open(database: &TestDatabase) -> Database {
     Database::connect(&database.url, 2).await.unwrap()
 }
 
-/// Which migrations the database has, by the list that the program shows.
-async fn applied(db: &Database) -> Vec<bool> {
+/// How many migrations the database has, the oldest, by the list that the program shows.
+async fn applied(db: &Database) -> usize {
     let (names, applied): (Vec<_>, Vec<_>) = db.migrations().await.unwrap().into_iter().unzip();
     assert_eq!(names, NAMES);
-    applied
+    let count = applied.iter().take_while(|is_applied| **is_applied).count();
+    assert!(!applied[count..].contains(&true), "{applied:?}");
+    count
 }
 
 /// A conversation of two messages, in columns that are older than titles. Returns its id.
@@ -140,15 +148,15 @@ async fn found(server: &Server, word: &str) -> Vec<String> {
 async fn the_list_shows_which_migrations_a_database_has() {
     let database = TestDatabase::empty().await;
     let db = open(&database).await;
-    assert_eq!(applied(&db).await, [false; 5]);
+    assert_eq!(applied(&db).await, 0);
     db.migrate_up(Some(2)).await.unwrap();
-    assert_eq!(applied(&db).await, [true, true, false, false, false]);
+    assert_eq!(applied(&db).await, 2);
     db.migrate_up(None).await.unwrap();
-    assert_eq!(applied(&db).await, [true; 5]);
+    assert_eq!(applied(&db).await, NAMES.len());
     // Nothing is pending: nothing happens.
     db.migrate_up(None).await.unwrap();
     db.migrate_down(1).await.unwrap();
-    assert_eq!(applied(&db).await, [true, true, true, true, false]);
+    assert_eq!(applied(&db).await, NAMES.len() - 1);
     db.close().await.unwrap();
 }
 
@@ -162,8 +170,8 @@ async fn below_the_titles_and_up_again_loses_no_conversation_and_no_message() {
     let tokyo = insert(&rows, "東京", "桜はいつ咲きますか").await;
     let before = contents(&rows).await;
 
-    db.migrate_down(4).await.unwrap();
-    assert_eq!(applied(&db).await, [true, false, false, false, false]);
+    db.migrate_down(AFTER_THE_FIRST).await.unwrap();
+    assert_eq!(applied(&db).await, 1);
     assert_eq!(contents(&rows).await, before);
     assert!(
         rows.run("SELECT display_name FROM agent_conversations", [])
@@ -175,7 +183,7 @@ async fn below_the_titles_and_up_again_loses_no_conversation_and_no_message() {
     let before = contents(&rows).await;
 
     db.migrate_up(None).await.unwrap();
-    assert_eq!(applied(&db).await, [true; 5]);
+    assert_eq!(applied(&db).await, NAMES.len());
     assert_eq!(contents(&rows).await, before);
     for (id, topic) in [(&kyoto, "Kyoto"), (&tokyo, "東京"), (&nara, "Nara")] {
         assert_eq!(rows.title(id).await, untitled(topic));
@@ -209,7 +217,7 @@ async fn search_alone_can_go_down_and_up_and_titles_stay() {
     let name = "UPDATE agent_conversations SET display_name = 'Spring holiday'";
     rows.run(name, []).await.unwrap();
 
-    db.migrate_down(2).await.unwrap();
+    db.migrate_down(FROM_SEARCH_ON).await.unwrap();
     db.migrate_up(None).await.unwrap();
     let name = rows.title(&id).await.display_name;
     assert_eq!(name.as_deref(), Some("Spring holiday"));
@@ -230,7 +238,7 @@ async fn titles_alone_are_added_to_conversations_that_exist() {
     let before = contents(&rows).await;
 
     db.migrate_up(Some(1)).await.unwrap();
-    assert_eq!(applied(&db).await, [true, true, false, false, false]);
+    assert_eq!(applied(&db).await, 2);
     assert_eq!(contents(&rows).await, before);
     assert_eq!(rows.title(&id).await, untitled("Kyoto"));
 
@@ -248,7 +256,11 @@ async fn the_first_does_not_go_down_while_there_are_conversations_and_says_why()
     insert(&rows, "Kyoto", "Plan a trip in April").await;
     let before = contents(&rows).await;
 
-    let refusal = db.migrate_down(5).await.unwrap_err().to_string();
+    let refusal = db
+        .migrate_down(AFTER_THE_FIRST + 1)
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(
         refusal.contains("agent_conversations is not empty"),
         "{refusal}"
@@ -260,12 +272,9 @@ async fn the_first_does_not_go_down_while_there_are_conversations_and_says_why()
     rows.run("DELETE FROM agent_conversations", [])
         .await
         .unwrap();
-    let left = applied(&db)
-        .await
-        .into_iter()
-        .filter(|is_applied| *is_applied);
-    db.migrate_down(left.count() as u32).await.unwrap();
-    assert_eq!(applied(&db).await, [false; 5]);
+    let left = applied(&db).await;
+    db.migrate_down(left as u32).await.unwrap();
+    assert_eq!(applied(&db).await, 0);
     assert!(
         rows.run("SELECT id FROM agent_conversations", [])
             .await

@@ -114,13 +114,21 @@ async fn id_lines_come_behind_the_data_and_only_when_asked_for() {
         let events = stream.rest().await;
         assert_common_stream(&events);
         assert_eq!(stream.segments.len(), events.len());
-        for (number, segment) in stream.segments.iter().enumerate() {
+        let mut told = 0;
+        for (event, segment) in events.iter().zip(&stream.segments) {
             let (data, id) = segment.split_once('\n').unwrap();
             assert!(
                 data.starts_with("data: {") && data.ends_with('}'),
                 "{segment}"
             );
-            assert_eq!(id, format!("id: {number}"));
+            // The message, and how far its reply is.
+            let (message, place) = id.strip_prefix("id: ").unwrap().split_once('.').unwrap();
+            assert!(uuid::Uuid::parse_str(message).is_ok(), "{id}");
+            told += event["text_delta"].as_str().unwrap_or_default().len();
+            match event["is_terminal"] == true {
+                true => assert_eq!(place, "end"),
+                false => assert_eq!(place, told.to_string()),
+            }
         }
     }
     for path in [PATH.to_owned(), format!("{PATH}?ids=false")] {

@@ -7,6 +7,8 @@ use titlecast::{
     db::{BegunTurn, Database, NewTitle, NewTurn, TitleClaim},
 };
 
+use uuid::Uuid;
+
 use crate::support::{TestDatabase, eventually};
 
 /// A claim for the title of a new conversation, as soon as its lease has run out.
@@ -21,6 +23,7 @@ async fn outlived(db: &Database, owner: &Owner) -> TitleClaim {
         agent: None,
         default_agent: "triage",
         title: NewTitle::Claimed(Duration::from_millis(1)),
+        run: (Uuid::now_v7(), Duration::from_secs(15)),
         idempotency: None,
     };
     let begun = db.begin_turn(owner, &new).await.unwrap();

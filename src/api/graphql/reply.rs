@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_graphql::{Enum, ID, SimpleObject, Union};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 
 use crate::{
     chat::ReplyFollower,
-    events::{self, ReplyEnd, run::Outcome},
+    events::{self, ReplyCursor, ReplyEnd, run::Outcome},
 };
 
 /// One step of a reply.
@@ -18,13 +18,19 @@ pub(super) enum ReplyEvent {
     Ended(ReplyEnded),
 }
 
-/// What had been written when the subscription began; always the first event, possibly empty.
+/// What had been written when the subscription began; always the first event, possibly empty. Comes
+/// again, not recovered, should what was told be more than what was kept.
 #[derive(SimpleObject)]
 pub(super) struct ReplySoFar {
     /// The id that the reply's message has, or will have.
     message_id: ID,
-    /// The text so far.
+    /// The text: what follows `after` when `recovered` is true, to be put behind what there is; else
+    /// all of it, in place of what there is.
     text: String,
+    /// Whether the text goes on where `after` was.
+    recovered: bool,
+    /// The place behind the text, for `after`.
+    cursor: String,
 }
 
 /// More text, to be put behind what there is.
@@ -34,6 +40,8 @@ pub(super) struct ReplyDelta {
     message_id: ID,
     /// The text to add.
     text: String,
+    /// The place behind the text, for `after`.
+    cursor: String,
 }
 
 /// The end of the reply; always the last event.
@@ -72,18 +80,24 @@ pub(super) struct ReplyError {
 /// The reply so far, its deltas, its end.
 pub(super) fn events(reply: ReplyFollower) -> impl Stream<Item = ReplyEvent> + Send + 'static {
     let message_id = ID::from(reply.reply_id.to_string());
-    let so_far = ReplyEvent::SoFar(ReplySoFar {
-        message_id: message_id.clone(),
-        text: reply.so_far,
-    });
-    let following = reply.events.map(move |event| match event {
-        events::ReplyEvent::Delta(text) => ReplyEvent::Delta(ReplyDelta {
-            message_id: message_id.clone(),
-            text: text.as_ref().to_owned(),
-        }),
-        events::ReplyEvent::Ended(end) => ReplyEvent::Ended(ended(message_id.clone(), end)),
-    });
-    stream::iter([so_far]).chain(following)
+    let cursor = move |length| ReplyCursor::behind(reply.message_id, length).to_string();
+    reply.events.map(move |event| {
+        let message_id = message_id.clone();
+        match event {
+            events::ReplyEvent::SoFar(so_far) => ReplyEvent::SoFar(ReplySoFar {
+                message_id,
+                text: so_far.text.as_ref().to_owned(),
+                recovered: so_far.recovered,
+                cursor: cursor(so_far.length),
+            }),
+            events::ReplyEvent::Delta(delta) => ReplyEvent::Delta(ReplyDelta {
+                message_id,
+                text: delta.text.as_ref().to_owned(),
+                cursor: cursor(delta.length),
+            }),
+            events::ReplyEvent::Ended(end) => ReplyEvent::Ended(ended(message_id, end)),
+        }
+    })
 }
 
 fn ended(message_id: ID, end: Arc<ReplyEnd>) -> ReplyEnded {

@@ -56,16 +56,20 @@ impl Subscription {
             .boxed())
     }
 
-    /// The newest reply of a conversation: what is written so far, what is added, how it ends. A reply
-    /// that is over is told at once.
+    /// The newest reply of a conversation: what is written so far, what is added, how it ends; written by
+    /// whichever node. A reply that is over is told at once. After a cut, `after` goes on where one was,
+    /// in the reply that it is a place of.
     async fn reply(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation.")] conversation_id: ID,
+        #[graphql(desc = "The last `cursor` that was seen; from the beginning when not said.")]
+        after: Option<String>,
     ) -> Result<impl Stream<Item = ReplyEvent> + use<>> {
         let (services, owner) = parts(ctx, Scope::Read)?;
         let id = crate::api::rest::conversation_id(&conversation_id)?;
-        let reply = services.chat.follow_reply(owner, id).await?;
+        let after = after.map(|cursor| cursor.parse()).transpose()?;
+        let reply = services.chat.follow_reply(owner, id, after).await?;
         Ok(match reply {
             Some(reply) => Either::Left(reply::events(reply)),
             None => Either::Right(stream::empty()),

@@ -1,11 +1,12 @@
-//! `POST /api/v1/chat/stream` and `POST /api/v1/chat`: one turn, streamed or whole.
+//! `POST /api/v1/chat/stream` and `POST /api/v1/chat`: one turn, streamed or whole. And
+//! `GET /api/v1/conversations/{id}/reply`: the stream of a turn for whoever comes back to it.
 
 use std::sync::Arc;
 
 use axum::{
     Json,
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt;
@@ -14,18 +15,18 @@ use serde_json::json;
 use super::{
     RestError,
     errors::response,
-    fields::{Body, Params, conversation_id},
+    fields::{Body, ConversationPath, Params, conversation_id},
 };
 use crate::{
     api::{
         Services,
-        auth::{Allowed, ToWrite},
-        sse,
+        auth::{Allowed, ToRead, ToWrite},
+        sse::{self, chat::Manner},
         turn::{self, TurnEvent},
     },
     chat::SendMessage,
     error::{Error, Result},
-    events::run::Outcome,
+    events::{ReplyCursor, ReplyPlace, run::Outcome},
 };
 
 pub(super) async fn streamed(
@@ -36,9 +37,52 @@ pub(super) async fn streamed(
     body: Body,
 ) -> Result<Response, RestError> {
     let message = message(&headers, &body)?;
-    let sent = services.chat.send_message(&owner, message).await?;
-    let with_ids = params.wants_ids(&headers);
-    Ok(sse::chat::respond(services, sent, until, with_ids))
+    let mut manner = Manner {
+        with_ids: params.wants_ids(&headers),
+        ..Manner::default()
+    };
+    let sent = match last_event_id(&headers) {
+        // The same request once more, after a cut: nothing is sent again.
+        Some(cursor) => {
+            manner.is_resumed = true;
+            let text = &message.text;
+            services.chat.resume(&owner, cursor, text).await?
+        }
+        None => services.chat.send_message(&owner, message).await?,
+    };
+    Ok(sse::chat::respond(services, sent, until, manner))
+}
+
+/// The place that a client that comes back was at. What is none of ours says nothing.
+fn last_event_id(headers: &HeaderMap) -> Option<ReplyCursor> {
+    headers.get("last-event-id")?.to_str().ok()?.parse().ok()
+}
+
+/// The reply of a turn from a place on, or the newest from the beginning.
+pub(super) async fn reply(
+    State(services): State<Arc<Services>>,
+    Allowed { owner, until, .. }: Allowed<ToRead>,
+    ConversationPath(id): ConversationPath,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, RestError> {
+    let after = match last_event_id(&headers) {
+        Some(cursor) => Some(cursor),
+        None => params.find("after").map(str::parse).transpose()?,
+    };
+    let turn = services.chat.turn(&owner, id, after).await?;
+    // Nothing was sent yet, or the reader has heard of the end: with this status an EventSource does
+    // not come back.
+    let Some(turn) = turn.filter(|_| after.is_none_or(|cursor| cursor.place != ReplyPlace::End))
+    else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    let manner = Manner {
+        with_ids: true,
+        is_resumed: true,
+        only_watches: true,
+    };
+    Ok(sse::chat::respond(services, turn, until, manner))
 }
 
 pub(super) async fn whole(
@@ -50,7 +94,7 @@ pub(super) async fn whole(
     let message = message(&headers, &body)?;
     let sent = services.chat.send_message(&owner, message).await?;
     // One answer to one request: the token had to be valid when it came.
-    let mut events = std::pin::pin!(turn::events(services, sent, None));
+    let mut events = std::pin::pin!(turn::events(services, sent, None, false));
     while let Some(event) = events.next().await {
         let TurnEvent::Ended(conversation, end) = event else {
             continue;

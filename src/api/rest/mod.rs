@@ -36,6 +36,7 @@ pub(super) fn routes() -> Router<Arc<Services>> {
             "/api/v1/conversations/{id}/messages",
             get(conversations::messages),
         )
+        .route("/api/v1/conversations/{id}/reply", get(chat::reply))
         .route(
             "/api/v1/conversations/{id}/stream",
             get(conversations::title_stream),

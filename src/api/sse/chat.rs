@@ -1,13 +1,15 @@
-//! The stream of one turn: `POST /api/v1/chat/stream`.
+//! The stream of one turn: `POST /api/v1/chat/stream`, and `GET /api/v1/conversations/{id}/reply` for
+//! whoever comes back to it.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use axum::{body::Bytes, response::Response};
 use chrono::{DateTime, SecondsFormat, Utc};
-use futures_util::{Stream, StreamExt};
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{frame::frame, response};
 use crate::{
@@ -16,8 +18,8 @@ use crate::{
         turn::{self, TurnEvent},
     },
     chat::SentMessage,
-    conversation::{Conversation, TitleSource},
-    events::{ReplyEnd, run::Outcome},
+    conversation::{Conversation, MessageId, TitleSource},
+    events::{ReplyCursor, ReplyEnd, SoFar, run::Outcome},
 };
 
 /// The event of this wire. A field without a value is left out.
@@ -48,53 +50,65 @@ struct Event<'a> {
     server_timestamp: String,
 }
 
-/// The response that streams a turn. `with_ids` adds the `id:` lines that resuming needs.
+/// How a turn is streamed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::api) struct Manner {
+    /// With the `id:` lines that resuming needs.
+    pub(in crate::api) with_ids: bool,
+    /// For a reader that comes back: begins with where it is.
+    pub(in crate::api) is_resumed: bool,
+    /// Breaks off when the server ends, as the reply goes on without it or has another stream.
+    pub(in crate::api) only_watches: bool,
+}
+
+/// The response that streams a turn.
 pub(in crate::api) fn respond(
     services: Arc<Services>,
     sent: SentMessage,
     until: Option<Instant>,
-    with_ids: bool,
+    manner: Manner,
 ) -> Response {
     let keep_alive = services.keep_alive;
-    let id = sent.conversation.id.to_string();
-    let events = turn::events(services, sent, until);
-    response(frames(id, events, with_ids), keep_alive)
-}
-
-fn frames(
-    conversation_id: String,
-    events: impl Stream<Item = TurnEvent> + Send + 'static,
-    with_ids: bool,
-) -> impl Stream<Item = Bytes> + Send + 'static {
-    let mut encoder = Encoder {
-        conversation_id,
-        sequence_number: 0,
-        with_ids,
+    let cut = match manner.only_watches || sent.reply.is_elsewhere {
+        true => services.closing.clone(),
+        false => CancellationToken::new(),
     };
-    events.flat_map(move |event| futures_util::stream::iter(encoder.encode(&event)))
+    let mut encoder = Encoder {
+        conversation_id: sent.conversation.id.to_string(),
+        message: sent.message.id,
+        sequence_number: 0,
+        length: 0,
+        manner,
+    };
+    let events = turn::events(services, sent, until, manner.is_resumed);
+    let frames = events.flat_map(move |event| stream::iter(encoder.encode(&event)));
+    response(frames, keep_alive, cut)
 }
 
-/// Numbers the events of one stream.
+/// Numbers the events of one stream, and knows how far the reply is.
 struct Encoder {
     conversation_id: String,
+    message: MessageId,
     sequence_number: u64,
-    with_ids: bool,
+    length: usize,
+    manner: Manner,
 }
 
 impl Encoder {
     fn encode(&mut self, event: &TurnEvent) -> Vec<Bytes> {
         match event {
+            TurnEvent::Started(_) if self.manner.is_resumed => Vec::new(),
             TurnEvent::Started(conversation) => vec![self.frame(|event| Event {
                 raw_type: Some("response.created"),
                 agent: Some(&conversation.active_agent),
                 agent_used: Some(&conversation.active_agent),
                 ..event
             })],
-            TurnEvent::Delta(delta) => vec![self.frame(|event| Event {
-                raw_type: Some("response.output_text.delta"),
-                text_delta: Some(delta),
-                ..event
-            })],
+            TurnEvent::SoFar(so_far) => self.so_far(so_far),
+            TurnEvent::Delta(delta) => {
+                self.length = delta.length;
+                vec![self.delta(&delta.text)]
+            }
             TurnEvent::TitleChanged(conversation) => vec![self.frame(|event| Event {
                 kind: "lifecycle",
                 event: Some(title_event(conversation)),
@@ -118,6 +132,33 @@ impl Encoder {
                 usage.into_iter().chain([terminal]).collect()
             }
         }
+    }
+
+    fn delta(&mut self, text: &str) -> Bytes {
+        self.frame(|event| Event {
+            raw_type: Some("response.output_text.delta"),
+            text_delta: Some(text),
+            ..event
+        })
+    }
+
+    /// Where a reader that comes back is: what it missed as a delta, or everything to begin anew with.
+    fn so_far(&mut self, so_far: &SoFar) -> Vec<Bytes> {
+        let SoFar {
+            text,
+            length,
+            recovered,
+        } = so_far;
+        self.length = length - if *recovered { text.len() } else { 0 };
+        let place = self.frame(|event| Event {
+            raw_type: Some("response.in_progress"),
+            response_text: (!recovered).then_some(text),
+            payload: Some(json!({ "recovered": recovered })),
+            ..event
+        });
+        self.length = *length;
+        let missed = (*recovered && !text.is_empty()).then(|| self.delta(text));
+        [place].into_iter().chain(missed).collect()
     }
 
     fn terminal(&mut self, conversation: &Conversation, end: &ReplyEnd) -> Bytes {
@@ -172,7 +213,12 @@ impl Encoder {
             agent_used: None,
             payload: None,
         });
-        frame(&event, self.with_ids.then_some(number))
+        let place = match event.is_terminal {
+            true => ReplyCursor::end(self.message),
+            false => ReplyCursor::behind(self.message, self.length),
+        };
+        let id: &dyn Display = &place;
+        frame(&event, self.manner.with_ids.then_some(id))
     }
 }
 

@@ -1,12 +1,12 @@
 //! One event as the bytes on the wire.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use axum::body::Bytes;
 use serde::Serialize;
 
 /// The frame of an event; with an `id:` line behind the data where the client asked for it.
-pub(super) fn frame(event: &impl Serialize, id: Option<u64>) -> Bytes {
+pub(super) fn frame(event: &impl Serialize, id: Option<&dyn Display>) -> Bytes {
     // Serialising plain structs of strings and numbers into memory cannot fail.
     let json = serde_json::to_string(event).unwrap_or_else(|_| "{}".into());
     let mut frame = String::with_capacity(json.len() + 16);
@@ -59,6 +59,6 @@ mod tests {
 
     #[test]
     fn the_id_comes_behind_the_data() {
-        assert_eq!(frame(&json!({}), Some(3)), "data: {}\nid: 3\n\n");
+        assert_eq!(frame(&json!({}), Some(&3)), "data: {}\nid: 3\n\n");
     }
 }

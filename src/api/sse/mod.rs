@@ -8,7 +8,7 @@ pub(super) mod chat;
 mod frame;
 pub(super) mod titles;
 
-use std::{convert::Infallible, time::Duration};
+use std::{io, time::Duration};
 
 use async_stream::stream;
 use axum::{
@@ -18,18 +18,29 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 const PING: &[u8] = b": ping\n\n";
 
-/// A response that streams frames, with a comment after each silence of `keep_alive`.
-fn response(frames: impl Stream<Item = Bytes> + Send + 'static, keep_alive: Duration) -> Response {
+/// A response that streams frames, with a comment after each silence of `keep_alive`. At `cut` it breaks
+/// off: after a proper end clients take what they have for all.
+fn response(
+    frames: impl Stream<Item = Bytes> + Send + 'static,
+    keep_alive: Duration,
+    cut: CancellationToken,
+) -> Response {
     let body = stream! {
         let mut frames = std::pin::pin!(frames);
         loop {
-            match timeout(keep_alive, frames.next()).await {
-                Ok(Some(frame)) => yield Ok::<_, Infallible>(frame),
-                Ok(None) => break,
-                Err(_) => yield Ok(Bytes::from_static(PING)),
+            let next = cut.run_until_cancelled(timeout(keep_alive, frames.next()));
+            match next.await {
+                Some(Ok(Some(frame))) => yield Ok(frame),
+                Some(Ok(None)) => break,
+                Some(Err(_)) => yield Ok(Bytes::from_static(PING)),
+                None => {
+                    yield Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+                    break;
+                }
             }
         }
     };

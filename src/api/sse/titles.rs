@@ -1,6 +1,6 @@
 //! The title of one conversation, live: `GET /api/v1/conversations/{id}/stream`.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use axum::{body::Bytes, response::Response};
 use chrono::Utc;
@@ -8,6 +8,7 @@ use futures_util::{StreamExt, future::ready, stream};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     chat::{timestamp, title_event},
@@ -50,7 +51,11 @@ pub(in crate::api) async fn respond(
         .take_until(reached(until))
         .chain(stream::once(ready(until)).filter_map(move |until| ready(expired(id, until))))
         .take_until(services.closing.clone().cancelled_owned());
-    Ok(response(frames, services.keep_alive))
+    Ok(response(
+        frames,
+        services.keep_alive,
+        CancellationToken::new(),
+    ))
 }
 
 /// The last frame, when it is the token that is over.
@@ -89,6 +94,6 @@ fn new_title(
         timestamp: timestamp(at.unwrap_or(conversation.updated_at)),
     };
     // The revision: a client that comes back says which one it has.
-    let id = with_ids.then(|| conversation.revision.unsigned_abs());
-    Some(frame(&event, id))
+    let revision: &dyn Display = &conversation.revision;
+    Some(frame(&event, with_ids.then_some(revision)))
 }

@@ -16,6 +16,10 @@ pub struct Model {
     pub reply_status: String,
     pub reply_failure: Option<String>,
     pub created_at: DateTimeUtc,
+    pub run_node: Option<Uuid>,
+    pub run_lease_until: Option<DateTimeUtc>,
+    pub run_text: Option<String>,
+    pub stop_asked: bool,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

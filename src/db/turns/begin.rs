@@ -52,6 +52,8 @@ pub struct NewTurn {
     /// What a new conversation's title begins with. A conversation that waits for a message to make its
     /// title from is claimed as well.
     pub title: NewTitle,
+    /// Who writes the reply, and how long others shall believe so without hearing of it again.
+    pub run: (Uuid, Duration),
     /// The key that makes a retry find this turn, and a hash of the request that it stands for.
     pub idempotency: Option<(String, String)>,
 }
@@ -163,6 +165,10 @@ impl Database {
             reply_status: Set(<&str>::from(ReplyState::Running).into()),
             reply_failure: Set(None),
             created_at: Set(at),
+            run_node: Set(Some(new.run.0)),
+            run_lease_until: Set(Some(at + new.run.1)),
+            run_text: Set(None),
+            stop_asked: Set(false),
         })
         .exec_without_returning(&tx)
         .await?;

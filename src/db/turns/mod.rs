@@ -1,14 +1,19 @@
 //! Turns: a user's message that was accepted, and the reply that it gets.
 
 mod begin;
+mod runs;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter,
-    sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait,
+    QueryFilter, prelude::Uuid, sea_query::Expr,
 };
 
-pub use self::begin::{BegunTurn, NewTitle, NewTurn};
+pub(super) use self::runs::forget;
+pub use self::{
+    begin::{BegunTurn, NewTitle, NewTurn},
+    runs::{DeadRun, Kept},
+};
 use super::{
     Database,
     entity::{
@@ -39,13 +44,17 @@ pub struct Turn {
     pub reply: ReplyState,
     /// Why it failed, when it did.
     pub failure: Option<ErrorCode>,
+    /// Who writes it, or wrote it.
+    pub node: Option<Uuid>,
+    /// What was written when that was last noted, while it runs.
+    pub written: String,
 }
 
 /// How far a reply is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReplyState {
-    /// On the way; or its process died.
+    /// On the way; or its process died, and nobody has noticed yet.
     Running,
     /// Whole.
     Completed,
@@ -78,6 +87,17 @@ impl Database {
         turn: &Turn,
         outcome: ReplyOutcome<'_>,
     ) -> Result<Option<Conversation>> {
+        self.end_reply(owner, turn, outcome, Condition::all()).await
+    }
+
+    /// The same, if the turn still is so.
+    async fn end_reply(
+        &self,
+        owner: &Owner,
+        turn: &Turn,
+        outcome: ReplyOutcome<'_>,
+        condition: Condition,
+    ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
         let at = now();
         // The conversation before the turn, as everywhere: two transactions that lock the same two
@@ -89,12 +109,20 @@ impl Database {
                 changed(counted.exec_with_returning(&tx).await?)?
             }
         };
+        // Without a conversation what was written is nowhere, so it is not complete.
+        let state = match conversation {
+            None if !outcome.text.is_empty() => ReplyState::Incomplete,
+            _ => outcome.state,
+        };
         let failure: Option<&str> = outcome.failure.map(ErrorCode::as_str);
+        let no_text: Option<String> = None;
         let fenced = Entity::update_many()
-            .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(outcome.state)))
+            .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(state)))
             .col_expr(Column::ReplyFailure, Expr::val(failure))
+            .col_expr(Column::RunText, Expr::val(no_text))
             .filter(Column::MessageId.eq(turn.message_id.0))
-            .filter(Column::ReplyStatus.eq(<&str>::from(ReplyState::Running)))
+            .filter(is_running())
+            .filter(condition)
             .exec(&tx)
             .await?;
         if fenced.rows_affected == 0 {
@@ -142,6 +170,10 @@ impl Database {
             .map(Turn::try_from)
             .transpose()
     }
+}
+
+fn is_running() -> Expr {
+    Column::ReplyStatus.eq(<&str>::from(ReplyState::Running))
 }
 
 /// Puts the reply into the place that was counted for it.
@@ -198,6 +230,8 @@ impl TryFrom<turn::Model> for Turn {
                 .reply_failure
                 .map(|code| parse("reply_failure", &code))
                 .transpose()?,
+            node: row.run_node,
+            written: row.run_text.unwrap_or_default(),
         })
     }
 }

@@ -20,15 +20,18 @@
 //! since a time, and bears clocks of nodes that are two seconds apart; so whoever begins to watch a list
 //! may be told of a change of the two seconds before, from another node.
 //!
-//! Running replies stay on their node: only changes of conversations travel.
+//! **Running replies are read, not sent.** Whoever follows a reply that another node writes asks that node
+//! for what is behind a place of the text, and again when the answer is there (`replies`). Nothing is sent
+//! that nobody reads; an answer that is lost is asked for again; and what came meanwhile comes as one.
 
 mod ears;
 mod inbox;
+mod replies;
 mod subject;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -47,10 +50,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use self::inbox::{ReadRows, Wanted};
 use self::{ears::Ears, inbox::Inbox, subject::WakeUp};
-use super::topics::Topics;
-use crate::conversation::{Conversation, ConversationId, Owner};
+pub use self::{
+    inbox::{ReadRows, Wanted},
+    replies::{Ended, ReadElsewhere},
+};
+use super::{run::Runs, topics::Topics};
+use crate::conversation::{Conversation, ConversationId, MessageId, Owner};
 
 /// How many wake-ups may wait to be sent.
 const CAPACITY: usize = 4_096;
@@ -135,6 +141,8 @@ impl Status {
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
     queue: Sender<(Owner, ConversationId, i64)>,
+    /// Set when the relay runs.
+    client: Arc<OnceLock<Client>>,
     pub(super) status: Arc<Status>,
 }
 
@@ -147,6 +155,28 @@ impl Outbox {
             self.status.note_gap(conversation.updated_at);
         }
     }
+
+    /// See [`EventBroker::read_elsewhere`](super::EventBroker::read_elsewhere).
+    pub(super) async fn read(
+        &self,
+        node: Uuid,
+        reply: MessageId,
+        place: usize,
+    ) -> Option<ReadElsewhere> {
+        replies::read(self.client()?, node, reply, place).await
+    }
+
+    /// See [`EventBroker::stop_elsewhere`](super::EventBroker::stop_elsewhere).
+    pub(super) async fn stop(&self, node: Uuid, reply: MessageId) {
+        if let Some(client) = self.client() {
+            replies::stop(client, node, reply).await;
+        }
+    }
+
+    /// The client, while there is a connection: it would keep what it is given meanwhile.
+    fn client(&self) -> Option<&Client> {
+        self.client.get().filter(|_| self.status.is_connected())
+    }
 }
 
 /// The other end, which has to be run.
@@ -154,7 +184,9 @@ impl Outbox {
 pub struct Relay {
     node: Uuid,
     topics: Arc<Topics>,
+    runs: Arc<Runs>,
     queue: Receiver<(Owner, ConversationId, i64)>,
+    client: Arc<OnceLock<Client>>,
     status: Arc<Status>,
 }
 
@@ -172,17 +204,20 @@ impl std::str::FromStr for Servers {
 }
 
 impl Relay {
-    pub(super) fn new(topics: Arc<Topics>) -> (Outbox, Self) {
+    pub(super) fn new(node: Uuid, topics: Arc<Topics>, runs: Arc<Runs>) -> (Outbox, Self) {
         let (sender, queue) = channel(CAPACITY);
-        let status = Arc::<Status>::default();
-        let relay = Self {
-            node: Uuid::now_v7(),
-            topics,
-            queue,
-            status: status.clone(),
-        };
+        let (client, status) = (Arc::default(), Arc::<Status>::default());
         let outbox = Outbox {
             queue: sender,
+            client: Arc::clone(&client),
+            status: status.clone(),
+        };
+        let relay = Self {
+            node,
+            topics,
+            runs,
+            queue,
+            client,
             status,
         };
         (outbox, relay)
@@ -227,9 +262,13 @@ impl Relay {
         let Self {
             node,
             topics,
+            runs,
             queue,
+            client: connected_client,
             status,
         } = self;
+        // There is one run of a relay.
+        let _ = connected_client.set(client.clone());
         let inbox = Arc::<Inbox>::default();
         let (is_connected, connected) = watch::channel(false);
         let mut ears = Ears::new(
@@ -246,6 +285,7 @@ impl Relay {
                 tokio::select! {
                     () = inbox.tell(&topics, &read, &status) => {}
                     () = ears.listen(&changed) => {}
+                    () = replies::answer(&client, node, &runs) => {}
                     () = closing.cancelled() => {}
                 }
             }

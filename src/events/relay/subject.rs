@@ -35,6 +35,11 @@ pub(super) fn echo(node: Uuid) -> String {
     format!("titlecast.v1.node.{}", node.simple())
 }
 
+/// Where a node is asked about the replies that it writes.
+pub(super) fn replies(node: Uuid) -> String {
+    format!("titlecast.v1.node.{}.replies", node.simple())
+}
+
 /// Where it is told that this conversation has changed.
 pub(super) fn conversation(owner: &Owner, id: ConversationId) -> String {
     format!("{}.{}", of(owner), id.0.simple())

@@ -11,6 +11,7 @@ pub mod model;
 pub mod nats;
 pub mod process;
 pub mod raw_socket;
+pub mod replies;
 pub mod rows;
 pub mod scene;
 pub mod server;

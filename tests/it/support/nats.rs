@@ -38,7 +38,12 @@ pub async fn shared() -> Option<String> {
 
 /// Two nodes on one database, connected with each other.
 pub async fn two_nodes(model: &ModelServer, url: &str) -> (Server, Server) {
-    let settings = ["--nats-url", url];
+    two_nodes_with(model, url, &[]).await
+}
+
+/// The same with more settings.
+pub async fn two_nodes_with(model: &ModelServer, url: &str, settings: &[&str]) -> (Server, Server) {
+    let settings = [&["--nats-url", url], settings].concat();
     let one = Server::start_with(model, &settings).await;
     let other = one.beside(model, &settings).await;
     for node in [&one, &other] {

@@ -1,0 +1,62 @@
+//! Replies that survive their process: which node writes one and until when the others believe that it lives, what was
+//! written until now, and whether somebody wants it stopped.
+
+use std::time::Duration;
+
+use sea_orm_migration::{
+    prelude::*,
+    schema::{boolean, text_null, timestamp_with_time_zone_null, uuid_null},
+    sea_orm::{ConnectionTrait, DbErr, prelude::ChronoUtc},
+};
+
+/// This migration.
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+const TABLE: &str = "agent_turns";
+
+/// Holds only what is being written, so it stays small.
+const INDEX: &str = "CREATE INDEX agent_turns_running ON agent_turns (run_lease_until) \
+                     WHERE reply_status = 'running'";
+
+/// What an older version writes while the schema changes, it has finished by then.
+const STILL_RUNNING: Duration = Duration::from_secs(15 * 60);
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let columns = [
+            uuid_null("run_node"),
+            timestamp_with_time_zone_null("run_lease_until"),
+            text_null("run_text"),
+            boolean("stop_asked").default(false).to_owned(),
+        ];
+        // SQLite adds one column a statement.
+        for column in columns {
+            manager
+                .alter_table(Table::alter().table(TABLE).add_column(column).to_owned())
+                .await?;
+        }
+        let still_running = Query::update()
+            .table(TABLE)
+            .value("run_lease_until", ChronoUtc::now() + STILL_RUNNING)
+            .and_where(Expr::col("reply_status").eq("running"))
+            .to_owned();
+        manager.execute(still_running).await?;
+        manager.get_connection().execute_unprepared(INDEX).await?;
+        Ok(())
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager
+            .get_connection()
+            .execute_unprepared("DROP INDEX agent_turns_running")
+            .await?;
+        for column in ["stop_asked", "run_text", "run_lease_until", "run_node"] {
+            manager
+                .alter_table(Table::alter().table(TABLE).drop_column(column).to_owned())
+                .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Replies outlive their process: each node notes what it has written of its replies and that it lives, and
+//! closes the replies of those that do so no more.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Chat, Inner};
+use crate::{conversation::MessageId, db::Kept, error::Result};
+
+/// The longest that anything written stays unnoted.
+const NOTE_EVERY: Duration = Duration::from_millis(1_500);
+
+/// How many dead replies are read at once.
+const PAGE: u64 = 100;
+
+/// Notes until `closing` what is written here, all of it in one transaction.
+pub(super) async fn note(chat: &Chat, closing: &CancellationToken) {
+    let every = NOTE_EVERY.min(chat.inner.settings.reply_lease / 4);
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // How much of each reply was noted. One that was not here at the last tick costs nothing yet: most
+    // are over by the next.
+    let mut noted: HashMap<MessageId, usize> = HashMap::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = closing.cancelled() => return,
+        }
+        let runs = chat.inner.events.runs();
+        let mut kept = Vec::new();
+        let mut lengths = HashMap::new();
+        for run in &runs {
+            let known = noted.get(&run.message()).copied();
+            let mut length = 0;
+            if let Some(known) = known {
+                let written = (run.length() > known).then(|| run.text());
+                length = written.as_ref().map_or(known, String::len);
+                kept.push(Kept {
+                    message: run.message(),
+                    written,
+                });
+            }
+            lengths.insert(run.message(), length);
+        }
+        // Two nodes that note the same rows take their locks in the same order.
+        kept.sort_unstable_by_key(|run| run.message);
+        if kept.is_empty() {
+            noted = lengths;
+            continue;
+        }
+        let lease = chat.inner.settings.reply_lease;
+        match chat.inner.db.keep_runs(&kept, lease).await {
+            Ok(stopped) => {
+                noted = lengths;
+                let stopped = runs.iter().filter(|run| stopped.contains(&run.message()));
+                stopped.for_each(|run| run.stop());
+            }
+            // What was not noted is noted the next time.
+            Err(error) => error.log(),
+        }
+    }
+}
+
+/// Closes until `draining` what others left open.
+pub(super) async fn close_dead(chat: &Chat, draining: &CancellationToken) {
+    let lease = chat.inner.settings.reply_lease;
+    let mut lost_database: Option<Instant> = None;
+    loop {
+        // After the database was gone, its nodes need a moment to say that they live.
+        let is_settled = lost_database.is_none_or(|at| at.elapsed() > lease);
+        let closed = tokio::select! {
+            closed = close_page(chat, is_settled) => closed,
+            () = draining.cancelled() => return,
+        };
+        let mut pause = (lease / 3).mul_f64(0.75 + 0.5 * fastrand::f64());
+        match closed {
+            Ok(true) => pause = Duration::ZERO,
+            Ok(false) => {}
+            Err(error) => {
+                error.log();
+                lost_database = Some(Instant::now());
+            }
+        }
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = draining.cancelled() => return,
+        }
+    }
+}
+
+/// Closes some, with what was noted of them. Whether there may be more.
+async fn close_page(chat: &Chat, is_settled: bool) -> Result<bool> {
+    let Inner { db, events, .. } = &*chat.inner;
+    let dead = db.find_dead_runs(PAGE).await?;
+    if !is_settled {
+        return Ok(false);
+    }
+    let is_full = dead.len() as u64 == PAGE;
+    for dead in dead {
+        // One of ours is late, as its machine was: it lives.
+        if events.find_run(&dead.owner, dead.turn.reply_id).is_some() {
+            continue;
+        }
+        tracing::warn!(conversation.id = %dead.turn.conversation_id, "closing a reply: its node is gone");
+        if let Some(conversation) = db.close_dead_run(&dead).await? {
+            events.publish(conversation);
+        }
+    }
+    Ok(is_full)
+}
