@@ -20,6 +20,11 @@ chaos seed="":
     TEST_DATABASE_URL= TITLECAST_CHAOS_SEED={{seed}} cargo test --test it -- --ignored --nocapture --test-threads 1 chaos::a_long_run
     [ -z "${TEST_DATABASE_URL:-}" ] || TITLECAST_CHAOS_SEED={{seed}} cargo test --test it -- --ignored --nocapture --test-threads 1 chaos::a_long_run
 
+# Read 1,000 replies through cuts, on two processes by turns, and others while their broker is killed 20 times; needs
+# nats-server, and TEST_DATABASE_URL for PostgreSQL
+cuts:
+    cargo test --test it -- --ignored --nocapture --test-threads 1 cuts::
+
 # Format, lints and documentation, as CI checks them
 lint:
     cargo fmt --all --check

@@ -24,6 +24,7 @@ mod cli;
 mod cli_serve;
 mod cohorts;
 mod complaints;
+mod cuts;
 mod dead_peers;
 mod error_matrix;
 mod fanout;

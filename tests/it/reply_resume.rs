@@ -19,12 +19,6 @@ fn body() -> Value {
     json!({ "message": "Plan a trip to Kyoto", "context": { "auto_title": false } })
 }
 
-/// The `id:` of the last frame.
-fn last_id(events: &Events) -> String {
-    let frame = events.segments.last().unwrap();
-    frame.split_once("\nid: ").unwrap().1.to_owned()
-}
-
 fn reply_path(event: &Value) -> String {
     let id = event["conversation_id"].as_str().unwrap();
     format!("/api/v1/conversations/{id}/reply")
@@ -42,7 +36,7 @@ async fn cut(model: &ModelServer, url: &str, text: &str) -> (Value, String, Unbo
     let created = events.next().await.unwrap();
     write(&steps, text);
     assert_eq!(events.next().await.unwrap()["text_delta"], text);
-    (created, last_id(&events), steps)
+    (created, events.last_id(), steps)
 }
 
 /// Where the reader is, as its first event tells.
@@ -65,7 +59,7 @@ async fn an_event_source_goes_on_where_it_was_and_is_not_called_back_after_the_e
     let missed = back.next().await.unwrap();
     assert_eq!(missed["text_delta"], " take the train");
     // Once more, from what it has now.
-    let place = last_id(&back);
+    let place = back.last_id();
     drop(back);
     let mut back = resumed(&server.url, &path, &place).await;
     assert_place(&back.next().await.unwrap(), true);
@@ -78,7 +72,7 @@ async fn an_event_source_goes_on_where_it_was_and_is_not_called_back_after_the_e
     assert_eq!(terminal["response_text"], "First we take the train.");
     // An EventSource comes back by itself after a stream has ended, unless it gets a 204.
     let request = client().get(format!("{}{path}", server.url));
-    let response = within(request.header("last-event-id", last_id(&back)).send()).await;
+    let response = within(request.header("last-event-id", back.last_id()).send()).await;
     assert_eq!(response.unwrap().status(), 204);
     assert_eq!(model.reply_requests().len(), 1);
 }

@@ -74,6 +74,12 @@ impl Events {
         }
     }
 
+    /// The `id:` of the last frame.
+    pub fn last_id(&self) -> String {
+        let frame = self.segments.last().unwrap();
+        frame.split_once("\nid: ").unwrap().1.to_owned()
+    }
+
     /// All events up to the end of the stream.
     pub async fn rest(&mut self) -> Vec<Value> {
         let mut events = Vec::new();
