@@ -3,9 +3,8 @@
 //! when the nodes cannot talk to each other, and when the writer died it hears of the end that another
 //! node gives the reply.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use async_stream::stream;
 use futures_util::Stream;
 use tokio::time::sleep;
 
@@ -13,47 +12,75 @@ use super::{Chat, follow::stored};
 use crate::{
     conversation::Owner,
     db::{ReplyState, Turn},
-    error::Result,
-    events::{Delta, Read, ReplyEnd, ReplyEvent, SoFar, relay::ReadElsewhere},
+    error::{Error, Result},
+    events::{LogOf, Read, ReplyEnd, ReplyEvent, RunGuard, relay::ReadElsewhere, run::Outcome},
 };
 
 /// How often the row is looked at.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What there is of the reply behind the place `after`, or all of it, what follows, and the end.
+/// Follows the reply from a place on, or from the beginning. All who do so here share one copy.
 pub(super) fn follow(
-    chat: Chat,
-    owner: Owner,
+    chat: &Chat,
+    owner: &Owner,
     turn: Turn,
     after: Option<usize>,
-) -> impl Stream<Item = ReplyEvent> + Send {
-    stream! {
-        let mut place = after.unwrap_or_default();
-        let mut has_joined = false;
+) -> impl Stream<Item = ReplyEvent> + Send + use<> {
+    let of = LogOf {
+        owner: owner.clone(),
+        conversation: turn.conversation_id,
+        message: turn.message_id,
+        reply: turn.reply_id,
+    };
+    let (events, to_fill) = chat.inner.events.follow_copy(&of, after);
+    if let Some(copy) = to_fill {
+        chat.inner.tasks.spawn(fill(chat.clone(), turn, copy));
+    }
+    events
+}
+
+/// Fills the copy until the reply is over, or nobody follows it any more.
+async fn fill(chat: Chat, turn: Turn, copy: RunGuard) {
+    let log = copy.log();
+    let copying = async {
         loop {
-            let (read, end) = match look(&chat, &owner, &turn, place).await {
-                Ok(seen) => seen,
+            match look(&chat, &log.of().owner, &turn, log.length()).await {
+                Ok((read, None)) => log.take_over(&read.text),
+                Ok((read, Some(end))) => {
+                    // What was written is not what was kept, when somebody else closed or deleted it.
+                    if read.recovered {
+                        log.take_over(&read.text);
+                    }
+                    break log.end(end);
+                }
                 Err(error) => {
                     // It comes back, or the server ends.
-                    tracing::debug!(error.code = error.code().as_str(), "a reply cannot be followed");
+                    tracing::debug!(
+                        error.code = error.code().as_str(),
+                        "a reply cannot be followed"
+                    );
                     sleep(PAUSE).await;
-                    continue;
                 }
-            };
-            // What is not recovered replaces everything. A place that is not reached yet is waited for.
-            let is_first = !has_joined && read.length >= place;
-            if is_first || !read.recovered {
-                (has_joined, place) = (true, read.length);
-                yield ReplyEvent::SoFar(SoFar::new(read, after));
-            } else if !read.text.is_empty() {
-                place = read.length;
-                yield ReplyEvent::Delta(Delta { text: read.text.into(), length: place });
             }
-            if let Some(end) = end {
-                yield ReplyEvent::Ended(Arc::new(end));
+        }
+    };
+    let left = async {
+        loop {
+            log.unwatched().await;
+            if copy.leave_unwatched() {
                 break;
             }
         }
+    };
+    tokio::select! {
+        () = copying => {}
+        () = left => {}
+        () = chat.inner.abort.cancelled() => log.end(ReplyEnd {
+            text: log.text(),
+            response_id: None,
+            usage: None,
+            outcome: Outcome::Failed(Error::ShuttingDown),
+        }),
     }
 }
 
@@ -75,9 +102,6 @@ async fn look(
         };
         // It was stored before it was told. Whoever wrote it knows what it cost as well.
         let end = stored(chat, owner, turn).await?;
-        // What was written is not what was kept, when somebody else closed or deleted it.
-        let is_all = read.length == end.text.len();
-        let read = if is_all { read } else { Read::anew(&end.text) };
         return Ok((
             read,
             Some(ReplyEnd {

@@ -30,8 +30,8 @@ pub struct ReplyFollower {
 impl ReplyFollower {
     pub(super) fn running(run: Arc<ReplyLog>, after: Option<ReplyPlace>) -> Self {
         Self {
-            message_id: run.message(),
-            reply_id: run.reply(),
+            message_id: run.of().message,
+            reply_id: run.of().reply,
             is_elsewhere: false,
             events: run.follow(after.map(bytes)).boxed(),
         }
@@ -47,7 +47,7 @@ impl ReplyFollower {
             message_id: turn.message_id,
             reply_id: turn.reply_id,
             is_elsewhere: true,
-            events: elsewhere::follow(chat.clone(), owner.clone(), turn, after.map(bytes)).boxed(),
+            events: elsewhere::follow(chat, owner, turn, after.map(bytes)).boxed(),
         }
     }
 

@@ -32,17 +32,17 @@ pub(super) async fn note(chat: &Chat, closing: &CancellationToken) {
         let mut kept = Vec::new();
         let mut lengths = HashMap::new();
         for run in &runs {
-            let known = noted.get(&run.message()).copied();
+            let known = noted.get(&run.of().message).copied();
             let mut length = 0;
             if let Some(known) = known {
                 let written = (run.length() > known).then(|| run.text());
                 length = written.as_ref().map_or(known, String::len);
                 kept.push(Kept {
-                    message: run.message(),
+                    message: run.of().message,
                     written,
                 });
             }
-            lengths.insert(run.message(), length);
+            lengths.insert(run.of().message, length);
         }
         // Two nodes that note the same rows take their locks in the same order.
         kept.sort_unstable_by_key(|run| run.message);
@@ -54,7 +54,9 @@ pub(super) async fn note(chat: &Chat, closing: &CancellationToken) {
         match chat.inner.db.keep_runs(&kept, lease).await {
             Ok(stopped) => {
                 noted = lengths;
-                let stopped = runs.iter().filter(|run| stopped.contains(&run.message()));
+                let stopped = runs
+                    .iter()
+                    .filter(|run| stopped.contains(&run.of().message));
                 stopped.for_each(|run| run.stop());
             }
             // What was not noted is noted the next time.

@@ -22,7 +22,7 @@ use crate::{
     },
     db::{BegunTurn, Database, NewTurn, ReplyState, Turn},
     error::{Error, Result},
-    events::{Changes, EventBroker, ReplyCursor, ReplyPlace},
+    events::{Changes, EventBroker, LogOf, ReplyCursor, ReplyPlace},
     llm::LanguageModel,
     titles::Titles,
 };
@@ -129,9 +129,12 @@ impl Chat {
         };
         // Both before the turn is stored: whoever sees it stored can find its run, and no change of
         // the conversation can be missed.
-        let run = inner
-            .events
-            .open_run(owner, new.conversation_id, new.message_id, new.reply_id);
+        let run = inner.events.open_run(LogOf {
+            owner: owner.clone(),
+            conversation: new.conversation_id,
+            message: new.message_id,
+            reply: new.reply_id,
+        });
         let changes = inner.events.watch_conversation(owner, new.conversation_id);
         let (conversation, message, claim) = match inner.db.begin_turn(owner, &new).await? {
             BegunTurn::Known(turn) => return self.sent_before(owner, turn, None).await,

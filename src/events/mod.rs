@@ -16,12 +16,13 @@ mod topics;
 
 use std::sync::Arc;
 
+use futures_util::Stream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
 pub use self::{
     cursor::{ReplyCursor, ReplyPlace},
-    run::{Delta, Read, ReplyEnd, ReplyEvent, ReplyLog, RunGuard, SoFar},
+    run::{Delta, LogOf, Read, ReplyEnd, ReplyEvent, ReplyLog, RunGuard, SoFar},
     topics::Changes,
 };
 use crate::{
@@ -35,6 +36,8 @@ pub struct EventBroker {
     node: Uuid,
     topics: Arc<topics::Topics>,
     runs: Arc<run::Runs>,
+    /// Copies of replies that other nodes write, for those who follow them here.
+    copies: Arc<run::Runs>,
     told: UnboundedSender<Told>,
     /// How an event leaves the process, if it does.
     outbox: Option<relay::Outbox>,
@@ -52,6 +55,7 @@ impl EventBroker {
             node: Uuid::now_v7(),
             topics: Arc::default(),
             runs: Arc::default(),
+            copies: Arc::default(),
             told,
             outbox: None,
         };
@@ -103,14 +107,21 @@ impl EventBroker {
     }
 
     /// Opens the log of a reply, which others can find until the guard is dropped.
-    pub fn open_run(
+    pub fn open_run(&self, of: LogOf) -> RunGuard {
+        self.runs.open(of)
+    }
+
+    /// Follows a reply that another node writes, from a place on. Whoever gets a guard has to fill the log
+    /// for all who follow it here, until it is unwatched or over.
+    pub fn follow_copy(
         &self,
-        owner: &Owner,
-        conversation: ConversationId,
-        message: MessageId,
-        reply: MessageId,
-    ) -> RunGuard {
-        RunGuard::open(&self.runs, owner, conversation, message, reply)
+        of: &LogOf,
+        after: Option<usize>,
+    ) -> (
+        impl Stream<Item = ReplyEvent> + Send + use<>,
+        Option<RunGuard>,
+    ) {
+        self.copies.follow_copy(of, after)
     }
 
     /// The log of a reply that runs in this process.
