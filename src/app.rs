@@ -9,12 +9,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{self, origin::AllowedOrigins},
+    api::{self, limits::UserLimits, origin::AllowedOrigins},
     auth::{Access, SetupError},
     chat::{Chat, ChatSettings},
     config::Settings,
     conversation::Owner,
-    db::Database,
+    db::{Database, cursor::CursorKey},
     events::{
         EventBroker,
         relay::{ReadRows, Servers, Wanted},
@@ -24,7 +24,7 @@ use crate::{
         offline::Offline,
         openai::{OpenAi, OpenAiConfig},
     },
-    stall::Bounded,
+    server::{self, Limits, Server},
     titles::{TitleSettings, Titles},
     transport::{
         cohort::Counters,
@@ -38,8 +38,8 @@ const OFFLINE_PACE: Duration = Duration::from_millis(25);
 /// How long the provider may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a client may leave what it is sent unread.
-const STALL: Duration = Duration::from_secs(20);
+/// The most connections of those who read the metrics.
+const METRICS_CONNECTIONS: u32 = 100;
 
 /// How the addresses are set.
 pub const LISTEN: &str = "--listen (TITLECAST_LISTEN)";
@@ -61,6 +61,9 @@ pub struct App {
     origins: AllowedOrigins,
     documents: Documents,
     access: Access,
+    cursors: CursorKey,
+    users: UserLimits,
+    limits: Limits,
     settings: Settings,
 }
 
@@ -124,6 +127,11 @@ pub enum StartError {
     /// A command ended before all was done.
     #[error("not all was done; run it again to go on")]
     Unfinished,
+    /// A trusted proxy is none.
+    #[error(
+        "{0:?} is neither an address nor a network such as 10.0.0.0/8. Check --trusted-proxies (TITLECAST_TRUSTED_PROXIES)"
+    )]
+    Proxy(String),
     /// The trusted documents cannot be read.
     #[error("{0}. Check --trusted-documents (TITLECAST_TRUSTED_DOCUMENTS)")]
     Documents(#[source] ReadError),
@@ -157,7 +165,9 @@ impl App {
         let background = Background::default();
         let access = access(&settings, &background).await?;
         let nats = nats(&settings)?;
+        let limits = limits(&settings)?;
         let db = database(&settings).await?;
+        let cursors = db.cursor_key().await.map_err(StartError::Command)?;
         let (events, told) = match nats {
             Some(servers) => {
                 let (events, told, relay) = EventBroker::relayed();
@@ -227,6 +237,12 @@ impl App {
             origins,
             documents,
             access,
+            cursors,
+            users: UserLimits::new(
+                settings.limits.messages_per_minute,
+                settings.limits.max_streams_per_user,
+            ),
+            limits,
             settings,
         })
     }
@@ -254,15 +270,12 @@ impl App {
     /// Serves those who may call on a listener until `shutdown` is ready: then nothing new is accepted, streams
     /// that only watch end at once, and replies and titles under way get the time to finish that the
     /// settings give them.
-    ///
-    /// # Errors
-    /// When the listener breaks.
     pub async fn serve(
         &self,
         access: Access,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), StartError> {
+    ) {
         let closing = CancellationToken::new();
         let router = api::router(api::Services {
             access,
@@ -276,6 +289,8 @@ impl App {
             title_grace: self.settings.title_grace,
             keep_alive: self.settings.keep_alive,
             cohorts: self.settings.cohorts,
+            cursors: self.cursors.clone(),
+            users: self.users.clone(),
             subscriptions: self.subscriptions.clone(),
             allowed_origins: self.origins.clone(),
             graphql: api::graphql::GraphqlSettings {
@@ -284,33 +299,11 @@ impl App {
                 suggestions: self.settings.suggestions,
             },
         });
-        let address = listener.local_addr().unwrap_or(self.settings.listen);
-        // Nagle's algorithm would hold back small frames for 40 ms.
-        let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "cannot set TCP_NODELAY");
-            }
-        });
-        let listener = Bounded {
-            listener,
-            stall: STALL,
-        };
-        let server = axum::serve(listener, router).with_graceful_shutdown({
-            let closing = closing.clone();
-            async move {
-                shutdown.await;
-                closing.cancel();
-            }
-        });
-        let mut server = std::pin::pin!(server.into_future());
-        let listen_error = |cause| StartError::Listen {
-            address,
-            setting: LISTEN,
-            cause,
-        };
+        let server = Server::new(router, self.limits.clone(), api::refuse);
+        let mut serving = std::pin::pin!(server.serve(listener, closing.clone()));
         tokio::select! {
-            result = &mut server => return result.map_err(listen_error),
-            () = closing.cancelled() => {}
+            () = &mut serving => return,
+            () = shutdown => closing.cancel(),
         }
         tracing::info!(tasks = self.tasks.len(), "shutting down");
         self.background.draining.cancel();
@@ -322,51 +315,39 @@ impl App {
         };
         let end = async {
             tokio::select! {
-                result = &mut server => result.map_err(listen_error),
+                () = &mut serving => {}
                 // Every stream has ended by then; a client that does not read must not hold us.
-                () = async { drained.cancelled().await; sleep(Duration::from_secs(5)).await } => Ok(()),
+                () = async { drained.cancelled().await; sleep(Duration::from_secs(5)).await } => {}
             }
         };
-        tokio::join!(drain, end).1
+        tokio::join!(drain, end);
     }
 
     /// Serves what the service has done, for monitoring, on a listener of its own, until `shutdown`.
-    ///
-    /// # Errors
-    /// When the listener breaks.
     pub async fn serve_metrics(
         &self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), StartError> {
-        let address = listener
-            .local_addr()
-            .unwrap_or(self.settings.metrics_listen);
-        let router = api::metrics::router(
-            self.titles.clone(),
-            self.subscriptions.clone(),
-            self.events.clone(),
-        );
-        let listener = Bounded {
-            listener,
-            stall: STALL,
-        };
-        let stopped = CancellationToken::new();
-        let server = axum::serve(listener, router).with_graceful_shutdown({
-            let stopped = stopped.clone();
-            async move {
-                shutdown.await;
-                stopped.cancel();
-            }
+    ) {
+        let router = api::metrics::router(api::metrics::Sources {
+            titles: self.titles.clone(),
+            subscriptions: self.subscriptions.clone(),
+            events: self.events.clone(),
+            connections: self.limits.clone(),
+            users: self.users.clone(),
         });
+        // Not counted with the others: monitoring has to work when they are too many.
+        let limits = Limits::new(server::Settings {
+            connections: METRICS_CONNECTIONS,
+            ..server::Settings::default()
+        });
+        let closing = CancellationToken::new();
+        let server = Server::new(router, limits, api::refuse);
+        let mut serving = std::pin::pin!(server.serve(listener, closing.clone()));
         tokio::select! {
-            result = server.into_future() => result.map_err(|cause| StartError::Listen {
-                address,
-                setting: METRICS_LISTEN,
-                cause,
-            }),
+            () = &mut serving => {}
             // A client that keeps its connection must not hold us.
-            () = async { stopped.cancelled().await; sleep(Duration::from_secs(1)).await } => Ok(()),
+            () = async { shutdown.await; closing.cancel(); sleep(Duration::from_secs(1)).await } => {}
         }
     }
 
@@ -456,6 +437,15 @@ pub async fn titles(settings: &Settings) -> Result<(Database, Titles), StartErro
     let tasks = TaskTracker::new();
     let titles = Titles::new(db.clone(), events, model, tasks, title_settings(settings));
     Ok((db, titles))
+}
+
+fn limits(settings: &Settings) -> Result<Limits, StartError> {
+    let limits = &settings.limits;
+    Ok(Limits::new(server::Settings {
+        connections: limits.max_connections,
+        per_address: limits.max_connections_per_address,
+        proxies: server::parse_networks(&limits.trusted_proxies).map_err(StartError::Proxy)?,
+    }))
 }
 
 fn nats(settings: &Settings) -> Result<Option<Servers>, StartError> {

@@ -4,7 +4,9 @@
 //! happened stands in its source, and goes to the log once, where the answer is encoded. This room knows no HTTP, no
 //! GraphQL and no SSE: each of these maps [`ErrorCode`] by a table of its own.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
+
+use uuid::Uuid;
 
 /// A cause, for the log only.
 pub type Source = Box<dyn StdError + Send + Sync + 'static>;
@@ -33,6 +35,9 @@ pub enum Error {
         /// The most that is accepted.
         limit_bytes: usize,
     },
+    /// The body took too long to come.
+    #[error("the request body came too slowly")]
+    SlowBody,
     /// The path exists, the method does not.
     #[error("this path does not take this method")]
     MethodNotAllowed,
@@ -51,6 +56,20 @@ pub enum Error {
     /// A browser page of a foreign origin.
     #[error("this origin may not use the service")]
     ForbiddenOrigin,
+    /// The caller, or its address, has or does too much.
+    #[error("too many {what}; try again in {} s", seconds(*retry_after))]
+    RateLimited {
+        /// Of what: `messages`.
+        what: &'static str,
+        /// When there may be one more.
+        retry_after: Duration,
+    },
+    /// The server has all the connections that it may have.
+    #[error("the server has too many connections; try again in {} s", seconds(*retry_after))]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// It does not exist, or it is not the caller's: nobody learns which.
     #[error("no such {what}")]
     NotFound {
@@ -84,6 +103,12 @@ pub enum Error {
     /// A bug of ours.
     #[error("internal error")]
     Internal(#[source] Source),
+    /// A bug of ours, found in the log by this id.
+    #[error("internal error {id}")]
+    Panicked {
+        /// The id.
+        id: Uuid,
+    },
 }
 
 /// The closed set of codes that clients can rely on. Every surface carries it: REST as `code`, GraphQL as
@@ -111,11 +136,14 @@ pub enum ErrorCode {
     InvalidCursor,
     UnsupportedMediaType,
     PayloadTooLarge,
+    RequestTimeout,
     MethodNotAllowed,
     Unauthenticated,
     AuthExpired,
     Forbidden,
     ForbiddenOrigin,
+    RateLimited,
+    Overloaded,
     NotFound,
     IdempotencyKeyReused,
     ManualTitle,
@@ -151,11 +179,14 @@ impl Error {
             Self::InvalidCursor => ErrorCode::InvalidCursor,
             Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
+            Self::SlowBody => ErrorCode::RequestTimeout,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
             Self::Unauthenticated => ErrorCode::Unauthenticated,
             Self::AuthExpired => ErrorCode::AuthExpired,
             Self::Forbidden { .. } => ErrorCode::Forbidden,
             Self::ForbiddenOrigin => ErrorCode::ForbiddenOrigin,
+            Self::RateLimited { .. } => ErrorCode::RateLimited,
+            Self::Overloaded { .. } => ErrorCode::Overloaded,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
             Self::ManualTitle => ErrorCode::ManualTitle,
@@ -165,7 +196,17 @@ impl Error {
             Self::ModelMisconfigured(_) => ErrorCode::ModelMisconfigured,
             Self::Database(_) => ErrorCode::DatabaseUnavailable,
             Self::ShuttingDown => ErrorCode::ShuttingDown,
-            Self::Internal(_) => ErrorCode::Internal,
+            Self::Internal(_) | Self::Panicked { .. } => ErrorCode::Internal,
+        }
+    }
+
+    /// In how many seconds a client may try again, if it is known.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after, .. } | Self::Overloaded { retry_after } => {
+                Some(seconds(*retry_after))
+            }
+            _ => None,
         }
     }
 
@@ -187,4 +228,9 @@ impl Error {
         let code = self.code().as_str();
         tracing::error!(error.code = code, error.cause = source, "request failed");
     }
+}
+
+/// Whole seconds, rounded up: who comes back after them does not come too early.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

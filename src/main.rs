@@ -10,7 +10,7 @@ use titlecast::{
     commands,
     config::{BackfillArguments, Cli, Command, Migrate, Settings, StatsArguments, TokenArguments},
     db::{Database, Scope},
-    telemetry,
+    panics, telemetry,
     titles::backfill::Backfill,
 };
 use tokio::net::TcpListener;
@@ -30,6 +30,7 @@ async fn main() -> ExitCode {
         eprintln!("titlecast: --log (TITLECAST_LOG) is malformed: {error}");
         return ExitCode::from(2);
     }
+    panics::log_without_text();
     let result = match command {
         Command::Serve => serve(cli.settings).await,
         Command::Migrate { direction } => migrate(&cli.settings, direction).await,
@@ -71,13 +72,12 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     tracing::info!(%address, database = app.database().kind(), "listening");
     let stopping = CancellationToken::new();
     let serve = async {
-        let served = app.serve(app.access(), listener, stop).await;
+        app.serve(app.access(), listener, stop).await;
         // Until the last reply has ended, there is something to watch.
         stopping.cancel();
-        served
     };
     let serve_metrics = app.serve_metrics(metrics, stopping.clone().cancelled_owned());
-    tokio::try_join!(serve, serve_metrics)?;
+    tokio::join!(serve, serve_metrics);
     app.close().await;
     tracing::info!("stopped");
     Ok(())

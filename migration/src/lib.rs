@@ -11,6 +11,7 @@ mod m20251116_000001_create_turns;
 mod m20251117_000001_create_search;
 mod m20251118_000001_add_title_claims;
 mod m20251119_000001_add_runs;
+mod m20251120_000001_create_cursor_key;
 pub mod search_text;
 
 /// All migrations, oldest first.
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20251117_000001_create_search::Migration),
             Box::new(m20251118_000001_add_title_claims::Migration),
             Box::new(m20251119_000001_add_runs::Migration),
+            Box::new(m20251120_000001_create_cursor_key::Migration),
         ]
     }
 }

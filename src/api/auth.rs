@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::{Services, rest::RestError};
 use crate::{
-    auth::{Access, Principal, Scope, Tokens},
+    auth::{Access, Counted, Principal, Scope, Tokens},
     conversation::Owner,
     error::{Error, Result},
+    server::Client,
 };
 
 /// A caller who may do what `N` needs. Handlers of the legacy routes get their owner from nothing else.
@@ -23,6 +24,8 @@ pub(super) struct Allowed<N> {
     pub(super) owner: Owner,
     /// When what the request opens has to end.
     pub(super) until: Option<Instant>,
+    /// As whom its messages and streams are counted.
+    pub(super) counted: Counted,
     needs: PhantomData<N>,
 }
 
@@ -63,6 +66,7 @@ where
         Ok(Self {
             owner: principal.owner(N::SCOPE)?.clone(),
             until: principal.until(),
+            counted: principal.counted().clone(),
             needs: PhantomData,
         })
     }
@@ -75,7 +79,11 @@ where
 /// another page may have sent.
 pub(super) async fn caller(services: &Services, parts: &Parts) -> Result<Principal> {
     let tokens = match &services.access {
-        Access::Open(owner) => return Ok(Principal::local(owner.clone())),
+        Access::Open(owner) => {
+            let client = parts.extensions.get::<Client>();
+            let address = client.map(|Client(address)| *address);
+            return Ok(Principal::local(owner.clone(), address));
+        }
         Access::Tokens(tokens) => tokens,
     };
     if let Some(token) = header_token(&parts.headers)? {

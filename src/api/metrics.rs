@@ -17,10 +17,14 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::rest::{self, RestError};
+use super::{
+    limits::UserLimits,
+    rest::{self, RestError},
+};
 use crate::{
     error::Error,
     events::EventBroker,
+    server::Limits,
     titles::{ModelState, Titles},
     transport::cohort::{Counters, Counts},
 };
@@ -28,14 +32,10 @@ use crate::{
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The page at `/metrics`, and nothing else.
-pub fn router(titles: Titles, subscriptions: Counters, events: EventBroker) -> Router {
+pub fn router(sources: Sources) -> Router {
     let mut registry = Registry::with_prefix("titlecast");
-    titles.metrics().register(&mut registry);
-    registry.register_collector(Box::new(Present {
-        titles,
-        subscriptions,
-        events,
-    }));
+    sources.titles.metrics().register(&mut registry);
+    registry.register_collector(Box::new(sources));
     Router::new()
         .route("/metrics", get(page))
         .fallback(rest::no_such_path)
@@ -49,19 +49,26 @@ async fn page(State(registry): State<Arc<Registry>>) -> Result<Response, RestErr
 }
 
 /// What is looked up when somebody asks.
-struct Present {
-    titles: Titles,
-    subscriptions: Counters,
-    events: EventBroker,
+pub struct Sources {
+    /// For titles.
+    pub titles: Titles,
+    /// For what subscriptions do.
+    pub subscriptions: Counters,
+    /// For the relay between nodes.
+    pub events: EventBroker,
+    /// For connections.
+    pub connections: Limits,
+    /// For what users were refused.
+    pub users: UserLimits,
 }
 
-impl fmt::Debug for Present {
+impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Present").finish_non_exhaustive()
+        f.debug_struct("Sources").finish_non_exhaustive()
     }
 }
 
-impl Collector for Present {
+impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let mut metric = |name: &str, help: &str, metric: &dyn EncodeMetric| {
             let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
@@ -122,6 +129,41 @@ impl Collector for Present {
                 "Reads of rows because of other nodes",
                 &ConstCounter::new(relay.reads()),
             )?;
+        }
+        let connections = self.connections.counts();
+        metric(
+            "connections",
+            "Connections that are open",
+            &ConstGauge::new(i64::from(connections.connections)),
+        )?;
+        for (name, help, count) in [
+            (
+                "refused_connections",
+                "Connections that were one too many in all",
+                connections.full,
+            ),
+            (
+                "refused_of_address",
+                "Connections, and requests through proxies, that were one too many of their address",
+                connections.crowded,
+            ),
+            (
+                "refused_slow_bodies",
+                "Requests whose body came too slowly",
+                connections.slow_bodies,
+            ),
+            (
+                "refused_streams",
+                "Streams and WebSockets that were one too many of their user",
+                self.users.refused_streams(),
+            ),
+            (
+                "refused_messages",
+                "Messages that were one too many of their user's in a minute",
+                self.users.refused_messages(),
+            ),
+        ] {
+            metric(name, help, &ConstCounter::new(count))?;
         }
         let Counts {
             cohorts,

@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod graphql;
 mod health;
+pub mod limits;
 pub mod metrics;
 pub mod origin;
 pub mod rest;
@@ -16,11 +17,16 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, extract::DefaultBodyLimit, middleware};
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Access, chat::Chat, db::Database, events::EventBroker, llm::LanguageModel,
+    auth::Access, chat::Chat, db::{Database, cursor::CursorKey}, error::Error, events::EventBroker, llm::LanguageModel, panics,
     titles::Titles, transport::cohort::Counters,
 };
 
@@ -51,12 +57,31 @@ pub struct Services {
     pub keep_alive: Duration,
     /// Whether subscribers that ask the same share one execution.
     pub cohorts: bool,
+    /// What the places in lists are authenticated with.
+    pub cursors: CursorKey,
+    /// What each user may do.
+    pub users: limits::UserLimits,
     /// Counts what subscriptions do.
     pub subscriptions: Counters,
     /// The web origins whose pages may use the service.
     pub allowed_origins: origin::AllowedOrigins,
     /// What GraphQL answers.
     pub graphql: graphql::GraphqlSettings,
+}
+
+/// An error that ends a request before a route of this path takes it, or instead of it.
+pub(crate) fn refuse(path: &str, error: Error) -> Response {
+    match path == graphql::PATH {
+        true => graphql::refused(error),
+        false => rest::RestError(error).into_response(),
+    }
+}
+
+/// A panic is an answer, and not a connection that breaks.
+async fn catch_panics(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let answer = panics::caught(next.run(request)).await;
+    answer.unwrap_or_else(|error| refuse(&path, error))
 }
 
 /// All routes.
@@ -76,6 +101,7 @@ pub fn router(services: Services) -> Router {
         .fallback(rest::no_such_path)
         .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(middleware::from_fn(catch_panics))
         .layer(cors)
         .layer(middleware::from_fn_with_state(origins, origin::check))
 }

@@ -10,11 +10,11 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use tower_http::cors::CorsLayer;
 
-use super::{graphql, rest::RestError};
+use super::refuse;
 use crate::error::Error;
 
 /// The origins that are allowed besides the service's own.
@@ -91,10 +91,8 @@ pub(super) async fn check(
 ) -> Response {
     if origins.allows(request.headers()) {
         next.run(request).await
-    } else if request.uri().path() == graphql::PATH {
-        graphql::refused(Error::ForbiddenOrigin)
     } else {
-        RestError(Error::ForbiddenOrigin).into_response()
+        refuse(request.uri().path(), Error::ForbiddenOrigin)
     }
 }
 

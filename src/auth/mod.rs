@@ -20,7 +20,7 @@ use crate::conversation::Owner;
 pub use self::{
     keys::KeyState,
     mint::{Wish, mint},
-    principal::{Principal, Scope},
+    principal::{Counted, Principal, Scope},
     setup::{JwtSettings, Secret, SetupError},
     tokens::Tokens,
 };

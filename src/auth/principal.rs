@@ -1,6 +1,6 @@
 //! The caller: whose data, what may be done with it, and for how long.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use strum::VariantArray;
 use tokio::time::Instant;
@@ -42,6 +42,17 @@ impl Scope {
     }
 }
 
+/// As whom a caller's messages and streams are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// The user that the token names.
+    User(Owner),
+    /// Where the request comes from: there are no tokens.
+    Address(IpAddr),
+    /// Not at all: it comes from the server's own machine.
+    Nobody,
+}
+
 /// The caller. It hands its owner out for a scope only: whoever forgets to ask for one gets at no data,
 /// since every query starts from an owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +60,15 @@ pub struct Principal {
     owner: Owner,
     scopes: BTreeSet<Scope>,
     until: Option<Instant>,
+    counted: Counted,
 }
 
 impl Principal {
-    /// The caller of a server without authentication: may do everything, for ever.
-    pub fn local(owner: Owner) -> Self {
+    /// The caller of a server without authentication: may do everything, for ever. `address` is where it
+    /// is counted by.
+    pub fn local(owner: Owner, address: Option<IpAddr>) -> Self {
         Self {
+            counted: address.map_or(Counted::Nobody, Counted::Address),
             owner,
             scopes: Scope::VARIANTS.iter().copied().collect(),
             until: None,
@@ -64,6 +78,7 @@ impl Principal {
     /// The bearer of a token that is valid until then.
     pub(super) fn bearer(owner: Owner, scopes: BTreeSet<Scope>, until: Instant) -> Self {
         Self {
+            counted: Counted::User(owner.clone()),
             owner,
             scopes,
             until: Some(until),
@@ -86,6 +101,11 @@ impl Principal {
     /// When what the caller has open must end; `None` for never.
     pub fn until(&self) -> Option<Instant> {
         self.until
+    }
+
+    /// As whom its messages and streams are counted.
+    pub fn counted(&self) -> &Counted {
+        &self.counted
     }
 
     /// A text that two callers share only when everything that they ask is answered alike: the same
@@ -113,7 +133,7 @@ mod tests {
         }
         assert_ne!(
             reader.sharing(),
-            Principal::local(Owner::local()).sharing(),
+            Principal::local(Owner::local(), None).sharing(),
             "who may do less shares nothing with who may do more"
         );
     }

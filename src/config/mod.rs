@@ -3,6 +3,7 @@
 
 mod command;
 mod jwt;
+mod limits;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -11,6 +12,7 @@ use clap::{ArgAction, Args, Parser, builder::FalseyValueParser};
 pub use self::{
     command::{BackfillArguments, Command, Migrate, Price, StatsArguments, TokenArguments},
     jwt::JwtArguments,
+    limits::LimitArguments,
 };
 use crate::{conversation::PerTenant, llm::ProfileOverride, titles::TitleLanguage};
 
@@ -68,6 +70,10 @@ pub struct Settings {
         global = true
     )]
     pub allowed_origins: Vec<String>,
+
+    /// What callers may use
+    #[command(flatten)]
+    pub limits: LimitArguments,
 
     /// Execute only the GraphQL documents of this manifest (a JSON object from ids to documents) or
     /// folder of .graphql files, and refuse all others

@@ -46,6 +46,8 @@ impl Database {
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have it; [`Error::Database`].
     pub async fn conversation(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
+        // Tests let a read panic, to see that its caller is told.
+        fail::fail_point!("db.conversation");
         self.find_conversation(owner, id)
             .await?
             .ok_or_else(Error::no_conversation)

@@ -1,16 +1,50 @@
 //! Opaque cursors: the place of a row in its list's order, so that a page begins where the last one
 //! ended whatever came or went meanwhile.
 //!
-//! A cursor names its version and its list. It grants nothing: each page is asked for with the
-//! owner, so a made-up cursor only moves about in one's own rows.
+//! A cursor names its version and its list, and is authenticated: what was changed, made up, or made by
+//! another service is no cursor, so nobody can come to depend on what is in one. It grants nothing all the
+//! same: each page is asked for with the owner.
+
+use std::fmt;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
+use ring::hmac;
+use sea_orm::EntityTrait;
 
+use super::{Database, entity::cursor_key};
 use crate::{
     conversation::{Conversation, ConversationId, Message},
     error::{Error, Result},
 };
+
+/// What cursors are authenticated with; the same on every node, since it is kept in the database.
+#[derive(Clone)]
+pub struct CursorKey(hmac::Key);
+
+impl CursorKey {
+    fn new(secret: &str) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+    }
+}
+
+impl fmt::Debug for CursorKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CursorKey")
+    }
+}
+
+impl Database {
+    /// The key of cursors, which a migration has made.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; [`Error::Internal`] when somebody deleted it.
+    pub async fn cursor_key(&self) -> Result<CursorKey> {
+        let row = cursor_key::Entity::find().one(&self.reader).await?;
+        let row = row.ok_or_else(|| Error::Internal("there is no cursor key".into()))?;
+        Ok(CursorKey::new(&row.secret))
+    }
+}
 
 /// A place in a list of conversations, which is sorted by activity.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +59,15 @@ pub struct MessageCursor {
     pub(super) position: i64,
 }
 
+/// A place in a conversation, and whether the page behind it or the one before it is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageCursor {
+    /// The place.
+    pub at: MessageCursor,
+    /// Whether the page behind it is wanted.
+    pub is_forward: bool,
+}
+
 /// A place in the hits of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HitCursor {
@@ -35,13 +78,13 @@ pub struct HitCursor {
 /// A cursor of one of the lists.
 pub trait Cursor: Sized {
     /// The text that a client gets.
-    fn encode(&self) -> String;
+    fn encode(&self, key: &CursorKey) -> String;
 
     /// The cursor in a text that a client sent.
     ///
     /// # Errors
-    /// [`Error::InvalidCursor`] for anything that [`Self::encode`] of this list did not make.
-    fn decode(text: &str) -> Result<Self>;
+    /// [`Error::InvalidCursor`] for anything that [`Self::encode`] of this list did not make with this key.
+    fn decode(text: &str, key: &CursorKey) -> Result<Self>;
 }
 
 impl ConversationCursor {
@@ -64,8 +107,9 @@ impl MessageCursor {
 }
 
 impl Cursor for ConversationCursor {
-    fn encode(&self) -> String {
+    fn encode(&self, key: &CursorKey) -> String {
         seal(
+            key,
             'c',
             &[
                 self.last_message_at.timestamp_micros().to_string(),
@@ -74,8 +118,8 @@ impl Cursor for ConversationCursor {
         )
     }
 
-    fn decode(text: &str) -> Result<Self> {
-        let [micros, id] = open('c', text)?;
+    fn decode(text: &str, key: &CursorKey) -> Result<Self> {
+        let [micros, id] = open(key, 'c', text)?;
         Ok(Self {
             last_message_at: DateTime::from_timestamp_micros(parse(&micros)?)
                 .ok_or(Error::InvalidCursor)?,
@@ -85,29 +129,48 @@ impl Cursor for ConversationCursor {
 }
 
 impl Cursor for MessageCursor {
-    fn encode(&self) -> String {
-        seal('m', &[self.position.to_string()])
+    fn encode(&self, key: &CursorKey) -> String {
+        seal(key, 'm', &[self.position.to_string()])
     }
 
-    fn decode(text: &str) -> Result<Self> {
-        let [position] = open('m', text)?;
+    fn decode(text: &str, key: &CursorKey) -> Result<Self> {
+        let [position] = open(key, 'm', text)?;
         Ok(Self {
             position: parse(&position)?,
         })
     }
 }
 
+impl Cursor for PageCursor {
+    fn encode(&self, key: &CursorKey) -> String {
+        let direction = if self.is_forward { "next" } else { "previous" };
+        let position = self.at.position.to_string();
+        seal(key, 'p', &[direction.into(), position])
+    }
+
+    fn decode(text: &str, key: &CursorKey) -> Result<Self> {
+        let [direction, position] = open(key, 'p', text)?;
+        Ok(Self {
+            at: MessageCursor {
+                position: parse(&position)?,
+            },
+            is_forward: direction == "next",
+        })
+    }
+}
+
 impl Cursor for HitCursor {
-    fn encode(&self) -> String {
+    fn encode(&self, key: &CursorKey) -> String {
         // The bits, not the digits: the score has to compare equal to itself.
         seal(
+            key,
             's',
             &[self.score.to_bits().to_string(), self.id.to_string()],
         )
     }
 
-    fn decode(text: &str) -> Result<Self> {
-        let [bits, id] = open('s', text)?;
+    fn decode(text: &str, key: &CursorKey) -> Result<Self> {
+        let [bits, id] = open(key, 's', text)?;
         let score = f64::from_bits(parse(&bits)?);
         if !score.is_finite() {
             return Err(Error::InvalidCursor);
@@ -119,17 +182,26 @@ impl Cursor for HitCursor {
     }
 }
 
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
-fn seal(list: char, fields: &[String]) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("{VERSION}{list}:{}", fields.join(":")))
+/// How many bytes authenticate what follows them.
+const TAG_BYTES: usize = 32;
+
+fn seal(key: &CursorKey, list: char, fields: &[String]) -> String {
+    let plain = format!("{VERSION}{list}:{}", fields.join(":"));
+    let tag = hmac::sign(&key.0, plain.as_bytes());
+    BASE64_URL_SAFE_NO_PAD.encode([tag.as_ref(), plain.as_bytes()].concat())
 }
 
-fn open<const N: usize>(list: char, text: &str) -> Result<[String; N]> {
+fn open<const N: usize>(key: &CursorKey, list: char, text: &str) -> Result<[String; N]> {
     let bytes = BASE64_URL_SAFE_NO_PAD
         .decode(text)
         .map_err(|_| Error::InvalidCursor)?;
-    let plain = String::from_utf8(bytes).map_err(|_| Error::InvalidCursor)?;
+    let (tag, plain) = bytes
+        .split_at_checked(TAG_BYTES)
+        .ok_or(Error::InvalidCursor)?;
+    hmac::verify(&key.0, plain, tag).map_err(|_| Error::InvalidCursor)?;
+    let plain = std::str::from_utf8(plain).map_err(|_| Error::InvalidCursor)?;
     let fields = plain
         .strip_prefix(VERSION)
         .and_then(|rest| rest.strip_prefix(list))
@@ -147,28 +219,54 @@ fn parse<T: std::str::FromStr>(field: &str) -> Result<T> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn cursors_survive_the_round_trip_and_stay_in_their_list() {
-        let cursor = ConversationCursor {
+    fn cursor() -> ConversationCursor {
+        ConversationCursor {
             last_message_at: DateTime::from_timestamp_micros(1_763_000_000_123_456).unwrap(),
             id: ConversationId::new(),
-        };
-        let text = cursor.encode();
-        assert_eq!(ConversationCursor::decode(&text).unwrap(), cursor);
-        assert!(matches!(
-            MessageCursor::decode(&text),
-            Err(Error::InvalidCursor)
-        ));
+        }
+    }
+
+    #[track_caller]
+    fn assert_refused(text: &str, key: &CursorKey) {
+        let opened = ConversationCursor::decode(text, key);
+        assert!(matches!(opened, Err(Error::InvalidCursor)), "{text}");
+    }
+
+    #[test]
+    fn cursors_survive_the_round_trip_and_stay_in_their_list() {
+        let key = CursorKey::new("a");
+        let cursor = cursor();
+        let text = cursor.encode(&key);
+        assert_eq!(ConversationCursor::decode(&text, &key).unwrap(), cursor);
+        let opened = MessageCursor::decode(&text, &key);
+        assert!(matches!(opened, Err(Error::InvalidCursor)));
         let hit = HitCursor {
             score: 0.1 + 0.2,
             id: ConversationId::new(),
         };
-        assert_eq!(HitCursor::decode(&hit.encode()).unwrap(), hit);
-        for bad in ["", "x", "💥", "MWM6MTox", "AAAA", &text[1..]] {
-            assert!(
-                matches!(ConversationCursor::decode(bad), Err(Error::InvalidCursor)),
-                "{bad}"
-            );
+        assert_eq!(HitCursor::decode(&hit.encode(&key), &key).unwrap(), hit);
+        for is_forward in [true, false] {
+            let at = MessageCursor { position: 7 };
+            let page = PageCursor { at, is_forward };
+            assert_eq!(PageCursor::decode(&page.encode(&key), &key).unwrap(), page);
         }
+        for bad in ["", "x", "💥", "MWM6MTox", "AAAA", &text[1..]] {
+            assert_refused(bad, &key);
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_was_changed_or_made_up_is_none() {
+        let key = CursorKey::new("a");
+        let text = cursor().encode(&key);
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(&text).unwrap();
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 1;
+            assert_refused(&BASE64_URL_SAFE_NO_PAD.encode(changed), &key);
+        }
+        assert_refused(&text, &CursorKey::new("b"));
+        let plain = &bytes[TAG_BYTES..];
+        assert_refused(&BASE64_URL_SAFE_NO_PAD.encode(plain), &key);
     }
 }

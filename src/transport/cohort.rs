@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -159,8 +158,7 @@ impl Cohorts {
                     .0
                     .cohorts
                     .fetch_add(1, Ordering::Relaxed);
-                // A panic of a resolver becomes an error, and not an end that looks like a proper one.
-                let mut events = AssertUnwindSafe(start()).catch_unwind();
+                let mut events = start();
                 // Asked once before anybody is told that it is subscribed: the source listens from here
                 // on, and not from whenever the task is first run.
                 let first = events.next().now_or_never();
@@ -181,8 +179,8 @@ impl Shared {
         self: Arc<Self>,
         key: Key,
         sender: broadcast::Sender<Payload>,
-        mut first: Option<Option<std::thread::Result<Payload>>>,
-        mut events: impl Stream<Item = std::thread::Result<Payload>> + Unpin,
+        mut first: Option<Option<Payload>>,
+        mut events: BoxStream<'static, Payload>,
     ) {
         loop {
             let event = tokio::select! {
@@ -197,13 +195,9 @@ impl Shared {
                 }
                 event = next(&mut first, &mut events) => event,
             };
-            let payload = match event {
-                Some(Ok(payload)) => payload,
-                Some(Err(_)) => Payload::refusal(vec![Code::Internal.error("internal error")]),
-                None => {
-                    self.end(&mut self.lock(), &key);
-                    return;
-                }
+            let Some(payload) = event else {
+                self.end(&mut self.lock(), &key);
+                return;
             };
             self.counters.0.executions.fetch_add(1, Ordering::Relaxed);
             let mut cohorts = self.lock();

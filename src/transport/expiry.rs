@@ -20,12 +20,14 @@ pub async fn reached(until: Option<Instant>) {
     }
 }
 
-/// The same payloads up to that time, and then an error.
+/// The same payloads up to that time, and then an error. Holds `open` until nobody reads it any more.
 pub(super) fn ending(
     payloads: impl Stream<Item = Payload> + Send + 'static,
     until: Option<Instant>,
+    open: impl Send + 'static,
 ) -> impl Stream<Item = Payload> + Send + 'static {
     stream! {
+        let _open = open;
         let mut payloads = std::pin::pin!(payloads);
         let mut end = std::pin::pin!(reached(until));
         loop {

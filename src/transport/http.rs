@@ -130,7 +130,11 @@ async fn answer<S: Service>(
     match endpoint.run(caller, raw, carries).await {
         Ok(Answer::Single(payload)) => single(payload, accepted),
         Ok(Answer::Stream(payloads)) => {
-            let payloads = ending(payloads, endpoint.inner.service.until(caller));
+            let open = match endpoint.inner.service.open(caller) {
+                Ok(open) => open,
+                Err(error) => return refuse(error, accepted, true),
+            };
+            let payloads = ending(payloads, endpoint.inner.service.until(caller), open);
             let (keep_alive, closing) =
                 (endpoint.inner.settings.keep_alive, &endpoint.inner.closing);
             match accepted.stream {
@@ -170,6 +174,10 @@ fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Respo
         StatusCode::NOT_ACCEPTABLE
     } else if challenge.is_some() {
         StatusCode::UNAUTHORIZED
+    } else if of(Code::Internal) {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else if of(Code::RateLimited) {
+        StatusCode::TOO_MANY_REQUESTS
     } else if of(Code::ForbiddenOrigin) {
         StatusCode::FORBIDDEN
     } else if of(Code::MethodNotAllowed) {
@@ -179,7 +187,11 @@ fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Respo
     } else {
         StatusCode::BAD_REQUEST
     };
+    let retry_after = retry_after(&error);
     let mut response = write(status, media, Payload::refusal(vec![error]));
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let allowed = HeaderValue::from_static("GET, POST");
         response.headers_mut().insert(header::ALLOW, allowed);
@@ -190,6 +202,11 @@ fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Respo
         headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     response
+}
+
+fn retry_after(error: &ServerError) -> Option<HeaderValue> {
+    let seconds = error.extensions.as_ref()?.get("retryAfter")?;
+    HeaderValue::from_str(&seconds.to_string()).ok()
 }
 
 fn not_acceptable() -> Response {

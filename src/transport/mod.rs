@@ -17,6 +17,7 @@ mod expiry;
 pub mod gate;
 mod http;
 mod multipart;
+mod one_line;
 mod operation;
 mod payload;
 pub mod persisted;
@@ -35,6 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::{
     expiry::{EXPIRED_CHALLENGE, reached},
     http::{by_get, by_post, other_method},
+    one_line::one_line,
     request::Code,
 };
 
@@ -42,6 +44,8 @@ pub use self::{
 pub trait Service: Clone + Send + Sync + 'static {
     /// Whose request it is.
     type Caller: Clone + Send + Sync + 'static;
+    /// A stream or a WebSocket that the caller has open.
+    type Open: Send + 'static;
 
     /// Who sends an HTTP request, or opens a WebSocket.
     ///
@@ -59,17 +63,26 @@ pub trait Service: Clone + Send + Sync + 'static {
         payload: &serde_json::Value,
     ) -> impl Future<Output = Option<Result<Self::Caller, ServerError>>> + Send;
 
+    /// One more stream or WebSocket of the caller, until it is dropped.
+    ///
+    /// # Errors
+    /// When it has too many.
+    fn open(&self, caller: &Self::Caller) -> Result<Self::Open, ServerError>;
+
     /// When whatever the caller has open ends; `None` for never.
     fn until(&self, caller: &Self::Caller) -> Option<Instant>;
 
-    /// Executes a query or a mutation.
+    /// Executes a query or a mutation. Does not panic, whatever a resolver does.
+    ///
+    /// # Errors
+    /// When the execution broke.
     fn execute(
         &self,
         caller: &Self::Caller,
         request: Request,
-    ) -> impl Future<Output = Response> + Send;
+    ) -> impl Future<Output = Result<Response, ServerError>> + Send;
 
-    /// Starts a subscription.
+    /// Starts a subscription. Nor does its stream.
     fn subscribe(&self, caller: &Self::Caller, request: Request) -> BoxStream<'static, Response>;
 
     /// How the events of a subscription may be shared; `root` is its one root field.
@@ -130,7 +143,7 @@ pub struct Settings {
 }
 
 /// The largest body, in bytes, unless the settings say otherwise.
-const BODY_BYTES: usize = 256 * 1024;
+const BODY_BYTES: usize = 64 * 1024;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -147,7 +160,7 @@ impl Default for Settings {
             init: Duration::from_secs(3),
             message_bytes: 64 * 1024,
             operations: 100,
-            stall: Duration::from_secs(20),
+            stall: Duration::from_secs(10),
             cohorts: true,
         }
     }

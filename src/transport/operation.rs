@@ -5,7 +5,7 @@ use async_graphql::{
     parser::types::{OperationType, Selection},
 };
 use async_graphql_value::Value;
-use futures_util::{FutureExt, StreamExt, stream::BoxStream};
+use futures_util::{StreamExt, stream::BoxStream};
 use tokio::time::timeout;
 
 use super::{
@@ -67,7 +67,7 @@ impl<S: Service> Endpoint<S> {
             }
             (OperationType::Subscription, Carries::Everything) => {}
             (OperationType::Query | OperationType::Mutation, _) => {
-                return Ok(Answer::Single(self.execute(caller, request).await));
+                return self.execute(caller, request).await.map(Answer::Single);
             }
         }
         let most_errors = inner.settings.errors;
@@ -94,16 +94,20 @@ impl<S: Service> Endpoint<S> {
         Ok(Answer::Stream(joined))
     }
 
-    async fn execute(&self, caller: &S::Caller, request: Request) -> Payload {
+    async fn execute(
+        &self,
+        caller: &S::Caller,
+        request: Request,
+    ) -> Result<Payload, ServerError> {
         let inner = &self.inner;
         let execution = inner.service.execute(caller, request);
-        let execution = std::panic::AssertUnwindSafe(execution).catch_unwind();
         let response = match timeout(inner.settings.execution, execution).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(_)) => failed(Code::Internal, "internal error"),
-            Err(_) => failed(Code::Timeout, "the execution took too long"),
+            Ok(response) => response?,
+            Err(_) => {
+                Response::from_errors(vec![Code::Timeout.error("the execution took too long")])
+            }
         };
-        Payload::of(response, inner.settings.errors)
+        Ok(Payload::of(response, inner.settings.errors))
     }
 }
 
@@ -136,9 +140,4 @@ fn root_field(request: &mut Request) -> Option<RootField> {
         name: field.node.name.node.to_string(),
         arguments: given.map(|(name, _)| name.node.to_string()).collect(),
     })
-}
-
-/// A response of an execution that began and broke: its data is null.
-fn failed(code: Code, message: &str) -> Response {
-    Response::from_errors(vec![code.error(message)])
 }

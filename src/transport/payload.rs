@@ -3,7 +3,7 @@
 use async_graphql::{Response, ServerError, Value};
 use axum::body::Bytes;
 
-use super::Code;
+use super::{Code, one_line};
 
 /// The most errors of a request that was not executed.
 const MOST_REFUSALS: usize = 20;
@@ -14,7 +14,7 @@ const MESSAGE_BYTES: usize = 256;
 /// One serialised response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Payload {
-    /// The JSON.
+    /// The JSON, on one line.
     pub(super) json: Bytes,
     /// The errors alone, as JSON, when the request was not executed: it did not parse or validate.
     pub(super) refused: Option<Bytes>,
@@ -68,5 +68,5 @@ fn short(mut error: ServerError) -> ServerError {
 
 fn json(value: &impl serde::Serialize) -> Bytes {
     // Responses are plain data with string keys: serialising them into memory cannot fail.
-    serde_json::to_vec(value).unwrap_or_default().into()
+    one_line(serde_json::to_string(value).unwrap_or_default()).into()
 }

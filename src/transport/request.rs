@@ -40,6 +40,8 @@ pub enum Code {
     AuthExpired,
     /// Another page may have sent the credentials.
     ForbiddenOrigin,
+    /// The caller has or does too much; `extensions.retryAfter` says for how many seconds.
+    RateLimited,
     /// The subscriber fell behind.
     Lagged,
     /// A bug of ours.

@@ -67,7 +67,7 @@ pub(super) fn streaming(
 }
 
 fn next(payload: &Payload) -> Bytes {
-    // JSON that serde writes has no line end in it.
+    // A payload is one line.
     [b"event: next\ndata: ".as_slice(), &payload.json, b"\n\n"]
         .concat()
         .into()

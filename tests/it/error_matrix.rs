@@ -20,11 +20,14 @@ fn every_code_has_its_name_and_its_status() {
     INVALID_CURSOR            400 Bad Request
     UNSUPPORTED_MEDIA_TYPE    415 Unsupported Media Type
     PAYLOAD_TOO_LARGE         413 Payload Too Large
+    REQUEST_TIMEOUT           408 Request Timeout
     METHOD_NOT_ALLOWED        405 Method Not Allowed
     UNAUTHENTICATED           401 Unauthorized
     AUTH_EXPIRED              401 Unauthorized
     FORBIDDEN                 403 Forbidden
     FORBIDDEN_ORIGIN          403 Forbidden
+    RATE_LIMITED              429 Too Many Requests
+    OVERLOADED                503 Service Unavailable
     NOT_FOUND                 404 Not Found
     IDEMPOTENCY_KEY_REUSED    409 Conflict
     MANUAL_TITLE              409 Conflict

@@ -196,7 +196,7 @@ async fn a_message_that_cannot_be_used_is_refused_and_nothing_is_stored() {
         0
     );
 
-    let long = "long ".repeat(40_000);
+    let long = "long ".repeat(12_000);
     let id = settled_conversation(&server.url, json!({ "text": long })).await;
     let now = conversation(&server.url, &id).await;
     assert_eq!(now["messages"]["nodes"][0]["content"], long);

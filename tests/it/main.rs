@@ -26,6 +26,7 @@ mod cohorts;
 mod complaints;
 mod cuts;
 mod dead_peers;
+mod edge;
 mod error_matrix;
 mod fanout;
 mod graphql_errors;

@@ -10,13 +10,14 @@ use uuid::Uuid;
 use crate::support::{Rows, Server, TestDatabase, assert_common_stream, stored::StoredTitle};
 
 /// All of them, oldest first; a new one is added here.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
     "m20251101_000001_create_conversations",
     "m20251115_000001_add_titles",
     "m20251116_000001_create_turns",
     "m20251117_000001_create_search",
     "m20251118_000001_add_title_claims",
     "m20251119_000001_add_runs",
+    "m20251120_000001_create_cursor_key",
 ];
 
 /// How many of them come after conversations alone, and from the search on.

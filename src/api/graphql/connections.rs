@@ -8,7 +8,7 @@ use async_graphql::{
 use crate::{
     db::{
         MessageRange, Page,
-        cursor::{Cursor, MessageCursor},
+        cursor::{Cursor, CursorKey, MessageCursor},
     },
     error::{Error, Result},
 };
@@ -59,8 +59,8 @@ pub(super) fn limit(name: &str, asked: Option<i32>, default: u64) -> Result<u64>
 ///
 /// # Errors
 /// [`Error::InvalidCursor`] when it is none of this list.
-pub(super) fn place<C: Cursor>(text: Option<&str>) -> Result<Option<C>> {
-    text.map(C::decode).transpose()
+pub(super) fn place<C: Cursor>(text: Option<&str>, key: &CursorKey) -> Result<Option<C>> {
+    text.map(|text| C::decode(text, key)).transpose()
 }
 
 /// The part of a conversation that four arguments name. Without `first` and `last` it is the
@@ -73,6 +73,7 @@ pub(super) fn message_range(
     after: Option<&str>,
     last: Option<i32>,
     before: Option<&str>,
+    key: &CursorKey,
 ) -> Result<MessageRange> {
     if first.is_some() && last.is_some() {
         return Err(Error::invalid("first and last exclude each other"));
@@ -82,8 +83,8 @@ pub(super) fn message_range(
         None => limit("first", first, 50)?,
     };
     Ok(MessageRange {
-        after: place::<MessageCursor>(after)?,
-        before: place::<MessageCursor>(before)?,
+        after: place::<MessageCursor>(after, key)?,
+        before: place::<MessageCursor>(before, key)?,
         limit,
         from_end: last.is_some(),
     })

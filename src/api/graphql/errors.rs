@@ -1,4 +1,5 @@
-//! Errors on this wire: the message, and the stable code in `extensions.code`.
+//! Errors on this wire: the message, the stable code in `extensions.code`, and where it is known the seconds
+//! after which to try again in `extensions.retryAfter`.
 
 use std::sync::Arc;
 
@@ -29,10 +30,8 @@ impl From<Arc<Error>> for GraphqlError {
 impl From<GraphqlError> for async_graphql::Error {
     fn from(GraphqlError(error): GraphqlError) -> Self {
         error.log();
-        let mut extensions = ErrorExtensionValues::default();
-        extensions.set("code", error.code().as_str());
         let mut graphql = Self::new(error.to_string());
-        graphql.extensions = Some(extensions);
+        graphql.extensions = Some(extensions(&error));
         graphql
     }
 }
@@ -40,11 +39,18 @@ impl From<GraphqlError> for async_graphql::Error {
 /// What keeps a request from being executed, for the transports.
 pub(super) fn server_error(error: &Error) -> ServerError {
     error.log();
+    let mut graphql = ServerError::new(error.to_string(), None);
+    graphql.extensions = Some(extensions(error));
+    graphql
+}
+
+fn extensions(error: &Error) -> ErrorExtensionValues {
     let mut extensions = ErrorExtensionValues::default();
     extensions.set("code", error.code().as_str());
-    let mut graphql = ServerError::new(error.to_string(), None);
-    graphql.extensions = Some(extensions);
-    graphql
+    if let Some(seconds) = error.retry_after() {
+        extensions.set("retryAfter", seconds);
+    }
+    extensions
 }
 
 /// A response that holds nothing but this error: nothing was executed.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use async_graphql::{Schema, SchemaBuilder};
 use axum::{
     Json, Router,
+    http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -48,7 +49,13 @@ pub(super) const PATH: &str = "/graphql";
 
 /// The answer to a request that does not get as far as the transports.
 pub(super) fn refused(error: Error) -> Response {
-    (rest::status(error.code()), Json(errors::refusal(error))).into_response()
+    let (status, seconds) = (rest::status(error.code()), error.retry_after());
+    let mut response = (status, Json(errors::refusal(error))).into_response();
+    if let Some(seconds) = seconds {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 /// The routes: `/graphql`, and the pages to explore it with.

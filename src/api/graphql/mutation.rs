@@ -5,10 +5,10 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use super::{
     errors::Result,
     objects::{Conversation, Message},
-    query::parts,
+    query::{counted, parts},
 };
 use crate::{
-    api::rest::conversation_id, auth::Scope, chat::SendMessage, conversation::Attachment,
+    api::{limits, rest::conversation_id}, auth::Scope, chat::SendMessage, conversation::Attachment,
     error::Error, titles::Regenerate,
 };
 
@@ -165,7 +165,7 @@ impl Mutation {
             auto_title: input.auto_title,
             agent: None,
         };
-        let sent = services.chat.send_message(owner, message).await?;
+        let sent = limits::send_message(services, owner, counted(ctx), message).await?;
         Ok(SendMessagePayload {
             conversation: sent.conversation.into(),
             message: sent.message.into(),

@@ -14,6 +14,7 @@ use super::{
     loaders::{MessageLoader, Part},
 };
 use crate::{
+    api::Services,
     conversation as domain,
     db::{
         Page,
@@ -155,7 +156,8 @@ impl Conversation {
         #[graphql(desc = "So many from the end, or before `before`: 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
     ) -> Result<Connection<String, Message, EmptyFields, EmptyFields>> {
-        let range = message_range(first, after.as_deref(), last, before.as_deref())?;
+        let cursors = &ctx.data_unchecked::<Arc<Services>>().cursors;
+        let range = message_range(first, after.as_deref(), last, before.as_deref(), cursors)?;
         let loader = ctx.data_unchecked::<MessageLoader>();
         let part = Part {
             conversation: self.row.id,
@@ -169,7 +171,7 @@ impl Conversation {
         });
         Ok(connection(
             page,
-            |message| MessageCursor::of(message).encode(),
+            |message| MessageCursor::of(message).encode(cursors),
             Message::from,
         ))
     }

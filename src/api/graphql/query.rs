@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{Services, rest::conversation_id},
-    auth::{Principal, Scope},
+    auth::{Counted, Principal, Scope},
     conversation::{ConversationId, MessageId, Owner},
     db::{
         self,
@@ -81,7 +81,7 @@ impl Query {
         let filter = db::ConversationFilter {
             agent: filter.unwrap_or_default().agent_entrypoint,
         };
-        let after = place(after.as_deref())?;
+        let after = place(after.as_deref(), &services.cursors)?;
         let limit = limit("first", first, 50)?;
         let page = services
             .db
@@ -89,7 +89,7 @@ impl Query {
             .await?;
         Ok(connection(
             page,
-            |row| ConversationCursor::of(row).encode(),
+            |row| ConversationCursor::of(row).encode(&services.cursors),
             Conversation::from,
         ))
     }
@@ -105,7 +105,7 @@ impl Query {
         #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
     ) -> Result<Connection<String, SearchHit, EmptyFields, EmptyFields>> {
         let (services, owner) = parts(ctx, Scope::Read)?;
-        let after = place(after.as_deref())?;
+        let after = place(after.as_deref(), &services.cursors)?;
         let limit = limit("first", first, 20)?;
         let page = services
             .db
@@ -113,7 +113,7 @@ impl Query {
             .await?;
         Ok(connection(
             page,
-            |hit| hit.cursor().encode(),
+            |hit| hit.cursor().encode(&services.cursors),
             SearchHit::from,
         ))
     }
@@ -178,4 +178,9 @@ pub(super) fn parts<'a>(
 ) -> Result<(&'a Arc<Services>, &'a Owner)> {
     let caller = ctx.data_unchecked::<Principal>();
     Ok((ctx.data_unchecked(), caller.owner(needed)?))
+}
+
+/// As whom the caller is counted.
+pub(super) fn counted<'a>(ctx: &Context<'a>) -> &'a Counted {
+    ctx.data_unchecked::<Principal>().counted()
 }

@@ -1,17 +1,18 @@
 //! The schema as the transports serve it: whose request it is, and who may share a subscription.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use async_graphql::{Data, Executor, Request, Response, ServerError};
 use axum::http::request::Parts;
-use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream::BoxStream};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{TitlecastSchema, errors::server_error, loaders};
 use crate::{
-    api::{Services, auth},
+    api::{Services, auth, limits::OpenStream},
     auth::Principal,
+    panics,
     transport::{RootField, Service, Sharing},
 };
 
@@ -32,6 +33,7 @@ impl Graphql {
 
 impl Service for Graphql {
     type Caller = Principal;
+    type Open = OpenStream;
 
     async fn caller(&self, parts: &Parts) -> Result<Principal, ServerError> {
         let caller = auth::caller(&self.services, parts).await;
@@ -43,17 +45,39 @@ impl Service for Graphql {
         Some(caller.map_err(|error| server_error(&error)))
     }
 
+    fn open(&self, caller: &Principal) -> Result<OpenStream, ServerError> {
+        let opened = self.services.users.stream(caller.counted());
+        opened.map_err(|error| server_error(&error))
+    }
+
     fn until(&self, caller: &Principal) -> Option<Instant> {
         caller.until()
     }
 
-    async fn execute(&self, caller: &Principal, request: Request) -> Response {
-        self.schema.execute(self.owned(caller, request)).await
+    async fn execute(
+        &self,
+        caller: &Principal,
+        request: Request,
+    ) -> Result<Response, ServerError> {
+        let execution = self.schema.execute(self.owned(caller, request));
+        let response = panics::caught(execution).await;
+        response.map_err(|error| server_error(&error))
     }
 
     fn subscribe(&self, caller: &Principal, request: Request) -> BoxStream<'static, Response> {
         let request = self.owned(caller, request);
-        Executor::execute_stream(&self.schema, request, Some(Arc::new(Data::default())))
+        let session = Some(Arc::new(Data::default()));
+        let responses = Executor::execute_stream(&self.schema, request, session);
+        // An error, and not an end that looks like a proper one.
+        let responses = AssertUnwindSafe(responses).catch_unwind();
+        responses
+            .map(|response| {
+                response.unwrap_or_else(|panic| {
+                    let error = panics::error(&*panic);
+                    Response::from_errors(vec![server_error(&error)])
+                })
+            })
+            .boxed()
     }
 
     fn sharing(&self, caller: &Principal, root: &RootField) -> Sharing {

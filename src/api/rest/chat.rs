@@ -21,6 +21,7 @@ use crate::{
     api::{
         Services,
         auth::{Allowed, ToRead, ToWrite},
+        limits,
         sse::{self, chat::Manner},
         turn::{self, TurnEvent},
     },
@@ -31,12 +32,18 @@ use crate::{
 
 pub(super) async fn streamed(
     State(services): State<Arc<Services>>,
-    Allowed { owner, until, .. }: Allowed<ToWrite>,
+    Allowed {
+        owner,
+        until,
+        counted,
+        ..
+    }: Allowed<ToWrite>,
     params: Params,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, RestError> {
     let message = message(&headers, &body)?;
+    let stream = services.users.stream(&counted)?;
     let mut manner = Manner {
         with_ids: params.wants_ids(&headers),
         ..Manner::default()
@@ -48,9 +55,10 @@ pub(super) async fn streamed(
             let text = &message.text;
             services.chat.resume(&owner, cursor, text).await?
         }
-        None => services.chat.send_message(&owner, message).await?,
+        None => limits::send_message(&services, &owner, &counted, message).await?,
     };
-    Ok(sse::chat::respond(services, sent, until, manner))
+    let response = sse::chat::respond(services, sent, until, manner);
+    Ok(limits::counting(response, stream))
 }
 
 /// The place that a client that comes back was at. What is none of ours says nothing.
@@ -61,7 +69,12 @@ fn last_event_id(headers: &HeaderMap) -> Option<ReplyCursor> {
 /// The reply of a turn from a place on, or the newest from the beginning.
 pub(super) async fn reply(
     State(services): State<Arc<Services>>,
-    Allowed { owner, until, .. }: Allowed<ToRead>,
+    Allowed {
+        owner,
+        until,
+        counted,
+        ..
+    }: Allowed<ToRead>,
     ConversationPath(id): ConversationPath,
     params: Params,
     headers: HeaderMap,
@@ -82,17 +95,20 @@ pub(super) async fn reply(
         is_resumed: true,
         only_watches: true,
     };
-    Ok(sse::chat::respond(services, turn, until, manner))
+    let stream = services.users.stream(&counted)?;
+    let response = sse::chat::respond(services, turn, until, manner);
+    Ok(limits::counting(response, stream))
 }
 
 pub(super) async fn whole(
     State(services): State<Arc<Services>>,
-    Allowed { owner, .. }: Allowed<ToWrite>,
+    Allowed { owner, counted, .. }: Allowed<ToWrite>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, RestError> {
     let message = message(&headers, &body)?;
-    let sent = services.chat.send_message(&owner, message).await?;
+    let _stream = services.users.stream(&counted)?;
+    let sent = limits::send_message(&services, &owner, &counted, message).await?;
     // One answer to one request: the token had to be valid when it came.
     let mut events = std::pin::pin!(turn::events(services, sent, None, false));
     while let Some(event) = events.next().await {

@@ -18,12 +18,13 @@ use crate::{
     api::{
         Services,
         auth::{Allowed, ToDelete, ToRead, ToWrite},
+        limits,
         sse,
     },
     conversation::{Conversation, Message},
     db::{
         ConversationFilter, MessageRange,
-        cursor::{ConversationCursor, Cursor, MessageCursor},
+        cursor::{ConversationCursor, Cursor, MessageCursor, PageCursor},
     },
     error::{Error, Result},
 };
@@ -40,13 +41,13 @@ pub(super) async fn list(
     let filter = ConversationFilter {
         agent: params.find("agent").map(str::to_owned),
     };
-    let after = params.cursor()?;
+    let after = params.cursor(&services.cursors)?;
     let page = services
         .db
         .conversations(&owner, &filter, after, limit)
         .await?;
     let next = page.items.last().filter(|_| page.has_next);
-    let next = next.map(|last| ConversationCursor::of(last).encode());
+    let next = next.map(|last| ConversationCursor::of(last).encode(&services.cursors));
     let items: Vec<Value> = page.items.iter().map(summary).collect();
     Ok(Json(json!({ "items": items, "next_cursor": next })))
 }
@@ -60,13 +61,13 @@ pub(super) async fn search(
     let text = params
         .find("q")
         .ok_or_else(|| Error::invalid("q is missing"))?;
-    let after = params.cursor()?;
+    let after = params.cursor(&services.cursors)?;
     let page = services
         .db
         .search(&owner, text, params.find("agent"), after, limit)
         .await?;
     let next = page.items.last().filter(|_| page.has_next);
-    let next = next.map(|last| last.cursor().encode());
+    let next = next.map(|last| last.cursor().encode(&services.cursors));
     let items: Vec<Value> = page
         .items
         .iter()
@@ -118,7 +119,7 @@ pub(super) async fn messages(
         Some(_) => return Err(Error::invalid("direction must be asc or desc").into()),
     };
     // A cursor is a place to go on from, and says itself which way: pages are asked for in both.
-    let place = params.cursor::<PageCursor>()?;
+    let place = params.cursor::<PageCursor>(&services.cursors)?;
     let is_forward = place.is_none_or(|place| place.is_forward);
     let from_end = is_descending == is_forward;
     let at = place.map(|place| place.at);
@@ -137,7 +138,7 @@ pub(super) async fn messages(
     }
     let cursor = |message: Option<&Message>, is_forward, exists| {
         let at = message.filter(|_| exists).map(MessageCursor::of)?;
-        Some(PageCursor { at, is_forward }.encode())
+        Some(PageCursor { at, is_forward }.encode(&services.cursors))
     };
     let items: Vec<Value> = page.items.iter().map(message).collect();
     Ok(Json(json!({
@@ -147,41 +148,22 @@ pub(super) async fn messages(
     })))
 }
 
-/// The place of a message, and whether the page behind it or the one before it is wanted.
-#[derive(Clone, Copy)]
-struct PageCursor {
-    at: MessageCursor,
-    is_forward: bool,
-}
-
-impl Cursor for PageCursor {
-    fn encode(&self) -> String {
-        let direction = if self.is_forward { 'n' } else { 'p' };
-        format!("{direction}{}", self.at.encode())
-    }
-
-    fn decode(text: &str) -> Result<Self> {
-        let (is_forward, rest) = match (text.strip_prefix('n'), text.strip_prefix('p')) {
-            (Some(rest), _) => (true, rest),
-            (_, Some(rest)) => (false, rest),
-            _ => return Err(Error::InvalidCursor),
-        };
-        Ok(Self {
-            at: MessageCursor::decode(rest)?,
-            is_forward,
-        })
-    }
-}
-
 pub(super) async fn title_stream(
     State(services): State<Arc<Services>>,
-    Allowed { owner, until, .. }: Allowed<ToRead>,
+    Allowed {
+        owner,
+        until,
+        counted,
+        ..
+    }: Allowed<ToRead>,
     ConversationPath(id): ConversationPath,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, RestError> {
     let with_ids = params.wants_ids(&headers);
-    Ok(sse::titles::respond(services, &owner, id, until, with_ids).await?)
+    let stream = services.users.stream(&counted)?;
+    let response = sse::titles::respond(services, &owner, id, until, with_ids).await?;
+    Ok(limits::counting(response, stream))
 }
 
 pub(super) async fn rename(

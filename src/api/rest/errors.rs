@@ -44,6 +44,10 @@ pub(super) fn response(error: &Error) -> Response {
         let headers = response.headers_mut();
         headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
+    if let Some(seconds) = error.retry_after() {
+        let headers = response.headers_mut();
+        headers.insert(header::RETRY_AFTER, seconds.into());
+    }
     response
 }
 
@@ -74,14 +78,17 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
         ErrorCode::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorCode::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Unauthenticated | ErrorCode::AuthExpired => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden | ErrorCode::ForbiddenOrigin => StatusCode::FORBIDDEN,
+        ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::IdempotencyKeyReused | ErrorCode::ManualTitle => StatusCode::CONFLICT,
         ErrorCode::ModelUnavailable | ErrorCode::ModelMisconfigured => StatusCode::BAD_GATEWAY,
         ErrorCode::ModelRateLimited
         | ErrorCode::Lagged
+        | ErrorCode::Overloaded
         | ErrorCode::Timeout
         | ErrorCode::DatabaseUnavailable
         | ErrorCode::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,

@@ -15,7 +15,7 @@ use super::RestError;
 use crate::{
     api::{MAX_BODY_BYTES, Services},
     conversation::ConversationId,
-    db::cursor::Cursor,
+    db::cursor::{Cursor, CursorKey},
     error::{Error, Result},
 };
 
@@ -126,8 +126,9 @@ impl Params {
         }
     }
 
-    pub(super) fn cursor<C: Cursor>(&self) -> Result<Option<C>> {
-        self.find("cursor").map(C::decode).transpose()
+    pub(super) fn cursor<C: Cursor>(&self, key: &CursorKey) -> Result<Option<C>> {
+        let cursor = self.find("cursor");
+        cursor.map(|text| C::decode(text, key)).transpose()
     }
 
     /// Whether the client asks for the `id:` lines that resuming needs.

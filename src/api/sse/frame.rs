@@ -5,35 +5,21 @@ use std::fmt::{Display, Write};
 use axum::body::Bytes;
 use serde::Serialize;
 
+use crate::transport::one_line;
+
 /// The frame of an event; with an `id:` line behind the data where the client asked for it.
 pub(super) fn frame(event: &impl Serialize, id: Option<&dyn Display>) -> Bytes {
     // Serialising plain structs of strings and numbers into memory cannot fail.
-    let json = serde_json::to_string(event).unwrap_or_else(|_| "{}".into());
+    let json = one_line(serde_json::to_string(event).unwrap_or_else(|_| "{}".into()));
     let mut frame = String::with_capacity(json.len() + 16);
     frame.push_str("data: ");
-    push_escaped(&mut frame, &json);
+    frame.push_str(&json);
     if let Some(id) = id {
         // Writing to a string cannot fail.
         let _ = write!(frame, "\nid: {id}");
     }
     frame.push_str("\n\n");
     frame.into()
-}
-
-/// JSON leaves these three as they are, and line readers in the field split lines at them. They can
-/// only stand inside strings, where the escape means the same.
-fn push_escaped(frame: &mut String, json: &str) {
-    let mut rest = json;
-    while let Some(at) = rest.find(['\u{85}', '\u{2028}', '\u{2029}']) {
-        let (head, tail) = rest.split_at(at);
-        frame.push_str(head);
-        let mut chars = tail.chars();
-        if let Some(c) = chars.next() {
-            let _ = write!(frame, "\\u{:04x}", u32::from(c));
-        }
-        rest = chars.as_str();
-    }
-    frame.push_str(rest);
 }
 
 #[cfg(test)]

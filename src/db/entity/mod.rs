@@ -5,6 +5,7 @@
 )]
 
 pub mod conversation;
+pub mod cursor_key;
 pub mod message;
 pub mod title_call;
 pub mod turn;

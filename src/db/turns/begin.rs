@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, SqlErr,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, SqlErr,
     prelude::Uuid, sea_query::Expr,
 };
 
@@ -284,8 +284,8 @@ async fn begin_conversation(
     .await?)
 }
 
-async fn find_by_key(
-    tx: &DatabaseTransaction,
+pub(super) async fn find_by_key(
+    db: &impl ConnectionTrait,
     owner: &Owner,
     key: &str,
 ) -> Result<Option<turn::Model>> {
@@ -293,7 +293,7 @@ async fn find_by_key(
         .filter(Column::TenantId.eq(&owner.tenant))
         .filter(Column::UserId.eq(&owner.user))
         .filter(Column::IdempotencyKey.eq(key))
-        .one(tx)
+        .one(db)
         .await?)
 }
 

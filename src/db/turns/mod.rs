@@ -149,6 +149,16 @@ impl Database {
             .transpose()
     }
 
+    /// Whether the owner has sent a message with this idempotency key.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn knows_key(&self, owner: &Owner, key: &str) -> Result<bool> {
+        Ok(begin::find_by_key(&self.reader, owner, key)
+            .await?
+            .is_some())
+    }
+
     /// The newest turn of a conversation.
     ///
     /// # Errors

@@ -12,7 +12,10 @@ use axum::{
     http::{header, request::Parts},
     response::Response,
 };
+use std::time::Duration;
+
 use futures_util::SinkExt;
+use tokio::time::timeout;
 
 use self::{
     protocol::{Close, Protocol},
@@ -22,6 +25,10 @@ use super::{Endpoint, Service};
 
 /// Of the default 128 KiB for each direction, an idle connection would use none and hold both.
 const BUFFER_BYTES: usize = 4 * 1024;
+
+/// How long the last word may take. The connection waits twice as long as this and a stalled write together
+/// before it breaks.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Answers the opening handshake. The subprotocol is the first of the client's that is spoken here;
 /// without one the socket is closed at once, with a code that says so.
@@ -64,7 +71,10 @@ async fn close(mut socket: WebSocket, close: Close) {
         code: close.code,
         reason: close.reason().into(),
     };
-    // A peer that is gone need not be told.
-    let _ = socket.send(Message::Close(Some(frame))).await;
-    let _ = socket.close().await;
+    // A peer that is gone, or does not read, need not be told.
+    let _ = timeout(GOODBYE, async {
+        socket.send(Message::Close(Some(frame))).await?;
+        socket.close().await
+    })
+    .await;
 }

@@ -41,6 +41,8 @@ impl Close {
     pub(super) const TOO_MANY_INITS: Self = Self::new(4429);
     /// Clients come back after it; they give up for ever after 1002 and 1011.
     pub(super) const RESTART: Self = Self::new(1012);
+    /// Clients come back after it, later.
+    pub(super) const TRY_AGAIN: Self = Self::new(1013);
     pub(super) const TOO_BIG: Self = Self::new(1009);
     pub(super) const NORMAL: Self = Self::new(1000);
 
@@ -76,6 +78,7 @@ impl Close {
             (4429, "") => "Too many initialisation requests",
             (1009, "") => "Message too big",
             (1012, "") => "Service restart",
+            (1013, "") => "Try again later",
             (_, reason) => reason,
         };
         reason[..reason.floor_char_boundary(123)].to_owned()

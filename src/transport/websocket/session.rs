@@ -33,6 +33,8 @@ pub(super) struct Session<S: Service> {
     opener: Result<S::Caller, ServerError>,
     /// Who it is, from the acknowledgement on.
     caller: Option<S::Caller>,
+    /// What it counts as, likewise.
+    open: Option<S::Open>,
     operations: StreamMap<String, BoxStream<'static, Event>>,
     missed: u32,
 }
@@ -59,6 +61,7 @@ impl<S: Service> Session<S> {
             protocol,
             opener,
             caller: None,
+            open: None,
             operations: StreamMap::new(),
             missed: 0,
         }
@@ -150,8 +153,12 @@ impl<S: Service> Session<S> {
             Some(payload) => self.endpoint.inner.service.introduced(&payload).await,
             None => None,
         };
-        match introduced.unwrap_or_else(|| self.opener.clone()) {
-            Ok(caller) => {
+        let opened = introduced
+            .unwrap_or_else(|| self.opener.clone())
+            .and_then(|caller| Ok((self.endpoint.inner.service.open(&caller)?, caller)));
+        match opened {
+            Ok((open, caller)) => {
+                self.open = Some(open);
                 self.caller = Some(caller);
                 let ack = self.protocol.ack().into_iter().map(Message::text);
                 self.send(ack).await
@@ -159,9 +166,12 @@ impl<S: Service> Session<S> {
             Err(error) => {
                 let rejection = self.protocol.rejection(&error.message);
                 self.send(rejection.map(Message::text)).await?;
-                Err(Some(match Code::Unauthenticated.is_of(&error) {
-                    true => Close::UNAUTHORIZED,
-                    false => Close::FORBIDDEN,
+                Err(Some(if Code::Unauthenticated.is_of(&error) {
+                    Close::UNAUTHORIZED
+                } else if Code::RateLimited.is_of(&error) {
+                    Close::TRY_AGAIN
+                } else {
+                    Close::FORBIDDEN
                 }))
             }
         }
@@ -249,7 +259,9 @@ impl<S: Service> Session<S> {
         };
         match timeout(self.endpoint.inner.settings.stall, sending).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(None),
+            Ok(Err(_)) => Err(None),
+            // It may have begun to read just now.
+            Err(_) => Err(Some(Close::TRY_AGAIN)),
         }
     }
 }

@@ -85,8 +85,7 @@ impl Server {
         #[expect(clippy::disallowed_methods, reason = "the test waits for it in stop")]
         self.serving.push(tokio::spawn(async move {
             app.serve(access, listener, shutdown.cancelled_owned())
-                .await
-                .unwrap();
+                .await;
         }));
         url
     }
@@ -99,8 +98,7 @@ impl Server {
         #[expect(clippy::disallowed_methods, reason = "the test waits for it in stop")]
         self.serving.push(tokio::spawn(async move {
             app.serve_metrics(listener, shutdown.cancelled_owned())
-                .await
-                .unwrap();
+                .await;
         }));
         url
     }

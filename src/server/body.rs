@@ -1,0 +1,124 @@
+//! Bodies: those that come must come in time, and those that go hold what they are counted by.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use axum::body::{Body, Bytes};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The body of a request that has to be there in time.
+pub(super) struct Timely {
+    body: Incoming,
+    until: Instant,
+    /// Runs while more of it is waited for.
+    waiting: Option<Pin<Box<Sleep>>>,
+    is_late: Late,
+}
+
+/// Whether it was not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Late(Arc<AtomicBool>);
+
+impl Late {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Timely {
+    /// The body, and what tells that it came too slowly: whoever reads it sees no more than that it broke
+    /// off.
+    pub(super) fn new(body: Incoming, until: Instant) -> (Self, Late) {
+        let is_late = Late::default();
+        let timely = Self {
+            body,
+            until,
+            waiting: None,
+            is_late: is_late.clone(),
+        };
+        (timely, is_late)
+    }
+}
+
+impl HttpBody for Timely {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        let is_over = match &polled {
+            Poll::Ready(_) => Instant::now() >= self.until,
+            Poll::Pending => {
+                let until = self.until;
+                let waiting = self
+                    .waiting
+                    .get_or_insert_with(|| Box::pin(sleep_until(until)));
+                ready!(waiting.as_mut().poll(cx));
+                true
+            }
+        };
+        match (polled, is_over) {
+            // All of it is there.
+            (Poll::Ready(None), _) => Poll::Ready(None),
+            (Poll::Ready(Some(frame)), false) => Poll::Ready(Some(frame.map_err(Into::into))),
+            (Poll::Ready(Some(_)) | Poll::Pending, _) => {
+                self.is_late.0.store(true, Ordering::Relaxed);
+                Poll::Ready(Some(Err("the body came too slowly".into())))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of a response, and what is held until all of it is sent or nobody wants it any more.
+pub struct Held<G> {
+    body: Body,
+    _guard: G,
+}
+
+impl<G> Held<G> {
+    /// Holds `guard` for as long as there is the body.
+    pub fn new(body: Body, guard: G) -> Self {
+        Self {
+            body,
+            _guard: guard,
+        }
+    }
+}
+
+impl<G: Unpin> HttpBody for Held<G> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

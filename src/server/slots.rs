@@ -1,0 +1,102 @@
+//! How many of something one key holds at once: connections of an address, streams of a user.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Counts what each key holds. A key that holds nothing takes no memory.
+pub struct Slots<K> {
+    /// The most for one key; 0 for any number.
+    most: u32,
+    held: Mutex<HashMap<K, u32>>,
+}
+
+impl<K: Hash + Eq + Clone> Slots<K> {
+    /// At most so many for one key; 0 for any number.
+    pub fn new(most: u32) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            held: Mutex::default(),
+        })
+    }
+
+    /// One more for this key, until it is dropped; `None` when the key has all that it may have.
+    pub fn take(self: &Arc<Self>, key: K) -> Option<Slot<K>> {
+        let mut held = self.lock();
+        let count = held.get(&key).copied().unwrap_or_default();
+        if self.most > 0 && count >= self.most {
+            return None;
+        }
+        held.insert(key.clone(), count + 1);
+        drop(held);
+        Some(Slot {
+            slots: self.clone(),
+            key,
+        })
+    }
+
+    /// How many this key holds.
+    pub fn held(&self, key: &K) -> u32 {
+        self.lock().get(key).copied().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, u32>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K> fmt::Debug for Slots<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = &self.most;
+        f.debug_struct("Slots").field("most", most).finish()
+    }
+}
+
+/// One of those that a key holds.
+#[derive(Debug)]
+pub struct Slot<K: Hash + Eq + Clone> {
+    slots: Arc<Slots<K>>,
+    key: K,
+}
+
+impl<K: Hash + Eq + Clone> Drop for Slot<K> {
+    fn drop(&mut self) {
+        let mut held = self.slots.lock();
+        if let Some(count) = held.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&self.key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_holds_no_more_than_it_may_and_leaves_nothing_behind() {
+        let slots = Slots::new(2);
+        let first = slots.take("a");
+        let second = slots.take("a");
+        assert!(first.is_some() && second.is_some());
+        assert!(slots.take("a").is_none());
+        assert!(slots.take("b").is_some(), "another key has its own");
+        drop(first);
+        assert!(slots.take("a").is_some());
+        drop(second);
+        assert!(slots.lock().is_empty());
+    }
+
+    #[test]
+    fn without_a_limit_it_only_counts() {
+        let slots = Slots::new(0);
+        let taken: Vec<_> = (0..100).map(|_| slots.take(())).collect();
+        assert!(taken.iter().all(Option::is_some));
+        assert_eq!(slots.held(&()), 100);
+    }
+}

@@ -1,0 +1,55 @@
+//! JSON that is one line for whoever reads it by lines.
+
+use std::fmt::Write;
+
+/// JSON leaves these as they are, and line readers in the field split lines at them. They can only stand
+/// inside strings, where the escape means the same.
+const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
+
+/// The same JSON without anything that ends a line somewhere, if it had none that ends one everywhere.
+pub fn one_line(json: String) -> String {
+    // The first bytes of the three: hardly any text has them, and looking for bytes is fast.
+    if !json.bytes().any(|byte| matches!(byte, 0xc2 | 0xe2)) {
+        return json;
+    }
+    let mut line = String::with_capacity(json.len() + 16);
+    let mut rest = json.as_str();
+    while let Some(at) = rest.find(LINE_ENDS) {
+        let (head, tail) = rest.split_at(at);
+        line.push_str(head);
+        let mut chars = tail.chars();
+        if let Some(c) = chars.next() {
+            // Writing to a string cannot fail.
+            let _ = write!(line, "\\u{:04x}", u32::from(c));
+        }
+        rest = chars.as_str();
+    }
+    line.push_str(rest);
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_one_line_and_means_the_same() {
+        for text in [
+            "",
+            "plain",
+            "a\u{85}b\u{2028}c\u{2029}d",
+            "\u{2029}",
+            "é – “quoted” \u{1f5fe} \u{84}\u{86}\u{2027}\u{202a}",
+            "a\nb\r\nc",
+        ] {
+            let json = serde_json::to_string(text).unwrap();
+            let line = one_line(json.clone());
+            assert!(!line.contains(LINE_ENDS), "{line}");
+            assert!(!line.contains(['\n', '\r']), "{line}");
+            assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+            if !text.contains(LINE_ENDS) {
+                assert_eq!(line, json);
+            }
+        }
+    }
+}
