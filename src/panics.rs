@@ -48,7 +48,10 @@ pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Error> {
 
 /// The error for a panic that was caught on this thread just now.
 pub fn error(_panic: &(dyn Any + Send)) -> Error {
-    let id = LAST.take().unwrap_or_else(Uuid::now_v7);
-    tracing::error!(error.id = %id, "a request failed by a panic");
+    let id = LAST.take().unwrap_or_else(|| {
+        let id = Uuid::now_v7();
+        tracing::error!(error.id = %id, "panicked, with another hook than ours");
+        id
+    });
     Error::Panicked { id }
 }

@@ -225,3 +225,25 @@ async fn dead_peers_and_their_operations_are_gone_in_time_and_silent_ones_stay()
         check(Wire::Multipart),
     );
 }
+
+#[tokio::test]
+async fn a_socket_that_stalled_and_reads_again_is_told_to_come_back_later() {
+    let server = Server::offline().await;
+    let ids = server.database.seed(&Owner::local(), 1, 1).await;
+    let Peer::Socket(mut socket) = Peer::subscribe(&server, Wire::Socket, &ids[0]).await else {
+        panic!("no socket");
+    };
+    let since = Instant::now();
+    flood(&server, &ids[0], 0).await;
+    left(&server, Wire::Socket, 0, since, "a stalled reader").await;
+    // It has just been given up on, and reads what it was sent before that.
+    let end = loop {
+        match within(socket.next()).await {
+            Some(Ok(Message::Close(frame))) => break frame.unwrap(),
+            Some(Ok(_)) => {}
+            other => panic!("no close frame: {other:?}"),
+        }
+    };
+    assert_eq!(u16::from(end.code), 1013);
+    server.stop().await;
+}

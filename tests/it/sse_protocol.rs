@@ -229,3 +229,33 @@ async fn a_query_in_multipart_clients_is_plain_json() {
     let response = Pieces::post(&server, MULTIPART, body, "\n").await;
     assert!(response.content_type.starts_with("application/json"));
 }
+
+#[tokio::test]
+async fn an_event_is_one_line_whatever_the_text() {
+    const TEXT: &str = "a\nb\r\nc\u{85}d\u{2028}e\u{2029}f é – 京 \"quoted\"";
+    const WATCH: &str = "subscription ($id: ID!) {
+        conversationUpdated(id: $id) { messages(first: 1) { nodes { content } } }
+    }";
+    let ends = ['\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let id = server.begin(TEXT).await;
+    let body = json!({ "query": WATCH, "variables": { "id": id } });
+    for (accept, mark, is_multipart) in [
+        ("text/event-stream", "\n\n", false),
+        (MULTIPART, "\r\n--graphql", true),
+    ] {
+        let mut stream = Pieces::post(&server, accept, body.clone(), mark).await;
+        let event = match is_multipart {
+            false => stream.event().await.unwrap().1,
+            true => stream.next().await.unwrap(),
+        };
+        assert!(!event.contains(ends), "{accept}: {event:?}");
+        let line = event.lines().find(|line| line.starts_with('{')).unwrap();
+        let event: Value = serde_json::from_str(line).unwrap();
+        let payload = event.get("payload").unwrap_or(&event);
+        let nodes = &payload["data"]["conversationUpdated"]["messages"]["nodes"];
+        assert_eq!(nodes[0]["content"], TEXT, "{accept}");
+    }
+    server.stop().await;
+}
