@@ -25,6 +25,11 @@ chaos seed="":
 cuts:
     cargo test --test it -- --ignored --nocapture --test-threads 1 cuts::
 
+# Attack a release build, and measure what that costs and what others notice
+attack:
+    cargo build --release --bin titlecast
+    TEST_DATABASE_URL= TITLECAST_BINARY={{justfile_directory()}}/target/release/titlecast cargo test --test it -- --ignored --nocapture --test-threads 1 attack
+
 # Format, lints and documentation, as CI checks them
 lint:
     cargo fmt --all --check

@@ -240,7 +240,7 @@ impl App {
             cursors,
             users: UserLimits::new(
                 settings.limits.messages_per_minute,
-                settings.limits.max_streams_per_user,
+                settings.limits.streams_per_user,
             ),
             limits,
             settings,
@@ -443,7 +443,7 @@ fn limits(settings: &Settings) -> Result<Limits, StartError> {
     let limits = &settings.limits;
     Ok(Limits::new(server::Settings {
         connections: limits.max_connections,
-        per_address: limits.max_connections_per_address,
+        per_address: limits.connections_per_address,
         proxies: server::parse_networks(&limits.trusted_proxies).map_err(StartError::Proxy)?,
     }))
 }

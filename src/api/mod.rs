@@ -26,8 +26,15 @@ use axum::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Access, chat::Chat, db::{Database, cursor::CursorKey}, error::Error, events::EventBroker, llm::LanguageModel, panics,
-    titles::Titles, transport::cohort::Counters,
+    auth::Access,
+    chat::Chat,
+    db::{Database, cursor::CursorKey},
+    error::Error,
+    events::EventBroker,
+    llm::LanguageModel,
+    panics,
+    titles::Titles,
+    transport::cohort::Counters,
 };
 
 /// The largest request body, in bytes.

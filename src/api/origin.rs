@@ -1,8 +1,9 @@
 //! Which web pages may talk to the service.
 //!
 //! A browser sends a page's origin along. Without this check any page on the web could open a
-//! WebSocket to a server on the reader's own machine, which CORS does not prevent. Requests without an
-//! origin come from programs, not from pages.
+//! WebSocket to a server on the reader's own machine, which CORS does not prevent. With links, forms and
+//! pictures it sends none, but says in `Sec-Fetch-Site` that they stand on another site. Requests with neither
+//! come from programs, not from pages.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use axum::{
 };
 use tower_http::cors::CorsLayer;
 
-use super::refuse;
+use super::{graphql, refuse};
 use crate::error::Error;
 
 /// The origins that are allowed besides the service's own.
@@ -83,13 +84,24 @@ impl AllowedOrigins {
     }
 }
 
+/// Whether a link, a form or a picture on a page of another origin leads here.
+fn is_linked_from_elsewhere(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    !headers.contains_key(header::ORIGIN)
+        && site.is_some_and(|site| site != "same-origin" && site != "none")
+}
+
 /// Refuses requests of foreign pages.
 pub(super) async fn check(
     State(origins): State<Arc<AllowedOrigins>>,
     request: Request,
     next: Next,
 ) -> Response {
-    if origins.allows(request.headers()) {
+    let path = request.uri().path();
+    // Any page may have a link to an explorer, or to a health page.
+    let has_data = path == graphql::PATH || path.starts_with("/api/");
+    let is_linked = has_data && is_linked_from_elsewhere(request.headers());
+    if origins.allows(request.headers()) && !is_linked {
         next.run(request).await
     } else {
         refuse(request.uri().path(), Error::ForbiddenOrigin)
@@ -117,6 +129,32 @@ mod tests {
         assert!(!allows(Some("https://app.example.evil")));
         assert!(!allows(Some("http://127.0.0.1:8081")));
         assert!(!allows(Some("null")));
+    }
+
+    #[test]
+    fn a_link_of_another_site_is_known_by_what_browsers_say() {
+        let is_linked = |headers: &[(&'static str, &'static str)]| {
+            let headers = headers.iter();
+            let headers = headers.map(|&(name, value)| {
+                let name = HeaderName::from_static(name);
+                (name, HeaderValue::from_static(value))
+            });
+            is_linked_from_elsewhere(&headers.collect())
+        };
+        assert!(is_linked(&[("sec-fetch-site", "cross-site")]));
+        assert!(is_linked(&[("sec-fetch-site", "same-site")]));
+        for passed in [
+            &[][..],
+            &[("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-site", "none")],
+            // Its origin is checked.
+            &[
+                ("sec-fetch-site", "cross-site"),
+                ("origin", "https://app.example"),
+            ],
+        ] {
+            assert!(!is_linked(passed), "{passed:?}");
+        }
     }
 
     #[test]

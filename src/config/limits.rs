@@ -19,12 +19,12 @@ pub struct LimitArguments {
     /// requests, streams and WebSockets at once. This machine's own are not counted
     #[arg(
         long,
-        env = "TITLECAST_MAX_CONNECTIONS_PER_ADDRESS",
+        env = "TITLECAST_CONNECTIONS_PER_ADDRESS",
         default_value_t = 50,
         value_name = "N",
         global = true
     )]
-    pub max_connections_per_address: u32,
+    pub connections_per_address: u32,
 
     /// Proxies whose X-Forwarded-For is believed, besides those on this machine: addresses and networks
     /// such as 10.0.0.0/8, separated by commas
@@ -41,12 +41,12 @@ pub struct LimitArguments {
     /// authentication, those of an address that is not this machine's
     #[arg(
         long,
-        env = "TITLECAST_MAX_STREAMS_PER_USER",
+        env = "TITLECAST_STREAMS_PER_USER",
         default_value_t = 20,
         value_name = "N",
         global = true
     )]
-    pub max_streams_per_user: u32,
+    pub streams_per_user: u32,
 
     /// Most messages that a user sends in a minute to one node, 0 for any number; without authentication,
     /// those of an address that is not this machine's

@@ -94,11 +94,7 @@ impl<S: Service> Endpoint<S> {
         Ok(Answer::Stream(joined))
     }
 
-    async fn execute(
-        &self,
-        caller: &S::Caller,
-        request: Request,
-    ) -> Result<Payload, ServerError> {
+    async fn execute(&self, caller: &S::Caller, request: Request) -> Result<Payload, ServerError> {
         let inner = &self.inner;
         let execution = inner.service.execute(caller, request);
         let response = match timeout(inner.settings.execution, execution).await {

@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use tokio::net::TcpStream;
 
 use crate::support::{
     Answer, Events, ModelServer, Step, TestDatabase, Titlecast, assert_common_stream,
-    server::request, sse::text,
+    server::request, sse::text, within,
 };
 
 const KEY: &str = "sk-proj-a-key-that-nobody-may-read";
@@ -155,4 +156,23 @@ async fn the_log_holds_neither_the_key_nor_what_people_write() {
     );
     assert!(ended.stderr.contains("unauthorized"), "{}", ended.stderr);
     ended.ok();
+}
+
+#[tokio::test]
+async fn without_files_left_for_connections_it_waits_for_some_and_goes_on() {
+    let mut serving = Titlecast::new(&["--listen", "127.0.0.1:0"]).start();
+    let url = serving.url().await;
+    let health = async || request(&url, "GET", "/healthz", None).await.0;
+    assert_eq!(health().await, 200);
+    serving.limit_files(serving.open_files() + 5);
+    let address = url.trim_start_matches("http://");
+    let mut peers = Vec::new();
+    for _ in 0..20 {
+        peers.push(within(TcpStream::connect(address)).await.unwrap());
+    }
+    serving.line("cannot accept connections").await;
+    drop(peers);
+    assert_eq!(health().await, 200);
+    serving.terminate();
+    serving.ended().await.ok();
 }

@@ -238,7 +238,9 @@ async fn one_connection_too_many_is_told_so_until_another_ends() {
     })
     .await;
     let mut first = edge.connect().await;
-    first.say("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    first
+        .say("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
     let mut second = edge.connect().await;
     second.say(GET).await;
     second.hear("hello").await;
@@ -313,7 +315,9 @@ async fn at_the_end_what_is_under_way_is_finished_and_the_rest_is_closed() {
     idle.say(GET).await;
     idle.hear("hello").await;
     let mut served = edge.connect().await;
-    served.say("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    served
+        .say("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
     let mut silent = edge.connect().await;
     eventually(async || (edge.limits.counts().connections == 3).then_some(())).await;
 

@@ -348,3 +348,24 @@ async fn a_page_of_another_origin_is_refused_by_http_and_by_websocket() {
         assert_eq!(upgrade(own).await, 101, "{own}");
     }
 }
+
+#[tokio::test]
+async fn a_link_on_a_page_elsewhere_leads_to_no_data() {
+    let server = Server::offline().await;
+    let get = async |path: &str, site: &str| {
+        let request = client()
+            .get(format!("{}{path}", server.url))
+            .header("sec-fetch-site", site);
+        within(request.send()).await.unwrap().status().as_u16()
+    };
+    for path in ["/graphql?query={__typename}", "/api/v1/conversations"] {
+        assert_eq!(get(path, "cross-site").await, 403, "{path}");
+        assert_eq!(get(path, "same-site").await, 403, "{path}");
+        assert_eq!(get(path, "same-origin").await, 200, "{path}");
+        assert_eq!(get(path, "none").await, 200, "typed by hand: {path}");
+    }
+    for page in ["/explorer", "/healthz"] {
+        assert_eq!(get(page, "cross-site").await, 200, "{page}");
+    }
+    server.stop().await;
+}

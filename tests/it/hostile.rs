@@ -1,7 +1,7 @@
 //! Documents that someone would send to do harm, over every transport: each is refused or harmless, its
-//! answer is short, nothing is changed, and the server goes on.
+//! answer is short, nothing is changed, and the server goes on. What they cost is measured in `attack`.
 
-use std::{fmt::Write, fs};
+use std::fmt::Write;
 
 use form_urlencoded::Serializer;
 use serde_json::{Value, json};
@@ -15,23 +15,18 @@ use crate::support::{
 };
 
 /// The longest answer.
-const ANSWER_BYTES: usize = 8 * 1024;
+pub const ANSWER_BYTES: usize = 8 * 1024;
 
 /// The longest query string that is sent; hyper takes 64 KiB.
 const URL_BYTES: usize = 60_000;
-
-/// What one document may cost the process, server and client together.
-const CPU_MILLIS: f64 = 50.0;
-
-/// How often a document is sent to measure it: the clock ticks in hundredths of a second.
-const ROUNDS: u32 = 10;
 
 /// A search that takes a text and is answered.
 const SEARCH: &str =
     "query ($q: String!) { searchConversations(query: $q, first: 1) { nodes { __typename } } }";
 
+/// A way to send a document.
 #[derive(Clone, Copy, Debug)]
-enum Wire {
+pub enum Wire {
     Post,
     Get,
     Socket,
@@ -146,7 +141,7 @@ fn documents() -> Vec<(String, String)> {
 }
 
 /// Requests by name, and whether each must be refused.
-fn requests() -> Vec<(String, Value, bool)> {
+pub fn requests() -> Vec<(String, Value, bool)> {
     let documents = documents().into_iter();
     let mut all: Vec<_> = documents
         .map(|(name, document)| (name, json!({ "query": document }), true))
@@ -193,9 +188,19 @@ fn requests() -> Vec<(String, Value, bool)> {
 }
 
 impl Wire {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Post,
+        Self::Get,
+        Self::Socket,
+        Self::OlderSocket,
+        Self::EventStream,
+        Self::Multipart,
+    ];
+
     /// Sends a request and reads all that comes of it; `None` when it cannot be sent like this.
-    async fn send(self, server: &Server, request: &Value) -> Option<String> {
-        let url = format!("{}/graphql", server.url);
+    pub async fn send(self, server: &str, request: &Value) -> Option<String> {
+        let url = format!("{server}/graphql");
         let accept = match self {
             Self::Post | Self::Get => "application/json",
             Self::EventStream => "text/event-stream",
@@ -227,12 +232,12 @@ fn query_string(request: &Value) -> Option<String> {
     Some(query.finish()).filter(|query| query.len() < URL_BYTES)
 }
 
-async fn socket(server: &Server, start: &str, request: &Value) -> String {
+async fn socket(server: &str, start: &str, request: &Value) -> String {
     let protocol = match start {
         "start" => "graphql-ws",
         _ => "graphql-transport-ws",
     };
-    let mut socket = RawSocket::open(&server.url, protocol).await;
+    let mut socket = RawSocket::open(server, protocol).await;
     socket.say(json!({ "type": "connection_init" })).await;
     let start = json!({ "type": start, "id": "1", "payload": request });
     socket.say(start).await;
@@ -265,7 +270,7 @@ async fn survives(wire: Wire) {
     let server = server().await;
     let before = server.database.census().await;
     for (name, request, is_refused) in requests() {
-        let Some(answer) = wire.send(&server, &request).await else {
+        let Some(answer) = wire.send(&server.url, &request).await else {
             continue;
         };
         let start = &answer[..answer.floor_char_boundary(500)];
@@ -309,50 +314,4 @@ async fn hostile_documents_as_an_event_stream() {
 #[tokio::test]
 async fn hostile_documents_as_multipart() {
     survives(Wire::Multipart).await;
-}
-
-/// The process's time on a processor so far: user and system, in hundredths of a second.
-fn cpu_ticks() -> u32 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    // The name before it, in brackets, may hold anything.
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let times = fields.split_whitespace().skip(11).take(2);
-    times.map(|ticks| ticks.parse::<u32>().unwrap()).sum()
-}
-
-/// One test for all, so that nothing else runs in the process.
-#[tokio::test]
-#[ignore = "needs a release build: cargo test --release --test it -- --ignored hostile"]
-async fn hostile_documents_cost_little() {
-    if cfg!(debug_assertions) {
-        return;
-    }
-    let server = server().await;
-    let wires = [
-        Wire::Post,
-        Wire::Get,
-        Wire::Socket,
-        Wire::OlderSocket,
-        Wire::EventStream,
-        Wire::Multipart,
-    ];
-    let mut dear = Vec::new();
-    for (name, request, _) in requests() {
-        for wire in wires {
-            if wire.send(&server, &request).await.is_none() {
-                continue;
-            }
-            let before = cpu_ticks();
-            for _ in 0..ROUNDS {
-                wire.send(&server, &request).await;
-            }
-            let ticks = cpu_ticks() - before;
-            let millis = f64::from(ticks) * 10.0 / f64::from(ROUNDS);
-            println!("{millis:5.1} ms  {wire:?}: {name}");
-            if millis >= CPU_MILLIS {
-                dear.push(format!("{wire:?}: {name}: {millis} ms"));
-            }
-        }
-    }
-    assert!(dear.is_empty(), "{dear:#?}");
 }

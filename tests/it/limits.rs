@@ -72,7 +72,10 @@ impl Sender<'_> {
 }
 
 fn user(name: &str) -> [(&'static str, String); 1] {
-    [("authorization", format!("Bearer {}", signed(&claims("acme", name))))]
+    [(
+        "authorization",
+        format!("Bearer {}", signed(&claims("acme", name))),
+    )]
 }
 
 /// The seconds after which to try again, as the header says.
@@ -151,7 +154,7 @@ async fn a_user_sends_so_many_messages_a_minute_whichever_way() {
 async fn a_user_has_so_many_streams_and_sockets_open() {
     const WATCH: &str = "/graphql?query=subscription%7BconversationUpdated%7Bid%7D%7D";
     let model = ModelServer::start().await;
-    let mut server = guarded(&model, &["--max-streams-per-user", "2"]).await;
+    let mut server = guarded(&model, &["--streams-per-user", "2"]).await;
     let metrics_url = server.serve_metrics().await;
     let headers = user("ada");
     let ada = Sender {
@@ -212,9 +215,9 @@ async fn without_tokens_an_address_is_counted_and_this_machine_is_not() {
     let settings = [
         "--messages-per-minute",
         "1",
-        "--max-streams-per-user",
+        "--streams-per-user",
         "1",
-        "--max-connections-per-address",
+        "--connections-per-address",
         "3",
         "--trusted-proxies",
         "10.0.0.0/8",
@@ -237,7 +240,10 @@ async fn without_tokens_an_address_is_counted_and_this_machine_is_not() {
     };
     assert_eq!(there.chat(None).await.status(), 200);
     let refused = there.chat(None).await;
-    assert_eq!((refused.status().as_u16(), retry_after(&refused)), (429, 60));
+    assert_eq!(
+        (refused.status().as_u16(), retry_after(&refused)),
+        (429, 60)
+    );
     for same in ["2001:db8::1", "2001:db8::2"] {
         let headers = from(same);
         let there = Sender {
@@ -253,7 +259,7 @@ async fn without_tokens_an_address_is_counted_and_this_machine_is_not() {
 #[tokio::test]
 async fn sockets_behind_a_proxy_count_for_their_address_until_they_close() {
     let model = ModelServer::start().await;
-    let settings = ["--max-connections-per-address", "2"];
+    let settings = ["--connections-per-address", "2"];
     let mut server = Server::start_with(&model, &settings).await;
     let metrics_url = server.serve_metrics().await;
     let headers = [("x-forwarded-for", "192.0.2.1".to_owned())];

@@ -9,6 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod attachments;
+mod attack;
 mod auth;
 mod auth_browser;
 mod auth_expiry;

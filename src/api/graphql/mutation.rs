@@ -8,8 +8,12 @@ use super::{
     query::{counted, parts},
 };
 use crate::{
-    api::{limits, rest::conversation_id}, auth::Scope, chat::SendMessage, conversation::Attachment,
-    error::Error, titles::Regenerate,
+    api::{limits, rest::conversation_id},
+    auth::Scope,
+    chat::SendMessage,
+    conversation::Attachment,
+    error::Error,
+    titles::Regenerate,
 };
 
 /// What can be changed.

@@ -54,11 +54,7 @@ impl Service for Graphql {
         caller.until()
     }
 
-    async fn execute(
-        &self,
-        caller: &Principal,
-        request: Request,
-    ) -> Result<Response, ServerError> {
+    async fn execute(&self, caller: &Principal, request: Request) -> Result<Response, ServerError> {
         let execution = self.schema.execute(self.owned(caller, request));
         let response = panics::caught(execution).await;
         response.map_err(|error| server_error(&error))

@@ -18,8 +18,7 @@ use crate::{
     api::{
         Services,
         auth::{Allowed, ToDelete, ToRead, ToWrite},
-        limits,
-        sse,
+        limits, sse,
     },
     conversation::{Conversation, Message},
     db::{

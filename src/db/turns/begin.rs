@@ -5,8 +5,8 @@ use std::{borrow::Cow, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, SqlErr,
-    prelude::Uuid, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
+    SqlErr, prelude::Uuid, sea_query::Expr,
 };
 
 use super::{ReplyState, Turn, count_message};

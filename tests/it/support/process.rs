@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::PathBuf,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -22,9 +23,14 @@ pub struct Titlecast {
 impl Titlecast {
     /// With these arguments, in an empty directory of its own.
     pub fn new(arguments: &[&str]) -> Self {
+        Self::of(env!("CARGO_BIN_EXE_titlecast"), arguments)
+    }
+
+    /// The same of another build of the program.
+    pub fn of(program: &str, arguments: &[&str]) -> Self {
         let directory = std::env::temp_dir().join(format!("titlecast-test-{}", Uuid::now_v7()));
         std::fs::create_dir(&directory).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_titlecast"));
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
@@ -144,10 +150,46 @@ impl Process {
         }
     }
 
+    /// The time that its threads were on a processor.
+    pub fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // A thread may end while it is looked at.
+        let spent = tasks.filter_map(|task| {
+            let path = task.ok()?.path().join("schedstat");
+            let schedstat = std::fs::read_to_string(path).ok()?;
+            schedstat.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(spent.sum())
+    }
+
+    /// Bounds how many files and connections it can have open.
+    pub fn limit_files(&self, files: u32) {
+        let (files, pid) = (format!("--nofile={files}"), self.child.id().to_string());
+        let status = Command::new("prlimit")
+            .args(["--pid", &pid, &files])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// How many files and connections it has open.
+    pub fn open_files(&self) -> u32 {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        files.unwrap().count().try_into().unwrap()
+    }
+
+    /// The memory that it has now, in KiB.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
     /// The highest that its memory has been, in KiB.
     pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let line = status.lines().find(|line| line.starts_with(name));
         let number = line.unwrap().split_whitespace().nth(1);
         number.unwrap().parse().unwrap()
     }
