@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    api::{self, limits::UserLimits, origin::AllowedOrigins},
+    api::{self, limits::UserLimits, observe::HttpMetrics, origin::AllowedOrigins},
     auth::{Access, SetupError},
     chat::{Chat, ChatSettings},
     config::Settings,
@@ -22,7 +22,8 @@ use crate::{
     llm::{
         LanguageModel,
         offline::Offline,
-        openai::{OpenAi, OpenAiConfig},
+        openai::{self, OpenAi, OpenAiConfig},
+        traced::Traced,
     },
     server::{self, Limits, Server},
     titles::{TitleSettings, Titles},
@@ -58,6 +59,7 @@ pub struct App {
     background: Background,
     abort: CancellationToken,
     subscriptions: Counters,
+    http: HttpMetrics,
     origins: AllowedOrigins,
     documents: Documents,
     access: Access,
@@ -234,6 +236,7 @@ impl App {
             background,
             abort,
             subscriptions: Counters::default(),
+            http: HttpMetrics::default(),
             origins,
             documents,
             access,
@@ -286,6 +289,7 @@ impl App {
             chat: self.chat.clone(),
             tasks: self.tasks.clone(),
             closing: closing.clone(),
+            http: self.http.clone(),
             title_grace: self.settings.title_grace,
             keep_alive: self.settings.keep_alive,
             cohorts: self.settings.cohorts,
@@ -329,10 +333,13 @@ impl App {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
-        let router = api::metrics::router(api::metrics::Sources {
+        let router = api::metrics::router(api::metrics::Watched {
+            http: self.http.clone(),
+            chat: self.chat.clone(),
             titles: self.titles.clone(),
             subscriptions: self.subscriptions.clone(),
             events: self.events.clone(),
+            db: self.db.clone(),
             connections: self.limits.clone(),
             users: self.users.clone(),
         });
@@ -488,7 +495,8 @@ fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, StartError> {
         tracing::warn!(
             "no OPENAI_API_KEY and no OPENAI_BASE_URL: the offline model answers, which only shows that things work"
         );
-        return Ok(Arc::new(Offline::new(OFFLINE_PACE)));
+        let offline = Arc::new(Offline::new(OFFLINE_PACE));
+        return Ok(Arc::new(Traced::new(offline, "offline", None)));
     }
     let model = OpenAi::new(OpenAiConfig {
         api_key: settings
@@ -506,5 +514,8 @@ fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, StartError> {
         connect_timeout: CONNECT_TIMEOUT,
     })
     .map_err(|error| StartError::Model(error.into()))?;
-    Ok(Arc::new(model))
+    let url = settings.openai_base_url.as_deref();
+    let url = url.filter(|url| !url.is_empty());
+    let url = url.unwrap_or(openai::DEFAULT_BASE_URL);
+    Ok(Arc::new(Traced::new(Arc::new(model), "openai", Some(url))))
 }

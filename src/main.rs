@@ -26,10 +26,21 @@ async fn main() -> ExitCode {
     // What these two have to say is on standard output.
     let quiet = matches!(command, Command::Backfill(_) | Command::Stats(_));
     let usual = if quiet { "warn" } else { "info" };
-    if let Err(error) = telemetry::start(cli.settings.log.as_deref().unwrap_or(usual)) {
-        eprintln!("titlecast: --log (TITLECAST_LOG) is malformed: {error}");
-        return ExitCode::from(2);
-    }
+    // The others are over before there is anything to trace.
+    let is_traced = matches!(command, Command::Serve | Command::Backfill(_));
+    let collector = cli.settings.otlp_endpoint.as_deref();
+    let started = telemetry::start(
+        cli.settings.log_format,
+        cli.settings.log.as_deref().unwrap_or(usual),
+        collector.filter(|url| is_traced && !url.is_empty()),
+    );
+    let telemetry = match started {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("titlecast: {error}");
+            return ExitCode::from(2);
+        }
+    };
     panics::log_without_text();
     let result = match command {
         Command::Serve => serve(cli.settings).await,
@@ -42,6 +53,7 @@ async fn main() -> ExitCode {
             Ok(())
         }
     };
+    telemetry.stop().await;
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

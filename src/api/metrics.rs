@@ -12,16 +12,19 @@ use axum::{
 };
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric, text},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
 
 use super::{
     limits::UserLimits,
+    observe::HttpMetrics,
     rest::{self, RestError},
 };
 use crate::{
+    chat::Chat,
+    db::{Connections, Database},
     error::Error,
     events::EventBroker,
     server::Limits,
@@ -32,10 +35,12 @@ use crate::{
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The page at `/metrics`, and nothing else.
-pub fn router(sources: Sources) -> Router {
+pub fn router(watched: Watched) -> Router {
     let mut registry = Registry::with_prefix("titlecast");
-    sources.titles.metrics().register(&mut registry);
-    registry.register_collector(Box::new(sources));
+    watched.http.register(&mut registry);
+    watched.chat.metrics().register(&mut registry);
+    watched.titles.metrics().register(&mut registry);
+    registry.register_collector(Box::new(watched));
     Router::new()
         .route("/metrics", get(page))
         .fallback(rest::no_such_path)
@@ -48,32 +53,43 @@ async fn page(State(registry): State<Arc<Registry>>) -> Result<Response, RestErr
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response())
 }
 
-/// What is looked up when somebody asks.
-pub struct Sources {
-    /// For titles.
+/// What the page is about.
+pub struct Watched {
+    /// Requests.
+    pub http: HttpMetrics,
+    /// Replies.
+    pub chat: Chat,
+    /// Titles.
     pub titles: Titles,
-    /// For what subscriptions do.
+    /// Subscriptions.
     pub subscriptions: Counters,
-    /// For the relay between nodes.
+    /// Runs, and other nodes.
     pub events: EventBroker,
-    /// For connections.
+    /// Statements and connections of the database.
+    pub db: Database,
+    /// Connections of clients.
     pub connections: Limits,
-    /// For what users were refused.
+    /// What users were refused.
     pub users: UserLimits,
 }
 
-impl fmt::Debug for Sources {
+impl fmt::Debug for Watched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sources").finish_non_exhaustive()
+        f.debug_struct("Watched").finish_non_exhaustive()
     }
 }
 
-impl Collector for Sources {
+impl Collector for Watched {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let mut metric = |name: &str, help: &str, metric: &dyn EncodeMetric| {
             let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
             metric.encode(encoder)
         };
+        metric(
+            "replies_running",
+            "Replies that this process is writing",
+            &ConstGauge::new(self.events.runs().len() as i64),
+        )?;
         let is_open = ConstGauge::new(i64::from(self.titles.breaker_is_open()));
         metric(
             "title_breaker_open",
@@ -165,13 +181,33 @@ impl Collector for Sources {
         ] {
             metric(name, help, &ConstCounter::new(count))?;
         }
+        let statements = ConstCounter::new(self.db.statement_count());
+        metric("database_statements", "Statements that ran", &statements)?;
+        let failed = ConstCounter::new(self.db.failed_statement_count());
+        metric(
+            "database_statements_failed",
+            "Statements that failed; two requests that race may make one fail and try again",
+            &failed,
+        )?;
+        let pools = Pools(self.db.connections());
+        metric(
+            "database_connections",
+            "Open connections to the database, by pool and whether they are in use",
+            &pools,
+        )?;
         let Counts {
+            sockets,
             cohorts,
             members,
             executions,
             deliveries,
             lagged,
         } = self.subscriptions.read();
+        metric(
+            "websockets_open",
+            "Open WebSockets",
+            &ConstGauge::new(sockets as i64),
+        )?;
         metric(
             "subscription_cohorts",
             "Groups of subscribers that ask the same and share one execution",
@@ -197,5 +233,25 @@ impl Collector for Sources {
             "Events that subscribers lost because they fell behind",
             &ConstCounter::new(lagged),
         )
+    }
+}
+
+/// The connections of each pool, as a gauge with labels.
+struct Pools(Vec<Connections>);
+
+impl EncodeMetric for Pools {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        for Connections { pool, open, idle } in &self.0 {
+            for (state, number) in [("used", open.saturating_sub(*idle)), ("idle", *idle)] {
+                let labels = [("pool", *pool), ("state", state)];
+                let gauge = ConstGauge::new(i64::from(number));
+                gauge.encode(encoder.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
     }
 }

@@ -9,6 +9,7 @@ pub mod graphql;
 mod health;
 pub mod limits;
 pub mod metrics;
+pub mod observe;
 pub mod origin;
 pub mod rest;
 mod sse;
@@ -58,6 +59,8 @@ pub struct Services {
     pub tasks: TaskTracker,
     /// Ends the streams that only watch.
     pub closing: CancellationToken,
+    /// Counts requests.
+    pub http: observe::HttpMetrics,
     /// How long the last event of a reply's stream waits for a title.
     pub title_grace: Duration,
     /// How long an SSE stream may be silent.
@@ -99,6 +102,7 @@ pub fn router(services: Services) -> Router {
         Access::Tokens(tokens) => tokens.cookie().is_some(),
     };
     let cors = origins.cors(takes_cookies);
+    let http = services.http.clone();
     let services = Arc::new(services);
     Router::new()
         .merge(health::routes())
@@ -111,4 +115,5 @@ pub fn router(services: Services) -> Router {
         .layer(middleware::from_fn(catch_panics))
         .layer(cors)
         .layer(middleware::from_fn_with_state(origins, origin::check))
+        .layer(middleware::from_fn_with_state(http, observe::request))
 }

@@ -7,6 +7,7 @@
 mod elsewhere;
 mod follow;
 mod keep;
+pub mod metrics;
 mod reply;
 mod request;
 
@@ -14,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::metrics::Metrics;
 pub use self::{follow::ReplyFollower, request::SendMessage};
 use crate::{
     conversation::{
@@ -57,6 +59,7 @@ struct Inner {
     /// Cut all replies short: the server has no time left.
     abort: CancellationToken,
     settings: ChatSettings,
+    metrics: Metrics,
 }
 
 /// A message that was accepted, now or by an earlier request with the same idempotency key.
@@ -92,10 +95,16 @@ impl Chat {
             tasks,
             abort,
             settings,
+            metrics: Metrics::default(),
         };
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// What became of replies in this process, for monitoring.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
     }
 
     /// Stores a message, starts its reply and, with the first message of a conversation, its title.

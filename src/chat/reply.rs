@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{Chat, follow::stored};
 use crate::{
@@ -15,6 +17,7 @@ use crate::{
     llm::{
         self, Finish, ModelError, ModelErrorKind, ReplyChunk, ReplyRequest, ReplyStream, Speaker,
     },
+    telemetry::{SPANS, span},
 };
 
 /// Calls for one reply: the first and two more, none once text has come.
@@ -34,8 +37,21 @@ struct Written {
     usage: Option<Usage>,
 }
 
-/// Writes the reply to the message at `position`, stores it and ends its run.
-pub(super) async fn run(chat: Chat, owner: Owner, turn: Turn, position: i64, run: RunGuard) {
+/// Writes the reply to the message at `position`, stores it and ends its run. It is a part of the trace of
+/// whoever calls, from the call on.
+pub(super) fn run(
+    chat: Chat,
+    owner: Owner,
+    turn: Turn,
+    position: i64,
+    run: RunGuard,
+) -> impl Future<Output = ()> + Send + 'static {
+    let id = turn.conversation_id;
+    let span = tracing::info_span!(target: SPANS, "turn", conversation.id = %id);
+    write_and_store(chat, owner, turn, position, run).instrument(span)
+}
+
+async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, position: i64, run: RunGuard) {
     let started = Instant::now();
     let log = run.log();
     let mut written = Written::default();
@@ -46,7 +62,7 @@ pub(super) async fn run(chat: Chat, owner: Owner, turn: Turn, position: i64, run
         () = log.stopped().cancelled() => Outcome::Incomplete,
         () = chat.inner.abort.cancelled() => Outcome::Incomplete,
         () = sleep_until(deadline) => Outcome::Incomplete,
-        result = write(&chat, &owner, &turn, position, log, &mut written) => match result {
+        result = write(&chat, &owner, &turn, position, log, &mut written, started) => match result {
             Ok(Finish::Stop) => Outcome::Completed,
             Ok(Finish::Length | Finish::ContentFilter) => Outcome::Incomplete,
             Err(error) => Outcome::Failed(error),
@@ -73,11 +89,17 @@ pub(super) async fn run(chat: Chat, owner: Owner, turn: Turn, position: i64, run
         },
         Err(error) => not_stored(written.text, error),
     };
-    let ended: &str = match &outcome {
+    let ended: &'static str = match &outcome {
         Outcome::Completed => "completed",
         Outcome::Incomplete => "incomplete",
         Outcome::Failed(_) => "failed",
     };
+    let span = Span::current();
+    span.set_attribute("titlecast.outcome", ended);
+    if let Outcome::Failed(error) = &outcome {
+        span::failed(&span, error.code().as_str());
+    }
+    chat.inner.metrics.ended(ended, started.elapsed());
     tracing::info!(
         conversation.id = %turn.conversation_id,
         duration_ms = started.elapsed().as_millis() as u64,
@@ -99,6 +121,7 @@ async fn write(
     position: i64,
     log: &ReplyLog,
     written: &mut Written,
+    started: Instant,
 ) -> Result<Finish> {
     let history = chat
         .inner
@@ -126,7 +149,7 @@ async fn write(
     let mut attempt = 1;
     loop {
         let failed = match chat.inner.model.reply(request.clone()).await {
-            Ok(stream) => match copy(stream, log, written).await {
+            Ok(stream) => match copy(chat, stream, log, written, started).await {
                 Ok(finish) => return Ok(finish),
                 Err(error) => error,
             },
@@ -156,15 +179,20 @@ fn with_files(message: Message) -> String {
 
 /// Copies one stream of the model into the log.
 async fn copy(
+    chat: &Chat,
     mut stream: ReplyStream,
     log: &ReplyLog,
     written: &mut Written,
+    started: Instant,
 ) -> Result<Finish, ModelError> {
     while let Some(chunk) = stream.next().await {
         match chunk? {
-            ReplyChunk::Started { response_id } => written.response_id = Some(response_id),
+            ReplyChunk::Started { response_id, .. } => written.response_id = Some(response_id),
             ReplyChunk::Usage(usage) => written.usage = Some(usage),
             ReplyChunk::Delta(delta) => {
+                if written.text.is_empty() {
+                    chat.inner.metrics.first_text(started.elapsed());
+                }
                 written.text.push_str(&delta);
                 log.append(&delta);
             }

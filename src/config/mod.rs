@@ -14,7 +14,9 @@ pub use self::{
     jwt::JwtArguments,
     limits::LimitArguments,
 };
-use crate::{conversation::PerTenant, llm::ProfileOverride, titles::TitleLanguage};
+use crate::{
+    conversation::PerTenant, llm::ProfileOverride, telemetry::LogFormat, titles::TitleLanguage,
+};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -284,6 +286,27 @@ pub struct Settings {
     /// warn for backfill and stats
     #[arg(long, env = "TITLECAST_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
+
+    /// What the lines of the log look like
+    #[arg(
+        long,
+        env = "TITLECAST_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT",
+        global = true
+    )]
+    pub log_format: LogFormat,
+
+    /// Base URL of an OpenTelemetry collector that traces are sent to, by OTLP over HTTP, such as
+    /// http://127.0.0.1:4318; without it there are none
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        hide_env_values = true,
+        value_name = "URL",
+        global = true
+    )]
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Settings {

@@ -5,6 +5,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, se
 use super::{
     Database, Page,
     claims::without_claim,
+    commit,
     cursor::ConversationCursor,
     entity::{conversation::Column, message},
     now,
@@ -122,7 +123,7 @@ impl Database {
             .await?;
         search::forget(&tx, id).await?;
         turns::forget(&tx, id).await?;
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(tombstone)
     }
 }

@@ -15,22 +15,18 @@ mod entity;
 mod loaders;
 mod messages;
 mod migrations;
+mod pool;
 mod published;
 mod relayed;
 mod scope;
 mod search;
+mod statements;
 mod stats;
 mod title_calls;
 mod titles;
 mod turns;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use sea_orm::{
@@ -39,12 +35,14 @@ use sea_orm::{
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
+use self::statements::{Statements, bracket, commit, kind};
 use crate::error::{Error, Result};
 
 pub use self::{
     claims::{Candidate, TitleClaim, Waiting},
     conversations::ConversationFilter,
     messages::MessageRange,
+    pool::Connections,
     search::Hit,
     stats::{Scope, TitleStats},
     title_calls::{NOBODY, TitleCall},
@@ -68,7 +66,7 @@ pub struct Page<T> {
 pub struct Database {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
-    statements: Arc<AtomicU64>,
+    statements: Statements,
 }
 
 impl Database {
@@ -83,13 +81,11 @@ impl Database {
                 "an in-memory SQLite database is another one for each connection; name a file";
             return Err(DbErr::Custom(reason.into()));
         }
-        let statements = Arc::new(AtomicU64::new(0));
+        let statements = Statements::default();
         let open = async |connections: u32| {
             let mut connection = sea_orm::Database::connect(options(url, connections)).await?;
             let statements = statements.clone();
-            connection.set_metric_callback(move |_| {
-                statements.fetch_add(1, Ordering::Relaxed);
-            });
+            connection.set_metric_callback(move |info| statements.note(info));
             Ok::<_, DbErr>(connection)
         };
         let (writer, reader) = if url.starts_with("sqlite:") {
@@ -108,10 +104,7 @@ impl Database {
 
     /// `sqlite` or `postgresql`, as health pages name it.
     pub fn kind(&self) -> &'static str {
-        match self.reader.get_database_backend() {
-            DbBackend::Sqlite => "sqlite",
-            _ => "postgresql",
-        }
+        kind(self.reader.get_database_backend())
     }
 
     /// Whether it is a file of ours, and not a server that others share.
@@ -131,7 +124,12 @@ impl Database {
     /// How many statements ran since the start, transaction brackets not counted. Tests hold the
     /// number a request needs against it.
     pub fn statement_count(&self) -> u64 {
-        self.statements.load(Ordering::Relaxed)
+        self.statements.counts().0
+    }
+
+    /// How many of them failed.
+    pub fn failed_statement_count(&self) -> u64 {
+        self.statements.counts().1
     }
 
     /// Waits for the statements under way and closes all connections.
@@ -151,7 +149,8 @@ impl Database {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
-        Ok(self.writer.begin_with_options(options).await?)
+        let backend = self.writer.get_database_backend();
+        bracket(backend, "BEGIN", self.writer.begin_with_options(options)).await
     }
 
     fn statement(

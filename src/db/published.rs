@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 use super::{
-    Database,
+    Database, commit,
     entity::conversation::{Column, Entity},
     now,
 };
@@ -53,7 +53,7 @@ impl Database {
                 .exec(&tx)
                 .await?;
         }
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 use super::{
-    Database,
+    Database, commit,
     entity::title_call::{ActiveModel, Column, Entity},
     now,
 };
@@ -60,7 +60,7 @@ impl Database {
     pub async fn store_title_call(&self, call: TitleCall) -> Result<()> {
         let tx = self.begin().await?;
         insert(&tx, NOBODY, None, &[call]).await?;
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use sea_orm::{
 use super::{
     Database, TitleCall, TitleClaim,
     claims::{claiming, given_up, without_claim},
+    commit,
     entity::conversation::{Column, Entity},
     now,
     scope::{change_of, changed},
@@ -79,7 +80,7 @@ impl Database {
             .filter(Column::TitleLeaseUntil.gt(at))
             .exec_with_returning(&tx)
             .await?;
-        tx.commit().await?;
+        commit(tx).await?;
         changed(rows)
     }
 
@@ -235,6 +236,6 @@ async fn finish(
     if let Some(conversation) = &conversation {
         search::index_title(&tx, conversation).await?;
     }
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(conversation)
 }

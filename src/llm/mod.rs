@@ -6,6 +6,7 @@
 pub mod offline;
 pub mod openai;
 mod profile;
+pub mod traced;
 
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ pub enum ReplyChunk {
     Started {
         /// The provider's response id.
         response_id: String,
+        /// The model that answers, as the provider calls it.
+        model: Option<String>,
     },
     /// More text; never empty.
     Delta(String),
@@ -76,7 +79,8 @@ pub enum ReplyChunk {
 }
 
 /// Why a model stopped writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Finish {
     /// It said all that it wanted to.
     Stop,
@@ -106,6 +110,8 @@ pub struct TitleOutput {
     pub finish: Finish,
     /// Token counts, when the provider gives them.
     pub usage: Option<Usage>,
+    /// The model that has answered, as the provider calls it.
+    pub model: Option<String>,
 }
 
 /// A failed call. Its `Display` names the kind and the provider's machine-readable code, never the provider's message:
@@ -124,7 +130,8 @@ pub struct ModelError {
 }
 
 /// The kinds of failure that callers tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ModelErrorKind {
     /// No answer in time (connect, first byte, or silence between events); also HTTP 408.
     Timeout,

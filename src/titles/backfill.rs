@@ -279,8 +279,7 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         };
         self.begun += 1;
         titles.metrics.claimed(Begun::Backfill);
-        self.running
-            .spawn(async move { task::run(&titles, claim, None).await });
+        self.running.spawn(task::run(titles, claim, None));
         Ok(None)
     }
 

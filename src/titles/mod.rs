@@ -200,8 +200,7 @@ impl Titles {
     fn spawn(&self, claim: TitleClaim, source: Option<Source>, by: BegunBy) {
         let inner = self.inner.clone();
         inner.metrics.claimed(by);
-        let task = async move { task::run(&inner, claim, source).await };
-        self.inner.tasks.spawn(task);
+        self.inner.tasks.spawn(task::run(inner, claim, source));
     }
 
     /// Takes a title from a person. It replaces whatever is there, and no generated one replaces it.

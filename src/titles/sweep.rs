@@ -95,9 +95,7 @@ async fn take_over(titles: &Arc<Inner>, candidate: &Candidate) -> Result<()> {
     drop(permit);
     if let Some(claim) = claim {
         titles.metrics.claimed(Begun::Sweep);
-        let titles = titles.clone();
-        let tasks = titles.tasks.clone();
-        tasks.spawn(async move { task::run(&titles, claim, None).await });
+        titles.tasks.spawn(task::run(titles.clone(), claim, None));
     }
     Ok(())
 }

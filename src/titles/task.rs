@@ -1,8 +1,10 @@
 //! One title: ask the model, judge the answer, store it if the claim still holds, tell.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
     Inner, clean, language,
@@ -15,6 +17,7 @@ use crate::{
     db::{TitleCall, TitleClaim},
     error::Result,
     llm::{Finish, ModelError, ModelErrorKind, TitleOutput, TitleRequest},
+    telemetry::{SPANS, span},
 };
 
 /// Calls for one title: the first and one more try.
@@ -55,8 +58,22 @@ impl Ended {
 }
 
 /// Makes the title of one conversation, from the given source or from what is stored, and says what came
-/// of it and how many tokens it cost. Every outcome ends here: the caller has nothing to handle.
-pub(super) async fn run(titles: &Inner, claim: TitleClaim, source: Option<Source>) -> (Ended, u64) {
+/// of it and how many tokens it cost. Every outcome ends here: the caller has nothing to handle. It is a part
+/// of the trace of whoever calls, from the call on.
+pub(super) fn run(
+    titles: Arc<Inner>,
+    claim: TitleClaim,
+    source: Option<Source>,
+) -> impl Future<Output = (Ended, u64)> + Send + 'static {
+    let span = tracing::info_span!(target: SPANS, "title", conversation.id = %claim.id);
+    async move { make_and_store(&titles, &claim, source).await }.instrument(span)
+}
+
+async fn make_and_store(
+    titles: &Inner,
+    claim: &TitleClaim,
+    source: Option<Source>,
+) -> (Ended, u64) {
     let waited = Instant::now();
     // The semaphore is never closed.
     let Ok(_permit) = titles.permits.acquire().await else {
@@ -64,14 +81,14 @@ pub(super) async fn run(titles: &Inner, claim: TitleClaim, source: Option<Source
     };
     let started = Instant::now();
     let mut calls = Vec::new();
-    let ended = match attempt(titles, &claim, source, started, &mut calls).await {
+    let ended = match attempt(titles, claim, source, started, &mut calls).await {
         Ok(ended) => ended,
         Err(error) => {
             error.log();
             Ended::Unknown
         }
     };
-    report(titles, &claim, &ended, started);
+    report(titles, claim, &ended, started);
     titles.metrics.ended(&ended, waited.elapsed());
     (ended, calls.iter().map(TitleCall::tokens).sum())
 }
@@ -135,6 +152,11 @@ async fn attempt(
 fn report(titles: &Inner, claim: &TitleClaim, ended: &Ended, started: Instant) {
     let id = claim.id;
     let duration_ms = started.elapsed().as_millis() as u64;
+    let span = Span::current();
+    span.set_attribute("titlecast.outcome", ended.outcome());
+    if let Ended::Failed(_) | Ended::Unknown = ended {
+        span::failed(&span, ended.outcome());
+    }
     match ended {
         Ended::Titled => tracing::info!(conversation.id = %id, duration_ms, "title generated"),
         Ended::Failed(failure) => {

@@ -41,9 +41,11 @@ impl Key {
     }
 }
 
-/// What the subscriptions have done, for operators; those that run alone are in no cohort.
+/// What sockets and subscriptions have done, for operators; those that run alone are in no cohort.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// WebSockets that are open.
+    pub sockets: u64,
     /// Cohorts there are.
     pub cohorts: u64,
     /// Members there are in all of them.
@@ -62,6 +64,7 @@ pub struct Counters(Arc<Atomics>);
 
 #[derive(Debug, Default)]
 struct Atomics {
+    sockets: AtomicU64,
     cohorts: AtomicU64,
     members: AtomicU64,
     executions: AtomicU64,
@@ -70,9 +73,16 @@ struct Atomics {
 }
 
 impl Counters {
+    /// Counts a WebSocket until what is returned is dropped.
+    pub(super) fn socket(&self) -> impl Drop + Send + use<> {
+        self.0.sockets.fetch_add(1, Ordering::Relaxed);
+        Socket(self.0.clone())
+    }
+
     /// How the counts stand.
     pub fn read(&self) -> Counts {
         let Atomics {
+            sockets,
             cohorts,
             members,
             executions,
@@ -80,12 +90,21 @@ impl Counters {
             lagged,
         } = &*self.0;
         Counts {
+            sockets: sockets.load(Ordering::Relaxed),
             cohorts: cohorts.load(Ordering::Relaxed),
             members: members.load(Ordering::Relaxed),
             executions: executions.load(Ordering::Relaxed),
             deliveries: deliveries.load(Ordering::Relaxed),
             lagged: lagged.load(Ordering::Relaxed),
         }
+    }
+}
+
+struct Socket(Arc<Atomics>);
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.0.sockets.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -120,6 +139,10 @@ impl Cohorts {
             shared: Arc::new(shared),
             tasks,
         }
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.shared.counters
     }
 
     /// Counts the events of a subscription that has no cohort.

@@ -59,6 +59,10 @@ async fn the_help_shows_no_secret() {
         .env("OPENAI_API_KEY", KEY)
         .env("DATABASE_URL", "postgres://me:hunter2@localhost/mine")
         .env("TITLECAST_NATS_URL", "nats://me:hunter2@localhost:4222")
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "http://me:hunter2@localhost:4318",
+        )
         .run()
         .await
         .ok();

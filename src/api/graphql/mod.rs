@@ -9,6 +9,7 @@ mod explore;
 mod loaders;
 mod mutation;
 mod objects;
+mod operation;
 mod query;
 mod reply;
 mod service;
@@ -75,10 +76,7 @@ pub(super) fn routes(services: Arc<Services>) -> Router {
         cohorts: services.cohorts,
         ..transport::Settings::default()
     };
-    let service = service::Graphql {
-        schema: schema.finish(),
-        services,
-    };
+    let service = service::Graphql::new(schema.finish(), services);
     let endpoint =
         transport::Endpoint::new(service, settings, asked.documents, tasks, closing, counters);
     Router::new()

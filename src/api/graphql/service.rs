@@ -1,14 +1,15 @@
 //! The schema as the transports serve it: whose request it is, and who may share a subscription.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
 
 use async_graphql::{Data, Executor, Request, Response, ServerError};
 use axum::http::request::Parts;
 use futures_util::{StreamExt, stream::BoxStream};
 use serde_json::Value;
 use tokio::time::Instant;
+use tracing::Instrument;
 
-use super::{TitlecastSchema, errors::server_error, loaders};
+use super::{TitlecastSchema, errors::server_error, loaders, operation};
 use crate::{
     api::{Services, auth, limits::OpenStream},
     auth::Principal,
@@ -19,11 +20,22 @@ use crate::{
 /// The schema with what its resolvers stand on. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Graphql {
-    pub(super) schema: TitlecastSchema,
-    pub(super) services: Arc<Services>,
+    schema: TitlecastSchema,
+    services: Arc<Services>,
+    /// All names in the schema.
+    names: Arc<HashSet<String>>,
 }
 
 impl Graphql {
+    pub(super) fn new(schema: TitlecastSchema, services: Arc<Services>) -> Self {
+        let names = schema.names().into_iter().collect();
+        Self {
+            schema,
+            services,
+            names: Arc::new(names),
+        }
+    }
+
     fn owned(&self, caller: &Principal, request: Request) -> Request {
         request
             .data(caller.clone())
@@ -54,13 +66,22 @@ impl Service for Graphql {
         caller.until()
     }
 
-    async fn execute(&self, caller: &Principal, request: Request) -> Result<Response, ServerError> {
+    async fn execute(
+        &self,
+        caller: &Principal,
+        mut request: Request,
+    ) -> Result<Response, ServerError> {
+        let span = operation::span(&mut request, &self.names);
         let execution = self.schema.execute(self.owned(caller, request));
-        let response = panics::caught(execution).await;
-        response.map_err(|error| server_error(&error))
+        let response = panics::caught(execution).instrument(span.clone()).await;
+        let response = response.map_err(|error| server_error(&error))?;
+        operation::note_errors(&span, &response);
+        Ok(response)
     }
 
-    fn subscribe(&self, caller: &Principal, request: Request) -> BoxStream<'static, Response> {
+    fn subscribe(&self, caller: &Principal, mut request: Request) -> BoxStream<'static, Response> {
+        // The beginning alone: what subscribers are told of was done by other requests.
+        let _entered = operation::span(&mut request, &self.names).entered();
         let request = self.owned(caller, request);
         let session = Some(Arc::new(Data::default()));
         let responses = Executor::execute_stream(&self.schema, request, session);

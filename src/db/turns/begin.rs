@@ -19,6 +19,7 @@ use crate::{
     db::{
         Database, TitleClaim,
         claims::another_attempt,
+        commit,
         entity::{
             conversation, message,
             turn::{self, Column, Entity},
@@ -176,7 +177,7 @@ impl Database {
             search::index_new_conversation(&tx, &conversation).await?;
         }
         search::index_message(&tx, conversation.id, new.message_id, &new.shown_text()).await?;
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(BegunTurn::New {
             conversation,
             message,

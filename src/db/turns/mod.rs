@@ -15,7 +15,7 @@ pub use self::{
     runs::{DeadRun, Kept},
 };
 use super::{
-    Database,
+    Database, commit,
     entity::{
         conversation, message, parse,
         turn::{self, Column, Entity},
@@ -131,7 +131,7 @@ impl Database {
         if let Some(conversation) = &conversation {
             add_reply(&tx, conversation, turn, outcome, at).await?;
         }
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(conversation)
     }
 

@@ -13,7 +13,7 @@ use super::{ReplyOutcome, ReplyState, Turn, is_running};
 use crate::{
     conversation::{Conversation, ConversationId, MessageId, Owner},
     db::{
-        Database,
+        Database, commit,
         entity::turn::{Column, Entity},
         now,
     },
@@ -67,7 +67,7 @@ impl Database {
                 stopped.push(run.message);
             }
         }
-        tx.commit().await?;
+        commit(tx).await?;
         Ok(stopped)
     }
 

@@ -70,6 +70,7 @@ impl LanguageModel for Offline {
             text: title::title(message_in(&request.input)),
             finish: Finish::Stop,
             usage: None,
+            model: Some(NAME.to_owned()),
         };
         future::ready(Ok(output)).boxed()
     }

@@ -261,6 +261,7 @@ fn title_output(answer: &Value) -> Result<TitleOutput, ModelError> {
             finish.unwrap_or(Finish::Stop)
         },
         usage: wire::usage(answer),
+        model: wire::model(answer),
     })
 }
 
@@ -270,5 +271,6 @@ fn nothing_written() -> TitleOutput {
         text: String::new(),
         finish: Finish::Length,
         usage: None,
+        model: None,
     }
 }

@@ -110,8 +110,9 @@ impl Decoder {
         let response_id: String = plain.take(MAX_ID_CHARS).collect();
         if !response_id.is_empty() {
             self.started = true;
+            let model = wire::model(event);
             self.ready
-                .push_back(Ok(ReplyChunk::Started { response_id }));
+                .push_back(Ok(ReplyChunk::Started { response_id, model }));
         }
     }
 

@@ -218,6 +218,11 @@ pub(super) fn finish(choice: &Value) -> Result<Option<Finish>, ()> {
     }
 }
 
+/// What the provider calls the model that answers.
+pub(super) fn model(answer: &Value) -> Option<String> {
+    answer.get("model")?.as_str().map(str::to_owned)
+}
+
 /// Token counts, when there are any; a count that is missing is 0.
 pub(super) fn usage(answer: &Value) -> Option<Usage> {
     let usage = answer.get("usage").filter(|usage| usage.is_object())?;

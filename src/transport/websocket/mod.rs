@@ -58,6 +58,7 @@ pub(super) async fn open<S: Service>(
         let Some(protocol) = protocol else {
             return close(socket, Close::SUBPROTOCOL).await;
         };
+        let _open = endpoint.inner.cohorts.counters().socket();
         let (socket, end) = Session::new(endpoint, socket, protocol, opener).run().await;
         if let Some(end) = end {
             close(socket, end).await;

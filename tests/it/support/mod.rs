@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod calls;
+pub mod collector;
 pub mod database;
 pub mod failpoint;
 pub mod graphql;
@@ -23,6 +24,7 @@ pub mod titles;
 use std::{future::Future, time::Duration};
 
 pub use self::{
+    collector::Collector,
     database::TestDatabase,
     failpoint::Hold,
     graphql::GraphqlSocket,

@@ -64,7 +64,7 @@ async fn heard(model: &OpenAi) -> Heard {
         let is_end = matches!(chunk, Err(_) | Ok(ReplyChunk::Finished(_)));
         assert_eq!(is_end, i == last, "the end comes last: {chunk:?}");
         match chunk {
-            Ok(ReplyChunk::Started { response_id }) => {
+            Ok(ReplyChunk::Started { response_id, .. }) => {
                 assert_eq!(i, 0, "the id comes first");
                 heard.id = Some(response_id);
             }

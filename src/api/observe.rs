@@ -1,0 +1,188 @@
+//! What every request leaves for operators: a span, a count and a time.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use futures_util::StreamExt;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use tracing::{Instrument, Span};
+
+use crate::telemetry::{SPANS, span};
+
+/// What a request that no route takes is counted under: its path is the client's own.
+const NO_ROUTE: &str = "none";
+
+/// From what a cache could answer to the longest execution, in seconds.
+const LATENCIES: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// The counters of requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct HttpMetrics {
+    requests: Family<RequestLabels, Counter>,
+    duration: Family<RouteLabels, Histogram>,
+    streams: Family<RouteLabels, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+    method: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: &'static str,
+    status: u16,
+}
+
+impl Default for HttpMetrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            duration: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
+            streams: Family::default(),
+        }
+    }
+}
+
+impl HttpMetrics {
+    /// Names the counters to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "http_requests",
+            "Requests that were answered, by route, method and status; a WebSocket is one with 101",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "http_request_duration",
+            "From a request to the beginning of its answer, of which a stream is only the beginning",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register(
+            "http_streams_open",
+            "Answers that are streams (server-sent events, multipart) and have not ended",
+            self.streams.clone(),
+        );
+    }
+}
+
+/// Counts a request, and puts what it does into a span of its own, which is part of the sender's trace if it
+/// names one (`traceparent`).
+pub(super) async fn request(
+    State(metrics): State<HttpMetrics>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let route = path.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let method = name(request.method());
+    let span = span(route, method, request.headers());
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    note_status(&span, status);
+    let labels = RouteLabels {
+        route: route.to_owned(),
+        method,
+    };
+    metrics
+        .duration
+        .get_or_create(&labels)
+        .observe(started.elapsed().as_secs_f64());
+    let counted = RequestLabels {
+        route: route.to_owned(),
+        method,
+        status: status.as_u16(),
+    };
+    metrics.requests.get_or_create(&counted).inc();
+    match is_stream(response.headers()) {
+        true => {
+            let open = Open::new(metrics.streams.get_or_create_owned(&labels));
+            response.map(|body| watched(body, open))
+        }
+        false => response,
+    }
+}
+
+fn span(route: &str, method: &'static str, headers: &HeaderMap) -> Span {
+    let span = tracing::debug_span!(
+        target: SPANS,
+        "request",
+        otel.name = %format_args!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        // What is in front of us may have spoken TLS; we do not.
+        url.scheme = "http",
+        http.response.status_code = tracing::field::Empty,
+    );
+    span::continue_trace(&span, headers);
+    span
+}
+
+fn note_status(span: &Span, status: StatusCode) {
+    span.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        span::failed(span, "server_error");
+    }
+}
+
+/// A method that HTTP knows; a client may send any word.
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::PUT => "PUT",
+        // As OpenTelemetry has it.
+        _ => "_OTHER",
+    }
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let media = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    media.is_some_and(|media| {
+        media.starts_with(b"text/event-stream") || media.starts_with(b"multipart/")
+    })
+}
+
+/// The same body, open until it is dropped.
+fn watched(body: Body, open: Open) -> Body {
+    let open = Arc::new(open);
+    Body::from_stream(body.into_data_stream().inspect(move |_| {
+        let _ = &open;
+    }))
+}
+
+/// Counts a stream for as long as it is one.
+struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

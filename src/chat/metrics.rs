@@ -1,0 +1,72 @@
+//! What became of replies, in one process, for Prometheus.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// From a short answer of a fast model to the longest reply, in seconds.
+const DURATIONS: [f64; 11] = [
+    0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 90.0, 240.0, 600.0,
+];
+
+/// From a fast local model to the longest silence, in seconds.
+const FIRST_TEXT: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0];
+
+/// The counters of replies. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    ended: Family<OutcomeLabels, Counter>,
+    duration: Histogram,
+    first_text: Histogram,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            ended: Family::default(),
+            duration: Histogram::new(DURATIONS),
+            first_text: Histogram::new(FIRST_TEXT),
+        }
+    }
+}
+
+impl Metrics {
+    /// Names the counters to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "replies_ended",
+            "Replies that this process wrote, by how they ended: completed, incomplete or failed",
+            self.ended.clone(),
+        );
+        registry.register_with_unit(
+            "reply_duration",
+            "From the stored message to the stored reply",
+            Unit::Seconds,
+            self.duration.clone(),
+        );
+        registry.register_with_unit(
+            "reply_first_text",
+            "From the stored message to the first text of its reply",
+            Unit::Seconds,
+            self.first_text.clone(),
+        );
+    }
+
+    pub(super) fn ended(&self, outcome: &'static str, duration: Duration) {
+        self.ended.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    pub(super) fn first_text(&self, waited: Duration) {
+        self.first_text.observe(waited.as_secs_f64());
+    }
+}

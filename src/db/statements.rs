@@ -1,0 +1,154 @@
+//! Statements as operators see them: how many ran and failed, and a span for each in traces.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use opentelemetry::KeyValue;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
+
+use crate::{
+    error::Result,
+    telemetry::{Finished, span},
+};
+
+/// What the statements of one database came to since the start; brackets of transactions are not counted.
+/// Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Statements(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    run: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Statements {
+    /// How many ran, and how many of them failed.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let Counts { run, failed } = &*self.0;
+        (run.load(Ordering::Relaxed), failed.load(Ordering::Relaxed))
+    }
+
+    /// Counts a statement that is over.
+    pub(super) fn note(&self, info: &sea_orm::metric::Info<'_>) {
+        self.0.run.fetch_add(1, Ordering::Relaxed);
+        if info.failed {
+            self.0.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        span::finish(|| {
+            let (operation, table) = summary(&info.statement.sql);
+            let system = kind(info.statement.db_backend);
+            tell(system, operation, table, info.elapsed, info.failed)
+        });
+    }
+}
+
+/// Waits for a transaction to begin or to be committed. That is where one waits for the writer and for the
+/// disk, so it is told like a statement.
+pub(super) async fn bracket<T>(
+    backend: DbBackend,
+    operation: &'static str,
+    waited: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T> {
+    let started = Instant::now();
+    let result = waited.await;
+    let is_failed = result.is_err();
+    span::finish(|| tell(kind(backend), operation, None, started.elapsed(), is_failed));
+    Ok(result?)
+}
+
+/// Commits.
+pub(super) async fn commit(tx: DatabaseTransaction) -> Result<()> {
+    bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await
+}
+
+/// What health pages and OpenTelemetry call a database.
+pub(super) fn kind(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Sqlite => "sqlite",
+        _ => "postgresql",
+    }
+}
+
+fn tell(
+    system: &'static str,
+    operation: &'static str,
+    table: Option<&str>,
+    elapsed: Duration,
+    is_failed: bool,
+) -> Finished {
+    let mut attributes = vec![
+        KeyValue::new("db.system.name", system),
+        KeyValue::new("db.operation.name", operation),
+    ];
+    let name = match table {
+        Some(table) => {
+            attributes.push(KeyValue::new("db.collection.name", table.to_owned()));
+            format!("{operation} {table}")
+        }
+        None => operation.to_owned(),
+    };
+    Finished {
+        name,
+        elapsed,
+        attributes,
+        is_failed,
+    }
+}
+
+/// What a statement does, and to which table first. Statements are ours: names in them are, too.
+fn summary(sql: &str) -> (&'static str, Option<&str>) {
+    const OPERATIONS: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];
+    let mut words = sql.split_ascii_whitespace();
+    let first = words.next().unwrap_or_default();
+    let operation = OPERATIONS
+        .into_iter()
+        .find(|operation| first.eq_ignore_ascii_case(operation));
+    let Some(operation) = operation else {
+        return ("OTHER", None);
+    };
+    let table = match operation {
+        "UPDATE" => words.next(),
+        _ => {
+            let is_before = |word: &&str| {
+                ["FROM", "INTO"]
+                    .iter()
+                    .any(|before| word.eq_ignore_ascii_case(before))
+            };
+            words.find(is_before).and_then(|_| words.next())
+        }
+    };
+    let is_name = |name: &&str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let table = table.map(|table| table.trim_matches(|c| matches!(c, '"' | ',' | ';')));
+    (operation, table.filter(is_name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_statement_does_and_to_which_table() {
+        #[rustfmt::skip]
+        let table = [
+            (r#"SELECT "a"."id" FROM "agent_turns" AS "a" WHERE "id" = $1"#, ("SELECT", Some("agent_turns"))),
+            (r#"INSERT INTO "agent_messages" ("id") VALUES (?)"#, ("INSERT", Some("agent_messages"))),
+            (r#"UPDATE "agent_turns" SET "x" = 1"#, ("UPDATE", Some("agent_turns"))),
+            (r#"DELETE FROM agent_search WHERE 1"#, ("DELETE", Some("agent_search"))),
+            ("select 1", ("SELECT", None)),
+            ("SELECT * FROM (SELECT 1)", ("SELECT", None)),
+            ("PRAGMA user_version = 0", ("OTHER", None)),
+            ("", ("OTHER", None)),
+        ];
+        for (sql, expected) in table {
+            assert_eq!(summary(sql), expected, "{sql}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The log as JSON: an object a line, which says which turn or title it is about.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, ModelServer, Titlecast, server::request};
+
+#[tokio::test]
+async fn every_line_is_an_object_with_flat_fields() {
+    let model = ModelServer::start().await;
+    model.title(Answer::error(401, "invalid_request_error", None, "no"));
+    let mut serving = Titlecast::new(&["serve", "--listen", "127.0.0.1:0"])
+        .env("OPENAI_BASE_URL", &model.url)
+        .env("TITLECAST_TITLE_CHECK", "false")
+        .env("TITLECAST_LOG_FORMAT", "json")
+        .start();
+    let listening: Value = serde_json::from_str(&serving.line("listening").await).unwrap();
+    let url = format!("http://{}", listening["address"].as_str().unwrap());
+    let body = json!({ "message": "Plan a trip to Kyoto" });
+    let (status, answer) = request(&url, "POST", "/api/v1/chat", Some(body)).await;
+    assert_eq!(status, 200);
+    serving.line("no title").await;
+    serving.terminate();
+    let ended = serving.ended().await;
+    let lines = ended.stderr.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+        let time = line["timestamp"].as_str().unwrap();
+        assert!(time.ends_with('Z'), "{time}");
+        assert!((Utc::now() - time.parse::<DateTime<Utc>>().unwrap()).num_seconds() < 60);
+        for field in ["level", "target", "message"] {
+            assert!(line[field].is_string(), "{line}");
+        }
+        line
+    });
+    let lines: Vec<Value> = lines.collect();
+    let line = |message: &str| {
+        let found = lines.iter().find(|line| line["message"] == message);
+        found.unwrap_or_else(|| panic!("no {message:?}: {}", ended.stderr))
+    };
+    let id = &answer["conversation_id"];
+    let ended = line("reply ended");
+    assert_eq!(ended["level"], "INFO");
+    assert_eq!(
+        (&ended["conversation.id"], &ended["outcome"]),
+        (id, &json!("completed"))
+    );
+    assert!(ended["duration_ms"].is_u64(), "{ended}");
+    assert_eq!(
+        ended["span"],
+        json!({ "name": "turn", "conversation.id": id })
+    );
+    let untitled = line("no title");
+    assert_eq!(
+        (&untitled["level"], &untitled["reason"]),
+        (&json!("WARN"), &json!("unauthorized"))
+    );
+    assert_eq!(
+        untitled["span"],
+        json!({ "name": "title", "conversation.id": id })
+    );
+    assert_eq!(line("stopped").get("span"), None);
+}
