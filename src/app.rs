@@ -42,6 +42,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most connections of those who read the metrics.
 const METRICS_CONNECTIONS: u32 = 100;
 
+// What the end may take beside `--drain`: these times, and those of the traces and of the database's
+// connections, come to less than the 10 seconds that `main` allows.
+
+/// How long replies that are cut short may take to be stored.
+const CUT: Duration = Duration::from_secs(4);
+
+/// How long clients may leave the end of their streams unread.
+const UNREAD: Duration = Duration::from_secs(2);
+
+/// How long what goes on beside the requests may take to end.
+const NOTES: Duration = Duration::from_secs(1);
+
 /// How the addresses are set.
 pub const LISTEN: &str = "--listen (TITLECAST_LISTEN)";
 /// See [`LISTEN`].
@@ -58,6 +70,8 @@ pub struct App {
     tasks: TaskTracker,
     background: Background,
     abort: CancellationToken,
+    /// Nothing more is waited for.
+    hurry: CancellationToken,
     subscriptions: Counters,
     http: HttpMetrics,
     origins: AllowedOrigins,
@@ -134,6 +148,11 @@ pub enum StartError {
         "{0:?} is neither an address nor a network such as 10.0.0.0/8. Check --trusted-proxies (TITLECAST_TRUSTED_PROXIES)"
     )]
     Proxy(String),
+    /// Something did not end when everything was to end.
+    #[error(
+        "not all has ended in {0:?}; what is stored is stored, and another start goes on with it"
+    )]
+    Hung(Duration),
     /// The trusted documents cannot be read.
     #[error("{0}. Check --trusted-documents (TITLECAST_TRUSTED_DOCUMENTS)")]
     Documents(#[source] ReadError),
@@ -237,6 +256,7 @@ impl App {
             abort,
             subscriptions: Counters::default(),
             http: HttpMetrics::default(),
+            hurry: CancellationToken::new(),
             origins,
             documents,
             access,
@@ -279,7 +299,7 @@ impl App {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
-        let closing = CancellationToken::new();
+        let (leaving, closing) = (CancellationToken::new(), CancellationToken::new());
         let router = api::router(api::Services {
             access,
             db: self.db.clone(),
@@ -288,6 +308,7 @@ impl App {
             titles: self.titles.clone(),
             chat: self.chat.clone(),
             tasks: self.tasks.clone(),
+            leaving: leaving.clone(),
             closing: closing.clone(),
             http: self.http.clone(),
             title_grace: self.settings.title_grace,
@@ -307,7 +328,7 @@ impl App {
         let mut serving = std::pin::pin!(server.serve(listener, closing.clone()));
         tokio::select! {
             () = &mut serving => return,
-            () = shutdown => closing.cancel(),
+            () = async { shutdown.await; leaving.cancel(); self.delay_drain().await } => closing.cancel(),
         }
         tracing::info!(tasks = self.tasks.len(), "shutting down");
         self.background.draining.cancel();
@@ -321,7 +342,7 @@ impl App {
             tokio::select! {
                 () = &mut serving => {}
                 // Every stream has ended by then; a client that does not read must not hold us.
-                () = async { drained.cancelled().await; sleep(Duration::from_secs(5)).await } => {}
+                () = async { drained.cancelled().await; sleep(UNREAD).await } => {}
             }
         };
         tokio::join!(drain, end);
@@ -363,10 +384,7 @@ impl App {
         self.background.draining.cancel();
         self.background.closing.cancel();
         self.background.tasks.close();
-        if timeout(Duration::from_secs(5), self.background.tasks.wait())
-            .await
-            .is_err()
-        {
+        if timeout(NOTES, self.background.tasks.wait()).await.is_err() {
             tracing::warn!("what was told last was not noted: it will be told again");
         }
         if let Err(error) = self.db.close().await {
@@ -374,21 +392,31 @@ impl App {
         }
     }
 
+    /// Lets nothing be waited for any more: replies that still run are cut short and stored as they are.
+    pub fn hurry(&self) {
+        self.hurry.cancel();
+    }
+
+    /// Goes on as before, until those who look at readiness have seen it.
+    async fn delay_drain(&self) {
+        let delay = self.settings.drain_delay;
+        if !delay.is_zero() {
+            tracing::info!(delay_ms = delay.as_millis() as u64, "not ready any more");
+            self.hurry.run_until_cancelled(sleep(delay)).await;
+        }
+    }
+
     /// Waits for replies and titles; cuts short what takes too long.
     async fn drain(&self) {
         self.tasks.close();
-        if timeout(self.settings.drain, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(tasks = self.tasks.len(), "cutting replies short");
-            self.abort.cancel();
-            if timeout(Duration::from_secs(5), self.tasks.wait())
-                .await
-                .is_err()
-            {
-                tracing::error!(tasks = self.tasks.len(), "tasks did not end");
-            }
+        let finished = timeout(self.settings.drain, self.tasks.wait());
+        if let Some(Ok(())) = self.hurry.run_until_cancelled(finished).await {
+            return;
+        }
+        tracing::warn!(tasks = self.tasks.len(), "cutting replies short");
+        self.abort.cancel();
+        if timeout(CUT, self.tasks.wait()).await.is_err() {
+            tracing::error!(tasks = self.tasks.len(), "tasks did not end");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Parses the arguments, starts the log, runs one command. No logic lives here.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use titlecast::{
@@ -13,11 +13,29 @@ use titlecast::{
     panics, telemetry,
     titles::backfill::Backfill,
 };
-use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// The longest that the end may take beside what the settings give to running replies.
+const END: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("titlecast: the runtime cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(run());
+    // Whatever still hangs, as the lookup of a name may, must not hold the end.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run() -> ExitCode {
     // Tests hold a real process where FAILPOINTS says.
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
@@ -64,7 +82,8 @@ async fn main() -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
-    let mut stop = Box::pin(stop_signal());
+    let mut signals = Signals::listen();
+    let longest_end = settings.drain_delay + settings.drain + END;
     let (address, metrics_address) = (settings.listen, settings.metrics_listen);
     let is_exposed =
         |address: SocketAddr| !address.ip().is_loopback() && !settings.allow_unauthenticated;
@@ -76,23 +95,42 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     }
     let app = tokio::select! {
         app = App::build(settings) => app?,
-        () = &mut stop => return Ok(()),
+        () = signals.next() => return Ok(()),
     };
     let (listener, address) = listen(address, app::LISTEN).await?;
     let (metrics, metrics_address) = listen(metrics_address, app::METRICS_LISTEN).await?;
     tracing::info!(%metrics_address, "metrics");
     tracing::info!(%address, database = app.database().kind(), "listening");
-    let stopping = CancellationToken::new();
+    let (stop, stopping) = (CancellationToken::new(), CancellationToken::new());
+    let obey = async {
+        signals.next().await;
+        stop.cancel();
+        let hurry = async {
+            signals.next().await;
+            app.hurry();
+            std::future::pending::<()>().await;
+        };
+        // Whatever hangs: a service manager would kill us soon, and say less.
+        let _ = timeout(longest_end, hurry).await;
+        StartError::Hung(longest_end)
+    };
     let serve = async {
-        app.serve(app.access(), listener, stop).await;
+        app.serve(app.access(), listener, stop.clone().cancelled_owned())
+            .await;
         // Until the last reply has ended, there is something to watch.
         stopping.cancel();
     };
     let serve_metrics = app.serve_metrics(metrics, stopping.clone().cancelled_owned());
-    tokio::join!(serve, serve_metrics);
-    app.close().await;
-    tracing::info!("stopped");
-    Ok(())
+    let run = async {
+        tokio::join!(serve, serve_metrics);
+        app.clone().close().await;
+        tracing::info!("stopped");
+        Ok(())
+    };
+    tokio::select! {
+        result = run => result,
+        error = obey => Err(error),
+    }
 }
 
 async fn backfill(settings: Settings, arguments: &BackfillArguments) -> Result<(), StartError> {
@@ -109,12 +147,13 @@ async fn backfill(settings: Settings, arguments: &BackfillArguments) -> Result<(
             .await
             .map_err(failed)?;
     } else {
+        let mut signals = Signals::listen();
         let interrupt = CancellationToken::new();
         let run = commands::backfill::run(&titles, &backfill, &interrupt);
         let mut run = std::pin::pin!(run);
         let is_done = tokio::select! {
             is_done = &mut run => is_done,
-            () = stop_signal() => {
+            () = signals.next() => {
                 interrupt.cancel();
                 run.await
             }
@@ -181,38 +220,50 @@ async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartErr
     Ok(())
 }
 
-/// Ready at the first SIGINT or SIGTERM from now on, awaited or not.
-#[cfg(unix)]
-fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
-    use tokio::signal::unix::{Signal, SignalKind, signal};
-    let listen = |kind| {
-        let signals = signal(kind);
-        signals
-            .inspect_err(|error| tracing::warn!(%error, "cannot listen for signals"))
-            .ok()
-    };
-    let mut interrupt = listen(SignalKind::interrupt());
-    let mut terminate = listen(SignalKind::terminate());
-    async fn next(signals: &mut Option<Signal>) {
-        match signals {
-            Some(signals) => {
-                signals.recv().await;
-            }
-            None => std::future::pending().await,
-        }
-    }
-    async move {
-        tokio::select! {
-            () = next(&mut interrupt) => {}
-            () = next(&mut terminate) => {}
-        }
-    }
+/// The signals that ask the program to end: SIGINT and SIGTERM, or Ctrl-C.
+struct Signals {
+    #[cfg(unix)]
+    kinds: [Option<Signal>; 2],
 }
 
-/// Ready at the first Ctrl-C.
-#[cfg(not(unix))]
-async fn stop_signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+impl Signals {
+    /// Listens from now on, awaited or not.
+    fn listen() -> Self {
+        #[cfg(unix)]
+        let listen = |kind| {
+            let signals = signal(kind);
+            signals
+                .inspect_err(|error| tracing::warn!(%error, "cannot listen for signals"))
+                .ok()
+        };
+        Self {
+            #[cfg(unix)]
+            kinds: [SignalKind::interrupt(), SignalKind::terminate()].map(listen),
+        }
+    }
+
+    /// Ready at the next one.
+    #[cfg(unix)]
+    async fn next(&mut self) {
+        async fn next(signals: &mut Option<Signal>) {
+            match signals {
+                Some(signals) => {
+                    signals.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        }
+        let [interrupt, terminate] = &mut self.kinds;
+        tokio::select! {
+            () = next(interrupt) => {}
+            () = next(terminate) => {}
+        }
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
     }
 }

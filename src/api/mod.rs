@@ -57,6 +57,8 @@ pub struct Services {
     pub chat: Chat,
     /// Counts the tasks that a shutdown waits for.
     pub tasks: TaskTracker,
+    /// Whether the server is about to go away: it is not ready for more.
+    pub leaving: CancellationToken,
     /// Ends the streams that only watch.
     pub closing: CancellationToken,
     /// Counts requests.

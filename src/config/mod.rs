@@ -270,6 +270,11 @@ pub struct Settings {
     #[arg(long, env = "TITLECAST_DRAIN", default_value = "20s", value_parser = duration, value_name = "TIME", global = true)]
     pub drain: Duration,
 
+    /// How long to go on as before after a signal to stop, saying only that it is not ready: until load
+    /// balancers have seen that
+    #[arg(long, env = "TITLECAST_DRAIN_DELAY", default_value = "0s", value_parser = duration_or_none, value_name = "TIME", global = true)]
+    pub drain_delay: Duration,
+
     /// Let subscribers that ask the same share one execution; false is for measuring what that saves
     #[arg(
         long,
@@ -319,12 +324,17 @@ impl Settings {
 
 /// A positive time with its unit: `10s`, `250ms`, `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number with its unit, such as 10s or 250ms"))?;
+    let duration = duration_or_none(text)?;
     if duration.is_zero() {
         return Err("it has to be longer than nothing".into());
     }
     Ok(duration)
+}
+
+/// The same, or `0s`.
+fn duration_or_none(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write a number with its unit, such as 10s or 250ms"))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ mod title_calls;
 mod titles;
 mod turns;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, SubsecRound, Utc};
 use sea_orm::{
@@ -35,7 +35,10 @@ use sea_orm::{
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
-use self::statements::{Statements, bracket, commit, kind};
+use self::{
+    pool::Probe,
+    statements::{Statements, bracket, commit, kind},
+};
 use crate::error::{Error, Result};
 
 pub use self::{
@@ -67,6 +70,7 @@ pub struct Database {
     reader: DatabaseConnection,
     writer: DatabaseConnection,
     statements: Statements,
+    probe: Arc<Probe>,
 }
 
 impl Database {
@@ -99,6 +103,7 @@ impl Database {
             reader,
             writer,
             statements,
+            probe: Arc::default(),
         })
     }
 
