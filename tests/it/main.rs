@@ -20,6 +20,7 @@ mod auth_settings;
 mod auth_tenants;
 mod backfill;
 mod bad_input;
+mod canaries;
 mod chaos;
 mod cli;
 mod cli_serve;

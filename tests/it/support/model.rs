@@ -41,6 +41,8 @@ pub enum Answer {
     Status(u16, Vec<(&'static str, &'static str)>, Value),
     /// A web page, and a 200 with it: what a proxy or a login wall answers.
     Page(&'static str),
+    /// A stream of these bytes, whatever they are.
+    Raw(String),
     /// Nothing, for as long as the client waits.
     Silence,
     /// Nothing: the connection breaks.
@@ -128,6 +130,12 @@ impl ModelServer {
         self
     }
 
+    /// Answers as if nothing had been said about replies and titles to come.
+    pub fn forget(&self) {
+        self.script.replies.lock().unwrap().clear();
+        self.script.titles.lock().unwrap().clear();
+    }
+
     /// Takes so long for every title.
     pub fn delay(&self, delay: Duration) {
         *self.script.delay.lock().unwrap() = delay;
@@ -208,6 +216,9 @@ pub async fn respond(answer: Answer) -> Response {
             response
         }
         Answer::Page(html) => ([(header::CONTENT_TYPE, "text/html")], html).into_response(),
+        Answer::Raw(events) => {
+            ([(header::CONTENT_TYPE, "text/event-stream")], events).into_response()
+        }
         Answer::Silence => std::future::pending().await,
         // An error before the first byte of the body: not even the head gets out.
         Answer::Cut => {

@@ -1,0 +1,196 @@
+//! Failures of what the service stands on, seen from all surfaces.
+
+use serde_json::{Value, json};
+
+use super::{broker::RefusingBroker, found};
+use crate::support::{
+    Answer, ModelServer, Rows, Server, TestDatabase,
+    raw_socket::{Heard, RawSocket},
+    server::client,
+    within,
+};
+
+const SEND: &str = "mutation ($text: String!) {
+    sendMessage(input: { text: $text }) { replyId conversation { id titleError titleStatus } }
+}";
+
+/// All that clients of every surface are told when they send a message and follow what becomes of it.
+async fn told(server: &Server) -> String {
+    let mut told = String::new();
+    let text = "Plan a trip to Kyoto";
+    for path in ["/api/v1/chat", "/api/v1/chat/stream"] {
+        told += &answer(server, path, json!({ "message": text }), "*/*").await;
+    }
+    let variables = json!({ "text": text });
+    let send = json!({ "query": SEND, "variables": variables });
+    let sent = answer(server, "/graphql", send.clone(), "application/json").await;
+    let sent_json: Value = serde_json::from_str(sent.split_once("\n\n").unwrap().1).unwrap();
+    told += &sent;
+    told += &operation_on_socket(server, send).await;
+    if let Some(id) = sent_json["data"]["sendMessage"]["conversation"]["id"].as_str() {
+        let follow = json!({
+            "query": "subscription ($id: ID!) { reply(conversationId: $id) {
+                __typename ... on ReplyEnded { outcome text error { code message } } } }",
+            "variables": { "id": id },
+        });
+        for accept in ["text/event-stream", "multipart/mixed;subscriptionSpec=1.0"] {
+            told += &answer(server, "/graphql", follow.clone(), accept).await;
+        }
+        told += &operation_on_socket(server, follow).await;
+        for path in [
+            format!("/api/v1/conversations/{id}"),
+            format!("/api/v1/conversations/{id}/stream"),
+        ] {
+            told += &get(server, &path).await;
+        }
+        let all = "{ conversations { nodes { id title titleError titleStatus messages { nodes { content status } } } } }";
+        told += &answer(
+            server,
+            "/graphql",
+            json!({ "query": all }),
+            "application/json",
+        )
+        .await;
+    }
+    for path in ["/api/v1/conversations", "/readyz", "/healthz"] {
+        told += &get(server, path).await;
+    }
+    told
+}
+
+/// Head and body of an answer.
+async fn answer(server: &Server, path: &str, body: Value, accept: &str) -> String {
+    let request = client()
+        .post(format!("{}{path}", server.url))
+        .header("content-type", "application/json")
+        .header("accept", accept)
+        .body(body.to_string());
+    whole(request).await
+}
+
+async fn get(server: &Server, path: &str) -> String {
+    whole(client().get(format!("{}{path}", server.url))).await
+}
+
+async fn whole(request: reqwest::RequestBuilder) -> String {
+    let response = within(request.send()).await.unwrap();
+    let head = format!("{} {:?}", response.status(), response.headers());
+    let body = within(response.text()).await.unwrap();
+    format!("{head}\n\n{body}")
+}
+
+async fn operation_on_socket(server: &Server, payload: Value) -> String {
+    let mut socket = RawSocket::ready(&server.url).await;
+    socket
+        .say(json!({ "type": "subscribe", "id": "1", "payload": payload }))
+        .await;
+    let mut told = String::new();
+    loop {
+        match socket.hear().await {
+            Heard::Message(message) => {
+                told += &message.to_string();
+                if message["type"] != "next" {
+                    return told;
+                }
+            }
+            end => return format!("{told}{end:?}"),
+        }
+    }
+}
+
+#[track_caller]
+fn assert_clean(told: &str, fault: &str, code: &str) {
+    assert_eq!(found(told), None, "{fault}");
+    assert!(told.contains(code), "{fault}: nobody was told: {told}");
+}
+
+#[tokio::test]
+async fn what_the_models_provider_says_reaches_no_client() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let headers = || {
+        vec![
+            ("x-request-id", "canary-id"),
+            ("retry-after", "0"),
+            ("location", "http://canary.example/"),
+        ]
+    };
+    let body = json!({ "error": { "message": "canary", "type": "canary", "code": "canary", "param": "canary" } });
+    let error = r#"data: {"error":{"message":"canary","type":"canary","code":"canary"}}"#;
+    let begun = r#"data: {"choices":[{"index":0,"delta":{"content":"Half"}}]}"#;
+    for status in [302, 400, 401, 403, 404, 422, 429, 500, 503] {
+        for _ in 0..30 {
+            model.reply(Answer::Status(status, headers(), body.clone()));
+            model.title(Answer::Status(status, headers(), body.clone()));
+        }
+        let told = told(&server).await;
+        assert_clean(&told, &format!("status {status}"), "MODEL_");
+        model.forget();
+    }
+    for (fault, events) in [
+        ("an error at once", format!("{error}\n\n")),
+        ("an error in the middle", format!("{begun}\n\n{error}\n\n")),
+        ("no JSON", "data: canary\n\ndata: canary\n\n".to_owned()),
+        ("no events", "canary\n\n".to_owned()),
+    ] {
+        for _ in 0..30 {
+            model.reply(Answer::Raw(events.clone()));
+            model.title(Answer::Page("<h1>canary</h1>"));
+        }
+        let told = told(&server).await;
+        assert_clean(&told, fault, "MODEL_");
+        model.forget();
+    }
+}
+
+/// What makes every insert into a table fail, with words of the database's own.
+async fn sabotage(database: &TestDatabase, table: &str) {
+    let rows = Rows::of(database).await;
+    let statements = match database.is_sqlite() {
+        true => vec![format!(
+            "CREATE TRIGGER sabotage BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'canary in {table}'); END"
+        )],
+        false => vec![
+            format!(
+                "CREATE FUNCTION sabotage() RETURNS trigger AS $$ BEGIN RAISE EXCEPTION 'canary in {table}'
+                 USING DETAIL = 'canary', HINT = 'canary'; END $$ LANGUAGE plpgsql"
+            ),
+            format!("CREATE TRIGGER sabotage BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION sabotage()"),
+        ],
+    };
+    for statement in statements {
+        rows.run(&statement, []).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_database_says_reaches_no_client() {
+    for table in ["agent_conversations", "agent_messages", "agent_turns"] {
+        let model = ModelServer::start().await;
+        let server = Server::start(&model).await;
+        sabotage(&server.database, table).await;
+        let told = told(&server).await;
+        assert_clean(&told, table, "DATABASE_UNAVAILABLE");
+    }
+    // And a table that is not there, whose name is in the error.
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let id = server.begin("Plan a trip to Kyoto").await;
+    let rows = Rows::of(&server.database).await;
+    let sql = "ALTER TABLE agent_messages RENAME TO elsewhere";
+    rows.run(sql, []).await.unwrap();
+    let mut told = told(&server).await;
+    told += &get(&server, &format!("/api/v1/conversations/{id}")).await;
+    assert!(!told.contains("agent_messages"), "{told}");
+    assert_clean(&told, "a missing table", "DATABASE_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn what_nats_says_reaches_no_client() {
+    let broker = RefusingBroker::start("canary: go away").await;
+    let model = ModelServer::start().await;
+    let url = format!("nats://canary:canary@{}", broker.address);
+    let server = Server::start_with(&model, &["--nats-url", &url]).await;
+    let told = told(&server).await;
+    assert_clean(&told, "a broker that refuses", r#""nats":"degraded""#);
+}
