@@ -6,10 +6,10 @@ use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::support::{
-    Events, ModelServer, Rows, Step, TestDatabase, Titlecast, assert_common_stream,
+    Events, ModelServer, Rows, Step, TestDatabase, Titlecast, assert_common_stream, eventually,
     process::Process,
     raw_socket::RawSocket,
-    server::{client, request},
+    server::{client, metrics, request},
     sse::text,
     within,
 };
@@ -104,6 +104,34 @@ async fn replies_get_their_time_and_are_then_stored_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_reply_whose_client_has_left_is_finished_too() {
+    let (model, database) = (ModelServer::start().await, TestDatabase::new().await);
+    let mut serving = Titlecast::new(&["serve", "--listen", "127.0.0.1:0"])
+        .env("OPENAI_BASE_URL", &model.url)
+        .env("DATABASE_URL", &database.url)
+        .start();
+    let line = serving.line("metrics_address=").await;
+    let page = format!("http://{}", line.split("metrics_address=").nth(1).unwrap());
+    let url = serving.url().await;
+    let (stream, _, pen) = writing(&model, &url).await;
+    drop(stream);
+    // Then no connection is open.
+    eventually(async || {
+        let now = metrics(&page).await;
+        let open = r#"titlecast_http_streams_open{route="/api/v1/chat/stream",method="POST"} 0"#;
+        now.contains(open).then_some(())
+    })
+    .await;
+    serving.terminate();
+    serving.line("shutting down").await;
+    pen.send(Step::delta("thought")).unwrap();
+    pen.send(Step::Finish).unwrap();
+    serving.ended().await.ok();
+    let replies = stored_replies(&database).await;
+    assert_eq!(replies, [("complete".into(), "Half a thought".into())]);
+}
+
+#[tokio::test]
 async fn a_second_signal_waits_for_nobody() {
     let (model, database) = (ModelServer::start().await, TestDatabase::new().await);
     for second in ["TERM", "INT"] {
@@ -149,4 +177,28 @@ async fn a_load_balancer_is_given_time_to_see_that_it_is_not_ready() {
     assert_eq!(idle.closed().await.0, 1012);
     assert!(stopping.elapsed() >= Duration::from_secs(2));
     within(serving.ended()).await.ok();
+}
+
+#[tokio::test]
+async fn what_hangs_does_not_hold_the_end() {
+    let (model, database) = (ModelServer::start().await, TestDatabase::new().await);
+    let mut serving = Titlecast::new(&["serve", "--listen", "127.0.0.1:0", "--drain", "1s"])
+        .env("OPENAI_BASE_URL", &model.url)
+        .env("DATABASE_URL", &database.url)
+        .env("FAILPOINTS", "titles.answered=pause")
+        .start();
+    let url = serving.url().await;
+    let body = json!({ "message": "Plan a trip to Kyoto" });
+    let (status, _) = request(&url, "POST", "/api/v1/chat", Some(body)).await;
+    assert_eq!(status, 200);
+    let stopping = Instant::now();
+    serving.terminate();
+    serving.line("tasks did not end").await;
+    serving.ended().await.ok();
+    // `--drain`, and the 10 seconds besides.
+    assert!(
+        stopping.elapsed() < Duration::from_secs(11),
+        "{:?}",
+        stopping.elapsed()
+    );
 }
