@@ -11,6 +11,9 @@ const MOST_REFUSALS: usize = 20;
 /// The longest message of such an error, in bytes.
 const MESSAGE_BYTES: usize = 256;
 
+/// How the engine refuses a document over its limit on complexity: the text is all that tells it apart.
+const TOO_COMPLEX: &str = "Query is too complex.";
+
 /// One serialised response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Payload {
@@ -53,9 +56,13 @@ impl Payload {
 
 /// The engine's own errors, which have no code, come from validating the document.
 fn with_code(mut error: ServerError) -> ServerError {
+    let code = match error.message.as_str() {
+        TOO_COMPLEX => Code::QueryTooComplex,
+        _ => Code::GraphqlValidationFailed,
+    };
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
-        extensions.set("code", Code::GraphqlValidationFailed.as_str());
+        extensions.set("code", code.as_str());
     }
     error
 }

@@ -201,6 +201,14 @@ async fn a_document_that_cannot_be_executed_is_refused_on_every_transport() {
 }
 
 #[tokio::test]
+async fn lists_in_lists_are_refused_as_too_complex() {
+    let server = Server::start(&ModelServer::start().await).await;
+    let query = "{ conversations(first: 100) { nodes { messages(first: 100) { nodes { id } } } } }";
+    let answer = server.graphql(query, json!({})).await;
+    assert_eq!(code(&answer), "QUERY_TOO_COMPLEX", "{answer}");
+}
+
+#[tokio::test]
 async fn a_body_that_is_no_request_is_refused() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
