@@ -12,6 +12,7 @@ use crate::{
     api::{self, limits::UserLimits, observe::HttpMetrics, origin::AllowedOrigins},
     auth::{Access, SetupError},
     chat::{Chat, ChatSettings},
+    commands::health::HealthError,
     config::Settings,
     conversation::Owner,
     db::{Database, cursor::CursorKey},
@@ -153,6 +154,9 @@ pub enum StartError {
         "not all has ended in {0:?}; what is stored is stored, and another start goes on with it"
     )]
     Hung(Duration),
+    /// The server that was asked for its health is not well.
+    #[error("{0}")]
+    Health(#[from] HealthError),
     /// The trusted documents cannot be read.
     #[error("{0}. Check --trusted-documents (TITLECAST_TRUSTED_DOCUMENTS)")]
     Documents(#[source] ReadError),

@@ -66,6 +66,9 @@ async fn run() -> ExitCode {
         Command::Backfill(arguments) => backfill(cli.settings, &arguments).await,
         Command::Stats(arguments) => stats(&cli.settings, arguments).await,
         Command::Token(arguments) => token(&cli.settings, arguments),
+        Command::Health => commands::health::run(cli.settings.listen)
+            .await
+            .map_err(StartError::Health),
         Command::Schema => {
             print!("{}", api::graphql::sdl());
             Ok(())

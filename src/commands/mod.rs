@@ -2,4 +2,5 @@
 //! programs. Nothing here decides anything.
 
 pub mod backfill;
+pub mod health;
 pub mod stats;

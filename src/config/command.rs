@@ -26,6 +26,8 @@ pub enum Command {
     Stats(StatsArguments),
     /// Print a token for development, signed with --jwt-secret
     Token(TokenArguments),
+    /// Say whether the server on the --listen address is ready, for health checks: succeeds when it is
+    Health,
     /// Print the GraphQL schema
     Schema,
 }

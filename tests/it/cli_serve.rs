@@ -54,6 +54,22 @@ async fn without_any_setting_it_serves_a_file_of_its_own_with_the_offline_model(
 }
 
 #[tokio::test]
+async fn health_asks_the_server_and_fails_when_there_is_none() {
+    let mut serving = Titlecast::new(&LOCAL).start();
+    let address = serving.url().await.replace("http://", "");
+    let health = async || {
+        let command = Titlecast::new(&["health"]).env("TITLECAST_LISTEN", &address);
+        command.run().await
+    };
+    let page: serde_json::Value = serde_json::from_str(&health().await.ok()).unwrap();
+    assert_eq!(page["status"], "ready");
+    serving.terminate();
+    serving.ended().await.ok();
+    let parts = [address.as_str(), "does not answer", "TITLECAST_LISTEN"];
+    health().await.assert_refused(&parts);
+}
+
+#[tokio::test]
 async fn what_was_stored_is_there_after_a_restart() {
     let database = TestDatabase::empty().await;
     let start = || {
