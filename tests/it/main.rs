@@ -59,6 +59,7 @@ mod reply_history;
 mod reply_leases;
 mod reply_resume;
 mod rest;
+mod rest_fuzz;
 mod rest_lists;
 mod schema;
 mod slow_title;

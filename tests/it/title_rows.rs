@@ -2,8 +2,7 @@
 //! and count alike.
 
 use proptest::{
-    prelude::*,
-    strategy::ValueTree,
+    strategy::{Strategy, ValueTree},
     test_runner::{Config, TestRunner},
 };
 use titlecast::{
@@ -11,39 +10,7 @@ use titlecast::{
     titles::clean::clean,
 };
 
-use crate::support::{ModelServer, Rows, Server, stored::id};
-
-/// Strings dense in what databases treat differently, and any others.
-fn tricky() -> impl Strategy<Value = String> {
-    let pieces = proptest::sample::select(vec![
-        "Kyoto",
-        " ",
-        "京都",
-        "e\u{301}",
-        "\0",
-        "\u{7f}",
-        "\u{200b}",
-        "\u{202e}",
-        "👩\u{200d}🚀",
-        "می\u{200c}خواهم",
-        "\u{fe0f}",
-        "\u{e000}",
-        "\u{e0041}",
-        "\u{fffd}",
-        "ẞ",
-        "İ",
-        "%",
-        "'",
-        "\\",
-        "\u{1f1ef}\u{1f1f5}",
-        "\u{10fffd}",
-    ]);
-    proptest::collection::vec(
-        prop_oneof![4 => pieces.prop_map(String::from), 1 => any::<String>()],
-        1..12,
-    )
-    .prop_map(|pieces| pieces.concat())
-}
+use crate::support::{ModelServer, Rows, Server, stored::id, text::tricky};
 
 #[tokio::test]
 async fn a_title_is_the_same_row_on_both_databases() {

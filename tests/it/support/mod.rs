@@ -19,6 +19,7 @@ pub mod server;
 pub mod sse;
 pub mod stored;
 pub mod surface;
+pub mod text;
 pub mod titles;
 
 use std::{future::Future, time::Duration};
