@@ -114,6 +114,12 @@ pub enum StartError {
         /// The oldest of them.
         first: String,
     },
+    /// The schema is newer than the program.
+    #[error(
+        "the database is ahead: it has the migration {0} of a newer version. Run that version, or take the migration \
+         back with it (`titlecast migrate down`)"
+    )]
+    Ahead(String),
     /// The model client cannot be built.
     #[error("cannot set up the model's client: {0}. Check OPENAI_BASE_URL and OPENAI_API_KEY")]
     Model(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -437,14 +443,27 @@ async fn access(settings: &Settings, background: &Background) -> Result<Access, 
     })
 }
 
+/// The database as it is, unless a newer version has changed it.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn open(settings: &Settings, connections: u32) -> Result<Database, StartError> {
+    let db = Database::connect(&settings.database_url, connections)
+        .await
+        .map_err(StartError::Database)?;
+    let unknown = db.unknown_migrations().await;
+    match unknown.map_err(StartError::Database)?.pop() {
+        Some(newest) => Err(StartError::Ahead(newest)),
+        None => Ok(db),
+    }
+}
+
 /// The database, brought up to date where that is asked for or where nobody else could have a say in it.
 ///
 /// # Errors
 /// [`StartError`].
 pub async fn database(settings: &Settings) -> Result<Database, StartError> {
-    let db = Database::connect(&settings.database_url, settings.database_connections)
-        .await
-        .map_err(StartError::Database)?;
+    let db = open(settings, settings.database_connections).await?;
     let pending = db
         .pending_migrations()
         .await

@@ -9,7 +9,7 @@ use titlecast::{
     auth::{self, Wish},
     commands,
     config::{BackfillArguments, Cli, Command, Migrate, Settings, StatsArguments, TokenArguments},
-    db::{Database, Scope},
+    db::Scope,
     panics, telemetry,
     titles::backfill::Backfill,
 };
@@ -206,9 +206,7 @@ async fn listen(
 }
 
 async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartError> {
-    let db = Database::connect(&settings.database_url, 1)
-        .await
-        .map_err(StartError::Database)?;
+    let db = app::open(settings, 1).await?;
     match direction {
         Migrate::Up { steps } => db.migrate_up(steps).await.map_err(StartError::Migration)?,
         Migrate::Down { steps } => db

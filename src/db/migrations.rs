@@ -37,6 +37,19 @@ impl Database {
         Ok(pending.iter().map(|m| m.name().to_owned()).collect())
     }
 
+    /// The names of the migrations that the database has and the program does not know: those of a newer version.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn unknown_migrations(&self) -> Result<Vec<String>, DbErr> {
+        Migrator::install(&self.writer).await?;
+        let known = Migrator::migrations();
+        let applied = Migrator::get_migration_models(&self.writer).await?;
+        let names = applied.into_iter().map(|applied| applied.version);
+        let is_unknown = |name: &String| known.iter().all(|one| one.name() != name);
+        Ok(names.filter(is_unknown).collect())
+    }
+
     /// Applies all pending migrations, or the next `steps` of them. Several processes may try at the
     /// same time: one does it, the others fail half-way and wait for it.
     ///

@@ -131,6 +131,23 @@ async fn migrate_down_drops_no_conversation() {
     assert_eq!(rows.count("agent_conversations").await, 1);
 }
 
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    let database = TestDatabase::new().await;
+    let rows = Rows::of(&database).await;
+    let insert =
+        "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99991231_000001_future', 0)";
+    rows.run(insert, []).await.unwrap();
+    let parts = [
+        "the database is ahead",
+        "m99991231_000001_future",
+        "titlecast migrate down",
+    ];
+    refused(&[("DATABASE_URL", &database.url)], &parts).await;
+    let down = Titlecast::new(&["migrate", "down"]).env("DATABASE_URL", &database.url);
+    down.run().await.assert_refused(&parts);
+}
+
 /// `titlecast serve` with these settings in its environment, which it refuses.
 async fn refused(settings: &[(&str, &str)], parts: &[&str]) {
     let mut command = Titlecast::new(&["serve"]).env("TITLECAST_LISTEN", "127.0.0.1:0");
