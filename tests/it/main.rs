@@ -49,6 +49,7 @@ mod migrations;
 mod nodes;
 mod nodes_outage;
 mod openers;
+mod operations;
 mod owners;
 mod panics;
 mod persisted;

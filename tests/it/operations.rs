@@ -1,0 +1,115 @@
+//! What operators read and run names only what there is: settings, flags, metrics.
+
+use std::collections::BTreeSet;
+
+use clap::CommandFactory;
+use titlecast::config::Cli;
+
+use crate::support::{ModelServer, Server, server::metrics};
+
+const COMPOSE: &str = include_str!("../../docker-compose.yml");
+const IMAGE: &str = include_str!("../../Dockerfile");
+const ALERTS: &str = include_str!("../../docs/alerts.yml");
+const MANUAL: &str = include_str!("../../docs/operations.md");
+
+/// The words of a text that consist of these characters and begin like this.
+fn words(text: &str, is_part: fn(char) -> bool, beginning: &str) -> BTreeSet<String> {
+    let words = text.split(|c| !is_part(c));
+    let words = words.filter(|word| word.starts_with(beginning) && *word != beginning);
+    words.map(String::from).collect()
+}
+
+#[test]
+fn every_setting_that_is_named_exists() {
+    let command = Cli::command();
+    let known: Vec<&str> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_env()?.to_str())
+        .collect();
+    let is_part = |c: char| c.is_ascii_uppercase() || c == '_';
+    for (name, text, least) in [
+        ("docker-compose.yml", COMPOSE, 8),
+        ("Dockerfile", IMAGE, 2),
+        ("docs/operations.md", MANUAL, 12),
+    ] {
+        let mut named = words(text, is_part, "TITLECAST_");
+        named.extend(words(text, is_part, "OPENAI_"));
+        // What Compose itself publishes the proxy on.
+        named.remove("TITLECAST_PUBLISH");
+        assert!(named.len() >= least, "{name}: {named:?}");
+        for setting in named {
+            assert!(known.contains(&setting.as_str()), "{name}: {setting}");
+        }
+    }
+}
+
+#[test]
+fn every_flag_of_ours_that_is_named_exists() {
+    let command = Cli::command();
+    let flags = |command: &clap::Command| -> Vec<String> {
+        let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+        flags.map(|flag| format!("--{flag}")).collect()
+    };
+    let mut known = flags(&command);
+    for sub in command.get_subcommands() {
+        known.extend(flags(sub));
+        known.extend(sub.get_subcommands().flat_map(flags));
+    }
+    known.push("--help".into());
+    // Flags of other programs stand in whole commands of theirs, set off as code.
+    let spans = MANUAL.split('`').skip(1).step_by(2);
+    let ours = spans.filter(|span| span.starts_with("--") || span.starts_with("titlecast "));
+    let ours: String = ours.map(|span| format!("{span} ")).collect();
+    let named = words(&ours, |c| c.is_ascii_lowercase() || c == '-', "--");
+    assert!(named.len() >= 10, "{named:?}");
+    for flag in named {
+        assert!(known.contains(&flag), "{flag}");
+    }
+}
+
+#[tokio::test]
+async fn every_metric_that_is_named_exists() {
+    let model = ModelServer::start().await;
+    // No NATS is there, but its metrics are.
+    let settings = ["--nats-url", "nats://127.0.0.1:1"];
+    let mut server = Server::start_with(&model, &settings).await;
+    server.begin("Plan a trip to Kyoto").await;
+    let url = server.serve_metrics().await;
+    let page = metrics(&url).await;
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let known = words(&page, is_part, "titlecast_");
+    for (name, text, least) in [
+        ("docs/alerts.yml", ALERTS, 8),
+        ("docs/operations.md", MANUAL, 1),
+    ] {
+        let named = words(text, is_part, "titlecast_");
+        // A database of that name.
+        let named: BTreeSet<_> = named
+            .into_iter()
+            .filter(|name| name != "titlecast_restored")
+            .collect();
+        assert!(named.len() >= least, "{name}: {named:?}");
+        for metric in named {
+            assert!(known.contains(&metric), "{name}: {metric}");
+        }
+    }
+    server.stop().await;
+}
+
+#[test]
+fn every_alert_is_explained() {
+    let alerts = ALERTS
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let alerts: Vec<&str> = alerts.collect();
+    assert!(alerts.len() >= 10, "{alerts:?}");
+    for alert in &alerts {
+        assert!(MANUAL.contains(&format!("| `{alert}` |")), "{alert}");
+    }
+    let explained = MANUAL.matches("| `Titlecast").count();
+    assert_eq!(
+        explained,
+        alerts.len(),
+        "an alert is explained that there is not"
+    );
+}
