@@ -443,18 +443,23 @@ async fn access(settings: &Settings, background: &Background) -> Result<Access, 
     })
 }
 
-/// The database as it is, unless a newer version has changed it.
+/// The database as it is, and the migrations that it does not have yet.
 ///
 /// # Errors
-/// [`StartError`].
-pub async fn open(settings: &Settings, connections: u32) -> Result<Database, StartError> {
+/// [`StartError`], also when a newer version has changed it.
+pub async fn open(
+    settings: &Settings,
+    connections: u32,
+) -> Result<(Database, Vec<String>), StartError> {
     let db = Database::connect(&settings.database_url, connections)
         .await
         .map_err(StartError::Database)?;
-    let unknown = db.unknown_migrations().await;
-    match unknown.map_err(StartError::Database)?.pop() {
-        Some(newest) => Err(StartError::Ahead(newest)),
-        None => Ok(db),
+    match db.pending_migrations().await {
+        Ok(pending) => Ok((db, pending)),
+        Err(error) => match db.unknown_migrations().await.unwrap_or_default().pop() {
+            Some(newest) => Err(StartError::Ahead(newest)),
+            None => Err(StartError::Database(error)),
+        },
     }
 }
 
@@ -463,11 +468,7 @@ pub async fn open(settings: &Settings, connections: u32) -> Result<Database, Sta
 /// # Errors
 /// [`StartError`].
 pub async fn database(settings: &Settings) -> Result<Database, StartError> {
-    let db = open(settings, settings.database_connections).await?;
-    let pending = db
-        .pending_migrations()
-        .await
-        .map_err(StartError::Database)?;
+    let (db, pending) = open(settings, settings.database_connections).await?;
     match pending.first() {
         Some(_) if db.is_embedded() || settings.migrate => {
             db.migrate_up(None).await.map_err(StartError::Migration)?;

@@ -206,7 +206,7 @@ async fn listen(
 }
 
 async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartError> {
-    let db = app::open(settings, 1).await?;
+    let (db, _) = app::open(settings, 1).await?;
     match direction {
         Migrate::Up { steps } => db.migrate_up(steps).await.map_err(StartError::Migration)?,
         Migrate::Down { steps } => db

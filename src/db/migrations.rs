@@ -38,11 +38,11 @@ impl Database {
     }
 
     /// The names of the migrations that the database has and the program does not know: those of a newer version.
+    /// The other methods fail where there is one.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database does not answer, or never had a migration.
     pub async fn unknown_migrations(&self) -> Result<Vec<String>, DbErr> {
-        Migrator::install(&self.writer).await?;
         let known = Migrator::migrations();
         let applied = Migrator::get_migration_models(&self.writer).await?;
         let names = applied.into_iter().map(|applied| applied.version);
