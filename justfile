@@ -30,6 +30,26 @@ attack:
     cargo build --release --bin titlecast
     TEST_DATABASE_URL= TITLECAST_BINARY={{justfile_directory()}}/target/release/titlecast cargo test --test it -- --ignored --nocapture --test-threads 1 attack
 
+# Two nodes on a PostgreSQL and a NATS of their own, behind nginx where it is installed; Ctrl-C stops everything
+cluster *arguments:
+    cargo build
+    tools/cluster/run {{arguments}}
+
+# GraphQL that is made up, against a server; on PostgreSQL where TEST_DATABASE_URL names one
+fuzz:
+    cargo build
+    tests/fuzz/run
+
+# Measure a release build: just bench idle --transport sse --subscribers 10000
+bench *arguments:
+    cargo build --release
+    cargo run --release --quiet --manifest-path bench/Cargo.toml -- {{arguments}}
+
+# Licences, bans and sources of what is built in; needs cargo-deny
+deny:
+    cargo fetch --locked
+    cargo deny --offline check --hide-inclusion-graph licenses bans sources
+
 # Format, lints and documentation, as CI checks them
 lint:
     cargo fmt --all --check

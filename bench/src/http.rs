@@ -1,0 +1,46 @@
+//! As much HTTP as measuring needs, so that nothing of a client's own stands between the clock and the socket.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+};
+
+use crate::Result;
+
+/// A connection from one of this machine's own addresses.
+pub async fn connect(from: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// A request as it goes over the wire.
+pub fn request(method: &str, path: &str, accept: &str, body: Option<&Value>) -> Vec<u8> {
+    let body = body.map(Value::to_string).unwrap_or_default();
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: {accept}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// Sends a request and reads the whole answer, which has to be JSON.
+pub async fn json(to: SocketAddr, method: &str, path: &str, body: &Value) -> Result<Value> {
+    let mut stream = connect(Ipv4Addr::LOCALHOST, to).await?;
+    // HTTP/1.0, so that the answer ends with the connection.
+    let request = request(method, path, "application/json", Some(body));
+    let request = String::from_utf8(request)?.replacen("HTTP/1.1", "HTTP/1.0", 1);
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.contains(" 200 ") => Ok(serde_json::from_str(body)?),
+        _ => Err(format!("{method} {path}: {answer}").into()),
+    }
+}

@@ -1,0 +1,194 @@
+//! Many subscribers to one conversation at which nothing happens, then one event.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Result, ServerArguments, http,
+    server::Server,
+    subscriber::{Subscriber, Transport},
+};
+
+/// How many connect at the same time.
+const CONNECTING: usize = 64;
+
+/// The longest that the event may take to reach everybody.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Open files besides the subscribers' sockets.
+const OTHER_FILES: usize = 200;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// How they are connected
+    #[arg(long, value_enum, default_value = "websocket")]
+    transport: Transport,
+
+    /// How many there are
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    subscribers: usize,
+
+    /// How long to look at them doing nothing, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    seconds: u64,
+
+    /// How many share one of this machine's addresses (127.0.1.1, 127.0.1.2, …): a server bounds them
+    #[arg(long, value_name = "N", default_value_t = 40,
+        value_parser = clap::value_parser!(u64).range(1..=20_000))]
+    per_address: u64,
+
+    #[command(flatten)]
+    server: ServerArguments,
+}
+
+/// Measures, and prints what was seen.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let Arguments {
+        transport,
+        subscribers: count,
+        seconds,
+        per_address,
+        server,
+    } = arguments;
+    check_open_files(count)?;
+    let server = Server::start(&server).await?;
+    let conversation = begin(server.address).await?;
+    // What the first subscriber brings along is not what one costs.
+    let first = connect(&server, transport, 1, per_address, &conversation).await?;
+    let memory_before = server.memory()?;
+
+    let begun = Instant::now();
+    let subscribers = connect(&server, transport, count, per_address, &conversation).await?;
+    let connected = begun.elapsed();
+    drop(first);
+    sleep(Duration::from_secs(2)).await;
+    let memory = server.memory()?;
+
+    let marker = "This has to reach everybody";
+    let mut told = listen(subscribers, marker);
+    let (cpu, begun) = (server.cpu()?, Instant::now());
+    let lost = timeout(Duration::from_secs(seconds), told.recv()).await;
+    let (cpu, idle) = (server.cpu()? - cpu, begun.elapsed());
+    if let Ok(lost) = lost {
+        return Err(format!("a subscriber was lost while nothing happened: {lost:?}").into());
+    }
+
+    let begun = Instant::now();
+    let path = format!("/api/v1/conversations/{conversation}/title");
+    http::json(
+        server.address,
+        "PATCH",
+        &path,
+        &json!({ "display_name": marker }),
+    )
+    .await?;
+    let mut delays = Vec::with_capacity(count);
+    while delays.len() < count {
+        let heard = timeout(PATIENCE, told.recv()).await;
+        let Ok(Some(heard)) = heard else {
+            return Err(format!("only {} of {count} heard of it", delays.len()).into());
+        };
+        delays.push(heard?.duration_since(begun));
+    }
+    delays.sort_unstable();
+
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let each = memory.saturating_sub(memory_before) as f64 / 1024.0 / count as f64;
+    let share = 100.0 * cpu.as_secs_f64() / idle.as_secs_f64();
+    let delay = |part: f64| delays[((count - 1) as f64 * part) as usize];
+    println!("subscribers  {count} over {transport:?}, connected in {connected:.1?}");
+    println!(
+        "memory       {:.1} MiB before, {:.1} MiB with them: {each:.1} KiB each",
+        mebibytes(memory_before),
+        mebibytes(memory)
+    );
+    println!("idle         {share:.2} % of one core over {idle:.0?}");
+    println!(
+        "one event    first {:.1?}, half {:.1?}, 99 % {:.1?}, all {:.1?} after the request",
+        delay(0.0),
+        delay(0.5),
+        delay(0.99),
+        delay(1.0)
+    );
+    Ok(())
+}
+
+/// Both sides have a socket for each subscriber.
+fn check_open_files(subscribers: usize) -> Result<()> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let most = line
+        .and_then(|line| line.split_whitespace().next())
+        .unwrap_or("unlimited");
+    let needed = subscribers + OTHER_FILES;
+    match most.parse::<usize>() {
+        Ok(most) if most < needed => Err(format!(
+            "{most} files may be open and {needed} are needed: run `ulimit -n {needed}` before"
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// A conversation with a title.
+async fn begin(address: SocketAddr) -> Result<String> {
+    let body = json!({ "message": "Plan a trip to Kyoto in April" });
+    let answer = http::json(address, "POST", "/api/v1/chat", &body).await?;
+    let id = answer["conversation_id"].as_str();
+    Ok(id
+        .ok_or_else(|| format!("no conversation: {answer}"))?
+        .to_owned())
+}
+
+async fn connect(
+    server: &Server,
+    transport: Transport,
+    count: usize,
+    per_address: u64,
+    conversation: &str,
+) -> Result<Vec<Subscriber>> {
+    let first = u32::from(Ipv4Addr::new(127, 0, 1, 1));
+    let connecting = stream::iter(0..count).map(|number| {
+        let from = Ipv4Addr::from(first + (number as u64 / per_address) as u32);
+        Subscriber::connect(transport, from, server.address, conversation)
+    });
+    let mut subscribers = Vec::with_capacity(count);
+    let mut connecting = connecting.buffer_unordered(CONNECTING);
+    while let Some(subscriber) = connecting.next().await {
+        subscribers.push(
+            subscriber.map_err(|error| format!("subscriber {}: {error}", subscribers.len() + 1))?,
+        );
+    }
+    Ok(subscribers)
+}
+
+/// When each hears of it; an error when one is lost before.
+fn listen(
+    subscribers: Vec<Subscriber>,
+    text: &'static str,
+) -> mpsc::UnboundedReceiver<Result<Instant>> {
+    let (sender, told) = mpsc::unbounded_channel();
+    let sender = Arc::new(sender);
+    for mut subscriber in subscribers {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            let heard = subscriber.hear(text).await.map(|()| Instant::now());
+            // Nobody waits for it any more when measuring failed.
+            let _ = sender.send(heard);
+        });
+    }
+    told
+}

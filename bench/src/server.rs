@@ -1,0 +1,102 @@
+//! The server under measurement: a process of its own, on a database of its own, and what the kernel says of it.
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use crate::{Result, ServerArguments};
+
+/// The unit of times in /proc/PID/stat, on every Linux of today.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A running server. Killed, and its database removed, when it is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    pid: u32,
+    folder: PathBuf,
+    _child: Child,
+}
+
+impl Server {
+    /// With the offline model and an SQLite file.
+    pub async fn start(arguments: &ServerArguments) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("titlecast-bench-{}", std::process::id()));
+        fs::create_dir(&folder)?;
+        let database = format!("sqlite://{}?mode=rwc", folder.join("bench.db").display());
+        let mut child = Command::new(&arguments.titlecast)
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--metrics-listen",
+                "127.0.0.1:0",
+            ])
+            .args(["--database-url", &database])
+            .args(&arguments.settings)
+            .env_remove("OPENAI_API_KEY")
+            .env_remove("OPENAI_BASE_URL")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", arguments.titlecast.display()))?;
+        let (pid, log) = (child.id(), child.stderr.take());
+        let (Some(pid), Some(log)) = (pid, log) else {
+            return Err("the server ended at once".into());
+        };
+        let mut lines = BufReader::new(log).lines();
+        let mut said = String::new();
+        let address = loop {
+            let Some(line) = lines.next_line().await? else {
+                return Err(format!("the server does not start:\n{said}").into());
+            };
+            let place = line
+                .contains("listening")
+                .then(|| line.split(" address=").nth(1));
+            if let Some(Some(place)) = place {
+                break place.split(' ').next().unwrap_or(place).parse()?;
+            }
+            said.push_str(&line);
+            said.push('\n');
+        };
+        // Nobody reads the rest, but a full pipe would hold the server.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Ok(Self {
+            address,
+            pid,
+            folder,
+            _child: child,
+        })
+    }
+
+    /// The memory that it has now, in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line
+            .and_then(|line| line.split_whitespace().next())
+            .ok_or("no VmRSS")?;
+        Ok(kibibytes.parse::<u64>()? * 1024)
+    }
+
+    /// The time that it has kept a core busy so far.
+    pub fn cpu(&self) -> Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        // Behind the name, which may hold anything: user and system time are the 12th and 13th.
+        let (_, rest) = stat.rsplit_once(") ").ok_or("no stat")?;
+        let fields: Vec<&str> = rest.split(' ').collect();
+        let ticks = fields[11].parse::<u32>()? + fields[12].parse::<u32>()?;
+        Ok(TICK * ticks)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It is about to be killed: what it still writes there is nobody's.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
