@@ -184,6 +184,7 @@ fn listen(
     let sender = Arc::new(sender);
     for mut subscriber in subscribers {
         let sender = sender.clone();
+        #[expect(clippy::disallowed_methods, reason = "it ends with the program")]
         tokio::spawn(async move {
             let heard = subscriber.hear(text).await.map(|()| Instant::now());
             // Nobody waits for it any more when measuring failed.
