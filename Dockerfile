@@ -27,7 +27,7 @@ FROM debian:bookworm-slim
 RUN apt-get update && \
     apt-get install --yes --no-install-recommends ca-certificates && \
     rm -rf /var/lib/apt/lists/* && \
-    useradd --system --uid 10001 --home-dir /data --create-home titlecast
+    useradd --uid 10001 --home-dir /data --create-home titlecast
 COPY --from=build /usr/local/bin/titlecast /usr/local/bin/
 USER 10001
 # The SQLite file is here, where no DATABASE_URL says otherwise.
