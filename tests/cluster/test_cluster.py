@@ -21,8 +21,12 @@ JSON = {"Content-Type": "application/json"}
 
 
 def events(response):
-    """The events of a stream as they arrive, each with the time of its arrival."""
+    """The events of a stream as they arrive, each with the time of its arrival. What is waited for has to be among those
+    of 20 seconds: a stream that only keeps itself alive would go on for ever."""
+    begun = time.monotonic()
     for line in response:
+        if time.monotonic() > begun + 20:
+            raise AssertionError("nothing more was told in 20 s")
         if line.startswith(b"data: "):
             yield time.monotonic(), json.loads(line[6:])
 
