@@ -23,8 +23,11 @@ use self::{
 };
 use super::{Endpoint, Service};
 
-/// Of the default 128 KiB for each direction, an idle connection would use none and hold both.
-const BUFFER_BYTES: usize = 4 * 1024;
+/// Of the default 128 KiB for each direction, an idle connection would use none and hold both. What clients
+/// send is small: a longer message takes more than one read.
+const READ_BYTES: usize = 2 * 1024;
+/// What is written is held back until there is so much of it, or it is flushed.
+const WRITE_BYTES: usize = 4 * 1024;
 
 /// How long the last word may take. The connection waits twice as long as this and a stalled write together
 /// before it breaks.
@@ -49,8 +52,8 @@ pub(super) async fn open<S: Service>(
     let message_bytes = endpoint.inner.settings.message_bytes;
     let upgrade = upgrade
         .protocols(protocol.map(Protocol::name))
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
         .max_write_buffer_size(16 * message_bytes)
         .max_message_size(message_bytes)
         .max_frame_size(message_bytes);

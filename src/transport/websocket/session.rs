@@ -126,7 +126,8 @@ impl<S: Service> Session<S> {
         self.missed = 0;
         match self.protocol.read(&text).map_err(Some)? {
             Received::Init(_) if self.caller.is_some() => Err(Some(Close::TOO_MANY_INITS)),
-            Received::Init(payload) => self.initialise(payload).await,
+            // Apart, so that its size is not the socket's for as long as that is open.
+            Received::Init(payload) => Box::pin(self.initialise(payload)).await,
             Received::Ping(payload) => self.send([Message::text(Protocol::pong(payload))]).await,
             Received::Pong => Ok(()),
             Received::Terminate => Err(Some(Close::NORMAL)),
@@ -194,7 +195,8 @@ impl<S: Service> Session<S> {
                 return;
             }
             let answer = match RawRequest::from_json(payload) {
-                Ok(raw) => endpoint.run(&caller, raw, Carries::Everything).await,
+                // Apart, so that its size is not the operation's for as long as that is open.
+                Ok(raw) => Box::pin(endpoint.run(&caller, raw, Carries::Everything)).await,
                 Err(error) => Err(error),
             };
             match answer {
