@@ -29,8 +29,7 @@ const READ_BYTES: usize = 2 * 1024;
 /// What is written is held back until there is so much of it, or it is flushed.
 const WRITE_BYTES: usize = 4 * 1024;
 
-/// How long the last word may take. The connection waits twice as long as this and a stalled write together
-/// before it breaks.
+/// How long the last word may take, also after a write that stalled: a peer that reads again gets it.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Answers the opening handshake. The subprotocol is the first of the client's that is spoken here;
