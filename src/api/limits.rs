@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, response::Response};
+use axum::response::Response;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 
 use super::Services;
@@ -23,7 +23,7 @@ use crate::{
     chat::{SendMessage, SentMessage},
     conversation::Owner,
     error::{Error, Result},
-    server::{Held, Slot, Slots},
+    server::{Slot, Slots, held},
 };
 
 /// When to try again, for who has too many streams: one may end at any time.
@@ -143,7 +143,7 @@ pub(super) async fn send_message(
 
 /// A response that is a stream, which counts until it ends or nobody reads it any more.
 pub(super) fn counting(response: Response, stream: OpenStream) -> Response {
-    response.map(|body| Body::new(Held::new(body, stream)))
+    held(response, stream)
 }
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! What every request leaves for operators: a span, a count and a time.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use axum::{
-    body::Body,
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::Response,
 };
-use futures_util::StreamExt;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -17,7 +15,10 @@ use prometheus_client::{
 };
 use tracing::{Instrument, Span};
 
-use crate::telemetry::{SPANS, span};
+use crate::{
+    server::held,
+    telemetry::{SPANS, span},
+};
 
 /// What a request that no route takes is counted under: its path is the client's own.
 const NO_ROUTE: &str = "none";
@@ -112,7 +113,7 @@ pub(super) async fn request(
     match is_stream(response.headers()) {
         true => {
             let open = Open::new(metrics.streams.get_or_create_owned(&labels));
-            response.map(|body| watched(body, open))
+            held(response, open)
         }
         false => response,
     }
@@ -161,14 +162,6 @@ fn is_stream(headers: &HeaderMap) -> bool {
     media.is_some_and(|media| {
         media.starts_with(b"text/event-stream") || media.starts_with(b"multipart/")
     })
-}
-
-/// The same body, open until it is dropped.
-fn watched(body: Body, open: Open) -> Body {
-    let open = Arc::new(open);
-    Body::from_stream(body.into_data_stream().inspect(move |_| {
-        let _ = &open;
-    }))
 }
 
 /// Counts a stream for as long as it is one.

@@ -88,14 +88,14 @@ impl HttpBody for Timely {
 }
 
 /// The body of a response, and what is held until all of it is sent or nobody wants it any more.
-pub struct Held<G> {
+pub(super) struct Held<G> {
     body: Body,
     _guard: G,
 }
 
 impl<G> Held<G> {
     /// Holds `guard` for as long as there is the body.
-    pub fn new(body: Body, guard: G) -> Self {
+    pub(super) fn new(body: Body, guard: G) -> Self {
         Self {
             body,
             _guard: guard,

@@ -23,7 +23,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{limits::Place, slots::Slot};
+use super::{detached::Detaching, limits::Place, slots::Slot, wire::Wire};
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +71,9 @@ pub(super) struct Shared {
     /// to the end of its response.
     turns: AtomicU32,
     _place: Place,
-    /// Of the request that became a WebSocket.
+    /// Of the request that became a WebSocket, or has an endless response.
     upgraded: OnceLock<Slot<IpAddr>>,
+    pub(super) detaching: Detaching,
 }
 
 impl Shared {
@@ -81,6 +82,7 @@ impl Shared {
             turns: AtomicU32::new(0),
             _place: place,
             upgraded: OnceLock::new(),
+            detaching: Detaching::default(),
         })
     }
 
@@ -105,9 +107,9 @@ fn is_serving(turns: u32) -> bool {
     turns % 2 == 1
 }
 
-/// A connection.
-pub(super) struct Connection<T> {
-    io: T,
+/// A connection, as hyper has it.
+pub(super) struct Connection {
+    wire: Arc<Wire>,
     patience: Patience,
     shared: Arc<Shared>,
     /// The turns of `shared` that were seen.
@@ -127,10 +129,10 @@ enum Reading {
     Pause,
 }
 
-impl<T> Connection<T> {
-    pub(super) fn new(io: T, patience: Patience, shared: Arc<Shared>) -> Self {
+impl Connection {
+    pub(super) fn new(wire: Arc<Wire>, patience: Patience, shared: Arc<Shared>) -> Self {
         Self {
-            io,
+            wire,
             patience,
             shared,
             turns: 0,
@@ -138,6 +140,11 @@ impl<T> Connection<T> {
             waiting_to_read: None,
             waiting_to_write: None,
         }
+    }
+
+    /// What it was made of.
+    pub(super) fn into_parts(self) -> (Arc<Wire>, Arc<Shared>) {
+        (self.wire, self.shared)
     }
 
     fn begin(&mut self, reading: Option<Reading>) {
@@ -186,19 +193,36 @@ impl<T> Connection<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
+/// What a socket does once it is ready for it.
+fn when_ready<R>(
+    mut ready: impl FnMut() -> Poll<io::Result<()>>,
+    mut act: impl FnMut() -> io::Result<R>,
+) -> Poll<io::Result<R>> {
+    loop {
+        ready!(ready())?;
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.follow();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
-        if polled.is_pending() {
+        let wire = self.wire.clone();
+        let polled = when_ready(
+            || wire.stream().poll_read_ready(cx),
+            || wire.stream().try_read_buf(buffer),
+        );
+        let Poll::Ready(read) = polled else {
             return self.bound_read(cx);
-        }
-        if self.reading == Some(Reading::Pause) && buffer.filled().len() > before {
+        };
+        if self.reading == Some(Reading::Pause) && read.as_ref().is_ok_and(|read| *read > 0) {
             self.begin(Some(Reading::Head));
         }
         // A head that comes byte by byte has waited before.
@@ -208,17 +232,18 @@ impl<T: AsyncRead + Unpin> AsyncRead for Connection<T> {
                 return late;
             }
         }
-        polled
+        Poll::Ready(read.map(drop))
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
+impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        let stream = self.wire.stream();
+        let polled = when_ready(|| stream.poll_write_ready(cx), || stream.try_write(bytes));
         self.bound_write(cx, polled)
     }
 
@@ -227,19 +252,27 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Connection<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        let stream = self.wire.stream();
+        let polled = when_ready(
+            || stream.poll_write_ready(cx),
+            || stream.try_write_vectored(slices),
+        );
         self.bound_write(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper has written all that it had.
+        self.shared.detaching.flushed();
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The peer may have said what nobody read, which would make closing cut off what was written.
+        let socket = socket2::SockRef::from(self.wire.stream());
+        Poll::Ready(socket.shutdown(std::net::Shutdown::Write))
     }
 }

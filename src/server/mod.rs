@@ -9,8 +9,10 @@
 mod body;
 mod client;
 mod connection;
+mod detached;
 mod limits;
 mod slots;
+mod wire;
 
 use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -33,17 +35,18 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-pub use self::{
-    body::Held,
-    client::parse_networks,
-    connection::Patience,
-    limits::{Counts, Limits, Settings},
-    slots::{Slot, Slots},
-};
 use self::{
-    body::Timely,
+    body::{Held, Timely},
     connection::{Connection, Shared},
     limits::Refusal,
+    wire::Wire,
+};
+pub use self::{
+    client::parse_networks,
+    connection::Patience,
+    detached::{Link, MayDetach, detached, held},
+    limits::{Counts, Limits, Settings},
+    slots::{Slot, Slots},
 };
 use crate::error::Error;
 
@@ -178,28 +181,35 @@ impl Peer {
             Some(_) => Patience::NONE,
         };
         let shared = self.shared.clone();
-        let io = TokioIo::new(Connection::new(stream, patience, shared.clone()));
+        let wire = Arc::new(Wire::new(stream));
+        let io = TokioIo::new(Connection::new(wire.clone(), patience, shared.clone()));
         let peer = Arc::new(self);
         let service = {
             let peer = peer.clone();
             service_fn(move |request| peer.clone().serve(request))
         };
         let connection = peer.server.http.serve_connection(io, service);
-        let mut connection = std::pin::pin!(connection.with_upgrades());
+        // Boxed, so that a connection that leaves hyper holds none of this.
+        let mut connection = Box::pin(connection.with_upgrades());
+        drop(peer);
+        let mut is_closing = false;
         // A connection that breaks is the peer's affair; what was done for it has ended by itself.
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = closing.cancelled_owned() => connection.as_mut().graceful_shutdown(),
-        }
-        loop {
+        let run = loop {
             tokio::select! {
                 _ = connection.as_mut() => return,
+                run = shared.detaching.ready() => break run,
+                () = closing.cancelled(), if !is_closing => {
+                    is_closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
                 () = cut.cancelled() => return,
-                () = sleep(LAST_CALL) => if !shared.is_serving() {
+                () = sleep(LAST_CALL), if is_closing => if !shared.is_serving() {
                     return;
                 },
             }
-        }
+        };
+        drop(connection);
+        cut.run_until_cancelled(run(Link::new(wire, shared))).await;
     }
 
     async fn serve(
@@ -212,7 +222,8 @@ impl Peer {
             Ok(client) => self.answer(request, client, &path).await,
             Err(refusal) => closed((self.server.refuse)(&path, refusal.error())),
         };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let is_detached = self.shared.detaching.begin(&response);
+        if is_detached || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             guard.upgrade();
         }
         Ok(response.map(|body| Held::new(body, guard)))
@@ -242,7 +253,11 @@ impl Peer {
         client: Option<IpAddr>,
         path: &str,
     ) -> Response {
+        let may_detach = MayDetach::of(&request);
         let (mut parts, body) = request.into_parts();
+        if let Some(may_detach) = may_detach {
+            parts.extensions.insert(may_detach);
+        }
         if let Some(client) = client {
             parts.extensions.insert(Client(client));
         }

@@ -20,6 +20,12 @@ pub async fn reached(until: Option<Instant>) {
     }
 }
 
+/// What is told then.
+pub(super) fn expired() -> Payload {
+    let error = Code::AuthExpired.error("the token has expired; come back with a new one");
+    Payload::refusal(vec![error])
+}
+
 /// The same payloads up to that time, and then an error. Holds `open` until nobody reads it any more.
 pub(super) fn ending(
     payloads: impl Stream<Item = Payload> + Send + 'static,
@@ -35,8 +41,7 @@ pub(super) fn ending(
                 // A stream that always has something ready ends as well.
                 biased;
                 () = &mut end => {
-                    let error = Code::AuthExpired.error("the token has expired; come back with a new one");
-                    yield Payload::refusal(vec![error]);
+                    yield expired();
                     return;
                 }
                 payload = payloads.next() => match payload {

@@ -7,7 +7,7 @@
 use async_graphql::ServerError;
 use axum::{
     body::{Body, Bytes},
-    extract::{FromRequestParts, Request, State, WebSocketUpgrade},
+    extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -23,6 +23,7 @@ use super::{
     request::RawRequest,
     sse, websocket,
 };
+use crate::server::MayDetach;
 
 /// `POST`: any operation, as JSON.
 pub async fn by_post<S: Service>(
@@ -46,17 +47,15 @@ pub async fn by_post<S: Service>(
         Some(_) => Carries::Everything,
         None => Carries::Single,
     };
-    answer(&endpoint, &caller, raw, accepted, carries).await
+    let may_detach = parts.extensions.get().copied();
+    answer(&endpoint, &caller, raw, accepted, carries, may_detach).await
 }
 
 /// `GET`: a query in the query string, or the opening of a WebSocket.
 pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Request) -> Response {
-    let (mut parts, _) = request.into_parts();
+    let (parts, _) = request.into_parts();
     if parts.headers.contains_key(header::UPGRADE) {
-        return match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-            Ok(upgrade) => websocket::open(endpoint, upgrade, &parts).await,
-            Err(rejection) => rejection.into_response(),
-        };
+        return websocket::open(endpoint, parts).await;
     }
     let Some(accepted) = negotiate(&parts.headers) else {
         return not_acceptable();
@@ -74,7 +73,8 @@ pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Re
         Some(_) if accepted.single.is_none() => Carries::Everything,
         _ => Carries::Queries,
     };
-    answer(&endpoint, &caller, raw, accepted, carries).await
+    let may_detach = parts.extensions.get().copied();
+    answer(&endpoint, &caller, raw, accepted, carries, may_detach).await
 }
 
 /// Any other method.
@@ -126,17 +126,29 @@ async fn answer<S: Service>(
     raw: RawRequest,
     accepted: Accepted,
     carries: Carries,
+    may_detach: Option<MayDetach>,
 ) -> Response {
     match endpoint.run(caller, raw, carries).await {
         Ok(Answer::Single(payload)) => single(payload, accepted),
-        Ok(Answer::Stream(payloads)) => {
+        Ok(Answer::Subscription(subscription)) => {
             let open = match endpoint.inner.service.open(caller) {
                 Ok(open) => open,
                 Err(error) => return refuse(error, accepted, true),
             };
-            let payloads = ending(payloads, endpoint.inner.service.until(caller), open);
+            let until = endpoint.inner.service.until(caller);
             let (keep_alive, closing) =
                 (endpoint.inner.settings.keep_alive, &endpoint.inner.closing);
+            if let (Some(allowed), Some(Media::EventStream)) = (may_detach, accepted.stream) {
+                let bounds = sse::Bounds {
+                    until,
+                    open,
+                    keep_alive,
+                    stall: endpoint.inner.settings.stall,
+                    closing: closing.clone(),
+                };
+                return sse::write(allowed, subscription, bounds);
+            }
+            let payloads = ending(subscription.events(), until, open);
             match accepted.stream {
                 Some(Media::Multipart) => multipart::respond(payloads, keep_alive, closing),
                 _ => sse::respond(payloads, keep_alive, closing),

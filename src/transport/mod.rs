@@ -13,6 +13,7 @@
 
 mod accept;
 pub mod cohort;
+mod direct;
 mod expiry;
 pub mod gate;
 mod http;
@@ -184,6 +185,7 @@ struct Inner<S> {
     settings: Settings,
     documents: persisted::Documents,
     cohorts: cohort::Cohorts,
+    tasks: TaskTracker,
     closing: CancellationToken,
 }
 
@@ -202,7 +204,8 @@ impl<S: Service> Endpoint<S> {
             service,
             settings,
             documents,
-            cohorts: cohort::Cohorts::new(tasks, counters),
+            cohorts: cohort::Cohorts::new(tasks.clone(), counters),
+            tasks,
             closing,
         };
         Self {

@@ -1,5 +1,7 @@
 //! One operation: from a request to its answer, for every transport alike.
 
+use std::sync::Arc;
+
 use async_graphql::{
     Request, Response, ServerError, Value as ConstValue,
     parser::types::{OperationType, Selection},
@@ -10,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{
     Code, Endpoint, RootField, Service, Sharing,
-    cohort::Key,
+    cohort::{Attachment, Cohorts, End, Key, Outlet},
     gate,
     payload::Payload,
     request::{RawRequest, refused},
@@ -21,7 +23,72 @@ pub(super) enum Answer {
     /// One response.
     Single(Payload),
     /// A response for each event.
-    Stream(BoxStream<'static, Payload>),
+    Subscription(Subscription),
+}
+
+/// A subscription that was let through, and begins when it is told where its events go.
+pub(super) struct Subscription {
+    cohorts: Cohorts,
+    /// The cohort that it is shared in, and whether its events are states.
+    shared: Option<(Key, bool)>,
+    start: Box<dyn FnOnce() -> BoxStream<'static, Payload> + Send>,
+}
+
+/// Where the events of a subscription come from.
+pub(super) enum Events {
+    /// They go to the outlet by themselves.
+    Attached(Attachment),
+    /// They are this one's alone, and have to be asked for.
+    Alone(BoxStream<'static, Payload>),
+}
+
+/// What happens to an operation.
+pub(super) enum Event {
+    /// A response.
+    Next(Payload),
+    /// The last: it was not executed, or cannot go on.
+    Refused(Payload),
+    /// The last: it is over.
+    Completed,
+}
+
+impl Events {
+    /// What happens next, apart from what goes to the outlet. Nothing behind the last. Nothing is lost when
+    /// it is not waited for.
+    pub(super) async fn next(&mut self) -> Event {
+        match self {
+            Self::Attached(attachment) => match attachment.ended().await {
+                End::Completed => Event::Completed,
+                End::Refused(payload) => Event::Refused(payload),
+            },
+            Self::Alone(payloads) => match payloads.next().await {
+                Some(payload) if payload.refused.is_some() => Event::Refused(payload),
+                Some(payload) => Event::Next(payload),
+                None => Event::Completed,
+            },
+        }
+    }
+}
+
+impl Subscription {
+    /// Begins, with events that are read one by one.
+    pub(super) fn events(self) -> BoxStream<'static, Payload> {
+        match self.shared {
+            Some((key, is_state)) => self.cohorts.join(key, is_state, self.start),
+            None => self.cohorts.alone((self.start)()),
+        }
+    }
+
+    /// Begins, with events that go to `outlet` where they are shared.
+    pub(super) fn attach(self, outlet: Arc<dyn Outlet>) -> Events {
+        match self.shared {
+            Some((key, is_state)) => {
+                let attachment = self.cohorts.attach(key, is_state, self.start, outlet);
+                Events::Attached(attachment)
+            }
+            None => Events::Alone(self.cohorts.alone((self.start)())),
+        }
+    }
 }
 
 /// What a transport is able to carry.
@@ -78,20 +145,21 @@ impl<S: Service> Endpoint<S> {
         };
         let service = inner.service.clone();
         let subscriber = caller.clone();
-        let start = move |request| {
-            service
-                .subscribe(&subscriber, request)
-                .map(move |response| Payload::of(response, most_errors))
-                .boxed()
-        };
         let (scope, is_state) = match sharing {
-            Sharing::Alone => return Ok(Answer::Stream(inner.cohorts.alone(start(request)))),
-            Sharing::State { scope } => (scope, true),
-            Sharing::Events { scope } => (scope, false),
+            Sharing::Alone => (None, false),
+            Sharing::State { scope } => (Some(scope), true),
+            Sharing::Events { scope } => (Some(scope), false),
         };
-        let key = Key::new(&request, &scope);
-        let joined = inner.cohorts.join(key, is_state, || start(request));
-        Ok(Answer::Stream(joined))
+        Ok(Answer::Subscription(Subscription {
+            cohorts: inner.cohorts.clone(),
+            shared: scope.map(|scope| (Key::new(&request, &scope), is_state)),
+            start: Box::new(move || {
+                service
+                    .subscribe(&subscriber, request)
+                    .map(move |response| Payload::of(response, most_errors))
+                    .boxed()
+            }),
+        }))
     }
 
     async fn execute(&self, caller: &S::Caller, request: Request) -> Result<Payload, ServerError> {

@@ -2,8 +2,12 @@
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
+use tungstenite::protocol::frame::{
+    FrameHeader,
+    coding::{Data, OpCode},
+};
 
-use crate::transport::payload::Payload;
+use crate::transport::{direct::Encode, payload::Payload};
 
 /// A subprotocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,16 +192,27 @@ impl Protocol {
 
     /// A response of an operation.
     pub(super) fn next(self, id: &str, payload: &Payload) -> String {
+        // What serde writes is UTF-8.
+        let json = std::str::from_utf8(&payload.json).unwrap_or("null");
+        format!("{}{json}}}", self.next_head(id))
+    }
+
+    /// What such a message begins with; the payload and a `}` follow.
+    fn next_head(self, id: &str) -> String {
         match self {
-            Self::Transport => envelope("next", id, &payload.json),
-            Self::Legacy => envelope("data", id, &payload.json),
+            Self::Transport => head("next", id),
+            Self::Legacy => head("data", id),
         }
     }
 
     /// The errors that kept an operation from being executed; the last message about it.
     pub(super) fn error(self, id: &str, errors: &Bytes) -> String {
         match self {
-            Self::Transport => envelope("error", id, errors),
+            Self::Transport => {
+                // What serde writes is UTF-8.
+                let errors = std::str::from_utf8(errors).unwrap_or("null");
+                format!("{}{errors}}}", head("error", id))
+            }
             Self::Legacy => {
                 // The older protocol takes one error, not a list.
                 let errors: Value = serde_json::from_slice(errors).unwrap_or_default();
@@ -211,10 +226,38 @@ impl Protocol {
     }
 }
 
-/// A message around JSON that is there already.
-fn envelope(kind: &str, id: &str, json: &Bytes) -> String {
-    let id = Value::from(id).to_string();
-    // What serde writes is UTF-8.
-    let json = std::str::from_utf8(json).unwrap_or("null");
-    format!("{{\"type\":\"{kind}\",\"id\":{id},\"payload\":{json}}}")
+/// The responses of one operation, as frames of its socket.
+pub(super) struct Frames {
+    head: Box<str>,
+}
+
+impl Frames {
+    pub(super) fn new(protocol: Protocol, id: &str) -> Self {
+        Self {
+            head: protocol.next_head(id).into(),
+        }
+    }
+}
+
+impl Encode for Frames {
+    fn encode(&self, payload: &Payload) -> Vec<u8> {
+        let length = self.head.len() + payload.json.len() + 1;
+        let header = FrameHeader {
+            opcode: OpCode::Data(Data::Text),
+            ..FrameHeader::default()
+        };
+        let mut frame = Vec::with_capacity(header.len(length as u64) + length);
+        // Writing to memory cannot fail.
+        let _ = header.format(length as u64, &mut frame);
+        frame.extend_from_slice(self.head.as_bytes());
+        frame.extend_from_slice(&payload.json);
+        frame.push(b'}');
+        frame
+    }
+}
+
+/// A message up to its payload.
+fn head(kind: &str, id: &str) -> String {
+    let id = Value::from(id);
+    format!(r#"{{"type":"{kind}","id":{id},"payload":"#)
 }

@@ -1,19 +1,24 @@
 //! One WebSocket: its operations, its pulse, its end.
 
-use std::time::Duration;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_graphql::ServerError;
 use async_stream::stream;
-use axum::extract::ws::{Message, WebSocket};
-use futures_util::{FutureExt, SinkExt, StreamExt, stream::BoxStream};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use axum::body::Bytes;
+use futures_util::{FutureExt, StreamExt, stream::BoxStream};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tokio_stream::StreamMap;
+use tungstenite::Message;
 
-use super::protocol::{Close, Protocol, Received};
+use super::{
+    Gone, Socket,
+    protocol::{Close, Frames, Protocol, Received},
+};
 use crate::transport::{
     Code, Endpoint, Service,
+    direct::{Backlog, Direct, Progress},
     expiry::reached,
-    operation::{Answer, Carries},
+    operation::{Answer, Carries, Event},
     payload::Payload,
     request::RawRequest,
 };
@@ -27,7 +32,7 @@ const BATCH: usize = 32;
 
 pub(super) struct Session<S: Service> {
     endpoint: Endpoint<S>,
-    socket: WebSocket,
+    socket: Socket,
     protocol: Protocol,
     /// Who opened it, as far as the opening said so.
     opener: Result<S::Caller, ServerError>,
@@ -36,25 +41,20 @@ pub(super) struct Session<S: Service> {
     /// What it counts as, likewise.
     open: Option<S::Open>,
     operations: StreamMap<String, BoxStream<'static, Event>>,
+    /// Those of them that may be subscriptions whose events go past this.
+    subscribers: HashMap<String, Arc<Direct<Frames>>>,
     missed: u32,
-}
-
-/// What happens to an operation.
-enum Event {
-    Next(Payload),
-    /// The last: it was not executed, or cannot go on.
-    Refused(Payload),
-    /// The last: it is over.
-    Completed,
+    backlog: Backlog,
 }
 
 impl<S: Service> Session<S> {
     pub(super) fn new(
         endpoint: Endpoint<S>,
-        socket: WebSocket,
+        socket: Socket,
         protocol: Protocol,
         opener: Result<S::Caller, ServerError>,
     ) -> Self {
+        let backlog = Backlog::new(socket.link().clone(), endpoint.inner.settings.stall);
         Self {
             endpoint,
             socket,
@@ -63,28 +63,33 @@ impl<S: Service> Session<S> {
             caller: None,
             open: None,
             operations: StreamMap::new(),
+            subscribers: HashMap::new(),
             missed: 0,
+            backlog,
         }
     }
 
     /// Serves the socket; gives it back with the reason to close it with, if the peer is still there.
-    pub(super) async fn run(mut self) -> (WebSocket, Option<Close>) {
+    pub(super) async fn run(mut self) -> (Socket, Option<Close>) {
         let closing = self.endpoint.inner.closing.clone();
         let patience = Instant::now() + self.endpoint.inner.settings.init;
         let mut pulse = pulse();
         let end = loop {
             let caller = self.caller.as_ref();
             let until = caller.and_then(|caller| self.endpoint.inner.service.until(caller));
+            let is_free = self.backlog.is_empty();
             let step = tokio::select! {
                 () = closing.cancelled() => Err(Some(Close::RESTART)),
                 () = reached(until) => Err(Some(Close::FORBIDDEN)),
                 () = sleep_until(patience), if self.caller.is_none() => {
                     Err(Some(Close::INIT_TIMEOUT))
                 }
-                _ = pulse.tick() => self.beat().await,
-                message = self.socket.recv() => self.receive(message).await,
-                Some((id, event)) = self.operations.next(), if !self.operations.is_empty() => {
-                    self.tell(id, event).await
+                progress = self.backlog.progress() => self.progressed(progress),
+                _ = pulse.tick() => self.beat(),
+                message = self.socket.receive() => self.receive(message).await,
+                // Who takes nothing is told nothing new.
+                Some((id, event)) = self.operations.next(), if is_free && !self.operations.is_empty() => {
+                    self.tell(id, event)
                 }
             };
             if let Err(end) = step {
@@ -94,49 +99,62 @@ impl<S: Service> Session<S> {
         (self.socket, end)
     }
 
+    fn progressed(&mut self, progress: Progress) -> Step {
+        match progress {
+            Progress::FellBehind | Progress::Moved => Ok(()),
+            Progress::CaughtUp => {
+                self.subscribers
+                    .values()
+                    .for_each(|subscriber| subscriber.catch_up());
+                Ok(())
+            }
+            // It may have begun to read just now.
+            Progress::Stalled => Err(Some(Close::TRY_AGAIN)),
+            Progress::Gone => Err(None),
+        }
+    }
+
     /// Pings, and gives up on a peer that owes too many answers.
-    async fn beat(&mut self) -> Step {
+    fn beat(&mut self) -> Step {
         if self.missed >= MOST_MISSED {
             return Err(None);
         }
         self.missed += 1;
-        let ping = Message::Ping(axum::body::Bytes::new());
+        let ping = Message::Ping(Bytes::new());
         // Clients of the older protocol reconnect when a first `ka` is not followed by others.
         let ka = self.protocol.keep_alive().map(Message::text);
-        self.send([ping].into_iter().chain(ka)).await
+        self.send([ping].into_iter().chain(ka))
     }
 
-    async fn receive(&mut self, message: Option<Result<Message, axum::Error>>) -> Step {
+    async fn receive(&mut self, message: Result<Message, Gone>) -> Step {
         let text = match message {
-            Some(Ok(Message::Text(text))) => text,
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+            Ok(Message::Text(text)) => text,
+            Ok(Message::Ping(_) | Message::Pong(_)) => {
                 self.missed = 0;
                 return Ok(());
             }
-            Some(Ok(Message::Binary(_))) => {
+            Ok(Message::Binary(_)) => {
                 return Err(Some(Close::invalid("Invalid message: binary")));
             }
-            Some(Ok(Message::Close(_))) => {
-                // The answer is queued by now; unsent, the peer would call it an abnormal closure.
-                return self.send([]).await.and(Err(None));
-            }
-            None => return Err(None),
-            Some(Err(error)) => return Err(is_too_big(&error).then_some(Close::TOO_BIG)),
+            // The answer is queued by now; unsent, the peer would call it an abnormal closure. Whole frames
+            // are all that there is.
+            Ok(Message::Close(_) | Message::Frame(_)) => return self.send([]).and(Err(None)),
+            Err(Gone::TooBig) => return Err(Some(Close::TOO_BIG)),
+            Err(Gone::Lost) => return Err(None),
         };
         self.missed = 0;
         match self.protocol.read(&text).map_err(Some)? {
             Received::Init(_) if self.caller.is_some() => Err(Some(Close::TOO_MANY_INITS)),
             // Apart, so that its size is not the socket's for as long as that is open.
             Received::Init(payload) => Box::pin(self.initialise(payload)).await,
-            Received::Ping(payload) => self.send([Message::text(Protocol::pong(payload))]).await,
+            Received::Ping(payload) => self.send([Message::text(Protocol::pong(payload))]),
             Received::Pong => Ok(()),
             Received::Terminate => Err(Some(Close::NORMAL)),
             Received::Complete { id } => {
-                match (self.operations.remove(&id), self.protocol) {
+                match (self.forget(&id), self.protocol) {
                     // The older protocol answers a `stop`, and clients wait for it.
-                    (Some(_), Protocol::Legacy) => {
+                    (true, Protocol::Legacy) => {
                         self.send([Message::text(self.protocol.complete(&id))])
-                            .await
                     }
                     _ => Ok(()),
                 }
@@ -162,11 +180,11 @@ impl<S: Service> Session<S> {
                 self.open = Some(open);
                 self.caller = Some(caller);
                 let ack = self.protocol.ack().into_iter().map(Message::text);
-                self.send(ack).await
+                self.send(ack)
             }
             Err(error) => {
                 let rejection = self.protocol.rejection(&error.message);
-                self.send(rejection.map(Message::text)).await?;
+                self.send(rejection.map(Message::text))?;
                 Err(Some(if Code::Unauthenticated.is_of(&error) {
                     Close::UNAUTHORIZED
                 } else if Code::RateLimited.is_of(&error) {
@@ -183,11 +201,14 @@ impl<S: Service> Session<S> {
             match self.protocol {
                 Protocol::Transport => return Err(Some(Close::duplicate(&id))),
                 // The older protocol replaces it.
-                Protocol::Legacy => drop(self.operations.remove(&id)),
+                Protocol::Legacy => drop(self.forget(&id)),
             }
         }
         let is_full = self.operations.len() >= self.endpoint.inner.settings.operations;
         let endpoint = self.endpoint.clone();
+        let frames = Frames::new(self.protocol, &id);
+        let subscriber = Arc::new(Direct::new(self.socket.link().clone(), frames));
+        self.subscribers.insert(id.clone(), subscriber.clone());
         let events = stream! {
             if is_full {
                 let error = Code::QueryTooComplex.error("too many operations on one WebSocket");
@@ -208,15 +229,16 @@ impl<S: Service> Session<S> {
                     yield Event::Next(payload);
                     yield Event::Completed;
                 }
-                Ok(Answer::Stream(mut payloads)) => {
-                    while let Some(payload) = payloads.next().await {
-                        if payload.refused.is_some() {
-                            yield Event::Refused(payload);
-                            return;
+                Ok(Answer::Subscription(subscription)) => {
+                    let mut events = subscription.attach(subscriber);
+                    loop {
+                        let event = events.next().await;
+                        let is_last = !matches!(event, Event::Next(_));
+                        yield event;
+                        if is_last {
+                            break;
                         }
-                        yield Event::Next(payload);
                     }
-                    yield Event::Completed;
                 }
             }
         };
@@ -225,14 +247,14 @@ impl<S: Service> Session<S> {
     }
 
     /// Sends an event, and with it whatever else is ready.
-    async fn tell(&mut self, id: String, event: Event) -> Step {
+    fn tell(&mut self, id: String, event: Event) -> Step {
         let mut messages = vec![self.message(id, event)];
         while messages.len() < BATCH
             && let Some(Some((id, event))) = self.operations.next().now_or_never()
         {
             messages.push(self.message(id, event));
         }
-        self.send(messages).await
+        self.send(messages)
     }
 
     fn message(&mut self, id: String, event: Event) -> Message {
@@ -246,25 +268,20 @@ impl<S: Service> Session<S> {
         };
         if !matches!(event, Event::Next(_)) {
             // Nothing follows, and the id may be used again.
-            self.operations.remove(&id);
+            self.forget(&id);
         }
         Message::text(text)
     }
 
-    /// Writes messages and flushes once; gives up on a peer that does not take them.
-    async fn send(&mut self, messages: impl IntoIterator<Item = Message>) -> Step {
-        let sending = async {
-            for message in messages {
-                self.socket.feed(message).await?;
-            }
-            self.socket.flush().await
-        };
-        match timeout(self.endpoint.inner.settings.stall, sending).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(None),
-            // It may have begun to read just now.
-            Err(_) => Err(Some(Close::TRY_AGAIN)),
-        }
+    /// Whether there was an operation of this id; there is none any more.
+    fn forget(&mut self, id: &str) -> bool {
+        self.subscribers.remove(id);
+        self.operations.remove(id).is_some()
+    }
+
+    /// Writes messages at once; what the peer does not take waits.
+    fn send(&mut self, messages: impl IntoIterator<Item = Message>) -> Step {
+        self.socket.send(messages).map_err(|_| None)
     }
 }
 
@@ -277,15 +294,4 @@ fn pulse() -> Interval {
     // The first tick is at once, and nothing is owed yet.
     pulse.reset();
     pulse
-}
-
-fn is_too_big(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if cause.to_string().contains("too long") || cause.to_string().contains("too big") {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
 }

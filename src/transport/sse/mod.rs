@@ -14,6 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::payload::Payload;
 
+mod chunked;
+
+pub(super) use self::chunked::{Bounds, write};
+
 /// A comment, which clients pass over.
 const KEEP_ALIVE: &[u8] = b":\n\n";
 const COMPLETE: &[u8] = b"event: complete\ndata: \n\n";
@@ -53,7 +57,12 @@ pub(super) fn streaming(
         .map(Ok::<_, io::Error>)
         .take_until(closing.clone().cancelled_owned())
         .chain(cut);
-    let mut response = Response::new(Body::from_stream(body));
+    head(content_type, Body::from_stream(body))
+}
+
+/// What a stream begins with.
+fn head(content_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.headers_mut() = HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
