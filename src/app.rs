@@ -201,14 +201,18 @@ impl App {
         let cursors = db.cursor_key().await.map_err(StartError::Command)?;
         let (events, told) = match nats {
             Some(servers) => {
-                let (events, told, relay) = EventBroker::relayed();
+                let (events, told, relay) = EventBroker::relayed(db.clock().clone());
                 let closing = background.closing.clone();
                 let relay = relay.run(servers, read_rows(db.clone()), closing);
                 background.tasks.spawn(relay);
                 (events, told)
             }
-            None => EventBroker::new(),
+            None => EventBroker::new(db.clock().clone()),
         };
+        background.tasks.spawn({
+            let (db, closing) = (db.clone(), background.closing.clone());
+            async move { db.keep_time(closing).await }
+        });
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
         let titles = Titles::new(
@@ -492,7 +496,7 @@ pub async fn database(settings: &Settings) -> Result<Database, StartError> {
 pub async fn titles(settings: &Settings) -> Result<(Database, Titles), StartError> {
     let model = model(settings)?;
     let db = database(settings).await?;
-    let (events, _) = EventBroker::new();
+    let (events, _) = EventBroker::new(db.clock().clone());
     let tasks = TaskTracker::new();
     let titles = Titles::new(db.clone(), events, model, tasks, title_settings(settings));
     Ok((db, titles))

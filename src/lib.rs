@@ -6,7 +6,7 @@
 //! Dependencies point one way:
 //!
 //! ```text
-//! main ▶ app ▶ api ▶ chat ▶ titles ▶ { db, events, llm } ▶ conversation, error
+//! main ▶ app ▶ api ▶ chat ▶ titles ▶ { db, events, llm } ▶ conversation, clock, error
 //! ```
 //!
 //! Three laws hold everywhere:
@@ -22,6 +22,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod chat;
+pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod conversation;

@@ -20,7 +20,6 @@ use sea_orm::{
 use super::{
     Database,
     entity::conversation::{Column, Entity, Model},
-    now,
     scope::{active, behind, change_of, changed, row_of},
 };
 use crate::{
@@ -60,9 +59,9 @@ impl TitleClaim {
         })
     }
 
-    /// Whether the lease lasts for so long still.
-    pub fn lasts(&self, time: Duration) -> bool {
-        self.until > now() + time
+    /// Whether the lease lasts for so long still, by the database's clock.
+    pub fn lasts(&self, time: Duration, now: DateTime<Utc>) -> bool {
+        self.until > now + time
     }
 }
 
@@ -125,7 +124,7 @@ impl Database {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn count_waiting(&self, waiting: Waiting) -> Result<u64> {
-        let select = active().filter(waiting.condition(now()));
+        let select = active().filter(waiting.condition(self.now()));
         Ok(select.count(&self.reader).await?)
     }
 
@@ -141,7 +140,7 @@ impl Database {
         limit: u64,
     ) -> Result<Vec<Candidate>> {
         let mut select = active()
-            .filter(waiting.condition(now()))
+            .filter(waiting.condition(self.now()))
             .order_by_desc(Column::CreatedAt)
             .order_by_desc(Column::Id)
             .limit(limit);
@@ -166,7 +165,7 @@ impl Database {
     pub async fn is_any_leased(&self, since: Option<DateTime<Utc>>) -> Result<bool> {
         let row = active()
             .filter(untitled(since))
-            .filter(Column::TitleLeaseUntil.gt(now()))
+            .filter(Column::TitleLeaseUntil.gt(self.now()))
             .one(&self.reader)
             .await?;
         Ok(row.is_some())
@@ -183,7 +182,7 @@ impl Database {
         waiting: Waiting,
         lease: Duration,
     ) -> Result<Option<TitleClaim>> {
-        let at = now();
+        let at = self.now();
         let rows = another_attempt(row_of(&candidate.owner, candidate.id), at + lease)
             .filter(waiting.condition(at))
             .exec_with_returning(&self.writer)
@@ -201,7 +200,7 @@ impl Database {
         lease: Duration,
     ) -> Result<Option<TitleClaim>> {
         let rows = row_of(&claim.owner, claim.id)
-            .col_expr(Column::TitleLeaseUntil, Expr::val(now() + lease))
+            .col_expr(Column::TitleLeaseUntil, Expr::val(self.now() + lease))
             .filter(Column::TitleToken.eq(claim.token))
             .exec_with_returning(&self.writer)
             .await?;
@@ -227,7 +226,7 @@ impl Database {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn abandon_titles(&self, limit: u64) -> Result<Vec<Conversation>> {
-        let at = now();
+        let at = self.now();
         let hopeless = || {
             Condition::all()
                 .add(Column::TitleStatus.eq(TitleStatus::Pending.as_str()))

@@ -8,7 +8,6 @@ use super::{
     commit,
     cursor::ConversationCursor,
     entity::{conversation::Column, message},
-    now,
     scope::{behind, change_of, changed, conversations_of},
     search, turns,
 };
@@ -105,7 +104,7 @@ impl Database {
     ) -> Result<Conversation> {
         let tx = self.begin().await?;
         let none: Option<String> = None;
-        let rows = without_claim(change_of(owner, id, now()))
+        let rows = without_claim(change_of(owner, id, self.now()))
             .col_expr(
                 Column::Status,
                 Expr::val(ConversationStatus::Deleted.as_str()),

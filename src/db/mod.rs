@@ -22,13 +22,13 @@ mod scope;
 mod search;
 mod statements;
 mod stats;
+mod time;
 mod title_calls;
 mod titles;
 mod turns;
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, SubsecRound, Utc};
 use sea_orm::{
     ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
@@ -39,7 +39,10 @@ use self::{
     pool::Probe,
     statements::{Statements, bracket, commit, kind},
 };
-use crate::error::{Error, Result};
+use crate::{
+    clock::Clock,
+    error::{Error, Result},
+};
 
 pub use self::{
     claims::{Candidate, TitleClaim, Waiting},
@@ -71,6 +74,7 @@ pub struct Database {
     writer: DatabaseConnection,
     statements: Statements,
     probe: Arc<Probe>,
+    clock: Clock,
 }
 
 impl Database {
@@ -99,12 +103,17 @@ impl Database {
             let connection = open(max_connections).await?;
             (connection.clone(), connection)
         };
-        Ok(Self {
+        let database = Self {
             reader,
             writer,
             statements,
             probe: Arc::default(),
-        })
+            clock: Clock::default(),
+        };
+        match database.read_clock().await {
+            Ok(()) => Ok(database),
+            Err(error) => Err(DbErr::Custom(error.to_string())),
+        }
     }
 
     /// `sqlite` or `postgresql`, as health pages name it.
@@ -199,11 +208,6 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 .foreign_keys(true)
         });
     options
-}
-
-/// The time, as exactly as PostgreSQL keeps it: what is returned is what is stored.
-fn now() -> DateTime<Utc> {
-    Utc::now().trunc_subsecs(6)
 }
 
 impl From<DbErr> for Error {

@@ -13,7 +13,6 @@ use sea_orm::{
 use super::{
     Database, commit,
     entity::conversation::{Column, Entity},
-    now,
 };
 use crate::{
     conversation::{Conversation, ConversationId},
@@ -29,7 +28,7 @@ impl Database {
     pub async fn find_untold(&self, settled: Duration, limit: u64) -> Result<Vec<Conversation>> {
         let rows = Entity::find()
             .filter(Expr::col(Column::PublishedRevision).lt(Expr::col(Column::Revision)))
-            .filter(Column::UpdatedAt.lt(now() - settled))
+            .filter(Column::UpdatedAt.lt(self.now() - settled))
             .order_by_asc(Column::UpdatedAt)
             .limit(limit)
             .all(&self.reader)

@@ -13,7 +13,6 @@ use sea_orm::{
 use super::{
     Database, commit,
     entity::title_call::{ActiveModel, Column, Entity},
-    now,
 };
 use crate::{
     conversation::{ConversationId, TitleFailure, Usage},
@@ -59,7 +58,7 @@ impl Database {
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn store_title_call(&self, call: TitleCall) -> Result<()> {
         let tx = self.begin().await?;
-        insert(&tx, NOBODY, None, &[call]).await?;
+        insert(&tx, NOBODY, None, &[call], self.now()).await?;
         commit(tx).await?;
         Ok(())
     }
@@ -88,11 +87,11 @@ pub(super) async fn insert(
     tenant: &str,
     conversation: Option<ConversationId>,
     calls: &[TitleCall],
+    at: DateTime<Utc>,
 ) -> Result<()> {
     if calls.is_empty() {
         return Ok(());
     }
-    let at = now();
     let count = |tokens: u64| Set(i64::try_from(tokens).unwrap_or(i64::MAX));
     let rows = calls.iter().map(|call| ActiveModel {
         id: Set(Uuid::now_v7()),

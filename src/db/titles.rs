@@ -17,7 +17,6 @@ use super::{
     claims::{claiming, given_up, without_claim},
     commit,
     entity::conversation::{Column, Entity},
-    now,
     scope::{change_of, changed},
     search, title_calls,
 };
@@ -52,8 +51,8 @@ impl Database {
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
-        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls).await?;
-        let at = now();
+        let at = self.now();
+        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, at).await?;
         let rows = with_title(fenced(claim, at), title, TitleSource::Generated)
             .col_expr(Column::TitleGeneratedAt, Expr::val(at))
             .exec_with_returning(&tx)
@@ -74,8 +73,8 @@ impl Database {
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
-        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls).await?;
-        let at = now();
+        let at = self.now();
+        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, at).await?;
         let rows = given_up(fenced(claim, at), claim.previous.is_some(), failure)
             .filter(Column::TitleLeaseUntil.gt(at))
             .exec_with_returning(&tx)
@@ -96,7 +95,7 @@ impl Database {
         title: &Title,
     ) -> Result<Conversation> {
         let tx = self.begin().await?;
-        let rows = with_title(change_of(owner, id, now()), title, TitleSource::Manual)
+        let rows = with_title(change_of(owner, id, self.now()), title, TitleSource::Manual)
             .exec_with_returning(&tx)
             .await?;
         finish(tx, changed(rows)?)
@@ -118,7 +117,7 @@ impl Database {
         replace_manual: bool,
         lease: Duration,
     ) -> Result<Begun> {
-        let at = now();
+        let at = self.now();
         let not_manual = Column::TitleSource.ne(TitleSource::Manual.as_str());
         let rows = begin(change_of(owner, id, at), hint, Some(at + lease))
             .filter(unclaimed(at))
@@ -150,7 +149,7 @@ impl Database {
         lease: Option<Duration>,
     ) -> Result<Begun> {
         let tx = self.begin().await?;
-        let at = now();
+        let at = self.now();
         let no_text: Option<String> = None;
         let no_time: Option<DateTime<Utc>> = None;
         let change = change_of(owner, id, at)

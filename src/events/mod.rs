@@ -26,6 +26,7 @@ pub use self::{
     topics::Changes,
 };
 use crate::{
+    clock::Clock,
     conversation::{Conversation, ConversationId, MessageId, Owner},
     error::Error,
 };
@@ -49,11 +50,11 @@ pub type Told = (ConversationId, i64);
 impl EventBroker {
     /// A broker without subscribers, and what it will have told. The receiver may be dropped; one that
     /// is kept has to be read.
-    pub fn new() -> (Self, UnboundedReceiver<Told>) {
+    pub fn new(clock: Clock) -> (Self, UnboundedReceiver<Told>) {
         let (told, receiver) = unbounded_channel();
         let broker = Self {
             node: Uuid::now_v7(),
-            topics: Arc::default(),
+            topics: Arc::new(topics::Topics::new(clock)),
             runs: Arc::default(),
             copies: Arc::default(),
             told,
@@ -63,9 +64,9 @@ impl EventBroker {
     }
 
     /// The same for one of several nodes, and what connects it with the others, which has to be run.
-    pub fn relayed() -> (Self, UnboundedReceiver<Told>, relay::Relay) {
-        let (mut broker, receiver) = Self::new();
-        broker.topics = Arc::new(topics::Topics::relayed());
+    pub fn relayed(clock: Clock) -> (Self, UnboundedReceiver<Told>, relay::Relay) {
+        let (mut broker, receiver) = Self::new(clock.clone());
+        broker.topics = Arc::new(topics::Topics::relayed(clock));
         let (outbox, relay) =
             relay::Relay::new(broker.node, broker.topics.clone(), broker.runs.clone());
         broker.outbox = Some(outbox);

@@ -15,7 +15,10 @@ use tokio_stream::{
 };
 
 use super::Lagged;
-use crate::conversation::{Conversation, ConversationId, Owner};
+use crate::{
+    clock::Clock,
+    conversation::{Conversation, ConversationId, Owner},
+};
 
 /// How many changes a subscriber may be behind before it has lost some.
 const CAPACITY: usize = 256;
@@ -46,6 +49,8 @@ pub(super) struct Topics {
     inner: Mutex<Inner>,
     /// Wakes the relay when topics came or went.
     stirred: Notify,
+    /// What rows' times go by.
+    clock: Clock,
 }
 
 #[derive(Debug, Default)]
@@ -73,9 +78,22 @@ impl Inner {
 }
 
 impl Topics {
+    /// Topics without subscribers; since when there are some, this clock says.
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            ..Self::default()
+        }
+    }
+
+    /// The time, as rows have it.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
     /// Topics whose coming and going a relay wants to know.
-    pub(super) fn relayed() -> Self {
-        let topics = Self::default();
+    pub(super) fn relayed(clock: Clock) -> Self {
+        let topics = Self::new(clock);
         topics.lock().stirred = Some(HashSet::new());
         topics
     }
@@ -137,7 +155,7 @@ impl Topics {
             Some(watched) => watched.sender.subscribe(),
             None => {
                 let (sender, receiver) = broadcast::channel(CAPACITY);
-                let since = Utc::now();
+                let since = self.clock.now();
                 inner
                     .senders
                     .insert(topic.clone(), Watched { sender, since });
@@ -276,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_older_revision_never_follows_a_newer_one() {
-        let topics = Arc::new(Topics::default());
+        let topics = Arc::new(Topics::new(Clock::default()));
         let id = ConversationId::new();
         let mut changes = topics.subscribe(Topic::Owner(owner("a")));
         for revision in [1, 3, 2, 3, 4] {
@@ -289,7 +307,7 @@ mod tests {
 
     #[tokio::test]
     async fn owners_are_apart_even_with_the_same_conversation_id() {
-        let topics = Arc::new(Topics::default());
+        let topics = Arc::new(Topics::new(Clock::default()));
         let id = ConversationId::new();
         let mut a = topics.subscribe(Topic::Conversation(owner("a"), id));
         let mut b = topics.subscribe(Topic::Conversation(owner("b"), id));
@@ -302,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn falling_behind_is_told() {
-        let topics = Arc::new(Topics::default());
+        let topics = Arc::new(Topics::new(Clock::default()));
         let id = ConversationId::new();
         let mut changes = topics.subscribe(Topic::Conversation(owner("a"), id));
         for revision in 0..CAPACITY as i64 + 1 {
@@ -313,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_last_to_leave_takes_the_topic_along() {
-        let topics = Arc::new(Topics::default());
+        let topics = Arc::new(Topics::new(Clock::default()));
         let first = topics.subscribe(Topic::Owner(owner("a")));
         let second = topics.subscribe(Topic::Owner(owner("a")));
         drop(first);

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{NaiveTime, Utc};
+use chrono::NaiveTime;
 
 use crate::{
     conversation::{PerTenant, TitleFailure},
@@ -61,7 +61,12 @@ impl Budget {
     }
 
     async fn read(&self, db: &Database, tenant: &str) -> crate::error::Result<u64> {
-        let midnight = Utc::now().date_naive().and_time(NaiveTime::MIN).and_utc();
+        let midnight = db
+            .clock()
+            .now()
+            .date_naive()
+            .and_time(NaiveTime::MIN)
+            .and_utc();
         let tokens = db.title_tokens(tenant, midnight).await?;
         let read = Instant::now();
         self.lock()

@@ -102,7 +102,8 @@ async fn attempt(
 ) -> Result<Ended> {
     step(Step::Claimed, claim.id);
     // Whoever waited long for a permit may have lost the claim, or would lose it in the middle.
-    if !claim.lasts(2 * titles.settings.deadline) {
+    let now = titles.db.clock().now();
+    if !claim.lasts(2 * titles.settings.deadline, now) {
         let renewed = titles
             .db
             .renew_claim(claim, titles.settings.lease())

@@ -33,7 +33,7 @@ async fn outlived(db: &Database, owner: &Owner) -> TitleClaim {
     else {
         panic!("not claimed: {begun:?}");
     };
-    eventually(async || (!claim.lasts(Duration::ZERO)).then_some(())).await;
+    eventually(async || (!claim.lasts(Duration::ZERO, db.clock().now())).then_some(())).await;
     claim
 }
 

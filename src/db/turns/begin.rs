@@ -24,7 +24,6 @@ use crate::{
             conversation, message,
             turn::{self, Column, Entity},
         },
-        now,
         scope::row_of,
         search,
     },
@@ -124,7 +123,7 @@ impl Database {
             }
             return Ok(BegunTurn::Known(known.try_into()?));
         }
-        let at = now();
+        let at = self.now();
         let (row, claim, is_first) = match continue_conversation(&tx, owner, new, at).await? {
             None => {
                 let row = begin_conversation(&tx, owner, new, at).await?;

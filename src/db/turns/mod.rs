@@ -20,7 +20,6 @@ use super::{
         conversation, message, parse,
         turn::{self, Column, Entity},
     },
-    now,
     scope::{change_of, changed},
     search,
 };
@@ -99,7 +98,7 @@ impl Database {
         condition: Condition,
     ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
-        let at = now();
+        let at = self.now();
         // The conversation before the turn, as everywhere: two transactions that lock the same two
         // rows in different orders wait for each other.
         let conversation = match outcome.text {

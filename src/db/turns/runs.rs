@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
     prelude::Uuid, sea_query::Expr,
@@ -15,7 +16,6 @@ use crate::{
     db::{
         Database, commit,
         entity::turn::{Column, Entity},
-        now,
     },
     error::Result,
 };
@@ -38,10 +38,10 @@ pub struct DeadRun {
     pub turn: Turn,
 }
 
-fn is_overdue() -> Condition {
+fn is_overdue(at: DateTime<Utc>) -> Condition {
     Condition::all()
         .add(is_running())
-        .add(Column::RunLeaseUntil.lte(now()))
+        .add(Column::RunLeaseUntil.lte(at))
 }
 
 impl Database {
@@ -52,7 +52,7 @@ impl Database {
     /// [`Error::Database`](crate::error::Error::Database); nothing was noted then.
     pub async fn keep_runs(&self, runs: &[Kept], lease: Duration) -> Result<Vec<MessageId>> {
         let tx = self.begin().await?;
-        let until = now() + lease;
+        let until = self.now() + lease;
         let mut stopped = Vec::new();
         for run in runs {
             let mut update = Entity::update_many()
@@ -100,7 +100,7 @@ impl Database {
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn find_dead_runs(&self, limit: u64) -> Result<Vec<DeadRun>> {
         let rows = Entity::find()
-            .filter(is_overdue())
+            .filter(is_overdue(self.now()))
             .order_by_asc(Column::RunLeaseUntil)
             .limit(limit)
             .all(&self.reader)
@@ -128,7 +128,8 @@ impl Database {
             text: &dead.turn.written,
             failure: None,
         };
-        self.end_reply(&dead.owner, &dead.turn, outcome, is_overdue())
+        let is_dead = is_overdue(self.now());
+        self.end_reply(&dead.owner, &dead.turn, outcome, is_dead)
             .await
     }
 }

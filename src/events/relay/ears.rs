@@ -77,6 +77,7 @@ impl Ears {
         is_connected: watch::Sender<bool>,
     ) -> Self {
         Self {
+            heard_until: topics.now(),
             node,
             client,
             topics,
@@ -87,7 +88,6 @@ impl Ears {
             echoes: VecDeque::new(),
             last_echo: 0,
             connection: 0,
-            heard_until: Utc::now(),
             is_connected,
         }
     }
@@ -211,7 +211,7 @@ impl Ears {
         self.last_echo += 1;
         self.echoes.push_back(Echo {
             number: self.last_echo,
-            sent_at: Utc::now(),
+            sent_at: self.topics.now(),
             sent: Instant::now(),
             topics,
         });

@@ -17,7 +17,7 @@
 //! reconnection, from the last echo on that was heard, and the other nodes are asked to do it too
 //! (`LookAgain`), since wake-ups may have been lost on their way out; likewise after wake-ups were
 //! dropped. For one conversation that look is exact. For all of an owner's it asks for rows that changed
-//! since a time, and bears clocks of nodes that are two seconds apart; so whoever begins to watch a list
+//! since a time, and bears clocks of nodes that are two seconds apart, though all go by the database's; so whoever begins to watch a list
 //! may be told of a change of the two seconds before, from another node.
 //!
 //! **Running replies are read, not sent.** Whoever follows a reply that another node writes asks that node

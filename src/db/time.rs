@@ -1,0 +1,75 @@
+//! The database's clock, by which everything that is stored goes.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{ConnectionTrait, DbErr};
+use tokio_util::sync::CancellationToken;
+
+use super::Database;
+use crate::{clock::Clock, error::Result};
+
+/// How often it is read. In between, machines drift by less than milliseconds.
+const EVERY: Duration = Duration::from_secs(30);
+
+/// A reading that took longer says too little.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// From how much on an operator should know.
+const WRONG: TimeDelta = TimeDelta::seconds(2);
+
+impl Database {
+    /// The clock that everything stored goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// Reads a server's clock. An embedded database has none: its one machine's is right.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn read_clock(&self) -> Result<()> {
+        if self.is_embedded() {
+            return Ok(());
+        }
+        let statement = self.statement("", "SELECT clock_timestamp() AS now", []);
+        let asked = Instant::now();
+        let row = self.reader.query_one_raw(statement).await?;
+        let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".into()))?;
+        let shown = row.try_get("", "now")?;
+        if asked.elapsed() < SLOW {
+            self.clock.set(shown, asked);
+        }
+        Ok(())
+    }
+
+    /// Reads the clock now and then until `closing`, and warns when this machine's is wrong.
+    pub async fn keep_time(&self, closing: CancellationToken) {
+        let mut is_known = false;
+        loop {
+            let is_wrong = self.clock.is_ahead_by().abs() > WRONG;
+            if is_wrong && !is_known {
+                tracing::warn!(
+                    ahead_ms = self.clock.is_ahead_by().num_milliseconds(),
+                    "this machine's clock is not the database's: tokens end by the one, all else goes by the other"
+                );
+            }
+            is_known = is_wrong;
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = closing.cancelled() => return,
+            }
+            if let Err(error) = self.read_clock().await {
+                // It goes on as it went.
+                tracing::debug!(
+                    error.code = error.code().as_str(),
+                    "the database's clock was not read"
+                );
+            }
+        }
+    }
+}
