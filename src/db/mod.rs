@@ -32,7 +32,10 @@ use std::{sync::Arc, time::Duration};
 use sea_orm::{
     ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        Connection,
+        sqlite::{SqliteJournalMode, SqliteSynchronous},
+    },
 };
 
 use self::{
@@ -55,6 +58,16 @@ pub use self::{
     titles::Begun,
     turns::{BegunTurn, DeadRun, Kept, NewTitle, NewTurn, ReplyOutcome, ReplyState, Turn},
 };
+
+/// How long a request may wait for a connection: as long as a server may need to come back, and shorter
+/// than a GraphQL operation may take, so that it is told what is the matter.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a statement may wait for a lock, on either database.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long PostgreSQL keeps a transaction of which it hears nothing.
+const ABANDONED: Duration = Duration::from_secs(30);
 
 /// A page of a longer list.
 #[derive(Clone, Debug)]
@@ -197,15 +210,34 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(10))
+        .acquire_timeout(CONNECT_TIMEOUT)
         .sqlx_logging(false)
         .map_sqlx_sqlite_opts(|sqlite| {
             sqlite
                 .journal_mode(SqliteJournalMode::Wal)
                 // An accepted message has to survive a power cut: WAL with NORMAL may lose it.
                 .synchronous(SqliteSynchronous::Full)
-                .busy_timeout(Duration::from_secs(5))
+                .busy_timeout(LOCK_TIMEOUT)
                 .foreign_keys(true)
+        })
+        .map_sqlx_sqlite_pool_opts(|pool| {
+            pool.after_release(|connection, _| {
+                Box::pin(async move {
+                    // What was said before it is done by then.
+                    connection.ping().await?;
+                    // When the disk is full, SQLite takes a transaction back by itself. sqlx does not
+                    // notice, and would run all that follows inside of one that never ends.
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+        })
+        .map_sqlx_postgres_opts(|postgres| {
+            let millis = |time: Duration| time.as_millis().to_string();
+            postgres.options([
+                ("lock_timeout", millis(LOCK_TIMEOUT)),
+                // What a node that was cut off has locked is free again.
+                ("idle_in_transaction_session_timeout", millis(ABANDONED)),
+            ])
         });
     options
 }
