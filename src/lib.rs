@@ -32,6 +32,7 @@ pub mod events;
 pub mod llm;
 pub mod panics;
 pub mod server;
+mod step;
 pub mod telemetry;
 pub mod titles;
 pub mod transport;

@@ -28,7 +28,9 @@ pub(super) async fn note(chat: &Chat, closing: &CancellationToken) {
             _ = ticks.tick() => {}
             () = closing.cancelled() => return,
         }
-        let runs = chat.inner.events.runs();
+        let mut runs = chat.inner.events.runs();
+        // One without a row yet would look as if somebody had closed it.
+        runs.retain(|run| run.is_begun());
         let mut kept = Vec::new();
         let mut lengths = HashMap::new();
         for run in &runs {

@@ -13,7 +13,9 @@ mod request;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
 
 use self::metrics::Metrics;
 pub use self::{follow::ReplyFollower, request::SendMessage};
@@ -26,11 +28,15 @@ use crate::{
     error::{Error, Result},
     events::{Changes, EventBroker, LogOf, ReplyCursor, ReplyPlace},
     llm::LanguageModel,
+    step::{Step, step},
     titles::Titles,
 };
 
 /// The agent of a conversation that names none.
 const DEFAULT_AGENT: &str = "triage";
+
+/// How long a message may take to be stored, a second try after a broken connection included.
+const STORE_WITHIN: Duration = Duration::from_secs(20);
 
 /// How turns are run.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +118,20 @@ impl Chat {
     /// # Errors
     /// [`Error::InvalidInput`] when a field cannot be used; [`Error::NotFound`] when the conversation
     /// is somebody else's; [`Error::IdempotencyKeyReused`]; [`Error::ShuttingDown`];
-    /// [`Error::Database`]. After an error nothing is stored.
+    /// [`Error::Database`]. After an error nothing is stored; only when the database is lost in the very
+    /// moment and does not come back in time, nobody knows: the same request with its idempotency key
+    /// finds out.
     pub async fn send_message(&self, owner: &Owner, message: SendMessage) -> Result<SentMessage> {
+        let (chat, owner) = (self.clone(), owner.clone());
+        // A task of its own: a client that leaves while its message is being stored gets its reply too.
+        let begin = async move { chat.begin(&owner, message).await };
+        match self.inner.tasks.spawn(begin.in_current_span()).await {
+            Ok(sent) => sent,
+            Err(died) => Err(Error::Internal(died.into())),
+        }
+    }
+
+    async fn begin(&self, owner: &Owner, message: SendMessage) -> Result<SentMessage> {
         let inner = &self.inner;
         if inner.abort.is_cancelled() {
             return Err(Error::ShuttingDown);
@@ -145,7 +163,11 @@ impl Chat {
             reply: new.reply_id,
         });
         let changes = inner.events.watch_conversation(owner, new.conversation_id);
-        let (conversation, message, claim) = match inner.db.begin_turn(owner, &new).await? {
+        let begun = match timeout(STORE_WITHIN, inner.db.begin_turn(owner, &new)).await {
+            Ok(begun) => begun?,
+            Err(late) => return Err(Error::Database(late.into())),
+        };
+        let (conversation, message, claim) = match begun {
             BegunTurn::Known(turn) => return self.sent_before(owner, turn, None).await,
             BegunTurn::New {
                 conversation,
@@ -153,6 +175,8 @@ impl Chat {
                 claim,
             } => (conversation, message, claim),
         };
+        run.log().begin();
+        step(Step::Begun, conversation.id);
         inner.events.publish(conversation.clone());
         let turn = Turn {
             conversation_id: new.conversation_id,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
@@ -17,6 +17,7 @@ use crate::{
     llm::{
         self, Finish, ModelError, ModelErrorKind, ReplyChunk, ReplyRequest, ReplyStream, Speaker,
     },
+    step::{Step, step},
     telemetry::{SPANS, span},
 };
 
@@ -27,8 +28,12 @@ const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long storing the end is tried.
+/// How long storing the end is tried, and how long one try may take.
 const STORE_FOR: Duration = Duration::from_secs(60);
+const STORE_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long a server that has no time left tries still.
+const LAST_TRY: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct Written {
@@ -71,10 +76,16 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, position: i64, ru
     if let Outcome::Failed(error) = &outcome {
         error.log();
     }
-    let (text, outcome) = match store(&chat, &owner, &turn, &outcome, &written.text, started).await
-    {
+    let stored = tokio::select! {
+        stored = store(&chat, &owner, &turn, &outcome, &written.text, started) => stored,
+        // Whoever reads is told so, and another process closes it.
+        () = out_of_time(&chat) => Err(Error::ShuttingDown),
+    };
+    let (text, outcome) = match stored {
         Ok(Some(conversation)) => {
+            step(Step::Ended, turn.conversation_id);
             chat.inner.events.publish(conversation);
+            step(Step::Told, turn.conversation_id);
             (written.text, outcome)
         }
         Ok(None) if written.text.is_empty() => (written.text, outcome),
@@ -225,7 +236,12 @@ async fn store(
     let give_up = Instant::now() + STORE_FOR;
     let mut pause = Duration::from_millis(100);
     loop {
-        match chat.inner.db.finish_reply(owner, turn, outcome).await {
+        let storing = chat.inner.db.finish_reply(owner, turn, outcome);
+        let stored = match timeout(STORE_WITHIN, storing).await {
+            Ok(stored) => stored,
+            Err(late) => Err(Error::Database(late.into())),
+        };
+        match stored {
             Err(Error::Database(cause))
                 if Instant::now() + pause < give_up && !chat.inner.abort.is_cancelled() =>
             {
@@ -241,6 +257,11 @@ async fn store(
             result => return result,
         }
     }
+}
+
+async fn out_of_time(chat: &Chat) {
+    chat.inner.abort.cancelled().await;
+    sleep(LAST_TRY).await;
 }
 
 /// What another node stored, which took this one for dead; `None` when the conversation is gone.

@@ -177,7 +177,7 @@ impl Database {
             ..Default::default()
         };
         let backend = self.writer.get_database_backend();
-        bracket(backend, "BEGIN", self.writer.begin_with_options(options)).await
+        Ok(bracket(backend, "BEGIN", self.writer.begin_with_options(options)).await?)
     }
 
     fn statement(

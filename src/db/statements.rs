@@ -54,16 +54,16 @@ pub(super) async fn bracket<T>(
     backend: DbBackend,
     operation: &'static str,
     waited: impl Future<Output = Result<T, DbErr>>,
-) -> Result<T> {
+) -> Result<T, DbErr> {
     let started = Instant::now();
     let result = waited.await;
     let is_failed = result.is_err();
     span::finish(|| tell(kind(backend), operation, None, started.elapsed(), is_failed));
-    Ok(result?)
+    result
 }
 
 /// Commits.
-pub(super) async fn commit(tx: DatabaseTransaction) -> Result<()> {
+pub(super) async fn commit(tx: DatabaseTransaction) -> Result<(), DbErr> {
     bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await
 }
 

@@ -23,7 +23,6 @@ pub mod metrics;
 mod opener;
 mod prompt;
 mod source;
-mod step;
 mod sweep;
 mod task;
 mod told;

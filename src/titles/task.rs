@@ -10,13 +10,13 @@ use super::{
     Inner, clean, language,
     prompt::{self, Another},
     source::{self, Source},
-    step::{Step, step},
 };
 use crate::{
     conversation::{Title, TitleFailure, Usage},
     db::{TitleCall, TitleClaim},
     error::Result,
     llm::{Finish, ModelError, ModelErrorKind, TitleOutput, TitleRequest},
+    step::{Step, step},
     telemetry::{SPANS, span},
 };
 
@@ -100,7 +100,7 @@ async fn attempt(
     started: Instant,
     calls: &mut Vec<TitleCall>,
 ) -> Result<Ended> {
-    step(Step::Claimed, claim.id);
+    step(Step::TitleClaimed, claim.id);
     // Whoever waited long for a permit may have lost the claim, or would lose it in the middle.
     let now = titles.db.clock().now();
     if !claim.lasts(2 * titles.settings.deadline, now) {
@@ -128,7 +128,7 @@ async fn attempt(
             return Ok(Ended::Nothing);
         }
     };
-    step(Step::Answered, claim.id);
+    step(Step::TitleAnswered, claim.id);
     let stored = match &made {
         Ok(title) => titles.db.store_generated_title(claim, title, calls).await?,
         Err(failure) => {
@@ -138,12 +138,12 @@ async fn attempt(
                 .await?
         }
     };
-    step(Step::Stored, claim.id);
+    step(Step::TitleStored, claim.id);
     let Some(conversation) = stored else {
         return Ok(Ended::Superseded);
     };
     titles.events.publish(conversation);
-    step(Step::Told, claim.id);
+    step(Step::TitleTold, claim.id);
     Ok(match made {
         Ok(_) => Ended::Titled,
         Err(failure) => Ended::Failed(failure),

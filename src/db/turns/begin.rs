@@ -5,8 +5,8 @@ use std::{borrow::Cow, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter,
-    SqlErr, prelude::Uuid, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait,
+    QueryFilter, SqlErr, prelude::Uuid, sea_query::Expr,
 };
 
 use super::{ReplyState, Turn, count_message};
@@ -24,10 +24,11 @@ use crate::{
             conversation, message,
             turn::{self, Column, Entity},
         },
-        scope::row_of,
+        scope::{conversations_of, row_of},
         search,
     },
     error::{Error, Result},
+    step::{Step, step},
 };
 
 /// A message that a user sends, before it is stored.
@@ -105,16 +106,27 @@ impl Database {
     /// [`Error::NotFound`] when the conversation is somebody else's or was deleted;
     /// [`Error::IdempotencyKeyReused`]; [`Error::Database`].
     pub async fn begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
-        match self.try_begin_turn(owner, new).await {
+        match self.try_begin_turn(owner, new, false).await {
             // Somebody began the same conversation, or used the same key, between two statements of
-            // ours. The second look sees it.
-            Err(error) if is_race(&error) => self.try_begin_turn(owner, new).await,
+            // ours. Or the connection broke, and nobody knows whether our own commit was done. The
+            // second look sees it; while it is still being done, the inserts wait for it.
+            Err(error) if is_race(&error) || error_of::<Undecided>(&error).is_some() => {
+                self.try_begin_turn(owner, new, true).await
+            }
             result => result,
         }
     }
 
-    async fn try_begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
+    async fn try_begin_turn(
+        &self,
+        owner: &Owner,
+        new: &NewTurn,
+        is_second: bool,
+    ) -> Result<BegunTurn> {
         let tx = self.begin().await?;
+        if is_second && let Some(begun) = find_begun(&tx, owner, new).await? {
+            return Ok(begun);
+        }
         if let Some((key, hash)) = &new.idempotency
             && let Some(known) = find_by_key(&tx, owner, key).await?
         {
@@ -176,7 +188,8 @@ impl Database {
             search::index_new_conversation(&tx, &conversation).await?;
         }
         search::index_message(&tx, conversation.id, new.message_id, &new.shown_text()).await?;
-        commit(tx).await?;
+        step(Step::Begin, conversation.id);
+        commit(tx).await.map_err(Undecided)?;
         Ok(BegunTurn::New {
             conversation,
             message,
@@ -284,6 +297,33 @@ async fn begin_conversation(
     .await?)
 }
 
+/// What the first try has stored, if it has: its message has an id that nobody else's has.
+async fn find_begun(
+    tx: &DatabaseTransaction,
+    owner: &Owner,
+    new: &NewTurn,
+) -> Result<Option<BegunTurn>> {
+    let message = message::Entity::find_by_id(new.message_id.0)
+        .one(tx)
+        .await?;
+    let Some(message) = message else {
+        return Ok(None);
+    };
+    let message = Message::try_from(message)?;
+    let row = conversations_of(owner)
+        .filter(conversation::Column::Id.eq(new.conversation_id.0))
+        .one(tx)
+        .await?
+        .ok_or_else(Error::no_conversation)?;
+    // Whose claim a later message meets is not known any more. Should it be ours, a sweep takes it over.
+    let claim = TitleClaim::of(&row).filter(|_| message.is_first());
+    Ok(Some(BegunTurn::New {
+        conversation: row.try_into()?,
+        message,
+        claim,
+    }))
+}
+
 pub(super) async fn find_by_key(
     db: &impl ConnectionTrait,
     owner: &Owner,
@@ -302,16 +342,29 @@ pub(super) async fn find_by_key(
 #[error("the conversation was begun between two statements")]
 struct JustBegun;
 
+/// The commit was sent, and no answer came: it may have been done, or not.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody knows whether the commit was done")]
+struct Undecided(#[source] DbErr);
+
+impl From<Undecided> for Error {
+    fn from(undecided: Undecided) -> Self {
+        Self::Database(Box::new(undecided))
+    }
+}
+
+fn error_of<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
+    match error {
+        Error::Database(source) => source.downcast_ref(),
+        _ => None,
+    }
+}
+
 /// Whether another transaction came in between, so that a second attempt sees what it did.
 fn is_race(error: &Error) -> bool {
-    let Error::Database(source) = error else {
-        return false;
-    };
-    source.is::<JustBegun>()
+    error_of::<JustBegun>(error).is_some()
         || matches!(
-            source
-                .downcast_ref::<sea_orm::DbErr>()
-                .and_then(sea_orm::DbErr::sql_err),
+            error_of::<DbErr>(error).and_then(DbErr::sql_err),
             Some(SqlErr::UniqueConstraintViolation(_))
         )
 }

@@ -25,9 +25,11 @@ use super::{
 };
 use crate::{
     conversation::{
-        Conversation, ConversationId, MessageId, MessageStatus, Owner, Role, topic_hint::preview,
+        Conversation, ConversationId, Message, MessageId, MessageStatus, Owner, Role,
+        topic_hint::preview,
     },
     error::{Error, ErrorCode, Result},
+    step::{Step, step},
 };
 
 /// A turn that was stored before.
@@ -74,9 +76,19 @@ pub struct ReplyOutcome<'a> {
     pub failure: Option<ErrorCode>,
 }
 
+impl ReplyOutcome<'_> {
+    fn message_status(&self) -> MessageStatus {
+        match self.state {
+            ReplyState::Completed => MessageStatus::Complete,
+            _ => MessageStatus::Incomplete,
+        }
+    }
+}
+
 impl Database {
-    /// Stores the end of a reply: its text as a message, and its state with the turn. `None`: the
-    /// conversation was deleted meanwhile, or there was no text; the conversation did not change.
+    /// Stores the end of a reply: its text as a message, and its state with the turn. Once more after a
+    /// commit that nobody answered, it finds what was stored. `None`: the conversation was deleted
+    /// meanwhile, or there was no text; the conversation did not change.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -125,13 +137,32 @@ impl Database {
             .exec(&tx)
             .await?;
         if fenced.rows_affected == 0 {
-            return Ok(None);
+            tx.rollback().await?;
+            return self.ended_before(owner, turn, outcome).await;
         }
         if let Some(conversation) = &conversation {
             add_reply(&tx, conversation, turn, outcome, at).await?;
         }
+        step(Step::End, turn.conversation_id);
         commit(tx).await?;
         Ok(conversation)
+    }
+
+    /// The conversation, if the reply stands there with just this end.
+    async fn ended_before(
+        &self,
+        owner: &Owner,
+        turn: &Turn,
+        outcome: ReplyOutcome<'_>,
+    ) -> Result<Option<Conversation>> {
+        let message = self.find_message(owner, turn.reply_id).await?;
+        let is_same = |message: &Message| {
+            message.content == outcome.text && message.status == outcome.message_status()
+        };
+        match message.filter(is_same) {
+            Some(_) => self.find_row(owner, turn.conversation_id).await,
+            None => Ok(None),
+        }
     }
 
     /// The turn of this message, as it stands now.
@@ -193,17 +224,13 @@ async fn add_reply(
     outcome: ReplyOutcome<'_>,
     at: DateTime<Utc>,
 ) -> Result<()> {
-    let status = match outcome.state {
-        ReplyState::Completed => MessageStatus::Complete,
-        _ => MessageStatus::Incomplete,
-    };
     message::Entity::insert(message::ActiveModel {
         id: Set(turn.reply_id.0),
         conversation_id: Set(conversation.id.0),
         position: Set(conversation.message_count),
         role: Set(Role::Assistant.as_str().into()),
         content: Set(outcome.text.into()),
-        status: Set(status.as_str().into()),
+        status: Set(outcome.message_status().as_str().into()),
         created_at: Set(at),
         attachments: Set(None),
     })

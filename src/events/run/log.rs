@@ -1,7 +1,10 @@
 //! The log of one reply: what was written, and who waits for more.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -25,6 +28,8 @@ pub struct ReplyLog {
     of: LogOf,
     written: Mutex<Written>,
     progress: watch::Sender<Progress>,
+    /// Its message is stored.
+    is_begun: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -100,6 +105,7 @@ impl ReplyLog {
             of,
             written: Mutex::default(),
             progress: watch::Sender::default(),
+            is_begun: AtomicBool::new(false),
             stop: CancellationToken::new(),
         }
     }
@@ -117,6 +123,16 @@ impl ReplyLog {
     /// All that there is.
     pub fn text(&self) -> String {
         self.lock().text.clone()
+    }
+
+    /// Whether the message that is replied to is stored, so that there is a row to look for.
+    pub fn is_begun(&self) -> bool {
+        self.is_begun.load(Ordering::Acquire)
+    }
+
+    /// Notes that the message is stored.
+    pub fn begin(&self) {
+        self.is_begun.store(true, Ordering::Release);
     }
 
     /// Adds text.

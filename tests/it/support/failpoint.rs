@@ -1,4 +1,4 @@
-//! Holding one title between two of its steps (`titles/step.rs`), until the test lets it go.
+//! Holding one title between two of its steps (`src/step.rs`), until the test lets it go.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -22,7 +22,12 @@ pub struct Hold {
 impl Hold {
     /// At this step (`claimed`, `answered`, `stored`, `told`) of this conversation, which is not begun yet.
     pub fn at(step: &str, conversation: &str) -> Self {
-        let name = format!("titles.{step} {conversation}");
+        Self::named(&format!("titles.{step}"), conversation)
+    }
+
+    /// At any step, by its whole name.
+    pub fn named(step: &str, conversation: &str) -> Self {
+        let name = format!("{step} {conversation}");
         let (arrival, arrived) = unbounded_channel();
         let (gate, opened) = mpsc::channel::<()>();
         let (opened, is_taken) = (Mutex::new(opened), AtomicBool::new(false));
