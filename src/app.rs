@@ -401,8 +401,11 @@ impl App {
         if timeout(NOTES, self.background.tasks.wait()).await.is_err() {
             tracing::warn!("what was told last was not noted: it will be told again");
         }
-        if let Err(error) = self.db.close().await {
-            error.log();
+        // A connection that is stuck, since its database is, must not hold us.
+        match timeout(Duration::from_secs(1), self.db.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error.log(),
+            Err(_) => tracing::warn!("the database did not say goodbye"),
         }
     }
 
