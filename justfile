@@ -50,6 +50,12 @@ deny:
     cargo fetch --locked
     cargo deny --offline check --hide-inclusion-graph licenses bans sources
 
+# Restart two nodes under load, end a server with a hundred open streams, send the same a thousand times at once:
+# on SQLite, and on PostgreSQL where TEST_DATABASE_URL names a server, which restarting nodes needs
+shows:
+    TEST_DATABASE_URL= cargo test --test it -- --ignored --nocapture --test-threads 1 faults::
+    [ -z "${TEST_DATABASE_URL:-}" ] || cargo test --test it -- --ignored --nocapture --test-threads 1 faults::
+
 # Format, lints and documentation, as CI checks them
 lint:
     cargo fmt --all --check

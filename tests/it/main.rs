@@ -32,6 +32,7 @@ mod drain;
 mod edge;
 mod error_matrix;
 mod fanout;
+mod faults;
 mod graphql_errors;
 mod graphql_lists;
 mod graphql_mutations;

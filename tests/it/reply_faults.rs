@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// How a reply must end.
-struct End<'a> {
+pub struct End<'a> {
     /// The code of the error event; none: the reply is no failure.
     code: Option<&'a str>,
     raw_type: &'a str,
@@ -25,7 +25,7 @@ struct End<'a> {
 
 impl<'a> End<'a> {
     /// Nothing was written.
-    fn failed(code: &'a str) -> Self {
+    pub fn failed(code: &'a str) -> Self {
         Self {
             code: Some(code),
             raw_type: "response.failed",
@@ -35,7 +35,7 @@ impl<'a> End<'a> {
     }
 
     /// This much was written when it broke.
-    fn broken(text: &'a str) -> Self {
+    pub fn broken(text: &'a str) -> Self {
         Self {
             code: Some("MODEL_UNAVAILABLE"),
             raw_type: "response.failed",
@@ -45,7 +45,7 @@ impl<'a> End<'a> {
     }
 
     /// This much was written when a limit was reached.
-    fn incomplete(text: &'a str) -> Self {
+    pub fn incomplete(text: &'a str) -> Self {
         Self {
             code: None,
             raw_type: "response.incomplete",
@@ -54,7 +54,7 @@ impl<'a> End<'a> {
         }
     }
 
-    fn completed(text: &'a str) -> Self {
+    pub fn completed(text: &'a str) -> Self {
         Self {
             code: None,
             raw_type: "response.completed",
@@ -64,7 +64,7 @@ impl<'a> End<'a> {
     }
 
     /// Stream, rows and the subscription tell this end, and the title is there.
-    async fn assert(&self, scene: &Scene, events: &[Value]) -> String {
+    pub async fn assert(&self, scene: &Scene, events: &[Value]) -> String {
         let terminal = assert_common_stream(events);
         assert_eq!(terminal["raw_type"], self.raw_type, "{terminal}");
         assert_eq!(
@@ -121,7 +121,7 @@ impl<'a> End<'a> {
 }
 
 /// A first message whose reply meets these answers.
-async fn ends(
+pub async fn ends(
     answers: impl IntoIterator<Item = Answer>,
     settings: &[&str],
     end: End<'_>,
@@ -155,7 +155,7 @@ fn rate_limited(headers: Vec<(&'static str, &'static str)>) -> Answer {
 }
 
 /// A stream of these steps, which goes on for as long as its sender is kept.
-fn stream(steps: impl IntoIterator<Item = Step>) -> (Answer, UnboundedSender<Step>) {
+pub fn stream(steps: impl IntoIterator<Item = Step>) -> (Answer, UnboundedSender<Step>) {
     let (answer, sender) = Answer::live();
     for step in steps {
         sender.send(step).unwrap();

@@ -62,6 +62,14 @@ impl TestDatabase {
         }
     }
 
+    /// A database that is there, past what lies between it and the service.
+    pub fn of_another(url: &str) -> Self {
+        Self {
+            url: url.into(),
+            place: Place::Borrowed,
+        }
+    }
+
     /// Whether tests run on a PostgreSQL server.
     pub fn is_on_server() -> bool {
         server_url().is_some()

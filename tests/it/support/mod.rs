@@ -10,15 +10,20 @@ pub mod keys;
 pub mod legacy;
 pub mod model;
 pub mod nats;
+pub mod node;
+pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod raw_socket;
 pub mod replies;
 pub mod rows;
 pub mod scene;
 pub mod server;
+pub mod small_disk;
 pub mod sse;
 pub mod stored;
 pub mod surface;
+pub mod talkative;
 pub mod text;
 pub mod titles;
 
@@ -30,9 +35,11 @@ pub use self::{
     failpoint::Hold,
     graphql::GraphqlSocket,
     model::{Answer, ModelServer, Step},
+    node::Node,
     process::Titlecast,
     scene::Scene,
     server::Server,
+    small_disk::SmallDisk,
     sse::{Events, assert_common_stream},
     stored::Rows,
     titles::Watched,
@@ -40,6 +47,16 @@ pub use self::{
 
 /// The longest that anything awaited may take. A test never sleeps to wait for something.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Says aloud that a test is skipped for want of something. Where `TEST_SKIP_NOTHING` is set, that is a
+/// failure.
+pub fn skipped(why: &str) {
+    assert!(
+        std::env::var_os("TEST_SKIP_NOTHING").is_none(),
+        "nothing is to be skipped here, and {why}"
+    );
+    eprintln!("SKIPPED: {why}");
+}
 
 /// Awaits what has to happen soon.
 #[track_caller]

@@ -55,8 +55,12 @@ pub enum Answer {
 pub enum Step {
     /// More text.
     Delta(String),
+    /// The model refuses to answer, in these words.
+    Refusal(String),
     /// The proper end, with usage.
     Finish,
+    /// The same, with this reason for it.
+    FinishFor(&'static str),
     /// An end without a reason for it.
     End,
     /// The connection breaks.
@@ -264,17 +268,15 @@ fn streamed(steps: impl futures_util::Stream<Item = Step> + Send + 'static) -> R
     let body = stream::iter([Ok::<_, std::io::Error>(first)]).chain(
         steps
             .scan(false, |is_over, step| {
-                let was_over = std::mem::replace(is_over, !matches!(step, Step::Delta(_)));
+                let goes_on = matches!(step, Step::Delta(_) | Step::Refusal(_));
+                let was_over = std::mem::replace(is_over, !goes_on);
                 std::future::ready((!was_over).then_some(step))
             })
             .map(|step| match step {
                 Step::Delta(text) => Ok(chunk(json!({ "content": text }), None)),
-                Step::Finish => Ok([
-                    chunk(json!({}), Some("stop")),
-                    usage(),
-                    "data: [DONE]\n\n".to_owned(),
-                ]
-                .concat()),
+                Step::Refusal(text) => Ok(chunk(json!({ "refusal": text }), None)),
+                Step::Finish => Ok(finish("stop")),
+                Step::FinishFor(reason) => Ok(finish(reason)),
                 Step::End => Ok(String::new()),
                 // An error of the body resets the connection.
                 Step::Cut => Err(std::io::Error::other("cut")),
@@ -282,6 +284,11 @@ fn streamed(steps: impl futures_util::Stream<Item = Step> + Send + 'static) -> R
     );
     let body = Body::from_stream(body);
     ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+}
+
+fn finish(reason: &str) -> String {
+    let done = "data: [DONE]\n\n".to_owned();
+    [chunk(json!({}), Some(reason)), usage(), done].concat()
 }
 
 fn chunk(delta: Value, finish_reason: Option<&str>) -> String {

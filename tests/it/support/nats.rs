@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{ModelServer, Server, eventually, server::request};
+use super::{ModelServer, Server, eventually, server::request, skipped};
 
 /// The server's program: where programs are, or where Debian has those that only root calls.
 fn program() -> Option<PathBuf> {
@@ -27,7 +27,7 @@ pub async fn shared() -> Option<String> {
     )]
     let url = std::env::var("TEST_NATS_URL").ok();
     let Some(url) = url.filter(|url| !url.is_empty()) else {
-        eprintln!("SKIPPED: TEST_NATS_URL is not set, nodes are not connected");
+        skipped("TEST_NATS_URL is not set, nodes are not connected");
         return None;
     };
     if let Err(error) = async_nats::connect(&url).await {
@@ -75,7 +75,7 @@ impl NatsServer {
     /// Ports where none runs yet; none, said aloud, where NATS is not installed.
     pub fn down() -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!("SKIPPED: there is no nats-server");
+            skipped("there is no nats-server");
             return None;
         };
         // Both at once, or they might be the same.

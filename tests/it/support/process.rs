@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
-use super::{eventually, within};
+use super::{SmallDisk, eventually, within};
 
 /// What an operator types and sets, and where. The environment holds nothing else: neither the keys
 /// nor the settings of whoever runs the tests.
@@ -48,6 +48,30 @@ impl Titlecast {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
+    }
+
+    /// Runs it where the disk is.
+    pub fn on(self, disk: &SmallDisk) -> Self {
+        let mut command = Command::new("/usr/bin/nsenter");
+        let pid = disk.pid().to_string();
+        command
+            .args(["-t", &pid, "-m", "--"])
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_clear()
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        Self {
+            command,
+            directory: self.directory.clone(),
+        }
     }
 
     /// Starts it.
@@ -194,12 +218,17 @@ impl Process {
         number.unwrap().parse().unwrap()
     }
 
-    /// Waits for its end.
-    pub async fn ended(mut self) -> Ended {
+    /// Waits for its end; the exit code, none when a signal killed it.
+    pub async fn exit(&mut self) -> Option<i32> {
         while self.next().await.is_some() {}
         let status = eventually(|| ready(self.child.try_wait().unwrap())).await;
+        status.code()
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> Ended {
         Ended {
-            code: status.code(),
+            code: self.exit().await,
             stdout: std::mem::take(&mut self.stdout),
             stderr: std::mem::take(&mut self.stderr),
         }

@@ -28,6 +28,11 @@ impl Events {
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
         let response = within(request.send()).await.unwrap();
         assert_eq!(response.status(), 200);
+        Self::from(response)
+    }
+
+    /// A response that is a stream.
+    pub fn from(response: reqwest::Response) -> Self {
         Self {
             headers: response.headers().clone(),
             bytes: response.bytes_stream().boxed(),
@@ -38,21 +43,24 @@ impl Events {
 
     /// The next segment up to an empty line; `None` at the end of the stream.
     pub async fn segment(&mut self) -> Option<String> {
+        within(self.try_segment()).await.unwrap()
+    }
+
+    /// The same, for as long as it takes; an error when the connection broke.
+    async fn try_segment(&mut self) -> reqwest::Result<Option<String>> {
         loop {
             if let Some((segment, rest)) = self.buffer.split_once("\n\n") {
                 let (segment, rest) = (segment.to_owned(), rest.to_owned());
                 self.buffer = rest;
                 self.segments.push(segment.clone());
-                return Some(segment);
+                return Ok(Some(segment));
             }
-            match within(self.bytes.next()).await {
+            match self.bytes.next().await.transpose()? {
                 // Every frame is sent whole, so no character is cut in two.
-                Some(bytes) => self
-                    .buffer
-                    .push_str(std::str::from_utf8(&bytes.unwrap()).unwrap()),
+                Some(bytes) => self.buffer.push_str(std::str::from_utf8(&bytes).unwrap()),
                 None => {
                     assert_eq!(self.buffer, "", "the stream ended inside a frame");
-                    return None;
+                    return Ok(None);
                 }
             }
         }
@@ -60,8 +68,20 @@ impl Events {
 
     /// The next event; comments are skipped.
     pub async fn next(&mut self) -> Option<Value> {
+        within(self.try_next()).await.unwrap()
+    }
+
+    /// The same, for as long as it takes; an error when the connection broke.
+    pub async fn try_next(&mut self) -> reqwest::Result<Option<Value>> {
+        Ok(self.try_next_with_id().await?.map(|(event, _)| event))
+    }
+
+    /// The same with its id, if it has one.
+    pub async fn try_next_with_id(&mut self) -> reqwest::Result<Option<(Value, Option<String>)>> {
         loop {
-            let segment = self.segment().await?;
+            let Some(segment) = self.try_segment().await? else {
+                return Ok(None);
+            };
             let Some(data) = segment.strip_prefix("data: ") else {
                 assert!(
                     segment.starts_with(':'),
@@ -69,8 +89,11 @@ impl Events {
                 );
                 continue;
             };
-            let json = data.split("\nid: ").next().unwrap();
-            return Some(serde_json::from_str(json).unwrap());
+            let (json, id) = match data.split_once("\nid: ") {
+                Some((json, id)) => (json, Some(id.to_owned())),
+                None => (data, None),
+            };
+            return Ok(Some((serde_json::from_str(json).unwrap(), id)));
         }
     }
 

@@ -1,0 +1,199 @@
+//! A PostgreSQL server of a test's own, which can be killed, and started again on the same port.
+
+use std::{
+    net::TcpListener,
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use sea_orm::{ConnectionTrait, Database as SeaOrm};
+use uuid::Uuid;
+
+use super::{TestDatabase, eventually, skipped};
+
+/// Where Debian and most others have its programs.
+const PLACES: &str = "/usr/lib/postgresql";
+
+/// A server with one database in it.
+pub struct Postgres {
+    /// Of the database.
+    pub url: String,
+    directory: PathBuf,
+    programs: PathBuf,
+    port: u16,
+    /// In the mount namespace of this process, where there is a small file system.
+    place: Option<u32>,
+    child: Option<Child>,
+}
+
+impl Postgres {
+    /// Makes one and starts it; none, said aloud, where PostgreSQL is not installed.
+    pub async fn start() -> Option<Self> {
+        Self::start_in(None).await
+    }
+
+    /// The same, in the mount namespace of another process.
+    pub async fn start_in(place: Option<u32>) -> Option<Self> {
+        let Some(programs) = programs() else {
+            skipped("there is no PostgreSQL to start");
+            return None;
+        };
+        let directory = std::env::temp_dir().join(format!("titlecast-postgres-{}", Uuid::now_v7()));
+        std::fs::create_dir(&directory).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let mut server = Self {
+            url: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            directory,
+            programs,
+            port,
+            place,
+            child: None,
+        };
+        if let Some((user, group)) = other_user() {
+            chown(&server.directory, Some(user), Some(group)).unwrap();
+        }
+        let data = server.directory.join("data");
+        let made = server
+            .command("initdb")
+            .args(["-U", "postgres", "-A", "trust", "--no-sync", "-D"])
+            .arg(data)
+            .stdout(Stdio::null())
+            .status();
+        assert!(made.unwrap().success(), "initdb failed");
+        server.start_again().await;
+        Some(server)
+    }
+
+    /// Starts it after it was killed; returns when it answers.
+    pub async fn start_again(&mut self) {
+        let port = self.port.to_string();
+        let url = self.url.clone();
+        let mut start = || {
+            let is_running = match &mut self.child {
+                Some(child) => child.try_wait().unwrap().is_none(),
+                None => false,
+            };
+            if !is_running {
+                // Once more, too, when what the killed one left behind was in its way.
+                self.child = Some(self.run(&port));
+            }
+        };
+        eventually(|| {
+            start();
+            let connecting = SeaOrm::connect(&url);
+            async { connecting.await.ok()?.close().await.ok() }
+        })
+        .await;
+    }
+
+    fn run(&self, port: &str) -> Child {
+        let log = std::fs::File::create(self.directory.join("log")).unwrap();
+        self.command("postgres")
+            .arg("-D")
+            .arg(self.directory.join("data"))
+            .args(["-p", port, "-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Ends it without a word, with everything that it was doing.
+    pub fn kill(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        // Its processes notice by themselves that it is gone, and end.
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// The database, migrated.
+    pub async fn database(&self) -> TestDatabase {
+        self.database_named("postgres").await
+    }
+
+    /// The same with one that was made there.
+    pub async fn database_named(&self, name: &str) -> TestDatabase {
+        let (server, _) = self.url.rsplit_once('/').unwrap();
+        let database = TestDatabase::of_another(&format!("{server}/{name}"));
+        let opened = titlecast::db::Database::connect(&database.url, 1)
+            .await
+            .unwrap();
+        opened.migrate_up(None).await.unwrap();
+        opened.close().await.unwrap();
+        database
+    }
+
+    /// Runs a statement of an administrator's.
+    pub async fn administer(&self, statement: &str) {
+        let connection = SeaOrm::connect(&self.url).await.unwrap();
+        connection.execute_unprepared(statement).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// A program of PostgreSQL's, which does not run as root.
+    fn command(&self, name: &str) -> Command {
+        let program = self.programs.join(name);
+        let mut command = match self.place {
+            None => {
+                let mut command = Command::new(program);
+                if let Some((user, group)) = other_user() {
+                    command.uid(user).gid(group);
+                }
+                command
+            }
+            Some(pid) => {
+                let (user, group) = other_user().expect("only root has other namespaces");
+                let mut command = Command::new("nsenter");
+                let pid = pid.to_string();
+                let (user, group) = (user.to_string(), group.to_string());
+                command.args(["-t", &pid, "-m", "-S", &user, "-G", &group, "--"]);
+                command.arg(program);
+                command
+            }
+        };
+        command.current_dir(&self.directory).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // An immediate shutdown takes its processes along.
+            let pid = child.id().to_string();
+            let _ = Command::new("kill").args(["-QUIT", &pid]).status();
+            let _ = child.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// The newest that is installed.
+fn programs() -> Option<PathBuf> {
+    let versions = Path::new(PLACES).read_dir().ok()?;
+    let version = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let mut versions: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
+    versions.sort_by_key(version);
+    let programs = versions.pop()?.join("bin");
+    programs.join("postgres").exists().then_some(programs)
+}
+
+/// Whom root becomes, since PostgreSQL does not run as root: user and group.
+pub fn other_user() -> Option<(u32, u32)> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
+    if !is_root {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let user = users.lines().find(|line| line.starts_with("postgres:"));
+    let mut fields = user.expect("there is a user postgres").split(':').skip(2);
+    let mut id = || fields.next().unwrap().parse().unwrap();
+    Some((id(), id()))
+}

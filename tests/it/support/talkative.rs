@@ -1,0 +1,73 @@
+//! A model with something to say to everybody: word by word, over a second or two, and to each message
+//! something else.
+
+use std::time::Duration;
+
+use axum::{Json, response::Response, routing::post};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use super::model::{Answer, ModelServer, Step, respond, serve};
+
+/// Between two words.
+const PACE: Duration = Duration::from_millis(40);
+
+/// How many words a reply has.
+const WORDS: usize = 40;
+
+/// The server.
+pub struct TalkativeModel {
+    pub url: String,
+    serving: JoinHandle<()>,
+}
+
+impl TalkativeModel {
+    pub async fn start() -> Self {
+        let (url, serving) = serve(post(complete)).await;
+        Self { url, serving }
+    }
+
+    /// What it says to this.
+    pub fn reply_to(message: &str) -> String {
+        words(message).collect()
+    }
+}
+
+impl Drop for TalkativeModel {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+fn words(message: &str) -> impl Iterator<Item = String> + use<> {
+    let message = message.to_owned();
+    (0..WORDS).map(move |number| match number {
+        0 => format!("To “{message}”: "),
+        number => format!("word {number}, "),
+    })
+}
+
+async fn complete(Json(request): Json<Value>) -> Response {
+    if request["stream"] != true {
+        return respond(Answer::Title(ModelServer::TITLE.into())).await;
+    }
+    let messages = request["messages"].as_array().unwrap();
+    let message = messages.last().unwrap()["content"].as_str().unwrap();
+    let (answer, steps) = Answer::live();
+    let words = words(message);
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ends when nobody listens any more"
+    )]
+    tokio::spawn(async move {
+        for word in words {
+            tokio::time::sleep(PACE).await;
+            if steps.send(Step::Delta(word)).is_err() {
+                return;
+            }
+        }
+        // Nobody may listen any more.
+        let _ = steps.send(Step::Finish);
+    });
+    respond(answer).await
+}
