@@ -31,6 +31,9 @@ use crate::{
     step::{Step, step},
 };
 
+/// A commit that nobody answered, one that came in between, and a look at both.
+const TRIES: usize = 3;
+
 /// A message that a user sends, before it is stored.
 #[derive(Clone, Debug)]
 pub struct NewTurn {
@@ -106,14 +109,15 @@ impl Database {
     /// [`Error::NotFound`] when the conversation is somebody else's or was deleted;
     /// [`Error::IdempotencyKeyReused`]; [`Error::Database`].
     pub async fn begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
-        match self.try_begin_turn(owner, new, false).await {
-            // Somebody began the same conversation, or used the same key, between two statements of
-            // ours. Or the connection broke, and nobody knows whether our own commit was done. The
-            // second look sees it; while it is still being done, the inserts wait for it.
-            Err(error) if is_race(&error) || error_of::<Undecided>(&error).is_some() => {
-                self.try_begin_turn(owner, new, true).await
+        let mut tries = 1;
+        loop {
+            match self.try_begin_turn(owner, new, tries > 1).await {
+                // Somebody began the same conversation, or used the same key, between two statements of
+                // ours. Or the connection broke, and nobody knows whether our own commit was done. The
+                // next look sees it; while it is still being done, the inserts wait for it.
+                Err(error) if tries < TRIES && is_worth_another_look(&error) => tries += 1,
+                result => return result,
             }
-            result => result,
         }
     }
 
@@ -121,10 +125,10 @@ impl Database {
         &self,
         owner: &Owner,
         new: &NewTurn,
-        is_second: bool,
+        is_another: bool,
     ) -> Result<BegunTurn> {
         let tx = self.begin().await?;
-        if is_second && let Some(begun) = find_begun(&tx, owner, new).await? {
+        if is_another && let Some(begun) = find_begun(&tx, owner, new).await? {
             return Ok(begun);
         }
         if let Some((key, hash)) = &new.idempotency
@@ -297,7 +301,7 @@ async fn begin_conversation(
     .await?)
 }
 
-/// What the first try has stored, if it has: its message has an id that nobody else's has.
+/// What a try before has stored, if it has: its message has an id that nobody else's has.
 async fn find_begun(
     tx: &DatabaseTransaction,
     owner: &Owner,
@@ -360,9 +364,10 @@ fn error_of<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
     }
 }
 
-/// Whether another transaction came in between, so that a second attempt sees what it did.
-fn is_race(error: &Error) -> bool {
-    error_of::<JustBegun>(error).is_some()
+/// Whether another transaction came in between, or ours may be done, so that the next try sees that.
+fn is_worth_another_look(error: &Error) -> bool {
+    error_of::<Undecided>(error).is_some()
+        || error_of::<JustBegun>(error).is_some()
         || matches!(
             error_of::<DbErr>(error).and_then(DbErr::sql_err),
             Some(SqlErr::UniqueConstraintViolation(_))
