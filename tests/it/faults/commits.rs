@@ -10,6 +10,7 @@ use crate::support::{
     proxy::{Lost, Proxy},
     sse::Events,
     titles::{decided, replied, send},
+    within,
 };
 
 /// What is told is told at once, not by a sweep.
@@ -136,13 +137,15 @@ async fn the_end(at: Lost) {
     assert_eq!(terminal["response_text"], reply);
     far.assert_one_turn(terminal, 0).await;
     // Who watches the conversation is told too.
-    loop {
-        let now: Value = told.next_of(&watching, "conversationUpdated").await;
-        if now["messageCount"] == 2 {
-            assert_eq!(now["lastMessagePreview"], reply);
-            break;
+    within(async {
+        loop {
+            let now: Value = told.next_of(&watching, "conversationUpdated").await;
+            if now["messageCount"] == 2 {
+                return assert_eq!(now["lastMessagePreview"], reply);
+            }
         }
-    }
+    })
+    .await;
     far.server.stop().await;
 }
 
