@@ -1,0 +1,192 @@
+//! Builds everything once and serves it. The only place that names concrete backends.
+
+mod error;
+mod parts;
+mod serve;
+
+use std::sync::Arc;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::parts::{access, limits, model, nats, read_rows, title_settings};
+pub use self::{
+    error::StartError,
+    parts::{database, open, titles},
+};
+use crate::{
+    api::{limits::UserLimits, observe::HttpMetrics, origin::AllowedOrigins},
+    auth::Access,
+    chat::{Chat, ChatSettings},
+    config::Settings,
+    db::{Database, cursor::CursorKey},
+    events::EventBroker,
+    llm::LanguageModel,
+    server::Limits,
+    titles::Titles,
+    transport::{cohort::Counters, persisted::Documents},
+};
+
+/// How the addresses are set.
+pub const LISTEN: &str = "--listen (TITLECAST_LISTEN)";
+/// See [`LISTEN`].
+pub const METRICS_LISTEN: &str = "--metrics-listen (TITLECAST_METRICS_LISTEN)";
+
+/// The parts of a running service. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    db: Database,
+    events: EventBroker,
+    model: Arc<dyn LanguageModel>,
+    titles: Titles,
+    chat: Chat,
+    tasks: TaskTracker,
+    background: Background,
+    abort: CancellationToken,
+    /// Nothing more is waited for.
+    hurry: CancellationToken,
+    subscriptions: Counters,
+    http: HttpMetrics,
+    origins: AllowedOrigins,
+    documents: Documents,
+    access: Access,
+    cursors: CursorKey,
+    users: UserLimits,
+    limits: Limits,
+    settings: Settings,
+}
+
+/// What goes on beside the requests until the end.
+#[derive(Clone, Debug, Default)]
+struct Background {
+    tasks: TaskTracker,
+    /// Nothing new is begun any more.
+    draining: CancellationToken,
+    /// Everything has ended.
+    closing: CancellationToken,
+}
+
+impl App {
+    /// Opens the database, brings an embedded one up to date, and connects the parts.
+    ///
+    /// # Errors
+    /// [`StartError`], before anything was served.
+    pub async fn build(settings: Settings) -> Result<Self, StartError> {
+        // What can be wrong without the database comes before it is touched.
+        let model = model(&settings)?;
+        let origins =
+            AllowedOrigins::parse(&settings.allowed_origins).map_err(StartError::Origin)?;
+        let documents = match &settings.trusted_documents {
+            Some(path) => Documents::trusted(path).map_err(StartError::Documents)?,
+            None => Documents::default(),
+        };
+        let background = Background::default();
+        let access = access(&settings, &background).await?;
+        let nats = nats(&settings)?;
+        let limits = limits(&settings)?;
+        let db = database(&settings).await?;
+        let cursors = db.cursor_key().await.map_err(StartError::Command)?;
+        let (events, told) = match nats {
+            Some(servers) => {
+                let (events, told, relay) = EventBroker::relayed(db.clock().clone());
+                let closing = background.closing.clone();
+                let relay = relay.run(servers, read_rows(db.clone()), closing);
+                background.tasks.spawn(relay);
+                (events, told)
+            }
+            None => EventBroker::new(db.clock().clone()),
+        };
+        background.tasks.spawn({
+            let (db, closing) = (db.clone(), background.closing.clone());
+            async move { db.keep_time(closing).await }
+        });
+        let tasks = TaskTracker::new();
+        let abort = CancellationToken::new();
+        let titles = Titles::new(
+            db.clone(),
+            events.clone(),
+            model.clone(),
+            tasks.clone(),
+            title_settings(&settings),
+        );
+        background.tasks.spawn({
+            let (titles, background) = (titles.clone(), background.clone());
+            async move {
+                let Background {
+                    draining, closing, ..
+                } = background;
+                titles.keep_up(told, draining, closing).await;
+            }
+        });
+        if settings.has_provider() && settings.title_check {
+            let (titles, draining) = (titles.clone(), background.draining.clone());
+            background.tasks.spawn(async move {
+                draining.run_until_cancelled(titles.check_model()).await;
+            });
+        }
+        let chat = Chat::new(
+            db.clone(),
+            events.clone(),
+            model.clone(),
+            titles.clone(),
+            tasks.clone(),
+            abort.clone(),
+            ChatSettings {
+                history_budget_chars: settings.history_budget,
+                reply_deadline: settings.reply_deadline,
+                reply_lease: settings.reply_lease,
+            },
+        );
+        background.tasks.spawn({
+            let (chat, background) = (chat.clone(), background.clone());
+            async move {
+                let Background {
+                    draining, closing, ..
+                } = background;
+                chat.keep_up(draining, closing).await;
+            }
+        });
+        Ok(Self {
+            db,
+            events,
+            model,
+            titles,
+            chat,
+            tasks,
+            background,
+            abort,
+            subscriptions: Counters::default(),
+            http: HttpMetrics::default(),
+            hurry: CancellationToken::new(),
+            origins,
+            documents,
+            access,
+            cursors,
+            users: UserLimits::new(
+                settings.limits.messages_per_minute,
+                settings.limits.streams_per_user,
+            ),
+            limits,
+            settings,
+        })
+    }
+
+    /// Who may call, as the settings say.
+    pub fn access(&self) -> Access {
+        self.access.clone()
+    }
+
+    /// The database, for tests that look at rows.
+    pub fn database(&self) -> &Database {
+        &self.db
+    }
+
+    /// The titles, for tests that wait for a sweep.
+    pub fn titles(&self) -> &Titles {
+        &self.titles
+    }
+
+    /// The broker, for tests that count topics.
+    pub fn events(&self) -> &EventBroker {
+        &self.events
+    }
+}

@@ -1,0 +1,175 @@
+//! The parts, as the settings want them.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::task::TaskTracker;
+
+use super::{Background, StartError};
+use crate::{
+    auth::Access,
+    config::Settings,
+    conversation::Owner,
+    db::Database,
+    events::{
+        EventBroker,
+        relay::{ReadRows, Servers, Wanted},
+    },
+    llm::{
+        LanguageModel,
+        offline::Offline,
+        openai::{self, OpenAi, OpenAiConfig},
+        traced::Traced,
+    },
+    server::{self, Limits},
+    titles::{TitleSettings, Titles},
+};
+
+/// The pause between two words of the offline model: slow enough to be seen streaming.
+const OFFLINE_PACE: Duration = Duration::from_millis(25);
+
+/// How long the provider may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Who may call; follows published keys in the background.
+pub(super) async fn access(
+    settings: &Settings,
+    background: &Background,
+) -> Result<Access, StartError> {
+    let tokens = settings.jwt.settings().tokens(&background.tasks).await?;
+    Ok(match tokens {
+        Some(tokens) => {
+            tokens.keep_up(&background.tasks, background.closing.clone());
+            Access::Tokens(Arc::new(tokens))
+        }
+        None => Access::Open(Owner::local()),
+    })
+}
+
+/// The database as it is, and the migrations that it does not have yet.
+///
+/// # Errors
+/// [`StartError`], also when a newer version has changed it.
+pub async fn open(
+    settings: &Settings,
+    connections: u32,
+) -> Result<(Database, Vec<String>), StartError> {
+    let db = Database::connect(&settings.database_url, connections)
+        .await
+        .map_err(StartError::Database)?;
+    match db.pending_migrations().await {
+        Ok(pending) => Ok((db, pending)),
+        Err(error) => match db.unknown_migrations().await.unwrap_or_default().pop() {
+            Some(newest) => Err(StartError::Ahead(newest)),
+            None => Err(StartError::Database(error)),
+        },
+    }
+}
+
+/// The database, brought up to date where that is asked for or where nobody else could have a say in it.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn database(settings: &Settings) -> Result<Database, StartError> {
+    let (db, pending) = open(settings, settings.database_connections).await?;
+    match pending.first() {
+        Some(_) if db.is_embedded() || settings.migrate => {
+            db.migrate_up(None).await.map_err(StartError::Migration)?;
+        }
+        Some(first) => {
+            return Err(StartError::Behind {
+                pending: pending.len(),
+                first: first.clone(),
+            });
+        }
+        None => {}
+    }
+    Ok(db)
+}
+
+/// The database and the titles alone, for commands. Nobody is told of what they change: that is left to
+/// the servers' next sweep.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn titles(settings: &Settings) -> Result<(Database, Titles), StartError> {
+    let model = model(settings)?;
+    let db = database(settings).await?;
+    let (events, _) = EventBroker::new(db.clock().clone());
+    let tasks = TaskTracker::new();
+    let titles = Titles::new(db.clone(), events, model, tasks, title_settings(settings));
+    Ok((db, titles))
+}
+
+pub(super) fn limits(settings: &Settings) -> Result<Limits, StartError> {
+    let limits = &settings.limits;
+    Ok(Limits::new(server::Settings {
+        connections: limits.max_connections,
+        per_address: limits.connections_per_address,
+        proxies: server::parse_networks(&limits.trusted_proxies).map_err(StartError::Proxy)?,
+    }))
+}
+
+pub(super) fn nats(settings: &Settings) -> Result<Option<Servers>, StartError> {
+    let url = settings.nats_url.as_ref().filter(|url| !url.is_empty());
+    url.map(|url| url.parse().map_err(StartError::Nats))
+        .transpose()
+}
+
+/// How the relay reads what other nodes changed.
+pub(super) fn read_rows(db: Database) -> ReadRows {
+    Arc::new(move |wanted| {
+        let db = db.clone();
+        Box::pin(async move {
+            match wanted {
+                Wanted::Row(owner, id) => {
+                    let row = db.find_row(&owner, id).await?;
+                    Ok(row.into_iter().collect())
+                }
+                Wanted::Changed(owner, since, after) => {
+                    db.rows_changed_since(&owner, since, after).await
+                }
+            }
+        })
+    })
+}
+
+pub(super) fn title_settings(settings: &Settings) -> TitleSettings {
+    let budget = settings.title_budget.clone();
+    TitleSettings {
+        deadline: settings.title_deadline,
+        max_in_flight: settings.title_concurrency as usize,
+        sweep_every: settings.title_sweep,
+        language: settings.title_language.clone(),
+        budget: budget.map(|tokens| (tokens > 0).then_some(tokens)),
+    }
+}
+
+pub(super) fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, StartError> {
+    if !settings.has_provider() {
+        tracing::warn!(
+            "no OPENAI_API_KEY and no OPENAI_BASE_URL: the offline model answers, which only shows that things work"
+        );
+        let offline = Arc::new(Offline::new(OFFLINE_PACE));
+        return Ok(Arc::new(Traced::new(offline, "offline", None)));
+    }
+    let model = OpenAi::new(OpenAiConfig {
+        api_key: settings
+            .openai_api_key
+            .clone()
+            .filter(|key| !key.is_empty()),
+        base_url: settings
+            .openai_base_url
+            .clone()
+            .filter(|url| !url.is_empty()),
+        chat_model: settings.chat_model.clone(),
+        title_model: settings.title_model.clone(),
+        title_parameters: settings.title_parameters.clone().unwrap_or_default(),
+        idle_timeout: settings.reply_idle,
+        connect_timeout: CONNECT_TIMEOUT,
+    })
+    .map_err(|error| StartError::Model(error.into()))?;
+    let url = settings.openai_base_url.as_deref();
+    let url = url.filter(|url| !url.is_empty());
+    let url = url.unwrap_or(openai::DEFAULT_BASE_URL);
+    Ok(Arc::new(Traced::new(Arc::new(model), "openai", Some(url))))
+}
