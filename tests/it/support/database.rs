@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, Database as SeaOrm, DatabaseConnection};
 use titlecast::db::Database;
 use tokio::sync::OnceCell;
@@ -157,11 +158,13 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{server}/{name}{separator}{query}")
 }
 
-/// The migrated template, made by whoever comes first: other processes may be about the same.
+/// The migrated template, made by whoever comes first: other processes may be about the same. It is named
+/// after the newest migration, since other checkouts may be tested on the same server.
 async fn template(admin_url: &str) -> &'static str {
-    const NAME: &str = "titlecast_test_template";
-    static MADE: OnceCell<()> = OnceCell::const_new();
+    static MADE: OnceCell<String> = OnceCell::const_new();
     MADE.get_or_init(|| async {
+        let newest = Migrator::migrations().pop().unwrap();
+        let name = format!("titlecast_test_template_{}", newest.name());
         let admin = SeaOrm::connect(
             sea_orm::ConnectOptions::new(admin_url)
                 .max_connections(1)
@@ -176,19 +179,19 @@ async fn template(admin_url: &str) -> &'static str {
         let exists = admin
             .query_one_raw(sea_orm::Statement::from_string(
                 sea_orm::DbBackend::Postgres,
-                format!("SELECT 1 FROM pg_database WHERE datname = '{NAME}'"),
+                format!("SELECT 1 FROM pg_database WHERE datname = '{name}'"),
             ))
             .await
             .unwrap()
             .is_some();
         if !exists {
             admin
-                .execute_unprepared(&format!("CREATE DATABASE {NAME} TEMPLATE template0"))
+                .execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE template0"))
                 .await
                 .unwrap();
         }
         // Migrations that were edited before their release leave an older template useless.
-        let opened = Database::connect(&with_database(admin_url, NAME), 1)
+        let opened = Database::connect(&with_database(admin_url, &name), 1)
             .await
             .unwrap();
         opened.migrate_up(None).await.unwrap();
@@ -198,7 +201,7 @@ async fn template(admin_url: &str) -> &'static str {
             .await
             .unwrap();
         admin.close().await.unwrap();
+        name
     })
-    .await;
-    NAME
+    .await
 }
