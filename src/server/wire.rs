@@ -34,10 +34,23 @@ impl Wire {
         &self.stream
     }
 
-    /// Writes without waiting; how many bytes wait afterwards. A connection that is gone takes everything:
+    /// Writes without waiting. What the socket does not take waits; a connection that is gone takes everything:
     /// whoever reads it notices.
-    pub fn write(&self, bytes: &[u8]) -> usize {
+    pub fn write(&self, bytes: &[u8]) {
+        self.add(&mut self.lock(), bytes);
+    }
+
+    /// The same unless so many bytes wait already; whether it was written.
+    pub fn write_unless_behind(&self, most_waiting: usize, bytes: &[u8]) -> bool {
         let mut behind = self.lock();
+        let has_room = behind.len() < most_waiting;
+        if has_room {
+            self.add(&mut behind, bytes);
+        }
+        has_room
+    }
+
+    fn add(&self, behind: &mut Vec<u8>, bytes: &[u8]) {
         let mut rest = bytes;
         if behind.is_empty() {
             match self.stream.try_write(bytes) {
@@ -50,12 +63,6 @@ impl Wire {
             behind.extend_from_slice(rest);
             self.fell_behind.notify_one();
         }
-        behind.len()
-    }
-
-    /// How many bytes wait.
-    pub fn waiting(&self) -> usize {
-        self.lock().len()
     }
 
     /// Ready when something waits; once for any number of writes.

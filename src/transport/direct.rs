@@ -21,13 +21,11 @@ const MOST_WAITING: usize = 64 * 1024;
 
 /// How an event is written.
 pub(super) trait Encode: Send + Sync + 'static {
-    /// The bytes on the wire.
-    fn encode(&self, payload: &Payload) -> Vec<u8>;
-
     /// What is said after a silence; nothing where the transport sees to that.
-    fn keep_alive(&self) -> Vec<u8> {
-        Vec::new()
-    }
+    const KEEP_ALIVE: &[u8] = b"";
+
+    /// Adds the bytes on the wire to an empty buffer.
+    fn encode(&self, payload: &Payload, bytes: &mut Vec<u8>);
 }
 
 /// One subscription, and the socket that its events go to.
@@ -67,22 +65,27 @@ impl<E: Encode> Direct<E> {
 
     /// Writes an event, whatever waits.
     pub(super) fn say(&self, payload: &Payload) {
-        self.write(&mut self.lock(), payload);
+        let mut bytes = Vec::new();
+        self.encode.encode(payload, &mut bytes);
+        self.link.write(&bytes);
+        self.note(&mut self.lock());
     }
 
     /// Tells what there was no room for; there is now.
     pub(super) fn catch_up(&self) {
         let mut state = self.lock();
         if let Some(newest) = state.newest.take() {
-            self.write(&mut state, &newest);
+            let mut bytes = Vec::new();
+            self.encode.encode(&newest, &mut bytes);
+            self.link.write(&bytes);
+            self.note(&mut state);
         }
     }
 
     /// Says that there is nothing new.
     pub(super) fn keep_alive(&self) {
-        let mut state = self.lock();
-        state.said = Instant::now();
-        self.link.write(&self.encode.keep_alive());
+        self.link.write(E::KEEP_ALIVE);
+        self.note(&mut self.lock());
     }
 
     /// When something was said last.
@@ -90,9 +93,11 @@ impl<E: Encode> Direct<E> {
         self.lock().said
     }
 
-    fn write(&self, state: &mut State, payload: &Payload) {
-        state.said = Instant::now();
-        self.link.write(&self.encode.encode(payload));
+    fn note(&self, state: &mut State) {
+        // Asking for the time is a part of what a delivery costs.
+        if !E::KEEP_ALIVE.is_empty() {
+            state.said = Instant::now();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -101,14 +106,16 @@ impl<E: Encode> Direct<E> {
 }
 
 impl<E: Encode> Outlet for Direct<E> {
-    fn deliver(&self, payload: &Payload, is_state: bool) -> Delivery {
+    fn deliver(&self, payload: &Payload, is_state: bool, buffer: &mut Vec<u8>) -> Delivery {
+        buffer.clear();
+        self.encode.encode(payload, buffer);
         let mut state = self.lock();
         if state.is_over {
             return Delivery::Taken;
         }
-        if self.link.waiting() < MOST_WAITING {
+        if self.link.write_unless_behind(MOST_WAITING, buffer) {
             state.newest = None;
-            self.write(&mut state, payload);
+            self.note(&mut state);
             return Delivery::Taken;
         }
         if !is_state {

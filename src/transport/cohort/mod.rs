@@ -76,6 +76,8 @@ struct Shared {
 #[derive(Debug)]
 struct Cohort {
     members: HashMap<u64, Arc<Member>>,
+    /// The same to go through, made when it is needed and there was a change.
+    listed: Option<Arc<[Arc<Member>]>>,
     is_state: bool,
     last: Option<Payload>,
     /// Said when the last member has left.
@@ -168,16 +170,18 @@ impl Cohorts {
         match cohorts.get_mut(&key) {
             Some(cohort) => {
                 cohort.members.insert(id, member);
+                cohort.listed = None;
                 // Under the lock, or a newer event could come first.
                 if let Some(last) = cohort.last.as_ref().filter(|_| is_state) {
                     counters.deliveries.fetch_add(1, Ordering::Relaxed);
-                    outlet.deliver(last, is_state);
+                    outlet.deliver(last, is_state, &mut Vec::new());
                 }
             }
             None => {
                 let left = Arc::<Notify>::default();
                 let cohort = Cohort {
                     members: HashMap::from([(id, member)]),
+                    listed: None,
                     is_state,
                     last: None,
                     left: left.clone(),
@@ -252,21 +256,26 @@ impl Shared {
                     return;
                 };
                 cohort.last = Some(payload.clone());
-                let members: Vec<_> = cohort.members.values().cloned().collect();
-                (members, cohort.is_state)
+                let Cohort {
+                    members, listed, ..
+                } = cohort;
+                let listed = listed.get_or_insert_with(|| members.values().cloned().collect());
+                (listed.clone(), cohort.is_state)
             };
             self.deliver(&payload, members, is_state).await;
         }
     }
 
-    async fn deliver(&self, payload: &Payload, members: Vec<Arc<Member>>, is_state: bool) {
+    async fn deliver(&self, payload: &Payload, members: Arc<[Arc<Member>]>, is_state: bool) {
         let counters = self.counters.all();
-        for (number, member) in members.into_iter().enumerate() {
+        let mut buffer = Vec::new();
+        let given = members.len() as u64;
+        counters.deliveries.fetch_add(given, Ordering::Relaxed);
+        for (number, member) in members.iter().enumerate() {
             if number % TURN == TURN - 1 {
                 yield_now().await;
             }
-            counters.deliveries.fetch_add(1, Ordering::Relaxed);
-            let delivery = member.outlet.deliver(payload, is_state);
+            let delivery = member.outlet.deliver(payload, is_state, &mut buffer);
             if delivery != Delivery::Taken {
                 counters.lagged.fetch_add(1, Ordering::Relaxed);
             }
@@ -352,9 +361,11 @@ impl Drop for Attachment {
         // Of its successor it was no member.
         if let Some(cohort) = cohorts.get_mut(&self.key)
             && cohort.members.remove(&self.id).is_some()
-            && cohort.members.is_empty()
         {
-            cohort.left.notify_one();
+            cohort.listed = None;
+            if cohort.members.is_empty() {
+                cohort.left.notify_one();
+            }
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::transport::payload::Payload;
 /// Takes the events of a cohort for one of its members.
 pub(in crate::transport) trait Outlet: Debug + Send + Sync {
     /// Takes an event, without waiting. With `is_state` the newest is all that is of interest, once there is
-    /// room again.
-    fn deliver(&self, payload: &Payload, is_state: bool) -> Delivery;
+    /// room again. `buffer` is for whatever use, and has anything in it.
+    fn deliver(&self, payload: &Payload, is_state: bool, buffer: &mut Vec<u8>) -> Delivery;
 
     /// Nothing must come any more.
     fn leave(&self) {}
@@ -45,7 +45,7 @@ pub(super) struct Mailbox {
 }
 
 impl Outlet for Mailbox {
-    fn deliver(&self, payload: &Payload, is_state: bool) -> Delivery {
+    fn deliver(&self, payload: &Payload, is_state: bool, _buffer: &mut Vec<u8>) -> Delivery {
         let mut events = self.lock();
         let is_full = events.len() == CAPACITY;
         if is_full && !is_state {

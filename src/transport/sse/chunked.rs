@@ -1,12 +1,12 @@
 //! A stream of events that is written to its socket, past hyper.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{COMPLETE, KEEP_ALIVE, head};
+use super::{COMPLETE, head};
 use crate::{
     server::{Link, MayDetach, detached},
     transport::{
@@ -92,8 +92,10 @@ async fn stream<O>(link: Link, subscription: Subscription, bounds: Bounds<O>) {
     if let Some(last) = last {
         direct.say(&last);
     }
-    link.write(&chunk(COMPLETE));
-    link.write(LAST_CHUNK);
+    let mut end = Vec::new();
+    chunk(&[COMPLETE], &mut end);
+    end.extend_from_slice(LAST_CHUNK);
+    link.write(&end);
     backlog.drain().await;
 }
 
@@ -101,28 +103,22 @@ async fn stream<O>(link: Link, subscription: Subscription, bounds: Bounds<O>) {
 pub(super) struct Chunks;
 
 impl Encode for Chunks {
-    fn encode(&self, payload: &Payload) -> Vec<u8> {
+    const KEEP_ALIVE: &[u8] = b"3\r\n:\n\n\r\n";
+
+    fn encode(&self, payload: &Payload, bytes: &mut Vec<u8>) {
         // A payload is one line.
-        let parts: [&[u8]; 3] = [b"event: next\ndata: ", &payload.json, b"\n\n"];
-        chunk_of(&parts)
-    }
-
-    fn keep_alive(&self) -> Vec<u8> {
-        chunk(KEEP_ALIVE)
+        chunk(&[b"event: next\ndata: ", &payload.json, b"\n\n"], bytes);
     }
 }
 
-fn chunk(bytes: &[u8]) -> Vec<u8> {
-    chunk_of(&[bytes])
-}
-
-fn chunk_of(parts: &[&[u8]]) -> Vec<u8> {
+/// Adds a chunk.
+fn chunk(parts: &[&[u8]], bytes: &mut Vec<u8>) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
-    let mut chunk = Vec::with_capacity(length + 20);
-    chunk.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+    bytes.reserve(length + 20);
+    // Writing to memory cannot fail.
+    let _ = write!(bytes, "{length:x}\r\n");
     for part in parts {
-        chunk.extend_from_slice(part);
+        bytes.extend_from_slice(part);
     }
-    chunk.extend_from_slice(b"\r\n");
-    chunk
+    bytes.extend_from_slice(b"\r\n");
 }

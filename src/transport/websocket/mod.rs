@@ -61,7 +61,10 @@ pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) ->
         let _open = endpoint.inner.cohorts.counters().socket();
         let socket = Socket::new(link, read, endpoint.inner.settings.message_bytes);
         let (socket, end) = match protocol {
-            Some(protocol) => Session::new(endpoint, socket, protocol, opener).run().await,
+            Some(protocol) => {
+                let session = Session::new(endpoint, socket, protocol, opener);
+                Box::pin(session.run()).await
+            }
             None => (socket, Some(Close::SUBPROTOCOL)),
         };
         if let Some(end) = end {

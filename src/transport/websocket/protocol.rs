@@ -240,19 +240,18 @@ impl Frames {
 }
 
 impl Encode for Frames {
-    fn encode(&self, payload: &Payload) -> Vec<u8> {
+    fn encode(&self, payload: &Payload, bytes: &mut Vec<u8>) {
         let length = self.head.len() + payload.json.len() + 1;
         let header = FrameHeader {
             opcode: OpCode::Data(Data::Text),
             ..FrameHeader::default()
         };
-        let mut frame = Vec::with_capacity(header.len(length as u64) + length);
+        bytes.reserve(header.len(length as u64) + length);
         // Writing to memory cannot fail.
-        let _ = header.format(length as u64, &mut frame);
-        frame.extend_from_slice(self.head.as_bytes());
-        frame.extend_from_slice(&payload.json);
-        frame.push(b'}');
-        frame
+        let _ = header.format(length as u64, bytes);
+        bytes.extend_from_slice(self.head.as_bytes());
+        bytes.extend_from_slice(&payload.json);
+        bytes.push(b'}');
     }
 }
 
