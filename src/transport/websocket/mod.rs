@@ -47,11 +47,11 @@ pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) ->
         .find_map(|name| Protocol::named(name));
     let response = opening.response(protocol.map(Protocol::name));
     // Not decided yet: browsers bring their credentials with `connection_init`.
-    let opener = endpoint.inner.service.caller(&parts).await;
-    let tasks = endpoint.inner.tasks.clone();
+    let opener = Box::new(endpoint.inner.service.caller(&parts).await);
+    let (tasks, upgrade) = (endpoint.inner.tasks.clone(), opening.upgrade);
     tasks.spawn(async move {
         // The client left before the answer.
-        let Ok(upgraded) = opening.upgrade.await else {
+        let Ok(upgraded) = upgrade.await else {
             return;
         };
         let Some((link, read)) = Link::of_upgraded(upgraded) else {
@@ -59,16 +59,18 @@ pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) ->
             return;
         };
         let _open = endpoint.inner.cohorts.counters().socket();
-        let socket = Socket::new(link, read, endpoint.inner.settings.message_bytes);
-        let (socket, end) = match protocol {
+        let mut socket = Socket::new(link, read, endpoint.inner.settings.message_bytes);
+        let end = match protocol {
             Some(protocol) => {
-                let session = Session::new(endpoint, socket, protocol, opener);
-                Box::pin(session.run()).await
+                Session::new(endpoint, &mut socket, protocol, opener)
+                    .run()
+                    .await
             }
-            None => (socket, Some(Close::SUBPROTOCOL)),
+            None => Some(Close::SUBPROTOCOL),
         };
         if let Some(end) = end {
-            close(socket, &end).await;
+            // Apart, so that its size is not the socket's for as long as that is open.
+            Box::pin(close(socket, &end)).await;
         }
     });
     response

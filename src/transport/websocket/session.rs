@@ -30,12 +30,12 @@ const MOST_MISSED: u32 = 2;
 /// The most messages that are collected before they are sent together.
 const BATCH: usize = 32;
 
-pub(super) struct Session<S: Service> {
+pub(super) struct Session<'a, S: Service> {
     endpoint: Endpoint<S>,
-    socket: Socket,
+    socket: &'a mut Socket,
     protocol: Protocol,
     /// Who opened it, as far as the opening said so.
-    opener: Result<S::Caller, ServerError>,
+    opener: Box<Result<S::Caller, ServerError>>,
     /// Who it is, from the acknowledgement on.
     caller: Option<S::Caller>,
     /// What it counts as, likewise.
@@ -47,12 +47,12 @@ pub(super) struct Session<S: Service> {
     backlog: Backlog,
 }
 
-impl<S: Service> Session<S> {
+impl<'a, S: Service> Session<'a, S> {
     pub(super) fn new(
         endpoint: Endpoint<S>,
-        socket: Socket,
+        socket: &'a mut Socket,
         protocol: Protocol,
-        opener: Result<S::Caller, ServerError>,
+        opener: Box<Result<S::Caller, ServerError>>,
     ) -> Self {
         let backlog = Backlog::new(socket.link().clone(), endpoint.inner.settings.stall);
         Self {
@@ -69,12 +69,12 @@ impl<S: Service> Session<S> {
         }
     }
 
-    /// Serves the socket; gives it back with the reason to close it with, if the peer is still there.
-    pub(super) async fn run(mut self) -> (Socket, Option<Close>) {
+    /// Serves the socket. The reason to close it with, if the peer is still there.
+    pub(super) async fn run(&mut self) -> Option<Close> {
         let closing = self.endpoint.inner.closing.clone();
         let patience = Instant::now() + self.endpoint.inner.settings.init;
         let mut pulse = pulse();
-        let end = loop {
+        loop {
             let caller = self.caller.as_ref();
             let until = caller.and_then(|caller| self.endpoint.inner.service.until(caller));
             let is_free = self.backlog.is_empty();
@@ -93,10 +93,9 @@ impl<S: Service> Session<S> {
                 }
             };
             if let Err(end) = step {
-                break end;
+                return end;
             }
-        };
-        (self.socket, end)
+        }
     }
 
     fn progressed(&mut self, progress: Progress) -> Step {
@@ -173,7 +172,7 @@ impl<S: Service> Session<S> {
             None => None,
         };
         let opened = introduced
-            .unwrap_or_else(|| self.opener.clone())
+            .unwrap_or_else(|| (*self.opener).clone())
             .and_then(|caller| Ok((self.endpoint.inner.service.open(&caller)?, caller)));
         match opened {
             Ok((open, caller)) => {
