@@ -12,6 +12,8 @@ mod m20251117_000001_create_search;
 mod m20251118_000001_add_title_claims;
 mod m20251119_000001_add_runs;
 mod m20251120_000001_create_cursor_key;
+mod m20251121_000001_mark_search_owners;
+mod m20251121_000002_index_changes;
 pub mod search_text;
 
 /// All migrations, oldest first.
@@ -28,6 +30,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20251118_000001_add_title_claims::Migration),
             Box::new(m20251119_000001_add_runs::Migration),
             Box::new(m20251120_000001_create_cursor_key::Migration),
+            Box::new(m20251121_000001_mark_search_owners::Migration),
+            Box::new(m20251121_000002_index_changes::Migration),
         ]
     }
 }

@@ -139,6 +139,7 @@ impl Chat {
         let message = message.checked()?;
         let new = NewTurn {
             conversation_id: message.conversation_id.unwrap_or_default(),
+            is_conversation_new: message.conversation_id.is_none(),
             message_id: MessageId::new(),
             reply_id: MessageId::new(),
             idempotency: message.idempotency(),
@@ -198,7 +199,7 @@ impl Chat {
             self.clone(),
             owner.clone(),
             turn,
-            message.position,
+            message.clone(),
             run,
         ));
         Ok(SentMessage {

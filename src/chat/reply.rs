@@ -42,21 +42,21 @@ struct Written {
     usage: Option<Usage>,
 }
 
-/// Writes the reply to the message at `position`, stores it and ends its run. It is a part of the trace of
+/// Writes the reply to the message, stores it and ends its run. It is a part of the trace of
 /// whoever calls, from the call on.
 pub(super) fn run(
     chat: Chat,
     owner: Owner,
     turn: Turn,
-    position: i64,
+    message: Message,
     run: RunGuard,
 ) -> impl Future<Output = ()> + Send + 'static {
     let id = turn.conversation_id;
     let span = tracing::info_span!(target: SPANS, "turn", conversation.id = %id);
-    write_and_store(chat, owner, turn, position, run).instrument(span)
+    write_and_store(chat, owner, turn, message, run).instrument(span)
 }
 
-async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, position: i64, run: RunGuard) {
+async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message, run: RunGuard) {
     let started = Instant::now();
     let log = run.log();
     let mut written = Written::default();
@@ -67,7 +67,7 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, position: i64, ru
         () = log.stopped().cancelled() => Outcome::Incomplete,
         () = chat.inner.abort.cancelled() => Outcome::Incomplete,
         () = sleep_until(deadline) => Outcome::Incomplete,
-        result = write(&chat, &owner, &turn, position, log, &mut written, started) => match result {
+        result = write(&chat, &owner, message, log, &mut written, started) => match result {
             Ok(Finish::Stop) => Outcome::Completed,
             Ok(Finish::Length | Finish::ContentFilter) => Outcome::Incomplete,
             Err(error) => Outcome::Failed(error),
@@ -128,22 +128,23 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, position: i64, ru
 async fn write(
     chat: &Chat,
     owner: &Owner,
-    turn: &Turn,
-    position: i64,
+    message: Message,
     log: &ReplyLog,
     written: &mut Written,
     started: Instant,
 ) -> Result<Finish> {
-    let history = chat
-        .inner
-        .db
-        .history(
-            owner,
-            turn.conversation_id,
-            position,
-            chat.inner.settings.history_budget_chars,
-        )
-        .await?;
+    let id = message.conversation_id;
+    let history = match message.is_first() {
+        // It is all that there is.
+        true => vec![message],
+        false => {
+            let budget = chat.inner.settings.history_budget_chars;
+            chat.inner
+                .db
+                .history(owner, id, message.position, budget)
+                .await?
+        }
+    };
     let history = history
         .into_iter()
         // Some models take no conversation that begins with their own words.
@@ -170,7 +171,7 @@ async fn write(
         if !is_worth_it || attempt == ATTEMPTS {
             return Err(client_error(failed));
         }
-        tracing::debug!(conversation.id = %turn.conversation_id, attempt, error = %failed, "reply call failed");
+        tracing::debug!(conversation.id = %id, attempt, error = %failed, "reply call failed");
         sleep(failed.retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE)).await;
         attempt += 1;
     }

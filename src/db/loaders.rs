@@ -3,15 +3,19 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ColumnTrait, ExprTrait, FromQueryResult, Order, QueryFilter, QuerySelect,
+    ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, Order, QueryFilter, QuerySelect,
+    QueryTrait,
     sea_query::{Alias, Expr, Query, WindowStatement},
 };
 
 use super::{
     Database, Page,
-    entity::message::{Column, Model},
+    entity::{
+        conversation,
+        message::{Column, Entity, Model},
+    },
     messages::MessageRange,
-    scope::messages_of,
+    scope::conversations_of,
 };
 use crate::{
     conversation::{ConversationId, Message, Owner},
@@ -36,8 +40,14 @@ impl Database {
         } else {
             Order::Asc
         };
-        let mut inner = messages_of(owner)
-            .filter(Column::ConversationId.is_in(conversations.iter().map(|id| id.0)));
+        // These among the owner's, and not the owner's messages among theirs: PostgreSQL would look through all that
+        // the owner has.
+        let conversations = conversations_of(owner)
+            .filter(conversation::Column::Id.is_in(conversations.iter().map(|id| id.0)))
+            .select_only()
+            .column(conversation::Column::Id)
+            .into_query();
+        let mut inner = Entity::find().filter(Column::ConversationId.in_subquery(conversations));
         if let Some(after) = range.after {
             inner = inner.filter(Column::Position.gt(after.position));
         }

@@ -37,6 +37,7 @@ use sea_orm::{
         sqlite::{SqliteJournalMode, SqliteSynchronous},
     },
 };
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{
     pool::Probe,
@@ -152,6 +153,12 @@ impl Database {
     /// number a request needs against it.
     pub fn statement_count(&self) -> u64 {
         self.statements.counts().0
+    }
+
+    /// All statements from now on, with what users wrote in them: for tests that look at their plans. To be
+    /// called once.
+    pub fn record_statements(&self) -> UnboundedReceiver<Statement> {
+        self.statements.record()
     }
 
     /// How many of them failed.

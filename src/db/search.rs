@@ -1,11 +1,12 @@
 //! Search over titles and messages: keeping the index with the rows, and asking it.
 //!
 //! A client's text never becomes query syntax: it is taken apart into words by the function that made
-//! the index ([`migration::search_text`]), and every word is quoted.
+//! the index ([`migration::search_text`]), and every word is quoted. Each word begins with the mark of its
+//! owner, so that the index is read where this owner's words are.
 
 use std::collections::HashMap;
 
-use migration::search_text::words;
+use migration::search_text::{marked, owner_mark, words};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, FromQueryResult, QueryFilter, Statement,
     prelude::Uuid,
@@ -108,7 +109,7 @@ impl Database {
         after: Option<HitCursor>,
         limit: u64,
     ) -> Result<Page<Hit>> {
-        let Some(query) = quoted(text, self.is_embedded()) else {
+        let Some(query) = quoted(&mark(owner), text, self.is_embedded()) else {
             return Ok(Page {
                 items: Vec::new(),
                 has_next: false,
@@ -192,13 +193,13 @@ impl Database {
 const MOST_PHRASES: usize = 32;
 
 /// The query for these words: each run of non-space a phrase, all of them required, the last a prefix.
-fn quoted(text: &str, is_sqlite: bool) -> Option<String> {
+fn quoted(mark: &str, text: &str, is_sqlite: bool) -> Option<String> {
     let phrases: Vec<String> = text
         .split_whitespace()
         .map(words)
         .filter(|phrase| !phrase.is_empty())
         .take(MOST_PHRASES)
-        .map(|phrase| format!("\"{phrase}\""))
+        .map(|phrase| format!("\"{}\"", marked(mark, &phrase)))
         .collect();
     if phrases.is_empty() {
         return None;
@@ -210,45 +211,39 @@ fn quoted(text: &str, is_sqlite: bool) -> Option<String> {
     Some(query)
 }
 
-fn insert(tx: &DatabaseTransaction, values: [sea_orm::Value; 3]) -> Statement {
-    Statement::from_sql_and_values(
-        tx.get_database_backend(),
-        "INSERT INTO agent_search (conversation_id, message_id, body) VALUES ($1, $2, $3)",
-        values,
-    )
+fn mark(owner: &Owner) -> String {
+    owner_mark(&owner.tenant, &owner.user)
 }
 
-/// Adds the title of a conversation that was begun in this transaction.
-pub(super) async fn index_new_conversation(
-    tx: &DatabaseTransaction,
-    conversation: &Conversation,
-) -> Result<()> {
-    let body = words(conversation.shown_title());
-    let no_message: Option<Uuid> = None;
-    tx.execute_raw(insert(
-        tx,
-        [conversation.id.0.into(), no_message.into(), body.into()],
-    ))
-    .await?;
-    Ok(())
+/// What the index holds of a text.
+fn indexed(owner: &Owner, text: &str) -> String {
+    marked(&mark(owner), &words(text))
 }
 
-/// Adds a message that was stored in this transaction.
+/// Adds a message that was stored in this transaction, and the title of its conversation if that was begun with it.
 pub(super) async fn index_message(
     tx: &DatabaseTransaction,
-    conversation: ConversationId,
+    conversation: &Conversation,
     message: MessageId,
     content: &str,
+    is_first: bool,
 ) -> Result<()> {
-    tx.execute_raw(insert(
-        tx,
-        [
-            conversation.0.into(),
-            message.0.into(),
-            words(content).into(),
-        ],
-    ))
-    .await?;
+    let no_message: Option<Uuid> = None;
+    let mut values: Vec<sea_orm::Value> = vec![
+        conversation.id.0.into(),
+        message.0.into(),
+        indexed(&conversation.owner, content).into(),
+    ];
+    let mut sql =
+        "INSERT INTO agent_search (conversation_id, message_id, body) VALUES ($1, $2, $3)"
+            .to_owned();
+    if is_first {
+        sql.push_str(", ($4, $5, $6)");
+        let title = indexed(&conversation.owner, conversation.shown_title());
+        values.extend([conversation.id.0.into(), no_message.into(), title.into()]);
+    }
+    let insert = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
+    tx.execute_raw(insert).await?;
     Ok(())
 }
 
@@ -261,7 +256,7 @@ pub(super) async fn index_title(
         tx.get_database_backend(),
         "UPDATE agent_search SET body = $1 WHERE conversation_id = $2 AND message_id IS NULL",
         [
-            words(conversation.shown_title()).into(),
+            indexed(&conversation.owner, conversation.shown_title()).into(),
             conversation.id.0.into(),
         ],
     ))

@@ -2,14 +2,15 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use opentelemetry::KeyValue;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
     error::Result,
@@ -25,13 +26,22 @@ pub(super) struct Statements(Arc<Counts>);
 struct Counts {
     run: AtomicU64,
     failed: AtomicU64,
+    recorder: OnceLock<UnboundedSender<Statement>>,
 }
 
 impl Statements {
     /// How many ran, and how many of them failed.
     pub(super) fn counts(&self) -> (u64, u64) {
-        let Counts { run, failed } = &*self.0;
+        let Counts { run, failed, .. } = &*self.0;
         (run.load(Ordering::Relaxed), failed.load(Ordering::Relaxed))
+    }
+
+    /// All that run from now on. They hold what users wrote.
+    pub(super) fn record(&self) -> UnboundedReceiver<Statement> {
+        let (sender, recorded) = unbounded_channel();
+        let is_first = self.0.recorder.set(sender).is_ok();
+        debug_assert!(is_first, "the statements of a database are recorded once");
+        recorded
     }
 
     /// Counts a statement that is over.
@@ -39,6 +49,10 @@ impl Statements {
         self.0.run.fetch_add(1, Ordering::Relaxed);
         if info.failed {
             self.0.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(recorder) = self.0.recorder.get() {
+            // Whoever recorded may have heard enough.
+            let _ = recorder.send(info.statement.clone());
         }
         span::finish(|| {
             let (operation, table) = summary(&info.statement.sql);

@@ -15,6 +15,7 @@ use crate::support::{TestDatabase, eventually};
 async fn outlived(db: &Database, owner: &Owner) -> TitleClaim {
     let new = NewTurn {
         conversation_id: ConversationId::new(),
+        is_conversation_new: true,
         message_id: MessageId::new(),
         reply_id: MessageId::new(),
         text: "Plan a trip to Kyoto".into(),

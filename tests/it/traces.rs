@@ -102,14 +102,14 @@ async fn a_first_message_is_a_trace_from_the_request_to_the_statements() {
     let turn = child(&spans, request, "turn");
     assert_eq!(turn.kind, SpanKind::Internal);
     assert_eq!(turn.attributes["titlecast.outcome"], "completed");
-    let read = child(&spans, turn, "SELECT agent_messages");
+    let insert = child(&spans, turn, "INSERT agent_messages");
     let expected = json!({
         "db.system.name": system,
-        "db.operation.name": "SELECT",
+        "db.operation.name": "INSERT",
         "db.collection.name": "agent_messages",
     });
     assert_eq!(
-        (read.kind, json!(read.attributes)),
+        (insert.kind, json!(insert.attributes)),
         (SpanKind::Client, expected)
     );
     let call = child(&spans, turn, "chat gpt-5-mini");
@@ -133,10 +133,7 @@ async fn a_first_message_is_a_trace_from_the_request_to_the_statements() {
         (SpanKind::Client, expected.clone())
     );
     let stored = child(&spans, turn, "COMMIT");
-    assert!(
-        call.start >= read.end && stored.start >= call.end,
-        "{spans:#?}"
-    );
+    assert!(stored.start >= call.end, "{spans:#?}");
 
     let title = child(&spans, request, "title");
     assert_eq!(title.attributes["titlecast.outcome"], "titled");

@@ -39,6 +39,8 @@ const TRIES: usize = 3;
 pub struct NewTurn {
     /// The conversation; one that nobody has is begun.
     pub conversation_id: ConversationId,
+    /// Whether that id was made for this message, so that nobody can have a conversation with it.
+    pub is_conversation_new: bool,
     /// The id that the message gets.
     pub message_id: MessageId,
     /// The id that its reply gets.
@@ -140,7 +142,11 @@ impl Database {
             return Ok(BegunTurn::Known(known.try_into()?));
         }
         let at = self.now();
-        let (row, claim, is_first) = match continue_conversation(&tx, owner, new, at).await? {
+        let continued = match new.is_conversation_new {
+            true => None,
+            false => continue_conversation(&tx, owner, new, at).await?,
+        };
+        let (row, claim, is_first) = match continued {
             None => {
                 let row = begin_conversation(&tx, owner, new, at).await?;
                 let claim = TitleClaim::of(&row);
@@ -188,10 +194,8 @@ impl Database {
         })
         .exec_without_returning(&tx)
         .await?;
-        if is_first {
-            search::index_new_conversation(&tx, &conversation).await?;
-        }
-        search::index_message(&tx, conversation.id, new.message_id, &new.shown_text()).await?;
+        let text = new.shown_text();
+        search::index_message(&tx, &conversation, new.message_id, &text, is_first).await?;
         step(Step::Begin, conversation.id);
         commit(tx).await.map_err(Undecided)?;
         Ok(BegunTurn::New {

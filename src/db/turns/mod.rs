@@ -236,7 +236,7 @@ async fn add_reply(
     })
     .exec_without_returning(tx)
     .await?;
-    search::index_message(tx, conversation.id, turn.reply_id, outcome.text).await
+    search::index_message(tx, conversation, turn.reply_id, outcome.text, false).await
 }
 
 /// The update that makes room for one more message; the new count is its position.

@@ -1,0 +1,122 @@
+//! What a database says of how it finds the rows of a statement, and what is to be said against it.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use serde_json::Value;
+
+/// Tables that have a row for each conversation, message or call.
+const GROWING: [&str; 5] = [
+    "agent_conversations",
+    "agent_messages",
+    "agent_turns",
+    "agent_search",
+    "agent_title_calls",
+];
+
+/// Indexes that hold only what is still to be done: they may be read from one end to the other.
+const PARTIAL: [&str; 4] = [
+    "agent_conversations_untitled",
+    "agent_conversations_untold",
+    "agent_conversations_leased",
+    "agent_turns_running",
+];
+
+/// The list that is read page by page: an index has to give its rows in order, or each page costs as much as the list.
+/// (The messages of a conversation may be sorted: where there are few, that is less work.)
+const PAGED: &str = "ORDER BY \"agent_conversations\".\"last_message_at\" DESC";
+
+/// One text, beginning with the table's name, for each growing table that the statement reads as a whole (its rows,
+/// or an index from one end to the other), or sorts for a page.
+pub async fn complaints(connection: &DatabaseConnection, statement: &Statement) -> Vec<String> {
+    let sql = statement.sql.trim_start();
+    if !["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"]
+        .iter()
+        .any(|verb| sql.starts_with(verb))
+    {
+        return Vec::new();
+    }
+    let read = match connection.get_database_backend() {
+        DbBackend::Sqlite => sqlite(connection, statement).await,
+        _ => postgres(connection, statement).await,
+    };
+    let (tables, plan) = read;
+    let is_sorted = plan.contains("TEMP B-TREE FOR ORDER BY") || plan.contains("Sort Key");
+    let sorted = (is_sorted && sql.contains(PAGED))
+        .then(|| format!("agent_conversations is sorted for a page: {sql}\n{plan}"));
+    tables
+        .into_iter()
+        .map(|table| format!("{table} is read as a whole: {sql}\n{plan}"))
+        .chain(sorted)
+        .collect()
+}
+
+async fn explained(
+    connection: &DatabaseConnection,
+    how: &str,
+    statement: &Statement,
+) -> Vec<sea_orm::QueryResult> {
+    let mut asked = statement.clone();
+    asked.sql = format!("{how} {}", statement.sql.trim_start());
+    connection
+        .query_all_raw(asked)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {}", statement.sql))
+}
+
+/// The tables that are read as a whole, and the plan.
+async fn sqlite(
+    connection: &DatabaseConnection,
+    statement: &Statement,
+) -> (Vec<&'static str>, String) {
+    let rows = explained(connection, "EXPLAIN QUERY PLAN", statement).await;
+    let steps: Vec<String> = rows
+        .iter()
+        .map(|row| row.try_get("", "detail").unwrap())
+        .collect();
+    let mut tables = Vec::new();
+    for step in &steps {
+        let Some(scanned) = step.strip_prefix("SCAN ") else {
+            continue;
+        };
+        let table = scanned.split(' ').next();
+        let is_small = PARTIAL
+            .iter()
+            .any(|index| scanned.split(' ').any(|word| word == *index));
+        tables.extend(
+            GROWING
+                .iter()
+                .filter(|name| table == Some(**name) && !is_small),
+        );
+    }
+    (tables, steps.join("\n"))
+}
+
+async fn postgres(
+    connection: &DatabaseConnection,
+    statement: &Statement,
+) -> (Vec<&'static str>, String) {
+    let rows = explained(connection, "EXPLAIN (FORMAT JSON)", statement).await;
+    let plan: Value = rows[0].try_get_by_index(0).unwrap();
+    let mut tables = Vec::new();
+    collect(&plan[0]["Plan"], &mut tables);
+    (tables, serde_json::to_string_pretty(&plan).unwrap())
+}
+
+fn collect(node: &Value, tables: &mut Vec<&'static str>) {
+    let relation = node["Relation Name"].as_str();
+    let has_condition = !node["Index Cond"].is_null();
+    let is_small = node["Index Name"]
+        .as_str()
+        .is_some_and(|name| PARTIAL.contains(&name));
+    let is_whole = match node["Node Type"].as_str().unwrap() {
+        "Seq Scan" => true,
+        "Index Scan" | "Index Only Scan" => !has_condition && !is_small,
+        // The bitmap below it has the condition.
+        _ => false,
+    };
+    if is_whole {
+        tables.extend(GROWING.iter().filter(|name| relation == Some(**name)));
+    }
+    for child in node["Plans"].as_array().into_iter().flatten() {
+        collect(child, tables);
+    }
+}
