@@ -3,6 +3,11 @@
 
 mod http;
 mod idle;
+mod list;
+mod process;
+mod requests;
+mod search;
+mod seed;
 mod server;
 mod subscriber;
 
@@ -25,6 +30,15 @@ enum Scenario {
     /// Many subscribers to one conversation, at which nothing happens: what they cost, and how long one event takes to
     /// reach all of them
     Idle(idle::Arguments),
+
+    /// Fill a database with made-up conversations, for the scenarios that read
+    Seed(seed::Arguments),
+
+    /// A list of 50 conversations, beside a route that was written by hand
+    List(list::Arguments),
+
+    /// Searches for 20 hits: how long they take
+    Search(search::Arguments),
 }
 
 /// The server that a scenario measures.
@@ -44,6 +58,9 @@ async fn main() -> std::process::ExitCode {
     let Cli { scenario } = Cli::parse();
     let measured = match scenario {
         Scenario::Idle(arguments) => idle::run(arguments).await,
+        Scenario::Seed(arguments) => seed::run(arguments).await,
+        Scenario::List(arguments) => list::run(arguments).await,
+        Scenario::Search(arguments) => search::run(arguments).await,
     };
     match measured {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,0 +1,85 @@
+//! A program that serves on a database that is there, and what it has cost so far.
+
+use std::{ffi::OsStr, fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, Command},
+};
+
+use crate::Result;
+
+/// A running program. Killed when it is dropped.
+pub struct Process {
+    pub address: SocketAddr,
+    pid: u32,
+    _child: Child,
+    _log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Process {
+    /// Titlecast with the offline model.
+    pub async fn titlecast(program: &Path, database_url: &str) -> Result<Self> {
+        let mut command = vec![
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--metrics-listen",
+            "127.0.0.1:0",
+        ];
+        command.extend(["--openai-base-url", "", "--openai-api-key", ""]);
+        command.extend(["--database-url", database_url]);
+        Self::start(program, &command).await
+    }
+
+    /// A program that says ` address=…` on its standard error output once it listens.
+    pub async fn start(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Self> {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("{}: {error}", program.display()))?;
+        let (Some(pid), Some(log)) = (child.id(), child.stderr.take()) else {
+            return Err("the program ended at once".into());
+        };
+        let mut lines = BufReader::new(log).lines();
+        let mut said = String::new();
+        loop {
+            let Some(line) = lines.next_line().await? else {
+                return Err(format!("{} does not start:\n{said}", program.display()).into());
+            };
+            let place = line
+                .contains("listening")
+                .then(|| line.split(" address=").nth(1))
+                .flatten();
+            if let Some(place) = place {
+                let address = place.split(' ').next().unwrap_or(place).parse()?;
+                // The programs say little once they serve, so nobody has to read on.
+                return Ok(Self {
+                    address,
+                    pid,
+                    _child: child,
+                    _log: lines,
+                });
+            }
+            said.push_str(&line);
+            said.push('\n');
+        }
+    }
+
+    /// How long it has kept a core busy, to the nanosecond: the scheduler counts finer than `stat` shows.
+    pub fn cpu(&self) -> Result<Duration> {
+        let mut nanos = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let Ok(stat) = fs::read_to_string(thread?.path().join("schedstat")) else {
+                continue; // It has ended.
+            };
+            let first = stat.split(' ').next().unwrap_or_default();
+            nanos += first.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanos))
+    }
+}

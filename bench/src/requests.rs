@@ -1,0 +1,93 @@
+//! Requests one behind the other on connections that stay open, and how long each took.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::try_join_all;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::Result;
+
+/// A connection that stays open.
+pub struct Client {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Client {
+    pub async fn connect(to: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            read: Vec::new(),
+        })
+    }
+
+    /// Sends a request and reads its whole answer, which must be a 200 with a length; the body.
+    pub async fn ask(&mut self, request: &[u8]) -> Result<&[u8]> {
+        self.stream.write_all(request).await?;
+        self.read.clear();
+        loop {
+            if self.stream.read_buf(&mut self.read).await? == 0 {
+                return Err("the connection was closed".into());
+            }
+            let Some(end) = self.read.windows(4).position(|part| part == b"\r\n\r\n") else {
+                continue;
+            };
+            let head = std::str::from_utf8(&self.read[..end])?.to_ascii_lowercase();
+            if !head.starts_with("http/1.1 200") {
+                return Err(format!("refused: {}", String::from_utf8_lossy(&self.read)).into());
+            }
+            let length = head
+                .split("content-length:")
+                .nth(1)
+                .ok_or("an answer without a length")?;
+            let length: usize = length.lines().next().unwrap_or_default().trim().parse()?;
+            while self.read.len() < end + 4 + length {
+                if self.stream.read_buf(&mut self.read).await? == 0 {
+                    return Err("the connection was closed".into());
+                }
+            }
+            return Ok(&self.read[end + 4..]);
+        }
+    }
+}
+
+/// Sends all of these, over so many connections at once; how long each took, sorted.
+pub async fn all(
+    to: SocketAddr,
+    requests: &[Vec<u8>],
+    connections: usize,
+) -> Result<Vec<Duration>> {
+    let share = requests.len().div_ceil(connections);
+    let clients = requests
+        .chunks(share)
+        .map(async |requests| -> Result<Vec<Duration>> {
+            let mut client = Client::connect(to).await?;
+            let mut took = Vec::with_capacity(requests.len());
+            for request in requests {
+                let begun = Instant::now();
+                let body = client.ask(request).await?;
+                took.push(begun.elapsed());
+                if body.windows(9).any(|part| part == b"\"errors\":") {
+                    return Err(format!("an error: {}", String::from_utf8_lossy(body)).into());
+                }
+            }
+            Ok(took)
+        });
+    let mut took = try_join_all(clients).await?.concat();
+    took.sort_unstable();
+    Ok(took)
+}
+
+/// The time that this part of them did not exceed.
+pub fn percentile(sorted: &[Duration], part: f64) -> Duration {
+    let place = (sorted.len().saturating_sub(1) as f64 * part).round();
+    sorted.get(place as usize).copied().unwrap_or_default()
+}

@@ -1,0 +1,76 @@
+//! Fills a database with conversations, the same ones for the same seed: as the service would have written them, and
+//! in minutes where the service would take hours.
+//!
+//! A tenth of them is the local user's, whom a server without settings serves; the rest is other users', a hundred
+//! each. Words are as common as in a language: the most common is in most messages, most are in few.
+
+mod rows;
+mod sink;
+pub mod text;
+
+#[path = "../../../migration/src/search_text.rs"]
+mod search_text;
+
+use std::{path::PathBuf, process::Command, time::Instant};
+
+use self::{rows::Maker, sink::Sink};
+use crate::Result;
+
+/// Conversations that are made and written at once.
+const BATCH: u64 = 1_000;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The database to fill; its tables must be empty
+    #[arg(long, value_name = "URL")]
+    database_url: String,
+
+    /// How many conversations
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    conversations: u64,
+
+    /// How many messages, all of them together; each conversation gets at least one
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    messages: u64,
+
+    /// What everything that looks like chance is made from
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// The program that makes the tables
+    #[arg(long, value_name = "PATH", default_value = "target/release/titlecast")]
+    titlecast: PathBuf,
+}
+
+/// Makes the tables and fills them.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let Arguments {
+        database_url,
+        conversations,
+        messages,
+        seed,
+        titlecast,
+    } = arguments;
+    let migrated = Command::new(&titlecast)
+        .args(["migrate", "up", "--database-url", &database_url])
+        .status()
+        .map_err(|error| format!("{}: {error}", titlecast.display()))?;
+    if !migrated.success() {
+        return Err("the tables could not be made".into());
+    }
+    let begun = Instant::now();
+    let mut sink = Sink::open(&database_url).await?;
+    let mut maker = Maker::new(seed, conversations, messages.max(conversations));
+    let mut done = 0;
+    while done < conversations {
+        let count = BATCH.min(conversations - done);
+        sink.write(&maker.batch(count)).await?;
+        done += count;
+        if done % 50_000 == 0 {
+            eprintln!("{done} of {conversations} after {:.0?}", begun.elapsed());
+        }
+    }
+    sink.finish().await?;
+    println!("{conversations} conversations in {:.0?}", begun.elapsed());
+    Ok(())
+}

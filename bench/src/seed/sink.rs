@@ -1,0 +1,139 @@
+//! Writes rows in the way that is quickest: `COPY` on PostgreSQL, on SQLite statements of many rows each.
+
+use std::fmt::Write as _;
+
+use chrono::SecondsFormat;
+use sqlx::{Connection, Executor, PgConnection, QueryBuilder, SqliteConnection};
+
+use super::rows::{Cell, Table};
+use crate::Result;
+
+/// SQLite takes 32,766 parameters a statement; ours have at most 19 a row.
+const ROWS_A_STATEMENT: usize = 500;
+
+pub enum Sink {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Sink {
+    /// Connects, and looks whether there is anything yet.
+    pub async fn open(url: &str) -> Result<Self> {
+        const ANY: &str = "SELECT count(*) FROM (SELECT 1 FROM agent_conversations LIMIT 1) AS one";
+        let (sink, rows): (Self, i64) = if url.starts_with("sqlite:") {
+            let mut connection = SqliteConnection::connect(url).await?;
+            // What is lost in a power cut is made again.
+            connection
+                .execute("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000")
+                .await?;
+            let rows = sqlx::query_scalar(ANY).fetch_one(&mut connection).await?;
+            (Self::Sqlite(connection), rows)
+        } else {
+            let mut connection = PgConnection::connect(url).await?;
+            connection.execute("SET synchronous_commit = off").await?;
+            let rows = sqlx::query_scalar(ANY).fetch_one(&mut connection).await?;
+            (Self::Postgres(connection), rows)
+        };
+        if rows > 0 {
+            return Err("there are conversations already; name an empty database".into());
+        }
+        Ok(sink)
+    }
+
+    /// Writes these rows in one transaction.
+    pub async fn write(&mut self, tables: &[Table]) -> Result<()> {
+        match self {
+            Self::Sqlite(connection) => {
+                let mut tx = connection.begin().await?;
+                for table in tables {
+                    for rows in table.rows.chunks(ROWS_A_STATEMENT) {
+                        insert(&mut tx, table, rows).await?;
+                    }
+                }
+                tx.commit().await?;
+            }
+            Self::Postgres(connection) => {
+                let mut tx = connection.begin().await?;
+                for table in tables {
+                    let columns = table.columns.join(", ");
+                    let copy = format!("COPY {} ({columns}) FROM STDIN", table.name);
+                    let mut copy = tx.copy_in_raw(&copy).await?;
+                    copy.send(copied(&table.rows).into_bytes()).await?;
+                    copy.finish().await?;
+                }
+                tx.commit().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the database look at what there is now, as it would after a while.
+    pub async fn finish(self) -> Result<()> {
+        match self {
+            Self::Sqlite(mut connection) => {
+                connection
+                    .execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    .await?;
+                connection.close().await?;
+            }
+            Self::Postgres(mut connection) => {
+                connection.execute("VACUUM ANALYZE").await?;
+                connection.close().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    table: &Table,
+    rows: &[Vec<Cell>],
+) -> Result<()> {
+    let mut query = QueryBuilder::new(format!(
+        "INSERT INTO {} ({}) ",
+        table.name,
+        table.columns.join(", ")
+    ));
+    query.push_values(rows, |mut values, row| {
+        for cell in row {
+            match cell.clone() {
+                Cell::Null => values.push("NULL"),
+                Cell::Text(text) => values.push_bind(text),
+                Cell::Number(number) => values.push_bind(number),
+                Cell::Bool(is_so) => values.push_bind(is_so),
+                Cell::Id(id) => values.push_bind(id),
+                Cell::Time(time) => values.push_bind(time),
+            };
+        }
+    });
+    query.build().execute(connection).await?;
+    Ok(())
+}
+
+/// The rows as `COPY` takes them. Our texts hold nothing that would have to be escaped.
+fn copied(rows: &[Vec<Cell>]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        for (place, cell) in row.iter().enumerate() {
+            if place > 0 {
+                text.push('\t');
+            }
+            // Writing into a string does not fail.
+            let _ = match cell {
+                Cell::Null => write!(text, "\\N"),
+                Cell::Text(part) => write!(text, "{part}"),
+                Cell::Number(number) => write!(text, "{number}"),
+                Cell::Bool(is_so) => write!(text, "{is_so}"),
+                Cell::Id(id) => write!(text, "{id}"),
+                Cell::Time(time) => write!(
+                    text,
+                    "{}",
+                    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+                ),
+            };
+        }
+        text.push('\n');
+    }
+    text
+}
