@@ -9,6 +9,7 @@ mod requests;
 mod search;
 mod seed;
 mod server;
+mod start;
 mod subscriber;
 
 use std::path::PathBuf;
@@ -37,6 +38,9 @@ enum Scenario {
     /// A list of 50 conversations, beside a route that was written by hand
     List(list::Arguments),
 
+    /// From the start of the program to its first answer
+    Start(start::Arguments),
+
     /// Searches for 20 hits: how long they take
     Search(search::Arguments),
 }
@@ -60,6 +64,7 @@ async fn main() -> std::process::ExitCode {
         Scenario::Idle(arguments) => idle::run(arguments).await,
         Scenario::Seed(arguments) => seed::run(arguments).await,
         Scenario::List(arguments) => list::run(arguments).await,
+        Scenario::Start(arguments) => start::run(arguments).await,
         Scenario::Search(arguments) => search::run(arguments).await,
     };
     match measured {

@@ -1,0 +1,66 @@
+//! From the start of the program to the first request that it answers, on an SQLite file that is there and on a new one.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    Result, http,
+    process::Process,
+    requests::{Client, percentile},
+};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// How often it is started on each
+    #[arg(long, value_name = "N", default_value_t = 15)]
+    rounds: usize,
+
+    /// The program to measure
+    #[arg(long, value_name = "PATH", default_value = "target/release/titlecast")]
+    titlecast: PathBuf,
+}
+
+/// Measures, and prints what was seen.
+pub async fn run(arguments: Arguments) -> Result<()> {
+    let folder = std::env::temp_dir().join(format!("titlecast-start-{}", std::process::id()));
+    fs::create_dir(&folder)?;
+    let measured = measure(&arguments, &folder).await;
+    fs::remove_dir_all(&folder)?;
+    let (mut known, mut new) = measured?;
+    for (name, times) in [("known database", &mut known), ("new database", &mut new)] {
+        times.sort_unstable();
+        println!(
+            "{name:<15} {:.1?}, from {:.1?} to {:.1?}",
+            percentile(times, 0.5),
+            percentile(times, 0.0),
+            percentile(times, 1.0)
+        );
+    }
+    Ok(())
+}
+
+async fn measure(
+    arguments: &Arguments,
+    folder: &std::path::Path,
+) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let url = |name: &str| format!("sqlite://{}?mode=rwc", folder.join(name).display());
+    let (mut known, mut new) = (Vec::new(), Vec::new());
+    first_answer(arguments, &url("known.db")).await?;
+    for round in 0..arguments.rounds {
+        known.push(first_answer(arguments, &url("known.db")).await?);
+        new.push(first_answer(arguments, &url(&format!("{round}.db"))).await?);
+    }
+    Ok((known, new))
+}
+
+async fn first_answer(arguments: &Arguments, url: &str) -> Result<Duration> {
+    let begun = Instant::now();
+    let process = Process::titlecast(&arguments.titlecast, url).await?;
+    let mut client = Client::connect(process.address).await?;
+    let request = http::request("GET", "/api/v1/conversations", "application/json", None);
+    client.ask(&request).await?;
+    Ok(begun.elapsed())
+}
