@@ -1,7 +1,6 @@
 //! Many subscribers to one conversation at which nothing happens, then one event.
 
 use std::{
-    fs,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -16,6 +15,7 @@ use tokio::{
 
 use crate::{
     Result, ServerArguments, http,
+    machine::check_open_files,
     server::Server,
     subscriber::{Subscriber, Transport},
 };
@@ -25,9 +25,6 @@ const CONNECTING: usize = 64;
 
 /// The longest that the event may take to reach everybody.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Open files besides the subscribers' sockets.
-const OTHER_FILES: usize = 200;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -122,25 +119,6 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         delay(1.0)
     );
     Ok(())
-}
-
-/// Both sides have a socket for each subscriber.
-fn check_open_files(subscribers: usize) -> Result<()> {
-    let limits = fs::read_to_string("/proc/self/limits")?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
-    let most = line
-        .and_then(|line| line.split_whitespace().next())
-        .unwrap_or("unlimited");
-    let needed = subscribers + OTHER_FILES;
-    match most.parse::<usize>() {
-        Ok(most) if most < needed => Err(format!(
-            "{most} files may be open and {needed} are needed: run `ulimit -n {needed}` before"
-        )
-        .into()),
-        _ => Ok(()),
-    }
 }
 
 /// A conversation with a title.

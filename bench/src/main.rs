@@ -1,9 +1,12 @@
 //! Measures a Titlecast of its own, in another process, over real sockets of this machine. One subcommand is one
 //! scenario; `docs/operations.md` tells what each shows.
 
+mod fanout;
+mod floor;
 mod http;
 mod idle;
 mod list;
+mod machine;
 mod process;
 mod requests;
 mod search;
@@ -11,6 +14,7 @@ mod seed;
 mod server;
 mod start;
 mod subscriber;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -22,9 +26,19 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
+    /// What to measure; everything when not said
     #[command(subcommand)]
-    scenario: Scenario,
+    scenario: Option<Scenario>,
 }
+
+/// Everything, as one would type it.
+const EVERYTHING: &[&[&str]] = &[
+    &["idle", "--transport", "websocket"],
+    &["idle", "--transport", "sse"],
+    &["idle", "--transport", "title-stream"],
+    &["fanout"],
+    &["start"],
+];
 
 #[derive(Subcommand)]
 enum Scenario {
@@ -43,6 +57,15 @@ enum Scenario {
 
     /// Searches for 20 hits: how long they take
     Search(search::Arguments),
+    /// What it costs to tell subscribers of an event, beside the floor and what others are built with
+    Fanout(fanout::Arguments),
+
+    /// Draw what `fanout` has found
+    Plot(fanout::PlotArguments),
+
+    /// Serve what `fanout` compares with: nothing but sockets
+    #[command(hide = true)]
+    Floor(floor::Arguments),
 }
 
 /// The server that a scenario measures.
@@ -59,13 +82,9 @@ struct ServerArguments {
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    let Cli { scenario } = Cli::parse();
-    let measured = match scenario {
-        Scenario::Idle(arguments) => idle::run(arguments).await,
-        Scenario::Seed(arguments) => seed::run(arguments).await,
-        Scenario::List(arguments) => list::run(arguments).await,
-        Scenario::Start(arguments) => start::run(arguments).await,
-        Scenario::Search(arguments) => search::run(arguments).await,
+    let measured = match Cli::parse().scenario {
+        Some(scenario) => measure(scenario).await,
+        None => everything().await,
     };
     match measured {
         Ok(()) => std::process::ExitCode::SUCCESS,
@@ -73,5 +92,30 @@ async fn main() -> std::process::ExitCode {
             eprintln!("titlecast-bench: {error}");
             std::process::ExitCode::FAILURE
         }
+    }
+}
+
+async fn everything() -> Result<()> {
+    for arguments in EVERYTHING {
+        println!("\n== {}", arguments.join(" "));
+        let program = ["titlecast-bench"];
+        let cli = Cli::try_parse_from(program.iter().chain(*arguments))?;
+        if let Some(scenario) = cli.scenario {
+            measure(scenario).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn measure(scenario: Scenario) -> Result<()> {
+    match scenario {
+        Scenario::Idle(arguments) => idle::run(arguments).await,
+        Scenario::Seed(arguments) => seed::run(arguments).await,
+        Scenario::List(arguments) => list::run(arguments).await,
+        Scenario::Start(arguments) => start::run(arguments).await,
+        Scenario::Search(arguments) => search::run(arguments).await,
+        Scenario::Fanout(arguments) => fanout::run(&arguments),
+        Scenario::Plot(arguments) => fanout::plot(&arguments),
+        Scenario::Floor(arguments) => floor::serve(arguments),
     }
 }

@@ -1,13 +1,13 @@
 //! A program that serves on a database that is there, and what it has cost so far.
 
-use std::{ffi::OsStr, fs, net::SocketAddr, path::Path, process::Stdio, time::Duration};
+use std::{ffi::OsStr, net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStderr, Command},
 };
 
-use crate::Result;
+use crate::{Result, usage};
 
 /// A running program. Killed when it is dropped.
 pub struct Process {
@@ -70,16 +70,8 @@ impl Process {
         }
     }
 
-    /// How long it has kept a core busy, to the nanosecond: the scheduler counts finer than `stat` shows.
+    /// How long it has kept a core busy.
     pub fn cpu(&self) -> Result<Duration> {
-        let mut nanos = 0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
-            let Ok(stat) = fs::read_to_string(thread?.path().join("schedstat")) else {
-                continue; // It has ended.
-            };
-            let first = stat.split(' ').next().unwrap_or_default();
-            nanos += first.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(nanos))
+        usage::cpu(self.pid)
     }
 }

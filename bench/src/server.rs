@@ -1,4 +1,4 @@
-//! The server under measurement: a process of its own, on a database of its own, and what the kernel says of it.
+//! The server under measurement: a process of its own, on a database of its own.
 
 use std::{fs, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
@@ -7,10 +7,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{Result, ServerArguments};
-
-/// The unit of times in /proc/PID/stat, on every Linux of today.
-const TICK: Duration = Duration::from_millis(10);
+use crate::{Result, ServerArguments, usage};
 
 /// A running server. Killed, and its database removed, when it is dropped.
 pub struct Server {
@@ -76,22 +73,12 @@ impl Server {
 
     /// The memory that it has now, in bytes.
     pub fn memory(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line
-            .and_then(|line| line.split_whitespace().next())
-            .ok_or("no VmRSS")?;
-        Ok(kibibytes.parse::<u64>()? * 1024)
+        usage::memory(self.pid)
     }
 
     /// The time that it has kept a core busy so far.
     pub fn cpu(&self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // Behind the name, which may hold anything: user and system time are the 12th and 13th.
-        let (_, rest) = stat.rsplit_once(") ").ok_or("no stat")?;
-        let fields: Vec<&str> = rest.split(' ').collect();
-        let ticks = fields[11].parse::<u32>()? + fields[12].parse::<u32>()?;
-        Ok(TICK * ticks)
+        usage::cpu(self.pid)
     }
 }
 

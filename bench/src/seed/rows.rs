@@ -223,7 +223,7 @@ impl Maker {
             text(TENANT),
             text(&user),
             text(&title),
-            text(if number % 7 == 0 {
+            text(if number.is_multiple_of(7) {
                 "researcher"
             } else {
                 "triage"

@@ -1,0 +1,235 @@
+//! The load: many subscribers in one thread, who check that each of them is told each event once and in order.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use memchr::memmem;
+use mio::{Events, Interest, Poll, Token};
+use serde_json::Value;
+
+use super::{
+    contestant::{Contestant, Transport},
+    decode::Decoder,
+    publisher::Publisher,
+    session::{PATIENCE, events, websocket},
+};
+use crate::Result;
+
+/// What a title ends with, but for its number.
+const MARK: &str = ", part ";
+
+/// The title of an event.
+pub fn title(number: u64) -> String {
+    format!("Plan a trip to Kyoto in April{MARK}{number}")
+}
+
+pub struct Client {
+    poll: Poll,
+    ready: Events,
+    links: Vec<Link>,
+    /// What each conversation was told last.
+    told: Vec<u64>,
+    buffer: Vec<u8>,
+    known: Known,
+}
+
+struct Link {
+    stream: mio::net::TcpStream,
+    decoder: Decoder,
+    conversation: usize,
+    /// The number of the last event that it got.
+    heard: Option<u64>,
+}
+
+/// The payload that was understood last. Most are the same as the one before, and then cost nothing to understand.
+struct Known {
+    payload: Vec<u8>,
+    number: Option<u64>,
+    place: &'static str,
+}
+
+/// When the first and the last subscriber got an event.
+pub struct Receipt {
+    pub first: Instant,
+    pub last: Instant,
+}
+
+impl Client {
+    /// Subscriber k follows conversation k modulo their number.
+    pub fn connect(
+        contestant: &Contestant,
+        transport: Transport,
+        address: SocketAddr,
+        conversations: &[String],
+        subscribers: usize,
+    ) -> Result<Self> {
+        let poll = Poll::new()?;
+        let mut links = Vec::with_capacity(subscribers);
+        for number in 0..subscribers {
+            let conversation = number % conversations.len();
+            let id = &conversations[conversation];
+            let (stream, decoder) = match transport {
+                Transport::Websocket => websocket(address, id),
+                Transport::Sse => events(address, &(contestant.subscription)(id)),
+            }
+            .map_err(|error| format!("subscriber {}: {error}", number + 1))?;
+            stream.set_nonblocking(true)?;
+            let mut stream = mio::net::TcpStream::from_std(stream);
+            poll.registry()
+                .register(&mut stream, Token(number), Interest::READABLE)?;
+            links.push(Link {
+                stream,
+                decoder,
+                conversation,
+                heard: None,
+            });
+        }
+        Ok(Self {
+            poll,
+            ready: Events::with_capacity(1024),
+            links,
+            told: vec![0; conversations.len()],
+            buffer: vec![0; 64 * 1024],
+            known: Known {
+                payload: Vec::new(),
+                number: None,
+                place: match transport {
+                    Transport::Websocket => "/payload/data/conversationUpdated/title",
+                    Transport::Sse => contestant.title_in_event,
+                },
+            },
+        })
+    }
+
+    /// Tells every conversation something until each subscriber has heard of it: nothing says when a subscription
+    /// stands.
+    pub fn settle(&mut self, publisher: &mut Publisher, conversations: &[String]) -> Result<()> {
+        let begun = Instant::now();
+        while self
+            .links
+            .iter()
+            .any(|link| link.heard != Some(self.told[link.conversation]))
+        {
+            if begun.elapsed() > PATIENCE {
+                return Err("not every subscriber hears of what is published".into());
+            }
+            for (id, told) in conversations.iter().zip(&mut self.told) {
+                *told += 1;
+                publisher.publish(id, *told)?;
+                publisher.confirm()?;
+            }
+            let round = Instant::now();
+            while round.elapsed() < Duration::from_millis(500) {
+                self.turn(Duration::from_millis(50), false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes one event to a conversation and waits until all who follow it have it.
+    pub fn tell(
+        &mut self,
+        publisher: &mut Publisher,
+        conversation: usize,
+        id: &str,
+    ) -> Result<Receipt> {
+        self.told[conversation] += 1;
+        publisher.publish(id, self.told[conversation])?;
+        let all = self.links.len() / self.told.len();
+        let (begun, mut count, mut first) = (Instant::now(), 0, None);
+        loop {
+            if begun.elapsed() > PATIENCE {
+                return Err(format!("only {count} of {all} subscribers got an event").into());
+            }
+            let (came, at) = self.turn(PATIENCE, true)?;
+            count += came;
+            if came > 0 {
+                first.get_or_insert(at);
+            }
+            if let (true, Some(first)) = (count >= all, first) {
+                let last = Instant::now();
+                publisher.confirm()?;
+                return Ok(Receipt { first, last });
+            }
+        }
+    }
+
+    /// Reads what is there; how many events that were, and since when. When `strict`, each has to be the one that was told just now
+    /// to who got the one before.
+    fn turn(&mut self, longest: Duration, strict: bool) -> Result<(usize, Instant)> {
+        let Self {
+            poll,
+            ready,
+            links,
+            told,
+            buffer,
+            known,
+        } = self;
+        match poll.poll(ready, Some(longest)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            polled => polled?,
+        }
+        let since = Instant::now();
+        let mut count = 0;
+        for event in &*ready {
+            let Link {
+                stream,
+                decoder,
+                conversation,
+                heard,
+            } = &mut links[event.token().0];
+            loop {
+                let length = match stream.read(buffer) {
+                    Ok(0) => return Err("a subscriber's connection was closed".into()),
+                    Ok(length) => length,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error.into()),
+                };
+                let answers = decoder.take(&buffer[..length], |payload| {
+                    let Some(number) = known.number_of(payload)? else {
+                        return Ok(());
+                    };
+                    let expected = told[*conversation];
+                    if strict && (number != expected || *heard != Some(expected - 1)) {
+                        return Err(format!(
+                            "a subscriber got event {number} after {heard:?} when {expected} was told"
+                        )
+                        .into());
+                    }
+                    *heard = Some(number);
+                    count += 1;
+                    Ok(())
+                })?;
+                if !answers.is_empty() {
+                    stream.write_all(&answers)?;
+                }
+                // A socket that gave less than was asked for is empty.
+                if length < buffer.len() {
+                    break;
+                }
+            }
+        }
+        Ok((count, since))
+    }
+}
+
+impl Known {
+    /// The number in the title that this payload tells; none in an older title, or where nothing is told.
+    fn number_of(&mut self, payload: &[u8]) -> Result<Option<u64>> {
+        if payload != self.payload {
+            let told: Value = serde_json::from_slice(payload)?;
+            if told["type"] == "error" || memmem::find(payload, b"\"errors\"").is_some() {
+                return Err(format!("an error was told: {told}").into());
+            }
+            let title = told.pointer(self.place).and_then(Value::as_str);
+            let number = title.and_then(|title| title.rsplit_once(MARK));
+            self.number = number.map(|(_, number)| number.parse()).transpose()?;
+            self.payload.clear();
+            self.payload.extend_from_slice(payload);
+        }
+        Ok(self.number)
+    }
+}

@@ -1,0 +1,148 @@
+//! Who is measured: how each is installed, started, subscribed to and published to. Another one is another entry of
+//! [`ALL`].
+
+use std::{path::Path, process::Command};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::peers;
+use crate::{Result, http};
+
+/// How subscribers are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// GraphQL over WebSocket (graphql-transport-ws)
+    Websocket,
+    /// GraphQL over server-sent events (graphql-sse, a connection each)
+    Sse,
+}
+
+pub struct Contestant {
+    pub name: &'static str,
+    pub transports: &'static [Transport],
+    /// Installs it, where that is not done yet.
+    pub install: fn() -> Result<()>,
+    /// The program, to listen on a port of 127.0.0.1; it may keep files in the folder.
+    pub command: fn(titlecast: &Path, port: u16, folder: &Path) -> Command,
+    /// What makes a conversation there is none of yet.
+    pub begin: Option<fn(id: &str) -> Vec<u8>>,
+    /// The request of an event stream for a conversation.
+    pub subscription: fn(id: &str) -> Vec<u8>,
+    /// Where in an event of the stream the title is.
+    pub title_in_event: &'static str,
+    /// The request that gives a conversation a title.
+    pub publish: fn(id: &str, title: &str) -> Vec<u8>,
+}
+
+const GRAPHQL: Contestant = Contestant {
+    name: "",
+    transports: &[Transport::Websocket, Transport::Sse],
+    install: || Ok(()),
+    command: |_, _, _| Command::new("false"),
+    begin: None,
+    subscription: |id| post("/graphql", "text/event-stream", &subscription(id)),
+    title_in_event: "/data/conversationUpdated/title",
+    publish: |id, title| {
+        let body = json!({ "query": RENAME, "variables": { "id": id, "title": title } });
+        post("/graphql", "application/json", &body)
+    },
+};
+
+/// In the order in which they run. The first is what the others are compared with.
+pub static ALL: &[Contestant] = &[
+    Contestant {
+        name: "floor",
+        command: |_, port, _| {
+            let mut command = Command::new("/proc/self/exe");
+            command.args(["floor", &port.to_string()]);
+            command
+        },
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "titlecast",
+        command: |titlecast, port, folder| {
+            let mut command = Command::new(titlecast);
+            let database = format!("sqlite://{}?mode=rwc", folder.join("bench.db").display());
+            command
+                .args(["serve", "--metrics-listen", "127.0.0.1:0"])
+                .args(["--listen", &format!("127.0.0.1:{port}")])
+                .args(["--database-url", &database])
+                .env_remove("OPENAI_API_KEY")
+                .env_remove("OPENAI_BASE_URL");
+            command
+        },
+        begin: Some(|id| {
+            let body = json!({ "query": BEGIN, "variables": { "id": id } });
+            post("/graphql", "application/json", &body)
+        }),
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "async-graphql",
+        install: peers::cargo,
+        command: |_, port, _| {
+            let mut command = Command::new(peers::folder("async-graphql").join("release/stock"));
+            command.arg(port.to_string());
+            command
+        },
+        subscription: |id| post("/graphql/stream", "text/event-stream", &subscription(id)),
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "graphql-yoga",
+        transports: &[Transport::Sse],
+        install: || peers::npm("graphql-yoga"),
+        command: |_, port, _| peers::node("graphql-yoga", port),
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "graphql-ws",
+        transports: &[Transport::Websocket],
+        install: || peers::npm("graphql-ws"),
+        command: |_, port, _| peers::node("graphql-ws", port),
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "strawberry",
+        transports: &[Transport::Websocket],
+        install: || peers::pip("strawberry"),
+        command: |_, port, _| peers::uvicorn("strawberry", port),
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "fastapi",
+        transports: &[Transport::Sse],
+        install: || peers::pip("fastapi"),
+        command: |_, port, _| peers::uvicorn("fastapi", port),
+        subscription: |id| {
+            let path = format!("/conversations/{id}/events");
+            http::request("GET", &path, "text/event-stream", None)
+        },
+        title_in_event: "/title",
+        publish: |id, title| {
+            let path = format!("/conversations/{id}/title");
+            let body = json!({ "display_name": title });
+            http::request("PATCH", &path, "application/json", Some(&body))
+        },
+        ..GRAPHQL
+    },
+];
+
+const BEGIN: &str = "mutation ($id: ID!) { sendMessage(input: { conversationId: $id, text: \"Hello\", \
+                     autoTitle: false }) { replyId } }";
+
+const RENAME: &str = "mutation ($id: ID!, $title: String!) { renameConversation(input: { id: $id, \
+                      displayName: $title }) { conversation { id } } }";
+
+/// The body of a request that subscribes to a conversation.
+pub fn subscription(id: &str) -> Value {
+    let query = "subscription ($id: ID!) { conversationUpdated(id: $id) { id title revision } }";
+    json!({ "query": query, "variables": { "id": id } })
+}
+
+fn post(path: &str, accept: &str, body: &Value) -> Vec<u8> {
+    http::request("POST", path, accept, Some(body))
+}

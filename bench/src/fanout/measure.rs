@@ -1,0 +1,209 @@
+//! One run: a fresh server, all subscribers, events; and by turns events at conversations that nobody follows.
+
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Arguments, Case, client::Client, contestant::Contestant, publisher::Publisher, running::Running,
+};
+use crate::{
+    Result, machine,
+    machine::Cores,
+    usage::{cpu, memory, own_cpu},
+};
+
+/// How often a run changes between conversations that are followed and those that are not.
+const TURNS: u32 = 4;
+
+/// What a server may still do behind an event, as noting that it was told, is done after this.
+const AFTERMATH: Duration = Duration::from_millis(250);
+
+/// Above this share of a core that other programs take, a run is not to be believed.
+const BUSY: f64 = 0.10;
+
+/// Above this share of its core the load was the limit.
+const LIMIT: f64 = 0.90;
+
+/// What one run has found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    pub contestant: String,
+    pub case: Case,
+    /// How many deliveries it was.
+    pub deliveries: usize,
+    /// What one costs the server, in microseconds: without what the same events cost where nobody follows.
+    pub delivery: f64,
+    /// The same with the publishing.
+    pub with_publishing: f64,
+    /// From the first subscriber to the last who gets an event, in milliseconds; the median of all events.
+    pub spread: f64,
+    /// What a subscriber adds to the server's memory, in KiB.
+    pub memory: f64,
+    /// The share of its core that the load took.
+    pub load: f64,
+    /// The share of one core that other programs took.
+    pub others: f64,
+}
+
+impl Run {
+    /// Whether others took so much that it says little.
+    pub fn busy(&self) -> bool {
+        self.others > BUSY
+    }
+
+    /// Whether the load took so much that times, but not costs, are its own.
+    pub fn load_was_the_limit(&self) -> bool {
+        self.load > LIMIT
+    }
+}
+
+/// Measures again while others keep the machine busy; of all these runs the quietest.
+pub fn quietly(repeats: usize, mut measure: impl FnMut() -> Result<Run>) -> Result<Run> {
+    let mut best = measure()?;
+    for _ in 0..repeats {
+        if !best.busy() {
+            break;
+        }
+        let again = measure()?;
+        if again.others < best.others {
+            best = again;
+        }
+    }
+    Ok(best)
+}
+
+pub fn run(
+    contestant: &'static Contestant,
+    case: Case,
+    arguments: &Arguments,
+    cores: Cores,
+) -> Result<Run> {
+    let server = Running::start(contestant, &arguments.titlecast, cores)?;
+    measure(contestant, case, arguments.seconds, &server)
+        .map_err(|error| format!("{error}\n{}", server.log()).into())
+}
+
+fn measure(
+    contestant: &'static Contestant,
+    case: Case,
+    seconds: f64,
+    server: &Running,
+) -> Result<Run> {
+    let followed: Vec<String> = (0..case.conversations).map(id).collect();
+    let alone: Vec<String> = (0..case.conversations)
+        .map(|number| id(case.conversations + number))
+        .collect();
+    let mut publisher = Publisher::connect(contestant, server.address)?;
+    if let Some(begin) = contestant.begin {
+        for id in followed.iter().chain(&alone) {
+            publisher.ask(&begin(id))?;
+        }
+    }
+    // What the first subscriber brings along is not what one costs.
+    let connect = |conversations: &[String], subscribers| {
+        Client::connect(
+            contestant,
+            case.transport,
+            server.address,
+            conversations,
+            subscribers,
+        )
+    };
+    connect(&followed[..1], 1)?.settle(&mut publisher, &followed[..1])?;
+    rest(server.pid)?;
+    let before = memory(server.pid)?;
+    let mut client = connect(&followed, case.subscribers)?;
+    client.settle(&mut publisher, &followed)?;
+    rest(server.pid)?;
+    let added = memory(server.pid)?.saturating_sub(before);
+
+    let (mut told, mut untold) = (Duration::ZERO, Duration::ZERO);
+    let (mut events, mut spreads) = (0, Vec::new());
+    let (mut load, mut telling) = (Duration::ZERO, Duration::ZERO);
+    let (mut number, begun) = (0, Instant::now());
+    let (busy, ours) = (
+        machine::busy()?,
+        cpu(server.pid)? + cpu(std::process::id())?,
+    );
+    for _ in 0..TURNS {
+        let (at, own, server_at) = (Instant::now(), own_cpu()?, cpu(server.pid)?);
+        let first = events;
+        while at.elapsed().as_secs_f64() < seconds / f64::from(TURNS) {
+            let conversation = events % followed.len();
+            let receipt = client.tell(&mut publisher, conversation, &followed[conversation])?;
+            spreads.push((receipt.last - receipt.first).as_secs_f64() * 1e3);
+            events += 1;
+        }
+        load += own_cpu()? - own;
+        telling += at.elapsed();
+        sleep(AFTERMATH);
+        told += cpu(server.pid)? - server_at;
+
+        let server_at = cpu(server.pid)?;
+        for event in first..events {
+            number += 1;
+            publisher.publish(&alone[event % alone.len()], number)?;
+            publisher.confirm()?;
+        }
+        sleep(AFTERMATH);
+        untold += cpu(server.pid)? - server_at;
+    }
+    let ours = cpu(server.pid)? + cpu(std::process::id())? - ours;
+    let others = (machine::busy()? - busy).saturating_sub(ours);
+    let elapsed = begun.elapsed();
+
+    let deliveries = events * case.subscribers / case.conversations;
+    let each = |time: f64| time * 1e6 / deliveries as f64;
+    Ok(Run {
+        contestant: contestant.name.to_owned(),
+        case,
+        deliveries,
+        delivery: each(told.as_secs_f64() - untold.as_secs_f64()),
+        with_publishing: each(told.as_secs_f64()),
+        spread: super::report::median(&mut spreads),
+        memory: added as f64 / 1024.0 / case.subscribers as f64,
+        load: load.as_secs_f64() / telling.as_secs_f64(),
+        others: others.as_secs_f64() / elapsed.as_secs_f64(),
+    })
+}
+
+/// An id of a conversation: a UUID, as long as everybody's.
+fn id(number: usize) -> String {
+    format!("01930000-0000-7000-8000-{number:012x}")
+}
+
+/// Waits until the server has nothing to do any more.
+fn rest(pid: u32) -> Result<()> {
+    for _ in 0..40 {
+        let before = cpu(pid)?;
+        sleep(AFTERMATH);
+        if cpu(pid)? - before < AFTERMATH / 50 {
+            return Ok(());
+        }
+    }
+    Err("it does not come to rest".into())
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: {:.2} µs a delivery, {:.2} with publishing, spread {:.2} ms, {:.1} KiB each{}{}",
+            self.contestant,
+            self.delivery,
+            self.with_publishing,
+            self.spread,
+            self.memory,
+            if self.busy() { ", BUSY machine" } else { "" },
+            if self.load_was_the_limit() {
+                ", the load was the limit"
+            } else {
+                ""
+            },
+        )
+    }
+}

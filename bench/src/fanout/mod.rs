@@ -1,0 +1,180 @@
+//! What it costs to tell subscribers: one event to many, and many conversations with one subscriber each.
+
+mod client;
+mod contestant;
+mod decode;
+mod measure;
+mod peers;
+mod plot;
+mod publisher;
+mod report;
+mod running;
+mod session;
+
+use std::{fs, path::PathBuf};
+
+use contestant::{ALL, Contestant, Transport};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Result,
+    machine::{Cores, check_open_files},
+};
+
+/// What is measured of each contestant.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    pub transport: Transport,
+    pub subscribers: usize,
+    /// How many conversations they are spread over.
+    pub conversations: usize,
+}
+
+const fn case(transport: Transport, subscribers: usize, conversations: usize) -> Case {
+    Case {
+        transport,
+        subscribers,
+        conversations,
+    }
+}
+
+/// All that `just bench fanout` measures.
+const CASES: &[Case] = &[
+    case(Transport::Websocket, 1_000, 1),
+    case(Transport::Sse, 1_000, 1),
+    case(Transport::Websocket, 5_000, 1),
+    case(Transport::Sse, 5_000, 1),
+    case(Transport::Websocket, 1_000, 1_000),
+    case(Transport::Sse, 1_000, 1_000),
+];
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Measure these only, beside the floor; may be repeated
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+
+    /// Measure this transport only
+    #[arg(long, value_enum)]
+    transport: Option<Transport>,
+
+    /// Measure so many subscribers instead, on one conversation and on one each
+    #[arg(long, value_name = "N")]
+    subscribers: Option<usize>,
+
+    /// How often everything is measured
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+
+    /// How often a run is made again because the machine was busy
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    repeats: usize,
+
+    /// How long events are told in one run, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    seconds: f64,
+
+    /// Where to put all figures
+    #[arg(long, value_name = "PATH", default_value = "bench/target/fanout.json")]
+    json: PathBuf,
+
+    /// The program to measure; build it with --release
+    #[arg(long, value_name = "PATH", default_value = "target/release/titlecast")]
+    pub titlecast: PathBuf,
+}
+
+/// Draws what an earlier run has found.
+#[derive(clap::Args)]
+pub struct PlotArguments {
+    /// The figures: what fanout wrote
+    json: PathBuf,
+
+    /// Where the plot goes
+    svg: PathBuf,
+}
+
+/// Measures everybody in turns, prints the table, and writes all figures.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let cores = Cores::find()?;
+    let contestants = contestants(arguments)?;
+    let cases = cases(arguments);
+    let most = cases.iter().map(|case| case.subscribers).max();
+    check_open_files(most.ok_or("nothing to measure")?)?;
+    for contestant in &contestants {
+        (contestant.install)().map_err(|error| format!("{}: {error}", contestant.name))?;
+    }
+    let mut report = report::Report::new()?;
+    for case in cases {
+        for round in 1..=arguments.rounds {
+            for contestant in &contestants {
+                if !contestant.transports.contains(&case.transport) {
+                    continue;
+                }
+                let run = measure::quietly(arguments.repeats, || {
+                    measure::run(contestant, case, arguments, cores)
+                })
+                .map_err(|error| format!("{}, {case}: {error}", contestant.name))?;
+                eprintln!("{case}, round {round}: {run}");
+                report.runs.push(run);
+                fs::write(&arguments.json, serde_json::to_string_pretty(&report)?)?;
+            }
+        }
+    }
+    print!("{}", report.table());
+    Ok(())
+}
+
+/// Draws the plot.
+pub fn plot(arguments: &PlotArguments) -> Result<()> {
+    let report: report::Report = serde_json::from_slice(&fs::read(&arguments.json)?)?;
+    fs::write(&arguments.svg, plot::svg(&report)?)?;
+    print!("{}", report.table());
+    Ok(())
+}
+
+fn contestants(arguments: &Arguments) -> Result<Vec<&'static Contestant>> {
+    for name in &arguments.only {
+        if !ALL.iter().any(|one| one.name == name) {
+            let names: Vec<_> = ALL.iter().map(|one| one.name).collect();
+            return Err(format!("{name} is none of {}", names.join(", ")).into());
+        }
+    }
+    let wanted = |name| arguments.only.is_empty() || arguments.only.iter().any(|one| one == name);
+    let (floor, others) = ALL.split_first().ok_or("nobody to measure")?;
+    let others = others.iter().filter(|one| wanted(one.name));
+    Ok(std::iter::once(floor).chain(others).collect())
+}
+
+fn cases(arguments: &Arguments) -> Vec<Case> {
+    let all = match arguments.subscribers {
+        None => CASES.to_vec(),
+        Some(count) => [1, count]
+            .into_iter()
+            .flat_map(|conversations| {
+                [Transport::Websocket, Transport::Sse]
+                    .map(|transport| case(transport, count, conversations))
+            })
+            .collect(),
+    };
+    all.into_iter()
+        .filter(|case| {
+            arguments
+                .transport
+                .is_none_or(|only| only == case.transport)
+        })
+        .collect()
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let transport = match self.transport {
+            Transport::Websocket => "WebSocket",
+            Transport::Sse => "SSE",
+        };
+        write!(
+            f,
+            "{transport}, {} on {}",
+            self.subscribers, self.conversations
+        )
+    }
+}

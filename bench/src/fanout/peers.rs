@@ -1,0 +1,115 @@
+//! Installing the comparisons of `bench/peers/`, each with what its lock file names, below `bench/target/peers/`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::Result;
+
+/// Where a peer's sources are.
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("peers")
+        .join(name)
+}
+
+/// Where it is installed.
+pub fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/peers")
+        .join(name)
+}
+
+pub fn cargo() -> Result<()> {
+    run(Command::new("cargo")
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--manifest-path",
+        ])
+        .arg(source("async-graphql").join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(folder("async-graphql")))
+}
+
+pub fn npm(name: &str) -> Result<()> {
+    install(name, "package-lock.json", |folder| {
+        run(Command::new("npm")
+            .args(["ci", "--silent"])
+            .current_dir(folder))
+    })
+}
+
+pub fn node(name: &str, port: u16) -> Command {
+    let mut command = Command::new("node");
+    command
+        .arg(folder(name).join("server.mjs"))
+        .arg(port.to_string())
+        .env("NODE_ENV", "production");
+    command
+}
+
+pub fn pip(name: &str) -> Result<()> {
+    install(name, "requirements.txt", |folder| {
+        run(Command::new("python3")
+            .args(["-m", "venv", "venv"])
+            .current_dir(folder))?;
+        run(Command::new("venv/bin/pip")
+            .args([
+                "install",
+                "--quiet",
+                "--require-hashes",
+                "--requirement",
+                "requirements.txt",
+            ])
+            .current_dir(folder))
+    })
+}
+
+pub fn uvicorn(name: &str, port: u16) -> Command {
+    let mut command = Command::new(folder(name).join("venv/bin/uvicorn"));
+    command
+        .args([
+            "server:app",
+            "--log-level",
+            "warning",
+            "--port",
+            &port.to_string(),
+        ])
+        .current_dir(folder(name));
+    command
+}
+
+/// Copies the sources, and installs what they need unless that was done for the same lock file.
+fn install(name: &str, lock: &str, needed: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let (source, folder) = (source(name), folder(name));
+    let wanted = fs::read(source.join(lock))?;
+    let installed = folder.join("installed");
+    if fs::read(&installed).ok().as_ref() != Some(&wanted) && folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    for file in fs::read_dir(source)? {
+        let file = file?;
+        fs::copy(file.path(), folder.join(file.file_name()))?;
+    }
+    if !installed.exists() {
+        needed(&folder)?;
+        fs::write(installed, wanted)?;
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .map_err(|error| format!("{command:?}: {error}"))?;
+    if !status.success() {
+        return Err(format!("{command:?}: {status}").into());
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Publishing an event.
+
+use std::{
+    io::Write,
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use super::{
+    client::title,
+    contestant::Contestant,
+    session::{open, until},
+};
+use crate::Result;
+
+/// Servers close connections that are idle for longer, some after 5 seconds.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Publishes, over one connection.
+pub struct Publisher {
+    address: SocketAddr,
+    stream: TcpStream,
+    used: Instant,
+    contestant: &'static Contestant,
+}
+
+impl Publisher {
+    pub fn connect(contestant: &'static Contestant, address: SocketAddr) -> Result<Self> {
+        Ok(Self {
+            address,
+            stream: open(address)?,
+            used: Instant::now(),
+            contestant,
+        })
+    }
+
+    /// Sends it off; [`Self::confirm`] has to follow.
+    pub fn publish(&mut self, id: &str, number: u64) -> Result<()> {
+        let request = (self.contestant.publish)(id, &title(number));
+        self.send(&request)
+    }
+
+    fn send(&mut self, request: &[u8]) -> Result<()> {
+        if self.used.elapsed() > IDLE {
+            self.stream = open(self.address)?;
+        }
+        self.used = Instant::now();
+        Ok(self.stream.write_all(request)?)
+    }
+
+    /// Waits for the answer to what was published.
+    pub fn confirm(&mut self) -> Result<()> {
+        let mut received = Vec::new();
+        until(&mut self.stream, &mut received, |received| {
+            let text = std::str::from_utf8(received)?;
+            let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                return Ok(None);
+            };
+            let length = head.lines().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                name.eq_ignore_ascii_case("content-length").then_some(value)
+            });
+            let whole = match length {
+                Some(length) => body.len() >= length.parse()?,
+                None => body.ends_with("0\r\n\r\n"), // in chunks
+            };
+            if !whole {
+                return Ok(None);
+            }
+            if !head.starts_with("HTTP/1.1 200") || body.contains("\"errors\"") {
+                return Err(format!("it does not publish: {text}").into());
+            }
+            Ok(Some(()))
+        })
+    }
+
+    /// Sends any other request and waits for its answer.
+    pub fn ask(&mut self, request: &[u8]) -> Result<()> {
+        self.send(request)?;
+        self.confirm()
+    }
+}

@@ -1,0 +1,178 @@
+//! Medians, ratios to the floor, and how far the rounds are apart.
+
+use std::fmt::Write;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Case, contestant::ALL, measure::Run};
+use crate::{Result, machine::Description};
+
+/// All that was measured.
+#[derive(Serialize, Deserialize)]
+pub struct Report {
+    machine: Description,
+    pub runs: Vec<Run>,
+}
+
+/// One contestant in one case.
+pub struct Line {
+    pub contestant: String,
+    delivery: f64,
+    with_publishing: f64,
+    /// How many times the floor, which ran in the same round.
+    pub ratio: Ratio,
+    spread: f64,
+    spread_ratio: Ratio,
+    memory: f64,
+    /// How many runs the machine was busy in, and how many the load was the limit of.
+    busy: usize,
+    limited: usize,
+}
+
+/// The median of the rounds' ratios, and the outermost ones.
+pub struct Ratio {
+    pub median: f64,
+    pub lowest: f64,
+    pub highest: f64,
+}
+
+impl Report {
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            machine: Description::read()?,
+            runs: Vec::new(),
+        })
+    }
+
+    /// What was measured, in the order in which it was.
+    pub fn cases(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for run in &self.runs {
+            if !cases.contains(&run.case) {
+                cases.push(run.case);
+            }
+        }
+        cases
+    }
+
+    /// Who was measured in a case.
+    pub fn lines(&self, case: Case) -> Vec<Line> {
+        let of = |name: &str| -> Vec<&Run> {
+            let runs = self.runs.iter();
+            runs.filter(|run| run.case == case && run.contestant == name)
+                .collect()
+        };
+        let floor = of(ALL[0].name);
+        let contestants = ALL.iter().map(|one| (one.name, of(one.name)));
+        contestants
+            .filter(|(_, runs)| !runs.is_empty())
+            .map(|(name, runs)| Line {
+                contestant: name.to_owned(),
+                delivery: median_of(&runs, |run| run.delivery),
+                with_publishing: median_of(&runs, |run| run.with_publishing),
+                ratio: Ratio::of(&runs, &floor, |run| run.delivery),
+                spread: median_of(&runs, |run| run.spread),
+                spread_ratio: Ratio::of(&runs, &floor, |run| run.spread),
+                memory: median_of(&runs, |run| run.memory),
+                busy: runs.iter().filter(|run| run.busy()).count(),
+                limited: runs.iter().filter(|run| run.load_was_the_limit()).count(),
+            })
+            .collect()
+    }
+
+    /// Everything, for people.
+    pub fn table(&self) -> String {
+        let mut table = String::new();
+        for case in self.cases() {
+            let _ = writeln!(
+                table,
+                "\n{:<26}{:>12}{:>20}{:>12}{:>12}{:>20}{:>10}",
+                case.to_string(),
+                "µs/delivery",
+                "ratio to floor",
+                "+publishing",
+                "spread ms",
+                "ratio to floor",
+                "KiB each"
+            );
+            for line in self.lines(case) {
+                let _ = writeln!(
+                    table,
+                    "  {:<24}{:>12.2}{:>20}{:>12.2}{:>12.2}{:>20}{:>10.1}{}{}",
+                    line.contestant,
+                    line.delivery,
+                    line.ratio.to_string(),
+                    line.with_publishing,
+                    line.spread,
+                    // A single receiver is first and last.
+                    if case.conversations == case.subscribers {
+                        String::new()
+                    } else {
+                        line.spread_ratio.to_string()
+                    },
+                    line.memory,
+                    note(line.busy, "in a busy machine"),
+                    note(line.limited, "limited by the load"),
+                );
+            }
+        }
+        table
+    }
+}
+
+impl Ratio {
+    fn of(runs: &[&Run], floor: &[&Run], value: impl Fn(&Run) -> f64) -> Self {
+        let rounds = runs.iter().zip(floor);
+        let mut ratios: Vec<f64> = rounds
+            .map(|(run, floor)| value(run) / value(floor))
+            .collect();
+        Self {
+            median: median(&mut ratios),
+            lowest: ratios.first().copied().unwrap_or(f64::NAN),
+            highest: ratios.last().copied().unwrap_or(f64::NAN),
+        }
+    }
+}
+
+impl std::fmt::Display for Ratio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            median,
+            lowest,
+            highest,
+        } = self;
+        write!(f, "{median:.2} ({lowest:.2}–{highest:.2})")
+    }
+}
+
+fn note(count: usize, what: &str) -> String {
+    if count == 0 {
+        String::new()
+    } else {
+        format!("  [{count} {what}]")
+    }
+}
+
+fn median_of(runs: &[&Run], value: impl Fn(&Run) -> f64) -> f64 {
+    median(&mut runs.iter().map(|run| value(run)).collect::<Vec<_>>())
+}
+
+/// The value in the middle; sorts them.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(super::median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(super::median(&mut [4.0, 1.0, 3.0, 2.0]), 2.5);
+    }
+}

@@ -1,0 +1,81 @@
+//! Opening one subscriber's connection, as far as the protocol asks for.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use memchr::memmem;
+use serde_json::json;
+
+use super::{
+    contestant,
+    decode::{Decoder, TEXT, client_frame, frame, head},
+};
+use crate::Result;
+
+/// The longest that anything may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn open(address: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Asks for an event stream. The answer may come with the first event only, so it is not waited for.
+pub fn events(address: SocketAddr, request: &[u8]) -> Result<(TcpStream, Decoder)> {
+    let mut stream = open(address)?;
+    stream.write_all(request)?;
+    Ok((stream, Decoder::events()))
+}
+
+/// Says hello, waits for the answer as the protocol asks, and subscribes.
+pub fn websocket(address: SocketAddr, conversation: &str) -> Result<(TcpStream, Decoder)> {
+    let mut stream = open(address)?;
+    stream.write_all(
+        b"GET /graphql HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+          sec-websocket-protocol: graphql-transport-ws\r\n\r\n",
+    )?;
+    let mut received = Vec::new();
+    let answered = until(&mut stream, &mut received, |received| head(received, "101"))?;
+    received.drain(..answered);
+    stream.write_all(&client_frame(TEXT, br#"{"type":"connection_init"}"#))?;
+    let acknowledged = until(&mut stream, &mut received, |received| {
+        match frame(received)? {
+            Some((_, content, used)) if memmem::find(content, b"connection_ack").is_some() => {
+                Ok(Some(used))
+            }
+            Some((_, content, _)) => Err(String::from_utf8_lossy(content).into()),
+            None => Ok(None),
+        }
+    })?;
+    let rest = received.split_off(acknowledged);
+    let query = contestant::subscription(conversation);
+    let subscribe = json!({ "id": "1", "type": "subscribe", "payload": query }).to_string();
+    stream.write_all(&client_frame(TEXT, subscribe.as_bytes()))?;
+    Ok((stream, Decoder::WebSocket { rest }))
+}
+
+/// Reads until `find` finds what it looks for.
+pub fn until<T>(
+    stream: &mut TcpStream,
+    received: &mut Vec<u8>,
+    find: impl Fn(&[u8]) -> Result<Option<T>>,
+) -> Result<T> {
+    let mut part = [0; 4096];
+    loop {
+        if let Some(found) = find(received)? {
+            return Ok(found);
+        }
+        match stream.read(&mut part)? {
+            0 => {
+                return Err(format!("closed after {:?}", String::from_utf8_lossy(received)).into());
+            }
+            length => received.extend_from_slice(&part[..length]),
+        }
+    }
+}

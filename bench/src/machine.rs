@@ -1,0 +1,110 @@
+//! The machine under both sides: its cores, how busy others keep it, how many files may be open.
+
+use std::{fs, time::Duration};
+
+use nix::{
+    sched::{CpuSet, sched_getaffinity, sched_setaffinity},
+    unistd::Pid,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// The unit of times in /proc, on every Linux of today.
+const TICK: Duration = Duration::from_millis(10);
+
+const THIS_THREAD: Pid = Pid::from_raw(0);
+
+/// Open files besides the sockets of what is measured.
+const OTHER_FILES: usize = 200;
+
+/// A core for the server and another one for the load, so that neither takes time from the other.
+#[derive(Clone, Copy)]
+pub struct Cores {
+    server: usize,
+    client: usize,
+}
+
+impl Cores {
+    /// The first and the last of the cores that this program may use.
+    pub fn find() -> Result<Self> {
+        let allowed = sched_getaffinity(THIS_THREAD)?;
+        let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core) == Ok(true));
+        match (cores.next(), cores.next_back()) {
+            (Some(server), Some(client)) => Ok(Self { server, client }),
+            _ => Err("one core is not enough: server and load would share it".into()),
+        }
+    }
+
+    /// Runs this thread on the server's core; a process that it starts stays there.
+    pub fn be_server(self) -> Result<()> {
+        pin(self.server)
+    }
+
+    /// Runs this thread on the core of the load.
+    pub fn be_client(self) -> Result<()> {
+        pin(self.client)
+    }
+}
+
+fn pin(core: usize) -> Result<()> {
+    let mut only = CpuSet::new();
+    only.set(core)?;
+    Ok(sched_setaffinity(THIS_THREAD, &only)?)
+}
+
+/// The time that all cores have been busy so far, for whomever: also for the host's other guests.
+pub fn busy() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all = stat.lines().next().ok_or("no cpu in /proc/stat")?;
+    let fields: Vec<u32> = all
+        .split_whitespace()
+        .skip(1)
+        .map(str::parse)
+        .collect::<std::result::Result<_, _>>()?;
+    // user nice system idle iowait irq softirq steal; what follows is in user and nice.
+    let busy = [0, 1, 2, 5, 6, 7].iter().map(|&field| fields[field]).sum();
+    Ok(TICK * busy)
+}
+
+/// What one has to know to compare figures with those of another machine.
+#[derive(Serialize, Deserialize)]
+pub struct Description {
+    processor: String,
+    cores: usize,
+    kernel: String,
+}
+
+impl Description {
+    pub fn read() -> Result<Self> {
+        let cpus = fs::read_to_string("/proc/cpuinfo")?;
+        let model = cpus.lines().find(|line| line.starts_with("model name"));
+        let name = model.and_then(|line| line.split_once(": "));
+        Ok(Self {
+            processor: name.map_or("unknown", |(_, name)| name).to_owned(),
+            cores: std::thread::available_parallelism()?.get(),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .to_owned(),
+        })
+    }
+}
+
+/// Both sides have a socket for each subscriber.
+pub fn check_open_files(subscribers: usize) -> Result<()> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let most = line
+        .and_then(|line| line.split_whitespace().next())
+        .unwrap_or("unlimited");
+    let needed = subscribers + OTHER_FILES;
+    match most.parse::<usize>() {
+        Ok(most) if most < needed => Err(format!(
+            "{most} files may be open and {needed} are needed: run `ulimit -n {needed}` before"
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
