@@ -40,7 +40,7 @@ fuzz:
     cargo build
     tests/fuzz/run
 
-# Measure a release build: just bench idle --transport sse --subscribers 10000
+# Measure a release build, all of it or one scenario: just bench fanout --only titlecast (docs/performance.md)
 bench *arguments:
     cargo build --release
     cargo run --release --quiet --manifest-path bench/Cargo.toml -- {{arguments}}

@@ -104,8 +104,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         (contestant.install)().map_err(|error| format!("{}: {error}", contestant.name))?;
     }
     let mut report = report::Report::new()?;
-    for case in cases {
-        for round in 1..=arguments.rounds {
+    // Round by round, so that what was measured before an interruption can be compared.
+    for round in 1..=arguments.rounds {
+        for &case in &cases {
             for contestant in &contestants {
                 if !contestant.transports.contains(&case.transport) {
                     continue;

@@ -86,7 +86,7 @@ impl Report {
         for case in self.cases() {
             let _ = writeln!(
                 table,
-                "\n{:<26}{:>12}{:>20}{:>12}{:>12}{:>20}{:>10}",
+                "\n{:<26}{:>12}{:>22}{:>12}{:>12}{:>22}{:>10}",
                 case.to_string(),
                 "µs/delivery",
                 "ratio to floor",
@@ -96,20 +96,21 @@ impl Report {
                 "KiB each"
             );
             for line in self.lines(case) {
+                // A single receiver is first and last.
+                let spread = if case.conversations == case.subscribers {
+                    [String::new(), String::new()]
+                } else {
+                    [format!("{:.2}", line.spread), line.spread_ratio.to_string()]
+                };
                 let _ = writeln!(
                     table,
-                    "  {:<24}{:>12.2}{:>20}{:>12.2}{:>12.2}{:>20}{:>10.1}{}{}",
+                    "  {:<24}{:>12.2}{:>22}{:>12.2}{:>12}{:>22}{:>10.1}{}{}",
                     line.contestant,
                     line.delivery,
                     line.ratio.to_string(),
                     line.with_publishing,
-                    line.spread,
-                    // A single receiver is first and last.
-                    if case.conversations == case.subscribers {
-                        String::new()
-                    } else {
-                        line.spread_ratio.to_string()
-                    },
+                    spread[0],
+                    spread[1],
                     line.memory,
                     note(line.busy, "in a busy machine"),
                     note(line.limited, "limited by the load"),
