@@ -62,6 +62,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N")]
     subscribers: Option<usize>,
 
+    /// Measure those with so many conversations only: 1 is one event to many
+    #[arg(long, value_name = "N")]
+    conversations: Option<usize>,
+
     /// How often everything is measured
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
@@ -159,9 +163,13 @@ fn cases(arguments: &Arguments) -> Vec<Case> {
     };
     all.into_iter()
         .filter(|case| {
-            arguments
-                .transport
-                .is_none_or(|only| only == case.transport)
+            let Arguments {
+                transport,
+                conversations,
+                ..
+            } = arguments;
+            transport.is_none_or(|only| only == case.transport)
+                && conversations.is_none_or(|only| only == case.conversations)
         })
         .collect()
 }
