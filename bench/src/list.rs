@@ -107,13 +107,17 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             pair[0].name
         );
     }
-    let first = &contestants[0];
-    for later in contestants.iter().step_by(2).skip(1) {
-        println!(
-            "{:.2} × the CPU of the first database: {}",
-            median(&later.cost) / median(&first.cost),
-            later.name
-        );
+    // A size is compared with the smallest on the same kind of database.
+    let kind = |one: &Contestant| one.name.split(':').next().unwrap_or_default().to_owned();
+    let ours: Vec<&Contestant> = contestants.iter().step_by(2).collect();
+    for (place, later) in ours.iter().enumerate() {
+        if let Some(first) = ours[..place].iter().find(|one| kind(one) == kind(later)) {
+            let ratio = median(&later.cost) / median(&first.cost);
+            println!(
+                "{ratio:.2} × the CPU of the first such database: {}",
+                later.name
+            );
+        }
     }
     Ok(())
 }
