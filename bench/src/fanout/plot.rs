@@ -54,6 +54,15 @@ pub fn svg(report: &Report) -> Result<String> {
             y += ROW;
         }
     }
+    let busy = report.runs.iter().filter(|run| run.busy()).count();
+    if busy > 0 {
+        y += ROW;
+        let all = report.runs.len();
+        writeln!(
+            body,
+            r#"<text x="12" y="{y:.0}">Other programs kept the machine busy in {busy} of {all} runs.</text>"#
+        )?;
+    }
     let height = y + 16.0;
     Ok(format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">
