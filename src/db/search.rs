@@ -55,33 +55,22 @@ struct Match {
     score: f64,
 }
 
-/// How many matching texts are ranked: the newest. With a word that an owner wrote a hundred thousand times, to look at
-/// all of them would take half a second, and say little.
-const MOST_MATCHES: usize = 1_000;
-
 const SQLITE_MATCHES: &str = "
-    SELECT conversation_id, message_id, -place AS relevance
-    FROM (
-        SELECT rowid AS newest, rank AS place FROM agent_search_words
-        WHERE agent_search_words MATCH $1 ORDER BY rowid DESC LIMIT {most}
-    )
-    CROSS JOIN agent_search ON agent_search.id = newest";
+    SELECT conversation_id, message_id, -rank AS relevance
+    FROM agent_search_words JOIN agent_search ON agent_search.id = agent_search_words.rowid
+    WHERE agent_search_words MATCH $1";
 
 // What websearch_to_tsquery makes of a quoted word is printed, and the prefix mark goes behind the
 // last lexeme of it.
 const POSTGRES_MATCHES: &str = "
     SELECT conversation_id, message_id, ts_rank(words, query)::float8 AS relevance
-    FROM (
-        SELECT conversation_id, message_id, words, query
-        FROM agent_search,
-             (SELECT (nullif(websearch_to_tsquery('simple', $1)::text, '') || ':*')::tsquery AS query)
-                 AS asked
-        WHERE words @@ query ORDER BY id DESC LIMIT {most}
-    ) AS newest";
+    FROM agent_search,
+         (SELECT (nullif(websearch_to_tsquery('simple', $1)::text, '') || ':*')::tsquery AS query)
+             AS asked
+    WHERE words @@ query";
 
 /// The best match of each conversation of the owner; a match in the title counts twice.
 fn ranked(matches: &str) -> String {
-    let matches = matches.replace("{most}", &MOST_MATCHES.to_string());
     format!(
         "WITH matches AS MATERIALIZED ({matches}),
          scored AS (
@@ -108,7 +97,7 @@ fn ranked(matches: &str) -> String {
 impl Database {
     /// A page of the owner's conversations that have every word of `text` in their title or in one
     /// message, best match first. The last word may be the beginning of one. A text without a word
-    /// finds nothing. Of more than 1,000 texts that match, the newest are looked at.
+    /// finds nothing.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
