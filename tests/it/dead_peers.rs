@@ -247,3 +247,26 @@ async fn a_socket_that_stalled_and_reads_again_is_told_to_come_back_later() {
     assert_eq!(u16::from(end.code), 1013);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn who_asks_and_does_not_read_the_answers_is_not_listened_to() {
+    let server = Server::offline().await;
+    let id = server.begin("Plan a trip to Kyoto").await;
+    let Peer::Socket(mut socket) = Peer::subscribe(&server, Wire::Socket, &id).await else {
+        unreachable!("it is a socket");
+    };
+    // In all more than both kernels hold back.
+    let ping = json!({ "type": "ping", "payload": { "text": "x".repeat(60_000) } }).to_string();
+    let asking = async {
+        for _ in 0..1_000 {
+            socket.send(Message::text(ping.clone())).await?;
+        }
+        Ok::<_, tokio_tungstenite::tungstenite::Error>(())
+    };
+    // Before the server gives the peer up.
+    let asked = tokio::time::timeout(Duration::from_secs(8), asking).await;
+    assert!(
+        !matches!(asked, Ok(Ok(()))),
+        "all answers pile up somewhere"
+    );
+}

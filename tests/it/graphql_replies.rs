@@ -12,37 +12,6 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn who_joins_late_gets_what_there_is_and_then_the_same_as_everybody() {
-    let model = ModelServer::start().await;
-    let server = Server::start(&model).await;
-    let (id, reply, steps) = being_written(&model, &server.url).await;
-    let mut early = Reader::join(&server.url, &id, &reply).await;
-    assert_eq!(early.text, "");
-    write(&steps, "First ");
-    write(&steps, "we take ");
-    early.read_to("First we take ").await;
-    let mut late = Reader::join(&server.url, &id, &reply).await;
-    assert_eq!(late.text, "First we take ");
-    write(&steps, "the train");
-    early.read_to("First we take the train").await;
-    late.read_to("First we take the train").await;
-    steps.send(Step::Finish).unwrap();
-    let ended = early.end().await;
-    assert_eq!(late.end().await, ended);
-    let expected = json!({
-        "__typename": "ReplyEnded", "messageId": reply, "outcome": "COMPLETED",
-        "text": "First we take the train", "error": null,
-    });
-    assert_eq!(ended, expected);
-    // The row is stored before anyone hears of the end.
-    let now = conversation(&server.url, &id).await;
-    let message = json!({
-        "id": reply, "role": "ASSISTANT", "content": "First we take the train", "status": "COMPLETE"
-    });
-    assert_eq!(now["messages"]["nodes"][1], message);
-}
-
-#[tokio::test]
 async fn a_reply_that_is_over_is_told_at_once() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Answer, ModelServer, Server, Step,
-    calls::{conversation_when, delete, send_message, settled_conversation, stop_reply},
+    calls::{
+        conversation, conversation_when, delete, send_message, settled_conversation, stop_reply,
+    },
     eventually,
     nats::{self, two_nodes_with},
     replies::{REPLY, Reader, being_written, write},
@@ -116,6 +118,12 @@ async fn who_joins_late_gets_what_there_is_and_then_the_same_as_everybody(nodes:
         "text": "First we take the train", "error": null,
     });
     assert_eq!(ended, expected);
+    // The row is stored before anyone hears of the end.
+    let now = conversation(nodes.url(), &id).await;
+    let message = json!({
+        "id": reply, "role": "ASSISTANT", "content": "First we take the train", "status": "COMPLETE"
+    });
+    assert_eq!(now["messages"]["nodes"][1], message);
 }
 
 async fn who_comes_back_goes_on_where_it_was(nodes: Nodes) {

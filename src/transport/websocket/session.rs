@@ -86,7 +86,8 @@ impl<'a, S: Service> Session<'a, S> {
                 }
                 progress = self.backlog.progress() => self.progressed(progress),
                 _ = pulse.tick() => self.beat(),
-                message = self.socket.receive() => self.receive(message).await,
+                // Nor listened to: answers to whatever it asks would pile up.
+                message = self.socket.receive(), if is_free => self.receive(message).await,
                 // Who takes nothing is told nothing new.
                 Some((id, event)) = self.operations.next(), if is_free && !self.operations.is_empty() => {
                     self.tell(id, event)
