@@ -4,7 +4,7 @@
 //! service, one execution and one serialised payload an event. The key is the whole text, never a hash
 //! of it: a collision would show one caller what belongs to another.
 //!
-//! A cohort is one task. It executes, and hands each event to its members' [`Outlet`]s itself, one after
+//! A cohort is one task. It executes, and hands each event to its members' `Outlet`s itself, one after
 //! the other: what a member costs is what its outlet does, which for a WebSocket is one write to its
 //! socket. No task is woken.
 
