@@ -12,7 +12,7 @@ use super::{
     search, turns,
 };
 use crate::{
-    conversation::{Conversation, ConversationId, ConversationStatus, Owner},
+    conversation::{Conversation, ConversationId, ConversationStatus, Owner, text::without_nul},
     error::{Error, Result},
 };
 
@@ -69,6 +69,8 @@ impl Database {
             .order_by_desc(Column::Id)
             .limit(limit + 1);
         if let Some(agent) = &filter.agent {
+            // As it is stored: PostgreSQL takes no U+0000.
+            let agent = without_nul(agent.clone());
             select = select.filter(Column::AgentEntrypoint.eq(agent));
         }
         if let Some(after) = after {

@@ -19,7 +19,7 @@ use super::{
     scope::{conversations_of, messages_of},
 };
 use crate::{
-    conversation::{Conversation, ConversationId, Message, MessageId, Owner},
+    conversation::{Conversation, ConversationId, Message, MessageId, Owner, text::without_nul},
     error::Result,
 };
 
@@ -127,7 +127,7 @@ impl Database {
                 query.into(),
                 owner.tenant.as_str().into(),
                 owner.user.as_str().into(),
-                agent.unwrap_or_default().into(),
+                without_nul(agent.unwrap_or_default().to_owned()).into(),
                 place.score.into(),
                 place.id.0.into(),
                 (limit as i64 + 1).into(),

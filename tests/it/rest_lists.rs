@@ -159,6 +159,12 @@ async fn an_agent_filters_the_list_and_the_search() {
         [billing]
     );
     assert!(ids(&search(&server, "trip", "&agent=nobody").await).is_empty());
+    // No database keeps a U+0000, and PostgreSQL takes none either.
+    assert_eq!(ids(&list(&server, "agent=bil%00ling").await), [billing]);
+    assert_eq!(
+        ids(&search(&server, "trip", "&agent=%00billing").await),
+        [billing]
+    );
 }
 
 #[tokio::test]
