@@ -150,6 +150,8 @@ impl ReplyLog {
     /// Adds what the writing node has behind what is here, which may be nothing.
     pub fn take_over(&self, text: &str) {
         match text {
+            // Nobody need be woken to hear of nothing.
+            "" if self.progress.borrow().is_known => {}
             "" => self.change(|written| written.is_known = true),
             text => self.append(text),
         }
