@@ -234,6 +234,8 @@ export class Streams {
       });
       client.pipe(upstream).on("error", () => client.destroy());
       upstream.pipe(client).on("error", () => upstream.end());
+      // What the server sent before it knew would keep its end from being seen: nobody reads any more.
+      client.once("close", () => upstream.resume());
     });
     this.#proxy.listen(0, "127.0.0.1");
   }
