@@ -14,6 +14,7 @@ mod m20251119_000001_add_runs;
 mod m20251120_000001_create_cursor_key;
 mod m20251121_000001_mark_search_owners;
 mod m20251121_000002_index_changes;
+mod m20251125_000001_index_search_owners;
 pub mod search_text;
 
 /// All migrations, oldest first.
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20251120_000001_create_cursor_key::Migration),
             Box::new(m20251121_000001_mark_search_owners::Migration),
             Box::new(m20251121_000002_index_changes::Migration),
+            Box::new(m20251125_000001_index_search_owners::Migration),
         ]
     }
 }

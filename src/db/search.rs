@@ -55,37 +55,92 @@ struct Match {
     score: f64,
 }
 
-const SQLITE_MATCHES: &str = "
-    SELECT conversation_id, message_id, -rank AS relevance
-    FROM agent_search_words JOIN agent_search ON agent_search.id = agent_search_words.rowid
-    WHERE agent_search_words MATCH $1";
+/// How many matching texts are ranked: the newest. To rank every text with a word that an owner wrote a hundred
+/// thousand times would take seconds, and say little.
+const MOST_RANKED: usize = 500;
 
-// What websearch_to_tsquery makes of a quoted word is printed, and the prefix mark goes behind the
-// last lexeme of it.
+/// How many of the owner's newest texts PostgreSQL reads one by one before it looks into the index of words. A word
+/// with [`MOST_RANKED`] matches among them is in the index so often that to read all of its places takes longer.
+const MOST_READ: usize = 5_000;
+
+/// What the caller may find.
+const MINE: &str = "tenant_id = $2 AND user_id = $3 AND status = 'active'
+        AND ($4 = '' OR agent_entrypoint = $4)";
+
+// Taken in the order of the index, newest first, so that no more is read than is ranked. Each is looked up among the
+// owner's conversations before it counts.
+const SQLITE_MATCHES: &str = "
+    matches AS MATERIALIZED (
+        SELECT conversation_id, message_id, -rank AS relevance
+        FROM agent_search_words
+        CROSS JOIN agent_search ON agent_search.id = agent_search_words.rowid
+        CROSS JOIN agent_conversations ON agent_conversations.id = conversation_id
+        WHERE agent_search_words MATCH $1 AND {mine}
+        ORDER BY agent_search_words.rowid DESC
+        LIMIT {most}
+    )";
+
+// PostgreSQL's index of words knows no order. Common words are found by reading the newest texts, all others by the
+// index; which it is shows in what the first finds. Left to itself the planner would guess, and could read the table:
+//
+// - What websearch_to_tsquery makes of a quoted word is printed, and the prefix mark goes behind the last lexeme of it.
+//   That being a subquery, the planner does not look at the word.
+// - With BETWEEN, and the mark in the order, no index but that of owners has the rows as they are asked for.
+// - OFFSET 0 keeps the order of the texts: their conversations are looked up until enough are the owner's.
 const POSTGRES_MATCHES: &str = "
-    SELECT conversation_id, message_id, ts_rank(words, query)::float8 AS relevance
-    FROM agent_search,
-         (SELECT (nullif(websearch_to_tsquery('simple', $1)::text, '') || ':*')::tsquery AS query)
-             AS asked
-    WHERE words @@ query";
+    asked AS MATERIALIZED (
+        SELECT (nullif(websearch_to_tsquery('simple', $1)::text, '') || ':*')::tsquery AS query
+    ),
+    recent AS MATERIALIZED (
+        SELECT text.id
+        FROM (
+            SELECT id, conversation_id, words FROM agent_search
+            WHERE left(body, 4) BETWEEN $8 AND $8
+            ORDER BY left(body, 4) DESC, id DESC
+            LIMIT {read}
+        ) AS text
+        CROSS JOIN LATERAL (
+            SELECT FROM agent_conversations WHERE id = text.conversation_id AND {mine} OFFSET 0
+        ) AS mine
+        WHERE words @@ (SELECT query FROM asked)
+        LIMIT {most}
+    ),
+    every AS (
+        SELECT text.id
+        FROM (
+            SELECT id, conversation_id FROM agent_search
+            WHERE words @@ (SELECT query FROM asked) AND (SELECT count(*) FROM recent) < {most}
+            ORDER BY id DESC
+        ) AS text
+        CROSS JOIN LATERAL (
+            SELECT FROM agent_conversations WHERE id = text.conversation_id AND {mine} OFFSET 0
+        ) AS mine
+        LIMIT {most}
+    ),
+    matches AS MATERIALIZED (
+        SELECT conversation_id, message_id,
+               ts_rank(words, (SELECT query FROM asked))::float8 AS relevance
+        FROM agent_search
+        WHERE id IN (SELECT id FROM recent UNION SELECT id FROM every)
+    )";
 
 /// The best match of each conversation of the owner; a match in the title counts twice.
 fn ranked(matches: &str) -> String {
+    let matches = matches
+        .replace("{mine}", MINE)
+        .replace("{read}", &MOST_READ.to_string())
+        .replace("{most}", &MOST_RANKED.to_string());
     format!(
-        "WITH matches AS MATERIALIZED ({matches}),
-         scored AS (
-             SELECT matches.conversation_id, matches.message_id,
-                    relevance * (CASE WHEN message_id IS NULL THEN 2 ELSE 1 END) AS score
-             FROM matches
-             JOIN agent_conversations ON agent_conversations.id = matches.conversation_id
-             WHERE tenant_id = $2 AND user_id = $3 AND agent_conversations.status = 'active'
-               AND ($4 = '' OR agent_entrypoint = $4)
-         ),
+        "WITH {matches},
          best AS (
              SELECT conversation_id, message_id, score, row_number() OVER (
                  PARTITION BY conversation_id ORDER BY score DESC, message_id
              ) AS place
-             FROM scored
+             FROM (
+                 SELECT conversation_id, message_id,
+                        relevance * (CASE WHEN message_id IS NULL THEN 2 ELSE 1 END) AS score
+                 FROM matches
+             ) AS scored
          )
          SELECT conversation_id, message_id, score FROM best
          WHERE place = 1 AND (score < $5 OR (score = $5 AND conversation_id < $6))
@@ -97,7 +152,7 @@ fn ranked(matches: &str) -> String {
 impl Database {
     /// A page of the owner's conversations that have every word of `text` in their title or in one
     /// message, best match first. The last word may be the beginning of one. A text without a word
-    /// finds nothing.
+    /// finds nothing. Of more than 500 texts that match, the newest are ranked.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -109,7 +164,8 @@ impl Database {
         after: Option<HitCursor>,
         limit: u64,
     ) -> Result<Page<Hit>> {
-        let Some(query) = quoted(&mark(owner), text, self.is_embedded()) else {
+        let mark = mark(owner);
+        let Some(query) = quoted(&mark, text, self.is_embedded()) else {
             return Ok(Page {
                 items: Vec::new(),
                 has_next: false,
@@ -120,19 +176,19 @@ impl Database {
             score: f64::MAX,
             id: ConversationId(Uuid::max()),
         });
-        let statement = self.statement(
-            &ranked(SQLITE_MATCHES),
-            &ranked(POSTGRES_MATCHES),
-            [
-                query.into(),
-                owner.tenant.as_str().into(),
-                owner.user.as_str().into(),
-                without_nul(agent.unwrap_or_default().to_owned()).into(),
-                place.score.into(),
-                place.id.0.into(),
-                (limit as i64 + 1).into(),
-            ],
-        );
+        let mut values: Vec<sea_orm::Value> = vec![
+            query.into(),
+            owner.tenant.as_str().into(),
+            owner.user.as_str().into(),
+            without_nul(agent.unwrap_or_default().to_owned()).into(),
+            place.score.into(),
+            place.id.0.into(),
+            (limit as i64 + 1).into(),
+        ];
+        if !self.is_embedded() {
+            values.push(mark.into());
+        }
+        let statement = self.statement(&ranked(SQLITE_MATCHES), &ranked(POSTGRES_MATCHES), values);
         let mut matches = Match::find_by_statement(statement)
             .all(&self.reader)
             .await?;

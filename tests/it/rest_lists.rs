@@ -1,5 +1,6 @@
 //! The list of conversations and the search: order, pages, filters, what finds what.
 
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, ModelServer, Server, eventually};
@@ -165,6 +166,36 @@ async fn an_agent_filters_the_list_and_the_search() {
         ids(&search(&server, "trip", "&agent=%00billing").await),
         [billing]
     );
+}
+
+#[tokio::test]
+async fn what_hundreds_of_newer_texts_hold_as_well_is_found_where_they_may_not_be() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let mine = server.begin("Plan a trip to Kyoto").await;
+    let body = json!({ "message": "Pay for the trip", "agent_type": "billing" });
+    let (_, answer) = server.send("POST", "/api/v1/chat", body).await;
+    let billing = answer["conversation_id"].as_str().unwrap();
+    let rows = server.database.connect().await;
+    // More than are ranked, and all with the mark of the owner.
+    let copies = "INSERT INTO agent_search (conversation_id, message_id, body)
+        SELECT copied.conversation_id, copied.message_id, copied.body
+        FROM (SELECT 1 FROM agent_search LIMIT 6) AS a, (SELECT 1 FROM agent_search LIMIT 6) AS b,
+             (SELECT 1 FROM agent_search LIMIT 6) AS c, (SELECT 1 FROM agent_search LIMIT 6) AS d,
+             agent_search AS copied
+        JOIN agent_conversations ON agent_conversations.id = copied.conversation_id
+        WHERE agent_entrypoint = 'billing'";
+    let inserted = rows.execute_unprepared(copies).await.unwrap();
+    assert!(inserted.rows_affected() > 2_000);
+    assert_eq!(ids(&search(&server, "trip", "").await), [billing]);
+    assert_eq!(
+        ids(&search(&server, "trip", "&agent=triage").await),
+        [&*mine]
+    );
+    let to_another =
+        "UPDATE agent_conversations SET user_id = 'another' WHERE agent_entrypoint = 'billing'";
+    rows.execute_unprepared(to_another).await.unwrap();
+    assert_eq!(ids(&search(&server, "trip", "").await), [&*mine]);
 }
 
 #[tokio::test]
