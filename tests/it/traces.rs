@@ -149,8 +149,9 @@ async fn a_first_message_is_a_trace_from_the_request_to_the_statements() {
     assert_eq!(json!(call.attributes), expected);
     assert!(child(&spans, title, "COMMIT").start >= call.end);
     let written = child(&spans, turn, "chat gpt-5-mini");
+    // The stream went on behind the title, whose own span may end a little later: it still has to be noted as told.
     assert!(
-        written.end > title.end,
+        written.end > call.end,
         "to the end of the stream: {spans:#?}"
     );
     assert!(
