@@ -21,6 +21,10 @@ use tokio_util::sync::CancellationToken;
 /// The longest that the end may take beside what the settings give to running replies.
 const END: Duration = Duration::from_secs(10);
 
+// Whoever links the library chooses for themselves.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,

@@ -5,7 +5,7 @@
 //! another service is no cursor, so nobody can come to depend on what is in one. It grants nothing all the
 //! same: each page is asked for with the owner.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -20,11 +20,14 @@ use crate::{
 
 /// What cursors are authenticated with; the same on every node, since it is kept in the database.
 #[derive(Clone)]
-pub struct CursorKey(hmac::Key);
+pub struct CursorKey(Arc<hmac::Key>);
 
 impl CursorKey {
     fn new(secret: &str) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
+        Self(Arc::new(hmac::Key::new(
+            hmac::HMAC_SHA256,
+            secret.as_bytes(),
+        )))
     }
 }
 

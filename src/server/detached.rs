@@ -117,7 +117,8 @@ impl Link {
     pub fn of_upgraded(upgraded: Upgraded) -> Option<(Self, Vec<u8>)> {
         let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
         let (wire, shared) = parts.io.into_inner().into_parts();
-        Some((Self::new(wire, shared), parts.read_buf.into()))
+        // A copy: what holds hyper's buffer, even of nothing, holds all of its 8 KiB.
+        Some((Self::new(wire, shared), parts.read_buf.to_vec()))
     }
 }
 

@@ -39,6 +39,7 @@ pub use self::{
     http::{by_get, by_post, other_method},
     one_line::one_line,
     request::Code,
+    sse::trickle,
 };
 
 /// What is served.
@@ -143,6 +144,9 @@ pub struct Settings {
     pub cohorts: bool,
 }
 
+/// How long a peer may take to take what it is sent, unless the settings say otherwise.
+const STALL: Duration = Duration::from_secs(10);
+
 /// The largest body, in bytes, unless the settings say otherwise.
 const BODY_BYTES: usize = 64 * 1024;
 
@@ -161,7 +165,7 @@ impl Default for Settings {
             init: Duration::from_secs(3),
             message_bytes: 64 * 1024,
             operations: 100,
-            stall: Duration::from_secs(10),
+            stall: STALL,
             cohorts: true,
         }
     }

@@ -2,7 +2,7 @@
 
 use async_graphql::{
     ObjectType, OutputType,
-    connection::{Connection, Edge, EmptyFields},
+    connection::{CursorType, Edge, EmptyFields},
 };
 
 use crate::{
@@ -16,21 +16,47 @@ use crate::{
 /// The most items of one page.
 const MOST: i32 = 100;
 
+/// A list of the API.
+pub(super) type Connection<C, N> =
+    async_graphql::connection::Connection<Sealed<C>, N, EmptyFields, EmptyFields>;
+
+/// The place of an item. It is written out and authenticated only where it is asked for, which of a page's items is
+/// often none.
+pub(super) struct Sealed<C> {
+    place: C,
+    key: CursorKey,
+}
+
+impl<C: Cursor> CursorType for Sealed<C> {
+    type Error = &'static str;
+
+    /// Arguments are read by [`place`].
+    fn decode_cursor(_text: &str) -> std::result::Result<Self, Self::Error> {
+        Err("the cursor of an item is written only")
+    }
+
+    fn encode_cursor(&self) -> String {
+        self.place.encode(&self.key)
+    }
+}
+
 /// A page as a connection.
-pub(super) fn connection<T, N>(
+pub(super) fn connection<T, C, N>(
     page: Page<T>,
-    cursor: impl Fn(&T) -> String,
+    key: &CursorKey,
+    place: impl Fn(&T) -> C,
     node: impl Fn(T) -> N,
-) -> Connection<String, N, EmptyFields, EmptyFields>
+) -> Connection<C, N>
 where
+    C: Cursor + Send + Sync,
     N: OutputType + ObjectType,
 {
     let mut connection = Connection::new(page.has_previous, page.has_next);
-    connection.edges.extend(
-        page.items
-            .into_iter()
-            .map(|item| Edge::new(cursor(&item), node(item))),
-    );
+    connection.edges.extend(page.items.into_iter().map(|item| {
+        let key = key.clone();
+        let place = place(&item);
+        Edge::new(Sealed { place, key }, node(item))
+    }));
     connection
 }
 

@@ -2,24 +2,18 @@
 
 use std::sync::Arc;
 
-use async_graphql::{
-    Context, Enum, ID, Interface, Object, SimpleObject,
-    connection::{Connection, EmptyFields},
-};
+use async_graphql::{Context, Enum, ID, Interface, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
 use super::{
-    connections::{connection, cost, message_range},
+    connections::{Connection, connection, cost, message_range},
     errors::Result,
     loaders::{MessageLoader, Part},
 };
 use crate::{
     api::Services,
     conversation as domain,
-    db::{
-        Page,
-        cursor::{Cursor, MessageCursor},
-    },
+    db::{Page, cursor::MessageCursor},
 };
 
 /// Something with an id of its own.
@@ -155,7 +149,7 @@ impl Conversation {
         #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
         #[graphql(desc = "So many from the end, or before `before`: 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<String, Message, EmptyFields, EmptyFields>> {
+    ) -> Result<Connection<MessageCursor, Message>> {
         let cursors = &ctx.data_unchecked::<Arc<Services>>().cursors;
         let range = message_range(first, after.as_deref(), last, before.as_deref(), cursors)?;
         let loader = ctx.data_unchecked::<MessageLoader>();
@@ -169,11 +163,7 @@ impl Conversation {
             has_next: false,
             has_previous: false,
         });
-        Ok(connection(
-            page,
-            |message| MessageCursor::of(message).encode(cursors),
-            Message::from,
-        ))
+        Ok(connection(page, cursors, MessageCursor::of, Message::from))
     }
 }
 

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use async_graphql::{
-    Context, ID, InputObject, Object, SimpleObject,
-    connection::{Connection, EmptyFields},
-};
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::{
-    connections::{connection, cost, limit, place},
+    connections::{Connection, connection, cost, limit, place},
     errors::Result,
     objects::{Conversation, Message, Node},
 };
@@ -17,8 +14,8 @@ use crate::{
     auth::{Counted, Principal, Scope},
     conversation::{ConversationId, MessageId, Owner},
     db::{
-        self,
-        cursor::{ConversationCursor, Cursor},
+        self, Hit,
+        cursor::{ConversationCursor, HitCursor},
     },
 };
 
@@ -76,7 +73,7 @@ impl Query {
         #[graphql(desc = "How many: 1 to 100; 50 when not said.")] first: Option<i32>,
         #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
         #[graphql(desc = "Which ones; all when not said.")] filter: Option<ConversationFilter>,
-    ) -> Result<Connection<String, Conversation, EmptyFields, EmptyFields>> {
+    ) -> Result<Connection<ConversationCursor, Conversation>> {
         let (services, owner) = parts(ctx, Scope::Read)?;
         let filter = db::ConversationFilter {
             agent: filter.unwrap_or_default().agent_entrypoint,
@@ -89,7 +86,8 @@ impl Query {
             .await?;
         Ok(connection(
             page,
-            |row| ConversationCursor::of(row).encode(&services.cursors),
+            &services.cursors,
+            ConversationCursor::of,
             Conversation::from,
         ))
     }
@@ -104,7 +102,7 @@ impl Query {
         #[graphql(desc = "The words to look for.")] query: String,
         #[graphql(desc = "How many: 1 to 100; 20 when not said.")] first: Option<i32>,
         #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
-    ) -> Result<Connection<String, SearchHit, EmptyFields, EmptyFields>> {
+    ) -> Result<Connection<HitCursor, SearchHit>> {
         let (services, owner) = parts(ctx, Scope::Read)?;
         let after = place(after.as_deref(), &services.cursors)?;
         let limit = limit("first", first, 20)?;
@@ -114,7 +112,8 @@ impl Query {
             .await?;
         Ok(connection(
             page,
-            |hit| hit.cursor().encode(&services.cursors),
+            &services.cursors,
+            Hit::cursor,
             SearchHit::from,
         ))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::Response,
@@ -26,6 +26,7 @@ use crate::{
         cursor::{ConversationCursor, Cursor, MessageCursor, PageCursor},
     },
     error::{Error, Result},
+    server::MayDetach,
 };
 
 /// The most messages that a history holds; longer ones are read in pages.
@@ -158,10 +159,12 @@ pub(super) async fn title_stream(
     ConversationPath(id): ConversationPath,
     params: Params,
     headers: HeaderMap,
+    allowed: Option<Extension<MayDetach>>,
 ) -> Result<Response, RestError> {
     let with_ids = params.wants_ids(&headers);
+    let allowed = allowed.map(|Extension(allowed)| allowed);
     let stream = services.users.stream(&counted)?;
-    let response = sse::titles::respond(services, &owner, id, until, with_ids).await?;
+    let response = sse::titles::respond(services, &owner, id, until, with_ids, allowed).await?;
     Ok(limits::counting(response, stream))
 }
 

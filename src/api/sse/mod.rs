@@ -20,6 +20,8 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::{server::MayDetach, transport::trickle};
+
 const PING: &[u8] = b": ping\n\n";
 
 /// A response that streams frames, with a comment after each silence of `keep_alive`. At `cut` it breaks
@@ -44,7 +46,25 @@ fn response(
             }
         }
     };
-    let mut response = Response::new(Body::from_stream(body));
+    head(Body::from_stream(body))
+}
+
+/// The same for a stream that lasts for as long as somebody listens: where the connection allows it, without what
+/// a server keeps for the next request.
+fn lasting(
+    allowed: Option<MayDetach>,
+    frames: impl Stream<Item = Bytes> + Send + 'static,
+    keep_alive: Duration,
+) -> Response {
+    match allowed {
+        Some(allowed) => trickle(allowed, head(Body::empty()), frames, keep_alive, PING),
+        None => response(frames, keep_alive, CancellationToken::new()),
+    }
+}
+
+/// What a stream begins with.
+fn head(body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.headers_mut() = HeaderMap::from_iter([
         (
             header::CONTENT_TYPE,

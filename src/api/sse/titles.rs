@@ -8,17 +8,17 @@ use futures_util::{StreamExt, future::ready, stream};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     chat::{timestamp, title_event},
     frame::frame,
-    response,
+    lasting,
 };
 use crate::{
     api::{Services, watch},
     conversation::{Conversation, ConversationId, Owner, TitleSource},
     error::{Error, Result},
+    server::MayDetach,
     transport::reached,
 };
 
@@ -41,6 +41,7 @@ pub(in crate::api) async fn respond(
     id: ConversationId,
     until: Option<Instant>,
     with_ids: bool,
+    allowed: Option<MayDetach>,
 ) -> Result<Response> {
     let states = watch::conversation(services.clone(), owner, id).await?;
     let frames = states
@@ -51,11 +52,7 @@ pub(in crate::api) async fn respond(
         .take_until(reached(until))
         .chain(stream::once(ready(until)).filter_map(move |until| ready(expired(id, until))))
         .take_until(services.closing.clone().cancelled_owned());
-    Ok(response(
-        frames,
-        services.keep_alive,
-        CancellationToken::new(),
-    ))
+    Ok(lasting(allowed, frames, services.keep_alive))
 }
 
 /// The last frame, when it is the token that is over.

@@ -1,15 +1,20 @@
 //! A stream of events that is written to its socket, past hyper.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{io::Write, pin::pin, sync::Arc, time::Duration};
 
-use axum::{body::Body, response::Response};
-use tokio::time::{Instant, sleep_until};
+use axum::{
+    body::{Body, Bytes},
+    response::Response,
+};
+use futures_util::{Stream, StreamExt};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{COMPLETE, head};
 use crate::{
     server::{Link, MayDetach, detached},
     transport::{
+        STALL,
         direct::{Backlog, Direct, Encode, Progress},
         expiry::{expired, reached},
         operation::{Event, Subscription},
@@ -97,6 +102,40 @@ async fn stream<O>(link: Link, subscription: Subscription, bounds: Bounds<O>) {
     end.extend_from_slice(LAST_CHUNK);
     link.write(&end);
     backlog.drain().await;
+}
+
+/// The same response with a body of its own: these pieces, a chunk each, and `keep_alive` after each silence of
+/// `silence`.
+pub fn trickle(
+    allowed: MayDetach,
+    response: Response,
+    pieces: impl Stream<Item = Bytes> + Send + 'static,
+    silence: Duration,
+    keep_alive: &'static [u8],
+) -> Response {
+    detached(allowed, response, move |link| async move {
+        let mut backlog = Backlog::new(link.clone(), STALL);
+        let mut pieces = pin!(pieces);
+        loop {
+            let piece = tokio::select! {
+                () = link.closed() => return,
+                progress = backlog.progress() => match progress {
+                    Progress::FellBehind | Progress::Moved | Progress::CaughtUp => continue,
+                    Progress::Stalled | Progress::Gone => return,
+                },
+                piece = timeout(silence, pieces.next()), if backlog.is_empty() => piece,
+            };
+            let mut bytes = Vec::new();
+            match piece {
+                Ok(Some(piece)) => chunk(&[&piece], &mut bytes),
+                Ok(None) => break,
+                Err(_) => chunk(&[keep_alive], &mut bytes),
+            }
+            link.write(&bytes);
+        }
+        link.write(LAST_CHUNK);
+        backlog.drain().await;
+    })
 }
 
 /// Each event a chunk of its own.

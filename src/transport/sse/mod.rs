@@ -16,6 +16,7 @@ use super::payload::Payload;
 
 mod chunked;
 
+pub use self::chunked::trickle;
 pub(super) use self::chunked::{Bounds, write};
 
 /// A comment, which clients pass over.
