@@ -38,12 +38,18 @@ pub(super) fn rows_of(owner: &Owner) -> Select<Entity> {
 }
 
 /// The messages of the owner's conversations.
+///
+/// Each message's conversation is looked up. For IN, SQLite would make a list of all that the owner has.
 pub(super) fn messages_of(owner: &Owner) -> Select<message::Entity> {
-    let conversations = conversations_of(owner)
+    let conversation = conversations_of(owner)
         .select_only()
-        .column(Column::Id)
+        .expr(Expr::value(1))
+        .filter(
+            Expr::col((Entity, Column::Id))
+                .equals((message::Entity, message::Column::ConversationId)),
+        )
         .into_query();
-    message::Entity::find().filter(message::Column::ConversationId.in_subquery(conversations))
+    message::Entity::find().filter(Expr::exists(conversation))
 }
 
 /// A change of one of the owner's conversations, unless it is a tombstone. Counts the revision up.

@@ -201,22 +201,24 @@ impl Database {
         })
     }
 
-    /// Reads the rows of the matches: two statements, however many they are.
+    /// Reads the rows of the matches: two statements at most, however many they are.
     async fn hits(&self, owner: &Owner, text: &str, matches: Vec<Match>) -> Result<Vec<Hit>> {
-        let mut conversations: HashMap<Uuid, conversation::Model> = conversations_of(owner)
-            .filter(conversation::Column::Id.is_in(matches.iter().map(|m| m.conversation_id)))
-            .all(&self.reader)
-            .await?
-            .into_iter()
-            .map(|row| (row.id, row))
+        let ids: Vec<Uuid> = matches.iter().map(|found| found.conversation_id).collect();
+        let message_ids: Vec<Uuid> = matches
+            .iter()
+            .filter_map(|found| found.message_id)
             .collect();
-        let mut messages: HashMap<Uuid, message::Model> = messages_of(owner)
-            .filter(message::Column::Id.is_in(matches.iter().filter_map(|m| m.message_id)))
-            .all(&self.reader)
-            .await?
-            .into_iter()
-            .map(|row| (row.id, row))
-            .collect();
+        let (mut conversations, mut messages) = (HashMap::new(), HashMap::new());
+        if !ids.is_empty() {
+            let found = conversations_of(owner).filter(conversation::Column::Id.is_in(ids));
+            let rows = found.all(&self.reader).await?;
+            conversations.extend(rows.into_iter().map(|row| (row.id, row)));
+        }
+        if !message_ids.is_empty() {
+            let found = messages_of(owner).filter(message::Column::Id.is_in(message_ids));
+            let rows = found.all(&self.reader).await?;
+            messages.extend(rows.into_iter().map(|row| (row.id, row)));
+        }
         let searched = words(text);
         let mut hits = Vec::with_capacity(matches.len());
         for found in matches {

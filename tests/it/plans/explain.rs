@@ -1,4 +1,5 @@
-//! What a database says of how it finds the rows of a statement, and what is to be said against it.
+//! What a database says of how it finds the rows of a statement, and what is to be said against it: that it reads a
+//! growing table, or all that an owner has.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use serde_json::Value;
@@ -73,7 +74,13 @@ async fn sqlite(
         .map(|row| row.try_get("", "detail").unwrap())
         .collect();
     let mut tables = Vec::new();
+    let mut is_list = false;
     for step in &steps {
+        // A list is made as a whole before it is looked into: one of all that an owner has grows with that.
+        if is_list && step.starts_with("SEARCH agent_conversations") && !step.contains("(id=?") {
+            tables.push("agent_conversations");
+        }
+        is_list = step.starts_with("LIST SUBQUERY");
         let Some(scanned) = step.strip_prefix("SCAN ") else {
             continue;
         };
