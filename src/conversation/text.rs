@@ -18,6 +18,29 @@ const ZWJ: char = '\u{200D}';
 ///
 /// The result is a fixpoint: a second call changes nothing.
 pub fn single_line(text: &str) -> String {
+    if text.is_ascii() {
+        return single_line_of_ascii(text);
+    }
+    single_line_of_any(text)
+}
+
+/// What most messages and titles are takes a tenth of the time.
+fn single_line_of_ascii(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !c.is_whitespace() {
+            if !c.is_ascii_control() {
+                line.push(c);
+            }
+        } else if !line.is_empty() && !line.ends_with(' ') {
+            line.push(' ');
+        }
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+fn single_line_of_any(text: &str) -> String {
     let visible = text.chars().filter_map(|c| match c {
         // Braille blank is a symbol to Unicode and a space to its readers.
         c if c.is_whitespace() || c == '\u{2800}' => Some(' '),
@@ -50,6 +73,9 @@ pub fn without_nul(mut text: String) -> String {
 pub fn is_invisible(c: char) -> bool {
     use GeneralCategory as Category;
 
+    if c.is_ascii() {
+        return c.is_ascii_control() && !c.is_whitespace();
+    }
     match c.general_category() {
         Category::Control => !c.is_whitespace(),
         Category::Format | Category::PrivateUse | Category::Surrogate => true,
@@ -60,10 +86,13 @@ pub fn is_invisible(c: char) -> bool {
 
 /// Whether a text says anything: a letter, a digit, an emoji or another symbol that is no line drawing.
 pub fn is_meaningful(text: &str) -> bool {
-    text.chars().any(|c| match c.general_category_group() {
-        GeneralCategoryGroup::Letter | GeneralCategoryGroup::Number => true,
-        GeneralCategoryGroup::Symbol => !c.is_ascii() && !matches!(c, '\u{2500}'..='\u{259F}'),
-        _ => false,
+    text.chars().any(|c| match c.is_ascii() {
+        true => c.is_ascii_alphanumeric(),
+        false => match c.general_category_group() {
+            GeneralCategoryGroup::Letter | GeneralCategoryGroup::Number => true,
+            GeneralCategoryGroup::Symbol => !matches!(c, '\u{2500}'..='\u{259F}'),
+            _ => false,
+        },
     })
 }
 
@@ -225,6 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn ascii_is_what_its_categories_say() {
+        use GeneralCategory::Control;
+        for c in (0..128_u8).map(char::from) {
+            let (category, group) = (c.general_category(), c.general_category_group());
+            assert_eq!(
+                is_invisible(c),
+                category == Control && !c.is_whitespace(),
+                "{c:?}"
+            );
+            let says = matches!(
+                group,
+                GeneralCategoryGroup::Letter | GeneralCategoryGroup::Number
+            );
+            assert_eq!(is_meaningful(&c.to_string()), says, "{c:?}");
+        }
+    }
+
+    #[test]
     fn only_nul_goes_from_a_message() {
         assert_eq!(without_nul("a\0b\0".into()), "ab");
         assert_eq!(without_nul("a\u{7}\n\u{200B}".into()), "a\u{7}\n\u{200B}");
@@ -244,6 +291,11 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn the_short_way_leads_to_the_same_line(text in "[\\x00-\\x7f]{0,40}") {
+            prop_assert_eq!(single_line_of_ascii(&text), single_line_of_any(&text));
+        }
 
         #[test]
         fn one_visible_line_of_any_string(text in prop_oneof![tricky(), any::<String>()]) {

@@ -120,6 +120,10 @@ fn cut_at_word(line: &str) -> &str {
 /// The byte index after the graphemes that fit into `max_characters` and the column. A first one that fills the column
 /// alone is cut inside.
 fn end_of(line: &str, max_characters: usize) -> usize {
+    if line.is_ascii() {
+        // One line, so without the one grapheme of ASCII that has two characters.
+        return line.len().min(max_characters).min(MAX_CODE_POINTS);
+    }
     let mut code_points = 0;
     let fits = |grapheme: &&str| {
         code_points += grapheme.chars().count();

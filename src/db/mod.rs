@@ -228,15 +228,20 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 .foreign_keys(true)
         })
         .map_sqlx_sqlite_pool_opts(|pool| {
-            pool.after_release(|connection, _| {
-                Box::pin(async move {
-                    // What was said before it is done by then.
-                    connection.ping().await?;
-                    // When the disk is full, SQLite takes a transaction back by itself. sqlx does not
-                    // notice, and would run all that follows inside of one that never ends.
-                    Ok(!connection.is_in_transaction())
+            // A file does not go away as a server does.
+            pool.test_before_acquire(false)
+                .after_release(|connection, _| {
+                    Box::pin(async move {
+                        if !connection.is_in_transaction() {
+                            return Ok(true);
+                        }
+                        // What was said before it is done by then: one that was dropped is taken back.
+                        connection.ping().await?;
+                        // When the disk is full, SQLite takes a transaction back by itself. sqlx does not
+                        // notice, and would run all that follows inside of one that never ends.
+                        Ok(!connection.is_in_transaction())
+                    })
                 })
-            })
         })
         .map_sqlx_postgres_opts(|postgres| {
             let millis = |time: Duration| time.as_millis().to_string();

@@ -6,7 +6,7 @@ use std::{borrow::Cow, time::Duration};
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait,
-    QueryFilter, SqlErr, prelude::Uuid, sea_query::Expr,
+    IntoActiveModel, QueryFilter, SqlErr, prelude::Uuid, sea_query::Expr,
 };
 
 use super::{ReplyState, Turn, count_message};
@@ -162,19 +162,20 @@ impl Database {
             },
         };
         let conversation = Conversation::try_from(row)?;
-        let message = message::Entity::insert(message::ActiveModel {
-            id: Set(new.message_id.0),
-            conversation_id: Set(conversation.id.0),
-            position: Set(conversation.message_count),
-            role: Set(Role::User.as_str().into()),
-            content: Set(new.text.clone()),
-            status: Set(MessageStatus::Complete.as_str().into()),
-            created_at: Set(at),
-            attachments: Set(message::write_attachments(&new.attachments)?),
-        })
-        .exec_with_returning(&tx)
-        .await?
-        .try_into()?;
+        let message = message::Model {
+            id: new.message_id.0,
+            conversation_id: conversation.id.0,
+            position: conversation.message_count,
+            role: Role::User.as_str().into(),
+            content: new.text.clone(),
+            status: MessageStatus::Complete.as_str().into(),
+            created_at: at,
+            attachments: message::write_attachments(&new.attachments)?,
+        };
+        message::Entity::insert(message.clone().into_active_model())
+            .exec_without_returning(&tx)
+            .await?;
+        let message = Message::try_from(message)?;
         let (key, hash) = new.idempotency.clone().unzip();
         Entity::insert(turn::ActiveModel {
             message_id: Set(new.message_id.0),
@@ -276,33 +277,35 @@ async fn begin_conversation(
         NewTitle::Known(..) => (TitleSource::Generated, TitleStatus::Ready),
         NewTitle::Skipped => (TitleSource::Hint, TitleStatus::Skipped),
     };
-    Ok(conversation::Entity::insert(conversation::ActiveModel {
-        id: Set(new.conversation_id.0),
-        tenant_id: Set(owner.tenant.clone()),
-        user_id: Set(owner.user.clone()),
-        topic_hint: Set(new.topic_hint.clone()),
-        agent_entrypoint: Set(agent.into()),
-        active_agent: Set(agent.into()),
-        status: Set(ConversationStatus::Active.as_str().into()),
-        message_count: Set(1),
-        last_message_preview: Set(Some(preview(&new.shown_text()))),
-        last_message_at: Set(at),
-        created_at: Set(at),
-        updated_at: Set(at),
-        title_generated_at: Set(title.as_ref().map(|_| at)),
-        display_name: Set(title),
-        title_source: Set(source.as_str().into()),
-        title_status: Set(status.as_str().into()),
-        title_failure: Set(None),
-        revision: Set(1),
-        title_token: Set(lease.map(|_| Uuid::new_v4())),
-        title_lease_until: Set(lease.map(|lease| at + lease)),
-        title_attempts: Set(i32::from(lease.is_some())),
-        title_hint: Set(None),
-        published_revision: Set(0),
-    })
-    .exec_with_returning(tx)
-    .await?)
+    let row = conversation::Model {
+        id: new.conversation_id.0,
+        tenant_id: owner.tenant.clone(),
+        user_id: owner.user.clone(),
+        topic_hint: new.topic_hint.clone(),
+        agent_entrypoint: agent.into(),
+        active_agent: agent.into(),
+        status: ConversationStatus::Active.as_str().into(),
+        message_count: 1,
+        last_message_preview: Some(preview(&new.shown_text())),
+        last_message_at: at,
+        created_at: at,
+        updated_at: at,
+        title_generated_at: title.as_ref().map(|_| at),
+        display_name: title,
+        title_source: source.as_str().into(),
+        title_status: status.as_str().into(),
+        title_failure: None,
+        revision: 1,
+        title_token: lease.map(|_| Uuid::new_v4()),
+        title_lease_until: lease.map(|lease| at + lease),
+        title_attempts: i32::from(lease.is_some()),
+        title_hint: None,
+        published_revision: 0,
+    };
+    conversation::Entity::insert(row.clone().into_active_model())
+        .exec_without_returning(tx)
+        .await?;
+    Ok(row)
 }
 
 /// What a try before has stored, if it has: its message has an id that nobody else's has.
