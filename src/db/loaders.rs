@@ -15,7 +15,7 @@ use super::{
         message::{Column, Entity, Model},
     },
     messages::MessageRange,
-    scope::conversations_of,
+    scope::these_of,
 };
 use crate::{
     conversation::{ConversationId, Message, Owner},
@@ -42,8 +42,7 @@ impl Database {
         };
         // These among the owner's, and not the owner's messages among theirs: PostgreSQL would look through all that
         // the owner has.
-        let conversations = conversations_of(owner)
-            .filter(conversation::Column::Id.is_in(conversations.iter().map(|id| id.0)))
+        let conversations = these_of(owner, conversations.iter().copied())
             .select_only()
             .column(conversation::Column::Id)
             .into_query();

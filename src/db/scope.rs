@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Select, UpdateMany,
-    sea_query::Expr,
+    sea_query::{Expr, Func},
 };
 
 use super::entity::{
@@ -28,6 +28,24 @@ pub(super) fn conversations_of(owner: &Owner) -> Select<Entity> {
     active()
         .filter(Column::TenantId.eq(&owner.tenant))
         .filter(Column::UserId.eq(&owner.user))
+}
+
+/// Those of these conversations that the owner has, without tombstones.
+///
+/// COALESCE hides the owner's columns from their index. SQLite takes every owner for one of few conversations, and
+/// would go through all of them instead of looking these up.
+pub(super) fn these_of(
+    owner: &Owner,
+    ids: impl IntoIterator<Item = ConversationId>,
+) -> Select<Entity> {
+    let hidden = |column: Column| {
+        let column = Expr::col((Entity, column));
+        Expr::expr(Func::coalesce([column, Expr::val("")]))
+    };
+    active()
+        .filter(Column::Id.is_in(ids.into_iter().map(|id| id.0)))
+        .filter(hidden(Column::TenantId).eq(&owner.tenant))
+        .filter(hidden(Column::UserId).eq(&owner.user))
 }
 
 /// The owner's conversations, tombstones too: to tell of deletions, never to show.

@@ -15,8 +15,8 @@ use sea_orm::{
 use super::{
     Database, Page,
     cursor::HitCursor,
-    entity::{conversation, message},
-    scope::{conversations_of, messages_of},
+    entity::message,
+    scope::{messages_of, these_of},
 };
 use crate::{
     conversation::{Conversation, ConversationId, Message, MessageId, Owner, text::without_nul},
@@ -203,15 +203,17 @@ impl Database {
 
     /// Reads the rows of the matches: two statements at most, however many they are.
     async fn hits(&self, owner: &Owner, text: &str, matches: Vec<Match>) -> Result<Vec<Hit>> {
-        let ids: Vec<Uuid> = matches.iter().map(|found| found.conversation_id).collect();
+        let ids: Vec<_> = matches
+            .iter()
+            .map(|found| ConversationId(found.conversation_id))
+            .collect();
         let message_ids: Vec<Uuid> = matches
             .iter()
             .filter_map(|found| found.message_id)
             .collect();
         let (mut conversations, mut messages) = (HashMap::new(), HashMap::new());
         if !ids.is_empty() {
-            let found = conversations_of(owner).filter(conversation::Column::Id.is_in(ids));
-            let rows = found.all(&self.reader).await?;
+            let rows = these_of(owner, ids).all(&self.reader).await?;
             conversations.extend(rows.into_iter().map(|row| (row.id, row)));
         }
         if !message_ids.is_empty() {

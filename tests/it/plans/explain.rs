@@ -77,7 +77,10 @@ async fn sqlite(
     let mut is_list = false;
     for step in &steps {
         // A list is made as a whole before it is looked into: one of all that an owner has grows with that.
-        if is_list && step.starts_with("SEARCH agent_conversations") && !step.contains("(id=?") {
+        // And rows whose ids are known are to be looked up.
+        let is_by_id = statement.sql.contains(r#""agent_conversations"."id" IN"#);
+        let is_search = step.starts_with("SEARCH agent_conversations");
+        if (is_list || is_by_id) && is_search && !step.contains("(id=?") {
             tables.push("agent_conversations");
         }
         is_list = step.starts_with("LIST SUBQUERY");
