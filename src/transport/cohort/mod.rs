@@ -75,19 +75,23 @@ struct Shared {
 
 #[derive(Debug)]
 struct Cohort {
-    members: HashMap<u64, Arc<Member>>,
-    /// The same to go through, made when it is needed and there was a change.
-    listed: Option<Arc<[Arc<Member>]>>,
+    members: HashMap<u64, Member>,
+    /// Where their events go, to go through: made when it is needed and there was a change. To reach an outlet costs as
+    /// many misses of the cache as there are steps to it, so this has no more than it needs.
+    listed: Option<Arc<[Listed]>>,
     is_state: bool,
     last: Option<Payload>,
     /// Said when the last member has left.
     left: Arc<Notify>,
 }
 
+/// A member's id, and its outlet.
+type Listed = (u64, Arc<dyn Outlet>);
+
 #[derive(Debug)]
 struct Member {
     outlet: Arc<dyn Outlet>,
-    ended: Mutex<Option<oneshot::Sender<End>>>,
+    ended: Option<oneshot::Sender<End>>,
 }
 
 /// Why a member hears no more.
@@ -100,9 +104,8 @@ pub(super) enum End {
 }
 
 impl Member {
-    fn end(&self, end: End) {
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ended) = { ended }.take() {
+    fn end(&mut self, end: End) {
+        if let Some(ended) = self.ended.take() {
             // It has left meanwhile.
             let _ = ended.send(end);
         }
@@ -160,13 +163,17 @@ impl Cohorts {
         outlet: Arc<dyn Outlet>,
     ) -> Attachment {
         let (ended, receiver) = oneshot::channel();
-        let member = Arc::new(Member {
+        let member = Member {
             outlet: outlet.clone(),
-            ended: Mutex::new(Some(ended)),
-        });
+            ended: Some(ended),
+        };
         let id = self.shared.next_member.fetch_add(1, Ordering::Relaxed);
         let counters = self.shared.counters.all();
         let mut cohorts = self.shared.lock();
+        let key = match cohorts.get_key_value(&key) {
+            Some((of_others, _)) => of_others.clone(),
+            None => key,
+        };
         match cohorts.get_mut(&key) {
             Some(cohort) => {
                 cohort.members.insert(id, member);
@@ -228,7 +235,7 @@ impl Shared {
                     let mut cohorts = self.lock();
                     // Somebody may have joined between the last one's leaving and here.
                     if cohorts.get(&key).is_none_or(|cohort| cohort.members.is_empty()) {
-                        self.end(&mut cohorts, &key);
+                        drop(self.end(&mut cohorts, &key));
                         return;
                     }
                     continue;
@@ -237,7 +244,7 @@ impl Shared {
             };
             let Some(payload) = event else {
                 let members = self.end(&mut self.lock(), &key);
-                return members.iter().for_each(|member| member.end(End::Completed));
+                return members.for_each(|mut member| member.end(End::Completed));
             };
             self.counters
                 .all()
@@ -245,9 +252,7 @@ impl Shared {
                 .fetch_add(1, Ordering::Relaxed);
             if payload.refused.is_some() {
                 let members = self.end(&mut self.lock(), &key);
-                return members
-                    .iter()
-                    .for_each(|member| member.end(End::Refused(payload.clone())));
+                return members.for_each(|mut member| member.end(End::Refused(payload.clone())));
             }
             let (members, is_state) = {
                 let mut cohorts = self.lock();
@@ -259,23 +264,28 @@ impl Shared {
                 let Cohort {
                     members, listed, ..
                 } = cohort;
-                let listed = listed.get_or_insert_with(|| members.values().cloned().collect());
+                let listed = listed.get_or_insert_with(|| {
+                    let members = members.iter();
+                    members
+                        .map(|(id, member)| (*id, member.outlet.clone()))
+                        .collect()
+                });
                 (listed.clone(), cohort.is_state)
             };
-            self.deliver(&payload, members, is_state).await;
+            self.deliver(&key, &payload, members, is_state).await;
         }
     }
 
-    async fn deliver(&self, payload: &Payload, members: Arc<[Arc<Member>]>, is_state: bool) {
+    async fn deliver(&self, key: &Key, payload: &Payload, members: Arc<[Listed]>, is_state: bool) {
         let counters = self.counters.all();
         let mut buffer = Vec::new();
         let given = members.len() as u64;
         counters.deliveries.fetch_add(given, Ordering::Relaxed);
-        for (number, member) in members.iter().enumerate() {
+        for (number, (id, outlet)) in members.iter().enumerate() {
             if number % TURN == TURN - 1 {
                 yield_now().await;
             }
-            let delivery = member.outlet.deliver(payload, is_state, &mut buffer);
+            let delivery = outlet.deliver(payload, is_state, &mut buffer);
             if delivery != Delivery::Taken {
                 counters.lagged.fetch_add(1, Ordering::Relaxed);
             }
@@ -283,17 +293,25 @@ impl Shared {
                 let error = Code::Lagged.error(
                     "the subscription fell behind and lost events; read again and subscribe again",
                 );
-                member.end(End::Refused(Payload::refusal(vec![error])));
+                let mut cohorts = self.lock();
+                let cohort = cohorts.get_mut(key);
+                if let Some(member) = cohort.and_then(|cohort| cohort.members.get_mut(id)) {
+                    member.end(End::Refused(Payload::refusal(vec![error])));
+                }
             }
         }
     }
 
     /// Whoever comes from now on starts anew. The members that it had.
-    fn end(&self, cohorts: &mut HashMap<Key, Cohort>, key: &Key) -> Vec<Arc<Member>> {
+    fn end(
+        &self,
+        cohorts: &mut HashMap<Key, Cohort>,
+        key: &Key,
+    ) -> impl Iterator<Item = Member> + use<> {
         let ended = cohorts.remove(key);
         self.counters.all().cohorts.fetch_sub(1, Ordering::Relaxed);
         let members = ended.map(|cohort| cohort.members).unwrap_or_default();
-        members.into_values().collect()
+        members.into_values()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Cohort>> {
@@ -316,9 +334,7 @@ impl Drop for Running {
             let error = Code::Internal.error("the subscription broke");
             let refusal = Payload::refusal(vec![error]);
             let members = self.shared.end(&mut cohorts, &self.key);
-            members
-                .iter()
-                .for_each(|member| member.end(End::Refused(refusal.clone())));
+            members.for_each(|mut member| member.end(End::Refused(refusal.clone())));
         }
     }
 }
@@ -338,6 +354,7 @@ async fn next<T>(
 #[derive(Debug)]
 pub(super) struct Attachment {
     shared: Arc<Shared>,
+    /// The cohort's own: it is as long as what was asked.
     key: Key,
     id: u64,
     outlet: Arc<dyn Outlet>,
