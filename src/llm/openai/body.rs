@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use futures_util::{TryStream, stream};
+use futures_util::{Stream, stream};
 use reqwest::Response;
 use tokio::time::timeout;
 
@@ -34,11 +34,9 @@ pub(super) async fn read(
     Ok(false)
 }
 
-/// The body of a stream as text that an event parser can be trusted with. async-openai's parser panics on a byte order
+/// The body of a stream as text that an event parser can be trusted with. eventsource-stream panics on a byte order
 /// mark, holds back everything after an invalid byte, and reads a line again from its start with every packet.
-pub(super) fn tidy(
-    response: Response,
-) -> impl TryStream<Ok = Vec<u8>, Error = io::Error> + Send + 'static {
+pub(super) fn tidy(response: Response) -> impl Stream<Item = io::Result<Vec<u8>>> + Send + 'static {
     stream::try_unfold(
         (response, Tidy::default()),
         |(mut response, mut tidy)| async move {

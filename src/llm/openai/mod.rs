@@ -23,14 +23,21 @@ use std::{
     time::Duration,
 };
 
-use async_openai::{Client, config::OpenAIConfig, error::OpenAIError};
+use async_openai::{
+    Client,
+    config::{Config, OpenAIConfig},
+};
 use futures_util::{FutureExt, future::BoxFuture};
-use reqwest::{Url, header::HeaderValue, redirect, retry};
+use reqwest::{
+    Url,
+    header::{CONTENT_TYPE, HeaderValue},
+    redirect, retry,
+};
 use serde_json::Value;
 
 use self::{
     failure::Failure,
-    transport::{Shape, Transport},
+    transport::Transport,
     wire::{Param, Request},
 };
 use super::{
@@ -90,8 +97,9 @@ pub enum InvalidOpenAiConfig {
 pub struct OpenAi {
     /// For answers in one piece.
     documents: Client<OpenAIConfig>,
-    /// For streamed answers.
-    events: Client<OpenAIConfig>,
+    /// For streamed answers, and what they are asked for with.
+    transport: Transport,
+    provider: OpenAIConfig,
     chat_model: String,
     title_model: String,
     title_profile: Profile,
@@ -146,17 +154,16 @@ impl OpenAi {
             .with_api_key(key)
             .with_org_id("")
             .with_project_id("");
-        let client = |shape| {
-            Client::build(http.clone(), provider.clone()).with_http_service(Transport {
-                http: http.clone(),
-                shape,
-                anonymous: key.is_empty(),
-                idle_timeout: config.idle_timeout,
-            })
+        let transport = Transport {
+            http: http.clone(),
+            anonymous: key.is_empty(),
+            idle_timeout: config.idle_timeout,
         };
+        let documents = Client::build(http, provider.clone()).with_http_service(transport.clone());
         Ok(Self {
-            documents: client(Shape::Document),
-            events: client(Shape::Events),
+            documents,
+            transport,
+            provider,
             openai: host == "api.openai.com" || host.ends_with(".api.openai.com"),
             chat_model: config.chat_model,
             title_profile: Profile::title(&config.title_model).overridden(&config.title_parameters),
@@ -170,13 +177,25 @@ impl OpenAi {
         let mut body = Request::reply(&self.chat_model, &request.history, self.openai);
         self.leave_out_refused(&mut body);
         loop {
-            match self.events.chat().create_stream_byot(&body).await {
+            match self.transport.events(self.request(&body)?).await {
                 Ok(events) => return Ok(stream::decode(events, self.idle_timeout)),
-                Err(error) => self
-                    .adapt(&mut body, error)
+                Err(failure) => self
+                    .adapt(&mut body, failure)
                     .map_err(|failure| failure.error)?,
             }
         }
+    }
+
+    fn request(&self, body: &Request<'_>) -> Result<reqwest::Request, ModelError> {
+        let invalid = || ModelError::new(ModelErrorKind::InvalidRequest);
+        let body = serde_json::to_vec(body).map_err(|_| invalid())?;
+        let request = self
+            .transport
+            .http
+            .post(self.provider.url("/chat/completions"));
+        let request = request.headers(self.provider.headers()).body(body);
+        let request = request.header(CONTENT_TYPE, "application/json").build();
+        request.map_err(|_| invalid())
     }
 
     async fn attempt_title(&self, request: TitleRequest) -> Result<TitleOutput, ModelError> {
@@ -190,7 +209,7 @@ impl OpenAi {
         loop {
             match self.documents.chat().create_byot(&body).await {
                 Ok(answer) => return title_output(&answer),
-                Err(error) => match self.adapt(&mut body, error) {
+                Err(error) => match self.adapt(&mut body, Failure::from_client(error)) {
                     Ok(()) => {}
                     Err(failure) if failure.out_of_tokens => return Ok(nothing_written()),
                     Err(failure) => return Err(failure.error),
@@ -207,8 +226,7 @@ impl OpenAi {
 
     /// Takes out of the request what the server refuses, and remembers it. Any other failure comes back, and so does a
     /// complaint about a parameter that was not sent: each is dropped at most once.
-    fn adapt(&self, body: &mut Request<'_>, error: OpenAIError) -> Result<(), Failure> {
-        let failure = Failure::from_client(error);
+    fn adapt(&self, body: &mut Request<'_>, failure: Failure) -> Result<(), Failure> {
         match failure.unsupported {
             Some(param) if body.remove(param) => {
                 self.refused().insert(param);

@@ -3,14 +3,14 @@
 //! The token counts come in an event of their own after the one that says why the model stopped, so the end is held
 //! back until the stream ends. An end without a reason is no end: the reply was cut.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, pin::Pin, time::Duration};
 
-use async_openai::{error::OpenAIError, types::stream::StreamResponse};
+use eventsource_stream::{Event, EventStream};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{failure::Failure, wire};
+use super::{failure::Failure, transport::Pieces, wire};
 use crate::llm::{Finish, ModelError, ModelErrorKind, ReplyChunk, ReplyStream, Usage};
 
 /// The longest reply; what comes after is dropped, and the reply ends with [`Finish::Length`].
@@ -23,9 +23,9 @@ const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_ID_CHARS: usize = 128;
 
 /// Decodes a stream. `idle_timeout` bounds each wait for an event.
-pub(super) fn decode(events: StreamResponse<Value>, idle_timeout: Duration) -> ReplyStream {
+pub(super) fn decode(pieces: Pieces, idle_timeout: Duration) -> ReplyStream {
     let decoder = Decoder {
-        events: Some(events),
+        events: Some(Box::pin(EventStream::new(pieces))),
         idle_timeout,
         ready: VecDeque::new(),
         started: false,
@@ -43,7 +43,7 @@ pub(super) fn decode(events: StreamResponse<Value>, idle_timeout: Duration) -> R
 
 struct Decoder {
     /// Gone once the reply is over: dropping it closes the connection.
-    events: Option<StreamResponse<Value>>,
+    events: Option<Pin<Box<EventStream<Pieces>>>>,
     idle_timeout: Duration,
     /// Decoded, not yet handed out.
     ready: VecDeque<Result<ReplyChunk, ModelError>>,
@@ -68,16 +68,22 @@ impl Decoder {
                 None => self.idle_timeout,
             };
             match timeout(patience, events.next()).await {
-                Ok(Some(Ok(event))) => self.read(&event),
-                Ok(Some(Err(OpenAIError::JSONDeserialize(..)))) if !self.broken => {
-                    self.broken = true
-                }
-                Ok(Some(Err(OpenAIError::JSONDeserialize(..)))) => {
-                    self.end(ModelErrorKind::Malformed)
-                }
+                Ok(Some(Ok(event))) => self.receive(&event),
                 Ok(Some(Err(_)) | None) => self.end(ModelErrorKind::Interrupted),
                 Err(_) => self.end(ModelErrorKind::Timeout),
             }
+        }
+    }
+
+    fn receive(&mut self, event: &Event) {
+        match (event.event.as_str(), event.data.as_str()) {
+            ("keepalive", _) => {}
+            (_, "[DONE]") => self.end(ModelErrorKind::Interrupted),
+            (_, data) => match serde_json::from_str(data) {
+                Ok(event) => self.read(&event),
+                Err(_) if !self.broken => self.broken = true,
+                Err(_) => self.end(ModelErrorKind::Malformed),
+            },
         }
     }
 

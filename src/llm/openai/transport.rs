@@ -1,18 +1,24 @@
-//! One HTTP exchange, under async-openai: exactly one request, a deadline for each wait, and our own failures.
+//! One HTTP exchange: exactly one request, a deadline for each wait, and our own failures. Documents are exchanged
+//! under async-openai, streams beside it.
 //!
 //! async-openai's own stack retries three times, waits as long as a server asks, has no deadline, and logs the bodies
 //! that it can't read. Those paths are not reached from here: what it gets is a success with a body that was checked.
-//! An event that is not JSON is the one thing that it can still log, so its log target is switched off in telemetry.
+//! Its streams go through a task and a channel of their own, which would be a fifth of what a token costs.
 
 use std::{
+    io,
     task::{Context, Poll},
     time::Duration,
 };
 
 use async_openai::middleware::HttpRequestFactory;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use reqwest::{
-    Body, Client, Response,
+    Body, Client, Request, Response,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use serde_json::Value;
@@ -30,20 +36,10 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer that is not a stream.
 const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 
-/// What a request expects to get.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
-    /// One JSON document.
-    Document,
-    /// Server-sent events.
-    Events,
-}
-
 /// The service that async-openai sends its requests through.
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
     pub(super) http: Client,
-    pub(super) shape: Shape,
     /// Whether to leave out the header that async-openai always sends, with or without a key.
     pub(super) anonymous: bool,
     pub(super) idle_timeout: Duration,
@@ -59,27 +55,47 @@ impl tower::Service<HttpRequestFactory> for Transport {
     }
 
     fn call(&mut self, request: HttpRequestFactory) -> Self::Future {
-        self.clone().exchange(request).boxed()
+        let transport = self.clone();
+        let exchange = async move {
+            let request = request.build().await;
+            let request = request.map_err(|_| Failure::new(ModelErrorKind::InvalidRequest))?;
+            let response = transport.send(request, "application/json").await?;
+            let document = transport.document(response).await?;
+            Ok(http::Response::new(Body::from(document.to_string())).into())
+        };
+        exchange.boxed()
     }
 }
 
+/// The text of a stream of events, as it comes.
+pub(super) type Pieces = BoxStream<'static, io::Result<Vec<u8>>>;
+
 impl Transport {
-    async fn exchange(self, request: HttpRequestFactory) -> Result<Response, Failure> {
-        let request = request.build().await;
-        let mut request = request.map_err(|_| Failure::new(ModelErrorKind::InvalidRequest))?;
+    /// Asks for a stream of server-sent events.
+    pub(super) async fn events(&self, request: Request) -> Result<Pieces, Failure> {
+        let response = self.send(request, "text/event-stream").await?;
+        let media_type = media_type(&response);
+        // Some servers answer a request for a stream with an error or with the whole reply at once.
+        if media_type.contains("json") {
+            let document = self.document(response).await?;
+            let event = format!("data: {document}\n\n").into_bytes();
+            return Ok(stream::iter([Ok(event)]).boxed());
+        }
+        if media_type.contains("html") {
+            return Err(malformed(&response));
+        }
+        Ok(body::tidy(response).boxed())
+    }
+
+    /// Sends a request, and waits for the head of a successful answer.
+    async fn send(&self, mut request: Request, accept: &'static str) -> Result<Response, Failure> {
         let headers = request.headers_mut();
         if self.anonymous {
             headers.remove(AUTHORIZATION);
         } else if let Some(key) = headers.get_mut(AUTHORIZATION) {
             key.set_sensitive(true);
         }
-        headers.insert(
-            ACCEPT,
-            HeaderValue::from_static(match self.shape {
-                Shape::Document => "application/json",
-                Shape::Events => "text/event-stream",
-            }),
-        );
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
 
         let response = match timeout(self.idle_timeout, self.http.execute(request)).await {
             Err(_) => return Err(Failure::new(ModelErrorKind::Timeout)),
@@ -89,21 +105,9 @@ impl Transport {
             Ok(Err(_)) => return Err(Failure::new(ModelErrorKind::Connection)),
             Ok(Ok(response)) => response,
         };
-        if !response.status().is_success() {
-            return Err(self.refusal(response).await);
-        }
-        let media_type = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .map(HeaderValue::as_bytes);
-        let media_type =
-            String::from_utf8_lossy(media_type.unwrap_or_default()).to_ascii_lowercase();
-        match self.shape {
-            Shape::Document => self.document(response).await,
-            // Some servers answer a request for a stream with an error or with the whole reply at once.
-            Shape::Events if media_type.contains("json") => self.document(response).await,
-            Shape::Events if media_type.contains("html") => Err(malformed(&response)),
-            Shape::Events => Ok(reply(Body::wrap_stream(body::tidy(response)))),
+        match response.status().is_success() {
+            true => Ok(response),
+            false => Err(self.refusal(response).await),
         }
     }
 
@@ -116,7 +120,7 @@ impl Transport {
         Failure::from_response(response.status(), response.headers(), &bytes)
     }
 
-    async fn document(&self, mut response: Response) -> Result<Response, Failure> {
+    async fn document(&self, mut response: Response) -> Result<Value, Failure> {
         let mut bytes = Vec::new();
         let complete = body::read(
             &mut response,
@@ -135,11 +139,14 @@ impl Transport {
         if let Some(failure) = Failure::in_answer(&value) {
             return Err(failure);
         }
-        Ok(reply(Body::from(match self.shape {
-            Shape::Document => value.to_string(),
-            Shape::Events => format!("data: {value}\n\n"),
-        })))
+        Ok(value)
     }
+}
+
+fn media_type(response: &Response) -> String {
+    let media_type = response.headers().get(CONTENT_TYPE);
+    let media_type = media_type.map(HeaderValue::as_bytes).unwrap_or_default();
+    String::from_utf8_lossy(media_type).to_ascii_lowercase()
 }
 
 fn malformed(response: &Response) -> Failure {
@@ -149,8 +156,4 @@ fn malformed(response: &Response) -> Failure {
         ..failure.error
     };
     failure
-}
-
-fn reply(body: Body) -> Response {
-    http::Response::new(body).into()
 }
