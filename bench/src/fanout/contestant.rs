@@ -99,10 +99,24 @@ pub static ALL: &[Contestant] = &[
         ..GRAPHQL
     },
     Contestant {
+        name: "graphql-yoga-bun",
+        transports: &[Transport::Sse],
+        install: || peers::npm_and_bun("graphql-yoga"),
+        command: |_, port, _| peers::bun("graphql-yoga", port),
+        ..GRAPHQL
+    },
+    Contestant {
         name: "graphql-ws",
         transports: &[Transport::Websocket],
         install: || peers::npm("graphql-ws"),
         command: |_, port, _| peers::node("graphql-ws", port),
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "graphql-ws-bun",
+        transports: &[Transport::Websocket],
+        install: || peers::npm_and_bun("graphql-ws"),
+        command: |_, port, _| peers::bun("graphql-ws", port),
         ..GRAPHQL
     },
     Contestant {

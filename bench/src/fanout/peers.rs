@@ -53,6 +53,29 @@ pub fn node(name: &str, port: u16) -> Command {
     command
 }
 
+/// A peer of npm's, and the runtime that it is served with instead of Node.
+pub fn npm_and_bun(name: &str) -> Result<()> {
+    npm(name)?;
+    install("bun", "package-lock.json", |folder| {
+        run(Command::new("npm")
+            .args(["ci", "--silent", "--ignore-scripts"])
+            .current_dir(folder))?;
+        // Puts the program of this machine in its place; npm asks before it does that itself.
+        run(Command::new("node")
+            .arg("node_modules/bun/install.js")
+            .current_dir(folder))
+    })
+}
+
+pub fn bun(name: &str, port: u16) -> Command {
+    let mut command = Command::new(folder("bun").join("node_modules/.bin/bun"));
+    command
+        .arg(folder(name).join("bun.mjs"))
+        .arg(port.to_string())
+        .env("NODE_ENV", "production");
+    command
+}
+
 pub fn pip(name: &str) -> Result<()> {
     install(name, "requirements.txt", |folder| {
         run(Command::new("python3")
