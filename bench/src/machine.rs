@@ -1,6 +1,9 @@
 //! The machine under both sides: its cores, how busy others keep it, how many files may be open.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -53,8 +56,58 @@ fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(THIS_THREAD, &only)?)
 }
 
+/// Above this share of a core that other programs take, a run is not to be believed.
+const BUSY: f64 = 0.10;
+
+/// What a run has found.
+pub trait Measured {
+    /// The share of one core that other programs took meanwhile.
+    fn others(&self) -> f64;
+
+    /// Whether that was so much that it says little.
+    fn busy(&self) -> bool {
+        self.others() > BUSY
+    }
+}
+
+/// Measures again while others keep the machine busy; of all these runs the quietest.
+pub fn quietly<T: Measured>(repeats: usize, mut measure: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut best = measure()?;
+    for _ in 0..repeats {
+        if !best.busy() {
+            break;
+        }
+        let again = measure()?;
+        if again.others() < best.others() {
+            best = again;
+        }
+    }
+    Ok(best)
+}
+
+/// Looks at what others do while something is measured.
+pub struct Watch {
+    busy: Duration,
+    begun: Instant,
+}
+
+impl Watch {
+    pub fn start() -> Result<Self> {
+        Ok(Self {
+            busy: busy()?,
+            begun: Instant::now(),
+        })
+    }
+
+    /// The share of one core that they have taken, where `ours` is what all that is measured has, and the load.
+    pub fn others(&self, ours: Duration) -> Result<f64> {
+        let others = (busy()? - self.busy).saturating_sub(ours);
+        Ok(others.as_secs_f64() / self.begun.elapsed().as_secs_f64())
+    }
+}
+
 /// The time that all cores have been busy so far, for whomever: also for the host's other guests.
-pub fn busy() -> Result<Duration> {
+fn busy() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let all = stat.lines().next().ok_or("no cpu in /proc/stat")?;
     let fields: Vec<u32> = all

@@ -7,12 +7,14 @@ mod http;
 mod idle;
 mod list;
 mod machine;
+mod peers;
 mod process;
 mod requests;
 mod search;
 mod seed;
 mod server;
 mod start;
+mod statistics;
 mod subscriber;
 mod usage;
 
@@ -21,7 +23,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 /// What any step may fail with; the text is for whoever runs it.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -49,7 +52,7 @@ enum Scenario {
     /// Fill a database with made-up conversations, for the scenarios that read
     Seed(seed::Arguments),
 
-    /// A list of 50 conversations, beside a route that was written by hand
+    /// A list of 50 conversations, beside a route that was written by hand and PostGraphile
     List(list::Arguments),
 
     /// From the start of the program to its first answer
@@ -111,7 +114,7 @@ async fn measure(scenario: Scenario) -> Result<()> {
     match scenario {
         Scenario::Idle(arguments) => idle::run(arguments).await,
         Scenario::Seed(arguments) => seed::run(arguments).await,
-        Scenario::List(arguments) => list::run(arguments).await,
+        Scenario::List(arguments) => list::run(arguments),
         Scenario::Start(arguments) => start::run(arguments).await,
         Scenario::Search(arguments) => search::run(arguments).await,
         Scenario::Fanout(arguments) => fanout::run(&arguments),

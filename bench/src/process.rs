@@ -1,10 +1,10 @@
 //! A program that serves on a database that is there, and what it has cost so far.
 
-use std::{ffi::OsStr, net::SocketAddr, path::Path, process::Stdio, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStderr, Command},
+    process::{Child, ChildStderr},
 };
 
 use crate::{Result, usage};
@@ -12,7 +12,7 @@ use crate::{Result, usage};
 /// A running program. Killed when it is dropped.
 pub struct Process {
     pub address: SocketAddr,
-    pid: u32,
+    pub pid: u32,
     _child: Child,
     _log: Lines<BufReader<ChildStderr>>,
 }
@@ -20,28 +20,19 @@ pub struct Process {
 impl Process {
     /// Titlecast with the offline model.
     pub async fn titlecast(program: &Path, database_url: &str) -> Result<Self> {
-        let mut command = vec![
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--metrics-listen",
-            "127.0.0.1:0",
-        ];
-        command.extend(["--openai-base-url", "", "--openai-api-key", ""]);
-        command.extend(["--database-url", database_url]);
-        Self::start(program, &command).await
+        Self::start(titlecast(program, database_url)).await
     }
 
     /// A program that says ` address=…` on its standard error output once it listens.
-    pub async fn start(program: &Path, arguments: &[impl AsRef<OsStr>]) -> Result<Self> {
-        let mut child = Command::new(program)
-            .args(arguments)
+    pub async fn start(command: std::process::Command) -> Result<Self> {
+        let program = command.get_program().display().to_string();
+        let mut child = tokio::process::Command::from(command)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
+            .map_err(|error| format!("{program}: {error}"))?;
         let (Some(pid), Some(log)) = (child.id(), child.stderr.take()) else {
             return Err("the program ended at once".into());
         };
@@ -49,7 +40,7 @@ impl Process {
         let mut said = String::new();
         loop {
             let Some(line) = lines.next_line().await? else {
-                return Err(format!("{} does not start:\n{said}", program.display()).into());
+                return Err(format!("{program} does not start:\n{said}").into());
             };
             let place = line
                 .contains("listening")
@@ -74,4 +65,15 @@ impl Process {
     pub fn cpu(&self) -> Result<Duration> {
         usage::cpu(self.pid)
     }
+}
+
+/// How Titlecast is started with the offline model.
+pub fn titlecast(program: &Path, database_url: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(["--metrics-listen", "127.0.0.1:0"])
+        .args(["--openai-base-url", "", "--openai-api-key", ""])
+        .args(["--database-url", database_url]);
+    command
 }

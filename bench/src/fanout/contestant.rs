@@ -6,8 +6,7 @@ use std::{path::Path, process::Command};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::peers;
-use crate::{Result, http};
+use crate::{Result, http, peers};
 
 /// How subscribers are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, clap::ValueEnum)]
@@ -95,28 +94,28 @@ pub static ALL: &[Contestant] = &[
         name: "graphql-yoga",
         transports: &[Transport::Sse],
         install: || peers::npm("graphql-yoga"),
-        command: |_, port, _| peers::node("graphql-yoga", port),
+        command: |_, port, _| peers::node("graphql-yoga", &port.to_string()),
         ..GRAPHQL
     },
     Contestant {
         name: "graphql-yoga-bun",
         transports: &[Transport::Sse],
         install: || peers::npm_and_bun("graphql-yoga"),
-        command: |_, port, _| peers::bun("graphql-yoga", port),
+        command: |_, port, _| peers::bun("graphql-yoga", &port.to_string()),
         ..GRAPHQL
     },
     Contestant {
         name: "graphql-ws",
         transports: &[Transport::Websocket],
         install: || peers::npm("graphql-ws"),
-        command: |_, port, _| peers::node("graphql-ws", port),
+        command: |_, port, _| peers::node("graphql-ws", &port.to_string()),
         ..GRAPHQL
     },
     Contestant {
         name: "graphql-ws-bun",
         transports: &[Transport::Websocket],
         install: || peers::npm_and_bun("graphql-ws"),
-        command: |_, port, _| peers::bun("graphql-ws", port),
+        command: |_, port, _| peers::bun("graphql-ws", &port.to_string()),
         ..GRAPHQL
     },
     Contestant {

@@ -11,8 +11,9 @@ use super::{
     Arguments, Case, client::Client, contestant::Contestant, publisher::Publisher, running::Running,
 };
 use crate::{
-    Result, machine,
-    machine::Cores,
+    Result,
+    machine::{Cores, Measured, Watch},
+    statistics::median,
     usage::{cpu, memory, own_cpu},
 };
 
@@ -21,9 +22,6 @@ const TURNS: u32 = 4;
 
 /// What a server may still do behind an event, as noting that it was told, is done after this.
 const AFTERMATH: Duration = Duration::from_millis(250);
-
-/// Above this share of a core that other programs take, a run is not to be believed.
-const BUSY: f64 = 0.10;
 
 /// Above this share of its core the load was the limit.
 const LIMIT: f64 = 0.90;
@@ -50,30 +48,10 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether others took so much that it says little.
-    pub fn busy(&self) -> bool {
-        self.others > BUSY
-    }
-
     /// Whether the load took so much that times, but not costs, are its own.
     pub fn load_was_the_limit(&self) -> bool {
         self.load > LIMIT
     }
-}
-
-/// Measures again while others keep the machine busy; of all these runs the quietest.
-pub fn quietly(repeats: usize, mut measure: impl FnMut() -> Result<Run>) -> Result<Run> {
-    let mut best = measure()?;
-    for _ in 0..repeats {
-        if !best.busy() {
-            break;
-        }
-        let again = measure()?;
-        if again.others < best.others {
-            best = again;
-        }
-    }
-    Ok(best)
 }
 
 pub fn run(
@@ -124,11 +102,9 @@ fn measure(
     let (mut told, mut untold) = (Duration::ZERO, Duration::ZERO);
     let (mut events, mut spreads) = (0, Vec::new());
     let (mut load, mut telling) = (Duration::ZERO, Duration::ZERO);
-    let (mut number, begun) = (0, Instant::now());
-    let (busy, ours) = (
-        machine::busy()?,
-        cpu(server.pid)? + cpu(std::process::id())?,
-    );
+    let mut number = 0;
+    let watch = Watch::start()?;
+    let ours = cpu(server.pid)? + cpu(std::process::id())?;
     for _ in 0..TURNS {
         let (at, own, server_at) = (Instant::now(), own_cpu()?, cpu(server.pid)?);
         let first = events;
@@ -153,8 +129,7 @@ fn measure(
         untold += cpu(server.pid)? - server_at;
     }
     let ours = cpu(server.pid)? + cpu(std::process::id())? - ours;
-    let others = (machine::busy()? - busy).saturating_sub(ours);
-    let elapsed = begun.elapsed();
+    let others = watch.others(ours)?;
 
     let deliveries = events * case.subscribers / case.conversations;
     let each = |time: f64| time * 1e6 / deliveries as f64;
@@ -164,10 +139,10 @@ fn measure(
         deliveries,
         delivery: each(told.as_secs_f64() - untold.as_secs_f64()),
         with_publishing: each(told.as_secs_f64()),
-        spread: super::report::median(&mut spreads),
+        spread: median(&mut spreads),
         memory: added as f64 / 1024.0 / case.subscribers as f64,
         load: load.as_secs_f64() / telling.as_secs_f64(),
-        others: others.as_secs_f64() / elapsed.as_secs_f64(),
+        others,
     })
 }
 
@@ -186,6 +161,12 @@ fn rest(pid: u32) -> Result<()> {
         }
     }
     Err("it does not come to rest".into())
+}
+
+impl Measured for Run {
+    fn others(&self) -> f64 {
+        self.others
+    }
 }
 
 impl std::fmt::Display for Run {

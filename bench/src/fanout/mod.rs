@@ -4,7 +4,6 @@ mod client;
 mod contestant;
 mod decode;
 mod measure;
-mod peers;
 mod plot;
 mod publisher;
 mod report;
@@ -18,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Result,
-    machine::{Cores, check_open_files},
+    machine::{self, Cores, check_open_files},
 };
 
 /// What is measured of each contestant.
@@ -115,7 +114,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 if !contestant.transports.contains(&case.transport) {
                     continue;
                 }
-                let run = measure::quietly(arguments.repeats, || {
+                let run = machine::quietly(arguments.repeats, || {
                     measure::run(contestant, case, arguments, cores)
                 })
                 .map_err(|error| format!("{}, {case}: {error}", contestant.name))?;

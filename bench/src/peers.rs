@@ -44,11 +44,22 @@ pub fn npm(name: &str) -> Result<()> {
     })
 }
 
-pub fn node(name: &str, port: u16) -> Command {
-    let mut command = Command::new("node");
+/// Its server on this machine's Node.
+pub fn node(name: &str, argument: &str) -> Command {
+    script(Path::new("node"), name, "server.mjs", argument)
+}
+
+/// Its server on a Node of npm's that it brings along.
+pub fn own_node(name: &str, argument: &str) -> Command {
+    let node = folder(name).join("node_modules/.bin/node");
+    script(&node, name, "server.mjs", argument)
+}
+
+fn script(runtime: &Path, name: &str, file: &str, argument: &str) -> Command {
+    let mut command = Command::new(runtime);
     command
-        .arg(folder(name).join("server.mjs"))
-        .arg(port.to_string())
+        .arg(folder(name).join(file))
+        .arg(argument)
         .env("NODE_ENV", "production");
     command
 }
@@ -67,13 +78,10 @@ pub fn npm_and_bun(name: &str) -> Result<()> {
     })
 }
 
-pub fn bun(name: &str, port: u16) -> Command {
-    let mut command = Command::new(folder("bun").join("node_modules/.bin/bun"));
-    command
-        .arg(folder(name).join("bun.mjs"))
-        .arg(port.to_string())
-        .env("NODE_ENV", "production");
-    command
+/// Its server on Bun.
+pub fn bun(name: &str, argument: &str) -> Command {
+    let bun = folder("bun").join("node_modules/.bin/bun");
+    script(&bun, name, "bun.mjs", argument)
 }
 
 pub fn pip(name: &str) -> Result<()> {
