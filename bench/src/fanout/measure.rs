@@ -118,6 +118,7 @@ fn measure(
         telling += at.elapsed();
         sleep(AFTERMATH);
         told += cpu(server.pid)? - server_at;
+        client.expect_silence()?;
 
         let server_at = cpu(server.pid)?;
         for event in first..events {
@@ -127,6 +128,7 @@ fn measure(
         }
         sleep(AFTERMATH);
         untold += cpu(server.pid)? - server_at;
+        client.expect_silence()?;
     }
     let ours = cpu(server.pid)? + cpu(std::process::id())? - ours;
     let others = watch.others(ours)?;
