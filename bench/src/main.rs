@@ -5,6 +5,7 @@ mod fanout;
 mod floor;
 mod http;
 mod idle;
+mod leftovers;
 mod list;
 mod machine;
 mod peers;
@@ -85,16 +86,21 @@ struct ServerArguments {
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    let measured = match Cli::parse().scenario {
-        Some(scenario) => measure(scenario).await,
-        None => everything().await,
-    };
-    match measured {
+    let cli = Cli::parse();
+    match run(cli).await {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("titlecast-bench: {error}");
             std::process::ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    leftovers::clean_up_on_signals()?;
+    match cli.scenario {
+        Some(scenario) => measure(scenario).await,
+        None => everything().await,
     }
 }
 

@@ -1,28 +1,29 @@
 //! The server under measurement: a process of its own, on a database of its own.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+use std::{net::SocketAddr, process::Stdio, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
 };
 
-use crate::{Result, ServerArguments, usage};
+use crate::{Result, ServerArguments, leftovers::Folder, usage};
 
 /// A running server. Killed, and its database removed, when it is dropped.
 pub struct Server {
     pub address: SocketAddr,
     pid: u32,
-    folder: PathBuf,
     _child: Child,
+    /// Dropped behind the one who writes there.
+    _folder: Folder,
 }
 
 impl Server {
     /// With the offline model and an SQLite file.
     pub async fn start(arguments: &ServerArguments) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("titlecast-bench-{}", std::process::id()));
-        fs::create_dir(&folder)?;
-        let database = format!("sqlite://{}?mode=rwc", folder.join("bench.db").display());
+        let folder = Folder::create()?;
+        let file = folder.path().join("bench.db");
+        let database = format!("sqlite://{}?mode=rwc", file.display());
         let mut child = Command::new(&arguments.titlecast)
             .args([
                 "serve",
@@ -66,8 +67,8 @@ impl Server {
         Ok(Self {
             address,
             pid,
-            folder,
             _child: child,
+            _folder: folder,
         })
     }
 
@@ -79,12 +80,5 @@ impl Server {
     /// The time that it has kept a core busy so far.
     pub fn cpu(&self) -> Result<Duration> {
         usage::cpu(self.pid)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It is about to be killed: what it still writes there is nobody's.
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }

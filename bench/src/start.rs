@@ -1,13 +1,13 @@
 //! From the start of the program to the first request that it answers, on an SQLite file that is there and on a new one.
 
 use std::{
-    fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use crate::{
     Result, http,
+    leftovers::Folder,
     process::Process,
     requests::{Client, percentile},
 };
@@ -25,11 +25,8 @@ pub struct Arguments {
 
 /// Measures, and prints what was seen.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("titlecast-start-{}", std::process::id()));
-    fs::create_dir(&folder)?;
-    let measured = measure(&arguments, &folder).await;
-    fs::remove_dir_all(&folder)?;
-    let (mut known, mut new) = measured?;
+    let folder = Folder::create()?;
+    let (mut known, mut new) = measure(&arguments, folder.path()).await?;
     for (name, times) in [("known database", &mut known), ("new database", &mut new)] {
         times.sort_unstable();
         println!(
@@ -42,10 +39,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-async fn measure(
-    arguments: &Arguments,
-    folder: &std::path::Path,
-) -> Result<(Vec<Duration>, Vec<Duration>)> {
+async fn measure(arguments: &Arguments, folder: &Path) -> Result<(Vec<Duration>, Vec<Duration>)> {
     let url = |name: &str| format!("sqlite://{}?mode=rwc", folder.join(name).display());
     let (mut known, mut new) = (Vec::new(), Vec::new());
     first_answer(arguments, &url("known.db")).await?;

@@ -3,14 +3,14 @@
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use super::contestant::Contestant;
-use crate::{Result, machine::Cores};
+use crate::{Result, leftovers::Folder, machine::Cores};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,20 +20,19 @@ pub struct Running {
     pub address: SocketAddr,
     pub pid: u32,
     child: Child,
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl Running {
     /// Starts it on the server's core, and waits until it listens.
     pub fn start(contestant: &Contestant, titlecast: &Path, cores: Cores) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("titlecast-bench-{}", std::process::id()));
-        fs::create_dir(&folder)?;
+        let folder = Folder::create()?;
         // Free now, and nobody is given it again so soon.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
             .local_addr()?
             .port();
-        let log = File::create(folder.join("log"))?;
-        let mut command = (contestant.command)(titlecast, port, &folder);
+        let log = File::create(folder.path().join("log"))?;
+        let mut command = (contestant.command)(titlecast, port, folder.path());
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -60,15 +59,14 @@ impl Running {
 
     /// What it wrote.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_else(|error| error.to_string())
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_else(|error| error.to_string())
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself, and the folder is nobody's any more.
+        // It may have ended by itself. The folder goes behind it.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
