@@ -18,6 +18,49 @@ const THIS_THREAD: Pid = Pid::from_raw(0);
 /// Open files besides the sockets of what is measured.
 const OTHER_FILES: usize = 200;
 
+/// Above this share of a core that other programs take, a run is not to be believed.
+const BUSY: f64 = 0.10;
+
+/// Above this share of its core the load was the limit.
+const LIMIT: f64 = 0.90;
+
+/// What a run has found, as far as it says whether to believe it.
+pub trait Measured {
+    /// The share of one core that other programs took.
+    fn others(&self) -> f64;
+
+    /// The share of its core that the load took.
+    fn load(&self) -> f64;
+
+    /// Whether others took so much that it says little.
+    fn busy(&self) -> bool {
+        self.others() > BUSY
+    }
+
+    /// Whether the load took so much that times, but not costs, are its own.
+    fn load_was_the_limit(&self) -> bool {
+        self.load() > LIMIT
+    }
+}
+
+/// Measures again while others keep the machine busy; of all these runs the quietest.
+pub fn quietly<Run: Measured>(
+    repeats: usize,
+    mut measure: impl FnMut() -> Result<Run>,
+) -> Result<Run> {
+    let mut best = measure()?;
+    for _ in 0..repeats {
+        if !best.busy() {
+            break;
+        }
+        let again = measure()?;
+        if again.others() < best.others() {
+            best = again;
+        }
+    }
+    Ok(best)
+}
+
 /// A core for the server and another one for the load, so that neither takes time from the other.
 #[derive(Clone, Copy)]
 pub struct Cores {

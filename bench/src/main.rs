@@ -1,6 +1,7 @@
 //! Measures a Titlecast of its own, in another process, over real sockets of this machine. One subcommand is one
 //! scenario; `docs/operations.md` tells what each shows.
 
+mod decode;
 mod fanout;
 mod floor;
 mod http;
@@ -9,6 +10,8 @@ mod list;
 mod machine;
 mod process;
 mod requests;
+mod rounds;
+mod running;
 mod search;
 mod seed;
 mod server;

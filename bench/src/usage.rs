@@ -25,7 +25,34 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(clock_gettime(clock)?.into())
 }
 
-/// The same of this thread.
+/// The processes that it has started.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that has just ended has none.
+        let own = fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        for child in own.split_whitespace() {
+            children.push(child.parse()?);
+        }
+    }
+    Ok(children)
+}
+
+/// The time that this thread has kept a core busy.
 pub fn own_cpu() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    #[test]
+    fn what_a_process_has_started_is_counted() {
+        let mut child = Command::new("sleep").arg("20").spawn().unwrap();
+        let children = super::children(std::process::id()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(children.contains(&child.id()), "{children:?}");
+    }
 }

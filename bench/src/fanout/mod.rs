@@ -2,13 +2,11 @@
 
 mod client;
 mod contestant;
-mod decode;
 mod measure;
 mod peers;
 mod plot;
 mod publisher;
 mod report;
-mod running;
 mod session;
 
 use std::{fs, path::PathBuf};
@@ -17,7 +15,7 @@ use contestant::{ALL, Contestant, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Result,
+    Result, machine,
     machine::{Cores, check_open_files},
 };
 
@@ -115,7 +113,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 if !contestant.transports.contains(&case.transport) {
                     continue;
                 }
-                let run = measure::quietly(arguments.repeats, || {
+                let run = machine::quietly(arguments.repeats, || {
                     measure::run(contestant, case, arguments, cores)
                 })
                 .map_err(|error| format!("{}, {case}: {error}", contestant.name))?;

@@ -4,18 +4,25 @@ use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use super::contestant::Contestant;
-use crate::{Result, machine::Cores};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{Result, machine::Cores, usage};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A contestant's process. Killed, and its folder removed, when it is dropped.
+/// How long it may take to end.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A contestant's process. Ended, and its folder removed, when it is dropped.
 pub struct Running {
     pub address: SocketAddr,
     pub pid: u32,
@@ -24,8 +31,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it on the server's core, and waits until it listens.
-    pub fn start(contestant: &Contestant, titlecast: &Path, cores: Cores) -> Result<Self> {
+    /// Starts it on the server's core, to listen on a port of 127.0.0.1, and waits until it does. It may keep files in
+    /// the folder.
+    pub fn start(
+        name: &str,
+        cores: Cores,
+        command: impl FnOnce(u16, &Path) -> Result<Command>,
+    ) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("titlecast-bench-{}", std::process::id()));
         fs::create_dir(&folder)?;
         // Free now, and nobody is given it again so soon.
@@ -33,7 +45,7 @@ impl Running {
             .local_addr()?
             .port();
         let log = File::create(folder.join("log"))?;
-        let mut command = (contestant.command)(titlecast, port, &folder);
+        let mut command = command(port, &folder)?;
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -41,7 +53,7 @@ impl Running {
         cores.be_server()?;
         let child = command.spawn();
         cores.be_client()?;
-        let child = child.map_err(|error| format!("{}: {error}", contestant.name))?;
+        let child = child.map_err(|error| format!("{name}: {error}"))?;
         let mut running = Self {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             pid: child.id(),
@@ -62,13 +74,35 @@ impl Running {
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_else(|error| error.to_string())
     }
+
+    /// Asks it to end, as a parent has to end its workers first; kills them all where that does not help.
+    fn stop(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        kill(Pid::from_raw(i32::try_from(self.pid)?), Signal::SIGTERM)?;
+        while begun.elapsed() < GRACE {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(5));
+        }
+        for child in usage::children(self.pid)? {
+            kill(Pid::from_raw(i32::try_from(child)?), Signal::SIGKILL)?;
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself, and the folder is nobody's any more.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Err(error) = self.stop() {
+            eprintln!("process {} could not be ended: {error}", self.pid);
+        }
+        // It has ended: what is left there is nobody's.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

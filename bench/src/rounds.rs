@@ -1,0 +1,60 @@
+//! The median of some rounds, and how far the rounds are apart.
+
+/// The median of what the rounds have found, and the outermost ones.
+pub struct Rounds {
+    pub median: f64,
+    pub lowest: f64,
+    pub highest: f64,
+}
+
+impl FromIterator<f64> for Rounds {
+    /// From one of each round.
+    fn from_iter<I: IntoIterator<Item = f64>>(rounds: I) -> Self {
+        let mut values: Vec<f64> = rounds.into_iter().collect();
+        Self {
+            median: median(&mut values),
+            lowest: values.first().copied().unwrap_or(f64::NAN),
+            highest: values.last().copied().unwrap_or(f64::NAN),
+        }
+    }
+}
+
+impl std::fmt::Display for Rounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            median,
+            lowest,
+            highest,
+        } = self;
+        write!(f, "{median:.2} ({lowest:.2}–{highest:.2})")
+    }
+}
+
+/// What is to be said of so many runs of a line of a table.
+pub fn note(count: usize, what: &str) -> String {
+    if count == 0 {
+        String::new()
+    } else {
+        format!("  [{count} {what}]")
+    }
+}
+
+/// The value in the middle; sorts them.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[middle],
+        _ => f64::midpoint(values[middle - 1], values[middle]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(super::median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(super::median(&mut [4.0, 1.0, 3.0, 2.0]), 2.5);
+    }
+}
