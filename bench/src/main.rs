@@ -16,6 +16,7 @@ mod search;
 mod seed;
 mod server;
 mod start;
+mod stream;
 mod subscriber;
 mod usage;
 
@@ -24,7 +25,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 /// What any step may fail with; the text is for whoever runs it.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -41,6 +43,7 @@ const EVERYTHING: &[&[&str]] = &[
     &["idle", "--transport", "title-stream"],
     &["fanout"],
     &["start"],
+    &["stream"],
 ];
 
 #[derive(Subcommand)]
@@ -62,6 +65,9 @@ enum Scenario {
     Search(search::Arguments),
     /// What it costs to tell subscribers of an event, beside the floor and what others are built with
     Fanout(fanout::Arguments),
+
+    /// What it costs to stream a reply, beside nginx as a proxy of the same stream
+    Stream(stream::Arguments),
 
     /// Draw what `fanout` has found
     Plot(fanout::PlotArguments),
@@ -118,6 +124,7 @@ async fn measure(scenario: Scenario) -> Result<()> {
         Scenario::Start(arguments) => start::run(arguments).await,
         Scenario::Search(arguments) => search::run(arguments).await,
         Scenario::Fanout(arguments) => fanout::run(&arguments),
+        Scenario::Stream(arguments) => stream::run(&arguments),
         Scenario::Plot(arguments) => fanout::plot(&arguments),
         Scenario::Floor(arguments) => floor::serve(arguments),
     }

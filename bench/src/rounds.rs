@@ -19,6 +19,18 @@ impl FromIterator<f64> for Rounds {
     }
 }
 
+impl Rounds {
+    /// Without what is behind the point.
+    pub fn whole(&self) -> String {
+        let Self {
+            median,
+            lowest,
+            highest,
+        } = self;
+        format!("{median:.0} ({lowest:.0}–{highest:.0})")
+    }
+}
+
 impl std::fmt::Display for Rounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {

@@ -25,6 +25,12 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(clock_gettime(clock)?.into())
 }
 
+/// The same with the processes that it has started, as the workers of a parent.
+pub fn cpu_of_all(pid: u32) -> Result<Duration> {
+    let children = children(pid)?;
+    std::iter::once(pid).chain(children).map(cpu).sum()
+}
+
 /// The processes that it has started.
 pub fn children(pid: u32) -> Result<Vec<u32>> {
     let mut children = Vec::new();
