@@ -1,9 +1,9 @@
 //! What a run leaves on the machine: nothing, also when it is interrupted. Only who kills it with SIGKILL has to clean up.
 
 use std::{
-    collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     thread::sleep,
     time::Duration,
 };
@@ -14,17 +14,22 @@ use nix::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Result;
+use crate::{Result, usage::descendants};
 
 /// How often children are looked for that were started meanwhile.
 const LOOKS: usize = 20;
 
-/// A folder for what is measured; one at a time. Removed when it is dropped.
+/// How many folders there were.
+static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+
+/// A folder for what is measured. Removed when it is dropped.
 pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn create() -> io::Result<Self> {
-        let path = path();
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let path = root().join(number.to_string());
+        fs::create_dir_all(root())?;
         fs::create_dir(&path)?;
         Ok(Self(path))
     }
@@ -36,12 +41,14 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Whoever wrote there has ended, so what could fail is no harm.
+        // Whoever wrote there has ended, so what could fail is no harm. Only the last one takes the root with it.
         let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir(root());
     }
 }
 
-fn path() -> PathBuf {
+/// Where all folders of this process are.
+fn root() -> PathBuf {
     std::env::temp_dir().join(format!("titlecast-bench-{}", std::process::id()))
 }
 
@@ -58,55 +65,28 @@ pub fn clean_up_on_signals() -> Result<()> {
             _ = terminate.recv() => SignalKind::terminate(),
             _ = hangup.recv() => SignalKind::hangup(),
         };
-        end_children();
-        let _ = fs::remove_dir_all(path());
+        kill_descendants(std::process::id());
+        let _ = fs::remove_dir_all(root());
         // As shells tell of a program that a signal has ended.
         std::process::exit(128 + kind.as_raw_value());
     });
     Ok(())
 }
 
-fn end_children() {
+/// Kills all that a process has started, also what is started meanwhile.
+pub fn kill_descendants(of: u32) {
     for _ in 0..LOOKS {
-        let running = descendants(std::process::id());
+        let running = descendants(of);
         if running.is_empty() {
             return;
         }
-        for pid in running {
+        for pid in running
+            .into_iter()
+            .filter_map(|pid| i32::try_from(pid).ok())
+        {
             // It may have ended by itself.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         sleep(Duration::from_millis(10));
     }
-}
-
-/// The processes that this one has started, and those that they have, as far as they run.
-fn descendants(of: u32) -> HashSet<i32> {
-    let processes: Vec<(i32, i32)> = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| parent(&entry.ok()?.path()))
-        .collect();
-    let mut found = HashSet::new();
-    let mut parents: Vec<i32> = i32::try_from(of).into_iter().collect();
-    while let Some(of) = parents.pop() {
-        for &(pid, parent) in &processes {
-            if parent == of && found.insert(pid) {
-                parents.push(pid);
-            }
-        }
-    }
-    found
-}
-
-/// A process and its parent, unless it has ended and only its parent has not looked yet.
-fn parent(folder: &Path) -> Option<(i32, i32)> {
-    let pid = folder.file_name()?.to_str()?.parse().ok()?;
-    let stat = fs::read_to_string(folder.join("stat")).ok()?;
-    // The name is in brackets and may hold anything.
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    (state != "Z").then_some((pid, parent))
 }

@@ -39,6 +39,14 @@ impl Cores {
         }
     }
 
+    /// Starts a process on the server's core, where it stays; then this thread is on the load's again.
+    pub fn start<T>(self, start: impl FnOnce() -> T) -> Result<T> {
+        self.be_server()?;
+        let started = start();
+        self.be_client()?;
+        Ok(started)
+    }
+
     /// Runs this thread on the server's core; a process that it starts stays there.
     pub fn be_server(self) -> Result<()> {
         pin(self.server)
@@ -59,14 +67,40 @@ fn pin(core: usize) -> Result<()> {
 /// Above this share of a core that other programs take, a run is not to be believed.
 const BUSY: f64 = 0.10;
 
-/// What a run has found.
+/// Above this share of its core the load was the limit.
+const LIMIT: f64 = 0.90;
+
+/// What a run has found, as far as it says whether to believe it.
 pub trait Measured {
-    /// The share of one core that other programs took meanwhile.
+    /// The share of one core that other programs took.
     fn others(&self) -> f64;
 
-    /// Whether that was so much that it says little.
+    /// The share of its core that the load took.
+    fn load(&self) -> f64;
+
+    /// Whether others took so much that it says little.
     fn busy(&self) -> bool {
         self.others() > BUSY
+    }
+
+    /// Whether the load took so much that times, but not costs, are its own.
+    fn load_was_the_limit(&self) -> bool {
+        self.load() > LIMIT
+    }
+}
+
+/// What is to be said of these runs behind their line of a table.
+pub fn notes<T: Measured>(runs: &[&T]) -> String {
+    let busy = runs.iter().filter(|run| run.busy()).count();
+    let limited = runs.iter().filter(|run| run.load_was_the_limit()).count();
+    note(busy, "in a busy machine") + &note(limited, "limited by the load")
+}
+
+fn note(count: usize, what: &str) -> String {
+    if count == 0 {
+        String::new()
+    } else {
+        format!("  [{count} {what}]")
     }
 }
 

@@ -1,6 +1,7 @@
 //! Measures a Titlecast of its own, in another process, over real sockets of this machine. One subcommand is one
 //! scenario; `docs/operations.md` tells what each shows.
 
+mod decode;
 mod fanout;
 mod floor;
 mod http;
@@ -11,11 +12,13 @@ mod machine;
 mod peers;
 mod process;
 mod requests;
+mod running;
 mod search;
 mod seed;
 mod server;
 mod start;
 mod statistics;
+mod stream;
 mod subscriber;
 mod usage;
 
@@ -42,6 +45,7 @@ const EVERYTHING: &[&[&str]] = &[
     &["idle", "--transport", "title-stream"],
     &["fanout"],
     &["start"],
+    &["stream"],
 ];
 
 #[derive(Subcommand)]
@@ -63,6 +67,9 @@ enum Scenario {
     Search(search::Arguments),
     /// What it costs to tell subscribers of an event, beside the floor and what others are built with
     Fanout(fanout::Arguments),
+
+    /// What it costs to stream a reply, beside nginx as a proxy of the same stream
+    Stream(stream::Arguments),
 
     /// Draw what `fanout` has found
     Plot(fanout::PlotArguments),
@@ -124,6 +131,7 @@ async fn measure(scenario: Scenario) -> Result<()> {
         Scenario::Start(arguments) => start::run(arguments).await,
         Scenario::Search(arguments) => search::run(arguments).await,
         Scenario::Fanout(arguments) => fanout::run(&arguments),
+        Scenario::Stream(arguments) => stream::run(&arguments),
         Scenario::Plot(arguments) => fanout::plot(&arguments),
         Scenario::Floor(arguments) => floor::serve(arguments),
     }

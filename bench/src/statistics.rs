@@ -2,27 +2,44 @@
 
 use std::fmt;
 
-/// The median of the rounds' ratios, and the outermost ones.
-pub struct Ratio {
+/// The median of what the rounds have found, and the outermost ones.
+pub struct Rounds {
     pub median: f64,
     lowest: f64,
     highest: f64,
 }
 
-impl Ratio {
-    /// How many times `base`, which was measured in the same rounds.
-    pub fn of(values: &[f64], base: &[f64]) -> Self {
-        let rounds = values.iter().zip(base);
-        let mut ratios: Vec<f64> = rounds.map(|(value, base)| value / base).collect();
+impl FromIterator<f64> for Rounds {
+    /// From one of each round.
+    fn from_iter<I: IntoIterator<Item = f64>>(rounds: I) -> Self {
+        let mut values: Vec<f64> = rounds.into_iter().collect();
         Self {
-            median: median(&mut ratios),
-            lowest: ratios.first().copied().unwrap_or(f64::NAN),
-            highest: ratios.last().copied().unwrap_or(f64::NAN),
+            median: median(&mut values),
+            lowest: values.first().copied().unwrap_or(f64::NAN),
+            highest: values.last().copied().unwrap_or(f64::NAN),
         }
     }
 }
 
-impl fmt::Display for Ratio {
+impl Rounds {
+    /// How many times `base`, which was measured in the same rounds.
+    pub fn of_ratios(values: &[f64], base: &[f64]) -> Self {
+        let rounds = values.iter().zip(base);
+        rounds.map(|(value, base)| value / base).collect()
+    }
+
+    /// Without what is behind the point.
+    pub fn whole(&self) -> String {
+        let Self {
+            median,
+            lowest,
+            highest,
+        } = self;
+        format!("{median:.0} ({lowest:.0}–{highest:.0})")
+    }
+}
+
+impl fmt::Display for Rounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             median,
@@ -56,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_taken_round_by_round() {
-        let ratio = Ratio::of(&[2.0, 8.0, 3.0], &[1.0, 2.0, 1.0]);
+        let ratio = Rounds::of_ratios(&[2.0, 8.0, 3.0], &[1.0, 2.0, 1.0]);
         assert_eq!(ratio.to_string(), "3.00 (2.00–4.00)");
     }
 }

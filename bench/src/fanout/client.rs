@@ -12,11 +12,10 @@ use serde_json::Value;
 
 use super::{
     contestant::{Contestant, Transport},
-    decode::Decoder,
     publisher::Publisher,
     session::{PATIENCE, events, websocket},
 };
-use crate::Result;
+use crate::{Result, decode::Decoder};
 
 #[cfg(test)]
 mod tests;
@@ -215,6 +214,9 @@ impl Client {
                     count += 1;
                     Ok(())
                 })?;
+                if decoder.ended() {
+                    return Err("the event stream has ended".into());
+                }
                 if !answers.is_empty() {
                     stream.write_all(&answers)?;
                 }

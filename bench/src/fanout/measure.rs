@@ -7,12 +7,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Arguments, Case, client::Client, contestant::Contestant, publisher::Publisher, running::Running,
-};
+use super::{Arguments, Case, client::Client, contestant::Contestant, publisher::Publisher};
 use crate::{
     Result,
     machine::{Cores, Measured, Watch},
+    running::Running,
     statistics::median,
     usage::{cpu, memory, own_cpu},
 };
@@ -22,9 +21,6 @@ const TURNS: u32 = 4;
 
 /// What a server may still do behind an event, as noting that it was told, is done after this.
 const AFTERMATH: Duration = Duration::from_millis(250);
-
-/// Above this share of its core the load was the limit.
-const LIMIT: f64 = 0.90;
 
 /// What one run has found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,10 +43,13 @@ pub struct Run {
     pub others: f64,
 }
 
-impl Run {
-    /// Whether the load took so much that times, but not costs, are its own.
-    pub fn load_was_the_limit(&self) -> bool {
-        self.load > LIMIT
+impl Measured for Run {
+    fn others(&self) -> f64 {
+        self.others
+    }
+
+    fn load(&self) -> f64 {
+        self.load
     }
 }
 
@@ -60,7 +59,9 @@ pub fn run(
     arguments: &Arguments,
     cores: Cores,
 ) -> Result<Run> {
-    let server = Running::start(contestant, &arguments.titlecast, cores)?;
+    let server = Running::start(contestant.name, cores, |port, folder| {
+        Ok((contestant.command)(&arguments.titlecast, port, folder))
+    })?;
     measure(contestant, case, arguments.seconds, &server)
         .map_err(|error| format!("{error}\n{}", server.log()).into())
 }
@@ -163,12 +164,6 @@ fn rest(pid: u32) -> Result<()> {
         }
     }
     Err("it does not come to rest".into())
-}
-
-impl Measured for Run {
-    fn others(&self) -> f64 {
-        self.others
-    }
 }
 
 impl std::fmt::Display for Run {

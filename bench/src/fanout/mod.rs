@@ -2,12 +2,10 @@
 
 mod client;
 mod contestant;
-mod decode;
 mod measure;
 mod plot;
 mod publisher;
 mod report;
-mod running;
 mod session;
 
 use std::{fs, path::PathBuf};

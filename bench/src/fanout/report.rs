@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{Case, contestant::ALL, measure::Run};
 use crate::{
     Result,
-    machine::{Description, Measured},
-    statistics::{Ratio, median},
+    machine::{Description, notes},
+    statistics::{Rounds, median},
 };
 
 /// All that was measured.
@@ -24,13 +24,12 @@ pub struct Line {
     delivery: f64,
     with_publishing: f64,
     /// How many times the floor, which ran in the same round.
-    pub ratio: Ratio,
+    pub ratio: Rounds,
     spread: f64,
-    spread_ratio: Ratio,
+    spread_ratio: Rounds,
     memory: f64,
-    /// How many runs the machine was busy in, and how many the load was the limit of.
-    busy: usize,
-    limited: usize,
+    /// What is to be said of the runs.
+    notes: String,
 }
 
 impl Report {
@@ -71,8 +70,7 @@ impl Report {
                 spread: median_of(&runs, |run| run.spread),
                 spread_ratio: ratio(&runs, &floor, |run| run.spread),
                 memory: median_of(&runs, |run| run.memory),
-                busy: runs.iter().filter(|run| run.busy()).count(),
-                limited: runs.iter().filter(|run| run.load_was_the_limit()).count(),
+                notes: notes(&runs),
             })
             .collect()
     }
@@ -101,7 +99,7 @@ impl Report {
                 };
                 let _ = writeln!(
                     table,
-                    "  {:<24}{:>12.2}{:>22}{:>12.2}{:>12}{:>22}{:>10.1}{}{}",
+                    "  {:<24}{:>12.2}{:>22}{:>12.2}{:>12}{:>22}{:>10.1}{}",
                     line.contestant,
                     line.delivery,
                     line.ratio.to_string(),
@@ -109,20 +107,11 @@ impl Report {
                     spread[0],
                     spread[1],
                     line.memory,
-                    note(line.busy, "in a busy machine"),
-                    note(line.limited, "limited by the load"),
+                    line.notes,
                 );
             }
         }
         table
-    }
-}
-
-fn note(count: usize, what: &str) -> String {
-    if count == 0 {
-        String::new()
-    } else {
-        format!("  [{count} {what}]")
     }
 }
 
@@ -134,6 +123,6 @@ fn median_of(runs: &[&Run], value: impl Fn(&Run) -> f64) -> f64 {
     median(&mut values(runs, value))
 }
 
-fn ratio(runs: &[&Run], floor: &[&Run], value: impl Fn(&Run) -> f64) -> Ratio {
-    Ratio::of(&values(runs, &value), &values(floor, &value))
+fn ratio(runs: &[&Run], floor: &[&Run], value: impl Fn(&Run) -> f64) -> Rounds {
+    Rounds::of_ratios(&values(runs, &value), &values(floor, &value))
 }

@@ -74,6 +74,8 @@ struct Run {
     database: f64,
     /// From asking to the whole answer: the median.
     latency: f64,
+    /// The share of its core that the load took.
+    load: f64,
     /// The share of one core that other programs took.
     others: f64,
 }
@@ -81,6 +83,10 @@ struct Run {
 impl Measured for Run {
     fn others(&self) -> f64 {
         self.others
+    }
+
+    fn load(&self) -> f64 {
+        self.load
     }
 }
 
@@ -179,7 +185,7 @@ impl Serving {
         let mut took = Vec::new();
         let database = runtime.block_on(self.backends.cpu())?;
         let (server, own) = (self.process.cpu()?, cpu(std::process::id())?);
-        let watch = Watch::start()?;
+        let (watch, at) = (Watch::start()?, Instant::now());
         runtime.block_on(async {
             for _ in 0..count {
                 let begun = Instant::now();
@@ -192,6 +198,7 @@ impl Serving {
             }
             Ok::<_, crate::Error>(())
         })?;
+        let elapsed = at.elapsed();
         let (server, own) = (self.process.cpu()? - server, cpu(std::process::id())? - own);
         let database = runtime
             .block_on(self.backends.cpu())?
@@ -202,6 +209,7 @@ impl Serving {
             cpu: each(server),
             database: each(database),
             latency: percentile(&took, 0.5).as_secs_f64() * 1e6,
+            load: own.as_secs_f64() / elapsed.as_secs_f64(),
             others: watch.others(server + own + database)?,
         })
     }

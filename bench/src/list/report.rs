@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use super::{Run, Serving, contestant::ALL};
 use crate::{
-    machine::Measured,
-    statistics::{Ratio, median},
+    machine::notes,
+    statistics::{Rounds, median},
 };
 
 /// Everything, for people.
@@ -23,20 +23,15 @@ pub fn table(serving: &[Serving]) -> String {
         let hand = here.iter().find(|one| one.contestant.name == ALL[0].name);
         let hand = hand.map_or_else(Vec::new, |one| one.values(|run| run.cpu));
         for one in here {
-            let busy = one.runs.iter().filter(|run| run.busy()).count();
-            let note = if busy == 0 {
-                String::new()
-            } else {
-                format!("  [{busy} in a busy machine]")
-            };
             let _ = writeln!(
                 table,
-                "  {:<14}{:>10.0}{:>22}{:>14.0}{:>10.0}{note}",
+                "  {:<14}{:>10.0}{:>22}{:>14.0}{:>10.0}{}",
                 one.contestant.name,
                 one.median(|run| run.cpu),
-                Ratio::of(&one.values(|run| run.cpu), &hand).to_string(),
+                Rounds::of_ratios(&one.values(|run| run.cpu), &hand).to_string(),
                 one.median(|run| run.cpu + run.database),
                 one.median(|run| run.latency),
+                notes(&one.runs.iter().collect::<Vec<_>>()),
             );
         }
     }
@@ -51,7 +46,8 @@ fn sizes(serving: &[Serving], table: &mut String) {
             .iter()
             .find(|one| one.contestant.name == later.contestant.name && kind(one) == kind(later));
         if let Some(first) = first {
-            let ratio = Ratio::of(&later.values(|run| run.cpu), &first.values(|run| run.cpu));
+            let ratio =
+                Rounds::of_ratios(&later.values(|run| run.cpu), &first.values(|run| run.cpu));
             let _ = writeln!(
                 table,
                 "\n{ratio} × the CPU of {}: {} on {}",
