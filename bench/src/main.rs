@@ -9,10 +9,12 @@ mod list;
 mod machine;
 mod process;
 mod requests;
+mod running;
 mod search;
 mod seed;
 mod server;
 mod start;
+mod statistics;
 mod subscriber;
 mod usage;
 

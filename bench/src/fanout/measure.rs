@@ -7,12 +7,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Arguments, Case, client::Client, contestant::Contestant, publisher::Publisher, running::Running,
-};
+use super::{Arguments, Case, client::Client, contestant::Contestant, publisher::Publisher};
 use crate::{
-    Result, machine,
-    machine::Cores,
+    Result,
+    machine::{self, BUSY, Cores, LIMIT},
+    running::Running,
+    statistics::median,
     usage::{cpu, memory, own_cpu},
 };
 
@@ -21,12 +21,6 @@ const TURNS: u32 = 4;
 
 /// What a server may still do behind an event, as noting that it was told, is done after this.
 const AFTERMATH: Duration = Duration::from_millis(250);
-
-/// Above this share of a core that other programs take, a run is not to be believed.
-const BUSY: f64 = 0.10;
-
-/// Above this share of its core the load was the limit.
-const LIMIT: f64 = 0.90;
 
 /// What one run has found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,28 +55,15 @@ impl Run {
     }
 }
 
-/// Measures again while others keep the machine busy; of all these runs the quietest.
-pub fn quietly(repeats: usize, mut measure: impl FnMut() -> Result<Run>) -> Result<Run> {
-    let mut best = measure()?;
-    for _ in 0..repeats {
-        if !best.busy() {
-            break;
-        }
-        let again = measure()?;
-        if again.others < best.others {
-            best = again;
-        }
-    }
-    Ok(best)
-}
-
 pub fn run(
     contestant: &'static Contestant,
     case: Case,
     arguments: &Arguments,
     cores: Cores,
 ) -> Result<Run> {
-    let server = Running::start(contestant, &arguments.titlecast, cores)?;
+    let server = Running::start(contestant.name, cores, |port, folder| {
+        (contestant.command)(&arguments.titlecast, port, folder)
+    })?;
     measure(contestant, case, arguments.seconds, &server)
         .map_err(|error| format!("{error}\n{}", server.log()).into())
 }
@@ -164,7 +145,7 @@ fn measure(
         deliveries,
         delivery: each(told.as_secs_f64() - untold.as_secs_f64()),
         with_publishing: each(told.as_secs_f64()),
-        spread: super::report::median(&mut spreads),
+        spread: median(&mut spreads),
         memory: added as f64 / 1024.0 / case.subscribers as f64,
         load: load.as_secs_f64() / telling.as_secs_f64(),
         others: others.as_secs_f64() / elapsed.as_secs_f64(),

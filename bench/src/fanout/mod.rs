@@ -8,7 +8,6 @@ mod peers;
 mod plot;
 mod publisher;
 mod report;
-mod running;
 mod session;
 
 use std::{fs, path::PathBuf};
@@ -18,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Result,
-    machine::{Cores, check_open_files},
+    machine::{Cores, check_open_files, quietly},
 };
 
 /// What is measured of each contestant.
@@ -115,9 +114,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 if !contestant.transports.contains(&case.transport) {
                     continue;
                 }
-                let run = measure::quietly(arguments.repeats, || {
-                    measure::run(contestant, case, arguments, cores)
-                })
+                let run = quietly(
+                    arguments.repeats,
+                    |run: &measure::Run| run.others,
+                    || measure::run(contestant, case, arguments, cores),
+                )
                 .map_err(|error| format!("{}, {case}: {error}", contestant.name))?;
                 eprintln!("{case}, round {round}: {run}");
                 report.runs.push(run);

@@ -1,21 +1,20 @@
-//! A contestant that runs.
+//! A server under measurement that runs on a core of its own.
 
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use super::contestant::Contestant;
 use crate::{Result, machine::Cores};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A contestant's process. Killed, and its folder removed, when it is dropped.
+/// Its process. Killed, and its folder removed, when it is dropped.
 pub struct Running {
     pub address: SocketAddr,
     pub pid: u32,
@@ -24,8 +23,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it on the server's core, and waits until it listens.
-    pub fn start(contestant: &Contestant, titlecast: &Path, cores: Cores) -> Result<Self> {
+    /// Starts it on the server's core, and waits until it listens. The command is made for a port of 127.0.0.1 and a
+    /// folder to keep files in.
+    pub fn start(
+        name: &str,
+        cores: Cores,
+        command: impl FnOnce(u16, &Path) -> Command,
+    ) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("titlecast-bench-{}", std::process::id()));
         fs::create_dir(&folder)?;
         // Free now, and nobody is given it again so soon.
@@ -33,15 +37,14 @@ impl Running {
             .local_addr()?
             .port();
         let log = File::create(folder.join("log"))?;
-        let mut command = (contestant.command)(titlecast, port, &folder);
+        let mut command = command(port, &folder);
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        cores.be_server()?;
-        let child = command.spawn();
-        cores.be_client()?;
-        let child = child.map_err(|error| format!("{}: {error}", contestant.name))?;
+        let child = cores
+            .start(|| command.spawn())?
+            .map_err(|error| format!("{name}: {error}"))?;
         let mut running = Self {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             pid: child.id(),
