@@ -16,6 +16,7 @@ mod server;
 mod start;
 mod statistics;
 mod subscriber;
+mod turn;
 mod usage;
 
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ const EVERYTHING: &[&[&str]] = &[
     &["idle", "--transport", "title-stream"],
     &["fanout"],
     &["start"],
+    &["turn"],
 ];
 
 #[derive(Subcommand)]
@@ -62,12 +64,19 @@ enum Scenario {
     /// What it costs to tell subscribers of an event, beside the floor and what others are built with
     Fanout(fanout::Arguments),
 
+    /// First messages a second, beside their bare statements; and what is added to a title's latency
+    Turn(turn::Arguments),
+
     /// Draw what `fanout` has found
     Plot(fanout::PlotArguments),
 
     /// Serve what `fanout` compares with: nothing but sockets
     #[command(hide = true)]
     Floor(floor::Arguments),
+
+    /// Run what `turn` compares with: nothing but the statements
+    #[command(hide = true)]
+    Bare(turn::BareArguments),
 }
 
 /// The server that a scenario measures.
@@ -119,5 +128,7 @@ async fn measure(scenario: Scenario) -> Result<()> {
         Scenario::Fanout(arguments) => fanout::run(&arguments),
         Scenario::Plot(arguments) => fanout::plot(&arguments),
         Scenario::Floor(arguments) => floor::serve(arguments),
+        Scenario::Turn(arguments) => turn::run(&arguments),
+        Scenario::Bare(arguments) => turn::bare(&arguments),
     }
 }
