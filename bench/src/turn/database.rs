@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, FromRow, PgConnection, SqliteConnection,
-    postgres::{PgConnectOptions, PgRow},
+    postgres::{PgConnectOptions, PgRow, PgSslMode},
     sqlite::SqliteRow,
 };
 use tokio::time::sleep;
@@ -63,8 +63,10 @@ impl Database {
                 let mut connection = options.connect().await?;
                 let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
                 connection.execute(create).await?;
+                // A server may offer TLS, which the service takes and the bare statements, built without, do not.
+                let plain = options.ssl_mode(PgSslMode::Disable);
                 Self {
-                    url: options.database(&name).to_url_lossy().to_string(),
+                    url: plain.database(&name).to_url_lossy().to_string(),
                     made: Made::Postgres(connection, name),
                 }
             }
