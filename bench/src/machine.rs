@@ -11,10 +11,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-
-/// The unit of times in /proc, on every Linux of today.
-const TICK: Duration = Duration::from_millis(10);
+use crate::{Result, usage::TICK};
 
 const THIS_THREAD: Pid = Pid::from_raw(0);
 

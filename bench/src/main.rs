@@ -20,6 +20,7 @@ mod start;
 mod statistics;
 mod stream;
 mod subscriber;
+mod turn;
 mod usage;
 
 use std::path::PathBuf;
@@ -45,6 +46,7 @@ const EVERYTHING: &[&[&str]] = &[
     &["idle", "--transport", "title-stream"],
     &["fanout"],
     &["start"],
+    &["turn"],
     &["stream"],
 ];
 
@@ -65,11 +67,15 @@ enum Scenario {
 
     /// Searches for 20 hits: how long they take
     Search(search::Arguments),
+
     /// What it costs to tell subscribers of an event, beside the floor and what others are built with
     Fanout(fanout::Arguments),
 
     /// What it costs to stream a reply, beside nginx as a proxy of the same stream
     Stream(stream::Arguments),
+
+    /// First messages a second, beside their bare statements; and what is added to a title's latency
+    Turn(turn::Arguments),
 
     /// Draw what `fanout` has found
     Plot(fanout::PlotArguments),
@@ -77,6 +83,10 @@ enum Scenario {
     /// Serve what `fanout` compares with: nothing but sockets
     #[command(hide = true)]
     Floor(floor::Arguments),
+
+    /// Run what `turn` compares with: nothing but the statements
+    #[command(hide = true)]
+    Bare(turn::BareArguments),
 }
 
 /// The server that a scenario measures.
@@ -134,5 +144,7 @@ async fn measure(scenario: Scenario) -> Result<()> {
         Scenario::Stream(arguments) => stream::run(&arguments),
         Scenario::Plot(arguments) => fanout::plot(&arguments),
         Scenario::Floor(arguments) => floor::serve(arguments),
+        Scenario::Turn(arguments) => turn::run(&arguments),
+        Scenario::Bare(arguments) => turn::bare(&arguments),
     }
 }

@@ -9,6 +9,9 @@ use nix::{
 
 use crate::Result;
 
+/// The unit of times in /proc, on every Linux of today.
+pub const TICK: Duration = Duration::from_millis(10);
+
 /// The memory that it has now, in bytes.
 pub fn memory(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -29,6 +32,27 @@ pub fn cpu(pid: u32) -> Result<Duration> {
 pub fn cpu_of_all(pid: u32) -> Result<Duration> {
     let workers = descendants(pid).into_iter();
     std::iter::once(pid).chain(workers).map(cpu).sum()
+}
+
+/// The same of all processes of this name, those aside that are over.
+pub fn cpu_of(name: &str) -> Result<Duration> {
+    let mut ticks = 0;
+    for process in fs::read_dir("/proc")? {
+        // Others come and go meanwhile.
+        let Ok(stat) = fs::read_to_string(process?.path().join("stat")) else {
+            continue;
+        };
+        let Some((head, fields)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        if head.split_once('(').is_some_and(|(_, of)| of == name) {
+            // utime and stime, the fields 14 and 15 of which the name is the second.
+            for field in fields.split(' ').skip(11).take(2) {
+                ticks += field.parse::<u32>()?;
+            }
+        }
+    }
+    Ok(TICK * ticks)
 }
 
 /// The processes that this one has started, and those that they have, as far as they run.
