@@ -38,15 +38,10 @@ impl Cores {
 
     /// Starts a process on the server's core, where it stays; then this thread is on the load's again.
     pub fn start<T>(self, start: impl FnOnce() -> T) -> Result<T> {
-        self.be_server()?;
+        pin(self.server)?;
         let started = start();
         self.be_client()?;
         Ok(started)
-    }
-
-    /// Runs this thread on the server's core; a process that it starts stays there.
-    pub fn be_server(self) -> Result<()> {
-        pin(self.server)
     }
 
     /// Runs this thread on the core of the load.

@@ -1,4 +1,4 @@
-//! A program that serves what is measured: how it is started, and how it ends.
+//! A program that serves and is measured: how it is started, what it has cost so far, and how it ends.
 
 use std::{
     fs::{self, File},
@@ -14,10 +14,18 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{Result, leftovers, leftovers::Folder, machine::Cores};
+use crate::{
+    Result,
+    leftovers::{Folder, kill_descendants},
+    machine::Cores,
+    usage,
+};
 
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often one looks whether it listens: `start` measures that.
+const LOOK: Duration = Duration::from_micros(250);
 
 /// How long it may take to end.
 const GRACE: Duration = Duration::from_secs(2);
@@ -32,11 +40,11 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it on the server's core, to listen on a port of 127.0.0.1, and waits until it does. It may keep files in
-    /// the folder.
+    /// Starts it on the server's core if there is one, to listen on a port of 127.0.0.1, and waits until it does. It may
+    /// keep files in the folder.
     pub fn start(
         name: &str,
-        cores: Cores,
+        cores: Option<Cores>,
         command: impl FnOnce(u16, &Path) -> Result<Command>,
     ) -> Result<Self> {
         let folder = Folder::create()?;
@@ -50,9 +58,11 @@ impl Running {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let child = cores
-            .start(|| command.spawn())?
-            .map_err(|error| format!("{name}: {error}"))?;
+        let child = match cores {
+            Some(cores) => cores.start(|| command.spawn())?,
+            None => command.spawn(),
+        }
+        .map_err(|error| format!("{name}: {error}"))?;
         let mut running = Self {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             pid: child.id(),
@@ -64,9 +74,14 @@ impl Running {
             if running.child.try_wait()?.is_some() || begun.elapsed() > PATIENCE {
                 return Err(format!("it does not start:\n{}", running.log()).into());
             }
-            sleep(Duration::from_millis(20));
+            sleep(LOOK);
         }
         Ok(running)
+    }
+
+    /// The time that it has kept a core busy so far.
+    pub fn cpu(&self) -> Result<Duration> {
+        usage::cpu(self.pid)
     }
 
     /// What it wrote.
@@ -87,7 +102,7 @@ impl Running {
             }
             sleep(Duration::from_millis(5));
         }
-        leftovers::kill_descendants(self.pid);
+        kill_descendants(self.pid);
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
@@ -100,4 +115,25 @@ impl Drop for Running {
             eprintln!("process {} could not be ended: {error}", self.pid);
         }
     }
+}
+
+/// The model that Titlecast has of its own.
+pub const OFFLINE: &str = "";
+
+/// An SQLite file for it.
+pub fn sqlite(file: &Path) -> String {
+    format!("sqlite://{}?mode=rwc", file.display())
+}
+
+/// Titlecast, with a model at this base URL, unless settings behind it say otherwise; whatever this program's own
+/// environment says.
+pub fn titlecast(program: &Path, port: u16, database_url: &str, model: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["serve", "--listen", &format!("127.0.0.1:{port}")])
+        .args(["--metrics-listen", "127.0.0.1:0"])
+        .args(["--database-url", database_url])
+        .env("OPENAI_BASE_URL", model)
+        .env("OPENAI_API_KEY", "");
+    command
 }

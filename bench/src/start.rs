@@ -8,8 +8,8 @@ use std::{
 use crate::{
     Result, http,
     leftovers::Folder,
-    process::Process,
     requests::{Client, percentile},
+    running::{OFFLINE, Running, sqlite, titlecast},
 };
 
 #[derive(clap::Args)]
@@ -40,7 +40,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn measure(arguments: &Arguments, folder: &Path) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let url = |name: &str| format!("sqlite://{}?mode=rwc", folder.join(name).display());
+    let url = |name: &str| sqlite(&folder.join(name));
     let (mut known, mut new) = (Vec::new(), Vec::new());
     first_answer(arguments, &url("known.db")).await?;
     for round in 0..arguments.rounds {
@@ -52,8 +52,10 @@ async fn measure(arguments: &Arguments, folder: &Path) -> Result<(Vec<Duration>,
 
 async fn first_answer(arguments: &Arguments, url: &str) -> Result<Duration> {
     let begun = Instant::now();
-    let process = Process::titlecast(&arguments.titlecast, url).await?;
-    let mut client = Client::connect(process.address).await?;
+    let running = Running::start("titlecast", None, |port, _| {
+        Ok(titlecast(&arguments.titlecast, port, url, OFFLINE))
+    })?;
+    let mut client = Client::connect(running.address).await?;
     let request = http::request("GET", "/api/v1/conversations", "application/json", None);
     client.ask(&request).await?;
     Ok(begun.elapsed())

@@ -9,13 +9,10 @@ const preset = {
   extends: [PostGraphileAmberPreset],
   // It lets only those columns be filtered and ordered by that an index begins with; ours are behind the owner's.
   disablePlugins: ['PgIndexBehaviorsPlugin'],
-  pgServices: [makePgService({ connectionString: process.argv[2], schemas: ['public'] })],
+  pgServices: [makePgService({ connectionString: process.argv[3], schemas: ['public'] })],
   grafserv: { graphiql: false, watch: false },
 }
 
 const server = createServer()
 await postgraphile(preset).createServ(grafserv).addTo(server)
-server.listen(0, '127.0.0.1', () => {
-  const { address, port } = server.address()
-  console.error(`listening address=${address}:${port}`)
-})
+server.listen(Number(process.argv[2]), '127.0.0.1')

@@ -59,7 +59,7 @@ pub fn run(
     arguments: &Arguments,
     cores: Cores,
 ) -> Result<Run> {
-    let server = Running::start(contestant.name, cores, |port, folder| {
+    let server = Running::start(contestant.name, Some(cores), |port, folder| {
         Ok((contestant.command)(&arguments.titlecast, port, folder))
     })?;
     measure(contestant, case, arguments.seconds, &server)

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use serde_json::json;
 
-use crate::{Result, http, peers, process};
+use crate::{Result, http, peers, running};
 
 pub struct Contestant {
     pub name: &'static str,
@@ -12,8 +12,8 @@ pub struct Contestant {
     pub sqlite: bool,
     /// Installs it, where that is not done yet.
     pub install: fn() -> Result<()>,
-    /// The program, which says where it listens.
-    pub command: fn(titlecast: &Path, url: &str) -> Result<Command>,
+    /// The program, to listen on a port of 127.0.0.1.
+    pub command: fn(titlecast: &Path, port: u16, url: &str) -> Result<Command>,
     /// The request for the local user's first 50 conversations.
     pub request: fn() -> Vec<u8>,
     /// Where in the answer they are.
@@ -26,10 +26,10 @@ pub static ALL: &[Contestant] = &[
         name: "by hand",
         sqlite: true,
         install: || Ok(()),
-        command: |_, url| {
+        command: |_, port, url| {
             let route = std::env::current_exe()?.with_file_name("list-route");
             let mut command = Command::new(route);
-            command.arg(url);
+            command.args([&port.to_string(), url]);
             Ok(command)
         },
         request: || http::request("GET", "/list", "application/json", None),
@@ -39,7 +39,9 @@ pub static ALL: &[Contestant] = &[
         name: "titlecast",
         sqlite: true,
         install: || Ok(()),
-        command: |titlecast, url| Ok(process::titlecast(titlecast, url)),
+        command: |titlecast, port, url| {
+            Ok(running::titlecast(titlecast, port, url, running::OFFLINE))
+        },
         request: || graphql("conversations(first: 50)", "id"),
         list: "/data/conversations/nodes",
     },
@@ -47,7 +49,11 @@ pub static ALL: &[Contestant] = &[
         name: "postgraphile",
         sqlite: false,
         install: || peers::npm("postgraphile"),
-        command: |_, url| Ok(peers::own_node("postgraphile", url)),
+        command: |_, port, url| {
+            let mut command = peers::own_node("postgraphile", &port.to_string());
+            command.arg(url);
+            Ok(command)
+        },
         request: || {
             graphql(
                 r#"conversations: allAgentConversations(first: 50,

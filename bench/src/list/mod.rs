@@ -21,8 +21,8 @@ use self::{
 use crate::{
     Result,
     machine::{self, Cores, Measured, Watch},
-    process::Process,
     requests::{Client, percentile},
+    running::Running,
     usage::cpu,
 };
 
@@ -59,7 +59,7 @@ pub struct Arguments {
 struct Serving {
     contestant: &'static Contestant,
     url: String,
-    process: Process,
+    running: Running,
     backends: Backends,
     request: Vec<u8>,
     /// What it answers, which is the same each time.
@@ -159,18 +159,16 @@ async fn start(
     arguments: &Arguments,
     cores: Cores,
 ) -> Result<Serving> {
-    let command = (contestant.command)(&arguments.titlecast, url)?;
-    cores.be_server()?;
-    let process = Process::start(command).await;
-    cores.be_client()?;
-    let process = process?;
+    let running = Running::start(contestant.name, Some(cores), |port, _| {
+        (contestant.command)(&arguments.titlecast, port, url)
+    })?;
     let request = (contestant.request)();
-    let mut client = Client::connect(process.address).await?;
+    let mut client = Client::connect(running.address).await?;
     let answer = client.ask(&request).await?.to_vec();
     Ok(Serving {
         contestant,
         url: url.to_owned(),
-        process,
+        running,
         backends: Backends::of(url).await?,
         request,
         answer,
@@ -181,10 +179,10 @@ async fn start(
 impl Serving {
     /// Asks for so many lists over one connection.
     fn lists(&mut self, runtime: &Runtime, count: u64) -> Result<Run> {
-        let mut client = runtime.block_on(Client::connect(self.process.address))?;
+        let mut client = runtime.block_on(Client::connect(self.running.address))?;
         let mut took = Vec::new();
         let database = runtime.block_on(self.backends.cpu())?;
-        let (server, own) = (self.process.cpu()?, cpu(std::process::id())?);
+        let (server, own) = (self.running.cpu()?, cpu(std::process::id())?);
         let (watch, at) = (Watch::start()?, Instant::now());
         runtime.block_on(async {
             for _ in 0..count {
@@ -199,7 +197,7 @@ impl Serving {
             Ok::<_, crate::Error>(())
         })?;
         let elapsed = at.elapsed();
-        let (server, own) = (self.process.cpu()? - server, cpu(std::process::id())? - own);
+        let (server, own) = (self.running.cpu()? - server, cpu(std::process::id())? - own);
         let database = runtime
             .block_on(self.backends.cpu())?
             .saturating_sub(database);

@@ -91,9 +91,11 @@ pub fn run(
     let mut model = Model::start(arguments.pace())?;
     let server = match contestant {
         Contestant::Direct => Server::Model(model.address),
-        _ => Server::Proxy(Running::start(contestant.name(), cores, |port, folder| {
-            contestant.command(arguments, port, folder, model.address, streams)
-        })?),
+        _ => Server::Proxy(Running::start(
+            contestant.name(),
+            Some(cores),
+            |port, folder| contestant.command(arguments, port, folder, model.address, streams),
+        )?),
     };
     let measured = measure(contestant, streams, arguments, &server);
     model.check()?;

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Result,
     machine::{self, Cores, check_open_files},
+    running,
 };
 
 /// How many streams there are at once, unless said otherwise.
@@ -152,15 +153,10 @@ impl Contestant {
             Self::Direct => Err("the model is a part of the load".into()),
             Self::Nginx => nginx::command(&arguments.nginx, port, folder, model, streams),
             Self::Titlecast => {
-                let mut command = Command::new(&arguments.titlecast);
-                let database = format!("sqlite://{}?mode=rwc", folder.join("bench.db").display());
-                command
-                    .args(["serve", "--metrics-listen", "127.0.0.1:0"])
-                    .args(["--listen", &format!("127.0.0.1:{port}")])
-                    .args(["--database-url", &database])
-                    .args(["--openai-base-url", &format!("http://{model}/v1")])
-                    .env_remove("OPENAI_API_KEY");
-                Ok(command)
+                let database = running::sqlite(&folder.join("bench.db"));
+                let model = format!("http://{model}/v1");
+                let titlecast = &arguments.titlecast;
+                Ok(running::titlecast(titlecast, port, &database, &model))
             }
         }
     }

@@ -10,7 +10,11 @@ use super::{
     model::Model,
     words::message,
 };
-use crate::{Result, http, machine::Cores, running::Running};
+use crate::{
+    Result, http,
+    machine::Cores,
+    running::{Running, titlecast},
+};
 
 const SEND: &str = "mutation ($text: String!) { sendMessage(input: { text: $text }) { \
                     conversation { id } replyId } }";
@@ -34,7 +38,7 @@ impl Service {
         let server = arguments.database_url.as_deref();
         let database = Database::create(kind, server, &arguments.titlecast).await?;
         let model = Model::start(title_takes).await?;
-        let started = Running::start("titlecast", cores, |port, _: &Path| {
+        let started = Running::start("titlecast", Some(cores), |port, _: &Path| {
             Ok(command(arguments, &database.url, &model.url, port))
         });
         let running = match started {
@@ -61,13 +65,9 @@ impl Service {
 
 /// The service as it is without settings, but for its model and its database.
 fn command(arguments: &Arguments, database: &str, model: &str, port: u16) -> Command {
-    let mut command = Command::new(&arguments.titlecast);
+    let mut command = titlecast(&arguments.titlecast, port, database, model);
     command
-        .args(["serve", "--metrics-listen", "127.0.0.1:0"])
-        .args(["--listen", &format!("127.0.0.1:{port}")])
-        .args(["--database-url", database])
         .args(["--database-connections", &CONNECTIONS.to_string()])
-        .args(["--openai-base-url", model, "--openai-api-key", ""])
         // The model answers what it is asked for a message, and counts that.
         .args(["--title-check", "false"])
         // All messages are one user's.
