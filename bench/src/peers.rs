@@ -44,13 +44,8 @@ pub fn npm(name: &str) -> Result<()> {
     })
 }
 
-/// Its server on this machine's Node.
+/// Its server on the Node that its lock file names: the same for all, whatever this machine has.
 pub fn node(name: &str, argument: &str) -> Command {
-    script(Path::new("node"), name, "server.mjs", argument)
-}
-
-/// Its server on a Node of npm's that it brings along.
-pub fn own_node(name: &str, argument: &str) -> Command {
     let node = folder(name).join("node_modules/.bin/node");
     script(&node, name, "server.mjs", argument)
 }

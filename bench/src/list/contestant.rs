@@ -50,7 +50,7 @@ pub static ALL: &[Contestant] = &[
         sqlite: false,
         install: || peers::npm("postgraphile"),
         command: |_, port, url| {
-            let mut command = peers::own_node("postgraphile", &port.to_string());
+            let mut command = peers::node("postgraphile", &port.to_string());
             command.arg(url);
             Ok(command)
         },
