@@ -12,7 +12,11 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, postgres::PgConnectOptions};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Mutex,
+};
 
 use crate::{Result, usage::descendants};
 
@@ -52,6 +56,38 @@ fn root() -> PathBuf {
     std::env::temp_dir().join(format!("titlecast-bench-{}", std::process::id()))
 }
 
+/// Databases that were made and are still there, each with where its server is.
+static DATABASES: Mutex<Vec<(PgConnectOptions, String)>> = Mutex::const_new(Vec::new());
+
+/// Makes a database beside the one that is named.
+pub async fn create_database(server: &PgConnectOptions, name: &str) -> Result<()> {
+    // Held until it is there, so that nobody removes it before.
+    let mut databases = DATABASES.lock().await;
+    let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    server.connect().await?.execute(create).await?;
+    databases.push((server.clone(), name.to_owned()));
+    Ok(())
+}
+
+/// Removes all that were made, whoever is connected to them.
+pub async fn remove_databases() -> Result<()> {
+    let mut databases = DATABASES.lock().await;
+    while let Some((server, name)) = databases.last() {
+        let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+        server.connect().await?.execute(drop).await?;
+        databases.pop();
+    }
+    Ok(())
+}
+
+/// Held from a signal on.
+static ENDING: Mutex<()> = Mutex::const_new(());
+
+/// Goes on unless a signal is about to end this program: what it measures fails then, before everything is removed.
+pub async fn wait_if_ending() {
+    drop(ENDING.lock().await);
+}
+
 /// From now on a signal that ends this program ends its servers too. The kernel tells who they are, so that no list of
 /// them can be wrong.
 pub fn clean_up_on_signals() -> Result<()> {
@@ -65,6 +101,12 @@ pub fn clean_up_on_signals() -> Result<()> {
             _ = terminate.recv() => SignalKind::terminate(),
             _ = hangup.recv() => SignalKind::hangup(),
         };
+        let _ending = ENDING.lock().await;
+        kill_descendants(std::process::id());
+        if let Err(error) = remove_databases().await {
+            eprintln!("titlecast-bench: a database is left: {error}");
+        }
+        // What was started for a database meanwhile.
         kill_descendants(std::process::id());
         let _ = fs::remove_dir_all(root());
         // As shells tell of a program that a signal has ended.

@@ -1,21 +1,25 @@
 //! A new database for each run, and what it has to hold at the end.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, FromRow, PgConnection, SqliteConnection,
+    ConnectOptions, Connection, FromRow, PgConnection, SqliteConnection,
     postgres::{PgConnectOptions, PgRow, PgSslMode},
     sqlite::SqliteRow,
 };
 use tokio::time::sleep;
 
 use super::words::{message, number_in, reply, title};
-use crate::{Result, seed};
+use crate::{
+    Result,
+    leftovers::{Folder, create_database, remove_databases},
+    running::sqlite,
+    seed,
+};
 
 /// The longest that the last replies and titles may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,8 +39,9 @@ pub struct Database {
 }
 
 enum Made {
-    Sqlite(PathBuf),
-    Postgres(PgConnection, String),
+    /// Removed when it is dropped.
+    Sqlite(#[expect(dead_code, reason = "it is there to be dropped")] Folder),
+    Postgres,
 }
 
 /// A connection that reads.
@@ -48,26 +53,23 @@ pub enum Reader {
 impl Database {
     /// A file, or a database beside the one that `server` names.
     pub async fn create(kind: Kind, server: Option<&str>, titlecast: &Path) -> Result<Self> {
-        let name = format!("titlecast_turn_{}", std::process::id());
         let database = match kind {
             Kind::Sqlite => {
-                let folder = std::env::temp_dir().join(name);
-                fs::create_dir(&folder)?;
+                let folder = Folder::create()?;
                 Self {
-                    url: format!("sqlite://{}?mode=rwc", folder.join("bench.db").display()),
+                    url: sqlite(&folder.path().join("bench.db")),
                     made: Made::Sqlite(folder),
                 }
             }
             Kind::Postgres => {
                 let options: PgConnectOptions = server.ok_or("no PostgreSQL is named")?.parse()?;
-                let mut connection = options.connect().await?;
-                let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-                connection.execute(create).await?;
+                let name = format!("titlecast_turn_{}", std::process::id());
+                create_database(&options, &name).await?;
                 // A server may offer TLS, which the service takes and the bare statements, built without, do not.
                 let plain = options.ssl_mode(PgSslMode::Disable);
                 Self {
                     url: plain.database(&name).to_url_lossy().to_string(),
-                    made: Made::Postgres(connection, name),
+                    made: Made::Postgres,
                 }
             }
         };
@@ -82,19 +84,15 @@ impl Database {
 
     pub async fn remove(self) -> Result<()> {
         match self.made {
-            Made::Sqlite(folder) => fs::remove_dir_all(folder)?,
-            Made::Postgres(mut connection, name) => {
-                let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
-                connection.execute(drop).await?;
-            }
+            Made::Sqlite(_) => Ok(()),
+            Made::Postgres => remove_databases().await,
         }
-        Ok(())
     }
 
     pub async fn reader(&self) -> Result<Reader> {
         Ok(match self.made {
             Made::Sqlite(_) => Reader::Sqlite(SqliteConnection::connect(&self.url).await?),
-            Made::Postgres(..) => Reader::Postgres(PgConnection::connect(&self.url).await?),
+            Made::Postgres => Reader::Postgres(PgConnection::connect(&self.url).await?),
         })
     }
 }
