@@ -16,8 +16,9 @@ use tokio::{
 use crate::{
     Result, ServerArguments, http,
     machine::check_open_files,
-    server::Server,
+    running::{self, Running},
     subscriber::{Subscriber, Transport},
+    usage::memory,
 };
 
 /// How many connect at the same time.
@@ -59,18 +60,23 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         server,
     } = arguments;
     check_open_files(count)?;
-    let server = Server::start(&server).await?;
+    let server = Running::start("titlecast", None, |port, folder| {
+        let database = running::sqlite(&folder.join("bench.db"));
+        let mut command = running::titlecast(&server.titlecast, port, &database, running::OFFLINE);
+        command.args(&server.settings);
+        Ok(command)
+    })?;
     let conversation = begin(server.address).await?;
     // What the first subscriber brings along is not what one costs.
     let first = connect(&server, transport, 1, per_address, &conversation).await?;
-    let memory_before = server.memory()?;
+    let memory_before = memory(server.pid)?;
 
     let begun = Instant::now();
     let subscribers = connect(&server, transport, count, per_address, &conversation).await?;
     let connected = begun.elapsed();
     drop(first);
     sleep(Duration::from_secs(2)).await;
-    let memory = server.memory()?;
+    let memory_with = memory(server.pid)?;
 
     let marker = "This has to reach everybody";
     let mut told = listen(subscribers, marker);
@@ -101,14 +107,14 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     delays.sort_unstable();
 
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let each = memory.saturating_sub(memory_before) as f64 / 1024.0 / count as f64;
+    let each = memory_with.saturating_sub(memory_before) as f64 / 1024.0 / count as f64;
     let share = 100.0 * cpu.as_secs_f64() / idle.as_secs_f64();
     let delay = |part: f64| delays[((count - 1) as f64 * part) as usize];
     println!("subscribers  {count} over {transport:?}, connected in {connected:.1?}");
     println!(
         "memory       {:.1} MiB before, {:.1} MiB with them: {each:.1} KiB each",
         mebibytes(memory_before),
-        mebibytes(memory)
+        mebibytes(memory_with)
     );
     println!("idle         {share:.2} % of one core over {idle:.0?}");
     println!(
@@ -132,7 +138,7 @@ async fn begin(address: SocketAddr) -> Result<String> {
 }
 
 async fn connect(
-    server: &Server,
+    server: &Running,
     transport: Transport,
     count: usize,
     per_address: u64,

@@ -1,6 +1,9 @@
 //! The machine under both sides: its cores, how busy others keep it, how many files may be open.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -8,10 +11,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
-
-/// The unit of times in /proc, on every Linux of today.
-const TICK: Duration = Duration::from_millis(10);
+use crate::{Result, usage::TICK};
 
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
@@ -36,9 +36,12 @@ impl Cores {
         }
     }
 
-    /// Runs this thread on the server's core; a process that it starts stays there.
-    pub fn be_server(self) -> Result<()> {
-        pin(self.server)
+    /// Starts a process on the server's core, where it stays; then this thread is on the load's again.
+    pub fn start<T>(self, start: impl FnOnce() -> T) -> Result<T> {
+        pin(self.server)?;
+        let started = start();
+        self.be_client()?;
+        Ok(started)
     }
 
     /// Runs this thread on the core of the load.
@@ -53,8 +56,84 @@ fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(THIS_THREAD, &only)?)
 }
 
+/// Above this share of a core that other programs take, a run is not to be believed.
+const BUSY: f64 = 0.10;
+
+/// Above this share of its core the load was the limit.
+const LIMIT: f64 = 0.90;
+
+/// What a run has found, as far as it says whether to believe it.
+pub trait Measured {
+    /// The share of one core that other programs took.
+    fn others(&self) -> f64;
+
+    /// The share of its core that the load took.
+    fn load(&self) -> f64;
+
+    /// Whether others took so much that it says little.
+    fn busy(&self) -> bool {
+        self.others() > BUSY
+    }
+
+    /// Whether the load took so much that times, but not costs, are its own.
+    fn load_was_the_limit(&self) -> bool {
+        self.load() > LIMIT
+    }
+}
+
+/// What is to be said of these runs behind their line of a table.
+pub fn notes<T: Measured>(runs: &[&T]) -> String {
+    let busy = runs.iter().filter(|run| run.busy()).count();
+    let limited = runs.iter().filter(|run| run.load_was_the_limit()).count();
+    note(busy, "in a busy machine") + &note(limited, "limited by the load")
+}
+
+fn note(count: usize, what: &str) -> String {
+    if count == 0 {
+        String::new()
+    } else {
+        format!("  [{count} {what}]")
+    }
+}
+
+/// Measures again while others keep the machine busy; of all these runs the quietest.
+pub fn quietly<T: Measured>(repeats: usize, mut measure: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut best = measure()?;
+    for _ in 0..repeats {
+        if !best.busy() {
+            break;
+        }
+        let again = measure()?;
+        if again.others() < best.others() {
+            best = again;
+        }
+    }
+    Ok(best)
+}
+
+/// Looks at what others do while something is measured.
+pub struct Watch {
+    busy: Duration,
+    begun: Instant,
+}
+
+impl Watch {
+    pub fn start() -> Result<Self> {
+        Ok(Self {
+            busy: busy()?,
+            begun: Instant::now(),
+        })
+    }
+
+    /// The share of one core that they have taken, where `ours` is what all that is measured has, and the load.
+    pub fn others(&self, ours: Duration) -> Result<f64> {
+        let others = (busy()? - self.busy).saturating_sub(ours);
+        Ok(others.as_secs_f64() / self.begun.elapsed().as_secs_f64())
+    }
+}
+
 /// The time that all cores have been busy so far, for whomever: also for the host's other guests.
-pub fn busy() -> Result<Duration> {
+fn busy() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let all = stat.lines().next().ok_or("no cpu in /proc/stat")?;
     let fields: Vec<u32> = all

@@ -1,19 +1,24 @@
 //! Measures a Titlecast of its own, in another process, over real sockets of this machine. One subcommand is one
 //! scenario; `docs/operations.md` tells what each shows.
 
+mod decode;
 mod fanout;
 mod floor;
 mod http;
 mod idle;
+mod leftovers;
 mod list;
 mod machine;
-mod process;
+mod peers;
 mod requests;
+mod running;
 mod search;
 mod seed;
-mod server;
 mod start;
+mod statistics;
+mod stream;
 mod subscriber;
+mod turn;
 mod usage;
 
 use std::path::PathBuf;
@@ -21,7 +26,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 /// What any step may fail with; the text is for whoever runs it.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -38,6 +44,8 @@ const EVERYTHING: &[&[&str]] = &[
     &["idle", "--transport", "title-stream"],
     &["fanout"],
     &["start"],
+    &["turn"],
+    &["stream"],
 ];
 
 #[derive(Subcommand)]
@@ -49,7 +57,7 @@ enum Scenario {
     /// Fill a database with made-up conversations, for the scenarios that read
     Seed(seed::Arguments),
 
-    /// A list of 50 conversations, beside a route that was written by hand
+    /// A list of 50 conversations, beside a route that was written by hand and PostGraphile
     List(list::Arguments),
 
     /// From the start of the program to its first answer
@@ -57,8 +65,15 @@ enum Scenario {
 
     /// Searches for 20 hits: how long they take
     Search(search::Arguments),
+
     /// What it costs to tell subscribers of an event, beside the floor and what others are built with
     Fanout(fanout::Arguments),
+
+    /// What it costs to stream a reply, beside nginx as a proxy of the same stream
+    Stream(stream::Arguments),
+
+    /// First messages a second, beside their bare statements; and what is added to a title's latency
+    Turn(turn::Arguments),
 
     /// Draw what `fanout` has found
     Plot(fanout::PlotArguments),
@@ -66,6 +81,10 @@ enum Scenario {
     /// Serve what `fanout` compares with: nothing but sockets
     #[command(hide = true)]
     Floor(floor::Arguments),
+
+    /// Run what `turn` compares with: nothing but the statements
+    #[command(hide = true)]
+    Bare(turn::BareArguments),
 }
 
 /// The server that a scenario measures.
@@ -82,16 +101,23 @@ struct ServerArguments {
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
-    let measured = match Cli::parse().scenario {
-        Some(scenario) => measure(scenario).await,
-        None => everything().await,
-    };
-    match measured {
+    let cli = Cli::parse();
+    let result = run(cli).await;
+    leftovers::wait_if_ending().await;
+    match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("titlecast-bench: {error}");
             std::process::ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    leftovers::clean_up_on_signals()?;
+    match cli.scenario {
+        Some(scenario) => measure(scenario).await,
+        None => everything().await,
     }
 }
 
@@ -111,11 +137,14 @@ async fn measure(scenario: Scenario) -> Result<()> {
     match scenario {
         Scenario::Idle(arguments) => idle::run(arguments).await,
         Scenario::Seed(arguments) => seed::run(arguments).await,
-        Scenario::List(arguments) => list::run(arguments).await,
+        Scenario::List(arguments) => list::run(arguments),
         Scenario::Start(arguments) => start::run(arguments).await,
         Scenario::Search(arguments) => search::run(arguments).await,
         Scenario::Fanout(arguments) => fanout::run(&arguments),
+        Scenario::Stream(arguments) => stream::run(&arguments),
         Scenario::Plot(arguments) => fanout::plot(&arguments),
         Scenario::Floor(arguments) => floor::serve(arguments),
+        Scenario::Turn(arguments) => turn::run(&arguments),
+        Scenario::Bare(arguments) => turn::bare(&arguments),
     }
 }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Result, http,
-    process::Process,
     requests::{Client, all, percentile},
+    running::{OFFLINE, Running, titlecast},
     seed::text::any_word,
 };
 
@@ -41,7 +41,10 @@ pub struct Arguments {
 
 /// Measures, and prints what was seen.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let server = Process::titlecast(&arguments.titlecast, &arguments.database_url).await?;
+    let server = Running::start("titlecast", None, |port, _| {
+        let url = &arguments.database_url;
+        Ok(titlecast(&arguments.titlecast, port, url, OFFLINE))
+    })?;
     let mut random = fastrand::Rng::with_seed(arguments.seed);
     let (mut requests, mut found) = (Vec::new(), 0);
     let mut client = Client::connect(server.address).await?;

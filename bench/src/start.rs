@@ -1,15 +1,15 @@
 //! From the start of the program to the first request that it answers, on an SQLite file that is there and on a new one.
 
 use std::{
-    fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use crate::{
     Result, http,
-    process::Process,
+    leftovers::Folder,
     requests::{Client, percentile},
+    running::{OFFLINE, Running, sqlite, titlecast},
 };
 
 #[derive(clap::Args)]
@@ -25,11 +25,8 @@ pub struct Arguments {
 
 /// Measures, and prints what was seen.
 pub async fn run(arguments: Arguments) -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("titlecast-start-{}", std::process::id()));
-    fs::create_dir(&folder)?;
-    let measured = measure(&arguments, &folder).await;
-    fs::remove_dir_all(&folder)?;
-    let (mut known, mut new) = measured?;
+    let folder = Folder::create()?;
+    let (mut known, mut new) = measure(&arguments, folder.path()).await?;
     for (name, times) in [("known database", &mut known), ("new database", &mut new)] {
         times.sort_unstable();
         println!(
@@ -42,11 +39,8 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-async fn measure(
-    arguments: &Arguments,
-    folder: &std::path::Path,
-) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let url = |name: &str| format!("sqlite://{}?mode=rwc", folder.join(name).display());
+async fn measure(arguments: &Arguments, folder: &Path) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let url = |name: &str| sqlite(&folder.join(name));
     let (mut known, mut new) = (Vec::new(), Vec::new());
     first_answer(arguments, &url("known.db")).await?;
     for round in 0..arguments.rounds {
@@ -58,8 +52,10 @@ async fn measure(
 
 async fn first_answer(arguments: &Arguments, url: &str) -> Result<Duration> {
     let begun = Instant::now();
-    let process = Process::titlecast(&arguments.titlecast, url).await?;
-    let mut client = Client::connect(process.address).await?;
+    let running = Running::start("titlecast", None, |port, _| {
+        Ok(titlecast(&arguments.titlecast, port, url, OFFLINE))
+    })?;
+    let mut client = Client::connect(running.address).await?;
     let request = http::request("GET", "/api/v1/conversations", "application/json", None);
     client.ask(&request).await?;
     Ok(begun.elapsed())

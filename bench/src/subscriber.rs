@@ -104,7 +104,8 @@ async fn events(mut stream: TcpStream, request: &[u8]) -> Result<Subscriber> {
     Ok(Subscriber::Events(stream))
 }
 
-async fn websocket(stream: TcpStream, query: &Value) -> Result<WebSocketStream<TcpStream>> {
+/// A WebSocket that has asked for a subscription; what is told first is not read yet.
+pub async fn websocket(stream: TcpStream, query: &Value) -> Result<WebSocketStream<TcpStream>> {
     let mut request = "ws://127.0.0.1/graphql".into_client_request()?;
     let protocol = HeaderValue::from_static("graphql-transport-ws");
     request

@@ -1,6 +1,6 @@
 //! What the kernel says of a process.
 
-use std::{fs, time::Duration};
+use std::{collections::HashSet, fs, path::Path, time::Duration};
 
 use nix::{
     time::{ClockId, clock_getcpuclockid, clock_gettime},
@@ -8,6 +8,9 @@ use nix::{
 };
 
 use crate::Result;
+
+/// The unit of times in /proc, on every Linux of today.
+pub const TICK: Duration = Duration::from_millis(10);
 
 /// The memory that it has now, in bytes.
 pub fn memory(pid: u32) -> Result<u64> {
@@ -25,7 +28,78 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(clock_gettime(clock)?.into())
 }
 
-/// The same of this thread.
+/// The same with the processes that it has started, as the workers of a parent.
+pub fn cpu_of_all(pid: u32) -> Result<Duration> {
+    let workers = descendants(pid).into_iter();
+    std::iter::once(pid).chain(workers).map(cpu).sum()
+}
+
+/// The same of all processes of this name, those aside that are over.
+pub fn cpu_of(name: &str) -> Result<Duration> {
+    let mut ticks = 0;
+    for process in fs::read_dir("/proc")? {
+        // Others come and go meanwhile.
+        let Ok(stat) = fs::read_to_string(process?.path().join("stat")) else {
+            continue;
+        };
+        let Some((head, fields)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        if head.split_once('(').is_some_and(|(_, of)| of == name) {
+            // utime and stime, the fields 14 and 15 of which the name is the second.
+            for field in fields.split(' ').skip(11).take(2) {
+                ticks += field.parse::<u32>()?;
+            }
+        }
+    }
+    Ok(TICK * ticks)
+}
+
+/// The processes that this one has started, and those that they have, as far as they run.
+pub fn descendants(of: u32) -> HashSet<u32> {
+    let processes: Vec<(u32, u32)> = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| parent(&entry.ok()?.path()))
+        .collect();
+    let (mut found, mut parents) = (HashSet::new(), vec![of]);
+    while let Some(of) = parents.pop() {
+        for &(pid, parent) in &processes {
+            if parent == of && found.insert(pid) {
+                parents.push(pid);
+            }
+        }
+    }
+    found
+}
+
+/// A process and its parent, unless it has ended and only its parent has not looked yet.
+fn parent(folder: &Path) -> Option<(u32, u32)> {
+    let pid = folder.file_name()?.to_str()?.parse().ok()?;
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
+    // The name is in brackets and may hold anything.
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (state != "Z").then_some((pid, parent))
+}
+
+/// The time that this thread has kept a core busy.
 pub fn own_cpu() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    #[test]
+    fn what_a_process_has_started_is_counted() {
+        let mut child = Command::new("sleep").arg("20").spawn().unwrap();
+        let started = super::descendants(std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(started.contains(&child.id()), "{started:?}");
+    }
 }

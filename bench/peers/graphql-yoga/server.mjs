@@ -1,49 +1,6 @@
-// Subscriptions over server-sent events with graphql-yoga and its own publish and subscribe.
+// Subscriptions over server-sent events with graphql-yoga on Node.
 import { createServer } from 'node:http'
-import { createPubSub, createSchema, createYoga } from 'graphql-yoga'
-
-const pubSub = createPubSub()
-
-const schema = createSchema({
-  typeDefs: /* GraphQL */ `
-    type Conversation {
-      id: ID!
-      title: String!
-      revision: Int!
-    }
-    input RenameConversationInput {
-      id: ID!
-      displayName: String!
-    }
-    type RenameConversationPayload {
-      conversation: Conversation!
-    }
-    type Query {
-      version: Int!
-    }
-    type Mutation {
-      renameConversation(input: RenameConversationInput!): RenameConversationPayload!
-    }
-    type Subscription {
-      conversationUpdated(id: ID!): Conversation!
-    }
-  `,
-  resolvers: {
-    Query: { version: () => 1 },
-    Mutation: {
-      renameConversation: (_, { input }) => {
-        const conversation = { id: input.id, title: input.displayName, revision: 1 }
-        pubSub.publish('conversation', input.id, conversation)
-        return { conversation }
-      },
-    },
-    Subscription: {
-      conversationUpdated: {
-        subscribe: (_, { id }) => pubSub.subscribe('conversation', id),
-        resolve: (conversation) => conversation,
-      },
-    },
-  },
-})
+import { createYoga } from 'graphql-yoga'
+import { schema } from './schema.mjs'
 
 createServer(createYoga({ schema, logging: 'warn' })).listen(Number(process.argv[2]), '127.0.0.1')

@@ -1,7 +1,7 @@
 //! The list by hand: an axum route that runs the same statement as Titlecast's list and writes the rows as JSON. What
 //! a list costs with GraphQL is compared with this.
 //!
-//! `list-route DATABASE_URL` prints ` address=…` when it listens, as Titlecast does.
+//! `list-route PORT DATABASE_URL` listens on that port of 127.0.0.1.
 
 use std::sync::Arc;
 
@@ -89,7 +89,10 @@ async fn list(State(pool): State<Arc<Pool>>) -> Json<List> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let url = std::env::args().nth(1).ok_or("list-route DATABASE_URL")?;
+    let mut arguments = std::env::args().skip(1);
+    let (Some(port), Some(url)) = (arguments.next(), arguments.next()) else {
+        return Err("list-route PORT DATABASE_URL".into());
+    };
     let pool = if url.starts_with("sqlite:") {
         Pool::Sqlite(
             SqlitePoolOptions::new()
@@ -105,8 +108,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .await?,
         )
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    eprintln!("listening address={}", listener.local_addr()?);
+    let listener = TcpListener::bind(("127.0.0.1", port.parse()?)).await?;
     let routes = Router::new()
         .route("/list", get(list))
         .with_state(Arc::new(pool));

@@ -12,11 +12,13 @@ use serde_json::Value;
 
 use super::{
     contestant::{Contestant, Transport},
-    decode::Decoder,
     publisher::Publisher,
     session::{PATIENCE, events, websocket},
 };
-use crate::Result;
+use crate::{Result, decode::Decoder};
+
+#[cfg(test)]
+mod tests;
 
 /// What a title ends with, but for its number.
 const MARK: &str = ", part ";
@@ -34,6 +36,8 @@ pub struct Client {
     told: Vec<u64>,
     buffer: Vec<u8>,
     known: Known,
+    /// The longest that an event may take.
+    patience: Duration,
 }
 
 struct Link {
@@ -101,6 +105,7 @@ impl Client {
                     Transport::Sse => contestant.title_in_event,
                 },
             },
+            patience: PATIENCE,
         })
     }
 
@@ -113,7 +118,7 @@ impl Client {
             .iter()
             .any(|link| link.heard != Some(self.told[link.conversation]))
         {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > self.patience {
                 return Err("not every subscriber hears of what is published".into());
             }
             for (id, told) in conversations.iter().zip(&mut self.told) {
@@ -141,10 +146,10 @@ impl Client {
         let all = self.links.len() / self.told.len();
         let (begun, mut count, mut first) = (Instant::now(), 0, None);
         loop {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > self.patience {
                 return Err(format!("only {count} of {all} subscribers got an event").into());
             }
-            let (came, at) = self.turn(PATIENCE, true)?;
+            let (came, at) = self.turn(self.patience, true)?;
             count += came;
             if came > 0 {
                 first.get_or_insert(at);
@@ -157,6 +162,11 @@ impl Client {
         }
     }
 
+    /// Fails when somebody was told anything since the last event that was waited for.
+    pub fn expect_silence(&mut self) -> Result<()> {
+        self.turn(Duration::ZERO, true).map(drop)
+    }
+
     /// Reads what is there; how many events that were, and since when. When `strict`, each has to be the one that was told just now
     /// to who got the one before.
     fn turn(&mut self, longest: Duration, strict: bool) -> Result<(usize, Instant)> {
@@ -167,6 +177,7 @@ impl Client {
             told,
             buffer,
             known,
+            ..
         } = self;
         match poll.poll(ready, Some(longest)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -203,6 +214,9 @@ impl Client {
                     count += 1;
                     Ok(())
                 })?;
+                if decoder.ended() {
+                    return Err("the event stream has ended".into());
+                }
                 if !answers.is_empty() {
                     stream.write_all(&answers)?;
                 }

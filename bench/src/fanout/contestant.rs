@@ -6,8 +6,7 @@ use std::{path::Path, process::Command};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::peers;
-use crate::{Result, http};
+use crate::{Result, http, peers, running};
 
 /// How subscribers are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, clap::ValueEnum)]
@@ -64,15 +63,8 @@ pub static ALL: &[Contestant] = &[
     Contestant {
         name: "titlecast",
         command: |titlecast, port, folder| {
-            let mut command = Command::new(titlecast);
-            let database = format!("sqlite://{}?mode=rwc", folder.join("bench.db").display());
-            command
-                .args(["serve", "--metrics-listen", "127.0.0.1:0"])
-                .args(["--listen", &format!("127.0.0.1:{port}")])
-                .args(["--database-url", &database])
-                .env_remove("OPENAI_API_KEY")
-                .env_remove("OPENAI_BASE_URL");
-            command
+            let database = running::sqlite(&folder.join("bench.db"));
+            running::titlecast(titlecast, port, &database, running::OFFLINE)
         },
         begin: Some(|id| {
             let body = json!({ "query": BEGIN, "variables": { "id": id } });
@@ -95,14 +87,28 @@ pub static ALL: &[Contestant] = &[
         name: "graphql-yoga",
         transports: &[Transport::Sse],
         install: || peers::npm("graphql-yoga"),
-        command: |_, port, _| peers::node("graphql-yoga", port),
+        command: |_, port, _| peers::node("graphql-yoga", &port.to_string()),
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "graphql-yoga-bun",
+        transports: &[Transport::Sse],
+        install: || peers::npm_and_bun("graphql-yoga"),
+        command: |_, port, _| peers::bun("graphql-yoga", &port.to_string()),
         ..GRAPHQL
     },
     Contestant {
         name: "graphql-ws",
         transports: &[Transport::Websocket],
         install: || peers::npm("graphql-ws"),
-        command: |_, port, _| peers::node("graphql-ws", port),
+        command: |_, port, _| peers::node("graphql-ws", &port.to_string()),
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "graphql-ws-bun",
+        transports: &[Transport::Websocket],
+        install: || peers::npm_and_bun("graphql-ws"),
+        command: |_, port, _| peers::bun("graphql-ws", &port.to_string()),
         ..GRAPHQL
     },
     Contestant {

@@ -7,12 +7,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Arguments, Case, client::Client, contestant::Contestant, publisher::Publisher, running::Running,
-};
+use super::{Arguments, Case, client::Client, contestant::Contestant, publisher::Publisher};
 use crate::{
-    Result, machine,
-    machine::Cores,
+    Result,
+    machine::{Cores, Measured, Watch},
+    running::Running,
+    statistics::median,
     usage::{cpu, memory, own_cpu},
 };
 
@@ -21,12 +21,6 @@ const TURNS: u32 = 4;
 
 /// What a server may still do behind an event, as noting that it was told, is done after this.
 const AFTERMATH: Duration = Duration::from_millis(250);
-
-/// Above this share of a core that other programs take, a run is not to be believed.
-const BUSY: f64 = 0.10;
-
-/// Above this share of its core the load was the limit.
-const LIMIT: f64 = 0.90;
 
 /// What one run has found.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,31 +43,14 @@ pub struct Run {
     pub others: f64,
 }
 
-impl Run {
-    /// Whether others took so much that it says little.
-    pub fn busy(&self) -> bool {
-        self.others > BUSY
+impl Measured for Run {
+    fn others(&self) -> f64 {
+        self.others
     }
 
-    /// Whether the load took so much that times, but not costs, are its own.
-    pub fn load_was_the_limit(&self) -> bool {
-        self.load > LIMIT
+    fn load(&self) -> f64 {
+        self.load
     }
-}
-
-/// Measures again while others keep the machine busy; of all these runs the quietest.
-pub fn quietly(repeats: usize, mut measure: impl FnMut() -> Result<Run>) -> Result<Run> {
-    let mut best = measure()?;
-    for _ in 0..repeats {
-        if !best.busy() {
-            break;
-        }
-        let again = measure()?;
-        if again.others < best.others {
-            best = again;
-        }
-    }
-    Ok(best)
 }
 
 pub fn run(
@@ -82,7 +59,9 @@ pub fn run(
     arguments: &Arguments,
     cores: Cores,
 ) -> Result<Run> {
-    let server = Running::start(contestant, &arguments.titlecast, cores)?;
+    let server = Running::start(contestant.name, Some(cores), |port, folder| {
+        Ok((contestant.command)(&arguments.titlecast, port, folder))
+    })?;
     measure(contestant, case, arguments.seconds, &server)
         .map_err(|error| format!("{error}\n{}", server.log()).into())
 }
@@ -124,11 +103,9 @@ fn measure(
     let (mut told, mut untold) = (Duration::ZERO, Duration::ZERO);
     let (mut events, mut spreads) = (0, Vec::new());
     let (mut load, mut telling) = (Duration::ZERO, Duration::ZERO);
-    let (mut number, begun) = (0, Instant::now());
-    let (busy, ours) = (
-        machine::busy()?,
-        cpu(server.pid)? + cpu(std::process::id())?,
-    );
+    let mut number = 0;
+    let watch = Watch::start()?;
+    let ours = cpu(server.pid)? + cpu(std::process::id())?;
     for _ in 0..TURNS {
         let (at, own, server_at) = (Instant::now(), own_cpu()?, cpu(server.pid)?);
         let first = events;
@@ -142,6 +119,7 @@ fn measure(
         telling += at.elapsed();
         sleep(AFTERMATH);
         told += cpu(server.pid)? - server_at;
+        client.expect_silence()?;
 
         let server_at = cpu(server.pid)?;
         for event in first..events {
@@ -151,10 +129,10 @@ fn measure(
         }
         sleep(AFTERMATH);
         untold += cpu(server.pid)? - server_at;
+        client.expect_silence()?;
     }
     let ours = cpu(server.pid)? + cpu(std::process::id())? - ours;
-    let others = (machine::busy()? - busy).saturating_sub(ours);
-    let elapsed = begun.elapsed();
+    let others = watch.others(ours)?;
 
     let deliveries = events * case.subscribers / case.conversations;
     let each = |time: f64| time * 1e6 / deliveries as f64;
@@ -164,10 +142,10 @@ fn measure(
         deliveries,
         delivery: each(told.as_secs_f64() - untold.as_secs_f64()),
         with_publishing: each(told.as_secs_f64()),
-        spread: super::report::median(&mut spreads),
+        spread: median(&mut spreads),
         memory: added as f64 / 1024.0 / case.subscribers as f64,
         load: load.as_secs_f64() / telling.as_secs_f64(),
-        others: others.as_secs_f64() / elapsed.as_secs_f64(),
+        others,
     })
 }
 

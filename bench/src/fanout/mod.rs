@@ -2,13 +2,10 @@
 
 mod client;
 mod contestant;
-mod decode;
 mod measure;
-mod peers;
 mod plot;
 mod publisher;
 mod report;
-mod running;
 mod session;
 
 use std::{fs, path::PathBuf};
@@ -18,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Result,
-    machine::{Cores, check_open_files},
+    machine::{self, Cores, check_open_files},
 };
 
 /// What is measured of each contestant.
@@ -115,7 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
                 if !contestant.transports.contains(&case.transport) {
                     continue;
                 }
-                let run = measure::quietly(arguments.repeats, || {
+                let run = machine::quietly(arguments.repeats, || {
                     measure::run(contestant, case, arguments, cores)
                 })
                 .map_err(|error| format!("{}, {case}: {error}", contestant.name))?;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::report::Report;
-use crate::Result;
+use crate::{Result, machine::Measured};
 
 const WIDTH: f64 = 760.0;
 /// Where bars begin and how long the longest may be.

@@ -1,11 +1,15 @@
-//! Medians, ratios to the floor, and how far the rounds are apart.
+//! What was measured: medians, and ratios to the floor.
 
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Case, contestant::ALL, measure::Run};
-use crate::{Result, machine::Description};
+use crate::{
+    Result,
+    machine::{Description, notes},
+    statistics::{Rounds, median},
+};
 
 /// All that was measured.
 #[derive(Serialize, Deserialize)]
@@ -20,20 +24,12 @@ pub struct Line {
     delivery: f64,
     with_publishing: f64,
     /// How many times the floor, which ran in the same round.
-    pub ratio: Ratio,
+    pub ratio: Rounds,
     spread: f64,
-    spread_ratio: Ratio,
+    spread_ratio: Rounds,
     memory: f64,
-    /// How many runs the machine was busy in, and how many the load was the limit of.
-    busy: usize,
-    limited: usize,
-}
-
-/// The median of the rounds' ratios, and the outermost ones.
-pub struct Ratio {
-    pub median: f64,
-    pub lowest: f64,
-    pub highest: f64,
+    /// What is to be said of the runs.
+    notes: String,
 }
 
 impl Report {
@@ -70,12 +66,11 @@ impl Report {
                 contestant: name.to_owned(),
                 delivery: median_of(&runs, |run| run.delivery),
                 with_publishing: median_of(&runs, |run| run.with_publishing),
-                ratio: Ratio::of(&runs, &floor, |run| run.delivery),
+                ratio: ratio(&runs, &floor, |run| run.delivery),
                 spread: median_of(&runs, |run| run.spread),
-                spread_ratio: Ratio::of(&runs, &floor, |run| run.spread),
+                spread_ratio: ratio(&runs, &floor, |run| run.spread),
                 memory: median_of(&runs, |run| run.memory),
-                busy: runs.iter().filter(|run| run.busy()).count(),
-                limited: runs.iter().filter(|run| run.load_was_the_limit()).count(),
+                notes: notes(&runs),
             })
             .collect()
     }
@@ -104,7 +99,7 @@ impl Report {
                 };
                 let _ = writeln!(
                     table,
-                    "  {:<24}{:>12.2}{:>22}{:>12.2}{:>12}{:>22}{:>10.1}{}{}",
+                    "  {:<24}{:>12.2}{:>22}{:>12.2}{:>12}{:>22}{:>10.1}{}",
                     line.contestant,
                     line.delivery,
                     line.ratio.to_string(),
@@ -112,8 +107,7 @@ impl Report {
                     spread[0],
                     spread[1],
                     line.memory,
-                    note(line.busy, "in a busy machine"),
-                    note(line.limited, "limited by the load"),
+                    line.notes,
                 );
             }
         }
@@ -121,59 +115,14 @@ impl Report {
     }
 }
 
-impl Ratio {
-    fn of(runs: &[&Run], floor: &[&Run], value: impl Fn(&Run) -> f64) -> Self {
-        let rounds = runs.iter().zip(floor);
-        let mut ratios: Vec<f64> = rounds
-            .map(|(run, floor)| value(run) / value(floor))
-            .collect();
-        Self {
-            median: median(&mut ratios),
-            lowest: ratios.first().copied().unwrap_or(f64::NAN),
-            highest: ratios.last().copied().unwrap_or(f64::NAN),
-        }
-    }
-}
-
-impl std::fmt::Display for Ratio {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            median,
-            lowest,
-            highest,
-        } = self;
-        write!(f, "{median:.2} ({lowest:.2}–{highest:.2})")
-    }
-}
-
-fn note(count: usize, what: &str) -> String {
-    if count == 0 {
-        String::new()
-    } else {
-        format!("  [{count} {what}]")
-    }
+fn values(runs: &[&Run], value: impl Fn(&Run) -> f64) -> Vec<f64> {
+    runs.iter().map(|run| value(run)).collect()
 }
 
 fn median_of(runs: &[&Run], value: impl Fn(&Run) -> f64) -> f64 {
-    median(&mut runs.iter().map(|run| value(run)).collect::<Vec<_>>())
+    median(&mut values(runs, value))
 }
 
-/// The value in the middle; sorts them.
-pub fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        length if length % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_median_is_in_the_middle() {
-        assert_eq!(super::median(&mut [3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(super::median(&mut [4.0, 1.0, 3.0, 2.0]), 2.5);
-    }
+fn ratio(runs: &[&Run], floor: &[&Run], value: impl Fn(&Run) -> f64) -> Rounds {
+    Rounds::of_ratios(&values(runs, &value), &values(floor, &value))
 }

@@ -9,11 +9,11 @@ use std::{
 use memchr::memmem;
 use serde_json::json;
 
-use super::{
-    contestant,
+use super::contestant;
+use crate::{
+    Result,
     decode::{Decoder, TEXT, client_frame, frame, head},
 };
-use crate::Result;
 
 /// The longest that anything may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);

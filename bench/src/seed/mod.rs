@@ -9,9 +9,13 @@ mod sink;
 pub mod text;
 
 #[path = "../../../migration/src/search_text.rs"]
-mod search_text;
+pub mod search_text;
 
-use std::{path::PathBuf, process::Command, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
 
 use self::{rows::Maker, sink::Sink};
 use crate::Result;
@@ -51,13 +55,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         seed,
         titlecast,
     } = arguments;
-    let migrated = Command::new(&titlecast)
-        .args(["migrate", "up", "--database-url", &database_url])
-        .status()
-        .map_err(|error| format!("{}: {error}", titlecast.display()))?;
-    if !migrated.success() {
-        return Err("the tables could not be made".into());
-    }
+    migrate(&titlecast, &database_url)?;
     let begun = Instant::now();
     let mut sink = Sink::open(&database_url).await?;
     let mut maker = Maker::new(seed, conversations, messages.max(conversations));
@@ -73,4 +71,19 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     sink.finish().await?;
     println!("{conversations} conversations in {:.0?}", begun.elapsed());
     Ok(())
+}
+
+/// Makes the tables.
+pub fn migrate(titlecast: &Path, database_url: &str) -> Result<()> {
+    let migrated = Command::new(titlecast)
+        .args(["migrate", "up", "--database-url", database_url])
+        .output()
+        .map_err(|error| format!("{}: {error}", titlecast.display()))?;
+    match migrated.status.success() {
+        true => Ok(()),
+        false => {
+            let said = String::from_utf8_lossy(&migrated.stderr);
+            Err(format!("the tables could not be made:\n{said}").into())
+        }
+    }
 }

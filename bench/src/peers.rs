@@ -44,13 +44,39 @@ pub fn npm(name: &str) -> Result<()> {
     })
 }
 
-pub fn node(name: &str, port: u16) -> Command {
-    let mut command = Command::new("node");
+/// Its server on the Node that its lock file names: the same for all, whatever this machine has.
+pub fn node(name: &str, argument: &str) -> Command {
+    let node = folder(name).join("node_modules/.bin/node");
+    script(&node, name, "server.mjs", argument)
+}
+
+fn script(runtime: &Path, name: &str, file: &str, argument: &str) -> Command {
+    let mut command = Command::new(runtime);
     command
-        .arg(folder(name).join("server.mjs"))
-        .arg(port.to_string())
+        .arg(folder(name).join(file))
+        .arg(argument)
         .env("NODE_ENV", "production");
     command
+}
+
+/// A peer of npm's, and the runtime that it is served with instead of Node.
+pub fn npm_and_bun(name: &str) -> Result<()> {
+    npm(name)?;
+    install("bun", "package-lock.json", |folder| {
+        run(Command::new("npm")
+            .args(["ci", "--silent", "--ignore-scripts"])
+            .current_dir(folder))?;
+        // Puts the program of this machine in its place; npm asks before it does that itself.
+        run(Command::new("node")
+            .arg("node_modules/bun/install.js")
+            .current_dir(folder))
+    })
+}
+
+/// Its server on Bun.
+pub fn bun(name: &str, argument: &str) -> Command {
+    let bun = folder("bun").join("node_modules/.bin/bun");
+    script(&bun, name, "bun.mjs", argument)
 }
 
 pub fn pip(name: &str) -> Result<()> {

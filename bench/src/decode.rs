@@ -13,8 +13,17 @@ pub enum Decoder {
     Events {
         rest: Vec<u8>,
         event: Vec<u8>,
-        in_body: bool,
+        place: Place,
     },
+}
+
+/// Where in an answer one is.
+#[derive(PartialEq)]
+pub enum Place {
+    Head,
+    Body,
+    /// Behind the last chunk.
+    End,
 }
 
 impl Decoder {
@@ -22,8 +31,19 @@ impl Decoder {
         Self::Events {
             rest: Vec::new(),
             event: Vec::new(),
-            in_body: false,
+            place: Place::Head,
         }
+    }
+
+    /// Whether the answer is over, as HTTP has it.
+    pub fn ended(&self) -> bool {
+        matches!(
+            self,
+            Self::Events {
+                place: Place::End,
+                ..
+            }
+        )
     }
 
     /// Takes bytes, and hands on each payload that is whole. Returns what has to be sent back: answers to pings.
@@ -52,21 +72,30 @@ impl Decoder {
                 }
                 Ok(Some(used))
             })?,
-            Self::Events {
-                rest,
-                event,
-                in_body,
-            } => whole(rest, bytes, |bytes| {
-                if !*in_body {
-                    let used = head(bytes, "200")?;
-                    *in_body = used.is_some();
-                    return Ok(used);
+            Self::Events { rest, event, place } => whole(rest, bytes, |bytes| {
+                match place {
+                    Place::Head => {
+                        let used = head(bytes, "200")?;
+                        if used.is_some() {
+                            *place = Place::Body;
+                        }
+                        return Ok(used);
+                    }
+                    Place::Body => {}
+                    Place::End => {
+                        let more = String::from_utf8_lossy(bytes);
+                        return Err(format!("behind the end of the stream: {more}").into());
+                    }
                 }
                 let Some((content, used)) = chunk(bytes)? else {
                     return Ok(None);
                 };
                 if content.is_empty() {
-                    return Err("the event stream has ended".into());
+                    if !event.is_empty() {
+                        return Err("the event stream has ended inside an event".into());
+                    }
+                    *place = Place::End;
+                    return Ok(Some(used));
                 }
                 // Almost always an event is one chunk.
                 whole(event, content, |bytes| {
@@ -212,6 +241,21 @@ mod tests {
                 "in parts of {step}"
             );
         }
+    }
+
+    #[test]
+    fn an_answer_ends_with_its_last_chunk() {
+        let bytes = b"HTTP/1.1 200 OK\r\n\r\ne\r\ndata: {\"a\":1}\n\r\n1\r\n\n\r\n0\r\n\r\n";
+        let mut decoder = Decoder::events();
+        let before = bytes.len() - 1;
+        decoder.take(&bytes[..before], |_| Ok(())).unwrap();
+        assert!(!decoder.ended());
+        decoder.take(&bytes[before..], |_| Ok(())).unwrap();
+        assert!(decoder.ended());
+        assert!(decoder.take(b"1", |_| Ok(())).is_err());
+
+        let cut = b"HTTP/1.1 200 OK\r\n\r\n1\r\nd\r\n0\r\n\r\n";
+        assert!(Decoder::events().take(cut, |_| Ok(())).is_err());
     }
 
     #[test]

@@ -1,0 +1,134 @@
+//! What a run leaves on the machine: nothing, also when it is interrupted. Only who kills it with SIGKILL has to clean up.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread::sleep,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor, postgres::PgConnectOptions};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Mutex,
+};
+
+use crate::{Result, usage::descendants};
+
+/// How often children are looked for that were started meanwhile.
+const LOOKS: usize = 20;
+
+/// How many folders there were.
+static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+
+/// A folder for what is measured. Removed when it is dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn create() -> io::Result<Self> {
+        let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
+        let path = root().join(number.to_string());
+        fs::create_dir_all(root())?;
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Whoever wrote there has ended, so what could fail is no harm. Only the last one takes the root with it.
+        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir(root());
+    }
+}
+
+/// Where all folders of this process are.
+fn root() -> PathBuf {
+    std::env::temp_dir().join(format!("titlecast-bench-{}", std::process::id()))
+}
+
+/// Databases that were made and are still there, each with where its server is.
+static DATABASES: Mutex<Vec<(PgConnectOptions, String)>> = Mutex::const_new(Vec::new());
+
+/// Makes a database beside the one that is named.
+pub async fn create_database(server: &PgConnectOptions, name: &str) -> Result<()> {
+    // Held until it is there, so that nobody removes it before.
+    let mut databases = DATABASES.lock().await;
+    let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    server.connect().await?.execute(create).await?;
+    databases.push((server.clone(), name.to_owned()));
+    Ok(())
+}
+
+/// Removes all that were made, whoever is connected to them.
+pub async fn remove_databases() -> Result<()> {
+    let mut databases = DATABASES.lock().await;
+    while let Some((server, name)) = databases.last() {
+        let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+        server.connect().await?.execute(drop).await?;
+        databases.pop();
+    }
+    Ok(())
+}
+
+/// Held from a signal on.
+static ENDING: Mutex<()> = Mutex::const_new(());
+
+/// Goes on unless a signal is about to end this program: what it measures fails then, before everything is removed.
+pub async fn wait_if_ending() {
+    drop(ENDING.lock().await);
+}
+
+/// From now on a signal that ends this program ends its servers too. The kernel tells who they are, so that no list of
+/// them can be wrong.
+pub fn clean_up_on_signals() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    #[expect(clippy::disallowed_methods, reason = "it ends with the program")]
+    tokio::spawn(async move {
+        let kind = tokio::select! {
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = hangup.recv() => SignalKind::hangup(),
+        };
+        let _ending = ENDING.lock().await;
+        kill_descendants(std::process::id());
+        if let Err(error) = remove_databases().await {
+            eprintln!("titlecast-bench: a database is left: {error}");
+        }
+        // What was started for a database meanwhile.
+        kill_descendants(std::process::id());
+        let _ = fs::remove_dir_all(root());
+        // As shells tell of a program that a signal has ended.
+        std::process::exit(128 + kind.as_raw_value());
+    });
+    Ok(())
+}
+
+/// Kills all that a process has started, also what is started meanwhile.
+pub fn kill_descendants(of: u32) {
+    for _ in 0..LOOKS {
+        let running = descendants(of);
+        if running.is_empty() {
+            return;
+        }
+        for pid in running
+            .into_iter()
+            .filter_map(|pid| i32::try_from(pid).ok())
+        {
+            // It may have ended by itself.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,42 @@
+//! The processes of PostgreSQL that serve one database: what they take is neither the program's nor other programs'.
+
+use std::{fs, time::Duration};
+
+use sqlx::{Connection, PgConnection};
+
+use crate::{Result, usage};
+
+const PIDS: &str = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()";
+
+/// A connection that asks who serves; none for SQLite, which has no server.
+pub struct Backends {
+    connection: Option<PgConnection>,
+}
+
+impl Backends {
+    pub async fn of(url: &str) -> Result<Self> {
+        let connection = if url.starts_with("sqlite:") {
+            None
+        } else {
+            Some(PgConnection::connect(url).await?)
+        };
+        Ok(Self { connection })
+    }
+
+    /// How long they have kept a core busy so far. A server on another machine takes nothing of this one.
+    pub async fn cpu(&mut self) -> Result<Duration> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(Duration::ZERO);
+        };
+        let pids: Vec<i32> = sqlx::query_scalar(PIDS).fetch_all(connection).await?;
+        let here = pids.into_iter().filter_map(|pid| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+            let pid = u32::try_from(pid).ok()?;
+            // One that ends just now is nobody's any more.
+            name.starts_with("postgres")
+                .then(|| usage::cpu(pid).ok())
+                .flatten()
+        });
+        Ok(here.sum())
+    }
+}

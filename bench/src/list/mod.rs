@@ -1,0 +1,214 @@
+//! The list of 50 conversations on a database that was seeded: by GraphQL, by a route written by hand, and by what makes
+//! a GraphQL API of the tables itself; in turns.
+
+mod answer;
+mod backends;
+mod contestant;
+mod report;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use tokio::runtime::Runtime;
+
+use self::{
+    answer::List,
+    backends::Backends,
+    contestant::{ALL, Contestant},
+};
+use crate::{
+    Result,
+    machine::{self, Cores, Measured, Watch},
+    requests::{Client, percentile},
+    running::Running,
+    usage::cpu,
+};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The database, filled by `seed`; name several to compare sizes
+    #[arg(long, value_name = "URL", required = true)]
+    database_url: Vec<String>,
+
+    /// Measure these only, beside the route by hand; may be repeated
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+
+    /// How many lists in each round
+    #[arg(long, value_name = "N", default_value_t = 1_000,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    requests: u64,
+
+    /// How many rounds; what is told is their median
+    #[arg(long, value_name = "N", default_value_t = 7,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+
+    /// How often a round is made again because the machine was busy
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    repeats: usize,
+
+    /// The program to measure
+    #[arg(long, value_name = "PATH", default_value = "target/release/titlecast")]
+    titlecast: PathBuf,
+}
+
+/// One of the contestants that serves one of the databases.
+struct Serving {
+    contestant: &'static Contestant,
+    url: String,
+    running: Running,
+    backends: Backends,
+    request: Vec<u8>,
+    /// What it answers, which is the same each time.
+    answer: Vec<u8>,
+    runs: Vec<Run>,
+}
+
+/// What some lists in a row have cost; the first three in microseconds each.
+struct Run {
+    cpu: f64,
+    /// The database server's; an SQLite file is read by the program itself.
+    database: f64,
+    /// From asking to the whole answer: the median.
+    latency: f64,
+    /// The share of its core that the load took.
+    load: f64,
+    /// The share of one core that other programs took.
+    others: f64,
+}
+
+impl Measured for Run {
+    fn others(&self) -> f64 {
+        self.others
+    }
+
+    fn load(&self) -> f64 {
+        self.load
+    }
+}
+
+/// Measures, and prints what was seen.
+pub fn run(arguments: Arguments) -> Result<()> {
+    // A thread of its own, so that all of the load is on one core: the runtime of `main` has threads on each.
+    let load = std::thread::spawn(move || measure(&arguments));
+    load.join().map_err(|_| "the load panicked")?
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
+    let cores = Cores::find()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut serving = Vec::new();
+    for url in &arguments.database_url {
+        let mut hand: Option<List> = None;
+        for contestant in contestants(arguments, url)? {
+            let told = |error| format!("{} on {url}: {error}", contestant.name);
+            (contestant.install)().map_err(told)?;
+            let one = runtime.block_on(start(contestant, url, arguments, cores));
+            let one = one.map_err(told)?;
+            let list = List::read(&one.answer, contestant.list).map_err(told)?;
+            match &hand {
+                None => hand = Some(list),
+                Some(hand) => list.compare(hand).map_err(told)?,
+            }
+            serving.push(one);
+        }
+    }
+    for round in 0..=arguments.rounds {
+        for one in &mut serving {
+            let name = one.contestant.name;
+            let run = machine::quietly(arguments.repeats, || {
+                one.lists(&runtime, arguments.requests)
+                    .map_err(|error| format!("{name} on {}: {error}", one.url).into())
+            })?;
+            // The first round warms up.
+            if round > 0 {
+                one.runs.push(run);
+            }
+        }
+    }
+    print!("{}", report::table(&serving));
+    Ok(())
+}
+
+/// Who is measured on a database: the first of all, and those who are wanted.
+fn contestants(arguments: &Arguments, url: &str) -> Result<Vec<&'static Contestant>> {
+    let only = &arguments.only;
+    if let Some(name) = only
+        .iter()
+        .find(|name| ALL.iter().all(|one| one.name != **name))
+    {
+        let names: Vec<_> = ALL.iter().map(|one| one.name).collect();
+        return Err(format!("{name} is none of {}", names.join(", ")).into());
+    }
+    let wanted = |name| only.is_empty() || only.iter().any(|one| one == name);
+    let serves = |one: &Contestant| one.sqlite || !url.starts_with("sqlite:");
+    let (first, others) = ALL.split_first().ok_or("nobody to measure")?;
+    let others = others.iter().filter(|one| wanted(one.name) && serves(one));
+    Ok(std::iter::once(first).chain(others).collect())
+}
+
+/// Starts it on the server's core, and asks once.
+async fn start(
+    contestant: &'static Contestant,
+    url: &str,
+    arguments: &Arguments,
+    cores: Cores,
+) -> Result<Serving> {
+    let running = Running::start(contestant.name, Some(cores), |port, _| {
+        (contestant.command)(&arguments.titlecast, port, url)
+    })?;
+    let request = (contestant.request)();
+    let mut client = Client::connect(running.address).await?;
+    let answer = client.ask(&request).await?.to_vec();
+    Ok(Serving {
+        contestant,
+        url: url.to_owned(),
+        running,
+        backends: Backends::of(url).await?,
+        request,
+        answer,
+        runs: Vec::new(),
+    })
+}
+
+impl Serving {
+    /// Asks for so many lists over one connection.
+    fn lists(&mut self, runtime: &Runtime, count: u64) -> Result<Run> {
+        let mut client = runtime.block_on(Client::connect(self.running.address))?;
+        let mut took = Vec::new();
+        let database = runtime.block_on(self.backends.cpu())?;
+        let (server, own) = (self.running.cpu()?, cpu(std::process::id())?);
+        let (watch, at) = (Watch::start()?, Instant::now());
+        runtime.block_on(async {
+            for _ in 0..count {
+                let begun = Instant::now();
+                let answer = client.ask(&self.request).await?;
+                took.push(begun.elapsed());
+                if answer != self.answer {
+                    let answer = String::from_utf8_lossy(answer);
+                    return Err(format!("another answer than the first: {answer}").into());
+                }
+            }
+            Ok::<_, crate::Error>(())
+        })?;
+        let elapsed = at.elapsed();
+        let (server, own) = (self.running.cpu()? - server, cpu(std::process::id())? - own);
+        let database = runtime
+            .block_on(self.backends.cpu())?
+            .saturating_sub(database);
+        took.sort_unstable();
+        let each = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
+        Ok(Run {
+            cpu: each(server),
+            database: each(database),
+            latency: percentile(&took, 0.5).as_secs_f64() * 1e6,
+            load: own.as_secs_f64() / elapsed.as_secs_f64(),
+            others: watch.others(server + own + database)?,
+        })
+    }
+}

@@ -1,0 +1,172 @@
+//! What it costs to stream a reply: Titlecast beside nginx, which hands the same stream of the same model on. And how
+//! much later than from the model itself its first token comes.
+
+mod check;
+mod client;
+mod measure;
+mod model;
+mod nginx;
+mod report;
+mod script;
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use check::Wire;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Result,
+    machine::{self, Cores, check_open_files},
+    running,
+};
+
+/// How many streams there are at once, unless said otherwise.
+const STREAMS: &[usize] = &[100, 200];
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Measure with so many streams at once only
+    #[arg(long, value_name = "N", value_parser = positive)]
+    streams: Option<usize>,
+
+    /// How many tokens a short reply has
+    #[arg(long, value_name = "N", default_value = "50", value_parser = positive)]
+    short: usize,
+
+    /// How many tokens a long reply has: the short one's, a few times
+    #[arg(long, value_name = "N", default_value = "250", value_parser = positive)]
+    long: usize,
+
+    /// The time between two tokens of a stream, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 20)]
+    pace: u64,
+
+    /// Let Titlecast have a title made of each conversation as well
+    #[arg(long)]
+    titles: bool,
+
+    /// How often everything is measured
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    rounds: usize,
+
+    /// How often a run is made again because the machine was busy
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    repeats: usize,
+
+    /// Where to put all figures
+    #[arg(long, value_name = "PATH", default_value = "bench/target/stream.json")]
+    json: PathBuf,
+
+    /// The program to measure; build it with --release
+    #[arg(long, value_name = "PATH", default_value = "target/release/titlecast")]
+    titlecast: PathBuf,
+
+    /// The program to compare with
+    #[arg(long, value_name = "PATH", default_value = "/usr/sbin/nginx")]
+    nginx: PathBuf,
+}
+
+/// Who is asked for the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contestant {
+    /// The model itself.
+    Direct,
+    Nginx,
+    Titlecast,
+}
+
+/// Measures everybody in turns, prints the table, and writes all figures.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.long <= arguments.short || !arguments.long.is_multiple_of(arguments.short) {
+        return Err("--long has to be a multiple of --short".into());
+    }
+    let cores = Cores::find()?;
+    let nginx = nginx::version(&arguments.nginx)?;
+    let cases = match &arguments.streams {
+        Some(streams) => std::slice::from_ref(streams),
+        None => STREAMS,
+    };
+    // The load has a socket for each stream, and so has the model, which is a part of it.
+    check_open_files(2 * cases.iter().max().ok_or("nothing to measure")?)?;
+    let mut report = report::Report::new(arguments, nginx)?;
+    // Round by round, so that what was measured before an interruption can be compared.
+    for round in 1..=arguments.rounds {
+        for &streams in cases {
+            for contestant in Contestant::ALL {
+                let run = machine::quietly(arguments.repeats, || {
+                    measure::run(contestant, streams, arguments, cores)
+                })
+                .map_err(|error| format!("{}, {streams} streams: {error}", contestant.name()))?;
+                eprintln!("{streams} streams, round {round}: {run}");
+                report.runs.push(run);
+                fs::write(&arguments.json, serde_json::to_string_pretty(&report)?)?;
+            }
+        }
+    }
+    print!("{}", report.table());
+    Ok(())
+}
+
+impl Arguments {
+    fn pace(&self) -> Duration {
+        Duration::from_millis(self.pace)
+    }
+}
+
+impl Contestant {
+    /// In the order in which they run.
+    const ALL: [Self; 3] = [Self::Direct, Self::Nginx, Self::Titlecast];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Nginx => "nginx",
+            Self::Titlecast => "titlecast",
+        }
+    }
+
+    /// Whose events it sends.
+    fn wire(self, titles: bool) -> Wire {
+        match self {
+            Self::Direct | Self::Nginx => Wire::Model,
+            Self::Titlecast => Wire::Titlecast { titles },
+        }
+    }
+
+    /// The program, to listen on a port of 127.0.0.1 and to ask the model; it may keep files in the folder.
+    fn command(
+        self,
+        arguments: &Arguments,
+        port: u16,
+        folder: &Path,
+        model: SocketAddr,
+        streams: usize,
+    ) -> Result<Command> {
+        match self {
+            Self::Direct => Err("the model is a part of the load".into()),
+            Self::Nginx => nginx::command(&arguments.nginx, port, folder, model, streams),
+            Self::Titlecast => {
+                let database = running::sqlite(&folder.join("bench.db"));
+                let model = format!("http://{model}/v1");
+                let titlecast = &arguments.titlecast;
+                Ok(running::titlecast(titlecast, port, &database, &model))
+            }
+        }
+    }
+}
+
+/// A number that something can be divided by.
+fn positive(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it has to be 1 at least".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,373 @@
+//! The model: a server of OpenAI's Chat Completions that writes what the message asks for, a token at a time and at a
+//! steady pace. It is a thread of the load's process and on its core, and the same for all who are measured.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use memchr::memmem;
+use mio::{
+    Events, Interest, Poll, Token, Waker,
+    net::{TcpListener, TcpStream},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::script::Script;
+use crate::Result;
+
+const LISTENER: Token = Token(usize::MAX);
+const END: Token = Token(usize::MAX - 1);
+
+const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
+                    transfer-encoding: chunked\r\n\r\n";
+
+/// The title of everything.
+const TITLE: &str = r#"{"title":"Planning a Trip to Kyoto"}"#;
+
+/// A running model. Ends when it is dropped.
+pub struct Model {
+    pub address: SocketAddr,
+    waker: Arc<Waker>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Model {
+    /// Starts it on the core that this thread is on.
+    pub fn start(pace: Duration) -> Result<Self> {
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        let address = listener.local_addr()?;
+        let registry = poll.registry();
+        registry.register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(registry, END)?);
+        let serving = Serving {
+            poll,
+            listener,
+            pace,
+            connections: Vec::new(),
+            due: BinaryHeap::new(),
+        };
+        Ok(Self {
+            address,
+            waker,
+            thread: Some(std::thread::spawn(move || serving.run())),
+        })
+    }
+
+    /// Why it has ended, if it has.
+    pub fn check(&mut self) -> Result<()> {
+        let Some(thread) = self.thread.take_if(|thread| thread.is_finished()) else {
+            return Ok(());
+        };
+        match thread.join() {
+            Ok(Err(error)) => Err(format!("the model: {error}").into()),
+            _ => Err("the model has ended".into()),
+        }
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && self.waker.wake().is_ok()
+        {
+            // What went wrong in it was asked for before, and shows in replies.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A request, as far as it matters.
+#[derive(Deserialize)]
+struct Request {
+    messages: Vec<Message>,
+    #[serde(default)]
+    stream: bool,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: String,
+}
+
+struct Connection {
+    stream: TcpStream,
+    received: Vec<u8>,
+    writing: Option<Writing>,
+}
+
+/// A reply on its way.
+struct Writing {
+    script: Script,
+    begun: Instant,
+    /// The number of the token that comes next; behind the last one, the end.
+    next: usize,
+}
+
+struct Serving {
+    poll: Poll,
+    listener: TcpListener,
+    pace: Duration,
+    connections: Vec<Option<Connection>>,
+    /// When who gets something, the next first.
+    due: BinaryHeap<Reverse<(Instant, usize)>>,
+}
+
+impl Serving {
+    fn run(mut self) -> Result<()> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let next = self.due.peek();
+            let wait = next.map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()));
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                polled => polled?,
+            }
+            for event in &events {
+                match event.token() {
+                    END => return Ok(()),
+                    LISTENER => self.accept()?,
+                    Token(number) => self.receive(number)?,
+                }
+            }
+            while let Some(Reverse((due, number))) = self.due.peek().copied()
+                && due <= Instant::now()
+            {
+                self.due.pop();
+                self.go_on(number)?;
+            }
+        }
+    }
+
+    fn accept(&mut self) -> Result<()> {
+        loop {
+            let mut stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+            stream.set_nodelay(true)?;
+            let token = Token(self.connections.len());
+            let registry = self.poll.registry();
+            registry.register(&mut stream, token, Interest::READABLE)?;
+            self.connections.push(Some(Connection {
+                stream,
+                received: Vec::new(),
+                writing: None,
+            }));
+        }
+    }
+
+    /// Reads what came, and begins to answer when it is a whole request.
+    fn receive(&mut self, number: usize) -> Result<()> {
+        let Some(connection) = &mut self.connections[number] else {
+            return Ok(());
+        };
+        if !read(connection)? {
+            self.connections[number] = None;
+            return Ok(());
+        }
+        let Some(request) = request(&mut connection.received)? else {
+            return Ok(());
+        };
+        if connection.writing.is_some() {
+            return Err("a request before the answer to the one before".into());
+        }
+        if !request.stream {
+            return self.send(number, whole().as_bytes());
+        }
+        let message = request.messages.last().ok_or("no message")?;
+        connection.writing = Some(Writing {
+            script: Script::of(&message.content)?,
+            begun: Instant::now(),
+            next: 0,
+        });
+        self.go_on(number)
+    }
+
+    /// Writes a token, or behind the last one the end.
+    fn go_on(&mut self, number: usize) -> Result<()> {
+        let Some(connection) = &mut self.connections[number] else {
+            return Ok(());
+        };
+        let Some(writing) = &mut connection.writing else {
+            return Ok(());
+        };
+        let Writing { script, next, .. } = *writing;
+        let mut bytes = String::new();
+        if next == 0 {
+            bytes.push_str(HEAD);
+            let opening = json!({ "role": "assistant", "content": "", "refusal": null });
+            bytes.push_str(&chunk(&event(&choice(&opening, None), &Value::Null)));
+        }
+        if next < script.tokens {
+            let delta = json!({ "content": script.token(next) });
+            bytes.push_str(&chunk(&event(&choice(&delta, None), &Value::Null)));
+            writing.next += 1;
+            // From the beginning on, so that no delay adds up.
+            let due = writing.begun + self.pace * u32::try_from(writing.next)?;
+            self.due.push(Reverse((due, number)));
+        } else {
+            let usage = json!({
+                "prompt_tokens": 20, "completion_tokens": script.tokens, "total_tokens": 20 + script.tokens,
+                "completion_tokens_details": { "reasoning_tokens": 0 }
+            });
+            bytes.push_str(&chunk(&event(
+                &choice(&json!({}), Some("stop")),
+                &Value::Null,
+            )));
+            bytes.push_str(&chunk(&event(&json!([]), &usage)));
+            bytes.push_str(&chunk("data: [DONE]\n\n"));
+            bytes.push_str("0\r\n\r\n");
+            connection.writing = None;
+        }
+        self.send(number, bytes.as_bytes())
+    }
+
+    fn send(&mut self, number: usize, bytes: &[u8]) -> Result<()> {
+        let Some(connection) = &mut self.connections[number] else {
+            return Ok(());
+        };
+        match connection.stream.write_all(bytes) {
+            Ok(()) => Ok(()),
+            // Whoever asked has left, which shows in what arrives.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
+                ) =>
+            {
+                self.connections[number] = None;
+                Ok(())
+            }
+            Err(error) => Err(format!("what it writes is not taken: {error}").into()),
+        }
+    }
+}
+
+/// All that came; false at the end.
+fn read(connection: &mut Connection) -> Result<bool> {
+    let mut part = [0; 4096];
+    loop {
+        match connection.stream.read(&mut part) {
+            Ok(0) => return Ok(false),
+            Ok(length) => connection.received.extend_from_slice(&part[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Takes a request out of what came, if it is there as a whole.
+fn request(received: &mut Vec<u8>) -> Result<Option<Request>> {
+    let Some(end) = memmem::find(received, b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = std::str::from_utf8(&received[..end])?;
+    if !head.starts_with("POST /v1/chat/completions HTTP/1.1\r\n") {
+        return Err(format!("no request for a completion: {head}").into());
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.trim().parse::<usize>())
+    });
+    let length = length.ok_or("a request without its length")??;
+    let begin = end + 4;
+    let Some(body) = received.get(begin..begin + length) else {
+        return Ok(None);
+    };
+    let request = serde_json::from_slice(body)?;
+    received.drain(..begin + length);
+    Ok(Some(request))
+}
+
+/// A title, in one piece.
+fn whole() -> String {
+    let answer = json!({
+        "id": "chatcmpl-title",
+        "object": "chat.completion",
+        "created": 1_763_800_000,
+        "model": "gpt-5-mini-2025-08-07",
+        "choices": [{
+            "index": 0,
+            "message": { "role": "assistant", "content": TITLE, "refusal": null },
+            "finish_reason": "stop"
+        }],
+        "usage": { "prompt_tokens": 90, "completion_tokens": 12, "total_tokens": 102 }
+    })
+    .to_string();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
+        answer.len()
+    )
+}
+
+fn choice(delta: &Value, finish_reason: Option<&str>) -> Value {
+    json!([{ "index": 0, "delta": delta, "finish_reason": finish_reason }])
+}
+
+/// An event with all that OpenAI puts into one.
+fn event(choices: &Value, usage: &Value) -> String {
+    let event = json!({
+        "id": "chatcmpl-reply",
+        "object": "chat.completion.chunk",
+        "created": 1_763_800_000,
+        "model": "gpt-5-mini-2025-08-07",
+        "service_tier": "default",
+        "system_fingerprint": null,
+        "choices": choices,
+        "usage": usage,
+    });
+    format!("data: {event}\n\n")
+}
+
+fn chunk(content: &str) -> String {
+    format!("{:x}\r\n{content}\r\n", content.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::*;
+    use crate::{
+        decode::Decoder,
+        http,
+        stream::check::{Reply, Wire},
+    };
+
+    #[test]
+    fn it_writes_what_is_asked_for_and_keeps_the_connection() {
+        let mut model = Model::start(Duration::from_millis(1)).unwrap();
+        let mut stream = std::net::TcpStream::connect(model.address).unwrap();
+        for reply in [3, 4] {
+            let script = Script { reply, tokens: 20 };
+            let body = json!({ "stream": true, "messages": [{ "content": script.message() }] });
+            let request = http::request("POST", "/v1/chat/completions", "*/*", Some(&body));
+            stream.write_all(&request).unwrap();
+            let (mut decoder, mut check) = (Decoder::events(), Reply::new(Wire::Model, script));
+            let begun = Instant::now();
+            while !decoder.ended() {
+                let mut part = [0; 100];
+                let length = stream.read(&mut part).unwrap();
+                assert_ne!(length, 0);
+                decoder
+                    .take(&part[..length], |payload| check.take(payload))
+                    .unwrap();
+            }
+            check.end().unwrap();
+            assert_eq!(check.deltas, script.tokens);
+            assert!(begun.elapsed() >= Duration::from_millis(20));
+        }
+        model.check().unwrap();
+    }
+}

@@ -1,0 +1,56 @@
+//! What the model writes. Every token is another one in every reply, so any that is missing, doubled, out of order or of
+//! another reply shows. The message that asks for a reply says all of it, so the model has nothing to remember.
+
+use crate::Result;
+
+/// One reply.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Script {
+    pub reply: usize,
+    pub tokens: usize,
+}
+
+impl Script {
+    /// The message that asks for it.
+    pub fn message(self) -> String {
+        format!("Write reply {} in {} tokens", self.reply, self.tokens)
+    }
+
+    /// What a message asks for.
+    pub fn of(message: &str) -> Result<Self> {
+        let numbers: Vec<usize> = message
+            .split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        match numbers[..] {
+            [reply, tokens] if tokens > 0 => Ok(Self { reply, tokens }),
+            _ => Err(format!("the model cannot answer {message:?}").into()),
+        }
+    }
+
+    /// One token: as long as most of a model's are.
+    pub fn token(self, number: usize) -> String {
+        format!(" {}.{number}", self.reply)
+    }
+
+    /// All of it.
+    pub fn text(self) -> String {
+        (0..self.tokens).map(|number| self.token(number)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Script;
+
+    #[test]
+    fn a_message_says_what_to_write() {
+        let script = Script {
+            reply: 17,
+            tokens: 3,
+        };
+        assert_eq!(Script::of(&script.message()).unwrap(), script);
+        assert_eq!(script.text(), " 17.0 17.1 17.2");
+        assert!(Script::of("Hello").is_err());
+    }
+}

@@ -1,0 +1,313 @@
+//! What the service adds to a title's latency, at a steady rate of first messages.
+//!
+//! Messages are sent by the clock, however long the ones before take. One subscriber over WebSocket follows all of their
+//! owner's conversations. What is added is the time from sending a message to the subscriber having its title, less the
+//! time that the model had the request for it. Sender, model and subscriber are one thread, whose own delays are in it.
+
+use std::{
+    collections::HashMap,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::{SinkExt, StreamExt};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinSet,
+    time::{sleep, sleep_until, timeout},
+};
+use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
+
+use super::{
+    Arguments,
+    database::Kind,
+    meter::Meter,
+    model::Call,
+    service::{Service, send},
+    words::{number_in, title},
+};
+use crate::{
+    Result, http,
+    machine::{Cores, Measured},
+    requests::{Client, percentile},
+    subscriber::websocket,
+    usage::own_cpu,
+};
+
+const SUBSCRIPTION: &str =
+    "subscription { conversationUpdated { id displayName titleStatus revision } }";
+
+/// Messages before the clock runs, one after the other.
+const WARM_UP: u64 = 32;
+
+/// Connections that messages are sent over; a message that finds none free opens another.
+const CONNECTIONS: usize = 16;
+
+/// The longest that a title may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    pub database: Kind,
+    /// First messages a second.
+    pub rate: u64,
+    /// How long the model takes for a title, in milliseconds.
+    pub model_ms: u64,
+}
+
+/// What one run has found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    pub case: Case,
+    pub messages: u64,
+    /// What is added in all.
+    pub added: Spread,
+    /// From sending the message to the model being asked for its title.
+    pub asking: Spread,
+    /// From the model's answer to the title being told.
+    pub telling: Spread,
+    /// By how much the latest message was sent behind its time, in milliseconds.
+    pub late: f64,
+    /// The share of its core that the load took, model and all.
+    pub load: f64,
+    /// The share of one core that other programs took.
+    pub others: f64,
+}
+
+/// Milliseconds that so many did not exceed.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Spread {
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub most: f64,
+}
+
+/// A title that was told, and when.
+type Heard = Result<(u64, Instant)>;
+
+/// Connections that nobody uses.
+type Free = Arc<Mutex<Vec<Client>>>;
+
+pub async fn run(arguments: &Arguments, cores: Cores, case: Case) -> Result<Run> {
+    let takes = Duration::from_millis(case.model_ms);
+    Service::with(arguments, cores, case.database, takes, async |service| {
+        let address = service.running.address;
+        let mut told = subscribe(address).await?;
+        warm_up(address, &mut told).await?;
+
+        let meter = Meter::start(&[service.running.pid, std::process::id()])?;
+        let (begun, own) = (Instant::now(), own_cpu()?);
+        let count = (arguments.seconds * case.rate as f64).ceil() as u64;
+        let sent = send_steadily(address, case.rate, count).await?;
+        let mut heard: HashMap<u64, Instant> = HashMap::new();
+        while (heard.len() as u64) < count {
+            let next = timeout(PATIENCE, told.recv()).await.ok().flatten();
+            let missing = || format!("of {count} titles {} were told", heard.len());
+            let (number, at) = next.ok_or_else(missing)??;
+            heard.entry(number).or_insert(at);
+        }
+        let (elapsed, own) = (begun.elapsed(), own_cpu()? - own);
+        let others = meter.others()?;
+
+        let calls = service.model.titles(WARM_UP + count)?;
+        let mut reader = service.database.reader().await?;
+        reader.finished(WARM_UP + count).await?;
+        reader.check(WARM_UP + count).await?;
+        Ok(Run {
+            case,
+            messages: count,
+            late: sent.late.as_secs_f64() * 1e3,
+            load: own.as_secs_f64() / elapsed.as_secs_f64(),
+            others,
+            ..Run::of(case, &sent.at, &calls, &heard)?
+        })
+    })
+    .await
+}
+
+impl Measured for Run {
+    fn others(&self) -> f64 {
+        self.others
+    }
+
+    fn load(&self) -> f64 {
+        self.load
+    }
+}
+
+impl Run {
+    fn of(
+        case: Case,
+        sent: &HashMap<u64, Instant>,
+        calls: &HashMap<u64, Call>,
+        heard: &HashMap<u64, Instant>,
+    ) -> Result<Self> {
+        let (mut added, mut asking, mut telling) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, sent) in sent {
+            let (Some(call), Some(heard)) = (calls.get(number), heard.get(number)) else {
+                return Err(format!("message {number} was not titled").into());
+            };
+            let before = call.asked.duration_since(*sent);
+            let behind = heard.duration_since(call.answered);
+            added.push(before + behind);
+            asking.push(before);
+            telling.push(behind);
+        }
+        Ok(Self {
+            case,
+            messages: sent.len() as u64,
+            added: Spread::of(&mut added),
+            asking: Spread::of(&mut asking),
+            telling: Spread::of(&mut telling),
+            late: 0.0,
+            load: 0.0,
+            others: 0.0,
+        })
+    }
+}
+
+impl Spread {
+    fn of(times: &mut [Duration]) -> Self {
+        times.sort_unstable();
+        let part = |part| percentile(times, part).as_secs_f64() * 1e3;
+        Self {
+            p50: part(0.5),
+            p90: part(0.9),
+            p99: part(0.99),
+            most: part(1.0),
+        }
+    }
+}
+
+/// Follows all conversations; each title as often as a row with it is told.
+async fn subscribe(address: SocketAddr) -> Result<UnboundedReceiver<Heard>> {
+    let stream = http::connect(Ipv4Addr::LOCALHOST, address).await?;
+    let socket = websocket(stream, &json!({ "query": SUBSCRIPTION })).await?;
+    let (sender, told) = unbounded_channel();
+    #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
+    tokio::spawn(async move {
+        if let Err(error) = listen(socket, &sender).await {
+            // Nobody may be waiting any more.
+            let _ = sender.send(Err(error));
+        }
+    });
+    Ok(told)
+}
+
+async fn listen(
+    mut socket: WebSocketStream<TcpStream>,
+    sender: &UnboundedSender<Heard>,
+) -> Result<()> {
+    loop {
+        let message = socket.next().await.ok_or("the WebSocket has ended")??;
+        let at = Instant::now();
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Close(frame) => return Err(format!("closed: {frame:?}").into()),
+            _ => continue,
+        };
+        let told: Value = serde_json::from_str(&text)?;
+        match told["type"].as_str() {
+            Some("ping") => {
+                let pong = json!({ "type": "pong" }).to_string();
+                socket.send(Message::text(pong)).await?;
+            }
+            Some("next") if told["payload"]["errors"].is_null() => {
+                let conversation = &told["payload"]["data"]["conversationUpdated"];
+                if let Some(name) = conversation["displayName"].as_str() {
+                    let number = number_in(name).filter(|number| title(*number) == name);
+                    let number = number.ok_or_else(|| format!("a title nobody made: {name}"))?;
+                    if sender.send(Ok((number, at))).is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            Some("connection_ack") => {}
+            _ => return Err(format!("the subscriber was told {told}").into()),
+        }
+    }
+}
+
+/// Sends some messages until the subscription stands and everything has been used once; nothing says when it does.
+async fn warm_up(address: SocketAddr, told: &mut UnboundedReceiver<Heard>) -> Result<()> {
+    let mut client = Client::connect(address).await?;
+    for number in 0..WARM_UP {
+        ask(&mut client, number).await?;
+        sleep(Duration::from_millis(10)).await;
+    }
+    let mut newest = None;
+    while newest != Some(WARM_UP - 1) {
+        let next = timeout(PATIENCE, told.recv()).await.ok().flatten();
+        newest = Some(
+            next.ok_or("the subscriber is not told of the newest title")??
+                .0,
+        );
+    }
+    // What is still to be told of these.
+    sleep(Duration::from_millis(500)).await;
+    while let Ok(heard) = told.try_recv() {
+        heard?;
+    }
+    Ok(())
+}
+
+async fn ask(client: &mut Client, number: u64) -> Result<()> {
+    let answer: Value = serde_json::from_slice(client.ask(&send(number)).await?)?;
+    match answer["data"]["sendMessage"]["replyId"].is_string() && answer["errors"].is_null() {
+        true => Ok(()),
+        false => Err(format!("message {number}: {answer}").into()),
+    }
+}
+
+struct Sent {
+    at: HashMap<u64, Instant>,
+    late: Duration,
+}
+
+/// Sends so many messages a second, and waits until all were accepted.
+async fn send_steadily(address: SocketAddr, rate: u64, count: u64) -> Result<Sent> {
+    let mut connections = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        connections.push(Client::connect(address).await?);
+    }
+    let free: Free = Arc::new(Mutex::new(connections));
+    let mut sent = Sent {
+        at: HashMap::new(),
+        late: Duration::ZERO,
+    };
+    let mut accepting = JoinSet::new();
+    let begun = tokio::time::Instant::now();
+    for place in 0..count {
+        let due = begun + Duration::from_secs(1).mul_f64(place as f64 / rate as f64);
+        sleep_until(due).await;
+        let number = WARM_UP + place;
+        let now = Instant::now();
+        sent.late = sent.late.max(now - due.into_std());
+        sent.at.insert(number, now);
+        accepting.spawn(accept(address, free.clone(), number));
+        while let Some(accepted) = accepting.try_join_next() {
+            accepted??;
+        }
+    }
+    while let Some(accepted) = accepting.join_next().await {
+        accepted??;
+    }
+    Ok(sent)
+}
+
+async fn accept(address: SocketAddr, free: Free, number: u64) -> Result<()> {
+    let known = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let mut client = match known {
+        Some(client) => client,
+        None => Client::connect(address).await?,
+    };
+    ask(&mut client, number).await?;
+    let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
+    free.push(client);
+    Ok(())
+}

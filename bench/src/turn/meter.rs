@@ -1,0 +1,41 @@
+//! How much of the machine others take while something is measured.
+
+use std::time::Duration;
+
+use crate::{
+    Result,
+    machine::Watch,
+    usage::{cpu, cpu_of},
+};
+
+/// Runs from its start on.
+pub struct Meter {
+    pids: Vec<u32>,
+    watch: Watch,
+    ours: Duration,
+}
+
+impl Meter {
+    /// These processes are no others, and neither is PostgreSQL on this machine.
+    pub fn start(pids: &[u32]) -> Result<Self> {
+        Ok(Self {
+            pids: pids.to_vec(),
+            watch: Watch::start()?,
+            ours: ours(pids)?,
+        })
+    }
+
+    /// The share of one core that others have taken so far.
+    pub fn others(&self) -> Result<f64> {
+        self.watch
+            .others(ours(&self.pids)?.saturating_sub(self.ours))
+    }
+}
+
+fn ours(pids: &[u32]) -> Result<Duration> {
+    let mut all = cpu_of("postgres")?;
+    for &pid in pids {
+        all += cpu(pid)?;
+    }
+    Ok(all)
+}

@@ -1,0 +1,184 @@
+//! First messages as fast as they are taken: by Titlecast, whose model answers at once, and by the bare statements.
+//!
+//! So many connections send messages one after the other, each as soon as the one before is accepted, which is when it is
+//! stored; the clock stops when the last of all conversations has its reply and its title. Nobody subscribes.
+//!
+//! The bare statements wait for the disk or for another thread most of the time. On a busy machine each of these waits is
+//! one for a core as well, which costs them more than Titlecast: ratios of such runs flatter it, and say nothing.
+
+use std::{
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::{
+    Arguments,
+    bare::Bare,
+    database::{Database, Kind},
+    meter::Meter,
+    service::{Service, send},
+};
+use crate::{
+    Result,
+    machine::{Cores, Measured},
+    requests::{all, percentile},
+    usage::{cpu, own_cpu},
+};
+
+/// Messages before the clock runs.
+const WARM_UP: u64 = 64;
+
+/// What the service does behind a message, as noting what was told, is done after this.
+const AFTERMATH: Duration = Duration::from_millis(400);
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    pub database: Kind,
+    /// How many connections send.
+    pub at_once: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Who {
+    Bare,
+    Titlecast,
+}
+
+/// What one run has found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    pub case: Case,
+    pub who: Who,
+    pub messages: u64,
+    /// First messages a second.
+    pub rate: f64,
+    /// How long one took, in milliseconds: the time of all, divided.
+    pub each: f64,
+    /// What one costs the process, in microseconds of processor time; without the database's server.
+    pub cpu: f64,
+    /// Until a message is accepted, in milliseconds: the median. The bare statements have none.
+    pub accepted: Option<f64>,
+    /// The share of its core that the load took, model and all.
+    pub load: f64,
+    /// The share of one core that other programs took.
+    pub others: f64,
+}
+
+impl Measured for Run {
+    fn others(&self) -> f64 {
+        self.others
+    }
+
+    fn load(&self) -> f64 {
+        self.load
+    }
+}
+
+pub async fn titlecast(arguments: &Arguments, cores: Cores, case: Case) -> Result<Run> {
+    Service::with(
+        arguments,
+        cores,
+        case.database,
+        Duration::ZERO,
+        async |service| {
+            let (address, pid) = (service.running.address, service.running.pid);
+            let requests: Vec<_> = (0..WARM_UP + arguments.messages).map(send).collect();
+            let (warm_up, measured) = requests.split_at(WARM_UP as usize);
+            let mut reader = service.database.reader().await?;
+            all(address, warm_up, case.at_once).await?;
+            reader.finished(WARM_UP).await?;
+            sleep(AFTERMATH).await;
+
+            let meter = Meter::start(&[pid, std::process::id()])?;
+            let (begun, before, own) = (Instant::now(), cpu(pid)?, own_cpu()?);
+            let accepted = all(address, measured, case.at_once).await?;
+            reader.finished(WARM_UP + arguments.messages).await?;
+            let (elapsed, own) = (begun.elapsed(), own_cpu()? - own);
+            let others = meter.others()?;
+            sleep(AFTERMATH).await;
+            let cpu = cpu(pid)? - before;
+
+            service.model.titles(WARM_UP + arguments.messages)?;
+            reader.check(WARM_UP + arguments.messages).await?;
+            let run = Run::new(
+                case,
+                Who::Titlecast,
+                arguments.messages,
+                elapsed,
+                cpu,
+                others,
+            );
+            Ok(Run {
+                accepted: Some(percentile(&accepted, 0.5).as_secs_f64() * 1e3),
+                load: own.as_secs_f64() / elapsed.as_secs_f64(),
+                ..run
+            })
+        },
+    )
+    .await
+}
+
+pub async fn bare(arguments: &Arguments, cores: Cores, case: Case) -> Result<Run> {
+    let server = arguments.database_url.as_deref();
+    let database = Database::create(case.database, server, &arguments.titlecast).await?;
+    let run = bare_on(&database, arguments, cores, case).await;
+    database.remove().await?;
+    run
+}
+
+async fn bare_on(
+    database: &Database,
+    arguments: &Arguments,
+    cores: Cores,
+    case: Case,
+) -> Result<Run> {
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .args(["bare", "--database-url", &database.url])
+        .args(["--warm-up", &WARM_UP.to_string()])
+        .args(["--messages", &arguments.messages.to_string()])
+        .args(["--at-once", &case.at_once.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let said = cores.start(|| command.spawn())??.wait_with_output()?;
+    if !said.status.success() {
+        return Err(format!("the bare statements: {}", said.status).into());
+    }
+    let Bare {
+        elapsed,
+        cpu,
+        others,
+    } = serde_json::from_slice(&said.stdout)?;
+    let mut reader = database.reader().await?;
+    reader.check(WARM_UP + arguments.messages).await?;
+    let messages = arguments.messages;
+    Ok(Run::new(case, Who::Bare, messages, elapsed, cpu, others))
+}
+
+impl Run {
+    fn new(
+        case: Case,
+        who: Who,
+        messages: u64,
+        elapsed: Duration,
+        cpu: Duration,
+        others: f64,
+    ) -> Self {
+        let count = messages as f64;
+        Self {
+            case,
+            who,
+            messages,
+            rate: count / elapsed.as_secs_f64(),
+            each: elapsed.as_secs_f64() * 1e3 / count,
+            cpu: cpu.as_secs_f64() * 1e6 / count,
+            accepted: None,
+            load: 0.0,
+            others,
+        }
+    }
+}
