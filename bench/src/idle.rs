@@ -83,6 +83,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let (cpu, begun) = (server.cpu()?, Instant::now());
     let lost = timeout(Duration::from_secs(seconds), told.recv()).await;
     let (cpu, idle) = (server.cpu()? - cpu, begun.elapsed());
+    let memory_after = memory(server.pid)?;
     if let Ok(lost) = lost {
         return Err(format!("a subscriber was lost while nothing happened: {lost:?}").into());
     }
@@ -112,9 +113,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let delay = |part: f64| delays[((count - 1) as f64 * part) as usize];
     println!("subscribers  {count} over {transport:?}, connected in {connected:.1?}");
     println!(
-        "memory       {:.1} MiB before, {:.1} MiB with them: {each:.1} KiB each",
+        "memory       {:.1} MiB before, {:.1} MiB with them: {each:.1} KiB each; {:.1} MiB after {idle:.0?}",
         mebibytes(memory_before),
-        mebibytes(memory_with)
+        mebibytes(memory_with),
+        mebibytes(memory_after)
     );
     println!("idle         {share:.2} % of one core over {idle:.0?}");
     println!(

@@ -7,7 +7,10 @@ use super::{
     claims::without_claim,
     commit,
     cursor::ConversationCursor,
-    entity::{conversation::Column, message},
+    entity::{
+        conversation::{Column, Listed},
+        message,
+    },
     scope::{behind, change_of, changed, conversations_of},
     search, turns,
 };
@@ -80,12 +83,12 @@ impl Database {
                 after.id,
             ));
         }
-        let rows = select.all(&self.reader).await?;
+        let rows = select.into_model::<Listed>().all(&self.reader).await?;
         let has_next = rows.len() as u64 > limit;
         let items = rows
             .into_iter()
             .take(limit as usize)
-            .map(Conversation::try_from)
+            .map(|Listed(row)| Conversation::try_from(row))
             .collect::<Result<_>>()?;
         Ok(Page {
             items,

@@ -57,11 +57,11 @@ struct Match {
 
 /// How many matching texts are ranked: the newest. To rank every text with a word that an owner wrote a hundred
 /// thousand times would take seconds, and say little.
-const MOST_RANKED: usize = 500;
+const MOST_RANKED: usize = 200;
 
 /// How many of the owner's newest texts PostgreSQL reads one by one before it looks into the index of words. A word
 /// with [`MOST_RANKED`] matches among them is in the index so often that to read all of its places takes longer.
-const MOST_READ: usize = 5_000;
+const MOST_READ: usize = 8_000;
 
 /// What the caller may find.
 const MINE: &str = "tenant_id = $2 AND user_id = $3 AND status = 'active'
@@ -152,7 +152,7 @@ fn ranked(matches: &str) -> String {
 impl Database {
     /// A page of the owner's conversations that have every word of `text` in their title or in one
     /// message, best match first. The last word may be the beginning of one. A text without a word
-    /// finds nothing. Of more than 500 texts that match, the newest are ranked.
+    /// finds nothing. Of more than 200 texts that match, the newest are ranked.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

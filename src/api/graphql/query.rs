@@ -93,8 +93,8 @@ impl Query {
     }
 
     /// The caller's conversations that have every word of the query in their title or in one message,
-    /// best match first. The last word may be the beginning of one. Where more than 500 titles and
-    /// messages match, the newest 500 are looked at.
+    /// best match first. The last word may be the beginning of one. Where more than 200 titles and
+    /// messages match, the newest 200 are looked at.
     #[graphql(complexity = "cost(first, 20, child_complexity)")]
     async fn search_conversations(
         &self,
