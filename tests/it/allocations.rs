@@ -128,9 +128,9 @@ fn count(subscribe: impl Fn(&str, &str) -> TcpStream) {
         untold < few,
         "the execution for subscribers was not counted"
     );
-    // Other tasks get a turn between any 64, which is noted in a list.
-    let turns = SIZES[2] / 64;
-    assert!(many <= few + turns, "{few} for 10, {many} for 200");
+    // A few are the runtime's, or another task's.
+    let noise = (SIZES[2] - SIZES[1]) / 10;
+    assert!(many <= few + noise, "{few} for 10, {many} for 200");
     drop(sockets);
     runtime.block_on(server.stop());
 }

@@ -127,6 +127,8 @@ pub fn trickle(
             };
             let mut bytes = Vec::new();
             match piece {
+                // A chunk of nothing would be the last.
+                Ok(Some(piece)) if piece.is_empty() => continue,
                 Ok(Some(piece)) => chunk(&[&piece], &mut bytes),
                 Ok(None) => break,
                 Err(_) => chunk(&[keep_alive], &mut bytes),
