@@ -274,9 +274,10 @@ async fn what_people_write_and_keys_reach_neither_the_log_nor_traces() {
 
         // The database fails in the middle of it.
         let rows = Rows::of(&database).await;
-        rows.run("ALTER TABLE agent_messages RENAME TO elsewhere", [])
-            .await
-            .unwrap();
+        for table in ["agent_messages", "agent_search"] {
+            let away = format!("ALTER TABLE {table} RENAME TO {table}_elsewhere");
+            rows.run(&away, []).await.unwrap();
+        }
         let body = json!({ "message": "Here is the last canary message" });
         person.says(503, "POST", "/api/v1/chat", Some(body)).await;
         person
