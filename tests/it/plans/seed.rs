@@ -5,7 +5,7 @@ use migration::search_text::owner_mark;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 
 /// So many conversations, every fourth of them the local owner's.
-const CONVERSATIONS: usize = 15_000;
+const CONVERSATIONS: usize = 40_000;
 
 const NUMBERS: &str =
     "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})";
