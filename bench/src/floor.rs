@@ -1,11 +1,7 @@
 //! The floor: what telling the subscribers costs when there is nothing but the kernel. One thread, one write() a
 //! socket. It speaks as much HTTP, event streams and graphql-transport-ws as the load needs, and trusts it.
 
-use std::{
-    collections::HashMap,
-    io::{ErrorKind, Read, Write},
-    net::Ipv4Addr,
-};
+use std::{collections::HashMap, io::Write, net::Ipv4Addr};
 
 use mio::{
     Events, Interest, Poll, Token,
@@ -15,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use crate::Result;
+use crate::{Result, http::receive};
 
 const LISTENER: Token = Token(usize::MAX);
 
@@ -91,7 +87,7 @@ pub fn serve(Arguments { port }: Arguments) -> Result<()> {
             let Some(connection) = &mut connections[token.0] else {
                 continue;
             };
-            if !read(connection)? {
+            if !receive(&mut connection.stream, &mut connection.received)? {
                 connections[token.0] = None;
                 topics
                     .values_mut()
@@ -120,20 +116,6 @@ pub fn serve(Arguments { port }: Arguments) -> Result<()> {
                     publisher.stream.write_all((head + answer).as_bytes())?;
                 }
             }
-        }
-    }
-}
-
-/// All that came; false at the end.
-fn read(connection: &mut Connection) -> Result<bool> {
-    let mut part = [0; 4096];
-    loop {
-        match connection.stream.read(&mut part) {
-            Ok(0) => return Ok(false),
-            Ok(length) => connection.received.extend_from_slice(&part[..length]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
-            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! As much HTTP as measuring needs, so that nothing of a client's own stands between the clock and the socket.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    io::{ErrorKind, Read},
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use serde_json::Value;
 use tokio::{
@@ -42,5 +45,19 @@ pub async fn json(to: SocketAddr, method: &str, path: &str, body: &Value) -> Res
     match answer.split_once("\r\n\r\n") {
         Some((head, body)) if head.contains(" 200 ") => Ok(serde_json::from_str(body)?),
         _ => Err(format!("{method} {path}: {answer}").into()),
+    }
+}
+
+/// Adds all that has come to a socket that does not wait; false at the end.
+pub fn receive(stream: &mut impl Read, received: &mut Vec<u8>) -> Result<bool> {
+    let mut part = [0; 4096];
+    loop {
+        match stream.read(&mut part) {
+            Ok(0) => return Ok(false),
+            Ok(length) => received.extend_from_slice(&part[..length]),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
     }
 }

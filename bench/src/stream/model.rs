@@ -4,7 +4,7 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    io::{ErrorKind, Read, Write},
+    io::{ErrorKind, Write},
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     thread::JoinHandle,
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::script::Script;
-use crate::Result;
+use crate::{Result, http::receive};
 
 const LISTENER: Token = Token(usize::MAX);
 const END: Token = Token(usize::MAX - 1);
@@ -170,7 +170,7 @@ impl Serving {
         let Some(connection) = &mut self.connections[number] else {
             return Ok(());
         };
-        if !read(connection)? {
+        if !receive(&mut connection.stream, &mut connection.received)? {
             self.connections[number] = None;
             return Ok(());
         }
@@ -248,20 +248,6 @@ impl Serving {
                 Ok(())
             }
             Err(error) => Err(format!("what it writes is not taken: {error}").into()),
-        }
-    }
-}
-
-/// All that came; false at the end.
-fn read(connection: &mut Connection) -> Result<bool> {
-    let mut part = [0; 4096];
-    loop {
-        match connection.stream.read(&mut part) {
-            Ok(0) => return Ok(false),
-            Ok(length) => connection.received.extend_from_slice(&part[..length]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(false),
-            Err(error) => return Err(error.into()),
         }
     }
 }
