@@ -39,7 +39,7 @@ pub use self::{
     http::{by_get, by_post, other_method},
     one_line::one_line,
     request::Code,
-    sse::trickle,
+    sse::{stream_head, trickle},
 };
 
 /// What is served.

@@ -13,14 +13,16 @@ use std::{io, time::Duration};
 use async_stream::stream;
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderValue, header},
     response::Response,
 };
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::{server::MayDetach, transport::trickle};
+use crate::{
+    server::MayDetach,
+    transport::{stream_head, trickle},
+};
 
 const PING: &[u8] = b": ping\n\n";
 
@@ -62,20 +64,6 @@ fn lasting(
     }
 }
 
-/// What a stream begins with.
 fn head(body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.headers_mut() = HeaderMap::from_iter([
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/event-stream"),
-        ),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        // nginx holds a response back until its buffer is full, unless told not to.
-        (
-            header::HeaderName::from_static("x-accel-buffering"),
-            HeaderValue::from_static("no"),
-        ),
-    ]);
-    response
+    stream_head("text/event-stream", body)
 }

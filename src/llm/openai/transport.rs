@@ -3,7 +3,7 @@
 //!
 //! async-openai's own stack retries three times, waits as long as a server asks, has no deadline, and logs the bodies
 //! that it can't read. Those paths are not reached from here: what it gets is a success with a body that was checked.
-//! Its streams go through a task and a channel of their own, which would be a fifth of what a token costs.
+//! Its streams go through a task and a channel of their own, which is work for each token.
 
 use std::{
     io,

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{COMPLETE, head};
+use super::{COMPLETE, stream_head};
 use crate::{
     server::{Link, MayDetach, detached},
     transport::{
@@ -45,7 +45,7 @@ pub(in crate::transport) fn write<O: Send + 'static>(
     subscription: Subscription,
     bounds: Bounds<O>,
 ) -> Response {
-    let response = head("text/event-stream", Body::empty());
+    let response = stream_head("text/event-stream", Body::empty());
     detached(allowed, response, move |link| {
         stream(link, subscription, bounds)
     })

@@ -58,11 +58,11 @@ pub(super) fn streaming(
         .map(Ok::<_, io::Error>)
         .take_until(closing.clone().cancelled_owned())
         .chain(cut);
-    head(content_type, Body::from_stream(body))
+    stream_head(content_type, Body::from_stream(body))
 }
 
-/// What a stream begins with.
-fn head(content_type: &'static str, body: Body) -> Response {
+/// A response whose body is sent piece by piece, with what clients and proxies have to know of that.
+pub fn stream_head(content_type: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.headers_mut() = HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
