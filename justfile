@@ -35,6 +35,11 @@ cluster *arguments:
     cargo build
     tools/cluster/run {{arguments}}
 
+# Take the pictures of docs/images anew, in Chromium; GraphiQL has to be built in
+pictures:
+    cargo build
+    cd tests/browser && npm ci --silent && node pictures.mjs ../../docs/images
+
 # GraphQL that is made up, against a server; on PostgreSQL where TEST_DATABASE_URL names one
 fuzz:
     cargo build

@@ -92,6 +92,7 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     let mut signals = Signals::listen();
     let longest_end = settings.drain_delay + settings.drain + END;
     let (address, metrics_address) = (settings.listen, settings.metrics_listen);
+    let has_pages = settings.pages;
     let is_exposed =
         |address: SocketAddr| !address.ip().is_loopback() && !settings.allow_unauthenticated;
     if is_exposed(address) && !settings.jwt.settings().is_on() {
@@ -108,6 +109,9 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     let (metrics, metrics_address) = listen(metrics_address, app::METRICS_LISTEN).await?;
     tracing::info!(%metrics_address, "metrics");
     tracing::info!(%address, database = app.database().kind(), "listening");
+    if has_pages {
+        tracing::info!("the page that shows it is http://{address}/");
+    }
     let (stop, stopping) = (CancellationToken::new(), CancellationToken::new());
     let obey = async {
         signals.next().await;

@@ -1,4 +1,4 @@
-//! The surfaces: GraphQL, the legacy HTTP routes and their streams, health pages and metrics.
+//! The surfaces: GraphQL, the legacy HTTP routes and their streams, pages for people, health pages and metrics.
 //!
 //! Each takes a request apart, calls `chat` or `titles` for what changes something and `db` for what
 //! only reads, and puts the answer into its own words. GraphQL and SSE are two encoders of the same
@@ -11,6 +11,7 @@ pub mod limits;
 pub mod metrics;
 pub mod observe;
 pub mod origin;
+mod pages;
 pub mod rest;
 mod sse;
 mod turn;
@@ -77,6 +78,8 @@ pub struct Services {
     pub subscriptions: Counters,
     /// The web origins whose pages may use the service.
     pub allowed_origins: origin::AllowedOrigins,
+    /// Whether there are pages for people.
+    pub pages: bool,
     /// What GraphQL answers.
     pub graphql: graphql::GraphqlSettings,
 }
@@ -105,12 +108,17 @@ pub fn router(services: Services) -> Router {
     };
     let cors = origins.cors(takes_cookies);
     let http = services.http.clone();
+    let pages = match services.pages {
+        true => pages::routes(),
+        false => Router::new(),
+    };
     let services = Arc::new(services);
     Router::new()
         .merge(health::routes())
         .merge(rest::routes())
         .with_state(services.clone())
         .merge(graphql::routes(services))
+        .merge(pages)
         .fallback(rest::no_such_path)
         .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

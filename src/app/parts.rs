@@ -74,6 +74,7 @@ pub async fn database(settings: &Settings) -> Result<Database, StartError> {
     match pending.first() {
         Some(_) if db.is_embedded() || settings.migrate => {
             db.migrate_up(None).await.map_err(StartError::Migration)?;
+            tracing::info!(migrations = pending.len(), "database migrated");
         }
         Some(first) => {
             return Err(StartError::Behind {

@@ -59,6 +59,7 @@ impl App {
             users: self.users.clone(),
             subscriptions: self.subscriptions.clone(),
             allowed_origins: self.origins.clone(),
+            pages: self.settings.pages,
             graphql: api::graphql::GraphqlSettings {
                 documents: self.documents.clone(),
                 introspection: self.settings.introspection,

@@ -87,6 +87,18 @@ pub struct Settings {
     )]
     pub trusted_documents: Option<PathBuf>,
 
+    /// Serve the pages for people: /, which shows conversations, replies and what is sent for them; /explorer and
+    /// /graphiql
+    #[arg(
+        long,
+        env = "TITLECAST_PAGES",
+        default_value_t = true,
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        global = true
+    )]
+    pub pages: bool,
+
     /// Answer GraphQL introspection
     #[arg(
         long,

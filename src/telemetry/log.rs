@@ -26,9 +26,7 @@ pub enum LogFormat {
 /// may not: at `debug` and `trace` libraries write what passes through them (statements with their values,
 /// headers, bodies), which is users' text and keys, and some do at `error`. What matters of their failures is
 /// logged here, without it.
-const LIBRARIES: [(&str, Level); 2] = [
-    // Which migrations are applied.
-    ("sea_orm_migration", Level::INFO),
+const LIBRARIES: [(&str, Level); 1] = [
     // That connections to the database are slow to be had.
     ("sqlx::pool", Level::WARN),
 ];

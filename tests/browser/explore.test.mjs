@@ -1,95 +1,31 @@
 // The explorer and GraphiQL as a person uses them, in a Chromium that reaches no other host.
-//
-//   TITLECAST_URL=http://127.0.0.1:8080 npm test
-//
-// The server needs the offline model, or any other that makes titles. SCREENSHOTS=<folder> keeps
-// pictures of both pages, light and dark, wide and narrow.
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { chromium } from 'playwright-core';
-
 import { EXAMPLES } from '../../tools/graphiql/examples.js';
+import { DESKTOP, PHONE, Server, launch, picture, seen, violations, withPage as withPageOf } from './support.mjs';
 
-const base = process.env.TITLECAST_URL ?? 'http://127.0.0.1:8080';
-const { host } = new URL(base);
 const SEND_MESSAGE = EXAMPLES.find(({ query }) => query.includes('sendMessage')).query;
-const DESKTOP = { width: 1280, height: 800 };
-const PHONE = { width: 400, height: 800 };
 
 let browser;
+let server;
 
 before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: [
-      '--no-sandbox',
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-      '--disable-gpu',
-      '--disable-quic',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  });
+  [browser, server] = await Promise.all([launch(), Server.start()]);
 });
 
-after(() => browser?.close());
+after(async () => {
+  await browser?.close();
+  await server?.end();
+});
 
-/** Runs `use` with a page, and fails if the page complained or spoke to another host. */
-async function withPage(path, use, options = {}) {
-  const context = await browser.newContext({ viewport: DESKTOP, ...options });
-  try {
-    const page = await context.newPage();
-    page.setDefaultTimeout(15_000);
-    const complaints = [];
-    page.on('console', (message) => {
-      if (message.type() === 'error') complaints.push(message.text());
-    });
-    page.on('pageerror', (error) => complaints.push(error.stack));
-    const strangers = [];
-    const visit = (url) => {
-      const { protocol, host: itsHost } = new URL(url);
-      if (!/^(data|blob):$/.test(protocol) && itsHost !== host) strangers.push(url);
-    };
-    page.on('request', (request) => visit(request.url()));
-    page.on('websocket', (socket) => visit(socket.url()));
-    await page.goto(base + path);
-    await use(page);
-    assert.deepEqual(complaints, []);
-    assert.deepEqual(strangers, []);
-  } finally {
-    await context.close();
-  }
-}
+const withPage = (path, use, options) => withPageOf(browser, server.url + path, use, options);
 
 /** Begins a conversation with a message that no other test sends. */
 async function send(text) {
-  const response = await fetch(`${base}/graphql`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ query: SEND_MESSAGE, variables: { text } }),
-  });
-  const { data, errors } = await response.json();
-  assert.equal(errors, undefined);
-  return data.sendMessage.conversation.id;
-}
-
-const picture = (page, name) =>
-  process.env.SCREENSHOTS && page.screenshot({ path: `${process.env.SCREENSHOTS}/${name}.png` });
-
-/** Waits for the text of an element to match. */
-async function seen(locator, pattern) {
-  const deadline = Date.now() + 15_000;
-  for (;;) {
-    // Monaco puts no-break spaces between words.
-    const text = (await locator.innerText()).replaceAll('\u00a0', ' ');
-    if (pattern.test(text)) return text;
-    assert.ok(Date.now() < deadline, `${pattern} did not appear in: ${text}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  const { sendMessage } = await server.graphql(SEND_MESSAGE, { text });
+  return sendMessage.conversation.id;
 }
 
 // ---- Explorer
@@ -359,7 +295,8 @@ for (const path of ['/explorer', '/graphiql']) {
             else await seen(graphiql(page).result, /nodes/);
             const width = await page.evaluate(() => document.documentElement.scrollWidth);
             assert.ok(width <= viewport.width, `the page is ${width} px wide`);
-            await picture(page, `${path.slice(1)}-${viewport.width}-${colorScheme}`);
+            if (path === '/graphiql') await picture(page, `graphiql-${viewport.width}-${colorScheme}`);
+            else assert.deepEqual(await violations(page), []);
           },
           { colorScheme, viewport },
         );

@@ -5,7 +5,6 @@
 
 mod connections;
 mod errors;
-mod explore;
 mod loaders;
 mod mutation;
 mod objects;
@@ -59,7 +58,7 @@ pub(super) fn refused(error: Error) -> Response {
     response
 }
 
-/// The routes: `/graphql`, and the pages to explore it with.
+/// The route `/graphql`.
 pub(super) fn routes(services: Arc<Services>) -> Router {
     let closing = services.closing.clone();
     let tasks = services.tasks.clone();
@@ -87,7 +86,6 @@ pub(super) fn routes(services: Arc<Services>) -> Router {
                 .fallback(transport::other_method),
         )
         .with_state(endpoint)
-        .merge(explore::routes())
 }
 
 /// The schema in the schema definition language, as `schema.graphql` holds it.

@@ -1,7 +1,9 @@
-//! The pages for people: a first-party explorer at `/explorer`, and GraphiQL at `/graphiql`.
+//! The pages for people: at `/` one that shows what the service does, a first-party explorer at `/explorer`, and
+//! GraphiQL at `/graphiql`.
 //!
-//! The explorer is always there. GraphiQL is embedded when its `dist` existed at build time; without
-//! it the page loads a pinned build from a CDN, and says where the explorer is when that fails.
+//! They use the same routes as every other client, and know nothing of the service. The first two are one file each,
+//! which no build step touches. GraphiQL is embedded when its `dist` existed at build time; without it the page loads a
+//! pinned build from a CDN, and says where the explorer is when that fails.
 
 use std::sync::LazyLock;
 
@@ -16,7 +18,10 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-const EXPLORER: &str = include_str!("explorer.html");
+use super::graphql;
+
+static HOME: LazyLock<OwnPage> = LazyLock::new(|| OwnPage::new(include_str!("home.html")));
+static EXPLORER: LazyLock<OwnPage> = LazyLock::new(|| OwnPage::new(include_str!("explorer.html")));
 
 /// The built files of GraphiQL, gzipped, by their paths; none where it was not built.
 const GRAPHIQL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/graphiql.rs"));
@@ -27,31 +32,37 @@ const GRAPHIQL_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src
     style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What the explorer may do: run its one script, use its one style, talk to this server.
-static EXPLORER_POLICY: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-         require-trusted-types-for 'script'; trusted-types 'none'",
-        hash_of("script"),
-        hash_of("style"),
-    )
-});
+/// A page of one file, with one script and one style.
+struct OwnPage {
+    html: &'static str,
+    policy: String,
+}
+
+impl OwnPage {
+    /// The page may run its script, use its style and talk to this server, nothing else.
+    fn new(html: &'static str) -> Self {
+        let policy = format!(
+            "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'",
+            hash_of(html, "script"),
+            hash_of(html, "style"),
+        );
+        Self { html, policy }
+    }
+
+    fn respond(&self) -> Response {
+        page(&self.policy, "text/html; charset=utf-8", self.html.into())
+    }
+}
 
 /// The routes of the pages.
 pub(super) fn routes() -> Router {
     Router::new()
-        .route("/explorer", get(explorer))
+        .route("/", get(async || HOME.respond()))
+        .route("/explorer", get(async || EXPLORER.respond()))
         .route("/graphiql", get(graphiql))
         .route("/graphiql/{*path}", get(graphiql_file))
-}
-
-async fn explorer() -> Response {
-    page(
-        EXPLORER_POLICY.as_str(),
-        "text/html; charset=utf-8",
-        EXPLORER.into(),
-    )
 }
 
 async fn graphiql() -> Response {
@@ -61,8 +72,8 @@ async fn graphiql() -> Response {
 /// The library's page, which loads GraphiQL from a CDN, with a word for networks that reach none.
 fn from_cdn() -> String {
     let page = GraphiQLSource::build()
-        .endpoint(super::PATH)
-        .subscription_endpoint(super::PATH)
+        .endpoint(graphql::PATH)
+        .subscription_endpoint(graphql::PATH)
         .title("Titlecast")
         .finish();
     let hint = "<p>GraphiQL comes from a CDN here. When this page stays empty, \
@@ -116,9 +127,9 @@ fn page(policy: &str, content_type: &'static str, body: axum::body::Body) -> Res
     response
 }
 
-/// The hash by which a policy names the text of the explorer's one element of this name.
-fn hash_of(element: &str) -> String {
-    let text = EXPLORER
+/// The hash by which a policy names the text of the one element of this name.
+fn hash_of(html: &str, element: &str) -> String {
+    let text = html
         .split_once(&format!("<{element}>"))
         .and_then(|(_, rest)| rest.split_once(&format!("</{element}>")))
         .map_or("", |(text, _)| text);
