@@ -8,7 +8,11 @@ use titlecast::{
     app::{self, App, StartError},
     auth::{self, Wish},
     commands,
-    config::{BackfillArguments, Cli, Command, Migrate, Settings, StatsArguments, TokenArguments},
+    config::{
+        BackfillArguments, Cli, Command, ImportArguments, Migrate, Settings, StatsArguments,
+        TokenArguments,
+    },
+    conversation::Owner,
     db::Scope,
     panics, telemetry,
     titles::backfill::Backfill,
@@ -45,8 +49,11 @@ async fn run() -> ExitCode {
     let _scenario = fail::FailScenario::setup();
     let cli = Cli::parse();
     let command = cli.command.unwrap_or(Command::Serve);
-    // What these two have to say is on standard output.
-    let quiet = matches!(command, Command::Backfill(_) | Command::Stats(_));
+    // What these have to say is on standard output.
+    let quiet = matches!(
+        command,
+        Command::Backfill(_) | Command::Import(_) | Command::Stats(_)
+    );
     let usual = if quiet { "warn" } else { "info" };
     // The others are over before there is anything to trace.
     let is_traced = matches!(command, Command::Serve | Command::Backfill(_));
@@ -68,6 +75,7 @@ async fn run() -> ExitCode {
         Command::Serve => serve(cli.settings).await,
         Command::Migrate { direction } => migrate(&cli.settings, direction).await,
         Command::Backfill(arguments) => backfill(cli.settings, &arguments).await,
+        Command::Import(arguments) => import(&cli.settings, &arguments).await,
         Command::Stats(arguments) => stats(&cli.settings, arguments).await,
         Command::Token(arguments) => token(&cli.settings, arguments),
         Command::Health => commands::health::run(cli.settings.listen)
@@ -158,22 +166,39 @@ async fn backfill(settings: Settings, arguments: &BackfillArguments) -> Result<(
             .await
             .map_err(failed)?;
     } else {
-        let mut signals = Signals::listen();
         let interrupt = CancellationToken::new();
         let run = commands::backfill::run(&titles, &backfill, &interrupt);
-        let mut run = std::pin::pin!(run);
-        let is_done = tokio::select! {
-            is_done = &mut run => is_done,
-            () = signals.next() => {
-                interrupt.cancel();
-                run.await
-            }
-        };
-        if !is_done.map_err(failed)? {
+        if !interruptible(run, &interrupt).await.map_err(failed)? {
             return Err(StartError::Unfinished);
         }
     }
     db.close().await.map_err(failed)
+}
+
+async fn import(settings: &Settings, arguments: &ImportArguments) -> Result<(), StartError> {
+    let db = app::database(settings).await?;
+    // Where there are tokens, nobody is the local owner.
+    let has_tokens = settings.jwt.settings().is_on();
+    let owner = (!has_tokens).then(Owner::local);
+    let interrupt = CancellationToken::new();
+    let run = commands::import::run(&db, arguments, owner, &interrupt);
+    if !interruptible(run, &interrupt).await? {
+        return Err(StartError::Unfinished);
+    }
+    db.close().await.map_err(StartError::Command)
+}
+
+/// Runs something to its end. A signal asks it to come to that soon.
+async fn interruptible<T>(run: impl Future<Output = T>, interrupt: &CancellationToken) -> T {
+    let mut signals = Signals::listen();
+    let mut run = std::pin::pin!(run);
+    tokio::select! {
+        result = &mut run => result,
+        () = signals.next() => {
+            interrupt.cancel();
+            run.await
+        }
+    }
 }
 
 async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), StartError> {

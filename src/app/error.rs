@@ -2,7 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{auth::SetupError, commands::health::HealthError, transport::persisted::ReadError};
+use crate::{
+    auth::SetupError,
+    commands::{health::HealthError, import::ImportError},
+    transport::persisted::ReadError,
+};
 
 /// Why the service cannot start; each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,9 @@ pub enum StartError {
     /// A command failed half-way.
     #[error("{0}")]
     Command(#[source] crate::error::Error),
+    /// An import failed, as a whole or in part.
+    #[error("{0}")]
+    Import(#[from] ImportError),
     /// A command ended before all was done.
     #[error("not all was done; run it again to go on")]
     Unfinished,

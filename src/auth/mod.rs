@@ -22,7 +22,7 @@ pub use self::{
     mint::{Wish, mint},
     principal::{Counted, Principal, Scope},
     setup::{JwtSettings, Secret, SetupError},
-    tokens::Tokens,
+    tokens::{Tokens, is_name},
 };
 
 /// Who may call.

@@ -159,7 +159,7 @@ impl Rules {
 }
 
 /// Whether something can be the name of a tenant or a user.
-pub(super) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     let length = text.chars().count();
     (1..=MAX_NAME).contains(&length) && !text.contains(char::is_control)
 }

@@ -18,7 +18,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
 use self::metrics::Metrics;
-pub use self::{follow::ReplyFollower, request::SendMessage};
+pub use self::{
+    follow::ReplyFollower,
+    request::{SendMessage, check_agent, checked_text},
+};
 use crate::{
     conversation::{
         Conversation, ConversationId, Message, MessageId, Owner, attachment::shown_text,
@@ -33,7 +36,7 @@ use crate::{
 };
 
 /// The agent of a conversation that names none.
-const DEFAULT_AGENT: &str = "triage";
+pub const DEFAULT_AGENT: &str = "triage";
 
 /// How long a message may take to be stored, a second try after a broken connection included.
 const STORE_WITHIN: Duration = Duration::from_secs(20);

@@ -41,20 +41,7 @@ impl SendMessage {
     /// # Errors
     /// [`Error::InvalidInput`], naming the field.
     pub(super) fn checked(mut self) -> Result<Self> {
-        if self.text.len() > MAX_MESSAGE_BYTES {
-            return Err(Error::invalid(format!(
-                "the message is longer than {MAX_MESSAGE_BYTES} bytes"
-            )));
-        }
-        self.text = without_nul(self.text);
-        if self.text.trim().is_empty() && self.attachments.is_empty() {
-            return Err(Error::invalid("the message is empty"));
-        }
-        if self.attachments.len() > MAX_ATTACHMENTS {
-            return Err(Error::invalid(format!(
-                "the message has more than {MAX_ATTACHMENTS} attachments"
-            )));
-        }
+        self.text = checked_text(self.text, &self.attachments)?;
         self.topic_hint = self.topic_hint.as_deref().and_then(topic_hint::given);
         if let Some(key) = &self.idempotency_key
             && (key.is_empty()
@@ -65,14 +52,8 @@ impl SendMessage {
                 "the idempotency key must be 1 to {MAX_KEY_CHARS} visible ASCII characters"
             )));
         }
-        if let Some(agent) = &self.agent
-            && (agent.is_empty()
-                || agent.chars().count() > MAX_AGENT_CHARS
-                || agent.chars().any(char::is_control))
-        {
-            return Err(Error::invalid(format!(
-                "the agent must be 1 to {MAX_AGENT_CHARS} characters without control characters"
-            )));
+        if let Some(agent) = &self.agent {
+            check_agent(agent)?;
         }
         Ok(self)
     }
@@ -94,4 +75,42 @@ impl SendMessage {
         let hash = Sha256::digest(Value::from(asked).to_string());
         Some((key, hash.iter().map(|byte| format!("{byte:02x}")).collect()))
     }
+}
+
+/// The text of a message as it is stored, with what is attached to it.
+///
+/// # Errors
+/// [`Error::InvalidInput`] when it is empty, or too much.
+pub fn checked_text(text: String, attachments: &[Attachment]) -> Result<String> {
+    if text.len() > MAX_MESSAGE_BYTES {
+        return Err(Error::invalid(format!(
+            "the message is longer than {MAX_MESSAGE_BYTES} bytes"
+        )));
+    }
+    let text = without_nul(text);
+    if text.trim().is_empty() && attachments.is_empty() {
+        return Err(Error::invalid("the message is empty"));
+    }
+    if attachments.len() > MAX_ATTACHMENTS {
+        return Err(Error::invalid(format!(
+            "the message has more than {MAX_ATTACHMENTS} attachments"
+        )));
+    }
+    Ok(text)
+}
+
+/// Whether something can be the name of an agent.
+///
+/// # Errors
+/// [`Error::InvalidInput`].
+pub fn check_agent(agent: &str) -> Result<()> {
+    if agent.is_empty()
+        || agent.chars().count() > MAX_AGENT_CHARS
+        || agent.chars().any(char::is_control)
+    {
+        return Err(Error::invalid(format!(
+            "the agent must be 1 to {MAX_AGENT_CHARS} characters without control characters"
+        )));
+    }
+    Ok(())
 }

@@ -1,14 +1,11 @@
 //! `titlecast backfill`: titles for conversations that never got one.
 
-use std::{
-    io::IsTerminal,
-    time::{Duration, Instant},
-};
+use std::io::IsTerminal;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use super::progress::Progress;
 use crate::{
     config::Price,
     error::Result,
@@ -18,8 +15,7 @@ use crate::{
     },
 };
 
-/// How often a program that reads along is told.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const BAR: &str = "{bar:40} {pos}/{len} conversations, {eta} left, {msg}";
 
 /// Says what a backfill would do, and what that would cost.
 ///
@@ -71,57 +67,19 @@ pub async fn run(
 ) -> Result<bool> {
     let found = titles.count_untitled(backfill.since).await?;
     let total = backfill.limit.map_or(found, |limit| limit.min(found));
-    let show = match std::io::stdout().is_terminal() {
-        true => Show::Bar(bar(total)),
-        false => Show::Lines(total),
-    };
-    let mut told = Instant::now();
+    let mut progress = Progress::new(Some(total), BAR);
     let (done, end) = titles
-        .backfill(backfill, interrupt, |done| show.progress(done, &mut told))
+        .backfill(backfill, interrupt, |done| {
+            let words = || format!("{} failed, {} tokens", done.failed, done.tokens);
+            progress.at(all(done), words, done);
+        })
         .await?;
-    show.end(&done, end);
+    let words = format!(
+        "{} titled, {} failed, {} without anything to title, {} superseded, {} tokens",
+        done.titled, done.failed, done.nothing_to_title, done.superseded, done.tokens
+    );
+    progress.end(reason(end), &words, &done);
     Ok(matches!(end, End::Finished | End::Limit | End::Budget))
-}
-
-/// Who reads along.
-enum Show {
-    Bar(ProgressBar),
-    Lines(u64),
-}
-
-impl Show {
-    fn progress(&self, done: &Done, told: &mut Instant) {
-        match self {
-            Self::Bar(bar) => {
-                bar.set_position(all(done));
-                bar.set_message(format!("{} failed, {} tokens", done.failed, done.tokens));
-            }
-            Self::Lines(total) if told.elapsed() >= TELL_EVERY => {
-                *told = Instant::now();
-                println!(
-                    "{}",
-                    json!({ "event": "progress", "total": total, "done": done })
-                );
-            }
-            Self::Lines(_) => {}
-        }
-    }
-
-    fn end(&self, done: &Done, end: End) {
-        let why = reason(end);
-        match self {
-            Self::Bar(bar) => {
-                bar.finish();
-                println!(
-                    "{why}: {} titled, {} failed, {} without anything to title, {} superseded, {} tokens",
-                    done.titled, done.failed, done.nothing_to_title, done.superseded, done.tokens
-                );
-            }
-            Self::Lines(_) => {
-                println!("{}", json!({ "event": "end", "reason": why, "done": done }))
-            }
-        }
-    }
 }
 
 fn all(done: &Done) -> u64 {
@@ -136,14 +94,4 @@ fn reason(end: End) -> &'static str {
         End::Interrupted => "interrupted",
         End::Refused(failure) => failure.as_str(),
     }
-}
-
-fn bar(total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
-    if let Ok(style) =
-        ProgressStyle::with_template("{bar:40} {pos}/{len} conversations, {eta} left, {msg}")
-    {
-        bar.set_style(style);
-    }
-    bar
 }

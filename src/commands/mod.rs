@@ -3,4 +3,6 @@
 
 pub mod backfill;
 pub mod health;
+pub mod import;
+mod progress;
 pub mod stats;

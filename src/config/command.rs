@@ -1,12 +1,12 @@
 //! What the program can be asked to do, and what each command takes besides the settings.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Subcommand};
 
 use super::duration;
-use crate::auth::Scope;
+use crate::auth::{self, Scope};
 
 /// What the program can do.
 #[derive(Clone, Debug, Subcommand)]
@@ -22,6 +22,9 @@ pub enum Command {
     /// Make titles for conversations that never got one: those from before there were titles, and those
     /// whose title failed. May be interrupted, and run beside servers
     Backfill(BackfillArguments),
+    /// Take over conversations of another system, a JSON object a line (docs/moving.md). May be interrupted, run
+    /// beside servers, and run again: it adds what is not there yet
+    Import(ImportArguments),
     /// Print what became of titles, why some failed, and what they cost
     Stats(StatsArguments),
     /// Print a token for development, signed with --jwt-secret
@@ -58,6 +61,26 @@ pub struct BackfillArguments {
     /// What a million tokens of input and of output cost, for the dry run: 0.25/2
     #[arg(long, value_name = "INPUT/OUTPUT", value_parser = price)]
     pub price: Option<Price>,
+}
+
+/// What `import` reads.
+#[derive(Args, Clone, Debug)]
+pub struct ImportArguments {
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// Only check the lines, and say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The tenant of conversations that name none; without tokens it is local
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub tenant: Option<String>,
+
+    /// The user of conversations that name none; without tokens it is local
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub user: Option<String>,
 }
 
 /// What a million tokens cost, in whatever currency.
@@ -141,6 +164,12 @@ fn date(text: &str) -> Result<DateTime<Utc>, String> {
     midnight
         .or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()))
         .map_err(|_| "write a day, 2026-01-31, or a time, 2026-01-31T12:00:00Z".into())
+}
+
+/// The name of a tenant or a user.
+fn name(text: &str) -> Result<String, String> {
+    let name = auth::is_name(text).then(|| text.to_owned());
+    name.ok_or_else(|| "it has to have 1 to 128 characters, and no control characters".into())
 }
 
 /// One scope.

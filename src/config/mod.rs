@@ -10,7 +10,9 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{ArgAction, Args, Parser, builder::FalseyValueParser};
 
 pub use self::{
-    command::{BackfillArguments, Command, Migrate, Price, StatsArguments, TokenArguments},
+    command::{
+        BackfillArguments, Command, ImportArguments, Migrate, Price, StatsArguments, TokenArguments,
+    },
     jwt::JwtArguments,
     limits::LimitArguments,
 };
@@ -300,7 +302,7 @@ pub struct Settings {
     pub cohorts: bool,
 
     /// What to log: a level, or directives such as info,titlecast::titles=debug; when not said, info, and
-    /// warn for backfill and stats
+    /// warn for backfill, import and stats
     #[arg(long, env = "TITLECAST_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
 

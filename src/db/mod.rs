@@ -12,6 +12,7 @@ mod claims;
 mod conversations;
 pub mod cursor;
 mod entity;
+mod imports;
 mod loaders;
 mod messages;
 mod migrations;
@@ -51,6 +52,7 @@ use crate::{
 pub use self::{
     claims::{Candidate, TitleClaim, Waiting},
     conversations::ConversationFilter,
+    imports::{Imported, NewConversation, NewMessage},
     messages::MessageRange,
     pool::Connections,
     search::Hit,

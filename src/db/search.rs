@@ -4,7 +4,7 @@
 //! the index ([`migration::search_text`]), and every word is quoted. Each word begins with the mark of its
 //! owner, so that the index is read where this owner's words are.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt::Write};
 
 use migration::search_text::{marked, owner_mark, words};
 use sea_orm::{
@@ -280,6 +280,27 @@ fn indexed(owner: &Owner, text: &str) -> String {
     marked(&mark(owner), &words(text))
 }
 
+/// A text that the index shall have.
+pub(super) struct Text<'a> {
+    pub owner: &'a Owner,
+    pub conversation: ConversationId,
+    /// `None`: it is the conversation's title.
+    pub message: Option<MessageId>,
+    pub text: &'a str,
+}
+
+impl<'a> Text<'a> {
+    /// The title of a conversation, as lists show it.
+    pub(super) fn title(conversation: &'a Conversation) -> Self {
+        Self {
+            owner: &conversation.owner,
+            conversation: conversation.id,
+            message: None,
+            text: conversation.shown_title(),
+        }
+    }
+}
+
 /// Adds a message that was stored in this transaction, and the title of its conversation if that was begun with it.
 pub(super) async fn index_message(
     tx: &DatabaseTransaction,
@@ -288,19 +309,32 @@ pub(super) async fn index_message(
     content: &str,
     is_first: bool,
 ) -> Result<()> {
-    let no_message: Option<Uuid> = None;
-    let mut values: Vec<sea_orm::Value> = vec![
-        conversation.id.0.into(),
-        message.0.into(),
-        indexed(&conversation.owner, content).into(),
-    ];
-    let mut sql =
-        "INSERT INTO agent_search (conversation_id, message_id, body) VALUES ($1, $2, $3)"
-            .to_owned();
-    if is_first {
-        sql.push_str(", ($4, $5, $6)");
-        let title = indexed(&conversation.owner, conversation.shown_title());
-        values.extend([conversation.id.0.into(), no_message.into(), title.into()]);
+    let message = Text {
+        owner: &conversation.owner,
+        conversation: conversation.id,
+        message: Some(message),
+        text: content,
+    };
+    match is_first {
+        true => index(tx, &[message, Text::title(conversation)]).await,
+        false => index(tx, &[message]).await,
+    }
+}
+
+/// Adds texts that were stored in this transaction, by one statement.
+pub(super) async fn index(tx: &DatabaseTransaction, texts: &[Text<'_>]) -> Result<()> {
+    let mut sql = "INSERT INTO agent_search (conversation_id, message_id, body) VALUES".to_owned();
+    let mut values: Vec<sea_orm::Value> = Vec::with_capacity(3 * texts.len());
+    for (place, text) in texts.iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        let [id, message, body] = [1, 2, 3].map(|column| 3 * place + column);
+        // Writing to a string cannot fail.
+        let _ = write!(sql, "{comma} (${id}, ${message}, ${body})");
+        values.extend([
+            text.conversation.0.into(),
+            text.message.map(|id| id.0).into(),
+            indexed(text.owner, text.text).into(),
+        ]);
     }
     let insert = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
     tx.execute_raw(insert).await?;

@@ -44,6 +44,7 @@ mod graphql_subscriptions;
 mod graphql_titles;
 mod hostile;
 mod idempotency;
+mod imports;
 mod limits;
 mod log_format;
 mod metrics;

@@ -10,8 +10,8 @@ use chrono::Utc;
 use sea_orm::{DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use titlecast::{
-    conversation::{ConversationId, Owner},
-    db::{ConversationFilter, Database, Waiting},
+    conversation::{ConversationId, MessageId, Owner, Role},
+    db::{ConversationFilter, Database, Imported, NewConversation, NewMessage, Waiting},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -196,6 +196,33 @@ async fn write(server: &Server) {
     let reply = format!("{url}/api/v1/conversations/{id}/reply");
     Events::of(client().get(reply)).await.rest().await;
     delete(url, &id).await;
+    import(server.app.database()).await;
+}
+
+/// A conversation of another system, and what came to it since.
+async fn import(db: &Database) {
+    let now = Utc::now();
+    let message = |text: &str| NewMessage {
+        id: Some(MessageId::new()),
+        role: Role::User,
+        text: text.into(),
+        attachments: Vec::new(),
+        created_at: now,
+    };
+    let mut one = NewConversation {
+        id: ConversationId::new(),
+        owner: Owner::local(),
+        title: None,
+        topic_hint: None,
+        agent: "triage".into(),
+        created_at: now,
+        messages: vec![message("Plan a trip to Kyoto")],
+    };
+    let added = db.import(std::slice::from_ref(&one)).await.unwrap();
+    assert_eq!(added, [Imported::Added]);
+    one.messages.push(message("And in May"));
+    let continued = db.import(&[one]).await.unwrap();
+    assert_eq!(continued, [Imported::Continued { messages: 1 }]);
 }
 
 /// What the service does unasked, and nodes among each other.

@@ -50,6 +50,18 @@ impl Titlecast {
         self
     }
 
+    /// Puts a file into its directory.
+    pub fn file(self, name: &str, content: &str) -> Self {
+        std::fs::write(self.directory.join(name), content).unwrap();
+        self
+    }
+
+    /// Gives it something to read on standard input.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
     /// Runs it where the disk is.
     pub fn on(self, disk: &SmallDisk) -> Self {
         let mut command = Command::new("/usr/bin/nsenter");

@@ -1,0 +1,286 @@
+//! What a line says: a conversation of another system, checked by the rules that a message sent to us is checked by.
+//!
+//! Why a line cannot be used is said in the words of the format: which field, and what is wrong with it. What stands
+//! in the field is somebody's text and is not repeated.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    auth::is_name,
+    chat::{DEFAULT_AGENT, check_agent, checked_text},
+    conversation::{
+        Attachment, ConversationId, InvalidTitle, MessageId, Owner, Role, Title, TitleSource,
+        attachment::shown_text, topic_hint,
+    },
+    db::{NewConversation, NewMessage},
+};
+
+/// By how much the clock of another system may be ahead.
+const AHEAD: TimeDelta = TimeDelta::days(1);
+
+/// The longest name of an unknown field that is repeated.
+const MAX_FIELD_CHARS: usize = 40;
+
+/// Why a line cannot be used.
+type Why = String;
+
+/// What lines leave open.
+#[derive(Clone, Debug)]
+pub(super) struct Defaults {
+    /// The tenant of a conversation that names none.
+    pub tenant: Option<String>,
+    /// The user of a conversation that names none.
+    pub user: Option<String>,
+    /// The time.
+    pub now: DateTime<Utc>,
+}
+
+impl Defaults {
+    /// The conversation that a line holds.
+    pub(super) fn conversation(&self, line: &[u8]) -> Result<NewConversation, Why> {
+        let line = serde_json::from_slice(line)
+            .map_err(|error| format!("no valid JSON at column {}", error.column()))?;
+        let mut fields = Fields::of(line, String::new())?;
+        let owner = Owner {
+            tenant: self.name(&mut fields, "tenant", self.tenant.as_ref())?,
+            user: self.name(&mut fields, "user", self.user.as_ref())?,
+        };
+        let id = fields.key("id")?;
+        let id =
+            id.ok_or("id is missing: without it another run would add the conversation again")?;
+        let id = conversation_id(&owner, &id);
+        let title = title(&mut fields)?;
+        let hint = fields.text("topic_hint")?;
+        let agent = fields.text("agent")?;
+        let agent = agent.unwrap_or_else(|| DEFAULT_AGENT.to_owned());
+        check_agent(&agent).map_err(|error| format!("agent: {error}"))?;
+        let began = self.time(&mut fields, "created_at")?;
+        let listed = fields.list("messages")?;
+        fields.nothing_else()?;
+        let mut messages: Vec<NewMessage> = Vec::with_capacity(listed.len());
+        let mut ids = HashSet::new();
+        for (place, message) in listed.into_iter().enumerate() {
+            let fields = Fields::of(message, format!("messages[{place}]"))?;
+            let before = messages.last().map(|message| message.created_at);
+            let message = self.message(fields, id, before.or(began))?;
+            if message.id.is_some_and(|id| !ids.insert(id)) {
+                return Err(format!(
+                    "messages[{place}].id is that of an earlier message"
+                ));
+            }
+            messages.push(message);
+        }
+        let first = messages.first().ok_or("messages is empty")?;
+        let created_at = began.unwrap_or(first.created_at);
+        let said = messages.iter().find(|message| message.role == Role::User);
+        let said = said.map(|message| shown_text(&message.text, &message.attachments));
+        let hint = hint.as_deref().and_then(topic_hint::given);
+        Ok(NewConversation {
+            topic_hint: hint.or_else(|| topic_hint::topic_hint(&said?)),
+            id,
+            owner,
+            title,
+            agent,
+            created_at,
+            messages,
+        })
+    }
+
+    fn message(
+        &self,
+        mut fields: Fields,
+        conversation: ConversationId,
+        before: Option<DateTime<Utc>>,
+    ) -> Result<NewMessage, Why> {
+        let role = match fields.text("role")?.as_deref() {
+            Some("user") => Role::User,
+            Some("assistant") => Role::Assistant,
+            _ => {
+                return Err(format!(
+                    "{} is neither user nor assistant",
+                    fields.path_of("role")
+                ));
+            }
+        };
+        let id = fields.key("id")?;
+        let id = id.map(|id| message_id(conversation, &id));
+        let text = fields.text("content")?.unwrap_or_default();
+        let attachments = attachments(&mut fields)?;
+        let text = checked_text(text, &attachments)
+            .map_err(|error| format!("{}: {error}", fields.path))?;
+        let created_at = self.time(&mut fields, "created_at")?;
+        fields.nothing_else()?;
+        Ok(NewMessage {
+            id,
+            role,
+            text,
+            attachments,
+            created_at: created_at.or(before).unwrap_or(self.now),
+        })
+    }
+
+    /// Whose it is: as the line says, or else as is said for all lines.
+    fn name(
+        &self,
+        fields: &mut Fields,
+        field: &str,
+        default: Option<&String>,
+    ) -> Result<String, Why> {
+        let name = fields.key(field)?.or_else(|| default.cloned());
+        let name = name.ok_or_else(|| format!("{field} is missing, and there is no --{field}"))?;
+        match is_name(&name) {
+            true => Ok(name),
+            false => Err(format!(
+                "{field} has to have 1 to 128 characters, and no control characters"
+            )),
+        }
+    }
+
+    fn time(&self, fields: &mut Fields, field: &str) -> Result<Option<DateTime<Utc>>, Why> {
+        let Some(time) = fields.take(field) else {
+            return Ok(None);
+        };
+        let time = time.as_str().map(DateTime::parse_from_rfc3339);
+        let Some(Ok(time)) = time else {
+            let path = fields.path_of(field);
+            return Err(format!("{path} is no time such as 2026-01-31T12:00:00Z"));
+        };
+        // As exactly as PostgreSQL keeps it.
+        let time = time.to_utc().trunc_subsecs(6);
+        match time > self.now + AHEAD {
+            // At the top of the list it would stay there.
+            true => Err(format!("{} lies in the future", fields.path_of(field))),
+            false => Ok(Some(time)),
+        }
+    }
+}
+
+/// The title, and who gave it. Who says nothing of that may have titles that people gave: as such nothing replaces
+/// them unasked.
+fn title(fields: &mut Fields) -> Result<Option<(Title, TitleSource)>, Why> {
+    let title = fields.text("title")?;
+    let source = match fields.text("title_source")?.as_deref() {
+        None | Some("manual") => TitleSource::Manual,
+        Some("generated") => TitleSource::Generated,
+        Some(_) => return Err("title_source is neither manual nor generated".into()),
+    };
+    match title.as_deref().map(Title::new) {
+        None | Some(Err(InvalidTitle::Empty)) => Ok(None),
+        Some(Err(error)) => Err(format!("title: {error}")),
+        Some(Ok(title)) => Ok(Some((title, source))),
+    }
+}
+
+fn attachments(fields: &mut Fields) -> Result<Vec<Attachment>, Why> {
+    let path = fields.path_of("attachments");
+    let listed = fields.list("attachments")?;
+    let read = |(place, attachment)| {
+        let path = format!("{path}[{place}]");
+        let mut fields = Fields::of(attachment, path.clone())?;
+        let name = fields.text("name")?.unwrap_or_default();
+        let attachment = Attachment::new(&name, fields.text("media_type")?);
+        fields.nothing_else()?;
+        attachment.map_err(|error| format!("{path}: {error}"))
+    };
+    listed.into_iter().enumerate().map(read).collect()
+}
+
+/// The id of a conversation: a UUID is kept, and anything else makes one.
+fn conversation_id(owner: &Owner, id: &str) -> ConversationId {
+    let Owner { tenant, user } = owner;
+    ConversationId(Uuid::parse_str(id).unwrap_or_else(|_| named(&[tenant, user, id])))
+}
+
+/// The same for a message. What another system calls a message, it may call so in each conversation.
+fn message_id(conversation: ConversationId, id: &str) -> MessageId {
+    let conversation = conversation.to_string();
+    MessageId(Uuid::parse_str(id).unwrap_or_else(|_| named(&[&conversation, id])))
+}
+
+/// The UUID of a name, the same for ever: version 8 of SHA-256 (RFC 9562, appendix B.2).
+fn named(name: &[&str]) -> Uuid {
+    let mut hash = Sha256::new();
+    for part in name {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.finalize()[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// The fields of an object, each taken once.
+struct Fields {
+    path: String,
+    fields: Map<String, Value>,
+}
+
+impl Fields {
+    fn of(value: Value, path: String) -> Result<Self, Why> {
+        match value {
+            Value::Object(fields) => Ok(Self { path, fields }),
+            _ if path.is_empty() => Err("no JSON object".into()),
+            _ => Err(format!("{path} is no object")),
+        }
+    }
+
+    fn path_of(&self, field: &str) -> String {
+        match self.path.as_str() {
+            "" => field.to_owned(),
+            path => format!("{path}.{field}"),
+        }
+    }
+
+    fn take(&mut self, field: &str) -> Option<Value> {
+        self.fields.remove(field).filter(|value| !value.is_null())
+    }
+
+    fn text(&mut self, field: &str) -> Result<Option<String>, Why> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(format!("{} is no text", self.path_of(field))),
+        }
+    }
+
+    /// A name that another system gives something: a text, or a number.
+    fn key(&mut self, field: &str) -> Result<Option<String>, Why> {
+        match self.take(field) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.is_empty() => {
+                Err(format!("{} is empty", self.path_of(field)))
+            }
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Value::Number(number)) if !number.is_f64() => Ok(Some(number.to_string())),
+            Some(_) => Err(format!(
+                "{} is neither a text nor a whole number",
+                self.path_of(field)
+            )),
+        }
+    }
+
+    fn list(&mut self, field: &str) -> Result<Vec<Value>, Why> {
+        match self.take(field) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => Ok(values),
+            Some(_) => Err(format!("{} is no list", self.path_of(field))),
+        }
+    }
+
+    /// A field that nobody took would be lost unnoticed: a title that is called otherwise, say.
+    fn nothing_else(self) -> Result<(), Why> {
+        let Some(field) = self.fields.keys().next() else {
+            return Ok(());
+        };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.$".contains(c);
+        match field.len() <= MAX_FIELD_CHARS && field.chars().all(is_plain) {
+            true => Err(format!("there is no field {}", self.path_of(field))),
+            false => Err("there is a field that the format does not know".into()),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! An import that does not come to its end: nothing is half there, and the next one does the rest.
+
+use std::{
+    io::{PipeWriter, Write, pipe},
+    time::Instant,
+};
+
+use serde_json::{Value, json};
+
+use super::{assert_counts, conversation, counts, end, start, text};
+use crate::support::{Rows, TestDatabase, Titlecast, eventually, process::Process};
+
+/// Conversations of three messages each.
+fn lines(count: usize) -> Vec<Value> {
+    let line = |number| conversation(&format!("c{number}"), "Kyoto", 3);
+    (0..count).map(line).collect()
+}
+
+/// An import of standard input, which the test writes.
+fn piped(database: &TestDatabase) -> (Process, PipeWriter) {
+    let (reader, writer) = pipe().unwrap();
+    let process = Titlecast::new(&["import", "-"])
+        .env("DATABASE_URL", &database.url)
+        .stdin(reader)
+        .start();
+    (process, writer)
+}
+
+/// How many conversations are stored; each with all its messages, and with all its words in the index.
+async fn whole(rows: &Rows) -> i64 {
+    const SQL: &str = "SELECT count(*) AS n, sum(CASE WHEN message_count = 3
+            AND 3 = (SELECT count(*) FROM agent_messages WHERE conversation_id = agent_conversations.id)
+            AND 4 = (SELECT count(*) FROM agent_search WHERE conversation_id = agent_conversations.id)
+        THEN 1 ELSE 0 END) AS whole FROM agent_conversations";
+    let row = &rows.all(SQL, []).await[0];
+    let stored: i64 = row.try_get("", "n").unwrap();
+    let whole: Option<i64> = row.try_get("", "whole").unwrap();
+    assert_eq!(whole.unwrap_or_default(), stored);
+    stored
+}
+
+#[tokio::test]
+async fn killed_again_and_again_it_leaves_nothing_half_and_the_next_one_does_the_rest() {
+    const ALL: usize = 3_000;
+    let database = TestDatabase::new().await;
+    let rows = Rows::of(&database).await;
+    let lines = lines(ALL);
+    let mut stored = 0;
+    for _ in 0..4 {
+        let mut process = start(&database, &lines, &[]);
+        eventually(async || {
+            let now = rows.count("agent_conversations").await;
+            (now > stored).then_some(())
+        })
+        .await;
+        process.kill();
+        process.ended().await;
+        stored = whole(&rows).await;
+    }
+    assert!((stored as usize) < ALL, "it was too fast to be killed");
+    let done = counts(start(&database, &lines, &[]).ended().await);
+    let added = ALL as i64 - stored;
+    assert_counts(
+        &done,
+        json!({ "added": added, "messages": 3 * added, "unchanged": stored }),
+    );
+    assert_eq!(whole(&rows).await, ALL as i64);
+}
+
+#[tokio::test]
+async fn interrupted_it_keeps_what_it_has_and_says_that_there_is_more() {
+    let database = TestDatabase::new().await;
+    let rows = Rows::of(&database).await;
+    let lines = lines(250);
+    let (process, mut writer) = piped(&database);
+    writer.write_all(text(&lines).as_bytes()).unwrap();
+    // Two batches; of the third it does not know yet where it ends.
+    eventually(async || (rows.count("agent_conversations").await == 200).then_some(())).await;
+    process.terminate();
+    let ended = process.ended().await;
+    assert_eq!(
+        (ended.code, &end(&ended)["reason"]),
+        (Some(1), &json!("interrupted"))
+    );
+    assert!(ended.stderr.contains("run it again"), "{}", ended.stderr);
+    assert_eq!(end(&ended)["done"]["added"], whole(&rows).await);
+    drop(writer);
+
+    let (process, mut writer) = piped(&database);
+    writer.write_all(text(&lines).as_bytes()).unwrap();
+    drop(writer);
+    let done = counts(process.ended().await);
+    assert_counts(
+        &done,
+        json!({ "added": 50, "messages": 150, "unchanged": 200 }),
+    );
+}
+
+/// What docs/moving.md says of speed and memory: `cargo test --test it -- --ignored --nocapture ten_thousand_conversations`.
+#[tokio::test]
+#[ignore = "takes a minute"]
+async fn ten_thousand_conversations_in_little_memory() {
+    const ALL: usize = 10_000;
+    let database = TestDatabase::new().await;
+    let lines = lines(ALL);
+    for outcome in ["added", "unchanged"] {
+        let started = Instant::now();
+        let mut process = start(&database, &lines, &[]);
+        let (mut peak, mut last) = (0, Value::Null);
+        while let Some(line) = process.stdout_line().await {
+            peak = process.peak_memory().max(peak);
+            last = serde_json::from_str(&line).unwrap();
+        }
+        process.ended().await.ok();
+        assert_eq!(last["done"][outcome], ALL, "{last}");
+        let rate = ALL as f64 / started.elapsed().as_secs_f64();
+        println!("{outcome}: {rate:.0} conversations of three messages a second, {peak} KiB");
+        assert!(peak < 200 * 1024, "{peak} KiB");
+    }
+}
