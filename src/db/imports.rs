@@ -33,8 +33,10 @@ use crate::{
 /// How often a conversation is looked at that somebody changes just then.
 const TRIES: usize = 3;
 
-/// Rows of one statement. SQLite takes 32,766 parameters, and a message has 8.
-const ROWS: usize = 500;
+/// Rows of one statement. A statement that takes more than one TLS record (16 KiB) waits for 40 ms: sqlx sets no
+/// TCP_NODELAY, so the rest of it is sent when what went before is acknowledged. And statements of always as many rows
+/// are prepared once.
+const ROWS: usize = 20;
 
 /// A conversation of another system.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod again;
 mod cut_short;
+mod moving;
 mod refused;
 mod served;
 

@@ -1,0 +1,245 @@
+//! The ways that docs/moving.md shows from other systems, on samples of what those export: what is shown of a
+//! conversation becomes a line, and the lines can be imported.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use sea_orm::ConnectionTrait;
+use serde_json::{Value, json};
+
+use super::{assert_counts, command, counts};
+use crate::support::{Rows, TestDatabase, skipped};
+
+fn in_the_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// What jq makes of the samples, with the arguments that the filter's comment shows; `None` where there is no jq.
+fn jq(arguments: &[&str]) -> Option<Result<String, String>> {
+    let mut command = Command::new("jq");
+    command.current_dir(in_the_repository("tests/moving"));
+    let Ok(output) = command.args(arguments).output() else {
+        skipped("there is no jq");
+        return None;
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Some(match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
+    })
+}
+
+fn parsed(lines: &str) -> Vec<Value> {
+    let parse = |line| serde_json::from_str(line).unwrap();
+    lines.lines().map(parse).collect()
+}
+
+/// All lines can be imported; so many messages.
+async fn assert_imported(lines: &str, conversations: u64, messages: u64) {
+    let database = TestDatabase::new().await;
+    let done = counts(command(&database, lines, &[]).run().await);
+    assert_counts(
+        &done,
+        json!({ "added": conversations, "messages": messages }),
+    );
+}
+
+fn message(role: &str, content: &str, created_at: &str) -> Value {
+    json!({ "role": role, "content": content, "created_at": created_at })
+}
+
+#[tokio::test]
+async fn from_open_webui() {
+    let filter = "../../tools/moving/open-webui.jq";
+    let Some(lines) = jq(&["-c", "-f", filter, "open-webui.json"]) else {
+        return;
+    };
+    let lines = lines.unwrap();
+    let kyoto = json!({
+        "id": "7e3b0a52-4d1c-4f0e-9a68-2f5a1f3f0c11",
+        "user": "5b0f5f0e-8f43-4cf1-9d0e-0d3b6f1f7a01",
+        "title": "Trip to Kyoto",
+        "created_at": "2023-11-14T22:13:20Z",
+        "messages": [
+            message("user", "Plan a trip to Kyoto", "2023-11-14T22:13:20Z"),
+            message("assistant", "In April?", "2023-11-14T22:13:30Z"),
+            message("user", "Yes, in April", "2023-11-14T22:13:40Z"),
+        ],
+    });
+    let bread = json!({
+        "id": "0d6b4c0e-58a7-4ce2-8c2a-51b8f1e4d9aa",
+        "user": "5b0f5f0e-8f43-4cf1-9d0e-0d3b6f1f7a02",
+        "title": null,
+        "created_at": "2023-11-14T22:15:00Z",
+        "messages": [
+            message("user", "How do I bake bread?", "2023-11-14T22:15:00Z"),
+            message("assistant", "With time.", "2023-11-14T22:15:05Z"),
+        ],
+    });
+    assert_eq!(parsed(&lines), [kyoto, bread]);
+    assert_imported(&lines, 2, 5).await;
+}
+
+#[tokio::test]
+async fn from_librechat() {
+    let filter = "../../tools/moving/librechat.jq";
+    let conversations = [
+        "--slurpfile",
+        "conversations",
+        "librechat-conversations.json",
+    ];
+    let arguments = [
+        &["-cn"][..],
+        &conversations,
+        &["-f", filter, "librechat-messages.json"],
+    ];
+    let Some(lines) = jq(&arguments.concat()) else {
+        return;
+    };
+    let lines = lines.unwrap();
+    let kyoto = json!({
+        "id": "3a8f6f5e-0c0f-4d2c-9f44-1f5b8f3b7c01",
+        "user": "65531111c0ffee00000000aa",
+        "title": "Trip to Kyoto",
+        "created_at": "2023-11-14T22:13:20.512Z",
+        "messages": [
+            message("user", "Plan a trip to Kyoto", "2023-11-14T22:13:20.512Z"),
+            message("assistant", "In April?", "2023-11-14T22:13:40Z"),
+            message("user", "Yes, in April", "2023-11-14T22:13:50Z"),
+        ],
+    });
+    let clock = json!({
+        "id": "3a8f6f5e-0c0f-4d2c-9f44-1f5b8f3b7c02",
+        "user": "65531111c0ffee00000000bb",
+        "title": null,
+        "created_at": "2023-11-15T08:00:00Z",
+        "messages": [
+            message("user", "What is the time?", "2023-11-15T08:00:00Z"),
+            message("assistant", "Let me look.\n\nIt is eight.", "2023-11-15T08:00:30Z"),
+        ],
+    });
+    assert_eq!(parsed(&lines), [kyoto, clock]);
+    assert_imported(&lines, 2, 5).await;
+}
+
+#[tokio::test]
+async fn conversations_become_those_of_known_users_only() {
+    let database = TestDatabase::new().await;
+    let directory = std::env::temp_dir().join(format!("titlecast-test-{}", uuid::Uuid::now_v7()));
+    std::fs::create_dir(&directory).unwrap();
+    let file = |name: &str, content: &str| {
+        let path = directory.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.display().to_string()
+    };
+    let line = |user: Value| {
+        super::with(
+            super::conversation("1", "Kyoto", 1),
+            json!({ "user": user }),
+        )
+    };
+    let known = file(
+        "known.jsonl",
+        &super::text(&[line(json!("65531111")), line(json!(7))]),
+    );
+    let unknown = file("unknown.jsonl", &super::text(&[line(json!("65532222"))]));
+    let users = file("users.json", r#"{ "65531111": "ada", "7": "bob" }"#);
+    let named = |lines: &str| {
+        let filter = "../../tools/moving/users.jq";
+        jq(&["-c", "--slurpfile", "users", &users, "-f", filter, lines])
+    };
+    if let (Some(known), Some(unknown)) = (named(&known), named(&unknown)) {
+        let known = known.unwrap();
+        let users: Vec<_> = parsed(&known)
+            .iter()
+            .map(|line| line["user"].clone())
+            .collect();
+        assert_eq!(users, ["ada", "bob"]);
+        counts(command(&database, &known, &[]).run().await);
+        let complaint = unknown.unwrap_err();
+        assert!(
+            complaint.contains("lacks the user of conversation 1"),
+            "{complaint}"
+        );
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[tokio::test]
+async fn from_tables_of_ones_own() {
+    const TABLES: &str = "
+        CREATE TABLE chats (id bigint, user_id bigint, title text, was_renamed boolean, created_at timestamptz);
+        CREATE TABLE chat_messages (id bigint, chat_id bigint, role text, body text, created_at timestamptz);
+        INSERT INTO chats VALUES
+            (1, 7, 'Kyoto', false, '2023-11-14 22:13:20+00'), (2, 8, NULL, false, '2023-11-14 22:00:00+00'),
+            (3, 8, 'Nothing was said', true, '2023-11-14 23:00:00+00');
+        INSERT INTO chat_messages VALUES
+            (1, 1, 'system', 'You are helpful.', '2023-11-14 22:13:20+00'),
+            (2, 1, 'user', E'Plan a trip\\nto \"Kyoto\"', '2023-11-14 22:13:20+00'),
+            (3, 1, 'assistant', 'In April?', '2023-11-14 22:13:20+00'),
+            (4, 2, 'user', 'How do I bake bread?', '2023-11-14 22:00:00.25+00');";
+    let database = TestDatabase::new().await;
+    if database.is_sqlite() {
+        // The statement is PostgreSQL's.
+        return;
+    }
+    let theirs = TestDatabase::empty().await;
+    let rows = Rows::of(&theirs).await;
+    rows.0.execute_unprepared(TABLES).await.unwrap();
+    rows.0
+        .execute_unprepared("SET TIME ZONE 'Asia/Tokyo'")
+        .await
+        .unwrap();
+    let statement =
+        std::fs::read_to_string(in_the_repository("tools/moving/own-tables.sql")).unwrap();
+    let statement = statement.trim_end().trim_end_matches(';');
+    let lines = rows
+        .all(
+            &format!("SELECT line FROM ({statement}) AS lines (line)"),
+            [],
+        )
+        .await;
+    let lines: Vec<String> = lines
+        .iter()
+        .map(|row| row.try_get("", "line").unwrap())
+        .collect();
+    let done = counts(command(&database, &lines.join("\n"), &[]).run().await);
+    assert_counts(&done, json!({ "added": 2, "messages": 3 }));
+    let rows = Rows::of(&database).await;
+    let said = "SELECT user_id, display_name, title_source, content, agent_messages.created_at
+        FROM agent_messages JOIN agent_conversations ON agent_conversations.id = conversation_id
+        ORDER BY agent_messages.created_at, position";
+    let text = |row: &sea_orm::QueryResult, column: &str| -> Option<String> {
+        row.try_get("", column).unwrap()
+    };
+    let found: Vec<_> = rows
+        .all(said, [])
+        .await
+        .iter()
+        .map(|row| {
+            let at: chrono::DateTime<chrono::Utc> = row.try_get("", "created_at").unwrap();
+            let columns = ["user_id", "display_name", "title_source", "content"]
+                .map(|column| text(row, column));
+            json!([columns, at])
+        })
+        .collect();
+    assert_eq!(
+        json!(found),
+        json!([
+            [
+                ["8", null, "hint", "How do I bake bread?"],
+                "2023-11-14T22:00:00.250Z"
+            ],
+            [
+                ["7", "Kyoto", "generated", "Plan a trip\nto \"Kyoto\""],
+                "2023-11-14T22:13:20Z"
+            ],
+            [
+                ["7", "Kyoto", "generated", "In April?"],
+                "2023-11-14T22:13:20Z"
+            ],
+        ])
+    );
+}
