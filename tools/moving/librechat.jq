@@ -2,8 +2,8 @@
 #
 #     jq -cn --slurpfile conversations conversations.json -f librechat.jq messages.json
 #
-# Made for the schemas of LibreChat 0.8 (early 2026). Messages are a tree by `parentMessageId`, and which branch is shown is
-# known to the browser alone: the one with the newest message is taken.
+# For the schemas that LibreChat's repository has in packages/data-schemas. Messages are a tree by `parentMessageId`, and
+# which branch is shown is known to the browser alone: the one with the newest message is taken.
 
 def date: if type == "object" then .["$date"] else . end;
 

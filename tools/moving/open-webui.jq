@@ -2,8 +2,8 @@
 #
 #     jq -c -f open-webui.jq chat-export.json
 #
-# Made for the format that Open WebUI documents under "Import & Export" (0.7, early 2026): an array of chats, the messages
-# of each a tree of which `history.currentId` names the last one that is shown. That branch is taken.
+# For the standard format that Open WebUI's documentation gives under "Import & Export": an array of chats, the messages of
+# each a tree of which `history.currentId` names the last one that is shown. That branch is taken.
 
 # Unix time, in seconds or, as some versions wrote it, in milliseconds.
 def time: if . == null then null else (if . > 1e11 then . / 1000 else . end) | floor | todate end;

@@ -46,6 +46,25 @@ async fn assert_imported(lines: &str, conversations: u64, messages: u64) {
     );
 }
 
+#[tokio::test]
+async fn the_example_of_the_manual_can_be_imported_and_its_files_are_there() {
+    let manual = include_str!("../../../docs/moving.md");
+    let example = manual.split("\n\n    {").nth(1).unwrap();
+    let example = example.split("\n\n").next().unwrap().replace('\n', " ");
+    assert_imported(&format!("{{{example}"), 1, 2).await;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "./-_".contains(c);
+    let words = manual.split(|c| !is_part(c));
+    let paths =
+        words.filter(|word| word.contains("tools/moving/") || word.contains("tests/moving/"));
+    let mut count = 0;
+    for path in paths {
+        let path = in_the_repository(path.trim_start_matches("../").trim_end_matches('.'));
+        assert!(path.is_file(), "{}", path.display());
+        count += 1;
+    }
+    assert!(count >= 6, "{count} files are named");
+}
+
 fn message(role: &str, content: &str, created_at: &str) -> Value {
     json!({ "role": role, "content": content, "created_at": created_at })
 }
