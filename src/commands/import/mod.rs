@@ -56,8 +56,8 @@ pub enum ImportError {
     /// The database failed.
     #[error("{0}. What was stored is stored; run it again to go on")]
     Failed(#[from] Error),
-    /// Some lines cannot be used; they were named, and all others are stored.
-    #[error("{0} line(s) cannot be used, named above; mend them and run it again")]
+    /// Some lines cannot be used. They were named; all others were stored, or would be.
+    #[error("{0} line(s) cannot be used; each is named above")]
     Lines(u64),
 }
 
@@ -140,7 +140,12 @@ pub async fn run(
         (true, true) => "dry_run",
         (false, _) => "interrupted",
     };
-    progress.end(reason, &done.in_words(), &done);
+    let would_be = if arguments.dry_run {
+        "nothing was stored; it would be "
+    } else {
+        ""
+    };
+    progress.end(reason, &format!("{would_be}{}", done.in_words()), &done);
     match done.diverged + done.refused {
         lines if is_finished && lines > 0 => Err(ImportError::Lines(lines)),
         _ => Ok(is_finished),

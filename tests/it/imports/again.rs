@@ -133,11 +133,11 @@ async fn leaves_what_went_on_here_and_says_what_went_two_ways() {
 async fn brings_nothing_back_that_was_deleted_and_takes_nothing_that_is_anothers() {
     let database = TestDatabase::new().await;
     let line = conversation(KYOTO, "Kyoto", 2);
-    counts(import(&database, &[line.clone()], &[]).await);
+    counts(import(&database, std::slice::from_ref(&line), &[]).await);
     let server = Server::on(database, &[]).await;
     delete(&server.url, KYOTO).await;
     let before = server.database.census().await;
-    let done = counts(import(&server.database, &[line.clone()], &[]).await);
+    let done = counts(import(&server.database, std::slice::from_ref(&line), &[]).await);
     assert_counts(&done, json!({ "deleted": 1 }));
     assert_eq!(server.database.census().await, before);
     assert_eq!(shown(&server.url, KYOTO).await, Value::Null);

@@ -152,7 +152,7 @@ async fn each_is_named_and_all_others_are_stored() {
     }
     let stored = 4 * bad.len() as i64;
     expected.push(format!(
-        "titlecast: {} line(s) cannot be used, named above; mend them and run it again",
+        "titlecast: {} line(s) cannot be used; each is named above",
         bad.len()
     ));
     let nothing = database.census().await;
