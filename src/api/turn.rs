@@ -34,9 +34,9 @@ pub(super) enum TurnEvent {
     Ended(Arc<Conversation>, Arc<ReplyEnd>),
 }
 
-/// The events of a turn, in order; `is_resumed`: for a reader that comes back. The end is held back for a title that is made from this message, at
-/// most for the title grace; nothing else ever waits. At `until` the sender's token is over: the reply
-/// goes on without being told.
+/// The events of a turn, in order; `is_resumed`: for a reader that comes back, which is told first where it is. The end
+/// is held back for a title that is made from this message, at most for the title grace; nothing else ever waits. At
+/// `until` the sender's token is over: the reply goes on without being told.
 pub(super) fn events(
     services: Arc<Services>,
     sent: SentMessage,
@@ -60,7 +60,9 @@ pub(super) fn events(
         let mut told = until.map(|_| String::new());
         let mut is_first = true;
         yield TurnEvent::Started(watched.conversation.clone());
-        if let Some(titled) = watched.new_title() {
+        // Until a reader that comes back knows where it is, nothing may give it another place.
+        let mut is_placed = !is_resumed;
+        if is_placed && let Some(titled) = watched.new_title() {
             yield TurnEvent::TitleChanged(titled);
         }
         let end = loop {
@@ -68,7 +70,7 @@ pub(super) fn events(
                 // The title first: it must not come behind the end when both are there.
                 biased;
                 () = reached(until) => break expired(told),
-                () = watched.changed() => if let Some(titled) = watched.new_title() {
+                () = watched.changed(), if is_placed => if let Some(titled) = watched.new_title() {
                     yield TurnEvent::TitleChanged(titled);
                 },
                 event = reply_events.next() => match event {
@@ -84,6 +86,11 @@ pub(super) fn events(
                             }
                             (true, _) => {}
                             (false, so_far) => yield TurnEvent::SoFar(so_far),
+                        }
+                        if !std::mem::replace(&mut is_placed, true)
+                            && let Some(titled) = watched.new_title()
+                        {
+                            yield TurnEvent::TitleChanged(titled);
                         }
                     }
                     Some(ReplyEvent::Delta(delta)) => {

@@ -9,7 +9,7 @@ use crate::support::{
     legacy::post,
     replies::write,
     server::{client, request},
-    sse::text,
+    sse::{text, titles},
     within,
 };
 
@@ -75,6 +75,41 @@ async fn an_event_source_goes_on_where_it_was_and_is_not_called_back_after_the_e
     let response = within(request.header("last-event-id", back.last_id()).send()).await;
     assert_eq!(response.unwrap().status(), 204);
     assert_eq!(model.reply_requests().len(), 1);
+}
+
+/// A place that came with the title, before the reader's own, would have it told again what it has.
+#[tokio::test]
+async fn who_comes_back_to_a_conversation_with_a_title_is_told_first_where_it_is() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let steps = model.live_reply();
+    let body = json!({ "message": "Plan a trip to Kyoto" });
+    let mut events = Events::of(post(&server.url, PATH, body.clone())).await;
+    let created = events.next().await.unwrap();
+    assert_eq!(
+        titles(&[events.next().await.unwrap()]),
+        [ModelServer::TITLE]
+    );
+    write(&steps, "First we");
+    events.next().await.unwrap();
+    let place = events.last_id();
+    write(&steps, " take");
+    events.next().await.unwrap();
+    let newest = events.last_id();
+    drop(events);
+
+    let again = post(&server.url, PATH, body).header("last-event-id", &place);
+    for mut back in [
+        resumed(&server.url, &reply_path(&created), &place).await,
+        Events::of(again).await,
+    ] {
+        assert_place(&back.next().await.unwrap(), true);
+        assert_eq!(back.last_id(), place);
+        assert_eq!(back.next().await.unwrap()["text_delta"], " take");
+        assert_eq!(titles(&[back.next().await.unwrap()]), [ModelServer::TITLE]);
+        assert_eq!(back.last_id(), newest);
+    }
+    steps.send(Step::Finish).unwrap();
 }
 
 #[tokio::test]
