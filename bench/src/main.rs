@@ -1,6 +1,7 @@
 //! Measures a Titlecast of its own, in another process, over real sockets of this machine. One subcommand is one
 //! scenario; `docs/operations.md` tells what each shows.
 
+mod cost;
 mod decode;
 mod fanout;
 mod floor;
@@ -46,6 +47,7 @@ const EVERYTHING: &[&[&str]] = &[
     &["start"],
     &["turn"],
     &["stream"],
+    &["cost"],
 ];
 
 #[derive(Subcommand)]
@@ -74,6 +76,9 @@ enum Scenario {
 
     /// First messages a second, beside their bare statements; and what is added to a title's latency
     Turn(turn::Arguments),
+
+    /// What a conversation costs: processor time, bytes of the database, tokens, bytes on the wires
+    Cost(cost::Arguments),
 
     /// Draw what `fanout` has found
     Plot(fanout::PlotArguments),
@@ -142,6 +147,7 @@ async fn measure(scenario: Scenario) -> Result<()> {
         Scenario::Search(arguments) => search::run(arguments).await,
         Scenario::Fanout(arguments) => fanout::run(&arguments),
         Scenario::Stream(arguments) => stream::run(&arguments),
+        Scenario::Cost(arguments) => cost::run(&arguments),
         Scenario::Plot(arguments) => fanout::plot(&arguments),
         Scenario::Floor(arguments) => floor::serve(arguments),
         Scenario::Turn(arguments) => turn::run(&arguments),

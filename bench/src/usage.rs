@@ -14,11 +14,20 @@ pub const TICK: Duration = Duration::from_millis(10);
 
 /// The memory that it has now, in bytes.
 pub fn memory(pid: u32) -> Result<u64> {
+    status(pid, "VmRSS:")
+}
+
+/// The most that it had so far.
+pub fn peak_memory(pid: u32) -> Result<u64> {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, name: &str) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kibibytes = line
         .and_then(|line| line.split_whitespace().next())
-        .ok_or("no VmRSS")?;
+        .ok_or_else(|| format!("no {name}"))?;
     Ok(kibibytes.parse::<u64>()? * 1024)
 }
 

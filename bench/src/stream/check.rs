@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::script::Script;
 use crate::Result;
 
 /// Whose events a client reads.
@@ -53,17 +52,17 @@ struct Event<'a> {
     kind: &'a str,
     is_terminal: bool,
     raw_type: Option<&'a str>,
-    text_delta: Option<&'a str>,
-    response_text: Option<&'a str>,
+    text_delta: Option<Cow<'a, str>>,
+    response_text: Option<Cow<'a, str>>,
     display_name: Option<Cow<'a, str>>,
 }
 
 impl Reply {
     /// None of it yet.
-    pub fn new(wire: Wire, script: Script) -> Self {
+    pub fn new(wire: Wire, text: String) -> Self {
         Self {
             wire,
-            text: script.text(),
+            text,
             length: 0,
             deltas: 0,
             finished: false,
@@ -101,10 +100,10 @@ impl Reply {
                 if event.kind == "error" {
                     return Err(self.wrong("fails", payload));
                 }
-                self.write(event.text_delta, payload)?;
+                self.write(event.text_delta.as_deref(), payload)?;
                 if event.is_terminal {
                     let completed = event.raw_type == Some("response.completed");
-                    if !completed || event.response_text != Some(&self.text) {
+                    if !completed || event.response_text.as_deref() != Some(&self.text) {
                         return Err(self.wrong("ends with something else", payload));
                     }
                     if event.display_name.is_some() != titles {
@@ -161,7 +160,7 @@ impl Reply {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::*;
+    use super::{super::script::Script, *};
 
     const SCRIPT: Script = Script {
         reply: 7,
@@ -199,7 +198,7 @@ mod tests {
     }
 
     fn read(wire: Wire, payloads: &[String]) -> Result<usize> {
-        let mut reply = Reply::new(wire, SCRIPT);
+        let mut reply = Reply::new(wire, SCRIPT.text());
         for payload in payloads {
             reply.take(payload.as_bytes())?;
         }

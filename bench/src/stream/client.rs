@@ -150,7 +150,7 @@ impl Link {
         self.left -= 1;
         self.decoder = Decoder::events();
         self.asked = Some(Asked {
-            reply: Reply::new(wire, script),
+            reply: Reply::new(wire, script.text()),
             at: Instant::now(),
             first: None,
         });

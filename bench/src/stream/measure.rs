@@ -12,6 +12,7 @@ use super::{
     Arguments, Contestant,
     client::{Found, Load, Turn},
     model::Model,
+    script::Scripted,
 };
 use crate::{
     Result,
@@ -88,7 +89,7 @@ pub fn run(
     cores: Cores,
 ) -> Result<Run> {
     cores.be_client()?;
-    let mut model = Model::start(arguments.pace())?;
+    let mut model = Model::start(arguments.pace(), Scripted)?;
     let server = match contestant {
         Contestant::Direct => Server::Model(model.address),
         _ => Server::Proxy(Running::start(

@@ -1,10 +1,10 @@
 //! What it costs to stream a reply: Titlecast beside nginx, which hands the same stream of the same model on. And how
 //! much later than from the model itself its first token comes.
 
-mod check;
+pub mod check;
 mod client;
 mod measure;
-mod model;
+pub mod model;
 mod nginx;
 mod report;
 mod script;

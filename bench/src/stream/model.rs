@@ -1,4 +1,4 @@
-//! The model: a server of OpenAI's Chat Completions that writes what the message asks for, a token at a time and at a
+//! The model: a server of OpenAI's Chat Completions that writes what its author says, a reply a token at a time and at a
 //! steady pace. It is a thread of the load's process and on its core, and the same for all who are measured.
 
 use std::{
@@ -19,7 +19,6 @@ use mio::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::script::Script;
 use crate::{Result, http::receive};
 
 const LISTENER: Token = Token(usize::MAX);
@@ -28,8 +27,18 @@ const END: Token = Token(usize::MAX - 1);
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
                     transfer-encoding: chunked\r\n\r\n";
 
-/// The title of everything.
-const TITLE: &str = r#"{"title":"Planning a Trip to Kyoto"}"#;
+/// Who knows what the model writes.
+pub trait Author: Send + 'static {
+    /// The answer to a request: a reply where it is to be streamed, else a title.
+    fn write(&self, request: &Request) -> Result<Written>;
+}
+
+/// An answer.
+pub struct Written {
+    pub tokens: Vec<String>,
+    /// What the request is said to have cost.
+    pub prompt_tokens: usize,
+}
 
 /// A running model. Ends when it is dropped.
 pub struct Model {
@@ -40,7 +49,7 @@ pub struct Model {
 
 impl Model {
     /// Starts it on the core that this thread is on.
-    pub fn start(pace: Duration) -> Result<Self> {
+    pub fn start(pace: Duration, author: impl Author) -> Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let address = listener.local_addr()?;
@@ -51,6 +60,7 @@ impl Model {
             poll,
             listener,
             pace,
+            author: Box::new(author),
             connections: Vec::new(),
             due: BinaryHeap::new(),
         };
@@ -86,15 +96,20 @@ impl Drop for Model {
 
 /// A request, as far as it matters.
 #[derive(Deserialize)]
-struct Request {
-    messages: Vec<Message>,
+pub struct Request {
+    pub messages: Vec<Message>,
     #[serde(default)]
-    stream: bool,
+    pub stream: bool,
+    /// The schema of a title.
+    #[serde(default)]
+    pub response_format: Value,
 }
 
 #[derive(Deserialize)]
-struct Message {
-    content: String,
+pub struct Message {
+    #[serde(default)]
+    pub role: String,
+    pub content: String,
 }
 
 struct Connection {
@@ -105,7 +120,7 @@ struct Connection {
 
 /// A reply on its way.
 struct Writing {
-    script: Script,
+    written: Written,
     begun: Instant,
     /// The number of the token that comes next; behind the last one, the end.
     next: usize,
@@ -115,6 +130,7 @@ struct Serving {
     poll: Poll,
     listener: TcpListener,
     pace: Duration,
+    author: Box<dyn Author>,
     connections: Vec<Option<Connection>>,
     /// When who gets something, the next first.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
@@ -180,12 +196,12 @@ impl Serving {
         if connection.writing.is_some() {
             return Err("a request before the answer to the one before".into());
         }
+        let written = self.author.write(&request)?;
         if !request.stream {
-            return self.send(number, whole().as_bytes());
+            return self.send(number, whole(&written).as_bytes());
         }
-        let message = request.messages.last().ok_or("no message")?;
         connection.writing = Some(Writing {
-            script: Script::of(&message.content)?,
+            written,
             begun: Instant::now(),
             next: 0,
         });
@@ -200,25 +216,21 @@ impl Serving {
         let Some(writing) = &mut connection.writing else {
             return Ok(());
         };
-        let Writing { script, next, .. } = *writing;
         let mut bytes = String::new();
-        if next == 0 {
+        if writing.next == 0 {
             bytes.push_str(HEAD);
             let opening = json!({ "role": "assistant", "content": "", "refusal": null });
             bytes.push_str(&chunk(&event(&choice(&opening, None), &Value::Null)));
         }
-        if next < script.tokens {
-            let delta = json!({ "content": script.token(next) });
+        if let Some(token) = writing.written.tokens.get(writing.next) {
+            let delta = json!({ "content": token });
             bytes.push_str(&chunk(&event(&choice(&delta, None), &Value::Null)));
             writing.next += 1;
             // From the beginning on, so that no delay adds up.
             let due = writing.begun + self.pace * u32::try_from(writing.next)?;
             self.due.push(Reverse((due, number)));
         } else {
-            let usage = json!({
-                "prompt_tokens": 20, "completion_tokens": script.tokens, "total_tokens": 20 + script.tokens,
-                "completion_tokens_details": { "reasoning_tokens": 0 }
-            });
+            let usage = writing.written.usage();
             bytes.push_str(&chunk(&event(
                 &choice(&json!({}), Some("stop")),
                 &Value::Null,
@@ -276,8 +288,23 @@ fn request(received: &mut Vec<u8>) -> Result<Option<Request>> {
     Ok(Some(request))
 }
 
+impl Written {
+    fn usage(&self) -> Value {
+        let Self {
+            tokens,
+            prompt_tokens,
+        } = self;
+        json!({
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": tokens.len(),
+            "total_tokens": prompt_tokens + tokens.len(),
+            "completion_tokens_details": { "reasoning_tokens": 0 }
+        })
+    }
+}
+
 /// A title, in one piece.
-fn whole() -> String {
+fn whole(written: &Written) -> String {
     let answer = json!({
         "id": "chatcmpl-title",
         "object": "chat.completion",
@@ -285,10 +312,10 @@ fn whole() -> String {
         "model": "gpt-5-mini-2025-08-07",
         "choices": [{
             "index": 0,
-            "message": { "role": "assistant", "content": TITLE, "refusal": null },
+            "message": { "role": "assistant", "content": written.tokens.concat(), "refusal": null },
             "finish_reason": "stop"
         }],
-        "usage": { "prompt_tokens": 90, "completion_tokens": 12, "total_tokens": 102 }
+        "usage": written.usage()
     })
     .to_string();
     format!(
@@ -328,19 +355,23 @@ mod tests {
     use crate::{
         decode::Decoder,
         http,
-        stream::check::{Reply, Wire},
+        stream::{
+            check::{Reply, Wire},
+            script::{Script, Scripted},
+        },
     };
 
     #[test]
     fn it_writes_what_is_asked_for_and_keeps_the_connection() {
-        let mut model = Model::start(Duration::from_millis(1)).unwrap();
+        let mut model = Model::start(Duration::from_millis(1), Scripted).unwrap();
         let mut stream = std::net::TcpStream::connect(model.address).unwrap();
         for reply in [3, 4] {
             let script = Script { reply, tokens: 20 };
             let body = json!({ "stream": true, "messages": [{ "content": script.message() }] });
             let request = http::request("POST", "/v1/chat/completions", "*/*", Some(&body));
             stream.write_all(&request).unwrap();
-            let (mut decoder, mut check) = (Decoder::events(), Reply::new(Wire::Model, script));
+            let (mut decoder, mut check) =
+                (Decoder::events(), Reply::new(Wire::Model, script.text()));
             let begun = Instant::now();
             while !decoder.ended() {
                 let mut part = [0; 100];

@@ -63,7 +63,7 @@ impl Database {
             }
             Kind::Postgres => {
                 let options: PgConnectOptions = server.ok_or("no PostgreSQL is named")?.parse()?;
-                let name = format!("titlecast_turn_{}", std::process::id());
+                let name = format!("titlecast_bench_{}", std::process::id());
                 create_database(&options, &name).await?;
                 // A server may offer TLS, which the service takes and the bare statements, built without, do not.
                 let plain = options.ssl_mode(PgSslMode::Disable);
@@ -98,7 +98,7 @@ impl Database {
 }
 
 impl Reader {
-    async fn rows<T>(&mut self, sql: &'static str) -> Result<Vec<T>>
+    pub async fn rows<T>(&mut self, sql: &'static str) -> Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {

@@ -5,9 +5,9 @@
 //! named; made by the program itself, so that tables and indexes are its own. All messages are one owner's.
 
 mod bare;
-mod database;
+pub mod database;
 mod latency;
-mod meter;
+pub mod meter;
 mod model;
 mod report;
 mod service;
@@ -153,7 +153,7 @@ fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
 }
 
 /// Runs this on this thread alone; what it has spawned ends with it.
-fn in_runtime<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
+pub fn in_runtime<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

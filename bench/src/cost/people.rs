@@ -1,0 +1,225 @@
+//! People who talk, each over a connection and with a token of their own: they send a message over
+//! `POST /api/v1/chat/stream`, read the reply to its end, and send the next.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
+
+use futures_util::future::try_join_all;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::sleep,
+};
+
+use super::{command, words};
+use crate::{
+    Result,
+    decode::Decoder,
+    http,
+    stream::check::{Reply, Wire},
+};
+
+/// What follows a reply on another node.
+const REPLY: &str = "subscription ($id: ID!) { reply(conversationId: $id) { __typename
+    ... on ReplySoFar { text } ... on ReplyDelta { text cursor } ... on ReplyEnded { outcome text } } }";
+
+/// What tells of all of a person's conversations.
+const LIST: &str = "subscription { conversationUpdated { id title titleStatus revision } }";
+
+pub struct Person {
+    stream: TcpStream,
+    token: String,
+    random: fastrand::Rng,
+    /// Those that go on.
+    conversations: Vec<String>,
+}
+
+/// What everybody does in turn.
+#[derive(Clone, Copy)]
+pub struct Turn {
+    /// Begin so many conversations, or go on with each of those that there are.
+    pub begin: Option<usize>,
+    /// Whether what is begun gets a title.
+    pub titles: bool,
+    /// How many tokens a reply has.
+    pub tokens: usize,
+    /// The time over which the beginnings are spread.
+    pub stagger: Duration,
+    /// A node on which each reply is followed too.
+    pub follow: Option<SocketAddr>,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said {
+    pub replies: usize,
+    pub tokens: usize,
+    /// In how many pieces.
+    pub deltas: usize,
+    /// Bytes of all answers, and of what was followed.
+    pub received: usize,
+    pub followed: usize,
+    /// What the model is said to have cost.
+    pub prompt_tokens: u64,
+}
+
+impl Person {
+    /// With a token from the program that is measured.
+    pub async fn connect(number: u16, titlecast: &Path, to: SocketAddr) -> Result<Self> {
+        let user = format!("person-{number}");
+        let output = command::with_keys(titlecast)
+            .args(["token", "--tenant", "acme", "--user", &user])
+            .output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        Ok(Self {
+            stream: http::connect(Ipv4Addr::LOCALHOST, to).await?,
+            token: String::from_utf8(output.stdout)?.trim().to_owned(),
+            random: fastrand::Rng::with_seed(number.into()),
+            conversations: Vec::new(),
+        })
+    }
+
+    /// Follows all of one's conversations; what is told is counted by whoever reads it.
+    pub async fn watch(&self, on: SocketAddr) -> Result<TcpStream> {
+        self.subscribe(on, &json!({ "query": LIST })).await
+    }
+
+    async fn subscribe(&self, on: SocketAddr, query: &Value) -> Result<TcpStream> {
+        let mut stream = http::connect(Ipv4Addr::LOCALHOST, on).await?;
+        let request = self.request("/graphql", query);
+        stream.write_all(&request).await?;
+        Ok(stream)
+    }
+
+    fn request(&self, path: &str, body: &Value) -> Vec<u8> {
+        let request = http::request("POST", path, "text/event-stream", Some(body));
+        let authorized = format!("HTTP/1.1\r\nauthorization: Bearer {}\r\n", self.token);
+        // A request of ours is text.
+        String::from_utf8_lossy(&request)
+            .replacen("HTTP/1.1\r\n", &authorized, 1)
+            .into_bytes()
+    }
+
+    async fn take(&mut self, turn: Turn, after: Duration) -> Result<Said> {
+        sleep(after).await;
+        let mut said = Said::default();
+        match turn.begin {
+            Some(count) => {
+                for _ in 0..count {
+                    let id = self.say(None, turn, &mut said).await?;
+                    // One that is to get a title goes on.
+                    self.conversations.extend(turn.titles.then_some(id));
+                }
+            }
+            None => {
+                for id in self.conversations.clone() {
+                    self.say(Some(&id), turn, &mut said).await?;
+                }
+            }
+        }
+        Ok(said)
+    }
+
+    /// Sends a message and reads the reply to it; the conversation's id.
+    async fn say(&mut self, id: Option<&str>, turn: Turn, said: &mut Said) -> Result<String> {
+        let message = words::message(&mut self.random, turn.tokens);
+        let reply = words::reply(&message)?.concat();
+        let context = json!({ "auto_title": turn.titles });
+        let body = json!({ "message": message, "conversation_id": id, "context": context });
+        let request = self.request("/api/v1/chat/stream", &body);
+        self.stream.write_all(&request).await?;
+
+        let titles = turn.titles;
+        let mut check = Reply::new(Wire::Titlecast { titles }, reply.clone());
+        let (mut decoder, mut part) = (Decoder::events(), vec![0; 16 * 1024]);
+        let (mut id, mut following) = (None, None);
+        while !decoder.ended() {
+            let length = self.stream.read(&mut part).await?;
+            if length == 0 {
+                return Err("a connection was closed".into());
+            }
+            said.received += length;
+            decoder.take(&part[..length], |payload| {
+                check.take(payload)?;
+                if id.is_none() {
+                    let event: Value = serde_json::from_slice(payload)?;
+                    id = event["conversation_id"].as_str().map(str::to_owned);
+                }
+                if payload.starts_with(br#"{"kind":"usage""#) {
+                    let event: Value = serde_json::from_slice(payload)?;
+                    let prompt = event["payload"]["prompt_tokens"].as_u64();
+                    said.prompt_tokens += prompt.ok_or("no usage")?;
+                }
+                Ok(())
+            })?;
+            if let (Some(id), Some(on), None) = (&id, turn.follow, &following) {
+                let query = json!({ "query": REPLY, "variables": { "id": id } });
+                let stream = self.subscribe(on, &query).await?;
+                #[expect(clippy::disallowed_methods, reason = "it is awaited below")]
+                let task = tokio::spawn(follow(stream, reply.clone()));
+                following = Some(task);
+            }
+        }
+        check.end()?;
+        if let Some(following) = following {
+            said.followed += following.await??;
+        }
+        said.replies += 1;
+        said.tokens += turn.tokens;
+        said.deltas += check.deltas;
+        Ok(id.ok_or("a conversation without an id")?)
+    }
+}
+
+/// Everybody takes a turn, all at once.
+pub async fn all(people: &mut [Person], turn: Turn) -> Result<Said> {
+    let count = people.len() as f64;
+    let turns = people.iter_mut().enumerate().map(|(place, person)| {
+        let after = turn.stagger.mul_f64(place as f64 / count);
+        person.take(turn, after)
+    });
+    let mut all = Said::default();
+    for said in try_join_all(turns).await? {
+        all.replies += said.replies;
+        all.tokens += said.tokens;
+        all.deltas += said.deltas;
+        all.received += said.received;
+        all.followed += said.followed;
+        all.prompt_tokens += said.prompt_tokens;
+    }
+    Ok(all)
+}
+
+/// Reads a reply that is followed, which has to be this one; how many bytes that were.
+async fn follow(mut stream: TcpStream, reply: String) -> Result<usize> {
+    let (mut decoder, mut part) = (Decoder::events(), vec![0; 16 * 1024]);
+    let (mut text, mut ended, mut received) = (String::new(), false, 0);
+    while !decoder.ended() {
+        let length = stream.read(&mut part).await?;
+        if length == 0 {
+            return Err("a connection was closed".into());
+        }
+        received += length;
+        decoder.take(&part[..length], |payload| {
+            let told: Value = serde_json::from_slice(payload)?;
+            let event = &told["data"]["reply"];
+            let more = event["text"].as_str().unwrap_or_default();
+            match event["__typename"].as_str() {
+                Some("ReplySoFar" | "ReplyDelta") => text.push_str(more),
+                Some("ReplyEnded") => ended = more == reply && event["outcome"] == "COMPLETED",
+                _ => return Err(format!("who follows a reply is told {told}").into()),
+            }
+            Ok(())
+        })?;
+    }
+    match ended && text == reply {
+        true => Ok(received),
+        false => Err(format!("a reply is followed as {text:?}, not {reply:?}").into()),
+    }
+}
