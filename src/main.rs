@@ -1,6 +1,11 @@
 //! Parses the arguments, starts the log, runs one command. No logic lives here.
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    io::{ErrorKind, Write},
+    net::SocketAddr,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use titlecast::{
@@ -65,10 +70,7 @@ async fn run() -> ExitCode {
     );
     let telemetry = match started {
         Ok(telemetry) => telemetry,
-        Err(error) => {
-            eprintln!("titlecast: {error}");
-            return ExitCode::from(2);
-        }
+        Err(error) => return end(Err(error.into())),
     };
     panics::log_without_text();
     let result = match command {
@@ -81,18 +83,29 @@ async fn run() -> ExitCode {
         Command::Health => commands::health::run(cli.settings.listen)
             .await
             .map_err(StartError::Health),
-        Command::Schema => {
-            print!("{}", api::graphql::sdl());
-            Ok(())
-        }
+        Command::Schema => print(&api::graphql::sdl()),
     };
     telemetry.stop().await;
+    end(result)
+}
+
+/// How the process ends, and if it failed, why: the last line of standard error.
+fn end(result: Result<(), StartError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("titlecast: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Prints to standard output. Who reads no further, as `head` does, has what it wanted.
+fn print(text: &str) -> Result<(), StartError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(StartError::Output(error)),
+        _ => Ok(()),
     }
 }
 
@@ -219,8 +232,8 @@ fn token(settings: &Settings, arguments: TokenArguments) -> Result<(), StartErro
         scopes: arguments.scopes,
         lifetime: arguments.expires,
     };
-    println!("{}", auth::mint(&settings.jwt.settings(), &wish)?);
-    Ok(())
+    let token = auth::mint(&settings.jwt.settings(), &wish)?;
+    print(&format!("{token}\n"))
 }
 
 /// A listener, and the address that it got: port 0 is one that the system chooses.
@@ -248,10 +261,12 @@ async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartErr
             .map_err(StartError::Migration)?,
         Migrate::Status => {}
     }
-    for (name, applied) in db.migrations().await.map_err(StartError::Database)? {
-        println!("{} {name}", if applied { "applied" } else { "pending" });
-    }
-    Ok(())
+    let migrations = db.migrations().await.map_err(StartError::Schema)?;
+    let line = |(name, is_applied): (String, bool)| match is_applied {
+        true => format!("applied {name}\n"),
+        false => format!("pending {name}\n"),
+    };
+    print(&migrations.into_iter().map(line).collect::<String>())
 }
 
 /// The signals that ask the program to end: SIGINT and SIGTERM, or Ctrl-C.

@@ -1,22 +1,38 @@
-//! Why the service does not start, in words for who starts it.
+//! Why the program does not start, or failed, in words for who started it; and its exit codes. `docs/errors.md` lists
+//! them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{error::Error as _, io::ErrorKind, net::SocketAddr, time::Duration};
+
+use sea_orm::DbErr;
 
 use crate::{
     auth::SetupError,
     commands::{health::HealthError, import::ImportError},
+    db::{Failed, OpenError},
+    error::Error,
+    llm::openai::InvalidOpenAiConfig,
+    telemetry::{InvalidEndpoint, TelemetryError},
     transport::persisted::ReadError,
 };
 
-/// Why the service cannot start; each says what to do.
+/// It failed while it ran, and may not with the same settings at another time, or on another machine.
+const FAILED: u8 = 1;
+
+/// The command line or a setting cannot be used, whenever and wherever; clap's code too.
+const UNUSABLE: u8 = 2;
+
+/// Why the program cannot do what it was asked to; each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The database does not open.
-    #[error("cannot open the database: {0}. Check --database-url (DATABASE_URL)")]
-    Database(#[source] sea_orm::DbErr),
+    #[error("cannot open the database: {0}")]
+    Database(#[from] OpenError),
+    /// The database does not say which migrations it has.
+    #[error("cannot read the database's migrations: {}", Failed(.0))]
+    Schema(#[source] DbErr),
     /// A migration failed.
-    #[error("cannot migrate the database: {0}")]
-    Migration(#[source] sea_orm::DbErr),
+    #[error("cannot migrate the database: {}", Failed(.0))]
+    Migration(#[source] DbErr),
     /// The schema is older than the program.
     #[error(
         "the database is behind by {pending} migration(s), the first being {first}. Run `titlecast migrate up` \
@@ -34,9 +50,15 @@ pub enum StartError {
          back with it (`titlecast migrate down`)"
     )]
     Ahead(String),
+    /// Neither log nor traces were started.
+    #[error("{0}")]
+    Telemetry(#[from] TelemetryError),
     /// The model client cannot be built.
-    #[error("cannot set up the model's client: {0}. Check OPENAI_BASE_URL and OPENAI_API_KEY")]
-    Model(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(
+        "cannot set up the model's client: {0}. Check --openai-base-url (OPENAI_BASE_URL) and --openai-api-key \
+         (OPENAI_API_KEY)"
+    )]
+    Model(#[from] InvalidOpenAiConfig),
     /// Other hosts would reach a service without authentication.
     #[error(
         "{0} can be reached from other hosts and there is no authentication: listen on 127.0.0.1, set up tokens \
@@ -53,17 +75,25 @@ pub enum StartError {
     #[error("{0}")]
     Tokens(#[from] SetupError),
     /// No NATS can be there.
-    #[error("{0}. Check --nats-url (TITLECAST_NATS_URL)")]
+    #[error(
+        "{0}. Write --nats-url (TITLECAST_NATS_URL) as nats://USER:PASSWORD@HOST:4222, several separated by commas"
+    )]
     Nats(#[source] std::io::Error),
     /// An allowed origin is none.
-    #[error("{0:?} is no origin: write it as https://app.example, without a path")]
+    #[error(
+        "{0:?} is no origin: write it as https://app.example, without a path. Check --allowed-origins \
+         (TITLECAST_ALLOWED_ORIGINS)"
+    )]
     Origin(String),
     /// A command failed half-way.
-    #[error("{0}")]
-    Command(#[source] crate::error::Error),
+    #[error("{0}{cause}", cause = caused(.0))]
+    Command(#[source] Error),
     /// An import failed, as a whole or in part.
     #[error("{0}")]
     Import(#[from] ImportError),
+    /// What was asked for cannot be printed.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] std::io::Error),
     /// A command ended before all was done.
     #[error("not all was done; run it again to go on")]
     Unfinished,
@@ -84,7 +114,7 @@ pub enum StartError {
     #[error("{0}. Check --trusted-documents (TITLECAST_TRUSTED_DOCUMENTS)")]
     Documents(#[source] ReadError),
     /// The address cannot be had.
-    #[error("cannot listen on {address}: {cause}. Choose another with {setting}")]
+    #[error("cannot listen on {address}: {cause}. Choose another with {setting}{or}", or = or_end(.cause))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -94,4 +124,59 @@ pub enum StartError {
         #[source]
         cause: std::io::Error,
     },
+}
+
+impl StartError {
+    /// What the process ends with: 2 for what is wrong with the command line or a setting as it is written, 1 for all
+    /// else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Database(OpenError::Url(_))
+            | Self::Telemetry(
+                TelemetryError::Filter(_) | TelemetryError::Endpoint(InvalidEndpoint::Url),
+            )
+            | Self::Model(InvalidOpenAiConfig::ApiKey | InvalidOpenAiConfig::BaseUrl)
+            | Self::Exposed(_)
+            | Self::ExposedMetrics(_)
+            | Self::Nats(_)
+            | Self::Origin(_)
+            | Self::Proxy(_) => UNUSABLE,
+            Self::Tokens(error) if error.is_of_a_setting() => UNUSABLE,
+            Self::Tokens(_)
+            | Self::Database(OpenError::Unopened { .. })
+            | Self::Schema(_)
+            | Self::Migration(_)
+            | Self::Behind { .. }
+            | Self::Ahead(_)
+            | Self::Telemetry(TelemetryError::Endpoint(InvalidEndpoint::Tls))
+            | Self::Model(InvalidOpenAiConfig::Tls)
+            | Self::Command(_)
+            | Self::Import(_)
+            | Self::Output(_)
+            | Self::Unfinished
+            | Self::Hung(_)
+            | Self::Health(_)
+            | Self::Documents(_)
+            | Self::Listen { .. } => FAILED,
+        }
+    }
+}
+
+/// What clients are not told: who runs the program is.
+fn caused(error: &Error) -> String {
+    let Some(source) = error.source() else {
+        return String::new();
+    };
+    match source.downcast_ref() {
+        Some(error) => format!(" ({})", Failed(error).why()),
+        None => format!(" ({source})"),
+    }
+}
+
+/// What else helps when an address is taken.
+fn or_end(cause: &std::io::Error) -> &'static str {
+    match cause.kind() {
+        ErrorKind::AddrInUse => ", or end the program that listens there",
+        _ => "",
+    }
 }

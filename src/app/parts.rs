@@ -53,14 +53,12 @@ pub async fn open(
     settings: &Settings,
     connections: u32,
 ) -> Result<(Database, Vec<String>), StartError> {
-    let db = Database::connect(&settings.database_url, connections)
-        .await
-        .map_err(StartError::Database)?;
+    let db = Database::connect(&settings.database_url, connections).await?;
     match db.pending_migrations().await {
         Ok(pending) => Ok((db, pending)),
         Err(error) => match db.unknown_migrations().await.unwrap_or_default().pop() {
             Some(newest) => Err(StartError::Ahead(newest)),
-            None => Err(StartError::Database(error)),
+            None => Err(StartError::Schema(error)),
         },
     }
 }
@@ -167,8 +165,7 @@ pub(super) fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, Start
         title_parameters: settings.title_parameters.clone().unwrap_or_default(),
         idle_timeout: settings.reply_idle,
         connect_timeout: CONNECT_TIMEOUT,
-    })
-    .map_err(|error| StartError::Model(error.into()))?;
+    })?;
     let url = settings.openai_base_url.as_deref();
     let url = url.filter(|url| !url.is_empty());
     let url = url.unwrap_or(openai::DEFAULT_BASE_URL);

@@ -35,13 +35,16 @@ pub(super) fn parse(bytes: &[u8], allowed: &[Algorithm]) -> Result<Arc<[Key]>, S
     let set: Value = serde_json::from_slice(bytes).map_err(|_| SourceError::Malformed)?;
     let keys = set.get("keys").and_then(Value::as_array);
     let keys = keys.ok_or(SourceError::Malformed)?;
-    let keys: Arc<[Key]> = keys
+    let usable: Arc<[Key]> = keys
         .iter()
         .filter_map(|key| Key::of(key, allowed))
         .collect();
-    match keys.is_empty() {
-        true => Err(SourceError::Useless),
-        false => Ok(keys),
+    match usable.is_empty() {
+        true => Err(SourceError::Useless {
+            keys: keys.len(),
+            allowed: allowed.to_vec(),
+        }),
+        false => Ok(usable),
     }
 }
 

@@ -97,9 +97,20 @@ pub enum SetupError {
     /// No header could hold a cookie of this name.
     #[error("--auth-cookie (TITLECAST_AUTH_COOKIE): {0:?} is no name of a cookie")]
     Cookie(String),
+    /// Where the keys are cannot be read.
+    #[error("--jwt-keys (TITLECAST_JWT_KEYS): {0}")]
+    Source(#[source] SourceError),
     /// The keys cannot be had.
-    #[error("cannot read the keys of tokens: {0}. Check --jwt-keys (TITLECAST_JWT_KEYS)")]
-    Keys(#[source] SourceError),
+    #[error(
+        "cannot read the keys of tokens at {place}: {cause}. Check --jwt-keys (TITLECAST_JWT_KEYS)"
+    )]
+    Keys {
+        /// Where they were looked for, without passwords.
+        place: String,
+        /// What was found instead.
+        #[source]
+        cause: SourceError,
+    },
     /// There is nothing to sign tokens with.
     #[error("a token is signed with --jwt-secret (TITLECAST_JWT_SECRET), which is not set{0}")]
     NoSecret(&'static str),
@@ -109,6 +120,24 @@ pub enum SetupError {
     /// The library refused.
     #[error("the token could not be signed")]
     Signing,
+}
+
+impl SetupError {
+    /// Whether a setting cannot be used as it is written, whatever is found where it points.
+    pub fn is_of_a_setting(&self) -> bool {
+        match self {
+            Self::Keys { .. } | Self::Source(SourceError::Tls) | Self::Signing => false,
+            Self::ShortSecret
+            | Self::SecretAndKeys
+            | Self::NoKey(_)
+            | Self::Missing(_)
+            | Self::Algorithm { .. }
+            | Self::Cookie(_)
+            | Self::Source(_)
+            | Self::NoSecret(_)
+            | Self::Name(_) => true,
+        }
+    }
 }
 
 impl JwtSettings {
@@ -138,10 +167,11 @@ impl JwtSettings {
             Some(secret) => Keys::Secret(DecodingKey::from_secret(secret.as_bytes())),
             None => {
                 let source = Source::new(self.keys().unwrap_or_default());
-                let source = source.map_err(SetupError::Keys)?;
+                let source = source.map_err(SetupError::Source)?;
+                let place = source.to_string();
                 let allowed = rules.algorithms.clone();
                 let published = Published::read(source, allowed, tasks.clone()).await;
-                Keys::Published(published.map_err(SetupError::Keys)?)
+                Keys::Published(published.map_err(|cause| SetupError::Keys { place, cause })?)
             }
         };
         Ok(Some(Tokens::new(rules, keys, cookie)))

@@ -1,7 +1,8 @@
 //! Where keys are published: a file, or a URL.
 
-use std::{io::Read, path::PathBuf, time::Duration};
+use std::{error::Error as _, fmt, io::Read, path::PathBuf, time::Duration};
 
+use jsonwebtoken::Algorithm;
 use reqwest::{Client, Url, redirect, retry};
 use tokio::time::timeout;
 
@@ -35,7 +36,7 @@ pub enum SourceError {
     #[error("no answer: {0}")]
     NoAnswer(String),
     /// The answer is none of keys.
-    #[error("the answer was {0}")]
+    #[error("the answer was {0}, not 200")]
     Status(u16),
     /// It took too long.
     #[error("no answer within {DEADLINE:?}")]
@@ -44,11 +45,28 @@ pub enum SourceError {
     #[error("more than {MAX_BYTES} bytes")]
     TooLarge,
     /// It is no set of keys.
-    #[error("not a JSON Web Key Set")]
+    #[error("it is no JSON Web Key Set, which is an object with a list of `keys`")]
     Malformed,
     /// There is nothing in it to verify tokens with.
-    #[error("no key in it can be used with the algorithms of --jwt-algorithms")]
-    Useless,
+    #[error("none of its {keys} key(s) is for one of {allowed:?} (--jwt-algorithms)")]
+    Useless {
+        /// How many there are.
+        keys: usize,
+        /// What the settings allow.
+        allowed: Vec<Algorithm>,
+    },
+}
+
+impl fmt::Display for Source {
+    /// Without the parts of a URL that may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Url(url, _) => {
+                write!(f, "{}{}", url.origin().ascii_serialization(), url.path())
+            }
+        }
+    }
 }
 
 impl Source {
@@ -106,12 +124,20 @@ impl Source {
 
 async fn fetch(url: Url, client: &Client) -> Result<Vec<u8>, SourceError> {
     let failed = |error: reqwest::Error| {
-        let kind = if error.is_connect() {
+        let what = if error.is_connect() {
             "the connection failed"
         } else {
             "the exchange broke off"
         };
-        SourceError::NoAnswer(kind.into())
+        // The error itself names the URL; what caused it does not.
+        let mut cause: Option<&dyn std::error::Error> = None;
+        while let Some(source) = cause.map_or_else(|| error.source(), |cause| cause.source()) {
+            cause = Some(source);
+        }
+        SourceError::NoAnswer(match cause {
+            Some(cause) => format!("{what} ({cause})"),
+            None => what.to_owned(),
+        })
     };
     let mut response = client.get(url).send().await.map_err(failed)?;
     if response.status() != reqwest::StatusCode::OK {

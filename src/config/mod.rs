@@ -41,6 +41,7 @@ pub struct Settings {
         env = "TITLECAST_LISTEN",
         default_value = "127.0.0.1:8080",
         value_name = "ADDRESS",
+        value_parser = address,
         global = true
     )]
     pub listen: SocketAddr,
@@ -51,6 +52,7 @@ pub struct Settings {
         env = "TITLECAST_METRICS_LISTEN",
         default_value = "127.0.0.1:9464",
         value_name = "ADDRESS",
+        value_parser = address,
         global = true
     )]
     pub metrics_listen: SocketAddr,
@@ -334,6 +336,13 @@ impl Settings {
         let is_set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
         is_set(&self.openai_api_key) || is_set(&self.openai_base_url)
     }
+}
+
+/// An address with its port. Names are not looked up: one may stand for several addresses.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned()
+    })
 }
 
 /// A positive time with its unit: `10s`, `250ms`, `2m`.

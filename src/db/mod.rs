@@ -16,6 +16,8 @@ mod imports;
 mod loaders;
 mod messages;
 mod migrations;
+mod open;
+mod open_error;
 mod pool;
 mod published;
 mod relayed;
@@ -31,12 +33,8 @@ mod turns;
 use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
-    ConnectOptions, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
-    sqlx::{
-        Connection,
-        sqlite::{SqliteJournalMode, SqliteSynchronous},
-    },
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -54,6 +52,7 @@ pub use self::{
     conversations::ConversationFilter,
     imports::{Imported, NewConversation, NewMessage},
     messages::MessageRange,
+    open_error::{Failed, OpenError},
     pool::Connections,
     search::Hit,
     stats::{Scope, TitleStats},
@@ -94,44 +93,6 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the database that a URL names: `sqlite://file.db?mode=rwc` or `postgres://…`.
-    ///
-    /// # Errors
-    /// When the URL is of neither kind, or the database does not answer.
-    pub async fn connect(url: &str, max_connections: u32) -> Result<Self, DbErr> {
-        check_url(url)?;
-        if url.starts_with("sqlite:") && (url.contains(":memory:") || url.contains("mode=memory")) {
-            let reason =
-                "an in-memory SQLite database is another one for each connection; name a file";
-            return Err(DbErr::Custom(reason.into()));
-        }
-        let statements = Statements::default();
-        let open = async |connections: u32| {
-            let mut connection = sea_orm::Database::connect(options(url, connections)).await?;
-            let statements = statements.clone();
-            connection.set_metric_callback(move |info| statements.note(info));
-            Ok::<_, DbErr>(connection)
-        };
-        let (writer, reader) = if url.starts_with("sqlite:") {
-            // The writer first: it creates the file.
-            (open(1).await?, open(max_connections).await?)
-        } else {
-            let connection = open(max_connections).await?;
-            (connection.clone(), connection)
-        };
-        let database = Self {
-            reader,
-            writer,
-            statements,
-            probe: Arc::default(),
-            clock: Clock::default(),
-        };
-        match database.read_clock().await {
-            Ok(()) => Ok(database),
-            Err(error) => Err(DbErr::Custom(error.to_string())),
-        }
-    }
-
     /// `sqlite` or `postgresql`, as health pages name it.
     pub fn kind(&self) -> &'static str {
         kind(self.reader.get_database_backend())
@@ -203,57 +164,6 @@ impl Database {
         };
         Statement::from_sql_and_values(backend, sql, values)
     }
-}
-
-/// Refuses what SeaORM would refuse as well, but quoting the URL, which may hold a password.
-fn check_url(url: &str) -> Result<(), DbErr> {
-    let refuse = |why: &str| Err(DbErr::Custom(why.into()));
-    match reqwest::Url::parse(url).as_ref().map(reqwest::Url::scheme) {
-        Ok("sqlite" | "postgres" | "postgresql") => Ok(()),
-        Ok(_) => refuse("the URL begins neither with sqlite: nor with postgres:"),
-        Err(_) => refuse("the URL is malformed"),
-    }
-}
-
-fn options(url: &str, connections: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|sqlite| {
-            sqlite
-                .journal_mode(SqliteJournalMode::Wal)
-                // An accepted message has to survive a power cut: WAL with NORMAL may lose it.
-                .synchronous(SqliteSynchronous::Full)
-                .busy_timeout(LOCK_TIMEOUT)
-                .foreign_keys(true)
-        })
-        .map_sqlx_sqlite_pool_opts(|pool| {
-            // A file does not go away as a server does.
-            pool.test_before_acquire(false)
-                .after_release(|connection, _| {
-                    Box::pin(async move {
-                        if !connection.is_in_transaction() {
-                            return Ok(true);
-                        }
-                        // What was said before it is done by then: one that was dropped is taken back.
-                        connection.ping().await?;
-                        // When the disk is full, SQLite takes a transaction back by itself. sqlx does not
-                        // notice, and would run all that follows inside of one that never ends.
-                        Ok(!connection.is_in_transaction())
-                    })
-                })
-        })
-        .map_sqlx_postgres_opts(|postgres| {
-            let millis = |time: Duration| time.as_millis().to_string();
-            postgres.options([
-                ("lock_timeout", millis(LOCK_TIMEOUT)),
-                // What a node that was cut off has locked is free again.
-                ("idle_in_transaction_session_timeout", millis(ABANDONED)),
-            ])
-        });
-    options
 }
 
 impl From<DbErr> for Error {

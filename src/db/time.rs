@@ -33,6 +33,10 @@ impl Database {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn read_clock(&self) -> Result<()> {
+        Ok(self.set_clock().await?)
+    }
+
+    pub(super) async fn set_clock(&self) -> Result<(), DbErr> {
         if self.is_embedded() {
             return Ok(());
         }

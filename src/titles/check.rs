@@ -13,7 +13,7 @@ use super::{
 use crate::{
     conversation::{TitleFailure, Usage},
     db::{NOBODY, TitleCall},
-    llm::TitleRequest,
+    llm::{ModelError, ModelErrorKind, TitleRequest},
 };
 
 /// What the check asks for a title of.
@@ -72,27 +72,29 @@ pub(super) async fn run(titles: &Inner) {
     let answer = timeout(titles.settings.deadline, titles.model.title(request)).await;
     let (outcome, usage) = match answer {
         Ok(Ok(output)) => (Ok(()), output.usage),
-        Ok(Err(error)) => (Err(failure_of(&error)), None),
-        Err(_) => (Err(TitleFailure::Timeout), None),
+        Ok(Err(error)) => (Err((failure_of(&error), error)), None),
+        Err(_) => {
+            let error = ModelError::new(ModelErrorKind::Timeout);
+            (Err((TitleFailure::Timeout, error)), None)
+        }
     };
     let model = titles.model.title_model().to_owned();
     let duration_ms = started.elapsed().as_millis() as u64;
-    match outcome {
+    match &outcome {
         Ok(()) => tracing::info!(model, duration_ms, "the title model answers"),
-        Err(failure) => {
-            let reason = failure.as_str();
-            tracing::error!(
-                model,
-                duration_ms,
-                reason,
-                "the title model does not answer: conversations will get no titles. Check --title-model \
-                 (TITLECAST_TITLE_MODEL), the key and the base URL"
-            );
-        }
+        Err((failure, error)) => tracing::error!(
+            model,
+            duration_ms,
+            reason = failure.as_str(),
+            status = error.status,
+            code = error.code,
+            "the title model does not answer: conversations will get no titles. {}",
+            remedy(*failure, error.status)
+        ),
     }
     let call = TitleCall {
         model,
-        outcome,
+        outcome: outcome.map_err(|(failure, _)| failure),
         usage: usage.unwrap_or_default(),
         duration: started.elapsed(),
     };
@@ -102,5 +104,45 @@ pub(super) async fn run(titles: &Inner) {
         && let Err(error) = titles.db.store_title_call(call).await
     {
         error.log();
+    }
+}
+
+/// What an operator does about a model that does not answer.
+fn remedy(failure: TitleFailure, status: Option<u16>) -> &'static str {
+    match failure {
+        TitleFailure::Unauthorized => {
+            "The provider refuses the key: check --openai-api-key (OPENAI_API_KEY), and that it is one of the \
+             provider at --openai-base-url (OPENAI_BASE_URL)"
+        }
+        TitleFailure::ModelNotFound => {
+            "The provider does not know the model: name one that it has with --title-model (TITLECAST_TITLE_MODEL), \
+             or mend --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
+        }
+        TitleFailure::QuotaExceeded => {
+            "The account's quota is used up: see the provider's billing, or use another key (OPENAI_API_KEY)"
+        }
+        TitleFailure::InvalidRequest => {
+            "The provider takes the request for wrong: see what the model takes, and set --title-parameters \
+             (TITLECAST_TITLE_PARAMETERS)"
+        }
+        TitleFailure::RateLimited => {
+            "The provider has no time for this account: that passes, or its rate limit has to be raised"
+        }
+        TitleFailure::Unavailable if status.is_some() => {
+            "The provider is in trouble: that passes, unless --openai-base-url (OPENAI_BASE_URL) is another's"
+        }
+        TitleFailure::Unavailable => {
+            "There is no connection to the provider: check --openai-base-url (OPENAI_BASE_URL), and the way to it"
+        }
+        TitleFailure::Timeout => {
+            "It took too long: raise --title-deadline (TITLECAST_TITLE_DEADLINE), or name a faster model with \
+             --title-model (TITLECAST_TITLE_MODEL)"
+        }
+        TitleFailure::Rejected
+        | TitleFailure::Truncated
+        | TitleFailure::BudgetExceeded
+        | TitleFailure::Abandoned => {
+            "What answers does not speak OpenAI's Chat Completions: check --openai-base-url (OPENAI_BASE_URL)"
+        }
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     migrations::NAMES,
-    support::{Rows, TestDatabase, Titlecast},
+    support::{Rows, TestDatabase, Titlecast, process::Ended},
 };
 
 const KEY: &str = "sk-proj-a-key-that-nobody-may-read";
@@ -127,7 +127,7 @@ async fn migrate_down_drops_no_conversation() {
         .env("DATABASE_URL", &database.url)
         .run()
         .await;
-    ended.assert_refused(&["cannot migrate", "agent_conversations is not empty"]);
+    ended.assert_failed(&["cannot migrate", "agent_conversations is not empty"]);
     assert_eq!(rows.count("agent_conversations").await, 1);
 }
 
@@ -143,18 +143,28 @@ async fn a_database_of_a_newer_version_is_left_alone() {
         "m99991231_000001_future",
         "titlecast migrate down",
     ];
-    refused(&[("DATABASE_URL", &database.url)], &parts).await;
+    failed(&[("DATABASE_URL", &database.url)], &parts).await;
     let down = Titlecast::new(&["migrate", "down"]).env("DATABASE_URL", &database.url);
-    down.run().await.assert_refused(&parts);
+    down.run().await.assert_failed(&parts);
 }
 
-/// `titlecast serve` with these settings in its environment, which it refuses.
-async fn refused(settings: &[(&str, &str)], parts: &[&str]) {
+/// `titlecast serve` with these settings in its environment.
+async fn serve(settings: &[(&str, &str)]) -> Ended {
     let mut command = Titlecast::new(&["serve"]).env("TITLECAST_LISTEN", "127.0.0.1:0");
     for (name, value) in settings {
         command = command.env(name, value);
     }
-    command.run().await.assert_refused(parts);
+    command.run().await
+}
+
+/// The same with settings that it refuses.
+async fn refused(settings: &[(&str, &str)], parts: &[&str]) {
+    serve(settings).await.assert_refused(parts);
+}
+
+/// The same with settings that are good, and do not work here and now.
+async fn failed(settings: &[(&str, &str)], parts: &[&str]) {
+    serve(settings).await.assert_failed(parts);
 }
 
 #[tokio::test]
@@ -167,16 +177,26 @@ async fn a_malformed_setting_is_refused_in_one_line_that_names_it() {
         ("TITLECAST_TITLE_CONCURRENCY", "0", &["--title-concurrency", "1..=10000"]),
         ("TITLECAST_DATABASE_CONNECTIONS", "many", &["--database-connections", "many"]),
         ("TITLECAST_HISTORY_BUDGET", "-1", &["--history-budget", "-1"]),
-        ("TITLECAST_LISTEN", "8080", &["--listen", "invalid socket address"]),
+        ("TITLECAST_LISTEN", "8080", &["--listen", "127.0.0.1:8080"]),
+        ("TITLECAST_METRICS_LISTEN", "localhost:9464", &["--metrics-listen", "IP address"]),
+        ("TITLECAST_NATS_URL", "nats://me:hunter2@[", &["--nats-url", "TITLECAST_NATS_URL", "IPv6"]),
+        ("TITLECAST_NATS_URL", "http://localhost:4222", &["--nats-url", "http", "nats://"]),
+        ("TITLECAST_TRUSTED_PROXIES", "proxy.example", &["--trusted-proxies", "10.0.0.0/8"]),
         ("TITLECAST_LOG", "titlecast=loud", &["--log", "TITLECAST_LOG", "malformed"]),
-        ("TITLECAST_ALLOWED_ORIGINS", "app.example", &["app.example", "https://app.example"]),
+        ("TITLECAST_ALLOWED_ORIGINS", "app.example", &["--allowed-origins", "app.example", "https://app.example"]),
         ("OPENAI_BASE_URL", "localhost:11434", &["OPENAI_BASE_URL", "http://"]),
         ("OPENAI_API_KEY", "sk-two\nlines", &["OPENAI_API_KEY", "characters"]),
-        ("DATABASE_URL", "nonsense", &["DATABASE_URL"]),
-        ("DATABASE_URL", "sqlite:///no/such/directory/titlecast.db", &["DATABASE_URL", "open"]),
+        ("DATABASE_URL", "", &["DATABASE_URL", "empty", "sqlite://FILE"]),
+        ("DATABASE_URL", "nonsense", &["DATABASE_URL", "malformed", "sqlite://FILE"]),
+        ("DATABASE_URL", "postgres://me:hunter2@localhost:99999/mine", &["DATABASE_URL", "port"]),
+        ("DATABASE_URL", "postgres://localhost/mine?sslmode=maybe", &["DATABASE_URL", "maybe"]),
+        ("DATABASE_URL", "sqlite://titlecast.db?mode=rwx", &["DATABASE_URL", "rwx"]),
+        ("DATABASE_URL", "sqlite::memory:", &["DATABASE_URL", "in-memory", "name a file"]),
     ];
     for (name, value, parts) in table {
-        refused(&[(name, value)], parts).await;
+        let ended = serve(&[(name, value)]).await;
+        ended.assert_refused(parts);
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
     }
 }
 
@@ -217,14 +237,13 @@ async fn an_address_that_others_reach_is_refused() {
 async fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let parts = [
-        "cannot listen on",
-        &address,
-        "in use",
-        "--listen",
-        "TITLECAST_LISTEN",
-    ];
-    refused(&[("TITLECAST_LISTEN", &address)], &parts).await;
+    for (setting, flag) in [
+        ("TITLECAST_LISTEN", "--listen"),
+        ("TITLECAST_METRICS_LISTEN", "--metrics-listen"),
+    ] {
+        let parts = ["cannot listen on", &address, "in use", flag, setting];
+        failed(&[(setting, &address)], &parts).await;
+    }
 }
 
 #[tokio::test]
@@ -237,14 +256,14 @@ async fn a_server_s_database_that_is_behind_is_not_served_but_by_request() {
     let settings = [("DATABASE_URL", database.url.as_str())];
     let [first, .., last] = NAMES;
     let behind = format!("behind by {}", NAMES.len());
-    refused(
+    failed(
         &settings,
         &[&behind, first, "titlecast migrate up", "--migrate"],
     )
     .await;
     let all_but_one = (NAMES.len() - 1).to_string();
     migrate(&database, &["up", "--steps", &all_but_one]).await;
-    refused(&settings, &["behind by 1", last, "titlecast migrate up"]).await;
+    failed(&settings, &["behind by 1", last, "titlecast migrate up"]).await;
 
     let mut serving = Titlecast::new(&["serve", "--migrate", "--listen", "127.0.0.1:0"])
         .env("DATABASE_URL", &database.url)

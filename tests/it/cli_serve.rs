@@ -66,7 +66,7 @@ async fn health_asks_the_server_and_fails_when_there_is_none() {
     serving.terminate();
     serving.ended().await.ok();
     let parts = [address.as_str(), "does not answer", "TITLECAST_LISTEN"];
-    health().await.assert_refused(&parts);
+    health().await.assert_failed(&parts);
 }
 
 #[tokio::test]

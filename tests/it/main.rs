@@ -70,6 +70,7 @@ mod schema;
 mod slow_title;
 mod smoke;
 mod sse_protocol;
+mod start_errors;
 mod statements;
 mod stream;
 mod stream_wire;

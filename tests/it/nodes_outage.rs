@@ -1,6 +1,10 @@
 //! Nodes whose NATS is not there, comes, goes and comes back. Each test has a NATS of its own.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::ready,
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -124,19 +128,45 @@ async fn a_node_starts_without_nats_and_connects_when_it_comes() {
 }
 
 #[tokio::test]
-async fn that_nats_is_away_is_logged_once_and_without_the_password() {
-    // Nobody listens on port 1.
-    let mut node = Titlecast::new(&["--listen", "127.0.0.1:0"])
-        .env("TITLECAST_NATS_URL", "nats://me:hunter2@127.0.0.1:1")
-        .start();
-    let url = node.url().await;
-    node.line("NATS cannot be reached").await;
-    nats_is(&url, "degraded").await;
-    // It has been tried more than ten times by then.
-    node.signal("TERM");
-    let log = node.ended().await.stderr;
-    assert_eq!(log.to_lowercase().matches("nats").count(), 1, "{log}");
-    assert!(!log.contains("hunter2"), "{log}");
+async fn that_nats_is_away_is_logged_once_and_why_and_without_the_password() {
+    let mut table = vec![
+        // Nobody listens on port 1.
+        ("127.0.0.1:1".to_owned(), "Connection refused"),
+        ("no-such-host.invalid:4222".to_owned(), "DNS"),
+    ];
+    let guarded = NatsServer::down().map(|mut nats| {
+        nats.start_with(&["--user", "me", "--pass", "another"]);
+        nats
+    });
+    if let Some(nats) = &guarded {
+        let place = nats.url.replace("nats://", "");
+        eventually(|| ready(TcpStream::connect(&place).ok())).await;
+        table.push((place, "authorization violation"));
+    }
+    join_all(table.into_iter().map(async |(place, why)| {
+        let mut node = Titlecast::new(&["--listen", "127.0.0.1:0"])
+            .env("TITLECAST_NATS_URL", &format!("nats://me:hunter2@{place}"))
+            .start();
+        let url = node.url().await;
+        let line = node.line("NATS cannot be reached").await;
+        for part in [
+            place.as_str(),
+            why,
+            "Start NATS",
+            "--nats-url",
+            "TITLECAST_NATS_URL",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        nats_is(&url, "degraded").await;
+        // It has been tried more than ten times by then.
+        node.signal("TERM");
+        let log = node.ended().await.stderr;
+        let lines = log.lines().filter(|line| line.contains("NATS"));
+        assert_eq!(lines.count(), 1, "{log}");
+        assert!(!log.contains("hunter2"), "{log}");
+    }))
+    .await;
 }
 
 #[tokio::test]

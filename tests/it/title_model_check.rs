@@ -76,23 +76,43 @@ async fn a_model_that_was_retired_shows_until_there_is_another() {
 }
 
 #[tokio::test]
-async fn the_log_says_what_to_check() {
-    let model = ModelServer::start().await;
-    model.title(unknown_model());
-    let mut serving = Titlecast::new(&["--listen", "127.0.0.1:0"])
-        .env("OPENAI_BASE_URL", &model.url)
-        .start();
-    let line = serving.line("the title model does not answer").await;
-    for part in [
-        "ERROR",
-        "gpt-5-mini",
-        "model_not_found",
-        "TITLECAST_TITLE_MODEL",
-    ] {
-        assert!(line.contains(part), "{part}: {line}");
+async fn the_log_says_why_there_is_no_answer_and_what_to_do() {
+    const KEY: &str = "sk-proj-a-key-that-nobody-may-read";
+    let error = |status, code| Answer::error(status, "invalid_request_error", Some(code), KEY);
+    let nowhere = "http://me:hunter2@127.0.0.1:1/v1";
+    #[rustfmt::skip]
+    let table: [(Option<Answer>, &[&str]); 8] = [
+        (Some(error(401, "invalid_api_key")), &["unauthorized", "status=401", "invalid_api_key", "OPENAI_API_KEY"]),
+        (Some(unknown_model()), &["model_not_found", "status=404", "gpt-5-mini", "TITLECAST_TITLE_MODEL"]),
+        // No such path: the base URL is another's.
+        (Some(Answer::Status(404, vec![], json!("nothing here"))), &["model_not_found", "OPENAI_BASE_URL", "/v1"]),
+        (Some(error(400, "context_length_exceeded")), &["invalid_request", "TITLECAST_TITLE_PARAMETERS"]),
+        (Some(error(429, "insufficient_quota")), &["quota_exceeded", "billing"]),
+        (Some(error(503, "overloaded")), &["unavailable", "status=503", "in trouble"]),
+        (Some(Answer::Page("<html>")), &["rejected", "does not speak", "OPENAI_BASE_URL"]),
+        (None, &["unavailable", "no connection", "OPENAI_BASE_URL"]),
+    ];
+    for (answer, parts) in table {
+        let model = ModelServer::start().await;
+        let url = match answer {
+            Some(answer) => model.title(answer).url.as_str(),
+            None => nowhere,
+        };
+        let mut serving = Titlecast::new(&["--listen", "127.0.0.1:0"])
+            .env("OPENAI_BASE_URL", url)
+            .env("OPENAI_API_KEY", KEY)
+            .start();
+        let line = serving.line("the title model does not answer").await;
+        for part in [&["ERROR"], parts].concat() {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        serving.terminate();
+        let ended = serving.ended().await;
+        assert_eq!(ended.code, Some(0), "it serves all the same");
+        for secret in [KEY, "hunter2"] {
+            assert!(!ended.stderr.contains(secret), "{}", ended.stderr);
+        }
     }
-    serving.terminate();
-    assert_eq!(serving.ended().await.code, Some(0));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -102,9 +102,6 @@ impl Ears {
         };
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let patience = sleep(PATIENCE);
-        tokio::pin!(patience);
-        let mut is_patient = true;
         loop {
             tokio::select! {
                 () = changed.notified() => self.look().await,
@@ -119,12 +116,6 @@ impl Ears {
                 _ = beat.tick() => {
                     self.look().await;
                     self.beat().await;
-                }
-                () = &mut patience, if is_patient => {
-                    is_patient = false;
-                    if !self.status.is_connected() {
-                        tracing::warn!("NATS cannot be reached: other nodes are not heard until it can");
-                    }
                 }
             }
         }

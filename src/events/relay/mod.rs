@@ -45,7 +45,7 @@ use tokio::{
         mpsc::{Receiver, Sender, channel, error::TrySendError},
         watch,
     },
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -61,7 +61,8 @@ use crate::conversation::{Conversation, ConversationId, MessageId, Owner};
 /// How many wake-ups may wait to be sent.
 const CAPACITY: usize = 4_096;
 
-/// How long an echo may take before the connection counts as degraded.
+/// How long an echo may take before the connection counts as degraded, and the first connection before an operator
+/// is told why there is none.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The longest pause between two tries to connect.
@@ -251,7 +252,7 @@ impl Relay {
                     async {}
                 }
             });
-        let client = match options.connect(servers.0).await {
+        let client = match options.connect(servers.0.clone()).await {
             Ok(client) => client,
             // The first connection is tried again too: this is a setting that cannot be met.
             Err(error) => {
@@ -286,11 +287,36 @@ impl Relay {
                     () = inbox.tell(&topics, &read, &status) => {}
                     () = ears.listen(&changed) => {}
                     () = replies::answer(&client, node, &runs) => {}
+                    () = complain(servers, &status) => {}
                     () = closing.cancelled() => {}
                 }
             }
         );
     }
+}
+
+/// Says why there is no connection, if there is none after a while. The client, which goes on trying, only says of
+/// what kind its failures are, so this tries for itself. Never ends.
+async fn complain(servers: Servers, status: &Status) {
+    sleep(PATIENCE).await;
+    if !status.is_connected() {
+        let tried: Vec<String> = servers.0.iter().map(place).collect();
+        let options = ConnectOptions::new().connection_timeout(PATIENCE);
+        if let Err(error) = options.connect(servers.0).await {
+            tracing::warn!(
+                servers = tried.join(","),
+                %error,
+                "NATS cannot be reached: other nodes are not heard until it can, and it is tried again and again. \
+                 Start NATS, or check --nats-url (TITLECAST_NATS_URL)"
+            );
+        }
+    }
+    std::future::pending().await
+}
+
+/// Where a server is, without the password that its URL may hold.
+fn place(server: &ServerAddr) -> String {
+    format!("{}:{}", server.host(), server.port())
 }
 
 /// Sends wake-ups while there is a connection, and the last ones at the end.

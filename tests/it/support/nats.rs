@@ -92,10 +92,16 @@ impl NatsServer {
 
     /// Starts it, again and again on the same port.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(&mut self, arguments: &[&str]) {
         let [port, monitoring] = &self.ports;
         let mut command = Command::new(&self.program);
         command
             .args(["-a", "127.0.0.1", "-p", port, "-m", monitoring])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -21,7 +21,8 @@ pub struct Postgres {
     pub url: String,
     directory: PathBuf,
     programs: PathBuf,
-    port: u16,
+    /// Where it listens.
+    pub port: u16,
     /// In the mount namespace of this process, where there is a small file system.
     place: Option<u32>,
     child: Option<Child>,
@@ -136,6 +137,15 @@ impl Postgres {
         connection.close().await.unwrap();
     }
 
+    /// Lets a role in by its password alone; the others need none.
+    pub async fn ask_for_passwords_of(&self, role: &str) {
+        let rules = self.directory.join("data/pg_hba.conf");
+        let trusting = std::fs::read_to_string(&rules).unwrap();
+        let asking = format!("host all {role} 127.0.0.1/32 scram-sha-256\n{trusting}");
+        std::fs::write(&rules, asking).unwrap();
+        self.administer("SELECT pg_reload_conf()").await;
+    }
+
     /// A program of PostgreSQL's, which does not run as root.
     fn command(&self, name: &str) -> Command {
         let program = self.programs.join(name);
@@ -186,9 +196,7 @@ fn programs() -> Option<PathBuf> {
 
 /// Whom root becomes, since PostgreSQL does not run as root: user and group.
 pub fn other_user() -> Option<(u32, u32)> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
-    if !is_root {
+    if !is_root() {
         return None;
     }
     let users = std::fs::read_to_string("/etc/passwd").unwrap();
@@ -196,4 +204,10 @@ pub fn other_user() -> Option<(u32, u32)> {
     let mut fields = user.expect("there is a user postgres").split(':').skip(2);
     let mut id = || fields.next().unwrap().parse().unwrap();
     Some((id(), id()))
+}
+
+/// Whether root runs the tests.
+pub fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().any(|line| line.starts_with("Uid:\t0\t"))
 }

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
-use super::{SmallDisk, eventually, within};
+use super::{SmallDisk, eventually, postgres::is_root, within};
 
 /// What an operator types and sets, and where. The environment holds nothing else: neither the keys
 /// nor the settings of whoever runs the tests.
@@ -43,6 +43,18 @@ impl Titlecast {
             command.env("TITLECAST_METRICS_LISTEN", "127.0.0.1:0");
         }
         Self { command, directory }
+    }
+
+    /// The same for who may not write where the permissions say so, which root may.
+    pub fn unprivileged(arguments: &[&str]) -> Self {
+        if !is_root() {
+            return Self::new(arguments);
+        }
+        let drop = [
+            "--bounding-set=-dac_override",
+            env!("CARGO_BIN_EXE_titlecast"),
+        ];
+        Self::of("setpriv", &[&drop, arguments].concat())
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
@@ -275,11 +287,22 @@ impl Ended {
         self.stdout
     }
 
-    /// It refused, and said why in one line that says all of these; nothing else was printed but
-    /// clap's pointers to the help.
+    /// It refused the command line or a setting, and said why in one line that says all of these.
     #[track_caller]
     pub fn assert_refused(&self, parts: &[&str]) {
-        assert!(matches!(self.code, Some(1 | 2)), "{self:?}");
+        self.assert_gave_up(2, parts);
+    }
+
+    /// It failed while it ran, and said why in one line that says all of these.
+    #[track_caller]
+    pub fn assert_failed(&self, parts: &[&str]) {
+        self.assert_gave_up(1, parts);
+    }
+
+    /// One line says why, and no more than that was printed but the log, and clap's pointers to the help.
+    #[track_caller]
+    fn assert_gave_up(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
         assert_eq!(self.stdout, "");
         let lines: Vec<&str> = self
             .stderr
@@ -292,6 +315,8 @@ impl Ended {
         for part in parts {
             assert!(line.contains(part), "{part:?} is missing: {line}");
         }
+        // What libraries wrap their errors in says nothing.
+        assert!(!line.contains("Error: "), "{line}");
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
     }
 }

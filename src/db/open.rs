@@ -1,0 +1,197 @@
+//! Opening a database: what is asked of its connections, and finding out why there is none.
+
+use std::{fs::File, io::ErrorKind, path::PathBuf, time::Duration};
+
+use sea_orm::{
+    ConnectOptions, DatabaseConnection, DbErr,
+    sqlx::{
+        self, ConnectOptions as _, Connection,
+        postgres::PgConnectOptions,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    },
+};
+use tokio::time::timeout;
+
+use super::{
+    ABANDONED, CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, open_error::OpenError,
+    statements::Statements,
+};
+use crate::clock::Clock;
+
+/// Where a database is.
+enum Place {
+    File { path: PathBuf, mode: Mode },
+    Server(Box<PgConnectOptions>),
+}
+
+/// What is done with a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Read,
+    Write,
+    /// The same, and it is created when it is not there.
+    Create,
+}
+
+impl Database {
+    /// Opens the database that a URL names: `sqlite://file.db?mode=rwc` or `postgres://…`.
+    ///
+    /// # Errors
+    /// When the URL is of neither kind, or the database does not open.
+    pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
+        let statements = Statements::default();
+        let open = async |connections: u32| {
+            let mut connection = sea_orm::Database::connect(options(url, connections)).await?;
+            let statements = statements.clone();
+            connection.set_metric_callback(move |info| statements.note(info));
+            Ok::<_, DbErr>(connection)
+        };
+        let (writer, reader) = match Place::of(url)? {
+            Place::File { path, mode } => {
+                let may_create = mode == Mode::Create;
+                let failed = |error| OpenError::of_file(&path, may_create, &error);
+                // The writer first: it creates the file.
+                let writer = open(1).await.map_err(failed)?;
+                // What it may not write to SQLite opens for reading, and fails later.
+                if mode != Mode::Read
+                    && let Err(error) = File::options().write(true).open(&path)
+                {
+                    return Err(OpenError::of_unwritable(&path, may_create, Some(error)));
+                }
+                (writer, open(max_connections).await.map_err(failed)?)
+            }
+            Place::Server(server) => {
+                let connection = reach(&server, open(max_connections)).await?;
+                (connection.clone(), connection)
+            }
+        };
+        let database = Self {
+            reader,
+            writer,
+            statements,
+            probe: Default::default(),
+            clock: Clock::default(),
+        };
+        match database.set_clock().await {
+            Ok(()) => Ok(database),
+            Err(error) => Err(OpenError::of_statement(&error)),
+        }
+    }
+}
+
+impl Place {
+    /// What a URL names. What is wrong with it is said without quoting it: it may hold a password.
+    fn of(url: &str) -> Result<Self, OpenError> {
+        let refuse = |why: &str| Err(OpenError::Url(why.into()));
+        let parsed = match reqwest::Url::parse(url) {
+            Ok(parsed) => parsed,
+            Err(_) if url.is_empty() => return refuse("the URL is empty"),
+            Err(error) => return refuse(&format!("the URL is malformed ({error})")),
+        };
+        let mode = parsed.query_pairs().find(|(name, _)| name == "mode");
+        let mode = mode.map(|(_, mode)| mode);
+        match parsed.scheme() {
+            "sqlite" if url.contains(":memory:") || mode.as_deref() == Some("memory") => refuse(
+                "an in-memory SQLite database is another one for each connection; name a file",
+            ),
+            "sqlite" => {
+                let options: SqliteConnectOptions = url.parse().map_err(OpenError::of_url)?;
+                Ok(Self::File {
+                    path: options.get_filename().to_owned(),
+                    mode: match mode.as_deref() {
+                        Some("rwc") => Mode::Create,
+                        Some("ro") => Mode::Read,
+                        _ => Mode::Write,
+                    },
+                })
+            }
+            "postgres" | "postgresql" => {
+                let options: PgConnectOptions = url.parse().map_err(OpenError::of_url)?;
+                Ok(Self::Server(Box::new(server_options(options))))
+            }
+            _ => refuse("the URL begins neither with sqlite: nor with postgres:"),
+        }
+    }
+}
+
+/// Opens a pool of connections to a server. A pool says of a server that refuses it no more than that the time is over,
+/// and only then: so one connection is tried before, which says why. A server that may be about to start is
+/// waited for nevertheless.
+async fn reach(
+    server: &PgConnectOptions,
+    open: impl Future<Output = Result<DatabaseConnection, DbErr>>,
+) -> Result<DatabaseConnection, OpenError> {
+    let first = match timeout(CONNECT_TIMEOUT, server.connect()).await {
+        Ok(Ok(connection)) => {
+            // It was good for what it was for.
+            let _ = connection.close().await;
+            None
+        }
+        Ok(Err(error)) if may_pass(&error) => {
+            let error = OpenError::of_server(server, &error);
+            let why = error.why();
+            tracing::warn!(
+                why,
+                "no connection to the database yet, trying for {CONNECT_TIMEOUT:?}"
+            );
+            Some(error)
+        }
+        Ok(Err(error)) => return Err(OpenError::of_server(server, &error)),
+        Err(_) => return Err(OpenError::silent(server)),
+    };
+    let opened = open.await;
+    opened.map_err(|error| first.unwrap_or_else(|| OpenError::of_pool(server, &error)))
+}
+
+/// Whether a server may be about to start, which pools wait for too.
+fn may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+        // It starts, or has all the connections that it may have.
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P03" | "53300")),
+        _ => false,
+    }
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|sqlite| {
+            sqlite
+                .journal_mode(SqliteJournalMode::Wal)
+                // An accepted message has to survive a power cut: WAL with NORMAL may lose it.
+                .synchronous(SqliteSynchronous::Full)
+                .busy_timeout(LOCK_TIMEOUT)
+                .foreign_keys(true)
+        })
+        .map_sqlx_sqlite_pool_opts(|pool| {
+            // A file does not go away as a server does.
+            pool.test_before_acquire(false)
+                .after_release(|connection, _| {
+                    Box::pin(async move {
+                        if !connection.is_in_transaction() {
+                            return Ok(true);
+                        }
+                        // What was said before it is done by then: one that was dropped is taken back.
+                        connection.ping().await?;
+                        // When the disk is full, SQLite takes a transaction back by itself. sqlx does not
+                        // notice, and would run all that follows inside of one that never ends.
+                        Ok(!connection.is_in_transaction())
+                    })
+                })
+        })
+        .map_sqlx_postgres_opts(server_options);
+    options
+}
+
+fn server_options(options: PgConnectOptions) -> PgConnectOptions {
+    let millis = |time: Duration| time.as_millis().to_string();
+    options.options([
+        ("lock_timeout", millis(LOCK_TIMEOUT)),
+        // What a node that was cut off has locked is free again.
+        ("idle_in_transaction_session_timeout", millis(ABANDONED)),
+    ])
+}

@@ -1,0 +1,302 @@
+//! Why a database does not open, or its schema cannot be read or changed, in words for who runs the program:
+//! what happened, and what to do about it. Passwords are in none of them.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use sea_orm::{
+    DbErr, RuntimeErr,
+    sqlx::{self, error::DatabaseError, postgres::PgConnectOptions, sqlite::SqliteError},
+};
+
+use super::CONNECT_TIMEOUT;
+
+/// The setting that most of it is about.
+const SETTING: &str = "--database-url (DATABASE_URL)";
+
+/// Why a database does not open. The text ends with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL cannot be used as it is written.
+    #[error(
+        "{0}. Write --database-url (DATABASE_URL) as sqlite://FILE?mode=rwc or postgres://USER:PASSWORD@HOST/NAME, \
+         with special characters of a password percent-encoded"
+    )]
+    Url(String),
+    /// What it names is not there, or lets nobody in.
+    #[error("{why}. {remedy}")]
+    Unopened {
+        /// What happened.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+impl OpenError {
+    fn unopened(why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Unopened {
+            why: why.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// What happened, without what to do.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Url(why) | Self::Unopened { why, .. } => why,
+        }
+    }
+
+    /// What is wrong with a URL that sqlx cannot read.
+    pub(super) fn of_url(error: sqlx::Error) -> Self {
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        Self::Url(cause.to_string())
+    }
+
+    /// A server that said nothing for as long as it was waited for.
+    pub(super) fn silent(server: &PgConnectOptions) -> Self {
+        let at = place(server);
+        Self::unopened(
+            format!("{at} does not answer within {CONNECT_TIMEOUT:?}"),
+            format!("Check host and port in {SETTING}, and what stands between"),
+        )
+    }
+
+    /// What a pool that did not open says.
+    pub(super) fn of_pool(server: &PgConnectOptions, error: &DbErr) -> Self {
+        match sqlx_error(error) {
+            Some(sqlx::Error::PoolTimedOut) => Self::silent(server),
+            Some(error) => Self::of_server(server, error),
+            None => Self::of_statement(error),
+        }
+    }
+
+    /// A statement that failed, on a connection that was open.
+    pub(super) fn of_statement(error: &DbErr) -> Self {
+        let failed = Failed(error);
+        Self::unopened(failed.why(), failed.remedy())
+    }
+
+    /// What a server did instead of letting us in.
+    pub(super) fn of_server(server: &PgConnectOptions, error: &sqlx::Error) -> Self {
+        let at = place(server);
+        match error {
+            sqlx::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                Self::unopened(
+                    format!("nothing listens at {at} (connection refused)"),
+                    format!("Start PostgreSQL there, or check host and port in {SETTING}"),
+                )
+            }
+            sqlx::Error::Tls(error) => Self::unopened(
+                format!("no encrypted connection to {at}: {error}"),
+                format!("Check sslmode and sslrootcert in {SETTING}"),
+            ),
+            sqlx::Error::Protocol(_) => Self::unopened(
+                format!("what answers at {at} does not speak as PostgreSQL does"),
+                format!("Check host and port in {SETTING}"),
+            ),
+            sqlx::Error::Database(error) => Self::of_refusal(server, &**error),
+            // An address that is not known or not reached, for one.
+            error => Self::unopened(
+                format!("{at} cannot be reached: {}", bare(error)),
+                format!("Check host and port in {SETTING}"),
+            ),
+        }
+    }
+
+    /// What a server said instead of letting us in (appendix A of PostgreSQL's manual has the codes).
+    fn of_refusal(server: &PgConnectOptions, error: &dyn DatabaseError) -> Self {
+        let (at, user) = (place(server), server.get_username());
+        let name = server.get_database().unwrap_or(user);
+        let said = error.message();
+        match error.code().as_deref() {
+            Some("3D000") => Self::unopened(
+                format!("the server at {at} has no database {name:?}"),
+                format!(
+                    "Create it (createdb -h {} -p {} -U {user} {name}), or name another one in {SETTING}",
+                    host(server),
+                    server.get_port()
+                ),
+            ),
+            Some("28P01") => Self::unopened(
+                format!("the server at {at} refuses the password of {user:?}"),
+                format!("Check user and password in {SETTING}"),
+            ),
+            Some("28000") => Self::unopened(
+                format!("the server at {at} does not let {user:?} in: {said}"),
+                format!("Check the user in {SETTING}, and the server's pg_hba.conf"),
+            ),
+            code => Self::unopened(format!("the server at {at} says: {said}"), remedy(code)),
+        }
+    }
+
+    /// Why a file does not open.
+    pub(super) fn of_file(file: &Path, may_create: bool, error: &DbErr) -> Self {
+        match sqlite_code(error) {
+            // SQLite says no more than that it does not; the system knows better.
+            Some(CANTOPEN | READONLY) => {
+                let opened = File::options().read(true).write(true).open(file);
+                Self::of_unwritable(file, may_create, opened.err())
+            }
+            Some(NOTADB) => Self::unopened(
+                format!("{} is no SQLite database", absolute(file).display()),
+                format!("Move it away, or name another file in {SETTING}"),
+            ),
+            _ => {
+                let (name, failed) = (absolute(file), Failed(error));
+                Self::unopened(
+                    format!("{}: {}", name.display(), failed.why()),
+                    failed.remedy(),
+                )
+            }
+        }
+    }
+
+    /// Why a file cannot be written to, from what the system says when one tries.
+    pub(super) fn of_unwritable(file: &Path, may_create: bool, error: Option<io::Error>) -> Self {
+        let path = absolute(file);
+        let folder = path.parent().unwrap_or(&path);
+        let (name, within) = (path.display(), folder.display());
+        let other = format!("name another file in {SETTING}");
+        match error {
+            _ if path.is_dir() => Self::unopened(
+                format!("{name} is a folder"),
+                format!("Name a file in {SETTING}"),
+            ),
+            Some(error) if error.kind() != ErrorKind::NotFound => Self::unopened(
+                format!("{name} cannot be written to: {error}"),
+                format!("Let this user write to it and to its folder, or {other}"),
+            ),
+            Some(_) if !folder.is_dir() => Self::unopened(
+                format!("there is no folder {within}"),
+                format!("Create it, or {other}"),
+            ),
+            Some(_) if may_create => Self::unopened(
+                format!("{name} cannot be created"),
+                format!("Let this user write to {within}, or {other}"),
+            ),
+            Some(_) => Self::unopened(
+                format!("there is no file {name}"),
+                format!("Add ?mode=rwc to have it created, or {other}"),
+            ),
+            // The file itself can be.
+            None => Self::unopened(
+                format!("no files can be created beside {name}, as SQLite has to"),
+                format!("Let this user write to {within}, or {other}"),
+            ),
+        }
+    }
+}
+
+fn absolute(file: &Path) -> PathBuf {
+    std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
+}
+
+/// SQLite's codes, as its header has them.
+const BUSY: u32 = 5;
+const READONLY: u32 = 8;
+const FULL: u32 = 13;
+const CANTOPEN: u32 = 14;
+const NOTADB: u32 = 26;
+
+/// SQLite's own code of an error, without what extends it.
+fn sqlite_code(error: &DbErr) -> Option<u32> {
+    match sqlx_error(error)? {
+        sqlx::Error::Database(error) => {
+            let error = error.try_downcast_ref::<SqliteError>()?;
+            Some(error.code()?.parse::<u32>().ok()? & 0xff)
+        }
+        _ => None,
+    }
+}
+
+fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// A statement that failed, without the layers that it came through: `why. What to do`.
+#[derive(Debug)]
+pub struct Failed<'a>(pub &'a DbErr);
+
+impl Failed<'_> {
+    /// What the database says, or the layer that knows better.
+    pub fn why(&self) -> String {
+        match (self.0, sqlx_error(self.0)) {
+            (_, Some(sqlx::Error::Database(error))) => error.message().to_owned(),
+            (_, Some(error)) => error.to_string(),
+            (DbErr::Custom(why), None) => why.clone(),
+            (error, None) => error.to_string(),
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match (sqlite_code(self.0), sqlx_error(self.0)) {
+            (Some(BUSY), _) => "Let the other program that has it locked end, and try again",
+            (Some(READONLY), _) => "Let this user write to the file and to its folder",
+            (Some(FULL), _) => "Free some space on the disk, and try again",
+            (_, Some(sqlx::Error::Database(error))) => remedy(error.code().as_deref()),
+            _ => "Check --database-url (DATABASE_URL)",
+        }
+    }
+}
+
+impl fmt::Display for Failed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            // Ours says itself what to do.
+            DbErr::Custom(why) => f.write_str(why),
+            _ => write!(f, "{}. {}", self.why(), self.remedy()),
+        }
+    }
+}
+
+/// What to do about an error of PostgreSQL's.
+fn remedy(code: Option<&str>) -> &'static str {
+    match code {
+        Some("25006") => {
+            "It takes no writes, as a standby does: name the primary in --database-url (DATABASE_URL)"
+        }
+        Some("42501") => {
+            "Let the user own the database, or GRANT CREATE, USAGE ON SCHEMA public to it"
+        }
+        Some("53300") => {
+            "Raise its max_connections, or lower --database-connections (TITLECAST_DATABASE_CONNECTIONS)"
+        }
+        Some("57P03") => "Wait until it has started, and try again",
+        _ => "Check --database-url (DATABASE_URL)",
+    }
+}
+
+/// The server, as one would look for it.
+fn place(server: &PgConnectOptions) -> String {
+    format!("{}:{}", host(server), server.get_port())
+}
+
+/// Its host, or the folder of its socket.
+fn host(server: &PgConnectOptions) -> String {
+    match server.get_socket() {
+        Some(folder) => folder.display().to_string(),
+        None => server.get_host().to_owned(),
+    }
+}
+
+/// The cause alone, where it has one.
+fn bare(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Io(cause) => cause.to_string(),
+        error => error.to_string(),
+    }
+}
