@@ -132,6 +132,32 @@ async fn a_turn_s_stream_ends_with_an_error_and_the_reply_goes_on() {
 }
 
 #[tokio::test]
+async fn the_last_id_of_a_stream_that_a_token_ended_leads_back_to_the_reply() {
+    let model = ModelServer::start().await;
+    let server = Server::guarded(&model).await;
+    let (answer, steps) = Answer::live();
+    model.reply(answer);
+    steps.send(Step::delta("Half a ")).unwrap();
+    let body = json!({ "message": "Plan a trip to Kyoto" });
+    let request = post(&server.url, "/api/v1/chat/stream?ids=true", body).bearer_auth(passing());
+    let response = within(request.send()).await.unwrap();
+    let frames = within(response.text()).await.unwrap();
+    let (_, place) = frames.trim_end().rsplit_once("\nid: ").unwrap();
+    let id = frames.split_once("\"conversation_id\":\"").unwrap().1;
+    let id = id.split_once('"').unwrap().0;
+
+    steps.send(Step::delta("thought")).unwrap();
+    steps.send(Step::Finish).unwrap();
+    let request = client()
+        .get(format!("{}/api/v1/conversations/{id}/reply", server.url))
+        .header("last-event-id", place)
+        .bearer_auth(ada());
+    let events = Events::of(request).await.rest().await;
+    assert_eq!(events[0]["payload"]["recovered"], true);
+    assert_eq!(text(&events), "thought");
+}
+
+#[tokio::test]
 async fn the_stream_of_a_title_ends_with_an_error() {
     let model = ModelServer::start().await;
     let server = Server::guarded(&model).await;

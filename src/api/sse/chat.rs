@@ -19,6 +19,7 @@ use crate::{
     },
     chat::SentMessage,
     conversation::{Conversation, MessageId, TitleSource},
+    error::Error,
     events::{ReplyCursor, ReplyEnd, SoFar, run::Outcome},
 };
 
@@ -78,6 +79,7 @@ pub(in crate::api) fn respond(
         message: sent.message.id,
         sequence_number: 0,
         length: 0,
+        is_over: false,
         manner,
     };
     let events = turn::events(services, sent, until, manner.is_resumed);
@@ -91,6 +93,8 @@ struct Encoder {
     message: MessageId,
     sequence_number: u64,
     length: usize,
+    /// Whether the reply's own end was told: then there is nothing to come back for.
+    is_over: bool,
     manner: Manner,
 }
 
@@ -162,6 +166,11 @@ impl Encoder {
     }
 
     fn terminal(&mut self, conversation: &Conversation, end: &ReplyEnd) -> Bytes {
+        // These two end the stream, and the reply goes on or is closed by another process.
+        self.is_over = !matches!(
+            end.outcome,
+            Outcome::Failed(Error::AuthExpired | Error::ShuttingDown)
+        );
         self.frame(|event| {
             let event = Event {
                 is_terminal: true,
@@ -213,7 +222,7 @@ impl Encoder {
             agent_used: None,
             payload: None,
         });
-        let place = match event.is_terminal {
+        let place = match self.is_over {
             true => ReplyCursor::end(self.message),
             false => ReplyCursor::behind(self.message, self.length),
         };
