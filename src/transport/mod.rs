@@ -40,6 +40,7 @@ pub use self::{
     one_line::one_line,
     request::Code,
     sse::{stream_head, trickle},
+    websocket::CloseCode,
 };
 
 /// What is served.

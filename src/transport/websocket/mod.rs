@@ -17,11 +17,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tokio::time::timeout;
-use tungstenite::{
-    Message,
-    protocol::{CloseFrame, frame::coding::CloseCode},
-};
+use tungstenite::{Message, protocol::CloseFrame};
 
+pub use self::protocol::CloseCode;
 use self::{
     opening::Opening,
     protocol::{Close, Protocol},
@@ -66,7 +64,7 @@ pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) ->
                     .run()
                     .await
             }
-            None => Some(Close::SUBPROTOCOL),
+            None => Some(CloseCode::Subprotocol.into()),
         };
         if let Some(end) = end {
             // Apart, so that its size is not the socket's for as long as that is open.
@@ -79,7 +77,7 @@ pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) ->
 /// Says why and closes.
 async fn close(mut socket: Socket, close: &Close) {
     let frame = CloseFrame {
-        code: CloseCode::from(close.code),
+        code: close.code.number().into(),
         reason: close.reason().into(),
     };
     // A peer that is gone, or does not read, need not be told.

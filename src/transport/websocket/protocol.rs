@@ -29,63 +29,91 @@ pub(super) enum Received {
     Terminate,
 }
 
+/// The codes that sockets are closed with: those of WebSockets (RFC 6455, section 7.4) and of the subprotocols. Clients
+/// of graphql-ws come back after 1012, 1013, 4403 and 4408; after the other ones they give up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
+#[repr(u16)]
+pub enum CloseCode {
+    /// The peer said that it is done.
+    Normal = 1000,
+    /// A message is larger than it may be.
+    TooBig = 1009,
+    /// The server goes away.
+    Restart = 1012,
+    /// The peer has too much open, or does not take what it is sent.
+    TryAgain = 1013,
+    /// A message is none of the protocol's.
+    Invalid = 4400,
+    /// There is no valid token, or there was no acknowledgement yet.
+    Unauthorized = 4401,
+    /// The token has expired, or the page may not; clients come back, which is the time to bring a new token.
+    Forbidden = 4403,
+    /// None of the client's subprotocols is spoken here.
+    Subprotocol = 4406,
+    /// There was no `connection_init` in time.
+    InitTimeout = 4408,
+    /// The id belongs to an operation that runs.
+    Duplicate = 4409,
+    /// There was a `connection_init` before.
+    TooManyInits = 4429,
+}
+
+impl CloseCode {
+    /// The number.
+    pub fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// What the protocols call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Normal | Self::Invalid | Self::Duplicate => "",
+            Self::TooBig => "Message too big",
+            Self::Restart => "Service restart",
+            Self::TryAgain => "Try again later",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
+            Self::Subprotocol => "Subprotocol not acceptable",
+            Self::InitTimeout => "Connection initialisation timeout",
+            Self::TooManyInits => "Too many initialisation requests",
+        }
+    }
+}
+
 /// Why a socket is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Close {
-    pub(super) code: u16,
+    pub(super) code: CloseCode,
     reason: String,
 }
 
-impl Close {
-    pub(super) const SUBPROTOCOL: Self = Self::new(4406);
-    /// Clients come back after it, which is the time to bring a new token; after 4401 they give up.
-    pub(super) const FORBIDDEN: Self = Self::new(4403);
-    pub(super) const UNAUTHORIZED: Self = Self::new(4401);
-    pub(super) const INIT_TIMEOUT: Self = Self::new(4408);
-    pub(super) const TOO_MANY_INITS: Self = Self::new(4429);
-    /// Clients come back after it; they give up for ever after 1002 and 1011.
-    pub(super) const RESTART: Self = Self::new(1012);
-    /// Clients come back after it, later.
-    pub(super) const TRY_AGAIN: Self = Self::new(1013);
-    pub(super) const TOO_BIG: Self = Self::new(1009);
-    pub(super) const NORMAL: Self = Self::new(1000);
-
-    const fn new(code: u16) -> Self {
+impl From<CloseCode> for Close {
+    fn from(code: CloseCode) -> Self {
         Self {
             code,
-            reason: String::new(),
+            reason: code.name().to_owned(),
         }
     }
+}
 
+impl Close {
     pub(super) fn invalid(reason: impl Into<String>) -> Self {
         Self {
-            code: 4400,
+            code: CloseCode::Invalid,
             reason: reason.into(),
         }
     }
 
     pub(super) fn duplicate(id: &str) -> Self {
         Self {
-            code: 4409,
+            code: CloseCode::Duplicate,
             reason: format!("Subscriber for {id} already exists"),
         }
     }
 
-    /// The reason: what was given, or what the protocol calls the code. A close frame has room for 123
-    /// bytes of it.
-    pub(super) fn reason(&self) -> String {
-        let reason = match (self.code, self.reason.as_str()) {
-            (4401, "") => "Unauthorized",
-            (4403, "") => "Forbidden",
-            (4406, "") => "Subprotocol not acceptable",
-            (4408, "") => "Connection initialisation timeout",
-            (4429, "") => "Too many initialisation requests",
-            (1009, "") => "Message too big",
-            (1012, "") => "Service restart",
-            (1013, "") => "Try again later",
-            (_, reason) => reason,
-        };
-        reason[..reason.floor_char_boundary(123)].to_owned()
+    /// The reason. A close frame has room for 123 bytes of it.
+    pub(super) fn reason(&self) -> &str {
+        &self.reason[..self.reason.floor_char_boundary(123)]
     }
 }
 

@@ -12,7 +12,7 @@ use tungstenite::Message;
 
 use super::{
     Gone, Socket,
-    protocol::{Close, Frames, Protocol, Received},
+    protocol::{Close, CloseCode, Frames, Protocol, Received},
 };
 use crate::transport::{
     Code, Endpoint, Service,
@@ -79,10 +79,10 @@ impl<'a, S: Service> Session<'a, S> {
             let until = caller.and_then(|caller| self.endpoint.inner.service.until(caller));
             let is_free = self.backlog.is_empty();
             let step = tokio::select! {
-                () = closing.cancelled() => Err(Some(Close::RESTART)),
-                () = reached(until) => Err(Some(Close::FORBIDDEN)),
+                () = closing.cancelled() => closed(CloseCode::Restart),
+                () = reached(until) => closed(CloseCode::Forbidden),
                 () = sleep_until(patience), if self.caller.is_none() => {
-                    Err(Some(Close::INIT_TIMEOUT))
+                    closed(CloseCode::InitTimeout)
                 }
                 progress = self.backlog.progress() => self.progressed(progress),
                 _ = pulse.tick() => self.beat(),
@@ -109,7 +109,7 @@ impl<'a, S: Service> Session<'a, S> {
                 Ok(())
             }
             // It may have begun to read just now.
-            Progress::Stalled => Err(Some(Close::TRY_AGAIN)),
+            Progress::Stalled => closed(CloseCode::TryAgain),
             Progress::Gone => Err(None),
         }
     }
@@ -139,17 +139,17 @@ impl<'a, S: Service> Session<'a, S> {
             // The answer is queued by now; unsent, the peer would call it an abnormal closure. Whole frames
             // are all that there is.
             Ok(Message::Close(_) | Message::Frame(_)) => return self.send([]).and(Err(None)),
-            Err(Gone::TooBig) => return Err(Some(Close::TOO_BIG)),
+            Err(Gone::TooBig) => return closed(CloseCode::TooBig),
             Err(Gone::Lost) => return Err(None),
         };
         self.missed = 0;
         match self.protocol.read(&text).map_err(Some)? {
-            Received::Init(_) if self.caller.is_some() => Err(Some(Close::TOO_MANY_INITS)),
+            Received::Init(_) if self.caller.is_some() => closed(CloseCode::TooManyInits),
             // Apart, so that its size is not the socket's for as long as that is open.
             Received::Init(payload) => Box::pin(self.initialise(payload)).await,
             Received::Ping(payload) => self.send([Message::text(Protocol::pong(payload))]),
             Received::Pong => Ok(()),
-            Received::Terminate => Err(Some(Close::NORMAL)),
+            Received::Terminate => closed(CloseCode::Normal),
             Received::Complete { id } => {
                 match (self.forget(&id), self.protocol) {
                     // The older protocol answers a `stop`, and clients wait for it.
@@ -160,7 +160,7 @@ impl<'a, S: Service> Session<'a, S> {
                 }
             }
             Received::Subscribe { id, payload } => match self.caller.clone() {
-                None => Err(Some(Close::UNAUTHORIZED)),
+                None => closed(CloseCode::Unauthorized),
                 Some(caller) => self.subscribe(caller, id, payload),
             },
         }
@@ -185,13 +185,13 @@ impl<'a, S: Service> Session<'a, S> {
             Err(error) => {
                 let rejection = self.protocol.rejection(&error.message);
                 self.send(rejection.map(Message::text))?;
-                Err(Some(if Code::Unauthenticated.is_of(&error) {
-                    Close::UNAUTHORIZED
+                closed(if Code::Unauthenticated.is_of(&error) {
+                    CloseCode::Unauthorized
                 } else if Code::RateLimited.is_of(&error) {
-                    Close::TRY_AGAIN
+                    CloseCode::TryAgain
                 } else {
-                    Close::FORBIDDEN
-                }))
+                    CloseCode::Forbidden
+                })
             }
         }
     }
@@ -287,6 +287,10 @@ impl<'a, S: Service> Session<'a, S> {
 
 /// Whether the socket goes on, or with what it is closed; with nothing when the peer is gone.
 type Step = Result<(), Option<Close>>;
+
+fn closed(code: CloseCode) -> Step {
+    Err(Some(code.into()))
+}
 
 fn pulse() -> Interval {
     let mut pulse = interval(PULSE);
