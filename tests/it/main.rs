@@ -32,6 +32,7 @@ mod dead_peers;
 mod drain;
 mod edge;
 mod error_matrix;
+mod errors_doc;
 mod fanout;
 mod faults;
 mod graphql_errors;
