@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use titlecast::{
     api,
     app::{self, App, StartError},
@@ -63,16 +63,22 @@ async fn run() -> ExitCode {
     // The others are over before there is anything to trace.
     let is_traced = matches!(command, Command::Serve | Command::Backfill(_));
     let collector = cli.settings.otlp_endpoint.as_deref();
-    let started = telemetry::start(
-        cli.settings.log_format,
-        cli.settings.log.as_deref().unwrap_or(usual),
-        collector.filter(|url| is_traced && !url.is_empty()),
-    );
-    let telemetry = match started {
+    // What shells and `man` are told depends on no setting, so none of the log's can be in the way.
+    let is_logged = !matches!(command, Command::Completions { .. } | Command::Man);
+    let start = || {
+        telemetry::start(
+            cli.settings.log_format,
+            cli.settings.log.as_deref().unwrap_or(usual),
+            collector.filter(|url| is_traced && !url.is_empty()),
+        )
+    };
+    let telemetry = match is_logged.then(start).transpose() {
         Ok(telemetry) => telemetry,
         Err(error) => return end(Err(error.into())),
     };
-    panics::log_without_text();
+    if is_logged {
+        panics::log_without_text();
+    }
     let result = match command {
         Command::Serve => serve(cli.settings).await,
         Command::Migrate { direction } => migrate(&cli.settings, direction).await,
@@ -83,9 +89,17 @@ async fn run() -> ExitCode {
         Command::Health => commands::health::run(cli.settings.listen)
             .await
             .map_err(StartError::Health),
-        Command::Schema => print(&api::graphql::sdl()),
+        Command::Schema => print(api::graphql::sdl()),
+        Command::Completions { shell } => {
+            print(commands::shell::completions(Cli::command(), shell))
+        }
+        Command::Man => commands::shell::man(Cli::command())
+            .map_err(StartError::Output)
+            .and_then(print),
     };
-    telemetry.stop().await;
+    if let Some(telemetry) = telemetry {
+        telemetry.stop().await;
+    }
     end(result)
 }
 
@@ -101,9 +115,9 @@ fn end(result: Result<(), StartError>) -> ExitCode {
 }
 
 /// Prints to standard output. Who reads no further, as `head` does, has what it wanted.
-fn print(text: &str) -> Result<(), StartError> {
+fn print(text: impl AsRef<[u8]>) -> Result<(), StartError> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(StartError::Output(error)),
         _ => Ok(()),
     }
@@ -233,7 +247,7 @@ fn token(settings: &Settings, arguments: TokenArguments) -> Result<(), StartErro
         lifetime: arguments.expires,
     };
     let token = auth::mint(&settings.jwt.settings(), &wish)?;
-    print(&format!("{token}\n"))
+    print(format!("{token}\n"))
 }
 
 /// A listener, and the address that it got: port 0 is one that the system chooses.
@@ -266,7 +280,7 @@ async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartErr
         true => format!("applied {name}\n"),
         false => format!("pending {name}\n"),
     };
-    print(&migrations.into_iter().map(line).collect::<String>())
+    print(migrations.into_iter().map(line).collect::<String>())
 }
 
 /// The signals that ask the program to end: SIGINT and SIGTERM, or Ctrl-C.

@@ -5,4 +5,5 @@ pub mod backfill;
 pub mod health;
 pub mod import;
 mod progress;
+pub mod shell;
 pub mod stats;

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Subcommand};
+use clap_complete::Shell;
 
 use super::duration;
 use crate::auth::{self, Scope};
@@ -33,6 +34,13 @@ pub enum Command {
     Health,
     /// Print the GraphQL schema
     Schema,
+    /// Print a script that completes commands and options in a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 /// What `backfill` does.

@@ -1,6 +1,9 @@
 //! The binary as an operator meets it: what its commands print, what it refuses and in which words.
 
-use clap::CommandFactory;
+use std::io::Write;
+
+use clap::{CommandFactory, ValueEnum};
+use clap_complete::Shell;
 use serde_json::json;
 use titlecast::config::Cli;
 use uuid::Uuid;
@@ -279,4 +282,64 @@ async fn a_server_s_database_that_is_behind_is_not_served_but_by_request() {
     );
     serving.terminate();
     serving.ended().await.ok();
+}
+
+#[tokio::test]
+async fn each_shell_gets_completions_whatever_the_log_s_settings() {
+    for shell in Shell::value_variants() {
+        let shell = shell.to_string();
+        let command =
+            Titlecast::new(&["completions", &shell]).env("TITLECAST_LOG", "titlecast=loud");
+        let script = command.run().await.ok();
+        assert!(script.contains("migrate"), "{shell}: {script}");
+    }
+    let unknown = Titlecast::new(&["completions", "cmd"]).run().await;
+    unknown.assert_refused(&["cmd", "<SHELL>"]);
+}
+
+#[tokio::test]
+async fn bash_takes_its_completions() {
+    let script = Titlecast::new(&["completions", "bash"]).run().await.ok();
+    let mut bash = std::process::Command::new("bash")
+        .arg("-n")
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Closed when it is dropped, which is what bash waits for.
+    bash.stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
+    let ended = bash.wait_with_output().unwrap();
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        ended.status.success() && complaint.is_empty(),
+        "{complaint}"
+    );
+}
+
+#[tokio::test]
+async fn the_manual_page_has_each_command_and_each_option() {
+    let page = Titlecast::new(&["man"]).run().await.ok();
+    assert!(page.contains("\n.TH titlecast 1 "), "{page}");
+    let mut commands = vec![("TITLECAST".to_owned(), Cli::command())];
+    let mut sections = 0;
+    while let Some((name, command)) = commands.pop() {
+        for argument in command.get_arguments().filter(|one| !one.is_hide_set()) {
+            let Some(flag) = argument.get_long() else {
+                continue;
+            };
+            let flag = format!("\\-\\-{}", flag.replace('-', "\\-"));
+            assert!(page.contains(&flag), "{name}: {flag}");
+        }
+        for below in command.get_subcommands() {
+            let name = format!("{name} {}", below.get_name().to_uppercase());
+            assert!(page.contains(&format!("\n.SH \"{name}\"\n")), "{name}");
+            sections += 1;
+            commands.push((name, below.clone()));
+        }
+    }
+    assert!(sections >= 13, "{sections}");
 }
