@@ -74,3 +74,7 @@ schema:
 # Apply pending migrations to the database that DATABASE_URL names
 migrate:
     cargo run --quiet -- migrate up
+
+# Begin a migration: just new-migration add_tags
+new-migration name:
+    tools/new-migration {{quote(name)}}
