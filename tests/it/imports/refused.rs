@@ -234,18 +234,14 @@ async fn where_there_are_tokens_nobody_is_the_local_owner() {
 #[tokio::test]
 async fn a_file_that_cannot_be_read_is_named() {
     let database = TestDatabase::new().await;
-    for (arguments, parts) in [
-        (
-            &["import", "absent.jsonl"][..],
-            &["cannot read absent.jsonl", "No such file"][..],
-        ),
-        (&["import", "."], &["cannot read .", "directory"]),
-        (
-            &["import", "-", "--user", ""],
-            &["--user", "1 to 128 characters"],
-        ),
-    ] {
+    let run = async |arguments: &[&str]| {
         let command = Titlecast::new(arguments).env("DATABASE_URL", &database.url);
-        command.run().await.assert_refused(parts);
-    }
+        command.run().await
+    };
+    let absent = run(&["import", "absent.jsonl"]).await;
+    absent.assert_failed(&["cannot read absent.jsonl", "No such file"]);
+    let folder = run(&["import", "."]).await;
+    folder.assert_failed(&["cannot read .", "directory"]);
+    let nobody = run(&["import", "-", "--user", ""]).await;
+    nobody.assert_refused(&["--user", "1 to 128 characters"]);
 }
