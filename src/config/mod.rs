@@ -20,9 +20,13 @@ use crate::{
     conversation::PerTenant, llm::ProfileOverride, telemetry::LogFormat, titles::TitleLanguage,
 };
 
+/// See [`StartError::exit_code`](crate::app::StartError::exit_code).
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line or a setting cannot be used. The last line on \
+                          standard error says why.";
+
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about = None, propagate_version = true)]
+#[command(version, about, long_about = None, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do; `serve` when nothing is said
     #[command(subcommand)]
