@@ -71,9 +71,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let first = connect(&server, transport, 1, per_address, &conversation).await?;
     let memory_before = memory(server.pid)?;
 
-    let begun = Instant::now();
+    let (cpu, begun) = (server.cpu()?, Instant::now());
     let subscribers = connect(&server, transport, count, per_address, &conversation).await?;
-    let connected = begun.elapsed();
+    let (connecting, connected) = (server.cpu()? - cpu, begun.elapsed());
     drop(first);
     sleep(Duration::from_secs(2)).await;
     let memory_with = memory(server.pid)?;
@@ -111,7 +111,10 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let each = memory_with.saturating_sub(memory_before) as f64 / 1024.0 / count as f64;
     let share = 100.0 * cpu.as_secs_f64() / idle.as_secs_f64();
     let delay = |part: f64| delays[((count - 1) as f64 * part) as usize];
-    println!("subscribers  {count} over {transport:?}, connected in {connected:.1?}");
+    println!(
+        "subscribers  {count} over {transport:?}, connected in {connected:.1?}, {:.0?} of processor each",
+        connecting / count as u32
+    );
     println!(
         "memory       {:.1} MiB before, {:.1} MiB with them: {each:.1} KiB each; {:.1} MiB after {idle:.0?}",
         mebibytes(memory_before),

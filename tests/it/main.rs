@@ -29,6 +29,7 @@ mod cohorts;
 mod complaints;
 mod cuts;
 mod dead_peers;
+mod docs;
 mod drain;
 mod edge;
 mod error_matrix;

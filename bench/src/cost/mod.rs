@@ -132,11 +132,16 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         return Err("--short has to be less than --long".into());
     }
     let cores = Cores::find()?;
+    let report = Report {
+        // Before this is on one core only.
+        machine: Description::read()?,
+        runs: Vec::new(),
+    };
     // All of the load is on one core, and on a thread of its own: this one belongs to a runtime already.
     let measured = std::thread::scope(|scope| {
         let measuring = scope.spawn(|| {
             cores.be_client()?;
-            measure(arguments, cores)
+            measure(arguments, cores, report)
         });
         measuring.join()
     });
@@ -147,15 +152,11 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
+fn measure(arguments: &Arguments, cores: Cores, mut report: Report) -> Result<Report> {
     let mut cases = vec![Case::OneNode(Kind::Sqlite)];
     if arguments.database_url.is_some() {
         cases.extend([Case::OneNode(Kind::Postgres), Case::TwoNodes]);
     }
-    let mut report = Report {
-        machine: Description::read()?,
-        runs: Vec::new(),
-    };
     for round in 1..=arguments.rounds {
         for &case in &cases {
             let run = quietly(arguments.repeats, || {
