@@ -44,6 +44,16 @@ impl Cores {
         Ok(started)
     }
 
+    /// Runs all of a load on its core, and on a thread of its own, for who is in a runtime already.
+    pub fn load<T: Send>(self, run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let on_its_core = || {
+            self.be_client()?;
+            run()
+        };
+        std::thread::scope(|scope| scope.spawn(on_its_core).join())
+            .map_err(|_| "measuring has panicked")?
+    }
+
     /// Runs this thread on the core of the load.
     pub fn be_client(self) -> Result<()> {
         pin(self.client)

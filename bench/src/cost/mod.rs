@@ -137,18 +137,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         machine: Description::read()?,
         runs: Vec::new(),
     };
-    // All of the load is on one core, and on a thread of its own: this one belongs to a runtime already.
-    let measured = std::thread::scope(|scope| {
-        let measuring = scope.spawn(|| {
-            cores.be_client()?;
-            measure(arguments, cores, report)
-        });
-        measuring.join()
-    });
-    print!(
-        "{}",
-        measured.map_err(|_| "measuring has panicked")??.table()
-    );
+    let report = cores.load(|| measure(arguments, cores, report))?;
+    print!("{}", report.table());
     Ok(())
 }
 

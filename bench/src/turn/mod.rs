@@ -93,15 +93,7 @@ pub struct Arguments {
 /// Measures both in turns, prints the tables, and writes all figures.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let cores = Cores::find()?;
-    // All of the load is on one core, and on a thread of its own: this one belongs to a runtime already.
-    let measured = std::thread::scope(|scope| {
-        let measuring = scope.spawn(|| {
-            cores.be_client()?;
-            measure(arguments, cores)
-        });
-        measuring.join()
-    });
-    let report = measured.map_err(|_| "measuring has panicked")??;
+    let report = cores.load(|| measure(arguments, cores))?;
     print!("{}", report.table());
     Ok(())
 }
