@@ -184,7 +184,7 @@ pub struct Settings {
     #[arg(
         long,
         env = "TITLECAST_CHAT_MODEL",
-        default_value = "gpt-5-mini",
+        default_value = "gpt-6-luna",
         value_name = "MODEL",
         global = true
     )]
@@ -194,7 +194,7 @@ pub struct Settings {
     #[arg(
         long,
         env = "TITLECAST_TITLE_MODEL",
-        default_value = "gpt-5-mini",
+        default_value = "gpt-6-luna",
         value_name = "MODEL",
         global = true
     )]

@@ -233,6 +233,8 @@ mod tests {
             ("azure/gpt-5.2-mini",               Some("none"),    Some("low"), None,      true),
             ("gpt-5.10",                         Some("none"),    Some("low"), None,      true),
             ("gpt-6",                            Some("none"),    Some("low"), None,      true),
+            ("gpt-6-luna",                       Some("none"),    Some("low"), None,      true),
+            ("openai/gpt-6.1-terra",             Some("none"),    Some("low"), None,      true),
             ("gpt-5-chat-latest",                None,            None,        None,      false),
             ("gpt-5.2-pro",                      None,            Some("low"), None,      true),
             ("gpt-5.1-codex",                    Some("low"),     None,        None,      true),

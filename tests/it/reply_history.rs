@@ -47,7 +47,7 @@ async fn a_reply_is_asked_for_as_a_stream_with_its_cost_and_nothing_else() {
           "role": "user"
         }
       ],
-      "model": "gpt-5-mini",
+      "model": "gpt-6-luna",
       "stream": true,
       "stream_options": {
         "include_usage": true

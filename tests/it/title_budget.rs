@@ -33,7 +33,7 @@ async fn calls(rows: &Rows, id: &str) -> Vec<Call> {
 }
 
 fn call(outcome: &str, tokens: [i64; 3]) -> Call {
-    ("local".into(), "gpt-5-mini".into(), outcome.into(), tokens)
+    ("local".into(), "gpt-6-luna".into(), outcome.into(), tokens)
 }
 
 fn owner(tenant: &str) -> Owner {
@@ -104,7 +104,7 @@ async fn every_call_is_stored_with_what_it_cost() {
 
     let thinking = json!({
         "id": "chatcmpl-title", "object": "chat.completion", "created": 1_763_800_000,
-        "model": "gpt-5-mini-2025-08-07",
+        "model": "gpt-6-luna-2026-09-22",
         "choices": [{
             "index": 0, "finish_reason": "stop",
             "message": { "role": "assistant", "content": "Kyoto in April", "refusal": null }

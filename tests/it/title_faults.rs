@@ -44,7 +44,7 @@ fn unavailable() -> Answer {
 
 fn rate_limited(headers: Vec<(&'static str, &'static str)>) -> Answer {
     let error = json!({
-        "message": "Rate limit reached for gpt-5-mini",
+        "message": "Rate limit reached for gpt-6-luna",
         "type": "requests", "param": null, "code": "rate_limit_exceeded"
     });
     Answer::Status(429, headers, json!({ "error": error }))

@@ -83,7 +83,7 @@ async fn the_log_says_why_there_is_no_answer_and_what_to_do() {
     #[rustfmt::skip]
     let table: [(Option<Answer>, &[&str]); 8] = [
         (Some(error(401, "invalid_api_key")), &["unauthorized", "status=401", "invalid_api_key", "OPENAI_API_KEY"]),
-        (Some(unknown_model()), &["model_not_found", "status=404", "gpt-5-mini", "TITLECAST_TITLE_MODEL"]),
+        (Some(unknown_model()), &["model_not_found", "status=404", "gpt-6-luna", "TITLECAST_TITLE_MODEL"]),
         // No such path: the base URL is another's.
         (Some(Answer::Status(404, vec![], json!("nothing here"))), &["model_not_found", "OPENAI_BASE_URL", "/v1"]),
         (Some(error(400, "context_length_exceeded")), &["invalid_request", "TITLECAST_TITLE_PARAMETERS"]),
@@ -128,7 +128,7 @@ async fn metrics_count_outcomes_calls_tokens_claims_and_the_breaker() {
     let failed = scene.unharmed().await;
     scene.assert_failed(&failed, "unauthorized").await;
     let page = metrics(&page).await;
-    let model = r#"tenant="local",model="gpt-5-mini""#;
+    let model = r#"tenant="local",model="gpt-6-luna""#;
     for line in [
         r#"titlecast_title_generations_total{outcome="titled"} 1"#.to_owned(),
         r#"titlecast_title_generations_total{outcome="unauthorized"} 1"#.to_owned(),
@@ -194,9 +194,9 @@ async fn stats_tell_titles_failures_tokens_and_latency() {
     assert_eq!(
         json["calls"],
         json!([
-            { "model": "gpt-5-mini", "outcome": "title", "calls": 1, "prompt_tokens": 90,
+            { "model": "gpt-6-luna", "outcome": "title", "calls": 1, "prompt_tokens": 90,
               "completion_tokens": 12, "reasoning_tokens": 0 },
-            { "model": "gpt-5-mini", "outcome": "unauthorized", "calls": 1, "prompt_tokens": 0,
+            { "model": "gpt-6-luna", "outcome": "unauthorized", "calls": 1, "prompt_tokens": 0,
               "completion_tokens": 0, "reasoning_tokens": 0 },
         ])
     );
@@ -205,7 +205,7 @@ async fn stats_tell_titles_failures_tokens_and_latency() {
         "1  ready (generated)",
         "1  unauthorized",
         "90",
-        "gpt-5-mini, title",
+        "gpt-6-luna, title",
         " ms",
     ] {
         assert!(table.contains(part), "{part}: {table}");

@@ -35,8 +35,8 @@ async fn a_reasoning_model_is_asked_with_little_effort_and_without_a_temperature
           "role": "user"
         }
       ],
-      "model": "gpt-5-mini",
-      "reasoning_effort": "minimal",
+      "model": "gpt-6-luna",
+      "reasoning_effort": "none",
       "response_format": {
         "json_schema": {
           "name": "title",
@@ -132,7 +132,7 @@ async fn a_long_paste_costs_no_more_than_a_page() {
 #[tokio::test]
 async fn a_parameter_that_a_server_refuses_is_left_out_from_then_on() {
     let error = json!({
-        "message": "Unsupported value: 'reasoning_effort' does not support 'minimal' with this model.",
+        "message": "Unsupported value: 'reasoning_effort' does not support 'none' with this model.",
         "type": "invalid_request_error", "param": "reasoning_effort", "code": "unsupported_value"
     });
     let answer = Answer::Status(400, vec![], json!({ "error": error }));
@@ -144,7 +144,7 @@ async fn a_parameter_that_a_server_refuses_is_left_out_from_then_on() {
     scene.assert_ready(&second).await;
 
     let [mut refused, repeated, next] = scene.model.title_requests().try_into().unwrap();
-    assert_eq!(refused["reasoning_effort"], "minimal");
+    assert_eq!(refused["reasoning_effort"], "none");
     refused.as_object_mut().unwrap().remove("reasoning_effort");
     assert_eq!(repeated, refused, "nothing else is left out");
     assert_eq!(next, refused, "it is remembered");

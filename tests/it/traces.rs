@@ -112,7 +112,7 @@ async fn a_first_message_is_a_trace_from_the_request_to_the_statements() {
         (insert.kind, json!(insert.attributes)),
         (SpanKind::Client, expected)
     );
-    let call = child(&spans, turn, "chat gpt-5-mini");
+    let call = child(&spans, turn, "chat gpt-6-luna");
     let port: u16 = model.url.split(':').nth(2).unwrap()[..]
         .trim_end_matches("/v1")
         .parse()
@@ -120,8 +120,8 @@ async fn a_first_message_is_a_trace_from_the_request_to_the_statements() {
     let mut expected = json!({
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
-        "gen_ai.request.model": "gpt-5-mini",
-        "gen_ai.response.model": "gpt-5-mini-2025-08-07",
+        "gen_ai.request.model": "gpt-6-luna",
+        "gen_ai.response.model": "gpt-6-luna-2026-09-22",
         "gen_ai.response.finish_reasons": ["stop"],
         "gen_ai.usage.input_tokens": 20,
         "gen_ai.usage.output_tokens": 5,
@@ -141,14 +141,14 @@ async fn a_first_message_is_a_trace_from_the_request_to_the_statements() {
         title.attributes["conversation.id"],
         turn.attributes["conversation.id"]
     );
-    let call = child(&spans, title, "chat gpt-5-mini");
+    let call = child(&spans, title, "chat gpt-6-luna");
     expected["gen_ai.output.type"] = json!("json");
     expected["gen_ai.request.max_tokens"] = json!(512);
     expected["gen_ai.usage.input_tokens"] = json!(90);
     expected["gen_ai.usage.output_tokens"] = json!(12);
     assert_eq!(json!(call.attributes), expected);
     assert!(child(&spans, title, "COMMIT").start >= call.end);
-    let written = child(&spans, turn, "chat gpt-5-mini");
+    let written = child(&spans, turn, "chat gpt-6-luna");
     // The stream went on behind the title, whose own span may end a little later: it still has to be noted as told.
     assert!(
         written.end > call.end,
@@ -213,7 +213,7 @@ async fn operations_and_failures_are_named_by_the_schema_and_by_codes() {
     let turn = child(&spans, operation, "turn");
     assert!(turn.is_failed);
     assert_eq!(turn.attributes["error.type"], "MODEL_MISCONFIGURED");
-    let call = child(&spans, turn, "chat gpt-5-mini");
+    let call = child(&spans, turn, "chat gpt-6-luna");
     assert!(call.is_failed);
     assert_eq!(call.attributes["error.type"], "unauthorized");
     assert_eq!(call.attributes["http.response.status_code"], 401);

@@ -196,7 +196,7 @@ fn request(wire: Wire, script: Script) -> Vec<u8> {
         Wire::Model => (
             "/v1/chat/completions",
             json!({
-                "model": "gpt-5-mini",
+                "model": "gpt-6-luna",
                 "messages": [{ "role": "user", "content": message }],
                 "stream": true,
                 "stream_options": { "include_usage": true },

@@ -36,7 +36,7 @@ use crate::{
 const OWNER: &str = "local";
 
 const AGENT: &str = "triage";
-const MODEL: &str = "gpt-5-mini";
+const MODEL: &str = "gpt-6-luna";
 
 /// The leases of a title and of a reply, as the service has them when nothing is set.
 const TITLE_LEASE: Duration = Duration::from_secs(30);

@@ -133,7 +133,7 @@ fn whole(number: u64) -> Response {
         "id": "chatcmpl-title",
         "object": "chat.completion",
         "created": 1_763_800_000,
-        "model": "gpt-5-mini",
+        "model": "gpt-6-luna",
         "choices": [{
             "index": 0,
             "message": { "role": "assistant", "content": content, "refusal": null },
@@ -150,7 +150,7 @@ fn streamed(number: u64) -> Response {
             "id": "chatcmpl-reply",
             "object": "chat.completion.chunk",
             "created": 1_763_800_000,
-            "model": "gpt-5-mini",
+            "model": "gpt-6-luna",
             "choices": choices,
             "usage": usage,
         });

@@ -242,7 +242,7 @@ fn whole(text: &str, reason: &str) -> Response {
         "id": "chatcmpl-title",
         "object": "chat.completion",
         "created": 1_763_800_000,
-        "model": "gpt-5-mini-2025-08-07",
+        "model": "gpt-6-luna-2026-09-22",
         "choices": [{
             "index": 0,
             "message": {
@@ -311,7 +311,7 @@ fn event(choices: Value, usage: Value) -> String {
         "id": "chatcmpl-reply",
         "object": "chat.completion.chunk",
         "created": 1_763_800_000,
-        "model": "gpt-5-mini-2025-08-07",
+        "model": "gpt-6-luna-2026-09-22",
         "service_tier": "default",
         "system_fingerprint": null,
         "choices": choices,
