@@ -30,6 +30,8 @@ pub fn man(program: Command) -> io::Result<Vec<u8>> {
     for command in program.get_subcommands() {
         section(&mut page, &name, command)?;
     }
+    writeln!(page, ".SH \"EXIT STATUS\"")?;
+    writeln!(page, "{}", program.get_after_help().unwrap_or_default())?;
     Ok(page)
 }
 

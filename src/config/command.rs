@@ -9,6 +9,14 @@ use clap_complete::Shell;
 use super::duration;
 use crate::auth::{self, Scope};
 
+const WHERE_COMPLETIONS_GO: &str = "\
+Where it goes, for the next shell that starts:
+  bash        titlecast completions bash > ~/.local/share/bash-completion/completions/titlecast
+  fish        titlecast completions fish > ~/.config/fish/completions/titlecast.fish
+  zsh         titlecast completions zsh > DIRECTORY/_titlecast, a DIRECTORY of $fpath
+  elvish      titlecast completions elvish >> ~/.config/elvish/rc.elv
+  powershell  titlecast completions powershell >> $PROFILE";
+
 /// What the program can do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
@@ -35,6 +43,7 @@ pub enum Command {
     /// Print the GraphQL schema
     Schema,
     /// Print a script that completes commands and options in a shell
+    #[command(after_help = WHERE_COMPLETIONS_GO)]
     Completions {
         /// Which shell
         shell: Shell,
@@ -66,7 +75,7 @@ pub struct BackfillArguments {
     #[arg(long, value_name = "N")]
     pub budget_tokens: Option<u64>,
 
-    /// What a million tokens of input and of output cost, for the dry run: 0.25/2
+    /// What a million tokens of input and of output cost, for the dry run: 0.1/0.5
     #[arg(long, value_name = "INPUT/OUTPUT", value_parser = price)]
     pub price: Option<Price>,
 }
@@ -206,7 +215,7 @@ fn price(text: &str) -> Result<Price, String> {
     let prices = text.split_once('/');
     let prices = prices.and_then(|(input, output)| Some((number(input)?, number(output)?)));
     let (input, output) =
-        prices.ok_or("write the prices of a million tokens of input and output: 0.25/2")?;
+        prices.ok_or("write the prices of a million tokens of input and output: 0.1/0.5")?;
     Ok(Price { input, output })
 }
 

@@ -324,6 +324,11 @@ async fn bash_takes_its_completions() {
 async fn the_manual_page_has_each_command_and_each_option() {
     let page = Titlecast::new(&["man"]).run().await.ok();
     assert!(page.contains("\n.TH titlecast 1 "), "{page}");
+    let (_, exit) = page.split_once("\n.SH \"EXIT STATUS\"\n").unwrap();
+    assert!(
+        exit.starts_with("Exit codes: 0 done, 1 failed, 2 "),
+        "{exit}"
+    );
     let mut commands = vec![("TITLECAST".to_owned(), Cli::command())];
     let mut sections = 0;
     while let Some((name, command)) = commands.pop() {
