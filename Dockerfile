@@ -13,6 +13,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY migration/ migration/
 COPY src/ src/
+COPY tools/graphiql/examples.js tools/graphiql/
 # build.rs embeds it.
 COPY --from=graphiql /src/tools/graphiql/dist/ tools/graphiql/dist/
 # The caches keep dependencies, fetched and compiled, from one build to the next.

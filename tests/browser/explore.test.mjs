@@ -1,10 +1,16 @@
 // The explorer and GraphiQL as a person uses them, in a Chromium that reaches no other host.
 
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { after, before, test } from 'node:test';
+import { promisify } from 'node:util';
 
 import { EXAMPLES } from '../../tools/graphiql/examples.js';
 import { DESKTOP, PHONE, Server, launch, picture, seen, violations, withPage as withPageOf } from './support.mjs';
+
+const execute = promisify(execFile);
 
 const SEND_MESSAGE = EXAMPLES.find(({ query }) => query.includes('sendMessage')).query;
 
@@ -265,6 +271,59 @@ test('GraphiQL: shows a live title', async () => {
     assert.ok(text.includes(id));
     await picture(page, 'graphiql-live');
   });
+});
+
+/** What the page from a CDN asks for, out of the registry's packages: files by their URL. */
+async function cdnFiles(folder) {
+  const html = await (await fetch(`${server.url}/graphiql/cdn`)).text();
+  const urls = [...html.matchAll(/"https:\/\/unpkg\.com\/([^@]+@[^/]+)\/([^"]+)"\s+crossorigin\s+integrity="sha384-/g)];
+  assert.equal(urls.length, html.split('"https:').length - 1, 'each file is checked against a hash');
+  const files = urls.map(async ([link, name, path], n) => {
+    const to = `${folder}/${n}`;
+    await mkdir(to);
+    await execute('npm', ['pack', '--silent', '--pack-destination', to, name]);
+    await execute('tar', ['-xzf', `${to}/${name.replace('@', '-')}.tgz`, '-C', to]);
+    return [link.split('"')[1], `${to}/package/${path}`];
+  });
+  return Object.fromEntries(await Promise.all(files));
+}
+
+test('GraphiQL from a CDN, where it was not built: shows a live title, or where the explorer is', async () => {
+  const folder = await mkdtemp(`${tmpdir()}/titlecast-cdn-`);
+  try {
+    const files = await cdnFiles(folder);
+    const use = async (page) => {
+      const { result, execute: run } = graphiql(page);
+      const editor = page.locator('.graphiql-query-editor .CodeMirror-code');
+      const open = async (name, text) => {
+        await page.getByRole('tab', { name }).click();
+        await seen(editor, text);
+        await page.waitForTimeout(SETTLE_MS);
+      };
+      await seen(editor, /query Conversations/);
+      await open('WatchAll', /subscription WatchAll/);
+      const opened = page.waitForEvent('websocket');
+      await run.click();
+      await opened;
+      await page.waitForTimeout(SETTLE_MS);
+      const id = await send('How do I oil a garden gate?');
+      assert.ok((await seen(result, /"titleStatus": "READY"/)).includes(id));
+      await run.click();
+      await open('SendMessage', /mutation SendMessage/);
+      await run.click();
+      await seen(result, /"replyId"/);
+    };
+    await withPage('/graphiql/cdn', use, { answers: files });
+    const none = Object.fromEntries(Object.keys(files).map((url) => [url, null]));
+    const read = async (page) => {
+      await seen(page.locator('body'), /not built into this server/);
+      await page.getByRole('link', { name: 'The explorer' }).click();
+      await explorer(page).editor.waitFor();
+    };
+    await withPage('/graphiql/cdn', read, { answers: none, expected: /Failed to load resource/ });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 });
 
 test('both start from the same operations', async () => {

@@ -33,7 +33,8 @@ try {
       await page.keyboard.press('Enter');
       await seen(page.getByRole('list', { name: "Frames of the reply's stream" }), /response.completed/);
       await seen(page.locator('#list button').first(), /2 messages/);
-      await page.screenshot(name('page'));
+      // On a phone the panes are below each other.
+      await page.screenshot({ ...name('page'), fullPage: true });
       page.once('dialog', (dialog) => dialog.accept());
       await page.getByRole('button', { name: 'Delete' }).click();
       await seen(page.locator('#heading'), /^New conversation$/);

@@ -36,9 +36,10 @@ export const launch = () =>
 
 /**
  * Runs `use` with what opens tabs of one browser profile, and fails if a page complained or spoke to another host.
- * `expected` matches the complaints that belong to the test.
+ * `expected` matches the complaints that belong to the test; `answers` has what other hosts answer, as files by their URL;
+ * null is no answer.
  */
-export async function withTabs(browser, use, { expected, ...options } = {}) {
+export async function withTabs(browser, use, { expected, answers = {}, ...options } = {}) {
   const context = await browser.newContext({ viewport: DESKTOP, ...options });
   context.setDefaultTimeout(DEADLINE_MS);
   const complaints = [];
@@ -46,8 +47,12 @@ export async function withTabs(browser, use, { expected, ...options } = {}) {
   const hosts = new Set();
   const visit = (url) => {
     const { protocol, host } = new URL(url);
-    if (!/^(data|blob):$/.test(protocol) && !hosts.has(host)) strangers.push(url);
+    if (!/^(data|blob):$/.test(protocol) && !hosts.has(host) && !(url in answers)) strangers.push(url);
   };
+  for (const [url, file] of Object.entries(answers)) {
+    const headers = { 'access-control-allow-origin': '*' };
+    await context.route(url, (route) => (file ? route.fulfill({ path: file, headers }) : route.abort()));
+  }
   context.on('console', (message) => message.type() === 'error' && complaints.push(message.text()));
   context.on('weberror', (error) => complaints.push(error.error().stack));
   context.on('request', (request) => visit(request.url()));

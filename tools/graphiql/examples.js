@@ -1,5 +1,5 @@
-// The operations to start from. The explorer (src/api/graphql/explorer.html) has the same ones, and
-// the browser test compares the two.
+// The operations to start from, of GraphiQL where it is built and where it comes from a CDN. The explorer
+// (src/api/pages/explorer.html) has the same ones, and the browser test compares the two.
 
 const example = (query, variables) => ({
   query,

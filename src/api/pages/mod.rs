@@ -2,29 +2,33 @@
 //! GraphiQL at `/graphiql`.
 //!
 //! They use the same routes as every other client, and know nothing of the service. The first two are one file each,
-//! which no build step touches. GraphiQL is embedded when its `dist` existed at build time; without it the page loads a
-//! pinned build from a CDN, and says where the explorer is when that fails.
+//! which no build step touches. GraphiQL is embedded when its `dist` existed at build time; without it a page loads it
+//! from a CDN, by version and hash, and says where the explorer is when that fails.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
-use async_graphql::http::GraphiQLSource;
 use axum::{
     Router,
     extract::Path,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::get,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-use super::graphql;
-
 static HOME: LazyLock<OwnPage> = LazyLock::new(|| OwnPage::new(include_str!("home.html")));
 static EXPLORER: LazyLock<OwnPage> = LazyLock::new(|| OwnPage::new(include_str!("explorer.html")));
+static GRAPHIQL_FROM_CDN: LazyLock<OwnPage> = LazyLock::new(|| {
+    let examples = include_str!("../../../tools/graphiql/examples.js").replace("export ", "");
+    OwnPage::with_cdn(include_str!("graphiql.html").replace("/* EXAMPLES */", &examples))
+});
 
 /// The built files of GraphiQL, gzipped, by their paths; none where it was not built.
 const GRAPHIQL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/graphiql.rs"));
+
+/// Where GraphiQL comes from when it is not embedded.
+const CDN: &str = "https://unpkg.com";
 
 /// What embedded GraphiQL may do. Its editor makes style elements; its workers take this policy from
 /// their own response.
@@ -32,9 +36,9 @@ const GRAPHIQL_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src
     style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A page of one file, with one script and one style.
+/// A page of one file, with one script and one style of its own.
 struct OwnPage {
-    html: &'static str,
+    html: Cow<'static, str>,
     policy: String,
 }
 
@@ -48,11 +52,31 @@ impl OwnPage {
             hash_of(html, "script"),
             hash_of(html, "style"),
         );
-        Self { html, policy }
+        Self {
+            html: html.into(),
+            policy,
+        }
     }
 
-    fn respond(&self) -> Response {
-        page(&self.policy, "text/html; charset=utf-8", self.html.into())
+    /// The page may load scripts and styles from the CDN besides, which it checks against hashes, and make styles.
+    fn with_cdn(html: String) -> Self {
+        let policy = format!(
+            "default-src 'none'; script-src '{}' {CDN}; style-src 'unsafe-inline' {CDN}; font-src data:; \
+             connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            hash_of(&html, "script"),
+        );
+        Self {
+            html: html.into(),
+            policy,
+        }
+    }
+
+    fn respond(&'static self) -> Response {
+        page(
+            &self.policy,
+            "text/html; charset=utf-8",
+            self.html.as_ref().into(),
+        )
     }
 }
 
@@ -62,23 +86,13 @@ pub(super) fn routes() -> Router {
         .route("/", get(async || HOME.respond()))
         .route("/explorer", get(async || EXPLORER.respond()))
         .route("/graphiql", get(graphiql))
+        // What `/graphiql` is where it was not built; tried by the browser's tests, which run where it was.
+        .route("/graphiql/cdn", get(async || GRAPHIQL_FROM_CDN.respond()))
         .route("/graphiql/{*path}", get(graphiql_file))
 }
 
 async fn graphiql() -> Response {
-    file("index.html").unwrap_or_else(|| Html(from_cdn()).into_response())
-}
-
-/// The library's page, which loads GraphiQL from a CDN, with a word for networks that reach none.
-fn from_cdn() -> String {
-    let page = GraphiQLSource::build()
-        .endpoint(graphql::PATH)
-        .subscription_endpoint(graphql::PATH)
-        .title("Titlecast")
-        .finish();
-    let hint = "<p>GraphiQL comes from a CDN here. When this page stays empty, \
-                <a href=\"/explorer\">the explorer</a> needs no other host.</p></body>";
-    page.replace("</body>", hint)
+    file("index.html").unwrap_or_else(|| GRAPHIQL_FROM_CDN.respond())
 }
 
 async fn graphiql_file(Path(path): Path<String>) -> Response {
