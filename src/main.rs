@@ -267,6 +267,7 @@ async fn listen(
 
 async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartError> {
     let (db, _) = app::open(settings, 1).await?;
+    let before = db.migrations().await.map_err(StartError::Schema)?;
     match direction {
         Migrate::Up { steps } => db.migrate_up(steps).await.map_err(StartError::Migration)?,
         Migrate::Down { steps } => db
@@ -275,12 +276,17 @@ async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartErr
             .map_err(StartError::Migration)?,
         Migrate::Status => {}
     }
-    let migrations = db.migrations().await.map_err(StartError::Schema)?;
-    let line = |(name, is_applied): (String, bool)| match is_applied {
-        true => format!("applied {name}\n"),
-        false => format!("pending {name}\n"),
+    let after = db.migrations().await.map_err(StartError::Schema)?;
+    let line = |((name, is_applied), (_, was_applied)): (_, (_, bool))| {
+        let state = if is_applied { "applied" } else { "pending" };
+        let since = if is_applied == was_applied {
+            ""
+        } else {
+            ", just now"
+        };
+        format!("{state} {name}{since}\n")
     };
-    print(migrations.into_iter().map(line).collect::<String>())
+    print(after.into_iter().zip(before).map(line).collect::<String>())
 }
 
 /// The signals that ask the program to end: SIGINT and SIGTERM, or Ctrl-C.

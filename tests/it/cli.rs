@@ -88,19 +88,24 @@ async fn migrate(database: &TestDatabase, arguments: &[&str]) -> String {
     command.run().await.ok()
 }
 
-/// What is printed when the database has the oldest so many.
-fn standing(applied: usize) -> String {
-    let line = |(place, name)| match place < applied {
-        true => format!("applied {name}\n"),
-        false => format!("pending {name}\n"),
+/// What is printed when the database had the oldest so many, and has so many now.
+fn standing(before: usize, now: usize) -> String {
+    let line = |(place, name)| {
+        let state = if place < now { "applied" } else { "pending" };
+        let since = match (place < now) == (place < before) {
+            true => "",
+            false => ", just now",
+        };
+        format!("{state} {name}{since}\n")
     };
     NAMES.iter().enumerate().map(line).collect()
 }
 
 #[tokio::test]
-async fn migrate_prints_where_the_database_stands() {
+async fn migrate_prints_where_the_database_stands_and_what_it_changed() {
     let database = TestDatabase::empty().await;
     let all = NAMES.len();
+    let mut before = 0;
     for (arguments, applied) in [
         (&["status"][..], 0),
         (&["up", "--steps", "1"], 1),
@@ -112,7 +117,8 @@ async fn migrate_prints_where_the_database_stands() {
         (&["status"], all),
     ] {
         let printed = migrate(&database, arguments).await;
-        assert_eq!(printed, standing(applied), "{arguments:?}");
+        assert_eq!(printed, standing(before, applied), "{arguments:?}");
+        before = applied;
     }
 }
 
