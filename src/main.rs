@@ -145,7 +145,8 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     tracing::info!(%metrics_address, "metrics");
     tracing::info!(%address, database = app.database().kind(), "listening");
     if has_pages {
-        tracing::info!("the page that shows it is http://{address}/");
+        let here = commands::health::from_this_machine(address);
+        tracing::info!("the page that shows it is http://{here}/");
     }
     let (stop, stopping) = (CancellationToken::new(), CancellationToken::new());
     let obey = async {

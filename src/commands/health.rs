@@ -32,7 +32,7 @@ pub enum HealthError {
 /// # Errors
 /// When it is not ready, or does not say.
 pub async fn run(listen: SocketAddr) -> Result<(), HealthError> {
-    let address = reachable(listen);
+    let address = from_this_machine(listen);
     let (status, page) = ask(address)
         .await
         .map_err(|_| HealthError::NoAnswer { address })?;
@@ -54,8 +54,8 @@ async fn ask(address: SocketAddr) -> reqwest::Result<(StatusCode, String)> {
     Ok((response.status(), response.text().await?))
 }
 
-/// A server that listens on all addresses is asked on the loopback one.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+/// Where this machine itself finds what listens on an address: what listens on all of them, on the loopback one.
+pub fn from_this_machine(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -75,7 +75,10 @@ mod tests {
             ("[::]:8080", "[::1]:8080"),
             ("127.0.0.2:80", "127.0.0.2:80"),
         ] {
-            assert_eq!(reachable(listen.parse().unwrap()).to_string(), asked);
+            assert_eq!(
+                from_this_machine(listen.parse().unwrap()).to_string(),
+                asked
+            );
         }
     }
 }
