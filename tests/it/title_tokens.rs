@@ -1,4 +1,4 @@
-//! What a title's request costs besides the message, by the tokenizer of the default model's family: under
+//! What a title's request costs besides the message, by o200k, the tokenizer that OpenAI published last: under
 //! 150 tokens, the instruction, the marks and the schema together.
 //!
 //! The request is the one that was sent. The schema is counted as the JSON of `response_format`, which is

@@ -2,7 +2,7 @@
 //! database, bytes of the database, tokens, bytes on the wires, and what goes through NATS when there are two nodes.
 //!
 //! People with a token each talk to a server of their own, all at once; a model of ours writes English prose at a steady
-//! pace, and says that a request costs the tokens which it has by the tokenizer of the default model's family. What is
+//! pace, and says that a request costs the tokens which it has by o200k, the tokenizer that OpenAI published last. What is
 //! said, `words` tells. SQLite is always measured; PostgreSQL, and two nodes on it, where a server is named.
 
 mod command;
