@@ -6,6 +6,8 @@ use jsonwebtoken::Algorithm;
 use reqwest::{Client, Url, redirect, retry};
 use tokio::time::timeout;
 
+use crate::error::innermost;
+
 /// The largest set of keys, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
@@ -130,11 +132,7 @@ async fn fetch(url: Url, client: &Client) -> Result<Vec<u8>, SourceError> {
             "the exchange broke off"
         };
         // The error itself names the URL; what caused it does not.
-        let mut cause: Option<&dyn std::error::Error> = None;
-        while let Some(source) = cause.map_or_else(|| error.source(), |cause| cause.source()) {
-            cause = Some(source);
-        }
-        SourceError::NoAnswer(match cause {
+        SourceError::NoAnswer(match error.source().map(innermost) {
             Some(cause) => format!("{what} ({cause})"),
             None => what.to_owned(),
         })

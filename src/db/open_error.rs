@@ -14,6 +14,7 @@ use sea_orm::{
 };
 
 use super::CONNECT_TIMEOUT;
+use crate::error::innermost;
 
 /// The setting that most of it is about.
 const SETTING: &str = "--database-url (DATABASE_URL)";
@@ -54,11 +55,7 @@ impl OpenError {
 
     /// What is wrong with a URL that sqlx cannot read.
     pub(super) fn of_url(error: sqlx::Error) -> Self {
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        Self::Url(cause.to_string())
+        Self::Url(innermost(&error).to_string())
     }
 
     /// A server that said nothing for as long as it was waited for.
