@@ -29,6 +29,7 @@ pub mod conversation;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod json;
 pub mod llm;
 pub mod panics;
 pub mod server;

@@ -23,7 +23,7 @@ use super::{
     request::RawRequest,
     sse, websocket,
 };
-use crate::server::MayDetach;
+use crate::{json, server::MayDetach};
 
 /// `POST`: any operation, as JSON.
 pub async fn by_post<S: Service>(
@@ -100,7 +100,7 @@ async fn read<S: Service>(
     let bytes: Bytes = axum::body::to_bytes(body, limit_bytes).await.map_err(|_| {
         Code::PayloadTooLarge.error(format!("the body is larger than {limit_bytes} bytes"))
     })?;
-    let json = serde_json::from_slice(&bytes)
+    let json = json::from_client(&bytes)
         .map_err(|_| Code::InvalidJson.error("the request body is not valid JSON"))?;
     RawRequest::from_json(json)
 }

@@ -4,6 +4,7 @@ use async_graphql::{ErrorExtensionValues, Request, ServerError, Variables};
 use serde_json::{Map, Value};
 
 use super::gate::{Refusal, RefusalKind};
+use crate::json;
 
 /// Why a request was not executed, as `extensions.code` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
@@ -147,7 +148,7 @@ impl RawRequest {
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let value = match name.as_ref() {
                 "variables" | "extensions" if value.is_empty() => Value::Null,
-                "variables" | "extensions" => serde_json::from_str(&value)
+                "variables" | "extensions" => json::from_client(value.as_bytes())
                     .map_err(|_| Code::InvalidRequest.error(format!("{name} must be JSON")))?,
                 _ => Value::String(value.into_owned()),
             };

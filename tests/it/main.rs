@@ -77,6 +77,7 @@ mod statements;
 mod stream;
 mod stream_wire;
 mod support;
+mod surrogates;
 mod title_budget;
 mod title_faults;
 mod title_language;

@@ -17,6 +17,7 @@ use crate::{
     conversation::ConversationId,
     db::cursor::{Cursor, CursorKey},
     error::{Error, Result},
+    json,
 };
 
 /// A JSON body that is an object.
@@ -48,7 +49,7 @@ pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
         .map_err(|_| Error::PayloadTooLarge {
             limit_bytes: MAX_BODY_BYTES,
         })?;
-    serde_json::from_slice(&bytes).map_err(|_| Error::InvalidJson)
+    json::from_client(&bytes).map_err(|_| Error::InvalidJson)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

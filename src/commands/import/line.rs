@@ -18,6 +18,7 @@ use crate::{
         attachment::shown_text, topic_hint,
     },
     db::{NewConversation, NewMessage},
+    json,
 };
 
 /// By how much the clock of another system may be ahead.
@@ -43,7 +44,7 @@ pub(super) struct Defaults {
 impl Defaults {
     /// The conversation that a line holds.
     pub(super) fn conversation(&self, line: &[u8]) -> Result<NewConversation, Why> {
-        let line = serde_json::from_slice(line)
+        let line = json::from_client(line)
             .map_err(|error| format!("no valid JSON at column {}", error.column()))?;
         let mut fields = Fields::of(line, String::new())?;
         let owner = Owner {

@@ -7,7 +7,10 @@ use tungstenite::protocol::frame::{
     coding::{Data, OpCode},
 };
 
-use crate::transport::{direct::Encode, payload::Payload};
+use crate::{
+    json,
+    transport::{direct::Encode, payload::Payload},
+};
 
 /// A subprotocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +141,8 @@ impl Protocol {
     /// # Errors
     /// With what the socket has to be closed when it is none of the protocol's.
     pub(super) fn read(self, text: &str) -> Result<Received, Close> {
-        let message: Value =
-            serde_json::from_str(text).map_err(|_| Close::invalid("Invalid message: not JSON"))?;
+        let message: Value = json::from_client(text.as_bytes())
+            .map_err(|_| Close::invalid("Invalid message: not JSON"))?;
         let Some(kind) = message.get("type").and_then(Value::as_str) else {
             return Err(Close::invalid("Invalid message: no type"));
         };
