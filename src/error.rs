@@ -64,6 +64,12 @@ pub enum Error {
     /// A browser page of a foreign origin.
     #[error("this origin may not use the service")]
     ForbiddenOrigin,
+    /// The request names no host, several, or a malformed one.
+    #[error("the request has to name one host, in one Host header")]
+    InvalidHost,
+    /// The service is not known by this name.
+    #[error("this host is not served here; the operator can list it in --allowed-hosts")]
+    ForbiddenHost,
     /// The caller, or its address, has or does too much.
     #[error("too many {what}; try again in {} s", seconds(*retry_after))]
     RateLimited {
@@ -150,6 +156,8 @@ pub enum ErrorCode {
     AuthExpired,
     Forbidden,
     ForbiddenOrigin,
+    InvalidHost,
+    ForbiddenHost,
     RateLimited,
     Overloaded,
     NotFound,
@@ -193,6 +201,8 @@ impl Error {
             Self::AuthExpired => ErrorCode::AuthExpired,
             Self::Forbidden { .. } => ErrorCode::Forbidden,
             Self::ForbiddenOrigin => ErrorCode::ForbiddenOrigin,
+            Self::InvalidHost => ErrorCode::InvalidHost,
+            Self::ForbiddenHost => ErrorCode::ForbiddenHost,
             Self::RateLimited { .. } => ErrorCode::RateLimited,
             Self::Overloaded { .. } => ErrorCode::Overloaded,
             Self::NotFound { .. } => ErrorCode::NotFound,

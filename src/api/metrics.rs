@@ -7,6 +7,7 @@ use axum::{
     Router,
     extract::State,
     http::header,
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -18,8 +19,10 @@ use prometheus_client::{
 };
 
 use super::{
+    host::{self, AllowedHosts, HostRule},
     limits::UserLimits,
     observe::HttpMetrics,
+    origin::{self, AllowedOrigins},
     rest::{self, RestError},
 };
 use crate::{
@@ -34,8 +37,10 @@ use crate::{
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The page at `/metrics`, and nothing else.
-pub fn router(watched: Watched) -> Router {
+/// The page at `/metrics`, and nothing else. It has no authentication, so hosts are checked with tokens too.
+pub fn router(watched: Watched, hosts: AllowedHosts) -> Router {
+    let hosts = Arc::new(HostRule::Listed(hosts));
+    let origins = Arc::new(AllowedOrigins::default());
     let mut registry = Registry::with_prefix("titlecast");
     watched.http.register(&mut registry);
     watched.chat.metrics().register(&mut registry);
@@ -44,7 +49,10 @@ pub fn router(watched: Watched) -> Router {
     Router::new()
         .route("/metrics", get(page))
         .fallback(rest::no_such_path)
+        .method_not_allowed_fallback(rest::method_not_allowed)
         .with_state(Arc::new(registry))
+        .layer(middleware::from_fn_with_state(origins, origin::check))
+        .layer(middleware::from_fn_with_state(hosts, host::check))
 }
 
 async fn page(State(registry): State<Arc<Registry>>) -> Result<Response, RestError> {

@@ -7,6 +7,7 @@
 pub mod auth;
 pub mod graphql;
 mod health;
+pub mod host;
 pub mod limits;
 pub mod metrics;
 pub mod observe;
@@ -78,6 +79,8 @@ pub struct Services {
     pub subscriptions: Counters,
     /// The web origins whose pages may use the service.
     pub allowed_origins: origin::AllowedOrigins,
+    /// The names that the service may be addressed by where there are no tokens.
+    pub allowed_hosts: host::AllowedHosts,
     /// Whether there are pages for people.
     pub pages: bool,
     /// What GraphQL answers.
@@ -106,6 +109,10 @@ pub fn router(services: Services) -> Router {
         Access::Open(_) => false,
         Access::Tokens(tokens) => tokens.cookie().is_some(),
     };
+    let hosts = Arc::new(match &services.access {
+        Access::Open(_) => host::HostRule::Listed(services.allowed_hosts.clone()),
+        Access::Tokens(_) => host::HostRule::Any,
+    });
     let cors = origins.cors(takes_cookies);
     let http = services.http.clone();
     let pages = match services.pages {
@@ -125,5 +132,6 @@ pub fn router(services: Services) -> Router {
         .layer(middleware::from_fn(catch_panics))
         .layer(cors)
         .layer(middleware::from_fn_with_state(origins, origin::check))
+        .layer(middleware::from_fn_with_state(hosts, host::check))
         .layer(middleware::from_fn_with_state(http, observe::request))
 }

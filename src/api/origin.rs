@@ -5,7 +5,7 @@
 //! pictures it sends none, but says in `Sec-Fetch-Site` that they stand on another site. Requests with neither
 //! come from programs, not from pages.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -13,10 +13,19 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use tower_http::cors::CorsLayer;
+use tower_http::cors::{AllowHeaders, AllowPrivateNetwork, CorsLayer};
 
-use super::{graphql, refuse};
+use super::{graphql, host, refuse};
 use crate::error::Error;
+
+/// How long a browser may remember the answer to a preflight: the longest that Chromium takes.
+const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
+
+/// The most headers that a preflight may ask for; the rest is left out.
+const MAX_REQUESTED_HEADERS: usize = 100;
+
+/// The headers of answers that pages may read, besides those that the Fetch standard lets them.
+const EXPOSED: [HeaderName; 2] = [header::RETRY_AFTER, header::WWW_AUTHENTICATE];
 
 /// The origins that are allowed besides the service's own.
 #[derive(Clone, Debug, Default)]
@@ -48,17 +57,23 @@ impl AllowedOrigins {
 
     /// The CORS headers for the allowed origins, and for no others; with cookies where they may hold a
     /// token.
+    ///
+    /// Such a page may send any header: none changes what is done beyond what the page may do anyway, and tracing
+    /// and GraphQL clients send their own. It may also reach a private network from a public one, as the operator
+    /// has named it.
     pub(super) fn cors(&self, with_cookies: bool) -> CorsLayer {
+        let listed = self.0.clone();
         CorsLayer::new()
             .allow_credentials(with_cookies)
             .allow_origin(self.0.clone())
             .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-            .allow_headers([
-                header::CONTENT_TYPE,
-                header::AUTHORIZATION,
-                HeaderName::from_static("idempotency-key"),
-                HeaderName::from_static("last-event-id"),
-            ])
+            // `check` has left well-formed names alone.
+            .allow_headers(AllowHeaders::mirror_request())
+            .allow_private_network(AllowPrivateNetwork::predicate(move |origin, _| {
+                listed.contains(origin)
+            }))
+            .expose_headers(EXPOSED)
+            .max_age(PREFLIGHT_AGE)
     }
 
     /// Whether an allowed page sent the request for sure. A cookie proves nothing without it.
@@ -67,20 +82,33 @@ impl AllowedOrigins {
     }
 
     fn allows(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            return true;
-        };
-        if self.0.contains(origin) {
-            return true;
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        match (origins.next(), origins.next()) {
+            (None, _) => true,
+            (Some(origin), None) => {
+                let is_own = |origin| host::is_own(origin, headers);
+                self.0.contains(origin) || origin.to_str().is_ok_and(is_own)
+            }
+            // A browser sends one.
+            (Some(_), Some(_)) => false,
         }
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let origin = origin
-            .to_str()
-            .ok()
-            .and_then(|origin| origin.split_once("://"));
-        matches!((origin, host), (Some((_, origin)), Some(host)) if origin.eq_ignore_ascii_case(host))
+    }
+}
+
+/// Leaves the well-formed names of `Access-Control-Request-Headers`, which are repeated in the answer.
+fn keep_header_names(headers: &mut HeaderMap) {
+    let asked = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let asked = asked.iter().filter_map(|value| value.to_str().ok());
+    let names = asked
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .take(MAX_REQUESTED_HEADERS);
+    let names: Vec<String> = names.map(|name| name.to_string()).collect();
+    headers.remove(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    if let Ok(names) = HeaderValue::try_from(names.join(", "))
+        && !names.is_empty()
+    {
+        headers.insert(header::ACCESS_CONTROL_REQUEST_HEADERS, names);
     }
 }
 
@@ -94,9 +122,10 @@ fn is_linked_from_elsewhere(headers: &HeaderMap) -> bool {
 /// Refuses requests of foreign pages.
 pub(super) async fn check(
     State(origins): State<Arc<AllowedOrigins>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
+    keep_header_names(request.headers_mut());
     let path = request.uri().path();
     // Any page may have a link to an explorer, or to a health page.
     let has_data = path == graphql::PATH || path.starts_with("/api/");
@@ -129,6 +158,11 @@ mod tests {
         assert!(!allows(Some("https://app.example.evil")));
         assert!(!allows(Some("http://127.0.0.1:8081")));
         assert!(!allows(Some("null")));
+        assert!(!allows(Some("")));
+        assert!(!allows(Some("ftp://127.0.0.1:8080")));
+        assert!(!allows(Some("http://x@127.0.0.1:8080")));
+        assert!(!allows(Some("http://127.0.0.1:8080/")));
+        assert!(!allows(Some("http://127.0.0.1:8080, https://app.example")));
     }
 
     #[test]

@@ -85,6 +85,12 @@ pub enum StartError {
          (TITLECAST_ALLOWED_ORIGINS)"
     )]
     Origin(String),
+    /// An allowed host is none.
+    #[error(
+        "{0:?} is no host: write it as chat.example, chat.example:8443 or *.chat.example, without a scheme and a path. \
+         Check --allowed-hosts (TITLECAST_ALLOWED_HOSTS)"
+    )]
+    Host(String),
     /// A command failed half-way.
     #[error("{0}{cause}", cause = caused(.0))]
     Command(#[source] Error),
@@ -140,6 +146,7 @@ impl StartError {
             | Self::ExposedMetrics(_)
             | Self::Nats(_)
             | Self::Origin(_)
+            | Self::Host(_)
             | Self::Proxy(_) => UNUSABLE,
             Self::Tokens(error) if error.is_of_a_setting() => UNUSABLE,
             Self::Tokens(_)

@@ -14,7 +14,7 @@ pub use self::{
     parts::{database, open, titles},
 };
 use crate::{
-    api::{limits::UserLimits, observe::HttpMetrics, origin::AllowedOrigins},
+    api::{host::AllowedHosts, limits::UserLimits, observe::HttpMetrics, origin::AllowedOrigins},
     auth::Access,
     chat::{Chat, ChatSettings},
     config::Settings,
@@ -47,6 +47,7 @@ pub struct App {
     subscriptions: Counters,
     http: HttpMetrics,
     origins: AllowedOrigins,
+    hosts: AllowedHosts,
     documents: Documents,
     access: Access,
     cursors: CursorKey,
@@ -75,6 +76,7 @@ impl App {
         let model = model(&settings)?;
         let origins =
             AllowedOrigins::parse(&settings.allowed_origins).map_err(StartError::Origin)?;
+        let hosts = AllowedHosts::parse(&settings.allowed_hosts).map_err(StartError::Host)?;
         let documents = match &settings.trusted_documents {
             Some(path) => Documents::trusted(path).map_err(StartError::Documents)?,
             None => Documents::default(),
@@ -158,6 +160,7 @@ impl App {
             http: HttpMetrics::default(),
             hurry: CancellationToken::new(),
             origins,
+            hosts,
             documents,
             access,
             cursors,

@@ -59,6 +59,7 @@ impl App {
             users: self.users.clone(),
             subscriptions: self.subscriptions.clone(),
             allowed_origins: self.origins.clone(),
+            allowed_hosts: self.hosts.clone(),
             pages: self.settings.pages,
             graphql: api::graphql::GraphqlSettings {
                 documents: self.documents.clone(),
@@ -96,7 +97,7 @@ impl App {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
-        let router = api::metrics::router(api::metrics::Watched {
+        let watched = api::metrics::Watched {
             http: self.http.clone(),
             chat: self.chat.clone(),
             titles: self.titles.clone(),
@@ -105,7 +106,8 @@ impl App {
             db: self.db.clone(),
             connections: self.limits.clone(),
             users: self.users.clone(),
-        });
+        };
+        let router = api::metrics::router(watched, self.hosts.clone());
         // Not counted with the others: monitoring has to work when they are too many.
         let limits = Limits::new(server::Settings {
             connections: METRICS_CONNECTIONS,

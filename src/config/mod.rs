@@ -81,6 +81,18 @@ pub struct Settings {
     )]
     pub allowed_origins: Vec<String>,
 
+    /// Names that the service may be addressed by (the Host header), besides IP addresses, localhost and its
+    /// subdomains; separated by commas: chat.example, *.chat.example. With a --jwt-secret or --jwt-keys the
+    /// metrics alone are held to it
+    #[arg(
+        long,
+        env = "TITLECAST_ALLOWED_HOSTS",
+        value_delimiter = ',',
+        value_name = "HOSTS",
+        global = true
+    )]
+    pub allowed_hosts: Vec<String>,
+
     /// What callers may use
     #[command(flatten)]
     pub limits: LimitArguments,

@@ -193,6 +193,7 @@ async fn a_malformed_setting_is_refused_in_one_line_that_names_it() {
         ("TITLECAST_TRUSTED_PROXIES", "proxy.example", &["--trusted-proxies", "10.0.0.0/8"]),
         ("TITLECAST_LOG", "titlecast=loud", &["--log", "TITLECAST_LOG", "malformed"]),
         ("TITLECAST_ALLOWED_ORIGINS", "app.example", &["--allowed-origins", "app.example", "https://app.example"]),
+        ("TITLECAST_ALLOWED_HOSTS", "https://chat.example", &["--allowed-hosts", "https://chat.example", "*.chat.example"]),
         ("OPENAI_BASE_URL", "localhost:11434", &["OPENAI_BASE_URL", "http://"]),
         ("OPENAI_API_KEY", "sk-two\nlines", &["OPENAI_API_KEY", "characters"]),
         ("DATABASE_URL", "", &["DATABASE_URL", "empty", "sqlite://FILE"]),

@@ -26,6 +26,8 @@ fn every_code_has_its_name_and_its_status() {
     AUTH_EXPIRED              401 Unauthorized
     FORBIDDEN                 403 Forbidden
     FORBIDDEN_ORIGIN          403 Forbidden
+    INVALID_HOST              400 Bad Request
+    FORBIDDEN_HOST            421 Misdirected Request
     RATE_LIMITED              429 Too Many Requests
     OVERLOADED                503 Service Unavailable
     NOT_FOUND                 404 Not Found

@@ -45,6 +45,7 @@ mod graphql_search;
 mod graphql_subscriptions;
 mod graphql_titles;
 mod hostile;
+mod hosts;
 mod idempotency;
 mod imports;
 mod limits;

@@ -35,11 +35,42 @@ fn every_setting_that_is_named_exists() {
         let mut named = words(text, is_part, "TITLECAST_");
         named.extend(words(text, is_part, "OPENAI_"));
         // What Compose itself publishes the proxy on.
-        named.remove("TITLECAST_PUBLISH");
+        for own in ["TITLECAST_PUBLISH", "TITLECAST_HOSTS", "TITLECAST_SUBNET"] {
+            named.remove(own);
+        }
         assert!(named.len() >= least, "{name}: {named:?}");
         for setting in named {
             assert!(known.contains(&setting.as_str()), "{name}: {setting}");
         }
+    }
+}
+
+#[test]
+fn the_composition_trusts_its_own_network_alone() {
+    let line = |name: &str| {
+        let lines = COMPOSE
+            .lines()
+            .map(|line| line.trim().trim_start_matches("- "));
+        let values: Vec<_> = lines.filter_map(|line| line.strip_prefix(name)).collect();
+        assert_eq!(values.len(), 1, "{name}: {values:?}");
+        values[0].trim().to_owned()
+    };
+    let trusted = line("TITLECAST_TRUSTED_PROXIES:");
+    assert_eq!(trusted, line("subnet:"));
+    let default = trusted
+        .split_once(":-")
+        .unwrap()
+        .1
+        .trim_end_matches('}')
+        .to_owned();
+    let networks = titlecast::server::parse_networks(&[default]).unwrap();
+    assert!(
+        networks.iter().all(|network| network.prefix_len() >= 24),
+        "{networks:?}"
+    );
+    let hosts = line("TITLECAST_ALLOWED_HOSTS:");
+    for node in ["node-a", "node-b", "proxy"] {
+        assert!(hosts.split(',').any(|host| host == node), "{hosts}");
     }
 }
 

@@ -70,6 +70,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::InvalidJson
         | ErrorCode::InvalidCursor
+        | ErrorCode::InvalidHost
         | ErrorCode::GraphqlParseFailed
         | ErrorCode::GraphqlValidationFailed
         | ErrorCode::QueryTooComplex
@@ -82,6 +83,7 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Unauthenticated | ErrorCode::AuthExpired => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden | ErrorCode::ForbiddenOrigin => StatusCode::FORBIDDEN,
+        ErrorCode::ForbiddenHost => StatusCode::MISDIRECTED_REQUEST,
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
         ErrorCode::IdempotencyKeyReused | ErrorCode::ManualTitle => StatusCode::CONFLICT,
