@@ -143,6 +143,87 @@ async fn from_librechat() {
     assert_imported(&lines, 2, 5).await;
 }
 
+/// What jq writes, and what it says of what it leaves out.
+fn jq_with_complaints(arguments: &[&str]) -> Option<(String, String)> {
+    let mut command = Command::new("jq");
+    command.current_dir(in_the_repository("tests/moving"));
+    let Ok(output) = command.args(arguments).output() else {
+        skipped("there is no jq");
+        return None;
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let complaints = text(output.stderr);
+    assert!(output.status.success(), "{complaints}");
+    Some((text(output.stdout), complaints))
+}
+
+#[tokio::test]
+async fn a_chat_of_open_webui_that_cannot_be_used_is_named_and_the_others_come() {
+    let filter = "../../tools/moving/open-webui.jq";
+    let Some((lines, complaints)) = jq_with_complaints(&["-c", "-f", filter, "open-webui-odd.json"])
+    else {
+        return;
+    };
+    let found = parsed(&lines);
+    let ids: Vec<_> = found.iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(json!(ids), json!(["iso", "units", "tools", "last"]));
+    for id in ["(words)", "(nobody)", "chat 4", "chat 5", "chat 6", "chat 7", "(list)", "(broken)"] {
+        assert_eq!(complaints.matches(id).count(), 1, "{id}: {complaints}");
+    }
+    assert_eq!(complaints.lines().count(), 8, "{complaints}");
+    assert_eq!(
+        found[1]["messages"],
+        json!([
+            message("user", "Plain\nand part", "2023-11-14T22:13:20Z"),
+            message("assistant", "Micro", "2023-11-14T22:13:22Z"),
+            message("assistant", "Nano", "2023-11-14T22:13:23Z"),
+        ])
+    );
+    let tools = &found[2]["messages"];
+    assert_eq!(tools[0]["content"], "Write <details type=\"tool_calls\">mine</details>");
+    let kept = "Before.\nAfter.\n<details>\n<summary>Kept</summary>\nmine\n</details>\n";
+    assert_eq!(tools[1]["content"], kept);
+    assert_imported(&lines, 4, 7).await;
+}
+
+#[tokio::test]
+async fn users_of_librechat_with_the_same_id_of_a_conversation_are_not_mixed() {
+    let filter = "../../tools/moving/librechat.jq";
+    let arguments = [
+        "-cn",
+        "--slurpfile",
+        "conversations",
+        "librechat-odd-conversations.json",
+        "-f",
+        filter,
+        "librechat-odd-messages.json",
+    ];
+    let Some((lines, complaints)) = jq_with_complaints(&arguments) else {
+        return;
+    };
+    let found = parsed(&lines);
+    let said: Vec<_> = found
+        .iter()
+        .map(|line| {
+            let texts = line["messages"].as_array().unwrap().iter();
+            let texts: Vec<_> = texts.map(|message| message["content"].clone()).collect();
+            json!([line["user"], texts])
+        })
+        .collect();
+    assert_eq!(
+        json!(said),
+        json!([
+            ["ada", ["Ada asks"]],
+            ["bob", ["Bob asks", "Bob is answered"]],
+            ["eve", ["A circle", "Part\n\nand value"]],
+        ])
+    );
+    for id in ["message a2", "conversation c-lost", "conversation without an id"] {
+        assert_eq!(complaints.matches(id).count(), 1, "{id}: {complaints}");
+    }
+    assert_imported(&lines, 3, 5).await;
+}
+
 #[tokio::test]
 async fn conversations_become_those_of_known_users_only() {
     let database = TestDatabase::new().await;
