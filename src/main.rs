@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use titlecast::{
     api,
     app::{self, App, StartError},
@@ -19,7 +19,8 @@ use titlecast::{
     },
     conversation::Owner,
     db::Scope,
-    panics, telemetry,
+    panics,
+    telemetry::{self, LogFormat},
     titles::backfill::Backfill,
 };
 #[cfg(unix)]
@@ -52,7 +53,11 @@ async fn run() -> ExitCode {
     // Tests hold a real process where FAILPOINTS says.
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
-    let cli = Cli::parse();
+    let cli = match Cli::read() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let format = cli.settings.log_format;
     let command = cli.command.unwrap_or(Command::Serve);
     // What these have to say is on standard output.
     let quiet = matches!(
@@ -74,7 +79,7 @@ async fn run() -> ExitCode {
     };
     let telemetry = match is_logged.then(start).transpose() {
         Ok(telemetry) => telemetry,
-        Err(error) => return end(Err(error.into())),
+        Err(error) => return end(Err(error.into()), format),
     };
     if is_logged {
         panics::log_without_text();
@@ -100,15 +105,15 @@ async fn run() -> ExitCode {
     if let Some(telemetry) = telemetry {
         telemetry.stop().await;
     }
-    end(result)
+    end(result, format)
 }
 
 /// How the process ends, and if it failed, why: the last line of standard error.
-fn end(result: Result<(), StartError>) -> ExitCode {
+fn end(result: Result<(), StartError>, format: LogFormat) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("titlecast: {error}");
+            eprintln!("{}", telemetry::last_line(format, &error.to_string()));
             ExitCode::from(error.exit_code())
         }
     }

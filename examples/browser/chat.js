@@ -1,6 +1,7 @@
 // fetch sends a message and reads the reply. EventSource brings the title, and the reply after a cut or a reload.
 const { url = "http://127.0.0.1:8080", cookie } = Object.fromEntries(new URLSearchParams(location.search));
 const withCredentials = cookie !== undefined; // an EventSource can send no header: a token has to be in a cookie
+const credentials = withCredentials ? "include" : "same-origin";
 const element = (id) => document.getElementById(id);
 let conversation = location.hash.slice(1);
 
@@ -25,11 +26,20 @@ function show(event) {
   element("state").textContent = event.is_terminal ? (event.payload?.error ?? "The end.") : "";
   return event.is_terminal;
 }
-/** An EventSource comes back by itself after a cut, and says where it was. */
-function follow(path, isLast) {
-  const source = new EventSource(`${url}/api/v1/conversations/${conversation}/${path}`, { withCredentials });
-  source.onmessage = ({ data }) => isLast(JSON.parse(data)) && source.close();
-  source.onerror = () => source.readyState === EventSource.CLOSED && (element("state").textContent = "Refused.");
+/** An EventSource comes back by itself after a cut, and says where it was. After a proxy's 503 it closes: a new one comes back. */
+function follow(path, isLast, wait = 1000, place = "") {
+  const from = place ? `${path.split("?")[0]}?after=${place}` : path;
+  const source = new EventSource(`${url}/api/v1/conversations/${conversation}/${from}`, { withCredentials });
+  source.onmessage = ({ data, lastEventId }) => {
+    [wait, place] = [1000, lastEventId];
+    if (isLast(JSON.parse(data))) source.close();
+  };
+  source.onerror = async () => {
+    if (source.readyState !== EventSource.CLOSED) return;
+    const { status } = await fetch(source.url, { method: "HEAD", credentials }).catch(() => ({ status: 503 }));
+    const isOver = status !== 200 && status !== 429 && status < 500; // 204: there is nothing to come back for
+    isOver || setTimeout(follow, wait, path, isLast, Math.min(2 * wait, 30_000), place);
+  };
 }
 function open(id) {
   location.hash = conversation = id;
@@ -38,7 +48,6 @@ function open(id) {
 async function send(message) {
   const body = JSON.stringify({ message, conversation_id: conversation || null });
   const headers = { "Content-Type": "application/json" };
-  const credentials = withCredentials ? "include" : "same-origin";
   const response = await fetch(`${url}/api/v1/chat/stream?ids=true`, { method: "POST", headers, credentials, body });
   if (!response.ok) throw new Error((await response.json()).message);
   let last;

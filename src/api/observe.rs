@@ -15,7 +15,9 @@ use prometheus_client::{
 };
 use tracing::{Instrument, Span};
 
+use super::graphql;
 use crate::{
+    error::ErrorCode,
     server::held,
     telemetry::{SPANS, span},
 };
@@ -34,6 +36,25 @@ pub struct HttpMetrics {
     requests: Family<RequestLabels, Counter>,
     duration: Family<RouteLabels, Histogram>,
     streams: Family<RouteLabels, Gauge>,
+    errors: Family<ErrorLabels, Counter>,
+}
+
+/// Where clients meet an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Surface {
+    /// GraphQL, on every transport.
+    Graphql,
+    /// The legacy routes, and paths that do not exist.
+    Rest,
+    /// The last event of a legacy stream.
+    Sse,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    surface: &'static str,
+    code: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +76,7 @@ impl Default for HttpMetrics {
             requests: Family::default(),
             duration: Family::new_with_constructor(|| Histogram::new(LATENCIES)),
             streams: Family::default(),
+            errors: Family::default(),
         }
     }
 }
@@ -78,6 +100,22 @@ impl HttpMetrics {
             "Answers that are streams (server-sent events, multipart) and have not ended",
             self.streams.clone(),
         );
+        registry.register(
+            "errors",
+            "Errors that clients were given, by surface and code, on every transport; of a shared subscription one",
+            self.errors.clone(),
+        );
+    }
+}
+
+impl HttpMetrics {
+    /// Counts an error that a client is given.
+    pub fn failed(&self, surface: Surface, code: ErrorCode) {
+        let labels = ErrorLabels {
+            surface: surface.into(),
+            code: code.as_str(),
+        };
+        self.errors.get_or_create(&labels).inc();
     }
 }
 
@@ -110,6 +148,13 @@ pub(super) async fn request(
         status: status.as_u16(),
     };
     metrics.requests.get_or_create(&counted).inc();
+    if let Some(code) = response.extensions().get::<ErrorCode>() {
+        let surface = match route {
+            graphql::PATH => Surface::Graphql,
+            _ => Surface::Rest,
+        };
+        metrics.failed(surface, *code);
+    }
     match is_stream(response.headers()) {
         true => {
             let open = Open::new(metrics.streams.get_or_create_owned(&labels));

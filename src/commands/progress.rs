@@ -68,7 +68,11 @@ impl Progress {
     pub(super) fn end(&self, reason: &str, words: &str, done: &impl Serialize) {
         match self {
             Self::Bar(bar) => {
-                bar.finish();
+                match reason {
+                    "finished" => bar.finish(),
+                    // It stays where it is: `finish` would draw it full.
+                    _ => bar.abandon(),
+                }
                 println!("{reason}: {words}");
             }
             Self::Lines { .. } => {
@@ -77,6 +81,24 @@ impl Progress {
                     json!({ "event": "end", "reason": reason, "done": done })
                 );
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_bar_stays_where_it_is() {
+        for (reason, position) in [("finished", 10), ("interrupted", 3), ("budget", 3)] {
+            let bar =
+                ProgressBar::with_draw_target(Some(10), indicatif::ProgressDrawTarget::hidden());
+            let mut progress = Progress::Bar(bar.clone());
+            progress.at(3, String::new, &json!({}));
+            progress.end(reason, "", &json!({}));
+            assert_eq!(bar.position(), position, "{reason}");
+            assert!(bar.is_finished());
         }
     }
 }

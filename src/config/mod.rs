@@ -5,7 +5,7 @@ mod command;
 mod jwt;
 mod limits;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{ArgAction, Args, Parser, builder::FalseyValueParser};
 
@@ -17,7 +17,10 @@ pub use self::{
     limits::LimitArguments,
 };
 use crate::{
-    conversation::PerTenant, llm::ProfileOverride, telemetry::LogFormat, titles::TitleLanguage,
+    conversation::PerTenant,
+    llm::ProfileOverride,
+    telemetry::{self, LogFormat},
+    titles::TitleLanguage,
 };
 
 /// See [`StartError::exit_code`](crate::app::StartError::exit_code).
@@ -34,6 +37,40 @@ pub struct Cli {
     /// Settings, the same for every command
     #[command(flatten)]
     pub settings: Settings,
+}
+
+impl Cli {
+    /// The command line and the environment. Prints what is wrong with them, or the help that was asked for, and
+    /// returns the exit code then.
+    ///
+    /// # Errors
+    /// The exit code.
+    pub fn read() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            if error.use_stderr() && wants_json() {
+                let text = error.render().to_string();
+                eprintln!("{}", telemetry::last_line(LogFormat::Json, text.trim_end()));
+            } else {
+                // Where it cannot be printed, the code says it all.
+                let _ = error.print();
+            }
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(u8::MAX))
+        })
+    }
+}
+
+/// Whether lines of the log are JSON, where the command line as a whole cannot be used.
+fn wants_json() -> bool {
+    let mut format = std::env::var("TITLECAST_LOG_FORMAT").ok();
+    let mut arguments = std::env::args();
+    while let Some(argument) = arguments.next() {
+        if argument == "--log-format" {
+            format = arguments.next();
+        } else if let Some(value) = argument.strip_prefix("--log-format=") {
+            format = Some(value.to_owned());
+        }
+    }
+    format.as_deref() == Some("json")
 }
 
 /// The settings.

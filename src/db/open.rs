@@ -187,11 +187,46 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
     options
 }
 
+/// sqlx would look up an IPv6 address with its brackets, as if it were a name.
+fn with_bare_host(options: PgConnectOptions) -> PgConnectOptions {
+    let host = options.get_host();
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match bare.map(str::to_owned) {
+        Some(address) => options.host(&address),
+        None => options,
+    }
+}
+
 fn server_options(options: PgConnectOptions) -> PgConnectOptions {
+    let options = with_bare_host(options);
     let millis = |time: Duration| time.as_millis().to_string();
     options.options([
         ("lock_timeout", millis(LOCK_TIMEOUT)),
         // What a node that was cut off has locked is free again.
         ("idle_in_transaction_session_timeout", millis(ABANDONED)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_is_no_name() {
+        for (url, host) in [
+            ("postgres://u@[::1]:5432/db", "::1"),
+            ("postgres://u:p@[2001:db8::5]/db", "2001:db8::5"),
+            (
+                "postgres://u@[::ffff:192.0.2.1]:5433/db?sslmode=require",
+                "::ffff:c000:201",
+            ),
+            ("postgres://u@127.0.0.1/db", "127.0.0.1"),
+            ("postgres://u@db.example/db", "db.example"),
+        ] {
+            let options = server_options(url.parse().unwrap());
+            assert_eq!(options.get_host(), host, "{url}");
+        }
+    }
 }

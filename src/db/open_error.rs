@@ -13,6 +13,8 @@ use sea_orm::{
     sqlx::{self, error::DatabaseError, postgres::PgConnectOptions, sqlite::SqliteError},
 };
 
+use rustls::CertificateError;
+
 use super::CONNECT_TIMEOUT;
 use crate::error::innermost;
 
@@ -95,6 +97,11 @@ impl OpenError {
             sqlx::Error::Tls(error) => Self::unopened(
                 format!("no encrypted connection to {at}: {error}"),
                 format!("Check sslmode and sslrootcert in {SETTING}"),
+            ),
+            // A handshake that fails is an error of reading or writing.
+            sqlx::Error::Io(error) if let Some(error) = tls_error(error) => Self::unopened(
+                format!("no encrypted connection to {at}: {error}"),
+                certificate_remedy(error),
             ),
             sqlx::Error::Protocol(_) => Self::unopened(
                 format!("what answers at {at} does not speak as PostgreSQL does"),
@@ -277,9 +284,34 @@ fn remedy(code: Option<&str>) -> &'static str {
     }
 }
 
+/// What TLS says of a connection that failed.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What to do about a server whose certificate is not accepted.
+fn certificate_remedy(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
+            "Name the certificate authority that signed it: sslrootcert=FILE.pem in {SETTING}"
+        ),
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => format!("Use a host that the certificate names, or sslmode=verify-ca, in {SETTING}"),
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "Renew the server's certificate, or set this machine's clock".into(),
+        _ => format!("Check sslmode and sslrootcert in {SETTING}, and the server's certificate"),
+    }
+}
+
 /// The server, as one would look for it.
 fn place(server: &PgConnectOptions) -> String {
-    format!("{}:{}", host(server), server.get_port())
+    let (host, port) = (host(server), server.get_port());
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
 }
 
 /// Its host, or the folder of its socket.
@@ -295,5 +327,39 @@ fn bare(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Io(cause) => cause.to_string(),
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_accepted_has_the_advice_that_helps() {
+        let server: PgConnectOptions = "postgres://u@db.example/db".parse().unwrap();
+        for (error, advice) in [
+            (CertificateError::UnknownIssuer, "sslrootcert=FILE.pem"),
+            (CertificateError::NotValidForName, "sslmode=verify-ca"),
+            (CertificateError::Expired, "Renew"),
+            (CertificateError::Revoked, "sslrootcert"),
+        ] {
+            let error = rustls::Error::InvalidCertificate(error);
+            let error = io::Error::new(ErrorKind::InvalidData, error);
+            let said = OpenError::of_server(&server, &sqlx::Error::Io(error)).to_string();
+            assert!(said.contains(advice), "{said}");
+            assert!(
+                said.contains("no encrypted connection to db.example:5432"),
+                "{said}"
+            );
+            assert!(!said.contains("host and port"), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_told_with_its_brackets() {
+        let server = PgConnectOptions::new_without_pgpass()
+            .host("::1")
+            .port(5433);
+        assert_eq!(place(&server), "[::1]:5433");
     }
 }

@@ -1,15 +1,17 @@
 //! The lines of the log: who may write them, and what they look like.
 
-use std::io::IsTerminal;
+use std::{fmt, io::IsTerminal};
 
 use clap::ValueEnum;
-use tracing::{Level, Metadata, level_filters::LevelFilter};
+use tracing::{Event, Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     filter::{FilterExt, ParseError, filter_fn},
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
 };
 
-use super::SPANS;
+use super::{SPANS, span};
 
 /// What the lines of the log look like: text for people, or a JSON object a line for machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -47,6 +49,7 @@ pub(super) fn layer(
     Ok(match format {
         LogFormat::Text => lines
             .with_ansi(std::io::stderr().is_terminal())
+            .map_event_format(|inner| WithTrace { inner, format })
             .with_filter(filter)
             .boxed(),
         LogFormat::Json => lines
@@ -54,9 +57,59 @@ pub(super) fn layer(
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
+            .map_event_format(|inner| WithTrace { inner, format })
             .with_filter(filter)
             .boxed(),
     })
+}
+
+/// A line that names its trace, where traces are sent: `trace_id` leads from the log to the trace.
+struct WithTrace<F> {
+    inner: F,
+    format: LogFormat,
+}
+
+impl<S, N, F> FormatEvent<S, N> for WithTrace<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(id) = span::trace_id() else {
+            return self.inner.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.inner
+            .format_event(context, Writer::new(&mut line), event)?;
+        let line = line.trim_end_matches('\n');
+        match self.format {
+            LogFormat::Text => writeln!(writer, "{line} trace_id={id}"),
+            LogFormat::Json => {
+                let object = line.strip_suffix('}').unwrap_or(line);
+                writeln!(writer, "{object},\"trace_id\":\"{id}\"}}")
+            }
+        }
+    }
+}
+
+/// The last line of standard error, which says why the program failed.
+pub fn last_line(format: LogFormat, why: &str) -> String {
+    match format {
+        LogFormat::Text => format!("titlecast: {why}"),
+        LogFormat::Json => serde_json::json!({
+            "timestamp": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true),
+            "level": "ERROR",
+            "message": why,
+            "target": env!("CARGO_CRATE_NAME"),
+        })
+        .to_string(),
+    }
 }
 
 /// Turns and titles: which of them a line belongs to is worth knowing. Smaller spans are for traces.

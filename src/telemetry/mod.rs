@@ -2,10 +2,12 @@
 //!
 //! - `log`: lines on standard error, as text or JSON
 //! - `traces`: spans sent to an OpenTelemetry collector, where one is named
+//! - `label`: texts as label values of metrics
 //! - `span`: how other rooms make spans, and what they may say
 //!
 //! Neither ever holds a user's text or a key. Fields are dotted, messages lower case.
 
+pub mod label;
 mod log;
 pub mod span;
 mod traces;
@@ -17,7 +19,7 @@ use tracing_subscriber::{
 };
 
 pub use self::{
-    log::LogFormat,
+    log::{LogFormat, last_line},
     span::{Finished, SPANS},
     traces::InvalidEndpoint,
 };

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use opentelemetry::{
     Context, KeyValue,
     propagation::TextMapPropagator,
-    trace::{Span as _, SpanKind, Status, TraceContextExt, Tracer},
+    trace::{Span as _, SpanKind, Status, TraceContextExt, TraceId, Tracer},
 };
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracer};
@@ -43,6 +43,14 @@ pub fn continue_trace(span: &Span, headers: &HeaderMap) {
         .extract_with_context(&Context::new(), &HeaderExtractor(headers));
     // An error says that nobody listens.
     let _ = span.set_parent(context);
+}
+
+/// The trace that the present span is part of, where traces are sent.
+pub(super) fn trace_id() -> Option<TraceId> {
+    TRACER.get()?;
+    let context = Span::current().context();
+    let span = context.span().span_context().clone();
+    span.is_valid().then(|| span.trace_id())
 }
 
 /// Says of a span that it failed, and with what: a code of ours or a status, never a message.

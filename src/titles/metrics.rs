@@ -1,10 +1,6 @@
 //! What titles have come to and what they have cost, in one process, for Prometheus.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -13,14 +9,15 @@ use prometheus_client::{
 };
 
 use super::task::Ended;
-use crate::{conversation::TitleFailure, db::TitleCall};
+use crate::{
+    conversation::TitleFailure,
+    db::TitleCall,
+    telemetry::label::{Bounded, LabelText},
+};
 
-/// How many tenants are counted by name; the others together. A label with no bound would be one more
-/// series for each.
+/// The most tenants, and the most models, that are counted by name; each is a series of its own.
 const NAMED_TENANTS: usize = 200;
-
-/// The name that the others have.
-const OTHERS: &str = "(others)";
+const NAMED_MODELS: usize = 50;
 
 /// From a fast local model to a slow deadline, in seconds.
 const LATENCIES: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
@@ -36,7 +33,8 @@ pub struct Metrics {
     claims: Family<ClaimLabels, Counter>,
     sweeps: Counter,
     retold: Counter,
-    tenants: Arc<Mutex<HashSet<String>>>,
+    tenants: Bounded<NAMED_TENANTS>,
+    models: Bounded<NAMED_MODELS>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -46,15 +44,15 @@ struct OutcomeLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CallLabels {
-    tenant: String,
-    model: String,
+    tenant: LabelText,
+    model: LabelText,
     outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TokenLabels {
-    tenant: String,
-    model: String,
+    tenant: LabelText,
+    model: LabelText,
     outcome: &'static str,
     kind: &'static str,
 }
@@ -89,7 +87,8 @@ impl Default for Metrics {
             claims: Family::default(),
             sweeps: Counter::default(),
             retold: Counter::default(),
-            tenants: Arc::default(),
+            tenants: Bounded::default(),
+            models: Bounded::default(),
         }
     }
 }
@@ -168,7 +167,11 @@ impl Metrics {
     }
 
     pub(super) fn called(&self, tenant: &str, call: &TitleCall) {
-        let (tenant, model, outcome) = (self.label(tenant), call.model.clone(), call.outcome());
+        let (tenant, model, outcome) = (
+            self.tenants.label(tenant),
+            self.models.label(&call.model),
+            call.outcome(),
+        );
         for (kind, tokens) in [
             ("prompt", call.usage.prompt_tokens),
             ("completion", call.usage.completion_tokens),
@@ -197,31 +200,5 @@ impl Metrics {
 
     pub(super) fn retold(&self, changes: usize) {
         self.retold.inc_by(changes as u64);
-    }
-
-    fn label(&self, tenant: &str) -> String {
-        let mut known = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.contains(tenant) {
-            if known.len() >= NAMED_TENANTS {
-                return OTHERS.to_owned();
-            }
-            known.insert(tenant.to_owned());
-        }
-        tenant.to_owned()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tenants_beyond_a_bound_are_counted_together() {
-        let metrics = Metrics::default();
-        for tenant in 0..NAMED_TENANTS {
-            assert_eq!(metrics.label(&tenant.to_string()), tenant.to_string());
-        }
-        assert_eq!(metrics.label("one more"), OTHERS);
-        assert_eq!(metrics.label("0"), "0");
     }
 }

@@ -19,7 +19,7 @@ use super::{
     expiry::{EXPIRED_CHALLENGE, ending},
     multipart,
     operation::{Answer, Carries},
-    payload::Payload,
+    payload::{Payload, code_of},
     request::RawRequest,
     sse, websocket,
 };
@@ -199,8 +199,10 @@ fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Respo
     } else {
         StatusCode::BAD_REQUEST
     };
-    let retry_after = retry_after(&error);
+    let (retry_after, code) = (retry_after(&error), code_of(&error));
     let mut response = write(status, media, Payload::refusal(vec![error]));
+    // Whoever counts errors finds it there.
+    response.extensions_mut().insert(code);
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }

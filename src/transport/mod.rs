@@ -38,6 +38,7 @@ pub use self::{
     expiry::{EXPIRED_CHALLENGE, reached},
     http::{by_get, by_post, other_method},
     one_line::one_line,
+    payload::code_of,
     request::Code,
     sse::{stream_head, trickle},
     websocket::CloseCode,
@@ -87,6 +88,10 @@ pub trait Service: Clone + Send + Sync + 'static {
 
     /// Starts a subscription. Nor does its stream.
     fn subscribe(&self, caller: &Self::Caller, request: Request) -> BoxStream<'static, Response>;
+
+    /// Counts errors that a client is given in an answer, in an event, or over a WebSocket. Errors that refuse an
+    /// HTTP request as a whole are in the response's extensions instead, as an [`ErrorCode`](crate::error::ErrorCode).
+    fn failed(&self, errors: &[ServerError]);
 
     /// How the events of a subscription may be shared; `root` is its one root field.
     fn sharing(&self, caller: &Self::Caller, root: &RootField) -> Sharing;

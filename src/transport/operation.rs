@@ -156,7 +156,10 @@ impl<S: Service> Endpoint<S> {
             start: Box::new(move || {
                 service
                     .subscribe(&subscriber, request)
-                    .map(move |response| Payload::of(response, most_errors))
+                    .map(move |response| {
+                        service.failed(&response.errors);
+                        Payload::of(response, most_errors)
+                    })
                     .boxed()
             }),
         }))
@@ -171,6 +174,7 @@ impl<S: Service> Endpoint<S> {
                 Response::from_errors(vec![Code::Timeout.error("the execution took too long")])
             }
         };
+        inner.service.failed(&response.errors);
         Ok(Payload::of(response, inner.settings.errors))
     }
 }

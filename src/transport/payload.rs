@@ -3,7 +3,8 @@
 use async_graphql::{Response, ServerError, Value};
 use axum::body::Bytes;
 
-use super::{Code, one_line};
+use super::one_line;
+use crate::error::ErrorCode;
 
 /// The most errors of a request that was not executed.
 const MOST_REFUSALS: usize = 20;
@@ -56,15 +57,22 @@ impl Payload {
 
 /// The engine's own errors, which have no code, come from validating the document.
 fn with_code(mut error: ServerError) -> ServerError {
-    let code = match error.message.as_str() {
-        TOO_COMPLEX => Code::QueryTooComplex,
-        _ => Code::GraphqlValidationFailed,
-    };
+    let code = code_of(&error);
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
         extensions.set("code", code.as_str());
     }
     error
+}
+
+/// The code of an error, as clients read it or will read it.
+pub fn code_of(error: &ServerError) -> ErrorCode {
+    let extensions = error.extensions.as_ref();
+    match extensions.and_then(|extensions| extensions.get("code")) {
+        Some(Value::String(code)) => code.parse().unwrap_or(ErrorCode::Internal),
+        _ if error.message == TOO_COMPLEX => ErrorCode::QueryTooComplex,
+        _ => ErrorCode::GraphqlValidationFailed,
+    }
 }
 
 fn short(mut error: ServerError) -> ServerError {

@@ -60,3 +60,47 @@ async fn every_line_is_an_object_with_flat_fields() {
     );
     assert_eq!(line("stopped").get("span"), None);
 }
+
+#[tokio::test]
+async fn the_last_line_of_a_program_that_fails_is_an_object_too() {
+    let none = "sqlite:///none/titlecast.db";
+    for (arguments, code, why) in [
+        (
+            &["serve", "--database-url", none][..],
+            1,
+            "there is no folder",
+        ),
+        (&["stats", "--database-url", none], 1, "there is no folder"),
+        (
+            &["serve", "--allowed-hosts", "https://a"],
+            2,
+            "--allowed-hosts",
+        ),
+        (&["serve", "--log", "titlecast=loud"], 2, "malformed"),
+        // What the parser of the command line refuses.
+        (&["serve", "--title-grace", "10"], 2, "--title-grace"),
+        (&["serve", "--nonsense"], 2, "--nonsense"),
+    ] {
+        let by_flag = Titlecast::new(&[arguments, &["--log-format", "json"]].concat());
+        let by_name = Titlecast::new(arguments).env("TITLECAST_LOG_FORMAT", "json");
+        for command in [by_flag, by_name] {
+            let ended = command.run().await;
+            assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+            let lines = ended.stderr.lines().map(|line| {
+                let line: Value =
+                    serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+                line
+            });
+            let last = lines.last().unwrap();
+            assert_eq!(last["level"], "ERROR");
+            assert!(last["message"].as_str().unwrap().contains(why), "{last}");
+            last["timestamp"]
+                .as_str()
+                .unwrap()
+                .parse::<DateTime<Utc>>()
+                .unwrap();
+        }
+    }
+    let help = Titlecast::new(&["--help", "--log-format=json"]).run().await;
+    assert!(help.stdout.contains("Usage"), "{}", help.stdout);
+}

@@ -32,6 +32,7 @@ mod dead_peers;
 mod docs;
 mod drain;
 mod edge;
+mod error_counts;
 mod error_matrix;
 mod errors_doc;
 mod fanout;

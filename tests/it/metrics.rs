@@ -1,11 +1,20 @@
 //! `/metrics`: what an operator watches, in a form that Prometheus takes.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    process::{Command, Stdio},
+};
 
 use serde_json::json;
 
 use crate::support::{
-    Answer, Events, GraphqlSocket, ModelServer, Server, eventually, server::metrics,
+    Answer, Events, GraphqlSocket, ModelServer, Server,
+    auth::{claims, signed},
+    eventually,
+    metrics::series,
+    server::{client, metrics},
+    skipped,
 };
 
 /// The value of a series, 0 when there is none yet.
@@ -111,4 +120,122 @@ async fn the_page_is_open_metrics() {
         }
     }
     assert_eq!(named, described, "each has a help");
+}
+
+/// Has promtool read the page. 0: nothing to complain of; 3: names that it would choose otherwise.
+fn promtool_reads(page: &str) {
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped());
+    let piped = promtool.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut running) = piped.spawn() else {
+        skipped("there is no promtool");
+        return;
+    };
+    running
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(page.as_bytes())
+        .unwrap();
+    let output = running.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{said}");
+}
+
+#[tokio::test]
+async fn no_name_of_a_tenant_breaks_the_page_or_makes_up_a_series() {
+    let model = ModelServer::start().await;
+    let mut server = Server::guarded(&model).await;
+    let page = server.serve_metrics().await;
+    let tenants = [
+        r#"ev"il"#,
+        r#"a",model="x"} 99 #"#,
+        r"back\slash\",
+        r"\n",
+        r#"\""#,
+        "{}=,# ",
+        "\u{2028}\u{feff}caf\u{e9}",
+    ];
+    for tenant in tenants {
+        let request = client().post(format!("{}/api/v1/chat/stream", server.url));
+        let request = request.bearer_auth(signed(&claims(tenant, "ada")));
+        let request = request.json(&json!({ "message": "Plan a trip to Kyoto" }));
+        let events = Events::of(request).await.rest().await;
+        assert_eq!(
+            events.last().unwrap()["raw_type"],
+            "response.completed",
+            "{tenant}"
+        );
+    }
+    let counted = eventually(async || {
+        let page = metrics(&page).await;
+        let calls = series(&page).into_iter();
+        let calls = calls.filter(|series| series.name == "titlecast_title_calls_total");
+        let calls: Vec<_> = calls.collect();
+        (calls.len() >= tenants.len()).then_some(calls)
+    })
+    .await;
+    let named: BTreeSet<_> = counted
+        .iter()
+        .map(|call| call.labels["tenant"].as_str())
+        .collect();
+    assert_eq!(named, BTreeSet::from(tenants));
+    for call in &counted {
+        assert_eq!((call.value, call.labels.len()), (1.0, 3), "{call:?}");
+        assert_ne!(call.labels["model"], "x");
+    }
+    promtool_reads(&metrics(&page).await);
+    server.stop().await;
+}
+
+#[test]
+fn the_strict_reader_refuses_what_is_no_page() {
+    for bad in [
+        "a{b=\"c\"d\"} 1\n",
+        "a{b=\"\\x\"} 1\n",
+        "a{b=\"c\",} 1\n",
+        "a{b=\"c\",b=\"d\"} 1\n",
+        "a 1\na 2\n",
+        "a\n",
+        "#a\n",
+        "a{b=\"c\"} 1 #\n",
+    ] {
+        let read = std::panic::catch_unwind(|| series(&format!("{bad}# EOF\n")));
+        assert!(read.is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_label_is_escaped_where_it_is_written() {
+    use prometheus_client::{
+        encoding::{EncodeLabelSet, text::encode},
+        metrics::{counter::Counter, family::Family},
+        registry::Registry,
+    };
+    use titlecast::telemetry::label::LabelText;
+
+    #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+    struct Labels {
+        tenant: LabelText,
+    }
+
+    let mut registry = Registry::default();
+    let family = Family::<Labels, Counter>::default();
+    registry.register("calls", "Calls", family.clone());
+    for tenant in ["two\nlines", "return\r", "nul\0", "del\u{7f}"] {
+        family
+            .get_or_create(&Labels {
+                tenant: tenant.into(),
+            })
+            .inc();
+    }
+    let mut page = String::new();
+    encode(&mut page, &registry).unwrap();
+    let read: BTreeSet<_> = series(&page)
+        .iter()
+        .map(|series| series.labels["tenant"].clone())
+        .collect();
+    let expected = ["two\nlines", "return\u{fffd}", "nul\u{fffd}", "del\u{fffd}"];
+    assert_eq!(read, expected.map(String::from).into());
+    promtool_reads(&page);
 }

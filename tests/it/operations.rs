@@ -10,6 +10,7 @@ use crate::support::{ModelServer, Server, server::metrics};
 const COMPOSE: &str = include_str!("../../docker-compose.yml");
 const IMAGE: &str = include_str!("../../Dockerfile");
 const ALERTS: &str = include_str!("../../docs/alerts.yml");
+const SCENARIOS: &str = include_str!("../alerts/test.yml");
 const MANUAL: &str = include_str!("../../docs/operations.md");
 
 /// The words of a text that consist of these characters and begin like this.
@@ -105,6 +106,7 @@ async fn every_metric_that_is_named_exists() {
     let settings = ["--nats-url", "nats://127.0.0.1:1"];
     let mut server = Server::start_with(&model, &settings).await;
     server.begin("Plan a trip to Kyoto").await;
+    assert_eq!(server.get("/no/such/path").await.0, 404);
     let url = server.serve_metrics().await;
     let page = metrics(&url).await;
     let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
@@ -136,6 +138,10 @@ fn every_alert_is_explained() {
     assert!(alerts.len() >= 10, "{alerts:?}");
     for alert in &alerts {
         assert!(MANUAL.contains(&format!("| `{alert}` |")), "{alert}");
+    }
+    for alert in &alerts {
+        let scenario = format!("\n  - name: {alert}\n");
+        assert!(SCENARIOS.contains(&scenario), "no scenario for {alert}");
     }
     let explained = MANUAL.matches("| `Titlecast").count();
     assert_eq!(

@@ -325,3 +325,42 @@ async fn a_collector_that_cannot_be_one_is_refused_at_the_start() {
         ended.assert_refused(&["--otlp-endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "http://"]);
     }
 }
+
+#[tokio::test]
+async fn lines_of_the_log_name_the_trace_that_they_belong_to() {
+    let (model, collector) = (ModelServer::start().await, Collector::start().await);
+    for format in ["json", "text"] {
+        let database = TestDatabase::new().await;
+        model.reply(Answer::error(401, "invalid_request_error", None, "No"));
+        let mut serving = Titlecast::new(&LOCAL)
+            .env("OPENAI_BASE_URL", &model.url)
+            .env("DATABASE_URL", &database.url)
+            .env("TITLECAST_TITLE_CHECK", "false")
+            .env("TITLECAST_LOG_FORMAT", format)
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
+            .start();
+        let listening = serving.line("listening").await;
+        let address = listening.split("127.0.0.1:").nth(1).unwrap();
+        let port: String = address.chars().take_while(char::is_ascii_digit).collect();
+        let sent = client()
+            .post(format!("http://127.0.0.1:{port}/api/v1/chat"))
+            .header("content-type", "application/json")
+            .header("traceparent", format!("00-{TRACE}-{CALLER}-01"))
+            .body(json!({ "message": "Plan a trip to Kyoto" }).to_string());
+        let status = crate::support::within(sent.send()).await.unwrap().status();
+        assert_eq!(status, 502);
+        let failed = serving.line("request failed").await;
+        let named = match format {
+            "json" => format!("\"trace_id\":\"{TRACE}\""),
+            _ => format!("trace_id={TRACE}"),
+        };
+        assert!(failed.contains(&named), "{failed}");
+        if format == "json" {
+            let line: Value = serde_json::from_str(&failed).unwrap();
+            assert_eq!(line["trace_id"], TRACE);
+        }
+        assert!(!listening.contains("trace_id"), "{listening}");
+        serving.terminate();
+        serving.ended().await.ok();
+    }
+}

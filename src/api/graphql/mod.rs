@@ -49,8 +49,9 @@ pub(super) const PATH: &str = "/graphql";
 
 /// The answer to a request that does not get as far as the transports.
 pub(super) fn refused(error: Error) -> Response {
-    let (status, seconds) = (rest::status(error.code()), error.retry_after());
-    let mut response = (status, Json(errors::refusal(error))).into_response();
+    let (code, seconds) = (error.code(), error.retry_after());
+    let mut response = (rest::status(code), Json(errors::refusal(error))).into_response();
+    response.extensions_mut().insert(code);
     if let Some(seconds) = seconds {
         let headers = response.headers_mut();
         headers.insert(header::RETRY_AFTER, seconds.into());

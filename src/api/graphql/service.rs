@@ -11,10 +11,10 @@ use tracing::Instrument;
 
 use super::{TitlecastSchema, errors::server_error, loaders, operation};
 use crate::{
-    api::{Services, auth, limits::OpenStream},
+    api::{Services, auth, limits::OpenStream, observe::Surface},
     auth::Principal,
     panics,
-    transport::{RootField, Service, Sharing},
+    transport::{RootField, Service, Sharing, code_of},
 };
 
 /// The schema with what its resolvers stand on. Cheap to clone.
@@ -95,6 +95,12 @@ impl Service for Graphql {
                 })
             })
             .boxed()
+    }
+
+    fn failed(&self, errors: &[ServerError]) {
+        for error in errors {
+            self.services.http.failed(Surface::Graphql, code_of(error));
+        }
     }
 
     fn sharing(&self, caller: &Principal, root: &RootField) -> Sharing {

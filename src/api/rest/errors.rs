@@ -40,6 +40,8 @@ pub(super) fn response(error: &Error) -> Response {
         "code": error.code().as_str(),
     });
     let mut response = (status(error.code()), Json(body)).into_response();
+    // Counted by `observe`.
+    response.extensions_mut().insert(error.code());
     if let Some(challenge) = challenge(error) {
         let headers = response.headers_mut();
         headers.insert(header::WWW_AUTHENTICATE, challenge);

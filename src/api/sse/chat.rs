@@ -15,6 +15,7 @@ use super::{frame::frame, response};
 use crate::{
     api::{
         Services,
+        observe::{HttpMetrics, Surface},
         turn::{self, TurnEvent},
     },
     chat::SentMessage,
@@ -81,6 +82,7 @@ pub(in crate::api) fn respond(
         length: 0,
         is_over: false,
         manner,
+        http: services.http.clone(),
     };
     let events = turn::events(services, sent, until, manner.is_resumed);
     let frames = events.flat_map(move |event| stream::iter(encoder.encode(&event)));
@@ -96,6 +98,8 @@ struct Encoder {
     /// Whether the reply's own end was told: then there is nothing to come back for.
     is_over: bool,
     manner: Manner,
+    /// Counts errors.
+    http: HttpMetrics,
 }
 
 impl Encoder {
@@ -166,6 +170,9 @@ impl Encoder {
     }
 
     fn terminal(&mut self, conversation: &Conversation, end: &ReplyEnd) -> Bytes {
+        if let Outcome::Failed(error) = &end.outcome {
+            self.http.failed(Surface::Sse, error.code());
+        }
         // These two end the stream, and the reply goes on or is closed by another process.
         self.is_over = !matches!(
             end.outcome,

@@ -15,9 +15,9 @@ use super::{
     lasting,
 };
 use crate::{
-    api::{Services, watch},
+    api::{Services, observe::Surface, watch},
     conversation::{Conversation, ConversationId, Owner, TitleSource},
-    error::{Error, Result},
+    error::{Error, ErrorCode, Result},
     server::MayDetach,
     transport::reached,
 };
@@ -44,13 +44,20 @@ pub(in crate::api) async fn respond(
     allowed: Option<MayDetach>,
 ) -> Result<Response> {
     let states = watch::conversation(services.clone(), owner, id).await?;
+    let http = services.http.clone();
     let frames = states
         .scan(None, move |sent, conversation| {
             ready(Some(new_title(sent, &conversation, with_ids)))
         })
         .filter_map(ready)
         .take_until(reached(until))
-        .chain(stream::once(ready(until)).filter_map(move |until| ready(expired(id, until))))
+        .chain(stream::once(ready(until)).filter_map(move |until| {
+            let frame = expired(id, until);
+            if frame.is_some() {
+                http.failed(Surface::Sse, ErrorCode::AuthExpired);
+            }
+            ready(frame)
+        }))
         .take_until(services.closing.clone().cancelled_owned());
     Ok(lasting(allowed, frames, services.keep_alive))
 }

@@ -183,6 +183,8 @@ impl<'a, S: Service> Session<'a, S> {
                 self.send(ack)
             }
             Err(error) => {
+                let service = &self.endpoint.inner.service;
+                service.failed(std::slice::from_ref(&error));
                 let rejection = self.protocol.rejection(&error.message);
                 self.send(rejection.map(Message::text))?;
                 closed(if Code::Unauthenticated.is_of(&error) {
@@ -212,6 +214,7 @@ impl<'a, S: Service> Session<'a, S> {
         let events = stream! {
             if is_full {
                 let error = Code::QueryTooComplex.error("too many operations on one WebSocket");
+                endpoint.inner.service.failed(std::slice::from_ref(&error));
                 yield Event::Refused(Payload::refusal(vec![error]));
                 return;
             }
@@ -221,7 +224,10 @@ impl<'a, S: Service> Session<'a, S> {
                 Err(error) => Err(error),
             };
             match answer {
-                Err(error) => yield Event::Refused(Payload::refusal(vec![error])),
+                Err(error) => {
+                    endpoint.inner.service.failed(std::slice::from_ref(&error));
+                    yield Event::Refused(Payload::refusal(vec![error]));
+                }
                 Ok(Answer::Single(payload)) if payload.refused.is_some() => {
                     yield Event::Refused(payload);
                 }

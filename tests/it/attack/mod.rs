@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use self::{attackers::Attackers, healthy::Healthy, requests::Hostile};
 use crate::{
     hostile::{ANSWER_BYTES, Wire},
-    support::{Titlecast, process::Process, server::metrics},
+    support::{Titlecast, at_length, process::Process, server::metrics},
 };
 
 /// What one request may cost.
@@ -29,6 +29,9 @@ const MEMORY_KIB: u64 = 50 * 1024;
 /// How often healthy clients are measured, without an attack and under one in turns: what else the machine
 /// does hits both alike.
 const ROUNDS: usize = 5;
+
+/// The same in CI (`TITLECAST_SHORT`), where the machine does other things too: too few to compare waits.
+const SHORT_ROUNDS: usize = 1;
 
 /// How much longer healthy clients may wait under attack.
 const WORSE: f64 = 1.10;
@@ -85,7 +88,9 @@ async fn an_attack_costs_little_and_others_do_not_notice() {
     let mut complaints = cost(&process, &url).await;
 
     let mut waits = Vec::new();
-    for round in 1..=ROUNDS {
+    let is_short = at_length(10) < 10;
+    let rounds = if is_short { SHORT_ROUNDS } else { ROUNDS };
+    for round in 1..=rounds {
         let alone = healthy.round(Duration::from_secs(4)).await;
         let attackers = Attackers::start(&url);
         attackers.established().await;
@@ -104,7 +109,7 @@ async fn an_attack_costs_little_and_others_do_not_notice() {
     let (alone, attacked) = waits.into_iter().unzip();
     let (alone, attacked) = (median(alone), median(attacked));
     println!("median p99: {alone:?} alone, {attacked:?} under attack");
-    if attacked > alone.mul_f64(WORSE) + NOISE {
+    if !is_short && attacked > alone.mul_f64(WORSE) + NOISE {
         complaints.push(format!("others wait {attacked:?} instead of {alone:?}"));
     }
 

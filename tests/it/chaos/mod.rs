@@ -24,7 +24,7 @@ use self::{
     run::{How, Outcome, run},
     servers::FAILPOINTS,
 };
-use crate::support::TestDatabase;
+use crate::support::{TestDatabase, at_length};
 
 const SHORT_KILLS: usize = 8;
 const LONG_KILLS: usize = 200;
@@ -64,7 +64,8 @@ async fn a_short_run_loses_nothing() {
 #[tokio::test]
 #[ignore = "takes minutes: just chaos"]
 async fn a_long_run_loses_nothing() {
-    let kills = setting("TITLECAST_CHAOS_KILLS").map_or(LONG_KILLS, |kills| kills as usize);
+    let kills =
+        setting("TITLECAST_CHAOS_KILLS").map_or(at_length(LONG_KILLS), |kills| kills as usize);
     random(kills, FAILPOINTS).await.assert_nothing_lost();
 }
 

@@ -118,5 +118,5 @@ async fn a_broker_that_comes_and_goes_fails_no_reply_and_no_viewer() {
 async fn a_broker_that_comes_and_goes_twenty_times() {
     let model = StoryModel::start().await;
     let nodes = Nodes::processes(&model).await.unwrap();
-    check(nodes, 20).await;
+    check(nodes, crate::support::at_length(20)).await;
 }

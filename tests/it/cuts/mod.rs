@@ -17,6 +17,8 @@ use self::{
     viewer::{Plan, Viewer},
 };
 
+use crate::support::at_length;
+
 /// How many replies run at once.
 const AT_ONCE: usize = 50;
 
@@ -67,6 +69,6 @@ async fn a_place_that_is_off_is_noticed() {
 async fn a_thousand_replies_through_two_processes() {
     let model = StoryModel::start().await;
     let mut nodes = Nodes::processes(&model).await.unwrap();
-    check(1_000, &nodes, &model).await;
+    check(at_length(1_000), &nodes, &model).await;
     nodes.stop().await;
 }

@@ -6,7 +6,7 @@ use tokio::{io::AsyncWriteExt, net::TcpStream, time::Instant};
 
 use super::turns::{MESSAGE, plain};
 use crate::support::{
-    Events, GraphqlSocket, Hold, ModelServer, Node, Rows, Server, Step, TestDatabase,
+    Events, GraphqlSocket, Hold, ModelServer, Node, Rows, Server, Step, TestDatabase, at_length,
     calls::rename,
     eventually,
     proxy::{Cut, Proxy},
@@ -144,5 +144,5 @@ async fn a_hundred_subscribers_that_come_back_at_once_see_what_is() {
 #[tokio::test]
 #[ignore = "a thousand connections: just shows"]
 async fn a_thousand_subscribers_that_come_back_at_once_see_what_is() {
-    storm(1_000).await;
+    storm(at_length(1_000)).await;
 }

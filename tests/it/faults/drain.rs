@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::turns::{MESSAGE, plain};
 use crate::support::{
-    Events, ModelServer, Node, Rows, Step, TestDatabase, assert_common_stream, sse::text,
+    Events, ModelServer, Node, Rows, Step, TestDatabase, assert_common_stream, at_length, sse::text,
 };
 
 /// What was written when the signal came, and in the end by the half that ends in time.
@@ -93,5 +93,5 @@ async fn a_signal_with_ten_open_streams_loses_nothing() {
 #[tokio::test]
 #[ignore = "takes half a minute: just shows"]
 async fn a_signal_with_a_hundred_open_streams_loses_nothing_and_takes_no_half_minute() {
-    drains(100, Duration::from_secs(20)).await;
+    drains(at_length(100), Duration::from_secs(20)).await;
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::talker::{Said, talk};
 use crate::support::{
-    Node, Rows, TestDatabase, eventually, nats::NatsServer, server::client,
+    Node, Rows, TestDatabase, at_length, eventually, nats::NatsServer, server::client,
     talkative::TalkativeModel,
 };
 
@@ -155,7 +155,7 @@ async fn two_restarts_under_load_lose_nothing() {
 #[tokio::test]
 #[ignore = "takes minutes: just shows"]
 async fn many_restarts_under_load_lose_nothing() {
-    rolls(8, 40).await;
+    rolls(at_length(8), at_length(40)).await;
 }
 
 fn planted(change: impl FnOnce(&mut Stored)) -> Result<(), ()> {

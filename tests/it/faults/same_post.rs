@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::{
-    Events, ModelServer, Node, Rows, TestDatabase, assert_common_stream, legacy::post,
+    Events, ModelServer, Node, Rows, TestDatabase, assert_common_stream, at_length, legacy::post,
     titles::new_id,
 };
 
@@ -69,13 +69,13 @@ async fn a_hundred_times_the_same_on_two_nodes_is_one_turn() {
 #[tokio::test]
 #[ignore = "a thousand connections: just shows"]
 async fn a_thousand_times_the_same_is_one_turn() {
-    identical(1_000, 1).await;
+    identical(at_length(1_000), 1).await;
 }
 
 #[tokio::test]
 #[ignore = "a thousand connections: just shows"]
 async fn a_thousand_times_the_same_on_two_nodes_is_one_turn() {
-    identical(1_000, 2).await;
+    identical(at_length(1_000), 2).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{assert_counts, conversation, counts, end, start, text};
-use crate::support::{Rows, TestDatabase, Titlecast, eventually, process::Process};
+use crate::support::{Rows, TestDatabase, Titlecast, at_length, eventually, process::Process};
 
 /// Conversations of three messages each.
 fn lines(count: usize) -> Vec<Value> {
@@ -107,9 +107,9 @@ async fn interrupted_it_keeps_what_it_has_and_says_that_there_is_more() {
 #[tokio::test]
 #[ignore = "takes a minute"]
 async fn ten_thousand_conversations_in_little_memory() {
-    const ALL: usize = 10_000;
+    let all = at_length(10_000);
     let database = TestDatabase::new().await;
-    let lines = lines(ALL);
+    let lines = lines(all);
     for outcome in ["added", "unchanged"] {
         let started = Instant::now();
         let mut process = start(&database, &lines, &[]);
@@ -119,8 +119,8 @@ async fn ten_thousand_conversations_in_little_memory() {
             last = serde_json::from_str(&line).unwrap();
         }
         process.ended().await.ok();
-        assert_eq!(last["done"][outcome], ALL, "{last}");
-        let rate = ALL as f64 / started.elapsed().as_secs_f64();
+        assert_eq!(last["done"][outcome], all, "{last}");
+        let rate = all as f64 / started.elapsed().as_secs_f64();
         println!("{outcome}: {rate:.0} conversations of three messages a second, {peak} KiB");
         assert!(peak < 200 * 1024, "{peak} KiB");
     }

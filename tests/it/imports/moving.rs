@@ -160,14 +160,17 @@ fn jq_with_complaints(arguments: &[&str]) -> Option<(String, String)> {
 #[tokio::test]
 async fn a_chat_of_open_webui_that_cannot_be_used_is_named_and_the_others_come() {
     let filter = "../../tools/moving/open-webui.jq";
-    let Some((lines, complaints)) = jq_with_complaints(&["-c", "-f", filter, "open-webui-odd.json"])
+    let Some((lines, complaints)) =
+        jq_with_complaints(&["-c", "-f", filter, "open-webui-odd.json"])
     else {
         return;
     };
     let found = parsed(&lines);
     let ids: Vec<_> = found.iter().map(|line| line["id"].clone()).collect();
     assert_eq!(json!(ids), json!(["iso", "units", "tools", "last"]));
-    for id in ["(words)", "(nobody)", "chat 4", "chat 5", "chat 6", "chat 7", "(list)", "(broken)"] {
+    for id in [
+        "(words)", "(nobody)", "chat 4", "chat 5", "chat 6", "chat 7", "(list)", "(broken)",
+    ] {
         assert_eq!(complaints.matches(id).count(), 1, "{id}: {complaints}");
     }
     assert_eq!(complaints.lines().count(), 8, "{complaints}");
@@ -180,7 +183,10 @@ async fn a_chat_of_open_webui_that_cannot_be_used_is_named_and_the_others_come()
         ])
     );
     let tools = &found[2]["messages"];
-    assert_eq!(tools[0]["content"], "Write <details type=\"tool_calls\">mine</details>");
+    assert_eq!(
+        tools[0]["content"],
+        "Write <details type=\"tool_calls\">mine</details>"
+    );
     let kept = "Before.\nAfter.\n<details>\n<summary>Kept</summary>\nmine\n</details>\n";
     assert_eq!(tools[1]["content"], kept);
     assert_imported(&lines, 4, 7).await;
@@ -218,7 +224,11 @@ async fn users_of_librechat_with_the_same_id_of_a_conversation_are_not_mixed() {
             ["eve", ["A circle", "Part\n\nand value"]],
         ])
     );
-    for id in ["message a2", "conversation c-lost", "conversation without an id"] {
+    for id in [
+        "message a2",
+        "conversation c-lost",
+        "conversation without an id",
+    ] {
         assert_eq!(complaints.matches(id).count(), 1, "{id}: {complaints}");
     }
     assert_imported(&lines, 3, 5).await;

@@ -8,6 +8,7 @@ pub mod failpoint;
 pub mod graphql;
 pub mod keys;
 pub mod legacy;
+pub mod metrics;
 pub mod model;
 pub mod nats;
 pub mod node;
@@ -56,6 +57,14 @@ pub fn skipped(why: &str) {
         "nothing is to be skipped here, and {why}"
     );
     eprintln!("SKIPPED: {why}");
+}
+
+/// How much of a long suite runs: `all`, or a tenth where `TITLECAST_SHORT` is set, as CI does.
+pub fn at_length(all: usize) -> usize {
+    match std::env::var_os("TITLECAST_SHORT") {
+        Some(_) => all.div_ceil(10),
+        None => all,
+    }
 }
 
 /// Awaits what has to happen soon.
