@@ -282,7 +282,7 @@ mod tests {
             assert_eq!(HostPort::parse(text), None, "{text}");
         }
         assert_eq!(HostPort::parse(&"a".repeat(64)), None);
-        assert_eq!(HostPort::parse(&"a.".repeat(127)), None);
+        assert_eq!(HostPort::parse(&"a.".repeat(128)), None);
     }
 
     #[test]

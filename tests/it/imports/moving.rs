@@ -278,6 +278,103 @@ async fn conversations_become_those_of_known_users_only() {
 }
 
 #[tokio::test]
+async fn from_the_agents_saas_starter() {
+    const TABLES: &str = r#"
+        CREATE TABLE agent_conversations (
+            id uuid PRIMARY KEY, conversation_key varchar(255) NOT NULL, tenant_id uuid NOT NULL, user_id uuid,
+            agent_entrypoint varchar(64) NOT NULL, active_agent varchar(64), status varchar(16) NOT NULL,
+            topic_hint varchar(256), display_name varchar(128), title_generated_at timestamptz,
+            created_at timestamptz NOT NULL, updated_at timestamptz NOT NULL);
+        CREATE TABLE agent_messages (
+            id bigserial PRIMARY KEY, conversation_id uuid NOT NULL, position int NOT NULL, role varchar(16) NOT NULL,
+            agent_type varchar(64), content jsonb NOT NULL, tool_name varchar(128), created_at timestamptz NOT NULL,
+            UNIQUE (conversation_id, position));
+        INSERT INTO agent_conversations VALUES
+            ('00000000-0000-4000-8000-000000000001', 'a', '00000000-0000-4000-8000-0000000000aa',
+             '00000000-0000-4000-8000-0000000000a1', 'triage', 'researcher', 'active', NULL, 'Kyoto', now(),
+             '2023-11-14 22:00:00+00', now()),
+            ('00000000-0000-4000-8000-000000000002', 'b', '00000000-0000-4000-8000-0000000000bb',
+             '00000000-0000-4000-8000-0000000000a1', 'triage', NULL, 'archived', 'Bread', 'Baking', NULL,
+             '2023-11-14 23:00:00+00', now()),
+            ('00000000-0000-4000-8000-000000000003', 'c', '00000000-0000-4000-8000-0000000000aa', NULL, 'triage', NULL,
+             'active', NULL, NULL, NULL, '2023-11-14 23:30:00+00', now()),
+            ('00000000-0000-4000-8000-000000000004', 'd', '00000000-0000-4000-8000-0000000000aa',
+             '00000000-0000-4000-8000-0000000000a2', 'triage', NULL, 'active', NULL, NULL, NULL,
+             '2023-11-14 23:40:00+00', now());
+        INSERT INTO agent_messages (conversation_id, position, role, content, created_at) VALUES
+            ('00000000-0000-4000-8000-000000000001', 2, 'assistant', '{"text": "In April?"}', '2023-11-14 22:00:09+00'),
+            ('00000000-0000-4000-8000-000000000001', 0, 'user', '{"type": "message", "text": "Plan a \"trip\"\n"}',
+             '2023-11-14 22:00:00+00'),
+            ('00000000-0000-4000-8000-000000000001', 1, 'tool', '{"text": "called"}', '2023-11-14 22:00:05+00'),
+            ('00000000-0000-4000-8000-000000000001', 3, 'assistant', '{"type": "reasoning"}', '2023-11-14 22:00:10+00'),
+            ('00000000-0000-4000-8000-000000000002', 0, 'user', '"How do I bake bread?"', '2023-11-14 23:00:00+00'),
+            ('00000000-0000-4000-8000-000000000003', 0, 'user', '{"text": "Whose?"}', '2023-11-14 23:30:00+00'),
+            ('00000000-0000-4000-8000-000000000004', 0, 'user', '{"text": " "}', '2023-11-14 23:40:00+00');"#;
+    let database = TestDatabase::new().await;
+    if database.is_sqlite() {
+        // The statement is PostgreSQL's.
+        return;
+    }
+    let lines = lines_of(TABLES, "tools/moving/agents-saas.sql").await;
+    let found = parsed(&lines);
+    let told = |line: &Value| {
+        json!([
+            line["tenant"],
+            line["user"],
+            line["title"],
+            line["title_source"],
+            line["agent"]
+        ])
+    };
+    let user = "user:00000000-0000-4000-8000-0000000000a1";
+    assert_eq!(
+        json!(found.iter().map(told).collect::<Vec<_>>()),
+        json!([
+            [
+                "00000000-0000-4000-8000-0000000000aa",
+                user,
+                "Kyoto",
+                "generated",
+                "triage"
+            ],
+            [
+                "00000000-0000-4000-8000-0000000000bb",
+                user,
+                "Baking",
+                "manual",
+                "triage"
+            ],
+        ])
+    );
+    let content = |message: &Value| json!([message["role"], message["content"]]);
+    let said: Vec<_> = found[0]["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(content)
+        .collect();
+    assert_eq!(
+        json!(said),
+        json!([["user", "Plan a \"trip\"\n"], ["assistant", "In April?"]])
+    );
+    let done = counts(command(&database, &lines, &[]).run().await);
+    assert_counts(&done, json!({ "added": 2, "messages": 3 }));
+}
+
+/// What a statement of ours makes of these tables.
+async fn lines_of(tables: &str, statement: &str) -> String {
+    let theirs = TestDatabase::empty().await;
+    let rows = Rows::of(&theirs).await;
+    rows.0.execute_unprepared(tables).await.unwrap();
+    let statement = std::fs::read_to_string(in_the_repository(statement)).unwrap();
+    let statement = statement.trim_end().trim_end_matches(';');
+    let lines = format!("SELECT line FROM ({statement}) AS lines (line)");
+    let lines = rows.all(&lines, []).await;
+    let line = |row: &sea_orm::QueryResult| row.try_get::<String>("", "line").unwrap();
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
 async fn from_tables_of_ones_own() {
     const TABLES: &str = "
         CREATE TABLE chats (id bigint, user_id bigint, title text, was_renamed boolean, created_at timestamptz);
