@@ -42,6 +42,11 @@ deny:
     cargo fetch --locked
     cargo deny --offline check --hide-inclusion-graph licenses bans sources
 
+# Write the digest of each base image beside its tag; needs docker and the network
+[group("check")]
+pin-images:
+    tools/pin-images
+
 # GraphQL that is made up, against a server; on PostgreSQL where TEST_DATABASE_URL names one
 [group("check")]
 fuzz:

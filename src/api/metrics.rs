@@ -1,7 +1,7 @@
 //! What the service has done, for Prometheus, on a listener of its own: who watches a service is not who
 //! uses it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -14,9 +14,16 @@ use axum::{
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text},
-    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    metrics::{
+        MetricType,
+        counter::ConstCounter,
+        gauge::{ConstGauge, Gauge},
+    },
     registry::Registry,
 };
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     host::{self, AllowedHosts, HostRule},
@@ -26,6 +33,7 @@ use super::{
     rest::{self, RestError},
 };
 use crate::{
+    auth::{Access, KeyState},
     chat::Chat,
     db::{Connections, Database},
     error::Error,
@@ -34,6 +42,9 @@ use crate::{
     titles::{ModelState, Titles},
     transport::cohort::{Counters, Counts},
 };
+
+/// How long the page waits for each answer of the database: a scrape must not hang with it.
+const LOOK: Duration = Duration::from_millis(900);
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -45,20 +56,73 @@ pub fn router(watched: Watched, hosts: AllowedHosts) -> Router {
     watched.http.register(&mut registry);
     watched.chat.metrics().register(&mut registry);
     watched.titles.metrics().register(&mut registry);
+    let health = Health::new(&watched, &mut registry);
     registry.register_collector(Box::new(watched));
     Router::new()
         .route("/metrics", get(page))
         .fallback(rest::no_such_path)
         .method_not_allowed_fallback(rest::method_not_allowed)
-        .with_state(Arc::new(registry))
+        .with_state(Arc::new(Page { registry, health }))
         .layer(middleware::from_fn_with_state(origins, origin::check))
         .layer(middleware::from_fn_with_state(hosts, host::check))
 }
 
-async fn page(State(registry): State<Arc<Registry>>) -> Result<Response, RestError> {
+async fn page(State(page): State<Arc<Page>>) -> Result<Response, RestError> {
+    let Page { registry, health } = &*page;
+    health.look().await;
     let mut page = String::new();
-    text::encode(&mut page, &registry).map_err(|error| Error::Internal(error.into()))?;
+    text::encode(&mut page, registry).map_err(|error| Error::Internal(error.into()))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response())
+}
+
+struct Page {
+    registry: Registry,
+    health: Health,
+}
+
+/// What `/readyz` says, as gauges that are set when the page is asked for.
+struct Health {
+    db: Database,
+    access: Access,
+    leaving: CancellationToken,
+    ready: Gauge,
+    database_up: Gauge,
+}
+
+impl Health {
+    fn new(watched: &Watched, registry: &mut Registry) -> Self {
+        let (ready, database_up) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "ready",
+            "1 while the service does its work, as /readyz says",
+            ready.clone(),
+        );
+        registry.register(
+            "database_up",
+            "1 while the database answers",
+            database_up.clone(),
+        );
+        Self {
+            db: watched.db.clone(),
+            access: watched.access.clone(),
+            leaving: watched.leaving.clone(),
+            ready,
+            database_up,
+        }
+    }
+
+    async fn look(&self) {
+        let answers = timeout(LOOK, self.db.ping()).await;
+        let is_up = matches!(answers, Ok(Ok(())));
+        let takes_writes = is_up && timeout(LOOK, self.db.takes_writes()).await == Ok(true);
+        let has_keys = match &self.access {
+            Access::Open(_) => true,
+            Access::Tokens(tokens) => tokens.key_state() != Some(KeyState::Expired),
+        };
+        let is_ready = takes_writes && has_keys && !self.leaving.is_cancelled();
+        self.database_up.set(i64::from(is_up));
+        self.ready.set(i64::from(is_ready));
+    }
 }
 
 /// What the page is about.
@@ -79,6 +143,10 @@ pub struct Watched {
     pub connections: Limits,
     /// What users were refused.
     pub users: UserLimits,
+    /// Who may call.
+    pub access: Access,
+    /// Whether the server is about to go away.
+    pub leaving: CancellationToken,
 }
 
 impl fmt::Debug for Watched {
@@ -189,13 +257,16 @@ impl Collector for Watched {
         ] {
             metric(name, help, &ConstCounter::new(count))?;
         }
-        let statements = ConstCounter::new(self.db.statement_count());
-        metric("database_statements", "Statements that ran", &statements)?;
-        let failed = ConstCounter::new(self.db.failed_statement_count());
+        let (run, failed) = self.db.statements_for_operators();
+        metric(
+            "database_statements",
+            "Statements that ran, or failed for want of a connection",
+            &ConstCounter::new(run),
+        )?;
         metric(
             "database_statements_failed",
-            "Statements that failed; two requests that race may make one fail and try again",
-            &failed,
+            "Statements that failed, for want of a connection too; two requests that race may make one fail and try again",
+            &ConstCounter::new(failed),
         )?;
         let pools = Pools(self.db.connections());
         metric(

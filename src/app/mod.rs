@@ -42,6 +42,8 @@ pub struct App {
     tasks: TaskTracker,
     background: Background,
     abort: CancellationToken,
+    /// The server is about to go away.
+    leaving: CancellationToken,
     /// Nothing more is waited for.
     hurry: CancellationToken,
     subscriptions: Counters,
@@ -158,6 +160,7 @@ impl App {
             abort,
             subscriptions: Counters::default(),
             http: HttpMetrics::default(),
+            leaving: CancellationToken::new(),
             hurry: CancellationToken::new(),
             origins,
             hosts,

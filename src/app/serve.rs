@@ -40,7 +40,7 @@ impl App {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
-        let (leaving, closing) = (CancellationToken::new(), CancellationToken::new());
+        let (leaving, closing) = (self.leaving.clone(), CancellationToken::new());
         let router = api::router(api::Services {
             access,
             db: self.db.clone(),
@@ -106,6 +106,8 @@ impl App {
             db: self.db.clone(),
             connections: self.limits.clone(),
             users: self.users.clone(),
+            access: self.access.clone(),
+            leaving: self.leaving.clone(),
         };
         let router = api::metrics::router(watched, self.hosts.clone());
         // Not counted with the others: monitoring has to work when they are too many.

@@ -61,6 +61,10 @@ impl Cli {
 
 /// Whether lines of the log are JSON, where the command line as a whole cannot be used.
 fn wants_json() -> bool {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the parser, which reads it otherwise, has failed"
+    )]
     let mut format = std::env::var("TITLECAST_LOG_FORMAT").ok();
     let mut arguments = std::env::args();
     while let Some(argument) = arguments.next() {

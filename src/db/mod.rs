@@ -40,7 +40,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{
     pool::Probe,
-    statements::{Statements, bracket, commit, kind},
+    statements::{Statements, bracket, commit, kind, note_unsent},
 };
 use crate::{
     clock::Clock,
@@ -124,9 +124,10 @@ impl Database {
         self.statements.record()
     }
 
-    /// How many of them failed.
-    pub fn failed_statement_count(&self) -> u64 {
-        self.statements.counts().1
+    /// How many statements were to run, and how many of them failed, those among them that got no connection.
+    pub fn statements_for_operators(&self) -> (u64, u64) {
+        let ((run, failed), unsent) = (self.statements.counts(), statements::unsent());
+        (run + unsent, failed + unsent)
     }
 
     /// Waits for the statements under way and closes all connections.
@@ -168,6 +169,7 @@ impl Database {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
+        note_unsent(&error);
         Self::Database(Box::new(error))
     }
 }

@@ -17,6 +17,21 @@ use crate::{
     telemetry::{Finished, span},
 };
 
+/// Statements that were not sent, as there was no connection. The ORM reports those to nobody, so they are counted where
+/// their errors pass, for the process as a whole.
+static UNSENT: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a statement that was not sent.
+pub(super) fn note_unsent(error: &DbErr) {
+    if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
+        UNSENT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn unsent() -> u64 {
+    UNSENT.load(Ordering::Relaxed)
+}
+
 /// What the statements of one database came to since the start; brackets of transactions are not counted.
 /// Cheap to clone.
 #[derive(Clone, Debug, Default)]

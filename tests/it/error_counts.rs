@@ -1,14 +1,17 @@
 //! `titlecast_errors_total`: an error counts once, by surface and code, whatever carried it to the client.
 
+use futures_util::future::join_all;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::support::{
-    Answer, Events, ModelServer, Scene, Server,
+    Answer, Events, ModelServer, Scene, Server, Titlecast,
     auth::GUARDED,
+    eventually,
     metrics::series,
+    postgres::Postgres,
     raw_socket::{Heard, RawSocket},
-    server::{client, metrics},
+    server::{client, graphql, metrics},
     within,
 };
 
@@ -140,4 +143,53 @@ async fn callers_that_are_not_let_in_count_on_each_surface() {
     let expected = expected.map(|(name, count)| (name.to_owned(), count));
     assert_eq!(errors(&page).await, expected);
     server.stop().await;
+}
+
+/// The value of a series without labels.
+async fn value(page: &str, name: &str) -> f64 {
+    let series = series(&metrics(page).await);
+    let found = series.iter().find(|series| series.name == name);
+    found.unwrap_or_else(|| panic!("no {name}")).value
+}
+
+#[tokio::test]
+async fn a_database_that_is_stopped_shows_in_the_metrics() {
+    let Some(mut postgres) = Postgres::start().await else {
+        return;
+    };
+    let database = postgres.database().await;
+    // A process: statements that get no connection are counted for the process as a whole.
+    let mut process = Titlecast::new(&["serve", "--listen", "127.0.0.1:0", "--migrate"])
+        .env("DATABASE_URL", &database.url)
+        .start();
+    let line = process.line("metrics_address=").await;
+    let address = line.split("metrics_address=").nth(1).unwrap();
+    let page = format!("http://{}", address.split(' ').next().unwrap());
+    let url = process.url().await;
+    let gauges = async || {
+        let [ready, up] =
+            ["titlecast_ready", "titlecast_database_up"].map(|name| value(&page, name));
+        (ready.await, up.await)
+    };
+    assert_eq!(gauges().await, (1.0, 1.0));
+    let failed = "titlecast_database_statements_failed_total";
+    let before = value(&page, failed).await;
+    postgres.kill();
+    let query = "{ conversations { nodes { id } } }";
+    let answers = join_all((0..10).map(|_| graphql(&url, query, json!({})))).await;
+    for answer in answers {
+        let code = &answer["errors"][0]["extensions"]["code"];
+        assert_eq!(code, "DATABASE_UNAVAILABLE", "{answer}");
+    }
+    let expected = ("graphql DATABASE_UNAVAILABLE".to_owned(), 10.0);
+    assert!(errors(&page).await.contains(&expected));
+    assert!(value(&page, failed).await >= before + 10.0);
+    assert!(
+        value(&page, "titlecast_database_statements_total").await >= value(&page, failed).await
+    );
+    assert_eq!(gauges().await, (0.0, 0.0));
+    postgres.start_again().await;
+    eventually(async || (gauges().await == (1.0, 1.0)).then_some(())).await;
+    process.terminate();
+    process.ended().await.ok();
 }

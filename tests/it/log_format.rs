@@ -91,6 +91,7 @@ async fn the_last_line_of_a_program_that_fails_is_an_object_too() {
                     serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"));
                 line
             });
+            let lines: Vec<Value> = lines.collect();
             let last = lines.last().unwrap();
             assert_eq!(last["level"], "ERROR");
             assert!(last["message"].as_str().unwrap().contains(why), "{last}");
