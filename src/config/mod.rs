@@ -281,6 +281,18 @@ pub struct Settings {
     )]
     pub title_check: bool,
 
+    /// Let a conversation that begins with an opener ("hi", "good morning", "test": one or two words without a
+    /// subject) wait for a message that has one; false makes a title of any first message
+    #[arg(
+        long,
+        env = "TITLECAST_TITLE_OPENERS",
+        default_value_t = true,
+        action = ArgAction::Set,
+        value_name = "BOOL",
+        global = true
+    )]
+    pub title_openers: bool,
+
     /// Language of titles: AUTO is the message's own, else a BCP-47 tag such as pt-BR; for some tenants
     /// another one: AUTO,acme=de,globex=ja
     #[arg(

@@ -114,7 +114,7 @@ impl Titles {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn estimate_backfill(&self, backfill: &Backfill) -> Result<Estimate> {
-        let db = &self.inner.db;
+        let (db, openers) = (&self.inner.db, self.inner.settings.openers);
         let waiting = Waiting::Untitled {
             since: backfill.since,
         };
@@ -124,7 +124,7 @@ impl Titles {
         loop {
             let page = db.find_waiting(waiting, after.as_ref(), PAGE).await?;
             for candidate in &page {
-                match source::of_conversation(db, &candidate.owner, candidate.id).await? {
+                match source::of_conversation(db, &candidate.owner, candidate.id, openers).await? {
                     Some(Source::Text(text)) => {
                         estimate.titles += 1;
                         estimate.prompt_tokens += PROMPT_TOKENS + prompt::tokens_about(&text);

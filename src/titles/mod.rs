@@ -63,6 +63,8 @@ pub struct TitleSettings {
     pub max_in_flight: usize,
     /// How often to look for what a crash left behind.
     pub sweep_every: Duration,
+    /// Whether a conversation that begins with an opener waits for a message that says something.
+    pub openers: bool,
     /// What language titles are in.
     pub language: PerTenant<TitleLanguage>,
     /// How many tokens a day titles may cost.
@@ -178,7 +180,7 @@ impl Titles {
             return NewTitle::Skipped;
         }
         let lease = self.inner.settings.lease();
-        match source::of_message(text, attachments) {
+        match source::of_message(text, attachments, self.inner.settings.openers) {
             Some(Source::Text(_)) => NewTitle::Claimed(lease),
             Some(Source::Title(title)) => NewTitle::Known(title, lease),
             None if text.trim().is_empty() => NewTitle::Skipped,
@@ -227,12 +229,12 @@ impl Titles {
     pub async fn reset(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
         let Inner { db, settings, .. } = &*self.inner;
         let lease = settings.lease();
-        let mut source = source::of_conversation(db, owner, id).await?;
+        let mut source = source::of_conversation(db, owner, id, settings.openers).await?;
         let wanted = source.is_some().then_some(lease);
         let mut begun = db.reset_title(owner, id, wanted).await?;
         if let Begun::Deferred(_) = begun {
             // A message that says something may have come in between, and seen a title that was there then.
-            source = source::of_conversation(db, owner, id).await?;
+            source = source::of_conversation(db, owner, id, settings.openers).await?;
             if source.is_some() {
                 begun = db.begin_regeneration(owner, id, None, false, lease).await?;
             }
@@ -259,7 +261,8 @@ impl Titles {
                 "the hint is longer than {MAX_HINT_CHARS} characters"
             )));
         }
-        let source = source::of_conversation(&inner.db, owner, wish.id).await?;
+        let source =
+            source::of_conversation(&inner.db, owner, wish.id, inner.settings.openers).await?;
         if source.is_none() {
             // Nobody learns from this whether it exists.
             inner.db.conversation(owner, wish.id).await?;

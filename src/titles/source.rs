@@ -19,13 +19,13 @@ pub(super) enum Source {
     Title(Title),
 }
 
-/// What a message has for a title; `None` for a mere greeting.
-pub(super) fn of_message(text: &str, attachments: &[Attachment]) -> Option<Source> {
+/// What a message has for a title. `None` for an opener, if `openers` wait; and for one without any text.
+pub(super) fn of_message(text: &str, attachments: &[Attachment], openers: bool) -> Option<Source> {
     if text.trim().is_empty() {
         let names: Vec<&str> = attachments.iter().map(|file| file.name.as_str()).collect();
         return file_name::title_from(&names).map(Source::Title);
     }
-    opener::says_something(text).then(|| Source::Text(text.to_owned()))
+    (!openers || opener::says_something(text)).then(|| Source::Text(text.to_owned()))
 }
 
 /// What a stored conversation has for a title.
@@ -36,8 +36,9 @@ pub(super) async fn of_conversation(
     db: &Database,
     owner: &Owner,
     id: ConversationId,
+    openers: bool,
 ) -> Result<Option<Source>> {
     let messages = db.first_user_messages(owner, id, MESSAGES).await?;
-    let source = |message: &Message| of_message(&message.content, &message.attachments);
+    let source = |message: &Message| of_message(&message.content, &message.attachments, openers);
     Ok(messages.iter().find_map(source))
 }

@@ -114,7 +114,10 @@ async fn attempt(
     }
     let source = match source {
         Some(source) => Some(source),
-        None => source::of_conversation(&titles.db, &claim.owner, claim.id).await?,
+        None => {
+            let openers = titles.settings.openers;
+            source::of_conversation(&titles.db, &claim.owner, claim.id, openers).await?
+        }
     };
     let made = match source {
         Some(Source::Text(message)) => make_in_time(titles, claim, &message, started, calls).await,
@@ -287,7 +290,7 @@ fn judge(
         Finish::ContentFilter => return Err(TitleFailure::Rejected),
         Finish::Stop => {}
     }
-    let title = clean::clean(&output.text).map_err(|rejection| {
+    let title = clean::clean_for(&output.text, message).map_err(|rejection| {
         tracing::debug!(%rejection, "title output rejected");
         TitleFailure::Rejected
     })?;

@@ -85,6 +85,7 @@ mod title_faults;
 mod title_language;
 mod title_leases;
 mod title_model_check;
+mod title_outputs;
 mod title_regeneration;
 mod title_requests;
 mod title_reset;

@@ -82,7 +82,7 @@ async fn greetings_of_other_languages_are_none_either() {
     let server = Server::start(&model).await;
     let greetings = [
         ("Guten Morgen!", "Wie backe ich Sauerteigbrot?"),
-        ("Hola, ¿qué tal?", "Un viaje por los Andes"),
+        ("Buenos días", "Un viaje por los Andes"),
         ("Привет", "Погода в Москве"),
         ("こんにちは", "Kyoto 京都旅行の計画"),
         ("你好！在吗？", "北京 Beijing 的天气"),

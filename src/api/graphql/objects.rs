@@ -84,6 +84,14 @@ impl Conversation {
         self.row.title_status.into()
     }
 
+    /// What a pending title waits for before it is generated; null when it is on its way, or settled.
+    async fn title_waits_for(&self) -> Option<TitleWaitsFor> {
+        let waits = self.row.title_status == domain::TitleStatus::Pending
+            && !self.row.title_begun
+            && !self.row.is_deleted();
+        waits.then_some(TitleWaitsFor::Message)
+    }
+
     /// Why the last attempt at a title brought none; null when it did, or is still on its way.
     async fn title_error(&self) -> Option<TitleError> {
         self.row.title_failure.map(|failure| TitleError {
@@ -251,6 +259,13 @@ pub(super) enum TitleStatus {
     Failed,
     /// Not wanted.
     Skipped,
+}
+
+/// What a pending title waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+pub(super) enum TitleWaitsFor {
+    /// A message that says something: the conversation has only openers ("hi") so far.
+    Message,
 }
 
 /// Why there is no title.

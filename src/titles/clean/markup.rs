@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Rejection, quotes, reasoning};
+use super::{Rejection, pieces, quotes, reasoning, tokens};
 
 /// The content of a code fence that wraps the whole text. One that is not closed is an answer cut off.
 pub(super) fn fenced(text: &str) -> Result<Option<&str>, Rejection> {
@@ -18,7 +18,7 @@ pub(super) fn fenced(text: &str) -> Result<Option<&str>, Rejection> {
         .strip_suffix(fence)
         .ok_or(Rejection::CutOff)?;
     let content = match body.split_once('\n') {
-        Some((info, content)) if !info.trim().contains(char::is_whitespace) => content,
+        Some((info, content)) if is_plain(info.trim()) => content,
         Some(_) => return Err(Rejection::Markup),
         None => match body.split_once(char::is_whitespace) {
             Some((_, json)) if json.trim_start().starts_with(['{', '[', '"']) => json,
@@ -27,6 +27,35 @@ pub(super) fn fenced(text: &str) -> Result<Option<&str>, Rejection> {
         },
     };
     Ok(Some(content))
+}
+
+/// Whether what a fence is labelled with is text; a program is no title.
+fn is_plain(info: &str) -> bool {
+    const PLAIN: &str =
+        "json json5 jsonc text txt plaintext plain markdown md title output answer none";
+
+    info.is_empty()
+        || PLAIN
+            .split(' ')
+            .any(|plain| info.eq_ignore_ascii_case(plain))
+}
+
+/// Elements whose content is no text: a pair of their tags is no wrapper.
+const OPAQUE: &str = "script style iframe object embed applet svg math template noscript textarea select button form \
+     head meta link canvas audio video source code pre tool_call tool_calls function_call function_calls function \
+     tool_response tool_result invoke error";
+
+/// Whether a text begins with the tag of an element whose content is no text.
+pub(super) fn is_opaque(text: &str) -> bool {
+    text.strip_prefix('<').is_some_and(|rest| {
+        let end = rest
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .unwrap_or(rest.len());
+        let name = &rest[..end];
+        OPAQUE
+            .split_whitespace()
+            .any(|opaque| name.eq_ignore_ascii_case(opaque))
+    })
 }
 
 /// The title in the asked-for JSON object, or a JSON string. None if the text is no JSON.
@@ -120,9 +149,14 @@ fn referred(name: &str) -> Option<char> {
 }
 
 /// Why a text with these marks in it cannot be a title.
-pub(super) fn rejection(text: &str) -> Option<Rejection> {
-    if reasoning::has_special_token(text) || reasoning::starts_in_channel(text) {
+pub(super) fn rejection(text: &str, message: Option<&str>) -> Option<Rejection> {
+    if tokens::has_token(text, message)
+        || reasoning::has_broken_tag(text)
+        || reasoning::starts_in_channel(text)
+    {
         Some(Rejection::Reasoning)
+    } else if pieces::is_garbled(text, message) {
+        Some(Rejection::Garbled)
     } else if has_json(text) {
         Some(Rejection::NotTheShape)
     } else if has_url(text) {

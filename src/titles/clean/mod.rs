@@ -5,7 +5,7 @@
 //!
 //! Unwrapped, in this order:
 //! 1. Reasoning: `<think>…</think>` and its kin; what precedes a lone `</think>`; all channels but the final one; and
-//!    the tokens that end a turn.
+//!    special tokens with the turns of others (`tokens`).
 //! 2. A pair of tags around the whole: `<title>…</title>`.
 //! 3. A code fence around the whole, and the asked-for JSON object's `title`, or a JSON string.
 //! 4. A first line that only announces, by ending in a colon or being a label, and rules (`---`) around the title.
@@ -17,14 +17,19 @@
 //!    the period of an abbreviation.
 //!
 //! Regrets refuse when they stand alone or before a pause, and "I can't" when it goes on as models go on: people ask
-//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail".
+//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, refusals are told
+//! by their form, unless it says so itself (`refusals`), and so are answers to its question (`answers`).
 //!
 //! Rejected: what a [`Rejection`] names. A title cleans to itself, since accepting one means that no rule changes it.
 
+mod answers;
 mod markup;
 mod phrases;
+mod pieces;
 mod quotes;
 mod reasoning;
+mod refusals;
+mod tokens;
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
@@ -74,6 +79,9 @@ pub enum Rejection {
     /// Markdown, HTML or TeX that is more than a wrapper, or too many wrappers.
     #[error("markup")]
     Markup,
+    /// Pieces of a tokenizer, bytes in another encoding, escapes.
+    #[error("not decoded")]
+    Garbled,
     /// A URL with a scheme.
     #[error("a URL")]
     Url,
@@ -94,16 +102,25 @@ pub enum Rejection {
     TooLong,
 }
 
-/// The title in a model's output; see the module for the rules.
+/// The title in a text that answers no message; see the module for the rules.
 pub fn clean(output: &str) -> Result<Title, Rejection> {
+    clean_with(output, None)
+}
+
+/// The title in what a model answered to a message; see the module for the rules.
+pub fn clean_for(output: &str, message: &str) -> Result<Title, Rejection> {
+    clean_with(output, Some(message))
+}
+
+fn clean_with(output: &str, message: Option<&str>) -> Result<Title, Rejection> {
     if output.len() > MAX_OUTPUT_BYTES {
         return Err(Rejection::TooLong);
     }
     let mut text = output.to_owned();
     for _ in 0..MAX_LAYERS {
-        let inner = unwrap_layer(&text)?;
+        let inner = unwrap_layer(&text, message)?;
         if inner == text {
-            return judge(&text);
+            return judge(&text, message);
         }
         text = inner;
     }
@@ -111,14 +128,18 @@ pub fn clean(output: &str) -> Result<Title, Rejection> {
 }
 
 /// Takes off what wraps a text; gives the text itself if nothing does.
-fn unwrap_layer(text: &str) -> Result<String, Rejection> {
+fn unwrap_layer(text: &str, message: Option<&str>) -> Result<String, Rejection> {
     if let Ok(Some(title)) = markup::json_title(text.trim()) {
         return Ok(title);
     }
     let text = reasoning::without_reasoning(text)?;
+    let text = tokens::without_tokens(&text, message)?;
     let text = text.trim_matches(|c: char| c.is_whitespace() || is_invisible(c));
     if text.is_empty() {
         return Err(Rejection::Empty);
+    }
+    if markup::is_opaque(text) {
+        return Err(Rejection::Markup);
     }
     let inner = without_tag_pair(text);
     if inner != text {
@@ -136,6 +157,9 @@ fn unwrap_layer(text: &str) -> Result<String, Rejection> {
     }
     if rest.len() > MAX_LINE_BYTES {
         return Err(Rejection::TooLong);
+    }
+    if pieces::has_lost_bytes(rest) {
+        return Err(Rejection::Garbled);
     }
     let line = markup::without_escapes(&single_line(&markup::without_references(rest)));
     if is_list(&line) {
@@ -239,12 +263,25 @@ fn is_abbreviation(words: &str) -> bool {
 }
 
 /// Decides on a text that no rule changes any more.
-fn judge(text: &str) -> Result<Title, Rejection> {
+fn judge(text: &str, message: Option<&str>) -> Result<Title, Rejection> {
     if !text.chars().any(is_letter_or_digit) {
         return Err(Rejection::NoContent);
     }
-    if let Some(rejection) = phrases::rejection(text).or_else(|| markup::rejection(text)) {
+    let wording = phrases::rejection(text).filter(|rejection| {
+        // The form decides where the message may say so itself.
+        *rejection != Rejection::Refusal
+            || message.is_none_or(|message| !refusals::is_said(text, message))
+    });
+    if let Some(rejection) = wording.or_else(|| markup::rejection(text, message)) {
         return Err(rejection);
+    }
+    if let Some(message) = message {
+        if refusals::is_refusal(text, message) {
+            return Err(Rejection::Refusal);
+        }
+        if answers::is_answer(text, message) {
+            return Err(Rejection::Answer);
+        }
     }
     if text.split_whitespace().count() > MAX_WORDS {
         return Err(Rejection::TooManyWords);

@@ -464,12 +464,12 @@ fn pauses(rest: &str) -> bool {
 }
 
 /// The phrases of some lists, which ` | ` divides.
-fn phrases<'a>(lists: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+pub(super) fn phrases<'a>(lists: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
     lists.iter().flat_map(|list| list.split(" | "))
 }
 
 /// Whether a text begins with a phrase and not with a longer word.
-fn begins_with(text: &str, phrase: &str) -> bool {
+pub(super) fn begins_with(text: &str, phrase: &str) -> bool {
     let ends_in_word = phrase.ends_with(char::is_alphanumeric);
     text.strip_prefix(phrase).is_some_and(|rest| {
         !(ends_in_word && rest.starts_with(|c: char| c.is_alphanumeric() || is_mark(c)))
@@ -483,7 +483,7 @@ fn fold(text: &str) -> String {
         .to_owned()
 }
 
-fn straighten(text: &str) -> String {
+pub(super) fn straighten(text: &str) -> String {
     text.replace(['’', '‘', 'ʼ', '´', '`', '＇'], "'")
         .to_lowercase()
         // What "İ" becomes.

@@ -1,4 +1,4 @@
-//! What models say before their answer: reasoning tags, channels, and the tokens that end a turn.
+//! What models say before their answer: reasoning tags and channels. Special tokens are in `tokens`.
 
 use super::Rejection;
 
@@ -14,7 +14,7 @@ struct ReasoningTag {
     closes: bool,
 }
 
-/// A text without its reasoning and without the tokens that end a turn.
+/// A text without its reasoning.
 pub(super) fn without_reasoning(text: &str) -> Result<String, Rejection> {
     let mut rest = without_channels(text)?;
     let mut kept = String::new();
@@ -81,11 +81,8 @@ fn reasoning_tag(text: &str) -> Option<ReasoningTag> {
     None
 }
 
-/// The final channel of a text in OpenAI's harmony format, or the text before the tokens that end a turn.
+/// The final channel of a text in OpenAI's harmony format.
 fn without_channels(text: &str) -> Result<&str, Rejection> {
-    const ENDS: [&str; 4] = ["</s>", "<eos>", "<end_of_turn>", "<|end|>"];
-
-    let mut text = text;
     if let Some((head, message)) = text.rsplit_once("<|message|>") {
         let channel = head
             .rsplit_once("<|channel|>")
@@ -93,51 +90,39 @@ fn without_channels(text: &str) -> Result<&str, Rejection> {
         if !channel.trim_start().starts_with("final") {
             return Err(Rejection::Reasoning);
         }
-        text = message;
-    } else if let Some((_, message)) = text.rsplit_once("assistantfinal") {
-        // The same, from a server that drops the special tokens and keeps the words between them.
-        text = message;
+        return Ok(message);
     }
-    loop {
-        let trimmed = text.trim_end();
-        let shorter = ENDS.iter().find_map(|end| trimmed.strip_suffix(end));
-        match shorter.or_else(|| without_special_token(trimmed)) {
-            Some(shorter) => text = shorter,
-            None => return Ok(text),
-        }
-    }
+    // The same, from a server that drops the special tokens and keeps the words between them.
+    Ok(text
+        .rsplit_once("assistantfinal")
+        .map_or(text, |(_, message)| message))
 }
 
-/// A text without the special token that it ends in: `<|im_end|>`, `<｜end▁of▁sentence｜>`.
-fn without_special_token(text: &str) -> Option<&str> {
-    let inside = text.strip_suffix('>')?.strip_suffix(['|', '｜'])?;
-    let (head, token) = inside.rsplit_once('<')?;
-    is_token_name(token.strip_prefix(['|', '｜'])?).then_some(head)
+/// Whether a text has a spelling of a reasoning tag that is none.
+pub(super) fn has_broken_tag(text: &str) -> bool {
+    ["/think >", "/think＞"]
+        .iter()
+        .any(|tag| text.contains(tag))
 }
 
-fn is_token_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '▁'))
-}
+/// Names of channels that are not the final one, as servers leave them over that drop the tokens around them.
+const CHANNELS: [&str; 7] = [
+    "analysis",
+    "thought",
+    "thoughts",
+    "thinking",
+    "reasoning",
+    "commentary",
+    "reflection",
+];
 
-pub(super) fn has_special_token(text: &str) -> bool {
-    const TOKENS: [&str; 4] = ["[INST]", "[/INST]", "/think >", "/think＞"];
-
-    TOKENS.iter().any(|token| text.contains(token))
-        || text.split('<').skip(1).any(|part| {
-            part.split_once('>').is_some_and(|(token, _)| {
-                let name = token
-                    .strip_prefix(['|', '｜'])
-                    .and_then(|token| token.strip_suffix(['|', '｜']));
-                name.is_some_and(is_token_name)
-            })
-        })
-}
-
-/// Whether a text is an analysis channel without its special tokens: "analysisThe user wants …".
+/// Whether a text is a channel of thoughts without its special tokens: "analysisThe user wants …", "thought The user …".
+/// Titles begin in upper case, and "analysis of variance" goes on in lower case.
 pub(super) fn starts_in_channel(text: &str) -> bool {
-    text.strip_prefix("analysis")
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_uppercase()))
+    CHANNELS.iter().any(|channel| {
+        text.strip_prefix(channel).is_some_and(|rest| {
+            let inner = rest.trim_start_matches([' ', ':']);
+            inner.starts_with(char::is_uppercase)
+        })
+    })
 }

@@ -25,21 +25,99 @@ fn assert_rejects(output: &str, rejection: Rejection) {
     assert_eq!(clean(output), Err(rejection), "{output:?}");
 }
 
-#[test]
-fn the_corpus_of_model_outputs() {
-    let corpus = include_str!(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/corpus/title-outputs.jsonl"
-    ));
-    for line in corpus.lines() {
+/// What becomes of each line of a corpus, and which lines say otherwise.
+fn wrong_in(corpus: &str) -> Vec<String> {
+    let wrong = |line: &str| {
         let case: Value = serde_json::from_str(line).unwrap();
-        let cleaned = clean(case["output"].as_str().unwrap());
-        assert_eq!(
-            cleaned.as_ref().ok().map(Title::as_str),
-            case["title"].as_str(),
-            "{case}: {cleaned:?}"
+        let message = case["message"].as_str();
+        let cleaned = clean_with(case["output"].as_str().unwrap(), message);
+        let title = cleaned.as_ref().ok().filter(|title| {
+            message.is_none_or(|message| {
+                crate::titles::language::fits(
+                    title.as_str(),
+                    message,
+                    &crate::titles::language::TitleLanguage::Auto,
+                )
+            })
+        });
+        let is_right = title.map(Title::as_str) == case["title"].as_str();
+        (!is_right).then(|| format!("{case}: {cleaned:?}, in its language: {}", title.is_some()))
+    };
+    corpus.lines().filter_map(wrong).collect()
+}
+
+#[test]
+fn the_corpora_of_model_outputs() {
+    for (name, corpus) in [
+        (
+            "title-outputs",
+            include_str!("../../../tests/corpus/title-outputs.jsonl"),
+        ),
+        (
+            "title-kinds",
+            include_str!("../../../tests/corpus/title-kinds.jsonl"),
+        ),
+    ] {
+        let wrong = wrong_in(corpus);
+        assert!(
+            wrong.is_empty(),
+            "{name}: {} wrong\n{}",
+            wrong.len(),
+            wrong.join("\n")
         );
     }
+}
+
+/// A corpus beside the project. None, said aloud, where it is not.
+fn shared(name: &str) -> Option<String> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
+    let corpus = std::fs::read_to_string(path.join(name));
+    if corpus.is_err() {
+        eprintln!("skipped: there is no ../shared/corpus/{name}");
+    }
+    corpus.ok()
+}
+
+#[test]
+fn the_shared_corpora_of_model_outputs() {
+    for name in ["title-outputs.jsonl", "title-outputs-2.jsonl"] {
+        if let Some(corpus) = shared(name) {
+            let wrong = wrong_in(&corpus);
+            assert!(
+                wrong.is_empty(),
+                "{name}: {} wrong\n{}",
+                wrong.len(),
+                wrong.join("\n")
+            );
+        }
+    }
+}
+
+/// Titles that were written for messages, none of which is a refusal, an answer, or garbled.
+#[test]
+fn good_titles_of_a_public_set_are_kept() {
+    let Some(corpus) = shared("chat-titles-dev.jsonl") else {
+        return;
+    };
+    let mut rejected = Vec::new();
+    for line in corpus.lines() {
+        let pair: Value = serde_json::from_str(line).unwrap();
+        let (message, title) = (
+            pair["message"].as_str().unwrap(),
+            pair["title"].as_str().unwrap(),
+        );
+        let (plain, cleaned) = (clean(title), clean_for(title, message));
+        if plain.is_ok() && cleaned.is_err() {
+            rejected.push(format!("{title:?}: {cleaned:?}"));
+        }
+    }
+    // Of 2,000.
+    assert!(
+        rejected.len() <= 2,
+        "{}: {}",
+        rejected.len(),
+        rejected.join("\n")
+    );
 }
 
 #[test]
@@ -261,7 +339,7 @@ fn reasoning_goes() {
     for open in cases(
         "<think>The user ¦ <think> ¦ <think ¦ Kyoto <think>because ¦ <thinking>a</thinking><thinking>b ¦ \
          [THINK]a ¦ <|channel|>analysis<|message|>The user ¦ <|channel|>analysis<|message|>Kyoto<|end|> ¦ \
-         <th\u{200B}ink>Kyoto ¦ analysisThe user wants Kyoto ¦ <|start|>assistant Kyoto ¦ \
+         <th\u{200B}ink>Kyoto ¦ analysisThe user wants Kyoto ¦ \
          The user wants a trip to Kyoto ¦ Okay, the user is planning ¦ Let me think about Kyoto ¦ \
          <|thought|>Kyoto ¦ < think >a< /think >Kyoto ¦ [INST]a[/INST] Kyoto ¦ This conversation is about Kyoto ¦ \
          Let me create a title ¦ 用户想去京都 ¦ ユーザーは京都に行きたい ¦ 사용자가 교토 여행을 ¦ Der Nutzer möchte nach Kyoto ¦ \

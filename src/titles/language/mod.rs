@@ -1,37 +1,57 @@
 //! The language of titles: the setting, what the prompt says of it, and whether a title keeps to it. Pure and total.
 //!
-//! What is judged is the script, not the language: an English title for a German message passes, and so does a
-//! Japanese one for a Chinese message. The complaint is about titles that the reader cannot read ("English titles for
-//! Japanese chats"), and telling languages of one script apart on six words would reject good titles.
+//! What is judged is the script, not the language: an English title for a German message passes. The complaint is about
+//! titles that the reader cannot read ("English titles for Japanese chats"), and telling languages of one script apart
+//! on six words would reject good titles.
 //!
-//! With [`TitleLanguage::Auto`], the scripts of the message decide. They are counted in words, where a character of a
-//! script without spaces is half of one. Code in fences and backticks and URLs do not count, nor does what follows
-//! the first 4,000 characters. A title fits if it has a letter of a script that is
-//! - a third of the message or more: so a mixed message may have a title in either script;
-//! - or there at all, and not Latin. "What does 猫 mean" may have a title in Japanese, but Japanese prose with a name
-//!   in it gets none in Latin letters alone, even if the title is that name.
+//! With [`TitleLanguage::Auto`], the scripts of the request's own words are expected (`request`: the first and the last
+//! sentence, outside of code, quotations and URLs; of a sentence that asks for a translation and the text to translate,
+//! the former). They are counted in words, where a character of a script without spaces is half of one. Latin letters
+//! in a sentence of another script count from a third of it on: Japanese prose with a name in it gets no title in Latin
+//! letters alone, even if the title is that name. Words between others of one script do not count, if in Latin
+//! letters there are function words: "what does 猫 mean" is English. With a tag, the expected script is the one that the language is
+//! written in: its script subtag, or else CLDR's likely one (UTS #35, "Likely Subtags").
 //!
-//! Han and kana are one writing system, since Japanese mixes them; a title in kana alone needs kana in the message.
-//! Hangul is another: Korean text may have Han in it, but a title in Han alone is not Korean. Serbian in Latin letters
-//! does not fit a message in Cyrillic ones: an accepted limit.
+//! A title fits if
+//! - it has a letter of an expected script;
+//! - its letters of another script, except Latin ones and single Greek ones (symbols), stand in the message just so;
+//! - its Latin words, if Latin is not expected, are loanwords: no function words among them ("Planning a Trip to 京都"),
+//!   and few beside the rest;
+//! - its Han characters belong to the expected standard (`han`: Simplified, Traditional, Japanese) or to the message. An
+//!   explicit Hans or Hant, by script or region (`zh-TW`), is kept to; otherwise the message decides.
 //!
-//! With a tag, a title fits if it has a letter of the script that the language is written in: its script subtag, or
-//! else CLDR's likely one (UTS #35, "Likely Subtags"). A language that CLDR does not know is not judged.
+//! Han and kana are one writing system, since Japanese mixes them; kana need a message that is Japanese. Hangul is
+//! another. Serbian is kept to the letters of its message, or to those of `sr-Latn` and `sr-Cyrl`.
 //!
-//! A title or a message without letters is not judged either.
+//! A title, or a message, without letters is not judged, nor is a language that CLDR does not know.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+mod han;
+mod request;
 
-use icu_locale::{LanguageIdentifier, LocaleExpander};
+use std::{borrow::Cow, cell::LazyCell, fmt, str::FromStr};
+
+use icu_locale::{LanguageIdentifier, LocaleExpander, subtags};
 use icu_properties::{CodePointMapData, props::Script};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
-/// How much of a message is looked at.
-const LOOK_AT_CHARS: usize = 4_000;
+use self::{
+    han::Standard,
+    request::{Request, asks},
+};
 
-/// A script that is one part in so many of a message is one that its title may have.
-const PARTS: usize = 3;
+/// Latin is expected from one part in so many of a sentence on.
+const LATIN_PARTS: usize = 3;
+
+/// Latin words with which a sentence is Latin prose, and a title is.
+const FUNCTION_WORDS: &str = "a an the of to in on for and with from by at is are or as about into between how what why \
+     does do can could please me my i you your it this that these mean means nach für und mit von der die das ein eine wie \
+     was bitte de la le les du des et pour avec sur que el los las y para con del una un por como qué o os da do em e di per \
+     come il lo";
+
+/// Characters with which a text of Han characters alone is Chinese rather than Japanese.
+const CHINESE_FUNCTION: &str =
+    "的了是我你您他她它們们這这那個个在嗎吗呢吧把很和怎麼么請请給给對对說说會会還还沒没就都";
 
 /// Languages with a likely script that many write in Latin letters too, by law or custom.
 const ALSO_LATIN: [&str; 8] = ["az", "bs", "kk", "ku", "mn", "sr", "tg", "uz"];
@@ -94,71 +114,230 @@ pub(super) fn instruction(language: &TitleLanguage) -> Cow<'static, str> {
 
 /// Whether a title is in a script that its message, or the language asked for, is written in; see the module.
 pub(super) fn fits(title: &str, message: &str, language: &TitleLanguage) -> bool {
-    let mut title = title.chars().filter_map(script_of).peekable();
-    if title.peek().is_none() {
+    if !title.chars().any(|c| script_of(c).is_some()) {
         return true;
     }
-    match language {
-        TitleLanguage::Auto => {
-            let scripts = Scripts::of(message);
-            scripts.total() == 0 || title.any(|script| scripts.accept(script))
-        }
-        TitleLanguage::Tag(tag) => match scripts_of_language(tag) {
-            Some(scripts) => title.any(|script| scripts.contains(&script)),
-            None => true,
+    let expected = match language {
+        TitleLanguage::Auto => Expected::of_message(message),
+        TitleLanguage::Tag(tag) => match Expected::of_language(tag, message) {
+            Some(expected) => expected,
+            None => return true,
         },
-    }
+    };
+    expected.scripts.is_empty() || expected.is_kept_to(title, message)
 }
 
-/// The scripts of a text, by how much of it is in each.
+/// What a title has to be written in.
 #[derive(Default)]
-struct Scripts {
-    /// Half words by writing system, where kana count as Han. A text has few, so this is no map.
-    halves: Vec<(Script, usize)>,
-    has_kana: bool,
+struct Expected {
+    /// Any of these; empty if nothing says so.
+    scripts: Vec<Script>,
+    /// Which Han characters.
+    standard: Option<Standard>,
 }
 
-impl Scripts {
-    fn of(message: &str) -> Self {
-        let mut scripts = Self::default();
-        for word in prose(message).unicode_words() {
-            let mut letters = word.chars().filter_map(script_of);
-            let Some(first) = letters.next() else {
+impl Expected {
+    fn of_message(message: &str) -> Self {
+        let request = Request::of(message);
+        let (first, last) = (Sentence::of(&request.first), Sentence::of(&request.last));
+        let (first_asks, last_asks) = (asks(&request.first), asks(&request.last));
+        let (first_scripts, last_scripts) = (first.scripts(), last.scripts());
+        let are_apart = !first_scripts.iter().any(|s| last_scripts.contains(s));
+        let (mut scripts, text) = match (first_asks, last_asks) {
+            (true, false) if are_apart => (first_scripts, request.first),
+            (false, true) if are_apart => (last_scripts, request.last),
+            _ => {
+                let scripts = [first_scripts, last_scripts].concat();
+                (scripts, format!("{}\n{}", request.first, request.last))
+            }
+        };
+        let mut standard = None;
+        if scripts.contains(&Script::Han) {
+            let is_japanese = is_japanese(&text);
+            if is_japanese != Some(false) {
+                scripts.extend([Script::Hiragana, Script::Katakana]);
+            }
+            standard = match is_japanese {
+                Some(true) => Some(Standard::Jpan),
+                _ if scripts.contains(&Script::Hangul) => None,
+                _ => Standard::of_chinese(&text),
+            };
+        }
+        Self { scripts, standard }
+    }
+
+    /// None if the language is unknown.
+    fn of_language(tag: &LanguageIdentifier, message: &str) -> Option<Self> {
+        let (scripts, subtag) = scripts_of_language(tag)?;
+        let is_explicit = tag.script.is_some() || tag.region.is_some();
+        let standard = match subtag.as_str() {
+            "Jpan" => Some(Standard::Jpan),
+            "Hans" if is_explicit => Some(Standard::Hans),
+            "Hant" | "Hanb" if is_explicit => Some(Standard::Hant),
+            "Hans" | "Hant" => {
+                let own = Self::of_message(message);
+                own.standard.filter(|standard| *standard != Standard::Jpan)
+            }
+            _ => None,
+        };
+        Some(Self { scripts, standard })
+    }
+
+    fn is_kept_to(&self, title: &str, message: &str) -> bool {
+        let expects = |script: Script| self.scripts.contains(&script);
+        if !title.chars().filter_map(script_of).any(expects) {
+            return false;
+        }
+        if let Some(standard) = self.standard
+            && title
+                .chars()
+                .any(|c| !standard.has(c) && !message.contains(c))
+        {
+            return false;
+        }
+        let lower = LazyCell::new(|| message.to_lowercase());
+        let quotes = |text: &str| lower.contains(&text.trim().to_lowercase());
+        let mut rest = title;
+        while let Some((run, script, after)) = next_run(rest) {
+            rest = after;
+            if expects(script) {
                 continue;
+            }
+            let is_quoted = match script {
+                Script::Latin => !has_function_word(run) || quotes(run),
+                Script::Greek => run.chars().count() == 1 || quotes(run),
+                _ => quotes(run),
             };
-            // "API를" is one word to Unicode, and not a Latin one.
-            let other = letters.find(|&script| script != Script::Latin);
-            let script = if first == Script::Latin {
-                other.unwrap_or(first)
-            } else {
-                first
-            };
-            scripts.has_kana |= is_kana(script);
-            let system = if is_kana(script) { Script::Han } else { script };
-            let halves = if has_spaces(script) { 2 } else { 1 };
-            match scripts
-                .halves
-                .iter_mut()
-                .find(|(known, _)| *known == system)
-            {
-                Some((_, count)) => *count += halves,
-                None => scripts.halves.push((system, halves)),
+            if !is_quoted {
+                return false;
             }
         }
-        scripts
+        expects(Script::Latin) || !is_mostly_latin(title, &quotes)
     }
+}
 
-    fn total(&self) -> usize {
-        self.halves.iter().map(|(_, halves)| halves).sum()
-    }
-
-    fn accept(&self, script: Script) -> bool {
-        if is_kana(script) {
-            return self.has_kana;
+/// The next letters of one script in a text, with what stands between them if that is no letter, and what follows.
+fn next_run(text: &str) -> Option<(&str, Script, &str)> {
+    let (start, script) = text
+        .char_indices()
+        .find_map(|(at, c)| Some((at, script_of(c)?)))?;
+    let text = &text[start..];
+    let mut end = 0;
+    for (at, c) in text.char_indices() {
+        match script_of(c) {
+            Some(other) if other == script => end = at + c.len_utf8(),
+            Some(_) => break,
+            // A run goes on behind white space only in Latin letters: a phrase of several words.
+            None if script == Script::Latin || !c.is_whitespace() => {}
+            None => break,
         }
-        let halves = self.halves.iter().find(|(known, _)| *known == script);
-        halves.is_some_and(|(_, halves)| script != Script::Latin || halves * PARTS >= self.total())
     }
+    Some((&text[..end], script, &text[end..]))
+}
+
+fn has_function_word(text: &str) -> bool {
+    text.unicode_words()
+        .any(|word| FUNCTION_WORDS.split_whitespace().any(|known| known == word))
+}
+
+/// Whether three or more Latin words that the message does not have outweigh the rest of a title.
+fn is_mostly_latin(title: &str, quotes: impl Fn(&str) -> bool) -> bool {
+    let (mut latin, mut latin_words, mut others) = (0, 0, 0);
+    for word in title.unicode_words() {
+        match script_of_word(word) {
+            Some(Script::Latin) if quotes(word) => {}
+            Some(Script::Latin) => {
+                latin += 2;
+                latin_words += 1;
+            }
+            Some(script) => others += halves(script),
+            None => {}
+        }
+    }
+    latin_words >= 3 && latin > 2 * others
+}
+
+/// The words of a sentence, by script.
+#[derive(Default)]
+struct Sentence {
+    /// Half words by writing system, where kana count as Han. A text has few, so this is no map.
+    halves: Vec<(Script, usize)>,
+    /// The script of the first and the last word, if words of another script in between are quoted: Latin letters need
+    /// function words around them for that.
+    frame: Option<Script>,
+}
+
+impl Sentence {
+    fn of(text: &str) -> Self {
+        let mut sentence = Self::default();
+        let (mut first, mut last, mut function_words) = (None, None, 0);
+        for word in text.unicode_words() {
+            let Some(script) = script_of_word(word) else {
+                continue;
+            };
+            let script = system(script);
+            first.get_or_insert(script);
+            last = Some(script);
+            function_words += usize::from(has_function_word(&word.to_lowercase()));
+            match sentence
+                .halves
+                .iter_mut()
+                .find(|(known, _)| *known == script)
+            {
+                Some((_, count)) => *count += halves(script),
+                None => sentence.halves.push((script, halves(script))),
+            }
+        }
+        sentence.frame = first.filter(|&script| {
+            last == Some(script) && (script != Script::Latin || function_words >= 2)
+        });
+        sentence
+    }
+
+    fn scripts(&self) -> Vec<Script> {
+        let total: usize = self.halves.iter().map(|(_, halves)| halves).sum();
+        let is_expected = |&(script, halves): &(Script, usize)| {
+            let expected = match script {
+                Script::Latin => halves * LATIN_PARTS >= total || self.frame == Some(script),
+                script => self.frame.is_none_or(|frame| frame == script),
+            };
+            expected.then_some(script)
+        };
+        self.halves.iter().filter_map(is_expected).collect()
+    }
+}
+
+/// Whether a text with Han characters is Japanese. None if they alone do not say.
+fn is_japanese(text: &str) -> Option<bool> {
+    let han = || text.chars().filter(|&c| script_of(c) == Some(Script::Han));
+    if text.chars().filter_map(script_of).any(is_kana) {
+        return Some(true);
+    }
+    if han().any(|c| !Standard::Jpan.has(c) || CHINESE_FUNCTION.contains(c)) {
+        return Some(false);
+    }
+    let lacks = |standard: Standard| han().any(|c| !standard.has(c));
+    (lacks(Standard::Hans) && lacks(Standard::Hant)).then_some(true)
+}
+
+/// The script of a word. "API를" is one word to Unicode, and not a Latin one.
+fn script_of_word(word: &str) -> Option<Script> {
+    let mut letters = word.chars().filter_map(script_of);
+    let first = letters.next()?;
+    let mut other = || letters.find(|&script| script != Script::Latin);
+    match first {
+        Script::Latin => Some(other().unwrap_or(first)),
+        first => Some(first),
+    }
+}
+
+fn system(script: Script) -> Script {
+    if is_kana(script) { Script::Han } else { script }
+}
+
+/// What a word counts, in half words.
+fn halves(script: Script) -> usize {
+    if has_spaces(script) { 2 } else { 1 }
 }
 
 /// The script of a letter. None for what is no letter or belongs to several scripts.
@@ -192,8 +371,8 @@ fn has_spaces(script: Script) -> bool {
     )
 }
 
-/// The scripts that a language's titles are judged by. None if it is unknown.
-fn scripts_of_language(tag: &LanguageIdentifier) -> Option<Vec<Script>> {
+/// The scripts that a language's titles are judged by, and its likely subtag. None if it is unknown.
+fn scripts_of_language(tag: &LanguageIdentifier) -> Option<(Vec<Script>, subtags::Script)> {
     let mut likely = tag.clone();
     LocaleExpander::new_extended().maximize(&mut likely);
     let subtag = likely.script?;
@@ -214,47 +393,7 @@ fn scripts_of_language(tag: &LanguageIdentifier) -> Option<Vec<Script>> {
     if tag.script.is_none() && ALSO_LATIN.contains(&tag.language.as_str()) {
         scripts.extend([Script::Latin, Script::Cyrillic]);
     }
-    Some(scripts)
-}
-
-/// The beginning of a message without fenced code, code spans and URLs.
-fn prose(message: &str) -> String {
-    let end = message.char_indices().nth(LOOK_AT_CHARS);
-    let page = end.map_or(message, |(end, _)| &message[..end]);
-    let mut prose = String::with_capacity(page.len());
-    let mut in_fence = false;
-    for line in page.lines() {
-        let start = line.trim_start();
-        if start.starts_with("```") || start.starts_with("~~~") {
-            // "```code```" within one line is a code span.
-            in_fence ^= !start[3..].contains("```");
-        } else if !in_fence {
-            push_prose(&mut prose, line);
-            prose.push('\n');
-        }
-    }
-    prose
-}
-
-fn push_prose(prose: &mut String, line: &str) {
-    // An odd last backtick opens nothing.
-    let pieces = line.split('`').count();
-    for (i, piece) in line.split('`').enumerate() {
-        if i % 2 == 0 || i + 1 == pieces {
-            push_without_urls(prose, piece);
-            prose.push(' ');
-        }
-    }
-}
-
-/// Drops URLs, even inside of a text without spaces: a scheme, `://` and the ASCII that follows.
-fn push_without_urls(prose: &mut String, mut text: &str) {
-    while let Some(at) = text.find("://") {
-        let scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-');
-        prose.push_str(text[..at].trim_end_matches(scheme));
-        text = text[at..].trim_start_matches(|c: char| c.is_ascii_graphic());
-    }
-    prose.push_str(text);
+    Some((scripts, subtag))
 }
 
 #[cfg(test)]

@@ -61,7 +61,6 @@ fn titles_in_the_message_s_script_fit() {
         ("京都旅行の計画を立てて", "旅行計画"),
         ("京都旅行の計画を立てて", "プラン"),
         ("请帮我写一封辞职信", "辞职信"),
-        ("写一封辞职信", "辞職届の書き方"),
         ("교토 여행 계획을 세워줘", "교토 여행 계획"),
         ("교토(京都) 여행", "교토 여행"),
         ("Как приготовить борщ?", "Рецепт борща"),
@@ -76,12 +75,11 @@ fn titles_in_the_message_s_script_fit() {
         ("ReactのuseEffectで無限ループになるのを直したい", "useEffectの無限ループ"),
         ("API를 어떻게 만들어요", "API 만들기"),
         ("Как настроить nginx?", "Настройка nginx"),
-        // Either script fits a mixed message.
+        // A mixed message may have either, with terms of the other.
+        ("what does 猫 mean", "Meaning of 猫"),
+        ("Translate 'thank you' 谢谢", "谢谢的翻译"),
         ("what does 猫 mean", "Meaning of Neko"),
-        ("what does 猫 mean", "猫の意味"),
-        ("what does 猫 mean", "猫"),
         ("Translate ありがとうございます to English please", "Polite Thanks"),
-        ("Translate ありがとうございます to English please", "ありがとうの翻訳"),
         ("iPhone 15 Proの価格", "iPhone 15 Pro"),
         ("TypeScriptでNestJSのDependencyInjectionを使う方法", "NestJS Dependency Injection"),
         // Not judged.
@@ -163,12 +161,119 @@ fn a_tag_decides_whatever_the_message() {
     }
 }
 
+/// `message | title that fits | title that does not`, each by its rule.
 #[test]
-fn only_the_beginning_of_a_message_counts() {
-    let message = format!("京都{}", " and then some".repeat(100_000));
+fn the_request_s_own_words_decide() {
+    #[rustfmt::skip]
+    let table = [
+        // What is quoted to be translated or explained does not.
+        ("Translate this letter into English please:\n\nУважаемые коллеги, приглашаем вас на конференцию в мае.",
+            "Conference Letter Translation", "Приглашение на конференцию"),
+        ("Please translate this to English:\n新製品発表会へのご招待をお送りいたします。ご参加をお待ちしております。",
+            "Product Launch Invitation", "新製品発表会の翻訳"),
+        ("Explain what this Korean proverb means: 가는 말이 고와야 오는 말이 곱다", "Meaning of a Korean Proverb", "한국 속담의 뜻"),
+        ("명절에 고향에 갑니다. 날씨가 좋습니다.\n\nTranslate into English.", "Korean Holiday Translation", "명절 번역"),
+        ("What does «γνῶθι σεαυτόν» mean?", "Know Thyself Meaning", "Γνώθι σαυτόν"),
+        ("> مرحبا بالعالم\nWhat does this say?", "Arabic Greeting Meaning", "معنى مرحبا"),
+        ("Can you proofread my Japanese?\n「昨日は学校へ行きました。とても楽しかったです。」\nThanks!", "Japanese Proofreading", "日本語の添削"),
+        ("Übersetze bitte ins Deutsche:\n我明天要去北京参加一个会议。", "Übersetzung aus dem Chinesischen", "北京会议"),
+        ("Переведи на русский: The quick brown fox jumps over the lazy dog", "Перевод фразы про лису", "Quick Brown Fox"),
+        ("请把下面这段话翻译成中文：\nThe quick brown fox jumps over the lazy dog.", "英文句子翻译", "Quick Brown Fox"),
+        ("次の文を訳して：\nThe quick brown fox jumps over the lazy dog.", "英文の翻訳", "Quick Brown Fox"),
+        ("Как перевести 'こんにちは'?", "Перевод слова こんにちは", "こんにちは"),
+        ("Fix the grammar in this sentence: Я пошёл в магазин вчера и купил хлеб", "Russian Grammar Fix", "Исправление грамматики"),
+        ("Summarize:\n```\nПривет, мир. Как дела?\n```", "Greeting Summary", "Краткое содержание"),
+        // Letters that the message does not have.
+        ("Please help me debug a React component that renders twice", "React Component Debugging", "React 组件 Debugging 问题"),
+        ("请帮我调试一个渲染两次的 React 组件", "使用 React 调试组件", "React 组件调试 പ്രശ്നം"),
+        ("Plan a trip to Kyoto", "Trip to Kyoto", "Trip to 京都"),
+        ("Plan a trip to Kyoto", "Kyoto Trip", "Kyoto Trip योजना"),
+        ("Plan a trip to Kyoto", "Kyoto Trip", "Kуoto Trip"), // a Cyrillic у
+        ("Wie koche ich Reis?", "Reis kochen", "Reis kochen рецепт"),
+        ("교토 여행 계획을 세워줘", "교토 여행 계획", "교토 旅行 계획"),
+        ("교토 여행 계획을 세워줘", "교토 Trip 계획", "교토 여행 план"),
+        ("京都旅行の計画を立てて", "京都旅行の計画", "京都旅行 계획"),
+        ("京都旅行の計画を立てて", "京都 JR Pass の計画", "Planning a Trip to 京都"),
+        ("京都旅行の計画を立てて", "京都旅行ガイド", "Kyoto Travel Planning 京都"),
+        ("Как приготовить борщ?", "Рецепт борща", "Рецепт 罗宋汤"),
+        ("Как настроить nginx на сервере?", "Настройка nginx и SSL", "How to настроить nginx"),
+        ("كيف أطبخ الأرز؟", "طريقة طبخ الأرز", "طريقة طبخ 米饭"),
+        ("चावल कैसे पकाएं", "चावल पकाने की विधि", "चावल پکانے"),
+        ("mujhe dilli ki yatra plan karni hai", "Dilli Yatra Plan", "दिल्ली यात्रा योजना"),
+        ("Explain the lambda calculus", "λ-Calculus Basics", "λογισμός Basics"),
+        ("Как да скувам сарму за славу?", "Кување сарме", "Kuvanje sarme"),
+        ("Kako da skuvam sarmu za slavu?", "Kuvanje sarme", "Кување сарме"),
+        // Simplified, Traditional, Japanese.
+        ("請幫我寫一封辭職信", "辭職信撰寫", "辞职信撰写"),
+        ("请帮我写一封辞职信", "辞职信撰写", "辭職信撰寫"),
+        ("请帮我写一封辞职信", "辞职信", "辞職届の書き方"),
+        ("請問台灣的健保怎麼申請？", "台灣健保申請", "台湾健保申请"),
+        ("香港有咩好食嘅點心推介？", "香港點心推介", "香港点心推荐"),
+        ("京都旅行の計画を立てて", "京都旅行計画", "京都旅行计划"),
+        ("京都旅行の計画を立てて", "旅行計画", "旅行計畫"),
+        ("我想学习日语发音", "日语发音学习", "日語発音学習"),
+        ("东京旅游攻略", "东京旅游攻略", "東京観光ガイド"),
+        ("What does 猫 mean in Chinese?", "Meaning of 猫", "貓的意思"),
+    ];
+    for (message, good, bad) in table {
+        assert!(
+            fits(good, message, &TitleLanguage::Auto),
+            "{message}: {good}"
+        );
+        assert!(
+            !fits(bad, message, &TitleLanguage::Auto),
+            "{message}: {bad}"
+        );
+    }
+    // Han characters alone may be Japanese.
+    for title in ["東京駅周辺の観光", "東京駅観光"] {
+        assert!(
+            fits(title, "東京駅周辺観光案内", &TitleLanguage::Auto),
+            "{title}"
+        );
+    }
+}
+
+#[test]
+fn an_explicit_standard_is_kept_to() {
+    #[rustfmt::skip]
+    let table = [
+        ("zh-TW", "京都旅行計劃", "京都旅行计划"), ("zh-Hant", "學習日語", "学习日语"), ("zh-HK", "學習日語", "学习日语"),
+        ("zh-CN", "京都旅行计划", "京都旅行計劃"), ("zh-Hans", "学习日语", "學習日語"), ("zh-SG", "学习", "學習"),
+        ("ja", "京都旅行の計画", "京都旅行计划"), ("ja", "駅弁の種類", "车站便当"), ("yue-Hant-HK", "點心推介", "点心推荐"),
+        ("zh-Hant", "日本車站", "日本駅"), ("en", "Kyoto Trip", "Kyoto 旅行 Trip"), ("ja", "京都 JR Pass", "Trip to 京都"),
+    ];
+    for (tag, good, bad) in table {
+        assert!(fits(good, "Plan a trip", &language(tag)), "{tag}: {good}");
+        assert!(!fits(bad, "Plan a trip", &language(tag)), "{tag}: {bad}");
+    }
+    // Without one the message decides.
+    assert!(fits("学习日语", "我想学习日语", &language("zh")));
+    assert!(!fits("學習日語", "我想学习日语", &language("zh")));
+    assert!(fits("學習日語", "Learn Japanese", &language("zh")));
+}
+
+#[test]
+fn a_long_message_is_judged_by_its_ends() {
+    let message = format!("京都の旅{}", " and then some".repeat(20_000));
     assert!(fits("Trip", &message, &TitleLanguage::Auto));
-    let message = format!("{}{}", "京".repeat(4_000), " and then some".repeat(100_000));
+    let message = format!(
+        "{}。{}。京都",
+        "京".repeat(4_000),
+        " and then some".repeat(20_000)
+    );
     assert!(!fits("Trip", &message, &TitleLanguage::Auto));
+    let began = std::time::Instant::now();
+    for piece in ["京", "a ", "я. ", "「", "\"a", "😀", "a京"] {
+        let message = piece.repeat((64 << 10) / piece.len());
+        let _either = fits("旅行 Trip обед", &message, &TitleLanguage::Auto);
+        let _either = fits(
+            &piece.repeat(4_096 / piece.len()),
+            &message,
+            &TitleLanguage::Auto,
+        );
+    }
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }
 
 proptest! {

@@ -2,11 +2,12 @@
 //!
 //! An opener ("hi", "Hola, ¿qué tal?", "你好", "???") does not; the conversation's title then waits for its next user
 //! message. The rule is the design's: fewer than three words, no digit and no proper content. A wait in error is worse
-//! than the title "Greeting", so a message is an opener only if every word of it is known to say nothing:
+//! than the title "Greeting": often no other message follows. So "Hello, how are you?" has a title, and a message is an
+//! opener only if it is short and every word of it is known to say nothing:
 //! - It has no word at all: punctuation, white space, emoji, emoticons.
-//! - Or it is made of phrases from [`greetings`] and fewer than three other words, which are stop words of one
-//!   language ("hi you", "so what"). One stop word alone says something, because many are content in some other
-//!   language: "die", "hat", "war", "more".
+//! - Or it has one or two words, which are phrases from [`greetings`] or stop words of one language ("hi you", "so
+//!   what"). One stop word alone says something, because many are content in some other language: "die", "hat", "war",
+//!   "more". In scripts without spaces a phrase is a word.
 //!
 //! A digit and a sign of code, mathematics or a currency are content; so, outside of phrases, are an acronym ("WHO") and
 //! a capital after the first word ("the Who").
@@ -31,8 +32,11 @@ use self::greetings::{EMOTICONS, GREETED, GREETINGS};
 /// The most characters of an opener; a longer message says something, whatever it is.
 const MAX_CHARS: usize = 160;
 
-/// The most words of an opener that are in no phrase: the design's "fewer than 3".
-const MAX_OTHER_WORDS: usize = 2;
+/// The most words of an opener: the design's "fewer than 3".
+const MAX_WORDS: usize = 2;
+
+/// The most words of an opener that are in no phrase.
+const MAX_OTHER_WORDS: usize = MAX_WORDS;
 
 /// The stop words' languages. Left out: `zh`, which has no spaces; `hinglish` and `sl`, whose lists are dictionaries.
 #[rustfmt::skip]
@@ -84,6 +88,9 @@ fn is_emoticon(token: &str) -> bool {
 fn is_opener(text: &str) -> bool {
     let words: Vec<(usize, &str)> = text.unicode_word_indices().collect();
     let keys: Vec<String> = words.iter().map(|(_, word)| key(word)).collect();
+    if units(&words, &keys) > MAX_WORDS {
+        return false;
+    }
     let mut covered = vec![[0_u32; MAX_OTHER_WORDS + 1]; words.len() + 1];
     covered[0][0] = u32::MAX;
     for at in 0..words.len() {
@@ -110,6 +117,34 @@ fn is_opener(text: &str) -> bool {
     only_phrases != 0
         || (one_other != 0 && words.len() > 1)
         || (two_others != 0 && (words.len() > 2 || stop_words_only()))
+}
+
+/// How many words a text has, where a phrase is one in scripts without spaces.
+fn units(words: &[(usize, &str)], keys: &[String]) -> usize {
+    let mut least = vec![0_usize; words.len() + 1];
+    for end in 1..=words.len() {
+        // "哈哈哈哈" is one laugh.
+        let repeats = end > 1
+            && keys[end - 1] == keys[end - 2]
+            && words[end - 1].1.starts_with(has_no_spaces);
+        least[end] = least[end - 1] + usize::from(!repeats);
+        for length in 2..=WORDS.longest_phrase.min(end) {
+            let start = end - length;
+            let is_dense = words[start..end]
+                .iter()
+                .all(|(_, word)| word.starts_with(has_no_spaces));
+            if is_dense && least[start] + 1 < least[end] && WORDS.has_phrase(&keys[start..end]) {
+                least[end] = least[start] + 1;
+            }
+        }
+    }
+    least[words.len()]
+}
+
+/// Whether a letter is of a script that writes no spaces between words.
+fn has_no_spaces(c: char) -> bool {
+    matches!(c, '\u{0E00}'..='\u{0FFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}'
+        | '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{9FFF}')
 }
 
 static WORDS: LazyLock<Words> = LazyLock::new(Words::load);

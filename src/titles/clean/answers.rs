@@ -1,0 +1,64 @@
+//! Answers to a question that look like a title: "The capital of Australia is Canberra".
+
+use super::phrases::straighten;
+
+/// Words with which questions begin.
+const QUESTIONS: &str = "what what's who who's whose which when where why how is are was were do does did can could will would should has have";
+
+/// Verbs between what a question asks about and what answers it.
+const VERBS: [&str; 8] = [
+    "is", "are", "was", "were", "means", "equals", "contains", "became",
+];
+
+/// Words that carry no content.
+const FUNCTION_WORDS: &str =
+    "the a an of to in on for and or with from by at this that it its your you my as be";
+
+/// Whether a title answers the question that a message asks: a statement whose subject, or whose predicate, is the
+/// question's, and whose other side is new. "Why the Sky Is Blue" states nothing, nor does a phrase of the message.
+pub(super) fn is_answer(title: &str, message: &str) -> bool {
+    const MAX_MESSAGE_CHARS: usize = 1_000;
+
+    if message.chars().nth(MAX_MESSAGE_CHARS).is_some() || title.ends_with('?') {
+        return false;
+    }
+    let (title, message) = (straighten(title), straighten(message));
+    let asked: Vec<&str> = words(&message).collect();
+    let is_question = |word: &&str| QUESTIONS.split(' ').any(|known| known == *word);
+    if !message.trim_end().ends_with('?') && !asked.first().is_some_and(|first| is_question(&first))
+    {
+        return false;
+    }
+    let said: Vec<&str> = words(&title).collect();
+    let Some(at) = said
+        .iter()
+        .position(|word| VERBS.contains(word))
+        .filter(|at| *at > 0)
+    else {
+        return false;
+    };
+    let (subject, predicate) = (&said[..at], &said[at + 1..]);
+    if is_question(&subject[0]) || predicate.is_empty() {
+        return false;
+    }
+    let content = |words: &[&str]| -> Vec<String> {
+        words
+            .iter()
+            .filter(|word| !FUNCTION_WORDS.split(' ').any(|known| known == **word))
+            .map(|word| (*word).to_owned())
+            .collect()
+    };
+    let knows = |words: &[String]| {
+        !words.is_empty() && words.iter().all(|word| asked.contains(&word.as_str()))
+    };
+    let is_new = |words: &[String]| {
+        !words.is_empty() && words.iter().all(|word| !asked.contains(&word.as_str()))
+    };
+    let (subject, predicate) = (content(subject), content(predicate));
+    (knows(&subject) && is_new(&predicate)) || (is_new(&subject) && knows(&predicate))
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_alphanumeric() || c == '\''))
+        .filter(|word| !word.is_empty())
+}
