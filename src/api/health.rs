@@ -99,7 +99,9 @@ fn title_model(services: &Services) -> Part {
         word: state.as_str(),
         standing: match state {
             ModelState::Unknown | ModelState::Answers => Standing::Good,
-            ModelState::Fails(_) => Standing::Degraded,
+            ModelState::Fails(_) | ModelState::Malformed | ModelState::Useless => {
+                Standing::Degraded
+            }
         },
     }
 }

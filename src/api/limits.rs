@@ -39,10 +39,21 @@ pub struct UserLimits(Arc<Inner>);
 struct Inner {
     /// `None` for any number.
     messages: Option<DefaultKeyedRateLimiter<Counted>>,
+    /// `None` for any number.
+    title_changes: Option<DefaultKeyedRateLimiter<Counted>>,
     streams: Arc<Slots<Counted>>,
     counted_messages: AtomicU64,
     refused_messages: AtomicU64,
     refused_streams: AtomicU64,
+}
+
+/// What is done to a title.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TitleChange {
+    /// A person gives one.
+    Rename,
+    /// The model makes another one.
+    Generate,
 }
 
 /// A stream or a WebSocket that a user has open.
@@ -50,10 +61,14 @@ pub(super) type OpenStream = Option<Slot<Counted>>;
 
 impl UserLimits {
     /// So many messages a minute, all of them at once if need be, and so many streams; 0 for any number.
-    pub fn new(messages_per_minute: u32, streams: u32) -> Self {
-        let quota = NonZeroU32::new(messages_per_minute).map(Quota::per_minute);
+    pub fn new(messages_per_minute: u32, streams: u32, title_changes_per_minute: u32) -> Self {
+        let limiter = |per_minute| {
+            let quota = NonZeroU32::new(per_minute).map(Quota::per_minute);
+            quota.map(RateLimiter::keyed)
+        };
         Self(Arc::new(Inner {
-            messages: quota.map(RateLimiter::keyed),
+            messages: limiter(messages_per_minute),
+            title_changes: limiter(title_changes_per_minute),
             streams: Slots::new(streams),
             counted_messages: AtomicU64::new(0),
             refused_messages: AtomicU64::new(0),
@@ -94,6 +109,26 @@ impl UserLimits {
         }
         let checked = messages.check_key(user);
         checked.map_err(|until| until.wait_time_from(messages.clock().now()))
+    }
+
+    /// One more change of a title. What asks the model counts for a caller on the server's own machine as well: it is
+    /// the model's time that is shared.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`].
+    pub(super) fn title_change(&self, user: &Counted, change: TitleChange) -> Result<()> {
+        let is_exempt = *user == Counted::Nobody && change == TitleChange::Rename;
+        let (Some(changes), false) = (&self.0.title_changes, is_exempt) else {
+            return Ok(());
+        };
+        if changes.len() > SWEEP_EVERY as usize {
+            changes.retain_recent();
+            changes.shrink_to_fit();
+        }
+        changes.check_key(user).map_err(|until| Error::RateLimited {
+            what: "changes of titles",
+            retry_after: until.wait_time_from(changes.clock().now()),
+        })
     }
 
     /// Messages that were refused since the start.
@@ -159,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_user_may_send_a_minutes_messages_at_once_and_then_waits_for_the_next() {
-        let limits = UserLimits::new(3, 0);
+        let limits = UserLimits::new(3, 0, 0);
         for _ in 0..3 {
             limits.message(&user(1)).unwrap();
         }
@@ -173,8 +208,8 @@ mod tests {
 
     #[test]
     fn nobody_is_counted_who_is_not_and_nothing_is_without_a_limit() {
-        let limits = UserLimits::new(1, 1);
-        let unlimited = UserLimits::new(0, 0);
+        let limits = UserLimits::new(1, 1, 1);
+        let unlimited = UserLimits::new(0, 0, 0);
         let mut streams = Vec::new();
         for _ in 0..10 {
             limits.message(&Counted::Nobody).unwrap();
@@ -187,7 +222,7 @@ mod tests {
     #[test]
     fn who_has_not_sent_for_long_is_forgotten() {
         // A message is made up for in 60 µs.
-        let limits = UserLimits::new(1_000_000, 0);
+        let limits = UserLimits::new(1_000_000, 0, 0);
         let many = 20 * SWEEP_EVERY as usize;
         for number in 0..many {
             limits.message(&user(number)).unwrap();

@@ -181,7 +181,7 @@ impl Collector for Watched {
         let state = match self.titles.model_state() {
             ModelState::Unknown => None,
             ModelState::Answers => Some(1),
-            ModelState::Fails(_) => Some(0),
+            ModelState::Fails(_) | ModelState::Malformed | ModelState::Useless => Some(0),
         };
         if let Some(state) = state {
             metric(

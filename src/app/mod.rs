@@ -170,6 +170,7 @@ impl App {
             users: UserLimits::new(
                 settings.limits.messages_per_minute,
                 settings.limits.streams_per_user,
+                settings.limits.title_changes_per_minute,
             ),
             limits,
             settings,

@@ -136,6 +136,7 @@ pub(super) fn title_settings(settings: &Settings) -> TitleSettings {
     let budget = settings.title_budget.clone();
     TitleSettings {
         openers: settings.title_openers,
+        probe_every: settings.title_probe,
         deadline: settings.title_deadline,
         max_in_flight: settings.title_concurrency as usize,
         sweep_every: settings.title_sweep,

@@ -58,4 +58,14 @@ pub struct LimitArguments {
         global = true
     )]
     pub messages_per_minute: u32,
+
+    /// Most titles that a user has made again, resets or renames in a minute on one node, 0 for any number
+    #[arg(
+        long,
+        env = "TITLECAST_TITLE_CHANGES_PER_MINUTE",
+        default_value_t = 30,
+        value_name = "N",
+        global = true
+    )]
+    pub title_changes_per_minute: u32,
 }

@@ -270,6 +270,10 @@ pub struct Settings {
     #[arg(long, env = "TITLECAST_TITLE_SWEEP", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
     pub title_sweep: Duration,
 
+    /// How often a provider that refuses all calls (key, model, quota) is asked for one title as a probe
+    #[arg(long, env = "TITLECAST_TITLE_PROBE", default_value = "1m", value_parser = duration, value_name = "TIME", hide = true, global = true)]
+    pub title_probe: Duration,
+
     /// Ask the title model for one tiny title at the start, to see that it answers
     #[arg(
         long,

@@ -77,6 +77,8 @@ pub struct Conversation {
     /// Whether somebody has begun to make the title. A pending one that nobody has waits for a message
     /// that says something.
     pub title_begun: bool,
+    /// Whether the title waits until the provider may be asked again.
+    pub title_waits: bool,
     /// Why the last attempt brought no title.
     pub title_failure: Option<TitleFailure>,
     /// The fallback: what the client gave, or the first meaningful line of the first message.

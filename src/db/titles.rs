@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseTransaction, ExprTrait, QueryFilter, UpdateMany,
-    sea_query::Expr,
+    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, UpdateMany,
+    prelude::Uuid, sea_query::Expr,
 };
 
 use super::{
@@ -81,6 +81,51 @@ impl Database {
             .await?;
         commit(tx).await?;
         changed(rows)
+    }
+
+    /// Gives a claim back until the provider may be asked again, and stores what calls cost. No attempt is counted. The
+    /// row says by a lease without a token that it waits. `None`: the claim is lost, and only the calls were stored.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn defer_title(
+        &self,
+        claim: &TitleClaim,
+        time: Duration,
+        calls: &[TitleCall],
+    ) -> Result<Option<Conversation>> {
+        let (no_token, no_failure): (Option<Uuid>, Option<String>) = (None, None);
+        let tx = self.begin().await?;
+        let at = self.now();
+        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, at).await?;
+        let rows = fenced(claim, at)
+            .col_expr(Column::TitleToken, Expr::val(no_token))
+            .col_expr(Column::TitleLeaseUntil, Expr::val(at + time))
+            .col_expr(Column::TitleAttempts, Expr::val(0))
+            .col_expr(
+                Column::TitleStatus,
+                Expr::val(TitleStatus::Pending.as_str()),
+            )
+            .col_expr(Column::TitleFailure, Expr::val(no_failure))
+            .exec_with_returning(&tx)
+            .await?;
+        commit(tx).await?;
+        changed(rows)
+    }
+
+    /// Makes the titles of all owners due that wait for the provider.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn wake_deferred_titles(&self) -> Result<()> {
+        let at = self.now();
+        Entity::update_many()
+            .col_expr(Column::TitleLeaseUntil, Expr::val(at))
+            .filter(Column::TitleToken.is_null())
+            .filter(Column::TitleLeaseUntil.gt(at))
+            .exec(&self.writer)
+            .await?;
+        Ok(())
     }
 
     /// Stores the title that a person gave, over whatever is there. The time of a generated title

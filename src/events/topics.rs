@@ -271,6 +271,7 @@ mod tests {
             title_source: TitleSource::Hint,
             title_status: TitleStatus::Pending,
             title_begun: false,
+            title_waits: false,
             title_failure: None,
             topic_hint: None,
             agent_entrypoint: "triage".into(),

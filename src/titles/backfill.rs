@@ -21,6 +21,7 @@ use super::{
     prompt,
     source::{self, Source},
     task::{self, Ended},
+    turns::Class,
 };
 use crate::{
     conversation::TitleFailure,
@@ -279,7 +280,8 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         };
         self.begun += 1;
         titles.metrics.claimed(Begun::Backfill);
-        self.running.spawn(task::run(titles, claim, None));
+        self.running
+            .spawn(task::run(titles, claim, None, Class::Unasked));
         Ok(None)
     }
 
@@ -306,7 +308,7 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         self.done.tokens += tokens;
         match ended {
             Ended::Titled => self.done.titled += 1,
-            Ended::Failed(_) | Ended::Unknown => self.done.failed += 1,
+            Ended::Failed(_) | Ended::Unknown | Ended::Waits => self.done.failed += 1,
             Ended::Nothing => self.done.nothing_to_title += 1,
             Ended::Superseded => self.done.superseded += 1,
         }

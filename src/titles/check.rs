@@ -2,7 +2,10 @@
 //! that was retired or a key that was revoked shows on `/readyz` and in the metrics before anybody
 //! wonders where the titles are.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use tokio::time::{Instant, timeout};
 
@@ -11,7 +14,7 @@ use super::{
     task::{MAX_TOKENS, failure_of},
 };
 use crate::{
-    conversation::{TitleFailure, Usage},
+    conversation::{ConversationId, TitleFailure, Usage},
     db::{NOBODY, TitleCall},
     llm::{ModelError, ModelErrorKind, TitleRequest},
 };
@@ -29,6 +32,10 @@ pub enum ModelState {
     Answers,
     /// It has not.
     Fails(TitleFailure),
+    /// What answered does not speak the protocol: a page, a redirect, events.
+    Malformed,
+    /// It answers, but for several conversations in a row with nothing that can be a title.
+    Useless,
 }
 
 impl ModelState {
@@ -38,26 +45,76 @@ impl ModelState {
             Self::Unknown => "unknown",
             Self::Answers => "ok",
             Self::Fails(failure) => failure.as_str(),
+            Self::Malformed => "malformed_answer",
+            Self::Useless => "no_usable_answers",
         }
     }
 }
 
+/// Whose fault it is when a call brings no title.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The message's: a filter, its length, or an answer that is no title.
+    Message,
+    /// The model's or its provider's.
+    Model,
+    /// The answer's form: what answers is no model.
+    Answer,
+}
+
+/// So many different conversations in a row without a title say something of the model, whatever each of them says.
+const USELESS_AFTER: usize = 8;
+
 /// What is known of the title model.
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<ModelState>);
+pub(super) struct Health(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    state: ModelState,
+    /// Conversations whose message was to blame, since the last title.
+    in_vain: HashSet<ConversationId>,
+}
 
 impl Health {
     pub(super) fn state(&self) -> ModelState {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().state
     }
 
-    /// Learns from a call. An answer that is no title is an answer.
-    pub(super) fn note(&self, call: &TitleCall) {
-        let state = match call.outcome {
-            Ok(()) | Err(TitleFailure::Rejected | TitleFailure::Truncated) => ModelState::Answers,
-            Err(failure) => ModelState::Fails(failure),
+    /// Learns from a call for a conversation. An answer that is no title is an answer, and one conversation's filter is
+    /// no fault of the model; those of [`USELESS_AFTER`] conversations in a row are.
+    pub(super) fn note(&self, id: ConversationId, outcome: Result<(), TitleFailure>, blame: Blame) {
+        let mut known = self.lock();
+        known.state = match (outcome, blame) {
+            (Ok(()), _) => {
+                known.in_vain.clear();
+                ModelState::Answers
+            }
+            (Err(_), Blame::Message) => {
+                if known.in_vain.len() < USELESS_AFTER {
+                    known.in_vain.insert(id);
+                }
+                match known.in_vain.len() {
+                    USELESS_AFTER.. => ModelState::Useless,
+                    _ => ModelState::Answers,
+                }
+            }
+            (Err(failure), Blame::Model) => ModelState::Fails(failure),
+            (Err(_), Blame::Answer) => ModelState::Malformed,
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Learns from the check at the start, whose message is ours: whatever fails is the model's.
+    fn checked(&self, outcome: Result<(), (TitleFailure, ModelErrorKind)>) {
+        self.lock().state = match outcome {
+            Ok(()) => ModelState::Answers,
+            Err((_, ModelErrorKind::Malformed)) => ModelState::Malformed,
+            Err((failure, _)) => ModelState::Fails(failure),
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,13 +149,17 @@ pub(super) async fn run(titles: &Inner) {
             remedy(*failure, error.status)
         ),
     }
+    let seen = outcome
+        .as_ref()
+        .map(|()| ())
+        .map_err(|(failure, error)| (*failure, error.kind));
+    titles.health.checked(seen);
     let call = TitleCall {
         model,
         outcome: outcome.map_err(|(failure, _)| failure),
         usage: usage.unwrap_or_default(),
         duration: started.elapsed(),
     };
-    titles.health.note(&call);
     titles.metrics.called(NOBODY, &call);
     if call.usage != Usage::default()
         && let Err(error) = titles.db.store_title_call(call).await
@@ -144,5 +205,35 @@ fn remedy(failure: TitleFailure, status: Option<u16>) -> &'static str {
         | TitleFailure::Abandoned => {
             "What answers does not speak OpenAI's Chat Completions: check --openai-base-url (OPENAI_BASE_URL)"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_conversation_s_filter_is_not_the_model_s_but_those_of_many_are() {
+        let health = Health::default();
+        let id = ConversationId::new();
+        for _ in 0..20 {
+            health.note(id, Err(TitleFailure::Rejected), Blame::Message);
+            assert_eq!(health.state(), ModelState::Answers);
+        }
+        for _ in 1..USELESS_AFTER {
+            assert_eq!(health.state(), ModelState::Answers);
+            health.note(
+                ConversationId::new(),
+                Err(TitleFailure::Truncated),
+                Blame::Message,
+            );
+        }
+        assert_eq!(health.state(), ModelState::Useless);
+        health.note(id, Ok(()), Blame::Message);
+        assert_eq!(health.state(), ModelState::Answers);
+        health.note(id, Err(TitleFailure::Rejected), Blame::Answer);
+        assert_eq!(health.state(), ModelState::Malformed);
+        health.note(id, Err(TitleFailure::Timeout), Blame::Model);
+        assert_eq!(health.state(), ModelState::Fails(TitleFailure::Timeout));
     }
 }

@@ -4,7 +4,7 @@
 //! - `source`: what a title is made from, and whether a message says anything (`opener`, `file_name`)
 //! - `task`: one title: claim, ask, judge, store, tell; `prompt` is the question, [`clean`] holds the
 //!   rules of judging, `language` what language it has to be in
-//! - `breaker`, `budget`: when the model is not asked
+//! - `breaker`, `budget`: when the model is not asked; `turns`: whose call is next
 //! - `sweep`: what a crash left behind; `told`: noting what was told
 //! - `backfill`: titles for conversations that never got one
 //! - `check`, `metrics`: whether the title model answers, and what it has cost
@@ -26,19 +26,21 @@ mod source;
 mod sweep;
 mod task;
 mod told;
+mod turns;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Semaphore, mpsc::UnboundedReceiver};
+use tokio::sync::{Notify, mpsc::UnboundedReceiver};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     check::Health,
     metrics::{Begun as BegunBy, Metrics},
     source::Source,
+    turns::Class,
 };
 pub use self::{check::ModelState, language::TitleLanguage};
 use crate::{
@@ -61,6 +63,8 @@ pub struct TitleSettings {
     pub deadline: Duration,
     /// How many calls are in flight at most; the others wait, and their deadline with them.
     pub max_in_flight: usize,
+    /// How often a provider that refuses all calls is asked again.
+    pub probe_every: Duration,
     /// How often to look for what a crash left behind.
     pub sweep_every: Duration,
     /// Whether a conversation that begins with an opener waits for a message that says something.
@@ -90,7 +94,9 @@ struct Inner {
     model: Arc<dyn LanguageModel>,
     tasks: TaskTracker,
     settings: TitleSettings,
-    permits: Semaphore,
+    turns: turns::Turns,
+    /// The provider answers again: what waits for it is due.
+    recovered: Notify,
     breaker: breaker::Breaker,
     budget: budget::Budget,
     health: Health,
@@ -119,9 +125,10 @@ impl Titles {
         settings: TitleSettings,
     ) -> Self {
         let inner = Inner {
-            permits: Semaphore::new(settings.max_in_flight),
+            turns: turns::Turns::new(settings.max_in_flight),
+            recovered: Notify::new(),
             budget: budget::Budget::new(settings.budget.clone()),
-            breaker: breaker::Breaker::default(),
+            breaker: breaker::Breaker::new(settings.probe_every),
             health: Health::default(),
             metrics: Metrics::default(),
             db,
@@ -201,7 +208,13 @@ impl Titles {
     fn spawn(&self, claim: TitleClaim, source: Option<Source>, by: BegunBy) {
         let inner = self.inner.clone();
         inner.metrics.claimed(by);
-        self.inner.tasks.spawn(task::run(inner, claim, source));
+        let class = match by {
+            BegunBy::Person => Class::Asked,
+            _ => Class::First,
+        };
+        self.inner
+            .tasks
+            .spawn(task::run(inner, claim, source, class));
     }
 
     /// Takes a title from a person. It replaces whatever is there, and no generated one replaces it.

@@ -1,12 +1,15 @@
 //! What a crash left behind: titles that were begun and not finished, and changes that were committed and
 //! not told. Looked for at the start and then again and again, by every process on the database.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, metrics::Begun, task};
+use super::{Inner, breaker::Pass, metrics::Begun, task, turns::Class};
 use crate::{
     db::{Candidate, Waiting},
     error::Result,
@@ -37,6 +40,7 @@ pub(super) async fn run(titles: &Arc<Inner>, draining: &CancellationToken) {
             .mul_f64(0.75 + 0.5 * fastrand::f64());
         tokio::select! {
             () = sleep(pause) => {}
+            () = titles.recovered.notified() => {}
             () = draining.cancelled() => return,
         }
     }
@@ -56,7 +60,15 @@ async fn sweep(titles: &Arc<Inner>) -> Result<()> {
             .find_waiting(Waiting::Overdue, after.as_ref(), PAGE)
             .await?;
         for candidate in &page {
+            // While the provider refuses, one row a minute is its probe, and the others stay as they are.
+            let pass = titles.breaker.look(Instant::now());
+            if let Pass::Wait(_) = pass {
+                return Ok(());
+            }
             take_over(titles, candidate).await?;
+            if pass == Pass::Probe {
+                return Ok(());
+            }
         }
         match page.into_iter().last() {
             Some(last) => after = Some(last),
@@ -84,7 +96,7 @@ async fn tell(titles: &Inner) -> Result<()> {
 
 /// Makes a title that somebody else began. Waits for its turn first: a claim is not taken for later.
 async fn take_over(titles: &Arc<Inner>, candidate: &Candidate) -> Result<()> {
-    let Ok(permit) = titles.permits.acquire().await else {
+    let Some(turn) = titles.turns.take(&candidate.owner, Class::Unasked).await else {
         return Ok(());
     };
     let lease = titles.settings.lease();
@@ -92,10 +104,12 @@ async fn take_over(titles: &Arc<Inner>, candidate: &Candidate) -> Result<()> {
         .db
         .claim_waiting(candidate, Waiting::Overdue, lease)
         .await?;
-    drop(permit);
+    drop(turn);
     if let Some(claim) = claim {
         titles.metrics.claimed(Begun::Sweep);
-        titles.tasks.spawn(task::run(titles.clone(), claim, None));
+        titles
+            .tasks
+            .spawn(task::run(titles.clone(), claim, None, Class::Unasked));
     }
     Ok(())
 }

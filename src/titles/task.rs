@@ -7,9 +7,13 @@ use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
-    Inner, clean, language,
+    Inner,
+    breaker::Pass,
+    check::Blame,
+    clean, language,
     prompt::{self, Another},
     source::{self, Source},
+    turns::Class,
 };
 use crate::{
     conversation::{Title, TitleFailure, Usage},
@@ -40,6 +44,8 @@ pub(super) enum Ended {
     Nothing,
     /// A rename, a deletion or another process came first.
     Superseded,
+    /// The provider refuses all calls: the claim was given back until it may be asked again.
+    Waits,
     /// The database failed; the claim runs out.
     Unknown,
 }
@@ -52,6 +58,7 @@ impl Ended {
             Self::Failed(failure) => failure.as_str(),
             Self::Nothing => "nothing_to_title",
             Self::Superseded => "superseded",
+            Self::Waits => "waits_for_provider",
             Self::Unknown => "database_failed",
         }
     }
@@ -64,19 +71,21 @@ pub(super) fn run(
     titles: Arc<Inner>,
     claim: TitleClaim,
     source: Option<Source>,
+    class: Class,
 ) -> impl Future<Output = (Ended, u64)> + Send + 'static {
     let span = tracing::info_span!(target: SPANS, "title", conversation.id = %claim.id);
-    async move { make_and_store(&titles, &claim, source).await }.instrument(span)
+    async move { make_and_store(&titles, &claim, source, class).await }.instrument(span)
 }
 
 async fn make_and_store(
     titles: &Inner,
     claim: &TitleClaim,
     source: Option<Source>,
+    class: Class,
 ) -> (Ended, u64) {
     let waited = Instant::now();
-    // The semaphore is never closed.
-    let Ok(_permit) = titles.permits.acquire().await else {
+    let Some(_turn) = titles.turns.take(&claim.owner, class).await else {
+        // Too many wait: the sweep takes it when its lease is over.
         return (Ended::Unknown, 0);
     };
     let started = Instant::now();
@@ -134,7 +143,8 @@ async fn attempt(
     step(Step::TitleAnswered, claim.id);
     let stored = match &made {
         Ok(title) => titles.db.store_generated_title(claim, title, calls).await?,
-        Err(failure) => {
+        Err(NoTitle::Waits(time)) => titles.db.defer_title(claim, *time, calls).await?,
+        Err(NoTitle::Failed(failure)) => {
             titles
                 .db
                 .store_title_failure(claim, *failure, calls)
@@ -149,7 +159,8 @@ async fn attempt(
     step(Step::TitleTold, claim.id);
     Ok(match made {
         Ok(_) => Ended::Titled,
-        Err(failure) => Ended::Failed(failure),
+        Err(NoTitle::Waits(_)) => Ended::Waits,
+        Err(NoTitle::Failed(failure)) => Ended::Failed(failure),
     })
 }
 
@@ -172,8 +183,25 @@ fn report(titles: &Inner, claim: &TitleClaim, ended: &Ended, started: Instant) {
         Ended::Superseded => {
             tracing::info!(conversation.id = %id, duration_ms, "title superseded or conversation gone");
         }
+        Ended::Waits => {
+            tracing::debug!(conversation.id = %id, "the title waits for the provider");
+        }
         // The error was logged. The row stays pending, which is what it is.
         Ended::Unknown => {}
+    }
+}
+
+/// Why there is no title.
+enum NoTitle {
+    /// It failed.
+    Failed(TitleFailure),
+    /// The provider refuses all calls; it may be asked again after this time.
+    Waits(Duration),
+}
+
+impl From<TitleFailure> for NoTitle {
+    fn from(failure: TitleFailure) -> Self {
+        Self::Failed(failure)
     }
 }
 
@@ -184,18 +212,26 @@ async fn make_in_time(
     message: &str,
     started: Instant,
     calls: &mut Vec<TitleCall>,
-) -> Result<Title, TitleFailure> {
-    if let Some(failure) = titles.breaker.refusal(started.into_std()) {
-        return Err(failure);
-    }
+) -> Result<Title, NoTitle> {
     titles.budget.check(&titles.db, &claim.owner.tenant).await?;
+    if let Pass::Wait(time) = titles.breaker.enter(started.into_std()) {
+        return Err(NoTitle::Waits(time));
+    }
     let until = started + titles.settings.deadline;
     let mut call = Instant::now();
     let made = timeout_at(until, make(titles, claim, message, until, calls, &mut call)).await;
     made.unwrap_or_else(|_| {
         let failure = TitleFailure::Timeout;
-        record(titles, claim, calls, Err(failure), None, call.elapsed());
-        Err(failure)
+        record(
+            titles,
+            claim,
+            calls,
+            Err(failure),
+            None,
+            call.elapsed(),
+            Blame::Model,
+        );
+        Err(failure.into())
     })
 }
 
@@ -207,7 +243,7 @@ async fn make(
     until: Instant,
     calls: &mut Vec<TitleCall>,
     call: &mut Instant,
-) -> Result<Title, TitleFailure> {
+) -> Result<Title, NoTitle> {
     let language = titles.settings.language.of(&claim.owner.tenant);
     let another = Another {
         previous: claim.previous.as_deref(),
@@ -227,7 +263,18 @@ async fn make(
             Ok(output) => {
                 let judged = judge(&output, message, language);
                 let outcome = judged.as_ref().map(|_| ()).map_err(|failure| *failure);
-                record(titles, claim, calls, outcome, output.usage, duration);
+                record(
+                    titles,
+                    claim,
+                    calls,
+                    outcome,
+                    output.usage,
+                    duration,
+                    Blame::Message,
+                );
+                if titles.breaker.close() {
+                    recovered(titles).await;
+                }
                 match judged {
                     Ok(title) => return Ok(title),
                     Err(failure) => (failure, Duration::ZERO),
@@ -235,20 +282,25 @@ async fn make(
             }
             Err(error) => {
                 tracing::debug!(conversation.id = %claim.id, attempt, %error, "title call failed");
-                let failure = failure_of(&error);
-                record(titles, claim, calls, Err(failure), None, duration);
+                let blame = blame(&error);
+                let failure = match blame {
+                    Blame::Message => TitleFailure::Rejected,
+                    Blame::Model | Blame::Answer => failure_of(&error),
+                };
+                record(titles, claim, calls, Err(failure), None, duration, blame);
                 if is_final(error.kind) {
                     titles.breaker.open(failure, std::time::Instant::now());
+                    return Err(NoTitle::Waits(titles.settings.probe_every));
                 }
                 if !error.kind.is_transient() {
-                    return Err(failure);
+                    return Err(failure.into());
                 }
                 (failure, error.retry_after.unwrap_or(PAUSE))
             }
         };
         // A pause that the deadline does not leave room for is a wait for nothing.
         if attempt == ATTEMPTS || Instant::now() + pause >= until {
-            return Err(failure);
+            return Err(failure.into());
         }
         if failure == TitleFailure::Truncated {
             request.max_tokens *= 2;
@@ -266,6 +318,7 @@ fn record(
     outcome: Result<(), TitleFailure>,
     usage: Option<Usage>,
     duration: Duration,
+    blame: Blame,
 ) {
     let call = TitleCall {
         model: titles.model.title_model().to_owned(),
@@ -273,7 +326,7 @@ fn record(
         usage: usage.unwrap_or_default(),
         duration,
     };
-    titles.health.note(&call);
+    titles.health.note(claim.id, call.outcome, blame);
     titles.budget.spend(&claim.owner.tenant, call.tokens());
     titles.metrics.called(&claim.owner.tenant, &call);
     calls.push(call);
@@ -299,6 +352,45 @@ fn judge(
         return Err(TitleFailure::Rejected);
     }
     Ok(title)
+}
+
+/// Makes all titles due that wait for the provider. Those of other nodes wait for their own probes, or are found due.
+async fn recovered(titles: &Inner) {
+    tracing::info!("the title model answers again: titles that waited for it are due");
+    if let Err(error) = titles.db.wake_deferred_titles().await {
+        error.log();
+    }
+    titles.recovered.notify_one();
+}
+
+/// Whose fault a failed call is. A content filter and an overlong context are the message's.
+fn blame(error: &ModelError) -> Blame {
+    const OF_THE_MESSAGE: [&str; 9] = [
+        "content_filter",
+        "content_policy_violation",
+        "context_length_exceeded",
+        "string_above_max_length",
+        "responsibleaipolicyviolation",
+        "moderation_blocked",
+        "safety",
+        "invalid_prompt",
+        "request_too_large",
+    ];
+
+    let code = error
+        .code
+        .as_deref()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    match error.kind {
+        ModelErrorKind::InvalidRequest
+            if OF_THE_MESSAGE.contains(&code.as_str()) || error.status == Some(413) =>
+        {
+            Blame::Message
+        }
+        ModelErrorKind::Malformed => Blame::Answer,
+        _ => Blame::Model,
+    }
 }
 
 /// Whether the same call will fail for everyone until an operator acts.

@@ -94,6 +94,7 @@ mod title_steps;
 mod title_stream;
 mod title_sweep;
 mod title_tokens;
+mod title_turns;
 mod traces;
 mod two_nodes;
 mod websocket_protocol;

@@ -7,16 +7,19 @@ use serde_json::json;
 
 use crate::support::{Answer, Scene};
 
-/// A refusal for good: one call, and none for the conversation after it.
+/// A refusal for good: one call, and none for the conversation after it. Both wait for the provider.
 async fn refused_for_good(answer: Answer, reason: &str) {
     let scene = Scene::titles([answer]).await;
-    let first = scene.unharmed().await;
-    scene.assert_failed(&first, reason).await;
-    assert_eq!(scene.title_calls(), 1);
-
-    let second = scene.unharmed().await;
-    scene.assert_failed(&second, reason).await;
-    assert_eq!(scene.title_calls(), 1, "the breaker is open");
+    for _ in 0..2 {
+        let events = scene.turn(json!({ "message": Scene::MESSAGE })).await;
+        let id = events[0]["conversation_id"].as_str().unwrap();
+        let shown = scene.server.title(id).await;
+        assert_eq!(shown["titleStatus"], "PENDING", "{shown}");
+        assert_eq!(shown["titleError"], serde_json::Value::Null, "{shown}");
+        assert_eq!(scene.title_calls(), 1, "the breaker is open");
+    }
+    let (_, health) = scene.server.get("/readyz").await;
+    assert_eq!(health["title_model"], reason, "{health}");
     scene.server.stop().await;
 }
 

@@ -8,7 +8,10 @@ use super::{
     query::{counted, parts},
 };
 use crate::{
-    api::{limits, rest::conversation_id},
+    api::{
+        limits::{self, TitleChange},
+        rest::conversation_id,
+    },
     auth::Scope,
     chat::SendMessage,
     conversation::Attachment,
@@ -185,6 +188,9 @@ impl Mutation {
     ) -> Result<RenameConversationPayload> {
         let (services, owner) = parts(ctx, Scope::Write)?;
         let id = conversation_id(&input.id)?;
+        services
+            .users
+            .title_change(counted(ctx), TitleChange::Rename)?;
         let conversation = services
             .titles
             .rename(owner, id, &input.display_name)
@@ -208,6 +214,9 @@ impl Mutation {
             hint: input.hint,
             replace_manual: input.replace_manual,
         };
+        services
+            .users
+            .title_change(counted(ctx), TitleChange::Generate)?;
         let conversation = services.titles.regenerate(owner, wish).await?;
         Ok(RegenerateTitlePayload {
             conversation: conversation.into(),
@@ -223,6 +232,9 @@ impl Mutation {
     ) -> Result<ResetTitlePayload> {
         let (services, owner) = parts(ctx, Scope::Write)?;
         let id = conversation_id(&input.id)?;
+        services
+            .users
+            .title_change(counted(ctx), TitleChange::Generate)?;
         let conversation = services.titles.reset(owner, id).await?;
         Ok(ResetTitlePayload {
             conversation: conversation.into(),

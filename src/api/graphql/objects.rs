@@ -88,6 +88,7 @@ impl Conversation {
     async fn title_waits_for(&self) -> Option<TitleWaitsFor> {
         let waits = self.row.title_status == domain::TitleStatus::Pending
             && !self.row.title_begun
+            && !self.row.title_waits
             && !self.row.is_deleted();
         waits.then_some(TitleWaitsFor::Message)
     }

@@ -18,7 +18,8 @@ use crate::{
     api::{
         Services,
         auth::{Allowed, ToDelete, ToRead, ToWrite},
-        limits, sse,
+        limits::{self, TitleChange},
+        sse,
     },
     conversation::{Conversation, Message},
     db::{
@@ -170,11 +171,12 @@ pub(super) async fn title_stream(
 
 pub(super) async fn rename(
     State(services): State<Arc<Services>>,
-    Allowed { owner, .. }: Allowed<ToWrite>,
+    Allowed { owner, counted, .. }: Allowed<ToWrite>,
     ConversationPath(id): ConversationPath,
     body: Body,
 ) -> Result<Json<Value>, RestError> {
     let title = body.required_string("display_name")?;
+    services.users.title_change(&counted, TitleChange::Rename)?;
     let conversation = services.titles.rename(&owner, id, &title).await?;
     Ok(Json(summary(&conversation)))
 }

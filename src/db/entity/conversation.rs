@@ -101,7 +101,8 @@ impl TryFrom<Model> for Conversation {
             title_generated_at: row.title_generated_at,
             title_source: parse("title_source", &row.title_source)?,
             title_status: parse("title_status", &row.title_status)?,
-            title_begun: row.title_lease_until.is_some(),
+            title_begun: row.title_token.is_some(),
+            title_waits: row.title_token.is_none() && row.title_lease_until.is_some(),
             title_failure: row
                 .title_failure
                 .map(|name| parse("title_failure", &name))
