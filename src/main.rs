@@ -188,6 +188,7 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
 async fn backfill(settings: Settings, arguments: &BackfillArguments) -> Result<(), StartError> {
     let (db, titles) = app::titles(&settings).await?;
     let backfill = Backfill {
+        tenant: arguments.tenant.clone(),
         limit: arguments.limit,
         since: arguments.since,
         per_minute: arguments.rate,

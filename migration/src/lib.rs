@@ -15,6 +15,7 @@ mod m20251120_000001_create_cursor_key;
 mod m20251121_000001_mark_search_owners;
 mod m20251121_000002_index_changes;
 mod m20251125_000001_index_search_owners;
+mod m20251130_000001_create_reply_calls;
 pub mod search_text;
 
 /// All migrations, oldest first.
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20251121_000001_mark_search_owners::Migration),
             Box::new(m20251121_000002_index_changes::Migration),
             Box::new(m20251125_000001_index_search_owners::Migration),
+            Box::new(m20251130_000001_create_reply_calls::Migration),
         ]
     }
 }

@@ -8,6 +8,11 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::{
+    conversation::Usage,
+    telemetry::label::{Bounded, LabelText},
+};
+
 /// From a short answer of a fast model to the longest reply, in seconds.
 const DURATIONS: [f64; 11] = [
     0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 90.0, 240.0, 600.0,
@@ -16,12 +21,29 @@ const DURATIONS: [f64; 11] = [
 /// From a fast local model to the longest silence, in seconds.
 const FIRST_TEXT: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0];
 
+/// The most tenants, agents and models that are counted by name.
+const NAMED_TENANTS: usize = 200;
+const NAMED_AGENTS: usize = 50;
+const NAMED_MODELS: usize = 50;
+
 /// The counters of replies. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     ended: Family<OutcomeLabels, Counter>,
     duration: Histogram,
     first_text: Histogram,
+    tokens: Family<TokenLabels, Counter>,
+    tenants: Bounded<NAMED_TENANTS>,
+    agents: Bounded<NAMED_AGENTS>,
+    models: Bounded<NAMED_MODELS>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    tenant: LabelText,
+    agent: LabelText,
+    model: LabelText,
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,6 +57,10 @@ impl Default for Metrics {
             ended: Family::default(),
             duration: Histogram::new(DURATIONS),
             first_text: Histogram::new(FIRST_TEXT),
+            tokens: Family::default(),
+            tenants: Bounded::default(),
+            agents: Bounded::default(),
+            models: Bounded::default(),
         }
     }
 }
@@ -46,6 +72,11 @@ impl Metrics {
             "replies_ended",
             "Replies that this process wrote, by how they ended: completed, incomplete or failed",
             self.ended.clone(),
+        );
+        registry.register(
+            "reply_tokens",
+            "Tokens of replies; reasoning is part of the completion",
+            self.tokens.clone(),
         );
         registry.register_with_unit(
             "reply_duration",
@@ -68,5 +99,22 @@ impl Metrics {
 
     pub(super) fn first_text(&self, waited: Duration) {
         self.first_text.observe(waited.as_secs_f64());
+    }
+
+    /// Counts what a reply has cost, as far as the provider says.
+    pub(super) fn used(&self, tenant: &str, agent: &str, model: &str, usage: Usage) {
+        for (kind, tokens) in [
+            ("prompt", usage.prompt_tokens),
+            ("completion", usage.completion_tokens),
+            ("reasoning", usage.reasoning_tokens),
+        ] {
+            let labels = TokenLabels {
+                tenant: self.tenants.label(tenant),
+                agent: self.agents.label(agent),
+                model: self.models.label(model),
+                kind,
+            };
+            self.tokens.get_or_create(&labels).inc_by(tokens);
+        }
     }
 }

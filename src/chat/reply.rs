@@ -11,7 +11,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{Chat, follow::stored};
 use crate::{
     conversation::{Conversation, Message, Owner, Role, Usage},
-    db::{ReplyOutcome, ReplyState, Turn},
+    db::{ReplyCost, ReplyOutcome, ReplyState, Turn},
     error::{Error, Result},
     events::{ReplyEnd, ReplyLog, RunGuard, run::Outcome},
     llm::{
@@ -77,10 +77,19 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message,
         error.log();
     }
     let stored = tokio::select! {
-        stored = store(&chat, &owner, &turn, &outcome, &written.text, started) => stored,
+        stored = store(&chat, &owner, &turn, &outcome, &written, started) => stored,
         // Whoever reads is told so, and another process closes it.
         () = out_of_time(&chat) => Err(Error::ShuttingDown),
     };
+    if let Some(usage) = written.usage {
+        // A reply that could not be stored has cost the same.
+        let agent = match &stored {
+            Ok(Some(conversation)) => conversation.active_agent.as_str(),
+            _ => "",
+        };
+        let model = chat.inner.model.chat_model();
+        chat.inner.metrics.used(&owner.tenant, agent, model, usage);
+    }
     let (text, outcome) = match stored {
         Ok(Some(conversation)) => {
             step(Step::Ended, turn.conversation_id);
@@ -220,9 +229,14 @@ async fn store(
     owner: &Owner,
     turn: &Turn,
     outcome: &Outcome,
-    text: &str,
+    written: &Written,
     started: Instant,
 ) -> Result<Option<Conversation>> {
+    let text = written.text.as_str();
+    let cost = written.usage.map(|usage| ReplyCost {
+        model: chat.inner.model.chat_model(),
+        usage,
+    });
     let (state, failure) = match outcome {
         Outcome::Completed => (ReplyState::Completed, None),
         Outcome::Incomplete => (ReplyState::Incomplete, None),
@@ -237,7 +251,7 @@ async fn store(
     let give_up = Instant::now() + STORE_FOR;
     let mut pause = Duration::from_millis(100);
     loop {
-        let storing = chat.inner.db.finish_reply(owner, turn, outcome);
+        let storing = chat.inner.db.finish_reply(owner, turn, outcome, cost);
         let stored = match timeout(STORE_WITHIN, storing).await {
             Ok(stored) => stored,
             Err(late) => Err(Error::Database(late.into())),

@@ -65,7 +65,7 @@ pub async fn run(
     backfill: &Backfill,
     interrupt: &CancellationToken,
 ) -> Result<bool> {
-    let found = titles.count_untitled(backfill.since).await?;
+    let found = titles.count_untitled(backfill).await?;
     let total = backfill.limit.map_or(found, |limit| limit.min(found));
     let mut progress = Progress::new(Some(total), BAR);
     let (done, end) = titles

@@ -60,6 +60,24 @@ fn write(page: &mut String, stats: &TitleStats) -> std::fmt::Result {
             row.outcome
         )?;
     }
+    if !stats.replies.is_empty() {
+        writeln!(
+            page,
+            "\n   replies  prompt tokens  completion  reasoning  agent, model"
+        )?;
+    }
+    for row in &stats.replies {
+        writeln!(
+            page,
+            "{:>10}  {:>13}  {:>10}  {:>9}  {}, {}",
+            row.replies,
+            row.prompt_tokens,
+            row.completion_tokens,
+            row.reasoning_tokens,
+            row.agent,
+            row.model
+        )?;
+    }
     match stats.latency {
         Some(latency) => writeln!(
             page,

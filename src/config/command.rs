@@ -67,6 +67,10 @@ pub struct BackfillArguments {
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub since: Option<DateTime<Utc>>,
 
+    /// Only this tenant's conversations
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub tenant: Option<String>,
+
     /// Titles a minute
     #[arg(long, value_name = "N/min", default_value = "120/min", value_parser = rate)]
     pub rate: u32,

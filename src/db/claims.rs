@@ -67,7 +67,7 @@ impl TitleClaim {
 
 /// Which conversations wait for somebody to make their title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
+pub enum Waiting<'a> {
     /// Those whose title was begun by somebody who has not finished it in time.
     Overdue,
     /// All that have no title and are not meant to stay without: from before there were titles, given
@@ -75,11 +75,15 @@ pub enum Waiting {
     Untitled {
         /// Only what was begun since then.
         since: Option<DateTime<Utc>>,
+        /// Only this tenant's.
+        tenant: Option<&'a str>,
     },
     /// Those among them whose title was begun by somebody who has not finished it in time.
     Interrupted {
         /// Only what was begun since then.
         since: Option<DateTime<Utc>>,
+        /// Only this tenant's.
+        tenant: Option<&'a str>,
     },
 }
 
@@ -94,7 +98,7 @@ pub struct Candidate {
     pub created_at: DateTime<Utc>,
 }
 
-impl Waiting {
+impl Waiting<'_> {
     fn condition(self, at: DateTime<Utc>) -> Condition {
         let overdue = Column::TitleLeaseUntil.lte(at);
         let open = Condition::all().add(Column::TitleAttempts.lt(MAX_ATTEMPTS));
@@ -102,20 +106,21 @@ impl Waiting {
             Self::Overdue => open
                 .add(Column::TitleStatus.eq(TitleStatus::Pending.as_str()))
                 .add(overdue),
-            Self::Untitled { since } => open
-                .add(untitled(since))
+            Self::Untitled { since, tenant } => open
+                .add(untitled(since, tenant))
                 .add(Column::TitleLeaseUntil.is_null().or(overdue)),
-            Self::Interrupted { since } => open.add(untitled(since)).add(overdue),
+            Self::Interrupted { since, tenant } => open.add(untitled(since, tenant)).add(overdue),
         }
     }
 }
 
-fn untitled(since: Option<DateTime<Utc>>) -> Condition {
+fn untitled(since: Option<DateTime<Utc>>, tenant: Option<&str>) -> Condition {
     let statuses = [TitleStatus::Pending, TitleStatus::Failed].map(TitleStatus::as_str);
     Condition::all()
         .add(Column::DisplayName.is_null())
         .add(Column::TitleStatus.is_in(statuses))
         .add_option(since.map(|since| Column::CreatedAt.gte(since)))
+        .add_option(tenant.map(|tenant| Column::TenantId.eq(tenant)))
 }
 
 impl Database {
@@ -123,7 +128,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn count_waiting(&self, waiting: Waiting) -> Result<u64> {
+    pub async fn count_waiting(&self, waiting: Waiting<'_>) -> Result<u64> {
         let select = active().filter(waiting.condition(self.now()));
         Ok(select.count(&self.reader).await?)
     }
@@ -135,7 +140,7 @@ impl Database {
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn find_waiting(
         &self,
-        waiting: Waiting,
+        waiting: Waiting<'_>,
         after: Option<&Candidate>,
         limit: u64,
     ) -> Result<Vec<Candidate>> {
@@ -162,9 +167,13 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn is_any_leased(&self, since: Option<DateTime<Utc>>) -> Result<bool> {
+    pub async fn is_any_leased(
+        &self,
+        since: Option<DateTime<Utc>>,
+        tenant: Option<&str>,
+    ) -> Result<bool> {
         let row = active()
-            .filter(untitled(since))
+            .filter(untitled(since, tenant))
             .filter(Column::TitleLeaseUntil.gt(self.now()))
             .one(&self.reader)
             .await?;
@@ -179,7 +188,7 @@ impl Database {
     pub async fn claim_waiting(
         &self,
         candidate: &Candidate,
-        waiting: Waiting,
+        waiting: Waiting<'_>,
         lease: Duration,
     ) -> Result<Option<TitleClaim>> {
         let at = self.now();

@@ -21,6 +21,7 @@ mod open_error;
 mod pool;
 mod published;
 mod relayed;
+mod reply_calls;
 mod scope;
 mod search;
 mod statements;
@@ -54,6 +55,7 @@ pub use self::{
     messages::MessageRange,
     open_error::{Failed, OpenError},
     pool::Connections,
+    reply_calls::ReplyCost,
     search::Hit,
     stats::{Scope, TitleStats},
     title_calls::{NOBODY, TitleCall},

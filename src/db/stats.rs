@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{
     Database,
-    entity::{conversation, title_call},
+    entity::{conversation, reply_call, title_call},
     scope::active,
 };
 use crate::{conversation::TitleStatus, error::Result};
@@ -33,6 +33,8 @@ pub struct TitleStats {
     pub failures: Vec<FailureCount>,
     /// Calls by model and outcome.
     pub calls: Vec<CallCount>,
+    /// Replies by agent and model, as far as providers count their tokens.
+    pub replies: Vec<ReplyCount>,
     /// How long calls that brought a title took; none when there were none.
     pub latency: Option<Latency>,
 }
@@ -66,6 +68,23 @@ pub struct CallCount {
     pub outcome: String,
     /// How many.
     pub calls: i64,
+    /// Tokens of their input.
+    pub prompt_tokens: i64,
+    /// Tokens of their output, reasoning included.
+    pub completion_tokens: i64,
+    /// The part of them that was reasoning.
+    pub reasoning_tokens: i64,
+}
+
+/// Replies of one agent by one model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult)]
+pub struct ReplyCount {
+    /// The agent; empty where a reply had no text.
+    pub agent: String,
+    /// The model.
+    pub model: String,
+    /// How many.
+    pub replies: i64,
     /// Tokens of their input.
     pub prompt_tokens: i64,
     /// Tokens of their output, reasoning included.
@@ -119,6 +138,7 @@ impl Database {
             titles,
             failures,
             calls: self.call_counts(scope).await?,
+            replies: self.reply_counts(scope).await?,
             latency: self.latency(scope).await?,
         })
     }
@@ -145,6 +165,32 @@ impl Database {
             .group_by(Column::Outcome)
             .order_by_asc(Column::Model)
             .order_by_asc(Column::Outcome)
+            .into_model()
+            .all(&self.reader)
+            .await?)
+    }
+
+    async fn reply_counts(&self, scope: &Scope) -> Result<Vec<ReplyCount>> {
+        use reply_call::{Column, Entity};
+        let mut select = Entity::find()
+            .filter(scope.of(Column::TenantId, Column::CreatedAt))
+            .select_only()
+            .column(Column::Agent)
+            .column(Column::Model)
+            .column_as(Column::Id.count(), "replies");
+        for (column, name) in [
+            (Column::PromptTokens, "prompt_tokens"),
+            (Column::CompletionTokens, "completion_tokens"),
+            (Column::ReasoningTokens, "reasoning_tokens"),
+        ] {
+            let sum = Expr::col(column).sum().cast_as("bigint");
+            select = select.column_as(sum, name);
+        }
+        Ok(select
+            .group_by(Column::Agent)
+            .group_by(Column::Model)
+            .order_by_asc(Column::Agent)
+            .order_by_asc(Column::Model)
             .into_model()
             .all(&self.reader)
             .await?)

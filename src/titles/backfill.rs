@@ -41,8 +41,10 @@ const ANSWER_TOKENS: u64 = 15;
 const PROMPT_TOKENS: u64 = 140;
 
 /// What to do, and how much of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Backfill {
+    /// Only this tenant's conversations.
+    pub tenant: Option<String>,
     /// At most so many titles are begun.
     pub limit: Option<u64>,
     /// Only conversations that were begun since then.
@@ -98,16 +100,22 @@ pub struct Estimate {
     pub completion_tokens: u64,
 }
 
+impl Backfill {
+    fn untitled(&self) -> Waiting<'_> {
+        Waiting::Untitled {
+            since: self.since,
+            tenant: self.tenant.as_deref(),
+        }
+    }
+}
+
 impl Titles {
     /// How many conversations a backfill would find.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn count_untitled(&self, since: Option<DateTime<Utc>>) -> Result<u64> {
-        self.inner
-            .db
-            .count_waiting(Waiting::Untitled { since })
-            .await
+    pub async fn count_untitled(&self, backfill: &Backfill) -> Result<u64> {
+        self.inner.db.count_waiting(backfill.untitled()).await
     }
 
     /// What a backfill would do and what that would cost, without doing any of it.
@@ -116,9 +124,7 @@ impl Titles {
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn estimate_backfill(&self, backfill: &Backfill) -> Result<Estimate> {
         let (db, openers) = (&self.inner.db, self.inner.settings.openers);
-        let waiting = Waiting::Untitled {
-            since: backfill.since,
-        };
+        let waiting = backfill.untitled();
         let limit = backfill.limit.unwrap_or(u64::MAX);
         let mut estimate = Estimate::default();
         let mut after: Option<Candidate> = None;
@@ -197,7 +203,8 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
 
     async fn everything(&mut self) -> Result<End> {
         let since = self.backfill.since;
-        if let Some(end) = self.pass(Waiting::Untitled { since }).await? {
+        let tenant = self.backfill.tenant.as_deref();
+        if let Some(end) = self.pass(self.backfill.untitled()).await? {
             return Ok(end);
         }
         self.join().await;
@@ -205,11 +212,11 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         // their lease has ended. What they begin from now on is theirs.
         let patience = Instant::now() + self.titles.settings.lease() + LOOK;
         loop {
-            if let Some(end) = self.pass(Waiting::Interrupted { since }).await? {
+            if let Some(end) = self.pass(Waiting::Interrupted { since, tenant }).await? {
                 return Ok(end);
             }
             let is_over = Instant::now() > patience;
-            if is_over || !self.titles.db.is_any_leased(since).await? {
+            if is_over || !self.titles.db.is_any_leased(since, tenant).await? {
                 break;
             }
             tokio::select! {
@@ -228,7 +235,7 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
     }
 
     /// Once through all that wait; an end, unless that was the last of them.
-    async fn pass(&mut self, waiting: Waiting) -> Result<Option<End>> {
+    async fn pass(&mut self, waiting: Waiting<'_>) -> Result<Option<End>> {
         let mut after: Option<Candidate> = None;
         loop {
             let page = self
@@ -249,7 +256,7 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
     }
 
     /// Begins one title in its turn; an end, if no more may be begun.
-    async fn begin(&mut self, candidate: &Candidate, waiting: Waiting) -> Result<Option<End>> {
+    async fn begin(&mut self, candidate: &Candidate, waiting: Waiting<'_>) -> Result<Option<End>> {
         let interrupt = self.interrupt;
         let turn = async {
             self.pace.tick().await;

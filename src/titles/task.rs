@@ -290,6 +290,12 @@ async fn make(
                 record(titles, claim, calls, Err(failure), None, duration, blame);
                 if is_final(error.kind) {
                     titles.breaker.open(failure, std::time::Instant::now());
+                    tracing::warn!(
+                        reason = failure.as_str(),
+                        status = error.status,
+                        model = titles.model.title_model(),
+                        "the provider refuses title calls: titles wait, and one call a minute probes it"
+                    );
                     return Err(NoTitle::Waits(titles.settings.probe_every));
                 }
                 if !error.kind.is_transient() {

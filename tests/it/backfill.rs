@@ -162,6 +162,19 @@ async fn a_limit_a_day_and_a_budget_bound_it() {
 }
 
 #[tokio::test]
+async fn a_tenant_alone_is_made_titles_for() {
+    let untitled = Untitled::seed(3).await;
+    let nothing = untitled.run(&["--tenant", "acme"]).await;
+    assert_eq!(nothing.code, Some(0), "{}", nothing.stderr);
+    assert_eq!((untitled.calls(), untitled.titled().await), (0, 0));
+    let all = untitled
+        .run(&["--tenant", "local", "--rate", "6000/min"])
+        .await;
+    assert_eq!(all.code, Some(0), "{}", all.stderr);
+    assert_eq!(untitled.titled().await, 3);
+}
+
+#[tokio::test]
 async fn it_keeps_to_its_rate() {
     let untitled = Untitled::seed(11).await;
     let started = Instant::now();

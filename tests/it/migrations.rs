@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::support::{Rows, Server, TestDatabase, assert_common_stream, stored::StoredTitle};
 
 /// All of them, oldest first; a new one is added here.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "m20251101_000001_create_conversations",
     "m20251115_000001_add_titles",
     "m20251116_000001_create_turns",
@@ -21,6 +21,7 @@ pub const NAMES: [&str; 10] = [
     "m20251121_000001_mark_search_owners",
     "m20251121_000002_index_changes",
     "m20251125_000001_index_search_owners",
+    "m20251130_000001_create_reply_calls",
 ];
 
 /// How many of them come after conversations alone, and from the search on.

@@ -50,11 +50,13 @@ const BEGIN: [&str; 4] = [
     "INSERT agent_search",
 ];
 
-const END_OF_REPLY: [&str; 4] = [
+const END_OF_REPLY: [&str; 5] = [
     "UPDATE agent_conversations",
     "UPDATE agent_turns",
     "INSERT agent_messages",
     "INSERT agent_search",
+    // Where the provider counts tokens.
+    "INSERT agent_reply_calls",
 ];
 
 const TITLE: [&str; 3] = [

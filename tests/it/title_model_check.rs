@@ -125,13 +125,12 @@ async fn metrics_count_outcomes_calls_tokens_claims_and_the_breaker() {
     let page = scene.server.serve_metrics().await;
     let titled = scene.unharmed().await;
     scene.assert_ready(&titled).await;
-    let failed = scene.unharmed().await;
-    scene.assert_failed(&failed, "unauthorized").await;
+    scene.turn(json!({ "message": Scene::MESSAGE })).await;
     let page = metrics(&page).await;
     let model = r#"tenant="local",model="gpt-6-luna""#;
     for line in [
         r#"titlecast_title_generations_total{outcome="titled"} 1"#.to_owned(),
-        r#"titlecast_title_generations_total{outcome="unauthorized"} 1"#.to_owned(),
+        r#"titlecast_title_generations_total{outcome="waits_for_provider"} 1"#.to_owned(),
         format!(r#"titlecast_title_calls_total{{{model},outcome="title"}} 1"#),
         format!(r#"titlecast_title_calls_total{{{model},outcome="rejected"}} 1"#),
         format!(r#"titlecast_title_calls_total{{{model},outcome="unauthorized"}} 1"#),
@@ -167,11 +166,11 @@ async fn the_metrics_have_a_listener_of_their_own() {
 
 #[tokio::test]
 async fn stats_tell_titles_failures_tokens_and_latency() {
-    let code = Some("invalid_api_key");
-    let unauthorized = Answer::error(401, "invalid_request_error", code, "Incorrect API key");
-    let scene = Scene::titles([Answer::Text(ModelServer::TITLE), unauthorized]).await;
+    let refused = || Answer::Text("I'm sorry, but I can't help with that.");
+    let mut scene = Scene::titles([Answer::Text(ModelServer::TITLE), refused(), refused()]).await;
     scene.unharmed().await;
     scene.unharmed().await;
+    let page = scene.server.serve_metrics().await;
     let stats = |arguments: &'static [&'static str]| {
         let mut command = vec!["stats"];
         command.extend(arguments);
@@ -189,21 +188,31 @@ async fn stats_tell_titles_failures_tokens_and_latency() {
     );
     assert_eq!(
         json["failures"],
-        json!([{ "reason": "unauthorized", "conversations": 1 }])
+        json!([{ "reason": "rejected", "conversations": 1 }])
     );
     assert_eq!(
         json["calls"],
         json!([
+            { "model": "gpt-6-luna", "outcome": "rejected", "calls": 2, "prompt_tokens": 180,
+              "completion_tokens": 24, "reasoning_tokens": 0 },
             { "model": "gpt-6-luna", "outcome": "title", "calls": 1, "prompt_tokens": 90,
               "completion_tokens": 12, "reasoning_tokens": 0 },
-            { "model": "gpt-6-luna", "outcome": "unauthorized", "calls": 1, "prompt_tokens": 0,
-              "completion_tokens": 0, "reasoning_tokens": 0 },
         ])
+    );
+    let replies = &json["replies"];
+    assert_eq!(replies.as_array().map(Vec::len), Some(1), "{replies}");
+    assert_eq!(replies[0]["replies"], 2, "{replies}");
+    assert_eq!(replies[0]["agent"], "triage", "{replies}");
+    assert!(replies[0]["prompt_tokens"].as_i64() > Some(0), "{replies}");
+    let page = metrics(&page).await;
+    assert!(
+        page.contains("titlecast_reply_tokens_total{tenant=\"local\",agent=\"triage\""),
+        "{page}"
     );
     let table = stats(&[]).await;
     for part in [
         "1  ready (generated)",
-        "1  unauthorized",
+        "1  rejected",
         "90",
         "gpt-6-luna, title",
         " ms",
@@ -213,7 +222,7 @@ async fn stats_tell_titles_failures_tokens_and_latency() {
     let none: Value = serde_json::from_str(&stats(&["--json", "--tenant", "acme"]).await).unwrap();
     assert_eq!(
         none,
-        json!({ "titles": [], "failures": [], "calls": [], "latency": null })
+        json!({ "titles": [], "failures": [], "calls": [], "replies": [], "latency": null })
     );
     scene.server.stop().await;
 }

@@ -7,6 +7,7 @@
 pub mod conversation;
 pub mod cursor_key;
 pub mod message;
+pub mod reply_call;
 pub mod title_call;
 pub mod turn;
 

@@ -15,11 +15,12 @@ pub use self::{
     runs::{DeadRun, Kept},
 };
 use super::{
-    Database, commit,
+    Database, ReplyCost, commit,
     entity::{
         conversation, message, parse,
         turn::{self, Column, Entity},
     },
+    reply_calls,
     scope::{change_of, changed},
     search,
 };
@@ -86,7 +87,7 @@ impl ReplyOutcome<'_> {
 }
 
 impl Database {
-    /// Stores the end of a reply: its text as a message, and its state with the turn. Once more after a
+    /// Stores the end of a reply: its text as a message, its state with the turn, and what it cost. Once more after a
     /// commit that nobody answered, it finds what was stored. `None`: the conversation was deleted
     /// meanwhile, or there was no text; the conversation did not change.
     ///
@@ -97,8 +98,10 @@ impl Database {
         owner: &Owner,
         turn: &Turn,
         outcome: ReplyOutcome<'_>,
+        cost: Option<ReplyCost<'_>>,
     ) -> Result<Option<Conversation>> {
-        self.end_reply(owner, turn, outcome, Condition::all()).await
+        self.end_reply(owner, turn, outcome, cost, Condition::all())
+            .await
     }
 
     /// The same, if the turn still is so.
@@ -107,6 +110,7 @@ impl Database {
         owner: &Owner,
         turn: &Turn,
         outcome: ReplyOutcome<'_>,
+        cost: Option<ReplyCost<'_>>,
         condition: Condition,
     ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
@@ -142,6 +146,11 @@ impl Database {
         }
         if let Some(conversation) = &conversation {
             add_reply(&tx, conversation, turn, outcome, at).await?;
+        }
+        if let Some(cost) = cost {
+            // Without a text the conversation did not change, and which agent it was stands nowhere.
+            let agent = conversation.as_ref().map_or("", |c| &c.active_agent);
+            reply_calls::insert(&tx, owner, turn, agent, cost, at).await?;
         }
         step(Step::End, turn.conversation_id);
         commit(tx).await?;

@@ -129,7 +129,7 @@ impl Database {
             failure: None,
         };
         let is_dead = is_overdue(self.now());
-        self.end_reply(&dead.owner, &dead.turn, outcome, is_dead)
+        self.end_reply(&dead.owner, &dead.turn, outcome, None, is_dead)
             .await
     }
 }

@@ -242,11 +242,17 @@ async fn look_after(db: &Database) {
     db.cursor_key().await.unwrap();
     db.ping().await.unwrap();
     for since in [None, Some(day_ago)] {
-        db.is_any_leased(since).await.unwrap();
+        db.is_any_leased(since, None).await.unwrap();
         for waiting in [
             Waiting::Overdue,
-            Waiting::Untitled { since },
-            Waiting::Interrupted { since },
+            Waiting::Untitled {
+                since,
+                tenant: None,
+            },
+            Waiting::Interrupted {
+                since,
+                tenant: None,
+            },
         ] {
             db.count_waiting(waiting).await.unwrap();
             let page = db.find_waiting(waiting, None, 10).await.unwrap();
