@@ -151,7 +151,7 @@ pub(super) async fn run(titles: &Inner) {
     }
     let seen = outcome
         .as_ref()
-        .map(|()| ())
+        .copied()
         .map_err(|(failure, error)| (*failure, error.kind));
     titles.health.checked(seen);
     let call = TitleCall {

@@ -25,8 +25,7 @@ pub(super) fn is_answer(title: &str, message: &str) -> bool {
     let (title, message) = (straighten(title), straighten(message));
     let asked: Vec<&str> = words(&message).collect();
     let is_question = |word: &&str| QUESTIONS.split(' ').any(|known| known == *word);
-    if !message.trim_end().ends_with('?') && !asked.first().is_some_and(|first| is_question(&first))
-    {
+    if !message.trim_end().ends_with('?') && !asked.first().is_some_and(is_question) {
         return false;
     }
     let said: Vec<&str> = words(&title).collect();

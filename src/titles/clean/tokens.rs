@@ -106,13 +106,14 @@ struct Token<'a> {
 /// # Errors
 /// [`Rejection::Reasoning`] for an unclosed thought, or several pieces; [`Rejection::Empty`] for none.
 pub(super) fn without_tokens(text: &str, message: Option<&str>) -> Result<String, Rejection> {
-    let Some(mut token) = next_token(text, 0, message) else {
+    let mut quoted = Quoted::of(message);
+    let Some(mut token) = next_token(text, 0, &mut quoted) else {
         return Ok(text.to_owned());
     };
     let mut pieces = Pieces::default();
     pieces.push(&text[..token.start]);
     loop {
-        let next = next_token(text, token.end, message);
+        let next = next_token(text, token.end, &mut quoted);
         let end = next.as_ref().map_or(text.len(), |next| next.start);
         pieces.token(&token, &text[token.end..end]);
         match next {
@@ -124,7 +125,7 @@ pub(super) fn without_tokens(text: &str, message: Option<&str>) -> Result<String
 
 /// Whether a token is left in a text.
 pub(super) fn has_token(text: &str, message: Option<&str>) -> bool {
-    next_token(text, 0, message).is_some()
+    next_token(text, 0, &mut Quoted::of(message)).is_some()
 }
 
 #[derive(Default)]
@@ -243,13 +244,43 @@ fn first_word(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-fn next_token<'a>(text: &'a str, from: usize, message: Option<&str>) -> Option<Token<'a>> {
+fn next_token<'a>(text: &'a str, from: usize, quoted: &mut Quoted<'a, '_>) -> Option<Token<'a>> {
     text[from..]
         .match_indices(['<', '[', ']'])
         .filter_map(|(at, _)| token_at(text, from + at))
-        .find(|token| {
-            message.is_none_or(|message| !message.contains(&text[token.start..token.end]))
-        })
+        .find(|token| !quoted.has(&text[token.start..token.end]))
+}
+
+/// Which tokens stand in the message. It is searched for a few different ones, so that an output full of tokens costs
+/// no more.
+struct Quoted<'a, 'm> {
+    message: Option<&'m str>,
+    known: Vec<(&'a str, bool)>,
+}
+
+impl<'a, 'm> Quoted<'a, 'm> {
+    const MOST: usize = 16;
+
+    fn of(message: Option<&'m str>) -> Self {
+        Self {
+            message,
+            known: Vec::new(),
+        }
+    }
+
+    fn has(&mut self, token: &'a str) -> bool {
+        let Some(message) = self.message else {
+            return false;
+        };
+        if let Some((_, is_there)) = self.known.iter().find(|(known, _)| *known == token) {
+            return *is_there;
+        }
+        let is_there = self.known.len() < Self::MOST && message.contains(token);
+        if self.known.len() < Self::MOST {
+            self.known.push((token, is_there));
+        }
+        is_there
+    }
 }
 
 fn token_at(text: &str, start: usize) -> Option<Token<'_>> {

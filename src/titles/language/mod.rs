@@ -212,7 +212,7 @@ impl Expected {
                 return false;
             }
         }
-        expects(Script::Latin) || !is_mostly_latin(title, &quotes)
+        expects(Script::Latin) || !is_mostly_latin(title, quotes)
     }
 }
 
