@@ -28,6 +28,14 @@ pub enum Error {
     /// A value that the client sent cannot be used; the text names the field.
     #[error("{0}")]
     InvalidInput(String),
+    /// The same, of a field whose name is known: its own, in snake case.
+    #[error("{message}")]
+    InvalidField {
+        /// Which.
+        field: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The body is not JSON.
     #[error("the request body is not valid JSON")]
     InvalidJson,
@@ -190,7 +198,7 @@ impl Error {
     /// The stable code of this error.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidInput(_) => ErrorCode::InvalidInput,
+            Self::InvalidInput(_) | Self::InvalidField { .. } => ErrorCode::InvalidInput,
             Self::InvalidJson => ErrorCode::InvalidJson,
             Self::InvalidCursor => ErrorCode::InvalidCursor,
             Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
@@ -238,6 +246,14 @@ impl Error {
     /// A value that cannot be used.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::InvalidInput(message.into())
+    }
+
+    /// A field that cannot be used.
+    pub fn invalid_field(field: &'static str, message: impl Into<String>) -> Self {
+        Self::InvalidField {
+            field,
+            message: message.into(),
+        }
     }
 
     /// Writes the cause to the log, if there is one: called once, where the answer is encoded.

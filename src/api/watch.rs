@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_stream::stream;
 use futures_util::{Stream, StreamExt};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Services;
 use crate::{
     conversation::{Conversation, ConversationId, Owner},
-    error::Result,
+    error::{Error, Result},
     events::{Changes, Lagged},
 };
 
@@ -41,7 +42,7 @@ pub(super) fn from(
                 Some(Ok(newer)) => newer,
                 // Only the newest state is of interest, so falling behind costs a look at the row.
                 Some(Err(Lagged)) => {
-                    match services.db.find_conversation(&present.owner, present.id).await {
+                    match read(&services, &present).await {
                         Ok(Some(row)) => Arc::new(row),
                         // Deleted: its tombstone is on its way.
                         Ok(None) => continue,
@@ -59,4 +60,16 @@ pub(super) fn from(
             }
         }
     }
+}
+
+/// Reads the row in a task of its own: a stream is not asked on while its reader takes nothing, and a database
+/// connection must not wait for that.
+async fn read(services: &Arc<Services>, present: &Conversation) -> Result<Option<Conversation>> {
+    let (db, owner, id) = (services.db.clone(), present.owner.clone(), present.id);
+    let reading = services
+        .tasks
+        .spawn(async move { db.find_conversation(&owner, id).await });
+    AbortOnDropHandle::new(reading)
+        .await
+        .map_err(|broken| Error::Internal(broken.into()))?
 }

@@ -48,9 +48,12 @@ impl SendMessage {
                 || key.len() > MAX_KEY_CHARS
                 || !key.bytes().all(|byte| byte.is_ascii_graphic()))
         {
-            return Err(Error::invalid(format!(
-                "the idempotency key must be 1 to {MAX_KEY_CHARS} visible ASCII characters"
-            )));
+            return Err(Error::invalid_field(
+                "idempotency_key",
+                format!(
+                    "the idempotency key must be 1 to {MAX_KEY_CHARS} visible ASCII characters"
+                ),
+            ));
         }
         if let Some(agent) = &self.agent {
             check_agent(agent)?;
@@ -83,18 +86,20 @@ impl SendMessage {
 /// [`Error::InvalidInput`] when it is empty, or too much.
 pub fn checked_text(text: String, attachments: &[Attachment]) -> Result<String> {
     if text.len() > MAX_MESSAGE_BYTES {
-        return Err(Error::invalid(format!(
-            "the message is longer than {MAX_MESSAGE_BYTES} bytes"
-        )));
+        return Err(Error::invalid_field(
+            "text",
+            format!("the message is longer than {MAX_MESSAGE_BYTES} bytes"),
+        ));
     }
     let text = without_nul(text);
     if text.trim().is_empty() && attachments.is_empty() {
-        return Err(Error::invalid("the message is empty"));
+        return Err(Error::invalid_field("text", "the message is empty"));
     }
     if attachments.len() > MAX_ATTACHMENTS {
-        return Err(Error::invalid(format!(
-            "the message has more than {MAX_ATTACHMENTS} attachments"
-        )));
+        return Err(Error::invalid_field(
+            "attachments",
+            format!("the message has more than {MAX_ATTACHMENTS} attachments"),
+        ));
     }
     Ok(text)
 }
@@ -108,9 +113,12 @@ pub fn check_agent(agent: &str) -> Result<()> {
         || agent.chars().count() > MAX_AGENT_CHARS
         || agent.chars().any(char::is_control)
     {
-        return Err(Error::invalid(format!(
-            "the agent must be 1 to {MAX_AGENT_CHARS} characters without control characters"
-        )));
+        return Err(Error::invalid_field(
+            "agent",
+            format!(
+                "the agent must be 1 to {MAX_AGENT_CHARS} characters without control characters"
+            ),
+        ));
     }
     Ok(())
 }

@@ -351,7 +351,7 @@ pub struct Settings {
     #[arg(long, env = "TITLECAST_REPLY_LEASE", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
     pub reply_lease: Duration,
 
-    /// Longest silence on an SSE stream before a comment line keeps it alive
+    /// Longest silence on a stream before a comment line, an empty part or a ping keeps it alive
     #[arg(long, env = "TITLECAST_KEEP_ALIVE", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
     pub keep_alive: Duration,
 

@@ -1,6 +1,7 @@
 //! Bodies: those that come must come in time, and those that go hold what they are counted by.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
@@ -85,6 +86,38 @@ impl HttpBody for Timely {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
+}
+
+/// Why there is no body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// It has more bytes than it may have.
+    TooLarge,
+    /// It is malformed or ended too early.
+    Malformed,
+}
+
+/// Reads a whole body of at most so many bytes.
+///
+/// # Errors
+/// When it is longer, or breaks off. A length that is announced is checked before anything is read.
+pub async fn read_body(mut body: Body, most_bytes: usize) -> Result<Bytes, Broken> {
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced > most_bytes {
+        return Err(Broken::TooLarge);
+    }
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        // A frame that is no data holds trailers.
+        let Ok(data) = frame.map_err(|_| Broken::Malformed)?.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > most_bytes {
+            return Err(Broken::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.into())
 }
 
 /// The body of a response, and what is held until all of it is sent or nobody wants it any more.

@@ -35,23 +35,32 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-use self::{
-    body::{Held, Timely},
-    connection::{Connection, Shared},
-    limits::Refusal,
-    wire::Wire,
-};
 pub use self::{
+    body::{Broken, read_body},
     client::parse_networks,
     connection::Patience,
     detached::{Link, MayDetach, detached, held},
     limits::{Counts, Limits, Settings},
     slots::{Slot, Slots},
 };
+use self::{
+    body::{Held, Timely},
+    connection::{Connection, Shared},
+    limits::Refusal,
+    wire::Wire,
+};
 use crate::error::Error;
 
 /// The most that is held of what a connection reads or writes: room for the longest URL (64 KiB) and headers.
 const BUFFER_BYTES: usize = 128 * 1024;
+
+/// The most that the kernel holds of what a peer has not acknowledged, in bytes. Linux doubles it for its own
+/// bookkeeping. By itself it would grow to 4 MiB.
+const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// The most that the kernel holds of what it has not sent, in bytes: what a slow reader gets late.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES: u32 = 16 * 1024;
 
 /// How long nothing is accepted after the system had nothing left to accept with.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -111,6 +120,9 @@ impl Server {
     /// Accepts connections until `closing`; then each is told to close after what it is doing, and this
     /// waits for the last one, WebSockets among them. Dropped, it cuts them.
     pub async fn serve(self, listener: TcpListener, closing: CancellationToken) {
+        if let Err(error) = bound_sending(&listener) {
+            tracing::warn!(%error, "cannot bound send buffers; slow readers get older events");
+        }
         let server = Arc::new(self);
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
@@ -162,6 +174,15 @@ impl Server {
         };
         Some((peer, stream))
     }
+}
+
+/// Bounds what the kernel holds of what a peer does not read. Accepted connections inherit it.
+fn bound_sending(listener: &TcpListener) -> io::Result<()> {
+    let socket = socket2::SockRef::from(listener);
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
+    Ok(())
 }
 
 /// Whether it is the connection that failed, and not the listening.

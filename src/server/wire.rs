@@ -16,8 +16,34 @@ use tokio::{net::TcpStream, sync::Notify};
 pub struct Wire {
     stream: TcpStream,
     /// What was written and not taken yet.
-    behind: Mutex<Vec<u8>>,
+    behind: Mutex<Behind>,
     fell_behind: Notify,
+}
+
+/// Bytes that wait, in order.
+#[derive(Debug, Default)]
+struct Behind {
+    bytes: Vec<u8>,
+    /// How many of them the socket has taken.
+    sent: usize,
+}
+
+impl Behind {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn took(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent == self.bytes.len() {
+            // An idle connection holds no memory for what it once had to wait for.
+            *self = Self::default();
+        } else if self.sent >= self.bytes.len() / 2 {
+            // Seldom enough to cost each byte one move, however slow the peer is.
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
 }
 
 impl Wire {
@@ -43,16 +69,21 @@ impl Wire {
     /// The same unless so many bytes wait already; whether it was written.
     pub fn write_unless_behind(&self, most_waiting: usize, bytes: &[u8]) -> bool {
         let mut behind = self.lock();
-        let has_room = behind.len() < most_waiting;
+        let has_room = behind.waiting().len() < most_waiting;
         if has_room {
             self.add(&mut behind, bytes);
         }
         has_room
     }
 
-    fn add(&self, behind: &mut Vec<u8>, bytes: &[u8]) {
+    /// How many bytes wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting().len()
+    }
+
+    fn add(&self, behind: &mut Behind, bytes: &[u8]) {
         let mut rest = bytes;
-        if behind.is_empty() {
+        if behind.waiting().is_empty() {
             match self.stream.try_write(bytes) {
                 Ok(taken) => rest = &bytes[taken..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -60,7 +91,7 @@ impl Wire {
             }
         }
         if !rest.is_empty() {
-            behind.extend_from_slice(rest);
+            behind.bytes.extend_from_slice(rest);
             self.fell_behind.notify_one();
         }
     }
@@ -78,15 +109,10 @@ impl Wire {
         loop {
             self.stream.writable().await?;
             let mut behind = self.lock();
-            match self.stream.try_write(&behind) {
-                Ok(taken) if taken == behind.len() => {
-                    // An idle connection holds no memory for what it once had to wait for.
-                    *behind = Vec::new();
-                    return Ok(0);
-                }
+            match self.stream.try_write(behind.waiting()) {
                 Ok(taken) => {
-                    behind.drain(..taken);
-                    return Ok(behind.len());
+                    behind.took(taken);
+                    return Ok(behind.waiting().len());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -123,7 +149,13 @@ impl Wire {
         self.stream.try_read(buffer)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+    /// Says that nothing more is written.
+    pub fn finish(&self) {
+        // It may be gone already.
+        let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Behind> {
         // Bytes are added or removed as a whole.
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }

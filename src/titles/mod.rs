@@ -228,7 +228,8 @@ impl Titles {
         id: ConversationId,
         text: &str,
     ) -> Result<Conversation> {
-        let title = Title::new(text).map_err(|invalid| Error::invalid(invalid.to_string()))?;
+        let title = Title::new(text)
+            .map_err(|invalid| Error::invalid_field("display_name", invalid.to_string()))?;
         let conversation = self.inner.db.rename(owner, id, &title).await?;
         self.inner.events.publish(conversation.clone());
         Ok(conversation)
@@ -270,9 +271,10 @@ impl Titles {
             .as_ref()
             .is_some_and(|hint| hint.chars().count() > MAX_HINT_CHARS)
         {
-            return Err(Error::invalid(format!(
-                "the hint is longer than {MAX_HINT_CHARS} characters"
-            )));
+            return Err(Error::invalid_field(
+                "hint",
+                format!("the hint is longer than {MAX_HINT_CHARS} characters"),
+            ));
         }
         let source =
             source::of_conversation(&inner.db, owner, wish.id, inner.settings.openers).await?;

@@ -27,7 +27,10 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
             stream: None,
         });
     }
-    let text: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    let text: Vec<String> = values
+        .filter_map(|value| value.to_str().ok())
+        .map(str::to_ascii_lowercase)
+        .collect();
     let ranges: Vec<Range<'_>> = text
         .iter()
         .flat_map(|value| value.split(','))
@@ -118,7 +121,7 @@ mod tests {
     fn the_best_that_the_client_takes() {
         use Media::{EventStream, GraphqlResponse, Json, Multipart};
         #[rustfmt::skip]
-        let table: [(&str, Option<Media>, Option<Media>); 11] = [
+        let table: [(&str, Option<Media>, Option<Media>); 12] = [
             ("*/*", Some(Json), None),
             ("application/*", Some(Json), None),
             ("application/json", Some(Json), None),
@@ -130,6 +133,7 @@ mod tests {
             ("multipart/mixed;boundary=\"graphql\";subscriptionSpec=\"1.0\",application/json", Some(Json), Some(Multipart)),
             ("application/json;q=0, */*;q=0.1", Some(GraphqlResponse), None),
             ("application/json; charset=utf-8", Some(Json), None),
+            ("Application/JSON;Q=0.5, Text/Event-Stream", Some(Json), Some(EventStream)),
         ];
         for (accept, single, stream) in table {
             let mut headers = HeaderMap::new();

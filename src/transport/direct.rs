@@ -113,7 +113,9 @@ impl<E: Encode> Outlet for Direct<E> {
         if state.is_over {
             return Delivery::Taken;
         }
-        if self.link.write_unless_behind(MOST_WAITING, buffer) {
+        // A state that waits behind others is old when it is read: the newest is written once there is room.
+        let most_waiting = if is_state { 1 } else { MOST_WAITING };
+        if self.link.write_unless_behind(most_waiting, buffer) {
             state.newest = None;
             self.note(&mut state);
             return Delivery::Taken;

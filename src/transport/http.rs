@@ -6,9 +6,9 @@
 
 use async_graphql::ServerError;
 use axum::{
-    body::{Body, Bytes},
+    body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,10 @@ use super::{
     request::RawRequest,
     sse, websocket,
 };
-use crate::{json, server::MayDetach};
+use crate::{
+    json,
+    server::{Broken, MayDetach, read_body},
+};
 
 /// `POST`: any operation, as JSON.
 pub async fn by_post<S: Service>(
@@ -54,7 +57,11 @@ pub async fn by_post<S: Service>(
 /// `GET`: a query in the query string, or the opening of a WebSocket.
 pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    if parts.headers.contains_key(header::UPGRADE) {
+    // The router hands HEAD to this as well. Its answer would depend on an execution.
+    if parts.method == Method::HEAD {
+        return other_method().await;
+    }
+    if websocket::is_asked_for(&parts.headers) {
         return websocket::open(endpoint, parts).await;
     }
     let Some(accepted) = negotiate(&parts.headers) else {
@@ -68,10 +75,11 @@ pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Re
         Ok(raw) => raw,
         Err(error) => return refuse(error, accepted, false),
     };
-    // An EventSource can only GET, and a subscription changes nothing.
+    // An EventSource can only GET, and a subscription changes nothing. A link must not change anything, whatever it
+    // accepts.
     let carries = match accepted.stream {
-        Some(_) if accepted.single.is_none() => Carries::Everything,
-        _ => Carries::Queries,
+        Some(_) => Carries::Reads,
+        None => Carries::Queries,
     };
     let may_detach = parts.extensions.get().copied();
     answer(&endpoint, &caller, raw, accepted, carries, may_detach).await
@@ -97,9 +105,14 @@ async fn read<S: Service>(
         return Err(Code::UnsupportedMediaType.error(text));
     }
     let limit_bytes = endpoint.inner.settings.body_bytes;
-    let bytes: Bytes = axum::body::to_bytes(body, limit_bytes).await.map_err(|_| {
-        Code::PayloadTooLarge.error(format!("the body is larger than {limit_bytes} bytes"))
-    })?;
+    let bytes = read_body(body, limit_bytes)
+        .await
+        .map_err(|broken| match broken {
+            Broken::TooLarge => {
+                Code::PayloadTooLarge.error(format!("the body is larger than {limit_bytes} bytes"))
+            }
+            Broken::Malformed => Code::InvalidJson.error("the request body broke off"),
+        })?;
     let json = json::from_client(&bytes)
         .map_err(|_| Code::InvalidJson.error("the request body is not valid JSON"))?;
     RawRequest::from_json(json)
@@ -115,8 +128,13 @@ fn is_json(headers: &HeaderMap) -> bool {
         .is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
     let is_utf8 = parts
         .filter_map(|parameter| parameter.split_once('='))
-        .filter(|(name, _)| name.eq_ignore_ascii_case("charset"))
-        .all(|(_, charset)| charset.trim_matches('"').eq_ignore_ascii_case("utf-8"));
+        .filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))
+        .map(|(_, charset)| charset.trim().trim_matches('"'))
+        .all(|charset| {
+            ["utf-8", "utf8"]
+                .iter()
+                .any(|name| charset.eq_ignore_ascii_case(name))
+        });
     is_json && is_utf8
 }
 

@@ -12,6 +12,7 @@
 //! ```
 
 mod accept;
+mod apart;
 pub mod cohort;
 mod direct;
 mod expiry;
@@ -135,7 +136,8 @@ pub struct Settings {
     pub execution: Duration,
     /// The most errors of one response; the others are left out.
     pub errors: usize,
-    /// How long a stream may be silent before it is kept alive.
+    /// How long a stream may be silent before it is kept alive; WebSockets are pinged as often, and every 12 s at
+    /// least.
     pub keep_alive: Duration,
     /// How long a WebSocket may take to say `connection_init`.
     pub init: Duration,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{
-    Request, Response, ServerError, Value as ConstValue,
+    Request, ServerError, Value as ConstValue,
     parser::types::{OperationType, Selection},
 };
 use async_graphql_value::Value;
@@ -71,11 +71,11 @@ impl Events {
 }
 
 impl Subscription {
-    /// Begins, with events that are read one by one.
+    /// Begins, with events that are read one by one, at whatever pace.
     pub(super) fn events(self) -> BoxStream<'static, Payload> {
         match self.shared {
             Some((key, is_state)) => self.cohorts.join(key, is_state, self.start),
-            None => self.cohorts.alone((self.start)()),
+            None => self.cohorts.apart((self.start)()),
         }
     }
 
@@ -96,6 +96,8 @@ impl Subscription {
 pub(super) enum Carries {
     /// Queries only: a link must not change anything.
     Queries,
+    /// Queries and subscriptions, which change nothing either.
+    Reads,
     /// Everything but subscriptions.
     Single,
     /// Everything.
@@ -119,7 +121,7 @@ impl<S: Service> Endpoint<S> {
         let admitted = gate::admit(&mut request, &inner.settings.limits)
             .map_err(|refusal| refused(&refusal))?;
         match (admitted.kind, carries) {
-            (OperationType::Mutation, Carries::Queries) => {
+            (OperationType::Mutation, Carries::Queries | Carries::Reads) => {
                 return Err(Code::MethodNotAllowed.error("a mutation needs POST"));
             }
             (OperationType::Subscription, Carries::Queries) => {
@@ -132,7 +134,7 @@ impl<S: Service> Endpoint<S> {
                     "a subscription needs a WebSocket, or Accept: text/event-stream or multipart/mixed",
                 ));
             }
-            (OperationType::Subscription, Carries::Everything) => {}
+            (OperationType::Subscription, Carries::Reads | Carries::Everything) => {}
             (OperationType::Query | OperationType::Mutation, _) => {
                 return self.execute(caller, request).await.map(Answer::Single);
             }
@@ -168,14 +170,19 @@ impl<S: Service> Endpoint<S> {
     async fn execute(&self, caller: &S::Caller, request: Request) -> Result<Payload, ServerError> {
         let inner = &self.inner;
         let execution = inner.service.execute(caller, request);
-        let response = match timeout(inner.settings.execution, execution).await {
-            Ok(response) => response?,
-            Err(_) => {
-                Response::from_errors(vec![Code::Timeout.error("the execution took too long")])
+        match timeout(inner.settings.execution, execution).await {
+            Ok(response) => {
+                let response = response?;
+                inner.service.failed(&response.errors);
+                Ok(Payload::of(response, inner.settings.errors))
             }
-        };
-        inner.service.failed(&response.errors);
-        Ok(Payload::of(response, inner.settings.errors))
+            // It was begun: what it changed until now may stand.
+            Err(_) => {
+                let error = Code::Timeout.error("the execution took too long");
+                inner.service.failed(std::slice::from_ref(&error));
+                Ok(Payload::broken_off(error))
+            }
+        }
     }
 }
 

@@ -41,6 +41,15 @@ impl Payload {
         }
     }
 
+    /// An execution that was begun and has no result: `data` is null, which tells it from a request that was not
+    /// executed.
+    pub(super) fn broken_off(error: ServerError) -> Self {
+        Self {
+            json: json(&Response::from_errors(vec![error])),
+            refused: None,
+        }
+    }
+
     /// Errors instead of an execution: there is no `data` entry, not even null.
     ///
     /// The engine's messages repeat the names of the document, however long: they are cut.
@@ -61,6 +70,9 @@ fn with_code(mut error: ServerError) -> ServerError {
     let extensions = error.extensions.get_or_insert_default();
     if extensions.get("code").is_none() {
         extensions.set("code", code.as_str());
+        if let Some(argument) = argument(&error.message) {
+            extensions.set("argument", argument);
+        }
     }
     error
 }
@@ -75,6 +87,14 @@ pub fn code_of(error: &ServerError) -> ErrorCode {
     }
 }
 
+/// The argument that a text of the engine is about: it says `argument "input.text"` of those that are missing, unknown
+/// or mistyped.
+fn argument(message: &str) -> Option<&str> {
+    let (_, behind) = message.split_once("rgument \"")?;
+    let (name, _) = behind.split_once('"')?;
+    (name.len() <= MESSAGE_BYTES).then_some(name)
+}
+
 fn short(mut error: ServerError) -> ServerError {
     let end = error.message.floor_char_boundary(MESSAGE_BYTES);
     error.message.truncate(end);
@@ -84,4 +104,45 @@ fn short(mut error: ServerError) -> ServerError {
 fn json(value: &impl serde::Serialize) -> Bytes {
     // Responses are plain data with string keys: serialising them into memory cannot fail.
     one_line(serde_json::to_string(value).unwrap_or_default()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::Code;
+
+    #[test]
+    fn an_execution_that_broke_off_has_data_and_a_request_that_was_not_executed_has_none() {
+        let error = || Code::Timeout.error("the execution took too long");
+        let text = |payload: Payload| String::from_utf8(payload.json.to_vec()).unwrap();
+        let broken_off = Payload::broken_off(error());
+        assert_eq!(broken_off.refused, None);
+        let json: serde_json::Value = serde_json::from_str(&text(broken_off)).unwrap();
+        assert_eq!(json["data"], serde_json::Value::Null);
+        assert!(json.as_object().unwrap().contains_key("data"));
+        assert_eq!(json["errors"][0]["extensions"]["code"], "TIMEOUT");
+        let refused = Payload::refusal(vec![error()]);
+        assert!(refused.refused.is_some() && !text(refused).contains("data"));
+    }
+
+    #[test]
+    fn an_argument_is_found_in_what_the_engine_says() {
+        for (message, found) in [
+            (
+                "Invalid value for argument \"input.text\", expected type \"String\"",
+                Some("input.text"),
+            ),
+            (
+                "Field \"conversation\" argument \"id\" of type \"Query\" is required but not provided",
+                Some("id"),
+            ),
+            (
+                "Unknown argument \"last\" on field \"conversations\" of type \"Query\"",
+                Some("last"),
+            ),
+            ("Unknown field \"a\" on type \"Query\"", None),
+        ] {
+            assert_eq!(argument(message), found, "{message}");
+        }
+    }
 }

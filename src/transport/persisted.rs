@@ -55,8 +55,11 @@ pub enum ReadError {
         #[source]
         cause: std::io::Error,
     },
-    /// A manifest has to be a JSON object of documents by their ids.
-    #[error("{path} is no manifest: a JSON object from ids to documents")]
+    /// The manifest has none of the known forms.
+    #[error(
+        "{path} is no manifest: a JSON object from ids to documents, or one of the format \
+         apollo-persisted-query-manifest, version 1"
+    )]
     Manifest {
         /// Which.
         path: String,
@@ -65,7 +68,7 @@ pub enum ReadError {
 
 impl Documents {
     /// Trusted documents from a manifest (a JSON object from ids to documents, as Relay's and
-    /// graphql-codegen's compilers write it) or from a folder of `.graphql` files, whose ids are the
+    /// graphql-codegen's compilers write it, or Apollo's persisted query manifest) or from a folder of `.graphql` files, whose ids are the
     /// SHA-256 of their text, in hex.
     ///
     /// # Errors
@@ -89,7 +92,7 @@ impl Documents {
             }
         } else {
             let text = std::fs::read_to_string(path).map_err(io(path))?;
-            documents = serde_json::from_str(&text).map_err(|_| ReadError::Manifest {
+            documents = manifest(&text).ok_or_else(|| ReadError::Manifest {
                 path: path.display().to_string(),
             })?;
         }
@@ -105,7 +108,7 @@ impl Documents {
             Self::Trusted(documents) => {
                 let id = request.document_id.as_ref().or(request.hash.as_ref());
                 let known = match id {
-                    Some(id) => documents.get(id.strip_prefix("sha256:").unwrap_or(id)),
+                    Some(id) => documents.get(bare(id)),
                     None => documents.get(&sha256(&request.query)),
                 };
                 known.cloned().ok_or_else(|| {
@@ -122,7 +125,7 @@ impl Automatic {
         let Some(hash) = request.hash.as_ref().or(request.document_id.as_ref()) else {
             return Ok(request.query.clone());
         };
-        let hash = hash.strip_prefix("sha256:").unwrap_or(hash);
+        let hash = bare(hash);
         let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if request.query.is_empty() {
             // The text is Apollo's: its clients look for it.
@@ -157,6 +160,45 @@ impl Store {
             }
         }
     }
+}
+
+/// Reads either form of a manifest.
+fn manifest(text: &str) -> Option<HashMap<String, String>> {
+    #[derive(serde::Deserialize)]
+    struct Apollo {
+        format: String,
+        version: u32,
+        operations: Vec<Operation>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Operation {
+        id: String,
+        body: String,
+    }
+    let text = text.trim_start_matches('\u{feff}');
+    let flat: Option<HashMap<String, String>> = serde_json::from_str(text).ok();
+    let pairs: Vec<_> = match flat {
+        Some(flat) => flat.into_iter().collect(),
+        None => {
+            let apollo: Apollo = serde_json::from_str(text).ok()?;
+            let is_known =
+                apollo.format == "apollo-persisted-query-manifest" && apollo.version == 1;
+            let operations = apollo.operations.into_iter().filter(|_| is_known);
+            let pairs = operations.map(|operation| (operation.id, operation.body));
+            is_known.then(|| pairs.collect())?
+        }
+    };
+    let pairs = pairs.into_iter();
+    Some(
+        pairs
+            .map(|(id, body)| (bare(&id).to_owned(), body))
+            .collect(),
+    )
+}
+
+/// An id without the name of its hash, which some compilers write and some clients leave out.
+fn bare(id: &str) -> &str {
+    id.strip_prefix("sha256:").unwrap_or(id)
 }
 
 fn sha256(text: &str) -> String {

@@ -178,5 +178,14 @@ pub(super) fn refused(refusal: &Refusal) -> ServerError {
     };
     let mut error = code.error(refusal.to_string());
     error.locations = refusal.locations().to_vec();
+    let extensions = error.extensions.get_or_insert_default();
+    if let (RefusalKind::Limit, Some(limit)) = (refusal.kind(), refusal.limit()) {
+        // Counting stops at the first that is too many.
+        extensions.set("cost", limit.saturating_add(1));
+        extensions.set("limit", limit);
+    }
+    if let Some(variable) = refusal.variable() {
+        extensions.set("argument", variable);
+    }
     error
 }

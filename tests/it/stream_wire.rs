@@ -14,7 +14,7 @@ async fn the_headers_say_that_it_is_a_stream_which_nobody_may_keep() {
     let server = Server::start(&model).await;
     let mut stream = server.stream(json!({ "message": "Plan a trip" })).await;
     assert_eq!(stream.headers["content-type"], "text/event-stream");
-    assert_eq!(stream.headers["cache-control"], "no-cache");
+    assert_eq!(stream.headers["cache-control"], "no-cache, no-transform");
     assert_eq!(stream.headers["x-accel-buffering"], "no");
     assert!(!stream.headers.contains_key("access-control-allow-origin"));
     assert_common_stream(&stream.rest().await);

@@ -36,7 +36,7 @@ async fn the_present_title_comes_at_once_and_each_change_until_the_conversation_
     let id = server.begin("Plan a trip to Kyoto").await;
     let mut titles = watch(&server, &id).await;
     assert_eq!(titles.headers["content-type"], "text/event-stream");
-    assert_eq!(titles.headers["cache-control"], "no-cache");
+    assert_eq!(titles.headers["cache-control"], "no-cache, no-transform");
     assert_eq!(titles.headers["x-accel-buffering"], "no");
     let present = titles.next().await.unwrap();
     assert_title(

@@ -5,6 +5,7 @@ use async_graphql::{
     connection::{CursorType, Edge, EmptyFields},
 };
 
+use super::errors::{About, GraphqlError};
 use crate::{
     db::{
         MessageRange, Page,
@@ -73,11 +74,14 @@ pub(super) fn cost(asked: Option<i32>, default: usize, item: usize) -> usize {
 ///
 /// # Errors
 /// [`Error::InvalidInput`] unless 1 to 100.
-pub(super) fn limit(name: &str, asked: Option<i32>, default: u64) -> Result<u64> {
+pub(super) fn limit(name: &'static str, asked: Option<i32>, default: u64) -> Result<u64> {
     match asked {
         None => Ok(default),
         Some(count @ 1..=MOST) => Ok(count.unsigned_abs().into()),
-        Some(_) => Err(Error::invalid(format!("{name} must be 1 to {MOST}"))),
+        Some(_) => Err(Error::invalid_field(
+            name,
+            format!("{name} must be 1 to {MOST}"),
+        )),
     }
 }
 
@@ -85,8 +89,14 @@ pub(super) fn limit(name: &str, asked: Option<i32>, default: u64) -> Result<u64>
 ///
 /// # Errors
 /// [`Error::InvalidCursor`] when it is none of this list.
-pub(super) fn place<C: Cursor>(text: Option<&str>, key: &CursorKey) -> Result<Option<C>> {
-    text.map(|text| C::decode(text, key)).transpose()
+pub(super) fn place<C: Cursor>(
+    name: &'static str,
+    text: Option<&str>,
+    key: &CursorKey,
+) -> Result<Option<C>, GraphqlError> {
+    text.map(|text| C::decode(text, key))
+        .transpose()
+        .about(name)
 }
 
 /// The part of a conversation that four arguments name. Without `first` and `last` it is the
@@ -100,17 +110,17 @@ pub(super) fn message_range(
     last: Option<i32>,
     before: Option<&str>,
     key: &CursorKey,
-) -> Result<MessageRange> {
+) -> Result<MessageRange, GraphqlError> {
     if first.is_some() && last.is_some() {
-        return Err(Error::invalid("first and last exclude each other"));
+        return Err(Error::invalid_field("last", "first and last exclude each other").into());
     }
     let limit = match last {
         Some(_) => limit("last", last, 50)?,
         None => limit("first", first, 50)?,
     };
     Ok(MessageRange {
-        after: place::<MessageCursor>(after, key)?,
-        before: place::<MessageCursor>(before, key)?,
+        after: place::<MessageCursor>("after", after, key)?,
+        before: place::<MessageCursor>("before", before, key)?,
         limit,
         from_end: last.is_some(),
     })

@@ -1,37 +1,86 @@
 //! Errors on this wire: the message, the stable code in `extensions.code`, and where it is known the seconds
-//! after which to try again in `extensions.retryAfter`.
+//! after which to try again in `extensions.retryAfter`, and the argument that cannot be used in `extensions.argument`.
 
 use std::sync::Arc;
 
 use async_graphql::{ErrorExtensionValues, ServerError};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 
 /// An error of a resolver. It has no `Display` on purpose: the library turns every error that has one
 /// into a response by itself, which would leak internal text and lose the code.
 #[derive(Clone, Debug)]
-pub(super) struct GraphqlError(Arc<Error>);
+pub(super) struct GraphqlError {
+    error: Arc<Error>,
+    /// The argument that cannot be used, for `extensions.argument`: `first`, `input.displayName`.
+    argument: Option<String>,
+}
 
 /// What resolvers return.
 pub(super) type Result<T, E = GraphqlError> = std::result::Result<T, E>;
 
 impl From<Error> for GraphqlError {
     fn from(error: Error) -> Self {
-        Self(Arc::new(error))
+        Arc::new(error).into()
     }
 }
 
 impl From<Arc<Error>> for GraphqlError {
     fn from(error: Arc<Error>) -> Self {
-        Self(error)
+        let argument = match &*error {
+            Error::InvalidField { field, .. } => Some(camel_case(field)),
+            _ => None,
+        };
+        Self { error, argument }
     }
 }
 
+impl GraphqlError {
+    /// The same error of a field of the argument `input`.
+    pub(super) fn in_input(mut self) -> Self {
+        self.argument = self.argument.map(|argument| format!("input.{argument}"));
+        self
+    }
+}
+
+/// Says which argument a failure is about, if it is about one and does not say so itself.
+pub(super) trait About<T> {
+    /// Names the argument.
+    fn about(self, argument: &str) -> Result<T>;
+}
+
+impl<T, E: Into<GraphqlError>> About<T> for std::result::Result<T, E> {
+    fn about(self, argument: &str) -> Result<T> {
+        self.map_err(|error| {
+            let mut error = error.into();
+            let code = error.error.code();
+            if matches!(code, ErrorCode::InvalidInput | ErrorCode::InvalidCursor) {
+                error.argument.get_or_insert_with(|| argument.to_owned());
+            }
+            error
+        })
+    }
+}
+
+/// A field's name as the schema has it.
+fn camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let mut name = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        name.push_str(&word[..1].to_ascii_uppercase());
+        name.push_str(&word[1..]);
+    }
+    name
+}
+
 impl From<GraphqlError> for async_graphql::Error {
-    fn from(GraphqlError(error): GraphqlError) -> Self {
+    fn from(GraphqlError { error, argument }: GraphqlError) -> Self {
         error.log();
         let mut graphql = Self::new(error.to_string());
-        graphql.extensions = Some(extensions(&error));
+        let extensions = graphql.extensions.insert(extensions(&error));
+        if let Some(argument) = argument {
+            extensions.set("argument", argument);
+        }
         graphql
     }
 }

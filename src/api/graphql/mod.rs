@@ -4,6 +4,7 @@
 //! (`mutation`) and watched (`subscription`). How requests come and go is [`transport`]'s.
 
 mod connections;
+mod cost;
 mod errors;
 mod loaders;
 mod mutation;
@@ -30,8 +31,8 @@ use crate::{error::Error, transport};
 type TitlecastSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
 /// The most fields that one operation may come to, with every list counted as long as it was asked
-/// for: a page of conversations with a page of messages each.
-const MAX_COMPLEXITY: usize = 6_000;
+/// for: a default page of conversations with a default page of messages each, ids and texts.
+const MAX_COMPLEXITY: usize = 8_000;
 
 /// What GraphQL answers.
 #[derive(Clone, Debug)]
@@ -74,6 +75,7 @@ pub(super) fn routes(services: Arc<Services>) -> Router {
     }
     let settings = transport::Settings {
         cohorts: services.cohorts,
+        keep_alive: services.keep_alive,
         ..transport::Settings::default()
     };
     let service = service::Graphql::new(schema.finish(), services);

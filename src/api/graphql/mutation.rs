@@ -3,7 +3,7 @@
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::{
-    errors::Result,
+    errors::{About, GraphqlError, Result},
     objects::{Conversation, Message},
     query::{counted, parts},
 };
@@ -152,32 +152,8 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The message.")] input: SendMessageInput,
-    ) -> Result<SendMessagePayload> {
-        let (services, owner) = parts(ctx, Scope::Write)?;
-        let conversation = input.conversation_id;
-        let message = SendMessage {
-            conversation_id: conversation
-                .as_deref()
-                .map(|id| conversation_id(id))
-                .transpose()?,
-            text: input.text,
-            attachments: input
-                .attachments
-                .into_iter()
-                .map(|file| Attachment::new(&file.name, file.media_type))
-                .collect::<Result<_, _>>()
-                .map_err(|invalid| Error::invalid(invalid.to_string()))?,
-            topic_hint: input.topic_hint,
-            idempotency_key: input.idempotency_key,
-            auto_title: input.auto_title,
-            agent: None,
-        };
-        let sent = limits::send_message(services, owner, counted(ctx), message).await?;
-        Ok(SendMessagePayload {
-            conversation: sent.conversation.into(),
-            message: sent.message.into(),
-            reply_id: sent.reply.reply_id.to_string().into(),
-        })
+    ) -> Option<Result<SendMessagePayload>> {
+        payload(send_message(ctx, input)).await
     }
 
     /// Gives a conversation a title. It replaces what is there, and no generated title replaces it.
@@ -185,19 +161,8 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation and its title.")] input: RenameConversationInput,
-    ) -> Result<RenameConversationPayload> {
-        let (services, owner) = parts(ctx, Scope::Write)?;
-        let id = conversation_id(&input.id)?;
-        services
-            .users
-            .title_change(counted(ctx), TitleChange::Rename)?;
-        let conversation = services
-            .titles
-            .rename(owner, id, &input.display_name)
-            .await?;
-        Ok(RenameConversationPayload {
-            conversation: conversation.into(),
-        })
+    ) -> Option<Result<RenameConversationPayload>> {
+        payload(rename_conversation(ctx, input)).await
     }
 
     /// Generates another title from the first message. Returns at once; the title comes by itself. When
@@ -207,20 +172,8 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation, and what is wished.")] input: RegenerateTitleInput,
-    ) -> Result<RegenerateTitlePayload> {
-        let (services, owner) = parts(ctx, Scope::Write)?;
-        let wish = Regenerate {
-            id: conversation_id(&input.id)?,
-            hint: input.hint,
-            replace_manual: input.replace_manual,
-        };
-        services
-            .users
-            .title_change(counted(ctx), TitleChange::Generate)?;
-        let conversation = services.titles.regenerate(owner, wish).await?;
-        Ok(RegenerateTitlePayload {
-            conversation: conversation.into(),
-        })
+    ) -> Option<Result<RegenerateTitlePayload>> {
+        payload(regenerate_title(ctx, input)).await
     }
 
     /// Gives a conversation back to automation: drops a title that a person gave, or the wish for none,
@@ -229,16 +182,8 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation.")] input: ResetTitleInput,
-    ) -> Result<ResetTitlePayload> {
-        let (services, owner) = parts(ctx, Scope::Write)?;
-        let id = conversation_id(&input.id)?;
-        services
-            .users
-            .title_change(counted(ctx), TitleChange::Generate)?;
-        let conversation = services.titles.reset(owner, id).await?;
-        Ok(ResetTitlePayload {
-            conversation: conversation.into(),
-        })
+    ) -> Option<Result<ResetTitlePayload>> {
+        payload(reset_title(ctx, input)).await
     }
 
     /// Deletes a conversation with all its text, and stops its replies.
@@ -246,14 +191,8 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation.")] input: DeleteConversationInput,
-    ) -> Result<DeleteConversationPayload> {
-        let (services, owner) = parts(ctx, Scope::Delete)?;
-        let id = conversation_id(&input.id)?;
-        let tombstone = services.chat.delete(owner, id).await?;
-        Ok(DeleteConversationPayload {
-            conversation: tombstone.into(),
-            deleted_conversation_id: id.to_string().into(),
-        })
+    ) -> Option<Result<DeleteConversationPayload>> {
+        payload(delete_conversation(ctx, input)).await
     }
 
     /// Stops the replies that are being written in a conversation. To disconnect is not to stop.
@@ -261,13 +200,115 @@ impl Mutation {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation.")] input: StopReplyInput,
-    ) -> Result<StopReplyPayload> {
-        let (services, owner) = parts(ctx, Scope::Write)?;
-        let id = conversation_id(&input.conversation_id)?;
-        let (conversation, stopped) = services.chat.stop(owner, id).await?;
-        Ok(StopReplyPayload {
-            conversation: conversation.into(),
-            stopped,
-        })
+    ) -> Option<Result<StopReplyPayload>> {
+        payload(stop_reply(ctx, input)).await
     }
+}
+
+// The fields are nullable: one that fails takes none of its siblings along, which may be stored.
+
+/// What a mutation answers with. A failure names the field of its input.
+async fn payload<T>(result: impl Future<Output = Result<T>>) -> Option<Result<T>> {
+    Some(result.await.map_err(GraphqlError::in_input))
+}
+
+async fn send_message(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
+    let (services, owner) = parts(ctx, Scope::Write)?;
+    let conversation = input.conversation_id;
+    let message = SendMessage {
+        conversation_id: conversation
+            .as_deref()
+            .map(|id| conversation_id(id))
+            .transpose()
+            .about("conversationId")?,
+        text: input.text,
+        attachments: input
+            .attachments
+            .into_iter()
+            .map(|file| Attachment::new(&file.name, file.media_type))
+            .collect::<Result<_, _>>()
+            .map_err(|invalid| Error::invalid_field("attachments", invalid.to_string()))?,
+        topic_hint: input.topic_hint,
+        idempotency_key: input.idempotency_key,
+        auto_title: input.auto_title,
+        agent: None,
+    };
+    let sent = limits::send_message(services, owner, counted(ctx), message).await?;
+    Ok(SendMessagePayload {
+        conversation: sent.conversation.into(),
+        message: sent.message.into(),
+        reply_id: sent.reply.reply_id.to_string().into(),
+    })
+}
+
+async fn rename_conversation(
+    ctx: &Context<'_>,
+    input: RenameConversationInput,
+) -> Result<RenameConversationPayload> {
+    let (services, owner) = parts(ctx, Scope::Write)?;
+    let id = conversation_id(&input.id).about("id")?;
+    services
+        .users
+        .title_change(counted(ctx), TitleChange::Rename)?;
+    let conversation = services
+        .titles
+        .rename(owner, id, &input.display_name)
+        .await?;
+    Ok(RenameConversationPayload {
+        conversation: conversation.into(),
+    })
+}
+
+async fn regenerate_title(
+    ctx: &Context<'_>,
+    input: RegenerateTitleInput,
+) -> Result<RegenerateTitlePayload> {
+    let (services, owner) = parts(ctx, Scope::Write)?;
+    let wish = Regenerate {
+        id: conversation_id(&input.id).about("id")?,
+        hint: input.hint,
+        replace_manual: input.replace_manual,
+    };
+    services
+        .users
+        .title_change(counted(ctx), TitleChange::Generate)?;
+    let conversation = services.titles.regenerate(owner, wish).await.about("id")?;
+    Ok(RegenerateTitlePayload {
+        conversation: conversation.into(),
+    })
+}
+
+async fn reset_title(ctx: &Context<'_>, input: ResetTitleInput) -> Result<ResetTitlePayload> {
+    let (services, owner) = parts(ctx, Scope::Write)?;
+    let id = conversation_id(&input.id).about("id")?;
+    services
+        .users
+        .title_change(counted(ctx), TitleChange::Generate)?;
+    let conversation = services.titles.reset(owner, id).await?;
+    Ok(ResetTitlePayload {
+        conversation: conversation.into(),
+    })
+}
+
+async fn delete_conversation(
+    ctx: &Context<'_>,
+    input: DeleteConversationInput,
+) -> Result<DeleteConversationPayload> {
+    let (services, owner) = parts(ctx, Scope::Delete)?;
+    let id = conversation_id(&input.id).about("id")?;
+    let tombstone = services.chat.delete(owner, id).await?;
+    Ok(DeleteConversationPayload {
+        conversation: tombstone.into(),
+        deleted_conversation_id: id.to_string().into(),
+    })
+}
+
+async fn stop_reply(ctx: &Context<'_>, input: StopReplyInput) -> Result<StopReplyPayload> {
+    let (services, owner) = parts(ctx, Scope::Write)?;
+    let id = conversation_id(&input.conversation_id).about("conversationId")?;
+    let (conversation, stopped) = services.chat.stop(owner, id).await?;
+    Ok(StopReplyPayload {
+        conversation: conversation.into(),
+        stopped,
+    })
 }

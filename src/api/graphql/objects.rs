@@ -48,7 +48,7 @@ impl From<domain::Conversation> for Conversation {
 /// A conversation: a title, and the messages of a person and a model.
 #[Object]
 impl Conversation {
-    /// The id, a UUID; unique among all objects.
+    /// The id, a UUID in small letters; unique among all objects. Arguments take capitals as well.
     async fn id(&self) -> &ID {
         &self.id
     }
@@ -71,17 +71,25 @@ impl Conversation {
 
     /// When the title was generated; stays when a person replaces it.
     async fn title_generated_at(&self) -> Option<DateTime<Utc>> {
-        self.row.title_generated_at
+        let generated_at = self.row.title_generated_at;
+        generated_at.filter(|_| !self.row.is_deleted())
     }
 
     /// Where the shown title comes from.
     async fn title_source(&self) -> TitleSource {
-        self.row.title_source.into()
+        // A tombstone has no title, whatever it had.
+        match self.row.is_deleted() {
+            true => TitleSource::Hint,
+            false => self.row.title_source.into(),
+        }
     }
 
     /// How far the generated title has come.
     async fn title_status(&self) -> TitleStatus {
-        self.row.title_status.into()
+        match self.row.is_deleted() {
+            true => TitleStatus::Skipped,
+            false => self.row.title_status.into(),
+        }
     }
 
     /// What a pending title waits for before it is generated; null when it is on its way, or settled.
@@ -95,7 +103,8 @@ impl Conversation {
 
     /// Why the last attempt at a title brought none; null when it did, or is still on its way.
     async fn title_error(&self) -> Option<TitleError> {
-        self.row.title_failure.map(|failure| TitleError {
+        let failure = self.row.title_failure.filter(|_| !self.row.is_deleted());
+        failure.map(|failure| TitleError {
             code: failure.into(),
             message: failure.message(),
         })
@@ -258,7 +267,7 @@ pub(super) enum TitleStatus {
     Ready,
     /// Given up: the topic hint stays.
     Failed,
-    /// Not wanted.
+    /// Not wanted, or the conversation was deleted.
     Skipped,
 }
 

@@ -6,7 +6,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::{
     connections::{Connection, connection, cost, limit, place},
-    errors::Result,
+    errors::{About, Result},
     objects::{Conversation, Message, Node},
 };
 use crate::{
@@ -78,7 +78,7 @@ impl Query {
         let filter = db::ConversationFilter {
             agent: filter.unwrap_or_default().agent_entrypoint,
         };
-        let after = place(after.as_deref(), &services.cursors)?;
+        let after = place("after", after.as_deref(), &services.cursors)?;
         let limit = limit("first", first, 50)?;
         let page = services
             .db
@@ -104,12 +104,13 @@ impl Query {
         #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
     ) -> Result<Connection<HitCursor, SearchHit>> {
         let (services, owner) = parts(ctx, Scope::Read)?;
-        let after = place(after.as_deref(), &services.cursors)?;
+        let after = place("after", after.as_deref(), &services.cursors)?;
         let limit = limit("first", first, 20)?;
         let page = services
             .db
             .search(owner, &query, None, after, limit)
-            .await?;
+            .await
+            .about("query")?;
         Ok(connection(
             page,
             &services.cursors,
@@ -148,7 +149,7 @@ async fn find_conversation(ctx: &Context<'_>, id: &ID) -> Result<Option<Conversa
     let (services, owner) = parts(ctx, Scope::Read)?;
     let found = services
         .db
-        .find_conversation(owner, conversation_id(id)?)
+        .find_conversation(owner, conversation_id(id).about("id")?)
         .await?;
     Ok(found.map(Conversation::from))
 }

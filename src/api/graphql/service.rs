@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::{TitlecastSchema, errors::server_error, loaders, operation};
+use super::{TitlecastSchema, cost, errors::server_error, loaders, operation};
 use crate::{
     api::{Services, auth, limits::OpenStream, observe::Surface},
     auth::Principal,
@@ -72,9 +72,11 @@ impl Service for Graphql {
         mut request: Request,
     ) -> Result<Response, ServerError> {
         let span = operation::span(&mut request, &self.names);
+        let excess = cost::excess(&mut request);
         let execution = self.schema.execute(self.owned(caller, request));
         let response = panics::caught(execution).instrument(span.clone()).await;
-        let response = response.map_err(|error| server_error(&error))?;
+        let mut response = response.map_err(|error| server_error(&error))?;
+        cost::explain(&mut response, excess.as_ref());
         operation::note_errors(&span, &response);
         Ok(response)
     }
@@ -82,17 +84,20 @@ impl Service for Graphql {
     fn subscribe(&self, caller: &Principal, mut request: Request) -> BoxStream<'static, Response> {
         // The beginning alone: what subscribers are told of was done by other requests.
         let _entered = operation::span(&mut request, &self.names).entered();
+        let excess = cost::excess(&mut request);
         let request = self.owned(caller, request);
         let session = Some(Arc::new(Data::default()));
         let responses = Executor::execute_stream(&self.schema, request, session);
         // An error, and not an end that looks like a proper one.
         let responses = AssertUnwindSafe(responses).catch_unwind();
         responses
-            .map(|response| {
-                response.unwrap_or_else(|panic| {
+            .map(move |response| {
+                let mut response = response.unwrap_or_else(|panic| {
                     let error = panics::error(&*panic);
                     Response::from_errors(vec![server_error(&error)])
-                })
+                });
+                cost::explain(&mut response, excess.as_ref());
+                response
             })
             .boxed()
     }

@@ -6,7 +6,7 @@ use async_graphql::{Context, ID, Subscription};
 use futures_util::{Stream, StreamExt, future::Either, stream};
 
 use super::{
-    errors::{GraphqlError, Result},
+    errors::{About, GraphqlError, Result},
     objects::Conversation,
     query::parts,
     reply::{self, ReplyEvent},
@@ -15,7 +15,7 @@ use crate::{
     api::{rest::conversation_id, watch},
     auth::Scope,
     error::Error,
-    events::Lagged,
+    events::{Lagged, ReplyCursor},
 };
 
 /// What can be watched.
@@ -37,7 +37,7 @@ impl Subscription {
     ) -> Result<Conversations> {
         let (services, owner) = parts(ctx, Scope::Read)?;
         if let Some(id) = id {
-            let id = conversation_id(&id)?;
+            let id = conversation_id(&id).about("id")?;
             let states = watch::conversation(services.clone(), owner, id).await?;
             return Ok(states.map(|row| Ok(row.into())).boxed());
         }
@@ -67,8 +67,11 @@ impl Subscription {
         after: Option<String>,
     ) -> Result<impl Stream<Item = ReplyEvent> + use<>> {
         let (services, owner) = parts(ctx, Scope::Read)?;
-        let id = crate::api::rest::conversation_id(&conversation_id)?;
-        let after = after.map(|cursor| cursor.parse()).transpose()?;
+        let id = crate::api::rest::conversation_id(&conversation_id).about("conversationId")?;
+        let after = after
+            .map(|cursor| cursor.parse::<ReplyCursor>())
+            .transpose()
+            .about("after")?;
         let reply = services.chat.follow_reply(owner, id, after).await?;
         Ok(match reply {
             Some(reply) => Either::Left(reply::events(reply)),

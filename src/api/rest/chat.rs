@@ -48,7 +48,7 @@ pub(super) async fn streamed(
         with_ids: params.wants_ids(&headers),
         ..Manner::default()
     };
-    let sent = match last_event_id(&headers) {
+    let sent = match last_event_id(&params, &headers) {
         // The same request once more, after a cut: nothing is sent again.
         Some(cursor) => {
             manner.is_resumed = true;
@@ -62,8 +62,8 @@ pub(super) async fn streamed(
 }
 
 /// The place that a client that comes back was at. What is none of ours says nothing.
-fn last_event_id(headers: &HeaderMap) -> Option<ReplyCursor> {
-    headers.get("last-event-id")?.to_str().ok()?.parse().ok()
+fn last_event_id(params: &Params, headers: &HeaderMap) -> Option<ReplyCursor> {
+    params.last_event_id(headers)?.parse().ok()
 }
 
 /// The reply of a turn from a place on, or the newest from the beginning.
@@ -79,7 +79,7 @@ pub(super) async fn reply(
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, RestError> {
-    let after = match last_event_id(&headers) {
+    let after = match last_event_id(&params, &headers) {
         Some(cursor) => Some(cursor),
         None => params.find("after").map(str::parse).transpose()?,
     };

@@ -4,8 +4,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
-    RequestExt,
-    body::Bytes,
     extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts},
 };
@@ -18,6 +16,7 @@ use crate::{
     db::cursor::{Cursor, CursorKey},
     error::{Error, Result},
     json,
+    server::{Broken, read_body},
 };
 
 /// A JSON body that is an object.
@@ -43,11 +42,13 @@ pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
     if !is_json(request.headers()) {
         return Err(Error::UnsupportedMediaType);
     }
-    let bytes: Bytes = request
-        .extract()
+    let bytes = read_body(request.into_body(), MAX_BODY_BYTES)
         .await
-        .map_err(|_| Error::PayloadTooLarge {
-            limit_bytes: MAX_BODY_BYTES,
+        .map_err(|broken| match broken {
+            Broken::TooLarge => Error::PayloadTooLarge {
+                limit_bytes: MAX_BODY_BYTES,
+            },
+            Broken::Malformed => Error::InvalidJson,
         })?;
     json::from_client(&bytes).map_err(|_| Error::InvalidJson)
 }
@@ -134,7 +135,18 @@ impl Params {
 
     /// Whether the client asks for the `id:` lines that resuming needs.
     pub(super) fn wants_ids(&self, headers: &HeaderMap) -> bool {
-        self.find("ids") == Some("true") || headers.contains_key("last-event-id")
+        self.find("ids") == Some("true") || self.last_event_id(headers).is_some()
+    }
+
+    /// The last id that a client that comes back has seen. Clients that cannot set the header, such as
+    /// event-source-polyfill, name it in the query string.
+    pub(super) fn last_event_id<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {
+        match headers.get("last-event-id") {
+            Some(id) => id.to_str().ok(),
+            None => ["lastEventId", "last_event_id"]
+                .iter()
+                .find_map(|name| self.find(name)),
+        }
     }
 }
 

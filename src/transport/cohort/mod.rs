@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 pub use self::counters::{Counters, Counts};
 use self::outlet::Mailbox;
 pub(super) use self::outlet::{Delivery, Outlet};
-use super::{Code, payload::Payload};
+use super::{Code, apart::apart, payload::Payload};
 
 /// How many members get an event before other tasks get a turn.
 const TURN: usize = 64;
@@ -138,6 +138,11 @@ impl Cohorts {
             counters.deliveries.fetch_add(1, Ordering::Relaxed);
         };
         events.inspect(count).boxed()
+    }
+
+    /// The same, made by a task of their own.
+    pub(super) fn apart(&self, events: BoxStream<'static, Payload>) -> BoxStream<'static, Payload> {
+        apart(&self.tasks, self.alone(events)).boxed()
     }
 
     /// The events of the cohort of this key for a new member, as a stream. See [`Self::attach`].

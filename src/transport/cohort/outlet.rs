@@ -34,8 +34,9 @@ pub(in crate::transport) enum Delivery {
     Lost,
 }
 
-/// How many events a mailbox holds.
-const CAPACITY: usize = 64;
+/// How many events a mailbox holds, and how many states, of which an old one is worth little.
+const EVENTS: usize = 64;
+const STATES: usize = 4;
 
 /// An outlet for who reads at a pace of its own.
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ pub(super) struct Mailbox {
 impl Outlet for Mailbox {
     fn deliver(&self, payload: &Payload, is_state: bool, _buffer: &mut Vec<u8>) -> Delivery {
         let mut events = self.lock();
-        let is_full = events.len() == CAPACITY;
+        let is_full = events.len() >= if is_state { STATES } else { EVENTS };
         if is_full && !is_state {
             return Delivery::Lost;
         }

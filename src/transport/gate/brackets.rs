@@ -82,7 +82,7 @@ fn is_name(byte: u8) -> bool {
 }
 
 /// The length of a string with its quotes, unless it does not end.
-fn string(bytes: &[u8]) -> Option<usize> {
+pub(super) fn string(bytes: &[u8]) -> Option<usize> {
     let block = bytes.starts_with(b"\"\"\"");
     let mut at = if block { 3 } else { 1 };
     loop {
@@ -106,7 +106,7 @@ fn string(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Line and column of a byte, both from one, in characters, as the parser counts them.
-fn position(document: &str, at: usize) -> Pos {
+pub(super) fn position(document: &str, at: usize) -> Pos {
     let before = &document[..at];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     Pos {

@@ -7,14 +7,16 @@
 //!
 //! 1. bytes of the document and of the variables;
 //! 2. a scan for nesting and tokens (`brackets`), which knows strings and comments;
-//! 3. one parse, whose result is handed on with the request;
-//! 4. the operation is chosen and its variables are checked (`variables`);
-//! 5. everything is counted as if fragments were written out (`measure`), without doing so;
-//! 6. a subscription's root is brought into the form that the engine expects (`subscription`).
+//! 3. escapes that the parser does not read are replaced (`literals`);
+//! 4. one parse, whose result is handed on with the request;
+//! 5. the operation is chosen and its variables are checked (`variables`);
+//! 6. everything is counted as if fragments were written out (`measure`), without doing so;
+//! 7. a subscription's root is brought into the form that the engine expects (`subscription`).
 //!
 //! Types are no concern of the gate: it never sees the schema.
 
 mod brackets;
+mod literals;
 mod measure;
 mod refusal;
 mod subscription;
@@ -131,8 +133,10 @@ pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal
         });
     }
     variables::check_bounds(&request.variables, limits)?;
+    variables::whole_numbers(&mut request.variables);
     brackets::scan(&request.query, limits)?;
-    let mut document = parse_query(&request.query).map_err(|error| refusal::syntax(&error))?;
+    let readable = literals::readable(&request.query)?;
+    let mut document = parse_query(&readable).map_err(|error| refusal::syntax(&error))?;
     let operation = choose(&mut document.operations, request.operation_name.as_deref())?;
     let costs = variables::coerce(&mut request.variables, &operation.node, limits)?;
     measure::check(&document, &costs, limits)?;

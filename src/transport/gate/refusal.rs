@@ -125,6 +125,42 @@ impl Refusal {
         }
     }
 
+    /// The limit that it is over, where there is one.
+    pub fn limit(&self) -> Option<usize> {
+        match self {
+            Self::DocumentTooLarge { limit_bytes } | Self::VariablesTooLarge { limit_bytes } => {
+                Some(*limit_bytes)
+            }
+            Self::NestedTooDeep { limit, .. }
+            | Self::TooManyTokens { limit, .. }
+            | Self::TooManySelections { limit, .. }
+            | Self::TooDeep { limit, .. }
+            | Self::TooManyLevels { limit, .. }
+            | Self::TooManyAliases { limit, .. }
+            | Self::TooManyRootFields { limit, .. }
+            | Self::TooManyFragments { limit }
+            | Self::TooManyDirectives { limit, .. }
+            | Self::TooManyVariables { limit, .. }
+            | Self::TooManyValues { limit, .. }
+            | Self::ListTooLong { limit, .. }
+            | Self::ValueTooDeep { limit, .. }
+            | Self::VariableTooLong { limit, .. }
+            | Self::VariableTooDeep { limit, .. } => Some(*limit),
+            _ => None,
+        }
+    }
+
+    /// The variable that it is about, without its `$`.
+    pub fn variable(&self) -> Option<&str> {
+        match self {
+            Self::VariableTooLong { name, .. }
+            | Self::VariableTooDeep { name, .. }
+            | Self::MissingVariable { name, .. }
+            | Self::InvalidVariable { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
     /// What sort of fault it is.
     pub fn kind(&self) -> RefusalKind {
         match self {

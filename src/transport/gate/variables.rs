@@ -43,6 +43,30 @@ pub(super) fn check_bounds(variables: &Variables, limits: &Limits) -> Result<(),
     Ok(())
 }
 
+/// Writes whole numbers without a fraction: JSON has one kind of number, and `1.0` is a value of Int there (section
+/// 3.5.1 of the specification). In the document it is none. Of Float it means the same.
+pub(super) fn whole_numbers(variables: &mut Variables) {
+    for value in variables.values_mut() {
+        whole_number(value);
+    }
+}
+
+fn whole_number(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|number| {
+                number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX) + 1.0
+            });
+            if let Some(whole) = whole {
+                *number = (whole as i64).into();
+            }
+        }
+        Value::List(items) => items.iter_mut().for_each(whole_number),
+        Value::Object(entries) => entries.values_mut().for_each(whole_number),
+        _ => {}
+    }
+}
+
 /// Brings the variables into the form that `operation` expects, by `CoerceVariableValues` of the
 /// specification (section 6.1.2) as far as that goes without a schema: what it does not define is
 /// dropped, absent ones get their default, and null stands only where the type allows it. Whether

@@ -64,6 +64,9 @@ async fn stream<O>(link: Link, subscription: Subscription, bounds: Bounds<O>) {
     let mut events = subscription.attach(direct.clone());
     // Told before the body ends.
     let mut last = None;
+    // An event that waits for room. The next one is not begun before it is written; one that was begun is finished
+    // whatever the peer takes, so that it holds no database connection meanwhile.
+    let mut held = None;
     loop {
         let silent = direct.said() + keep_alive;
         tokio::select! {
@@ -79,17 +82,22 @@ async fn stream<O>(link: Link, subscription: Subscription, bounds: Bounds<O>) {
                 Progress::CaughtUp => direct.catch_up(),
                 Progress::Stalled | Progress::Gone => return,
             },
-            event = events.next(), if backlog.is_empty() => match event {
-                Event::Next(payload) => direct.say(&payload),
-                Event::Refused(payload) => {
-                    last = Some(payload);
-                    break;
-                }
-                Event::Completed => break,
-            },
+            event = events.next(), if held.is_none() => held = Some(event),
             () = sleep_until(silent) => if direct.said() + keep_alive <= Instant::now() {
                 direct.keep_alive();
             },
+        }
+        if !backlog.is_empty() {
+            continue;
+        }
+        match held.take() {
+            None => {}
+            Some(Event::Next(payload)) => direct.say(&payload),
+            Some(Event::Refused(payload)) => {
+                last = Some(payload);
+                break;
+            }
+            Some(Event::Completed) => break,
         }
     }
     // From here on nobody else writes.
@@ -105,7 +113,7 @@ async fn stream<O>(link: Link, subscription: Subscription, bounds: Bounds<O>) {
 }
 
 /// The same response with a body of its own: these pieces, a chunk each, and `keep_alive` after each silence of
-/// `silence`.
+/// `silence`. Each piece tells a state: of those that the peer does not take, the newest is sent.
 pub fn trickle(
     allowed: MayDetach,
     response: Response,
@@ -116,24 +124,34 @@ pub fn trickle(
     detached(allowed, response, move |link| async move {
         let mut backlog = Backlog::new(link.clone(), STALL);
         let mut pieces = pin!(pieces);
+        let mut newest = None;
+        let mut is_over = false;
         loop {
-            let piece = tokio::select! {
+            // Asked for whatever the peer takes: a stream that is not asked holds what it was doing.
+            tokio::select! {
                 () = link.closed() => return,
-                progress = backlog.progress() => match progress {
-                    Progress::FellBehind | Progress::Moved | Progress::CaughtUp => continue,
-                    Progress::Stalled | Progress::Gone => return,
+                progress = backlog.progress() => if matches!(progress, Progress::Stalled | Progress::Gone) {
+                    return;
                 },
-                piece = timeout(silence, pieces.next()), if backlog.is_empty() => piece,
-            };
-            let mut bytes = Vec::new();
-            match piece {
-                // A chunk of nothing would be the last.
-                Ok(Some(piece)) if piece.is_empty() => continue,
-                Ok(Some(piece)) => chunk(&[&piece], &mut bytes),
-                Ok(None) => break,
-                Err(_) => chunk(&[keep_alive], &mut bytes),
+                piece = timeout(silence, pieces.next()), if !is_over => match piece {
+                    Ok(Some(piece)) => newest = Some(piece),
+                    Ok(None) => is_over = true,
+                    Err(_) if newest.is_none() => newest = Some(Bytes::from_static(keep_alive)),
+                    Err(_) => {}
+                },
             }
-            link.write(&bytes);
+            if !backlog.is_empty() {
+                continue;
+            }
+            // A chunk of nothing would be the last.
+            if let Some(piece) = newest.take().filter(|piece| !piece.is_empty()) {
+                let mut bytes = Vec::new();
+                chunk(&[&piece], &mut bytes);
+                link.write(&bytes);
+            }
+            if is_over {
+                break;
+            }
         }
         link.write(LAST_CHUNK);
         backlog.drain().await;

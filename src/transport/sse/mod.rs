@@ -66,7 +66,10 @@ pub fn stream_head(content_type: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.headers_mut() = HeaderMap::from_iter([
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, no-transform"),
+        ),
         // nginx holds a response back until its buffer is full, unless told not to.
         (
             HeaderName::from_static("x-accel-buffering"),

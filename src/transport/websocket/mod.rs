@@ -1,11 +1,13 @@
 //! GraphQL over WebSocket: `graphql-transport-ws` (graphql-ws's PROTOCOL.md) and the older `graphql-ws`
 //! (subscriptions-transport-ws), which some clients still fall back to.
 //!
-//! A socket has one task, which reads it, and answers what is asked. The events of subscriptions that are
-//! shared do not pass through it: their cohort writes them to the socket (`direct`), and the task
-//! only sends on what the socket did not take.
+//! A socket has one task, which reads it and writes answers. Operations are tasks of their own (`operations`), so a
+//! peer that does not read holds up delivery, never execution. The events of subscriptions that are shared do not pass
+//! through the socket's task: their cohort writes them to the socket (`direct`), and the task only sends on what the
+//! socket did not take.
 
 mod opening;
+mod operations;
 mod protocol;
 mod session;
 mod socket;
@@ -13,7 +15,7 @@ mod socket;
 use std::time::Duration;
 
 use axum::{
-    http::request::Parts,
+    http::{HeaderMap, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use tokio::time::timeout;
@@ -29,8 +31,18 @@ use self::{
 use super::{Endpoint, Service, direct::Backlog};
 use crate::server::Link;
 
-/// How long the last word may take, also after a write that stalled: a peer that reads again gets it.
+/// How long the peer may take nothing of what is left for it, also after a write that stalled: a peer that reads again
+/// gets its close frame.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How long all of that may take.
+const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
+
+/// Whether a request opens a WebSocket. Any other upgrade is ignored (RFC 9110, section 7.8): the request is answered
+/// as it is.
+pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
+    opening::has(headers, &header::UPGRADE, "websocket")
+}
 
 /// Answers the opening handshake. The subprotocol is the first of the client's that is spoken here;
 /// without one the socket is closed at once, with a code that says so.
@@ -82,7 +94,12 @@ async fn close(mut socket: Socket, close: &Close) {
     };
     // A peer that is gone, or does not read, need not be told.
     if socket.send([Message::Close(Some(frame))]).is_ok() {
-        let backlog = Backlog::new(socket.link().clone(), GOODBYE);
-        let _ = timeout(GOODBYE, backlog.drain()).await;
+        let link = socket.link();
+        let backlog = Backlog::new(link.clone(), GOODBYE);
+        if timeout(LONGEST_GOODBYE, backlog.drain()).await.is_ok() {
+            // A socket that is closed with something unread is reset, and the peer may lose the close frame.
+            link.finish();
+            let _ = timeout(GOODBYE, link.closed()).await;
+        }
     }
 }

@@ -98,6 +98,6 @@ fn names<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> impl Iterator
         .map(str::trim)
 }
 
-fn has(headers: &HeaderMap, name: &header::HeaderName, value: &str) -> bool {
+pub(super) fn has(headers: &HeaderMap, name: &header::HeaderName, value: &str) -> bool {
     names(headers, name).any(|one| one.eq_ignore_ascii_case(value))
 }

@@ -1,31 +1,36 @@
 //! One WebSocket: its operations, its pulse, its end.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_graphql::ServerError;
-use async_stream::stream;
 use axum::body::Bytes;
-use futures_util::{FutureExt, StreamExt, stream::BoxStream};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
-use tokio_stream::StreamMap;
 use tungstenite::Message;
 
 use super::{
     Gone, Socket,
+    operations::{Operations, Told},
     protocol::{Close, CloseCode, Frames, Protocol, Received},
 };
 use crate::transport::{
     Code, Endpoint, Service,
     direct::{Backlog, Direct, Progress},
     expiry::reached,
-    operation::{Answer, Carries, Event},
+    operation::Event,
     payload::Payload,
-    request::RawRequest,
 };
 
-/// How often the peer is pinged, and how many answers it may owe.
+/// The longest time between two pings; shorter with a shorter `keep_alive`.
 const PULSE: Duration = Duration::from_secs(12);
-const MOST_MISSED: u32 = 2;
+
+/// For how long pings may go unanswered before the next one finds the peer gone.
+const SILENCE: Duration = Duration::from_secs(24);
+
+/// With so many bytes waiting for it, the peer is not listened to: answers to what it asks would pile up.
+const BACKPRESSURE_BYTES: usize = 1024 * 1024;
+
+/// With so many bytes waiting for it, the peer gets no further answer: it is closed.
+const UNDELIVERED_BYTES: usize = 4 * 1024 * 1024;
 
 /// The most messages that are collected before they are sent together.
 const BATCH: usize = 32;
@@ -40,10 +45,10 @@ pub(super) struct Session<'a, S: Service> {
     caller: Option<S::Caller>,
     /// What it counts as, likewise.
     open: Option<S::Open>,
-    operations: StreamMap<String, BoxStream<'static, Event>>,
-    /// Those of them that may be subscriptions whose events go past this.
-    subscribers: HashMap<String, Arc<Direct<Frames>>>,
+    operations: Operations,
+    /// Pings since the last sign of life.
     missed: u32,
+    most_missed: u32,
     backlog: Backlog,
 }
 
@@ -62,9 +67,9 @@ impl<'a, S: Service> Session<'a, S> {
             opener,
             caller: None,
             open: None,
-            operations: StreamMap::new(),
-            subscribers: HashMap::new(),
+            operations: Operations::new(),
             missed: 0,
+            most_missed: 0,
             backlog,
         }
     }
@@ -73,11 +78,16 @@ impl<'a, S: Service> Session<'a, S> {
     pub(super) async fn run(&mut self) -> Option<Close> {
         let closing = self.endpoint.inner.closing.clone();
         let patience = Instant::now() + self.endpoint.inner.settings.init;
-        let mut pulse = pulse();
+        let every = self.endpoint.inner.settings.keep_alive.min(PULSE);
+        let every = every.max(Duration::from_millis(100));
+        self.most_missed =
+            u32::try_from(SILENCE.as_millis().div_ceil(every.as_millis())).unwrap_or(u32::MAX);
+        let mut pulse = pulse(every);
         loop {
             let caller = self.caller.as_ref();
             let until = caller.and_then(|caller| self.endpoint.inner.service.until(caller));
-            let is_free = self.backlog.is_empty();
+            let has_room = self.backlog.is_empty();
+            let listens = has_room || self.socket.link().waiting() < BACKPRESSURE_BYTES;
             let step = tokio::select! {
                 () = closing.cancelled() => closed(CloseCode::Restart),
                 () = reached(until) => closed(CloseCode::Forbidden),
@@ -86,12 +96,8 @@ impl<'a, S: Service> Session<'a, S> {
                 }
                 progress = self.backlog.progress() => self.progressed(progress),
                 _ = pulse.tick() => self.beat(),
-                // Nor listened to: answers to whatever it asks would pile up.
-                message = self.socket.receive(), if is_free => self.receive(message).await,
-                // Who takes nothing is told nothing new.
-                Some((id, event)) = self.operations.next(), if is_free && !self.operations.is_empty() => {
-                    self.tell(id, event)
-                }
+                message = self.socket.receive(), if listens => self.receive(message).await,
+                told = self.operations.next(has_room) => self.tell(told, has_room),
             };
             if let Err(end) = step {
                 return end;
@@ -101,11 +107,15 @@ impl<'a, S: Service> Session<'a, S> {
 
     fn progressed(&mut self, progress: Progress) -> Step {
         match progress {
-            Progress::FellBehind | Progress::Moved => Ok(()),
+            Progress::FellBehind => Ok(()),
+            // A peer that reads is alive, though its answers to pings come late.
+            Progress::Moved => {
+                self.missed = 0;
+                Ok(())
+            }
             Progress::CaughtUp => {
-                self.subscribers
-                    .values()
-                    .for_each(|subscriber| subscriber.catch_up());
+                self.missed = 0;
+                self.operations.catch_up();
                 Ok(())
             }
             // It may have begun to read just now.
@@ -116,8 +126,8 @@ impl<'a, S: Service> Session<'a, S> {
 
     /// Pings, and gives up on a peer that owes too many answers.
     fn beat(&mut self) -> Step {
-        if self.missed >= MOST_MISSED {
-            return Err(None);
+        if self.missed >= self.most_missed {
+            return closed(CloseCode::TryAgain);
         }
         self.missed += 1;
         let ping = Message::Ping(Bytes::new());
@@ -151,7 +161,7 @@ impl<'a, S: Service> Session<'a, S> {
             Received::Pong => Ok(()),
             Received::Terminate => closed(CloseCode::Normal),
             Received::Complete { id } => {
-                match (self.forget(&id), self.protocol) {
+                match (self.operations.forget(&id), self.protocol) {
                     // The older protocol answers a `stop`, and clients wait for it.
                     (true, Protocol::Legacy) => {
                         self.send([Message::text(self.protocol.complete(&id))])
@@ -199,90 +209,58 @@ impl<'a, S: Service> Session<'a, S> {
     }
 
     fn subscribe(&mut self, caller: S::Caller, id: String, payload: serde_json::Value) -> Step {
-        if self.operations.contains_key(&id) {
+        if self.operations.contains(&id) {
             match self.protocol {
                 Protocol::Transport => return Err(Some(Close::duplicate(&id))),
                 // The older protocol replaces it.
-                Protocol::Legacy => drop(self.forget(&id)),
+                Protocol::Legacy => drop(self.operations.forget(&id)),
             }
         }
-        let is_full = self.operations.len() >= self.endpoint.inner.settings.operations;
-        let endpoint = self.endpoint.clone();
+        if self.operations.count() >= self.endpoint.inner.settings.operations {
+            let error = Code::QueryTooComplex.error("too many operations on one WebSocket");
+            let failed = std::slice::from_ref(&error);
+            self.endpoint.inner.service.failed(failed);
+            let refusal = Event::Refused(Payload::refusal(vec![error]));
+            let message = self.message(&id, &refusal);
+            return self.send([message]);
+        }
         let frames = Frames::new(self.protocol, &id);
         let subscriber = Arc::new(Direct::new(self.socket.link().clone(), frames));
-        self.subscribers.insert(id.clone(), subscriber.clone());
-        let events = stream! {
-            if is_full {
-                let error = Code::QueryTooComplex.error("too many operations on one WebSocket");
-                endpoint.inner.service.failed(std::slice::from_ref(&error));
-                yield Event::Refused(Payload::refusal(vec![error]));
-                return;
-            }
-            let answer = match RawRequest::from_json(payload) {
-                // Apart, so that its size is not the operation's for as long as that is open.
-                Ok(raw) => Box::pin(endpoint.run(&caller, raw, Carries::Everything)).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Err(error) => {
-                    endpoint.inner.service.failed(std::slice::from_ref(&error));
-                    yield Event::Refused(Payload::refusal(vec![error]));
-                }
-                Ok(Answer::Single(payload)) if payload.refused.is_some() => {
-                    yield Event::Refused(payload);
-                }
-                Ok(Answer::Single(payload)) => {
-                    yield Event::Next(payload);
-                    yield Event::Completed;
-                }
-                Ok(Answer::Subscription(subscription)) => {
-                    let mut events = subscription.attach(subscriber);
-                    loop {
-                        let event = events.next().await;
-                        let is_last = !matches!(event, Event::Next(_));
-                        yield event;
-                        if is_last {
-                            break;
-                        }
-                    }
-                }
-            }
-        };
-        self.operations.insert(id, events.boxed());
+        self.operations
+            .begin(&self.endpoint, caller, &id, payload, subscriber);
         Ok(())
     }
 
-    /// Sends an event, and with it whatever else is ready.
-    fn tell(&mut self, id: String, event: Event) -> Step {
-        let mut messages = vec![self.message(id, event)];
-        while messages.len() < BATCH
-            && let Some(Some((id, event))) = self.operations.next().now_or_never()
-        {
-            messages.push(self.message(id, event));
+    /// Sends what happened to an operation, and with it whatever else is ready.
+    fn tell(&mut self, told: Told, has_room: bool) -> Step {
+        if self.socket.link().waiting() > UNDELIVERED_BYTES {
+            return closed(CloseCode::TryAgain);
+        }
+        let mut messages = Vec::new();
+        let mut next = Some(told);
+        while let Some(told) = next {
+            messages.push(self.message(&told.id, &told.event));
+            if !matches!(told.event, Event::Next(_)) {
+                // Nothing follows, and the id may be used again.
+                self.operations.forget(&told.id);
+            }
+            next = match messages.len() < BATCH {
+                true => self.operations.ready(has_room),
+                false => None,
+            };
         }
         self.send(messages)
     }
 
-    fn message(&mut self, id: String, event: Event) -> Message {
-        let text = match &event {
-            Event::Next(payload) => self.protocol.next(&id, payload),
+    fn message(&self, id: &str, event: &Event) -> Message {
+        Message::text(match event {
+            Event::Next(payload) => self.protocol.next(id, payload),
             Event::Refused(payload) => {
                 let errors = payload.refused.as_ref().unwrap_or(&payload.json);
-                self.protocol.error(&id, errors)
+                self.protocol.error(id, errors)
             }
-            Event::Completed => self.protocol.complete(&id),
-        };
-        if !matches!(event, Event::Next(_)) {
-            // Nothing follows, and the id may be used again.
-            self.forget(&id);
-        }
-        Message::text(text)
-    }
-
-    /// Whether there was an operation of this id; there is none any more.
-    fn forget(&mut self, id: &str) -> bool {
-        self.subscribers.remove(id);
-        self.operations.remove(id).is_some()
+            Event::Completed => self.protocol.complete(id),
+        })
     }
 
     /// Writes messages at once; what the peer does not take waits.
@@ -298,8 +276,8 @@ fn closed(code: CloseCode) -> Step {
     Err(Some(code.into()))
 }
 
-fn pulse() -> Interval {
-    let mut pulse = interval(PULSE);
+fn pulse(every: Duration) -> Interval {
+    let mut pulse = interval(every);
     pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick is at once, and nothing is owed yet.
     pulse.reset();

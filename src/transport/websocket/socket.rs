@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 
+use tokio::task::consume_budget;
 use tungstenite::{
     Error, Message,
     error::CapacityError,
@@ -54,6 +55,8 @@ impl Socket {
     /// # Errors
     /// When there is none any more.
     pub(super) async fn receive(&mut self) -> Result<Message, Gone> {
+        // Reading a flood of small messages never waits, and other tasks need a turn.
+        consume_budget().await;
         loop {
             match self.context.read(&mut Io(&self.link)) {
                 Ok(message) => return Ok(message),
