@@ -60,6 +60,11 @@ chaos seed="":
     TEST_DATABASE_URL= TITLECAST_CHAOS_SEED={{seed}} cargo test --test it -- --ignored --nocapture --test-threads 1 chaos::a_long_run
     [ -z "${TEST_DATABASE_URL:-}" ] || TITLECAST_CHAOS_SEED={{seed}} cargo test --test it -- --ignored --nocapture --test-threads 1 chaos::a_long_run
 
+# Kill `migrate up` at random points on 20,000 messages, on SQLite and on a PostgreSQL of its own
+[group("check at length")]
+migration-kills kills="200":
+    TITLECAST_KILLS={{kills}} cargo test --test it -- --ignored --nocapture --test-threads 1 migration_kills::
+
 # Needs nats-server, and TEST_DATABASE_URL for PostgreSQL.
 [doc("Read 1,000 replies through cuts, on two processes by turns, and others while their NATS is killed 20 times")]
 [group("check at length")]

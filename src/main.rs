@@ -275,13 +275,18 @@ async fn listen(
 async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartError> {
     let (db, _) = app::open(settings, 1).await?;
     let before = db.migrations().await.map_err(StartError::Schema)?;
-    match direction {
-        Migrate::Up { steps } => db.migrate_up(steps).await.map_err(StartError::Migration)?,
-        Migrate::Down { steps } => db
-            .migrate_down(steps)
-            .await
-            .map_err(StartError::Migration)?,
-        Migrate::Status => {}
+    let change = async {
+        match direction {
+            Migrate::Up { steps } => commands::migrate::shown(db.migrate_up(steps)).await,
+            Migrate::Down { steps } => commands::migrate::shown(db.migrate_down(steps)).await,
+            Migrate::Status => Ok(()),
+        }
+    };
+    let mut signals = Signals::listen();
+    tokio::select! {
+        changed = change => changed.map_err(StartError::Migration)?,
+        // The transaction of the migration under way is rolled back.
+        () = signals.next() => return Err(StartError::Unfinished),
     }
     let after = db.migrations().await.map_err(StartError::Schema)?;
     let line = |((name, is_applied), (_, was_applied)): (_, (_, bool))| {

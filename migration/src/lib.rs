@@ -1,10 +1,15 @@
 //! The schema of the database, one file per migration, each for SQLite and PostgreSQL.
 //!
-//! A migration that has been released is never edited. None imports an entity: entities follow the newest schema, a
-//! migration must go on meaning what it meant.
+//! A migration that has been released is never edited in meaning. None imports an entity: entities follow the newest
+//! schema, a migration must go on meaning what it meant.
+//!
+//! [`run`] applies each migration in a transaction with its bookkeeping row. Earlier versions did not do so on SQLite, so
+//! a killed process could leave a migration half-way. The migrations up to m20251125 therefore run again over what they
+//! left ([`rerun`]).
 
 pub use sea_orm_migration::prelude::*;
 
+pub mod foreign;
 mod m20251101_000001_create_conversations;
 mod m20251115_000001_add_titles;
 mod m20251116_000001_create_turns;
@@ -16,6 +21,9 @@ mod m20251121_000001_mark_search_owners;
 mod m20251121_000002_index_changes;
 mod m20251125_000001_index_search_owners;
 mod m20251130_000001_create_reply_calls;
+pub mod progress;
+mod rerun;
+pub mod run;
 pub mod search_text;
 
 /// All migrations, oldest first.

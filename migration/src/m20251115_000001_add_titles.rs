@@ -10,6 +10,8 @@ use sea_orm_migration::{
     sea_orm::DbErr,
 };
 
+use crate::rerun::{add_columns, drop_columns};
+
 /// This migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -30,28 +32,18 @@ impl MigrationTrait for Migration {
             string_len_null("title_failure", 32),
             big_integer("revision").default(1).to_owned(),
         ];
-        // SQLite adds one column a statement.
-        for column in columns {
-            manager
-                .alter_table(Table::alter().table(TABLE).add_column(column).to_owned())
-                .await?;
-        }
-        Ok(())
+        add_columns(manager, TABLE, columns).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in [
+        let columns = [
             "revision",
             "title_failure",
             "title_status",
             "title_source",
             "title_generated_at",
             "display_name",
-        ] {
-            manager
-                .alter_table(Table::alter().table(TABLE).drop_column(column).to_owned())
-                .await?;
-        }
-        Ok(())
+        ];
+        drop_columns(manager, TABLE, columns).await
     }
 }

@@ -20,6 +20,7 @@ impl MigrationTrait for Migration {
             .create_table(
                 Table::create()
                     .table("agent_turns")
+                    .if_not_exists()
                     .col(uuid("message_id").primary_key())
                     .col(uuid("conversation_id"))
                     .col(uuid("reply_id"))
@@ -45,6 +46,7 @@ impl MigrationTrait for Migration {
                 Index::create()
                     .name("agent_turns_by_key")
                     .table("agent_turns")
+                    .if_not_exists()
                     .unique()
                     .col("tenant_id")
                     .col("user_id")
@@ -57,6 +59,7 @@ impl MigrationTrait for Migration {
                 Index::create()
                     .name("agent_turns_by_conversation")
                     .table("agent_turns")
+                    .if_not_exists()
                     .col("conversation_id")
                     .to_owned(),
             )

@@ -9,7 +9,7 @@ use sea_orm_migration::{
     sea_orm::{ConnectionTrait, DbBackend, DbErr},
 };
 
-use crate::search_text::words;
+use crate::{progress, search_text::words};
 
 /// This migration.
 #[derive(DeriveMigrationName)]
@@ -36,6 +36,9 @@ const SQLITE: &str = "
         INSERT INTO agent_search_words (rowid, body) VALUES (new.id, new.body);
     END;";
 
+const DROP_SQLITE: &str =
+    "DROP TABLE IF EXISTS agent_search_words; DROP TABLE IF EXISTS agent_search;";
+
 const POSTGRES: &str = "
     CREATE TABLE agent_search (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -55,29 +58,33 @@ impl MigrationTrait for Migration {
         let connection = manager.get_connection();
         let tables = match connection.get_database_backend() {
             DbBackend::Postgres => POSTGRES,
-            _ => SQLITE,
+            _ => {
+                // What a killed process left is made again from the rows.
+                connection.execute_unprepared(DROP_SQLITE).await?;
+                SQLITE
+            }
         };
         connection.execute_unprepared(tables).await?;
         connection.execute_unprepared(BOTH).await?;
+        for table in ["agent_conversations", "agent_messages"] {
+            progress::expect(progress::rows_of(connection, table).await?);
+        }
         index_titles(manager).await?;
         index_messages(manager).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let connection = manager.get_connection();
-        if connection.get_database_backend() == DbBackend::Sqlite {
-            connection
-                .execute_unprepared("DROP TABLE agent_search_words")
-                .await?;
-        }
-        connection
-            .execute_unprepared("DROP TABLE agent_search")
-            .await?;
+        let drop = match connection.get_database_backend() {
+            DbBackend::Postgres => "DROP TABLE agent_search",
+            _ => DROP_SQLITE,
+        };
+        connection.execute_unprepared(drop).await?;
         Ok(())
     }
 }
 
-/// How many rows are read at once: what exists may not fit into memory.
+/// How many rows are read and written at once: what exists may not fit into memory.
 const BATCH: u64 = 500;
 
 /// Indexes the titles (or hints) of what exists.
@@ -96,22 +103,19 @@ async fn index_titles(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             select.and_where(Expr::col("id").gt(after));
         }
         let rows = connection.query_all(&select).await?;
+        let mut insert = Query::insert()
+            .into_table("agent_search")
+            .columns(["conversation_id", "body"])
+            .to_owned();
         for row in &rows {
             let id: uuid::Uuid = row.try_get("", "id")?;
             let title: Option<String> = row.try_get("", "display_name")?;
             let hint: Option<String> = row.try_get("", "topic_hint")?;
             let body = words(&title.or(hint).unwrap_or_default());
-            connection
-                .execute(
-                    Query::insert()
-                        .into_table("agent_search")
-                        .columns(["conversation_id", "body"])
-                        .values_panic([id.into(), body.into()]),
-                )
-                .await?;
+            insert.values_panic([id.into(), body.into()]);
             after = Some(id);
         }
-        if (rows.len() as u64) < BATCH {
+        if !write(manager, &insert, rows.len()).await? {
             return Ok(());
         }
     }
@@ -132,22 +136,32 @@ async fn index_messages(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             select.and_where(Expr::col("id").gt(after));
         }
         let rows = connection.query_all(&select).await?;
+        let mut insert = Query::insert()
+            .into_table("agent_search")
+            .columns(["conversation_id", "message_id", "body"])
+            .to_owned();
         for row in &rows {
             let id: uuid::Uuid = row.try_get("", "id")?;
             let conversation: uuid::Uuid = row.try_get("", "conversation_id")?;
             let content: String = row.try_get("", "content")?;
-            connection
-                .execute(
-                    Query::insert()
-                        .into_table("agent_search")
-                        .columns(["conversation_id", "message_id", "body"])
-                        .values_panic([conversation.into(), id.into(), words(&content).into()]),
-                )
-                .await?;
+            insert.values_panic([conversation.into(), id.into(), words(&content).into()]);
             after = Some(id);
         }
-        if (rows.len() as u64) < BATCH {
+        if !write(manager, &insert, rows.len()).await? {
             return Ok(());
         }
     }
+}
+
+/// Writes a batch. Returns whether another may follow.
+async fn write(
+    manager: &SchemaManager<'_>,
+    insert: &InsertStatement,
+    rows: usize,
+) -> Result<bool, DbErr> {
+    if rows > 0 {
+        manager.get_connection().execute(insert).await?;
+        progress::advance(rows as u64);
+    }
+    Ok(rows as u64 == BATCH)
 }

@@ -14,6 +14,8 @@ use sea_orm_migration::{
     sea_orm::{ConnectionTrait, DbErr},
 };
 
+use crate::rerun::{add_columns, drop_columns};
+
 /// This migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -22,11 +24,11 @@ const TABLE: &str = "agent_conversations";
 
 /// Each holds only rows that something is still to be done about, so they stay small.
 const INDEXES: [&str; 3] = [
-    "CREATE INDEX agent_conversations_untitled ON agent_conversations (created_at, id) \
+    "CREATE INDEX IF NOT EXISTS agent_conversations_untitled ON agent_conversations (created_at, id) \
      WHERE display_name IS NULL",
-    "CREATE INDEX agent_conversations_untold ON agent_conversations (updated_at) \
+    "CREATE INDEX IF NOT EXISTS agent_conversations_untold ON agent_conversations (updated_at) \
      WHERE published_revision < revision",
-    "CREATE INDEX agent_conversations_leased ON agent_conversations (title_lease_until) \
+    "CREATE INDEX IF NOT EXISTS agent_conversations_leased ON agent_conversations (title_lease_until) \
      WHERE title_lease_until IS NOT NULL",
 ];
 
@@ -40,12 +42,7 @@ impl MigrationTrait for Migration {
             string_len_null("title_hint", 256),
             big_integer("published_revision").default(0).to_owned(),
         ];
-        // SQLite adds one column a statement.
-        for column in columns {
-            manager
-                .alter_table(Table::alter().table(TABLE).add_column(column).to_owned())
-                .await?;
-        }
+        add_columns(manager, TABLE, columns).await?;
         let connection = manager.get_connection();
         // What was committed until now was told, or nobody is left to tell it to.
         connection
@@ -54,15 +51,12 @@ impl MigrationTrait for Migration {
         for index in INDEXES {
             connection.execute_unprepared(index).await?;
         }
-        let attachments = Table::alter()
-            .table("agent_messages")
-            .add_column(text_null("attachments"))
-            .to_owned();
-        manager.alter_table(attachments).await?;
+        add_columns(manager, "agent_messages", [text_null("attachments")]).await?;
         manager
             .create_table(
                 Table::create()
                     .table("agent_title_calls")
+                    .if_not_exists()
                     .col(uuid("id").primary_key())
                     .col(string_len("tenant_id", 128))
                     // No foreign key: what a call cost is true whatever becomes of the conversation.
@@ -82,6 +76,7 @@ impl MigrationTrait for Migration {
                 Index::create()
                     .name("agent_title_calls_by_tenant")
                     .table("agent_title_calls")
+                    .if_not_exists()
                     .col("tenant_id")
                     .col("created_at")
                     .to_owned(),
@@ -91,12 +86,17 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager
-            .drop_table(Table::drop().table("agent_title_calls").to_owned())
+            .drop_table(
+                Table::drop()
+                    .table("agent_title_calls")
+                    .if_exists()
+                    .to_owned(),
+            )
             .await?;
         let connection = manager.get_connection();
         for index in ["untitled", "untold", "leased"] {
             connection
-                .execute_unprepared(&format!("DROP INDEX agent_conversations_{index}"))
+                .execute_unprepared(&format!("DROP INDEX IF EXISTS agent_conversations_{index}"))
                 .await?;
         }
         let columns = [
@@ -108,9 +108,7 @@ impl MigrationTrait for Migration {
             (TABLE, "title_token"),
         ];
         for (table, column) in columns {
-            manager
-                .alter_table(Table::alter().table(table).drop_column(column).to_owned())
-                .await?;
+            drop_columns(manager, table, [column]).await?;
         }
         Ok(())
     }

@@ -9,6 +9,8 @@ use sea_orm_migration::{
     sea_orm::{ConnectionTrait, DbErr, prelude::ChronoUtc},
 };
 
+use crate::rerun::{add_columns, drop_columns};
+
 /// This migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -16,7 +18,7 @@ pub(crate) struct Migration;
 const TABLE: &str = "agent_turns";
 
 /// Holds only what is being written, so it stays small.
-const INDEX: &str = "CREATE INDEX agent_turns_running ON agent_turns (run_lease_until) \
+const INDEX: &str = "CREATE INDEX IF NOT EXISTS agent_turns_running ON agent_turns (run_lease_until) \
                      WHERE reply_status = 'running'";
 
 /// What an older version writes while the schema changes, it has finished by then.
@@ -31,12 +33,7 @@ impl MigrationTrait for Migration {
             text_null("run_text"),
             boolean("stop_asked").default(false).to_owned(),
         ];
-        // SQLite adds one column a statement.
-        for column in columns {
-            manager
-                .alter_table(Table::alter().table(TABLE).add_column(column).to_owned())
-                .await?;
-        }
+        add_columns(manager, TABLE, columns).await?;
         let still_running = Query::update()
             .table(TABLE)
             .value("run_lease_until", ChronoUtc::now() + STILL_RUNNING)
@@ -50,13 +47,9 @@ impl MigrationTrait for Migration {
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         manager
             .get_connection()
-            .execute_unprepared("DROP INDEX agent_turns_running")
+            .execute_unprepared("DROP INDEX IF EXISTS agent_turns_running")
             .await?;
-        for column in ["stop_asked", "run_text", "run_lease_until", "run_node"] {
-            manager
-                .alter_table(Table::alter().table(TABLE).drop_column(column).to_owned())
-                .await?;
-        }
-        Ok(())
+        let columns = ["stop_asked", "run_text", "run_lease_until", "run_node"];
+        drop_columns(manager, TABLE, columns).await
     }
 }

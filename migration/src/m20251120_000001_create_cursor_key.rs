@@ -20,6 +20,7 @@ impl MigrationTrait for Migration {
             .create_table(
                 Table::create()
                     .table(TABLE)
+                    .if_not_exists()
                     // There is one row.
                     .col(
                         integer("id")
@@ -37,6 +38,7 @@ impl MigrationTrait for Migration {
             .into_table(TABLE)
             .columns(["id", "secret"])
             .values_panic([1.into(), secret.into()])
+            .on_conflict(OnConflict::column("id").do_nothing().to_owned())
             .to_owned();
         manager.execute(row).await?;
         Ok(())

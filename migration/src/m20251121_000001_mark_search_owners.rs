@@ -6,7 +6,10 @@ use sea_orm_migration::{
     sea_orm::{ConnectionTrait, DbErr, Statement, Value},
 };
 
-use crate::search_text::{marked, owner_mark};
+use crate::{
+    progress,
+    search_text::{marked, owner_mark},
+};
 
 /// This migration.
 #[derive(DeriveMigrationName)]
@@ -23,11 +26,19 @@ const ROWS: &str = "
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        rewrite(manager, marked).await
+        rewrite(manager, marked_once).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         rewrite(manager, unmarked).await
+    }
+}
+
+/// The words with the mark before each, also when a killed process has put it there already.
+fn marked_once(mark: &str, words: &str) -> String {
+    match marked(mark, &unmarked(mark, words)) == words {
+        true => words.to_owned(),
+        false => marked(mark, words),
     }
 }
 
@@ -55,6 +66,7 @@ async fn rewrite(
 ) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let backend = connection.get_database_backend();
+    progress::expect(progress::rows_of(connection, "agent_search").await?);
     let mut last = i64::MIN;
     loop {
         let values: [Value; 2] = [last.into(), (BATCH as i64).into()];
@@ -82,6 +94,7 @@ async fn rewrite(
         );
         let update = Statement::from_sql_and_values(backend, update, values);
         connection.execute_raw(update).await?;
+        progress::advance(rows.len() as u64);
     }
 }
 
@@ -92,7 +105,9 @@ mod tests {
     #[test]
     fn the_way_down_leads_where_the_way_up_began() {
         for words in ["", "plan 京 都", "snake_case 3.14 don't", "abcd abcdabcd a"] {
-            assert_eq!(unmarked("abcd", &marked("abcd", words)), words);
+            let marked = marked("abcd", words);
+            assert_eq!(unmarked("abcd", &marked), words);
+            assert_eq!(marked_once("abcd", &marked), marked);
         }
     }
 }

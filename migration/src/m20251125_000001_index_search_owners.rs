@@ -6,30 +6,33 @@ use sea_orm_migration::{
     sea_orm::{ConnectionTrait, DbBackend, DbErr},
 };
 
+use crate::rerun::create_index;
+
 /// This migration.
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
+const INDEX: &str = "agent_search_by_owner";
+
 // Every text begins with the mark of its owner, which has four letters.
-const INDEX: &str = "CREATE INDEX agent_search_by_owner ON agent_search (left(body, 4), id)";
+const DEFINITION: &str = "ON agent_search (left(body, 4), id)";
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, INDEX).await
+        match manager.get_database_backend() {
+            DbBackend::Postgres => create_index(manager, INDEX, DEFINITION).await,
+            _ => Ok(()),
+        }
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, "DROP INDEX agent_search_by_owner").await
+        let drop = format!("DROP INDEX IF EXISTS {INDEX}");
+        manager.get_connection().execute_unprepared(&drop).await?;
+        Ok(())
     }
-}
 
-async fn run(manager: &SchemaManager<'_>, statement: &str) -> Result<(), DbErr> {
-    if manager.get_database_backend() == DbBackend::Postgres {
-        manager
-            .get_connection()
-            .execute_unprepared(statement)
-            .await?;
+    fn use_transaction(&self) -> Option<bool> {
+        Some(false)
     }
-    Ok(())
 }

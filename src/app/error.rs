@@ -35,15 +35,24 @@ pub enum StartError {
     Migration(#[source] DbErr),
     /// The schema is older than the program.
     #[error(
-        "the database is behind by {pending} migration(s), the first being {first}. Run `titlecast migrate up` \
-         with the same database URL, or start with --migrate"
+        "the database is behind by {pending} migration(s), the first being {first}{elsewhere}. Run `titlecast migrate \
+         up` with the same database URL, or start with --migrate",
+        elsewhere = elsewhere.as_ref().map_or(String::new(), ToString::to_string)
     )]
     Behind {
         /// How many are missing.
         pending: usize,
         /// The oldest of them.
         first: String,
+        /// Another schema that has the tables.
+        elsewhere: Option<Elsewhere>,
     },
+    /// Another program's tables are where ours would be.
+    #[error(
+        "the database belongs to another program: {0}. Nothing was changed. Name another database or schema in \
+         --database-url (DATABASE_URL), and bring conversations along with `titlecast import` (docs/moving.md)"
+    )]
+    Foreign(String),
     /// The schema is newer than the program.
     #[error(
         "the database is ahead: it has the migration {0} of a newer version. Run that version, or take the migration \
@@ -132,6 +141,13 @@ pub enum StartError {
     },
 }
 
+/// A schema with our tables that the role's search path does not lead to.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    " (the schema {0:?} has the tables, but the role does not see it: check its search_path, and USAGE on the schema)"
+)]
+pub struct Elsewhere(pub String);
+
 impl StartError {
     /// What the process ends with: 2 for what is wrong with the command line or a setting as it is written, 1 for all
     /// else.
@@ -155,6 +171,7 @@ impl StartError {
             | Self::Migration(_)
             | Self::Behind { .. }
             | Self::Ahead(_)
+            | Self::Foreign(_)
             | Self::Telemetry(TelemetryError::Endpoint(InvalidEndpoint::Tls))
             | Self::Model(InvalidOpenAiConfig::Tls)
             | Self::Command(_)

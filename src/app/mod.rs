@@ -103,6 +103,10 @@ impl App {
             let (db, closing) = (db.clone(), background.closing.clone());
             async move { db.keep_time(closing).await }
         });
+        background.tasks.spawn({
+            let (db, closing) = (db.clone(), background.closing.clone());
+            async move { db.keep_erasing(closing).await }
+        });
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
         let titles = Titles::new(

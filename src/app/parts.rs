@@ -4,12 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::task::TaskTracker;
 
-use super::{Background, StartError};
+use super::{Background, StartError, error::Elsewhere};
 use crate::{
     auth::Access,
+    commands,
     config::Settings,
     conversation::Owner,
-    db::Database,
+    db::{Database, SchemaState},
     events::{
         EventBroker,
         relay::{ReadRows, Servers, Wanted},
@@ -45,21 +46,22 @@ pub(super) async fn access(
     })
 }
 
-/// The database as it is, and the migrations that it does not have yet.
+/// The database as it is, and how its schema stands to the program. Writes nothing to it.
 ///
 /// # Errors
-/// [`StartError`], also when a newer version has changed it.
+/// [`StartError`], also when a newer version or another program has made it.
 pub async fn open(
     settings: &Settings,
     connections: u32,
-) -> Result<(Database, Vec<String>), StartError> {
+) -> Result<(Database, SchemaState), StartError> {
     let db = Database::connect(&settings.database_url, connections).await?;
-    match db.pending_migrations().await {
-        Ok(pending) => Ok((db, pending)),
-        Err(error) => match db.unknown_migrations().await.unwrap_or_default().pop() {
-            Some(newest) => Err(StartError::Ahead(newest)),
-            None => Err(StartError::Schema(error)),
-        },
+    let mut state = db.schema_state().await.map_err(StartError::Schema)?;
+    if let Some(difference) = state.foreign.take() {
+        return Err(StartError::Foreign(difference));
+    }
+    match state.unknown.pop() {
+        Some(newest) => Err(StartError::Ahead(newest)),
+        None => Ok((db, state)),
     }
 }
 
@@ -68,16 +70,20 @@ pub async fn open(
 /// # Errors
 /// [`StartError`].
 pub async fn database(settings: &Settings) -> Result<Database, StartError> {
-    let (db, pending) = open(settings, settings.database_connections).await?;
+    let (db, state) = open(settings, settings.database_connections).await?;
+    let pending = state.pending;
     match pending.first() {
         Some(_) if db.is_embedded() || settings.migrate => {
-            db.migrate_up(None).await.map_err(StartError::Migration)?;
+            commands::migrate::logged(db.migrate_up(None))
+                .await
+                .map_err(StartError::Migration)?;
             tracing::info!(migrations = pending.len(), "database migrated");
         }
         Some(first) => {
             return Err(StartError::Behind {
                 pending: pending.len(),
                 first: first.clone(),
+                elsewhere: state.elsewhere.map(Elsewhere),
             });
         }
         None => {}

@@ -287,6 +287,7 @@ impl Chat {
     /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
     pub async fn delete(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
         let tombstone = self.inner.db.delete_conversation(owner, id).await?;
+        tracing::info!(conversation.id = %id, "conversation deleted");
         for run in self.inner.events.find_runs(owner, id) {
             run.stop();
         }

@@ -4,6 +4,7 @@
 pub mod backfill;
 pub mod health;
 pub mod import;
+pub mod migrate;
 mod progress;
 pub mod shell;
 pub mod stats;

@@ -128,6 +128,7 @@ impl Database {
         search::forget(&tx, id).await?;
         turns::forget(&tx, id).await?;
         commit(tx).await?;
+        self.text_went();
         Ok(tombstone)
     }
 }

@@ -12,6 +12,7 @@ mod claims;
 mod conversations;
 pub mod cursor;
 mod entity;
+mod erase;
 mod imports;
 mod loaders;
 mod messages;
@@ -40,6 +41,7 @@ use sea_orm::{
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{
+    erase::Erasure,
     pool::Probe,
     statements::{Statements, bracket, commit, kind, note_unsent},
 };
@@ -53,6 +55,7 @@ pub use self::{
     conversations::ConversationFilter,
     imports::{Imported, NewConversation, NewMessage},
     messages::MessageRange,
+    migrations::SchemaState,
     open_error::{Failed, OpenError},
     pool::Connections,
     reply_calls::ReplyCost,
@@ -92,6 +95,7 @@ pub struct Database {
     statements: Statements,
     probe: Arc<Probe>,
     clock: Clock,
+    erasure: Erasure,
 }
 
 impl Database {

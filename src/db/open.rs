@@ -1,9 +1,9 @@
 //! Opening a database: what is asked of its connections, and finding out why there is none.
 
-use std::{fs::File, io::ErrorKind, path::PathBuf, time::Duration};
+use std::{fs::File, io::ErrorKind, path::PathBuf};
 
 use sea_orm::{
-    ConnectOptions, DatabaseConnection, DbErr,
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr,
     sqlx::{
         self, ConnectOptions as _, Connection,
         postgres::PgConnectOptions,
@@ -13,10 +13,13 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::{
-    ABANDONED, CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, open_error::OpenError,
+    ABANDONED, CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, erase::erase_words, open_error::OpenError,
     statements::Statements,
 };
 use crate::clock::Clock;
+
+mod encoding;
+mod file;
 
 /// Where a database is.
 enum Place {
@@ -48,15 +51,19 @@ impl Database {
         };
         let (writer, reader) = match Place::of(url)? {
             Place::File { path, mode } => {
+                file::check(&path).await?;
                 let may_create = mode == Mode::Create;
                 let failed = |error| OpenError::of_file(&path, may_create, &error);
                 // The writer first: it creates the file.
-                let writer = open(1).await.map_err(failed)?;
+                let writer = file::retry_locked(|| open(1)).await.map_err(failed)?;
                 // What it may not write to SQLite opens for reading, and fails later.
                 if mode != Mode::Read
                     && let Err(error) = File::options().write(true).open(&path)
                 {
                     return Err(OpenError::of_unwritable(&path, may_create, Some(error)));
+                }
+                if mode != Mode::Read {
+                    erase_words(&writer).await.map_err(failed)?;
                 }
                 (writer, open(max_connections).await.map_err(failed)?)
             }
@@ -71,11 +78,25 @@ impl Database {
             statements,
             probe: Default::default(),
             clock: Clock::default(),
+            erasure: Default::default(),
         };
+        database.check_encoding().await?;
         match database.set_clock().await {
             Ok(()) => Ok(database),
             Err(error) => Err(OpenError::of_statement(&error)),
         }
+    }
+}
+
+impl Database {
+    /// What PostgreSQL's sessions wait for a lock at most, for tests: a pooler must not lose it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn lock_timeout(&self) -> Result<String, DbErr> {
+        let statement = self.statement("", "SELECT current_setting('lock_timeout') AS value", []);
+        let row = self.writer.query_one_raw(statement).await?;
+        row.map_or_else(|| Ok(String::new()), |row| row.try_get("", "value"))
     }
 }
 
@@ -166,6 +187,8 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(LOCK_TIMEOUT)
                 .foreign_keys(true)
+                // What is deleted is overwritten (`erase`).
+                .pragma("secure_delete", "ON")
         })
         .map_sqlx_sqlite_pool_opts(|pool| {
             // A file does not go away as a server does.
@@ -183,7 +206,17 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                     })
                 })
         })
-        .map_sqlx_postgres_opts(server_options);
+        .map_sqlx_postgres_opts(server_options)
+        .map_sqlx_postgres_pool_opts(|pool| {
+            pool.after_connect(|connection, _| {
+                Box::pin(async move {
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(session_settings()))
+                        .execute(connection)
+                        .await?;
+                    Ok(())
+                })
+            })
+        });
     options
 }
 
@@ -199,14 +232,20 @@ fn with_bare_host(options: PgConnectOptions) -> PgConnectOptions {
     }
 }
 
+/// PgBouncer refuses a connection that sends any other start-up parameter than sqlx's own `DateStyle`,
+/// `client_encoding`, `TimeZone` and `application_name`. Floats travel in binary, so their digits need no setting.
 fn server_options(options: PgConnectOptions) -> PgConnectOptions {
-    let options = with_bare_host(options);
-    let millis = |time: Duration| time.as_millis().to_string();
-    options.options([
-        ("lock_timeout", millis(LOCK_TIMEOUT)),
+    with_bare_host(options).extra_float_digits(None)
+}
+
+/// What a session is set to, by one statement after it has begun.
+fn session_settings() -> String {
+    format!(
+        "SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+        LOCK_TIMEOUT.as_millis(),
         // What a node that was cut off has locked is free again.
-        ("idle_in_transaction_session_timeout", millis(ABANDONED)),
-    ])
+        ABANDONED.as_millis()
+    )
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! what happened, and what to do about it. Passwords are in none of them.
 
 use std::{
+    borrow::Cow,
     fmt,
     fs::File,
     io::{self, ErrorKind},
@@ -138,7 +139,10 @@ impl OpenError {
                 format!("the server at {at} does not let {user:?} in: {said}"),
                 format!("Check the user in {SETTING}, and the server's pg_hba.conf"),
             ),
-            code => Self::unopened(format!("the server at {at} says: {said}"), remedy(code)),
+            code => Self::unopened(
+                format!("the server at {at} says: {said}"),
+                remedy(code, said),
+            ),
         }
     }
 
@@ -150,10 +154,7 @@ impl OpenError {
                 let opened = File::options().read(true).write(true).open(file);
                 Self::of_unwritable(file, may_create, opened.err())
             }
-            Some(NOTADB) => Self::unopened(
-                format!("{} is no SQLite database", absolute(file).display()),
-                format!("Move it away, or name another file in {SETTING}"),
-            ),
+            Some(NOTADB) => Self::of_other_format(file),
             _ => {
                 let (name, failed) = (absolute(file), Failed(error));
                 Self::unopened(
@@ -162,6 +163,42 @@ impl OpenError {
                 )
             }
         }
+    }
+
+    /// A file that SQLite does not read.
+    pub(super) fn of_other_format(file: &Path) -> Self {
+        Self::unopened(
+            format!(
+                "{} is no SQLite database, or an encrypted one",
+                absolute(file).display()
+            ),
+            format!("Move it away, or name another file in {SETTING}"),
+        )
+    }
+
+    /// Another program's file.
+    pub(super) fn of_foreign_file(file: &Path, difference: &str) -> Self {
+        Self::unopened(
+            format!(
+                "{} is the database of another program: {difference}",
+                absolute(file).display()
+            ),
+            format!(
+                "Name another file in {SETTING}, and bring conversations along with `titlecast import` (docs/moving.md)"
+            ),
+        )
+    }
+
+    /// A server's database whose texts are not UTF-8.
+    pub(super) fn of_encoding(name: &str, encoding: &str) -> Self {
+        Self::unopened(
+            format!(
+                "the database {name:?} has the encoding {encoding}, which cannot hold every text; it has to be UTF8"
+            ),
+            format!(
+                "Create another one (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0) and name it in {SETTING}"
+            ),
+        )
     }
 
     /// Why a file cannot be written to, from what the system says when one tries.
@@ -246,13 +283,15 @@ impl Failed<'_> {
         }
     }
 
-    fn remedy(&self) -> &'static str {
+    fn remedy(&self) -> Cow<'static, str> {
         match (sqlite_code(self.0), sqlx_error(self.0)) {
-            (Some(BUSY), _) => "Let the other program that has it locked end, and try again",
-            (Some(READONLY), _) => "Let this user write to the file and to its folder",
-            (Some(FULL), _) => "Free some space on the disk, and try again",
-            (_, Some(sqlx::Error::Database(error))) => remedy(error.code().as_deref()),
-            _ => "Check --database-url (DATABASE_URL)",
+            (Some(BUSY), _) => "Let the other program that has it locked end, and try again".into(),
+            (Some(READONLY), _) => "Let this user write to the file and to its folder".into(),
+            (Some(FULL), _) => "Free some space on the disk, and try again".into(),
+            (_, Some(sqlx::Error::Database(error))) => {
+                remedy(error.code().as_deref(), error.message())
+            }
+            _ => "Check --database-url (DATABASE_URL)".into(),
         }
     }
 }
@@ -268,19 +307,50 @@ impl fmt::Display for Failed<'_> {
 }
 
 /// What to do about an error of PostgreSQL's.
-fn remedy(code: Option<&str>) -> &'static str {
-    match code {
+fn remedy(code: Option<&str>, said: &str) -> Cow<'static, str> {
+    let words = match code {
         Some("25006") => {
             "It takes no writes, as a standby does: name the primary in --database-url (DATABASE_URL)"
         }
-        Some("42501") => {
-            "Let the user own the database, or GRANT CREATE, USAGE ON SCHEMA public to it"
+        Some("42501") => return missing_right(said),
+        Some("3F000") => {
+            "No schema of the role's search_path exists: create it, or set another (ALTER ROLE … SET search_path = …)"
+        }
+        Some("26000" | "42P05") => {
+            "A pooler in between gives its connections to others between two statements: set pool_mode = session, or \
+             max_prepared_statements with PgBouncer from 1.21 on (docs/operations.md)"
+        }
+        Some("08P01") if said.contains("startup parameter") => {
+            "Take the parameter out of --database-url (DATABASE_URL) and set it on the role (ALTER ROLE … SET …), or add \
+             it to ignore_startup_parameters of PgBouncer"
         }
         Some("53300") => {
             "Raise its max_connections, or lower --database-connections (TITLECAST_DATABASE_CONNECTIONS)"
         }
         Some("57P03") => "Wait until it has started, and try again",
         _ => "Check --database-url (DATABASE_URL)",
+    };
+    words.into()
+}
+
+/// What to grant, by what PostgreSQL says is denied.
+fn missing_right(said: &str) -> Cow<'static, str> {
+    if let Some((_, schema)) = said.split_once("denied for schema ") {
+        return format!(
+            "GRANT USAGE ON SCHEMA {schema} to the user, and CREATE to the one that runs `titlecast migrate up`"
+        )
+        .into();
+    }
+    match said {
+        _ if said.contains("must be owner") => {
+            "Run `titlecast migrate up` as the role that owns the tables".into()
+        }
+        _ if said.contains("denied for table") => {
+            "GRANT SELECT, INSERT, UPDATE, DELETE on all our tables to the user, and SELECT on seaql_migrations \
+             (docs/operations.md)"
+                .into()
+        }
+        _ => "Grant it to the user (docs/operations.md), or name another in --database-url (DATABASE_URL)".into(),
     }
 }
 

@@ -143,9 +143,11 @@ impl Database {
         let rows = with_title(change_of(owner, id, self.now()), title, TitleSource::Manual)
             .exec_with_returning(&tx)
             .await?;
-        finish(tx, changed(rows)?)
+        let renamed = finish(tx, changed(rows)?)
             .await?
-            .ok_or_else(Error::no_conversation)
+            .ok_or_else(Error::no_conversation)?;
+        self.text_went();
+        Ok(renamed)
     }
 
     /// Takes the claim for another title. What is there stays until it comes. A manual title is replaced

@@ -231,6 +231,7 @@ impl Titles {
         let title = Title::new(text)
             .map_err(|invalid| Error::invalid_field("display_name", invalid.to_string()))?;
         let conversation = self.inner.db.rename(owner, id, &title).await?;
+        tracing::info!(conversation.id = %id, "conversation renamed");
         self.inner.events.publish(conversation.clone());
         Ok(conversation)
     }

@@ -1,0 +1,256 @@
+//! Recognises a database that another program has made, or that lost its bookkeeping, before anything is written to it.
+
+use sea_orm_migration::{
+    MigratorTrait,
+    sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement},
+};
+
+use crate::{Migrator, run};
+
+/// What a column holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Uuid,
+    Text,
+    Long,
+    Time,
+    /// Whatever it is.
+    Any,
+}
+
+use Kind::{Any, Long, Text, Time, Uuid};
+
+/// A table, the migration that creates it, and its columns then.
+struct Shape {
+    table: &'static str,
+    migration: &'static str,
+    columns: &'static [(&'static str, Kind)],
+    /// Columns that later migrations add.
+    later: &'static [&'static str],
+}
+
+const FIRST: &str = "m20251101_000001_create_conversations";
+
+#[rustfmt::skip]
+const SHAPES: [Shape; 7] = [
+    Shape {
+        table: "agent_conversations", migration: FIRST,
+        columns: &[
+            ("id", Uuid), ("tenant_id", Text), ("user_id", Text), ("topic_hint", Text), ("agent_entrypoint", Text),
+            ("active_agent", Text), ("status", Text), ("message_count", Long), ("last_message_preview", Text),
+            ("last_message_at", Time), ("created_at", Time), ("updated_at", Time),
+        ],
+        later: &[
+            "display_name", "title_generated_at", "title_source", "title_status", "title_failure", "revision",
+            "title_token", "title_lease_until", "title_attempts", "title_hint", "published_revision",
+        ],
+    },
+    Shape {
+        table: "agent_messages", migration: FIRST,
+        columns: &[
+            ("id", Uuid), ("conversation_id", Uuid), ("position", Long), ("role", Text), ("content", Text),
+            ("status", Text), ("created_at", Time),
+        ],
+        later: &["attachments"],
+    },
+    Shape {
+        table: "agent_turns", migration: "m20251116_000001_create_turns",
+        columns: &[
+            ("message_id", Uuid), ("conversation_id", Uuid), ("reply_id", Uuid), ("tenant_id", Text), ("user_id", Text),
+            ("idempotency_key", Text), ("request_hash", Text), ("reply_status", Text), ("reply_failure", Text),
+            ("created_at", Time),
+        ],
+        later: &[],
+    },
+    Shape {
+        table: "agent_search", migration: "m20251117_000001_create_search",
+        columns: &[("id", Any), ("conversation_id", Uuid), ("message_id", Uuid), ("body", Text)],
+        later: &[],
+    },
+    Shape {
+        table: "agent_title_calls", migration: "m20251118_000001_add_title_claims",
+        columns: &[
+            ("id", Uuid), ("tenant_id", Text), ("conversation_id", Uuid), ("model", Text), ("outcome", Text),
+            ("prompt_tokens", Long), ("completion_tokens", Long), ("reasoning_tokens", Long), ("duration_ms", Long),
+            ("created_at", Time),
+        ],
+        later: &[],
+    },
+    Shape {
+        table: "agent_cursor_key", migration: "m20251120_000001_create_cursor_key",
+        columns: &[("id", Any), ("secret", Text)],
+        later: &[],
+    },
+    Shape {
+        table: "agent_reply_calls", migration: "m20251130_000001_create_reply_calls",
+        columns: &[
+            ("id", Uuid), ("tenant_id", Text), ("conversation_id", Uuid), ("agent", Text), ("model", Text),
+            ("prompt_tokens", Long), ("completion_tokens", Long), ("reasoning_tokens", Long), ("created_at", Time),
+        ],
+        later: &[],
+    },
+];
+
+/// Tables in a file that belong to SQLite, to replication tools (`_…`), or to us.
+const OTHER_TABLES: &str = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+    AND name NOT LIKE '\\_%' ESCAPE '\\' AND name NOT LIKE 'agent\\_%' ESCAPE '\\' AND name <> 'seaql_migrations'
+    ORDER BY name LIMIT 3";
+
+/// The migrations that a database has, as [`run::applied`] returns them, and what makes it a database of another program,
+/// in words; `None` where it is ours or empty. Writes nothing.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn look(
+    db: &impl ConnectionTrait,
+) -> Result<(Option<Vec<String>>, Option<String>), DbErr> {
+    let mut applied = run::applied(db).await?;
+    loop {
+        let found = difference(db, applied.as_deref().unwrap_or_default()).await?;
+        if found.is_none() {
+            return Ok((applied, None));
+        }
+        // A table that another process has created since comes with its record.
+        let now = run::applied(db).await?;
+        if now == applied {
+            return Ok((applied, found));
+        }
+        applied = now;
+    }
+}
+
+async fn difference(
+    db: &impl ConnectionTrait,
+    applied: &[String],
+) -> Result<Option<String>, DbErr> {
+    let backend = db.get_database_backend();
+    let known = Migrator::migrations();
+    let is_ours = |name: &String| known.iter().any(|migration| migration.name() == name);
+    if !applied.is_empty() && !applied.iter().any(is_ours) {
+        let names = applied[..applied.len().min(3)].join(", ");
+        return Ok(Some(format!(
+            "its table seaql_migrations lists the migrations of another program ({names})"
+        )));
+    }
+    if backend == DbBackend::Sqlite && applied.is_empty() {
+        let others = Statement::from_string(DbBackend::Sqlite, OTHER_TABLES);
+        let rows = db.query_all_raw(others).await?;
+        let names = rows.iter().map(|row| row.try_get("", "name"));
+        let names: Vec<String> = names.collect::<Result<_, _>>()?;
+        if !names.is_empty() {
+            return Ok(Some(format!("it has the tables {}", names.join(", "))));
+        }
+    }
+    let next = known
+        .iter()
+        .find(|migration| !applied.iter().any(|name| name == migration.name()));
+    for shape in &SHAPES {
+        if applied.iter().any(|name| name == shape.migration) {
+            continue;
+        }
+        let columns = columns(db, shape.table).await?;
+        if columns.is_empty() {
+            continue;
+        }
+        // Tables of the first may be older than migrations. Another one may be what a killed process left on SQLite.
+        let may_exist = shape.migration == FIRST
+            || (backend == DbBackend::Sqlite
+                && next.is_some_and(|next| next.name() == shape.migration));
+        let table = shape.table;
+        if !may_exist {
+            return Ok(Some(format!(
+                "it has a table {table}, and no record that a migration created it"
+            )));
+        }
+        if let Some(difference) = shape.difference(backend, &columns) {
+            return Ok(Some(format!("its table {table} is not ours: {difference}")));
+        }
+    }
+    Ok(None)
+}
+
+/// A column that is there.
+struct Column {
+    name: String,
+    kind: String,
+    /// A row cannot be inserted without it.
+    is_needed: bool,
+}
+
+impl Shape {
+    fn difference(&self, backend: DbBackend, columns: &[Column]) -> Option<String> {
+        for (name, kind) in self.columns {
+            let Some(column) = columns.iter().find(|column| column.name == *name) else {
+                return Some(format!("it has no column {name}"));
+            };
+            if !kind.is(backend, &column.kind) {
+                return Some(format!(
+                    "the column {name} is of type {}, not {}",
+                    column.kind,
+                    kind.name()
+                ));
+            }
+        }
+        columns.iter().find_map(|column| {
+            let name = column.name.as_str();
+            if self.later.contains(&name) {
+                return Some(format!(
+                    "it has the column {name}, and no record of the migration that adds it"
+                ));
+            }
+            let is_known = self.columns.iter().any(|(known, _)| *known == name);
+            // The search table's words are generated.
+            (column.is_needed && !is_known).then(|| format!("it needs a value for {name}"))
+        })
+    }
+}
+
+impl Kind {
+    /// Whether a column of this type holds it. SQLite's are free text, and both are compared in small letters.
+    fn is(self, backend: DbBackend, kind: &str) -> bool {
+        let has = |parts: &[&str]| parts.iter().any(|part| kind.contains(part));
+        match self {
+            Uuid => has(&["uuid"]),
+            Text => has(&["char", "text"]) && !has(&["uuid", "time"]),
+            Long if backend == DbBackend::Sqlite => has(&["int"]),
+            Long => kind == "bigint",
+            Time => has(&["timestamp with"]) && !has(&["without"]) || has(&["timestamp_with"]),
+            Any => true,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Uuid => "uuid",
+            Text => "text",
+            Long => "bigint",
+            Time => "timestamp with time zone",
+            Any => "any",
+        }
+    }
+}
+
+/// The columns of a table, as an unqualified name finds it; none without one.
+async fn columns(db: &impl ConnectionTrait, table: &str) -> Result<Vec<Column>, DbErr> {
+    let sql = match db.get_database_backend() {
+        DbBackend::Postgres => {
+            "SELECT attname::text AS name, lower(format_type(atttypid, NULL)) AS kind,
+                    (attnotnull AND NOT atthasdef AND attidentity = '') AS needed
+             FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped"
+        }
+        _ => {
+            "SELECT name, lower(type) AS kind, (\"notnull\" AND dflt_value IS NULL AND pk = 0) AS needed
+             FROM pragma_table_info($1)"
+        }
+    };
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, [table.into()]);
+    let rows = db.query_all_raw(statement).await?;
+    let column = |row: &sea_orm_migration::sea_orm::QueryResult| {
+        Ok(Column {
+            name: row.try_get("", "name")?,
+            kind: row.try_get("", "kind")?,
+            is_needed: row.try_get("", "needed")?,
+        })
+    };
+    rows.iter().map(column).collect()
+}

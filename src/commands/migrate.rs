@@ -1,0 +1,88 @@
+//! How far a migration is: a bar on a terminal, otherwise a line every few seconds.
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use migration::progress::{At, Progress};
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How often a log line says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// How often a bar moves.
+const DRAW_EVERY: Duration = Duration::from_millis(200);
+
+const BAR: &str = "{msg} {bar:40} {pos}/{len} rows, {eta} left";
+const SPINNER: &str = "{spinner} {msg}, {elapsed}";
+
+/// Runs something that migrates, and shows how far it is to who runs the command.
+pub async fn shown<T>(run: impl Future<Output = T>) -> T {
+    if !std::io::stderr().is_terminal() {
+        return logged(run).await;
+    }
+    let bar = ProgressBar::no_length();
+    let mut last = None;
+    let result = observed(run, DRAW_EVERY, |at, _| draw(&bar, &mut last, at)).await;
+    bar.finish_and_clear();
+    result
+}
+
+/// The same in the log.
+pub async fn logged<T>(run: impl Future<Output = T>) -> T {
+    observed(run, SAY_EVERY, |at, elapsed| {
+        tracing::info!(
+            migration = at.migration,
+            rows = at.done,
+            of = at.total,
+            elapsed_s = elapsed.as_secs(),
+            "migrating"
+        );
+    })
+    .await
+}
+
+async fn observed<T>(
+    run: impl Future<Output = T>,
+    every: Duration,
+    mut show: impl FnMut(&At, Duration),
+) -> T {
+    let progress = Progress::default();
+    let began = Instant::now();
+    let mut run = std::pin::pin!(progress.follow(run));
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first is at once.
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut run => return result,
+            _ = ticks.tick() => {
+                if let Some(at) = progress.at() {
+                    show(&at, began.elapsed());
+                }
+            }
+        }
+    }
+}
+
+fn draw(bar: &ProgressBar, last: &mut Option<(String, bool)>, at: &At) {
+    let shown = (at.migration.clone(), at.total.is_some());
+    if last.as_ref() != Some(&shown) {
+        bar.reset();
+        let template = if shown.1 { BAR } else { SPINNER };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(at.migration.clone());
+        *last = Some(shown);
+    }
+    if let Some(total) = at.total {
+        bar.set_length(total);
+        bar.set_position(at.done);
+    }
+    bar.tick();
+}

@@ -1,0 +1,34 @@
+//! Whether a server's database can hold every text.
+
+use sea_orm::{ConnectionTrait, DbErr, Statement};
+
+use super::super::{Database, open_error::OpenError};
+
+impl Database {
+    /// Refuses a database whose texts, or whose connections, are not UTF-8: in LATIN1 a reply with a character that the
+    /// encoding lacks cannot be stored, and SQL_ASCII stores bytes that nothing can read back.
+    pub(super) async fn check_encoding(&self) -> Result<(), OpenError> {
+        if self.is_embedded() {
+            return Ok(());
+        }
+        let found = self.encodings().await;
+        let (name, encodings) = found.map_err(|error| OpenError::of_statement(&error))?;
+        match encodings.into_iter().find(|encoding| encoding != "UTF8") {
+            Some(encoding) => Err(OpenError::of_encoding(&name, &encoding)),
+            None => Ok(()),
+        }
+    }
+
+    /// The database's name, and the encodings of its texts and of this connection.
+    async fn encodings(&self) -> Result<(String, [String; 2]), DbErr> {
+        let statement = Statement::from_string(
+            self.reader.get_database_backend(),
+            "SELECT current_database()::text AS name, current_setting('server_encoding') AS server,
+                    current_setting('client_encoding') AS client",
+        );
+        let row = self.reader.query_one_raw(statement).await?;
+        let row = row.ok_or_else(|| DbErr::RecordNotFound("the encoding".into()))?;
+        let encodings = [row.try_get("", "server")?, row.try_get("", "client")?];
+        Ok((row.try_get("", "name")?, encodings))
+    }
+}
