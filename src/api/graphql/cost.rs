@@ -178,7 +178,7 @@ mod tests {
             ("{a:conversations(first:90){...F}} fragment F on ConversationConnection{nodes{id messages(last:70){nodes{id content}}}}", none.clone(), "conversations.nodes.messages"),
             ("query($n:Int){searchConversations(query:\"a\"){nodes{conversation{title messages(first:$n){nodes{id role content createdAt}}}}}}", serde_json::json!({ "n": 99 }), "searchConversations.nodes.conversation.messages"),
             ("query A{conversations{nodes{messages(first:40){nodes{id role content}}}}} query B{conversations{nodes{messages(first:30){nodes{id role content}}}}}", none.clone(), "conversations.nodes.messages"),
-            ("subscription{conversationUpdated{id}} query B{conversations(first:100){nodes{messages(first:100){nodes{id}}}}}", none, "conversations.nodes.messages"),
+            ("subscription A{conversationUpdated{id}} query B{conversations(first:100){nodes{messages(first:100){nodes{id}}}}}", none, "conversations.nodes.messages"),
         ];
         for (query, variables, dearest) in table {
             let (cost, field) = excess_of(query, variables.clone()).expect(query);
