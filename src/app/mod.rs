@@ -87,7 +87,7 @@ impl App {
         let access = access(&settings, &background).await?;
         let nats = nats(&settings)?;
         let limits = limits(&settings)?;
-        let db = database(&settings).await?;
+        let db = database(&settings).await?.with_deadlines();
         let cursors = db.cursor_key().await.map_err(StartError::Command)?;
         let (events, told) = match nats {
             Some(servers) => {

@@ -7,7 +7,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Chat, Inner};
-use crate::{conversation::MessageId, db::Kept, error::Result};
+use crate::{
+    conversation::MessageId,
+    db::{Fault, Kept},
+    error::Result,
+};
 
 /// The longest that anything written stays unnoted.
 const NOTE_EVERY: Duration = Duration::from_millis(1_500);
@@ -94,7 +98,8 @@ pub(super) async fn close_dead(chat: &Chat, draining: &CancellationToken) {
     }
 }
 
-/// Closes some, with what was noted of them. Whether there may be more.
+/// Closes some, with what was noted of them, and steps over those that cannot be closed. Whether there may be more, and
+/// asking at once is of use: not when nothing was closed.
 async fn close_page(chat: &Chat, is_settled: bool) -> Result<bool> {
     let Inner { db, events, .. } = &*chat.inner;
     let dead = db.find_dead_runs(PAGE).await?;
@@ -102,15 +107,24 @@ async fn close_page(chat: &Chat, is_settled: bool) -> Result<bool> {
         return Ok(false);
     }
     let is_full = dead.len() as u64 == PAGE;
+    let mut has_moved = false;
     for dead in dead {
         // One of ours is late, as its machine was: it lives.
         if events.find_run(&dead.owner, dead.turn.reply_id).is_some() {
             continue;
         }
         tracing::warn!(conversation.id = %dead.turn.conversation_id, "closing a reply: its node is gone");
-        if let Some(conversation) = db.close_dead_run(&dead).await? {
-            events.publish(conversation);
+        match db.close_dead_run(&dead).await {
+            Ok(closed) => {
+                has_moved = true;
+                closed
+                    .into_iter()
+                    .for_each(|conversation| events.publish(conversation));
+            }
+            Err(error) if Fault::of_error(&error) == Some(Fault::Transient) => return Err(error),
+            // The fault of this row: the others can be closed.
+            Err(error) => error.log(),
         }
     }
-    Ok(is_full)
+    Ok(is_full && has_moved)
 }

@@ -12,13 +12,14 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect, QueryTrait, SqlErr, prelude::Uuid, sea_query::Expr,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait, SqlErr, prelude::Uuid, sea_query::Expr,
 };
 
 use super::{
     Database, commit,
     entity::{conversation, message},
+    guarded::Transaction,
     scope::{change_of, these_of},
     search::{self, Text},
 };
@@ -317,11 +318,7 @@ impl Placed<'_> {
 }
 
 /// Stores those that are new.
-async fn add(
-    tx: &DatabaseTransaction,
-    batch: &[NewConversation],
-    outcomes: &[Imported],
-) -> Result<()> {
+async fn add(tx: &Transaction, batch: &[NewConversation], outcomes: &[Imported]) -> Result<()> {
     let new = batch.iter().zip(outcomes);
     let new: Vec<_> = new
         .filter(|(_, outcome)| **outcome == Imported::Added)
@@ -349,7 +346,7 @@ async fn add(
 
 /// Stores the last messages of a conversation that is here with all others.
 async fn go_on(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     one: &NewConversation,
     messages: usize,
     at: DateTime<Utc>,
@@ -372,7 +369,7 @@ async fn go_on(
     add_messages(tx, &one.placed(stored).collect::<Vec<_>>()).await
 }
 
-async fn add_messages(tx: &DatabaseTransaction, messages: &[Placed<'_>]) -> Result<()> {
+async fn add_messages(tx: &Transaction, messages: &[Placed<'_>]) -> Result<()> {
     for messages in messages.chunks(ROWS) {
         let rows = messages.iter().map(Placed::row);
         let rows = rows.collect::<Result<Vec<_>>>()?;

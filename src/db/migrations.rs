@@ -33,7 +33,7 @@ impl Database {
     /// # Errors
     /// When the database does not answer.
     pub async fn migrations(&self) -> Result<Vec<(String, bool)>, DbErr> {
-        let applied = run::applied(&self.writer).await?.unwrap_or_default();
+        let applied = run::applied(&self.writer.inner).await?.unwrap_or_default();
         let known = Migrator::migrations();
         let names = known.iter().map(|migration| migration.name().to_owned());
         Ok(names
@@ -53,7 +53,7 @@ impl Database {
     }
 
     async fn read_schema_state(&self) -> Result<SchemaState, DbErr> {
-        let (applied, foreign) = foreign::look(&self.writer).await?;
+        let (applied, foreign) = foreign::look(&self.writer.inner).await?;
         let known: Vec<String> = Migrator::migrations()
             .iter()
             .map(|migration| migration.name().to_owned())
@@ -118,9 +118,9 @@ impl Database {
             return Ok(());
         }
         if self.is_embedded() {
-            change.run(&self.writer).await?;
+            change.run(&self.writer.inner).await?;
             // The index may be new.
-            return erase_words(&self.writer).await;
+            return erase_words(&self.writer.inner).await;
         }
         let options = self.writer.get_postgres_connection_pool().connect_options();
         let lock = lock::take(&options).await?;

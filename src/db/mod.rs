@@ -13,6 +13,9 @@ mod conversations;
 pub mod cursor;
 mod entity;
 mod erase;
+mod fault;
+mod file;
+mod guarded;
 mod imports;
 mod loaders;
 mod messages;
@@ -20,6 +23,7 @@ mod migrations;
 mod open;
 mod open_error;
 mod pool;
+mod probe;
 mod published;
 mod relayed;
 mod reply_calls;
@@ -35,29 +39,29 @@ mod turns;
 use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
+    DatabaseConnection, DbBackend, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{
     erase::Erasure,
-    pool::Probe,
-    statements::{Statements, bracket, commit, kind, note_unsent},
+    guarded::{Guarded, Transaction},
+    probe::Probe,
+    statements::{Statements, bracket, commit, kind},
 };
-use crate::{
-    clock::Clock,
-    error::{Error, Result},
-};
+use crate::{clock::Clock, error::Result};
 
 pub use self::{
     claims::{Candidate, TitleClaim, Waiting},
     conversations::ConversationFilter,
+    fault::Fault,
     imports::{Imported, NewConversation, NewMessage},
     messages::MessageRange,
     migrations::SchemaState,
     open_error::{Failed, OpenError},
     pool::Connections,
+    probe::DatabaseState,
     reply_calls::ReplyCost,
     search::Hit,
     stats::{Scope, TitleStats},
@@ -66,15 +70,20 @@ pub use self::{
     turns::{BegunTurn, DeadRun, Kept, NewTitle, NewTurn, ReplyOutcome, ReplyState, Turn},
 };
 
-/// How long a request may wait for a connection: as long as a server may need to come back, and shorter
-/// than a GraphQL operation may take, so that it is told what is the matter.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a request may wait for a connection: as long as a server may need to come back, and well under half of a
+/// reply's default lease, so that a lease can be renewed after a wait that was for nothing.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a statement of a server may take, the wait for a connection included. Longer than [`LOCK_TIMEOUT`], so
+/// that the database's own error comes first; shorter than a GraphQL operation may take, so that a request through a
+/// frozen connection is answered with the reason.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// How long a statement may wait for a lock, on either database.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long PostgreSQL keeps a transaction of which it hears nothing.
-const ABANDONED: Duration = Duration::from_secs(30);
+/// How long PostgreSQL keeps an idle transaction: what a frozen connection has locked is free again within a lease.
+const ABANDONED: Duration = Duration::from_secs(10);
 
 /// A page of a longer list.
 #[derive(Clone, Debug)]
@@ -90,8 +99,8 @@ pub struct Page<T> {
 /// The handle to the database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
-    reader: DatabaseConnection,
-    writer: DatabaseConnection,
+    reader: Guarded<DatabaseConnection>,
+    writer: Guarded<DatabaseConnection>,
     statements: Statements,
     probe: Arc<Probe>,
     clock: Clock,
@@ -114,7 +123,7 @@ impl Database {
     /// # Errors
     /// [`Error::Database`] when none comes.
     pub async fn ping(&self) -> Result<()> {
-        self.reader.ping().await?;
+        self.reader.answer(self.reader.inner.ping()).await?;
         Ok(())
     }
 
@@ -141,12 +150,21 @@ impl Database {
     /// # Errors
     /// [`Error::Database`] when a connection does not close.
     pub async fn close(self) -> Result<()> {
-        self.reader.close().await?;
-        self.writer.close().await?;
+        self.reader.inner.close().await?;
+        self.writer.inner.close().await?;
         Ok(())
     }
 
-    async fn begin(&self) -> Result<DatabaseTransaction> {
+    /// The same with a deadline for each statement: for servers. Commands may take their time.
+    pub fn with_deadlines(self) -> Self {
+        Self {
+            reader: self.reader.within(ANSWER_TIMEOUT),
+            writer: self.writer.within(ANSWER_TIMEOUT),
+            ..self
+        }
+    }
+
+    async fn begin(&self) -> Result<Transaction> {
         let options = TransactionOptions {
             // A deferred transaction that turns into a writing one fails at once when another
             // writes, whatever the busy timeout.
@@ -154,7 +172,10 @@ impl Database {
             ..Default::default()
         };
         let backend = self.writer.get_database_backend();
-        Ok(bracket(backend, "BEGIN", self.writer.begin_with_options(options)).await?)
+        let begin = self
+            .writer
+            .answer(self.writer.inner.begin_with_options(options));
+        Ok(self.writer.around(bracket(backend, "BEGIN", begin).await?))
     }
 
     fn statement(
@@ -170,12 +191,5 @@ impl Database {
             postgres
         };
         Statement::from_sql_and_values(backend, sql, values)
-    }
-}
-
-impl From<DbErr> for Error {
-    fn from(error: DbErr) -> Self {
-        note_unsent(&error);
-        Self::Database(Box::new(error))
     }
 }

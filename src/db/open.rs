@@ -1,11 +1,11 @@
 //! Opening a database: what is asked of its connections, and finding out why there is none.
 
-use std::{fs::File, io::ErrorKind, path::PathBuf};
+use std::{fs::File, io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr,
     sqlx::{
-        self, ConnectOptions as _, Connection,
+        self, ConnectOptions as _, Connection, PgConnection,
         postgres::PgConnectOptions,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
@@ -13,13 +13,21 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::{
-    ABANDONED, CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, erase::erase_words, open_error::OpenError,
+    ABANDONED, CONNECT_TIMEOUT, Database, LOCK_TIMEOUT,
+    erase::erase_words,
+    file::DatabaseFile,
+    guarded::{Guarded, StalePlans},
+    open_error::OpenError,
+    probe::Probe,
     statements::Statements,
 };
 use crate::clock::Clock;
 
 mod encoding;
 mod file;
+
+/// How long a server may take to answer on a connection that is about to be used, or was.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a database is.
 enum Place {
@@ -43,13 +51,15 @@ impl Database {
     /// When the URL is of neither kind, or the database does not open.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
         let statements = Statements::default();
+        let plans = StalePlans::default();
         let open = async |connections: u32| {
-            let mut connection = sea_orm::Database::connect(options(url, connections)).await?;
+            let options = options(url, connections, &plans);
+            let mut connection = sea_orm::Database::connect(options).await?;
             let statements = statements.clone();
             connection.set_metric_callback(move |info| statements.note(info));
             Ok::<_, DbErr>(connection)
         };
-        let (writer, reader) = match Place::of(url)? {
+        let (writer, reader, file) = match Place::of(url)? {
             Place::File { path, mode } => {
                 file::check(&path).await?;
                 let may_create = mode == Mode::Create;
@@ -65,18 +75,19 @@ impl Database {
                 if mode != Mode::Read {
                     erase_words(&writer).await.map_err(failed)?;
                 }
-                (writer, open(max_connections).await.map_err(failed)?)
+                let reader = open(max_connections).await.map_err(failed)?;
+                (writer, reader, Some(DatabaseFile::opened(path)))
             }
             Place::Server(server) => {
                 let connection = reach(&server, open(max_connections)).await?;
-                (connection.clone(), connection)
+                (connection.clone(), connection, None)
             }
         };
         let database = Self {
-            reader,
-            writer,
+            reader: Guarded::new(reader, plans.clone()),
+            writer: Guarded::new(writer, plans.clone()),
             statements,
-            probe: Default::default(),
+            probe: Arc::new(Probe::of(file)),
             clock: Clock::default(),
             erasure: Default::default(),
         };
@@ -174,7 +185,8 @@ fn may_pass(error: &sqlx::Error) -> bool {
     }
 }
 
-fn options(url: &str, connections: u32) -> ConnectOptions {
+fn options(url: &str, connections: u32, plans: &StalePlans) -> ConnectOptions {
+    let plans = plans.clone();
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -206,8 +218,10 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                     })
                 })
         })
-        .map_sqlx_postgres_opts(server_options)
-        .map_sqlx_postgres_pool_opts(|pool| {
+        .map_sqlx_postgres_pool_opts(move |pool| {
+            let plans = plans.clone();
+            // sqlx tests connections without a deadline, before and after their use (transact-rs/sqlx#3540): one that
+            // is frozen would keep its place in the pool for good. So they are tested here first, under one.
             pool.after_connect(|connection, _| {
                 Box::pin(async move {
                     sqlx::raw_sql(sqlx::AssertSqlSafe(session_settings()))
@@ -216,7 +230,21 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
                     Ok(())
                 })
             })
-        });
+            .test_before_acquire(false)
+            .before_acquire(move |connection, known| {
+                let is_stale = plans.concern(known.age);
+                Box::pin(async move {
+                    if is_stale {
+                        return Ok(false);
+                    }
+                    answers(connection).await.map(|()| true)
+                })
+            })
+            .after_release(|connection, _| {
+                Box::pin(async move { answers(connection).await.map(|()| true) })
+            })
+        })
+        .map_sqlx_postgres_opts(server_options);
     options
 }
 
@@ -229,6 +257,20 @@ fn with_bare_host(options: PgConnectOptions) -> PgConnectOptions {
     match bare.map(str::to_owned) {
         Some(address) => options.host(&address),
         None => options,
+    }
+}
+
+/// Waits for an answer, any answer, and for all that was sent before to be done or taken back.
+async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    match timeout(PING_TIMEOUT, connection.ping()).await {
+        Ok(answered) => answered,
+        Err(_) => {
+            let why = "the database did not answer on this connection, which is dropped";
+            Err(sqlx::Error::Io(std::io::Error::new(
+                ErrorKind::TimedOut,
+                why,
+            )))
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! What replies cost: one row for each whose provider counted tokens, without any text.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveValue::Set, DatabaseTransaction, EntityTrait};
+use sea_orm::{ActiveValue::Set, EntityTrait};
 
 use super::{
     entity::reply_call::{ActiveModel, Entity},
+    guarded::Transaction,
     turns::Turn,
 };
 use crate::{
@@ -26,7 +27,7 @@ pub struct ReplyCost<'a> {
 
 /// Stores what a reply cost, in the transaction that stores its end.
 pub(super) async fn insert(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     owner: &Owner,
     turn: &Turn,
     agent: &str,

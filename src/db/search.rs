@@ -8,14 +8,14 @@ use std::{collections::HashMap, fmt::Write};
 
 use migration::search_text::{marked, owner_mark, words};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, FromQueryResult, QueryFilter, Statement,
-    prelude::Uuid,
+    ColumnTrait, ConnectionTrait, FromQueryResult, QueryFilter, Statement, prelude::Uuid,
 };
 
 use super::{
     Database, Page,
     cursor::HitCursor,
     entity::message,
+    guarded::Transaction,
     scope::{messages_of, these_of},
 };
 use crate::{
@@ -303,7 +303,7 @@ impl<'a> Text<'a> {
 
 /// Adds a message that was stored in this transaction, and the title of its conversation if that was begun with it.
 pub(super) async fn index_message(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     conversation: &Conversation,
     message: MessageId,
     content: &str,
@@ -322,7 +322,7 @@ pub(super) async fn index_message(
 }
 
 /// Adds texts that were stored in this transaction, by one statement.
-pub(super) async fn index(tx: &DatabaseTransaction, texts: &[Text<'_>]) -> Result<()> {
+pub(super) async fn index(tx: &Transaction, texts: &[Text<'_>]) -> Result<()> {
     let mut sql = "INSERT INTO agent_search (conversation_id, message_id, body) VALUES".to_owned();
     let mut values: Vec<sea_orm::Value> = Vec::with_capacity(3 * texts.len());
     for (place, text) in texts.iter().enumerate() {
@@ -342,10 +342,7 @@ pub(super) async fn index(tx: &DatabaseTransaction, texts: &[Text<'_>]) -> Resul
 }
 
 /// Takes over a title that was changed in this transaction.
-pub(super) async fn index_title(
-    tx: &DatabaseTransaction,
-    conversation: &Conversation,
-) -> Result<()> {
+pub(super) async fn index_title(tx: &Transaction, conversation: &Conversation) -> Result<()> {
     tx.execute_raw(Statement::from_sql_and_values(
         tx.get_database_backend(),
         "UPDATE agent_search SET body = $1 WHERE conversation_id = $2 AND message_id IS NULL",
@@ -359,7 +356,7 @@ pub(super) async fn index_title(
 }
 
 /// Takes a conversation out of the index.
-pub(super) async fn forget(tx: &DatabaseTransaction, conversation: ConversationId) -> Result<()> {
+pub(super) async fn forget(tx: &Transaction, conversation: ConversationId) -> Result<()> {
     tx.execute_raw(Statement::from_sql_and_values(
         tx.get_database_backend(),
         "DELETE FROM agent_search WHERE conversation_id = $1",

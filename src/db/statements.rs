@@ -9,9 +9,10 @@ use std::{
 };
 
 use opentelemetry::KeyValue;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::guarded::Transaction;
 use crate::{
     error::Result,
     telemetry::{Finished, span},
@@ -92,7 +93,7 @@ pub(super) async fn bracket<T>(
 }
 
 /// Commits.
-pub(super) async fn commit(tx: DatabaseTransaction) -> Result<(), DbErr> {
+pub(super) async fn commit(tx: Transaction) -> Result<(), DbErr> {
     bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect,
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect,
     prelude::Uuid,
     sea_query::{Expr, ExprTrait},
 };
@@ -13,6 +13,7 @@ use sea_orm::{
 use super::{
     Database, commit,
     entity::title_call::{ActiveModel, Column, Entity},
+    guarded::Transaction,
 };
 use crate::{
     conversation::{ConversationId, TitleFailure, Usage},
@@ -83,7 +84,7 @@ impl Database {
 
 /// Stores calls in a transaction.
 pub(super) async fn insert(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     tenant: &str,
     conversation: Option<ConversationId>,
     calls: &[TitleCall],

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, UpdateMany,
-    prelude::Uuid, sea_query::Expr,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, UpdateMany, prelude::Uuid,
+    sea_query::Expr,
 };
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     claims::{claiming, given_up, without_claim},
     commit,
     entity::conversation::{Column, Entity},
+    guarded::Transaction,
     scope::{change_of, changed},
     search, title_calls,
 };
@@ -276,7 +277,7 @@ fn with_title(
 
 /// Carries the new title into the search index and commits.
 async fn finish(
-    tx: DatabaseTransaction,
+    tx: Transaction,
     conversation: Option<Conversation>,
 ) -> Result<Option<Conversation>> {
     if let Some(conversation) = &conversation {

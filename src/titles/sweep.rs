@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, breaker::Pass, metrics::Begun, task, turns::Class};
 use crate::{
-    db::{Candidate, Waiting},
+    db::{Candidate, Fault, Waiting},
     error::Result,
 };
 
@@ -65,7 +65,14 @@ async fn sweep(titles: &Arc<Inner>) -> Result<()> {
             if let Pass::Wait(_) = pass {
                 return Ok(());
             }
-            take_over(titles, candidate).await?;
+            match take_over(titles, candidate).await {
+                Err(error) if Fault::of_error(&error) == Some(Fault::Transient) => {
+                    return Err(error);
+                }
+                // The fault of this row: the others can be taken over.
+                Err(error) => error.log(),
+                Ok(()) => {}
+            }
             if pass == Pass::Probe {
                 return Ok(());
             }

@@ -5,8 +5,8 @@ use std::{borrow::Cow, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait,
-    IntoActiveModel, QueryFilter, SqlErr, prelude::Uuid, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel,
+    QueryFilter, SqlErr, prelude::Uuid, sea_query::Expr,
 };
 
 use super::{ReplyState, Turn, count_message};
@@ -24,6 +24,7 @@ use crate::{
             conversation, message,
             turn::{self, Column, Entity},
         },
+        guarded::Transaction,
         scope::{conversations_of, row_of},
         search,
     },
@@ -209,7 +210,7 @@ impl Database {
 
 /// Counts the message into an existing conversation; `None` when nobody has one with this id.
 async fn continue_conversation(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     owner: &Owner,
     new: &NewTurn,
     at: DateTime<Utc>,
@@ -240,7 +241,7 @@ async fn continue_conversation(
 
 /// The same conversation with a claim on its title, if that has waited for this message.
 async fn claim_deferred(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     owner: &Owner,
     new: &NewTurn,
     row: &conversation::Model,
@@ -258,7 +259,7 @@ async fn claim_deferred(
 }
 
 async fn begin_conversation(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     owner: &Owner,
     new: &NewTurn,
     at: DateTime<Utc>,
@@ -309,11 +310,7 @@ async fn begin_conversation(
 }
 
 /// What a try before has stored, if it has: its message has an id that nobody else's has.
-async fn find_begun(
-    tx: &DatabaseTransaction,
-    owner: &Owner,
-    new: &NewTurn,
-) -> Result<Option<BegunTurn>> {
+async fn find_begun(tx: &Transaction, owner: &Owner, new: &NewTurn) -> Result<Option<BegunTurn>> {
     let message = message::Entity::find_by_id(new.message_id.0)
         .one(tx)
         .await?;

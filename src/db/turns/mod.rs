@@ -5,8 +5,8 @@ mod runs;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, DatabaseTransaction, EntityTrait, ExprTrait,
-    QueryFilter, prelude::Uuid, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, prelude::Uuid,
+    sea_query::Expr,
 };
 
 pub(super) use self::runs::forget;
@@ -20,6 +20,7 @@ use super::{
         conversation, message, parse,
         turn::{self, Column, Entity},
     },
+    guarded::Transaction,
     reply_calls,
     scope::{change_of, changed},
     search,
@@ -227,7 +228,7 @@ fn is_running() -> Expr {
 
 /// Puts the reply into the place that was counted for it.
 async fn add_reply(
-    tx: &DatabaseTransaction,
+    tx: &Transaction,
     conversation: &Conversation,
     turn: &Turn,
     outcome: ReplyOutcome<'_>,

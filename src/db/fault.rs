@@ -1,0 +1,183 @@
+//! Whose fault a failed statement is: the one place that reads SQLSTATEs and SQLite's codes for that.
+
+use sea_orm::{
+    DbErr, RuntimeErr,
+    sqlx::{self, sqlite::SqliteError},
+};
+
+use super::statements::note_unsent;
+use crate::error::Error;
+
+/// What a failed statement says about trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The database is away, busy, full or read-only: the same statement may succeed later.
+    Transient,
+    /// The statement is wrong for this schema: it fails each time, for every row.
+    Ours,
+    /// This row cannot be stored or read: it fails each time, other rows do not.
+    Row,
+}
+
+impl Fault {
+    /// Classifies an error.
+    pub fn of(error: &DbErr) -> Self {
+        match error {
+            DbErr::Conn(RuntimeErr::SqlxError(error))
+            | DbErr::Exec(RuntimeErr::SqlxError(error))
+            | DbErr::Query(RuntimeErr::SqlxError(error)) => Self::of_sqlx(error),
+            DbErr::Conn(_) | DbErr::ConnectionAcquire(_) => Self::Transient,
+            DbErr::Type(_)
+            | DbErr::Json(_)
+            | DbErr::TryIntoErr { .. }
+            | DbErr::ConvertFromU64(_)
+            | DbErr::UnpackInsertId
+            | DbErr::RecordNotFound(_)
+            | DbErr::RecordNotInserted
+            | DbErr::RecordNotUpdated => Self::Row,
+            DbErr::Exec(RuntimeErr::Internal(_)) | DbErr::Query(RuntimeErr::Internal(_)) => {
+                Self::Transient
+            }
+            _ => Self::Ours,
+        }
+    }
+
+    fn of_sqlx(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Database(error) => {
+                let code = error.code().unwrap_or_default();
+                match error.try_downcast_ref::<SqliteError>() {
+                    Some(_) => Self::of_sqlite(code.parse().unwrap_or_default()),
+                    None => Self::of_state(&code),
+                }
+            }
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_) => {
+                Self::Row
+            }
+            sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::TypeNotFound { .. }
+            | sqlx::Error::InvalidArgument(_)
+            | sqlx::Error::Configuration(_) => Self::Ours,
+            // Connections that break, pools that are used up, protocols that get out of step.
+            _ => Self::Transient,
+        }
+    }
+
+    /// By PostgreSQL's SQLSTATE (its manual, appendix A).
+    fn of_state(code: &str) -> Self {
+        match (code, code.get(..2).unwrap_or_default()) {
+            // A privilege that is missing, a cached plan, a prepared statement that a pooler forgot.
+            ("42501" | "0A000" | "26000", _) => Self::Transient,
+            // Damaged data: other rows can be read.
+            ("XX001" | "XX002", _) => Self::Row,
+            // Data exceptions, constraints, program limits, and what triggers raise.
+            (_, "21" | "22" | "23" | "27" | "44" | "54" | "P0") => Self::Row,
+            (_, "0A" | "42" | "3D" | "3F" | "34" | "25") if code != "25006" && code != "25P03" => {
+                Self::Ours
+            }
+            _ => Self::Transient,
+        }
+    }
+
+    /// By SQLite's result code, without what extends it.
+    fn of_sqlite(code: u32) -> Self {
+        match code & 0xff {
+            // TOOBIG, CONSTRAINT, MISMATCH, RANGE.
+            18 | 19 | 20 | 25 => Self::Row,
+            // ERROR: a statement that does not fit the schema; MISUSE.
+            1 | 21 => Self::Ours,
+            _ => Self::Transient,
+        }
+    }
+
+    /// Classifies what a caller was given; `None`: no statement failed.
+    pub fn of_error(error: &Error) -> Option<Self> {
+        match error {
+            Error::Database(source) | Error::Internal(source) => {
+                match source.downcast_ref::<DbErr>() {
+                    Some(error) => Some(Self::of(error)),
+                    None => matches!(error, Error::Database(_)).then_some(Self::Transient),
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether the connection's prepared statement is older than a change of the schema.
+pub(super) fn is_stale_plan(error: &DbErr) -> bool {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(error))
+        | DbErr::Exec(RuntimeErr::SqlxError(error))
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => match &**error {
+            sqlx::Error::Database(error) => match error.code().as_deref() {
+                Some("26000") => true,
+                // The code is for all features that are not supported; the words may be in another language, but the
+                // routine in the server's source is not.
+                Some("0A000") => {
+                    let error = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
+                    error.is_some_and(|error| error.routine() == Some("RevalidateCachedQuery"))
+                }
+                _ => false,
+            },
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        note_unsent(&error);
+        match Fault::of(&error) {
+            Fault::Transient => Self::Database(Box::new(error)),
+            Fault::Ours | Fault::Row => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_has_a_fault() {
+        #[rustfmt::skip]
+        let states = [
+            ("08006", Fault::Transient), ("40001", Fault::Transient), ("40P01", Fault::Transient),
+            ("53100", Fault::Transient), ("53300", Fault::Transient), ("55P03", Fault::Transient),
+            ("57014", Fault::Transient), ("57P01", Fault::Transient), ("57P03", Fault::Transient),
+            ("25006", Fault::Transient), ("25P03", Fault::Transient), ("58030", Fault::Transient),
+            ("42501", Fault::Transient), ("0A000", Fault::Transient), ("XX000", Fault::Transient),
+            ("22021", Fault::Row), ("22P05", Fault::Row), ("23505", Fault::Row), ("23514", Fault::Row),
+            ("54000", Fault::Row), ("P0001", Fault::Row), ("XX001", Fault::Row),
+            ("42703", Fault::Ours), ("42P01", Fault::Ours), ("42601", Fault::Ours), ("25P02", Fault::Ours),
+            ("", Fault::Transient),
+        ];
+        for (state, fault) in states {
+            assert_eq!(Fault::of_state(state), fault, "{state}");
+        }
+        #[rustfmt::skip]
+        let codes = [
+            (5, Fault::Transient), (6, Fault::Transient), (8, Fault::Transient), (10, Fault::Transient),
+            (13, Fault::Transient), (14, Fault::Transient), (9, Fault::Transient), (261, Fault::Transient),
+            (19, Fault::Row), (1811, Fault::Row), (2067, Fault::Row), (18, Fault::Row), (20, Fault::Row),
+            (1, Fault::Ours),
+        ];
+        for (code, fault) in codes {
+            assert_eq!(Fault::of_sqlite(code), fault, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_database_s_passes_and_what_is_ours_does_not() {
+        let away = DbErr::ConnectionAcquire(sea_orm::ConnAcquireErr::Timeout);
+        assert_eq!(Error::from(away).code().as_str(), "DATABASE_UNAVAILABLE");
+        let unreadable = DbErr::Type("a text where a number stands".into());
+        let error = Error::from(unreadable);
+        assert_eq!(error.code().as_str(), "INTERNAL");
+        assert_eq!(Fault::of_error(&error), Some(Fault::Row));
+        assert_eq!(Fault::of_error(&Error::Lagged), None);
+    }
+}

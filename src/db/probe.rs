@@ -1,0 +1,270 @@
+//! Whether the database does its work, asked in the background and known to all: `/readyz` and metrics read the same
+//! state.
+//!
+//! Two questions: is there an answer (a ping), and is a write taken. Concurrent callers share one probe, which goes on
+//! when they stop waiting. A caller waits for less than a second; what is not known by then is read from the probe
+//! before, and from how long the present one has been waiting.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use sea_orm::{
+    DbBackend, DbErr, RuntimeErr,
+    sqlx::{self, Executor},
+};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::{Database, file::DatabaseFile};
+
+/// How long a result of the write probe is used before a write is tried again.
+const WRITE_TTL: Duration = Duration::from_secs(5);
+
+/// How long a write may take before the database counts as one that refuses writes: longer than one waits for a lock.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a ping goes on when no caller waits for it any more.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a caller waits for the ping, and then for the write.
+const WAIT_FOR_PING: Duration = Duration::from_millis(700);
+const WAIT_FOR_WRITE: Duration = Duration::from_millis(150);
+
+/// How the database stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum DatabaseState {
+    /// It answers and takes writes.
+    Ok,
+    /// It does not answer.
+    Unavailable,
+    /// It answers and takes no writes: a full disk, a read-only file system, a standby, a writer that does not end.
+    RefusesWrites,
+    /// SQLite's file, or its log, was removed or replaced since it was opened.
+    FileReplaced,
+}
+
+type Round = Shared<BoxFuture<'static, bool>>;
+
+/// The probes of one database.
+#[derive(Debug, Default)]
+pub(super) struct Probe {
+    file: Option<DatabaseFile>,
+    is_file_gone: AtomicBool,
+    ping: Question,
+    write: Question,
+    last: Mutex<Option<(DatabaseState, Instant)>>,
+    tasks: TaskTracker,
+}
+
+#[derive(Default)]
+struct Question(Mutex<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    /// The present round, and when it began.
+    round: Option<(Instant, Round)>,
+    /// When the last round ended, and how.
+    last: Option<(Instant, bool)>,
+}
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question").finish_non_exhaustive()
+    }
+}
+
+impl Probe {
+    pub(super) fn of(file: Option<DatabaseFile>) -> Self {
+        Self {
+            file,
+            ..Self::default()
+        }
+    }
+}
+
+impl Question {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The round that is under way, or one that begins now.
+    fn round(
+        &self,
+        tasks: &TaskTracker,
+        ask: impl Future<Output = bool> + Send + 'static,
+    ) -> Round {
+        let mut asked = self.lock();
+        if let Some((_, round)) = &asked.round {
+            return round.clone();
+        }
+        let asking = tasks.spawn(ask);
+        let round = asking
+            .map(|answer| answer.unwrap_or(false))
+            .boxed()
+            .shared();
+        asked.round = Some((Instant::now(), round.clone()));
+        round
+    }
+
+    fn end(&self, answer: bool) {
+        let mut asked = self.lock();
+        asked.round = None;
+        asked.last = Some((Instant::now(), answer));
+    }
+}
+
+impl Database {
+    /// Asks how the database stands; answers within a second.
+    pub async fn state(&self) -> DatabaseState {
+        let state = self.ask().await;
+        let mut last = self.last_state();
+        let before = last.map(|(state, _)| state);
+        *last = Some((state, Instant::now()));
+        drop(last);
+        if before.is_some_and(|before| before != state) {
+            let name: &str = state.into();
+            match state {
+                DatabaseState::Ok => tracing::info!("the database answers and takes writes again"),
+                DatabaseState::Unavailable | DatabaseState::RefusesWrites => {
+                    tracing::warn!(
+                        database.state = name,
+                        "the database is not available; not ready"
+                    );
+                }
+                // Logged in full when it was found.
+                DatabaseState::FileReplaced => {}
+            }
+        }
+        state
+    }
+
+    /// How it stood when that was asked last, by a probe or by the loop that asks now and then; `None`: not yet.
+    pub fn known_state(&self) -> Option<(DatabaseState, Instant)> {
+        *self.last_state()
+    }
+
+    fn last_state(&self) -> MutexGuard<'_, Option<(DatabaseState, Instant)>> {
+        self.probe
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self) -> DatabaseState {
+        let db = self.clone();
+        let ping = self.probe.ping.round(&self.probe.tasks, async move {
+            let answers = db.answers().await;
+            db.probe.ping.end(answers);
+            answers
+        });
+        let answers = timeout(WAIT_FOR_PING, ping).await.unwrap_or(false);
+        if self.probe.is_file_gone.load(Ordering::Relaxed) {
+            return DatabaseState::FileReplaced;
+        }
+        match answers {
+            false => DatabaseState::Unavailable,
+            true if self.takes_writes().await => DatabaseState::Ok,
+            true => DatabaseState::RefusesWrites,
+        }
+    }
+
+    async fn answers(&self) -> bool {
+        self.look_at_file().await;
+        match timeout(PING_TIMEOUT, self.reader.inner.ping()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "the database does not answer");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    async fn look_at_file(&self) {
+        if self.probe.file.is_none() {
+            return;
+        }
+        let probe = Arc::clone(&self.probe);
+        let look = tokio::task::spawn_blocking(move || {
+            let Some(file) = &probe.file else { return };
+            let is_gone = !file.is_there();
+            if is_gone && !probe.is_file_gone.swap(is_gone, Ordering::Relaxed) {
+                tracing::error!(
+                    path = %file.path().display(),
+                    "SQLite's file or its write-ahead log was removed or replaced while it is open: what is written now \
+                     is lost when this process ends. Back the data up through the API (it can still be read), put the \
+                     file back, and restart"
+                );
+            }
+        });
+        // A file system that hangs shows in the ping, too.
+        let _ = timeout(WAIT_FOR_PING, look).await;
+    }
+
+    /// Whether a write is taken. Only a write shows that, so one is tried whose commit goes to the disk and changes
+    /// nothing, at most once in 5 seconds however often that is asked.
+    pub async fn takes_writes(&self) -> bool {
+        let last = self.probe.write.lock().last;
+        if let Some((at, is_taken)) = last
+            && at.elapsed() < WRITE_TTL
+        {
+            return is_taken;
+        }
+        let db = self.clone();
+        let round = self.probe.write.round(&self.probe.tasks, async move {
+            let tried = match timeout(WRITE_TIMEOUT, db.try_write()).await {
+                Ok(tried) => tried,
+                Err(_) => Err(sqlx::Error::PoolTimedOut),
+            };
+            let is_taken = tried.is_ok();
+            if let Err(error) = tried {
+                crate::error::Error::from(DbErr::Exec(RuntimeErr::SqlxError(error.into()))).log();
+            }
+            db.probe.write.end(is_taken);
+            is_taken
+        });
+        if let Ok(is_taken) = timeout(WAIT_FOR_WRITE, round).await {
+            return is_taken;
+        }
+        // It is still being tried: slow is not refused, until it is too slow.
+        let asked = self.probe.write.lock();
+        let is_slow = asked
+            .round
+            .as_ref()
+            .is_some_and(|(began, _)| began.elapsed() > WRITE_TIMEOUT);
+        !is_slow && asked.last.is_none_or(|(_, was_taken)| was_taken)
+    }
+
+    /// By way of the pool itself: probes are not counted with the statements.
+    async fn try_write(&self) -> Result<(), sqlx::Error> {
+        let writer = &self.writer.inner;
+        match writer.get_database_backend() {
+            // A number in the file's header that is for applications, and that we do not use.
+            DbBackend::Sqlite => {
+                let pool = writer.get_sqlite_connection_pool();
+                pool.execute("PRAGMA user_version = 0").await?;
+            }
+            // The update of no row is refused where nothing may be written; the message is a record in the
+            // write-ahead log that only those read who ask for it by name.
+            _ => {
+                let pool = writer.get_postgres_connection_pool();
+                pool.execute(
+                    "WITH nothing AS (UPDATE agent_turns SET stop_asked = stop_asked WHERE FALSE) \
+                     SELECT pg_logical_emit_message(true, 'titlecast', '')",
+                )
+                .await?;
+            }
+        }
+        Ok(())
+    }
+}
