@@ -256,6 +256,14 @@ impl Error {
         }
     }
 
+    /// The cause, if it is of this type.
+    pub fn cause<T: StdError + 'static>(&self) -> Option<&T> {
+        match self {
+            Self::Database(source) | Self::Internal(source) => source.downcast_ref(),
+            _ => None,
+        }
+    }
+
     /// Writes the cause to the log, if there is one: called once, where the answer is encoded.
     pub fn log(&self) {
         let Some(source) = self.source() else { return };

@@ -34,6 +34,7 @@ pub mod llm;
 pub mod panics;
 pub mod server;
 mod step;
+pub mod supervisor;
 pub mod telemetry;
 pub mod titles;
 pub mod transport;

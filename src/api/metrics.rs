@@ -1,7 +1,7 @@
 //! What the service has done, for Prometheus, on a listener of its own: who watches a service is not who
 //! uses it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use axum::{
     Router,
@@ -22,10 +22,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-
 use super::{
+    health::Health,
     host::{self, AllowedHosts, HostRule},
     limits::UserLimits,
     observe::HttpMetrics,
@@ -33,18 +31,15 @@ use super::{
     rest::{self, RestError},
 };
 use crate::{
-    auth::{Access, KeyState},
     chat::Chat,
-    db::{Connections, Database},
+    db::{Connections, Database, DatabaseState},
     error::Error,
     events::EventBroker,
     server::Limits,
+    supervisor::{LoopReport, LoopState},
     titles::{ModelState, Titles},
     transport::cohort::{Counters, Counts},
 };
-
-/// How long the page waits for each answer of the database: a scrape must not hang with it.
-const LOOK: Duration = Duration::from_millis(900);
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -56,20 +51,26 @@ pub fn router(watched: Watched, hosts: AllowedHosts) -> Router {
     watched.http.register(&mut registry);
     watched.chat.metrics().register(&mut registry);
     watched.titles.metrics().register(&mut registry);
-    let health = Health::new(&watched, &mut registry);
+    let readiness = Readiness::new(watched.health.clone(), &mut registry);
     registry.register_collector(Box::new(watched));
     Router::new()
         .route("/metrics", get(page))
         .fallback(rest::no_such_path)
         .method_not_allowed_fallback(rest::method_not_allowed)
-        .with_state(Arc::new(Page { registry, health }))
+        .with_state(Arc::new(Page {
+            registry,
+            readiness,
+        }))
         .layer(middleware::from_fn_with_state(origins, origin::check))
         .layer(middleware::from_fn_with_state(hosts, host::check))
 }
 
 async fn page(State(page): State<Arc<Page>>) -> Result<Response, RestError> {
-    let Page { registry, health } = &*page;
-    health.look().await;
+    let Page {
+        registry,
+        readiness,
+    } = &*page;
+    readiness.look().await;
     let mut page = String::new();
     text::encode(&mut page, registry).map_err(|error| Error::Internal(error.into()))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response())
@@ -77,20 +78,18 @@ async fn page(State(page): State<Arc<Page>>) -> Result<Response, RestError> {
 
 struct Page {
     registry: Registry,
-    health: Health,
+    readiness: Readiness,
 }
 
 /// What `/readyz` says, as gauges that are set when the page is asked for.
-struct Health {
-    db: Database,
-    access: Access,
-    leaving: CancellationToken,
+struct Readiness {
+    health: Health,
     ready: Gauge,
     database_up: Gauge,
 }
 
-impl Health {
-    fn new(watched: &Watched, registry: &mut Registry) -> Self {
+impl Readiness {
+    fn new(health: Health, registry: &mut Registry) -> Self {
         let (ready, database_up) = (Gauge::default(), Gauge::default());
         registry.register(
             "ready",
@@ -103,25 +102,17 @@ impl Health {
             database_up.clone(),
         );
         Self {
-            db: watched.db.clone(),
-            access: watched.access.clone(),
-            leaving: watched.leaving.clone(),
+            health,
             ready,
             database_up,
         }
     }
 
     async fn look(&self) {
-        let answers = timeout(LOOK, self.db.ping()).await;
-        let is_up = matches!(answers, Ok(Ok(())));
-        let takes_writes = is_up && timeout(LOOK, self.db.takes_writes()).await == Ok(true);
-        let has_keys = match &self.access {
-            Access::Open(_) => true,
-            Access::Tokens(tokens) => tokens.key_state() != Some(KeyState::Expired),
-        };
-        let is_ready = takes_writes && has_keys && !self.leaving.is_cancelled();
+        let report = self.health.report().await;
+        let is_up = report.database != DatabaseState::Unavailable;
         self.database_up.set(i64::from(is_up));
-        self.ready.set(i64::from(is_ready));
+        self.ready.set(i64::from(report.is_ready()));
     }
 }
 
@@ -143,10 +134,8 @@ pub struct Watched {
     pub connections: Limits,
     /// What users were refused.
     pub users: UserLimits,
-    /// Who may call.
-    pub access: Access,
-    /// Whether the server is about to go away.
-    pub leaving: CancellationToken,
+    /// Readiness and background loops.
+    pub health: Health,
 }
 
 impl fmt::Debug for Watched {
@@ -268,6 +257,17 @@ impl Collector for Watched {
             "Statements that failed, for want of a connection too; two requests that race may make one fail and try again",
             &ConstCounter::new(failed),
         )?;
+        let loops = self.health.loops.report();
+        metric(
+            "loop_restarts",
+            "How often a background loop was started again after it ended",
+            &LoopRestarts(&loops),
+        )?;
+        metric(
+            "loop_up",
+            "1 while a background loop runs in time, 0 while it is late or stuck",
+            &LoopsUp(&loops),
+        )?;
         let pools = Pools(self.db.connections());
         metric(
             "database_connections",
@@ -326,6 +326,40 @@ impl EncodeMetric for Pools {
                 let gauge = ConstGauge::new(i64::from(number));
                 gauge.encode(encoder.encode_family(&labels)?)?;
             }
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+/// Restarts of each background loop, as a counter with a label.
+struct LoopRestarts<'a>(&'a [LoopReport]);
+
+impl EncodeMetric for LoopRestarts<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        for one in self.0 {
+            let counter = ConstCounter::new(one.restarts);
+            counter.encode(encoder.encode_family(&[("loop", one.name)])?)?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Counter
+    }
+}
+
+/// Whether each background loop runs in time, as a gauge with a label.
+struct LoopsUp<'a>(&'a [LoopReport]);
+
+impl EncodeMetric for LoopsUp<'_> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        for one in self.0 {
+            let gauge = ConstGauge::new(i64::from(one.state == LoopState::Good));
+            gauge.encode(encoder.encode_family(&[("loop", one.name)])?)?;
         }
         Ok(())
     }

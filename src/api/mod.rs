@@ -6,7 +6,7 @@
 
 pub mod auth;
 pub mod graphql;
-mod health;
+pub mod health;
 pub mod host;
 pub mod limits;
 pub mod metrics;
@@ -59,8 +59,8 @@ pub struct Services {
     pub chat: Chat,
     /// Counts the tasks that a shutdown waits for.
     pub tasks: TaskTracker,
-    /// Whether the server is about to go away: it is not ready for more.
-    pub leaving: CancellationToken,
+    /// What the health pages say.
+    pub health: health::Health,
     /// Ends the streams that only watch.
     pub closing: CancellationToken,
     /// Counts requests.

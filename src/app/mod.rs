@@ -22,6 +22,7 @@ use crate::{
     events::EventBroker,
     llm::LanguageModel,
     server::Limits,
+    supervisor::Supervisor,
     titles::Titles,
     transport::{cohort::Counters, persisted::Documents},
 };
@@ -62,10 +63,31 @@ pub struct App {
 #[derive(Clone, Debug, Default)]
 struct Background {
     tasks: TaskTracker,
+    loops: Supervisor,
     /// Nothing new is begun any more.
     draining: CancellationToken,
     /// Everything has ended.
     closing: CancellationToken,
+}
+
+/// Starts the loops that read the database's clock, erase what was deleted, and ask how the database stands.
+fn watch_database(db: &Database, background: &Background) {
+    let Background { loops, closing, .. } = background;
+    let (clock, end) = (db.clone(), closing.clone());
+    loops.spawn("database_clock", closing.clone(), move |heartbeat| {
+        let (db, end) = (clock.clone(), end.clone());
+        async move { db.keep_time(&heartbeat, &end).await }
+    });
+    let (erased, end) = (db.clone(), closing.clone());
+    loops.spawn("erasure", closing.clone(), move |heartbeat| {
+        let (db, end) = (erased.clone(), end.clone());
+        async move { db.keep_erasing(&heartbeat, &end).await }
+    });
+    let (asked, end) = (db.clone(), closing.clone());
+    loops.spawn("database_probe", closing.clone(), move |heartbeat| {
+        let (db, end) = (asked.clone(), end.clone());
+        async move { db.keep_asking(&heartbeat, &end).await }
+    });
 }
 
 impl App {
@@ -93,20 +115,13 @@ impl App {
             Some(servers) => {
                 let (events, told, relay) = EventBroker::relayed(db.clock().clone());
                 let closing = background.closing.clone();
-                let relay = relay.run(servers, read_rows(db.clone()), closing);
-                background.tasks.spawn(relay);
+                let relay = relay.run(servers, read_rows(db.clone()), closing.clone());
+                background.loops.spawn_once("relay", closing, relay);
                 (events, told)
             }
             None => EventBroker::new(db.clock().clone()),
         };
-        background.tasks.spawn({
-            let (db, closing) = (db.clone(), background.closing.clone());
-            async move { db.keep_time(closing).await }
-        });
-        background.tasks.spawn({
-            let (db, closing) = (db.clone(), background.closing.clone());
-            async move { db.keep_erasing(closing).await }
-        });
+        watch_database(&db, &background);
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
         let titles = Titles::new(
@@ -116,15 +131,13 @@ impl App {
             tasks.clone(),
             title_settings(&settings),
         );
-        background.tasks.spawn({
-            let (titles, background) = (titles.clone(), background.clone());
-            async move {
-                let Background {
-                    draining, closing, ..
-                } = background;
-                titles.keep_up(told, draining, closing).await;
-            }
-        });
+        let Background {
+            loops,
+            draining,
+            closing,
+            ..
+        } = &background;
+        titles.keep_up(loops, told, draining, closing);
         if settings.has_provider() && settings.title_check {
             let (titles, draining) = (titles.clone(), background.draining.clone());
             background.tasks.spawn(async move {
@@ -144,15 +157,7 @@ impl App {
                 reply_lease: settings.reply_lease,
             },
         );
-        background.tasks.spawn({
-            let (chat, background) = (chat.clone(), background.clone());
-            async move {
-                let Background {
-                    draining, closing, ..
-                } = background;
-                chat.keep_up(draining, closing).await;
-            }
-        });
+        chat.keep_up(loops, draining, closing);
         Ok(Self {
             db,
             events,

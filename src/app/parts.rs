@@ -39,7 +39,7 @@ pub(super) async fn access(
     let tokens = settings.jwt.settings().tokens(&background.tasks).await?;
     Ok(match tokens {
         Some(tokens) => {
-            tokens.keep_up(&background.tasks, background.closing.clone());
+            tokens.keep_up(&background.loops, &background.closing);
             Access::Tokens(Arc::new(tokens))
         }
         None => Access::Open(Owner::local()),

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::App;
+use super::{App, Background};
 use crate::{
     api,
     auth::Access,
@@ -49,7 +49,7 @@ impl App {
             titles: self.titles.clone(),
             chat: self.chat.clone(),
             tasks: self.tasks.clone(),
-            leaving: leaving.clone(),
+            health: self.health(),
             closing: closing.clone(),
             http: self.http.clone(),
             title_grace: self.settings.title_grace,
@@ -106,8 +106,7 @@ impl App {
             db: self.db.clone(),
             connections: self.limits.clone(),
             users: self.users.clone(),
-            access: self.access.clone(),
-            leaving: self.leaving.clone(),
+            health: self.health(),
         };
         let router = api::metrics::router(watched, self.hosts.clone());
         // Not counted with the others: monitoring has to work when they are too many.
@@ -125,12 +124,27 @@ impl App {
         }
     }
 
+    fn health(&self) -> api::health::Health {
+        api::health::Health {
+            db: self.db.clone(),
+            model: self.model.clone(),
+            titles: self.titles.clone(),
+            events: self.events.clone(),
+            access: self.access.clone(),
+            loops: self.background.loops.clone(),
+            leaving: self.leaving.clone(),
+        }
+    }
+
     /// Closes the database once nothing is served any more.
     pub async fn close(self) {
         self.background.draining.cancel();
         self.background.closing.cancel();
-        self.background.tasks.close();
-        if timeout(NOTES, self.background.tasks.wait()).await.is_err() {
+        let Background { tasks, loops, .. } = &self.background;
+        tasks.close();
+        loops.tasks().close();
+        let ended = async { tokio::join!(tasks.wait(), loops.tasks().wait()) };
+        if timeout(NOTES, ended).await.is_err() {
             tracing::warn!("what was told last was not noted: it will be told again");
         }
         // A connection that is stuck, since its database is, must not hold us.

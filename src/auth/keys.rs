@@ -13,6 +13,8 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::supervisor::Heartbeat;
+
 use super::{
     jwks::{Key, find, parse},
     source::{Source, SourceError},
@@ -20,6 +22,9 @@ use super::{
 
 /// How often published keys are read anew.
 const REFRESH_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// How long reading them may take in all.
+const READ_TIME: Duration = Duration::from_secs(60);
 
 /// How soon after a failure, and how often at most because of a key that is not known.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
@@ -99,7 +104,7 @@ impl Published {
     }
 
     /// Reads them anew from time to time, until `closing`.
-    pub(super) async fn keep_up(self: Arc<Self>, closing: CancellationToken) {
+    pub(super) async fn keep_up(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
         loop {
             let pause = match self.state() {
                 KeyState::Ok => REFRESH_EVERY,
@@ -107,7 +112,8 @@ impl Published {
             };
             tokio::select! {
                 () = closing.cancelled() => return,
-                () = sleep(pause) => self.refresh().await,
+                // Reading has a deadline of its own.
+                () = sleep(pause) => { let _ = heartbeat.iteration(READ_TIME, self.refresh()).await; }
             }
         }
     }

@@ -9,7 +9,9 @@ use std::{
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header, errors::ErrorKind};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
+
+use crate::supervisor::Supervisor;
 
 use super::{
     Principal, Scope,
@@ -80,10 +82,14 @@ impl Tokens {
         }
     }
 
-    /// Follows published keys until `closing`, as a task of `tasks`.
-    pub fn keep_up(&self, tasks: &TaskTracker, closing: CancellationToken) {
+    /// Follows published keys until `closing`, as a supervised loop.
+    pub fn keep_up(&self, supervisor: &Supervisor, closing: &CancellationToken) {
         if let Keys::Published(published) = &self.keys {
-            tasks.spawn(published.clone().keep_up(closing));
+            let (published, end) = (published.clone(), closing.clone());
+            supervisor.spawn("token_keys", closing.clone(), move |heartbeat| {
+                let (published, end) = (published.clone(), end.clone());
+                async move { published.keep_up(&heartbeat, &end).await }
+            });
         }
     }
 

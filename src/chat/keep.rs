@@ -11,6 +11,7 @@ use crate::{
     conversation::MessageId,
     db::{Fault, Kept},
     error::Result,
+    supervisor::Heartbeat,
 };
 
 /// The longest that anything written stays unnoted.
@@ -19,8 +20,11 @@ const NOTE_EVERY: Duration = Duration::from_millis(1_500);
 /// How many dead replies are read at once.
 const PAGE: u64 = 100;
 
+/// How long closing a page of them may take.
+const PAGE_TIME: Duration = Duration::from_secs(60);
+
 /// Notes until `closing` what is written here, all of it in one transaction.
-pub(super) async fn note(chat: &Chat, closing: &CancellationToken) {
+pub(super) async fn note(chat: &Chat, heartbeat: &Heartbeat, closing: &CancellationToken) {
     let every = NOTE_EVERY.min(chat.inner.settings.reply_lease / 4);
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -57,8 +61,10 @@ pub(super) async fn note(chat: &Chat, closing: &CancellationToken) {
             continue;
         }
         let lease = chat.inner.settings.reply_lease;
-        match chat.inner.db.keep_runs(&kept, lease).await {
-            Ok(stopped) => {
+        // A renewal that takes longer than half a lease is given up, so that the next one can still be in time.
+        let renewal = chat.inner.db.keep_runs(&kept, lease);
+        match heartbeat.iteration(lease / 2, renewal).await {
+            Ok(Ok(stopped)) => {
                 noted = lengths;
                 let stopped = runs
                     .iter()
@@ -66,30 +72,32 @@ pub(super) async fn note(chat: &Chat, closing: &CancellationToken) {
                 stopped.for_each(|run| run.stop());
             }
             // What was not noted is noted the next time.
-            Err(error) => error.log(),
+            Ok(Err(error)) => error.log(),
+            Err(_late) => {}
         }
     }
 }
 
 /// Closes until `draining` what others left open.
-pub(super) async fn close_dead(chat: &Chat, draining: &CancellationToken) {
+pub(super) async fn close_dead(chat: &Chat, heartbeat: &Heartbeat, draining: &CancellationToken) {
     let lease = chat.inner.settings.reply_lease;
     let mut lost_database: Option<Instant> = None;
     loop {
         // After the database was gone, its nodes need a moment to say that they live.
         let is_settled = lost_database.is_none_or(|at| at.elapsed() > lease);
         let closed = tokio::select! {
-            closed = close_page(chat, is_settled) => closed,
+            closed = heartbeat.iteration(PAGE_TIME, close_page(chat, is_settled)) => closed,
             () = draining.cancelled() => return,
         };
         let mut pause = (lease / 3).mul_f64(0.75 + 0.5 * fastrand::f64());
         match closed {
-            Ok(true) => pause = Duration::ZERO,
-            Ok(false) => {}
-            Err(error) => {
+            Ok(Ok(true)) => pause = Duration::ZERO,
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => {
                 error.log();
                 lost_database = Some(Instant::now());
             }
+            Err(_late) => lost_database = Some(Instant::now()),
         }
         tokio::select! {
             () = sleep(pause) => {}

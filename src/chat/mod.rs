@@ -32,6 +32,7 @@ use crate::{
     events::{Changes, EventBroker, LogOf, ReplyCursor, ReplyPlace},
     llm::LanguageModel,
     step::{Step, step},
+    supervisor::Supervisor,
     titles::Titles,
 };
 
@@ -367,12 +368,23 @@ impl Chat {
         Ok(ReplyFollower::stored(&turn, message, after))
     }
 
-    /// Notes what is written here, and closes what dead nodes left open, until `closing`. Nothing is
-    /// closed any more from `draining` on.
-    pub async fn keep_up(&self, draining: CancellationToken, closing: CancellationToken) {
-        tokio::join!(
-            keep::note(self, &closing),
-            keep::close_dead(self, &draining)
-        );
+    /// Starts the background loops of replies: checkpoints and leases until `closing`, and closing replies whose
+    /// lease expired until `draining`.
+    pub fn keep_up(
+        &self,
+        supervisor: &Supervisor,
+        draining: &CancellationToken,
+        closing: &CancellationToken,
+    ) {
+        let (chat, end) = (self.clone(), closing.clone());
+        supervisor.spawn("reply_leases", closing.clone(), move |heartbeat| {
+            let (chat, end) = (chat.clone(), end.clone());
+            async move { keep::note(&chat, &heartbeat, &end).await }
+        });
+        let (chat, end) = (self.clone(), draining.clone());
+        supervisor.spawn("dead_replies", draining.clone(), move |heartbeat| {
+            let (chat, end) = (chat.clone(), end.clone());
+            async move { keep::close_dead(&chat, &heartbeat, &end).await }
+        });
     }
 }

@@ -21,6 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::Database;
+use crate::supervisor::Heartbeat;
 
 /// How long no text may have gone before the file is rewritten, and the longest that this is waited for.
 const QUIET: Duration = Duration::from_secs(1);
@@ -49,13 +50,18 @@ impl Database {
     }
 
     /// Erases soon after text went, until `closing`.
-    pub async fn keep_erasing(&self, closing: CancellationToken) {
-        if self.is_embedded() {
-            closing.run_until_cancelled(self.erase_for_ever()).await;
+    pub async fn keep_erasing(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
+        match self.is_embedded() {
+            true => {
+                closing
+                    .run_until_cancelled(self.erase_for_ever(heartbeat))
+                    .await;
+            }
+            false => closing.cancelled().await,
         }
     }
 
-    async fn erase_for_ever(&self) {
+    async fn erase_for_ever(&self, heartbeat: &Heartbeat) {
         loop {
             self.erasure.0.notified().await;
             let first = Instant::now();
@@ -63,7 +69,7 @@ impl Database {
                 && timeout(QUIET, self.erasure.0.notified()).await.is_ok()
             {}
             let began = Instant::now();
-            match timeout(DEADLINE, self.erase()).await {
+            match heartbeat.iteration(DEADLINE, self.erase()).await {
                 Ok(Ok(true)) => {}
                 // A reader of an earlier version is in the way, or a writer was for long.
                 Ok(Ok(false)) | Err(_) => self.erasure.0.notify_one(),

@@ -400,9 +400,7 @@ struct JustChanged;
 
 /// Whether somebody else stored or changed the same thing, so that another look sees that.
 fn is_collision(error: &Error) -> bool {
-    let Error::Database(source) = error else {
-        return false;
-    };
-    let sql_error = source.downcast_ref().and_then(DbErr::sql_err);
-    matches!(sql_error, Some(SqlErr::UniqueConstraintViolation(_))) || source.is::<JustChanged>()
+    let sql_error = error.cause::<DbErr>().and_then(DbErr::sql_err);
+    matches!(sql_error, Some(SqlErr::UniqueConstraintViolation(_)))
+        || error.cause::<JustChanged>().is_some()
 }

@@ -22,9 +22,10 @@ use sea_orm::{
     sqlx::{self, Executor},
 };
 use tokio::time::timeout;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Database, file::DatabaseFile};
+use crate::supervisor::Heartbeat;
 
 /// How long a result of the write probe is used before a write is tried again.
 const WRITE_TTL: Duration = Duration::from_secs(5);
@@ -34,6 +35,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long a ping goes on when no caller waits for it any more.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the state is asked in the background.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long a caller waits for the ping, and then for the write.
 const WAIT_FOR_PING: Duration = Duration::from_millis(700);
@@ -158,6 +162,18 @@ impl Database {
             .last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks every few seconds until `closing`, so that metrics and logs are true when nothing else asks.
+    pub async fn keep_asking(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(ASK_EVERY) => {}
+                () = closing.cancelled() => return,
+            }
+            // It has deadlines of its own.
+            let _ = heartbeat.iteration(WRITE_TIMEOUT, self.state()).await;
+        }
     }
 
     async fn ask(&self) -> DatabaseState {

@@ -7,10 +7,13 @@ use sea_orm::{ConnectionTrait, DbErr};
 use tokio_util::sync::CancellationToken;
 
 use super::Database;
-use crate::{clock::Clock, error::Result};
+use crate::{clock::Clock, error::Result, supervisor::Heartbeat};
 
 /// How often it is read. In between, machines drift by less than milliseconds.
 const EVERY: Duration = Duration::from_secs(30);
+
+/// How long a reading may take at all.
+const READ_TIME: Duration = Duration::from_secs(20);
 
 /// A reading that took longer says too little.
 const SLOW: Duration = Duration::from_secs(1);
@@ -52,7 +55,7 @@ impl Database {
     }
 
     /// Reads the clock now and then until `closing`, and warns when this machine's is wrong.
-    pub async fn keep_time(&self, closing: CancellationToken) {
+    pub async fn keep_time(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
         let mut is_known = false;
         loop {
             let is_wrong = self.clock.is_ahead_by().abs() > WRONG;
@@ -67,7 +70,7 @@ impl Database {
                 () = tokio::time::sleep(EVERY) => {}
                 () = closing.cancelled() => return,
             }
-            if let Err(error) = self.read_clock().await {
+            if let Ok(Err(error)) = heartbeat.iteration(READ_TIME, self.read_clock()).await {
                 // It goes on as it went.
                 tracing::debug!(
                     error.code = error.code().as_str(),

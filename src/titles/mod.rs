@@ -33,7 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, mpsc::UnboundedReceiver};
+use tokio::sync::{Mutex, Notify, mpsc::UnboundedReceiver};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -51,6 +51,7 @@ use crate::{
     error::{Error, Result},
     events::{EventBroker, Told},
     llm::LanguageModel,
+    supervisor::Supervisor,
 };
 
 /// The most characters of what a person wishes of another title.
@@ -76,9 +77,15 @@ pub struct TitleSettings {
 }
 
 impl TitleSettings {
-    /// How long a claim keeps others away: longer than its holder needs.
+    /// How long a claim keeps others away: the deadline of its holder, and half of it for storing the title. Not
+    /// longer, since a crash delays a title by the lease.
     fn lease(&self) -> Duration {
-        3 * self.deadline
+        self.deadline * 3 / 2
+    }
+
+    /// What has to be left of a lease when the calls begin.
+    fn least_lease(&self) -> Duration {
+        self.deadline * 5 / 4
     }
 }
 
@@ -142,18 +149,27 @@ impl Titles {
         }
     }
 
-    /// What has to go on all the time: looking for titles that a crash left behind, until `draining`, and
-    /// noting what was told, until `closing` and the last note.
-    pub async fn keep_up(
+    /// Starts the background loops of titles: the sweep until `draining`, and recording published revisions until
+    /// `closing` and the last record.
+    pub fn keep_up(
         &self,
+        supervisor: &Supervisor,
         told: UnboundedReceiver<Told>,
-        draining: CancellationToken,
-        closing: CancellationToken,
+        draining: &CancellationToken,
+        closing: &CancellationToken,
     ) {
-        tokio::join!(
-            sweep::run(&self.inner, &draining),
-            told::note(&self.inner.db, told, &closing),
-        );
+        let (titles, end) = (self.inner.clone(), draining.clone());
+        supervisor.spawn("title_sweep", draining.clone(), move |heartbeat| {
+            let (titles, end) = (titles.clone(), end.clone());
+            async move { sweep::run(&titles, &heartbeat, &end).await }
+        });
+        // The receiver outlives a panic of the loop.
+        let told = Arc::new(Mutex::new(told));
+        let (db, end) = (self.inner.db.clone(), closing.clone());
+        supervisor.spawn("published_revisions", closing.clone(), move |heartbeat| {
+            let (db, told, end) = (db.clone(), told.clone(), end.clone());
+            async move { told::note(&db, &mut *told.lock().await, &heartbeat, &end).await }
+        });
     }
 
     /// Asks the title model for one tiny title, to see whether it answers at all.

@@ -13,23 +13,27 @@ use super::{Inner, breaker::Pass, metrics::Begun, task, turns::Class};
 use crate::{
     db::{Candidate, Fault, Waiting},
     error::Result,
+    supervisor::Heartbeat,
 };
 
 /// How long whoever committed a change has to note that it was told.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// How long one sweep may take; what it did not reach is first in the next one.
+const SWEEP_TIME: Duration = Duration::from_secs(120);
+
 /// How many rows are read at once.
 const PAGE: u64 = 200;
 
 /// Sweeps until `draining`: a process that is about to end takes nothing over.
-pub(super) async fn run(titles: &Arc<Inner>, draining: &CancellationToken) {
+pub(super) async fn run(titles: &Arc<Inner>, heartbeat: &Heartbeat, draining: &CancellationToken) {
     loop {
         let swept = tokio::select! {
-            swept = sweep(titles) => swept,
+            swept = heartbeat.iteration(SWEEP_TIME, sweep(titles)) => swept,
             () = draining.cancelled() => return,
         };
         // What is left is there the next time.
-        if let Err(error) = swept {
+        if let Ok(Err(error)) = swept {
             error.log();
         }
         titles.metrics.swept();

@@ -112,7 +112,7 @@ async fn attempt(
     step(Step::TitleClaimed, claim.id);
     // Whoever waited long for a permit may have lost the claim, or would lose it in the middle.
     let now = titles.db.clock().now();
-    if !claim.lasts(2 * titles.settings.deadline, now) {
+    if !claim.lasts(titles.settings.least_lease(), now) {
         let renewed = titles
             .db
             .renew_claim(claim, titles.settings.lease())

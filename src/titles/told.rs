@@ -6,15 +6,19 @@ use std::{collections::HashMap, time::Duration};
 use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{conversation::ConversationId, db::Database, events::Told};
+use crate::{conversation::ConversationId, db::Database, events::Told, supervisor::Heartbeat};
 
 /// How long a batch is collected.
 const BATCH: Duration = Duration::from_millis(200);
 
+/// How long storing a batch may take.
+const NOTE_TIME: Duration = Duration::from_secs(30);
+
 /// Notes until `closing`, and then what is left.
 pub(super) async fn note(
     db: &Database,
-    mut told: UnboundedReceiver<Told>,
+    told: &mut UnboundedReceiver<Told>,
+    heartbeat: &Heartbeat,
     closing: &CancellationToken,
 ) {
     let mut batch: HashMap<ConversationId, i64> = HashMap::new();
@@ -40,10 +44,14 @@ pub(super) async fn note(
             .map(|(id, revision)| (*id, *revision))
             .collect();
         if !rows.is_empty() {
-            match db.note_told(&mut rows).await {
-                Ok(()) => batch.clear(),
+            match heartbeat
+                .iteration(NOTE_TIME, db.note_told(&mut rows))
+                .await
+            {
+                Ok(Ok(())) => batch.clear(),
                 // It stays in the batch, and in the sweep's eyes untold.
-                Err(error) => error.log(),
+                Ok(Err(error)) => error.log(),
+                Err(_late) => {}
             }
         }
         if is_last {

@@ -361,19 +361,12 @@ impl From<Undecided> for Error {
     }
 }
 
-fn error_of<T: std::error::Error + 'static>(error: &Error) -> Option<&T> {
-    match error {
-        Error::Database(source) => source.downcast_ref(),
-        _ => None,
-    }
-}
-
 /// Whether another transaction came in between, or ours may be done, so that the next try sees that.
 fn is_worth_another_look(error: &Error) -> bool {
-    error_of::<Undecided>(error).is_some()
-        || error_of::<JustBegun>(error).is_some()
+    error.cause::<Undecided>().is_some()
+        || error.cause::<JustBegun>().is_some()
         || matches!(
-            error_of::<DbErr>(error).and_then(DbErr::sql_err),
+            error.cause::<DbErr>().and_then(DbErr::sql_err),
             Some(SqlErr::UniqueConstraintViolation(_))
         )
 }

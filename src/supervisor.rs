@@ -1,0 +1,411 @@
+//! Supervises background loops.
+//!
+//! Each loop is a task of its own. A loop that panics or returns is started again after a pause that doubles from
+//! 1 s to 1 min. A loop reports each iteration to its [`Heartbeat`], which ends the iteration at its deadline and
+//! records when it began; [`Supervisor::report`] derives from that which loops are late and which are stuck.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::time::{sleep, timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::panics;
+
+/// The pause before the first restart; it doubles with each one that follows.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause before a restart.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A loop that ran for this long counts as well again: the next pause is the first one.
+const STEADY: Duration = Duration::from_secs(300);
+
+/// How long after its deadline an iteration may still be running before the loop counts as late.
+const LATE: Duration = Duration::from_secs(2);
+
+/// How long after its deadline an iteration may still be running before the loop counts as stuck.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// How many restarts in a row make a loop stuck: the pauses before them add up to about two minutes.
+const MOST_RESTARTS: u32 = 7;
+
+/// How many iterations in a row may be ended at their deadline before the loop counts as late.
+const MOST_TIMEOUTS: u32 = 3;
+
+/// How a loop stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopState {
+    /// It waits for its next iteration, or the present one is within its deadline.
+    Good,
+    /// An iteration is past its deadline, or the loop waits to be started again.
+    Late,
+    /// An iteration blocks, or the loop fails each time that it is started: only a restart of the process helps.
+    Stuck,
+}
+
+/// One loop, as health pages and metrics show it.
+#[derive(Clone, Copy, Debug)]
+pub struct LoopReport {
+    /// Its name.
+    pub name: &'static str,
+    /// How it stands.
+    pub state: LoopState,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// How long ago the last iteration ended, or the loop began.
+    pub since_heartbeat: Duration,
+    /// Iterations that were ended at their deadline.
+    pub timeouts: u64,
+}
+
+/// Starts loops and knows how they stand. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Supervisor {
+    loops: Arc<Mutex<Vec<Arc<Supervised>>>>,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug)]
+struct Supervised {
+    name: &'static str,
+    is_over: AtomicBool,
+    restarts: AtomicU64,
+    timeouts: AtomicU64,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    /// When the present iteration began, and how long it may take.
+    working: Option<(Instant, Duration)>,
+    /// When the last one ended, or the loop was first started.
+    heartbeat: Instant,
+    /// Restarts without a steady run in between.
+    restarts_in_a_row: u32,
+    /// Iterations that were ended at their deadline since the last one that was not.
+    timeouts_in_a_row: u32,
+    /// Whether the loop waits to be started again.
+    is_down: bool,
+}
+
+/// What a loop reports its iterations to. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Heartbeat(Arc<Supervised>);
+
+/// An iteration was ended at its deadline.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the iteration of the loop took longer than {0:?}")]
+pub struct Late(pub Duration);
+
+impl Supervisor {
+    /// Runs a loop until `end`: calls `run` again whenever its future panics or returns before that.
+    pub fn spawn<F>(
+        &self,
+        name: &'static str,
+        end: CancellationToken,
+        run: impl Fn(Heartbeat) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let supervised = self.register(name);
+        self.tasks.spawn(async move {
+            supervise(&supervised, &end, run).await;
+            supervised.is_over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// Runs what cannot be started again until `end`: when it panics or returns before that, the loop is stuck, and only a
+    /// restart of the process helps.
+    pub fn spawn_once<F>(&self, name: &'static str, end: CancellationToken, run: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let supervised = self.register(name);
+        self.tasks.spawn(async move {
+            let _ = panics::caught(run).await;
+            if end.is_cancelled() {
+                supervised.is_over.store(true, Ordering::Relaxed);
+                return;
+            }
+            let mut now = supervised.lock();
+            now.is_down = true;
+            now.restarts_in_a_row = MOST_RESTARTS;
+            tracing::error!(
+                loop.name = name,
+                "a background task ended that cannot be started again; restart the process"
+            );
+        });
+    }
+
+    /// How each loop stands that has not ended by itself at the end of the process.
+    pub fn report(&self) -> Vec<LoopReport> {
+        let now = Instant::now();
+        let loops = self.lock();
+        let running = loops
+            .iter()
+            .filter(|one| !one.is_over.load(Ordering::Relaxed));
+        running.map(|one| one.report(now)).collect()
+    }
+
+    /// The tasks of the loops, for the end of the process to wait for.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    fn register(&self, name: &'static str) -> Arc<Supervised> {
+        let supervised = Arc::new(Supervised::new(name));
+        self.lock().push(supervised.clone());
+        supervised
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Supervised>>> {
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn supervise<F>(
+    supervised: &Arc<Supervised>,
+    end: &CancellationToken,
+    run: impl Fn(Heartbeat) -> F,
+) where
+    F: Future<Output = ()>,
+{
+    loop {
+        let started = Instant::now();
+        let ended = panics::caught(run(Heartbeat(supervised.clone()))).await;
+        if end.is_cancelled() {
+            return;
+        }
+        let pause = supervised.went_down(started.elapsed());
+        let why = match ended {
+            Ok(()) => "it returned",
+            Err(_) => "it panicked",
+        };
+        tracing::error!(
+            loop.name = supervised.name,
+            pause_ms = pause.as_millis() as u64,
+            "a background loop ended because {why}; starting it again after a pause"
+        );
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = end.cancelled() => return,
+        }
+        supervised.restarts.fetch_add(1, Ordering::Relaxed);
+        supervised.lock().is_down = false;
+    }
+}
+
+impl Supervised {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            is_over: AtomicBool::new(false),
+            restarts: AtomicU64::new(0),
+            timeouts: AtomicU64::new(0),
+            now: Mutex::new(Now {
+                working: None,
+                heartbeat: Instant::now(),
+                restarts_in_a_row: 0,
+                timeouts_in_a_row: 0,
+                is_down: false,
+            }),
+        }
+    }
+
+    /// Records that the loop ended. Returns the pause before its restart.
+    fn went_down(&self, ran: Duration) -> Duration {
+        let mut now = self.lock();
+        if ran > STEADY {
+            now.restarts_in_a_row = 0;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << now.restarts_in_a_row.min(6));
+        now.restarts_in_a_row += 1;
+        now.is_down = true;
+        now.working = None;
+        pause.min(LONGEST_PAUSE)
+    }
+
+    fn report(&self, at: Instant) -> LoopReport {
+        let now = self.lock();
+        let over = now
+            .working
+            .map(|(began, within)| at.duration_since(began).saturating_sub(within))
+            .unwrap_or_default();
+        let state = if over > STUCK || now.restarts_in_a_row >= MOST_RESTARTS {
+            LoopState::Stuck
+        } else if over > LATE || now.is_down || now.timeouts_in_a_row >= MOST_TIMEOUTS {
+            LoopState::Late
+        } else {
+            LoopState::Good
+        };
+        LoopReport {
+            name: self.name,
+            state,
+            restarts: self.restarts.load(Ordering::Relaxed),
+            since_heartbeat: at.duration_since(now.heartbeat),
+            timeouts: self.timeouts.load(Ordering::Relaxed),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heartbeat {
+    /// Runs one iteration, and ends it at its deadline.
+    ///
+    /// # Errors
+    /// [`Late`] when the deadline came first; what the iteration did until then stays done.
+    pub async fn iteration<T>(
+        &self,
+        within: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Late> {
+        self.0.lock().working = Some((Instant::now(), within));
+        // Dropped in the middle, at the end of the process, the loop counts as idle.
+        let idle = Idle(&self.0);
+        self.fault();
+        let done = timeout(within, work).await;
+        drop(idle);
+        if done.is_ok() {
+            self.0.lock().timeouts_in_a_row = 0;
+        }
+        done.map_err(|_| {
+            self.0.lock().timeouts_in_a_row += 1;
+            self.0.timeouts.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                loop.name = self.0.name,
+                within_ms = within.as_millis() as u64,
+                "an iteration of a background loop was ended at its deadline"
+            );
+            Late(within)
+        })
+    }
+
+    /// Lets tests panic or block in a loop, by the failpoint `loop.<name>`.
+    fn fault(&self) {
+        #[cfg(feature = "failpoints")]
+        {
+            let name = format!("loop.{}", self.0.name);
+            let hold = || fail::fail_point!(&name);
+            match tokio::runtime::Handle::current().runtime_flavor() {
+                tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(hold),
+                _ => hold(),
+            }
+        }
+    }
+}
+
+/// Ends an iteration, also when it is dropped or panics.
+struct Idle<'a>(&'a Supervised);
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        let mut now = self.0.lock();
+        now.working = None;
+        now.heartbeat = Instant::now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    fn only(supervisor: &Supervisor) -> LoopReport {
+        let mut report = supervisor.report();
+        assert_eq!(report.len(), 1);
+        report.remove(0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_panics_or_returns_is_started_again_after_growing_pauses() {
+        let (supervisor, end) = (Supervisor::default(), CancellationToken::new());
+        let starts = Arc::new(AtomicUsize::new(0));
+        supervisor.spawn("test", end.clone(), {
+            let starts = starts.clone();
+            move |_| {
+                let number = starts.fetch_add(1, Ordering::Relaxed);
+                async move { assert!(number % 2 == 1, "every other run panics") }
+            }
+        });
+        let began = tokio::time::Instant::now();
+        let mut pauses = Vec::new();
+        for restarts in 1..=4 {
+            while only(&supervisor).restarts < restarts {
+                sleep(Duration::from_millis(100)).await;
+            }
+            pauses.push(began.elapsed().as_secs());
+        }
+        assert_eq!(pauses, [1, 3, 7, 15]);
+        end.cancel();
+        supervisor.tasks().close();
+        supervisor.tasks().wait().await;
+        assert!(supervisor.report().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_fails_at_every_start_is_late_and_then_stuck() {
+        let (supervisor, end) = (Supervisor::default(), CancellationToken::new());
+        supervisor.spawn("test", end.clone(), |_| async { panic!("always") });
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(only(&supervisor).state, LoopState::Late);
+        sleep(Duration::from_secs(180)).await;
+        assert_eq!(only(&supervisor).state, LoopState::Stuck);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_iteration_ends_at_its_deadline_and_the_loop_goes_on() {
+        let (supervisor, end) = (Supervisor::default(), CancellationToken::new());
+        let iterations = Arc::new(AtomicUsize::new(0));
+        supervisor.spawn("test", end.clone(), {
+            let iterations = iterations.clone();
+            move |heartbeat| {
+                let iterations = iterations.clone();
+                async move {
+                    loop {
+                        iterations.fetch_add(1, Ordering::Relaxed);
+                        let never = std::future::pending::<()>();
+                        heartbeat
+                            .iteration(Duration::from_secs(1), never)
+                            .await
+                            .unwrap_err();
+                    }
+                }
+            }
+        });
+        sleep(Duration::from_millis(5_500)).await;
+        assert_eq!(iterations.load(Ordering::Relaxed), 6);
+        let report = only(&supervisor);
+        assert_eq!(
+            (report.state, report.restarts, report.timeouts),
+            (LoopState::Good, 0, 5)
+        );
+    }
+
+    #[test]
+    fn an_iteration_that_blocks_is_late_and_then_stuck() {
+        let heartbeat = Heartbeat(Arc::new(Supervised::new("test")));
+        let began = Instant::now();
+        heartbeat.0.lock().working = Some((began, Duration::from_secs(5)));
+        let state = |seconds| {
+            heartbeat
+                .0
+                .report(began + Duration::from_secs(seconds))
+                .state
+        };
+        assert_eq!(state(6), LoopState::Good);
+        assert_eq!(state(8), LoopState::Late);
+        assert_eq!(state(66), LoopState::Stuck);
+        drop(Idle(&heartbeat.0));
+        assert_eq!(state(66), LoopState::Good);
+    }
+}
