@@ -326,69 +326,66 @@ mod tests {
         report.remove(0)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_loop_that_panics_or_returns_is_started_again_after_growing_pauses() {
+    #[tokio::test]
+    async fn a_loop_that_panics_is_started_again_and_ends_with_the_process() {
         let (supervisor, end) = (Supervisor::default(), CancellationToken::new());
-        let starts = Arc::new(AtomicUsize::new(0));
+        let (starts, mut started) = tokio::sync::mpsc::unbounded_channel();
         supervisor.spawn("test", end.clone(), {
-            let starts = starts.clone();
+            let (number, end) = (AtomicUsize::new(0), end.clone());
             move |_| {
-                let number = starts.fetch_add(1, Ordering::Relaxed);
-                async move { assert!(number % 2 == 1, "every other run panics") }
+                let number = number.fetch_add(1, Ordering::Relaxed);
+                let (starts, end) = (starts.clone(), end.clone());
+                async move {
+                    starts.send(number).unwrap();
+                    assert!(number > 0, "the first run panics");
+                    end.cancelled().await;
+                }
             }
         });
-        let began = tokio::time::Instant::now();
-        let mut pauses = Vec::new();
-        for restarts in 1..=4 {
-            while only(&supervisor).restarts < restarts {
-                sleep(Duration::from_millis(100)).await;
-            }
-            pauses.push(began.elapsed().as_secs());
-        }
-        assert_eq!(pauses, [1, 3, 7, 15]);
+        assert_eq!(started.recv().await, Some(0));
+        assert_eq!(started.recv().await, Some(1));
+        let report = only(&supervisor);
+        assert_eq!((report.state, report.restarts), (LoopState::Good, 1));
         end.cancel();
         supervisor.tasks().close();
         supervisor.tasks().wait().await;
         assert!(supervisor.report().is_empty());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_loop_that_fails_at_every_start_is_late_and_then_stuck() {
-        let (supervisor, end) = (Supervisor::default(), CancellationToken::new());
-        supervisor.spawn("test", end.clone(), |_| async { panic!("always") });
-        sleep(Duration::from_millis(500)).await;
-        assert_eq!(only(&supervisor).state, LoopState::Late);
-        sleep(Duration::from_secs(180)).await;
-        assert_eq!(only(&supervisor).state, LoopState::Stuck);
+    #[test]
+    fn a_loop_that_fails_at_every_start_is_late_and_then_stuck_after_growing_pauses() {
+        let supervised = Supervised::new("test");
+        let state = || supervised.report(Instant::now()).state;
+        let mut pauses = Vec::new();
+        for restart in 1..=MOST_RESTARTS {
+            pauses.push(supervised.went_down(Duration::ZERO).as_secs());
+            let expected = match restart == MOST_RESTARTS {
+                true => LoopState::Stuck,
+                false => LoopState::Late,
+            };
+            assert_eq!(state(), expected);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60]);
+        assert_eq!(supervised.went_down(STEADY * 2).as_secs(), 1);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_iteration_ends_at_its_deadline_and_the_loop_goes_on() {
-        let (supervisor, end) = (Supervisor::default(), CancellationToken::new());
-        let iterations = Arc::new(AtomicUsize::new(0));
-        supervisor.spawn("test", end.clone(), {
-            let iterations = iterations.clone();
-            move |heartbeat| {
-                let iterations = iterations.clone();
-                async move {
-                    loop {
-                        iterations.fetch_add(1, Ordering::Relaxed);
-                        let never = std::future::pending::<()>();
-                        heartbeat
-                            .iteration(Duration::from_secs(1), never)
-                            .await
-                            .unwrap_err();
-                    }
-                }
-            }
-        });
-        sleep(Duration::from_millis(5_500)).await;
-        assert_eq!(iterations.load(Ordering::Relaxed), 6);
-        let report = only(&supervisor);
-        assert_eq!(
-            (report.state, report.restarts, report.timeouts),
-            (LoopState::Good, 0, 5)
-        );
+    #[tokio::test]
+    async fn an_iteration_ends_at_its_deadline_and_several_in_a_row_make_the_loop_late() {
+        let heartbeat = Heartbeat(Arc::new(Supervised::new("test")));
+        let state = || heartbeat.0.report(Instant::now()).state;
+        for _ in 1..MOST_TIMEOUTS {
+            let never = std::future::pending::<()>();
+            let ended = heartbeat.iteration(Duration::from_millis(1), never).await;
+            assert!(ended.is_err());
+            assert_eq!(state(), LoopState::Good);
+        }
+        let never = std::future::pending::<()>();
+        let ended = heartbeat.iteration(Duration::from_millis(1), never).await;
+        assert!(ended.is_err());
+        assert_eq!(state(), LoopState::Late);
+        let ended = heartbeat.iteration(Duration::from_secs(1), async {}).await;
+        assert!(ended.is_ok());
+        assert_eq!(state(), LoopState::Good);
     }
 
     #[test]

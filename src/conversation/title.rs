@@ -116,6 +116,8 @@ pub enum TitleFailure {
     BudgetExceeded,
     /// It was begun again and again, and whoever began it died every time.
     Abandoned,
+    /// A newer version of the program stored a reason that this one does not know. Never written.
+    Unknown,
 }
 
 impl TitleFailure {
@@ -132,6 +134,9 @@ impl TitleFailure {
             Self::Truncated | Self::Rejected => "The title model gave no usable title.",
             Self::BudgetExceeded => "The budget for titles is used up for today.",
             Self::Abandoned => "The title was begun several times and never finished.",
+            Self::Unknown => {
+                "The title failed for a reason that this version of the server does not know."
+            }
         }
     }
 }

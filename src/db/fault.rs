@@ -130,10 +130,7 @@ pub(super) fn is_stale_plan(error: &DbErr) -> bool {
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         note_unsent(&error);
-        match Fault::of(&error) {
-            Fault::Transient => Self::Database(Box::new(error)),
-            Fault::Ours | Fault::Row => Self::Internal(Box::new(error)),
-        }
+        Self::Database(Box::new(error))
     }
 }
 

@@ -202,7 +202,8 @@ fn remedy(failure: TitleFailure, status: Option<u16>) -> &'static str {
         TitleFailure::Rejected
         | TitleFailure::Truncated
         | TitleFailure::BudgetExceeded
-        | TitleFailure::Abandoned => {
+        | TitleFailure::Abandoned
+        | TitleFailure::Unknown => {
             "What answers does not speak OpenAI's Chat Completions: check --openai-base-url (OPENAI_BASE_URL)"
         }
     }

@@ -313,6 +313,8 @@ pub(super) enum TitleErrorCode {
     BudgetExceeded,
     /// The title was begun several times and never finished.
     Abandoned,
+    /// A newer version of the server stored a reason that this one does not know.
+    Unknown,
 }
 
 /// A file that is attached to a message.

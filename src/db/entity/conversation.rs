@@ -2,9 +2,12 @@
 
 use sea_orm::{FromQueryResult, QueryResult, entity::prelude::*};
 
-use super::parse;
+use super::known;
 use crate::{
-    conversation::{Conversation, ConversationId, Owner},
+    conversation::{
+        Conversation, ConversationId, ConversationStatus, Owner, TitleFailure, TitleSource,
+        TitleStatus,
+    },
     error::Error,
 };
 
@@ -91,6 +94,17 @@ impl TryFrom<Model> for Conversation {
     type Error = Error;
 
     fn try_from(row: Model) -> Result<Self, Error> {
+        let has_title = row.display_name.is_some();
+        let status = known(&row.title_status).unwrap_or(match has_title {
+            true => TitleStatus::Ready,
+            false => TitleStatus::Failed,
+        });
+        let source =
+            known(&row.title_source).unwrap_or(match (has_title, row.title_generated_at) {
+                (true, Some(_)) => TitleSource::Generated,
+                (true, None) => TitleSource::Manual,
+                (false, _) => TitleSource::Hint,
+            });
         Ok(Self {
             id: ConversationId(row.id),
             owner: Owner {
@@ -99,18 +113,17 @@ impl TryFrom<Model> for Conversation {
             },
             display_name: row.display_name,
             title_generated_at: row.title_generated_at,
-            title_source: parse("title_source", &row.title_source)?,
-            title_status: parse("title_status", &row.title_status)?,
+            title_source: source,
+            title_status: status,
             title_begun: row.title_token.is_some(),
             title_waits: row.title_token.is_none() && row.title_lease_until.is_some(),
             title_failure: row
                 .title_failure
-                .map(|name| parse("title_failure", &name))
-                .transpose()?,
+                .map(|name| known(&name).unwrap_or(TitleFailure::Unknown)),
             topic_hint: row.topic_hint,
             agent_entrypoint: row.agent_entrypoint,
             active_agent: row.active_agent,
-            status: parse("status", &row.status)?,
+            status: known(&row.status).unwrap_or(ConversationStatus::Active),
             message_count: row.message_count,
             last_message_preview: row.last_message_preview,
             last_message_at: row.last_message_at,

@@ -2,9 +2,9 @@
 
 use sea_orm::entity::prelude::*;
 
-use super::parse;
+use super::known;
 use crate::{
-    conversation::{Attachment, ConversationId, Message, MessageId},
+    conversation::{Attachment, ConversationId, Message, MessageId, MessageStatus, Role},
     error::Error,
 };
 
@@ -52,9 +52,9 @@ impl TryFrom<Model> for Message {
             id: MessageId(row.id),
             conversation_id: ConversationId(row.conversation_id),
             position: row.position,
-            role: parse("role", &row.role)?,
+            role: known(&row.role).unwrap_or(Role::Assistant),
             content: row.content,
-            status: parse("status", &row.status)?,
+            status: known(&row.status).unwrap_or(MessageStatus::Incomplete),
             created_at: row.created_at,
             attachments: row
                 .attachments

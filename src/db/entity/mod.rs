@@ -11,13 +11,9 @@ pub mod reply_call;
 pub mod title_call;
 pub mod turn;
 
-use crate::error::{Error, Result};
-
-/// A name that a column holds, as the value that it stands for.
-///
-/// # Errors
-/// [`Error::Internal`] when a newer version of the program wrote a name that this one does not know.
-pub(super) fn parse<T: std::str::FromStr>(column: &'static str, name: &str) -> Result<T> {
-    name.parse()
-        .map_err(|_| Error::Internal(format!("column {column} holds an unknown name").into()))
+/// A name that a column holds, as the value that it stands for; `None` when a newer version of the program wrote a name
+/// that this one does not know. Such a row is read with the nearest value that is known: one row must not fail a list or
+/// stop a loop.
+pub(super) fn known<T: std::str::FromStr>(name: &str) -> Option<T> {
+    name.parse().ok()
 }
