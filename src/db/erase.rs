@@ -84,7 +84,11 @@ impl Database {
 
     /// Rewrites a small file, and cuts the write-ahead log. Returns false when a reader is in the way.
     async fn erase(&self) -> Result<bool, DbErr> {
-        let options = self.writer.get_sqlite_connection_pool().connect_options();
+        let options = self
+            .writer
+            .inner
+            .get_sqlite_connection_pool()
+            .connect_options();
         let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));
         let options = (*options).clone().busy_timeout(BUSY);
         let mut connection: SqliteConnection = options.connect().await.map_err(failed)?;

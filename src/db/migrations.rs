@@ -122,7 +122,11 @@ impl Database {
             // The index may be new.
             return erase_words(&self.writer.inner).await;
         }
-        let options = self.writer.get_postgres_connection_pool().connect_options();
+        let options = self
+            .writer
+            .inner
+            .get_postgres_connection_pool()
+            .connect_options();
         let lock = lock::take(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(1)

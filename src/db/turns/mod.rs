@@ -17,7 +17,7 @@ pub use self::{
 use super::{
     Database, ReplyCost, commit,
     entity::{
-        conversation, message, parse,
+        conversation, known, message,
         turn::{self, Column, Entity},
     },
     guarded::Transaction,
@@ -271,11 +271,8 @@ impl TryFrom<turn::Model> for Turn {
             conversation_id: ConversationId(row.conversation_id),
             message_id: MessageId(row.message_id),
             reply_id: MessageId(row.reply_id),
-            reply: parse("reply_status", &row.reply_status)?,
-            failure: row
-                .reply_failure
-                .map(|code| parse("reply_failure", &code))
-                .transpose()?,
+            reply: known(&row.reply_status).unwrap_or(ReplyState::Incomplete),
+            failure: row.reply_failure.and_then(|code| known(&code)),
             node: row.run_node,
             written: row.run_text.unwrap_or_default(),
         })
