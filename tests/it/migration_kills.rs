@@ -37,7 +37,7 @@ async fn fill(connection: &DatabaseConnection) {
             ));
             let number = conversation * MESSAGES + position;
             values.push(Uuid::now_v7().into());
-            values.push(format!("number{number} of a plan for Kyoto").into());
+            values.push(format!("number{number:05} of a plan for Kyoto").into());
         }
         let insert = format!(
             "INSERT INTO agent_messages (id, conversation_id, position, role, content, created_at) VALUES {}",
@@ -121,7 +121,7 @@ async fn killed(copy: impl AsyncFn(usize) -> TestDatabase) {
             let server =
                 Server::on(database, &["--openai-base-url", "", "--openai-api-key", ""]).await;
             for message in [1, 777, 19_999, 20_000] {
-                let path = format!("/api/v1/conversations/search?q=number{message}");
+                let path = format!("/api/v1/conversations/search?q=number{message:05}");
                 let (_, page) = server.get(&path).await;
                 assert_eq!(
                     page["items"].as_array().map(Vec::len),
