@@ -92,6 +92,20 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// All places for this kind of work are taken.
+    #[error("the server is busy with other {what}; try again in {} s", seconds(*retry_after))]
+    Busy {
+        /// With what: `searches`.
+        what: &'static str,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The work took longer than its limit.
+    #[error("the {what} took too long; try again, or ask for less")]
+    TimedOut {
+        /// What did: `search`.
+        what: &'static str,
+    },
     /// It does not exist, or it is not the caller's: nobody learns which.
     #[error("no such {what}")]
     NotFound {
@@ -212,7 +226,8 @@ impl Error {
             Self::InvalidHost => ErrorCode::InvalidHost,
             Self::ForbiddenHost => ErrorCode::ForbiddenHost,
             Self::RateLimited { .. } => ErrorCode::RateLimited,
-            Self::Overloaded { .. } => ErrorCode::Overloaded,
+            Self::Overloaded { .. } | Self::Busy { .. } => ErrorCode::Overloaded,
+            Self::TimedOut { .. } => ErrorCode::Timeout,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
             Self::ManualTitle => ErrorCode::ManualTitle,
@@ -229,9 +244,9 @@ impl Error {
     /// In how many seconds a client may try again, if it is known.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::RateLimited { retry_after, .. } | Self::Overloaded { retry_after } => {
-                Some(seconds(*retry_after))
-            }
+            Self::RateLimited { retry_after, .. }
+            | Self::Overloaded { retry_after }
+            | Self::Busy { retry_after, .. } => Some(seconds(*retry_after)),
             _ => None,
         }
     }

@@ -38,3 +38,4 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod titles;
 pub mod transport;
+mod work;

@@ -50,6 +50,7 @@ pub(crate) fn step(step: Step, id: ConversationId) {
         fail::fail_point!(&format!("{name} {id}"), die);
     };
     // What sleeps here shall keep nothing else of a real process from going on.
+    #[expect(clippy::disallowed_methods, reason = "tests alone are held here")]
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(hold),
         _ => hold(),

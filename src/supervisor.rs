@@ -295,6 +295,7 @@ impl Heartbeat {
         {
             let name = format!("loop.{}", self.0.name);
             let hold = || fail::fail_point!(&name);
+            #[expect(clippy::disallowed_methods, reason = "tests alone are held here")]
             match tokio::runtime::Handle::current().runtime_flavor() {
                 tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(hold),
                 _ => hold(),

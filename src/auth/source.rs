@@ -102,6 +102,10 @@ impl Source {
             match self {
                 Self::File(path) => {
                     let path = path.clone();
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "it reads a file that the operator named"
+                    )]
                     let reading = tokio::task::spawn_blocking(move || {
                         let mut bytes = Vec::new();
                         let file = std::fs::File::open(path)?;

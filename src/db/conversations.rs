@@ -125,7 +125,7 @@ impl Database {
             .filter(message::Column::ConversationId.eq(id.0))
             .exec(&tx)
             .await?;
-        search::forget(&tx, id).await?;
+        search::index::forget(&tx, id).await?;
         turns::forget(&tx, id).await?;
         commit(tx).await?;
         self.text_went();

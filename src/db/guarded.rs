@@ -18,7 +18,7 @@ use sea_orm::{
 };
 use tokio::time::timeout;
 
-use super::fault::is_stale_plan;
+use super::{fault::is_stale_plan, interrupt::interruptible};
 
 /// How often a statement is sent again because its plan is stale: each time on a connection that is new.
 const RESENDS: usize = 2;
@@ -87,7 +87,7 @@ impl<C> Guarded<C> {
         answer: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, DbErr> {
         let answered = match self.within {
-            Some(within) => timeout(within, answer)
+            Some(within) => timeout(within, interruptible(answer))
                 .await
                 .unwrap_or_else(|_| Err(unanswered(within))),
             None => answer.await,

@@ -21,7 +21,7 @@ use super::{
     entity::{conversation, message},
     guarded::Transaction,
     scope::{change_of, these_of},
-    search::{self, Text},
+    search::index::{Text, index, indexed},
 };
 use crate::{
     conversation::{
@@ -337,9 +337,8 @@ async fn add(tx: &Transaction, batch: &[NewConversation], outcomes: &[Imported])
     add_messages(tx, &messages.collect::<Vec<_>>()).await?;
     let rows = rows.into_iter().map(Conversation::try_from);
     let conversations = rows.collect::<Result<Vec<_>>>()?;
-    let titles: Vec<_> = conversations.iter().map(Text::title).collect();
-    for titles in titles.chunks(ROWS) {
-        search::index(tx, titles).await?;
+    for conversations in conversations.chunks(ROWS) {
+        index(tx, conversations.iter().map(Text::title).collect()).await?;
     }
     Ok(())
 }
@@ -373,22 +372,17 @@ async fn add_messages(tx: &Transaction, messages: &[Placed<'_>]) -> Result<()> {
     for messages in messages.chunks(ROWS) {
         let rows = messages.iter().map(Placed::row);
         let rows = rows.collect::<Result<Vec<_>>>()?;
-        let shown = |placed: &Placed<'_>| placed.message.shown_text().into_owned();
-        let shown: Vec<_> = messages.iter().map(shown).collect();
-        let texts = messages.iter().zip(&rows).zip(&shown);
-        let texts: Vec<_> = texts
-            .map(|((placed, row), text)| Text {
-                owner: &placed.of.owner,
-                conversation: placed.of.id,
-                message: Some(MessageId(row.id)),
-                text,
-            })
-            .collect();
+        let texts = messages.iter().zip(&rows).map(|(placed, row)| Text {
+            conversation: placed.of.id,
+            message: Some(MessageId(row.id)),
+            body: indexed(&placed.of.owner, &placed.message.shown_text()),
+        });
+        let texts = texts.collect();
         let models = rows.iter().cloned().map(IntoActiveModel::into_active_model);
         message::Entity::insert_many(models)
             .exec_without_returning(tx)
             .await?;
-        search::index(tx, &texts).await?;
+        index(tx, texts).await?;
     }
     Ok(())
 }

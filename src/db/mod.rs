@@ -17,6 +17,7 @@ mod fault;
 mod file;
 mod guarded;
 mod imports;
+pub(crate) mod interrupt;
 mod loaders;
 mod messages;
 mod migrations;
@@ -48,6 +49,7 @@ use self::{
     erase::Erasure,
     guarded::{Guarded, Transaction},
     probe::Probe,
+    search::share::Searches,
     statements::{Statements, bracket, commit, kind},
 };
 use crate::{clock::Clock, error::Result};
@@ -103,6 +105,7 @@ pub struct Database {
     writer: Guarded<DatabaseConnection>,
     statements: Statements,
     probe: Arc<Probe>,
+    searches: Searches,
     clock: Clock,
     erasure: Erasure,
 }

@@ -17,8 +17,10 @@ use super::{
     erase::erase_words,
     file::DatabaseFile,
     guarded::{Guarded, StalePlans},
+    interrupt,
     open_error::OpenError,
     probe::Probe,
+    search::share::Searches,
     statements::Statements,
 };
 use crate::clock::Clock;
@@ -88,6 +90,7 @@ impl Database {
             writer: Guarded::new(writer, plans.clone()),
             statements,
             probe: Arc::new(Probe::of(file)),
+            searches: Searches::among(max_connections),
             clock: Clock::default(),
             erasure: Default::default(),
         };
@@ -187,6 +190,8 @@ fn may_pass(error: &sqlx::Error) -> bool {
 
 fn options(url: &str, connections: u32, plans: &StalePlans) -> ConnectOptions {
     let plans = plans.clone();
+    let server = url.parse().ok().map(server_options);
+    let server = server.map(|server| server.disable_statement_logging());
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -204,7 +209,8 @@ fn options(url: &str, connections: u32, plans: &StalePlans) -> ConnectOptions {
         })
         .map_sqlx_sqlite_pool_opts(|pool| {
             // A file does not go away as a server does.
-            pool.test_before_acquire(false)
+            interrupt::on_file(pool)
+                .test_before_acquire(false)
                 .after_release(|connection, _| {
                     Box::pin(async move {
                         if !connection.is_in_transaction() {
@@ -219,33 +225,45 @@ fn options(url: &str, connections: u32, plans: &StalePlans) -> ConnectOptions {
                 })
         })
         .map_sqlx_postgres_pool_opts(move |pool| {
-            let plans = plans.clone();
+            let (plans, server) = (plans.clone(), server.clone());
             // sqlx tests connections without a deadline, before and after their use (transact-rs/sqlx#3540): one that
             // is frozen would keep its place in the pool for good. So they are tested here first, under one.
-            pool.after_connect(|connection, _| {
-                Box::pin(async move {
-                    sqlx::raw_sql(sqlx::AssertSqlSafe(session_settings()))
-                        .execute(connection)
-                        .await?;
-                    Ok(())
+            pool.after_connect(|connection, _| Box::pin(begin_session(connection)))
+                .test_before_acquire(false)
+                .before_acquire(move |connection, known| {
+                    let is_stale = plans.concern(known.age);
+                    Box::pin(async move {
+                        if is_stale {
+                            return Ok(false);
+                        }
+                        answers(connection, PING_TIMEOUT).await.map(|()| true)
+                    })
                 })
-            })
-            .test_before_acquire(false)
-            .before_acquire(move |connection, known| {
-                let is_stale = plans.concern(known.age);
-                Box::pin(async move {
-                    if is_stale {
-                        return Ok(false);
-                    }
-                    answers(connection).await.map(|()| true)
+                .after_release(move |connection, _| {
+                    let server = server.clone();
+                    Box::pin(async move {
+                        let within = interrupt::grace().unwrap_or(PING_TIMEOUT);
+                        match answers(connection, within).await {
+                            Ok(()) => Ok(true),
+                            // A statement still runs, or the peer is frozen.
+                            Err(error) if is_timeout(&error) => {
+                                replace(connection, server).await.map(|()| true)
+                            }
+                            Err(error) => Err(error),
+                        }
+                    })
                 })
-            })
-            .after_release(|connection, _| {
-                Box::pin(async move { answers(connection).await.map(|()| true) })
-            })
         })
         .map_sqlx_postgres_opts(server_options);
     options
+}
+
+/// Gives a new connection to a server what its session needs.
+pub(super) async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let settings = sqlx::raw_sql(sqlx::AssertSqlSafe(session_settings()));
+    settings.execute(&mut *connection).await?;
+    interrupt::check_clients(connection).await;
+    Ok(())
 }
 
 /// sqlx would look up an IPv6 address with its brackets, as if it were a name.
@@ -261,8 +279,8 @@ fn with_bare_host(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 /// Waits for an answer, any answer, and for all that was sent before to be done or taken back.
-async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    match timeout(PING_TIMEOUT, connection.ping()).await {
+async fn answers(connection: &mut PgConnection, within: Duration) -> Result<(), sqlx::Error> {
+    match timeout(within, connection.ping()).await {
         Ok(answered) => answered,
         Err(_) => {
             let why = "the database did not answer on this connection, which is dropped";
@@ -271,6 +289,31 @@ async fn answers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
                 why,
             )))
         }
+    }
+}
+
+fn is_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == ErrorKind::TimedOut)
+}
+
+/// Puts a new connection in the place of one that is busy or frozen, whose socket is closed by that. To close it in an
+/// orderly way would wait for its peer: with TLS sqlx waits for an answer to that.
+async fn replace(
+    connection: &mut PgConnection,
+    options: Option<PgConnectOptions>,
+) -> Result<(), sqlx::Error> {
+    let options = options.ok_or(sqlx::Error::PoolTimedOut)?;
+    let fresh = async {
+        let mut fresh = options.connect().await?;
+        begin_session(&mut fresh).await?;
+        Ok::<_, sqlx::Error>(fresh)
+    };
+    match timeout(PING_TIMEOUT, fresh).await {
+        Ok(fresh) => {
+            *connection = fresh?;
+            Ok(())
+        }
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
     }
 }
 

@@ -211,6 +211,10 @@ impl Database {
             return;
         }
         let probe = Arc::clone(&self.probe);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it looks at a file, and does not compute"
+        )]
         let look = tokio::task::spawn_blocking(move || {
             let Some(file) = &probe.file else { return };
             let is_gone = !file.is_there();

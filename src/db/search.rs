@@ -1,28 +1,35 @@
-//! Search over titles and messages: keeping the index with the rows, and asking it.
+//! Search over titles and messages: asking the index. [`index`] keeps it.
 //!
 //! A client's text never becomes query syntax: it is taken apart into words by the function that made
 //! the index ([`migration::search_text`]), and every word is quoted. Each word begins with the mark of its
 //! owner, so that the index is read where this owner's words are.
+//!
+//! A search is bounded: in its words ([`query`]), in how many run at once ([`share`]), and in time. The database gives
+//! the newest texts that match; they are scored ([`rank`]) and shown ([`snippet`]) off the async workers.
 
-use std::{collections::HashMap, fmt::Write};
+use std::{collections::HashMap, time::Duration};
 
-use migration::search_text::{marked, owner_mark, words};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, FromQueryResult, QueryFilter, Statement, prelude::Uuid,
-};
+use migration::search_text::owner_mark;
+use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, prelude::Uuid};
 
+use self::query::SearchQuery;
 use super::{
     Database, Page,
     cursor::HitCursor,
     entity::message,
-    guarded::Transaction,
+    interrupt::bounded,
     scope::{messages_of, these_of},
 };
 use crate::{
-    conversation::{Conversation, ConversationId, Message, MessageId, Owner, text::without_nul},
-    error::Result,
+    conversation::{Conversation, ConversationId, Message, Owner, text::without_nul},
+    error::{Error, Result},
+    work,
 };
 
+pub(super) mod index;
+mod query;
+mod rank;
+pub(super) mod share;
 mod snippet;
 
 /// A conversation that a search found.
@@ -52,8 +59,19 @@ impl Hit {
 struct Match {
     conversation_id: Uuid,
     message_id: Option<Uuid>,
+    body: String,
+}
+
+/// The best match of a conversation.
+struct Best {
+    conversation_id: Uuid,
+    message_id: Option<Uuid>,
     score: f64,
 }
+
+/// The longest that the statements of a search may take, and what is made of their rows.
+const STATEMENTS: Duration = Duration::from_secs(4);
+const WORK: Duration = Duration::from_secs(1);
 
 /// How many matching texts are ranked: the newest. To rank every text with a word that an owner wrote a hundred
 /// thousand times would take seconds, and say little.
@@ -71,7 +89,7 @@ const MINE: &str = "tenant_id = $2 AND user_id = $3 AND status = 'active'
 // owner's conversations before it counts.
 const SQLITE_MATCHES: &str = "
     matches AS MATERIALIZED (
-        SELECT conversation_id, message_id, -rank AS relevance
+        SELECT conversation_id, message_id, agent_search.body AS body
         FROM agent_search_words
         CROSS JOIN agent_search ON agent_search.id = agent_search_words.rowid
         CROSS JOIN agent_conversations ON agent_conversations.id = conversation_id
@@ -95,7 +113,7 @@ const POSTGRES_MATCHES: &str = "
         SELECT text.id
         FROM (
             SELECT id, conversation_id, words FROM agent_search
-            WHERE left(body, 4) BETWEEN $8 AND $8
+            WHERE left(body, 4) BETWEEN $5 AND $5
             ORDER BY left(body, 4) DESC, id DESC
             LIMIT {read}
         ) AS text
@@ -118,35 +136,17 @@ const POSTGRES_MATCHES: &str = "
         LIMIT {most}
     ),
     matches AS MATERIALIZED (
-        SELECT conversation_id, message_id,
-               ts_rank(words, (SELECT query FROM asked))::float8 AS relevance
+        SELECT conversation_id, message_id, body
         FROM agent_search
         WHERE id IN (SELECT id FROM recent UNION SELECT id FROM every)
     )";
 
-/// The best match of each conversation of the owner; a match in the title counts twice.
-fn ranked(matches: &str) -> String {
+fn statement(matches: &str) -> String {
     let matches = matches
         .replace("{mine}", MINE)
         .replace("{read}", &MOST_READ.to_string())
         .replace("{most}", &MOST_RANKED.to_string());
-    format!(
-        "WITH {matches},
-         best AS (
-             SELECT conversation_id, message_id, score, row_number() OVER (
-                 PARTITION BY conversation_id ORDER BY score DESC, message_id
-             ) AS place
-             FROM (
-                 SELECT conversation_id, message_id,
-                        relevance * (CASE WHEN message_id IS NULL THEN 2 ELSE 1 END) AS score
-                 FROM matches
-             ) AS scored
-         )
-         SELECT conversation_id, message_id, score FROM best
-         WHERE place = 1 AND (score < $5 OR (score = $5 AND conversation_id < $6))
-         ORDER BY score DESC, conversation_id DESC
-         LIMIT $7"
-    )
+    format!("WITH {matches} SELECT conversation_id, message_id, body FROM matches")
 }
 
 impl Database {
@@ -155,7 +155,8 @@ impl Database {
     /// finds nothing. Of more than 200 texts that match, the newest are ranked.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::error::Error::Database).
+    /// [`Error::InvalidInput`] for too many words, [`Error::Busy`] and [`Error::RateLimited`] for too many searches at
+    /// once, [`Error::TimedOut`], [`Error::Database`].
     pub async fn search(
         &self,
         owner: &Owner,
@@ -164,53 +165,71 @@ impl Database {
         after: Option<HitCursor>,
         limit: u64,
     ) -> Result<Page<Hit>> {
-        let mark = mark(owner);
-        let Some(query) = quoted(&mark, text, self.is_embedded()) else {
+        let asked = text.to_owned();
+        let parsing = work::heavy_if(text.len(), WORK, move |_| SearchQuery::parse(&asked));
+        let Some(query) = parsing.await?? else {
             return Ok(Page {
                 items: Vec::new(),
                 has_next: false,
                 has_previous: false,
             });
         };
-        let place = after.unwrap_or(HitCursor {
-            score: f64::MAX,
-            id: ConversationId(Uuid::max()),
-        });
-        let mut values: Vec<sea_orm::Value> = vec![
-            query.into(),
-            owner.tenant.as_str().into(),
-            owner.user.as_str().into(),
-            without_nul(agent.unwrap_or_default().to_owned()).into(),
-            place.score.into(),
-            place.id.0.into(),
-            (limit as i64 + 1).into(),
-        ];
-        if !self.is_embedded() {
-            values.push(mark.into());
-        }
-        let statement = self.statement(&ranked(SQLITE_MATCHES), &ranked(POSTGRES_MATCHES), values);
-        let mut matches = Match::find_by_statement(statement)
-            .all(&self.reader)
-            .await?;
-        let has_next = matches.len() as u64 > limit;
-        matches.truncate(limit as usize);
+        let place = self.searches.enter(owner).await?;
+        let matches = self.matches(owner, &query, agent);
+        let matches = bounded(STATEMENTS, "search", matches).await?;
+        let (asked, mark) = (query.clone(), mark(owner));
+        let ranking = move |stop: &work::Stop| {
+            let is_late = || stop.is_due().then_some(Error::TimedOut { what: "search" });
+            ranked(&asked, &mark, matches, after, is_late)
+        };
+        let mut best = work::heavy(WORK, ranking).await??;
+        let has_next = best.len() as u64 > limit;
+        best.truncate(limit as usize);
+        let found = bounded(STATEMENTS, "search", self.rows(owner, best)).await?;
+        // Readers are free while the processor works.
+        drop(place);
         Ok(Page {
-            items: self.hits(owner, text, matches).await?,
+            items: shown(&query, found).await?,
             has_next,
             has_previous: after.is_some(),
         })
     }
 
-    /// Reads the rows of the matches: two statements at most, however many they are.
-    async fn hits(&self, owner: &Owner, text: &str, matches: Vec<Match>) -> Result<Vec<Hit>> {
-        let ids: Vec<_> = matches
+    /// The newest texts of the owner that match.
+    async fn matches(
+        &self,
+        owner: &Owner,
+        query: &SearchQuery,
+        agent: Option<&str>,
+    ) -> Result<Vec<Match>> {
+        let mark = mark(owner);
+        let mut quoted = query.quoted(&mark);
+        if self.is_embedded() {
+            quoted.push_str(" *");
+        }
+        let mut values: Vec<sea_orm::Value> = vec![
+            quoted.into(),
+            owner.tenant.as_str().into(),
+            owner.user.as_str().into(),
+            without_nul(agent.unwrap_or_default().to_owned()).into(),
+        ];
+        if !self.is_embedded() {
+            values.push(mark.into());
+        }
+        let (sqlite, postgres) = (statement(SQLITE_MATCHES), statement(POSTGRES_MATCHES));
+        let statement = self.statement(&sqlite, &postgres, values);
+        Ok(Match::find_by_statement(statement)
+            .all(&self.reader)
+            .await?)
+    }
+
+    /// Reads the rows of the best matches: two statements at most, however many they are.
+    async fn rows(&self, owner: &Owner, best: Vec<Best>) -> Result<Vec<Found>> {
+        let ids: Vec<_> = best
             .iter()
             .map(|found| ConversationId(found.conversation_id))
             .collect();
-        let message_ids: Vec<Uuid> = matches
-            .iter()
-            .filter_map(|found| found.message_id)
-            .collect();
+        let message_ids: Vec<Uuid> = best.iter().filter_map(|found| found.message_id).collect();
         let (mut conversations, mut messages) = (HashMap::new(), HashMap::new());
         if !ids.is_empty() {
             let rows = these_of(owner, ids).all(&self.reader).await?;
@@ -221,147 +240,88 @@ impl Database {
             let rows = found.all(&self.reader).await?;
             messages.extend(rows.into_iter().map(|row| (row.id, row)));
         }
-        let searched = words(text);
-        let mut hits = Vec::with_capacity(matches.len());
-        for found in matches {
+        let mut all = Vec::with_capacity(best.len());
+        for found in best {
             // Deleted since the index was asked.
             let Some(row) = conversations.remove(&found.conversation_id) else {
                 continue;
             };
-            let conversation = Conversation::try_from(row)?;
-            let message = found
-                .message_id
-                .and_then(|id| messages.remove(&id))
-                .map(Message::try_from)
-                .transpose()?;
-            let snippet = match &message {
-                Some(message) => snippet::around_match(&message.content, &searched),
-                None => conversation.shown_title().to_owned(),
-            };
-            hits.push(Hit {
-                conversation,
-                message,
-                snippet,
+            let message = found.message_id.and_then(|id| messages.remove(&id));
+            all.push(Found {
+                conversation: row.try_into()?,
+                message: message.map(Message::try_from).transpose()?,
                 score: found.score,
             });
         }
-        Ok(hits)
+        Ok(all)
     }
 }
 
-/// The most words that are looked for; 30,000 would cost seconds.
-const MOST_PHRASES: usize = 32;
+/// A hit before its snippet.
+struct Found {
+    conversation: Conversation,
+    message: Option<Message>,
+    score: f64,
+}
 
-/// The query for these words: each run of non-space a phrase, all of them required, the last a prefix.
-fn quoted(mark: &str, text: &str, is_sqlite: bool) -> Option<String> {
-    let phrases: Vec<String> = text
-        .split_whitespace()
-        .map(words)
-        .filter(|phrase| !phrase.is_empty())
-        .take(MOST_PHRASES)
-        .map(|phrase| format!("\"{}\"", marked(mark, &phrase)))
-        .collect();
-    if phrases.is_empty() {
-        return None;
+/// The best match of each conversation behind the place, best first.
+fn ranked(
+    query: &SearchQuery,
+    mark: &str,
+    matches: Vec<Match>,
+    after: Option<HitCursor>,
+    is_late: impl Fn() -> Option<Error>,
+) -> Result<Vec<Best>> {
+    let mut best: HashMap<Uuid, Best> = HashMap::new();
+    for found in matches {
+        if let Some(error) = is_late() {
+            return Err(error);
+        }
+        let score = rank::score(query, mark, &found.body, found.message_id.is_none());
+        let one = Best {
+            conversation_id: found.conversation_id,
+            message_id: found.message_id,
+            score,
+        };
+        // Of equal ones the title, then the oldest message.
+        let key = |one: &Best| (one.score, std::cmp::Reverse(one.message_id));
+        match best.get(&found.conversation_id) {
+            Some(other) if key(other) >= key(&one) => {}
+            _ => drop(best.insert(found.conversation_id, one)),
+        }
     }
-    let mut query = phrases.join(" ");
-    if is_sqlite {
-        query.push_str(" *");
-    }
-    Some(query)
+    let is_behind = |one: &Best| match after {
+        Some(place) => (one.score, one.conversation_id) < (place.score, place.id.0),
+        None => true,
+    };
+    let mut best: Vec<Best> = best.into_values().filter(is_behind).collect();
+    best.sort_unstable_by(|a, b| {
+        let scores = b.score.total_cmp(&a.score);
+        scores.then(b.conversation_id.cmp(&a.conversation_id))
+    });
+    Ok(best)
+}
+
+/// The hits with their snippets.
+async fn shown(query: &SearchQuery, found: Vec<Found>) -> Result<Vec<Hit>> {
+    let message_bytes = |found: &Found| found.message.as_ref().map_or(0, |one| one.content.len());
+    let bytes = found.iter().map(message_bytes).sum();
+    let words = query.words();
+    work::heavy_if(bytes, WORK, move |stop| {
+        let hits = found.into_iter().map(|found| Hit {
+            snippet: match &found.message {
+                Some(message) => snippet::around_match(&message.content, &words, stop),
+                None => found.conversation.shown_title().to_owned(),
+            },
+            conversation: found.conversation,
+            message: found.message,
+            score: found.score,
+        });
+        hits.collect()
+    })
+    .await
 }
 
 fn mark(owner: &Owner) -> String {
     owner_mark(&owner.tenant, &owner.user)
-}
-
-/// What the index holds of a text.
-fn indexed(owner: &Owner, text: &str) -> String {
-    marked(&mark(owner), &words(text))
-}
-
-/// A text that the index shall have.
-pub(super) struct Text<'a> {
-    pub owner: &'a Owner,
-    pub conversation: ConversationId,
-    /// `None`: it is the conversation's title.
-    pub message: Option<MessageId>,
-    pub text: &'a str,
-}
-
-impl<'a> Text<'a> {
-    /// The title of a conversation, as lists show it.
-    pub(super) fn title(conversation: &'a Conversation) -> Self {
-        Self {
-            owner: &conversation.owner,
-            conversation: conversation.id,
-            message: None,
-            text: conversation.shown_title(),
-        }
-    }
-}
-
-/// Adds a message that was stored in this transaction, and the title of its conversation if that was begun with it.
-pub(super) async fn index_message(
-    tx: &Transaction,
-    conversation: &Conversation,
-    message: MessageId,
-    content: &str,
-    is_first: bool,
-) -> Result<()> {
-    let message = Text {
-        owner: &conversation.owner,
-        conversation: conversation.id,
-        message: Some(message),
-        text: content,
-    };
-    match is_first {
-        true => index(tx, &[message, Text::title(conversation)]).await,
-        false => index(tx, &[message]).await,
-    }
-}
-
-/// Adds texts that were stored in this transaction, by one statement.
-pub(super) async fn index(tx: &Transaction, texts: &[Text<'_>]) -> Result<()> {
-    let mut sql = "INSERT INTO agent_search (conversation_id, message_id, body) VALUES".to_owned();
-    let mut values: Vec<sea_orm::Value> = Vec::with_capacity(3 * texts.len());
-    for (place, text) in texts.iter().enumerate() {
-        let comma = if place == 0 { "" } else { "," };
-        let [id, message, body] = [1, 2, 3].map(|column| 3 * place + column);
-        // Writing to a string cannot fail.
-        let _ = write!(sql, "{comma} (${id}, ${message}, ${body})");
-        values.extend([
-            text.conversation.0.into(),
-            text.message.map(|id| id.0).into(),
-            indexed(text.owner, text.text).into(),
-        ]);
-    }
-    let insert = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
-    tx.execute_raw(insert).await?;
-    Ok(())
-}
-
-/// Takes over a title that was changed in this transaction.
-pub(super) async fn index_title(tx: &Transaction, conversation: &Conversation) -> Result<()> {
-    tx.execute_raw(Statement::from_sql_and_values(
-        tx.get_database_backend(),
-        "UPDATE agent_search SET body = $1 WHERE conversation_id = $2 AND message_id IS NULL",
-        [
-            indexed(&conversation.owner, conversation.shown_title()).into(),
-            conversation.id.0.into(),
-        ],
-    ))
-    .await?;
-    Ok(())
-}
-
-/// Takes a conversation out of the index.
-pub(super) async fn forget(tx: &Transaction, conversation: ConversationId) -> Result<()> {
-    tx.execute_raw(Statement::from_sql_and_values(
-        tx.get_database_backend(),
-        "DELETE FROM agent_search WHERE conversation_id = $1",
-        [conversation.0.into()],
-    ))
-    .await?;
-    Ok(())
 }

@@ -281,7 +281,7 @@ async fn finish(
     conversation: Option<Conversation>,
 ) -> Result<Option<Conversation>> {
     if let Some(conversation) = &conversation {
-        search::index_title(&tx, conversation).await?;
+        search::index::index_title(&tx, conversation).await?;
     }
     commit(tx).await?;
     Ok(conversation)

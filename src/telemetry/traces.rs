@@ -87,6 +87,7 @@ impl Traces {
     /// Sends what is left, for so long at most.
     pub(super) async fn stop(self, patience: Duration) {
         // It waits for the library's thread, and that for the runtime.
+        #[expect(clippy::disallowed_methods, reason = "it waits, once, at the end")]
         let stopping =
             tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(patience));
         if !matches!(stopping.await, Ok(Ok(()))) {

@@ -47,6 +47,7 @@ mod graphql_replies;
 mod graphql_search;
 mod graphql_subscriptions;
 mod graphql_titles;
+mod heavy_searches;
 mod hostile;
 mod hosts;
 mod idempotency;

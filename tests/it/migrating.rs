@@ -248,7 +248,7 @@ async fn a_file_of_another_program_or_format_keeps_its_bytes() {
         (b"titles: 3\n".to_vec(), "no SQLite database"),
         (b"no database ".repeat(1000), "no SQLite database"),
         (
-            (0..8192_u32).map(|i| (i * 7919 >> 3) as u8).collect(),
+            (0..8192_u32).map(|i| ((i * 7919) >> 3) as u8).collect(),
             "encrypted",
         ),
         (b"SQLite format 3\0".to_vec(), "no SQLite database"),

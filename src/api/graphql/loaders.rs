@@ -8,7 +8,7 @@ use crate::{
     api::Services,
     auth::{Principal, Scope},
     conversation::{ConversationId, Message},
-    db::{MessageRange, Page},
+    db::{MessageRange, Page, interrupt::inherited},
     error::Error,
 };
 
@@ -28,7 +28,8 @@ pub(super) fn messages(services: Arc<Services>, caller: Principal) -> MessageLoa
         clippy::disallowed_methods,
         reason = "a loader's batch ends with its request"
     )]
-    DataLoader::new(Messages { services, caller }, tokio::spawn)
+    let spawn = |load| tokio::spawn(inherited(load));
+    DataLoader::new(Messages { services, caller }, spawn)
 }
 
 /// A part of one conversation.

@@ -13,6 +13,7 @@ use super::{TitlecastSchema, cost, errors::server_error, loaders, operation};
 use crate::{
     api::{Services, auth, limits::OpenStream, observe::Surface},
     auth::Principal,
+    db::interrupt::interruptible,
     panics,
     transport::{RootField, Service, Sharing, code_of},
 };
@@ -74,7 +75,8 @@ impl Service for Graphql {
         let span = operation::span(&mut request, &self.names);
         let excess = cost::excess(&mut request);
         let execution = self.schema.execute(self.owned(caller, request));
-        let response = panics::caught(execution).instrument(span.clone()).await;
+        let execution = interruptible(panics::caught(execution));
+        let response = execution.instrument(span.clone()).await;
         let mut response = response.map_err(|error| server_error(&error))?;
         cost::explain(&mut response, excess.as_ref());
         operation::note_errors(&span, &response);

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    extract::Request,
     http::{HeaderValue, header},
-    middleware::map_response,
+    middleware::{Next, from_fn, map_response},
     response::Response,
     routing::{get, patch, post},
 };
@@ -20,7 +21,7 @@ pub(super) use self::{errors::RestError, fields::conversation_id};
 pub use errors::status;
 
 use super::Services;
-use crate::error::Error;
+use crate::{db::interrupt::interruptible, error::Error};
 
 pub(super) fn routes() -> Router<Arc<Services>> {
     Router::new()
@@ -46,6 +47,9 @@ pub(super) fn routes() -> Router<Arc<Services>> {
             patch(conversations::rename),
         )
         .layer(map_response(private))
+        .layer(from_fn(async |request: Request, next: Next| {
+            interruptible(next.run(request)).await
+        }))
 }
 
 /// What is one caller's is kept by no cache on the way: where a cookie holds the token, caches do not see

@@ -161,6 +161,10 @@ struct Reading {
 }
 
 impl Reading {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the thread that reads the file, of a command"
+    )]
     fn begin(path: &Path, defaults: Defaults) -> io::Result<Self> {
         let (sender, batches) = channel(1);
         let (thread, length) = if path == Path::new("-") {

@@ -1,42 +1,85 @@
 //! The part of a text that shows why it was found.
 
+use std::ops::Range;
+
 use migration::search_text::words;
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::conversation::text::single_line;
+use crate::{conversation::text::single_line, work::Stop};
 
 /// How much is shown before the match and from it on, in characters as a reader counts them.
 const BEFORE: usize = 40;
 const FROM: usize = 120;
 
-/// One line around the first word of `text` that begins with one of the `searched` words; the
-/// beginning of the text when none does.
-pub(super) fn around_match(text: &str, searched: &str) -> String {
-    let start = text
+/// The same in bytes: a character may have thousands of accents.
+const BEFORE_BYTES: usize = 8 * BEFORE;
+const FROM_BYTES: usize = 8 * FROM;
+
+/// How far into a text the match is looked for.
+const LOOKED_AT: usize = 256 * 1024;
+
+/// How many words are looked at between two questions whether to stop.
+const STRIDE: usize = 256;
+
+/// One line around the first word of `text` that begins with one of the `searched` words; the beginning of the
+/// text when none does, or when the time is over. Linear in the text.
+pub(super) fn around_match(text: &str, searched: &[String], stop: &Stop) -> String {
+    let looked_at = &text[..text.floor_char_boundary(LOOKED_AT)];
+    let start = looked_at
         .unicode_word_indices()
-        .find(|(_, word)| {
-            let word = words(word);
-            searched
-                .split(' ')
-                .any(|searched| word.starts_with(searched))
-        })
+        .enumerate()
+        .take_while(|(count, _)| count % STRIDE != STRIDE - 1 || !stop.is_due())
+        .map(|(_, found)| found)
+        .find(|(_, word)| begins_with_any(word, searched))
         .map_or(0, |(start, _)| start);
-    let before: usize = text[..start]
+    let shown = around(text, start);
+    let head = if shown.start > 0 { "…" } else { "" };
+    let tail = if shown.end < text.len() { "…" } else { "" };
+    format!("{head}{}{tail}", single_line(&text[shown]))
+}
+
+/// The part around a place, cut between characters as a reader counts them where they are of usual length.
+fn around(text: &str, start: usize) -> Range<usize> {
+    let first = text.ceil_char_boundary(start.saturating_sub(BEFORE_BYTES));
+    let before: usize = text[first..start]
         .graphemes(true)
         .rev()
         .take(BEFORE)
         .map(str::len)
         .sum();
-    let from: usize = text[start..].graphemes(true).take(FROM).map(str::len).sum();
-    let shown = single_line(&text[start - before..start + from]);
-    let head = if start > before { "…" } else { "" };
-    let tail = if start + from < text.len() { "…" } else { "" };
-    format!("{head}{shown}{tail}")
+    let last = text.floor_char_boundary(start + FROM_BYTES);
+    let from: usize = text[start..last]
+        .graphemes(true)
+        .take(FROM)
+        .map(str::len)
+        .sum();
+    start - before..start + from
+}
+
+/// Whether a word of the text, as it is indexed, begins with one of the searched ones. A word of the text may be
+/// several of the index.
+fn begins_with_any(word: &str, searched: &[String]) -> bool {
+    if word.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return searched.iter().any(|searched| {
+            let start = word.as_bytes().get(..searched.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(searched.as_bytes()))
+        });
+    }
+    let word = words(word);
+    let parts = || word.split(' ');
+    searched
+        .iter()
+        .any(|searched| parts().any(|part| part.starts_with(searched.as_str())))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::around_match;
+    use super::*;
+
+    fn shown(text: &str, searched: &[&str]) -> String {
+        let searched: Vec<String> = searched.iter().map(|&word| word.into()).collect();
+        around_match(text, &searched, &Stop::never())
+    }
 
     #[test]
     fn shows_the_match_with_what_stands_around_it() {
@@ -45,10 +88,29 @@ mod tests {
             "before ".repeat(20),
             "after ".repeat(50)
         );
-        let snippet = around_match(&text, "cafe");
+        let snippet = shown(&text, &["cafe"]);
         assert!(snippet.starts_with('…') && snippet.ends_with('…'));
         assert!(snippet.contains("the Café in Kyoto after"), "{snippet}");
-        assert_eq!(around_match("京都旅行の計画", "旅 行"), "京都旅行の計画");
-        assert_eq!(around_match("nothing here", "kyoto"), "nothing here");
+        assert_eq!(shown("京都旅行の計画", &["旅", "行"]), "京都旅行の計画");
+        assert_eq!(shown("nothing here", &["kyoto"]), "nothing here");
+        let word = format!("{}KYOTO", "x ".repeat(200));
+        assert!(shown(&word, &["kyo"]).ends_with("KYOTO"));
+    }
+
+    #[test]
+    fn characters_with_thousands_of_accents_make_no_long_snippet() {
+        let accents = "\u{301}".repeat(50_000);
+        for text in [
+            format!("a{accents} needle b{accents}"),
+            format!("needle{accents}"),
+            format!("{} needle", "🏳️‍🌈".repeat(20_000)),
+        ] {
+            let snippet = shown(&text, &["needle"]);
+            assert!(
+                snippet.len() < 2 * (BEFORE_BYTES + FROM_BYTES),
+                "{}",
+                snippet.len()
+            );
+        }
     }
 }

@@ -26,7 +26,7 @@ use crate::{
         },
         guarded::Transaction,
         scope::{conversations_of, row_of},
-        search,
+        search::index,
     },
     error::{Error, Result},
     step::{Step, step},
@@ -112,9 +112,10 @@ impl Database {
     /// [`Error::NotFound`] when the conversation is somebody else's or was deleted;
     /// [`Error::IdempotencyKeyReused`]; [`Error::Database`].
     pub async fn begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
+        let body = index::prepared(owner, &new.shown_text()).await?;
         let mut tries = 1;
         loop {
-            match self.try_begin_turn(owner, new, tries > 1).await {
+            match self.try_begin_turn(owner, new, &body, tries > 1).await {
                 // Somebody began the same conversation, or used the same key, between two statements of
                 // ours. Or the connection broke, and nobody knows whether our own commit was done. The
                 // next look sees it; while it is still being done, the inserts wait for it.
@@ -128,6 +129,7 @@ impl Database {
         &self,
         owner: &Owner,
         new: &NewTurn,
+        body: &str,
         is_another: bool,
     ) -> Result<BegunTurn> {
         let tx = self.begin().await?;
@@ -196,8 +198,7 @@ impl Database {
         })
         .exec_without_returning(&tx)
         .await?;
-        let text = new.shown_text();
-        search::index_message(&tx, &conversation, new.message_id, &text, is_first).await?;
+        index::index_message(&tx, &conversation, new.message_id, body.into(), is_first).await?;
         step(Step::Begin, conversation.id);
         commit(tx).await.map_err(Undecided)?;
         Ok(BegunTurn::New {

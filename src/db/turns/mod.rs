@@ -23,7 +23,7 @@ use super::{
     guarded::Transaction,
     reply_calls,
     scope::{change_of, changed},
-    search,
+    search::index,
 };
 use crate::{
     conversation::{
@@ -114,6 +114,7 @@ impl Database {
         cost: Option<ReplyCost<'_>>,
         condition: Condition,
     ) -> Result<Option<Conversation>> {
+        let body = index::prepared(owner, outcome.text).await?;
         let tx = self.begin().await?;
         let at = self.now();
         // The conversation before the turn, as everywhere: two transactions that lock the same two
@@ -146,7 +147,7 @@ impl Database {
             return self.ended_before(owner, turn, outcome).await;
         }
         if let Some(conversation) = &conversation {
-            add_reply(&tx, conversation, turn, outcome, at).await?;
+            add_reply(&tx, conversation, turn, outcome, body, at).await?;
         }
         if let Some(cost) = cost {
             // Without a text the conversation did not change, and which agent it was stands nowhere.
@@ -232,6 +233,7 @@ async fn add_reply(
     conversation: &Conversation,
     turn: &Turn,
     outcome: ReplyOutcome<'_>,
+    body: String,
     at: DateTime<Utc>,
 ) -> Result<()> {
     message::Entity::insert(message::ActiveModel {
@@ -246,7 +248,7 @@ async fn add_reply(
     })
     .exec_without_returning(tx)
     .await?;
-    search::index_message(tx, conversation, turn.reply_id, outcome.text, false).await
+    index::index_message(tx, conversation, turn.reply_id, body, false).await
 }
 
 /// The update that makes room for one more message; the new count is its position.

@@ -37,6 +37,7 @@ impl Hold {
                 let _ = arrival.send(());
                 // An error is the end of the wait: nothing is ever sent. The tasks that wait for this
                 // thread move to another one.
+                #[expect(clippy::disallowed_methods, reason = "the test holds this thread")]
                 tokio::task::block_in_place(|| {
                     let _ = opened.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 });

@@ -1,0 +1,181 @@
+//! How many searches run at once: a share of the readers, and of that a share for each user.
+//!
+//! Searches are the dearest reads. Other reads always have the rest of the connections, and one user's searches
+//! leave places to the others'.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::{
+    conversation::Owner,
+    error::{Error, Result},
+};
+
+/// The most searches of one user at once.
+const PER_USER: usize = 2;
+
+/// The most that one user may have waiting beside those.
+const WAITING_PER_USER: usize = 16;
+
+/// The longest wait for a place.
+const WAIT: Duration = Duration::from_secs(2);
+
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The places for searches. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(in crate::db) struct Searches {
+    places: Arc<Semaphore>,
+    per_user: usize,
+    users: Arc<Mutex<HashMap<Owner, User>>>,
+}
+
+#[derive(Debug)]
+struct User {
+    places: Arc<Semaphore>,
+    /// Running and waiting.
+    searches: usize,
+}
+
+/// A search that runs; its places are free when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    // Freed first, so that another of the same user does not take it before others had a chance.
+    _shared: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+    _user: Counted,
+}
+
+/// Counts one search of a user until it is dropped.
+#[derive(Debug)]
+struct Counted {
+    users: Arc<Mutex<HashMap<Owner, User>>>,
+    owner: Owner,
+}
+
+impl Searches {
+    /// Half of these connections, at least one.
+    pub(in crate::db) fn among(connections: u32) -> Self {
+        let places = (connections as usize / 2).max(1);
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            // One place stays for others, where there are several.
+            per_user: PER_USER.min(places.saturating_sub(1)).max(1),
+            users: Arc::default(),
+        }
+    }
+
+    /// Waits for a place. The places of all are taken in the order in which searches came; of one user's, only
+    /// those few stand in that line which have a place of the user's.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] when the user has too many; [`Error::Busy`] when all have.
+    pub(super) async fn enter(&self, owner: &Owner) -> Result<Place> {
+        let (user, own) = self.count(owner)?;
+        let waited = timeout(WAIT, async {
+            let own = own.acquire_owned().await.ok()?;
+            let shared = self.places.clone().acquire_owned().await;
+            shared.ok().map(|shared| (own, shared))
+        });
+        // The semaphores are never closed.
+        match waited.await {
+            Ok(Some((own, shared))) => Ok(Place {
+                _shared: shared,
+                _own: own,
+                _user: user,
+            }),
+            _ => Err(Error::Busy {
+                what: "searches",
+                retry_after: RETRY_AFTER,
+            }),
+        }
+    }
+
+    fn count(&self, owner: &Owner) -> Result<(Counted, Arc<Semaphore>)> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let user = users.entry(owner.clone()).or_insert_with(|| User {
+            places: Arc::new(Semaphore::new(self.per_user)),
+            searches: 0,
+        });
+        if user.searches >= self.per_user + WAITING_PER_USER {
+            return Err(Error::RateLimited {
+                what: "searches at once",
+                retry_after: RETRY_AFTER,
+            });
+        }
+        user.searches += 1;
+        let counted = Counted {
+            users: self.users.clone(),
+            owner: owner.clone(),
+        };
+        Ok((counted, user.places.clone()))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(user) = users.get_mut(&self.owner) {
+            user.searches -= 1;
+            if user.searches == 0 {
+                users.remove(&self.owner);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(user: &str) -> Owner {
+        Owner {
+            tenant: "acme".into(),
+            user: user.into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_users_searches_leave_places_to_others() {
+        let searches = Searches::among(8);
+        let greedy = owner("greedy");
+        let _running = [
+            searches.enter(&greedy).await.unwrap(),
+            searches.enter(&greedy).await.unwrap(),
+        ];
+        let third = searches.enter(&greedy).await.unwrap_err();
+        assert!(matches!(third, Error::Busy { .. }), "{third:?}");
+        searches.enter(&owner("other")).await.unwrap();
+        assert_eq!(searches.users.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_one_user_may_have_waiting_is_bounded() {
+        let searches = Searches::among(8);
+        let greedy = owner("greedy");
+        let all = (0..PER_USER + WAITING_PER_USER + 1).map(|_| searches.enter(&greedy));
+        let all = futures_util::future::join_all(all).await;
+        let refused = all
+            .iter()
+            .filter(|place| matches!(place, Err(Error::RateLimited { .. })));
+        assert_eq!(refused.count(), 1);
+        drop(all);
+        assert!(searches.users.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn few_connections_have_a_place_nevertheless() {
+        for connections in [1, 2, 3] {
+            let place = Searches::among(connections).enter(&owner("a")).await;
+            place.unwrap();
+        }
+    }
+}
