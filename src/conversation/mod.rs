@@ -190,3 +190,14 @@ pub struct Usage {
     /// The part of `completion_tokens` that was reasoning.
     pub reasoning_tokens: u64,
 }
+
+impl Usage {
+    /// The most tokens that one count of one call may have. No context window is that large; a larger count is a
+    /// provider's mistake, and must not overflow what it is added to.
+    pub const MAX_TOKENS: u64 = 10_000_000;
+
+    /// Input and output together; reasoning is part of the output.
+    pub fn total_tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+}

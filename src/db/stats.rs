@@ -12,6 +12,7 @@ use super::{
     Database,
     entity::{conversation, reply_call, title_call},
     scope::active,
+    title_calls::bounded,
 };
 use crate::{conversation::TitleStatus, error::Result};
 
@@ -157,7 +158,7 @@ impl Database {
             (Column::ReasoningTokens, "reasoning_tokens"),
         ] {
             // PostgreSQL sums up to a numeric.
-            let sum = Expr::col(column).sum().cast_as("bigint");
+            let sum = bounded(column).sum().cast_as("bigint");
             select = select.column_as(sum, name);
         }
         Ok(select

@@ -47,8 +47,7 @@ impl TitleCall {
 
     /// All tokens that are paid for.
     pub fn tokens(&self) -> u64 {
-        // Reasoning is part of the completion.
-        self.usage.prompt_tokens + self.usage.completion_tokens
+        self.usage.total_tokens()
     }
 }
 
@@ -69,7 +68,7 @@ impl Database {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn title_tokens(&self, tenant: &str, since: DateTime<Utc>) -> Result<u64> {
-        let tokens = Expr::col(Column::PromptTokens).add(Expr::col(Column::CompletionTokens));
+        let tokens = bounded(Column::PromptTokens).add(bounded(Column::CompletionTokens));
         let sum: Option<Option<i64>> = Entity::find()
             .select_only()
             .column_as(tokens.sum().cast_as("bigint"), "tokens")
@@ -80,6 +79,16 @@ impl Database {
             .await?;
         Ok(sum.flatten().unwrap_or(0).try_into().unwrap_or(0))
     }
+}
+
+/// A count of tokens as it may be summed. Versions before this one stored whatever a provider sent.
+pub(super) fn bounded(count: Column) -> Expr {
+    let count = || Expr::col(count);
+    let most = Usage::MAX_TOKENS as i64;
+    Expr::case(count().gt(most), most)
+        .case(count().lt(0), 0)
+        .finally(count())
+        .into()
 }
 
 /// Stores calls in a transaction.
@@ -93,7 +102,7 @@ pub(super) async fn insert(
     if calls.is_empty() {
         return Ok(());
     }
-    let count = |tokens: u64| Set(i64::try_from(tokens).unwrap_or(i64::MAX));
+    let count = |tokens: u64| Set(Ord::min(tokens, Usage::MAX_TOKENS) as i64);
     let rows = calls.iter().map(|call| ActiveModel {
         id: Set(Uuid::now_v7()),
         tenant_id: Set(tenant.into()),
@@ -103,7 +112,7 @@ pub(super) async fn insert(
         prompt_tokens: count(call.usage.prompt_tokens),
         completion_tokens: count(call.usage.completion_tokens),
         reasoning_tokens: count(call.usage.reasoning_tokens),
-        duration_ms: count(call.duration.as_millis() as u64),
+        duration_ms: Set(call.duration.as_millis().try_into().unwrap_or(i64::MAX)),
         created_at: Set(at),
     });
     Entity::insert_many(rows).exec_without_returning(tx).await?;

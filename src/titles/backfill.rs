@@ -312,7 +312,7 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
                 (Ended::Unknown, 0)
             }
         };
-        self.done.tokens += tokens;
+        self.done.tokens = self.done.tokens.saturating_add(tokens);
         match ended {
             Ended::Titled => self.done.titled += 1,
             Ended::Failed(_) | Ended::Unknown | Ended::Waits => self.done.failed += 1,

@@ -77,7 +77,7 @@ impl Budget {
     /// Counts what a call has cost.
     pub(super) fn spend(&self, tenant: &str, tokens: u64) {
         if let Some(spent) = self.lock().get_mut(tenant) {
-            spent.tokens += tokens;
+            spent.tokens = spent.tokens.saturating_add(tokens);
         }
     }
 
