@@ -170,7 +170,10 @@ impl Collector for Watched {
         let state = match self.titles.model_state() {
             ModelState::Unknown => None,
             ModelState::Answers => Some(1),
-            ModelState::Fails(_) | ModelState::Malformed | ModelState::Useless => Some(0),
+            ModelState::Fails(_)
+            | ModelState::Malformed
+            | ModelState::NoEndpoint
+            | ModelState::Useless => Some(0),
         };
         if let Some(state) = state {
             metric(

@@ -125,6 +125,7 @@ fn expired(told: Option<String>) -> Arc<ReplyEnd> {
         response_id: None,
         usage: None,
         outcome: Outcome::Failed(Error::AuthExpired),
+        reason: None,
     })
 }
 

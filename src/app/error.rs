@@ -157,7 +157,12 @@ impl StartError {
             | Self::Telemetry(
                 TelemetryError::Filter(_) | TelemetryError::Endpoint(InvalidEndpoint::Url),
             )
-            | Self::Model(InvalidOpenAiConfig::ApiKey | InvalidOpenAiConfig::BaseUrl)
+            | Self::Model(
+                InvalidOpenAiConfig::ApiKey
+                | InvalidOpenAiConfig::BaseUrl
+                | InvalidOpenAiConfig::Fragment
+                | InvalidOpenAiConfig::Proxy,
+            )
             | Self::Exposed(_)
             | Self::ExposedMetrics(_)
             | Self::Nats(_)

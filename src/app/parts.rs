@@ -171,8 +171,10 @@ pub(super) fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, Start
         chat_model: settings.chat_model.clone(),
         title_model: settings.title_model.clone(),
         title_parameters: settings.title_parameters.clone().unwrap_or_default(),
+        first_event_timeout: settings.reply_first_event,
         idle_timeout: settings.reply_idle,
         connect_timeout: CONNECT_TIMEOUT,
+        proxy: settings.proxy(),
     })?;
     let url = settings.openai_base_url.as_deref();
     let url = url.filter(|url| !url.is_empty());

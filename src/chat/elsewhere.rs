@@ -80,6 +80,7 @@ async fn fill(chat: Chat, turn: Turn, copy: RunGuard) {
             response_id: None,
             usage: None,
             outcome: Outcome::Failed(Error::ShuttingDown),
+            reason: None,
         }),
     }
 }

@@ -97,6 +97,7 @@ fn stored_end(turn: &Turn, message: Option<Message>) -> ReplyEnd {
         response_id: None,
         usage: None,
         outcome,
+        reason: None,
     }
 }
 

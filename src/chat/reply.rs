@@ -61,6 +61,7 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message,
     let log = run.log();
     let mut written = Written::default();
     let deadline = started + chat.inner.settings.reply_deadline;
+    let mut reason = None;
     // Whatever cuts the writing short, what was written until then is there.
     let outcome = tokio::select! {
         biased;
@@ -69,7 +70,10 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message,
         () = sleep_until(deadline) => Outcome::Incomplete,
         result = write(&chat, &owner, message, log, &mut written, started) => match result {
             Ok(Finish::Stop) => Outcome::Completed,
-            Ok(Finish::Length | Finish::ContentFilter) => Outcome::Incomplete,
+            Ok(finish) => {
+                reason = Some(finish.into());
+                Outcome::Incomplete
+            }
             Err(error) => Outcome::Failed(error),
         },
     };
@@ -124,6 +128,7 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message,
         conversation.id = %turn.conversation_id,
         duration_ms = started.elapsed().as_millis() as u64,
         outcome = ended,
+        reason,
         "reply ended"
     );
     log.end(ReplyEnd {
@@ -131,6 +136,7 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message,
         response_id: written.response_id,
         usage: written.usage,
         outcome,
+        reason,
     });
 }
 
@@ -176,7 +182,7 @@ async fn write(
             },
             Err(error) => error,
         };
-        let is_worth_it = failed.kind.is_transient() && written.text.is_empty();
+        let is_worth_it = failed.is_worth_another_try() && written.text.is_empty();
         if !is_worth_it || attempt == ATTEMPTS {
             return Err(client_error(failed));
         }
@@ -304,6 +310,7 @@ fn client_error(error: ModelError) -> Error {
         ModelErrorKind::RateLimited => Error::ModelRateLimited(Box::new(error)),
         ModelErrorKind::Unauthorized
         | ModelErrorKind::NotFound
+        | ModelErrorKind::NoEndpoint
         | ModelErrorKind::QuotaExceeded
         | ModelErrorKind::InvalidRequest => Error::ModelMisconfigured(Box::new(error)),
         ModelErrorKind::Timeout

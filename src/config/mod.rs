@@ -4,6 +4,7 @@
 mod command;
 mod jwt;
 mod limits;
+mod proxy;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -233,6 +234,17 @@ pub struct Settings {
     )]
     pub openai_base_url: Option<String>,
 
+    /// HTTP proxy on the way to the model's provider; without it HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say. Hosts in
+    /// NO_PROXY and this machine are asked directly
+    #[arg(
+        long,
+        env = "TITLECAST_PROXY",
+        hide_env_values = true,
+        value_name = "URL",
+        global = true
+    )]
+    pub proxy: Option<String>,
+
     /// Model that writes the replies
     #[arg(
         long,
@@ -339,8 +351,12 @@ pub struct Settings {
     )]
     pub history_budget: usize,
 
-    /// Longest silence of the chat model, before its first token and between two
-    #[arg(long, env = "TITLECAST_REPLY_IDLE", default_value = "30s", value_parser = duration, value_name = "TIME", global = true)]
+    /// Longest wait for the chat model's first event; a model may reason in silence
+    #[arg(long, env = "TITLECAST_REPLY_FIRST_EVENT", default_value = "3m", value_parser = duration, value_name = "TIME", global = true)]
+    pub reply_first_event: Duration,
+
+    /// Longest silence of the chat model between two events; comments and reasoning count
+    #[arg(long, env = "TITLECAST_REPLY_IDLE", default_value = "60s", value_parser = duration, value_name = "TIME", global = true)]
     pub reply_idle: Duration,
 
     /// Longest time for one reply

@@ -88,6 +88,12 @@ pub enum Finish {
     Length,
     /// The provider's filter stopped it.
     ContentFilter,
+    /// It gave no text: only reasoning, tool calls or the like.
+    NoText,
+    /// A part of what it sent could not be read.
+    Unreadable,
+    /// It stopped for a reason that is no success.
+    Unknown,
 }
 
 /// One attempt at a title.
@@ -99,6 +105,9 @@ pub struct TitleRequest {
     pub input: String,
     /// The cap on visible and reasoning tokens together.
     pub max_tokens: u32,
+    /// Whether to send nothing but the model and the messages: the full request failed for a reason that may lie in
+    /// any of its parameters.
+    pub plain: bool,
 }
 
 /// What came back from one attempt at a title.
@@ -125,7 +134,7 @@ pub struct ModelError {
     pub status: Option<u16>,
     /// The provider's error code (`insufficient_quota`), reduced to `[a-zA-Z0-9_.-]` and 64 characters.
     pub code: Option<String>,
-    /// How long the provider asks us to wait; uncapped, as it was sent.
+    /// How long the provider asks us to wait; at most a day.
     pub retry_after: Option<Duration>,
 }
 
@@ -143,8 +152,10 @@ pub enum ModelErrorKind {
     QuotaExceeded,
     /// HTTP 401 or 403.
     Unauthorized,
-    /// HTTP 404: the model or the endpoint does not exist.
+    /// HTTP 404 that is about the model.
     NotFound,
+    /// HTTP 404 that says nothing of a model: the URL leads to no server of models.
+    NoEndpoint,
     /// Any other 4xx: the request itself is wrong.
     InvalidRequest,
     /// HTTP 5xx.
@@ -170,6 +181,20 @@ impl ModelErrorKind {
 }
 
 impl ModelError {
+    /// Whether the same request is worth sending again. One that a provider went on with in silence is not: it runs
+    /// there, and is paid for.
+    pub fn is_worth_another_try(&self) -> bool {
+        let was_silent = self.kind == ModelErrorKind::Timeout && self.status.is_none();
+        self.kind.is_transient() && !was_silent
+    }
+
+    /// Whether the request may have failed for one of its parameters, whatever the provider says: another 4xx than
+    /// those about keys, models and rates, or a 5xx.
+    pub fn may_be_of_a_parameter(&self) -> bool {
+        let unrelated = matches!(self.status, Some(401 | 403 | 404 | 429));
+        matches!(self.status, Some(400..600)) && !unrelated
+    }
+
     /// A failure that no HTTP status came with.
     pub fn new(kind: ModelErrorKind) -> Self {
         Self {

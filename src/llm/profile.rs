@@ -109,7 +109,9 @@ const LOW: Option<&str> = Some("low");
 
 /// What titles are asked for with. The first row that fits is taken, so narrow ones stand first.
 #[rustfmt::skip]
-const TITLES: [Row; 6] = [
+const TITLES: [Row; 7] = [
+    // The largest of each generation reasons as much as it decides to, and refuses every effort.
+    Row { family: Family::Gpt(6, 0), part: "astra", reasoning: true,  effort: NONE,            verbosity: LOW },
     // The models behind ChatGPT take neither an effort of their own nor another verbosity than medium.
     Row { family: Family::Gpt(5, 0), part: "chat",  reasoning: false, effort: NONE,            verbosity: NONE },
     // The pro models know only high efforts, and each another set of them.
@@ -140,6 +142,11 @@ pub(super) static REPLIES: Profile = Profile {
 };
 
 impl Profile {
+    /// Whether the model is known to reason, from the table or because it is given an effort.
+    pub(super) fn reasons(&self) -> bool {
+        self.reasoning || self.effort.is_some()
+    }
+
     /// What to send for a title. Provider prefixes (`openai/gpt-5-mini`), fine-tunes (`ft:gpt-4.1-mini:…`), tags
     /// (`gpt-oss:20b`) and dated snapshots (`gpt-5-mini-2025-08-07`) are seen through.
     pub(super) fn title(model: &str) -> Self {
@@ -235,6 +242,10 @@ mod tests {
             ("gpt-6",                            Some("none"),    Some("low"), None,      true),
             ("gpt-6-luna",                       Some("none"),    Some("low"), None,      true),
             ("openai/gpt-6.1-terra",             Some("none"),    Some("low"), None,      true),
+            ("gpt-6-astra",                      None,            Some("low"), None,      true),
+            ("openai/gpt-6-astra-2026-10-01",    None,            Some("low"), None,      true),
+            ("gpt-6.2-astra",                    None,            Some("low"), None,      true),
+            ("gpt-7-astra-mini",                 None,            Some("low"), None,      true),
             ("gpt-5-chat-latest",                None,            None,        None,      false),
             ("gpt-5.2-pro",                      None,            Some("low"), None,      true),
             ("gpt-5.1-codex",                    Some("low"),     None,        None,      true),

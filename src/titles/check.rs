@@ -34,6 +34,8 @@ pub enum ModelState {
     Fails(TitleFailure),
     /// What answered does not speak the protocol: a page, a redirect, events.
     Malformed,
+    /// Nothing at the base URL knows models: a 404 that names none.
+    NoEndpoint,
     /// It answers, but for several conversations in a row with nothing that can be a title.
     Useless,
 }
@@ -46,6 +48,7 @@ impl ModelState {
             Self::Answers => "ok",
             Self::Fails(failure) => failure.as_str(),
             Self::Malformed => "malformed_answer",
+            Self::NoEndpoint => "no_endpoint",
             Self::Useless => "no_usable_answers",
         }
     }
@@ -60,6 +63,8 @@ pub(super) enum Blame {
     Model,
     /// The answer's form: what answers is no model.
     Answer,
+    /// The base URL's.
+    Url,
 }
 
 /// So many different conversations in a row without a title say something of the model, whatever each of them says.
@@ -101,6 +106,7 @@ impl Health {
             }
             (Err(failure), Blame::Model) => ModelState::Fails(failure),
             (Err(_), Blame::Answer) => ModelState::Malformed,
+            (Err(_), Blame::Url) => ModelState::NoEndpoint,
         };
     }
 
@@ -109,6 +115,7 @@ impl Health {
         self.lock().state = match outcome {
             Ok(()) => ModelState::Answers,
             Err((_, ModelErrorKind::Malformed)) => ModelState::Malformed,
+            Err((_, ModelErrorKind::NoEndpoint)) => ModelState::NoEndpoint,
             Err((failure, _)) => ModelState::Fails(failure),
         };
     }
@@ -124,6 +131,7 @@ pub(super) async fn run(titles: &Inner) {
         instruction: prompt::INSTRUCTION.to_owned(),
         input: prompt::delimited("message", MESSAGE),
         max_tokens: MAX_TOKENS,
+        plain: false,
     };
     let started = Instant::now();
     let answer = timeout(titles.settings.deadline, titles.model.title(request)).await;
@@ -146,7 +154,7 @@ pub(super) async fn run(titles: &Inner) {
             status = error.status,
             code = error.code,
             "the title model does not answer: conversations will get no titles. {}",
-            remedy(*failure, error.status)
+            remedy(*failure, error)
         ),
     }
     let seen = outcome
@@ -169,8 +177,11 @@ pub(super) async fn run(titles: &Inner) {
 }
 
 /// What an operator does about a model that does not answer.
-fn remedy(failure: TitleFailure, status: Option<u16>) -> &'static str {
+fn remedy(failure: TitleFailure, error: &ModelError) -> &'static str {
     match failure {
+        TitleFailure::ModelNotFound if error.kind == ModelErrorKind::NoEndpoint => {
+            "Nothing there knows models: mend --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
+        }
         TitleFailure::Unauthorized => {
             "The provider refuses the key: check --openai-api-key (OPENAI_API_KEY), and that it is one of the \
              provider at --openai-base-url (OPENAI_BASE_URL)"
@@ -189,7 +200,7 @@ fn remedy(failure: TitleFailure, status: Option<u16>) -> &'static str {
         TitleFailure::RateLimited => {
             "The provider has no time for this account: that passes, or its rate limit has to be raised"
         }
-        TitleFailure::Unavailable if status.is_some() => {
+        TitleFailure::Unavailable if error.status.is_some() => {
             "The provider is in trouble: that passes, unless --openai-base-url (OPENAI_BASE_URL) is another's"
         }
         TitleFailure::Unavailable => {

@@ -253,6 +253,7 @@ async fn make(
         instruction: prompt::instruction(language, another),
         input: prompt::input(message, another),
         max_tokens: MAX_TOKENS,
+        plain: false,
     };
     let mut attempt = 1;
     loop {
@@ -285,7 +286,7 @@ async fn make(
                 let blame = blame(&error);
                 let failure = match blame {
                     Blame::Message => TitleFailure::Rejected,
-                    Blame::Model | Blame::Answer => failure_of(&error),
+                    Blame::Model | Blame::Answer | Blame::Url => failure_of(&error),
                 };
                 record(titles, claim, calls, Err(failure), None, duration, blame);
                 if is_final(error.kind) {
@@ -294,11 +295,13 @@ async fn make(
                         reason = failure.as_str(),
                         status = error.status,
                         model = titles.model.title_model(),
+                        is_url_suspect = error.kind == ModelErrorKind::NoEndpoint,
                         "the provider refuses title calls: titles wait, and one call a minute probes it"
                     );
                     return Err(NoTitle::Waits(titles.settings.probe_every));
                 }
-                if !error.kind.is_transient() {
+                request.plain = blame != Blame::Message && error.may_be_of_a_parameter();
+                if !request.plain && !error.kind.is_transient() {
                     return Err(failure.into());
                 }
                 (failure, error.retry_after.unwrap_or(PAUSE))
@@ -346,7 +349,9 @@ fn judge(
     match output.finish {
         // Whatever came is cut off, and half a title is none.
         Finish::Length => return Err(TitleFailure::Truncated),
-        Finish::ContentFilter => return Err(TitleFailure::Rejected),
+        Finish::ContentFilter | Finish::NoText | Finish::Unreadable | Finish::Unknown => {
+            return Err(TitleFailure::Rejected);
+        }
         Finish::Stop => {}
     }
     let title = clean::clean_for(&output.text, message).map_err(|rejection| {
@@ -395,6 +400,7 @@ fn blame(error: &ModelError) -> Blame {
             Blame::Message
         }
         ModelErrorKind::Malformed => Blame::Answer,
+        ModelErrorKind::NoEndpoint => Blame::Url,
         _ => Blame::Model,
     }
 }
@@ -403,7 +409,10 @@ fn blame(error: &ModelError) -> Blame {
 fn is_final(kind: ModelErrorKind) -> bool {
     matches!(
         kind,
-        ModelErrorKind::Unauthorized | ModelErrorKind::NotFound | ModelErrorKind::QuotaExceeded
+        ModelErrorKind::Unauthorized
+            | ModelErrorKind::NotFound
+            | ModelErrorKind::NoEndpoint
+            | ModelErrorKind::QuotaExceeded
     )
 }
 
@@ -413,7 +422,7 @@ pub(super) fn failure_of(error: &ModelError) -> TitleFailure {
         ModelErrorKind::RateLimited => TitleFailure::RateLimited,
         ModelErrorKind::QuotaExceeded => TitleFailure::QuotaExceeded,
         ModelErrorKind::Unauthorized => TitleFailure::Unauthorized,
-        ModelErrorKind::NotFound => TitleFailure::ModelNotFound,
+        ModelErrorKind::NotFound | ModelErrorKind::NoEndpoint => TitleFailure::ModelNotFound,
         ModelErrorKind::InvalidRequest => TitleFailure::InvalidRequest,
         ModelErrorKind::Malformed => TitleFailure::Rejected,
         ModelErrorKind::Connection | ModelErrorKind::Unavailable | ModelErrorKind::Interrupted => {

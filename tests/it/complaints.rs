@@ -172,7 +172,7 @@ async fn english_titles_for_japanese_chats() {
 #[tokio::test]
 async fn the_fallback_was_stored_as_if_it_were_a_title() {
     let model = ModelServer::start().await;
-    model.title(Answer::error(400, "invalid_request_error", None, "No."));
+    model.refuse_title();
     let server = Server::start(&model).await;
     let rows = Rows::of(&server.database).await;
     let id = settled(&server.url, MESSAGE).await;

@@ -143,7 +143,7 @@ async fn a_rename_before_the_title_model_is_asked_stays() {
 #[tokio::test]
 async fn a_rename_after_a_failure_stays_and_mends_it() {
     let model = ModelServer::start().await;
-    model.title(Answer::error(400, "invalid_request_error", None, "No."));
+    model.refuse_title();
     let server = Server::start(&model).await;
     let id = settled_conversation(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
     let failed = conversation(&server.url, &id).await;

@@ -70,6 +70,7 @@ mod panics;
 mod persisted;
 mod pgbouncer;
 mod plans;
+mod provider_answers;
 mod readiness;
 mod reply_contract;
 mod reply_faults;

@@ -238,10 +238,29 @@ async fn an_end_without_a_reason_is_no_success() {
 }
 
 #[tokio::test]
-async fn silence_before_any_text_is_tried_again() {
-    let idle = ["--reply-idle", "300ms"];
-    let answers = [Answer::Silence, Answer::Silence, Answer::Silence];
-    ends(answers, &idle, End::failed("MODEL_UNAVAILABLE"), 3).await;
+async fn silence_before_any_event_is_not_asked_about_again() {
+    // The request runs at the provider, and is paid for.
+    let first = ["--reply-first-event", "300ms"];
+    let failed = End::failed("MODEL_UNAVAILABLE");
+    ends([Answer::Silence], &first, failed, 1).await;
+}
+
+#[tokio::test]
+async fn a_model_may_reason_in_silence_for_longer_than_between_two_events() {
+    let (answer, open) = Answer::held(Answer::Deltas(ModelServer::REPLY.to_vec()));
+    let scene = Scene::replies_with([answer], &["--reply-idle", "300ms"]).await;
+    let mut stream = scene
+        .server
+        .stream(json!({ "message": Scene::MESSAGE }))
+        .await;
+    let first = stream.next().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(open);
+    let events = [vec![first], stream.rest().await].concat();
+    let all = ModelServer::REPLY.concat();
+    End::completed(&all).assert(&scene, &events).await;
+    assert_eq!(scene.reply_calls(), 1);
+    scene.server.stop().await;
 }
 
 #[tokio::test]

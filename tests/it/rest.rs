@@ -117,7 +117,7 @@ async fn null_is_the_same_as_absent_and_what_is_not_known_is_ignored() {
 #[tokio::test]
 async fn a_topic_hint_of_the_client_is_kept_up_to_256_characters() {
     let model = ModelServer::start().await;
-    model.title(Answer::error(400, "invalid_request_error", None, "no"));
+    model.refuse_title();
     let server = Server::start(&model).await;
     let hint = "旅".repeat(300);
     let body = json!({ "message": "Plan a trip", "context": { "topic_hint": hint } });

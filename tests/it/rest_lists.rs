@@ -85,7 +85,7 @@ async fn the_newest_activity_is_first_and_a_title_is_no_activity() {
 #[tokio::test]
 async fn a_summary_writes_null_out() {
     let model = ModelServer::start().await;
-    model.title(Answer::error(400, "invalid_request_error", None, "no"));
+    model.refuse_title();
     let server = Server::start(&model).await;
     server.begin("Plan a trip to Kyoto").await;
     let page = list(&server, "").await;

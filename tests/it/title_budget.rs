@@ -7,7 +7,9 @@ use titlecast::conversation::Owner;
 use crate::support::{
     Answer, ModelServer, Rows, Server,
     calls::rename,
-    eventually, stored,
+    eventually,
+    process::Titlecast,
+    stored,
     titles::{decided, regenerate, send, settled, title},
 };
 
@@ -127,11 +129,14 @@ async fn every_call_is_stored_with_what_it_cost() {
     let expected = [call("rejected", [90, 12, 0]), call("rejected", [90, 12, 0])];
     assert_eq!(calls(&rows, &rejected).await, expected);
 
-    model.title(Answer::error(400, "invalid_request_error", None, "No."));
+    model.refuse_title();
     let failed = settled(&server.url, MESSAGE).await;
-    let expected = [call("invalid_request", [0, 0, 0])];
+    let expected = [
+        call("invalid_request", [0, 0, 0]),
+        call("invalid_request", [0, 0, 0]),
+    ];
     assert_eq!(calls(&rows, &failed).await, expected);
-    assert_eq!(rows.count("agent_title_calls").await, 6);
+    assert_eq!(rows.count("agent_title_calls").await, 7);
 }
 
 #[tokio::test]
@@ -158,4 +163,25 @@ async fn a_call_that_is_cut_off_by_the_deadline_is_stored_as_well() {
     let id = settled(&server.url, MESSAGE).await;
     assert_eq!(server.title(&id).await["titleError"]["code"], "TIMEOUT");
     assert_eq!(calls(&rows, &id).await, [call("timeout", [0, 0, 0])]);
+}
+
+#[tokio::test]
+async fn absurd_counts_that_were_stored_before_break_neither_stats_nor_budgets() {
+    const CALL: &str = "INSERT INTO agent_title_calls (id, tenant_id, model, outcome, prompt_tokens, completion_tokens, \
+        reasoning_tokens, duration_ms, created_at) VALUES ($1, 'local', 'm', 'title', $2, $2, $2, 5, $3)";
+    let model = ModelServer::start().await;
+    let server = Server::start_with(&model, &["--title-budget", "1000"]).await;
+    let rows = Rows::of(&server.database).await;
+    for tokens in [i64::MAX, i64::MAX, -5] {
+        let id = uuid::Uuid::now_v7();
+        let values: [sea_orm::Value; 3] = [id.into(), tokens.into(), chrono::Utc::now().into()];
+        rows.run(CALL, values).await.unwrap();
+    }
+    let stats = Titlecast::new(&["stats", "--json"]).env("DATABASE_URL", &server.database.url);
+    let stats: Value = serde_json::from_str(&stats.run().await.ok()).unwrap();
+    assert_eq!(stats["calls"][0]["prompt_tokens"], 20_000_000, "{stats}");
+    let id = settled(&server.url, MESSAGE).await;
+    assert_refused(&server.title(&id).await);
+    assert!(model.title_requests().is_empty());
+    server.stop().await;
 }

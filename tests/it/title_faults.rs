@@ -232,20 +232,34 @@ async fn a_filtered_answer_is_rejected_whatever_it_holds() {
 }
 
 #[tokio::test]
-async fn a_wrong_request_is_not_repeated() {
-    let answer = Answer::error(400, "invalid_request_error", None, "Something is wrong");
-    fails([answer], "invalid_request", 1).await;
+async fn a_wrong_request_is_repeated_once_without_any_parameter() {
+    for status in [400, 418, 422, 500, 501] {
+        let answer = || Answer::error(status, "invalid_request_error", None, "Something is wrong");
+        let scene = Scene::titles([answer()]).await;
+        let id = scene.unharmed().await;
+        scene.assert_ready(&id).await;
+        let [_, plain] = scene.model.title_requests().try_into().unwrap();
+        let plain = plain.as_object().unwrap();
+        let keys: Vec<&str> = plain.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["messages", "model", "stream"], "{status}");
+        scene.server.stop().await;
+        let reason = match status {
+            400..500 => "invalid_request",
+            _ => "unavailable",
+        };
+        fails([answer(), answer()], reason, 2).await;
+    }
 }
 
 #[tokio::test]
 async fn a_wrong_request_does_not_keep_the_next_conversation_from_its_title() {
-    let answer = Answer::error(400, "invalid_request_error", None, "Something is wrong");
-    let scene = Scene::titles([answer]).await;
+    let answer = || Answer::error(400, "invalid_request_error", None, "Something is wrong");
+    let scene = Scene::titles([answer(), answer()]).await;
     let first = scene.unharmed().await;
     scene.assert_failed(&first, "invalid_request").await;
     let second = scene.unharmed().await;
     scene.assert_ready(&second).await;
-    assert_eq!(scene.title_calls(), 2);
+    assert_eq!(scene.title_calls(), 3);
     scene.server.stop().await;
 }
 

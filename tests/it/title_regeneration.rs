@@ -104,7 +104,7 @@ async fn a_failure_leaves_the_old_title_and_says_why() {
     let before = server.title(&id).await;
     assert_eq!(before["titleError"], Value::Null);
 
-    model.title(Answer::error(400, "invalid_request_error", None, "No."));
+    model.refuse_title();
     begun(regenerate(&server.url, json!({ "id": id })).await);
     let after = decided(&server.url, &id).await;
     for kept in [
@@ -133,7 +133,7 @@ async fn a_failure_leaves_the_old_title_and_says_why() {
 #[tokio::test]
 async fn a_conversation_without_a_title_gets_one() {
     let model = ModelServer::start().await;
-    model.title(Answer::error(400, "invalid_request_error", None, "No."));
+    model.refuse_title();
     let server = Server::start(&model).await;
     let id = settled(&server.url, MESSAGE).await;
     assert_eq!(server.title(&id).await["titleStatus"], "FAILED");
@@ -190,7 +190,7 @@ async fn a_title_that_a_person_gave_goes_only_when_that_is_said() {
 
     let input = json!({ "id": id, "replaceManual": true });
     // A failure keeps it, and it is still a person's.
-    model.title(Answer::error(400, "invalid_request_error", None, "No."));
+    model.refuse_title();
     let pending = begun(regenerate(&server.url, input.clone()).await);
     assert_eq!(pending["displayName"], "Ours");
     let failed = decided(&server.url, &id).await;

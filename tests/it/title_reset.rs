@@ -82,7 +82,7 @@ async fn the_decision_to_have_no_title_is_taken_back() {
 #[tokio::test]
 async fn a_title_that_failed_is_tried_again() {
     let model = ModelServer::start().await;
-    model.title(Answer::error(400, "invalid_request_error", None, "No."));
+    model.refuse_title();
     let server = Server::start(&model).await;
     let id = settled(&server.url, MESSAGE).await;
     let failed = server.title(&id).await;
@@ -91,7 +91,7 @@ async fn a_title_that_failed_is_tried_again() {
     assert!(failed["titleError"]["message"].is_string());
     assert_begun(&answered(reset(&server.url, &id).await));
     assert_titled(&decided(&server.url, &id).await);
-    assert_eq!(model.title_requests().len(), 2);
+    assert_eq!(model.title_requests().len(), 3);
 }
 
 #[tokio::test]

@@ -131,7 +131,7 @@ impl Encoder {
                             "prompt_tokens": usage.prompt_tokens,
                             "completion_tokens": usage.completion_tokens,
                             "reasoning_tokens": usage.reasoning_tokens,
-                            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+                            "total_tokens": usage.total_tokens(),
                         })),
                         ..event
                     })
@@ -195,6 +195,7 @@ impl Encoder {
                 },
                 Outcome::Incomplete => Event {
                     raw_type: Some("response.incomplete"),
+                    payload: end.reason.map(|reason| json!({ "reason": reason })),
                     ..event
                 },
                 Outcome::Failed(error) => Event {

@@ -243,6 +243,7 @@ impl ReplyLog {
             response_id: None,
             usage: None,
             outcome: Outcome::Failed(Error::Internal("the reply's task died".into())),
+            reason: None,
         });
     }
 

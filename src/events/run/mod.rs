@@ -75,6 +75,8 @@ pub struct ReplyEnd {
     pub usage: Option<Usage>,
     /// Whether it is whole.
     pub outcome: Outcome,
+    /// Why the model left it incomplete, where that is known.
+    pub reason: Option<&'static str>,
 }
 
 /// Whether a reply is whole.

@@ -28,6 +28,7 @@ fn end(log: &ReplyLog) {
         response_id: None,
         usage: None,
         outcome: Outcome::Completed,
+        reason: None,
     });
 }
 

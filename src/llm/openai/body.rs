@@ -2,15 +2,15 @@
 
 use std::{io, time::Duration};
 
-use futures_util::{Stream, stream};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use reqwest::Response;
 use tokio::time::timeout;
 
 use super::failure::Failure;
 use crate::llm::ModelErrorKind;
-
-/// The most that one line of a stream may hold: a whole reply of 512 KiB in one event, with room for its escapes.
-const MAX_LINE_BYTES: usize = 2 * 1024 * 1024;
 
 /// The most that one stream may hold. A reply of 512 KiB that comes in events of one token each needs about 50 MiB.
 const MAX_STREAM_BYTES: usize = 64 * 1024 * 1024;
@@ -34,9 +34,11 @@ pub(super) async fn read(
     Ok(false)
 }
 
-/// The body of a stream as text that an event parser can be trusted with. eventsource-stream panics on a byte order
-/// mark, holds back everything after an invalid byte, and reads a line again from its start with every packet.
-pub(super) fn tidy(response: Response) -> impl Stream<Item = io::Result<Vec<u8>>> + Send + 'static {
+/// The text of a stream, in pieces as it comes.
+pub(super) type Pieces = BoxStream<'static, io::Result<String>>;
+
+/// The body of a stream as text: without a byte order mark, and with U+FFFD for what is no UTF-8.
+pub(super) fn pieces(response: Response) -> Pieces {
     stream::try_unfold(
         (response, Tidy::default()),
         |(mut response, mut tidy)| async move {
@@ -48,12 +50,13 @@ pub(super) fn tidy(response: Response) -> impl Stream<Item = io::Result<Vec<u8>>
             {
                 let text = tidy.push(&chunk)?;
                 if !text.is_empty() {
-                    return Ok(Some((text.into_bytes(), (response, tidy))));
+                    return Ok(Some((text, (response, tidy))));
                 }
             }
             Ok(None)
         },
     )
+    .boxed()
 }
 
 #[derive(Default)]
@@ -61,7 +64,6 @@ struct Tidy {
     /// The first bytes of a character whose others have not come yet.
     pending: Vec<u8>,
     started: bool,
-    line_bytes: usize,
     stream_bytes: usize,
 }
 
@@ -98,20 +100,11 @@ impl Tidy {
                 text.remove(0);
             }
         }
-        self.measure(&text)?;
-        Ok(text)
-    }
-
-    fn measure(&mut self, text: &str) -> io::Result<()> {
         self.stream_bytes += text.len();
-        match text.rfind(['\n', '\r']) {
-            Some(end) => self.line_bytes = text.len() - end - 1,
-            None => self.line_bytes += text.len(),
+        match self.stream_bytes > MAX_STREAM_BYTES {
+            true => Err(io::ErrorKind::InvalidData.into()),
+            false => Ok(text),
         }
-        if self.line_bytes > MAX_LINE_BYTES || self.stream_bytes > MAX_STREAM_BYTES {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        Ok(())
     }
 }
 
@@ -146,16 +139,5 @@ mod tests {
             pushed(&[b"a\xffb", b"\xe4\xba", b"c", b"\n"]),
             "a\u{fffd}b\u{fffd}c\n"
         );
-    }
-
-    #[test]
-    fn an_endless_line_is_an_error() {
-        let mut tidy = Tidy::default();
-        let chunk = vec![b'a'; 1024 * 1024];
-        assert!(tidy.push(&chunk).is_ok());
-        assert!(tidy.push(b"\n").is_ok());
-        assert!(tidy.push(&chunk).is_ok());
-        assert!(tidy.push(&chunk).is_ok());
-        assert!(tidy.push(b"a").is_err());
     }
 }

@@ -5,14 +5,17 @@
 //! (llama.cpp), an `error` that is only a string (Ollama), no `error` around it (vLLM), `detail` (FastAPI), and a list
 //! around it all (Gemini).
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_openai::error::OpenAIError;
 use reqwest::{StatusCode, header::HeaderMap};
 use serde_json::Value;
 
 use super::wire::{PARAMS, Param};
-use crate::llm::{ModelError, ModelErrorKind};
+use crate::{
+    json,
+    llm::{ModelError, ModelErrorKind},
+};
 
 /// A failed exchange and what could be done about it at once.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +23,8 @@ use crate::llm::{ModelError, ModelErrorKind};
 pub(super) struct Failure {
     /// What the caller gets to know.
     pub(super) error: ModelError,
-    /// The parameter that the provider does not take.
-    pub(super) unsupported: Option<Param>,
+    /// The parameters that the provider names, in their order: it may not take them.
+    pub(super) named: Vec<Param>,
     /// All tokens went into reasoning. OpenAI reports that either as an empty answer or as this failure.
     pub(super) out_of_tokens: bool,
 }
@@ -30,14 +33,16 @@ impl Failure {
     pub(super) fn new(kind: ModelErrorKind) -> Self {
         Self {
             error: ModelError::new(kind),
-            unsupported: None,
+            named: Vec::new(),
             out_of_tokens: false,
         }
     }
 
     /// Reads a response that is no success.
     pub(super) fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
-        let value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let text = String::from_utf8_lossy(body);
+        let text = text.trim_start_matches('\u{feff}');
+        let value = json::from_provider(text.as_bytes()).unwrap_or_else(|_| Value::from(text));
         let detail = Detail::read(&value);
         let mut failure = detail.failure(Some(status.as_u16()));
         failure.error.status = Some(status.as_u16());
@@ -50,6 +55,8 @@ impl Failure {
         let is_error = match value.get("error") {
             Some(Value::Object(error)) => !error.is_empty(),
             Some(Value::String(error)) => !error.is_empty(),
+            Some(Value::Array(errors)) => !errors.is_empty(),
+            Some(Value::Bool(true) | Value::Number(_)) => true,
             _ => value.get("object").and_then(Value::as_str) == Some("error"),
         };
         if !is_error {
@@ -92,7 +99,8 @@ impl<'a> Detail<'a> {
     fn read(value: &'a Value) -> Self {
         let value = value.get(0).unwrap_or(value);
         let error = match value.get("error") {
-            Some(error) if !error.is_null() => error,
+            Some(error) if error.is_object() || error.is_string() => error,
+            Some(error) if error.is_array() => error.get(0).unwrap_or(error),
             _ => value,
         };
         let message = ["message", "detail", "error"]
@@ -118,8 +126,9 @@ impl<'a> Detail<'a> {
             .code
             .and_then(safe_code)
             .or_else(|| self.class.and_then(safe_text));
-        if matches!(status, Some(400 | 422)) {
-            failure.unsupported = self.unsupported();
+        // A refused key or a full server says nothing of parameters.
+        if !matches!(status, Some(401 | 403 | 429)) {
+            failure.named = self.named();
             failure.out_of_tokens = self.message.contains("output limit was reached");
         }
         failure
@@ -137,7 +146,8 @@ impl<'a> Detail<'a> {
         let quota = self.says(&["insufficient_quota"]);
         match status {
             Some(401 | 403) => Unauthorized,
-            Some(404) => NotFound,
+            Some(404) if self.names_model() => NotFound,
+            Some(404) => NoEndpoint,
             Some(408) => Timeout,
             Some(429) if quota => QuotaExceeded,
             Some(429) => RateLimited,
@@ -156,57 +166,44 @@ impl<'a> Detail<'a> {
         }
     }
 
-    /// The parameter that the provider rejects: the one in `param`, else the first one that the message names, if the
-    /// message is about something unsupported at all.
-    fn unsupported(&self) -> Option<Param> {
-        let about_support = self.says(&[
-            "unsupported_parameter",
-            "unsupported_value",
-            "unknown_parameter",
-        ]) || SIGNS.iter().any(|sign| self.message.contains(sign));
-        let by_path = self.param.and_then(|path| {
-            let mut parts = path.split(['.', '[', ']']);
-            parts.find_map(|part| PARAMS.iter().find(|names| names.field == part))
-        });
-        let found = match by_path {
-            Some(names) => names.param,
-            None => first_named(&self.message)?,
+    /// Whether a 404 is about the model. Otherwise nothing that knows models has answered.
+    fn names_model(&self) -> bool {
+        let code = self.code.and_then(Value::as_str).unwrap_or_default();
+        let words = [
+            code,
+            self.class.unwrap_or_default(),
+            self.param.unwrap_or_default(),
+            &self.message,
+        ];
+        let is_about = |words: &str| {
+            ["model", "not_found_error", "endpoints found", "deployment"]
+                .iter()
+                .any(|word| words.contains(word))
         };
-        // The values of the others never change, so any complaint about one is about support. The cap does change, and
-        // a complaint about its value must not make it lose its name for good.
-        let certain = match found {
-            Param::MaxCompletionTokens => about_support,
-            Param::ResponseFormat => true,
-            _ => about_support || by_path.is_some(),
-        };
-        certain.then_some(found)
+        words.into_iter().any(is_about)
     }
-}
 
-/// What messages about unsupported parameters say, in lower case.
-const SIGNS: [&str; 12] = [
-    "unsupported",
-    "not support",
-    "n't support",
-    "unrecognized",
-    "unknown",
-    "unexpected",
-    "not permitted",
-    "not allowed",
-    "extra_forbidden",
-    "unavailable",
-    "must be one of",
-    "instead",
-];
-
-fn first_named(message: &str) -> Option<Param> {
-    let first = |names: &'static [&'static str]| {
-        names.iter().filter_map(|name| word_at(message, name)).min()
-    };
-    let places = PARAMS
-        .iter()
-        .filter_map(|names| Some((first(names.prose)?, names.param)));
-    places.min().map(|(_, param)| param)
+    /// The parameters that are named: the one in `param` first, then those in the message, in their order. Whether
+    /// one of them was refused, a request without it shows.
+    fn named(&self) -> Vec<Param> {
+        let path = self.param.unwrap_or_default();
+        let is_in_path = |field| path.split(['.', '[', ']']).any(|part| part == field);
+        let mut named: Vec<(usize, Param)> = PARAMS
+            .iter()
+            .filter_map(|names| {
+                let in_message = names
+                    .prose
+                    .iter()
+                    .filter_map(|name| word_at(&self.message, name));
+                match is_in_path(names.field) {
+                    true => Some((0, names.param)),
+                    false => Some((1 + in_message.min()?, names.param)),
+                }
+            })
+            .collect();
+        named.sort();
+        named.into_iter().map(|(_, param)| param).collect()
+    }
 }
 
 /// Where a name stands as a word of its own, not as a part of a longer name.
@@ -240,14 +237,27 @@ fn safe_text(code: &str) -> Option<String> {
     fits.then(|| code.to_owned())
 }
 
-/// `Retry-After` in seconds, or `retry-after-ms`, which OpenAI sends besides. A date is not understood and is as good
-/// as no header: callers back off by themselves.
+/// The longest wait that is believed. Callers have shorter ones of their own.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// How long to wait: `retry-after-ms`, which OpenAI sends besides, else `Retry-After` in seconds or as a date. A date
+/// counts from the response's own one, so that nothing depends on our clock; one in the past is no wait. What is
+/// neither, or negative, is as good as no header: callers back off by themselves.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms")
-        .map(|ms: f64| ms / 1000.0)
-        .or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
+    let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
+    let wait = |number: f64| match number.is_finite() && number >= 0.0 {
+        true => Some(Duration::try_from_secs_f64(number).unwrap_or(MAX_RETRY_AFTER)),
+        false => None,
+    };
+    let number = |name| text(name)?.parse().ok();
+    let date = |name| httpdate::parse_http_date(text(name)?).ok();
+    let until = || {
+        let now = date("date").unwrap_or_else(SystemTime::now);
+        Some(date("retry-after")?.duration_since(now).unwrap_or_default())
+    };
+    let found = number("retry-after-ms").and_then(|ms: f64| wait(ms / 1000.0));
+    let found = found.or_else(|| number("retry-after").and_then(wait));
+    found.or_else(until).map(|wait| wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -256,79 +266,136 @@ mod tests {
 
     use super::*;
 
-    fn named(status: u16, error: Value) -> Option<Param> {
+    fn named(status: u16, error: Value) -> Vec<Param> {
         let body = json!({ "error": error }).to_string();
         let status = StatusCode::from_u16(status).unwrap();
-        Failure::from_response(status, &HeaderMap::new(), body.as_bytes()).unsupported
+        Failure::from_response(status, &HeaderMap::new(), body.as_bytes()).named
     }
 
     #[test]
-    fn the_parameter_that_a_message_names() {
+    fn the_parameters_that_a_message_names() {
         use Param::*;
+        const FORMAT: &[Param] = &[JsonSchema, ResponseFormat];
         #[rustfmt::skip]
-        let table = [
-            ("Unsupported parameter: 'reasoning_effort' is not supported with this model.", Some(ReasoningEffort)),
-            ("Unrecognized request argument supplied: verbosity", Some(Verbosity)),
-            ("Unsupported parameter: 'max_completion_tokens'. Use 'max_tokens' instead.", Some(MaxCompletionTokens)),
-            ("Unsupported parameter: 'max_tokens'. Use 'max_output_tokens' instead.", None),
-            ("This response_format type is unavailable now", Some(ResponseFormat)),
-            ("'type' of response_format must be one of 'text', 'json_object'", Some(ResponseFormat)),
-            ("openai does not support parameters: ['reasoning_effort'], for model=gpt-4", Some(ReasoningEffort)),
-            ("[{'type': 'extra_forbidden', 'loc': ('body', 'verbosity')}]", Some(Verbosity)),
-            ("Unsupported value: 'messages[0].role' does not support 'developer'.", Some(DeveloperRole)),
-            ("property 'store' is unsupported", Some(Store)),
-            ("please store this unsupported thing", None),
-            ("unknown field my_temperature_2", None),
-            ("temperature must be a number", None),
-            ("This model's maximum context length is 8192 tokens", None),
-            ("", None),
+        let table: [(&str, &[Param]); 14] = [
+            ("Unsupported parameter: 'reasoning_effort' is not supported with this model.", &[ReasoningEffort]),
+            ("Unrecognized request argument supplied: verbosity", &[Verbosity]),
+            ("Unsupported parameter: 'max_completion_tokens'. Use 'max_tokens' instead.", &[MaxCompletionTokens]),
+            ("Unsupported parameter: 'max_tokens'. Use 'max_output_tokens' instead.", &[]),
+            ("This response_format type is unavailable now", FORMAT),
+            ("[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type'), 'input': 'json_schema'}]", FORMAT),
+            ("\"json_schema\" ist unbekannt", &[JsonSchema]),
+            ("openai does not support parameters: ['verbosity', 'reasoning_effort'], for model=gpt-4", &[Verbosity, ReasoningEffort]),
+            ("Unsupported value: 'messages[0].role' does not support 'developer'.", &[DeveloperRole]),
+            ("property 'store' is unsupported", &[Store]),
+            ("temperature must be a number", &[Temperature]),
+            ("unknown field my_temperature_2", &[]),
+            ("This model's maximum context length is 8192 tokens", &[]),
+            ("", &[]),
         ];
-        for (message, param) in table {
-            assert_eq!(
-                named(400, json!({ "message": message })),
-                param,
-                "{message}"
-            );
-            assert_eq!(
-                named(
-                    422,
-                    json!({ "message": message, "param": null, "code": 422 })
-                ),
-                param,
-                "{message}"
-            );
-            assert_eq!(
-                named(500, json!({ "message": message })),
-                None,
-                "only a refusal drops anything"
-            );
+        for (message, params) in table {
+            for status in [400, 404, 405, 413, 422, 500, 501, 503] {
+                let error = json!({ "message": message, "param": null });
+                assert_eq!(named(status, error), params, "{status} {message}");
+            }
+            for status in [401, 403, 429] {
+                assert_eq!(
+                    named(status, json!({ "message": message })),
+                    [],
+                    "{status} {message}"
+                );
+            }
         }
-        assert_eq!(
-            named(400, json!("unknown field `verbosity`")),
-            Some(Verbosity)
-        );
+        assert_eq!(named(400, json!("unknown field `verbosity`")), [Verbosity]);
+        let bare = b"Traceback: TypeError: got an unexpected keyword argument 'response_format'";
+        let failure =
+            Failure::from_response(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new(), bare);
+        assert_eq!(failure.named, FORMAT);
     }
 
     #[test]
     fn the_parameter_in_its_own_field() {
         use Param::*;
         #[rustfmt::skip]
-        let table = [
-            ("temperature", json!("unsupported_value"), Some(Temperature)),
-            ("response_format.json_schema.strict", json!(null), Some(ResponseFormat)),
-            ("messages[0].role", json!("unsupported_value"), Some(DeveloperRole)),
-            ("stream_options", json!("unknown_parameter"), Some(StreamOptions)),
-            ("max_completion_tokens", json!("unsupported_parameter"), Some(MaxCompletionTokens)),
-            // Too large a value is no reason to use another name for ever.
-            ("max_completion_tokens", json!("integer_above_max_value"), None),
-            ("messages", json!("context_length_exceeded"), None),
+        let table: [(&str, &[Param]); 5] = [
+            ("temperature", &[Temperature]),
+            ("response_format.json_schema.strict", &[JsonSchema, ResponseFormat]),
+            ("messages[0].role", &[DeveloperRole]),
+            ("stream_options", &[StreamOptions]),
+            ("messages", &[]),
         ];
-        for (param, code, expected) in table {
-            assert_eq!(
-                named(400, json!({ "message": "m", "param": param, "code": code })),
-                expected,
-                "{param}"
-            );
+        for (param, expected) in table {
+            let error = json!({ "message": "m", "param": param, "code": "unsupported_value" });
+            assert_eq!(named(400, error), expected, "{param}");
+        }
+        let error = json!({ "message": "set temperature or verbosity", "param": "verbosity" });
+        assert_eq!(named(400, error), [Verbosity, Temperature]);
+    }
+
+    #[test]
+    fn a_bare_404_is_not_about_the_model() {
+        use ModelErrorKind::*;
+        #[rustfmt::skip]
+        let table = [
+            (r#"{"error":{"message":"The model `x` does not exist","type":"invalid_request_error","code":"model_not_found"}}"#, NotFound),
+            (r#"{"error":{"message":"model \"x\" not found, try pulling it first","type":"api_error","code":null}}"#, NotFound),
+            (r#"{"object":"error","message":"The model `x` does not exist.","type":"NotFoundError","code":404}"#, NotFound),
+            (r#"{"error":{"message":"No endpoints found for x.","code":404}}"#, NotFound),
+            (r#"{"type":"error","error":{"type":"not_found_error","message":"x"}}"#, NotFound),
+            (r#"{"error":{"code":"DeploymentNotFound","message":"The API deployment does not exist"}}"#, NotFound),
+            (r#"{"error":{"message":"Invalid URL (POST /chat/completions)","type":"invalid_request_error","code":null}}"#, NoEndpoint),
+            (r#"{"error":"Unexpected endpoint or method. (POST /chat/completions)"}"#, NoEndpoint),
+            (r#"{"detail":"Not Found"}"#, NoEndpoint),
+            ("404 page not found", NoEndpoint),
+            ("<html>Not Found</html>", NoEndpoint),
+            ("", NoEndpoint),
+        ];
+        for (body, kind) in table {
+            let failure =
+                Failure::from_response(StatusCode::NOT_FOUND, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(failure.error.kind, kind, "{body}");
+        }
+    }
+
+    type Headers = &'static [(&'static str, &'static str)];
+
+    #[test]
+    fn three_forms_of_a_wait() {
+        let wait = |headers: Headers| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, value.parse().unwrap());
+            }
+            retry_after(&map).map(|wait| wait.as_secs_f64())
+        };
+        const NOW: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let most = MAX_RETRY_AFTER.as_secs_f64();
+        #[rustfmt::skip]
+        let table: [(Headers, Option<f64>); 21] = [
+            (&[], None),
+            (&[("retry-after", "7200")], Some(7200.0)),
+            (&[("retry-after", " 2 ")], Some(2.0)),
+            (&[("retry-after", "0.25")], Some(0.25)),
+            (&[("retry-after", "0")], Some(0.0)),
+            (&[("retry-after", "2"), ("retry-after-ms", "1500")], Some(1.5)),
+            (&[("retry-after", "2"), ("retry-after-ms", "soon")], Some(2.0)),
+            (&[("retry-after", "2"), ("retry-after-ms", "-1")], Some(2.0)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:40 GMT"), NOW], Some(3.0)),
+            (&[("retry-after", "Sunday, 06-Nov-94 08:49:40 GMT"), NOW], Some(3.0)),
+            (&[("retry-after", "Sun Nov  6 08:49:40 1994"), NOW], Some(3.0)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"), NOW], Some(0.0)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:07 GMT"), NOW], Some(0.0)),
+            (&[("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")], Some(0.0)),
+            (&[("retry-after", "Sat, 06 Nov 2094 08:49:37 GMT"), NOW], Some(most)),
+            (&[("retry-after", "99999999999999999999")], Some(most)),
+            (&[("retry-after", "1e300")], Some(most)),
+            (&[("retry-after", "-1")], None),
+            (&[("retry-after", "NaN")], None),
+            (&[("retry-after", "inf")], None),
+            (&[("retry-after", "tomorrow")], None),
+        ];
+        for (headers, seconds) in table {
+            assert_eq!(wait(headers), seconds, "{headers:?}");
         }
     }
 
@@ -337,26 +404,26 @@ mod tests {
         let code = |body: &str| {
             let failure =
                 Failure::from_response(StatusCode::BAD_REQUEST, &HeaderMap::new(), body.as_bytes());
-            (failure.error.code, failure.unsupported)
+            (failure.error.code, failure.named)
         };
         let some = |code: &str| Some(code.to_owned());
         assert_eq!(
             code(r#"[{"error":{"code":400,"message":"m"}}]"#),
-            (some("400"), None)
+            (some("400"), vec![])
         );
         assert_eq!(
             code(r#"{"object":"error","message":"m","type":"BadRequestError","code":400}"#),
-            (some("400"), None)
+            (some("400"), vec![])
         );
         assert_eq!(
             code(
                 r#"{"detail":[{"loc":["body","verbosity"],"msg":"Extra inputs are not permitted"}]}"#
             ),
-            (None, Some(Param::Verbosity))
+            (None, vec![Param::Verbosity])
         );
         assert_eq!(
             code(r#"{"error":{"code":"sk-abc","type":"some prose"}}"#),
-            (None, None)
+            (None, vec![])
         );
         for nothing in [
             "",
@@ -367,7 +434,7 @@ mod tests {
             r#"{"error":null}"#,
             r#"{"error":[]}"#,
         ] {
-            assert_eq!(code(nothing), (None, None), "{nothing}");
+            assert_eq!(code(nothing), (None, vec![]), "{nothing}");
         }
     }
 }

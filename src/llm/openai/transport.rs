@@ -6,26 +6,29 @@
 //! Its streams go through a task and a channel of their own, which is work for each token.
 
 use std::{
-    io,
     task::{Context, Poll},
     time::Duration,
 };
 
 use async_openai::middleware::HttpRequestFactory;
-use futures_util::{
-    FutureExt, StreamExt,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use futures_util::{FutureExt, future::BoxFuture};
 use reqwest::{
     Body, Client, Request, Response,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue},
 };
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{body, failure::Failure};
-use crate::llm::{ModelError, ModelErrorKind};
+use super::{
+    body::{self, Pieces},
+    endpoint::Endpoint,
+    failure::Failure,
+    stream,
+};
+use crate::{
+    json,
+    llm::{ModelError, ModelErrorKind},
+};
 
 /// More of an error's body than this is not read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -37,11 +40,11 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 
 /// The service that async-openai sends its requests through.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Transport {
     pub(super) http: Client,
-    /// Whether to leave out the header that async-openai always sends, with or without a key.
-    pub(super) anonymous: bool,
+    pub(super) endpoint: Endpoint,
+    /// The longest wait for the head of an answer in one piece, and for each part of its body.
     pub(super) idle_timeout: Duration,
 }
 
@@ -59,7 +62,8 @@ impl tower::Service<HttpRequestFactory> for Transport {
         let exchange = async move {
             let request = request.build().await;
             let request = request.map_err(|_| Failure::new(ModelErrorKind::InvalidRequest))?;
-            let response = transport.send(request, "application/json").await?;
+            let until = Instant::now() + transport.idle_timeout;
+            let response = transport.send(request, "application/json", until).await?;
             let document = transport.document(response).await?;
             Ok(http::Response::new(Body::from(document.to_string())).into())
         };
@@ -67,39 +71,35 @@ impl tower::Service<HttpRequestFactory> for Transport {
     }
 }
 
-/// The text of a stream of events, as it comes.
-pub(super) type Pieces = BoxStream<'static, io::Result<Vec<u8>>>;
-
 impl Transport {
-    /// Asks for a stream of server-sent events.
-    pub(super) async fn events(&self, request: Request) -> Result<Pieces, Failure> {
-        let response = self.send(request, "text/event-stream").await?;
-        let media_type = media_type(&response);
-        // Some servers answer a request for a stream with an error or with the whole reply at once.
-        if media_type.contains("json") {
-            let document = self.document(response).await?;
-            let event = format!("data: {document}\n\n").into_bytes();
-            return Ok(stream::iter([Ok(event)]).boxed());
-        }
-        if media_type.contains("html") {
-            return Err(malformed(&response));
-        }
-        Ok(body::tidy(response).boxed())
+    /// Asks for a stream of events, whose head has to be there at `until`. What the body is, its first bytes say.
+    pub(super) async fn events(&self, request: Request, until: Instant) -> Result<Pieces, Failure> {
+        let response = self.send(request, "text/event-stream", until).await?;
+        refuse_encoded(&response)?;
+        Ok(body::pieces(response))
     }
 
     /// Sends a request, and waits for the head of a successful answer.
-    async fn send(&self, mut request: Request, accept: &'static str) -> Result<Response, Failure> {
+    async fn send(
+        &self,
+        mut request: Request,
+        accept: &'static str,
+        until: Instant,
+    ) -> Result<Response, Failure> {
+        *request.url_mut() = self.endpoint.url.clone();
         let headers = request.headers_mut();
-        if self.anonymous {
-            headers.remove(AUTHORIZATION);
-        } else if let Some(key) = headers.get_mut(AUTHORIZATION) {
-            key.set_sensitive(true);
+        // async-openai always sends one, with or without a key.
+        headers.remove(AUTHORIZATION);
+        if let Some(authorization) = &self.endpoint.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
         }
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 
-        let response = match timeout(self.idle_timeout, self.http.execute(request)).await {
+        let response = match timeout_at(until, self.http.execute(request)).await {
             Err(_) => return Err(Failure::new(ModelErrorKind::Timeout)),
-            Ok(Err(error)) if error.is_timeout() => {
+            // Nothing was sent yet, however long that took.
+            Ok(Err(error)) if error.is_timeout() && !error.is_connect() => {
                 return Err(Failure::new(ModelErrorKind::Timeout));
             }
             Ok(Err(_)) => return Err(Failure::new(ModelErrorKind::Connection)),
@@ -121,6 +121,7 @@ impl Transport {
     }
 
     async fn document(&self, mut response: Response) -> Result<Value, Failure> {
+        refuse_encoded(&response)?;
         let mut bytes = Vec::new();
         let complete = body::read(
             &mut response,
@@ -129,24 +130,37 @@ impl Transport {
             &mut bytes,
         )
         .await?;
-        let text = String::from_utf8_lossy(&bytes);
-        let Ok(value) = serde_json::from_str::<Value>(&text) else {
-            return Err(malformed(&response));
-        };
         if !complete {
             return Err(malformed(&response));
         }
-        if let Some(failure) = Failure::in_answer(&value) {
-            return Err(failure);
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.trim_start_matches('\u{feff}');
+        let document = match json::from_provider::<Value>(text.as_bytes()) {
+            Ok(document) if document.is_object() => document,
+            // Some servers answer with events, or with a line for each of them, whatever was asked for.
+            _ => stream::document(text).map_err(|failure| match failure.error.kind {
+                ModelErrorKind::Malformed => malformed(&response),
+                _ => failure,
+            })?,
+        };
+        match Failure::in_answer(&document) {
+            Some(failure) => Err(failure),
+            None => Ok(document),
         }
-        Ok(value)
     }
 }
 
-fn media_type(response: &Response) -> String {
-    let media_type = response.headers().get(CONTENT_TYPE);
-    let media_type = media_type.map(HeaderValue::as_bytes).unwrap_or_default();
-    String::from_utf8_lossy(media_type).to_ascii_lowercase()
+/// A body that is compressed although nothing asked for that.
+fn refuse_encoded(response: &Response) -> Result<(), Failure> {
+    let encoding = response.headers().get(reqwest::header::CONTENT_ENCODING);
+    match encoding.map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"identity") => Ok(()),
+        Some(_) => {
+            let mut failure = malformed(response);
+            failure.error.code = Some("content_encoding".to_owned());
+            Err(failure)
+        }
+    }
 }
 
 fn malformed(response: &Response) -> Failure {

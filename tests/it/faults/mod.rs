@@ -55,7 +55,8 @@ const TABLE: [(&str, &[&str]); 27] = [
     (
         "the model is silent",
         &[
-            "reply_faults::silence_before_any_text_is_tried_again",
+            "reply_faults::silence_before_any_event_is_not_asked_about_again",
+            "reply_faults::a_model_may_reason_in_silence_for_longer_than_between_two_events",
             "reply_faults::silence_in_the_middle_keeps_what_was_written",
             "title_faults::silence_lasts_as_long_as_the_deadline",
         ],

@@ -134,6 +134,12 @@ impl ModelServer {
         self
     }
 
+    /// Answers the next title with a 400, and the second try without parameters too.
+    pub fn refuse_title(&self) -> &Self {
+        let refusal = || Answer::error(400, "invalid_request_error", None, "No.");
+        self.title(refusal()).title(refusal())
+    }
+
     /// Answers as if nothing had been said about replies and titles to come.
     pub fn forget(&self) {
         self.script.replies.lock().unwrap().clear();

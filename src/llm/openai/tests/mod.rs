@@ -14,7 +14,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{OpenAi, OpenAiConfig};
+use super::{OpenAi, OpenAiConfig, ProxySettings};
 use crate::llm::{ProfileOverride, TitleRequest};
 
 const KEY: &str = "test-key-that-must-not-be-shown";
@@ -65,8 +65,10 @@ impl Server {
             chat_model: model.to_owned(),
             title_model: model.to_owned(),
             title_parameters: ProfileOverride::default(),
+            first_event_timeout: idle_timeout,
             idle_timeout,
             connect_timeout: Duration::from_secs(5),
+            proxy: ProxySettings::default(),
         })
         .unwrap()
     }
@@ -137,5 +139,6 @@ fn title_request() -> TitleRequest {
         instruction: "Name the topic.".to_owned(),
         input: "<message>\nplan a trip\n</message>".to_owned(),
         max_tokens: 512,
+        plain: false,
     }
 }

@@ -51,8 +51,10 @@ struct Heard {
 }
 
 async fn heard(model: &OpenAi) -> Heard {
-    let chunks: Vec<Result<ReplyChunk, ModelError>> =
-        model.reply(request()).await.unwrap().collect().await;
+    let chunks: Vec<Result<ReplyChunk, ModelError>> = match model.reply(request()).await {
+        Ok(reply) => reply.collect().await,
+        Err(error) => vec![Err(error)],
+    };
     let mut heard = Heard {
         id: None,
         text: String::new(),
@@ -230,13 +232,19 @@ async fn the_other_ends() {
 #[tokio::test]
 async fn broken_events_are_forgiven_once() {
     let (a, broken) = (delta("a"), "data: {\"choices\":[{x\n\n");
-    let odd = "event: keepalive\ndata: {}\n\ndata: 1\n\ndata: {\"choices\":null}\n\ndata: {\"type\":\"new\",\"error\":null}\n\n";
+    let odd = "event: keepalive\ndata: x\n\ndata: 1\n\ndata: {\"choices\":null}\n\ndata: {\"type\":\"new\",\"error\":null}\n\n";
     let id = "data: {\"id\":\"a\\u0000b\",\"choices\":[]}\n\n";
     assert_eq!(
         heard_from(&[id, odd, STOP], true).await.id.as_deref(),
         Some("ab")
     );
-    heard_with_end(&[odd, &a, broken, &a, STOP, DONE], "aa", Ok(Finish::Stop)).await;
+    // What was in it is missing: the reply is read on, and is not whole.
+    heard_with_end(
+        &[odd, &a, broken, &a, STOP, DONE],
+        "aa",
+        Ok(Finish::Unreadable),
+    )
+    .await;
     heard_with_end(
         &[&a, broken, broken, &a, STOP],
         "a",
@@ -307,6 +315,93 @@ async fn silence_is_a_timeout_and_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn comments_and_reasoning_keep_a_reply_alive_and_silence_before_them_is_longer() {
+    let thought = "data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"hm\"}}]}\n\n";
+    let a = delta("a");
+    let head = events(&[], false);
+    let mut script = vec![head[0].clone()];
+    let pieces = events(
+        &[
+            b": wait\n\n",
+            thought.as_bytes(),
+            thought.as_bytes(),
+            a.as_bytes(),
+            STOP.as_bytes(),
+        ],
+        true,
+    );
+    for (number, (_, piece)) in pieces.into_iter().skip(1).enumerate() {
+        let pause = match number {
+            0 => Duration::from_millis(1500),
+            _ => Duration::from_millis(200),
+        };
+        script.push((pause, piece));
+    }
+    let server = Server::start([script]);
+    let model = OpenAi::new(OpenAiConfig {
+        api_key: None,
+        base_url: Some(server.base_url.clone()),
+        chat_model: "local".to_owned(),
+        title_model: "local".to_owned(),
+        title_parameters: ProfileOverride::default(),
+        first_event_timeout: Duration::from_secs(20),
+        idle_timeout: Duration::from_millis(800),
+        connect_timeout: Duration::from_secs(5),
+        proxy: ProxySettings::default(),
+    });
+    let heard = heard(&model.unwrap()).await;
+    assert_eq!((heard.text.as_str(), heard.end), ("a", Ok(Finish::Stop)));
+}
+
+#[tokio::test]
+async fn a_finished_reply_does_not_wait_for_pings_either() {
+    let a = delta("a");
+    let mut script = events(&[a.as_bytes(), STOP.as_bytes()], false);
+    script.extend(vec![
+        (Duration::from_millis(100), b"3\r\n:\n\n\r\n".to_vec());
+        300
+    ]);
+    let begun = Instant::now();
+    let heard = heard(&Server::start([script]).model("local")).await;
+    assert_eq!((heard.text.as_str(), heard.end), ("a", Ok(Finish::Stop)));
+    assert!(begun.elapsed() < Duration::from_secs(15));
+}
+
+#[tokio::test]
+async fn a_password_in_the_url_is_sent_where_there_is_no_key() {
+    let server = Server::start([events(&[STOP.as_bytes()], true)]);
+    let mut server = server;
+    server.base_url = server.base_url.replace("http://", "http://me:hunter2@");
+    let model = server.model_with("local", None, Duration::from_secs(5));
+    heard(&model).await;
+    let head = server.asked().remove(0).head;
+    assert!(head.contains("authorization: basic "), "{head}");
+}
+
+#[tokio::test]
+async fn a_proxy_gets_what_goes_to_other_machines() {
+    let proxy = Server::start([events(&[STOP.as_bytes()], true)]);
+    let model = OpenAi::new(OpenAiConfig {
+        api_key: Some(KEY.to_owned()),
+        base_url: Some("http://model.invalid/v1?api-version=7".to_owned()),
+        chat_model: "local".to_owned(),
+        title_model: "local".to_owned(),
+        title_parameters: ProfileOverride::default(),
+        first_event_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(5),
+        proxy: ProxySettings {
+            http: Some(proxy.base_url.replace("/v1/", "")),
+            ..ProxySettings::default()
+        },
+    });
+    heard(&model.unwrap()).await;
+    let head = proxy.asked().remove(0).head;
+    let asked = "post http://model.invalid/v1/chat/completions?api-version=7 http/1.1\r\n";
+    assert!(head.starts_with(asked), "{head}");
+}
+
+#[tokio::test]
 async fn a_finished_reply_does_not_wait_for_a_server_that_never_closes() {
     let a = delta("a");
     let mut script = events(&[a.as_bytes(), STOP.as_bytes()], false);
@@ -331,16 +426,16 @@ async fn too_much_text_is_cut_at_a_character() {
 #[tokio::test]
 async fn servers_that_do_not_stream() {
     let whole = r#"{"id":"x","choices":[{"message":{"content":"All at once."},"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}"#;
-    let heard = heard(&Server::start([super::json(200, whole)]).model("local")).await;
+    let whole = heard(&Server::start([super::json(200, whole)]).model("local")).await;
     assert_eq!(
-        (heard.text.as_str(), heard.end),
+        (whole.text.as_str(), whole.end),
         ("All at once.", Ok(Finish::Stop))
     );
-    assert_eq!(heard.usage.map(|usage| usage.prompt_tokens), Some(3));
+    assert_eq!(whole.usage.map(|usage| usage.prompt_tokens), Some(3));
 
     let refused = async |script| {
         let model = Server::start([script]).model("local");
-        model.reply(request()).await.map(drop).unwrap_err().kind
+        heard(&model).await.end.unwrap_err()
     };
     let html = response(
         200,

@@ -69,6 +69,7 @@ async fn the_request_and_its_answer() {
     assert!(!asked.head.contains("openai-"), "{}", asked.head);
     let expected = json!({
         "model": "gpt-5-mini",
+        "stream": false,
         "messages": [
             { "role": "system", "content": "Name the topic." },
             { "role": "user", "content": "<message>\nplan a trip\n</message>" },
@@ -151,9 +152,103 @@ async fn a_refused_parameter_is_dropped_once_and_for_all() {
 }
 
 #[tokio::test]
+async fn any_status_and_words_may_refuse_a_parameter() {
+    let llama = r#"{"error":{"message":"[{'type': 'literal_error', 'loc': ('body', 'response_format', 'type')}]","type":"internal_server_error"}}"#;
+    for status in [404, 405, 422, 500, 503] {
+        let server = Server::start([super::json(status, llama), super::json(200, TITLE)]);
+        let model = server.model("local");
+        model.title(title_request()).await.unwrap();
+        let asked = server.asked();
+        assert_eq!(asked[0].body["response_format"]["type"], "json_schema");
+        assert_eq!(
+            asked[1].body["response_format"],
+            json!({ "type": "json_object" })
+        );
+        let instruction = asked[1].body["messages"][0]["content"].as_str().unwrap();
+        assert!(instruction.contains("JSON"), "{instruction}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_remembered_on_evidence_alone() {
+    let server = Server::start([
+        unsupported("reasoning_effort"),
+        super::json(400, r#"{"error":{"message":"flagged"}}"#),
+        super::json(200, TITLE),
+    ]);
+    let model = server.model("gpt-5-mini");
+    let error = model.title(title_request()).await.unwrap_err();
+    assert_eq!(error.kind, ModelErrorKind::InvalidRequest);
+    model.title(title_request()).await.unwrap();
+    let asked = server.asked();
+    assert_eq!(asked[1].body.get("reasoning_effort"), None);
+    assert_eq!(asked[2].body["reasoning_effort"], "minimal");
+}
+
+#[tokio::test]
+async fn a_plain_request_has_nothing_but_the_model_and_the_messages() {
+    let request = TitleRequest {
+        plain: true,
+        ..title_request()
+    };
+    let full = title_request();
+    let answer = || super::json(200, TITLE);
+    let server = Server::start([answer(), answer(), answer(), answer(), answer(), answer()]);
+    let model = server.model("gpt-5-mini");
+    // Only what helps three times in a row is remembered: one message may be odd.
+    for request in [&request, &request, &full, &request, &request, &request] {
+        model.title(request.clone()).await.unwrap();
+    }
+    let asked = server.asked();
+    let keys: Vec<&str> = asked[0]
+        .body
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    assert_eq!(keys, ["messages", "model", "stream"]);
+    assert!(asked[2].body.get("response_format").is_some());
+
+    let server = Server::start([answer(), answer(), answer(), answer()]);
+    let model = server.model("gpt-5-mini");
+    for request in [&request, &request, &request, &full] {
+        model.title(request.clone()).await.unwrap();
+    }
+    let asked = server.asked();
+    assert_eq!(asked[3].body, asked[0].body, "plain from the start");
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_reason_has_little_room_where_no_schema_holds_it() {
+    let refusal = r#"{"error":{"message":"no response_format here"}}"#;
+    let reasoned = r#"{"choices":[{"message":{"content":"","reasoning_content":"hm"},"finish_reason":"length"}]}"#;
+    let server = Server::start([
+        super::json(500, refusal),
+        super::json(500, refusal),
+        super::json(200, reasoned),
+        super::json(200, TITLE),
+    ]);
+    let model = server.model("local");
+    model.title(title_request()).await.unwrap();
+    let twice = TitleRequest {
+        max_tokens: 1024,
+        ..title_request()
+    };
+    model.title(twice).await.unwrap();
+    let caps: Vec<Value> = server
+        .asked()
+        .iter()
+        .map(|asked| asked.body["max_completion_tokens"].clone())
+        .collect();
+    assert_eq!(caps, [512, 64, 64, 1024], "it was seen to reason");
+}
+
+#[tokio::test]
 async fn a_server_that_only_knows_plain_text_gets_there() {
     let llama = r#"{"error":{"code":400,"message":"Unsupported response_format","type":"invalid_request_error"}}"#;
     let server = Server::start([
+        super::json(400, llama),
         super::json(400, llama),
         super::json(200, r#"{"choices":[{"message":{"content":"Trip"}}]}"#),
     ]);
@@ -169,7 +264,9 @@ async fn a_server_that_only_knows_plain_text_gets_there() {
         "no key, no header: {}",
         asked[0].head
     );
-    assert_eq!(asked[1].body.get("response_format"), None);
+    assert_eq!(asked[1].body["response_format"]["type"], "json_object");
+    assert_eq!(asked[2].body.get("response_format"), None);
+    assert_eq!(asked[2].body["messages"], asked[0].body["messages"]);
 }
 
 #[tokio::test]
@@ -205,6 +302,7 @@ async fn the_kinds_of_failure() {
         (401, error(r#""invalid_api_key""#), Unauthorized, Some("invalid_api_key")),
         (403, error("null"), Unauthorized, Some("t")),
         (404, error(r#""model_not_found""#), NotFound, Some("model_not_found")),
+        (404, String::new(), NoEndpoint, None),
         (408, String::new(), Timeout, None),
         (429, error(r#""rate_limit_exceeded""#), RateLimited, Some("rate_limit_exceeded")),
         (429, error(r#""insufficient_quota""#), QuotaExceeded, Some("insufficient_quota")),
@@ -252,7 +350,10 @@ async fn how_long_to_wait() {
         retry_after("retry-after: 2\r\nretry-after-ms: 1500\r\n").await,
         Some(Duration::from_millis(1500))
     );
-    for odd in ["-1", "NaN", "inf", "1e300", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+    let dated =
+        "date: Wed, 21 Oct 2026 07:27:30 GMT\r\nretry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n";
+    assert_eq!(retry_after(dated).await, Some(Duration::from_secs(30)));
+    for odd in ["-1", "NaN", "inf", "soon"] {
         assert_eq!(
             retry_after(&format!("retry-after: {odd}\r\n")).await,
             None,
@@ -317,8 +418,10 @@ fn settings_that_cannot_work() {
         chat_model: "a".to_owned(),
         title_model: "b".to_owned(),
         title_parameters: ProfileOverride::default(),
+        first_event_timeout: Duration::from_secs(30),
         idle_timeout: Duration::from_secs(30),
         connect_timeout: Duration::from_secs(5),
+        proxy: ProxySettings::default(),
     };
     let invalid = |key, url| OpenAi::new(config(key, url)).err();
     assert_eq!(invalid("a\nb", ""), Some(InvalidOpenAiConfig::ApiKey));
@@ -327,6 +430,10 @@ fn settings_that_cannot_work() {
         Some(InvalidOpenAiConfig::BaseUrl)
     );
     assert_eq!(invalid("a", "/v1"), Some(InvalidOpenAiConfig::BaseUrl));
+    assert_eq!(
+        invalid("a", "http://host/v1#x"),
+        Some(InvalidOpenAiConfig::Fragment)
+    );
     assert_eq!(invalid(" a\n", "http://localhost:11434/v1/"), None);
     let shown = format!("{:?}", config(KEY, "http://user:password@host"));
     assert!(

@@ -1,0 +1,123 @@
+//! Characters beyond U+FFFF that a server cuts in half: JSON writes them as two escapes (`\ud83d\ude00`), and servers
+//! that cut text between code units send each half in another event.
+//!
+//! Where an event has a lone half it is read a second time with each half as a mark, a private character. Marks that
+//! belong together are joined over the events; what stays alone is U+FFFD.
+
+use crate::json;
+
+/// The mark of U+D800; those of the other halves follow. The last code points of the last plane.
+const MARKS: u32 = 0x10_f800;
+
+/// The JSON with a mark in place of each lone half; `None` when there is none.
+pub(super) fn marked(text: &str) -> Option<String> {
+    let replaced = json::without_lone_surrogates(text.as_bytes());
+    let mut marked = String::with_capacity(text.len());
+    let mut copied = 0;
+    // Replacing keeps all positions: `\ufffd` stands where `\ud83d` stood, and differs from its third byte on.
+    while let Some(offset) = differs(&text.as_bytes()[copied..], &replaced[copied..]) {
+        let start = copied + offset - 2;
+        let half = u32::from_str_radix(&text[start + 2..start + 6], 16).ok()?;
+        marked.push_str(&text[copied..start]);
+        marked.push(char::from_u32(MARKS + half - 0xd800)?);
+        copied = start + 6;
+    }
+    marked.push_str(&text[copied..]);
+    (copied > 0).then_some(marked)
+}
+
+fn differs(a: &[u8], b: &[u8]) -> Option<usize> {
+    a.iter().zip(b).position(|(a, b)| a != b)
+}
+
+/// Whether a text that was not marked holds what looks like marks.
+pub(super) fn looks_marked(text: &str) -> bool {
+    text.chars().any(|c| half(c).is_some())
+}
+
+fn half(c: char) -> Option<u16> {
+    let offset = u32::from(c).checked_sub(MARKS)?;
+    u16::try_from(offset + 0xd800).ok()
+}
+
+/// Joins the halves of a text that comes in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Halves {
+    /// The first half of a character, at the end of what has come.
+    pending: Option<u16>,
+}
+
+impl Halves {
+    /// Takes a piece without marks.
+    pub(super) fn plain(&mut self, text: String) -> String {
+        if text.is_empty() || self.pending.is_none() {
+            return text;
+        }
+        self.finish() + &text
+    }
+
+    /// Takes a piece with marks.
+    pub(super) fn marked(&mut self, text: &str) -> String {
+        let mut units: Vec<u16> = self.pending.take().into_iter().collect();
+        let mut buffer = [0; 2];
+        for c in text.chars() {
+            match half(c) {
+                Some(half) => units.push(half),
+                None => units.extend_from_slice(c.encode_utf16(&mut buffer)),
+            }
+        }
+        self.pending = units.pop_if(|unit| (0xd800..0xdc00).contains(unit));
+        String::from_utf16_lossy(&units)
+    }
+
+    /// What is left when nothing follows.
+    pub(super) fn finish(&mut self) -> String {
+        match self.pending.take() {
+            Some(_) => char::REPLACEMENT_CHARACTER.to_string(),
+            None => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of strings that each stand in an event of their own.
+    fn joined(pieces: &[&str]) -> String {
+        let mut halves = Halves::default();
+        let mut text = String::new();
+        for piece in pieces {
+            let piece = format!("\"{piece}\"");
+            text += &match marked(&piece) {
+                Some(piece) => halves.marked(&serde_json::from_str::<String>(&piece).unwrap()),
+                None => halves.plain(serde_json::from_str(&piece).unwrap()),
+            };
+        }
+        text + &halves.finish()
+    }
+
+    #[test]
+    fn halves_over_several_pieces() {
+        #[rustfmt::skip]
+        let table: [(&[&str], &str); 12] = [
+            (&[r"a \ud83d", r"\ude00 b"], "a 😀 b"),
+            (&[r"\ud83d", "", r"\ude00"], "😀"),
+            (&[r"\ud83d", "x", r"\ude00"], "\u{fffd}x\u{fffd}"),
+            (&[r"\ud83d"], "\u{fffd}"),
+            (&[r"\ude00"], "\u{fffd}"),
+            (&[r"\ude00", r"\ud83d"], "\u{fffd}\u{fffd}"),
+            (&[r"\ud83d", r"\ud83d\ude00"], "\u{fffd}😀"),
+            (&[r"\ud83d\ude00\ud83d", r"\ude00"], "😀😀"),
+            (&[r"\uD83D", r"\uDE00"], "😀"),
+            (&[r"\\ud83d", r"\\ude00"], r"\ud83d\ude00"),
+            (&["é\\ud83d", "\\ude00é"], "é😀é"),
+            (&[r"a\ufffd\ud83d", r"\ude00\ufffd"], "a\u{fffd}😀\u{fffd}"),
+        ];
+        for (pieces, text) in table {
+            assert_eq!(joined(pieces), text, "{pieces:?}");
+        }
+        assert_eq!(marked("\"a😀\\ud83d\\ude00\""), None);
+        assert!(looks_marked("\u{10ffff}") && !looks_marked("\u{10f7ff}😀"));
+    }
+}
