@@ -70,6 +70,7 @@ mod panics;
 mod persisted;
 mod pgbouncer;
 mod plans;
+mod polls;
 mod provider_answers;
 mod readiness;
 mod reply_contract;

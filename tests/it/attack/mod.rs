@@ -6,6 +6,7 @@
 mod attackers;
 mod healthy;
 mod requests;
+mod searches;
 
 use std::time::Duration;
 
