@@ -25,6 +25,7 @@ async fn each_part_is_told() {
         "status": "ready",
         "degraded": [],
         "database": "ok",
+        "loops": "ok",
         "title_model": "unknown",
     });
     assert_eq!(server.get("/readyz").await, (200, expected));
