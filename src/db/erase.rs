@@ -1,9 +1,10 @@
 //! On SQLite, what was deleted or replaced goes from the disk soon.
 //!
 //! `secure_delete` overwrites freed parts of the file with zeros, and FTS5's `secure-delete` takes words out of the index
-//! at once instead of marking them. Two places are left: the write-ahead log, which holds earlier versions of pages, and
-//! the gaps of pages from which SQLite moved rows to others. So, beside the requests and soon after deletions and renames,
-//! a small file is rewritten (`VACUUM`), and the log is cut to nothing.
+//! at once instead of marking them. Three places are left: the write-ahead log, which holds earlier versions of pages; the
+//! gaps of pages from which SQLite moved rows to others; and the separators between pages of the index, which may be words
+//! that were deleted. So, beside the requests and soon after deletions and renames, the index and the file are rewritten
+//! if the file is small, and the log is truncated.
 
 use std::{
     sync::Arc,
@@ -30,6 +31,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Rewriting locks out writers: it takes at most this share of the time, and only files of at most this size.
 const SHARE: u32 = 20;
 const LARGEST: i64 = 64 * 1024 * 1024;
+
+const REBUILD_INDEX: &str =
+    "INSERT INTO agent_search_words (agent_search_words) VALUES ('rebuild')";
 
 /// How long cutting the log may keep writers waiting for readers of earlier versions.
 const BUSY: Duration = Duration::from_millis(50);
@@ -99,10 +103,12 @@ impl Database {
         .await
         .map_err(failed)?;
         if bytes <= LARGEST {
-            sqlx::query("VACUUM")
-                .execute(&mut connection)
-                .await
-                .map_err(failed)?;
+            for rewrite in [REBUILD_INDEX, "VACUUM"] {
+                sqlx::query(rewrite)
+                    .execute(&mut connection)
+                    .await
+                    .map_err(failed)?;
+            }
         }
         let is_busy: i64 = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
             .fetch_one(&mut connection)

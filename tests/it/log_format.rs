@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, ModelServer, Titlecast, server::request};
+use crate::support::{ModelServer, Titlecast, server::request};
 
 #[tokio::test]
 async fn every_line_is_an_object_with_flat_fields() {
     let model = ModelServer::start().await;
-    model.title(Answer::error(401, "invalid_request_error", None, "no"));
+    model.refuse_title();
     let mut serving = Titlecast::new(&["serve", "--listen", "127.0.0.1:0"])
         .env("OPENAI_BASE_URL", &model.url)
         .env("TITLECAST_TITLE_CHECK", "false")
@@ -52,7 +52,7 @@ async fn every_line_is_an_object_with_flat_fields() {
     let untitled = line("no title");
     assert_eq!(
         (&untitled["level"], &untitled["reason"]),
-        (&json!("WARN"), &json!("unauthorized"))
+        (&json!("WARN"), &json!("invalid_request"))
     );
     assert_eq!(
         untitled["span"],

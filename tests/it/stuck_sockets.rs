@@ -338,9 +338,11 @@ async fn a_flood_of_operations_is_bounded_and_the_server_goes_on() {
     let server = Server::offline().await;
     server.database.seed(&Owner::local(), 50, 50).await;
     let mut socket = open(&server, "graphql-transport-ws").await;
+    let padding = "x".repeat(4_000);
     let asking = async {
         for number in 0..20_000 {
-            let payload = json!({ "query": LARGE });
+            // Large enough that the buffers of the kernel do not hold them all.
+            let payload = json!({ "query": LARGE, "extensions": { "padding": padding } });
             let message =
                 json!({ "type": "subscribe", "id": number.to_string(), "payload": payload });
             socket.send(Message::text(message.to_string())).await?;

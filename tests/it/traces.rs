@@ -174,12 +174,7 @@ async fn operations_and_failures_are_named_by_the_schema_and_by_codes() {
         Some("invalid_api_key"),
         "no",
     ));
-    model.title(Answer::error(
-        401,
-        "invalid_request_error",
-        Some("invalid_api_key"),
-        "no",
-    ));
+    model.refuse_title();
     let query = r#"mutation Mine { sendMessage(input: { text: "Plan a trip" }) { replyId } }"#;
     let answer = graphql(&url, query, Value::Null).await;
     assert_eq!(answer.get("errors"), None, "{answer}");
@@ -220,7 +215,7 @@ async fn operations_and_failures_are_named_by_the_schema_and_by_codes() {
     let title = child(&spans, operation, "title");
     assert_eq!(
         (title.is_failed, &title.attributes["error.type"]),
-        (true, &json!("unauthorized"))
+        (true, &json!("invalid_request"))
     );
     let refused_span = named("query conversation");
     let code = &refused["errors"][0]["extensions"]["code"];

@@ -31,7 +31,11 @@ impl Answer {
         let end = loop {
             let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
             if let Some(end) = end.filter(|_| goes_on && bytes.starts_with(b"HTTP/1.0 200 ")) {
-                break Some(end);
+                // A frame may come in pieces.
+                let body = &bytes[end + 4..];
+                if body.is_empty() || body.ends_with(b"\n\n") {
+                    break Some(end);
+                }
             }
             // A reset after the answer, because of what was not read, takes nothing from it.
             match within(stream.read_buf(&mut bytes)).await {
