@@ -168,7 +168,6 @@ fn no_request_holds_a_worker() {
     let (serving, longest) = measured();
     let clients = Runtime::new().unwrap();
     let server = clients.block_on(async {
-        #[expect(clippy::disallowed_methods, reason = "awaited at once")]
         let started = serving.spawn(async {
             let server = Server::offline().await;
             server.database.seed(&Owner::local(), 3, 3).await;
@@ -231,7 +230,6 @@ fn a_poll_that_computes_is_noticed() {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
-    #[expect(clippy::disallowed_methods, reason = "awaited at once")]
     let spinning = runtime.spawn(spinning);
     runtime.block_on(spinning).unwrap();
     let longest = Duration::from_nanos(longest.load(Ordering::Relaxed));
