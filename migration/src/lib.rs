@@ -5,7 +5,7 @@
 //!
 //! [`run`] applies each migration in a transaction with its bookkeeping row. Earlier versions did not do so on SQLite, so
 //! a killed process could leave a migration half-way. The migrations up to m20251125 therefore run again over what they
-//! left ([`rerun`]).
+//! left (`rerun`).
 
 pub use sea_orm_migration::prelude::*;
 

@@ -124,7 +124,7 @@ impl Database {
     /// Asks for an answer, any answer.
     ///
     /// # Errors
-    /// [`Error::Database`] when none comes.
+    /// [`crate::error::Error::Database`] when none comes.
     pub async fn ping(&self) -> Result<()> {
         self.reader.answer(self.reader.inner.ping()).await?;
         Ok(())
@@ -151,7 +151,7 @@ impl Database {
     /// Waits for the statements under way and closes all connections.
     ///
     /// # Errors
-    /// [`Error::Database`] when a connection does not close.
+    /// [`crate::error::Error::Database`] when a connection does not close.
     pub async fn close(self) -> Result<()> {
         self.reader.inner.close().await?;
         self.writer.inner.close().await?;

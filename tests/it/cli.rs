@@ -284,7 +284,10 @@ async fn a_server_s_database_that_is_behind_is_not_served_but_by_request() {
         (status, health),
         (
             200,
-            json!({ "status": "ready", "degraded": [], "database": "ok", "title_model": "unknown" })
+            json!({
+                "status": "ready", "degraded": [], "database": "ok", "title_model": "unknown",
+                "loops": "ok"
+            })
         )
     );
     serving.terminate();

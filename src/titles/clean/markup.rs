@@ -179,18 +179,7 @@ fn has_json(text: &str) -> bool {
     const PIECES: [&str; 9] = [
         "{\"", "{ \"", "\"}", "\" }", "\":\"", "\": \"", "\":{", "\":[", "[\"",
     ];
-    PIECES.iter().any(|piece| text.contains(piece)) || has_json_escape(text)
-}
-
-/// Whether a text has one of JSON's escapes as part of a word or of a pair: `Caf\u00e9`, `\ud83d\uddfe`.
-fn has_json_escape(text: &str) -> bool {
-    text.match_indices("\\u").any(|(at, _)| {
-        let Some(rest) = text.get(at + 6..) else {
-            return false;
-        };
-        let is_escape = text[at + 2..at + 6].bytes().all(|b| b.is_ascii_hexdigit());
-        is_escape && (text[..at].ends_with(char::is_alphabetic) || rest.starts_with("\\u"))
-    })
+    PIECES.iter().any(|piece| text.contains(piece))
 }
 
 /// Whether a text has a URL with a scheme: any that `://` follows, or a known one that some ASCII follows directly.

@@ -46,7 +46,7 @@ fn has_byte_token(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
         })
 }
 
-/// `\n` behind a word or at an end, `\xe9` and `%20` inside of one. "\n vs. \r\n" is about them, and so is a title
+/// `\n` behind a word or at an end, `\xe9` and `%20` inside of one, `\u00e9` anywhere. "\n vs. \r\n" is about them, and so is a title
 /// whose message has it.
 fn has_escape(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
     let glued = |at: usize, length: usize| {
@@ -70,12 +70,14 @@ fn has_escape(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
             (glued(at, 2) || leads || apart) && !is_quoted(escape)
         })
     });
-    let hex = |mark: &str, length: usize| {
+    let hex = |mark: &str, length: usize, is_apart: bool| {
         text.match_indices(mark).any(|(at, _)| {
             let escape = text.get(at..at + length);
             escape.is_some_and(|escape| {
                 let digits = &escape[mark.len()..];
-                digits.bytes().all(|b| b.is_ascii_hexdigit()) && glued(at, 3) && !is_quoted(escape)
+                digits.bytes().all(|b| b.is_ascii_hexdigit())
+                    && (is_apart || glued(at, 3))
+                    && !is_quoted(escape)
             })
         })
     };
@@ -91,7 +93,7 @@ fn has_escape(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
             })
         })
     };
-    line || hex("\\x", 4) || percent()
+    line || hex("\\x", 4, false) || hex("\\u", 6, true) || percent()
 }
 
 /// WordPiece continues a word with `##`, BPE with `@@`, CLIP ends it with `</w>`.

@@ -240,8 +240,11 @@ fn markdown_goes() {
     ] {
         assert_cleans(output, title);
     }
-    assert_rejects(r"Caf\u00e9 in Kyoto", Rejection::NotTheShape);
-    assert_rejects(r"Trip \ud83d\uddfe Plans", Rejection::NotTheShape);
+    for escape in cases(
+        r"Caf\u00e9 in Kyoto ¦ Trip \ud83d\uddfe Plans ¦ Planning \u0061 Trip ¦ \u4eac Kyoto Trip",
+    ) {
+        assert_rejects(escape, Rejection::Garbled);
+    }
     assert_cleans("The `useEffect` Hook", "The useEffect Hook");
     assert_cleans("Planning **a Trip** to Kyoto", KYOTO);
     assert_cleans("**京都旅行**の計画", "京都旅行の計画");
