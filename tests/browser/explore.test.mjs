@@ -76,7 +76,7 @@ test('explorer: completes a query, runs it, and remembers it', async () => {
     await page.keyboard.press('Escape');
     assert.deepEqual(await suggestions(), []);
     await page.keyboard.press('Control+Space');
-    assert.deepEqual(await suggestions(), ['title', 'titleGeneratedAt', 'titleSource', 'titleStatus', 'titleError']);
+    assert.deepEqual(await suggestions(), ['title', 'titleGeneratedAt', 'titleSource', 'titleStatus', 'titleWaitsFor', 'titleError']);
     await page.keyboard.press('Enter');
     await page.keyboard.type(' } } }');
     const written = 'query { conversations(first: 1) { nodes { title } } }';

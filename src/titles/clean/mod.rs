@@ -18,7 +18,8 @@
 //!
 //! Regrets refuse when they stand alone or before a pause, and "I can't" when it goes on as models go on: people ask
 //! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, refusals are told
-//! by their form, unless it says so itself (`refusals`), and so are answers to its question (`answers`).
+//! by their form, unless it says so itself (`refusals`), and so are reports of errors (`reports`) and answers to
+//! its question (`answers`).
 //!
 //! Rejected: what a [`Rejection`] names. A title cleans to itself, since accepting one means that no rule changes it.
 
@@ -29,6 +30,7 @@ mod pieces;
 mod quotes;
 mod reasoning;
 mod refusals;
+mod reports;
 mod tokens;
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
@@ -88,6 +90,9 @@ pub enum Rejection {
     /// The model declines.
     #[error("a refusal")]
     Refusal,
+    /// The text of an error of which the message says nothing.
+    #[error("the report of an error")]
+    Report,
     /// The model talks to the user.
     #[error("an answer")]
     Answer,
@@ -278,6 +283,9 @@ fn judge(text: &str, message: Option<&str>) -> Result<Title, Rejection> {
     if let Some(message) = message {
         if refusals::is_refusal(text, message) {
             return Err(Rejection::Refusal);
+        }
+        if reports::is_report(text, message) {
+            return Err(Rejection::Report);
         }
         if answers::is_answer(text, message) {
             return Err(Rejection::Answer);

@@ -112,7 +112,7 @@ const DEMANDS: &str = "please provide | please share | please paste | please sen
      الرجاء تقديم | يرجى تقديم | يرجى إرسال | कृपया | mohon berikan | silakan berikan | vui lòng cung cấp | กรุณา";
 
 /// Words that do not count when a title is compared with its message.
-const FUNCTION_WORDS: &str = "i i'm im i've i'd i'll we we're my me you your yours the a an this that these those it its to of in on for and or with \
+pub(super) const FUNCTION_WORDS: &str = "i i'm im i've i'd i'll we we're my me you your yours the a an this that these those it its to of in on for and or with \
      from by at is are am be been was were do does did can can't cannot could couldn't will won't would not no unable able don't have has \
      any as but so if there here please provide access right now currently directly";
 
@@ -223,13 +223,13 @@ fn is_first_person_negated(talk: &str) -> bool {
 }
 
 /// What a message says, in pieces to compare.
-struct Message {
+pub(super) struct Message {
     folded: String,
     words: HashSet<String>,
 }
 
 impl Message {
-    fn of(message: &str) -> Self {
+    pub(super) fn of(message: &str) -> Self {
         let head: String = message.chars().take(HEAD).collect();
         let tail: String = match message.char_indices().rev().nth(TAIL) {
             Some((start, _)) if start > head.len() => message[start..].to_owned(),
@@ -248,7 +248,7 @@ impl Message {
         }
     }
 
-    fn is_unable(&self) -> bool {
+    pub(super) fn is_unable(&self) -> bool {
         const MORE: &str = "not | no | never | fail | fails | failed | failing | error | refuse | refuses | refused | denied | blocked | broken | doesn't | don't | \
              stuck | trouble | struggle | struggling | without | nicht | kein | keine | pas | no | não | non | не | нет | nie | inte | ikke | niet | değil";
 
@@ -289,7 +289,7 @@ impl Message {
     }
 
     /// Whether a word of the message is this one, or a form of it.
-    fn has_like(&self, word: &str) -> bool {
+    pub(super) fn has_like(&self, word: &str) -> bool {
         self.words.contains(word)
             || self.words.iter().any(|known| {
                 let (short, long) = if known.len() < word.len() {
@@ -303,7 +303,7 @@ impl Message {
 }
 
 /// Whether a text has a phrase, from the beginning of a word on. Scripts without spaces, and stems, go on behind it.
-fn has_words(text: &str, phrase: &str) -> bool {
+pub(super) fn has_words(text: &str, phrase: &str) -> bool {
     let is_ascii = phrase.is_ascii();
     text.match_indices(phrase).any(|(at, _)| {
         // Hebrew and Arabic glue articles to words.
@@ -325,7 +325,7 @@ fn is_dense_char(c: char) -> bool {
     matches!(c, '\u{0E00}'..='\u{0E7F}' | '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7AF}')
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_alphanumeric() || c == '\''))
         .filter(|word| !word.is_empty())
 }

@@ -354,6 +354,51 @@ fn reasoning_goes() {
 }
 
 #[test]
+fn reports_of_errors_are_rejected_unless_the_message_is_about_trouble() {
+    for report in cases(
+        "API Error: 400 Invalid request ¦ Error: 429 Too Many Requests ¦ Internal Server Error ¦ Error code: 503 - Service Unavailable ¦ \
+         upstream connect error or disconnect/reset before headers ¦ An error occurred while processing your request ¦ \
+         Rate limit exceeded, please retry ¦ [ERROR] model overloaded ¦ Request timed out. ¦ 502 Bad Gateway ¦ Error 401 ¦ \
+         {\"title\":\"Invalid API key\"} ¦ Title: Something went wrong ¦ 请求超时，请稍后重试 ¦ Произошла ошибка ¦ ERROR - timeout",
+    ) {
+        let cleaned = clean_for(report, "How do I prune an apple tree in winter?");
+        assert_eq!(cleaned, Err(Rejection::Report), "{report:?}");
+    }
+    for (message, title) in [
+        (
+            "I get API Error: 401 when I call the service",
+            "API Error 401 Causes",
+        ),
+        ("nginx says 502", "502 Bad Gateway in nginx"),
+        ("My Django site crashes", "Internal Server Error in Django"),
+        (
+            "psql: could not reach 5432, ECONNREFUSED",
+            "Connection Refused by PostgreSQL",
+        ),
+        (
+            "Wie werfe ich in Rust eigene Fehler?",
+            "Fehler: eigene Typen in Rust",
+        ),
+        ("How do crates define errors?", "Error Handling in Rust"),
+        (
+            "Explain HTTP status codes",
+            "Error 404 and Other HTTP Status Codes",
+        ),
+        (
+            "I keep being told to slow down by the GitHub API",
+            "GitHub API Rate Limit Exceeded",
+        ),
+    ] {
+        let cleaned = clean_for(title, message);
+        assert_eq!(
+            cleaned.as_ref().map(Title::as_str),
+            Ok(title),
+            "{message:?}"
+        );
+    }
+}
+
+#[test]
 fn refusals_and_answers_are_rejected() {
     for refusal in cases(
         "I'm sorry, but I can't help with that. ¦ I’m sorry, I can’t assist. ¦ i am sorry ¦ \
