@@ -1,8 +1,9 @@
 //! Supervises background loops.
 //!
-//! Each loop is a task of its own. A loop that panics or returns is started again after a pause that doubles from
-//! 1 s to 1 min. A loop reports each iteration to its [`Heartbeat`], which ends the iteration at its deadline and
-//! records when it began; [`Supervisor::report`] derives from that which loops are late and which are stuck.
+//! Each loop is a task of its own, named in [`Loop`]. A loop that panics or returns is started again after a pause that
+//! doubles from 1 s to 1 min. A loop runs each iteration through its [`Heartbeat`], which ends the iteration at its
+//! deadline and records when it began and how it ended; [`Supervisor::report`] derives from that which loops are late,
+//! failing or stuck.
 
 use std::{
     sync::{
@@ -14,8 +15,12 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
-use crate::panics;
+use crate::{
+    error::{Error, Result},
+    panics,
+};
 
 /// The pause before the first restart; it doubles with each one that follows.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -35,14 +40,47 @@ const STUCK: Duration = Duration::from_secs(60);
 /// How many restarts in a row make a loop stuck: the pauses before them add up to about two minutes.
 const MOST_RESTARTS: u32 = 7;
 
-/// How many iterations in a row may be ended at their deadline before the loop counts as late.
-const MOST_TIMEOUTS: u32 = 3;
+/// How many iterations in a row may fail, or be ended at their deadline, before the loop counts as failing.
+const MOST_FAILURES: u32 = 3;
+
+/// All background loops of a node. Health pages, metrics and the log call them by these names in snake case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Loop {
+    /// Makes titles that a crash left behind, and publishes changes that were committed and not published.
+    TitleSweep,
+    /// Records which revisions were published.
+    PublishedRevisions,
+    /// Renews the leases of running replies and checkpoints their text.
+    ReplyLeases,
+    /// Closes replies whose lease expired.
+    DeadReplies,
+    /// Reads the database's clock.
+    DatabaseClock,
+    /// Asks how the database stands.
+    DatabaseProbe,
+    /// Erases deleted text from SQLite's file.
+    Erasure,
+    /// Reads published keys of tokens anew; only with `--jwt-keys`.
+    TokenKeys,
+    /// Exchanges wake-ups with other nodes; only with NATS.
+    Relay,
+}
+
+impl Loop {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
 
 /// How a loop stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoopState {
     /// It waits for its next iteration, or the present one is within its deadline.
     Good,
+    /// Its last iterations failed or were ended at their deadline.
+    Failing,
     /// An iteration is past its deadline, or the loop waits to be started again.
     Late,
     /// An iteration blocks, or the loop fails each time that it is started: only a restart of the process helps.
@@ -52,31 +90,44 @@ pub enum LoopState {
 /// One loop, as health pages and metrics show it.
 #[derive(Clone, Copy, Debug)]
 pub struct LoopReport {
-    /// Its name.
-    pub name: &'static str,
+    /// Which.
+    pub of: Loop,
     /// How it stands.
     pub state: LoopState,
     /// How often it was started again.
     pub restarts: u64,
     /// How long ago the last iteration ended, or the loop began.
     pub since_heartbeat: Duration,
-    /// Iterations that were ended at their deadline.
-    pub timeouts: u64,
+    /// Iterations that failed or were ended at their deadline.
+    pub failures: u64,
 }
 
 /// Starts loops and knows how they stand. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Supervisor {
+    /// Tells the supervisors of one process apart, for failpoints.
+    id: Uuid,
     loops: Arc<Mutex<Vec<Arc<Supervised>>>>,
     tasks: TaskTracker,
 }
 
+impl Default for Supervisor {
+    fn default() -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            loops: Arc::default(),
+            tasks: TaskTracker::new(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Supervised {
-    name: &'static str,
+    of: Loop,
+    supervisor: Uuid,
     is_over: AtomicBool,
     restarts: AtomicU64,
-    timeouts: AtomicU64,
+    failures: AtomicU64,
     now: Mutex<Now>,
 }
 
@@ -88,8 +139,8 @@ struct Now {
     heartbeat: Instant,
     /// Restarts without a steady run in between.
     restarts_in_a_row: u32,
-    /// Iterations that were ended at their deadline since the last one that was not.
-    timeouts_in_a_row: u32,
+    /// Iterations that failed since the last one that did not.
+    failures_in_a_row: u32,
     /// Whether the loop waits to be started again.
     is_down: bool,
 }
@@ -98,48 +149,21 @@ struct Now {
 #[derive(Clone, Debug)]
 pub struct Heartbeat(Arc<Supervised>);
 
-/// An iteration was ended at its deadline.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the iteration of the loop took longer than {0:?}")]
-pub struct Late(pub Duration);
-
 impl Supervisor {
     /// Runs a loop until `end`: calls `run` again whenever its future panics or returns before that.
     pub fn spawn<F>(
         &self,
-        name: &'static str,
+        of: Loop,
         end: CancellationToken,
         run: impl Fn(Heartbeat) -> F + Send + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let supervised = self.register(name);
+        let supervised = Arc::new(Supervised::new(of, self.id));
+        self.lock().push(supervised.clone());
         self.tasks.spawn(async move {
             supervise(&supervised, &end, run).await;
             supervised.is_over.store(true, Ordering::Relaxed);
-        });
-    }
-
-    /// Runs what cannot be started again until `end`: when it panics or returns before that, the loop is stuck, and only a
-    /// restart of the process helps.
-    pub fn spawn_once<F>(&self, name: &'static str, end: CancellationToken, run: F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let supervised = self.register(name);
-        self.tasks.spawn(async move {
-            let _ = panics::caught(run).await;
-            if end.is_cancelled() {
-                supervised.is_over.store(true, Ordering::Relaxed);
-                return;
-            }
-            let mut now = supervised.lock();
-            now.is_down = true;
-            now.restarts_in_a_row = MOST_RESTARTS;
-            tracing::error!(
-                loop.name = name,
-                "a background task ended that cannot be started again; restart the process"
-            );
         });
     }
 
@@ -153,15 +177,16 @@ impl Supervisor {
         running.map(|one| one.report(now)).collect()
     }
 
+    /// Tells the supervisors of one process apart. With the feature `failpoints` tests let a loop panic, block or fail at
+    /// the beginning of an iteration by `loop.<name> <id>`, shorten its pauses by `loop.pause <id>` (milliseconds) and let
+    /// the present iterations look as if they were past their deadline by `loop.overdue <id>` (seconds).
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
     /// The tasks of the loops, for the end of the process to wait for.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
-    }
-
-    fn register(&self, name: &'static str) -> Arc<Supervised> {
-        let supervised = Arc::new(Supervised::new(name));
-        self.lock().push(supervised.clone());
-        supervised
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Supervised>>> {
@@ -188,7 +213,7 @@ async fn supervise<F>(
             Err(_) => "it panicked",
         };
         tracing::error!(
-            loop.name = supervised.name,
+            loop.name = supervised.of.name(),
             pause_ms = pause.as_millis() as u64,
             "a background loop ended because {why}; starting it again after a pause"
         );
@@ -202,17 +227,18 @@ async fn supervise<F>(
 }
 
 impl Supervised {
-    fn new(name: &'static str) -> Self {
+    fn new(of: Loop, supervisor: Uuid) -> Self {
         Self {
-            name,
+            of,
+            supervisor,
             is_over: AtomicBool::new(false),
             restarts: AtomicU64::new(0),
-            timeouts: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
             now: Mutex::new(Now {
                 working: None,
                 heartbeat: Instant::now(),
                 restarts_in_a_row: 0,
-                timeouts_in_a_row: 0,
+                failures_in_a_row: 0,
                 is_down: false,
             }),
         }
@@ -235,21 +261,23 @@ impl Supervised {
         let now = self.lock();
         let over = now
             .working
-            .map(|(began, within)| at.duration_since(began).saturating_sub(within))
+            .map(|(began, within)| at.duration_since(began).saturating_sub(within) + self.overdue())
             .unwrap_or_default();
         let state = if over > STUCK || now.restarts_in_a_row >= MOST_RESTARTS {
             LoopState::Stuck
-        } else if over > LATE || now.is_down || now.timeouts_in_a_row >= MOST_TIMEOUTS {
+        } else if over > LATE || now.is_down {
             LoopState::Late
+        } else if now.failures_in_a_row >= MOST_FAILURES {
+            LoopState::Failing
         } else {
             LoopState::Good
         };
         LoopReport {
-            name: self.name,
+            of: self.of,
             state,
             restarts: self.restarts.load(Ordering::Relaxed),
             since_heartbeat: at.duration_since(now.heartbeat),
-            timeouts: self.timeouts.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
         }
     }
 
@@ -262,45 +290,100 @@ impl Heartbeat {
     /// Runs one iteration, and ends it at its deadline.
     ///
     /// # Errors
-    /// [`Late`] when the deadline came first; what the iteration did until then stays done.
+    /// What the iteration failed with; [`Error::TimedOut`] when the deadline came first: what the iteration did until
+    /// then stays done.
     pub async fn iteration<T>(
         &self,
         within: Duration,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Late> {
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         self.0.lock().working = Some((Instant::now(), within));
         // Dropped in the middle, at the end of the process, the loop counts as idle.
         let idle = Idle(&self.0);
-        self.fault();
-        let done = timeout(within, work).await;
+        let done = match self.0.fault() {
+            Ok(()) => timeout(within, work).await,
+            Err(error) => Ok(Err(error)),
+        };
         drop(idle);
-        if done.is_ok() {
-            self.0.lock().timeouts_in_a_row = 0;
-        }
-        done.map_err(|_| {
-            self.0.lock().timeouts_in_a_row += 1;
-            self.0.timeouts.fetch_add(1, Ordering::Relaxed);
+        let done = done.unwrap_or_else(|_| {
             tracing::warn!(
-                loop.name = self.0.name,
+                loop.name = self.0.of.name(),
                 within_ms = within.as_millis() as u64,
                 "an iteration of a background loop was ended at its deadline"
             );
-            Late(within)
-        })
+            Err(Error::TimedOut { what: "iteration" })
+        });
+        let mut now = self.0.lock();
+        if done.is_ok() {
+            now.failures_in_a_row = 0;
+        } else {
+            now.failures_in_a_row += 1;
+            self.0.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(now);
+        done
     }
 
-    /// Lets tests panic or block in a loop, by the failpoint `loop.<name>`.
-    fn fault(&self) {
-        #[cfg(feature = "failpoints")]
-        {
-            let name = format!("loop.{}", self.0.name);
-            let hold = || fail::fail_point!(&name);
-            #[expect(clippy::disallowed_methods, reason = "tests alone are held here")]
-            match tokio::runtime::Handle::current().runtime_flavor() {
-                tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(hold),
-                _ => hold(),
+    /// Waits between two iterations.
+    pub async fn pause(&self, time: Duration) {
+        self.0.pause(time).await;
+    }
+}
+
+#[cfg(not(feature = "failpoints"))]
+#[expect(clippy::unused_self, reason = "tests alone use it")]
+impl Supervised {
+    fn fault(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn pause(&self, time: Duration) {
+        sleep(time).await;
+    }
+
+    fn overdue(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// See [`Supervisor::id`].
+#[cfg(feature = "failpoints")]
+impl Supervised {
+    fn fault(&self) -> Result<()> {
+        let name = format!("loop.{} {}", self.of.name(), self.supervisor);
+        let fault = || {
+            fail::fail_point!(&name, |_| Err(Error::Internal("a failpoint".into())));
+            Ok(())
+        };
+        #[expect(clippy::disallowed_methods, reason = "tests alone are held here")]
+        match tokio::runtime::Handle::current().runtime_flavor() {
+            tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(fault),
+            _ => fault(),
+        }
+    }
+
+    /// It looks again and again: the pause may be shortened after it has begun.
+    async fn pause(&self, time: Duration) {
+        const LOOK_EVERY: Duration = Duration::from_millis(100);
+        let began = Instant::now();
+        loop {
+            let shorter = self.number("loop.pause").map(Duration::from_millis);
+            let time = shorter.map_or(time, |shorter| time.min(shorter));
+            match time.checked_sub(began.elapsed()) {
+                Some(left) if !left.is_zero() => sleep(left.min(LOOK_EVERY)).await,
+                _ => return,
             }
         }
+    }
+
+    fn overdue(&self) -> Duration {
+        Duration::from_secs(self.number("loop.overdue").unwrap_or_default())
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        let name = format!("{name} {}", self.supervisor);
+        fail::fail_point!(&name, |number| number?.parse().ok());
+        None
     }
 }
 
@@ -331,7 +414,7 @@ mod tests {
     async fn a_loop_that_panics_is_started_again_and_ends_with_the_process() {
         let (supervisor, end) = (Supervisor::default(), CancellationToken::new());
         let (starts, mut started) = tokio::sync::mpsc::unbounded_channel();
-        supervisor.spawn("test", end.clone(), {
+        supervisor.spawn(Loop::Relay, end.clone(), {
             let (number, end) = (AtomicUsize::new(0), end.clone());
             move |_| {
                 let number = number.fetch_add(1, Ordering::Relaxed);
@@ -355,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_loop_that_fails_at_every_start_is_late_and_then_stuck_after_growing_pauses() {
-        let supervised = Supervised::new("test");
+        let supervised = Supervised::new(Loop::Relay, Uuid::nil());
         let state = || supervised.report(Instant::now()).state;
         let mut pauses = Vec::new();
         for restart in 1..=MOST_RESTARTS {
@@ -371,27 +454,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_iteration_ends_at_its_deadline_and_several_in_a_row_make_the_loop_late() {
-        let heartbeat = Heartbeat(Arc::new(Supervised::new("test")));
+    async fn an_iteration_ends_at_its_deadline_and_several_that_fail_in_a_row_show() {
+        let heartbeat = Heartbeat(Arc::new(Supervised::new(Loop::Relay, Uuid::nil())));
         let state = || heartbeat.0.report(Instant::now()).state;
-        for _ in 1..MOST_TIMEOUTS {
-            let never = std::future::pending::<()>();
+        let late = async || {
+            let never = std::future::pending::<Result<()>>();
             let ended = heartbeat.iteration(Duration::from_millis(1), never).await;
-            assert!(ended.is_err());
-            assert_eq!(state(), LoopState::Good);
-        }
-        let never = std::future::pending::<()>();
-        let ended = heartbeat.iteration(Duration::from_millis(1), never).await;
-        assert!(ended.is_err());
-        assert_eq!(state(), LoopState::Late);
-        let ended = heartbeat.iteration(Duration::from_secs(1), async {}).await;
-        assert!(ended.is_ok());
+            assert!(matches!(ended, Err(Error::TimedOut { .. })), "{ended:?}");
+        };
+        let soon = Duration::from_secs(1);
+        let failed = async || {
+            let failing = async { Err::<(), _>(Error::Lagged) };
+            assert!(heartbeat.iteration(soon, failing).await.is_err());
+        };
+        late().await;
+        failed().await;
         assert_eq!(state(), LoopState::Good);
+        late().await;
+        assert_eq!(state(), LoopState::Failing);
+        failed().await;
+        assert_eq!(state(), LoopState::Failing);
+        heartbeat.iteration(soon, async { Ok(()) }).await.unwrap();
+        let report = heartbeat.0.report(Instant::now());
+        assert_eq!((report.state, report.failures), (LoopState::Good, 4));
     }
 
     #[test]
     fn an_iteration_that_blocks_is_late_and_then_stuck() {
-        let heartbeat = Heartbeat(Arc::new(Supervised::new("test")));
+        let heartbeat = Heartbeat(Arc::new(Supervised::new(Loop::Relay, Uuid::nil())));
         let began = Instant::now();
         heartbeat.0.lock().working = Some((began, Duration::from_secs(5)));
         let state = |seconds| {

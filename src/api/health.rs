@@ -70,7 +70,7 @@ struct Part {
     standing: Standing,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Standing {
     Good,
     /// The service does its work, and something is missing or late.
@@ -140,22 +140,28 @@ impl Health {
         let report = self.loops.report().into_iter();
         report
             .filter(|one| one.state == state)
-            .map(|one| one.name)
+            .map(|one| one.of.name())
             .collect()
     }
 
-    /// `ok`, or `stuck: names` or `late: names`.
+    /// `ok`, or the names of those that are not: `stuck: relay; late: erasure, title_sweep; failing: dead_replies`.
     fn loops(&self) -> Part {
-        let (stuck, late) = (
-            self.loops_that_are(LoopState::Stuck),
-            self.loops_that_are(LoopState::Late),
-        );
-        let (word, standing) = if !stuck.is_empty() {
-            (format!("stuck: {}", stuck.join(", ")), Standing::Broken)
-        } else if !late.is_empty() {
-            (format!("late: {}", late.join(", ")), Standing::Degraded)
-        } else {
-            ("ok".to_owned(), Standing::Good)
+        let mut words = Vec::new();
+        let mut standing = Standing::Good;
+        for (state, word, means) in [
+            (LoopState::Stuck, "stuck", Standing::Broken),
+            (LoopState::Late, "late", Standing::Degraded),
+            (LoopState::Failing, "failing", Standing::Degraded),
+        ] {
+            let names = self.loops_that_are(state);
+            if !names.is_empty() {
+                words.push(format!("{word}: {}", names.join(", ")));
+                standing = standing.max(means);
+            }
+        }
+        let word = match words.is_empty() {
+            true => "ok".to_owned(),
+            false => words.join("; "),
         };
         Part {
             name: "loops",

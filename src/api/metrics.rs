@@ -264,11 +264,16 @@ impl Collector for Watched {
         metric(
             "loop_restarts",
             "How often a background loop was started again after it ended",
-            &LoopRestarts(&loops),
+            &LoopCounts(&loops, |one| one.restarts),
+        )?;
+        metric(
+            "loop_failures",
+            "Iterations of a background loop that failed or were ended at their deadline",
+            &LoopCounts(&loops, |one| one.failures),
         )?;
         metric(
             "loop_up",
-            "1 while a background loop runs in time, 0 while it is late or stuck",
+            "1 while a background loop works, 0 while it is failing, late or stuck",
             &LoopsUp(&loops),
         )?;
         let pools = Pools(self.db.connections());
@@ -338,14 +343,14 @@ impl EncodeMetric for Pools {
     }
 }
 
-/// Restarts of each background loop, as a counter with a label.
-struct LoopRestarts<'a>(&'a [LoopReport]);
+/// A number of each background loop, as a counter with a label.
+struct LoopCounts<'a>(&'a [LoopReport], fn(&LoopReport) -> u64);
 
-impl EncodeMetric for LoopRestarts<'_> {
+impl EncodeMetric for LoopCounts<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         for one in self.0 {
-            let counter = ConstCounter::new(one.restarts);
-            counter.encode(encoder.encode_family(&[("loop", one.name)])?)?;
+            let counter = ConstCounter::new((self.1)(one));
+            counter.encode(encoder.encode_family(&[("loop", one.of.name())])?)?;
         }
         Ok(())
     }
@@ -362,7 +367,7 @@ impl EncodeMetric for LoopsUp<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         for one in self.0 {
             let gauge = ConstGauge::new(i64::from(one.state == LoopState::Good));
-            gauge.encode(encoder.encode_family(&[("loop", one.name)])?)?;
+            gauge.encode(encoder.encode_family(&[("loop", one.of.name())])?)?;
         }
         Ok(())
     }

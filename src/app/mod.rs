@@ -22,7 +22,7 @@ use crate::{
     events::EventBroker,
     llm::LanguageModel,
     server::Limits,
-    supervisor::Supervisor,
+    supervisor::{Loop, Supervisor},
     titles::Titles,
     transport::{cohort::Counters, persisted::Documents},
 };
@@ -74,17 +74,17 @@ struct Background {
 fn watch_database(db: &Database, background: &Background) {
     let Background { loops, closing, .. } = background;
     let (clock, end) = (db.clone(), closing.clone());
-    loops.spawn("database_clock", closing.clone(), move |heartbeat| {
+    loops.spawn(Loop::DatabaseClock, closing.clone(), move |heartbeat| {
         let (db, end) = (clock.clone(), end.clone());
         async move { db.keep_time(&heartbeat, &end).await }
     });
     let (erased, end) = (db.clone(), closing.clone());
-    loops.spawn("erasure", closing.clone(), move |heartbeat| {
+    loops.spawn(Loop::Erasure, closing.clone(), move |heartbeat| {
         let (db, end) = (erased.clone(), end.clone());
         async move { db.keep_erasing(&heartbeat, &end).await }
     });
     let (asked, end) = (db.clone(), closing.clone());
-    loops.spawn("database_probe", closing.clone(), move |heartbeat| {
+    loops.spawn(Loop::DatabaseProbe, closing.clone(), move |heartbeat| {
         let (db, end) = (asked.clone(), end.clone());
         async move { db.keep_asking(&heartbeat, &end).await }
     });
@@ -114,9 +114,12 @@ impl App {
         let (events, told) = match nats {
             Some(servers) => {
                 let (events, told, relay) = EventBroker::relayed(db.clock().clone());
-                let closing = background.closing.clone();
-                let relay = relay.run(servers, read_rows(db.clone()), closing.clone());
-                background.loops.spawn_once("relay", closing, relay);
+                relay.keep_up(
+                    servers,
+                    read_rows(db.clone()),
+                    &background.loops,
+                    &background.closing,
+                );
                 (events, told)
             }
             None => EventBroker::new(db.clock().clone()),
@@ -199,6 +202,11 @@ impl App {
     /// The titles, for tests that wait for a sweep.
     pub fn titles(&self) -> &Titles {
         &self.titles
+    }
+
+    /// The background loops, for tests that let them fail.
+    pub fn loops(&self) -> &Supervisor {
+        &self.background.loops
     }
 
     /// The broker, for tests that count topics.

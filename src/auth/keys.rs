@@ -10,10 +10,13 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use jsonwebtoken::{Algorithm, DecodingKey};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::supervisor::Heartbeat;
+use crate::{
+    error::{Error, Result},
+    supervisor::Heartbeat,
+};
 
 use super::{
     jwks::{Key, find, parse},
@@ -112,9 +115,10 @@ impl Published {
             };
             tokio::select! {
                 () = closing.cancelled() => return,
-                // Reading has a deadline of its own.
-                () = sleep(pause) => { let _ = heartbeat.iteration(READ_TIME, self.refresh()).await; }
+                () = heartbeat.pause(pause) => {}
             }
+            // It says itself what went wrong, and has a deadline of its own.
+            let _ = heartbeat.iteration(READ_TIME, self.refresh()).await;
         }
     }
 
@@ -156,7 +160,7 @@ impl Published {
         round
     }
 
-    async fn refresh(&self) {
+    async fn refresh(&self) -> Result<()> {
         let read = self.source.read().await;
         match read.and_then(|bytes| parse(&bytes, &self.allowed)) {
             Ok(keys) => {
@@ -167,6 +171,7 @@ impl Published {
                     has_failed: false,
                 };
                 tracing::debug!(auth.keys = number, "read the keys of tokens anew");
+                Ok(())
             }
             Err(error) => {
                 let age = {
@@ -180,6 +185,7 @@ impl Published {
                     %error,
                     "cannot read the keys of tokens; the older ones stay in use for a day"
                 );
+                Err(Error::Internal(error.into()))
             }
         }
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Loop, Supervisor};
 
 use super::{
     Principal, Scope,
@@ -86,7 +86,7 @@ impl Tokens {
     pub fn keep_up(&self, supervisor: &Supervisor, closing: &CancellationToken) {
         if let Keys::Published(published) = &self.keys {
             let (published, end) = (published.clone(), closing.clone());
-            supervisor.spawn("token_keys", closing.clone(), move |heartbeat| {
+            supervisor.spawn(Loop::TokenKeys, closing.clone(), move |heartbeat| {
                 let (published, end) = (published.clone(), end.clone());
                 async move { published.keep_up(&heartbeat, &end).await }
             });

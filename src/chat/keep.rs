@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Chat, Inner};
@@ -64,7 +64,7 @@ pub(super) async fn note(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancellat
         // A renewal that takes longer than half a lease is given up, so that the next one can still be in time.
         let renewal = chat.inner.db.keep_runs(&kept, lease);
         match heartbeat.iteration(lease / 2, renewal).await {
-            Ok(Ok(stopped)) => {
+            Ok(stopped) => {
                 noted = lengths;
                 let stopped = runs
                     .iter()
@@ -72,8 +72,7 @@ pub(super) async fn note(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancellat
                 stopped.for_each(|run| run.stop());
             }
             // What was not noted is noted the next time.
-            Ok(Err(error)) => error.log(),
-            Err(_late) => {}
+            Err(error) => error.log(),
         }
     }
 }
@@ -91,16 +90,15 @@ pub(super) async fn close_dead(chat: &Chat, heartbeat: &Heartbeat, draining: &Ca
         };
         let mut pause = (lease / 3).mul_f64(0.75 + 0.5 * fastrand::f64());
         match closed {
-            Ok(Ok(true)) => pause = Duration::ZERO,
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => {
+            Ok(true) => pause = Duration::ZERO,
+            Ok(false) => {}
+            Err(error) => {
                 error.log();
                 lost_database = Some(Instant::now());
             }
-            Err(_late) => lost_database = Some(Instant::now()),
         }
         tokio::select! {
-            () = sleep(pause) => {}
+            () = heartbeat.pause(pause) => {}
             () = draining.cancelled() => return,
         }
     }

@@ -32,7 +32,7 @@ use crate::{
     events::{Changes, EventBroker, LogOf, ReplyCursor, ReplyPlace},
     llm::LanguageModel,
     step::{Step, step},
-    supervisor::Supervisor,
+    supervisor::{Loop, Supervisor},
     titles::Titles,
 };
 
@@ -377,12 +377,12 @@ impl Chat {
         closing: &CancellationToken,
     ) {
         let (chat, end) = (self.clone(), closing.clone());
-        supervisor.spawn("reply_leases", closing.clone(), move |heartbeat| {
+        supervisor.spawn(Loop::ReplyLeases, closing.clone(), move |heartbeat| {
             let (chat, end) = (chat.clone(), end.clone());
             async move { keep::note(&chat, &heartbeat, &end).await }
         });
         let (chat, end) = (self.clone(), draining.clone());
-        supervisor.spawn("dead_replies", draining.clone(), move |heartbeat| {
+        supervisor.spawn(Loop::DeadReplies, draining.clone(), move |heartbeat| {
             let (chat, end) = (chat.clone(), end.clone());
             async move { keep::close_dead(&chat, &heartbeat, &end).await }
         });

@@ -180,6 +180,20 @@ impl Database {
         Ok(row.is_some())
     }
 
+    /// When the first lease ends of titles that are being made.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn next_lease_end(&self) -> Result<Option<DateTime<Utc>>> {
+        let next = active()
+            .filter(Column::TitleToken.is_not_null())
+            .filter(Column::TitleLeaseUntil.gt(self.now()))
+            .order_by_asc(Column::TitleLeaseUntil)
+            .one(&self.reader)
+            .await?;
+        Ok(next.and_then(|row| row.title_lease_until))
+    }
+
     /// Takes the claim of a conversation that was found to wait. `None`: somebody else did, or it waits
     /// no more.
     ///

@@ -15,14 +15,11 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, Statement,
     sqlx::{self, ConnectOptions as _, Connection, SqliteConnection},
 };
-use tokio::{
-    sync::Notify,
-    time::{sleep, timeout},
-};
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Database;
-use crate::supervisor::Heartbeat;
+use crate::{error::innermost, supervisor::Heartbeat};
 
 /// How long no text may have gone before the file is rewritten, and the longest that this is waited for.
 const QUIET: Duration = Duration::from_secs(1);
@@ -73,16 +70,18 @@ impl Database {
                 && timeout(QUIET, self.erasure.0.notified()).await.is_ok()
             {}
             let began = Instant::now();
-            match heartbeat.iteration(DEADLINE, self.erase()).await {
-                Ok(Ok(true)) => {}
-                // A reader of an earlier version is in the way, or a writer was for long.
-                Ok(Ok(false)) | Err(_) => self.erasure.0.notify_one(),
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, "deleted text is not erased yet; trying again");
+            let erasing = async { Ok(self.erase().await?) };
+            match heartbeat.iteration(DEADLINE, erasing).await {
+                Ok(true) => {}
+                // A reader of an earlier version is in the way.
+                Ok(false) => self.erasure.0.notify_one(),
+                Err(error) => {
+                    let cause = innermost(&error);
+                    tracing::debug!(%cause, "deleted text is not erased yet; trying again");
                     self.erasure.0.notify_one();
                 }
             }
-            sleep(began.elapsed() * SHARE).await;
+            heartbeat.pause(began.elapsed() * SHARE).await;
         }
     }
 

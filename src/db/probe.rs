@@ -1,9 +1,9 @@
 //! Whether the database does its work, asked in the background and known to all: `/readyz` and metrics read the same
 //! state.
 //!
-//! Two questions: is there an answer (a ping), and is a write taken. Concurrent callers share one probe, which goes on
-//! when they stop waiting. A caller waits for less than a second; what is not known by then is read from the probe
-//! before, and from how long the present one has been waiting.
+//! Three questions: is SQLite's file still there, is there an answer (a ping), and is a write taken. Concurrent callers
+//! share one round of each, which goes on when they stop waiting. A caller waits for less than a second; what is not
+//! known by then is read from the round before, and from how long the present one has been waiting.
 
 use std::{
     sync::{
@@ -39,7 +39,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the state is asked in the background.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long a caller waits for the ping, and then for the write.
+/// How long a caller waits for the file and the ping, side by side, and then for the write: together less than a second.
 const WAIT_FOR_PING: Duration = Duration::from_millis(700);
 const WAIT_FOR_WRITE: Duration = Duration::from_millis(150);
 
@@ -64,14 +64,16 @@ type Round = Shared<BoxFuture<'static, bool>>;
 pub(super) struct Probe {
     file: Option<DatabaseFile>,
     is_file_gone: AtomicBool,
+    look: Question,
     ping: Question,
     write: Question,
     last: Mutex<Option<(DatabaseState, Instant)>>,
     tasks: TaskTracker,
 }
 
-#[derive(Default)]
-struct Question(Mutex<Asked>);
+/// Cheap to clone.
+#[derive(Clone, Default)]
+struct Question(Arc<Mutex<Asked>>);
 
 #[derive(Default)]
 struct Asked {
@@ -111,7 +113,11 @@ impl Question {
         if let Some((_, round)) = &asked.round {
             return round.clone();
         }
-        let asking = tasks.spawn(ask);
+        let end = EndOfRound {
+            question: self.clone(),
+            answer: false,
+        };
+        let asking = tasks.spawn(end.after(ask));
         let round = asking
             .map(|answer| answer.unwrap_or(false))
             .boxed()
@@ -119,11 +125,26 @@ impl Question {
         asked.round = Some((Instant::now(), round.clone()));
         round
     }
+}
 
-    fn end(&self, answer: bool) {
-        let mut asked = self.lock();
+/// Ends a round however it ends: one that panics has the answer no, and another one can begin.
+struct EndOfRound {
+    question: Question,
+    answer: bool,
+}
+
+impl EndOfRound {
+    async fn after(mut self, ask: impl Future<Output = bool>) -> bool {
+        self.answer = ask.await;
+        self.answer
+    }
+}
+
+impl Drop for EndOfRound {
+    fn drop(&mut self) {
+        let mut asked = self.question.lock();
         asked.round = None;
-        asked.last = Some((Instant::now(), answer));
+        asked.last = Some((Instant::now(), self.answer));
     }
 }
 
@@ -168,26 +189,28 @@ impl Database {
     pub async fn keep_asking(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(ASK_EVERY) => {}
+                () = heartbeat.pause(ASK_EVERY) => {}
                 () = closing.cancelled() => return,
             }
             // It has deadlines of its own.
-            let _ = heartbeat.iteration(WRITE_TIMEOUT, self.state()).await;
+            let asking = async { Ok(self.state().await) };
+            let _ = heartbeat.iteration(WRITE_TIMEOUT, asking).await;
         }
     }
 
     async fn ask(&self) -> DatabaseState {
+        let Probe { ping, tasks, .. } = &*self.probe;
         let db = self.clone();
-        let ping = self.probe.ping.round(&self.probe.tasks, async move {
-            let answers = db.answers().await;
-            db.probe.ping.end(answers);
-            answers
-        });
-        let answers = timeout(WAIT_FOR_PING, ping).await.unwrap_or(false);
+        let ping = ping.round(tasks, async move { db.answers().await });
+        // A file system that hangs shows in the write.
+        let (_, answers) = tokio::join!(
+            timeout(WAIT_FOR_PING, self.look_at_file()),
+            timeout(WAIT_FOR_PING, ping)
+        );
         if self.probe.is_file_gone.load(Ordering::Relaxed) {
             return DatabaseState::FileReplaced;
         }
-        match answers {
+        match answers.unwrap_or(false) {
             false => DatabaseState::Unavailable,
             true if self.takes_writes().await => DatabaseState::Ok,
             true => DatabaseState::RefusesWrites,
@@ -195,7 +218,6 @@ impl Database {
     }
 
     async fn answers(&self) -> bool {
-        self.look_at_file().await;
         match timeout(PING_TIMEOUT, self.reader.inner.ping()).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
@@ -211,11 +233,7 @@ impl Database {
             return;
         }
         let probe = Arc::clone(&self.probe);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "it looks at a file, and does not compute"
-        )]
-        let look = tokio::task::spawn_blocking(move || {
+        let look = move || {
             let Some(file) = &probe.file else { return };
             let is_gone = !file.is_there();
             if is_gone && !probe.is_file_gone.swap(is_gone, Ordering::Relaxed) {
@@ -226,9 +244,20 @@ impl Database {
                      file back, and restart"
                 );
             }
+        };
+        let Probe {
+            look: asked, tasks, ..
+        } = &*self.probe;
+        // One at a time: a file system that hangs keeps one thread.
+        let round = asked.round(tasks, async move {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "it looks at a file, and does not compute"
+            )]
+            let looked = tokio::task::spawn_blocking(look).await;
+            looked.is_ok()
         });
-        // A file system that hangs shows in the ping, too.
-        let _ = timeout(WAIT_FOR_PING, look).await;
+        round.await;
     }
 
     /// Whether a write is taken. Only a write shows that, so one is tried whose commit goes to the disk and changes
@@ -250,7 +279,6 @@ impl Database {
             if let Err(error) = tried {
                 crate::error::Error::from(DbErr::Exec(RuntimeErr::SqlxError(error.into()))).log();
             }
-            db.probe.write.end(is_taken);
             is_taken
         });
         if let Ok(is_taken) = timeout(WAIT_FOR_WRITE, round).await {
@@ -286,5 +314,24 @@ impl Database {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_round_is_shared_and_after_one_that_panicked_there_is_another() {
+        let (question, tasks) = (Question::default(), TaskTracker::new());
+        let (answer, answered) = tokio::sync::oneshot::channel::<bool>();
+        let first = question.round(&tasks, async { answered.await.unwrap() });
+        let same = question.round(&tasks, async { panic!("it is not asked") });
+        answer.send(true).unwrap();
+        assert!(first.await && same.await);
+        assert!(!question.round(&tasks, async { panic!("a bug") }).await);
+        let last = question.lock().last.map(|(_, answer)| answer);
+        assert_eq!(last, Some(false));
+        assert!(question.round(&tasks, async { true }).await);
     }
 }

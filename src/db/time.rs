@@ -67,10 +67,10 @@ impl Database {
             }
             is_known = is_wrong;
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                () = heartbeat.pause(EVERY) => {}
                 () = closing.cancelled() => return,
             }
-            if let Ok(Err(error)) = heartbeat.iteration(READ_TIME, self.read_clock()).await {
+            if let Err(error) = heartbeat.iteration(READ_TIME, self.read_clock()).await {
                 // It goes on as it went.
                 tracing::debug!(
                     error.code = error.code().as_str(),

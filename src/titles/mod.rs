@@ -51,7 +51,7 @@ use crate::{
     error::{Error, Result},
     events::{EventBroker, Told},
     llm::LanguageModel,
-    supervisor::Supervisor,
+    supervisor::{Loop, Supervisor},
 };
 
 /// The most characters of what a person wishes of another title.
@@ -159,17 +159,21 @@ impl Titles {
         closing: &CancellationToken,
     ) {
         let (titles, end) = (self.inner.clone(), draining.clone());
-        supervisor.spawn("title_sweep", draining.clone(), move |heartbeat| {
+        supervisor.spawn(Loop::TitleSweep, draining.clone(), move |heartbeat| {
             let (titles, end) = (titles.clone(), end.clone());
             async move { sweep::run(&titles, &heartbeat, &end).await }
         });
         // The receiver outlives a panic of the loop.
         let told = Arc::new(Mutex::new(told));
         let (db, end) = (self.inner.db.clone(), closing.clone());
-        supervisor.spawn("published_revisions", closing.clone(), move |heartbeat| {
-            let (db, told, end) = (db.clone(), told.clone(), end.clone());
-            async move { told::note(&db, &mut *told.lock().await, &heartbeat, &end).await }
-        });
+        supervisor.spawn(
+            Loop::PublishedRevisions,
+            closing.clone(),
+            move |heartbeat| {
+                let (db, told, end) = (db.clone(), told.clone(), end.clone());
+                async move { told::note(&db, &mut *told.lock().await, &heartbeat, &end).await }
+            },
+        );
     }
 
     /// Asks the title model for one tiny title, to see whether it answers at all.

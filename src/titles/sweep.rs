@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::sleep;
+use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use super::{Inner, breaker::Pass, metrics::Begun, task, turns::Class};
@@ -22,6 +22,10 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// How long one sweep may take; what it did not reach is first in the next one.
 const SWEEP_TIME: Duration = Duration::from_secs(120);
 
+/// The shortest pause between two sweeps, and the longest that one comes after the end of a lease: nodes that wait for
+/// the same one come one after the other.
+const SOONEST: Duration = Duration::from_secs(1);
+
 /// How many rows are read at once.
 const PAGE: u64 = 200;
 
@@ -32,26 +36,40 @@ pub(super) async fn run(titles: &Arc<Inner>, heartbeat: &Heartbeat, draining: &C
             swept = heartbeat.iteration(SWEEP_TIME, sweep(titles)) => swept,
             () = draining.cancelled() => return,
         };
-        // What is left is there the next time.
-        if let Ok(Err(error)) = swept {
-            error.log();
-        }
-        titles.metrics.swept();
         // Processes that were started together shall not sweep together for ever.
-        let pause = titles
+        let mut pause = titles
             .settings
             .sweep_every
             .mul_f64(0.75 + 0.5 * fastrand::f64());
+        match swept {
+            Ok(Some(lease_end)) => pause = pause.min(until(titles, lease_end)),
+            Ok(None) => {}
+            // What is left is there the next time.
+            Err(error) => error.log(),
+        }
+        titles.metrics.swept();
         tokio::select! {
-            () = sleep(pause) => {}
+            () = heartbeat.pause(pause) => {}
             () = titles.recovered.notified() => {}
             () = draining.cancelled() => return,
         }
     }
 }
 
-async fn sweep(titles: &Arc<Inner>) -> Result<()> {
+/// How long to wait for the end of a lease, whose holder may have died.
+fn until(titles: &Inner, lease_end: DateTime<Utc>) -> Duration {
+    let left = (lease_end - titles.db.clock().now()).to_std();
+    left.unwrap_or_default().max(SOONEST) + SOONEST.mul_f64(fastrand::f64())
+}
+
+/// Returns when the first lease ends of those that still run.
+async fn sweep(titles: &Arc<Inner>) -> Result<Option<DateTime<Utc>>> {
     tell(titles).await?;
+    take_over_overdue(titles).await?;
+    titles.db.next_lease_end().await
+}
+
+async fn take_over_overdue(titles: &Arc<Inner>) -> Result<()> {
     for conversation in titles.db.abandon_titles(PAGE).await? {
         tracing::warn!(conversation.id = %conversation.id, "title abandoned");
         titles.metrics.abandoned();

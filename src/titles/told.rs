@@ -48,10 +48,9 @@ pub(super) async fn note(
                 .iteration(NOTE_TIME, db.note_told(&mut rows))
                 .await
             {
-                Ok(Ok(())) => batch.clear(),
+                Ok(()) => batch.clear(),
                 // It stays in the batch, and in the sweep's eyes untold.
-                Ok(Err(error)) => error.log(),
-                Err(_late) => {}
+                Err(error) => error.log(),
             }
         }
         if is_last {

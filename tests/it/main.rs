@@ -56,6 +56,7 @@ mod interop;
 mod least_rights;
 mod limits;
 mod log_format;
+mod loops;
 mod methods;
 mod metrics;
 mod migrating;

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     conversation::ConversationId,
     events::topics::{Topic, Topics},
+    supervisor::Heartbeat,
 };
 
 /// How often a node listens for its own echo, to know that it hears everything.
@@ -76,8 +77,13 @@ impl Ears {
         status: Arc<Status>,
         is_connected: watch::Sender<bool>,
     ) -> Self {
+        // After a run that panicked others may have missed what this node did meanwhile, and it what they did.
+        let before = *status.heard_until();
+        if let Some(before) = before {
+            status.note_gap(before);
+        }
         Self {
-            heard_until: topics.now(),
+            heard_until: before.unwrap_or_else(|| topics.now()),
             node,
             client,
             topics,
@@ -93,7 +99,7 @@ impl Ears {
     }
 
     /// Never ends, unless the client does.
-    pub(super) async fn listen(&mut self, changed: &Notify) {
+    pub(super) async fn listen(&mut self, changed: &Notify, heartbeat: &Heartbeat) {
         let Ok(mut own) = self.client.subscribe(subject::echo(self.node)).await else {
             return;
         };
@@ -114,8 +120,13 @@ impl Ears {
                 Some(echo) = own.next() => self.hear(&echo.payload),
                 Some(said) = again.next() => self.look_again(&said.payload),
                 _ = beat.tick() => {
-                    self.look().await;
-                    self.beat().await;
+                    let beating = async {
+                        self.look().await;
+                        self.beat().await;
+                        Ok(())
+                    };
+                    // What it left undone is seen at the next beat.
+                    let _ = heartbeat.iteration(PATIENCE, beating).await;
                 }
             }
         }
@@ -239,6 +250,7 @@ impl Ears {
                 self.inbox.look_again(topic, self.heard_until);
             }
             self.heard_until = echo.sent_at;
+            *self.status.heard_until() = Some(echo.sent_at);
             self.status.connect(true);
         }
     }

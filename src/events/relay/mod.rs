@@ -31,7 +31,7 @@ mod subject;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -56,7 +56,10 @@ pub use self::{
     replies::{Ended, ReadElsewhere},
 };
 use super::{run::Runs, topics::Topics};
-use crate::conversation::{Conversation, ConversationId, MessageId, Owner};
+use crate::{
+    conversation::{Conversation, ConversationId, MessageId, Owner},
+    supervisor::{Heartbeat, Loop, Supervisor},
+};
 
 /// How many wake-ups may wait to be sent.
 const CAPACITY: usize = 4_096;
@@ -82,6 +85,8 @@ pub struct Status {
     subscriptions: AtomicU64,
     /// Since when other nodes may have missed what this one did.
     gap: Mutex<Option<DateTime<Utc>>>,
+    /// Up to then every wake-up has arrived; none: it was never connected.
+    heard_until: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Status {
@@ -132,6 +137,12 @@ impl Status {
         *gap = Some(gap.map_or(since, |oldest| oldest.min(since)));
     }
 
+    fn heard_until(&self) -> MutexGuard<'_, Option<DateTime<Utc>>> {
+        self.heard_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn gap(&self) -> MutexGuard<'_, Option<DateTime<Utc>>> {
         // Nothing under the lock can leave it half changed.
         self.gap.lock().unwrap_or_else(PoisonError::into_inner)
@@ -142,8 +153,7 @@ impl Status {
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
     queue: Sender<(Owner, ConversationId, i64)>,
-    /// Set when the relay runs.
-    client: Arc<OnceLock<Client>>,
+    client: CurrentClient,
     pub(super) status: Arc<Status>,
 }
 
@@ -164,21 +174,28 @@ impl Outbox {
         reply: MessageId,
         place: usize,
     ) -> Option<ReadElsewhere> {
-        replies::read(self.client()?, node, reply, place).await
+        replies::read(&self.client()?, node, reply, place).await
     }
 
     /// See [`EventBroker::stop_elsewhere`](super::EventBroker::stop_elsewhere).
     pub(super) async fn stop(&self, node: Uuid, reply: MessageId) {
         if let Some(client) = self.client() {
-            replies::stop(client, node, reply).await;
+            replies::stop(&client, node, reply).await;
         }
     }
 
     /// The client, while there is a connection: it would keep what it is given meanwhile.
-    fn client(&self) -> Option<&Client> {
-        self.client.get().filter(|_| self.status.is_connected())
+    fn client(&self) -> Option<Client> {
+        let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.clone().filter(|_| self.status.is_connected())
     }
 }
+
+/// The client of the present run of the relay.
+type CurrentClient = Arc<Mutex<Option<Client>>>;
+
+/// Wake-ups that wait to be sent.
+type Queue = Receiver<(Owner, ConversationId, i64)>;
 
 /// The other end, which has to be run.
 #[derive(Debug)]
@@ -186,8 +203,9 @@ pub struct Relay {
     node: Uuid,
     topics: Arc<Topics>,
     runs: Arc<Runs>,
-    queue: Receiver<(Owner, ConversationId, i64)>,
-    client: Arc<OnceLock<Client>>,
+    /// It outlives a panic of the loop.
+    queue: tokio::sync::Mutex<Queue>,
+    client: CurrentClient,
     status: Arc<Status>,
 }
 
@@ -207,7 +225,7 @@ impl std::str::FromStr for Servers {
 impl Relay {
     pub(super) fn new(node: Uuid, topics: Arc<Topics>, runs: Arc<Runs>) -> (Outbox, Self) {
         let (sender, queue) = channel(CAPACITY);
-        let (client, status) = (Arc::default(), Arc::<Status>::default());
+        let (client, status) = (CurrentClient::default(), Arc::<Status>::default());
         let outbox = Outbox {
             queue: sender,
             client: Arc::clone(&client),
@@ -217,15 +235,38 @@ impl Relay {
             node,
             topics,
             runs,
-            queue,
+            queue: tokio::sync::Mutex::new(queue),
             client,
             status,
         };
         (outbox, relay)
     }
 
+    /// Exchanges wake-ups until `closing`, as a supervised loop.
+    pub fn keep_up(
+        self,
+        servers: Servers,
+        read: ReadRows,
+        supervisor: &Supervisor,
+        closing: &CancellationToken,
+    ) {
+        let (relay, end) = (Arc::new(self), closing.clone());
+        supervisor.spawn(Loop::Relay, closing.clone(), move |heartbeat| {
+            let (relay, servers, read, end) =
+                (relay.clone(), servers.clone(), read.clone(), end.clone());
+            async move { relay.run(servers, read, &heartbeat, end).await }
+        });
+    }
+
     /// Connects and goes on until `closing`; whatever happens to NATS, it tries again.
-    pub async fn run(self, servers: Servers, read: ReadRows, closing: CancellationToken) {
+    async fn run(
+        &self,
+        servers: Servers,
+        read: ReadRows,
+        heartbeat: &Heartbeat,
+        closing: CancellationToken,
+    ) {
+        let _unheard = Unheard(&self.status);
         let changed = Arc::new(Notify::new());
         let options = ConnectOptions::new()
             .name("titlecast")
@@ -265,11 +306,11 @@ impl Relay {
             topics,
             runs,
             queue,
-            client: connected_client,
+            client: current,
             status,
         } = self;
-        // There is one run of a relay.
-        let _ = connected_client.set(client.clone());
+        let node = *node;
+        *current.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         let inbox = Arc::<Inbox>::default();
         let (is_connected, connected) = watch::channel(false);
         let mut ears = Ears::new(
@@ -281,17 +322,26 @@ impl Relay {
             is_connected,
         );
         tokio::join!(
-            send(node, &client, queue, &status, connected, &closing),
+            send(node, &client, queue, status, connected, &closing),
             async {
                 tokio::select! {
-                    () = inbox.tell(&topics, &read, &status) => {}
-                    () = ears.listen(&changed) => {}
-                    () = replies::answer(&client, node, &runs) => {}
-                    () = complain(servers, &status) => {}
+                    () = inbox.tell(topics, &read, status) => {}
+                    () = ears.listen(&changed, heartbeat) => {}
+                    () = replies::answer(&client, node, runs) => {}
+                    () = complain(servers, status) => {}
                     () = closing.cancelled() => {}
                 }
             }
         );
+    }
+}
+
+/// Nothing is heard from the end of a run on, however it ends.
+struct Unheard<'a>(&'a Status);
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        self.0.connected.store(false, Ordering::Relaxed);
     }
 }
 
@@ -323,11 +373,12 @@ fn place(server: &ServerAddr) -> String {
 async fn send(
     node: Uuid,
     client: &Client,
-    mut queue: Receiver<(Owner, ConversationId, i64)>,
+    queue: &tokio::sync::Mutex<Queue>,
     status: &Status,
     mut connected: watch::Receiver<bool>,
     closing: &CancellationToken,
 ) {
+    let mut queue = queue.lock().await;
     let send = async |(owner, id, revision): (Owner, ConversationId, i64)| {
         let wake_up = WakeUp {
             node,

@@ -15,6 +15,7 @@ mod database_gone;
 mod database_refuses;
 mod drain;
 mod killed;
+mod killed_title;
 mod model_answers;
 mod rolling;
 mod same_post;
