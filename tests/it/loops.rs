@@ -1,9 +1,12 @@
 //! Background loops that panic, block or fail: each shows on the health pages and in the metrics by its name, the others
 //! go on, and it goes on too when that is over.
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use serde_json::{Value, json};
 use strum::VariantArray;
 use titlecast::{
@@ -180,10 +183,14 @@ fn all() -> impl Iterator<Item = Loop> {
 async fn each(fault: impl AsyncFn(&Scene, Loop)) {
     let scenes = all().map(async |of| {
         let scene = Scene::new().await;
-        fault(&scene, of).await;
+        // One that fails must not keep the others' loops held: the runtime would not end.
+        let failed = AssertUnwindSafe(fault(&scene, of)).catch_unwind().await;
         scene.end().await;
+        failed.is_err().then_some(of)
     });
-    join_all(scenes).await;
+    let failed: Vec<Option<Loop>> = join_all(scenes).await;
+    let failed: Vec<Loop> = failed.into_iter().flatten().collect();
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
