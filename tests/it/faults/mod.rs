@@ -176,6 +176,8 @@ const TABLE: [(&str, &[&str]); 27] = [
             "faults::killed::in_the_middle_of_a_reply_what_was_noted_is_kept_and_told",
             "faults::killed::before_the_end_is_stored_the_reply_is_incomplete_and_not_asked_for_again",
             "faults::killed::behind_the_end_the_retry_is_told_of_it",
+            "faults::killed_title::a_title_whose_process_was_killed_is_made_by_the_same_one_in_the_time_that_is_promised",
+            "faults::killed_title::a_title_whose_process_was_killed_is_made_by_another_node_in_the_time_that_is_promised",
             "chaos::a_short_run_loses_nothing",
         ],
     ),
