@@ -1,6 +1,6 @@
 //! Opening a database: what is asked of its connections, and finding out why there is none.
 
-use std::{fs::File, io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use sea_orm::{
     ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr,
@@ -63,17 +63,17 @@ impl Database {
         };
         let (writer, reader, file) = match Place::of(url)? {
             Place::File { path, mode } => {
-                file::check(&path).await?;
                 let may_create = mode == Mode::Create;
-                let failed = |error| OpenError::of_file(&path, may_create, &error);
-                // The writer first: it creates the file.
-                let writer = file::retry_locked(|| open(1)).await.map_err(failed)?;
-                // What it may not write to SQLite opens for reading, and fails later.
+                // What may not be written to SQLite opens for reading, and fails later.
                 if mode != Mode::Read
-                    && let Err(error) = File::options().write(true).open(&path)
+                    && let Err(error) = file::look_for_write(&path)
                 {
                     return Err(OpenError::of_unwritable(&path, may_create, Some(error)));
                 }
+                file::check(&path).await?;
+                let failed = |error| OpenError::of_file(&path, may_create, &error);
+                // The writer first: it creates the file.
+                let writer = file::retry_locked(|| open(1)).await.map_err(failed)?;
                 if mode != Mode::Read {
                     erase_words(&writer).await.map_err(failed)?;
                 }

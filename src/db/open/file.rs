@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, ErrorKind, Read},
     path::Path,
     time::{Duration, Instant},
 };
@@ -47,6 +47,16 @@ pub(super) async fn check(path: &Path) -> Result<(), OpenError> {
     match other_program(path).boxed().await {
         Ok(Some(difference)) => Err(OpenError::of_foreign_file(path, &difference)),
         Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether a file that is there may be written to. Only asked before SQLite opens it: the locks of POSIX belong to the
+/// process, so closing the file once takes away those that SQLite holds. Another program then takes itself for the last
+/// one to have the database open, and removes the write-ahead log that this one goes on writing to.
+pub(super) fn look_for_write(path: &Path) -> io::Result<()> {
+    match File::options().write(true).open(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -21,6 +21,7 @@ mod rolling;
 mod same_post;
 mod talker;
 mod turns;
+mod visitor;
 
 /// A fault, and tests that try it: the names of functions in files beside this folder, or in it.
 const TABLE: [(&str, &[&str]); 27] = [
