@@ -273,7 +273,10 @@ async fn listen(
 }
 
 async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartError> {
-    let (db, _) = app::open(settings, 1).await?;
+    let (db, state) = app::open(settings, 1).await?;
+    if matches!(direction, Migrate::Up { .. }) {
+        app::misled(&state)?;
+    }
     let before = db.migrations().await.map_err(StartError::Schema)?;
     let change = async {
         match direction {

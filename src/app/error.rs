@@ -53,6 +53,13 @@ pub enum StartError {
          --database-url (DATABASE_URL), and bring conversations along with `titlecast import` (docs/moving.md)"
     )]
     Foreign(String),
+    /// New tables would be made beside ours, by a role that does not see those.
+    #[error(
+        "the schema {0:?} has the tables, and this role does not see it: it would make a second, empty set in \"public\". \
+         Nothing was changed. Let it see them (ALTER ROLE … SET search_path = {0}), or lead the role of a second \
+         installation to a schema of its own in the same way"
+    )]
+    Misled(String),
     /// The schema is newer than the program.
     #[error(
         "the database is ahead: it has the migration {0} of a newer version. Run that version, or take the migration \
@@ -175,6 +182,7 @@ impl StartError {
             | Self::Schema(_)
             | Self::Migration(_)
             | Self::Behind { .. }
+            | Self::Misled(_)
             | Self::Ahead(_)
             | Self::Foreign(_)
             | Self::Telemetry(TelemetryError::Endpoint(InvalidEndpoint::Tls))

@@ -11,7 +11,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::parts::{access, limits, model, nats, read_rows, title_settings};
 pub use self::{
     error::StartError,
-    parts::{database, open, titles},
+    parts::{database, misled, open, titles},
 };
 use crate::{
     api::{host::AllowedHosts, limits::UserLimits, observe::HttpMetrics, origin::AllowedOrigins},

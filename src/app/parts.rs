@@ -65,15 +65,27 @@ pub async fn open(
     }
 }
 
+/// Refuses to make tables where another schema has them and this one is merely the default.
+///
+/// # Errors
+/// [`StartError::Misled`].
+pub fn misled(state: &SchemaState) -> Result<(), StartError> {
+    match &state.elsewhere {
+        Some(schema) if state.is_in_public => Err(StartError::Misled(schema.clone())),
+        _ => Ok(()),
+    }
+}
+
 /// The database, brought up to date where that is asked for or where nobody else could have a say in it.
 ///
 /// # Errors
 /// [`StartError`].
 pub async fn database(settings: &Settings) -> Result<Database, StartError> {
     let (db, state) = open(settings, settings.database_connections).await?;
-    let pending = state.pending;
+    let pending = &state.pending;
     match pending.first() {
         Some(_) if db.is_embedded() || settings.migrate => {
+            misled(&state)?;
             commands::migrate::logged(db.migrate_up(None))
                 .await
                 .map_err(StartError::Migration)?;

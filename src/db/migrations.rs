@@ -25,6 +25,8 @@ pub struct SchemaState {
     pub foreign: Option<String>,
     /// The schema that has our tables where the search path leads to none.
     pub elsewhere: Option<String>,
+    /// Whether new tables would be made in the schema `public`, where they are made when nobody says where.
+    pub is_in_public: bool,
 }
 
 impl Database {
@@ -59,6 +61,10 @@ impl Database {
             .map(|migration| migration.name().to_owned())
             .collect();
         let names = applied.as_deref().unwrap_or_default();
+        let (elsewhere, is_in_public) = match applied {
+            None => self.other_schema().await?,
+            Some(_) => (None, false),
+        };
         let missing = |from: &[String], of: &[String]| {
             let is_missing = |name: &&String| !of.contains(name);
             from.iter().filter(is_missing).cloned().collect()
@@ -67,10 +73,8 @@ impl Database {
             pending: missing(&known, names),
             unknown: missing(names, &known),
             foreign,
-            elsewhere: match applied {
-                None => self.other_schema().await?,
-                Some(_) => None,
-            },
+            elsewhere,
+            is_in_public,
         })
     }
 
@@ -79,18 +83,20 @@ impl Database {
         Ok(applied.iter().all(|(_, is_applied)| *is_applied))
     }
 
-    /// A schema with our tables that the search path does not lead to.
-    async fn other_schema(&self) -> Result<Option<String>, DbErr> {
+    /// A schema with our tables that the search path does not lead to, and whether it leads to `public`.
+    async fn other_schema(&self) -> Result<(Option<String>, bool), DbErr> {
         if self.is_embedded() {
-            return Ok(None);
+            return Ok((None, false));
         }
         let statement = Statement::from_string(
             DbBackend::Postgres,
-            "SELECT min(nspname)::text AS name FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            "SELECT min(nspname)::text AS name, coalesce(current_schema() = 'public', false) AS is_in_public FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
              WHERE relname = 'agent_turns' AND relkind = 'r' AND to_regclass('agent_turns') IS NULL",
         );
         let row = self.writer.query_one_raw(statement).await?;
-        row.map_or(Ok(None), |row| row.try_get("", "name"))
+        row.map_or(Ok((None, false)), |row| {
+            Ok((row.try_get("", "name")?, row.try_get("", "is_in_public")?))
+        })
     }
 
     /// Applies all pending migrations, or the next `steps` of them. Of several processes that try at the same time one

@@ -65,6 +65,11 @@ async fn a_role_with_rights_on_rows_alone_serves_and_one_that_reads_alone_counts
     // The tables are there, and this role's search path does not lead to them.
     let lost = run("lost", &["stats"]).await;
     lost.assert_failed(&["behind", "\"chat\"", "search_path"]);
+    // It would make a second set of tables.
+    for arguments in [&["migrate", "up"][..], &["serve", "--migrate"]] {
+        let misled = run("lost", arguments).await;
+        misled.assert_failed(&["\"chat\" has the tables", "search_path = chat"]);
+    }
 
     let arguments = [
         "serve",
