@@ -1,13 +1,17 @@
 //! The database's clock, by which everything that is stored goes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, DbErr};
 use tokio_util::sync::CancellationToken;
 
 use super::Database;
-use crate::{clock::Clock, error::Result, supervisor::Heartbeat};
+use crate::{
+    clock::{Clock, Moment},
+    error::Result,
+    supervisor::Heartbeat,
+};
 
 /// How often it is read. In between, machines drift by less than milliseconds.
 const EVERY: Duration = Duration::from_secs(30);
@@ -44,7 +48,7 @@ impl Database {
             return Ok(());
         }
         let statement = self.statement("", "SELECT clock_timestamp() AS now", []);
-        let asked = Instant::now();
+        let asked = Moment::now();
         let row = self.reader.query_one_raw(statement).await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".into()))?;
         let shown = row.try_get("", "now")?;
