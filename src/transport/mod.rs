@@ -152,6 +152,9 @@ pub struct Settings {
     pub cohorts: bool,
 }
 
+/// The longest execution of a query or mutation, unless the settings say otherwise.
+pub const EXECUTION: Duration = Duration::from_secs(10);
+
 /// How long a peer may take to take what it is sent, unless the settings say otherwise.
 const STALL: Duration = Duration::from_secs(10);
 
@@ -167,7 +170,7 @@ impl Default for Settings {
                 ..gate::Limits::default()
             },
             body_bytes: BODY_BYTES,
-            execution: Duration::from_secs(10),
+            execution: EXECUTION,
             errors: 50,
             keep_alive: Duration::from_secs(12),
             init: Duration::from_secs(3),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     RestError,
     fields::{Body, ConversationPath, Params},
+    until,
 };
 use crate::{
     api::{
@@ -28,6 +29,7 @@ use crate::{
     },
     error::{Error, Result},
     server::MayDetach,
+    transport::EXECUTION,
 };
 
 /// The most messages that a history holds; longer ones are read in pages.
@@ -177,7 +179,8 @@ pub(super) async fn rename(
 ) -> Result<Json<Value>, RestError> {
     let title = body.required_string("display_name")?;
     services.users.title_change(&counted, TitleChange::Rename)?;
-    let conversation = services.titles.rename(&owner, id, &title).await?;
+    let renaming = async { Ok(services.titles.rename(&owner, id, &title).await?) };
+    let conversation = until(EXECUTION, renaming).await?;
     Ok(Json(summary(&conversation)))
 }
 

@@ -6,27 +6,37 @@ mod conversations;
 mod errors;
 mod fields;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::Request,
     http::{HeaderValue, header},
     middleware::{Next, from_fn, map_response},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, patch, post},
 };
+use tokio::time::timeout;
 
 pub(super) use self::{errors::RestError, fields::conversation_id};
 pub use errors::status;
 
 use super::Services;
-use crate::{db::interrupt::interruptible, error::Error};
+use crate::{db::interrupt::interruptible, error::Error, transport::EXECUTION};
 
 pub(super) fn routes() -> Router<Arc<Services>> {
-    Router::new()
+    // Their bodies have a limit of their own, and a message has 15 seconds to be stored.
+    let with_bodies = Router::new()
         .route("/api/v1/chat", post(chat::whole))
         .route("/api/v1/chat/stream", post(chat::streamed))
+        .route(
+            "/api/v1/conversations/{id}/title",
+            patch(conversations::rename),
+        )
+        .layer(from_fn(async |request: Request, next: Next| {
+            interruptible(next.run(request)).await
+        }));
+    let without = Router::new()
         .route("/api/v1/conversations", get(conversations::list))
         .route("/api/v1/conversations/search", get(conversations::search))
         .route(
@@ -41,15 +51,29 @@ pub(super) fn routes() -> Router<Arc<Services>> {
         .route(
             "/api/v1/conversations/{id}/stream",
             get(conversations::title_stream),
-        )
-        .route(
-            "/api/v1/conversations/{id}/title",
-            patch(conversations::rename),
-        )
+        );
+    with_bodies
+        .merge(in_time(without, EXECUTION))
         .layer(map_response(private))
-        .layer(from_fn(async |request: Request, next: Next| {
-            interruptible(next.run(request)).await
-        }))
+}
+
+/// Gives each request of these routes so long until its response begins; a stream goes on afterwards.
+fn in_time<S: Clone + Send + Sync + 'static>(router: Router<S>, limit: Duration) -> Router<S> {
+    router.layer(from_fn(move |request: Request, next: Next| async move {
+        let answered = until(limit, async { Ok(next.run(request).await) }).await;
+        answered.unwrap_or_else(IntoResponse::into_response)
+    }))
+}
+
+/// Does a request's work until its limit, at which its statements end. What it changed until then may stand.
+async fn until<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, RestError>>,
+) -> Result<T, RestError> {
+    let late = |_| Err(Error::TimedOut { what: "request" }.into());
+    timeout(limit, interruptible(work))
+        .await
+        .unwrap_or_else(late)
 }
 
 /// What is one caller's is kept by no cache on the way: where a cookie holds the token, caches do not see
@@ -67,4 +91,54 @@ pub(super) async fn no_such_path() -> RestError {
 
 pub(super) async fn method_not_allowed() -> RestError {
     RestError(Error::MethodNotAllowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        http::StatusCode,
+    };
+    use serde_json::Value;
+    use tokio::sync::oneshot;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_ended_with_an_answer() {
+        let (running, mut ended) = oneshot::channel::<()>();
+        let running = Arc::new(std::sync::Mutex::new(Some(running)));
+        let endless = move || {
+            let running = running.lock().unwrap().take();
+            async move {
+                let _running = running;
+                std::future::pending::<()>().await;
+            }
+        };
+        let routes = Router::new()
+            .route("/endless", get(endless))
+            .route("/quick", get(async || "here"));
+        let routes = in_time(routes, Duration::from_millis(50));
+        let ask = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            routes.clone().oneshot(request).await.unwrap()
+        };
+        assert_eq!(ask("/quick").await.status(), StatusCode::OK);
+        let late = ask("/endless").await;
+        assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let page = to_bytes(late.into_body(), 1_000).await.unwrap();
+        let page: Value = serde_json::from_slice(&page).unwrap();
+        assert_eq!(page["code"], "TIMEOUT");
+        assert_eq!(
+            page["message"],
+            "the request took too long; try again, or ask for less"
+        );
+        // Nothing of it goes on.
+        assert!(
+            ended
+                .try_recv()
+                .is_err_and(|error| error == oneshot::error::TryRecvError::Closed)
+        );
+    }
 }
