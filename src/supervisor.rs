@@ -59,6 +59,8 @@ pub enum Loop {
     DatabaseClock,
     /// Asks how the database stands.
     DatabaseProbe,
+    /// Replaces a pool of connections to PostgreSQL that has lost some.
+    DatabaseConnections,
     /// Erases deleted text from SQLite's file.
     Erasure,
     /// Reads published keys of tokens anew; only with `--jwt-keys`.

@@ -70,7 +70,8 @@ struct Background {
     closing: CancellationToken,
 }
 
-/// Starts the loops that read the database's clock, erase what was deleted, and ask how the database stands.
+/// Starts the loops that read the database's clock, erase what was deleted, replace a pool that lost connections, and ask
+/// how the database stands.
 fn watch_database(db: &Database, background: &Background) {
     let Background { loops, closing, .. } = background;
     let (clock, end) = (db.clone(), closing.clone());
@@ -83,6 +84,15 @@ fn watch_database(db: &Database, background: &Background) {
         let (db, end) = (erased.clone(), end.clone());
         async move { db.keep_erasing(&heartbeat, &end).await }
     });
+    let (kept, end) = (db.clone(), closing.clone());
+    loops.spawn(
+        Loop::DatabaseConnections,
+        closing.clone(),
+        move |heartbeat| {
+            let (db, end) = (kept.clone(), end.clone());
+            async move { db.keep_connections(&heartbeat, &end).await }
+        },
+    );
     let (asked, end) = (db.clone(), closing.clone());
     loops.spawn(Loop::DatabaseProbe, closing.clone(), move |heartbeat| {
         let (db, end) = (asked.clone(), end.clone());

@@ -90,6 +90,7 @@ impl Database {
         let options = self
             .writer
             .inner
+            .current()
             .get_sqlite_connection_pool()
             .connect_options();
         let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));

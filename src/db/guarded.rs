@@ -13,12 +13,12 @@ use std::{
 
 use async_trait::async_trait;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
-    QueryResult, RuntimeErr, Statement,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
+    Statement,
 };
 use tokio::time::timeout;
 
-use super::{fault::is_stale_plan, interrupt::interruptible};
+use super::{fault::is_stale_plan, interrupt::interruptible, pool::Pool};
 
 /// How often a statement is sent again because its plan is stale: each time on a connection that is new.
 const RESENDS: usize = 2;
@@ -107,7 +107,7 @@ fn unanswered(within: Duration) -> DbErr {
     )))
 }
 
-impl Guarded<DatabaseConnection> {
+impl Guarded<Pool> {
     pub(super) fn get_database_backend(&self) -> DbBackend {
         self.inner.get_database_backend()
     }
@@ -149,7 +149,7 @@ pub(super) trait Resends {
     const RESENDS: usize;
 }
 
-impl Resends for DatabaseConnection {
+impl Resends for Pool {
     const RESENDS: usize = RESENDS;
 }
 

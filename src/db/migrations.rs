@@ -5,6 +5,8 @@
 
 mod lock;
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
 use migration::{Migrator, MigratorTrait, foreign, run};
 use sea_orm::{
@@ -12,7 +14,7 @@ use sea_orm::{
     sqlx::{self, postgres::PgPoolOptions},
 };
 
-use super::{ABANDONED, CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, erase::erase_words};
+use super::{CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, erase::erase_words};
 
 /// How a database's schema stands to the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +37,9 @@ impl Database {
     /// # Errors
     /// When the database does not answer.
     pub async fn migrations(&self) -> Result<Vec<(String, bool)>, DbErr> {
-        let applied = run::applied(&self.writer.inner).await?.unwrap_or_default();
+        let applied = run::applied(&self.writer.inner.current())
+            .await?
+            .unwrap_or_default();
         let known = Migrator::migrations();
         let names = known.iter().map(|migration| migration.name().to_owned());
         Ok(names
@@ -55,7 +59,7 @@ impl Database {
     }
 
     async fn read_schema_state(&self) -> Result<SchemaState, DbErr> {
-        let (applied, foreign) = foreign::look(&self.writer.inner).await?;
+        let (applied, foreign) = foreign::look(&self.writer.inner.current()).await?;
         let known: Vec<String> = Migrator::migrations()
             .iter()
             .map(|migration| migration.name().to_owned())
@@ -124,13 +128,14 @@ impl Database {
             return Ok(());
         }
         if self.is_embedded() {
-            change.run(&self.writer.inner).await?;
+            change.run(&self.writer.inner.current()).await?;
             // The index may be new.
-            return erase_words(&self.writer.inner).await;
+            return erase_words(&self.writer.inner.current()).await;
         }
         let options = self
             .writer
             .inner
+            .current()
             .get_postgres_connection_pool()
             .connect_options();
         let lock = lock::take(&options).await?;
@@ -173,6 +178,9 @@ impl Change {
     }
 }
 
+/// How long a migration's transaction may be idle: some compute between two statements.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// What a migration's session is set to. A statement may take long; waiting for a lock may not, since it holds up
 /// those behind it. When the process is killed, the server takes its statement back soon (from version 14 on).
 fn session() -> String {
@@ -182,6 +190,6 @@ fn session() -> String {
          SET idle_in_transaction_session_timeout = {};
          SELECT set_config(name, '1000', false) FROM pg_settings WHERE name = 'client_connection_check_interval'",
         LOCK_TIMEOUT.as_millis(),
-        ABANDONED.as_millis()
+        IDLE.as_millis()
     )
 }

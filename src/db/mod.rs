@@ -39,15 +39,13 @@ mod turns;
 
 use std::{sync::Arc, time::Duration};
 
-use sea_orm::{
-    DatabaseConnection, DbBackend, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait,
-};
+use sea_orm::{DbBackend, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{
     erase::Erasure,
     guarded::{Guarded, Transaction},
+    pool::{Opener, Pool},
     probe::Probe,
     search::share::Searches,
     statements::{Statements, bracket, commit, kind},
@@ -84,8 +82,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 /// How long a statement may wait for a lock, on either database.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long PostgreSQL keeps an idle transaction: what a frozen connection has locked is free again within a lease.
-const ABANDONED: Duration = Duration::from_secs(10);
+/// How long PostgreSQL keeps a transaction that is idle, as one on a frozen connection is. Shorter than [`LOCK_TIMEOUT`]: who
+/// waits for what it has locked gets that.
+const ABANDONED: Duration = Duration::from_secs(4);
 
 /// A page of a longer list.
 #[derive(Clone, Debug)]
@@ -101,8 +100,11 @@ pub struct Page<T> {
 /// The handle to the database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Database {
-    reader: Guarded<DatabaseConnection>,
-    writer: Guarded<DatabaseConnection>,
+    reader: Guarded<Pool>,
+    writer: Guarded<Pool>,
+    /// Of more pools to a server.
+    opener: Option<Opener>,
+    max_connections: u32,
     statements: Statements,
     probe: Arc<Probe>,
     searches: Searches,
@@ -126,7 +128,9 @@ impl Database {
     /// # Errors
     /// [`crate::error::Error::Database`] when none comes.
     pub async fn ping(&self) -> Result<()> {
-        self.reader.answer(self.reader.inner.ping()).await?;
+        self.reader
+            .answer(self.reader.inner.current().ping())
+            .await?;
         Ok(())
     }
 
@@ -153,8 +157,8 @@ impl Database {
     /// # Errors
     /// [`crate::error::Error::Database`] when a connection does not close.
     pub async fn close(self) -> Result<()> {
-        self.reader.inner.close().await?;
-        self.writer.inner.close().await?;
+        self.reader.inner.current().close().await?;
+        self.writer.inner.current().close().await?;
         Ok(())
     }
 
@@ -175,9 +179,8 @@ impl Database {
             ..Default::default()
         };
         let backend = self.writer.get_database_backend();
-        let begin = self
-            .writer
-            .answer(self.writer.inner.begin_with_options(options));
+        let pool = self.writer.inner.current();
+        let begin = self.writer.answer(pool.begin_with_options(options));
         Ok(self.writer.around(bracket(backend, "BEGIN", begin).await?))
     }
 

@@ -3,7 +3,7 @@
 use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DatabaseConnection, DbErr,
+    ConnectOptions, ConnectionTrait, DbErr,
     sqlx::{
         self, ConnectOptions as _, Connection, PgConnection,
         postgres::PgConnectOptions,
@@ -19,6 +19,7 @@ use super::{
     guarded::{Guarded, StalePlans},
     interrupt,
     open_error::OpenError,
+    pool::{Opener, Pool, Taken},
     probe::Probe,
     search::share::Searches,
     statements::Statements,
@@ -30,6 +31,9 @@ mod file;
 
 /// How long a server may take to answer on a connection that is about to be used, or was.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a connection to a server is used: what a session gathers in the server's memory goes with it.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
 
 /// Where a database is.
 enum Place {
@@ -54,13 +58,12 @@ impl Database {
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
         let statements = Statements::default();
         let plans = StalePlans::default();
-        let open = async |connections: u32| {
-            let options = options(url, connections, &plans);
-            let mut connection = sea_orm::Database::connect(options).await?;
-            let statements = statements.clone();
-            connection.set_metric_callback(move |info| statements.note(info));
-            Ok::<_, DbErr>(connection)
+        let opener = Opener {
+            url: url.to_owned(),
+            plans: plans.clone(),
+            statements: statements.clone(),
         };
+        let open = |connections: u32| opener.open(connections);
         let (writer, reader, file) = match Place::of(url)? {
             Place::File { path, mode } => {
                 let may_create = mode == Mode::Create;
@@ -75,17 +78,19 @@ impl Database {
                 // The writer first: it creates the file.
                 let writer = file::retry_locked(|| open(1)).await.map_err(failed)?;
                 if mode != Mode::Read {
-                    erase_words(&writer).await.map_err(failed)?;
+                    erase_words(&writer.current()).await.map_err(failed)?;
                 }
                 let reader = open(max_connections).await.map_err(failed)?;
                 (writer, reader, Some(DatabaseFile::opened(path)))
             }
             Place::Server(server) => {
-                let connection = reach(&server, open(max_connections)).await?;
-                (connection.clone(), connection, None)
+                let pool = reach(&server, open(max_connections)).await?;
+                (pool.clone(), pool, None)
             }
         };
         let database = Self {
+            opener: file.is_none().then(|| opener.clone()),
+            max_connections,
             reader: Guarded::new(reader, plans.clone()),
             writer: Guarded::new(writer, plans.clone()),
             statements,
@@ -154,8 +159,8 @@ impl Place {
 /// waited for nevertheless.
 async fn reach(
     server: &PgConnectOptions,
-    open: impl Future<Output = Result<DatabaseConnection, DbErr>>,
-) -> Result<DatabaseConnection, OpenError> {
+    open: impl Future<Output = Result<Pool, DbErr>>,
+) -> Result<Pool, OpenError> {
     let first = match timeout(CONNECT_TIMEOUT, server.connect()).await {
         Ok(Ok(connection)) => {
             // It was good for what it was for.
@@ -188,8 +193,14 @@ fn may_pass(error: &sqlx::Error) -> bool {
     }
 }
 
-fn options(url: &str, connections: u32, plans: &StalePlans) -> ConnectOptions {
-    let plans = plans.clone();
+/// What a pool's connections are like.
+pub(super) fn options(
+    url: &str,
+    connections: u32,
+    plans: &StalePlans,
+    taken: &Taken,
+) -> ConnectOptions {
+    let (plans, taken) = (plans.clone(), taken.clone());
     let server = url.parse().ok().map(server_options);
     let server = server.map(|server| server.disable_statement_logging());
     let mut options = ConnectOptions::new(url);
@@ -225,34 +236,47 @@ fn options(url: &str, connections: u32, plans: &StalePlans) -> ConnectOptions {
                 })
         })
         .map_sqlx_postgres_pool_opts(move |pool| {
-            let (plans, server) = (plans.clone(), server.clone());
-            // sqlx tests connections without a deadline, before and after their use (transact-rs/sqlx#3540): one that
-            // is frozen would keep its place in the pool for good. So they are tested here first, under one.
-            pool.after_connect(|connection, _| Box::pin(begin_session(connection)))
-                .test_before_acquire(false)
-                .before_acquire(move |connection, known| {
-                    let is_stale = plans.concern(known.age);
-                    Box::pin(async move {
-                        if is_stale {
-                            return Ok(false);
-                        }
-                        answers(connection, PING_TIMEOUT).await.map(|()| true)
-                    })
+            let (plans, made) = (plans.clone(), taken.clone());
+            let (reused, returned) = (taken.clone(), taken.clone());
+            let (before, after) = (server.clone(), server.clone());
+            // sqlx tests and closes connections without a deadline (transact-rs/sqlx#3540), and over TLS a close waits for
+            // the peer. A frozen connection would keep its place in the pool for good. So connections are tested and
+            // replaced here, under deadlines, and sqlx is given no reason to close one.
+            pool.after_connect(move |connection, _| {
+                let made = made.clone();
+                Box::pin(async move {
+                    begin_session(connection).await?;
+                    made.add();
+                    Ok(())
                 })
-                .after_release(move |connection, _| {
-                    let server = server.clone();
-                    Box::pin(async move {
-                        let within = interrupt::grace().unwrap_or(PING_TIMEOUT);
-                        match answers(connection, within).await {
-                            Ok(()) => Ok(true),
-                            // A statement still runs, or the peer is frozen.
-                            Err(error) if is_timeout(&error) => {
-                                replace(connection, server).await.map(|()| true)
-                            }
-                            Err(error) => Err(error),
-                        }
-                    })
+            })
+            .test_before_acquire(false)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .before_acquire(move |connection, known| {
+                let is_old = plans.concern(known.age) || known.age > LIFETIME;
+                let (server, reused) = (before.clone(), reused.clone());
+                Box::pin(async move {
+                    if is_old {
+                        let old = replace(connection, server).await?;
+                        // It is no matter if it does not take its leave.
+                        let _ = timeout(PING_TIMEOUT, old.close()).await;
+                    } else {
+                        answering(connection, PING_TIMEOUT, server).await?;
+                    }
+                    reused.add();
+                    Ok(true)
                 })
+            })
+            .after_release(move |connection, _| {
+                let (server, returning) = (after.clone(), returned.returning());
+                Box::pin(async move {
+                    let _returning = returning;
+                    let within = interrupt::grace().unwrap_or(PING_TIMEOUT);
+                    answering(connection, within, server).await?;
+                    Ok(true)
+                })
+            })
         })
         .map_sqlx_postgres_opts(server_options);
     options
@@ -278,43 +302,37 @@ fn with_bare_host(options: PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-/// Waits for an answer, any answer, and for all that was sent before to be done or taken back.
-async fn answers(connection: &mut PgConnection, within: Duration) -> Result<(), sqlx::Error> {
+/// Makes sure of a connection that answers: this one, once all that was sent before is done or taken back, or a new one
+/// in its place when a statement still runs or the peer is frozen.
+async fn answering(
+    connection: &mut PgConnection,
+    within: Duration,
+    options: Option<PgConnectOptions>,
+) -> Result<(), sqlx::Error> {
     match timeout(within, connection.ping()).await {
         Ok(answered) => answered,
         Err(_) => {
-            let why = "the database did not answer on this connection, which is dropped";
-            Err(sqlx::Error::Io(std::io::Error::new(
-                ErrorKind::TimedOut,
-                why,
-            )))
+            // Its socket is closed at once. To close it in an orderly way would wait for its peer.
+            drop(replace(connection, options).await?);
+            Ok(())
         }
     }
 }
 
-fn is_timeout(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Io(error) if error.kind() == ErrorKind::TimedOut)
-}
-
-/// Puts a new connection in the place of one that is busy or frozen, whose socket is closed by that. To close it in an
-/// orderly way would wait for its peer: with TLS sqlx waits for an answer to that.
+/// Puts a new connection in the place of one. Returns that.
 async fn replace(
     connection: &mut PgConnection,
     options: Option<PgConnectOptions>,
-) -> Result<(), sqlx::Error> {
+) -> Result<PgConnection, sqlx::Error> {
     let options = options.ok_or(sqlx::Error::PoolTimedOut)?;
     let fresh = async {
         let mut fresh = options.connect().await?;
         begin_session(&mut fresh).await?;
         Ok::<_, sqlx::Error>(fresh)
     };
-    match timeout(PING_TIMEOUT, fresh).await {
-        Ok(fresh) => {
-            *connection = fresh?;
-            Ok(())
-        }
-        Err(_) => Err(sqlx::Error::PoolTimedOut),
-    }
+    let fresh = timeout(PING_TIMEOUT, fresh).await;
+    let fresh = fresh.map_err(|_| sqlx::Error::PoolTimedOut)??;
+    Ok(std::mem::replace(connection, fresh))
 }
 
 /// PgBouncer refuses a connection that sends any other start-up parameter than sqlx's own `DateStyle`,

@@ -218,7 +218,7 @@ impl Database {
     }
 
     async fn answers(&self) -> bool {
-        match timeout(PING_TIMEOUT, self.reader.inner.ping()).await {
+        match timeout(PING_TIMEOUT, self.reader.inner.current().ping()).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the database does not answer");
@@ -295,7 +295,7 @@ impl Database {
 
     /// By way of the pool itself: probes are not counted with the statements.
     async fn try_write(&self) -> Result<(), sqlx::Error> {
-        let writer = &self.writer.inner;
+        let writer = self.writer.inner.current();
         match writer.get_database_backend() {
             // A number in the file's header that is for applications, and that we do not use.
             DbBackend::Sqlite => {
