@@ -71,6 +71,12 @@ migration-kills kills="200":
 cuts:
     cargo test --test it -- --ignored --nocapture --test-threads 1 cuts::
 
+# Needs TEST_DATABASE_URL; the nodes are connected where TEST_NATS_URL names a NATS.
+[doc("Freeze the connections of two nodes to PostgreSQL, 20 times under load, and look for what others notice and what is lost")]
+[group("check at length")]
+freezes:
+    cargo test --test it -- --ignored --nocapture --test-threads 1 freezes::
+
 # On SQLite, and on PostgreSQL where TEST_DATABASE_URL names a server, which restarting nodes needs.
 [doc("Restart two nodes under load, end a server with a hundred open streams, send the same a thousand times at once")]
 [group("check at length")]

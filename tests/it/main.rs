@@ -38,6 +38,7 @@ mod error_matrix;
 mod errors_doc;
 mod fanout;
 mod faults;
+mod freezes;
 mod graphql_arguments;
 mod graphql_errors;
 mod graphql_lists;

@@ -110,6 +110,31 @@ async fn a_reply_is_followed_to_its_end_while_the_broker_says_nothing() {
 }
 
 #[tokio::test]
+async fn a_connection_to_the_broker_that_freezes_for_good_is_replaced() {
+    let Some(far) = Far::new().await else { return };
+    let input = json!({ "text": "Plan a trip to Kyoto" });
+    let id = send(&far.one.url, input).await;
+    decided(&far.one.url, &id).await;
+    let mut open = Watched::one(&far.other.url, &id).await;
+    open.next().await;
+    assert!(far.proxy.freeze() > 0);
+    // Nobody waits for it meanwhile.
+    let began = Instant::now();
+    rename(&far.one.url, &id, "Unheard").await;
+    for node in [&far.one, &far.other] {
+        let events = node.stream(plain("Plan a trip to Nara")).await.rest().await;
+        let terminal = assert_common_stream(&events);
+        assert_eq!(terminal["raw_type"], "response.completed");
+    }
+    assert!(began.elapsed() < Duration::from_secs(5));
+    open.until(|now| now["displayName"] == "Unheard").await;
+    nats_is(&far.other.url, "ok").await;
+    rename(&far.one.url, &id, "Heard").await;
+    open.until(|now| now["displayName"] == "Heard").await;
+    far.stop().await;
+}
+
+#[tokio::test]
 async fn a_connection_to_the_broker_that_is_cut_again_and_again_loses_nothing() {
     let Some(far) = Far::new().await else { return };
     far.model.reply(Answer::Deltas(ModelServer::REPLY.to_vec()));

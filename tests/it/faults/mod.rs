@@ -24,7 +24,7 @@ mod turns;
 mod visitor;
 
 /// A fault, and tests that try it: the names of functions in files beside this folder, or in it.
-const TABLE: [(&str, &[&str]); 27] = [
+const TABLE: [(&str, &[&str]); 28] = [
     (
         "the model says 401, 403, 404, 400, or has no quota",
         &[
@@ -61,6 +61,7 @@ const TABLE: [(&str, &[&str]); 27] = [
             "reply_faults::a_model_may_reason_in_silence_for_longer_than_between_two_events",
             "reply_faults::silence_in_the_middle_keeps_what_was_written",
             "title_faults::silence_lasts_as_long_as_the_deadline",
+            "faults::model_answers::a_title_whose_connection_freezes_is_given_up_at_its_deadline",
         ],
     ),
     (
@@ -117,6 +118,13 @@ const TABLE: [(&str, &[&str]); 27] = [
         ],
     ),
     (
+        "connections to the database freeze, or it vanishes for a while",
+        &[
+            "freezes::a_database_that_freezes_is_noticed_by_its_node_alone_and_not_for_long",
+            "freezes::a_database_that_vanishes_for_a_while_costs_no_connection_for_good",
+        ],
+    ),
+    (
         "the database is down in the middle of a reply",
         &[
             "faults::database_gone::a_reply_is_told_complete_when_it_is_stored_and_not_while_the_database_is_gone",
@@ -167,6 +175,7 @@ const TABLE: [(&str, &[&str]); 27] = [
             "nodes_outage::a_node_starts_without_nats_and_connects_when_it_comes",
             "faults::broker::a_broker_that_says_nothing_holds_nobody_up_and_what_was_missed_is_told",
             "faults::broker::a_connection_to_the_broker_that_is_cut_again_and_again_loses_nothing",
+            "faults::broker::a_connection_to_the_broker_that_freezes_for_good_is_replaced",
         ],
     ),
     (

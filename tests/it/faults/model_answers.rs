@@ -9,8 +9,10 @@ use crate::{
     reply_faults::{End, ends, stream},
     support::{
         Answer, ModelServer, Rows, Scene, Server, Step, TestDatabase, assert_common_stream,
+        eventually,
         proxy::{Cut, Proxy, Way},
         sse::text,
+        titles::{decided, send},
     },
 };
 
@@ -146,4 +148,24 @@ async fn a_connection_to_the_model_that_is_cut_or_stalls_keeps_what_was_written(
         assert_eq!(model.reply_requests().len(), 1);
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn a_title_whose_connection_freezes_is_given_up_at_its_deadline() {
+    let model = ModelServer::start().await;
+    let _gate = model.held_title(Answer::Title(ModelServer::TITLE.into()));
+    let proxy = Proxy::to_url(&model.url).await;
+    let url = format!("http://{}/v1", proxy.address);
+    let settings = ["--openai-base-url", &url, "--title-deadline", "1s"];
+    let server = Server::on(TestDatabase::new().await, &settings).await;
+    let id = send(&server.url, json!({ "text": Scene::MESSAGE })).await;
+    eventually(async || (model.title_requests().len() == 1).then_some(())).await;
+    assert!(proxy.freeze() > 0);
+    let failed = decided(&server.url, &id).await;
+    assert_eq!(
+        (&failed["titleStatus"], &failed["displayName"]),
+        (&json!("FAILED"), &json!(null))
+    );
+    // Nothing waits for that connection any more.
+    server.stop().await;
 }

@@ -1,5 +1,5 @@
-//! A model with something to say to everybody: word by word, over a second or two, and to each message
-//! something else.
+//! A model with something to say to everybody: word by word, over a second or two (or a quarter of a minute, where that is
+//! asked for), and to each message something else.
 
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use super::model::{Answer, ModelServer, Step, respond, serve};
 /// Between two words.
 const PACE: Duration = Duration::from_millis(40);
 
-/// How many words a reply has.
+/// How many words a reply has, and one to a message that asks for it.
 const WORDS: usize = 40;
+const WORDS_AT_LENGTH: usize = 400;
 
 /// The server.
 pub struct TalkativeModel {
@@ -26,6 +27,9 @@ impl TalkativeModel {
         let (url, serving) = serve(post(complete)).await;
         Self { url, serving }
     }
+
+    /// What a message says that wants a reply of a quarter of a minute.
+    pub const AT_LENGTH: &str = "at length";
 
     /// What it says to this.
     pub fn reply_to(message: &str) -> String {
@@ -41,7 +45,11 @@ impl Drop for TalkativeModel {
 
 fn words(message: &str) -> impl Iterator<Item = String> + use<> {
     let message = message.to_owned();
-    (0..WORDS).map(move |number| match number {
+    let count = match message.contains(TalkativeModel::AT_LENGTH) {
+        true => WORDS_AT_LENGTH,
+        false => WORDS,
+    };
+    (0..count).map(move |number| match number {
         0 => format!("To “{message}”: "),
         number => format!("word {number}, "),
     })

@@ -1,5 +1,5 @@
 //! A TCP proxy between two parts, which does to their connections what networks do: cuts, delays, drips,
-//! stalls, and is not there.
+//! stalls, freezes for good, and is not there.
 
 mod lost_commit;
 mod tests;
@@ -67,6 +67,8 @@ struct Shared {
     weather: watch::Sender<Weather>,
     /// Counted up to cut what there is.
     cut: watch::Sender<(usize, Option<Cut>)>,
+    /// Counted up to freeze what there is.
+    frozen: watch::Sender<usize>,
     lost_commit: Mutex<Option<LostCommit>>,
     open: AtomicUsize,
 }
@@ -81,6 +83,7 @@ impl Proxy {
                 target,
                 weather: watch::Sender::default(),
                 cut: watch::Sender::default(),
+                frozen: watch::Sender::default(),
                 lost_commit: Mutex::default(),
                 open: AtomicUsize::new(0),
             }),
@@ -113,7 +116,7 @@ impl Proxy {
         text.trim_end_matches('/').to_owned()
     }
 
-    /// How many connections there are.
+    /// How many connections there are that pass something.
     pub fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
@@ -126,15 +129,33 @@ impl Proxy {
         });
     }
 
+    /// Freezes all connections for good, as when a host or a NAT's table vanishes: nothing passes either way, neither FIN
+    /// nor RST is sent. New connections pass. The sockets stay open until a cut, the end of the proxy, or the next freeze:
+    /// PostgreSQL keeps the sessions behind them as long, and has a hundred. Returns how many were frozen.
+    pub fn freeze(&self) -> usize {
+        self.shared.frozen.send_modify(|number| *number += 1);
+        self.shared.open.swap(0, Ordering::SeqCst)
+    }
+
     /// Refuses connections, and cuts those that there are.
     pub async fn refuse(&self) {
+        self.refuse_new().await;
+        self.cut(Cut::Rst);
+    }
+
+    /// Refuses connections, and freezes those that there are: what is behind the proxy vanishes.
+    pub async fn vanish(&self) {
+        self.refuse_new().await;
+        self.freeze();
+    }
+
+    async fn refuse_new(&self) {
         let accepting = self.accepting.lock().unwrap().take();
         if let Some(accepting) = accepting {
             accepting.abort();
             // The port is free when the task is gone.
             let _ = accepting.await;
         }
-        self.cut(Cut::Rst);
     }
 
     /// Takes connections again, on the same port.
@@ -207,12 +228,15 @@ impl Shared {
     async fn forward(self: Arc<Self>, mut client: TcpStream) {
         let mut cut = self.cut.subscribe();
         cut.mark_unchanged();
+        let mut frozen = self.frozen.subscribe();
+        frozen.mark_unchanged();
         let Ok(mut target) = TcpStream::connect(self.target).await else {
             // What is behind the proxy is not there: the same as if it had been asked itself.
             let _ = client.set_zero_linger();
             return;
         };
         self.open.fetch_add(1, Ordering::SeqCst);
+        let mut is_frozen = false;
         let how = {
             let (from_client, to_client) = client.split();
             let (from_target, to_target) = target.split();
@@ -226,14 +250,26 @@ impl Shared {
                     );
                 } => Cut::Fin,
                 () = watched.is_lost() => Cut::Rst,
+                _ = frozen.changed() => {
+                    is_frozen = true;
+                    Cut::Rst
+                }
             }
         };
+        if is_frozen {
+            tokio::select! {
+                _ = cut.changed() => {}
+                _ = frozen.changed() => {}
+            }
+        }
         if how == Cut::Rst {
             for stream in [&client, &target] {
                 let _ = stream.set_zero_linger();
             }
         }
-        self.open.fetch_sub(1, Ordering::SeqCst);
+        if !is_frozen {
+            self.open.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 
     /// Copies until the end of what comes, and passes that on.

@@ -75,6 +75,34 @@ async fn it_stalls_one_way_only() {
 }
 
 #[tokio::test]
+async fn it_freezes_for_good_what_there_is_and_passes_what_is_new() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(listener.local_addr().unwrap()).await;
+    let connect = async || {
+        let client = TcpStream::connect(proxy.address).await.unwrap();
+        let (server, _) = within(listener.accept()).await.unwrap();
+        (client, server)
+    };
+    let (mut client, mut server) = connect().await;
+    pass(&mut client, &mut server, b"there").await;
+    assert_eq!((proxy.freeze(), proxy.open()), (1, 0));
+    // Neither bytes nor an end get through, however much else does.
+    client.write_all(b"lost").await.unwrap();
+    server.write_all(b"lost").await.unwrap();
+    let (mut newer, mut there) = connect().await;
+    pass(&mut newer, &mut there, b"there").await;
+    pass(&mut there, &mut newer, b"and back").await;
+    client.shutdown().await.unwrap();
+    proxy.flow();
+    pass(&mut newer, &mut there, b"once more").await;
+    for end in [&mut client, &mut server] {
+        let read = end.try_read(&mut [0; 1]);
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+    assert_eq!(proxy.open(), 1);
+}
+
+#[tokio::test]
 async fn it_drips_and_delays() {
     let (mut client, mut server, proxy) = connected().await;
     let began = tokio::time::Instant::now();
