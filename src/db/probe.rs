@@ -33,8 +33,11 @@ const WRITE_TTL: Duration = Duration::from_secs(5);
 /// How long a write may take before the database counts as one that refuses writes: longer than one waits for a lock.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long a ping goes on when no caller waits for it any more.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a second try may take, after one whose connection may have been frozen.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a ping goes on when no caller waits for it any more. The next one may get a connection that is not frozen.
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often the state is asked in the background.
 const ASK_EVERY: Duration = Duration::from_secs(5);
@@ -273,7 +276,10 @@ impl Database {
         let round = self.probe.write.round(&self.probe.tasks, async move {
             let tried = match timeout(WRITE_TIMEOUT, db.try_write()).await {
                 Ok(tried) => tried,
-                Err(_) => Err(sqlx::Error::PoolTimedOut),
+                // Its connection may be frozen, and another one good.
+                Err(_) => timeout(RETRY_TIMEOUT, db.try_write())
+                    .await
+                    .unwrap_or(Err(sqlx::Error::PoolTimedOut)),
             };
             let is_taken = tried.is_ok();
             if let Err(error) = tried {
