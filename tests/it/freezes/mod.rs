@@ -46,7 +46,7 @@ const CONNECTIONS: usize = 8;
 const RECOVERY: Duration = Duration::from_secs(10);
 
 /// So long a node may say that it is ready while it serves nothing: as docs/operations.md says.
-const BELIEVED: Duration = Duration::from_secs(2);
+const BELIEVED: Duration = Duration::from_secs(4);
 
 /// How long a node may take to serve everything again before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(60);

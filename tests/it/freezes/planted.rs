@@ -108,7 +108,7 @@ fn a_node_that_is_long_in_coming_back_is_found() {
 #[test]
 fn a_node_that_says_it_is_ready_and_serves_nothing_is_found() {
     let mut run = Run::good();
-    run.silence(Site(0), 8_000, 4_000);
+    run.silence(Site(0), 8_000, 6_000);
     run.assert_found("while nothing was served");
 }
 
@@ -121,6 +121,8 @@ fn another_node_that_notices_is_found() {
     }
     let mut run = Run::good();
     run.probe(Site(1), 6_000, false);
+    assert_eq!(run.faults(), Vec::<String>::new());
+    run.probe(Site(1), 6_200, false);
     run.assert_found("the other node noticed");
 }
 

@@ -27,7 +27,7 @@ struct Freeze {
     slow: usize,
     /// When it was not ready first and last, since the freeze.
     not_ready: Option<(Duration, Duration)>,
-    /// Requests of the other node that were refused or held up, and probes at which it was not ready.
+    /// Requests of the other node that were refused or held up, and probes at which it was not ready once more.
     noticed: usize,
     slowest_elsewhere: Duration,
 }
@@ -156,9 +156,15 @@ impl Freeze {
                 }
             }
         }
-        for probe in probes.filter(|probe| !probe.is_ready) {
+        let mut was_ready = true;
+        for probe in probes {
             if probe.site != site {
-                freeze.noticed += 1;
+                // One alone may be this machine, which has had no time for a ping.
+                freeze.noticed += usize::from(!probe.is_ready && !was_ready);
+                was_ready = probe.is_ready;
+                continue;
+            }
+            if probe.is_ready {
                 continue;
             }
             let since = probe.ended.saturating_duration_since(at);
