@@ -122,7 +122,9 @@ mod tests {
         let routes = in_time(routes, Duration::from_millis(50));
         let ask = async |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
-            routes.clone().oneshot(request).await.unwrap()
+            let answering = routes.clone().oneshot(request);
+            let answered = timeout(Duration::from_secs(5), answering).await;
+            answered.expect("it has no limit").unwrap()
         };
         assert_eq!(ask("/quick").await.status(), StatusCode::OK);
         let late = ask("/endless").await;
