@@ -48,6 +48,7 @@ mod graphql_replies;
 mod graphql_search;
 mod graphql_subscriptions;
 mod graphql_titles;
+mod health_matrix;
 mod heavy_searches;
 mod hostile;
 mod hosts;

@@ -52,7 +52,7 @@ async fn titles_that_fail_degrade_the_service_and_no_more() {
 }
 
 /// A database that answers every question and takes nothing.
-enum Refusing {
+pub(crate) enum Refusing {
     /// Somebody else writes, and does not come to an end.
     Locked(Option<sea_orm::DatabaseTransaction>),
     /// As after a failover to a standby.
@@ -60,7 +60,7 @@ enum Refusing {
 }
 
 impl Refusing {
-    async fn begin(database: &TestDatabase) -> Self {
+    pub(crate) async fn begin(database: &TestDatabase) -> Self {
         let connection = database.connect().await;
         if database.is_sqlite() {
             let options = TransactionOptions {
@@ -74,7 +74,7 @@ impl Refusing {
         Self::ReadOnly(connection)
     }
 
-    async fn end(&mut self) {
+    pub(crate) async fn end(&mut self) {
         match self {
             Self::Locked(transaction) => transaction.take().unwrap().rollback().await.unwrap(),
             Self::ReadOnly(connection) => read_only(connection, false).await,
