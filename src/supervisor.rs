@@ -180,8 +180,8 @@ impl Supervisor {
     }
 
     /// Tells the supervisors of one process apart. With the feature `failpoints` tests let a loop panic, block or fail at
-    /// the beginning of an iteration by `loop.<name> <id>`, shorten its pauses by `loop.pause <id>` (milliseconds) and let
-    /// the present iterations look as if they were past their deadline by `loop.overdue <id>` (seconds).
+    /// the beginning of an iteration by `loop.<name> <id>`, let that look as if it were past its deadline by
+    /// `loop.overdue.<name> <id>` (seconds), and shorten the pauses of all by `loop.pause <id>` (milliseconds).
     pub fn id(&self) -> Uuid {
         self.id
     }
@@ -379,7 +379,8 @@ impl Supervised {
     }
 
     fn overdue(&self) -> Duration {
-        Duration::from_secs(self.number("loop.overdue").unwrap_or_default())
+        let name = format!("loop.overdue.{}", self.of.name());
+        Duration::from_secs(self.number(&name).unwrap_or_default())
     }
 
     fn number(&self, name: &str) -> Option<u64> {

@@ -625,7 +625,10 @@ async fn a_background_loop_blocks() {
     let id = server.app.loops().id();
     let name = format!("loop.{}", Loop::TitleSweep.name());
     let mut hold = Hold::named(&name, &id.to_string());
-    let (pause, overdue) = (format!("loop.pause {id}"), format!("loop.overdue {id}"));
+    let (pause, overdue) = (
+        format!("loop.pause {id}"),
+        format!("loop.overdue.title_sweep {id}"),
+    );
     fail::cfg(pause.as_str(), "return(1000)").unwrap();
     hold.reached().await;
     watched.says(GOOD.fault).await;

@@ -139,9 +139,7 @@ impl Scene {
     }
 
     async fn end(self) {
-        for name in ["pause", "overdue"] {
-            fail::remove(format!("loop.{name} {}", self.server.app.loops().id()));
-        }
+        fail::remove(format!("loop.pause {}", self.server.app.loops().id()));
         self.busy.abort();
         drop(self.server);
     }
@@ -229,10 +227,12 @@ async fn each_loop_that_blocks_is_late_then_stuck_and_good_again_when_it_goes_on
         scene.says(of, &GOOD).await;
         scene.others_go_on(of, held).await;
         assert!(scene.report(of).since_heartbeat > held.elapsed(), "{of:?}");
-        scene.set("loop.overdue", "return(3)");
+        let overdue = format!("loop.overdue.{}", of.name());
+        scene.set(&overdue, "return(3)");
         scene.says(of, &LATE).await;
-        scene.set("loop.overdue", "return(61)");
+        scene.set(&overdue, "return(61)");
         scene.says(of, &STUCK).await;
+        scene.set(&overdue, "off");
         drop(hold);
         scene.says(of, &GOOD).await;
         assert_eq!(scene.report(of).restarts, 0);
