@@ -68,8 +68,13 @@ impl GraphqlSocket {
 
     /// The next message but pings; `None` when the connection is closed.
     pub async fn message(&mut self) -> Option<Value> {
+        // Pings are no news: waiting ends in spite of them.
+        within(self.message_but_pings()).await
+    }
+
+    async fn message_but_pings(&mut self) -> Option<Value> {
         loop {
-            match within(self.socket.next()).await {
+            match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {
                     return Some(serde_json::from_str(&text).unwrap());
                 }
