@@ -6,6 +6,7 @@
 //! failing or stuck.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -76,6 +77,9 @@ impl Loop {
     }
 }
 
+/// How many rows that were stepped over a loop remembers, so that each is logged once.
+const MOST_REMEMBERED: usize = 10_000;
+
 /// How a loop stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoopState {
@@ -102,6 +106,8 @@ pub struct LoopReport {
     pub since_heartbeat: Duration,
     /// Iterations that failed or were ended at their deadline.
     pub failures: u64,
+    /// How often a row was stepped over because it cannot be read or stored.
+    pub bad_rows: u64,
 }
 
 /// Starts loops and knows how they stand. Cheap to clone.
@@ -130,6 +136,9 @@ struct Supervised {
     is_over: AtomicBool,
     restarts: AtomicU64,
     failures: AtomicU64,
+    bad_rows: AtomicU64,
+    /// The rows among them that were logged.
+    logged_rows: Mutex<HashSet<Uuid>>,
     now: Mutex<Now>,
 }
 
@@ -236,6 +245,8 @@ impl Supervised {
             is_over: AtomicBool::new(false),
             restarts: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            bad_rows: AtomicU64::new(0),
+            logged_rows: Mutex::default(),
             now: Mutex::new(Now {
                 working: None,
                 heartbeat: Instant::now(),
@@ -280,6 +291,7 @@ impl Supervised {
             restarts: self.restarts.load(Ordering::Relaxed),
             since_heartbeat: at.duration_since(now.heartbeat),
             failures: self.failures.load(Ordering::Relaxed),
+            bad_rows: self.bad_rows.load(Ordering::Relaxed),
         }
     }
 
@@ -324,6 +336,28 @@ impl Heartbeat {
         }
         drop(now);
         done
+    }
+
+    /// Counts a row that cannot be read or stored, which the loop leaves as it is, and logs it the first time. `row` is the
+    /// id of its conversation or message.
+    pub fn step_over(&self, row: Uuid, error: &Error) {
+        self.0.bad_rows.fetch_add(1, Ordering::Relaxed);
+        let logged = self.0.logged_rows.lock();
+        let mut logged = logged.unwrap_or_else(PoisonError::into_inner);
+        if logged.len() == MOST_REMEMBERED {
+            logged.clear();
+        }
+        if !logged.insert(row) {
+            return;
+        }
+        drop(logged);
+        let cause = std::error::Error::source(error);
+        tracing::error!(
+            loop.name = self.0.of.name(),
+            row = %row,
+            error.cause = cause,
+            "a row cannot be read or stored: the loop steps over it"
+        );
     }
 
     /// Waits between two iterations.
@@ -480,6 +514,22 @@ mod tests {
         heartbeat.iteration(soon, async { Ok(()) }).await.unwrap();
         let report = heartbeat.0.report(Instant::now());
         assert_eq!((report.state, report.failures), (LoopState::Good, 4));
+    }
+
+    #[test]
+    fn rows_that_are_stepped_over_are_counted_each_time_and_remembered_within_bounds() {
+        let heartbeat = Heartbeat(Arc::new(Supervised::new(Loop::Relay, Uuid::nil())));
+        let error = Error::Database("out of range".into());
+        let row = Uuid::now_v7();
+        heartbeat.step_over(row, &error);
+        heartbeat.step_over(row, &error);
+        let remembered = || heartbeat.0.logged_rows.lock().unwrap().len();
+        assert_eq!(remembered(), 1);
+        assert_eq!(heartbeat.0.report(Instant::now()).bad_rows, 2);
+        for _ in 0..MOST_REMEMBERED {
+            heartbeat.step_over(Uuid::now_v7(), &error);
+        }
+        assert!(remembered() <= MOST_REMEMBERED, "{}", remembered());
     }
 
     #[test]

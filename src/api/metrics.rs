@@ -272,6 +272,11 @@ impl Collector for Watched {
             &LoopCounts(&loops, |one| one.failures),
         )?;
         metric(
+            "loop_bad_rows",
+            "How often a background loop stepped over a row that cannot be read or stored",
+            &LoopCounts(&loops, |one| one.bad_rows),
+        )?;
+        metric(
             "loop_up",
             "1 while a background loop works, 0 while it is failing, late or stuck",
             &LoopsUp(&loops),

@@ -124,9 +124,10 @@ impl App {
         let (events, told) = match nats {
             Some(servers) => {
                 let (events, told, relay) = EventBroker::relayed(db.clock().clone());
+                let db = db.clone();
                 relay.keep_up(
                     servers,
-                    read_rows(db.clone()),
+                    move |heartbeat| read_rows(db.clone(), heartbeat),
                     &background.loops,
                     &background.closing,
                 );

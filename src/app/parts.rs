@@ -10,7 +10,7 @@ use crate::{
     commands,
     config::Settings,
     conversation::Owner,
-    db::{Database, SchemaState},
+    db::{BadRow, Database, SchemaState},
     events::{
         EventBroker,
         relay::{ReadRows, Servers, Wanted},
@@ -22,6 +22,7 @@ use crate::{
         traced::Traced,
     },
     server::{self, Limits},
+    supervisor::Heartbeat,
     titles::{TitleSettings, Titles},
 };
 
@@ -132,20 +133,26 @@ pub(super) fn nats(settings: &Settings) -> Result<Option<Servers>, StartError> {
         .transpose()
 }
 
-/// How the relay reads what other nodes changed.
-pub(super) fn read_rows(db: Database) -> ReadRows {
+/// How the relay reads what other nodes changed. A row that cannot be read is left out: to ask for it again would not
+/// help, and others wait behind it.
+pub(super) fn read_rows(db: Database, heartbeat: &Heartbeat) -> ReadRows {
+    let heartbeat = heartbeat.clone();
     Arc::new(move |wanted| {
-        let db = db.clone();
+        let (db, heartbeat) = (db.clone(), heartbeat.clone());
         Box::pin(async move {
-            match wanted {
-                Wanted::Row(owner, id) => {
-                    let row = db.find_row(&owner, id).await?;
-                    Ok(row.into_iter().collect())
-                }
+            let (rows, bad) = match wanted {
+                Wanted::Row(owner, id) => match db.find_row(&owner, id).await {
+                    Ok(row) => (row.into_iter().collect(), Vec::new()),
+                    Err(error) => (Vec::new(), vec![BadRow::of(id.0, error)?]),
+                },
                 Wanted::Changed(owner, since, after) => {
-                    db.rows_changed_since(&owner, since, after).await
+                    db.rows_changed_since(&owner, since, after).await?
                 }
+            };
+            for BadRow { id, error } in bad {
+                heartbeat.step_over(id, &error);
             }
+            Ok(rows)
         })
     })
 }

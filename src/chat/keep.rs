@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Chat, Inner};
 use crate::{
     conversation::MessageId,
-    db::{Fault, Kept},
+    db::{BadRow, Found, Kept, Place, Renewed},
     error::Result,
     supervisor::Heartbeat,
 };
@@ -19,6 +19,9 @@ const NOTE_EVERY: Duration = Duration::from_millis(1_500);
 
 /// How many dead replies are read at once.
 const PAGE: u64 = 100;
+
+/// How many pages are gone through before a pause; the next round goes on behind them.
+const MOST_PAGES: u32 = 20;
 
 /// How long closing a page of them may take.
 const PAGE_TIME: Duration = Duration::from_secs(60);
@@ -64,8 +67,11 @@ pub(super) async fn note(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancellat
         // A renewal that takes longer than half a lease is given up, so that the next one can still be in time.
         let renewal = chat.inner.db.keep_runs(&kept, lease);
         match heartbeat.iteration(lease / 2, renewal).await {
-            Ok(stopped) => {
+            Ok(Renewed { stopped, bad }) => {
                 noted = lengths;
+                for BadRow { id, error } in bad {
+                    heartbeat.step_over(id, &error);
+                }
                 let stopped = runs
                     .iter()
                     .filter(|run| stopped.contains(&run.of().message));
@@ -77,26 +83,37 @@ pub(super) async fn note(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancellat
     }
 }
 
-/// Closes until `draining` what others left open.
+/// Closes until `draining` what others left open. A round goes from page to page through all that is overdue, so what
+/// cannot be closed keeps nothing behind it from being closed.
 pub(super) async fn close_dead(chat: &Chat, heartbeat: &Heartbeat, draining: &CancellationToken) {
     let lease = chat.inner.settings.reply_lease;
     let mut lost_database: Option<Instant> = None;
+    let mut after: Option<Place> = None;
+    let mut pages = 0;
     loop {
         // After the database was gone, its nodes need a moment to say that they live.
         let is_settled = lost_database.is_none_or(|at| at.elapsed() > lease);
+        let page = close_page(chat, heartbeat, after, is_settled);
         let closed = tokio::select! {
-            closed = heartbeat.iteration(PAGE_TIME, close_page(chat, is_settled)) => closed,
+            closed = heartbeat.iteration(PAGE_TIME, page) => closed,
             () = draining.cancelled() => return,
         };
-        let mut pause = (lease / 3).mul_f64(0.75 + 0.5 * fastrand::f64());
+        pages += 1;
         match closed {
-            Ok(true) => pause = Duration::ZERO,
-            Ok(false) => {}
+            Ok(next) => {
+                after = next;
+                if after.is_some() && pages < MOST_PAGES {
+                    continue;
+                }
+            }
+            // The same page again, later.
             Err(error) => {
                 error.log();
                 lost_database = Some(Instant::now());
             }
         }
+        pages = 0;
+        let pause = (lease / 3).mul_f64(0.75 + 0.5 * fastrand::f64());
         tokio::select! {
             () = heartbeat.pause(pause) => {}
             () = draining.cancelled() => return,
@@ -104,33 +121,42 @@ pub(super) async fn close_dead(chat: &Chat, heartbeat: &Heartbeat, draining: &Ca
     }
 }
 
-/// Closes some, with what was noted of them, and steps over those that cannot be closed. Whether there may be more, and
-/// asking at once is of use: not when nothing was closed.
-async fn close_page(chat: &Chat, is_settled: bool) -> Result<bool> {
+/// Closes a page of them, with what was noted of each, and steps over those that cannot be closed. Returns where the next
+/// page begins.
+async fn close_page(
+    chat: &Chat,
+    heartbeat: &Heartbeat,
+    after: Option<Place>,
+    is_settled: bool,
+) -> Result<Option<Place>> {
     let Inner { db, events, .. } = &*chat.inner;
-    let dead = db.find_dead_runs(PAGE).await?;
+    let Found { rows, bad, last } = db.find_dead_runs(after.as_ref(), PAGE).await?;
     if !is_settled {
-        return Ok(false);
+        return Ok(None);
     }
-    let is_full = dead.len() as u64 == PAGE;
-    let mut has_moved = false;
-    for dead in dead {
+    for BadRow { id, error } in bad {
+        heartbeat.step_over(id, &error);
+    }
+    for dead in rows {
         // One of ours is late, as its machine was: it lives.
         if events.find_run(&dead.owner, dead.turn.reply_id).is_some() {
             continue;
         }
-        tracing::warn!(conversation.id = %dead.turn.conversation_id, "closing a reply: its node is gone");
         match db.close_dead_run(&dead).await {
             Ok(closed) => {
-                has_moved = true;
+                tracing::warn!(
+                    conversation.id = %dead.turn.conversation_id,
+                    "closed a reply: its node is gone"
+                );
                 closed
                     .into_iter()
                     .for_each(|conversation| events.publish(conversation));
             }
-            Err(error) if Fault::of_error(&error) == Some(Fault::Transient) => return Err(error),
-            // The fault of this row: the others can be closed.
-            Err(error) => error.log(),
+            Err(error) => {
+                let BadRow { id, error } = BadRow::of(dead.turn.message_id.0, error)?;
+                heartbeat.step_over(id, &error);
+            }
         }
     }
-    Ok(is_full && has_moved)
+    Ok(last)
 }

@@ -11,8 +11,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{Chat, follow::stored};
 use crate::{
     conversation::{Conversation, Message, Owner, Role, Usage},
-    db::{ReplyCost, ReplyOutcome, ReplyState, Turn},
-    error::{Error, Result},
+    db::{Fault, ReplyCost, ReplyOutcome, ReplyState, Turn},
+    error::{Error, Result, innermost},
     events::{ReplyEnd, ReplyLog, RunGuard, run::Outcome},
     llm::{
         self, Finish, ModelError, ModelErrorKind, ReplyChunk, ReplyRequest, ReplyStream, Speaker,
@@ -229,7 +229,8 @@ async fn copy(
     Err(ModelError::new(ModelErrorKind::Interrupted))
 }
 
-/// Stores the end, again and again while the database does not take it.
+/// Stores the end, again and again while the database is away or the server is busy. An end whose rows the database refuses
+/// in every form is refused the next time too.
 async fn store(
     chat: &Chat,
     owner: &Owner,
@@ -263,13 +264,15 @@ async fn store(
             Err(late) => Err(Error::Database(late.into())),
         };
         match stored {
-            Err(Error::Database(cause))
-                if Instant::now() + pause < give_up && !chat.inner.abort.is_cancelled() =>
+            Err(error)
+                if Fault::of_error(&error) != Some(Fault::Row)
+                    && Instant::now() + pause < give_up
+                    && !chat.inner.abort.is_cancelled() =>
             {
                 tracing::warn!(
                     conversation.id = %turn.conversation_id,
                     duration_ms = started.elapsed().as_millis() as u64,
-                    error.cause = %cause,
+                    error.cause = %innermost(&error),
                     "reply not stored yet"
                 );
                 sleep(pause).await;

@@ -18,8 +18,9 @@ use sea_orm::{
 };
 
 use super::{
-    Database,
+    Database, Found, Place,
     entity::conversation::{Column, Entity, Model},
+    pages::read_page,
     scope::{active, behind, change_of, changed, row_of},
 };
 use crate::{
@@ -70,6 +71,8 @@ impl TitleClaim {
 pub enum Waiting<'a> {
     /// Those whose title was begun by somebody who has not finished it in time.
     Overdue,
+    /// The same, of titles that were begun so often that they are to be given up.
+    Hopeless,
     /// All that have no title and are not meant to stay without: from before there were titles, given
     /// up, overdue, or begun with a mere greeting.
     Untitled {
@@ -94,18 +97,21 @@ pub struct Candidate {
     pub owner: Owner,
     /// The conversation.
     pub id: ConversationId,
-    /// When it was begun: its place in the order.
-    pub created_at: DateTime<Utc>,
+    /// Whether it has a title, which stays when no other comes.
+    has_title: bool,
 }
 
 impl Waiting<'_> {
     fn condition(self, at: DateTime<Utc>) -> Condition {
         let overdue = Column::TitleLeaseUntil.lte(at);
+        let is_pending = Column::TitleStatus.eq(TitleStatus::Pending.as_str());
         let open = Condition::all().add(Column::TitleAttempts.lt(MAX_ATTEMPTS));
         match self {
-            Self::Overdue => open
-                .add(Column::TitleStatus.eq(TitleStatus::Pending.as_str()))
-                .add(overdue),
+            Self::Overdue => open.add(is_pending).add(overdue),
+            Self::Hopeless => Condition::all()
+                .add(is_pending)
+                .add(overdue)
+                .add(Column::TitleAttempts.gte(MAX_ATTEMPTS)),
             Self::Untitled { since, tenant } => open
                 .add(untitled(since, tenant))
                 .add(Column::TitleLeaseUntil.is_null().or(overdue)),
@@ -141,26 +147,26 @@ impl Database {
     pub async fn find_waiting(
         &self,
         waiting: Waiting<'_>,
-        after: Option<&Candidate>,
+        after: Option<&Place>,
         limit: u64,
-    ) -> Result<Vec<Candidate>> {
+    ) -> Result<Found<Candidate>> {
         let mut select = active()
             .filter(waiting.condition(self.now()))
             .order_by_desc(Column::CreatedAt)
             .order_by_desc(Column::Id)
             .limit(limit);
-        if let Some(after) = after {
-            select = select.filter(behind(Column::CreatedAt, after.created_at, after.id));
+        if let Some(Place { at, id }) = after {
+            select = select.filter(behind(Column::CreatedAt, *at, ConversationId(*id)));
         }
-        let rows = select.all(&self.reader).await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Candidate {
+        let order = (Column::CreatedAt, Column::Id);
+        let candidate = |row: Model| {
+            Ok(Candidate {
                 owner: row.owner(),
                 id: ConversationId(row.id),
-                created_at: row.created_at,
+                has_title: row.display_name.is_some(),
             })
-            .collect())
+        };
+        read_page(&self.reader, select, order, candidate).await
     }
 
     /// Whether somebody is making a title that is missing.
@@ -172,9 +178,12 @@ impl Database {
         since: Option<DateTime<Utc>>,
         tenant: Option<&str>,
     ) -> Result<bool> {
-        let row = active()
+        let row: Option<i32> = active()
             .filter(untitled(since, tenant))
             .filter(Column::TitleLeaseUntil.gt(self.now()))
+            .select_only()
+            .expr(Expr::value(1))
+            .into_tuple()
             .one(&self.reader)
             .await?;
         Ok(row.is_some())
@@ -185,13 +194,16 @@ impl Database {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn next_lease_end(&self) -> Result<Option<DateTime<Utc>>> {
-        let next = active()
+        let next: Option<Option<DateTime<Utc>>> = active()
             .filter(Column::TitleToken.is_not_null())
             .filter(Column::TitleLeaseUntil.gt(self.now()))
             .order_by_asc(Column::TitleLeaseUntil)
+            .select_only()
+            .column(Column::TitleLeaseUntil)
+            .into_tuple()
             .one(&self.reader)
             .await?;
-        Ok(next.and_then(|row| row.title_lease_until))
+        Ok(next.flatten())
     }
 
     /// Takes the claim of a conversation that was found to wait. `None`: somebody else did, or it waits
@@ -243,35 +255,18 @@ impl Database {
         Ok(())
     }
 
-    /// Gives up the titles that were begun five times without an end. Returns the changed
-    /// conversations, at most `limit`.
+    /// Gives up a title that was found to be hopeless. `None`: it is so no more.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn abandon_titles(&self, limit: u64) -> Result<Vec<Conversation>> {
+    pub async fn abandon_title(&self, hopeless: &Candidate) -> Result<Option<Conversation>> {
         let at = self.now();
-        let hopeless = || {
-            Condition::all()
-                .add(Column::TitleStatus.eq(TitleStatus::Pending.as_str()))
-                .add(Column::TitleLeaseUntil.lte(at))
-                .add(Column::TitleAttempts.gte(MAX_ATTEMPTS))
-        };
-        let rows = active()
-            .filter(hopeless())
-            .limit(limit)
-            .all(&self.reader)
+        let change = change_of(&hopeless.owner, hopeless.id, at);
+        let rows = given_up(change, hopeless.has_title, TitleFailure::Abandoned)
+            .filter(Waiting::Hopeless.condition(at))
+            .exec_with_returning(&self.writer)
             .await?;
-        let mut abandoned = Vec::new();
-        for row in rows {
-            let change = change_of(&row.owner(), ConversationId(row.id), at);
-            let given_up = given_up(change, row.display_name.is_some(), TitleFailure::Abandoned);
-            let rows = given_up
-                .filter(hopeless())
-                .exec_with_returning(&self.writer)
-                .await?;
-            abandoned.extend(changed(rows)?);
-        }
-        Ok(abandoned)
+        changed(rows)
     }
 }
 

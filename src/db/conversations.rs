@@ -11,6 +11,7 @@ use super::{
         conversation::{Column, Listed},
         message,
     },
+    guarded::transact,
     scope::{behind, change_of, changed, conversations_of},
     search, turns,
 };
@@ -107,27 +108,31 @@ impl Database {
         owner: &Owner,
         id: ConversationId,
     ) -> Result<Conversation> {
-        let tx = self.begin().await?;
-        let none: Option<String> = None;
-        let rows = without_claim(change_of(owner, id, self.now()))
-            .col_expr(
-                Column::Status,
-                Expr::val(ConversationStatus::Deleted.as_str()),
-            )
-            .col_expr(Column::DisplayName, Expr::val(none.clone()))
-            .col_expr(Column::TopicHint, Expr::val(none.clone()))
-            .col_expr(Column::LastMessagePreview, Expr::val(none))
-            .col_expr(Column::MessageCount, Expr::val(0))
-            .exec_with_returning(&tx)
-            .await?;
-        let tombstone = changed(rows)?.ok_or_else(Error::no_conversation)?;
-        message::Entity::delete_many()
-            .filter(message::Column::ConversationId.eq(id.0))
-            .exec(&tx)
-            .await?;
-        search::index::forget(&tx, id).await?;
-        turns::forget(&tx, id).await?;
-        commit(tx).await?;
+        let tombstone = transact(|| async {
+            let tx = self.begin().await?;
+            let none: Option<String> = None;
+            let rows = without_claim(change_of(owner, id, self.now()))
+                .col_expr(
+                    Column::Status,
+                    Expr::val(ConversationStatus::Deleted.as_str()),
+                )
+                .col_expr(Column::DisplayName, Expr::val(none.clone()))
+                .col_expr(Column::TopicHint, Expr::val(none.clone()))
+                .col_expr(Column::LastMessagePreview, Expr::val(none))
+                .col_expr(Column::MessageCount, Expr::val(0))
+                .exec_with_returning(&tx)
+                .await?;
+            let tombstone = changed(rows)?.ok_or_else(Error::no_conversation)?;
+            message::Entity::delete_many()
+                .filter(message::Column::ConversationId.eq(id.0))
+                .exec(&tx)
+                .await?;
+            search::index::forget(&tx, id).await?;
+            turns::forget(&tx, id).await?;
+            commit(tx).await?;
+            Ok(tombstone)
+        })
+        .await?;
         self.text_went();
         Ok(tombstone)
     }

@@ -83,8 +83,8 @@ impl Fault {
     /// By SQLite's result code, without what extends it.
     fn of_sqlite(code: u32) -> Self {
         match code & 0xff {
-            // TOOBIG, CONSTRAINT, MISMATCH, RANGE.
-            18 | 19 | 20 | 25 => Self::Row,
+            // CORRUPT: damaged data, or a damaged index: other rows can be read. TOOBIG, CONSTRAINT, MISMATCH, RANGE.
+            11 | 18 | 19 | 20 | 25 => Self::Row,
             // ERROR: a statement that does not fit the schema; MISUSE.
             1 | 21 => Self::Ours,
             _ => Self::Transient,
@@ -103,6 +103,11 @@ impl Fault {
             _ => None,
         }
     }
+}
+
+/// Whether a statement failed because of its row: with others it would not have.
+pub(super) fn is_of_row(error: &Error) -> bool {
+    Fault::of_error(error) == Some(Fault::Row)
 }
 
 /// Whether the connection's prepared statement is older than a change of the schema.
@@ -159,7 +164,7 @@ mod tests {
         let codes = [
             (5, Fault::Transient), (6, Fault::Transient), (8, Fault::Transient), (10, Fault::Transient),
             (13, Fault::Transient), (14, Fault::Transient), (9, Fault::Transient), (261, Fault::Transient),
-            (19, Fault::Row), (1811, Fault::Row), (2067, Fault::Row), (18, Fault::Row), (20, Fault::Row),
+            (11, Fault::Row), (267, Fault::Row), (26, Fault::Transient), (19, Fault::Row), (1811, Fault::Row), (2067, Fault::Row), (18, Fault::Row), (20, Fault::Row),
             (1, Fault::Ours),
         ];
         for (code, fault) in codes {

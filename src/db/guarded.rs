@@ -19,9 +19,25 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::{fault::is_stale_plan, interrupt::interruptible, pool::Pool};
+use crate::error::Result;
 
-/// How often a statement is sent again because its plan is stale: each time on a connection that is new.
+/// How often a statement, or a transaction, is sent again because its plan is stale: each time on a connection that is new.
 const RESENDS: usize = 2;
+
+/// Runs a transaction, and the whole of it again on another connection where the plans of the first one were stale:
+/// the server takes back what was done until then.
+pub(super) async fn transact<T, F>(mut run: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let mut runs = 0;
+    loop {
+        match run().await {
+            Err(error) if runs < RESENDS && error.cause().is_some_and(is_stale_plan) => runs += 1,
+            result => return result,
+        }
+    }
+}
 
 /// A connection pool or a transaction.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use sea_orm::{
 use super::{
     Database, commit,
     entity::{conversation, message},
-    guarded::Transaction,
+    guarded::{Transaction, transact},
     scope::{change_of, these_of},
     search::index::{Text, index, indexed},
 };
@@ -101,7 +101,7 @@ impl Database {
     /// # Errors
     /// [`Error::Database`]; the same conversations again find what was stored.
     pub async fn import(&self, batch: &[NewConversation]) -> Result<Vec<Imported>> {
-        match self.try_import(batch).await {
+        match transact(|| self.try_import(batch)).await {
             // The batch holds the same id twice, or somebody stored one of them just now.
             Err(error) if is_collision(&error) => {}
             result => return result,
@@ -124,7 +124,7 @@ impl Database {
     async fn import_alone(&self, one: &NewConversation) -> Result<Vec<Imported>> {
         let mut tries = 1;
         loop {
-            match self.try_import(std::slice::from_ref(one)).await {
+            match transact(|| self.try_import(std::slice::from_ref(one))).await {
                 Err(error) if tries < TRIES && is_collision(&error) => tries += 1,
                 result => return result,
             }

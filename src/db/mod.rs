@@ -23,6 +23,7 @@ mod messages;
 mod migrations;
 mod open;
 mod open_error;
+mod pages;
 mod pool;
 mod probe;
 mod published;
@@ -60,6 +61,7 @@ pub use self::{
     messages::MessageRange,
     migrations::SchemaState,
     open_error::{Failed, OpenError},
+    pages::{BadRow, Found, Place},
     pool::Connections,
     probe::DatabaseState,
     reply_calls::ReplyCost,
@@ -67,7 +69,7 @@ pub use self::{
     stats::{Scope, TitleStats},
     title_calls::{NOBODY, TitleCall},
     titles::Begun,
-    turns::{BegunTurn, DeadRun, Kept, NewTitle, NewTurn, ReplyOutcome, ReplyState, Turn},
+    turns::{BegunTurn, DeadRun, Kept, NewTitle, NewTurn, Renewed, ReplyOutcome, ReplyState, Turn},
 };
 
 /// How long a request may wait for a connection: as long as a server may need to come back, and well under half of a

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use super::{Database, entity::conversation::Column, scope::rows_of};
+use super::{BadRow, Database, entity::conversation::Column, pages::read_page, scope::rows_of};
 use crate::{
     conversation::{Conversation, ConversationId, Owner},
     error::Result,
@@ -31,7 +31,7 @@ impl Database {
     }
 
     /// The owner's rows, tombstones too, that changed at this time or later, in the order of their ids:
-    /// a page of those behind `after`.
+    /// a page of those behind `after`, and those that cannot be read. No row that can be read: the end.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -40,15 +40,24 @@ impl Database {
         owner: &Owner,
         since: DateTime<Utc>,
         after: Option<ConversationId>,
-    ) -> Result<Vec<Conversation>> {
-        let mut select = rows_of(owner)
-            .filter(Column::UpdatedAt.gte(since))
-            .order_by_asc(Column::Id)
-            .limit(PAGE);
-        if let Some(after) = after {
-            select = select.filter(Column::Id.gt(after.0));
+    ) -> Result<(Vec<Conversation>, Vec<BadRow>)> {
+        let mut after = after.map(|id| id.0);
+        let mut bad = Vec::new();
+        loop {
+            let mut select = rows_of(owner)
+                .filter(Column::UpdatedAt.gte(since))
+                .order_by_asc(Column::Id)
+                .limit(PAGE);
+            if let Some(after) = after {
+                select = select.filter(Column::Id.gt(after));
+            }
+            let order = (Column::UpdatedAt, Column::Id);
+            let page = read_page(&self.reader, select, order, Conversation::try_from).await?;
+            bad.extend(page.bad);
+            match page.last {
+                Some(last) if page.rows.is_empty() => after = Some(last.id),
+                _ => return Ok((page.rows, bad)),
+            }
         }
-        let rows = select.all(&self.reader).await?;
-        rows.into_iter().map(Conversation::try_from).collect()
     }
 }

@@ -13,7 +13,7 @@ use sea_orm::{
 use super::{
     Database, commit,
     entity::title_call::{ActiveModel, Column, Entity},
-    guarded::Transaction,
+    guarded::{Transaction, transact},
 };
 use crate::{
     conversation::{ConversationId, TitleFailure, Usage},
@@ -57,10 +57,14 @@ impl Database {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn store_title_call(&self, call: TitleCall) -> Result<()> {
-        let tx = self.begin().await?;
-        insert(&tx, NOBODY, None, &[call], self.now()).await?;
-        commit(tx).await?;
-        Ok(())
+        let calls = [call];
+        transact(|| async {
+            let tx = self.begin().await?;
+            insert(&tx, NOBODY, None, &calls, self.now()).await?;
+            commit(tx).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// The tokens that a tenant's titles have cost since then.

@@ -17,7 +17,8 @@ use super::{
     claims::{claiming, given_up, without_claim},
     commit,
     entity::conversation::{Column, Entity},
-    guarded::Transaction,
+    fault::is_of_row,
+    guarded::{Transaction, transact},
     scope::{change_of, changed},
     search, title_calls,
 };
@@ -51,14 +52,17 @@ impl Database {
         title: &Title,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        let tx = self.begin().await?;
-        let at = self.now();
-        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, at).await?;
-        let rows = with_title(fenced(claim, at), title, TitleSource::Generated)
-            .col_expr(Column::TitleGeneratedAt, Expr::val(at))
-            .exec_with_returning(&tx)
-            .await?;
-        finish(tx, changed(rows)?).await
+        less_if_refused(calls, |calls| async move {
+            let tx = self.begin().await?;
+            let at = self.now();
+            store_calls(&tx, claim, calls, at).await?;
+            let rows = with_title(fenced(claim, at), title, TitleSource::Generated)
+                .col_expr(Column::TitleGeneratedAt, Expr::val(at))
+                .exec_with_returning(&tx)
+                .await?;
+            finish(tx, changed(rows)?, calls.is_some()).await
+        })
+        .await
     }
 
     /// Stores why no title came and what its calls cost. `None`: the claim is lost, or its lease has run
@@ -73,15 +77,18 @@ impl Database {
         failure: TitleFailure,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        let tx = self.begin().await?;
-        let at = self.now();
-        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, at).await?;
-        let rows = given_up(fenced(claim, at), claim.previous.is_some(), failure)
-            .filter(Column::TitleLeaseUntil.gt(at))
-            .exec_with_returning(&tx)
-            .await?;
-        commit(tx).await?;
-        changed(rows)
+        less_if_refused(calls, |calls| async move {
+            let tx = self.begin().await?;
+            let at = self.now();
+            store_calls(&tx, claim, calls, at).await?;
+            let rows = given_up(fenced(claim, at), claim.previous.is_some(), failure)
+                .filter(Column::TitleLeaseUntil.gt(at))
+                .exec_with_returning(&tx)
+                .await?;
+            commit(tx).await?;
+            changed(rows)
+        })
+        .await
     }
 
     /// Gives a claim back until the provider may be asked again, and stores what calls cost. No attempt is counted. The
@@ -95,23 +102,26 @@ impl Database {
         time: Duration,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        let (no_token, no_failure): (Option<Uuid>, Option<String>) = (None, None);
-        let tx = self.begin().await?;
-        let at = self.now();
-        title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, at).await?;
-        let rows = fenced(claim, at)
-            .col_expr(Column::TitleToken, Expr::val(no_token))
-            .col_expr(Column::TitleLeaseUntil, Expr::val(at + time))
-            .col_expr(Column::TitleAttempts, Expr::val(0))
-            .col_expr(
-                Column::TitleStatus,
-                Expr::val(TitleStatus::Pending.as_str()),
-            )
-            .col_expr(Column::TitleFailure, Expr::val(no_failure))
-            .exec_with_returning(&tx)
-            .await?;
-        commit(tx).await?;
-        changed(rows)
+        less_if_refused(calls, |calls| async move {
+            let (no_token, no_failure): (Option<Uuid>, Option<String>) = (None, None);
+            let tx = self.begin().await?;
+            let at = self.now();
+            store_calls(&tx, claim, calls, at).await?;
+            let rows = fenced(claim, at)
+                .col_expr(Column::TitleToken, Expr::val(no_token))
+                .col_expr(Column::TitleLeaseUntil, Expr::val(at + time))
+                .col_expr(Column::TitleAttempts, Expr::val(0))
+                .col_expr(
+                    Column::TitleStatus,
+                    Expr::val(TitleStatus::Pending.as_str()),
+                )
+                .col_expr(Column::TitleFailure, Expr::val(no_failure))
+                .exec_with_returning(&tx)
+                .await?;
+            commit(tx).await?;
+            changed(rows)
+        })
+        .await
     }
 
     /// Makes the titles of all owners due that wait for the provider.
@@ -140,13 +150,14 @@ impl Database {
         id: ConversationId,
         title: &Title,
     ) -> Result<Conversation> {
-        let tx = self.begin().await?;
-        let rows = with_title(change_of(owner, id, self.now()), title, TitleSource::Manual)
-            .exec_with_returning(&tx)
-            .await?;
-        let renamed = finish(tx, changed(rows)?)
-            .await?
-            .ok_or_else(Error::no_conversation)?;
+        let renamed = transact(|| async {
+            let tx = self.begin().await?;
+            let rows = with_title(change_of(owner, id, self.now()), title, TitleSource::Manual)
+                .exec_with_returning(&tx)
+                .await?;
+            finish(tx, changed(rows)?, true).await
+        });
+        let renamed = renamed.await?.ok_or_else(Error::no_conversation)?;
         self.text_went();
         Ok(renamed)
     }
@@ -196,29 +207,32 @@ impl Database {
         id: ConversationId,
         lease: Option<Duration>,
     ) -> Result<Begun> {
-        let tx = self.begin().await?;
-        let at = self.now();
-        let no_text: Option<String> = None;
-        let no_time: Option<DateTime<Utc>> = None;
-        let change = change_of(owner, id, at)
-            .col_expr(Column::DisplayName, Expr::val(no_text))
-            .col_expr(Column::TitleGeneratedAt, Expr::val(no_time))
-            .col_expr(Column::TitleSource, Expr::val(TitleSource::Hint.as_str()));
-        let has_none = Column::TitleSource.eq(TitleSource::Hint.as_str());
-        let rows = begin(change, None, lease.map(|lease| at + lease))
-            .filter(
-                Condition::any()
-                    .add(Column::TitleSource.eq(TitleSource::Manual.as_str()))
-                    .add(has_none.and(unclaimed(at))),
-            )
-            .exec_with_returning(&tx)
-            .await?;
-        let claim = rows.first().and_then(TitleClaim::of);
-        Ok(match (finish(tx, changed(rows)?).await?, claim) {
-            (Some(conversation), Some(claim)) => Begun::Claimed(conversation, claim),
-            (Some(conversation), None) => Begun::Deferred(conversation),
-            (None, _) => Begun::Unchanged(self.conversation(owner, id).await?),
+        transact(|| async {
+            let tx = self.begin().await?;
+            let at = self.now();
+            let no_text: Option<String> = None;
+            let no_time: Option<DateTime<Utc>> = None;
+            let change = change_of(owner, id, at)
+                .col_expr(Column::DisplayName, Expr::val(no_text))
+                .col_expr(Column::TitleGeneratedAt, Expr::val(no_time))
+                .col_expr(Column::TitleSource, Expr::val(TitleSource::Hint.as_str()));
+            let has_none = Column::TitleSource.eq(TitleSource::Hint.as_str());
+            let rows = begin(change, None, lease.map(|lease| at + lease))
+                .filter(
+                    Condition::any()
+                        .add(Column::TitleSource.eq(TitleSource::Manual.as_str()))
+                        .add(has_none.and(unclaimed(at))),
+                )
+                .exec_with_returning(&tx)
+                .await?;
+            let claim = rows.first().and_then(TitleClaim::of);
+            Ok(match (finish(tx, changed(rows)?, true).await?, claim) {
+                (Some(conversation), Some(claim)) => Begun::Claimed(conversation, claim),
+                (Some(conversation), None) => Begun::Deferred(conversation),
+                (None, _) => Begun::Unchanged(self.conversation(owner, id).await?),
+            })
         })
+        .await
     }
 }
 
@@ -275,12 +289,41 @@ fn with_title(
         .col_expr(Column::TitleFailure, Expr::val(no_failure))
 }
 
-/// Carries the new title into the search index and commits.
+/// Stores a title's outcome with what its calls cost, and without that and the search index (`None`) when a row refuses
+/// it: an outcome that is not stored is paid for again.
+async fn less_if_refused<'a, F>(
+    calls: &'a [TitleCall],
+    store: impl Fn(Option<&'a [TitleCall]>) -> F,
+) -> Result<Option<Conversation>>
+where
+    F: Future<Output = Result<Option<Conversation>>>,
+{
+    match transact(|| store(Some(calls))).await {
+        Err(error) if is_of_row(&error) => {
+            error.log();
+            transact(|| store(None)).await
+        }
+        stored => stored,
+    }
+}
+
+async fn store_calls(
+    tx: &Transaction,
+    claim: &TitleClaim,
+    calls: Option<&[TitleCall]>,
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let calls = calls.unwrap_or_default();
+    title_calls::insert(tx, &claim.owner.tenant, Some(claim.id), calls, at).await
+}
+
+/// Carries the new title into the search index, if it shall, and commits.
 async fn finish(
     tx: Transaction,
     conversation: Option<Conversation>,
+    is_indexed: bool,
 ) -> Result<Option<Conversation>> {
-    if let Some(conversation) = &conversation {
+    if is_indexed && let Some(conversation) = &conversation {
         search::index::index_title(&tx, conversation).await?;
     }
     commit(tx).await?;

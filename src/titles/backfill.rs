@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     conversation::TitleFailure,
-    db::{Candidate, Waiting},
+    db::{BadRow, Candidate, Place, Waiting},
     error::Result,
 };
 
@@ -127,11 +127,20 @@ impl Titles {
         let waiting = backfill.untitled();
         let limit = backfill.limit.unwrap_or(u64::MAX);
         let mut estimate = Estimate::default();
-        let mut after: Option<Candidate> = None;
+        let mut after: Option<Place> = None;
         loop {
             let page = db.find_waiting(waiting, after.as_ref(), PAGE).await?;
-            for candidate in &page {
-                match source::of_conversation(db, &candidate.owner, candidate.id, openers).await? {
+            log_bad(page.bad);
+            for candidate in &page.rows {
+                let source = source::of_conversation(db, &candidate.owner, candidate.id, openers);
+                let source = match source.await {
+                    Ok(source) => source,
+                    Err(error) => {
+                        log_bad([BadRow::of(candidate.id.0, error)?]);
+                        continue;
+                    }
+                };
+                match source {
                     Some(Source::Text(text)) => {
                         estimate.titles += 1;
                         estimate.prompt_tokens += PROMPT_TOKENS + prompt::tokens_about(&text);
@@ -144,7 +153,7 @@ impl Titles {
                     return Ok(estimate);
                 }
             }
-            match page.into_iter().last() {
+            match page.last {
                 Some(last) => after = Some(last),
                 None => return Ok(estimate),
             }
@@ -236,19 +245,20 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
 
     /// Once through all that wait; an end, unless that was the last of them.
     async fn pass(&mut self, waiting: Waiting<'_>) -> Result<Option<End>> {
-        let mut after: Option<Candidate> = None;
+        let mut after: Option<Place> = None;
         loop {
             let page = self
                 .titles
                 .db
                 .find_waiting(waiting, after.as_ref(), PAGE)
                 .await?;
-            for candidate in &page {
+            self.step_over(page.bad);
+            for candidate in &page.rows {
                 if let Some(end) = self.begin(candidate, waiting).await? {
                     return Ok(Some(end));
                 }
             }
-            match page.into_iter().last() {
+            match page.last {
                 Some(last) => after = Some(last),
                 None => return Ok(None),
             }
@@ -282,14 +292,24 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         let claim = titles
             .db
             .claim_waiting(candidate, waiting, titles.settings.lease());
-        let Some(claim) = claim.await? else {
-            return Ok(None);
+        let claim = match claim.await {
+            Ok(Some(claim)) => claim,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                self.step_over([BadRow::of(candidate.id.0, error)?]);
+                return Ok(None);
+            }
         };
         self.begun += 1;
         titles.metrics.claimed(Begun::Backfill);
         self.running
             .spawn(task::run(titles, claim, None, Class::Unasked));
         Ok(None)
+    }
+
+    /// Counts rows that cannot be read or claimed as failed: a run must not end at them.
+    fn step_over(&mut self, bad: impl IntoIterator<Item = BadRow>) {
+        self.done.failed += log_bad(bad);
     }
 
     fn end(&self) -> Option<End> {
@@ -321,4 +341,15 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         }
         (self.report)(&self.done);
     }
+}
+
+/// Logs rows that cannot be read or stored, and returns how many they are.
+fn log_bad(bad: impl IntoIterator<Item = BadRow>) -> u64 {
+    let mut rows = 0;
+    for BadRow { id, error } in bad {
+        let cause = std::error::Error::source(&error);
+        tracing::error!(conversation.id = %id, error.cause = cause, "a conversation cannot be read or stored");
+        rows += 1;
+    }
+    rows
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, breaker::Pass, metrics::Begun, task, turns::Class};
 use crate::{
-    db::{Candidate, Fault, Waiting},
+    db::{BadRow, Candidate, Fault, Place, Waiting},
     error::Result,
     supervisor::Heartbeat,
 };
@@ -33,7 +33,7 @@ const PAGE: u64 = 200;
 pub(super) async fn run(titles: &Arc<Inner>, heartbeat: &Heartbeat, draining: &CancellationToken) {
     loop {
         let swept = tokio::select! {
-            swept = heartbeat.iteration(SWEEP_TIME, sweep(titles)) => swept,
+            swept = heartbeat.iteration(SWEEP_TIME, sweep(titles, heartbeat)) => swept,
             () = draining.cancelled() => return,
         };
         // Processes that were started together shall not sweep together for ever.
@@ -62,64 +62,110 @@ fn until(titles: &Inner, lease_end: DateTime<Utc>) -> Duration {
     left.unwrap_or_default().max(SOONEST) + SOONEST.mul_f64(fastrand::f64())
 }
 
-/// Returns when the first lease ends of those that still run.
-async fn sweep(titles: &Arc<Inner>) -> Result<Option<DateTime<Utc>>> {
-    tell(titles).await?;
-    take_over_overdue(titles).await?;
+/// Goes through all that is left behind, page by page. A row that cannot be read or stored is stepped over. Returns when
+/// the first lease ends of those that still run.
+async fn sweep(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<Option<DateTime<Utc>>> {
+    // What fails for one of them need not fail for the others, unless the database is away.
+    let mut failed = Ok(());
+    for swept in [
+        tell(titles, heartbeat).await,
+        abandon(titles, heartbeat).await,
+        take_over_all(titles, heartbeat).await,
+    ] {
+        match swept {
+            Err(error) if Fault::of_error(&error) == Some(Fault::Transient) => return Err(error),
+            Err(error) => failed = Err(error),
+            Ok(()) => {}
+        }
+    }
+    failed?;
     titles.db.next_lease_end().await
 }
 
-async fn take_over_overdue(titles: &Arc<Inner>) -> Result<()> {
-    for conversation in titles.db.abandon_titles(PAGE).await? {
-        tracing::warn!(conversation.id = %conversation.id, "title abandoned");
-        titles.metrics.abandoned();
-        titles.events.publish(conversation);
-    }
-    let mut after: Option<Candidate> = None;
+/// Tells what nobody was told.
+async fn tell(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
+    let mut after: Option<Place> = None;
     loop {
-        let page = titles
-            .db
-            .find_waiting(Waiting::Overdue, after.as_ref(), PAGE)
-            .await?;
-        for candidate in &page {
-            // While the provider refuses, one row a minute is its probe, and the others stay as they are.
-            let pass = titles.breaker.look(Instant::now());
-            if let Pass::Wait(_) = pass {
-                return Ok(());
-            }
-            match take_over(titles, candidate).await {
-                Err(error) if Fault::of_error(&error) == Some(Fault::Transient) => {
-                    return Err(error);
-                }
-                // The fault of this row: the others can be taken over.
-                Err(error) => error.log(),
-                Ok(()) => {}
-            }
-            if pass == Pass::Probe {
-                return Ok(());
-            }
+        let untold = titles.db.find_untold(SETTLED, after.as_ref(), PAGE).await?;
+        step_over(heartbeat, untold.bad);
+        let mut told: Vec<_> = untold
+            .rows
+            .iter()
+            .map(|row| (row.id, row.revision))
+            .collect();
+        titles.metrics.retold(told.len());
+        for conversation in untold.rows {
+            titles.events.publish(conversation);
         }
-        match page.into_iter().last() {
+        step_over(heartbeat, titles.db.note_told(&mut told).await?);
+        match untold.last {
             Some(last) => after = Some(last),
             None => return Ok(()),
         }
     }
 }
 
-/// Tells what nobody was told.
-async fn tell(titles: &Inner) -> Result<()> {
+/// Gives up titles that were begun again and again.
+async fn abandon(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
+    let mut after: Option<Place> = None;
     loop {
-        let untold = titles.db.find_untold(SETTLED, PAGE).await?;
-        if untold.is_empty() {
-            return Ok(());
+        let hopeless = titles
+            .db
+            .find_waiting(Waiting::Hopeless, after.as_ref(), PAGE)
+            .await?;
+        step_over(heartbeat, hopeless.bad);
+        for candidate in &hopeless.rows {
+            match titles.db.abandon_title(candidate).await {
+                Ok(Some(conversation)) => {
+                    tracing::warn!(conversation.id = %conversation.id, "title abandoned");
+                    titles.metrics.abandoned();
+                    titles.events.publish(conversation);
+                }
+                Ok(None) => {}
+                Err(error) => step_over(heartbeat, [BadRow::of(candidate.id.0, error)?]),
+            }
         }
-        let mut told: Vec<_> = untold.iter().map(|row| (row.id, row.revision)).collect();
-        titles.metrics.retold(told.len());
-        for conversation in untold {
-            titles.events.publish(conversation);
+        match hopeless.last {
+            Some(last) => after = Some(last),
+            None => return Ok(()),
         }
-        // At once, or the next page would be the same.
-        titles.db.note_told(&mut told).await?;
+    }
+}
+
+/// Takes over the titles that others began.
+async fn take_over_all(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<()> {
+    let mut after: Option<Place> = None;
+    loop {
+        let page = titles
+            .db
+            .find_waiting(Waiting::Overdue, after.as_ref(), PAGE)
+            .await?;
+        step_over(heartbeat, page.bad);
+        for candidate in &page.rows {
+            // While the provider refuses, one row a minute is its probe, and the others stay as they are.
+            let pass = titles.breaker.look(Instant::now());
+            if let Pass::Wait(_) = pass {
+                return Ok(());
+            }
+            if let Err(error) = take_over(titles, candidate).await {
+                // Another row is the probe.
+                step_over(heartbeat, [BadRow::of(candidate.id.0, error)?]);
+                continue;
+            }
+            if pass == Pass::Probe {
+                return Ok(());
+            }
+        }
+        match page.last {
+            Some(last) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn step_over(heartbeat: &Heartbeat, bad: impl IntoIterator<Item = BadRow>) {
+    for BadRow { id, error } in bad {
+        heartbeat.step_over(id, &error);
     }
 }
 

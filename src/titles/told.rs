@@ -6,7 +6,12 @@ use std::{collections::HashMap, time::Duration};
 use tokio::{sync::mpsc::UnboundedReceiver, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{conversation::ConversationId, db::Database, events::Told, supervisor::Heartbeat};
+use crate::{
+    conversation::ConversationId,
+    db::{BadRow, Database},
+    events::Told,
+    supervisor::Heartbeat,
+};
 
 /// How long a batch is collected.
 const BATCH: Duration = Duration::from_millis(200);
@@ -48,7 +53,12 @@ pub(super) async fn note(
                 .iteration(NOTE_TIME, db.note_told(&mut rows))
                 .await
             {
-                Ok(()) => batch.clear(),
+                Ok(bad) => {
+                    batch.clear();
+                    for BadRow { id, error } in bad {
+                        heartbeat.step_over(id, &error);
+                    }
+                }
                 // It stays in the batch, and in the sweep's eyes untold.
                 Err(error) => error.log(),
             }

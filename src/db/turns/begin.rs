@@ -24,7 +24,7 @@ use crate::{
             conversation, message,
             turn::{self, Column, Entity},
         },
-        guarded::Transaction,
+        guarded::{Transaction, transact},
         scope::{conversations_of, row_of},
         search::index,
     },
@@ -115,7 +115,7 @@ impl Database {
         let body = index::prepared(owner, &new.shown_text()).await?;
         let mut tries = 1;
         loop {
-            match self.try_begin_turn(owner, new, &body, tries > 1).await {
+            match transact(|| self.try_begin_turn(owner, new, &body, tries > 1)).await {
                 // Somebody began the same conversation, or used the same key, between two statements of
                 // ours. Or the connection broke, and nobody knows whether our own commit was done. The
                 // next look sees it; while it is still being done, the inserts wait for it.

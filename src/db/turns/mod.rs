@@ -12,7 +12,7 @@ use sea_orm::{
 pub(super) use self::runs::forget;
 pub use self::{
     begin::{BegunTurn, NewTitle, NewTurn},
-    runs::{DeadRun, Kept},
+    runs::{DeadRun, Kept, Renewed},
 };
 use super::{
     Database, ReplyCost, commit,
@@ -20,7 +20,8 @@ use super::{
         conversation, known, message,
         turn::{self, Column, Entity},
     },
-    guarded::Transaction,
+    fault::is_of_row,
+    guarded::{Transaction, transact},
     reply_calls,
     scope::{change_of, changed},
     search::index,
@@ -67,6 +68,27 @@ pub enum ReplyState {
     Failed,
 }
 
+/// How much of the end of a reply is stored: less and less, while its row refuses more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// All of it.
+    Whole,
+    /// The text and how it ended, not what it cost, and not in the search index.
+    TextAlone,
+    /// That it failed: its text cannot be stored.
+    NoText,
+}
+
+impl Form {
+    fn poorer(self) -> Option<Self> {
+        match self {
+            Self::Whole => Some(Self::TextAlone),
+            Self::TextAlone => Some(Self::NoText),
+            Self::NoText => None,
+        }
+    }
+}
+
 /// The end of a reply, as it is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyOutcome<'a> {
@@ -105,7 +127,7 @@ impl Database {
             .await
     }
 
-    /// The same, if the turn still is so.
+    /// The same, if the turn still is so. What a row refuses is stored in a poorer form.
     async fn end_reply(
         &self,
         owner: &Owner,
@@ -115,6 +137,44 @@ impl Database {
         condition: Condition,
     ) -> Result<Option<Conversation>> {
         let body = index::prepared(owner, outcome.text).await?;
+        let unstorable = ReplyOutcome {
+            state: ReplyState::Failed,
+            text: "",
+            failure: Some(ErrorCode::DatabaseUnavailable),
+        };
+        let (mut form, mut refused) = (Form::Whole, None);
+        loop {
+            let (outcome, body, cost) = match form {
+                Form::Whole => (outcome, Some(body.as_str()), cost),
+                Form::TextAlone => (outcome, None, None),
+                Form::NoText => (unstorable, None, None),
+            };
+            let stored = transact(|| {
+                self.try_end_reply(owner, turn, outcome, body, cost, condition.clone())
+            });
+            match (stored.await, form.poorer()) {
+                (Err(error), Some(poorer)) if is_of_row(&error) => {
+                    (form, refused) = (poorer, Some(error));
+                }
+                (result, _) => {
+                    if let (Ok(_), Some(refused)) = (&result, &refused) {
+                        log_poorer(turn, form, refused);
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    async fn try_end_reply(
+        &self,
+        owner: &Owner,
+        turn: &Turn,
+        outcome: ReplyOutcome<'_>,
+        body: Option<&str>,
+        cost: Option<ReplyCost<'_>>,
+        condition: Condition,
+    ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
         let at = self.now();
         // The conversation before the turn, as everywhere: two transactions that lock the same two
@@ -233,7 +293,7 @@ async fn add_reply(
     conversation: &Conversation,
     turn: &Turn,
     outcome: ReplyOutcome<'_>,
-    body: String,
+    body: Option<&str>,
     at: DateTime<Utc>,
 ) -> Result<()> {
     message::Entity::insert(message::ActiveModel {
@@ -248,7 +308,27 @@ async fn add_reply(
     })
     .exec_without_returning(tx)
     .await?;
-    index::index_message(tx, conversation, turn.reply_id, body, false).await
+    match body {
+        Some(body) => {
+            index::index_message(tx, conversation, turn.reply_id, body.into(), false).await
+        }
+        None => Ok(()),
+    }
+}
+
+/// Logs that less was stored of a reply than there is.
+fn log_poorer(turn: &Turn, form: Form, refused: &Error) {
+    let stored = match form {
+        Form::Whole => "whole",
+        Form::TextAlone => "without its cost and its words in the search index",
+        Form::NoText => "as failed, without its text",
+    };
+    let cause = std::error::Error::source(refused);
+    tracing::error!(
+        conversation.id = %turn.conversation_id,
+        error.cause = cause,
+        "the database refuses the rows of a reply; it is stored {stored}"
+    );
 }
 
 /// The update that makes room for one more message; the new count is its position.

@@ -14,8 +14,11 @@ use super::{ReplyOutcome, ReplyState, Turn, is_running};
 use crate::{
     conversation::{Conversation, ConversationId, MessageId, Owner},
     db::{
-        Database, commit,
-        entity::turn::{Column, Entity},
+        BadRow, Database, Found, Place, commit,
+        entity::turn::{Column, Entity, Model},
+        fault::is_of_row,
+        guarded::transact,
+        pages::{beyond, read_page},
     },
     error::Result,
 };
@@ -27,6 +30,15 @@ pub struct Kept {
     pub message: MessageId,
     /// All that was written, if there is more than was noted.
     pub written: Option<String>,
+}
+
+/// What became of a renewal.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// Replies that are to be stopped: somebody asked for it, or closed them.
+    pub stopped: Vec<MessageId>,
+    /// Rows that did not take what was written.
+    pub bad: Vec<BadRow>,
 }
 
 /// A reply whose node was not heard of in time.
@@ -45,30 +57,63 @@ fn is_overdue(at: DateTime<Utc>) -> Condition {
 }
 
 impl Database {
-    /// Notes that these replies are being written, and what there is of them. Returns those that are to
-    /// be stopped: somebody asked for it, or closed them.
+    /// Notes that these replies are being written, and what there is of them: all in one transaction, or each in its own
+    /// when a row refuses it. A row that takes no text has its lease renewed at least.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::error::Error::Database); nothing was noted then.
-    pub async fn keep_runs(&self, runs: &[Kept], lease: Duration) -> Result<Vec<MessageId>> {
-        let tx = self.begin().await?;
-        let until = self.now() + lease;
-        let mut stopped = Vec::new();
-        for run in runs {
-            let mut update = Entity::update_many()
-                .col_expr(Column::RunLeaseUntil, Expr::val(until))
-                .filter(Column::MessageId.eq(run.message.0))
-                .filter(is_running())
-                .filter(Column::StopAsked.eq(false));
-            if let Some(written) = &run.written {
-                update = update.col_expr(Column::RunText, Expr::val(written));
-            }
-            if update.exec(&tx).await?.rows_affected == 0 {
-                stopped.push(run.message);
+    /// [`Error::Database`](crate::error::Error::Database); not all were noted then.
+    pub async fn keep_runs(&self, runs: &[Kept], lease: Duration) -> Result<Renewed> {
+        match self.keep_all(runs, lease).await {
+            Err(error) if is_of_row(&error) => {}
+            kept => {
+                return kept.map(|stopped| Renewed {
+                    stopped,
+                    bad: Vec::new(),
+                });
             }
         }
-        commit(tx).await?;
-        Ok(stopped)
+        let mut renewed = Renewed::default();
+        for run in runs {
+            let mut kept = self.keep_all(std::slice::from_ref(run), lease).await;
+            if let Err(error) = kept {
+                renewed.bad.push(BadRow::of(run.message.0, error)?);
+                let without_text = Kept {
+                    message: run.message,
+                    written: None,
+                };
+                kept = self.keep_all(&[without_text], lease).await;
+            }
+            match kept {
+                Ok(stopped) => renewed.stopped.extend(stopped),
+                // It is among them already.
+                Err(error) => drop(BadRow::of(run.message.0, error)?),
+            }
+        }
+        Ok(renewed)
+    }
+
+    async fn keep_all(&self, runs: &[Kept], lease: Duration) -> Result<Vec<MessageId>> {
+        transact(|| async {
+            let tx = self.begin().await?;
+            let until = self.now() + lease;
+            let mut stopped = Vec::new();
+            for run in runs {
+                let mut update = Entity::update_many()
+                    .col_expr(Column::RunLeaseUntil, Expr::val(until))
+                    .filter(Column::MessageId.eq(run.message.0))
+                    .filter(is_running())
+                    .filter(Column::StopAsked.eq(false));
+                if let Some(written) = &run.written {
+                    update = update.col_expr(Column::RunText, Expr::val(written));
+                }
+                if update.exec(&tx).await?.rows_affected == 0 {
+                    stopped.push(run.message);
+                }
+            }
+            commit(tx).await?;
+            Ok(stopped)
+        })
+        .await
     }
 
     /// Asks whoever writes replies in this conversation to stop. Returns the nodes and the replies.
@@ -94,27 +139,30 @@ impl Database {
             .collect())
     }
 
-    /// Replies of all owners whose node was not heard of in time, the longest overdue first.
+    /// Replies of all owners whose node was not heard of in time, the longest overdue first, behind a place.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn find_dead_runs(&self, limit: u64) -> Result<Vec<DeadRun>> {
-        let rows = Entity::find()
+    pub async fn find_dead_runs(
+        &self,
+        after: Option<&Place>,
+        limit: u64,
+    ) -> Result<Found<DeadRun>> {
+        let select = Entity::find()
             .filter(is_overdue(self.now()))
             .order_by_asc(Column::RunLeaseUntil)
-            .limit(limit)
-            .all(&self.reader)
-            .await?;
-        rows.into_iter()
-            .map(|row| {
-                let owner = Owner {
-                    tenant: row.tenant_id.clone(),
-                    user: row.user_id.clone(),
-                };
-                let turn = row.try_into()?;
-                Ok(DeadRun { owner, turn })
-            })
-            .collect()
+            .order_by_asc(Column::MessageId)
+            .limit(limit);
+        let order = (Column::RunLeaseUntil, Column::MessageId);
+        let dead = |row: Model| {
+            let owner = Owner {
+                tenant: row.tenant_id.clone(),
+                user: row.user_id.clone(),
+            };
+            let turn = row.try_into()?;
+            Ok(DeadRun { owner, turn })
+        };
+        read_page(&self.reader, beyond(select, order, after), order, dead).await
     }
 
     /// Closes a reply that was found dead, as incomplete, with what was noted of it last. `None`: it was

@@ -246,14 +246,18 @@ impl Relay {
     pub fn keep_up(
         self,
         servers: Servers,
-        read: ReadRows,
+        read: impl Fn(&Heartbeat) -> ReadRows + Send + 'static,
         supervisor: &Supervisor,
         closing: &CancellationToken,
     ) {
         let (relay, end) = (Arc::new(self), closing.clone());
         supervisor.spawn(Loop::Relay, closing.clone(), move |heartbeat| {
-            let (relay, servers, read, end) =
-                (relay.clone(), servers.clone(), read.clone(), end.clone());
+            let (relay, servers, read, end) = (
+                relay.clone(),
+                servers.clone(),
+                read(&heartbeat),
+                end.clone(),
+            );
             async move { relay.run(servers, read, &heartbeat, end).await }
         });
     }

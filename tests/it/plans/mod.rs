@@ -11,7 +11,7 @@ use sea_orm::{DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use titlecast::{
     conversation::{ConversationId, MessageId, Owner, Role},
-    db::{ConversationFilter, Database, Imported, NewConversation, NewMessage, Waiting},
+    db::{ConversationFilter, Database, Imported, NewConversation, NewMessage, Place, Waiting},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -230,12 +230,17 @@ async fn look_after(db: &Database) {
     let owner = Owner::local();
     let second = Duration::from_secs(1);
     let day_ago = Utc::now() - Duration::from_secs(86_400);
-    db.find_untold(second, 200).await.unwrap();
+    let place = Place {
+        at: day_ago,
+        id: uuid::Uuid::now_v7(),
+    };
+    for after in [None, Some(&place)] {
+        db.find_untold(second, after, 200).await.unwrap();
+        db.find_dead_runs(after, 100).await.unwrap();
+    }
     db.note_told(&mut [(ConversationId::new(), 2)])
         .await
         .unwrap();
-    db.abandon_titles(200).await.unwrap();
-    db.find_dead_runs(100).await.unwrap();
     db.keep_runs(&[], second).await.unwrap();
     db.title_tokens("local", day_ago).await.unwrap();
     db.knows_key(&owner, "one").await.unwrap();
@@ -245,6 +250,7 @@ async fn look_after(db: &Database) {
         db.is_any_leased(since, None).await.unwrap();
         for waiting in [
             Waiting::Overdue,
+            Waiting::Hopeless,
             Waiting::Untitled {
                 since,
                 tenant: None,
@@ -256,12 +262,15 @@ async fn look_after(db: &Database) {
         ] {
             db.count_waiting(waiting).await.unwrap();
             let page = db.find_waiting(waiting, None, 10).await.unwrap();
-            let Some(last) = page.last() else { continue };
-            db.find_waiting(waiting, Some(last), 10).await.unwrap();
-            db.claim_waiting(last, waiting, second).await.unwrap();
+            let (Some(first), Some(last)) = (page.rows.first(), page.last) else {
+                continue;
+            };
+            db.find_waiting(waiting, Some(&last), 10).await.unwrap();
+            db.abandon_title(first).await.unwrap();
+            db.claim_waiting(first, waiting, second).await.unwrap();
         }
     }
-    let changed = db.rows_changed_since(&owner, day_ago, None).await.unwrap();
+    let (changed, _) = db.rows_changed_since(&owner, day_ago, None).await.unwrap();
     let after = changed
         .last()
         .map_or_else(ConversationId::new, |row| row.id);
