@@ -21,6 +21,7 @@ mod auth_settings;
 mod auth_tenants;
 mod backfill;
 mod bad_input;
+mod bad_rows;
 mod canaries;
 mod chaos;
 mod cli;

@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod raw_socket;
+pub mod refusing;
 pub mod replies;
 pub mod rows;
 pub mod scene;

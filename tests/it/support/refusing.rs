@@ -1,0 +1,25 @@
+//! Rows that the database refuses, as if their values were ones that it does not take.
+
+use sea_orm::{ConnectionTrait, DbBackend};
+
+use super::Rows;
+
+impl Rows {
+    /// Refuses each `INSERT` into or `UPDATE` of a table for which the condition on `OLD` and `NEW` holds.
+    pub async fn refuse(&self, event: &str, table: &str, condition: &str) {
+        let name = format!("refuse_{}", uuid::Uuid::now_v7().simple());
+        let sql = match self.0.get_database_backend() {
+            DbBackend::Sqlite => format!(
+                "CREATE TRIGGER {name} BEFORE {event} ON {table} WHEN {condition} \
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            ),
+            _ => format!(
+                "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ \
+                 BEGIN RAISE EXCEPTION 'refused'; END $$; \
+                 CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN ({condition}) \
+                 EXECUTE FUNCTION {name}()"
+            ),
+        };
+        self.0.execute_unprepared(&sql).await.unwrap();
+    }
+}
