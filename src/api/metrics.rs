@@ -17,10 +17,12 @@ use prometheus_client::{
     metrics::{
         MetricType,
         counter::ConstCounter,
+        family::Family,
         gauge::{ConstGauge, Gauge},
     },
     registry::Registry,
 };
+use strum::VariantArray;
 
 use super::{
     health::Health,
@@ -86,6 +88,7 @@ struct Readiness {
     health: Health,
     ready: Gauge,
     database_up: Gauge,
+    database_states: Family<[(&'static str, &'static str); 1], Gauge>,
 }
 
 impl Readiness {
@@ -101,10 +104,17 @@ impl Readiness {
             "1 while the database answers",
             database_up.clone(),
         );
+        let database_states = Family::default();
+        registry.register(
+            "database_state",
+            "1 for the word that /readyz has for the database, 0 for the others",
+            database_states.clone(),
+        );
         Self {
             health,
             ready,
             database_up,
+            database_states,
         }
     }
 
@@ -112,6 +122,12 @@ impl Readiness {
         let report = self.health.report().await;
         let is_up = report.database != DatabaseState::Unavailable;
         self.database_up.set(i64::from(is_up));
+        for state in DatabaseState::VARIANTS {
+            let gauge = self
+                .database_states
+                .get_or_create(&[("state", state.into())]);
+            gauge.set(i64::from(*state == report.database));
+        }
         self.ready.set(i64::from(report.is_ready()));
     }
 }

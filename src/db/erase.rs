@@ -87,6 +87,8 @@ impl Database {
 
     /// Rewrites a small file, and cuts the write-ahead log. Returns false when a reader is in the way.
     async fn erase(&self) -> Result<bool, DbErr> {
+        // This opens the path, which has to lead to the file that the text went from.
+        self.writer.confirm().await?;
         let options = self
             .writer
             .inner

@@ -5,7 +5,7 @@ use sea_orm::{
     sqlx::{self, sqlite::SqliteError},
 };
 
-use super::statements::note_unsent;
+use super::{guarded::Undecided, statements::note_unsent};
 use crate::error::Error;
 
 /// What a failed statement says about trying again.
@@ -95,7 +95,8 @@ impl Fault {
     pub fn of_error(error: &Error) -> Option<Self> {
         match error {
             Error::Database(source) | Error::Internal(source) => {
-                match source.downcast_ref::<DbErr>() {
+                let undecided = source.downcast_ref().map(|Undecided(error)| error);
+                match source.downcast_ref::<DbErr>().or(undecided) {
                     Some(error) => Some(Self::of(error)),
                     None => matches!(error, Error::Database(_)).then_some(Self::Transient),
                 }
@@ -110,24 +111,51 @@ pub(super) fn is_of_row(error: &Error) -> bool {
     Fault::of_error(error) == Some(Fault::Row)
 }
 
-/// Whether the connection's prepared statement is older than a change of the schema.
-pub(super) fn is_stale_plan(error: &DbErr) -> bool {
+fn of_driver(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(error))
         | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error)) => match &**error {
-            sqlx::Error::Database(error) => match error.code().as_deref() {
-                Some("26000") => true,
-                // The code is for all features that are not supported; the words may be in another language, but the
-                // routine in the server's source is not.
-                Some("0A000") => {
-                    let error = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
-                    error.is_some_and(|error| error.routine() == Some("RevalidateCachedQuery"))
-                }
-                _ => false,
-            },
-            _ => false,
-        },
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
+    }
+}
+
+/// Whether the connection's prepared statement is older than a change of the schema, or forgotten by the server.
+pub(super) fn is_stale_plan(error: &DbErr) -> bool {
+    let Some(sqlx::Error::Database(error)) = of_driver(error) else {
+        return false;
+    };
+    match error.code().as_deref() {
+        Some("26000") => true,
+        // The code is for all features that are not supported; the words may be in another language, but the
+        // routine in the server's source is not.
+        Some("0A000") => {
+            let error = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
+            error.is_some_and(|error| error.routine() == Some("RevalidateCachedQuery"))
+        }
+        _ => false,
+    }
+}
+
+/// Whether the server on the other end takes no writes: after a failover another one may.
+pub(super) fn is_read_only(error: &DbErr) -> bool {
+    match of_driver(error) {
+        Some(sqlx::Error::Database(error)) => error.code().as_deref() == Some("25006"),
+        _ => false,
+    }
+}
+
+/// Whether the connection broke, or the server ended it: by an administrator, a crash, or after it was idle for too long.
+pub(super) fn is_lost_connection(error: &DbErr) -> bool {
+    match of_driver(error) {
+        Some(sqlx::Error::Io(error)) => error.kind() != std::io::ErrorKind::TimedOut,
+        Some(sqlx::Error::Database(error)) => {
+            let code = error.code();
+            matches!(
+                code.as_deref(),
+                Some("57P01" | "57P02" | "25P03" | "25P04" | "08006")
+            )
+        }
         _ => false,
     }
 }

@@ -5,8 +5,20 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
+
+use tokio::time::timeout;
+
+/// How long a look at the file is waited for: a file system that hangs shows in statements, too.
+const LOOK_TIME: Duration = Duration::from_millis(700);
+
+/// How many looks may be under way: a file system that hangs keeps their threads.
+const MOST_LOOKS: usize = 8;
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -18,6 +30,9 @@ pub(super) struct DatabaseFile {
     file: Option<Identity>,
     /// SQLite creates the log with the first write, and keeps it while there are connections.
     log: Mutex<Option<Identity>>,
+    /// It was seen to be gone. That stays so: what was written meanwhile is in the other file.
+    is_gone: AtomicBool,
+    looks: AtomicUsize,
 }
 
 impl DatabaseFile {
@@ -26,6 +41,8 @@ impl DatabaseFile {
         Self {
             file: identity(&path),
             log: Mutex::new(identity(&log_of(&path))),
+            is_gone: AtomicBool::new(false),
+            looks: AtomicUsize::new(0),
             path,
         }
     }
@@ -47,8 +64,35 @@ impl DatabaseFile {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Whether it was seen to be gone.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed)
+    }
+
+    /// Looks whether it is gone, and logs it the first time.
+    pub(super) async fn look(file: &Arc<Self>) -> bool {
+        if file.looks.fetch_add(1, Ordering::Relaxed) >= MOST_LOOKS {
+            file.looks.fetch_sub(1, Ordering::Relaxed);
+            return file.is_gone();
+        }
+        let looking = Arc::clone(file);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it looks at a file, and does not compute"
+        )]
+        let look = tokio::task::spawn_blocking(move || {
+            if !looking.is_there() && !looking.is_gone.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    path = %looking.path.display(),
+                    "SQLite's file or its write-ahead log was removed or replaced while it is open: writes are refused. \
+                     Copy what the API still shows, put the file and its log back, and restart"
+                );
+            }
+            looking.looks.fetch_sub(1, Ordering::Relaxed);
+        });
+        // What is not known in time is asked again.
+        let _ = timeout(LOOK_TIME, look).await;
+        file.is_gone()
     }
 }
 

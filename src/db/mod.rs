@@ -180,6 +180,7 @@ impl Database {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
+        self.writer.refuse_if_gone()?;
         let backend = self.writer.get_database_backend();
         let pool = self.writer.inner.current();
         let begin = self.writer.answer(pool.begin_with_options(options));

@@ -16,7 +16,7 @@ use super::{
     ABANDONED, CONNECT_TIMEOUT, Database, LOCK_TIMEOUT,
     erase::erase_words,
     file::DatabaseFile,
-    guarded::{Guarded, StalePlans},
+    guarded::{Guarded, Retired},
     interrupt,
     open_error::OpenError,
     pool::{Opener, Pool, Taken},
@@ -57,10 +57,10 @@ impl Database {
     /// When the URL is of neither kind, or the database does not open.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
         let statements = Statements::default();
-        let plans = StalePlans::default();
+        let retired = Retired::default();
         let opener = Opener {
             url: url.to_owned(),
-            plans: plans.clone(),
+            retired: retired.clone(),
             statements: statements.clone(),
         };
         let open = |connections: u32| opener.open(connections);
@@ -81,7 +81,7 @@ impl Database {
                     erase_words(&writer.current()).await.map_err(failed)?;
                 }
                 let reader = open(max_connections).await.map_err(failed)?;
-                (writer, reader, Some(DatabaseFile::opened(path)))
+                (writer, reader, Some(Arc::new(DatabaseFile::opened(path))))
             }
             Place::Server(server) => {
                 let pool = reach(&server, open(max_connections)).await?;
@@ -91,8 +91,8 @@ impl Database {
         let database = Self {
             opener: file.is_none().then(|| opener.clone()),
             max_connections,
-            reader: Guarded::new(reader, plans.clone()),
-            writer: Guarded::new(writer, plans.clone()),
+            reader: Guarded::reader(reader, retired.clone()),
+            writer: Guarded::writer(writer, retired, file.clone()),
             statements,
             probe: Arc::new(Probe::of(file)),
             searches: Searches::among(max_connections),
@@ -116,6 +116,29 @@ impl Database {
         let statement = self.statement("", "SELECT current_setting('lock_timeout') AS value", []);
         let row = self.writer.query_one_raw(statement).await?;
         row.map_or_else(|| Ok(String::new()), |row| row.try_get("", "value"))
+    }
+}
+
+#[cfg(feature = "failpoints")]
+impl Database {
+    /// Lets the server forget what each open connection has prepared, as poolers do, for tests.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn forget_prepared(&self) -> Result<(), sqlx::Error> {
+        let pool = self.writer.inner.current();
+        let pool = pool.get_postgres_connection_pool();
+        // All at once, so that each is another one.
+        let mut connections = Vec::new();
+        for _ in 0..pool.size() {
+            connections.push(pool.acquire().await?);
+        }
+        for connection in &mut connections {
+            sqlx::raw_sql("DEALLOCATE ALL")
+                .execute(&mut **connection)
+                .await?;
+        }
+        Ok(())
     }
 }
 
@@ -197,10 +220,10 @@ fn may_pass(error: &sqlx::Error) -> bool {
 pub(super) fn options(
     url: &str,
     connections: u32,
-    plans: &StalePlans,
+    retired: &Retired,
     taken: &Taken,
 ) -> ConnectOptions {
-    let (plans, taken) = (plans.clone(), taken.clone());
+    let (retired, taken) = (retired.clone(), taken.clone());
     let server = url.parse().ok().map(server_options);
     let server = server.map(|server| server.disable_statement_logging());
     let mut options = ConnectOptions::new(url);
@@ -222,6 +245,10 @@ pub(super) fn options(
             // A file does not go away as a server does.
             interrupt::on_file(pool)
                 .test_before_acquire(false)
+                // SQLite removes the write-ahead log when the last connection closes; a new log looks as if the file had
+                // been replaced. So none is closed for its age.
+                .max_lifetime(None)
+                .idle_timeout(None)
                 .after_release(|connection, _| {
                     Box::pin(async move {
                         if !connection.is_in_transaction() {
@@ -236,7 +263,7 @@ pub(super) fn options(
                 })
         })
         .map_sqlx_postgres_pool_opts(move |pool| {
-            let (plans, made) = (plans.clone(), taken.clone());
+            let (retired, made) = (retired.clone(), taken.clone());
             let (reused, returned) = (taken.clone(), taken.clone());
             let (before, after) = (server.clone(), server.clone());
             // sqlx tests and closes connections without a deadline (transact-rs/sqlx#3540), and over TLS a close waits for
@@ -254,16 +281,18 @@ pub(super) fn options(
             .max_lifetime(None)
             .idle_timeout(None)
             .before_acquire(move |connection, known| {
-                let is_old = plans.concern(known.age) || known.age > LIFETIME;
+                let is_old = retired.concern(known.age) || known.age > LIFETIME;
                 let (server, reused) = (before.clone(), reused.clone());
                 Box::pin(async move {
                     if is_old {
                         let old = replace(connection, server).await?;
                         // It is no matter if it does not take its leave.
                         let _ = timeout(PING_TIMEOUT, old.close()).await;
-                    } else {
-                        answering(connection, PING_TIMEOUT, server).await?;
+                        // The age is that of the place in the pool, whatever is in it: with the place sqlx closes the new
+                        // connection, which answers.
+                        return Ok(false);
                     }
+                    answering(connection, PING_TIMEOUT, server).await?;
                     reused.add();
                     Ok(true)
                 })
@@ -354,6 +383,24 @@ fn session_settings() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn no_connection_to_a_file_is_closed_for_its_age() {
+        let path = std::env::temp_dir().join(format!("titlecast-{}.db", uuid::Uuid::now_v7()));
+        let url = format!("sqlite://{}?mode=rwc", path.display());
+        let database = Database::connect(&url, 2).await.unwrap();
+        for pool in [&database.reader.inner, &database.writer.inner] {
+            let connection = pool.current();
+            let pool = connection.get_sqlite_connection_pool();
+            let ages = (
+                pool.options().get_max_lifetime(),
+                pool.options().get_idle_timeout(),
+            );
+            assert_eq!(ages, (None, None));
+        }
+        database.close().await.unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
 
     #[test]
     fn an_ipv6_address_is_no_name() {

@@ -6,10 +6,7 @@
 //! known by then is read from the round before, and from how long the present one has been waiting.
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -25,7 +22,7 @@ use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Database, file::DatabaseFile};
-use crate::supervisor::Heartbeat;
+use crate::{error::Error, supervisor::Heartbeat};
 
 /// How long a result of the write probe is used before a write is tried again.
 const WRITE_TTL: Duration = Duration::from_secs(5);
@@ -47,7 +44,7 @@ const WAIT_FOR_PING: Duration = Duration::from_millis(700);
 const WAIT_FOR_WRITE: Duration = Duration::from_millis(150);
 
 /// How the database stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum DatabaseState {
     /// It answers and takes writes.
@@ -65,9 +62,7 @@ type Round = Shared<BoxFuture<'static, bool>>;
 /// The probes of one database.
 #[derive(Debug, Default)]
 pub(super) struct Probe {
-    file: Option<DatabaseFile>,
-    is_file_gone: AtomicBool,
-    look: Question,
+    file: Option<Arc<DatabaseFile>>,
     ping: Question,
     write: Question,
     last: Mutex<Option<(DatabaseState, Instant)>>,
@@ -93,7 +88,7 @@ impl std::fmt::Debug for Question {
 }
 
 impl Probe {
-    pub(super) fn of(file: Option<DatabaseFile>) -> Self {
+    pub(super) fn of(file: Option<Arc<DatabaseFile>>) -> Self {
         Self {
             file,
             ..Self::default()
@@ -206,11 +201,8 @@ impl Database {
         let db = self.clone();
         let ping = ping.round(tasks, async move { db.answers().await });
         // A file system that hangs shows in the write.
-        let (_, answers) = tokio::join!(
-            timeout(WAIT_FOR_PING, self.look_at_file()),
-            timeout(WAIT_FOR_PING, ping)
-        );
-        if self.probe.is_file_gone.load(Ordering::Relaxed) {
+        let (is_gone, answers) = tokio::join!(self.look_at_file(), timeout(WAIT_FOR_PING, ping));
+        if is_gone {
             return DatabaseState::FileReplaced;
         }
         match answers.unwrap_or(false) {
@@ -231,36 +223,12 @@ impl Database {
         }
     }
 
-    async fn look_at_file(&self) {
-        if self.probe.file.is_none() {
-            return;
+    /// Whether SQLite's file is gone.
+    async fn look_at_file(&self) -> bool {
+        match &self.probe.file {
+            Some(file) => DatabaseFile::look(file).await,
+            None => false,
         }
-        let probe = Arc::clone(&self.probe);
-        let look = move || {
-            let Some(file) = &probe.file else { return };
-            let is_gone = !file.is_there();
-            if is_gone && !probe.is_file_gone.swap(is_gone, Ordering::Relaxed) {
-                tracing::error!(
-                    path = %file.path().display(),
-                    "SQLite's file or its write-ahead log was removed or replaced while it is open: what is written now \
-                     is lost when this process ends. Back the data up through the API (it can still be read), put the \
-                     file back, and restart"
-                );
-            }
-        };
-        let Probe {
-            look: asked, tasks, ..
-        } = &*self.probe;
-        // One at a time: a file system that hangs keeps one thread.
-        let round = asked.round(tasks, async move {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "it looks at a file, and does not compute"
-            )]
-            let looked = tokio::task::spawn_blocking(look).await;
-            looked.is_ok()
-        });
-        round.await;
     }
 
     /// Whether a write is taken. Only a write shows that, so one is tried whose commit goes to the disk and changes
@@ -283,7 +251,9 @@ impl Database {
             };
             let is_taken = tried.is_ok();
             if let Err(error) = tried {
-                crate::error::Error::from(DbErr::Exec(RuntimeErr::SqlxError(error.into()))).log();
+                let error = DbErr::Exec(RuntimeErr::SqlxError(error.into()));
+                db.writer.judge(&error);
+                Error::from(error).log();
             }
             is_taken
         });

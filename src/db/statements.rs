@@ -12,7 +12,7 @@ use opentelemetry::KeyValue;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::guarded::Transaction;
+use super::guarded::{Transaction, Undecided};
 use crate::{
     error::Result,
     telemetry::{Finished, span},
@@ -93,8 +93,9 @@ pub(super) async fn bracket<T>(
 }
 
 /// Commits.
-pub(super) async fn commit(tx: Transaction) -> Result<(), DbErr> {
-    bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await
+pub(super) async fn commit(tx: Transaction) -> Result<(), Undecided> {
+    let committed = bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await;
+    committed.map_err(Undecided)
 }
 
 /// What health pages and OpenTelemetry call a database.

@@ -67,19 +67,21 @@ fn until(titles: &Inner, lease_end: DateTime<Utc>) -> Duration {
 async fn sweep(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<Option<DateTime<Utc>>> {
     // What fails for one of them need not fail for the others, unless the database is away.
     let mut failed = Ok(());
-    for swept in [
-        tell(titles, heartbeat).await,
-        abandon(titles, heartbeat).await,
-        take_over_all(titles, heartbeat).await,
-    ] {
-        match swept {
-            Err(error) if Fault::of_error(&error) == Some(Fault::Transient) => return Err(error),
-            Err(error) => failed = Err(error),
-            Ok(()) => {}
-        }
-    }
+    go_on(&mut failed, tell(titles, heartbeat).await)?;
+    go_on(&mut failed, abandon(titles, heartbeat).await)?;
+    go_on(&mut failed, take_over_all(titles, heartbeat).await)?;
     failed?;
     titles.db.next_lease_end().await
+}
+
+fn go_on(failed: &mut Result<()>, swept: Result<()>) -> Result<()> {
+    match swept {
+        Err(error) if Fault::of_error(&error) != Some(Fault::Transient) => {
+            *failed = Err(error);
+            Ok(())
+        }
+        swept => swept,
+    }
 }
 
 /// Tells what nobody was told.

@@ -24,7 +24,7 @@ use crate::{
             conversation, message,
             turn::{self, Column, Entity},
         },
-        guarded::{Transaction, transact},
+        guarded::{Transaction, Undecided, transact},
         scope::{conversations_of, row_of},
         search::index,
     },
@@ -200,7 +200,7 @@ impl Database {
         .await?;
         index::index_message(&tx, &conversation, new.message_id, body.into(), is_first).await?;
         step(Step::Begin, conversation.id);
-        commit(tx).await.map_err(Undecided)?;
+        commit(tx).await?;
         Ok(BegunTurn::New {
             conversation,
             message,
@@ -350,17 +350,6 @@ pub(super) async fn find_by_key(
 #[derive(Debug, thiserror::Error)]
 #[error("the conversation was begun between two statements")]
 struct JustBegun;
-
-/// The commit was sent, and no answer came: it may have been done, or not.
-#[derive(Debug, thiserror::Error)]
-#[error("nobody knows whether the commit was done")]
-struct Undecided(#[source] DbErr);
-
-impl From<Undecided> for Error {
-    fn from(undecided: Undecided) -> Self {
-        Self::Database(Box::new(undecided))
-    }
-}
 
 /// Whether another transaction came in between, or ours may be done, so that the next try sees that.
 fn is_worth_another_look(error: &Error) -> bool {

@@ -80,6 +80,14 @@ impl TestDatabase {
         self.url.starts_with("sqlite:")
     }
 
+    /// Where SQLite's file is.
+    pub fn path(&self) -> &std::path::Path {
+        match &self.place {
+            Place::File(path) => path,
+            _ => panic!("the database is no file"),
+        }
+    }
+
     fn file() -> Self {
         let path = std::env::temp_dir().join(format!("titlecast-test-{}.db", Uuid::now_v7()));
         Self {
