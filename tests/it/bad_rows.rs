@@ -9,7 +9,7 @@ use titlecast::conversation::{ConversationId, Owner};
 use uuid::Uuid;
 
 use crate::support::{
-    Answer, ModelServer, Node, Rows, Server, Step, TestDatabase,
+    Answer, ModelServer, Node, Rows, Server, Step, TestDatabase, Titlecast,
     calls::{conversation, conversation_when, send_message},
     eventually,
     metrics::series,
@@ -342,4 +342,24 @@ async fn a_row_that_sqlite_cannot_read_fails_neither_the_sweep_nor_what_other_no
     assert_eq!(changed, [healthy]);
     assert!(bad.len() >= PAGES - 200, "{}", bad.len());
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_backfill_goes_on_behind_a_row_that_it_cannot_claim() {
+    let database = TestDatabase::new().await;
+    let ids = database.seed_untitled(3).await;
+    let rows = Rows::of(&database).await;
+    let condition = "OLD.topic_hint = 'poison' AND NEW.title_attempts <> OLD.title_attempts";
+    rows.change(&ids[0], "topic_hint = 'poison'", []).await;
+    rows.refuse("UPDATE", "agent_conversations", condition)
+        .await;
+    let model = ModelServer::start().await;
+    let backfill = Titlecast::new(&["backfill"])
+        .env("DATABASE_URL", &database.url)
+        .env("OPENAI_BASE_URL", &model.url)
+        .env("OPENAI_API_KEY", "sk-test-key");
+    let ended = backfill.run().await;
+    let last: Value = serde_json::from_str(ended.stdout.lines().last().unwrap()).unwrap();
+    let done = (&last["done"]["titled"], &last["done"]["failed"]);
+    assert_eq!(done, (&json!(2), &json!(1)), "{ended:?}");
 }

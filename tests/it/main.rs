@@ -115,4 +115,5 @@ mod title_tokens;
 mod title_turns;
 mod traces;
 mod two_nodes;
+mod unknown_names;
 mod websocket_protocol;

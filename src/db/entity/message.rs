@@ -40,8 +40,11 @@ pub fn write_attachments(attachments: &[Attachment]) -> Result<Option<String>, E
         .map_err(|error| Error::Internal(error.into()))
 }
 
-fn read_attachments(json: &str) -> Result<Vec<Attachment>, Error> {
-    serde_json::from_str(json).map_err(|error| Error::Internal(error.into()))
+/// What a newer version attached and this one cannot read is left out: the message can be read without it.
+fn read_attachments(json: &str) -> Vec<Attachment> {
+    let entries: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
+    let readable = entries.into_iter().map(serde_json::from_value);
+    readable.filter_map(Result::ok).collect()
 }
 
 impl TryFrom<Model> for Message {
@@ -59,7 +62,8 @@ impl TryFrom<Model> for Message {
             attachments: row
                 .attachments
                 .as_deref()
-                .map_or(Ok(Vec::new()), read_attachments)?,
+                .map(read_attachments)
+                .unwrap_or_default(),
         })
     }
 }
