@@ -9,7 +9,10 @@ use sea_orm_migration::{
     sea_orm::{ConnectionTrait, DbBackend, DbErr},
 };
 
-use crate::{progress, search_text::words};
+use crate::{
+    progress,
+    search_text::{capped, words},
+};
 
 /// This migration.
 #[derive(DeriveMigrationName)]
@@ -111,7 +114,7 @@ async fn index_titles(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             let id: uuid::Uuid = row.try_get("", "id")?;
             let title: Option<String> = row.try_get("", "display_name")?;
             let hint: Option<String> = row.try_get("", "topic_hint")?;
-            let body = words(&title.or(hint).unwrap_or_default());
+            let body = capped(&words(&title.or(hint).unwrap_or_default()));
             insert.values_panic([id.into(), body.into()]);
             after = Some(id);
         }
@@ -144,7 +147,8 @@ async fn index_messages(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             let id: uuid::Uuid = row.try_get("", "id")?;
             let conversation: uuid::Uuid = row.try_get("", "conversation_id")?;
             let content: String = row.try_get("", "content")?;
-            insert.values_panic([conversation.into(), id.into(), words(&content).into()]);
+            let body = capped(&words(&content));
+            insert.values_panic([conversation.into(), id.into(), body.into()]);
             after = Some(id);
         }
         if !write(manager, &insert, rows.len()).await? {

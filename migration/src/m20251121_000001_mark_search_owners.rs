@@ -8,7 +8,7 @@ use sea_orm_migration::{
 
 use crate::{
     progress,
-    search_text::{marked, owner_mark},
+    search_text::{capped, marked, owner_mark},
 };
 
 /// This migration.
@@ -34,8 +34,10 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// The words with the mark before each, also when a killed process has put it there already.
+/// The words with the mark before each, also when a killed process has put it there already. With their marks all words
+/// of a long text may be more than PostgreSQL indexes.
 fn marked_once(mark: &str, words: &str) -> String {
+    let words = &*capped(words);
     match marked(mark, &unmarked(mark, words)) == words {
         true => words.to_owned(),
         false => marked(mark, words),

@@ -8,6 +8,8 @@
 //! Each word of a row begins with the mark of the row's owner. To look a word up is then to look at what its owner
 //! wrote, however much there is of others, and how rare a word is counts among that.
 
+use std::collections::HashMap;
+
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -28,6 +30,44 @@ pub fn words(text: &str) -> String {
         words.push_str(word);
     }
     words
+}
+
+// PostgreSQL refuses a text of more than a mebibyte of different words with their places, and a word of more than two
+// kibibytes. Such a text would be stored by one database and lost by the other, so the index holds its beginning.
+
+/// The most words of a text, and what they have in bytes.
+const MOST_WORDS: usize = 20_000;
+const MOST_BYTES: usize = 256 * 1024;
+
+/// The most places of one word; PostgreSQL keeps no more.
+const MOST_PLACES: u16 = 256;
+
+/// The characters of a word; a longer one is found by its beginning.
+const WORD_CHARS: usize = 64;
+
+/// These [`words`], as far as the index holds them.
+pub fn capped(words: &str) -> String {
+    let mut places: HashMap<&str, u16> = HashMap::new();
+    let mut kept = String::with_capacity(words.len().min(MOST_BYTES));
+    let mut count = 0;
+    for word in words.split(' ').filter(|word| !word.is_empty()) {
+        let end = word.char_indices().nth(WORD_CHARS);
+        let word = &word[..end.map_or(word.len(), |(end, _)| end)];
+        let places = places.entry(word).or_default();
+        if *places == MOST_PLACES {
+            continue;
+        }
+        *places += 1;
+        count += 1;
+        if count > MOST_WORDS || kept.len() + word.len() >= MOST_BYTES {
+            break;
+        }
+        if !kept.is_empty() {
+            kept.push(' ');
+        }
+        kept.push_str(word);
+    }
+    kept
 }
 
 /// How many letters mark an owner. Some owners have the same mark, which costs time and nothing else: whoever reads
@@ -63,7 +103,7 @@ pub fn marked(mark: &str, words: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{marked, owner_mark, words};
+    use super::*;
 
     #[test]
     fn marks_are_the_same_for_ever_and_stand_before_every_word() {
@@ -82,5 +122,18 @@ mod tests {
         assert_eq!(words("京都旅行の計画"), "京 都 旅 行 の 計 画");
         assert_eq!(words("\"; DROP TABLE x --*"), "drop table x");
         assert_eq!(words("🚀 ... "), "");
+    }
+
+    #[test]
+    fn a_text_is_indexed_as_far_as_every_database_takes_it() {
+        let distinct: String = (0..80_000).map(|n| format!("w{n} ")).collect();
+        let kept = capped(&distinct);
+        assert!(kept.len() <= MOST_BYTES && kept.split(' ').count() <= MOST_WORDS);
+        assert!(kept.starts_with("w0 w1 "));
+
+        assert_eq!(capped(&"a ".repeat(1_000)).split(' ').count(), 256);
+        assert_eq!(capped(&"x".repeat(5_000)), "x".repeat(64));
+        assert_eq!(capped("plan a trip"), "plan a trip");
+        assert_eq!(capped(""), "");
     }
 }

@@ -234,6 +234,30 @@ async fn search_alone_can_go_down_and_up_and_titles_stay() {
 }
 
 #[tokio::test]
+async fn a_text_of_more_words_than_can_be_indexed_does_not_stop_a_migration() {
+    let database = TestDatabase::empty().await;
+    let db = open(&database).await;
+    db.migrate_up(None).await.unwrap();
+    let rows = Rows::of(&database).await;
+    let long: String = (0..90_000).map(|number| format!("word{number} ")).collect();
+    let id = insert(&rows, "kyoto", "Plan a trip to Kyoto").await;
+    insert(&rows, "nara", "Plan a trip to Nara").await;
+    let sql = "UPDATE agent_messages SET content = $2 WHERE conversation_id = $1";
+    let values = [crate::support::stored::id(&id), long.into()];
+    rows.run(sql, values).await.unwrap();
+    db.migrate_down(FROM_SEARCH_ON).await.unwrap();
+    db.migrate_up(None).await.unwrap();
+    let indexed = rows
+        .all(
+            "SELECT 1 FROM agent_search WHERE message_id IS NOT NULL",
+            [],
+        )
+        .await;
+    assert_eq!(indexed.len(), 4);
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn titles_alone_are_added_to_conversations_that_exist() {
     let database = TestDatabase::empty().await;
     let db = open(&database).await;

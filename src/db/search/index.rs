@@ -1,8 +1,8 @@
 //! Keeping the index with the rows: which words of a text it holds.
 
-use std::{collections::HashMap, fmt::Write, time::Duration};
+use std::{fmt::Write, time::Duration};
 
-use migration::search_text::{marked, words};
+use migration::search_text::{capped, marked, words};
 use sea_orm::{ConnectionTrait, Statement};
 
 use super::mark;
@@ -13,46 +13,8 @@ use crate::{
     work,
 };
 
-// PostgreSQL refuses a text of more than a mebibyte of different words with their places, and a word of more than two
-// kibibytes. Such a text would be stored by one database and lost by the other, so the index holds its beginning.
-
-/// The most words of a text, and what they have in bytes.
-const MOST_WORDS: usize = 20_000;
-const MOST_BYTES: usize = 256 * 1024;
-
-/// The most places of one word; PostgreSQL keeps no more.
-const MOST_PLACES: u16 = 256;
-
-/// The characters of a word; a longer one is found by its beginning.
-const WORD_CHARS: usize = 64;
-
 /// The longest that the words of one text may take.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// These [`words`], as far as the index holds them.
-pub(super) fn capped(words: &str) -> String {
-    let mut places: HashMap<&str, u16> = HashMap::new();
-    let mut kept = String::with_capacity(words.len().min(MOST_BYTES));
-    let mut count = 0;
-    for word in words.split(' ').filter(|word| !word.is_empty()) {
-        let end = word.char_indices().nth(WORD_CHARS);
-        let word = &word[..end.map_or(word.len(), |(end, _)| end)];
-        let places = places.entry(word).or_default();
-        if *places == MOST_PLACES {
-            continue;
-        }
-        *places += 1;
-        count += 1;
-        if count > MOST_WORDS || kept.len() + word.len() >= MOST_BYTES {
-            break;
-        }
-        if !kept.is_empty() {
-            kept.push(' ');
-        }
-        kept.push_str(word);
-    }
-    kept
-}
 
 /// What the index holds of a text. For short texts, and where nothing else waits.
 pub(in crate::db) fn indexed(owner: &Owner, text: &str) -> String {
@@ -153,22 +115,4 @@ pub(in crate::db) async fn forget(tx: &Transaction, conversation: ConversationId
     ))
     .await?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_is_indexed_as_far_as_every_database_takes_it() {
-        let distinct: String = (0..80_000).map(|n| format!("w{n} ")).collect();
-        let kept = capped(&distinct);
-        assert!(kept.len() <= MOST_BYTES && kept.split(' ').count() <= MOST_WORDS);
-        assert!(kept.starts_with("w0 w1 "));
-
-        assert_eq!(capped(&"a ".repeat(1_000)).split(' ').count(), 256);
-        assert_eq!(capped(&"x".repeat(5_000)), "x".repeat(64));
-        assert_eq!(capped("plan a trip"), "plan a trip");
-        assert_eq!(capped(""), "");
-    }
 }

@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 
-use migration::search_text::{marked, words};
+use migration::search_text::{capped, marked, words};
 
-use super::index::capped;
 use crate::error::{Error, Result};
 
 /// The most words in all, where each part of a phrase is one: an index is asked for each, and a database that
