@@ -102,14 +102,15 @@ async fn no_request_fails_after_a_column_has_got_another_type() {
     }
     // While requests are on their way, too.
     let url = server.url.clone();
-    let load = tokio::spawn(async move { by_all(&url).await });
+    let mut load = JoinSet::new();
+    load.spawn(async move { by_all(&url).await });
     for length in 201..206 {
         let (table, column) = ALTERED[0];
         let alter = format!("ALTER TABLE {table} ALTER COLUMN {column} TYPE varchar({length})");
         run(&past, &alter).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    load.await.unwrap();
+    load.join_next().await.unwrap().unwrap();
     server.stop().await;
 }
 
