@@ -199,7 +199,7 @@ impl<C> Guarded<C> {
 }
 
 fn gone() -> DbErr {
-    DbErr::Conn(RuntimeErr::Internal(
+    DbErr::Exec(RuntimeErr::Internal(
         "SQLite's file was removed or replaced: nothing is written to it any more".into(),
     ))
 }
