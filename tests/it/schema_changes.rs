@@ -100,6 +100,21 @@ async fn no_request_fails_after_a_column_has_got_another_type() {
         run(&past, &alter).await;
         by_all(&server.url).await;
     }
+    // The sessions that came in the place of the others stay.
+    let sessions = async || {
+        let began = "SELECT pid FROM pg_stat_activity \
+                     WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY pid";
+        let statement = Statement::from_string(DbBackend::Postgres, began);
+        let found = past.query_all_raw(statement).await.unwrap();
+        let pids = found
+            .iter()
+            .map(|row| row.try_get::<i32>("", "pid").unwrap());
+        pids.collect::<Vec<i32>>()
+    };
+    by_all(&server.url).await;
+    let there = sessions().await;
+    by_all(&server.url).await;
+    assert_eq!(sessions().await, there);
     // While requests are on their way, too.
     let url = server.url.clone();
     let mut load = JoinSet::new();
