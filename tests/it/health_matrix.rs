@@ -84,7 +84,6 @@ const MATRIX: [Row; 20] = [
     Row {
         fault: "SQLite's file is replaced",
         readyz: &["503", "database: file_replaced"],
-        user: &["read 200", "message 200"],
         ..NO_WRITES
     },
     Row { fault: "the schema is behind (PostgreSQL)", ..NO_START },
