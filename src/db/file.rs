@@ -4,6 +4,7 @@
 //! is gone with its last connection. Device and inode tell the two apart.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -39,8 +40,8 @@ impl DatabaseFile {
     /// A file that was opened just now.
     pub(super) fn opened(path: PathBuf) -> Self {
         Self {
-            file: identity(&path),
-            log: Mutex::new(identity(&log_of(&path))),
+            file: identity(&path).ok().flatten(),
+            log: Mutex::new(identity(&log_of(&path)).ok().flatten()),
             is_gone: AtomicBool::new(false),
             looks: AtomicUsize::new(0),
             path,
@@ -48,12 +49,14 @@ impl DatabaseFile {
     }
 
     /// Whether the path still leads to the file that was opened, and to its log. Asks the file system: off the async
-    /// workers.
+    /// workers. A file system that does not say is asked again another time.
     pub(super) fn is_there(&self) -> bool {
-        if self.file.is_some() && identity(&self.path) != self.file {
+        if self.file.is_some() && identity(&self.path).is_ok_and(|found| found != self.file) {
             return false;
         }
-        let log = identity(&log_of(&self.path));
+        let Ok(log) = identity(&log_of(&self.path)) else {
+            return true;
+        };
         let mut known = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         match *known {
             Some(_) => *known == log,
@@ -102,17 +105,21 @@ fn log_of(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// What a path leads to, or nothing.
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
+fn identity(path: &Path) -> io::Result<Option<Identity>> {
     use std::os::unix::fs::MetadataExt;
-    let file = std::fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
+    match std::fs::metadata(path) {
+        Ok(file) => Ok(Some((file.dev(), file.ino()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Elsewhere an open file can be neither removed nor replaced.
 #[cfg(not(unix))]
-fn identity(_: &Path) -> Option<Identity> {
-    None
+fn identity(_: &Path) -> io::Result<Option<Identity>> {
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -141,6 +148,12 @@ mod tests {
         assert!(!file.is_there(), "another file has the name");
 
         let file = open();
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        assert!(
+            file.is_there(),
+            "nobody knows what a path in a circle leads to"
+        );
         std::fs::remove_file(&path).unwrap();
         assert!(!file.is_there());
         std::fs::remove_dir_all(&folder).unwrap();

@@ -101,7 +101,7 @@ impl Pool {
     fn missing(&self) -> u32 {
         let Opened { connections, taken } = self.opened();
         let Connections { open, idle, .. } = count("", &connections);
-        open.saturating_sub(idle + taken.count())
+        open.saturating_sub(idle.saturating_add(taken.count()))
     }
 
     /// Puts another pool in this one's place. Returns the connections of the old one.

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{
-    search_text::{marked, owner_mark, words},
+    search_text::{capped, marked, owner_mark, words},
     text::sentence,
 };
 
@@ -163,7 +163,7 @@ impl Maker {
         search.rows.push(vec![
             Cell::Id(id),
             Cell::Null,
-            Cell::Text(marked(&mark, &words(&title))),
+            Cell::Text(marked(&mark, &capped(&words(&title)))),
         ]);
 
         let share = |upto: u64| self.messages * upto / self.conversations;
@@ -177,7 +177,7 @@ impl Maker {
             let is_user = place % 2 == 0;
             let length = self.random.usize(8..=40);
             last_text = sentence(&mut self.random, length);
-            let body = marked(&mark, &words(&last_text));
+            let body = marked(&mark, &capped(&words(&last_text)));
             search
                 .rows
                 .push(vec![Cell::Id(id), Cell::Id(ids[place]), Cell::Text(body)]);

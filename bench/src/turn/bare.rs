@@ -28,7 +28,7 @@ use uuid::Uuid;
 use super::{CONNECTIONS, meter::Meter, on_one_thread, statements as sql, words};
 use crate::{
     Result,
-    seed::search_text::{marked, owner_mark, words as words_of},
+    seed::search_text::{capped, marked, owner_mark, words as words_of},
     usage::cpu,
 };
 
@@ -142,7 +142,7 @@ async fn timed(all: impl Future<Output = Result<()>>) -> Result<Bare> {
 impl Rows {
     fn of(number: u64, random: &mut fastrand::Rng) -> Self {
         let mark = owner_mark(OWNER, OWNER);
-        let indexed = |text: &str| marked(&mark, &words_of(text));
+        let indexed = |text: &str| marked(&mark, &capped(&words_of(text)));
         let mut id = || {
             let mut chance = [0; 10];
             random.fill(&mut chance);
