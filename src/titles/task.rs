@@ -22,6 +22,7 @@ use crate::{
     llm::{Finish, ModelError, ModelErrorKind, TitleOutput, TitleRequest},
     step::{Step, step},
     telemetry::{SPANS, span},
+    work,
 };
 
 /// Calls for one title: the first and one more try.
@@ -29,6 +30,9 @@ const ATTEMPTS: u32 = 2;
 
 /// The first call's cap on visible and reasoning tokens together; a cut-off answer doubles it.
 pub(super) const MAX_TOKENS: u32 = 512;
+
+/// The longest wait for a thread that judges a title.
+const JUDGE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The pause before the second call when the provider names none.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -262,7 +266,7 @@ async fn make(
         let duration = call.elapsed();
         let (failure, pause) = match answer {
             Ok(output) => {
-                let judged = judge(&output, message, language);
+                let judged = judge(&output, message, language).await;
                 let outcome = judged.as_ref().map(|_| ()).map_err(|failure| *failure);
                 record(
                     titles,
@@ -341,7 +345,7 @@ fn record(
     calls.push(call);
 }
 
-fn judge(
+async fn judge(
     output: &TitleOutput,
     message: &str,
     language: &language::TitleLanguage,
@@ -354,7 +358,20 @@ fn judge(
         }
         Finish::Stop => {}
     }
-    let title = clean::clean_for(&output.text, message).map_err(|rejection| {
+    let (text, asked, language) = (output.text.clone(), message.to_owned(), language.clone());
+    // The title is held against all of the message, in several passes.
+    let judged = work::heavy_if(message.len(), JUDGE_LIMIT, move |_| {
+        title_in(&text, &asked, &language)
+    });
+    judged.await.unwrap_or(Err(TitleFailure::Timeout))
+}
+
+fn title_in(
+    output: &str,
+    message: &str,
+    language: &language::TitleLanguage,
+) -> Result<Title, TitleFailure> {
+    let title = clean::clean_for(output, message).map_err(|rejection| {
         tracing::debug!(%rejection, "title output rejected");
         TitleFailure::Rejected
     })?;

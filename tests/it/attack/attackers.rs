@@ -65,14 +65,14 @@ impl Attackers {
             stop: CancellationToken::new(),
             tasks: JoinSet::new(),
         };
-        let (head, drip) = ("GET /healthz HTTP/1.1\r\nhost: x\r\n", "x");
+        let (head, drip) = ("GET /healthz HTTP/1.1\r\nhost: localhost\r\n", "x");
         for _ in 0..SILENT {
             attackers.hold_on(url, String::new(), "");
         }
         for _ in 0..SLOW_HEADS {
             attackers.hold_on(url, head.to_owned(), drip);
         }
-        let post = "POST /api/v1/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+        let post = "POST /api/v1/chat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                     content-length: 200000\r\n\r\n";
         for _ in 0..SLOW_BODIES {
             attackers.hold_on(url, post.to_owned(), drip);
@@ -82,7 +82,7 @@ impl Attackers {
         let query = format!("subscription {{ conversationUpdated {{ id{titles} }} }}");
         let body = json!({ "query": query }).to_string();
         let stream = format!(
-            "POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+            "POST /graphql HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
              accept: text/event-stream\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
@@ -188,7 +188,7 @@ pub(super) async fn ask_briefly(url: &str) -> Vec<String> {
         let mut heard = Vec::new();
         let asking = async {
             stream
-                .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 .await?;
             stream.read_to_end(&mut heard).await
         };

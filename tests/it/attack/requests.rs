@@ -83,12 +83,15 @@ impl Hostile {
             Self::EvilSocket => (evil_socket(url).await, "403 "),
             Self::LargeFrame => (large_frame(url).await, "1009 "),
             Self::LargeHeaders => {
-                let head = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}", "y".repeat(200_000));
+                let head = format!(
+                    "GET / HTTP/1.1\r\nhost: localhost\r\nx: {}",
+                    "y".repeat(200_000)
+                );
                 (pour(url, &head, 0).await, "431 ")
             }
             Self::ManyHeaders => {
                 let head = format!(
-                    "GET / HTTP/1.1\r\nhost: x\r\n{}\r\n",
+                    "GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n",
                     "x: y\r\n".repeat(5_000)
                 );
                 (pour(url, &head, 0).await, "431 ")
@@ -110,7 +113,9 @@ impl Hostile {
 }
 
 fn head(path: &str, length: &str) -> String {
-    format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{length}\r\n\r\n")
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
+    )
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> String {
