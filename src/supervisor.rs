@@ -132,6 +132,10 @@ impl Default for Supervisor {
 #[derive(Debug)]
 struct Supervised {
     of: Loop,
+    #[cfg_attr(
+        not(feature = "failpoints"),
+        expect(dead_code, reason = "only failpoints name it")
+    )]
     supervisor: Uuid,
     is_over: AtomicBool,
     restarts: AtomicU64,
