@@ -25,6 +25,9 @@ const SLOW: Duration = Duration::from_secs(1);
 /// From how much on an operator should know.
 const WRONG: TimeDelta = TimeDelta::seconds(2);
 
+/// How often the clock is asked for one reading.
+const READINGS: usize = 3;
+
 impl Database {
     /// The clock that everything stored goes by.
     pub fn clock(&self) -> &Clock {
@@ -47,13 +50,19 @@ impl Database {
         if self.is_embedded() {
             return Ok(());
         }
-        let statement = self.statement("", "SELECT clock_timestamp() AS now", []);
-        let asked = Moment::now();
-        let row = self.reader.query_one_raw(statement).await?;
-        let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".into()))?;
-        let shown = row.try_get("", "now")?;
-        if asked.elapsed() < SLOW {
-            self.clock.set(shown, asked);
+        // The quickest answer is the nearest to the time at which it was asked for.
+        let mut quickest = SLOW;
+        for _ in 0..READINGS {
+            let statement = self.statement("", "SELECT clock_timestamp() AS now", []);
+            let asked = Moment::now();
+            let row = self.reader.query_one_raw(statement).await?;
+            let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".into()))?;
+            let shown = row.try_get("", "now")?;
+            let took = asked.elapsed();
+            if took < quickest {
+                quickest = took;
+                self.clock.set(shown, asked);
+            }
         }
         Ok(())
     }
