@@ -43,17 +43,27 @@ async fn the_help_names_every_setting_and_its_environment_name() {
 }
 
 #[tokio::test]
-async fn the_readme_shows_the_options_as_the_help_does() {
+async fn the_page_of_settings_shows_the_options_as_the_help_does() {
     let help = Titlecast::new(&["--help"]).run().await.ok();
-    let options = &help[help.find("Options:").unwrap()..];
-    let readme = include_str!("../../README.md");
-    for line in options.lines().filter(|line| !line.is_empty()) {
-        let is_shown = readme.lines().any(|shown| shown == format!("    {line}"));
+    let options = help[help.find("Options:").unwrap()..].trim_end();
+    let page = include_str!("../../docs/settings.md");
+    let mut shown = String::new();
+    for line in options.lines() {
+        let line = match line {
+            "" => String::new(),
+            line => format!("    {line}"),
+        };
         assert!(
-            is_shown,
-            "copy the options into the README; it lacks: {line}"
+            page.lines().any(|shown| shown == line),
+            "copy the options into docs/settings.md; it lacks: {line}"
         );
+        shown.push_str(&line);
+        shown.push('\n');
     }
+    assert!(
+        page.contains(&format!("## All settings\n\n{shown}\n## ")),
+        "docs/settings.md has options in another order, or some that the help has not"
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! How long a title is late whose process was killed in the middle of its call, with the default settings: what
-//! README.md and docs/operations.md promise is what is measured here.
+//! docs/titles.md and docs/operations.md promise is what is measured here.
 
 use std::time::{Duration, Instant};
 
