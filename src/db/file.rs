@@ -152,7 +152,7 @@ mod tests {
         std::os::unix::fs::symlink(&path, &path).unwrap();
         assert!(
             file.is_there(),
-            "nobody knows what a path in a circle leads to"
+            "what a path in a circle leads to is unknown"
         );
         std::fs::remove_file(&path).unwrap();
         assert!(!file.is_there());

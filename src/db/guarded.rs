@@ -53,7 +53,7 @@ where
 
 /// The commit was sent, and it failed or was not answered: it may have been done, or not.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody knows whether the commit was done")]
+#[error("the outcome of the commit is unknown")]
 pub(super) struct Undecided(#[source] pub(super) DbErr);
 
 impl From<Undecided> for Error {

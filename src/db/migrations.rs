@@ -27,7 +27,7 @@ pub struct SchemaState {
     pub foreign: Option<String>,
     /// The schema that has our tables where the search path leads to none.
     pub elsewhere: Option<String>,
-    /// Whether new tables would be made in the schema `public`, where they are made when nobody says where.
+    /// Whether new tables would be made in the schema `public`, PostgreSQL's default.
     pub is_in_public: bool,
 }
 

@@ -27,7 +27,7 @@ const ORDER: (Column, Column) = (Column::UpdatedAt, Column::Id);
 
 impl Database {
     /// Conversations of all owners, tombstones too, whose newest revision was not noted as told although
-    /// it is `settled` old: time enough for whoever committed it. The oldest change first, behind a place.
+    /// it is `settled` old: time enough for the node that committed it. The oldest change first, behind a place.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

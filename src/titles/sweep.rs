@@ -84,7 +84,7 @@ fn go_on(failed: &mut Result<()>, swept: Result<()>) -> Result<()> {
     }
 }
 
-/// Tells what nobody was told.
+/// Publishes changes that were committed and not published.
 async fn tell(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
     let mut after: Option<Place> = None;
     loop {

@@ -226,7 +226,7 @@ async fn what_was_told_is_noted_of_every_row_that_takes_it() {
         "OLD.topic_hint = 'poison' AND NEW.published_revision > 1",
     )
     .await;
-    // All of them were changed by somebody who died before telling it.
+    // All of them were changed by a node that died before it published them.
     let sql = "UPDATE agent_conversations SET revision = 2, updated_at = created_at";
     rows.run(sql, []).await.unwrap();
     let mut server = Server::start_on(database.shared(), &model, &OFTEN).await;

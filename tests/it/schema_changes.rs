@@ -303,7 +303,7 @@ async fn sessions_that_may_only_read_are_replaced_when_the_server_takes_writes_a
         (status, &refused["code"]),
         (503, &json!("DATABASE_UNAVAILABLE"))
     );
-    // Nobody ends the sessions now.
+    // The sessions are not ended this time.
     read_only(false).await;
     eventually(async || (readiness().await.0 == 200).then_some(())).await;
     by_all(&server.url).await;

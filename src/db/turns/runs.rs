@@ -35,7 +35,7 @@ pub struct Kept {
 /// What became of a renewal.
 #[derive(Debug, Default)]
 pub struct Renewed {
-    /// Replies that are to be stopped: somebody asked for it, or closed them.
+    /// Replies that are to be stopped: on request, or because another node closed them.
     pub stopped: Vec<MessageId>,
     /// Rows that did not take what was written.
     pub bad: Vec<BadRow>,

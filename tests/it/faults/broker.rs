@@ -50,6 +50,16 @@ impl Far {
         })
     }
 
+    /// A conversation of the one node that has its title, and a subscription to it on the other.
+    async fn watched(&self) -> (String, Watched) {
+        let input = json!({ "text": "Plan a trip to Kyoto" });
+        let id = send(&self.one.url, input).await;
+        decided(&self.one.url, &id).await;
+        let mut open = Watched::one(&self.other.url, &id).await;
+        open.next().await;
+        (id, open)
+    }
+
     async fn stop(self) {
         self.other.stop().await;
         self.one.stop().await;
@@ -59,11 +69,7 @@ impl Far {
 #[tokio::test]
 async fn a_broker_that_says_nothing_holds_nobody_up_and_what_was_missed_is_told() {
     let Some(far) = Far::new().await else { return };
-    let input = json!({ "text": "Plan a trip to Kyoto" });
-    let id = send(&far.one.url, input).await;
-    decided(&far.one.url, &id).await;
-    let mut open = Watched::one(&far.other.url, &id).await;
-    open.next().await;
+    let (id, mut open) = far.watched().await;
 
     far.proxy.stall(&[Way::There, Way::Back]);
     // Each node goes on with what is its own.
@@ -112,13 +118,9 @@ async fn a_reply_is_followed_to_its_end_while_the_broker_says_nothing() {
 #[tokio::test]
 async fn a_connection_to_the_broker_that_freezes_for_good_is_replaced() {
     let Some(far) = Far::new().await else { return };
-    let input = json!({ "text": "Plan a trip to Kyoto" });
-    let id = send(&far.one.url, input).await;
-    decided(&far.one.url, &id).await;
-    let mut open = Watched::one(&far.other.url, &id).await;
-    open.next().await;
+    let (id, mut open) = far.watched().await;
     assert!(far.proxy.freeze() > 0);
-    // Nobody waits for it meanwhile.
+    // No request waits for it meanwhile.
     let began = Instant::now();
     rename(&far.one.url, &id, "Unheard").await;
     for node in [&far.one, &far.other] {

@@ -1,4 +1,4 @@
-//! Another program opens the server's SQLite file, looks, and closes it: a backup, or somebody with a shell. It takes
+//! Another program opens the server's SQLite file, looks, and closes it: a backup, or a shell. It takes
 //! itself for the last one when the server holds no lock on the file, and removes the write-ahead log, which the server
 //! goes on writing to. All that is written from then on is gone when the server is killed.
 
@@ -22,7 +22,7 @@ async fn a_server_holds_the_lock_that_keeps_others_from_removing_its_log() {
     let model = ModelServer::start().await;
     let path = database.url.strip_prefix("sqlite://").unwrap();
     let path = path.split('?').next().unwrap();
-    // The first start creates nothing either: the file is there each time.
+    // The database is migrated already, so the file exists at each start.
     for _ in 0..2 {
         let node = Node::of(Node::command(&database.url, &model.url, &[])).await;
         eventually(async || is_locked(path).then_some(())).await;

@@ -96,7 +96,7 @@ async fn lost_no_connection(database: &TestDatabase, nodes: &[&Far], connections
     join(join_all(asking), seeing).await;
 }
 
-/// Whoever lists conversations waits.
+/// Lists of conversations wait.
 async fn locked(database: &DatabaseConnection) -> DatabaseTransaction {
     let lock = database.begin().await.unwrap();
     let sql = "LOCK TABLE agent_conversations IN ACCESS EXCLUSIVE MODE";
