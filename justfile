@@ -84,6 +84,11 @@ shows:
     TEST_DATABASE_URL= cargo test --test it -- --ignored --nocapture --test-threads 1 faults::
     [ -z "${TEST_DATABASE_URL:-}" ] || cargo test --test it -- --ignored --nocapture --test-threads 1 faults::
 
+# Measure the longest poll of an async worker under each hostile input: at most 10 ms of processor time
+[group("check at length")]
+polls:
+    RUSTFLAGS="--cfg tokio_unstable" cargo test --profile ci --target-dir target/polls --test it -- --nocapture polls::
+
 # Attack a release build, and measure what that costs and what others notice
 [group("check at length")]
 attack:

@@ -106,6 +106,9 @@ pub enum Error {
         /// What did: `search`.
         what: &'static str,
     },
+    /// The answer would hold more text than one query may read.
+    #[error("the messages hold more than 8 MiB of text; ask for fewer, or for fewer conversations")]
+    QueryTooLarge,
     /// It does not exist, or it is not the caller's: nobody learns which.
     #[error("no such {what}")]
     NotFound {
@@ -228,6 +231,7 @@ impl Error {
             Self::RateLimited { .. } => ErrorCode::RateLimited,
             Self::Overloaded { .. } | Self::Busy { .. } => ErrorCode::Overloaded,
             Self::TimedOut { .. } => ErrorCode::Timeout,
+            Self::QueryTooLarge => ErrorCode::QueryTooComplex,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
             Self::ManualTitle => ErrorCode::ManualTitle,

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ColumnTrait, EntityTrait, ExprTrait, FromQueryResult, Order, QueryFilter, QuerySelect,
-    QueryTrait,
-    sea_query::{Alias, Expr, Query, WindowStatement},
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, Iterable, Order,
+    QueryFilter, QuerySelect, QueryTrait,
+    sea_query::{Asterisk, CaseStatement, Expr, Query, SelectStatement, WindowStatement},
 };
 
 use super::{
@@ -19,14 +19,24 @@ use super::{
 };
 use crate::{
     conversation::{ConversationId, Message, Owner},
-    error::Result,
+    error::{Error, Result},
 };
+
+/// The most bytes of text in the pages that one statement reads.
+const MAX_TEXT_BYTES: i64 = 8 * 1024 * 1024;
+
+/// A column: the bytes of text in this row and the rows before it.
+const TOTAL_BYTES: &str = "total_bytes";
 
 impl Database {
     /// The same part of several conversations. A conversation that the owner does not have, or that
     /// has no message there, gets no entry.
     ///
+    /// All pages together hold at most 8 MiB of text. A page that would exceed it is shorter than `range.limit`, and
+    /// says that more rows follow.
+    ///
     /// # Errors
+    /// [`Error::QueryTooLarge`] when nothing is left for some page;
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn messages_of_many(
         &self,
@@ -34,59 +44,94 @@ impl Database {
         conversations: &[ConversationId],
         range: MessageRange,
     ) -> Result<HashMap<ConversationId, Page<Message>>> {
-        let (numbered, place) = (Alias::new("numbered"), Alias::new("place"));
-        let order = if range.from_end {
-            Order::Desc
-        } else {
-            Order::Asc
-        };
-        // These among the owner's, and not the owner's messages among theirs: PostgreSQL would look through all that
-        // the owner has.
-        let conversations = these_of(owner, conversations.iter().copied())
-            .select_only()
-            .column(conversation::Column::Id)
-            .into_query();
-        let mut inner = Entity::find().filter(Column::ConversationId.in_subquery(conversations));
-        if let Some(after) = range.after {
-            inner = inner.filter(Column::Position.gt(after.position));
-        }
-        if let Some(before) = range.before {
-            inner = inner.filter(Column::Position.lt(before.position));
-        }
-        let mut inner = QuerySelect::query(&mut inner).to_owned();
-        inner.expr_window_as(
-            Expr::cust("row_number()"),
-            WindowStatement::partition_by(Column::ConversationId)
-                .order_by(Column::Position, order.clone())
-                .to_owned(),
-            place.clone(),
-        );
-        let statement = Query::select()
-            .column(sea_orm::sea_query::Asterisk)
-            .from_subquery(inner, numbered)
-            .and_where(Expr::col(place.clone()).lte(range.limit + 1))
-            .order_by(place, Order::Asc)
-            .to_owned();
-        let rows = Model::find_by_statement(statement_of(self, &statement))
-            .all(&self.reader)
-            .await?;
-        let mut read: HashMap<ConversationId, Vec<Message>> = HashMap::new();
+        let statement = within_bytes(numbered(owner, conversations, range));
+        let statement = self.reader.get_database_backend().build(&statement);
+        let rows = self.reader.query_all_raw(statement).await?;
+        let mut read: HashMap<ConversationId, (Vec<Message>, bool)> = HashMap::new();
         for row in rows {
-            let message = Message::try_from(row)?;
-            read.entry(message.conversation_id)
-                .or_default()
-                .push(message);
+            let is_within = row.try_get::<i64>("", TOTAL_BYTES)? <= MAX_TEXT_BYTES;
+            let message = Message::try_from(Model::from_query_result(&row, "")?)?;
+            let (messages, is_cut) = read.entry(message.conversation_id).or_default();
+            if is_within {
+                messages.push(message);
+            } else if messages.is_empty() {
+                return Err(Error::QueryTooLarge);
+            } else {
+                *is_cut = true;
+            }
         }
         Ok(read
             .into_iter()
-            .map(|(id, rows)| (id, range.page(rows)))
+            .map(|(id, (rows, is_cut))| (id, range.page(rows, is_cut)))
             .collect())
     }
 }
 
-fn statement_of(
-    db: &Database,
-    statement: &sea_orm::sea_query::SelectStatement,
-) -> sea_orm::Statement {
-    db.reader.get_database_backend().build(statement)
+/// The rows of each conversation's page and one more, by their `place` in it: 1 is the first.
+fn numbered(
+    owner: &Owner,
+    conversations: &[ConversationId],
+    range: MessageRange,
+) -> SelectStatement {
+    let order = if range.from_end {
+        Order::Desc
+    } else {
+        Order::Asc
+    };
+    // These among the owner's, and not the owner's messages among theirs: PostgreSQL would look through all that
+    // the owner has.
+    let conversations = these_of(owner, conversations.iter().copied())
+        .select_only()
+        .column(conversation::Column::Id)
+        .into_query();
+    let mut rows = Entity::find().filter(Column::ConversationId.in_subquery(conversations));
+    if let Some(after) = range.after {
+        rows = rows.filter(Column::Position.gt(after.position));
+    }
+    if let Some(before) = range.before {
+        rows = rows.filter(Column::Position.lt(before.position));
+    }
+    let mut rows = QuerySelect::query(&mut rows).to_owned();
+    rows.expr_window_as(
+        Expr::cust("row_number()"),
+        WindowStatement::partition_by(Column::ConversationId)
+            .order_by(Column::Position, order)
+            .to_owned(),
+        "place",
+    );
+    Query::select()
+        .column(Asterisk)
+        .from_subquery(rows, "numbered")
+        .and_where(Expr::col("place").lte(range.limit + 1))
+        .to_owned()
+}
+
+/// The same rows, the first places of all pages first. The text of rows beyond [`MAX_TEXT_BYTES`] is empty, so that it
+/// stays in the database.
+fn within_bytes(rows: SelectStatement) -> SelectStatement {
+    let summed = Query::select()
+        .column(Asterisk)
+        .expr_window_as(
+            Expr::cust("sum(octet_length(content))"),
+            WindowStatement::new()
+                .order_by("place", Order::Asc)
+                .order_by(Column::ConversationId, Order::Asc)
+                .to_owned(),
+            TOTAL_BYTES,
+        )
+        .from_subquery(rows, "page")
+        .to_owned();
+    let text = CaseStatement::new()
+        .case(
+            Expr::col(TOTAL_BYTES).lte(MAX_TEXT_BYTES),
+            Expr::col(Column::Content),
+        )
+        .finally("");
+    Query::select()
+        .columns(Column::iter().filter(|column| !matches!(column, Column::Content)))
+        .column(TOTAL_BYTES)
+        .expr_as(text, Column::Content)
+        .from_subquery(summed, "summed")
+        .order_by("place", Order::Asc)
+        .to_owned()
 }

@@ -64,7 +64,7 @@ impl Database {
             .into_iter()
             .map(Message::try_from)
             .collect::<Result<Vec<_>>>()?;
-        Ok(range.page(items))
+        Ok(range.page(items, false))
     }
 
     /// The first messages of the person in a conversation, oldest first.
@@ -131,9 +131,10 @@ impl Database {
 }
 
 impl MessageRange {
-    /// The page that `rows` are, which were read in the range's direction and one more than asked for.
-    pub(super) fn page(self, mut rows: Vec<Message>) -> Page<Message> {
-        let more = rows.len() as u64 > self.limit;
+    /// The page that `rows` are, which were read in the range's direction and one more than asked for. `is_cut` says
+    /// that there are more although fewer were read.
+    pub(super) fn page(self, mut rows: Vec<Message>, is_cut: bool) -> Page<Message> {
+        let more = is_cut || rows.len() as u64 > self.limit;
         rows.truncate(self.limit as usize);
         if self.from_end {
             rows.reverse();

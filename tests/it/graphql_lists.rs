@@ -168,6 +168,12 @@ async fn a_list_with_its_last_messages_takes_two_statements_however_long_it_is()
         assert!(nodes.iter().all(|node| node["messages"] == last));
         after - before
     };
-    assert_eq!(statements(5).await, 2);
-    assert_eq!(statements(50).await, 2);
+    // Background loops run statements of their own, so the smallest of several counts is the list's.
+    for count in [5, 50] {
+        let mut smallest = u64::MAX;
+        for _ in 0..5 {
+            smallest = smallest.min(statements(count).await);
+        }
+        assert_eq!(smallest, 2, "{count} conversations");
+    }
 }

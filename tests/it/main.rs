@@ -56,6 +56,7 @@ mod hosts;
 mod idempotency;
 mod imports;
 mod interop;
+mod large_pages;
 mod least_rights;
 mod limits;
 mod log_format;

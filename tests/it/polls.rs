@@ -1,9 +1,9 @@
 //! The longest poll: no request, whatever its words, holds an async worker for more than 10 ms of processor time.
 //!
-//! Measured is the processor time of a worker between two of its pauses, which is one poll or several: where that is
-//! short enough each poll is. The server has a runtime of its own, whose workers are measured; clients have another.
-//! An unoptimised build is some 30 times slower, so that only gross errors show there; the figure counts with
-//! `cargo test --profile ci --test it polls::`.
+//! The server has a runtime of its own, whose workers are measured; clients have another. `just polls` measures the
+//! processor time of each poll: tokio calls hooks around polls when it is built with `tokio_unstable`. Other builds
+//! measure the time between two parks of a worker, which is one poll or several, so it is an upper bound. An
+//! unoptimised build is about 30 times slower, so that only gross errors show there.
 
 use std::{
     cell::Cell,
@@ -49,22 +49,26 @@ fn spent() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// A runtime whose workers are measured, and their longest time without a pause in nanoseconds.
+/// A runtime whose workers are measured, and their longest poll in nanoseconds.
 fn measured() -> (Runtime, Arc<AtomicU64>) {
     let longest = Arc::new(AtomicU64::new(0));
-    let noted = longest.clone();
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .on_thread_unpark(|| SINCE.set(spent()))
-        .on_thread_park(move || {
-            let since = SINCE.get();
-            if since > 0 {
-                noted.fetch_max(spent().saturating_sub(since), Ordering::Relaxed);
-            }
-        })
-        .build();
-    (runtime.unwrap(), longest)
+    let recorded = longest.clone();
+    let begin = || SINCE.set(spent());
+    let end = move || {
+        let since = SINCE.get();
+        if since > 0 {
+            recorded.fetch_max(spent().saturating_sub(since), Ordering::Relaxed);
+        }
+    };
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all();
+    #[cfg(tokio_unstable)]
+    builder
+        .on_before_task_poll(move |_| begin())
+        .on_after_task_poll(move |_| end());
+    #[cfg(not(tokio_unstable))]
+    builder.on_thread_unpark(begin).on_thread_park(end);
+    (builder.build().unwrap(), longest)
 }
 
 /// Message texts near the limit of a body.

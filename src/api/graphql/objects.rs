@@ -156,7 +156,8 @@ impl Conversation {
         self.row.updated_at
     }
 
-    /// The messages, oldest first: the first 50, or as many from either end as asked for.
+    /// The messages, oldest first: the first 50, or as many from either end as asked for. Where the messages of a query
+    /// hold more than 8 MiB of text, pages are shorter, and `pageInfo` says that more follow.
     #[graphql(complexity = "cost(first.or(last), 50, child_complexity)")]
     async fn messages(
         &self,
