@@ -131,6 +131,7 @@ impl Titles {
         tasks: TaskTracker,
         settings: TitleSettings,
     ) -> Self {
+        opener::load();
         let inner = Inner {
             turns: turns::Turns::new(settings.max_in_flight),
             recovered: Notify::new(),

@@ -149,6 +149,11 @@ fn has_no_spaces(c: char) -> bool {
 
 static WORDS: LazyLock<Words> = LazyLock::new(Words::load);
 
+/// Loads the word lists, which takes about 10 ms: at the start, so that no message waits for it on an async worker.
+pub(super) fn load() {
+    LazyLock::force(&WORDS);
+}
+
 /// All word lists, by [`key`].
 struct Words {
     phrases: HashSet<Vec<String>>,
