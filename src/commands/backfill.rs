@@ -11,7 +11,7 @@ use crate::{
     error::Result,
     titles::{
         Titles,
-        backfill::{Backfill, Done, End},
+        backfill::{Backfill, StopReason, Totals},
     },
 };
 
@@ -79,19 +79,22 @@ pub async fn run(
         done.titled, done.failed, done.nothing_to_title, done.superseded, done.tokens
     );
     progress.end(reason(end), &words, &done);
-    Ok(matches!(end, End::Finished | End::Limit | End::Budget))
+    Ok(matches!(
+        end,
+        StopReason::Finished | StopReason::Limit | StopReason::Budget
+    ))
 }
 
-fn all(done: &Done) -> u64 {
+fn all(done: &Totals) -> u64 {
     done.titled + done.failed + done.nothing_to_title + done.superseded
 }
 
-fn reason(end: End) -> &'static str {
+fn reason(end: StopReason) -> &'static str {
     match end {
-        End::Finished => "finished",
-        End::Limit => "limit",
-        End::Budget => "budget",
-        End::Interrupted => "interrupted",
-        End::Refused(failure) => failure.as_str(),
+        StopReason::Finished => "finished",
+        StopReason::Limit => "limit",
+        StopReason::Budget => "budget",
+        StopReason::Interrupted => "interrupted",
+        StopReason::Refused(failure) => failure.as_str(),
     }
 }

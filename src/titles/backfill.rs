@@ -1,10 +1,8 @@
-//! Titles for conversations that never got one: those from before there were titles, and those whose title
-//! failed.
+//! Backfill: generates titles for conversations without one (imported, older than titles, or failed).
 //!
-//! There is no list of what was done: a conversation that has its title is not found any more. So it can
-//! be interrupted at any moment, run beside servers and by several at once, and a second run goes on where
-//! the first one stopped. What somebody began and did not finish is waited for at the end, until its lease
-//! is over. Nothing is told from here: the next sweep of any server sees that it was not, and tells it.
+//! Stateless: a conversation with a title is not found again. A run can be interrupted, repeated, and run beside servers
+//! and other runs. At the end it waits for titles that others have claimed, until their leases expire. It publishes
+//! nothing: the next sweep of any server finds the unpublished changes and publishes them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,11 +15,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Inner, Titles,
-    metrics::Begun,
+    call_queue::Priority,
+    metrics::Trigger,
     prompt,
     source::{self, Source},
-    task::{self, Ended},
-    turns::Class,
+    task::{self, TitleOutcome},
 };
 use crate::{
     conversation::TitleFailure,
@@ -29,51 +27,50 @@ use crate::{
     error::Result,
 };
 
-/// How many rows are read at once.
+/// Rows per read.
 const PAGE: u64 = 100;
 
-/// How often to look whether others have finished.
-const LOOK: Duration = Duration::from_secs(1);
+/// The pause between checks for the leases of others.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a title's answer costs, in tokens, and what a prompt costs besides its message: rough, for an
-/// estimate.
+/// Estimated tokens of an answer, and of a prompt without its message.
 const ANSWER_TOKENS: u64 = 15;
 const PROMPT_TOKENS: u64 = 140;
 
-/// What to do, and how much of it.
+/// The scope and the limits of a run.
 #[derive(Clone, Debug)]
 pub struct Backfill {
     /// Only this tenant's conversations.
     pub tenant: Option<String>,
-    /// At most so many titles are begun.
+    /// The most titles to start.
     pub limit: Option<u64>,
-    /// Only conversations that were begun since then.
+    /// Only conversations created since then.
     pub since: Option<DateTime<Utc>>,
-    /// How many titles are begun in a minute.
+    /// Titles started per minute.
     pub per_minute: u32,
-    /// No title is begun after so many tokens.
+    /// Starts no title once this many tokens are spent.
     pub budget_tokens: Option<u64>,
 }
 
-/// What was done so far.
+/// The counts of a run so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Done {
-    /// Titles that were stored.
+pub struct Totals {
+    /// Titles stored.
     pub titled: u64,
-    /// Conversations whose title failed; the rows say why.
+    /// Conversations whose title failed. The row stores the reason.
     pub failed: u64,
-    /// Conversations in which no message says anything.
+    /// Conversations without a message with content.
     pub nothing_to_title: u64,
-    /// Conversations that somebody else titled, renamed or deleted meanwhile.
+    /// Conversations that were titled by another process, renamed or deleted meanwhile.
     pub superseded: u64,
-    /// Tokens that were paid for.
+    /// Tokens spent.
     pub tokens: u64,
 }
 
-/// Why it ended.
+/// Why a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Nothing is left to do.
+pub enum StopReason {
+    /// No conversation is left.
     Finished,
     /// The limit is reached.
     Limit,
@@ -81,22 +78,22 @@ pub enum End {
     Budget,
     /// It was interrupted.
     Interrupted,
-    /// The provider refuses calls for good.
+    /// The provider refuses all calls.
     Refused(TitleFailure),
 }
 
-/// What a backfill would do.
+/// The work and the cost of a run, without running it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Estimate {
-    /// Titles that the model would be asked for.
+    /// Titles that need a model call.
     pub titles: u64,
-    /// Titles that the name of a file gives, without a call.
+    /// Titles made from file names, without a call.
     pub from_file_names: u64,
-    /// Conversations in which no message says anything.
+    /// Conversations without a message with content.
     pub nothing_to_title: u64,
-    /// About so many tokens of input.
+    /// Estimated tokens of input.
     pub prompt_tokens: u64,
-    /// About so many tokens of output.
+    /// Estimated tokens of output.
     pub completion_tokens: u64,
 }
 
@@ -110,7 +107,7 @@ impl Backfill {
 }
 
 impl Titles {
-    /// How many conversations a backfill would find.
+    /// The number of conversations that a backfill would find.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -118,7 +115,7 @@ impl Titles {
         self.inner.db.count_waiting(backfill.untitled()).await
     }
 
-    /// What a backfill would do and what that would cost, without doing any of it.
+    /// Estimates a backfill without calling the model or changing a row.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -143,7 +140,7 @@ impl Titles {
                 match source {
                     Some(Source::Text(text)) => {
                         estimate.titles += 1;
-                        estimate.prompt_tokens += PROMPT_TOKENS + prompt::tokens_about(&text);
+                        estimate.prompt_tokens += PROMPT_TOKENS + prompt::estimated_tokens(&text);
                         estimate.completion_tokens += ANSWER_TOKENS;
                     }
                     Some(Source::Title(_)) => estimate.from_file_names += 1,
@@ -160,19 +157,19 @@ impl Titles {
         }
     }
 
-    /// Makes titles until there is nothing left to do, or no more may be done. `report` is told after each.
+    /// Generates titles until none is left or a limit is reached. Calls `report` after each.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::error::Error::Database); what was done until then is done.
+    /// [`Error::Database`](crate::error::Error::Database); titles stored before it stay.
     pub async fn backfill(
         &self,
         backfill: &Backfill,
         interrupt: &CancellationToken,
-        report: impl FnMut(&Done),
-    ) -> Result<(Done, End)> {
+        report: impl FnMut(&Totals),
+    ) -> Result<(Totals, StopReason)> {
         let mut run = Run::new(&self.inner, backfill, interrupt, report);
-        let end = run.everything().await;
-        // Whatever happened, what is on its way is finished and counted.
+        let end = run.run_to_end().await;
+        // Finish and count the titles in flight, also after an error.
         run.join().await;
         Ok((run.done, end?))
     }
@@ -184,12 +181,12 @@ struct Run<'a, R> {
     interrupt: &'a CancellationToken,
     report: R,
     pace: Interval,
-    running: JoinSet<(Ended, u64)>,
-    begun: u64,
-    done: Done,
+    running: JoinSet<(TitleOutcome, u64)>,
+    started: u64,
+    done: Totals,
 }
 
-impl<'a, R: FnMut(&Done)> Run<'a, R> {
+impl<'a, R: FnMut(&Totals)> Run<'a, R> {
     fn new(
         titles: &'a Arc<Inner>,
         backfill: &'a Backfill,
@@ -200,8 +197,8 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             running: JoinSet::new(),
-            begun: 0,
-            done: Done::default(),
+            started: 0,
+            done: Totals::default(),
             titles,
             backfill,
             interrupt,
@@ -210,41 +207,44 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         }
     }
 
-    async fn everything(&mut self) -> Result<End> {
+    async fn run_to_end(&mut self) -> Result<StopReason> {
         let since = self.backfill.since;
         let tenant = self.backfill.tenant.as_deref();
-        if let Some(end) = self.pass(self.backfill.untitled()).await? {
+        if let Some(end) = self.claim_all(self.backfill.untitled()).await? {
             return Ok(end);
         }
         self.join().await;
-        // What others had begun when it was passed by: they have finished it, or it is taken over when
-        // their lease has ended. What they begin from now on is theirs.
-        let patience = Instant::now() + self.titles.settings.lease() + LOOK;
+        // Titles that others had claimed during the scan: wait until they are done, or take them over when their lease
+        // expires. Claims from now on are left to the others.
+        let leases_end = Instant::now() + self.titles.settings.lease() + POLL_INTERVAL;
         loop {
-            if let Some(end) = self.pass(Waiting::Interrupted { since, tenant }).await? {
+            if let Some(end) = self
+                .claim_all(Waiting::Interrupted { since, tenant })
+                .await?
+            {
                 return Ok(end);
             }
-            let is_over = Instant::now() > patience;
+            let is_over = Instant::now() > leases_end;
             if is_over || !self.titles.db.is_any_leased(since, tenant).await? {
                 break;
             }
             tokio::select! {
-                () = sleep(LOOK) => {}
-                () = self.interrupt.cancelled() => return Ok(End::Interrupted),
+                () = sleep(POLL_INTERVAL) => {}
+                () = self.interrupt.cancelled() => return Ok(StopReason::Interrupted),
             }
         }
-        Ok(End::Finished)
+        Ok(StopReason::Finished)
     }
 
-    /// Waits for the titles that are on their way.
+    /// Waits for the titles in flight.
     async fn join(&mut self) {
         while let Some(result) = self.running.join_next().await {
             self.count(result);
         }
     }
 
-    /// Once through all that wait; an end, unless that was the last of them.
-    async fn pass(&mut self, waiting: Waiting<'_>) -> Result<Option<End>> {
+    /// Starts every title in `waiting`, in one scan. `None` if it reached the last one.
+    async fn claim_all(&mut self, waiting: Waiting<'_>) -> Result<Option<StopReason>> {
         let mut after: Option<Place> = None;
         loop {
             let page = self
@@ -265,12 +265,16 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
         }
     }
 
-    /// Begins one title in its turn; an end, if no more may be begun.
-    async fn begin(&mut self, candidate: &Candidate, waiting: Waiting<'_>) -> Result<Option<End>> {
+    /// Starts one title at the configured pace. Returns a reason if the run has to stop.
+    async fn begin(
+        &mut self,
+        candidate: &Candidate,
+        waiting: Waiting<'_>,
+    ) -> Result<Option<StopReason>> {
         let interrupt = self.interrupt;
-        let turn = async {
+        let ready = async {
             self.pace.tick().await;
-            // What has ended is counted before anything is begun: the budget may be used up by it.
+            // Count finished titles first: they may have used up the budget.
             while let Some(result) = self.running.try_join_next() {
                 self.count(result);
             }
@@ -282,10 +286,10 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
             }
         };
         tokio::select! {
-            () = turn => {}
-            () = interrupt.cancelled() => return Ok(Some(End::Interrupted)),
+            () = ready => {}
+            () = interrupt.cancelled() => return Ok(Some(StopReason::Interrupted)),
         }
-        if let Some(end) = self.end() {
+        if let Some(end) = self.stop_reason() {
             return Ok(Some(end));
         }
         let titles = self.titles.clone();
@@ -300,55 +304,61 @@ impl<'a, R: FnMut(&Done)> Run<'a, R> {
                 return Ok(None);
             }
         };
-        self.begun += 1;
-        titles.metrics.claimed(Begun::Backfill);
+        self.started += 1;
+        titles.metrics.claimed(Trigger::Backfill);
         self.running
-            .spawn(task::run(titles, claim, None, Class::Unasked));
+            .spawn(task::run(titles, claim, None, Priority::Background));
         Ok(None)
     }
 
-    /// Counts rows that cannot be read or claimed as failed: a run must not end at them.
+    /// Counts rows that cannot be read or claimed as failed, and continues.
     fn step_over(&mut self, bad: impl IntoIterator<Item = BadRow>) {
         self.done.failed += log_bad(bad);
     }
 
-    fn end(&self) -> Option<End> {
-        if self.backfill.limit.is_some_and(|limit| self.begun >= limit) {
-            return Some(End::Limit);
+    fn stop_reason(&self) -> Option<StopReason> {
+        if self
+            .backfill
+            .limit
+            .is_some_and(|limit| self.started >= limit)
+        {
+            return Some(StopReason::Limit);
         }
         let spent = |budget| self.done.tokens >= budget;
         if self.backfill.budget_tokens.is_some_and(spent) {
-            return Some(End::Budget);
+            return Some(StopReason::Budget);
         }
         let refusal = self.titles.breaker.refusal(std::time::Instant::now());
-        refusal.map(End::Refused)
+        refusal.map(StopReason::Refused)
     }
 
-    fn count(&mut self, result: Result<(Ended, u64), tokio::task::JoinError>) {
-        let (ended, tokens) = match result {
-            Ok(ended) => ended,
+    fn count(&mut self, result: Result<(TitleOutcome, u64), tokio::task::JoinError>) {
+        let (outcome, tokens) = match result {
+            Ok(finished) => finished,
             Err(error) => {
-                tracing::error!(%error, "a title's task ended by itself");
-                (Ended::Unknown, 0)
+                tracing::error!(%error, "title task panicked");
+                (TitleOutcome::Unknown, 0)
             }
         };
         self.done.tokens = self.done.tokens.saturating_add(tokens);
-        match ended {
-            Ended::Titled => self.done.titled += 1,
-            Ended::Failed(_) | Ended::Unknown | Ended::Waits => self.done.failed += 1,
-            Ended::Nothing => self.done.nothing_to_title += 1,
-            Ended::Superseded => self.done.superseded += 1,
+        match outcome {
+            TitleOutcome::Titled => self.done.titled += 1,
+            TitleOutcome::Failed(_) | TitleOutcome::Unknown | TitleOutcome::WaitsForProvider => {
+                self.done.failed += 1
+            }
+            TitleOutcome::NothingToTitle => self.done.nothing_to_title += 1,
+            TitleOutcome::Superseded => self.done.superseded += 1,
         }
         (self.report)(&self.done);
     }
 }
 
-/// Logs rows that cannot be read or stored, and returns how many they are.
+/// Logs rows that cannot be read or stored. Returns their number.
 fn log_bad(bad: impl IntoIterator<Item = BadRow>) -> u64 {
     let mut rows = 0;
     for BadRow { id, error } in bad {
         let cause = std::error::Error::source(&error);
-        tracing::error!(conversation.id = %id, error.cause = cause, "a conversation cannot be read or stored");
+        tracing::error!(conversation.id = %id, error.cause = cause, "a conversation cannot be read or stored; skipped");
         rows += 1;
     }
     rows

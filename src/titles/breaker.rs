@@ -1,8 +1,7 @@
-//! Keeps calls away from a provider that said no for good: a refused key, an unknown model, a used-up quota. Asking
-//! again for every conversation would cost time and change nothing.
+//! Circuit breaker: stops calls to a provider that refuses all of them (invalid key, unknown model, no quota left).
 //!
-//! Half-open by time: a minute after the last refusal one call passes as a probe, and the next minute begins with it. A
-//! call that succeeds closes the breaker.
+//! Half-open by time: `open_for` after the last refusal or probe, one call passes as a probe. A successful call closes
+//! the breaker.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,7 +12,7 @@ use crate::conversation::TitleFailure;
 
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// How long calls are kept away; the pace of probes.
+    /// The time without calls after a refusal or probe.
     open_for: Duration,
     opened: Mutex<Option<Opened>>,
 }
@@ -21,19 +20,19 @@ pub(super) struct Breaker {
 #[derive(Clone, Copy, Debug)]
 struct Opened {
     failure: TitleFailure,
-    /// The last refusal or probe.
+    /// The time of the last refusal or probe.
     at: Instant,
 }
 
-/// What the breaker says to a call.
+/// Whether a call may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
-    /// Go on.
-    Free,
-    /// A probe may go on.
+pub(super) enum Admission {
+    /// The breaker is closed.
+    Allowed,
+    /// The breaker is open; this call is the probe.
     Probe,
-    /// Not before so much time.
-    Wait(Duration),
+    /// The breaker is open; the next probe is due after this time.
+    RefusedFor(Duration),
 }
 
 impl Breaker {
@@ -44,41 +43,47 @@ impl Breaker {
         }
     }
 
-    /// Why no call may be made at this moment, if none may.
+    /// Why calls are refused now; `None` if they are not.
     pub(super) fn refusal(&self, now: Instant) -> Option<TitleFailure> {
         let opened = *self.lock();
-        opened.and_then(|opened| self.left(opened, now).is_some().then_some(opened.failure))
+        opened.and_then(|opened| {
+            self.time_left(opened, now)
+                .is_some()
+                .then_some(opened.failure)
+        })
     }
 
-    /// What a call would be told; takes no probe.
-    pub(super) fn look(&self, now: Instant) -> Pass {
+    /// Whether a call would be admitted. Does not use up the probe.
+    pub(super) fn peek(&self, now: Instant) -> Admission {
         match *self.lock() {
-            None => Pass::Free,
-            Some(opened) => self.left(opened, now).map_or(Pass::Probe, Pass::Wait),
+            None => Admission::Allowed,
+            Some(opened) => self
+                .time_left(opened, now)
+                .map_or(Admission::Probe, Admission::RefusedFor),
         }
     }
 
-    /// Lets a call pass, or not. A probe keeps the others away for another minute.
-    pub(super) fn enter(&self, now: Instant) -> Pass {
-        let pass = self.look(now);
-        if pass == Pass::Probe
+    /// Admits or refuses a call. A probe restarts `open_for`.
+    pub(super) fn admit(&self, now: Instant) -> Admission {
+        let admission = self.peek(now);
+        if admission == Admission::Probe
             && let Some(opened) = self.lock().as_mut()
         {
-            // Of two at once one is the probe.
-            if let Some(left) = self.left(*opened, now) {
-                return Pass::Wait(left);
+            // Of two concurrent calls, one is the probe.
+            if let Some(left) = self.time_left(*opened, now) {
+                return Admission::RefusedFor(left);
             }
             opened.at = now;
         }
-        pass
+        admission
     }
 
-    /// Keeps calls away from this moment on.
+    /// Opens the breaker at `now`.
     pub(super) fn open(&self, failure: TitleFailure, now: Instant) {
         *self.lock() = Some(Opened { failure, at: now });
     }
 
-    /// Lets calls pass again; whether none did.
+    /// Closes the breaker. Returns whether it was open.
     pub(super) fn close(&self) -> bool {
         self.lock().take().is_some()
     }
@@ -87,8 +92,8 @@ impl Breaker {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long calls are kept away still.
-    fn left(&self, opened: Opened, now: Instant) -> Option<Duration> {
+    /// The time until the next probe; `None` if it is due.
+    fn time_left(&self, opened: Opened, now: Instant) -> Option<Duration> {
         let left = self
             .open_for
             .saturating_sub(now.saturating_duration_since(opened.at));
@@ -106,18 +111,24 @@ mod tests {
     fn opens_for_a_minute_and_then_for_one_probe_a_minute_until_one_succeeds() {
         let breaker = Breaker::new(OPEN_FOR);
         let start = Instant::now();
-        assert_eq!(breaker.enter(start), Pass::Free);
+        assert_eq!(breaker.admit(start), Admission::Allowed);
         breaker.open(TitleFailure::Unauthorized, start);
         let last = start + OPEN_FOR - Duration::from_millis(1);
-        assert_eq!(breaker.enter(last), Pass::Wait(Duration::from_millis(1)));
+        assert_eq!(
+            breaker.admit(last),
+            Admission::RefusedFor(Duration::from_millis(1))
+        );
         assert_eq!(breaker.refusal(last), Some(TitleFailure::Unauthorized));
         assert_eq!(breaker.refusal(start + OPEN_FOR), None);
-        assert_eq!(breaker.look(start + OPEN_FOR), Pass::Probe);
-        assert_eq!(breaker.enter(start + OPEN_FOR), Pass::Probe);
-        assert_eq!(breaker.enter(start + OPEN_FOR), Pass::Wait(OPEN_FOR));
-        assert_eq!(breaker.enter(start + 2 * OPEN_FOR), Pass::Probe);
+        assert_eq!(breaker.peek(start + OPEN_FOR), Admission::Probe);
+        assert_eq!(breaker.admit(start + OPEN_FOR), Admission::Probe);
+        assert_eq!(
+            breaker.admit(start + OPEN_FOR),
+            Admission::RefusedFor(OPEN_FOR)
+        );
+        assert_eq!(breaker.admit(start + 2 * OPEN_FOR), Admission::Probe);
         assert!(breaker.close());
-        assert_eq!(breaker.enter(start + 2 * OPEN_FOR), Pass::Free);
+        assert_eq!(breaker.admit(start + 2 * OPEN_FOR), Admission::Allowed);
         assert!(!breaker.close());
     }
 }

@@ -1,5 +1,7 @@
-//! How many tokens a day a tenant's titles may cost. What they have cost is in the rows, where other
-//! processes write too; it is read again now and then, and counted up in between.
+//! Enforces each tenant's daily token budget.
+//!
+//! The rows hold the tokens spent by all processes. This process caches the sum, adds its own calls, and reads it again
+//! after [`SPENT_TTL`].
 
 use std::{
     collections::HashMap,
@@ -14,8 +16,8 @@ use crate::{
     db::Database,
 };
 
-/// How old what is known of a tenant may be.
-const FRESH: Duration = Duration::from_secs(10);
+/// The longest age of a cached sum.
+const SPENT_TTL: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -37,14 +39,13 @@ impl Budget {
         }
     }
 
-    /// Whether the tenant has tokens left today, by UTC. A database that does not answer costs no title:
-    /// storing it will fail anyhow.
+    /// Checks that the tenant has tokens left today (UTC). Passes if the database fails: storing the title reports it.
     pub(super) async fn check(&self, db: &Database, tenant: &str) -> Result<(), TitleFailure> {
         let Some(limit) = *self.limits.of(tenant) else {
             return Ok(());
         };
         let known = self.lock().get(tenant).copied();
-        let tokens = match known.filter(|spent| spent.read.elapsed() < FRESH) {
+        let tokens = match known.filter(|spent| spent.read.elapsed() < SPENT_TTL) {
             Some(spent) => spent.tokens,
             None => match self.read(db, tenant).await {
                 Ok(tokens) => tokens,
@@ -74,14 +75,14 @@ impl Budget {
         Ok(tokens)
     }
 
-    /// Counts what a call has cost.
+    /// Adds the tokens of a call to the cached sum.
     pub(super) fn spend(&self, tenant: &str, tokens: u64) {
         if let Some(spent) = self.lock().get_mut(tenant) {
             spent.tokens = spent.tokens.saturating_add(tokens);
         }
     }
 
-    /// How many tenants' budgets are known to be used up.
+    /// The number of tenants whose budget is used up, by the cached sums.
     pub(super) fn used_up(&self) -> usize {
         let is_used_up = |(tenant, spent): (&String, &Spent)| {
             self.limits
@@ -95,7 +96,7 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Spent>> {
-        // A panic elsewhere cannot leave a count half changed.
+        // Each update is a single assignment, so the value is valid after a panic.
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

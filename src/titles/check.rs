@@ -1,6 +1,6 @@
-//! Whether the title model answers: asked once at the start, and seen with every call after that. A model
-//! that was retired or a key that was revoked shows on `/readyz` and in the metrics before anybody
-//! wonders where the titles are.
+//! Health of the title model: one check at startup, then updated by every call.
+//!
+//! `/readyz` and the metrics show it, so that a retired model or a revoked key is seen before users miss titles.
 
 use std::{
     collections::HashSet,
@@ -19,24 +19,24 @@ use crate::{
     llm::{ModelError, ModelErrorKind, TitleRequest},
 };
 
-/// What the check asks for a title of.
+/// The message of the check.
 const MESSAGE: &str = "Plan a trip to Kyoto";
 
 /// Whether the title model answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ModelState {
-    /// It was not asked yet.
+    /// No call was made yet.
     #[default]
     Unknown,
-    /// It has answered the last call.
+    /// The last call was answered.
     Answers,
-    /// It has not.
+    /// The last call failed.
     Fails(TitleFailure),
-    /// What answered does not speak the protocol: a page, a redirect, events.
+    /// The answer was not of the protocol: a web page, a redirect, events.
     Malformed,
-    /// Nothing at the base URL knows models: a 404 that names none.
+    /// A 404 that names no model: the base URL is wrong.
     NoEndpoint,
-    /// It answers, but for several conversations in a row with nothing that can be a title.
+    /// The last [`USELESS_AFTER`] conversations got answers, and none was a usable title.
     Useless,
 }
 
@@ -54,31 +54,31 @@ impl ModelState {
     }
 }
 
-/// Whose fault it is when a call brings no title.
+/// What caused a call to make no title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Blame {
-    /// The message's: a filter, its length, or an answer that is no title.
+pub(super) enum FailureCause {
+    /// The message: a content filter, its length, or an unusable answer to it.
     Message,
-    /// The model's or its provider's.
+    /// The model or its provider.
     Model,
-    /// The answer's form: what answers is no model.
-    Answer,
-    /// The base URL's.
-    Url,
+    /// An answer that is not of the protocol.
+    Protocol,
+    /// The base URL.
+    BaseUrl,
 }
 
-/// So many different conversations in a row without a title say something of the model, whatever each of them says.
+/// This many different conversations in a row without a title make the model [`ModelState::Useless`].
 const USELESS_AFTER: usize = 8;
 
-/// What is known of the title model.
+/// The health of the title model.
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<Known>);
+pub(super) struct Health(Mutex<HealthState>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct HealthState {
     state: ModelState,
-    /// Conversations whose message was to blame, since the last title.
-    in_vain: HashSet<ConversationId>,
+    /// Conversations since the last title for which [`FailureCause::Message`] was recorded.
+    without_title: HashSet<ConversationId>,
 }
 
 impl Health {
@@ -86,32 +86,37 @@ impl Health {
         self.lock().state
     }
 
-    /// Learns from a call for a conversation. An answer that is no title is an answer, and one conversation's filter is
-    /// no fault of the model; those of [`USELESS_AFTER`] conversations in a row are.
-    pub(super) fn note(&self, id: ConversationId, outcome: Result<(), TitleFailure>, blame: Blame) {
-        let mut known = self.lock();
-        known.state = match (outcome, blame) {
+    /// Records a call for a conversation. An unusable answer counts as answered, unless [`USELESS_AFTER`] conversations
+    /// in a row got one.
+    pub(super) fn record(
+        &self,
+        id: ConversationId,
+        outcome: Result<(), TitleFailure>,
+        cause: FailureCause,
+    ) {
+        let mut health = self.lock();
+        health.state = match (outcome, cause) {
             (Ok(()), _) => {
-                known.in_vain.clear();
+                health.without_title.clear();
                 ModelState::Answers
             }
-            (Err(_), Blame::Message) => {
-                if known.in_vain.len() < USELESS_AFTER {
-                    known.in_vain.insert(id);
+            (Err(_), FailureCause::Message) => {
+                if health.without_title.len() < USELESS_AFTER {
+                    health.without_title.insert(id);
                 }
-                match known.in_vain.len() {
+                match health.without_title.len() {
                     USELESS_AFTER.. => ModelState::Useless,
                     _ => ModelState::Answers,
                 }
             }
-            (Err(failure), Blame::Model) => ModelState::Fails(failure),
-            (Err(_), Blame::Answer) => ModelState::Malformed,
-            (Err(_), Blame::Url) => ModelState::NoEndpoint,
+            (Err(failure), FailureCause::Model) => ModelState::Fails(failure),
+            (Err(_), FailureCause::Protocol) => ModelState::Malformed,
+            (Err(_), FailureCause::BaseUrl) => ModelState::NoEndpoint,
         };
     }
 
-    /// Learns from the check at the start, whose message is ours: whatever fails is the model's.
-    fn checked(&self, outcome: Result<(), (TitleFailure, ModelErrorKind)>) {
+    /// Records the startup check. Its message is fixed, so every failure is the model's.
+    fn record_check(&self, outcome: Result<(), (TitleFailure, ModelErrorKind)>) {
         self.lock().state = match outcome {
             Ok(()) => ModelState::Answers,
             Err((_, ModelErrorKind::Malformed)) => ModelState::Malformed,
@@ -120,12 +125,12 @@ impl Health {
         };
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Asks for one title, and says in the log what came of it.
+/// Runs the check and logs the result.
 pub(super) async fn run(titles: &Inner) {
     let request = TitleRequest {
         instruction: prompt::INSTRUCTION.to_owned(),
@@ -153,7 +158,7 @@ pub(super) async fn run(titles: &Inner) {
             reason = failure.as_str(),
             status = error.status,
             code = error.code,
-            "the title model does not answer: conversations will get no titles. {}",
+            "the title model does not answer; conversations get no titles. {}",
             remedy(*failure, error)
         ),
     }
@@ -161,7 +166,7 @@ pub(super) async fn run(titles: &Inner) {
         .as_ref()
         .copied()
         .map_err(|(failure, error)| (*failure, error.kind));
-    titles.health.checked(seen);
+    titles.health.record_check(seen);
     let call = TitleCall {
         model,
         outcome: outcome.map_err(|(failure, _)| failure),
@@ -176,38 +181,38 @@ pub(super) async fn run(titles: &Inner) {
     }
 }
 
-/// What an operator does about a model that does not answer.
+/// What the operator has to do about a failed check.
 fn remedy(failure: TitleFailure, error: &ModelError) -> &'static str {
     match failure {
         TitleFailure::ModelNotFound if error.kind == ModelErrorKind::NoEndpoint => {
-            "Nothing there knows models: mend --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
+            "Nothing there knows models: correct --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
         }
         TitleFailure::Unauthorized => {
-            "The provider refuses the key: check --openai-api-key (OPENAI_API_KEY), and that it is one of the \
+            "The provider refuses the key: check --openai-api-key (OPENAI_API_KEY), and that it belongs to the \
              provider at --openai-base-url (OPENAI_BASE_URL)"
         }
         TitleFailure::ModelNotFound => {
-            "The provider does not know the model: name one that it has with --title-model (TITLECAST_TITLE_MODEL), \
-             or mend --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
+            "The provider does not know the model: name a model that it offers with --title-model \
+             (TITLECAST_TITLE_MODEL), or correct --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
         }
         TitleFailure::QuotaExceeded => {
-            "The account's quota is used up: see the provider's billing, or use another key (OPENAI_API_KEY)"
+            "The account's quota is used up: check the provider's billing, or use another key (OPENAI_API_KEY)"
         }
         TitleFailure::InvalidRequest => {
-            "The provider takes the request for wrong: see what the model takes, and set --title-parameters \
+            "The provider rejects the request: check which parameters the model accepts, and set --title-parameters \
              (TITLECAST_TITLE_PARAMETERS)"
         }
         TitleFailure::RateLimited => {
-            "The provider has no time for this account: that passes, or its rate limit has to be raised"
+            "The account's rate limit is exceeded: wait, or raise the limit with the provider"
         }
         TitleFailure::Unavailable if error.status.is_some() => {
-            "The provider is in trouble: that passes, unless --openai-base-url (OPENAI_BASE_URL) is another's"
+            "The provider reports a server error: wait, and check --openai-base-url (OPENAI_BASE_URL)"
         }
         TitleFailure::Unavailable => {
-            "There is no connection to the provider: check --openai-base-url (OPENAI_BASE_URL), and the way to it"
+            "There is no connection to the provider: check --openai-base-url (OPENAI_BASE_URL), the proxy and the network"
         }
         TitleFailure::Timeout => {
-            "It took too long: raise --title-deadline (TITLECAST_TITLE_DEADLINE), or name a faster model with \
+            "The model took too long: raise --title-deadline (TITLECAST_TITLE_DEADLINE), or name a faster model with \
              --title-model (TITLECAST_TITLE_MODEL)"
         }
         TitleFailure::Rejected
@@ -215,7 +220,7 @@ fn remedy(failure: TitleFailure, error: &ModelError) -> &'static str {
         | TitleFailure::BudgetExceeded
         | TitleFailure::Abandoned
         | TitleFailure::Unknown => {
-            "What answers does not speak OpenAI's Chat Completions: check --openai-base-url (OPENAI_BASE_URL)"
+            "The server does not speak OpenAI's Chat Completions: check --openai-base-url (OPENAI_BASE_URL)"
         }
     }
 }
@@ -225,27 +230,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_conversation_s_filter_is_not_the_model_s_but_those_of_many_are() {
+    fn unusable_answers_fail_the_model_only_after_many_conversations() {
         let health = Health::default();
         let id = ConversationId::new();
         for _ in 0..20 {
-            health.note(id, Err(TitleFailure::Rejected), Blame::Message);
+            health.record(id, Err(TitleFailure::Rejected), FailureCause::Message);
             assert_eq!(health.state(), ModelState::Answers);
         }
         for _ in 1..USELESS_AFTER {
             assert_eq!(health.state(), ModelState::Answers);
-            health.note(
+            health.record(
                 ConversationId::new(),
                 Err(TitleFailure::Truncated),
-                Blame::Message,
+                FailureCause::Message,
             );
         }
         assert_eq!(health.state(), ModelState::Useless);
-        health.note(id, Ok(()), Blame::Message);
+        health.record(id, Ok(()), FailureCause::Message);
         assert_eq!(health.state(), ModelState::Answers);
-        health.note(id, Err(TitleFailure::Rejected), Blame::Answer);
+        health.record(id, Err(TitleFailure::Rejected), FailureCause::Protocol);
         assert_eq!(health.state(), ModelState::Malformed);
-        health.note(id, Err(TitleFailure::Timeout), Blame::Model);
+        health.record(id, Err(TitleFailure::Timeout), FailureCause::Model);
         assert_eq!(health.state(), ModelState::Fails(TitleFailure::Timeout));
     }
 }

@@ -1,4 +1,4 @@
-//! What titles have come to and what they have cost, in one process, for Prometheus.
+//! Prometheus metrics of titles in this process: outcomes, latency, calls, tokens.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::task::Ended;
+use super::task::TitleOutcome;
 use crate::{
     conversation::TitleFailure,
     db::TitleCall,
     telemetry::label::{Bounded, LabelText},
 };
 
-/// The most tenants, and the most models, that are counted by name; each is a series of its own.
+/// The most tenants, and the most models, with a label value of their own. Bounds the number of series.
 const NAMED_TENANTS: usize = 200;
 const NAMED_MODELS: usize = 50;
 
-/// From a fast local model to a slow deadline, in seconds.
+/// Histogram buckets in seconds: from a fast local model to a long deadline.
 const LATENCIES: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0];
 
 /// The counters of titles. Cheap to clone.
@@ -62,15 +62,15 @@ struct ClaimLabels {
     by: &'static str,
 }
 
-/// Why a title was begun.
+/// What caused a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub(super) enum Begun {
-    /// A message says something.
+pub(super) enum Trigger {
+    /// A message with content.
     Message,
-    /// A person asked for it.
+    /// A request of the user: regenerate or reset.
     Person,
-    /// Whoever began it did not finish.
+    /// A sweep: the previous claim expired.
     Sweep,
     /// A backfill.
     Backfill,
@@ -94,65 +94,65 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Names the counters to a registry.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "title_generations",
-            "Titles that were begun and ended, by how",
+            "Finished titles, by outcome",
             self.generations.clone(),
         );
         registry.register_with_unit(
             "title_duration",
-            "From the claim to the end of a title, waiting for a turn included",
+            "Time from the claim to the outcome of a title, the wait in the call queue included",
             Unit::Seconds,
             self.duration.clone(),
         );
         registry.register(
             "title_calls",
-            "Calls of the title model; those without a tenant checked whether it answers",
+            "Calls of the title model; those without a tenant are startup checks",
             self.calls.clone(),
         );
         registry.register_with_unit(
             "title_call_duration",
-            "How long calls of the title model take",
+            "Duration of title model calls",
             Unit::Seconds,
             self.call_duration.clone(),
         );
         registry.register(
             "title_tokens",
-            "Tokens of title calls; reasoning is part of the completion",
+            "Tokens of title calls; completion includes reasoning",
             self.tokens.clone(),
         );
         registry.register(
             "title_claims",
-            "Titles that this process began, by why",
+            "Titles claimed by this process, by trigger",
             self.claims.clone(),
         );
         registry.register(
             "title_sweeps",
-            "Looks for what a crash left behind",
+            "Sweeps for interrupted titles and unpublished changes",
             self.sweeps.clone(),
         );
         registry.register(
             "title_retold_changes",
-            "Changes that were found committed and not told, and told by a sweep",
+            "Changes that a sweep found committed but not published, and published",
             self.retold.clone(),
         );
     }
 
-    /// How often was swept.
+    /// The number of sweeps.
     pub fn sweeps(&self) -> u64 {
         self.sweeps.get()
     }
 
-    pub(super) fn claimed(&self, by: Begun) {
+    pub(super) fn claimed(&self, by: Trigger) {
         self.claims
             .get_or_create(&ClaimLabels { by: by.into() })
             .inc();
     }
 
-    pub(super) fn ended(&self, ended: &Ended, duration: Duration) {
-        self.generation(ended.outcome());
+    pub(super) fn finished(&self, outcome: &TitleOutcome, duration: Duration) {
+        self.generation(outcome.as_str());
         self.duration.observe(duration.as_secs_f64());
     }
 

@@ -1,20 +1,24 @@
-//! Titles, which the product is about: made once for each conversation, from its first user message that
-//! says something, beside the reply and whatever becomes of it.
+//! Generates conversation titles: one per conversation, from the first user message with content, in a background task.
 //!
-//! - `source`: what a title is made from, and whether a message says anything (`opener`, `file_name`)
-//! - `task`: one title: claim, ask, judge, store, tell; `prompt` is the question, [`clean`] holds the
-//!   rules of judging, `language` what language it has to be in
-//! - `breaker`, `budget`: when the model is not asked; `turns`: whose call is next
-//! - `sweep`: what a crash left behind; `told`: noting what was told
-//! - `backfill`: titles for conversations that never got one
-//! - `check`, `metrics`: whether the title model answers, and what it has cost
+//! One title, step by step:
+//! 1. A message is committed together with a title claim: a token plus a lease in the conversation's row (`db`).
+//!    `source` decides whether the message has content; `opener` skips greetings, `file_name` titles attachments.
+//! 2. `task` runs the claim: it waits in `call_queue`, checks `budget` and `breaker`, and calls the model with `prompt`.
+//! 3. [`clean`] unwraps and validates the output; `language` checks its script.
+//! 4. One fenced UPDATE stores the title. It changes nothing if a rename, a deletion or another claim came first.
+//! 5. The new revision is published after the commit; `published` records that it was.
 //!
-//! A title is written by one statement that loses against a rename, a deletion and any other writer
-//! (`db`), and told after the commit. Nothing waits for a title, and nothing fails with one.
+//! Recovery and operation:
+//! - `sweep`: resumes titles whose lease expired, republishes changes that were committed and not published
+//! - `backfill`: titles for conversations without one
+//! - `check`, `metrics`: whether the title model answers; outcomes, latency and tokens
+//!
+//! Replies do not wait for titles. A failed title fails nothing else.
 
 pub mod backfill;
 mod breaker;
 mod budget;
+mod call_queue;
 mod check;
 pub mod clean;
 mod file_name;
@@ -22,11 +26,10 @@ pub mod language;
 pub mod metrics;
 mod opener;
 mod prompt;
+mod published;
 mod source;
 mod sweep;
 mod task;
-mod told;
-mod turns;
 
 use std::{
     sync::Arc,
@@ -37,10 +40,10 @@ use tokio::sync::{Mutex, Notify, mpsc::UnboundedReceiver};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
+    call_queue::Priority,
     check::Health,
-    metrics::{Begun as BegunBy, Metrics},
+    metrics::{Metrics, Trigger},
     source::Source,
-    turns::Class,
 };
 pub use self::{check::ModelState, language::TitleLanguage};
 use crate::{
@@ -54,42 +57,42 @@ use crate::{
     supervisor::{Loop, Supervisor},
 };
 
-/// The most characters of what a person wishes of another title.
+/// The longest hint of a [`Regenerate`] request, in characters.
 const MAX_HINT_CHARS: usize = 200;
 
-/// How titles are made.
+/// Settings of title generation.
 #[derive(Clone, Debug)]
 pub struct TitleSettings {
-    /// From the first call's start to the title, the second try included.
+    /// The longest time from the start of the first call to the title, the retry included.
     pub deadline: Duration,
-    /// How many calls are in flight at most; the others wait, and their deadline with them.
+    /// The most concurrent calls. Others queue; their deadline starts when they leave the queue.
     pub max_in_flight: usize,
-    /// How often a provider that refuses all calls is asked again.
+    /// The pause between probes of a provider that refuses all calls.
     pub probe_every: Duration,
-    /// How often to look for what a crash left behind.
+    /// The pause between sweeps for interrupted titles and unpublished changes.
     pub sweep_every: Duration,
-    /// Whether a conversation that begins with an opener waits for a message that says something.
+    /// Whether an opener ("hi") defers the title until a message with content.
     pub openers: bool,
-    /// What language titles are in.
+    /// The language of titles.
     pub language: PerTenant<TitleLanguage>,
-    /// How many tokens a day titles may cost.
+    /// The token budget of a day; `None` for no limit.
     pub budget: PerTenant<Option<u64>>,
 }
 
 impl TitleSettings {
-    /// How long a claim keeps others away: the deadline of its holder, and half of it for storing the title. Not
-    /// longer, since a crash delays a title by the lease.
+    /// The lease of a claim: the deadline, and half of it again for storing the title. A crash delays the title by the
+    /// lease, so it is no longer than that.
     fn lease(&self) -> Duration {
         self.deadline * 3 / 2
     }
 
-    /// What has to be left of a lease when the calls begin.
-    fn least_lease(&self) -> Duration {
+    /// The lease that must remain when the calls start; otherwise it is renewed first.
+    fn min_lease_left(&self) -> Duration {
         self.deadline * 5 / 4
     }
 }
 
-/// Makes titles and takes them from people. Cheap to clone.
+/// Generates titles, and stores those that users give. Cheap to clone.
 #[derive(Clone)]
 pub struct Titles {
     inner: Arc<Inner>,
@@ -101,8 +104,8 @@ struct Inner {
     model: Arc<dyn LanguageModel>,
     tasks: TaskTracker,
     settings: TitleSettings,
-    turns: turns::Turns,
-    /// The provider answers again: what waits for it is due.
+    calls: call_queue::CallQueue,
+    /// Notified when the provider answers again: deferred titles are due.
     recovered: Notify,
     breaker: breaker::Breaker,
     budget: budget::Budget,
@@ -110,20 +113,19 @@ struct Inner {
     metrics: Metrics,
 }
 
-/// A wish for another title.
+/// A request to generate another title.
 #[derive(Clone, Debug)]
 pub struct Regenerate {
     /// The conversation.
     pub id: ConversationId,
-    /// What shall be different.
+    /// What the user wants the new title to be like.
     pub hint: Option<String>,
-    /// Whether a title that a person gave may go.
+    /// Whether a title that the user gave may be replaced.
     pub replace_manual: bool,
 }
 
 impl Titles {
-    /// Titles that are stored in `db`, told through `events` and made by `model`, in tasks that
-    /// `tasks` keeps count of.
+    /// Titles generated by `model`, stored in `db` and published through `events`, in tasks tracked by `tasks`.
     pub fn new(
         db: Database,
         events: EventBroker,
@@ -133,7 +135,7 @@ impl Titles {
     ) -> Self {
         opener::load();
         let inner = Inner {
-            turns: turns::Turns::new(settings.max_in_flight),
+            calls: call_queue::CallQueue::new(settings.max_in_flight),
             recovered: Notify::new(),
             budget: budget::Budget::new(settings.budget.clone()),
             breaker: breaker::Breaker::new(settings.probe_every),
@@ -155,7 +157,7 @@ impl Titles {
     pub fn keep_up(
         &self,
         supervisor: &Supervisor,
-        told: UnboundedReceiver<Told>,
+        published: UnboundedReceiver<Told>,
         draining: &CancellationToken,
         closing: &CancellationToken,
     ) {
@@ -165,44 +167,46 @@ impl Titles {
             async move { sweep::run(&titles, &heartbeat, &end).await }
         });
         // The receiver outlives a panic of the loop.
-        let told = Arc::new(Mutex::new(told));
+        let published = Arc::new(Mutex::new(published));
         let (db, end) = (self.inner.db.clone(), closing.clone());
         supervisor.spawn(
             Loop::PublishedRevisions,
             closing.clone(),
             move |heartbeat| {
-                let (db, told, end) = (db.clone(), told.clone(), end.clone());
-                async move { told::note(&db, &mut *told.lock().await, &heartbeat, &end).await }
+                let (db, published, end) = (db.clone(), published.clone(), end.clone());
+                async move {
+                    published::record(&db, &mut *published.lock().await, &heartbeat, &end).await
+                }
             },
         );
     }
 
-    /// Asks the title model for one tiny title, to see whether it answers at all.
+    /// Asks the title model for one small title, to check that it answers.
     pub async fn check_model(&self) {
         check::run(&self.inner).await;
     }
 
-    /// Whether the title model answers, as far as is known.
+    /// Whether the title model answers, by its last call.
     pub fn model_state(&self) -> ModelState {
         self.inner.health.state()
     }
 
-    /// Whether calls are kept away from a provider that refuses them for good.
+    /// Whether the circuit breaker is open: the provider refuses every call.
     pub fn breaker_is_open(&self) -> bool {
         self.inner.breaker.refusal(Instant::now()).is_some()
     }
 
-    /// How many tenants' budgets for the day were seen to be used up.
+    /// The number of tenants whose token budget of the day is known to be used up.
     pub fn used_up_budgets(&self) -> usize {
         self.inner.budget.used_up()
     }
 
-    /// What titles have cost this process, for monitoring.
+    /// The counters of titles in this process.
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
     }
 
-    /// How the title of a conversation begins that begins with this message.
+    /// The initial title state of a conversation whose first message this is.
     pub fn plan(&self, text: &str, attachments: &[Attachment], wanted: bool) -> NewTitle {
         if !wanted {
             return NewTitle::Skipped;
@@ -216,33 +220,33 @@ impl Titles {
         }
     }
 
-    /// Starts making a title that was claimed with this message. Returns at once.
+    /// Starts the title that was claimed with this message. Returns at once.
     pub fn start(&self, claim: TitleClaim, message: String) {
-        self.spawn(claim, Some(Source::Text(message)), BegunBy::Message);
+        self.spawn(claim, Some(Source::Text(message)), Trigger::Message);
     }
 
-    /// Starts making a title that was claimed with a later message, from the first that says something.
+    /// Starts the title that was claimed with a later message. The source is the first message with content.
     pub fn start_deferred(&self, claim: TitleClaim) {
-        self.spawn(claim, None, BegunBy::Message);
+        self.spawn(claim, None, Trigger::Message);
     }
 
-    fn spawn(&self, claim: TitleClaim, source: Option<Source>, by: BegunBy) {
+    fn spawn(&self, claim: TitleClaim, source: Option<Source>, by: Trigger) {
         let inner = self.inner.clone();
         inner.metrics.claimed(by);
-        let class = match by {
-            BegunBy::Person => Class::Asked,
-            _ => Class::First,
+        let priority = match by {
+            Trigger::Person => Priority::Regeneration,
+            _ => Priority::First,
         };
         self.inner
             .tasks
-            .spawn(task::run(inner, claim, source, class));
+            .spawn(task::run(inner, claim, source, priority));
     }
 
-    /// Takes a title from a person. It replaces whatever is there, and no generated one replaces it.
+    /// Stores a title that the user gave. Replaces any title; generated titles never replace it.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when it is empty or over 128 characters; [`Error::NotFound`] when the
-    /// owner does not have the conversation; [`Error::Database`].
+    /// [`Error::InvalidInput`] when it is empty or over 128 characters; [`Error::NotFound`] when the owner has no such
+    /// conversation; [`Error::Database`].
     pub async fn rename(
         &self,
         owner: &Owner,
@@ -257,11 +261,11 @@ impl Titles {
         Ok(conversation)
     }
 
-    /// Gives a conversation back to automation: drops the title that a person gave, or the wish for none,
-    /// and starts making one. A generated title stays. Returns at once; the title comes by itself.
+    /// Returns a conversation to automatic titles: drops the user's title, or the request for none, and starts
+    /// generation. A generated title stays. Returns at once; the title is published when it is ready.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    /// [`Error::NotFound`] when the owner has no such conversation; [`Error::Database`].
     pub async fn reset(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
         let Inner { db, settings, .. } = &*self.inner;
         let lease = settings.lease();
@@ -269,25 +273,26 @@ impl Titles {
         let wanted = source.is_some().then_some(lease);
         let mut begun = db.reset_title(owner, id, wanted).await?;
         if let Begun::Deferred(_) = begun {
-            // A message that says something may have come in between, and seen a title that was there then.
+            // Race: a message with content may have arrived before the reset, and claimed nothing because the
+            // conversation still had a title.
             source = source::of_conversation(db, owner, id, settings.openers).await?;
             if source.is_some() {
                 begun = db.begin_regeneration(owner, id, None, false, lease).await?;
             }
         }
-        Ok(self.follow(begun, source))
+        Ok(self.publish_and_start(begun, source))
     }
 
-    /// Starts making another title. The present one stays until it comes, and for good when it fails. Of
-    /// several wishes at once, one is fulfilled. Returns at once; the title comes by itself.
+    /// Starts generating another title. The present one stays until the new one is stored, and if generation fails.
+    /// Of several concurrent requests one is fulfilled. Returns at once; the title is published when it is ready.
     ///
     /// # Errors
-    /// [`Error::ManualTitle`] when a person gave the title and it was not said that it may go;
-    /// [`Error::InvalidInput`] when the hint is too long, or no message says anything;
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
-    pub async fn regenerate(&self, owner: &Owner, wish: Regenerate) -> Result<Conversation> {
+    /// [`Error::ManualTitle`] when the user gave the title and `replace_manual` is not set;
+    /// [`Error::InvalidInput`] when the hint is too long, or no message has content;
+    /// [`Error::NotFound`] when the owner has no such conversation; [`Error::Database`].
+    pub async fn regenerate(&self, owner: &Owner, request: Regenerate) -> Result<Conversation> {
         let inner = &self.inner;
-        let hint = wish.hint.as_deref().map(single_line);
+        let hint = request.hint.as_deref().map(single_line);
         let hint = hint.filter(|hint| !hint.is_empty());
         if hint
             .as_ref()
@@ -299,10 +304,10 @@ impl Titles {
             ));
         }
         let source =
-            source::of_conversation(&inner.db, owner, wish.id, inner.settings.openers).await?;
+            source::of_conversation(&inner.db, owner, request.id, inner.settings.openers).await?;
         if source.is_none() {
-            // Nobody learns from this whether it exists.
-            inner.db.conversation(owner, wish.id).await?;
+            // First check that the owner has it: the answer must not reveal another owner's conversation.
+            inner.db.conversation(owner, request.id).await?;
             return Err(Error::invalid(
                 "the conversation has no message to make a title from",
             ));
@@ -310,13 +315,19 @@ impl Titles {
         let lease = inner.settings.lease();
         let begun = inner
             .db
-            .begin_regeneration(owner, wish.id, hint.as_deref(), wish.replace_manual, lease)
+            .begin_regeneration(
+                owner,
+                request.id,
+                hint.as_deref(),
+                request.replace_manual,
+                lease,
+            )
             .await?;
-        Ok(self.follow(begun, source))
+        Ok(self.publish_and_start(begun, source))
     }
 
-    /// Tells what was begun, and goes on with it.
-    fn follow(&self, begun: Begun, source: Option<Source>) -> Conversation {
+    /// Publishes the changed row, and starts the title if it was claimed.
+    fn publish_and_start(&self, begun: Begun, source: Option<Source>) -> Conversation {
         let (conversation, claim) = match begun {
             Begun::Unchanged(conversation) => return conversation,
             Begun::Deferred(conversation) => (conversation, None),
@@ -324,7 +335,7 @@ impl Titles {
         };
         self.inner.events.publish(conversation.clone());
         if let Some(claim) = claim {
-            self.spawn(claim, source, BegunBy::Person);
+            self.spawn(claim, source, Trigger::Person);
         }
         conversation
     }

@@ -1,4 +1,4 @@
-//! What a title is made from: the first message of a person that says something.
+//! The source of a title: the first user message with content.
 
 use super::{file_name, opener};
 use crate::{
@@ -7,19 +7,20 @@ use crate::{
     error::Result,
 };
 
-/// How many of a conversation's messages are looked at: whoever has greeted so often wants no title.
-const MESSAGES: u64 = 20;
+/// The most user messages searched for content. A conversation with more openers than that gets no title.
+const MAX_MESSAGES: u64 = 20;
 
-/// What makes a title.
+/// The source of a title.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// A text, for the model.
+    /// Text for the model.
     Text(String),
-    /// The name of a file says it already.
+    /// A title made from a file name; no model call is needed.
     Title(Title),
 }
 
-/// What a message has for a title. `None` for an opener, if `openers` wait; and for one without any text.
+/// The source in one message. `None` for a message without text or usable file name, and for an opener if `openers`
+/// defer titles.
 pub(super) fn of_message(text: &str, attachments: &[Attachment], openers: bool) -> Option<Source> {
     if text.trim().is_empty() {
         let names: Vec<&str> = attachments.iter().map(|file| file.name.as_str()).collect();
@@ -28,7 +29,7 @@ pub(super) fn of_message(text: &str, attachments: &[Attachment], openers: bool) 
     (!openers || opener::says_something(text)).then(|| Source::Text(text.to_owned()))
 }
 
-/// What a stored conversation has for a title.
+/// The source in a stored conversation's first messages.
 ///
 /// # Errors
 /// [`Error::Database`](crate::error::Error::Database).
@@ -38,7 +39,7 @@ pub(super) async fn of_conversation(
     id: ConversationId,
     openers: bool,
 ) -> Result<Option<Source>> {
-    let messages = db.first_user_messages(owner, id, MESSAGES).await?;
+    let messages = db.first_user_messages(owner, id, MAX_MESSAGES).await?;
     let source = |message: &Message| of_message(&message.content, &message.attachments, openers);
     Ok(messages.iter().find_map(source))
 }

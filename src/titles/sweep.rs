@@ -1,5 +1,6 @@
-//! What a crash left behind: titles that were begun and not finished, and changes that were committed and
-//! not told. Looked for at the start and then again and again, by every process on the database.
+//! Recovers from crashes: resumes titles whose lease expired, republishes changes that were committed and not published.
+//!
+//! Every process sweeps at startup and then periodically.
 
 use std::{
     sync::Arc,
@@ -9,42 +10,42 @@ use std::{
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, breaker::Pass, metrics::Begun, task, turns::Class};
+use super::{Inner, breaker::Admission, call_queue::Priority, metrics::Trigger, task};
 use crate::{
     db::{BadRow, Candidate, Fault, Place, Waiting},
     error::Result,
     supervisor::Heartbeat,
 };
 
-/// How long whoever committed a change has to note that it was told.
-const SETTLED: Duration = Duration::from_secs(5);
+/// The time for the committing process to record a publication before the sweep republishes it.
+const PUBLISH_GRACE: Duration = Duration::from_secs(5);
 
-/// How long one sweep may take; what it did not reach is first in the next one.
-const SWEEP_TIME: Duration = Duration::from_secs(120);
+/// The longest sweep. The next one starts with the rows that it did not reach.
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The shortest pause between two sweeps, and the longest that one comes after the end of a lease: nodes that wait for
-/// the same one come one after the other.
-const SOONEST: Duration = Duration::from_secs(1);
+/// The shortest pause between two sweeps, and the longest random delay after a lease expires: nodes that wait for the
+/// same lease sweep at different times.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many rows are read at once.
+/// Rows per read.
 const PAGE: u64 = 200;
 
-/// Sweeps until `draining`: a process that is about to end takes nothing over.
+/// Sweeps until `draining`: a process that is shutting down takes over no titles.
 pub(super) async fn run(titles: &Arc<Inner>, heartbeat: &Heartbeat, draining: &CancellationToken) {
     loop {
         let swept = tokio::select! {
-            swept = heartbeat.iteration(SWEEP_TIME, sweep(titles, heartbeat)) => swept,
+            swept = heartbeat.iteration(SWEEP_TIMEOUT, sweep(titles, heartbeat)) => swept,
             () = draining.cancelled() => return,
         };
-        // Processes that were started together shall not sweep together for ever.
+        // Jitter: processes that start together must not keep sweeping together.
         let mut pause = titles
             .settings
             .sweep_every
             .mul_f64(0.75 + 0.5 * fastrand::f64());
         match swept {
-            Ok(Some(lease_end)) => pause = pause.min(until(titles, lease_end)),
+            Ok(Some(lease_end)) => pause = pause.min(until_lease_end(titles, lease_end)),
             Ok(None) => {}
-            // What is left is there the next time.
+            // The next sweep finds the remaining rows.
             Err(error) => error.log(),
         }
         titles.metrics.swept();
@@ -56,25 +57,24 @@ pub(super) async fn run(titles: &Arc<Inner>, heartbeat: &Heartbeat, draining: &C
     }
 }
 
-/// How long to wait for the end of a lease, whose holder may have died.
-fn until(titles: &Inner, lease_end: DateTime<Utc>) -> Duration {
+/// The pause until a lease expires; its holder may have died.
+fn until_lease_end(titles: &Inner, lease_end: DateTime<Utc>) -> Duration {
     let left = (lease_end - titles.db.clock().now()).to_std();
-    left.unwrap_or_default().max(SOONEST) + SOONEST.mul_f64(fastrand::f64())
+    left.unwrap_or_default().max(MIN_PAUSE) + MIN_PAUSE.mul_f64(fastrand::f64())
 }
 
-/// Goes through all that is left behind, page by page. A row that cannot be read or stored is stepped over. Returns when
-/// the first lease ends of those that still run.
+/// Runs one sweep, page by page. Skips rows that cannot be read or stored. Returns the end of the first running lease.
 async fn sweep(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<Option<DateTime<Utc>>> {
-    // What fails for one of them need not fail for the others, unless the database is away.
+    // A step that fails does not stop the others, unless the database is unavailable.
     let mut failed = Ok(());
-    go_on(&mut failed, tell(titles, heartbeat).await)?;
-    go_on(&mut failed, abandon(titles, heartbeat).await)?;
-    go_on(&mut failed, take_over_all(titles, heartbeat).await)?;
+    continue_unless_transient(&mut failed, republish(titles, heartbeat).await)?;
+    continue_unless_transient(&mut failed, abandon_exhausted(titles, heartbeat).await)?;
+    continue_unless_transient(&mut failed, take_over_all(titles, heartbeat).await)?;
     failed?;
     titles.db.next_lease_end().await
 }
 
-fn go_on(failed: &mut Result<()>, swept: Result<()>) -> Result<()> {
+fn continue_unless_transient(failed: &mut Result<()>, swept: Result<()>) -> Result<()> {
     match swept {
         Err(error) if Fault::of_error(&error) != Some(Fault::Transient) => {
             *failed = Err(error);
@@ -84,39 +84,42 @@ fn go_on(failed: &mut Result<()>, swept: Result<()>) -> Result<()> {
     }
 }
 
-/// Publishes changes that were committed and not published.
-async fn tell(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
+/// Publishes changes that were committed and have no publication record.
+async fn republish(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
     let mut after: Option<Place> = None;
     loop {
-        let untold = titles.db.find_untold(SETTLED, after.as_ref(), PAGE).await?;
-        step_over(heartbeat, untold.bad);
-        let mut told: Vec<_> = untold
+        let unpublished = titles
+            .db
+            .find_untold(PUBLISH_GRACE, after.as_ref(), PAGE)
+            .await?;
+        step_over(heartbeat, unpublished.bad);
+        let mut published: Vec<_> = unpublished
             .rows
             .iter()
             .map(|row| (row.id, row.revision))
             .collect();
-        titles.metrics.retold(told.len());
-        for conversation in untold.rows {
+        titles.metrics.retold(published.len());
+        for conversation in unpublished.rows {
             titles.events.publish(conversation);
         }
-        step_over(heartbeat, titles.db.note_told(&mut told).await?);
-        match untold.last {
+        step_over(heartbeat, titles.db.note_told(&mut published).await?);
+        match unpublished.last {
             Some(last) => after = Some(last),
             None => return Ok(()),
         }
     }
 }
 
-/// Gives up titles that were begun again and again.
-async fn abandon(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
+/// Marks titles as abandoned that were claimed too often without an outcome.
+async fn abandon_exhausted(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
     let mut after: Option<Place> = None;
     loop {
-        let hopeless = titles
+        let exhausted = titles
             .db
             .find_waiting(Waiting::Hopeless, after.as_ref(), PAGE)
             .await?;
-        step_over(heartbeat, hopeless.bad);
-        for candidate in &hopeless.rows {
+        step_over(heartbeat, exhausted.bad);
+        for candidate in &exhausted.rows {
             match titles.db.abandon_title(candidate).await {
                 Ok(Some(conversation)) => {
                     tracing::warn!(conversation.id = %conversation.id, "title abandoned");
@@ -127,14 +130,14 @@ async fn abandon(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
                 Err(error) => step_over(heartbeat, [BadRow::of(candidate.id.0, error)?]),
             }
         }
-        match hopeless.last {
+        match exhausted.last {
             Some(last) => after = Some(last),
             None => return Ok(()),
         }
     }
 }
 
-/// Takes over the titles that others began.
+/// Takes over titles whose lease expired.
 async fn take_over_all(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<()> {
     let mut after: Option<Place> = None;
     loop {
@@ -144,17 +147,17 @@ async fn take_over_all(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<()>
             .await?;
         step_over(heartbeat, page.bad);
         for candidate in &page.rows {
-            // While the provider refuses, one row a minute is its probe, and the others stay as they are.
-            let pass = titles.breaker.look(Instant::now());
-            if let Pass::Wait(_) = pass {
+            // While the breaker is open, one row is the probe, and the others are not claimed.
+            let admission = titles.breaker.peek(Instant::now());
+            if let Admission::RefusedFor(_) = admission {
                 return Ok(());
             }
             if let Err(error) = take_over(titles, candidate).await {
-                // Another row is the probe.
+                // The next row becomes the probe.
                 step_over(heartbeat, [BadRow::of(candidate.id.0, error)?]);
                 continue;
             }
-            if pass == Pass::Probe {
+            if admission == Admission::Probe {
                 return Ok(());
             }
         }
@@ -171,9 +174,13 @@ fn step_over(heartbeat: &Heartbeat, bad: impl IntoIterator<Item = BadRow>) {
     }
 }
 
-/// Makes a title that somebody else began. Waits for its turn first: a claim is not taken for later.
+/// Takes over one title. Waits in the call queue before it claims, so that the lease does not run while it waits.
 async fn take_over(titles: &Arc<Inner>, candidate: &Candidate) -> Result<()> {
-    let Some(turn) = titles.turns.take(&candidate.owner, Class::Unasked).await else {
+    let Some(permit) = titles
+        .calls
+        .acquire(&candidate.owner, Priority::Background)
+        .await
+    else {
         return Ok(());
     };
     let lease = titles.settings.lease();
@@ -181,12 +188,12 @@ async fn take_over(titles: &Arc<Inner>, candidate: &Candidate) -> Result<()> {
         .db
         .claim_waiting(candidate, Waiting::Overdue, lease)
         .await?;
-    drop(turn);
+    drop(permit);
     if let Some(claim) = claim {
-        titles.metrics.claimed(Begun::Sweep);
+        titles.metrics.claimed(Trigger::Sweep);
         titles
             .tasks
-            .spawn(task::run(titles.clone(), claim, None, Class::Unasked));
+            .spawn(task::run(titles.clone(), claim, None, Priority::Background));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One title: ask the model, judge the answer, store it if the claim still holds, tell.
+//! Runs one title claim: call the model, validate the answer, store it if the claim still holds, publish.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,12 +8,12 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
     Inner,
-    breaker::Pass,
-    check::Blame,
+    breaker::Admission,
+    call_queue::Priority,
+    check::FailureCause,
     clean, language,
-    prompt::{self, Another},
+    prompt::{self, Regeneration},
     source::{self, Source},
-    turns::Class,
 };
 use crate::{
     conversation::{Title, TitleFailure, Usage},
@@ -25,85 +25,86 @@ use crate::{
     work,
 };
 
-/// Calls for one title: the first and one more try.
+/// The most calls for one title: the first and one retry.
 const ATTEMPTS: u32 = 2;
 
-/// The first call's cap on visible and reasoning tokens together; a cut-off answer doubles it.
+/// The first call's cap on visible and reasoning tokens together. After a truncated answer the retry has twice that.
 pub(super) const MAX_TOKENS: u32 = 512;
 
-/// The longest wait for a thread that judges a title.
-const JUDGE_LIMIT: Duration = Duration::from_secs(5);
+/// The longest wait for a worker thread that validates a title.
+const JUDGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause before the second call when the provider names none.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The pause before the retry when the provider sends no `Retry-After`.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// How one title ended.
+/// The outcome of one claim.
 #[derive(Debug)]
-pub(super) enum Ended {
-    /// It is stored.
+pub(super) enum TitleOutcome {
+    /// The title is stored.
     Titled,
-    /// It is stored that there is none.
+    /// The failure is stored.
     Failed(TitleFailure),
-    /// No message says anything: the claim was given back.
-    Nothing,
-    /// A rename, a deletion or another process came first.
+    /// No message has content: the claim was released.
+    NothingToTitle,
+    /// A rename, a deletion or another claim came first.
     Superseded,
-    /// The provider refuses all calls: the claim was given back until it may be asked again.
-    Waits,
-    /// The database failed; the claim runs out.
+    /// The provider refuses all calls: the title is deferred until the next probe.
+    WaitsForProvider,
+    /// Nothing is stored: the database failed or the call queue is full. The claim expires.
     Unknown,
 }
 
-impl Ended {
-    /// How it is counted.
-    pub(super) fn outcome(&self) -> &'static str {
+impl TitleOutcome {
+    /// The value of the metric's and the span's outcome.
+    pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Titled => "titled",
             Self::Failed(failure) => failure.as_str(),
-            Self::Nothing => "nothing_to_title",
+            Self::NothingToTitle => "nothing_to_title",
             Self::Superseded => "superseded",
-            Self::Waits => "waits_for_provider",
+            Self::WaitsForProvider => "waits_for_provider",
             Self::Unknown => "database_failed",
         }
     }
 }
 
-/// Makes the title of one conversation, from the given source or from what is stored, and says what came
-/// of it and how many tokens it cost. Every outcome ends here: the caller has nothing to handle. It is a part
-/// of the trace of whoever calls, from the call on.
+/// Generates the title of one conversation from `source`, or from its stored messages. Returns the outcome and the
+/// tokens spent. Every error is handled here.
+///
+/// The span is created at the call, so it is a child of the caller's span.
 pub(super) fn run(
     titles: Arc<Inner>,
     claim: TitleClaim,
     source: Option<Source>,
-    class: Class,
-) -> impl Future<Output = (Ended, u64)> + Send + 'static {
+    priority: Priority,
+) -> impl Future<Output = (TitleOutcome, u64)> + Send + 'static {
     let span = tracing::info_span!(target: SPANS, "title", conversation.id = %claim.id);
-    async move { make_and_store(&titles, &claim, source, class).await }.instrument(span)
+    async move { make_and_store(&titles, &claim, source, priority).await }.instrument(span)
 }
 
 async fn make_and_store(
     titles: &Inner,
     claim: &TitleClaim,
     source: Option<Source>,
-    class: Class,
-) -> (Ended, u64) {
+    priority: Priority,
+) -> (TitleOutcome, u64) {
     let waited = Instant::now();
-    let Some(_turn) = titles.turns.take(&claim.owner, class).await else {
-        // Too many wait: the sweep takes it when its lease is over.
-        return (Ended::Unknown, 0);
+    let Some(_permit) = titles.calls.acquire(&claim.owner, priority).await else {
+        // The queue is full: the sweep resumes the title when its lease expires.
+        return (TitleOutcome::Unknown, 0);
     };
     let started = Instant::now();
     let mut calls = Vec::new();
-    let ended = match attempt(titles, claim, source, started, &mut calls).await {
-        Ok(ended) => ended,
+    let outcome = match attempt(titles, claim, source, started, &mut calls).await {
+        Ok(outcome) => outcome,
         Err(error) => {
             error.log();
-            Ended::Unknown
+            TitleOutcome::Unknown
         }
     };
-    report(titles, claim, &ended, started);
-    titles.metrics.ended(&ended, waited.elapsed());
-    (ended, calls.iter().map(TitleCall::tokens).sum())
+    report(titles, claim, &outcome, started);
+    titles.metrics.finished(&outcome, waited.elapsed());
+    (outcome, calls.iter().map(TitleCall::tokens).sum())
 }
 
 async fn attempt(
@@ -112,17 +113,17 @@ async fn attempt(
     source: Option<Source>,
     started: Instant,
     calls: &mut Vec<TitleCall>,
-) -> Result<Ended> {
+) -> Result<TitleOutcome> {
     step(Step::TitleClaimed, claim.id);
-    // Whoever waited long for a permit may have lost the claim, or would lose it in the middle.
+    // After a long wait in the queue the claim may be lost, or would expire during the calls.
     let now = titles.db.clock().now();
-    if !claim.lasts(titles.settings.least_lease(), now) {
+    if !claim.lasts(titles.settings.min_lease_left(), now) {
         let renewed = titles
             .db
             .renew_claim(claim, titles.settings.lease())
             .await?;
         if renewed.is_none() {
-            return Ok(Ended::Superseded);
+            return Ok(TitleOutcome::Superseded);
         }
     }
     let source = match source {
@@ -134,20 +135,20 @@ async fn attempt(
     };
     let made = match source {
         Some(Source::Text(message)) => make_in_time(titles, claim, &message, started, calls).await,
-        // A person who wants another one wants no copy of it.
+        // A regeneration must differ from the file name, so the model makes it.
         Some(Source::Title(name)) if claim.previous.is_some() => {
             make_in_time(titles, claim, name.as_str(), started, calls).await
         }
         Some(Source::Title(title)) => Ok(title),
         None => {
             titles.db.release_claim(claim).await?;
-            return Ok(Ended::Nothing);
+            return Ok(TitleOutcome::NothingToTitle);
         }
     };
     step(Step::TitleAnswered, claim.id);
     let stored = match &made {
         Ok(title) => titles.db.store_generated_title(claim, title, calls).await?,
-        Err(NoTitle::Waits(time)) => titles.db.defer_title(claim, *time, calls).await?,
+        Err(NoTitle::Deferred(time)) => titles.db.defer_title(claim, *time, calls).await?,
         Err(NoTitle::Failed(failure)) => {
             titles
                 .db
@@ -157,50 +158,54 @@ async fn attempt(
     };
     step(Step::TitleStored, claim.id);
     let Some(conversation) = stored else {
-        return Ok(Ended::Superseded);
+        return Ok(TitleOutcome::Superseded);
     };
     titles.events.publish(conversation);
     step(Step::TitleTold, claim.id);
     Ok(match made {
-        Ok(_) => Ended::Titled,
-        Err(NoTitle::Waits(_)) => Ended::Waits,
-        Err(NoTitle::Failed(failure)) => Ended::Failed(failure),
+        Ok(_) => TitleOutcome::Titled,
+        Err(NoTitle::Deferred(_)) => TitleOutcome::WaitsForProvider,
+        Err(NoTitle::Failed(failure)) => TitleOutcome::Failed(failure),
     })
 }
 
-fn report(titles: &Inner, claim: &TitleClaim, ended: &Ended, started: Instant) {
+fn report(titles: &Inner, claim: &TitleClaim, outcome: &TitleOutcome, started: Instant) {
     let id = claim.id;
     let duration_ms = started.elapsed().as_millis() as u64;
     let span = Span::current();
-    span.set_attribute("titlecast.outcome", ended.outcome());
-    if let Ended::Failed(_) | Ended::Unknown = ended {
-        span::failed(&span, ended.outcome());
+    span.set_attribute("titlecast.outcome", outcome.as_str());
+    if let TitleOutcome::Failed(_) | TitleOutcome::Unknown = outcome {
+        span::failed(&span, outcome.as_str());
     }
-    match ended {
-        Ended::Titled => tracing::info!(conversation.id = %id, duration_ms, "title generated"),
-        Ended::Failed(failure) => {
+    match outcome {
+        TitleOutcome::Titled => {
+            tracing::info!(conversation.id = %id, duration_ms, "title generated")
+        }
+        TitleOutcome::Failed(failure) => {
             let reason = failure.as_str();
             let model = titles.model.title_model();
             tracing::warn!(conversation.id = %id, duration_ms, reason, model, "no title");
         }
-        Ended::Nothing => tracing::debug!(conversation.id = %id, "nothing to make a title from"),
-        Ended::Superseded => {
+        TitleOutcome::NothingToTitle => {
+            tracing::debug!(conversation.id = %id, "no message with content; no title")
+        }
+        TitleOutcome::Superseded => {
             tracing::info!(conversation.id = %id, duration_ms, "title superseded or conversation gone");
         }
-        Ended::Waits => {
-            tracing::debug!(conversation.id = %id, "the title waits for the provider");
+        TitleOutcome::WaitsForProvider => {
+            tracing::debug!(conversation.id = %id, "title deferred; the provider refuses calls");
         }
-        // The error was logged. The row stays pending, which is what it is.
-        Ended::Unknown => {}
+        // The error is already logged; the row stays pending.
+        TitleOutcome::Unknown => {}
     }
 }
 
-/// Why there is no title.
+/// Why an attempt made no title.
 enum NoTitle {
-    /// It failed.
+    /// Generation failed.
     Failed(TitleFailure),
-    /// The provider refuses all calls; it may be asked again after this time.
-    Waits(Duration),
+    /// The provider refuses all calls; retry after this time.
+    Deferred(Duration),
 }
 
 impl From<TitleFailure> for NoTitle {
@@ -209,7 +214,7 @@ impl From<TitleFailure> for NoTitle {
     }
 }
 
-/// Asks the model, unless it is known that it would be for nothing.
+/// Calls the model within the deadline, unless the budget is used up or the breaker is open.
 async fn make_in_time(
     titles: &Inner,
     claim: &TitleClaim,
@@ -218,8 +223,8 @@ async fn make_in_time(
     calls: &mut Vec<TitleCall>,
 ) -> Result<Title, NoTitle> {
     titles.budget.check(&titles.db, &claim.owner.tenant).await?;
-    if let Pass::Wait(time) = titles.breaker.enter(started.into_std()) {
-        return Err(NoTitle::Waits(time));
+    if let Admission::RefusedFor(time) = titles.breaker.admit(started.into_std()) {
+        return Err(NoTitle::Deferred(time));
     }
     let until = started + titles.settings.deadline;
     let mut call = Instant::now();
@@ -233,13 +238,13 @@ async fn make_in_time(
             Err(failure),
             None,
             call.elapsed(),
-            Blame::Model,
+            FailureCause::Model,
         );
         Err(failure.into())
     })
 }
 
-/// Asks up to twice; the caller ends it at `until`. `call` is when the present call began.
+/// Calls the model up to [`ATTEMPTS`] times; the caller enforces `until`. `call` is set to the start of each call.
 async fn make(
     titles: &Inner,
     claim: &TitleClaim,
@@ -249,13 +254,13 @@ async fn make(
     call: &mut Instant,
 ) -> Result<Title, NoTitle> {
     let language = titles.settings.language.of(&claim.owner.tenant);
-    let another = Another {
+    let regeneration = Regeneration {
         previous: claim.previous.as_deref(),
-        wish: claim.hint.as_deref(),
+        hint: claim.hint.as_deref(),
     };
     let mut request = TitleRequest {
-        instruction: prompt::instruction(language, another),
-        input: prompt::input(message, another),
+        instruction: prompt::instruction(language, regeneration),
+        input: prompt::input(message, regeneration),
         max_tokens: MAX_TOKENS,
         plain: false,
     };
@@ -275,7 +280,7 @@ async fn make(
                     outcome,
                     output.usage,
                     duration,
-                    Blame::Message,
+                    FailureCause::Message,
                 );
                 if titles.breaker.close() {
                     recovered(titles).await;
@@ -287,12 +292,14 @@ async fn make(
             }
             Err(error) => {
                 tracing::debug!(conversation.id = %claim.id, attempt, %error, "title call failed");
-                let blame = blame(&error);
-                let failure = match blame {
-                    Blame::Message => TitleFailure::Rejected,
-                    Blame::Model | Blame::Answer | Blame::Url => failure_of(&error),
+                let cause = cause_of(&error);
+                let failure = match cause {
+                    FailureCause::Message => TitleFailure::Rejected,
+                    FailureCause::Model | FailureCause::Protocol | FailureCause::BaseUrl => {
+                        failure_of(&error)
+                    }
                 };
-                record(titles, claim, calls, Err(failure), None, duration, blame);
+                record(titles, claim, calls, Err(failure), None, duration, cause);
                 if is_final(error.kind) {
                     titles.breaker.open(failure, std::time::Instant::now());
                     tracing::warn!(
@@ -300,18 +307,18 @@ async fn make(
                         status = error.status,
                         model = titles.model.title_model(),
                         is_url_suspect = error.kind == ModelErrorKind::NoEndpoint,
-                        "the provider refuses title calls: titles wait, and one call a minute probes it"
+                        "provider refuses title calls; titles are deferred and one call a minute probes it"
                     );
-                    return Err(NoTitle::Waits(titles.settings.probe_every));
+                    return Err(NoTitle::Deferred(titles.settings.probe_every));
                 }
-                request.plain = blame != Blame::Message && error.may_be_of_a_parameter();
+                request.plain = cause != FailureCause::Message && error.may_be_of_a_parameter();
                 if !request.plain && !error.kind.is_transient() {
                     return Err(failure.into());
                 }
-                (failure, error.retry_after.unwrap_or(PAUSE))
+                (failure, error.retry_after.unwrap_or(RETRY_PAUSE))
             }
         };
-        // A pause that the deadline does not leave room for is a wait for nothing.
+        // Fail now if the pause ends after the deadline.
         if attempt == ATTEMPTS || Instant::now() + pause >= until {
             return Err(failure.into());
         }
@@ -323,7 +330,7 @@ async fn make(
     }
 }
 
-/// Counts one call, wherever calls are counted.
+/// Records one call: health, budget, metrics, and the rows to store.
 fn record(
     titles: &Inner,
     claim: &TitleClaim,
@@ -331,7 +338,7 @@ fn record(
     outcome: Result<(), TitleFailure>,
     usage: Option<Usage>,
     duration: Duration,
-    blame: Blame,
+    cause: FailureCause,
 ) {
     let call = TitleCall {
         model: titles.model.title_model().to_owned(),
@@ -339,7 +346,7 @@ fn record(
         usage: usage.unwrap_or_default(),
         duration,
     };
-    titles.health.note(claim.id, call.outcome, blame);
+    titles.health.record(claim.id, call.outcome, cause);
     titles.budget.spend(&claim.owner.tenant, call.tokens());
     titles.metrics.called(&claim.owner.tenant, &call);
     calls.push(call);
@@ -351,7 +358,7 @@ async fn judge(
     language: &language::TitleLanguage,
 ) -> Result<Title, TitleFailure> {
     match output.finish {
-        // Whatever came is cut off, and half a title is none.
+        // A truncated title is not usable.
         Finish::Length => return Err(TitleFailure::Truncated),
         Finish::ContentFilter | Finish::NoText | Finish::Unreadable | Finish::Unknown => {
             return Err(TitleFailure::Rejected);
@@ -359,8 +366,8 @@ async fn judge(
         Finish::Stop => {}
     }
     let (text, asked, language) = (output.text.clone(), message.to_owned(), language.clone());
-    // The title is held against all of the message, in several passes.
-    let judged = work::heavy_if(message.len(), JUDGE_LIMIT, move |_| {
+    // Validation scans the whole message several times, so a long one goes to a worker thread.
+    let judged = work::heavy_if(message.len(), JUDGE_TIMEOUT, move |_| {
         title_in(&text, &asked, &language)
     });
     judged.await.unwrap_or(Err(TitleFailure::Timeout))
@@ -376,24 +383,24 @@ fn title_in(
         TitleFailure::Rejected
     })?;
     if !language::fits(title.as_str(), message, language) {
-        tracing::debug!("title output rejected: in another script than it should be");
+        tracing::debug!("title output rejected: wrong script");
         return Err(TitleFailure::Rejected);
     }
     Ok(title)
 }
 
-/// Makes all titles due that wait for the provider. Those of other nodes wait for their own probes, or are found due.
+/// Makes all deferred titles due, and wakes this node's sweep. Other nodes wait for their own probe.
 async fn recovered(titles: &Inner) {
-    tracing::info!("the title model answers again: titles that waited for it are due");
+    tracing::info!("title model answers again; deferred titles are due");
     if let Err(error) = titles.db.wake_deferred_titles().await {
         error.log();
     }
     titles.recovered.notify_one();
 }
 
-/// Whose fault a failed call is. A content filter and an overlong context are the message's.
-fn blame(error: &ModelError) -> Blame {
-    const OF_THE_MESSAGE: [&str; 9] = [
+/// The cause of a failed call. The message causes content filter errors and overlong contexts.
+fn cause_of(error: &ModelError) -> FailureCause {
+    const MESSAGE_CODES: [&str; 9] = [
         "content_filter",
         "content_policy_violation",
         "context_length_exceeded",
@@ -412,17 +419,17 @@ fn blame(error: &ModelError) -> Blame {
         .to_ascii_lowercase();
     match error.kind {
         ModelErrorKind::InvalidRequest
-            if OF_THE_MESSAGE.contains(&code.as_str()) || error.status == Some(413) =>
+            if MESSAGE_CODES.contains(&code.as_str()) || error.status == Some(413) =>
         {
-            Blame::Message
+            FailureCause::Message
         }
-        ModelErrorKind::Malformed => Blame::Answer,
-        ModelErrorKind::NoEndpoint => Blame::Url,
-        _ => Blame::Model,
+        ModelErrorKind::Malformed => FailureCause::Protocol,
+        ModelErrorKind::NoEndpoint => FailureCause::BaseUrl,
+        _ => FailureCause::Model,
     }
 }
 
-/// Whether the same call will fail for everyone until an operator acts.
+/// Whether every call fails until an operator acts. Opens the breaker.
 fn is_final(kind: ModelErrorKind) -> bool {
     matches!(
         kind,

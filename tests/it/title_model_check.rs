@@ -88,7 +88,7 @@ async fn the_log_says_why_there_is_no_answer_and_what_to_do() {
         (Some(Answer::Status(404, vec![], json!("nothing here"))), &["model_not_found", "Nothing there knows models", "OPENAI_BASE_URL", "/v1"]),
         (Some(error(400, "context_length_exceeded")), &["invalid_request", "TITLECAST_TITLE_PARAMETERS"]),
         (Some(error(429, "insufficient_quota")), &["quota_exceeded", "billing"]),
-        (Some(error(503, "overloaded")), &["unavailable", "status=503", "in trouble"]),
+        (Some(error(503, "overloaded")), &["unavailable", "status=503", "server error"]),
         (Some(Answer::Page("<html>")), &["rejected", "does not speak", "OPENAI_BASE_URL"]),
         (None, &["unavailable", "no connection", "OPENAI_BASE_URL"]),
     ];

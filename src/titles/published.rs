@@ -1,5 +1,6 @@
-//! Notes which revisions were told, in batches: one transaction for what happens within a moment, and none
-//! that anybody waits for.
+//! Records published revisions in the database, in batches off the request path.
+//!
+//! The sweep republishes committed revisions that have no such record.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,27 +14,27 @@ use crate::{
     supervisor::Heartbeat,
 };
 
-/// How long a batch is collected.
-const BATCH: Duration = Duration::from_millis(200);
+/// How long a batch collects revisions before it is written.
+const BATCH_WINDOW: Duration = Duration::from_millis(200);
 
-/// How long storing a batch may take.
-const NOTE_TIME: Duration = Duration::from_secs(30);
+/// The longest write of one batch.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Notes until `closing`, and then what is left.
-pub(super) async fn note(
+/// Records revisions until `closing`, then those still queued.
+pub(super) async fn record(
     db: &Database,
-    told: &mut UnboundedReceiver<Told>,
+    published: &mut UnboundedReceiver<Told>,
     heartbeat: &Heartbeat,
     closing: &CancellationToken,
 ) {
     let mut batch: HashMap<ConversationId, i64> = HashMap::new();
     loop {
         let is_last = tokio::select! {
-            next = told.recv() => match next {
-                Some(news) => {
-                    add(&mut batch, news);
+            next = published.recv() => match next {
+                Some(revision) => {
+                    add(&mut batch, revision);
                     tokio::select! {
-                        () = sleep(BATCH) => false,
+                        () = sleep(BATCH_WINDOW) => false,
                         () = closing.cancelled() => true,
                     }
                 }
@@ -41,8 +42,8 @@ pub(super) async fn note(
             },
             () = closing.cancelled() => true,
         };
-        while let Ok(news) = told.try_recv() {
-            add(&mut batch, news);
+        while let Ok(revision) = published.try_recv() {
+            add(&mut batch, revision);
         }
         let mut rows: Vec<Told> = batch
             .iter()
@@ -50,7 +51,7 @@ pub(super) async fn note(
             .collect();
         if !rows.is_empty() {
             match heartbeat
-                .iteration(NOTE_TIME, db.note_told(&mut rows))
+                .iteration(RECORD_TIMEOUT, db.note_told(&mut rows))
                 .await
             {
                 Ok(bad) => {
@@ -59,7 +60,7 @@ pub(super) async fn note(
                         heartbeat.step_over(id, &error);
                     }
                 }
-                // It stays in the batch, and in the sweep's eyes untold.
+                // The batch is retried with the next one; until then the sweep may republish its revisions.
                 Err(error) => error.log(),
             }
         }
