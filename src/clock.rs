@@ -1,9 +1,8 @@
-//! The time that nodes agree on: the database's, where several may share one.
+//! The clock that all nodes share: the database's time, advanced by a local monotonic clock.
 //!
-//! Leases, the order of lists and "what changed since" compare times that different machines wrote down. A
-//! machine whose clock is wrong would take over what others are doing, or leave what is dead alone. So all
-//! of them go by the clock of the database they share: it is read now and then, and what has passed since
-//! is measured by a clock that is never set and that goes on while the machine sleeps ([`Moment`]).
+//! Leases, list order and "changed since" queries compare timestamps written by different machines. A node with a wrong
+//! clock would steal live leases or ignore expired ones. Therefore every node reads the database's clock periodically.
+//! Between two readings it adds the time elapsed on a monotonic clock that also counts suspend time ([`BootInstant`]).
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -12,27 +11,28 @@ use std::{
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
-/// What another clock showed, and when that was.
-type Reading = (DateTime<Utc>, Moment);
+/// A reading of the reference clock, and the local instant at which it was valid.
+type Reading = (DateTime<Utc>, BootInstant);
 
-/// A moment on this machine. What passes between two of them includes the time that the machine was suspended, which
-/// [`std::time::Instant`] leaves out on Linux: a lease that was counted on from before a sleep by that would be over for
-/// the other nodes when it is stored.
+/// A monotonic instant on this machine that counts suspend time.
+///
+/// [`std::time::Instant`] excludes suspend time on Linux. A lease computed from it after a suspend would already have
+/// expired for the other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(Duration);
+pub struct BootInstant(Duration);
 
-impl Moment {
-    /// This moment.
+impl BootInstant {
+    /// The current instant.
     pub fn now() -> Self {
         Self(since_boot())
     }
 
-    /// How long ago it was.
+    /// The time since this instant.
     pub fn elapsed(&self) -> Duration {
         since_boot().saturating_sub(self.0)
     }
 
-    /// The moment so much later.
+    /// The instant `time` after this one.
     pub fn after(&self, time: Duration) -> Self {
         Self(self.0.saturating_add(time))
     }
@@ -43,7 +43,7 @@ fn since_boot() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
     #[cfg(target_os = "linux")]
     const CLOCK: ClockId = ClockId::Boottime;
-    // Apple's goes on in a sleep; elsewhere there may be no better one.
+    // Apple's CLOCK_MONOTONIC counts suspend time; other systems may have no clock that does.
     #[cfg(not(target_os = "linux"))]
     const CLOCK: ClockId = ClockId::Monotonic;
     let time = clock_gettime(CLOCK);
@@ -58,32 +58,32 @@ fn since_boot() -> Duration {
     START.elapsed()
 }
 
-/// A clock. Cheap to clone; clones are set together.
+/// A clock that follows a reference clock. Clones share one state and are cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    /// None: this machine's clock is the right one.
-    set: Arc<RwLock<Option<Reading>>>,
+    /// The last reading of the reference clock. `None`: the local clock is the reference.
+    reading: Arc<RwLock<Option<Reading>>>,
 }
 
 impl Clock {
-    /// The time, as exactly as PostgreSQL keeps it: what is returned is what is stored.
+    /// The current time in microseconds, PostgreSQL's precision, so that a stored timestamp equals the returned one.
     pub fn now(&self) -> DateTime<Utc> {
-        let set = *self.set.read().unwrap_or_else(PoisonError::into_inner);
-        let now = set.and_then(|(then, at)| {
+        let reading = *self.reading.read().unwrap_or_else(PoisonError::into_inner);
+        let now = reading.and_then(|(then, at)| {
             let passed = TimeDelta::from_std(at.elapsed()).ok()?;
             then.checked_add_signed(passed)
         });
         now.unwrap_or_else(Utc::now).trunc_subsecs(6)
     }
 
-    /// Goes on from what another clock shows, which was asked at `asked` and has just answered.
-    pub fn set(&self, shown: DateTime<Utc>, asked: Moment) {
-        // It was read somewhere between the question and the answer.
+    /// Sets the clock to `shown`, the reference clock's answer to a query sent at `asked` and answered now.
+    pub fn set(&self, shown: DateTime<Utc>, asked: BootInstant) {
+        // Assumes that the reference clock was read halfway through the round trip.
         let at = asked.after(asked.elapsed() / 2);
-        *self.set.write().unwrap_or_else(PoisonError::into_inner) = Some((shown, at));
+        *self.reading.write().unwrap_or_else(PoisonError::into_inner) = Some((shown, at));
     }
 
-    /// By how much this machine's own clock is ahead.
+    /// How far the local clock is ahead of the reference clock.
     pub fn is_ahead_by(&self) -> TimeDelta {
         Utc::now() - self.now()
     }
@@ -94,18 +94,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn without_another_one_it_is_this_machine_s() {
+    fn without_a_reading_the_clock_is_the_local_clock() {
         let clock = Clock::default();
         assert!((Utc::now() - clock.now()).abs() < TimeDelta::seconds(1));
     }
 
     #[test]
-    fn it_goes_on_from_what_another_one_shows() {
+    fn a_set_clock_advances_from_the_reading() {
         let clock = Clock::default();
         let shown: DateTime<Utc> = "2026-01-01T00:00:00Z".parse().unwrap();
-        let asked = Moment(since_boot() - Duration::from_secs(20));
+        let asked = BootInstant(since_boot() - Duration::from_secs(20));
         clock.clone().set(shown, asked);
-        // Ten of the twenty seconds were on the way back.
+        // Half of the round trip of twenty seconds has passed since the reading.
         let passed = clock.now() - shown;
         assert!(
             passed >= TimeDelta::seconds(10) && passed < TimeDelta::seconds(12),
@@ -114,47 +114,47 @@ mod tests {
         assert!(clock.is_ahead_by() > TimeDelta::days(30));
     }
 
-    /// What a namespace's clock of the time since boot is ahead, in seconds, as if the machine had slept so long.
+    /// The offset of the time namespace's boot clock in seconds: the simulated suspend time.
     #[cfg(target_os = "linux")]
-    const SLEPT: i64 = 3_600;
+    const SUSPENDED: i64 = 3_600;
 
-    /// A suspended machine is made up by a time namespace, in which the clock of `Instant` stays what it is.
+    /// Simulates a suspend with a time namespace that shifts the boot clock and leaves the clock of `Instant` alone.
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_a_machine_slept_has_passed() {
-        let after_a_sleep = |program: &str| {
-            let ahead = SLEPT.to_string();
+    fn suspend_time_counts_as_elapsed() {
+        let after_a_suspend = |program: &str| {
+            let ahead = SUSPENDED.to_string();
             let mut command = std::process::Command::new("unshare");
             command.args(["--map-root-user", "--time", "--boottime", &ahead, "--"]);
             command.arg(program);
             command
         };
-        let is_possible = after_a_sleep("true").output();
+        let is_possible = after_a_suspend("true").output();
         if !is_possible.is_ok_and(|ended| ended.status.success()) {
             assert!(
                 std::env::var_os("TEST_SKIP_NOTHING").is_none(),
-                "nothing is to be skipped here, and there are no time namespaces"
+                "TEST_SKIP_NOTHING is set, but time namespaces are unavailable"
             );
-            eprintln!("SKIPPED: there are no time namespaces");
+            eprintln!("SKIPPED: time namespaces are unavailable");
             return;
         }
         let this = std::env::current_exe().unwrap();
-        let mut command = after_a_sleep(this.to_str().unwrap());
-        command.args(["--exact", "--ignored", "clock::tests::after_a_sleep"]);
+        let mut command = after_a_suspend(this.to_str().unwrap());
+        command.args(["--exact", "--ignored", "clock::tests::after_a_suspend"]);
         let ended = command.output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stdout);
-        assert!(ended.status.success(), "{said}");
-        assert!(said.contains("1 passed"), "{said}");
+        let stdout = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success(), "{stdout}");
+        assert!(stdout.contains("1 passed"), "{stdout}");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    #[ignore = "what_a_machine_slept_has_passed runs it after a sleep"]
-    fn after_a_sleep() {
+    #[ignore = "suspend_time_counts_as_elapsed runs it in a time namespace"]
+    fn after_a_suspend() {
         use rustix::time::{ClockId, clock_gettime};
-        // What the machine really slept is in both.
+        // At least: the machine itself may have been suspended since it booted.
         let awake = clock_gettime(ClockId::Monotonic).tv_sec;
-        let ahead = Moment::now().0.as_secs() as i64 - awake;
-        assert!(ahead >= SLEPT, "{ahead} s ahead of the time awake");
+        let ahead = BootInstant::now().0.as_secs() as i64 - awake;
+        assert!(ahead >= SUSPENDED, "{ahead} s ahead of the time awake");
     }
 }

@@ -1,20 +1,20 @@
-//! The one error of the crate.
+//! The error type of the crate.
 //!
-//! A variant's `Display` is written for the client: it says what was wrong and never what we are made of. What really
-//! happened stands in its source, and goes to the log once, where the answer is encoded. This room knows no HTTP, no
-//! GraphQL and no SSE: each of these maps [`ErrorCode`] by a table of its own.
+//! A variant's `Display` text is for clients and reveals no internals. The internal cause is the variant's source; it is
+//! logged once, where the response is encoded. This module does not depend on HTTP, GraphQL or SSE: each surface maps
+//! [`ErrorCode`] with its own table.
 
 use std::{error::Error as StdError, time::Duration};
 
 use uuid::Uuid;
 
-/// A cause, for the log only.
+/// An internal cause, for the log only.
 pub type Source = Box<dyn StdError + Send + Sync + 'static>;
 
-/// The result of everything that can fail towards a client.
+/// The result of an operation whose error may be shown to a client.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The innermost cause of an error: the error itself where nothing caused it.
+/// The innermost cause of an error, or the error itself if it has no source.
 pub fn innermost<'a>(mut error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     while let Some(source) = error.source() {
         error = source;
@@ -22,137 +22,139 @@ pub fn innermost<'a>(mut error: &'a (dyn StdError + 'static)) -> &'a (dyn StdErr
     error
 }
 
-/// What can go wrong.
+/// An error that may be shown to a client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A value that the client sent cannot be used; the text names the field.
+    /// A value in the request is invalid; the text names the field.
     #[error("{0}")]
     InvalidInput(String),
-    /// The same, of a field whose name is known: its own, in snake case.
+    /// A value in the request is invalid, and the field's name is known.
     #[error("{message}")]
     InvalidField {
-        /// Which.
+        /// The field's name in snake case.
         field: &'static str,
-        /// What is wrong with it.
+        /// The text for the client.
         message: String,
     },
-    /// The body is not JSON.
+    /// The request body is not valid JSON.
     #[error("the request body is not valid JSON")]
     InvalidJson,
-    /// A cursor that no list of ours gave out.
+    /// The cursor is malformed or was issued by another list.
     #[error("the cursor is malformed or belongs to another list")]
     InvalidCursor,
-    /// The body is not announced as JSON.
+    /// The request's `Content-Type` is not JSON.
     #[error("the Content-Type must be application/json")]
     UnsupportedMediaType,
-    /// The body is too large.
+    /// The request body is too large.
     #[error("the request body is larger than {limit_bytes} bytes")]
     PayloadTooLarge {
-        /// The most that is accepted.
+        /// The maximum size.
         limit_bytes: usize,
     },
-    /// The body took too long to come.
-    #[error("the request body came too slowly")]
+    /// The request body did not arrive before its deadline.
+    #[error("the request body arrived too slowly; send it faster")]
     SlowBody,
-    /// The path exists, the method does not.
-    #[error("this path does not take this method")]
+    /// The path does not support the method.
+    #[error("this path does not support this method")]
     MethodNotAllowed,
-    /// There is no token, or it is not valid: nobody learns why.
+    /// The token is missing or invalid. The reason is not disclosed.
     #[error("a valid bearer token is needed")]
     Unauthenticated,
-    /// The token was valid once.
+    /// The token has expired.
     #[error("the token has expired; come back with a new one")]
     AuthExpired,
-    /// The token does not allow this.
+    /// The token lacks the required scope.
     #[error("the token lacks the scope {scope}")]
     Forbidden {
-        /// What it would have to allow.
+        /// The required scope.
         scope: &'static str,
     },
-    /// A browser page of a foreign origin.
+    /// The `Origin` header names an origin that is not allowed.
     #[error("this origin may not use the service")]
     ForbiddenOrigin,
-    /// The request names no host, several, or a malformed one.
+    /// The request has no host, several hosts, or a malformed one.
     #[error("the request has to name one host, in one Host header")]
     InvalidHost,
-    /// The service is not known by this name.
+    /// The request's host is not in `--allowed-hosts`.
     #[error("this host is not served here; the operator can list it in --allowed-hosts")]
     ForbiddenHost,
-    /// The caller, or its address, has or does too much.
+    /// The caller or its address exceeds a limit.
     #[error("too many {what}; try again in {} s", seconds(*retry_after))]
     RateLimited {
-        /// Of what: `messages`.
+        /// The limited thing, in the plural: `messages`.
         what: &'static str,
-        /// When there may be one more.
+        /// The time until the next one is admitted.
         retry_after: Duration,
     },
-    /// The server has all the connections that it may have.
+    /// The server has reached its connection limit.
     #[error("the server has too many connections; try again in {} s", seconds(*retry_after))]
     Overloaded {
-        /// When to try again.
+        /// The time to wait before a retry.
         retry_after: Duration,
     },
-    /// All places for this kind of work are taken.
+    /// The concurrency limit for this kind of work is reached.
     #[error("the server is busy with other {what}; try again in {} s", seconds(*retry_after))]
     Busy {
-        /// With what: `searches`.
+        /// The kind of work, in the plural: `searches`.
         what: &'static str,
-        /// When to try again.
+        /// The time to wait before a retry.
         retry_after: Duration,
     },
-    /// The work took longer than its limit.
+    /// The work exceeded its time limit.
     #[error("the {what} took too long; try again, or ask for less")]
     TimedOut {
-        /// What did: `search`.
+        /// The kind of work: `search`.
         what: &'static str,
     },
-    /// The answer would hold more text than one query may read.
+    /// The answer exceeds the text limit of one query.
     #[error("the messages hold more than 8 MiB of text; ask for fewer, or for fewer conversations")]
     QueryTooLarge,
-    /// It does not exist, or it is not the caller's: nobody learns which.
+    /// The resource does not exist or belongs to another owner. The response does not disclose which.
     #[error("no such {what}")]
     NotFound {
-        /// What was looked for: `conversation`, `path`.
+        /// The kind of resource: `conversation`, `path`.
         what: &'static str,
     },
-    /// The idempotency key belongs to another request.
+    /// The idempotency key was used with a different request.
     #[error("this idempotency key was used with another request")]
     IdempotencyKeyReused,
-    /// A person gave the title, and was not asked about losing it.
+    /// The title is manual, and the request does not permit replacing it.
     #[error("the title was given by a person; replace it only when asked to, with replaceManual")]
     ManualTitle,
-    /// The subscriber was too slow and lost events.
+    /// The subscriber fell behind and lost events.
     #[error("the subscription fell behind and lost events; read again and subscribe again")]
     Lagged,
-    /// The model could not be reached, broke off, or answered nonsense.
+    /// The model was unreachable, closed the stream early, or sent an invalid response.
     #[error("the model is unavailable; the message is stored, try again later")]
     ModelUnavailable(#[source] Source),
-    /// The model's provider limits our rate.
+    /// The model's provider rate-limits this service.
     #[error("the model is overloaded; the message is stored, try again later")]
     ModelRateLimited(#[source] Source),
-    /// The provider refuses the key, the model or the request: an operator must act.
-    #[error("the model is not set up correctly; the operator has to mend it")]
+    /// The provider rejects the key, the model or the request. The operator must change the configuration.
+    #[error("the model is misconfigured; the operator must check the model's URL, name and key")]
     ModelMisconfigured(#[source] Source),
-    /// The database failed.
+    /// A database operation failed.
     #[error("the database is unavailable; try again later")]
     Database(#[source] Source),
-    /// The server is going away.
+    /// The server is shutting down.
     #[error("the server is shutting down; try again")]
     ShuttingDown,
-    /// A bug of ours.
+    /// An internal error: a bug in this service.
     #[error("internal error")]
     Internal(#[source] Source),
-    /// A bug of ours, found in the log by this id.
+    /// A panic: a bug in this service. The log has its location under the same id.
     #[error("internal error {id}")]
     Panicked {
-        /// The id.
+        /// The id in the log.
         id: Uuid,
     },
 }
 
-/// The closed set of codes that clients can rely on. Every surface carries it: REST as `code`, GraphQL as
-/// `extensions.code`, SSE as `code` of the error event. The last ones are GraphQL's alone: its transports
-/// refuse requests with them before anything is executed.
+/// The closed set of stable error codes.
+///
+/// Every surface carries the code: REST as `code`, GraphQL as `extensions.code`, SSE as `code` of the error event. The
+/// codes from [`Self::GraphqlParseFailed`] to [`Self::PersistedQueryRequired`] are specific to GraphQL: its transports
+/// reject requests with them before execution.
 #[derive(
     Clone,
     Copy,
@@ -167,7 +169,7 @@ pub enum Error {
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 #[expect(
     missing_docs,
-    reason = "each is documented at the error, or the transports' code, of the same name"
+    reason = "documented at the error, or the transport's code, of the same name"
 )]
 pub enum ErrorCode {
     InvalidInput,
@@ -205,7 +207,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The code as clients read it.
+    /// The code as sent to clients.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
@@ -245,7 +247,7 @@ impl Error {
         }
     }
 
-    /// In how many seconds a client may try again, if it is known.
+    /// The seconds after which a client may retry, if known.
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateLimited { retry_after, .. }
@@ -255,19 +257,19 @@ impl Error {
         }
     }
 
-    /// No such conversation, or not the caller's.
+    /// The conversation does not exist or belongs to another owner.
     pub fn no_conversation() -> Self {
         Self::NotFound {
             what: "conversation",
         }
     }
 
-    /// A value that cannot be used.
+    /// An [`Self::InvalidInput`].
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::InvalidInput(message.into())
     }
 
-    /// A field that cannot be used.
+    /// An [`Self::InvalidField`].
     pub fn invalid_field(field: &'static str, message: impl Into<String>) -> Self {
         Self::InvalidField {
             field,
@@ -275,7 +277,7 @@ impl Error {
         }
     }
 
-    /// The cause, if it is of this type.
+    /// The cause of a database or internal error, if it has this type.
     pub fn cause<T: StdError + 'static>(&self) -> Option<&T> {
         match self {
             Self::Database(source) | Self::Internal(source) => source.downcast_ref(),
@@ -283,7 +285,7 @@ impl Error {
         }
     }
 
-    /// Writes the cause to the log, if there is one: called once, where the answer is encoded.
+    /// Logs the cause, if there is one. Called once per error, where the response is encoded.
     pub fn log(&self) {
         let Some(source) = self.source() else { return };
         let code = self.code().as_str();
@@ -291,7 +293,7 @@ impl Error {
     }
 }
 
-/// Whole seconds, rounded up: who comes back after them does not come too early.
+/// Whole seconds, rounded up, so that a client that waits this long does not retry too early.
 fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

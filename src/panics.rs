@@ -1,7 +1,7 @@
-//! Panics: bugs of ours, which a client gets an id of and the log says where they are.
+//! Panic handling: the client gets an error id, and the log maps the id to the source location.
 //!
-//! What a panic says may hold a user's text (slicing a string in the wrong place quotes the string), so it
-//! goes nowhere; the place in the source says enough to find it.
+//! The panic message is never logged: it can quote user text, as the message of a failed string slice does. The source
+//! location is enough to find the bug.
 
 use std::{
     any::Any,
@@ -15,12 +15,13 @@ use uuid::Uuid;
 use crate::error::Error;
 
 thread_local! {
-    /// The id of the thread's last panic, until it is caught.
+    /// The id of the last panic on this thread that was not caught yet.
     static LAST: Cell<Option<Uuid>> = const { Cell::new(None) };
 }
 
-/// Logs panics from now on, each with an id, where it happened, and how it came there if
-/// `RUST_BACKTRACE` asks for that; never what it says.
+/// Installs a panic hook that logs an id, the source location, and a backtrace if `RUST_BACKTRACE` asks for one.
+///
+/// The hook never logs the panic message.
 pub fn log_without_text() {
     std::panic::set_hook(Box::new(hook));
 }
@@ -34,23 +35,23 @@ fn hook(panic: &PanicHookInfo<'_>) {
     tracing::error!(error.id = %id, error.place = place, error.backtrace = %backtrace, "panicked");
 }
 
-/// What the future gives, or the error that stands for its panic.
+/// Runs the future and turns a panic into an error.
 ///
 /// # Errors
 /// [`Error::Panicked`].
-pub async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Error> {
-    // It is not used again.
+pub async fn catch<T>(future: impl Future<Output = T>) -> Result<T, Error> {
+    // Sound, because the future is dropped after the panic.
     AssertUnwindSafe(future)
         .catch_unwind()
         .await
-        .map_err(|panic| error(&*panic))
+        .map_err(|panic| caught(&*panic))
 }
 
-/// The error for a panic that was caught on this thread just now.
-pub fn error(_panic: &(dyn Any + Send)) -> Error {
+/// The error for a panic that this thread has just caught.
+pub fn caught(_panic: &(dyn Any + Send)) -> Error {
     let id = LAST.take().unwrap_or_else(|| {
         let id = Uuid::now_v7();
-        tracing::error!(error.id = %id, "panicked, with another hook than ours");
+        tracing::error!(error.id = %id, "panicked; the location is unknown because our panic hook is not installed");
         id
     });
     Error::Panicked { id }

@@ -1,47 +1,48 @@
-//! The durable steps of a turn and of a title, between which a process can die or somebody else can come in.
-//! With the feature `failpoints`, tests hold whoever takes one, or let the process die there, by the step's
-//! name or by that and the conversation's id; without it nothing of this is left.
+//! Failpoints around the durable steps of a turn and of a title: the places where a crash or a race matters.
+//!
+//! With the feature `failpoints`, a test pauses the task or aborts the process at a step. It selects the step by name, or
+//! by name and conversation id. Without the feature, a step compiles to nothing.
 
 use crate::conversation::ConversationId;
 
-/// A step.
+/// A durable step.
 #[derive(Clone, Copy, Debug, strum::IntoStaticStr)]
 pub(crate) enum Step {
-    /// A message is about to be committed.
+    /// Before the commit of a message.
     #[strum(serialize = "turns.begin")]
-    Begin,
-    /// It is; its reply is begun nowhere but in its row.
+    TurnCommitting,
+    /// After the commit of a message, before its reply is started.
     #[strum(serialize = "turns.begun")]
-    Begun,
-    /// The end of a reply is about to be committed.
+    TurnCommitted,
+    /// Before the commit of a finished reply.
     #[strum(serialize = "turns.end")]
-    End,
-    /// It is, and nobody was told.
+    ReplyCommitting,
+    /// After the commit of a finished reply, before it is published.
     #[strum(serialize = "turns.ended")]
-    Ended,
-    /// The conversation's subscribers were told.
+    ReplyCommitted,
+    /// After a finished reply was published to the conversation's subscribers.
     #[strum(serialize = "turns.told")]
-    Told,
-    /// A title's claim is stored.
+    ReplyPublished,
+    /// After a title claim was stored.
     #[strum(serialize = "titles.claimed")]
     TitleClaimed,
-    /// The title model has answered, or nothing will come of it.
+    /// After the title model answered or failed, before the outcome is stored.
     #[strum(serialize = "titles.answered")]
     TitleAnswered,
-    /// The title's outcome is stored.
+    /// After the title's outcome was stored, before it is published.
     #[strum(serialize = "titles.stored")]
     TitleStored,
-    /// It was told.
+    /// After the title's outcome was published.
     #[strum(serialize = "titles.told")]
-    TitleTold,
+    TitlePublished,
 }
 
-/// Takes a step.
+/// Evaluates the failpoints of a step.
 #[cfg(feature = "failpoints")]
 pub(crate) fn step(step: Step, id: ConversationId) {
     use tokio::runtime::{Handle, RuntimeFlavor};
     let name: &str = step.into();
-    // As by `kill -9`: nothing is cleaned up. Set with `return`.
+    // Aborts without cleanup, like `kill -9`. A test sets it with `return`.
     fn die(_: Option<String>) {
         std::process::abort()
     }
@@ -49,14 +50,14 @@ pub(crate) fn step(step: Step, id: ConversationId) {
         fail::fail_point!(name, die);
         fail::fail_point!(&format!("{name} {id}"), die);
     };
-    // What sleeps here shall keep nothing else of a real process from going on.
-    #[expect(clippy::disallowed_methods, reason = "tests alone are held here")]
+    // A failpoint blocks its thread; `block_in_place` lets the worker's other tasks continue.
+    #[expect(clippy::disallowed_methods, reason = "only tests block here")]
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(hold),
         _ => hold(),
     }
 }
 
-/// Takes a step.
+/// Does nothing without the feature `failpoints`.
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn step(_: Step, _: ConversationId) {}

@@ -1,9 +1,8 @@
 //! Supervises background loops.
 //!
-//! Each loop is a task of its own, named in [`Loop`]. A loop that panics or returns is started again after a pause that
-//! doubles from 1 s to 1 min. A loop runs each iteration through its [`Heartbeat`], which ends the iteration at its
-//! deadline and records when it began and how it ended; [`Supervisor::report`] derives from that which loops are late,
-//! failing or stuck.
+//! Each loop is a separate task, named in [`Loop`]. A loop that panics or returns is restarted after a delay that doubles
+//! from 1 s to 1 min. A loop runs each iteration through its [`Heartbeat`], which aborts the iteration at its deadline and
+//! records its start and its result. [`Supervisor::report`] derives from that which loops are late, failing or stuck.
 
 use std::{
     collections::HashSet,
@@ -23,32 +22,32 @@ use crate::{
     panics,
 };
 
-/// The pause before the first restart; it doubles with each one that follows.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The delay before the first restart. It doubles with each further restart.
+const MIN_RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// The longest pause before a restart.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The upper bound of the restart delay.
+const MAX_RESTART_DELAY: Duration = Duration::from_secs(60);
 
-/// A loop that ran for this long counts as well again: the next pause is the first one.
-const STEADY: Duration = Duration::from_secs(300);
+/// A run longer than this resets the restart delay.
+const RESTART_RESET_AFTER: Duration = Duration::from_secs(300);
 
-/// How long after its deadline an iteration may still be running before the loop counts as late.
-const LATE: Duration = Duration::from_secs(2);
+/// The time past an iteration's deadline after which the loop counts as late.
+const LATE_AFTER: Duration = Duration::from_secs(2);
 
-/// How long after its deadline an iteration may still be running before the loop counts as stuck.
-const STUCK: Duration = Duration::from_secs(60);
+/// The time past an iteration's deadline after which the loop counts as stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
 
-/// How many restarts in a row make a loop stuck: the pauses before them add up to about two minutes.
-const MOST_RESTARTS: u32 = 7;
+/// Consecutive restarts after which a loop counts as stuck. The delays before them add up to about two minutes.
+const MAX_RESTARTS: u32 = 7;
 
-/// How many iterations in a row may fail, or be ended at their deadline, before the loop counts as failing.
-const MOST_FAILURES: u32 = 3;
+/// Consecutive failed or timed-out iterations after which a loop counts as failing.
+const MAX_FAILURES: u32 = 3;
 
-/// All background loops of a node. Health pages, metrics and the log call them by these names in snake case.
+/// The background loops of a node. Health pages, metrics and the log use these names in snake case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Loop {
-    /// Makes titles that a crash left behind, and publishes changes that were committed and not published.
+    /// Takes over titles whose lease expired, and publishes committed changes that were not published.
     TitleSweep,
     /// Records which revisions were published.
     PublishedRevisions,
@@ -58,62 +57,62 @@ pub enum Loop {
     DeadReplies,
     /// Reads the database's clock.
     DatabaseClock,
-    /// Asks how the database stands.
+    /// Probes the database's health.
     DatabaseProbe,
-    /// Replaces a pool of connections to PostgreSQL that has lost some.
+    /// Replaces a PostgreSQL connection pool that has lost connections.
     DatabaseConnections,
     /// Erases deleted text from SQLite's file.
     Erasure,
-    /// Reads published keys of tokens anew; only with `--jwt-keys`.
+    /// Reloads the published token keys; only with `--jwt-keys`.
     TokenKeys,
     /// Exchanges wake-ups with other nodes; only with NATS.
     Relay,
 }
 
 impl Loop {
-    /// Its name.
+    /// The name in snake case.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// How many rows that were stepped over a loop remembers, so that each is logged once.
-const MOST_REMEMBERED: usize = 10_000;
+/// The number of skipped rows that a loop remembers, so that each is logged once.
+const MAX_LOGGED_ROWS: usize = 10_000;
 
-/// How a loop stands.
+/// The health of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoopState {
-    /// It waits for its next iteration, or the present one is within its deadline.
+    /// The loop is between iterations, or its current iteration is within its deadline.
     Good,
-    /// Its last iterations failed or were ended at their deadline.
+    /// The last iterations failed or timed out.
     Failing,
-    /// An iteration is past its deadline, or the loop waits to be started again.
+    /// An iteration is past its deadline, or the loop waits for its restart.
     Late,
-    /// An iteration blocks, or the loop fails each time that it is started: only a restart of the process helps.
+    /// An iteration blocks, or the loop ends after every restart. Only a restart of the process helps.
     Stuck,
 }
 
 /// One loop, as health pages and metrics show it.
 #[derive(Clone, Copy, Debug)]
 pub struct LoopReport {
-    /// Which.
-    pub of: Loop,
-    /// How it stands.
+    /// The loop.
+    pub kind: Loop,
+    /// Its health.
     pub state: LoopState,
-    /// How often it was started again.
+    /// The number of restarts.
     pub restarts: u64,
-    /// How long ago the last iteration ended, or the loop began.
+    /// The time since the last iteration ended, or since the loop was first started.
     pub since_heartbeat: Duration,
-    /// Iterations that failed or were ended at their deadline.
+    /// The number of iterations that failed or timed out.
     pub failures: u64,
-    /// How often a row was stepped over because it cannot be read or stored.
+    /// How often a row was skipped because it cannot be read or stored.
     pub bad_rows: u64,
 }
 
-/// Starts loops and knows how they stand. Cheap to clone.
+/// Starts background loops, restarts them and reports their health. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    /// Tells the supervisors of one process apart, for failpoints.
+    /// Distinguishes the supervisors of one process in failpoint names.
     id: Uuid,
     loops: Arc<Mutex<Vec<Arc<Supervised>>>>,
     tasks: TaskTracker,
@@ -131,50 +130,50 @@ impl Default for Supervisor {
 
 #[derive(Debug)]
 struct Supervised {
-    of: Loop,
+    kind: Loop,
     #[cfg_attr(
         not(feature = "failpoints"),
-        expect(dead_code, reason = "only failpoints name it")
+        expect(dead_code, reason = "used only in failpoint names")
     )]
     supervisor: Uuid,
     is_over: AtomicBool,
     restarts: AtomicU64,
     failures: AtomicU64,
     bad_rows: AtomicU64,
-    /// The rows among them that were logged.
+    /// The skipped rows that were already logged.
     logged_rows: Mutex<HashSet<Uuid>>,
-    now: Mutex<Now>,
+    status: Mutex<LoopStatus>,
 }
 
 #[derive(Debug)]
-struct Now {
-    /// When the present iteration began, and how long it may take.
-    working: Option<(Instant, Duration)>,
-    /// When the last one ended, or the loop was first started.
+struct LoopStatus {
+    /// The start and the time limit of the current iteration.
+    iteration: Option<(Instant, Duration)>,
+    /// When the last iteration ended, or the loop was first started.
     heartbeat: Instant,
-    /// Restarts without a steady run in between.
-    restarts_in_a_row: u32,
-    /// Iterations that failed since the last one that did not.
-    failures_in_a_row: u32,
-    /// Whether the loop waits to be started again.
+    /// Restarts since the last run longer than [`RESTART_RESET_AFTER`].
+    consecutive_restarts: u32,
+    /// Failed iterations since the last successful one.
+    consecutive_failures: u32,
+    /// Whether the loop waits for its restart.
     is_down: bool,
 }
 
-/// What a loop reports its iterations to. Cheap to clone.
+/// Runs a loop's iterations and records their results. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Heartbeat(Arc<Supervised>);
 
 impl Supervisor {
-    /// Runs a loop until `end`: calls `run` again whenever its future panics or returns before that.
+    /// Runs a loop until `end`. Calls `run` again if its future panics or returns earlier.
     pub fn spawn<F>(
         &self,
-        of: Loop,
+        kind: Loop,
         end: CancellationToken,
         run: impl Fn(Heartbeat) -> F + Send + 'static,
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let supervised = Arc::new(Supervised::new(of, self.id));
+        let supervised = Arc::new(Supervised::new(kind, self.id));
         self.lock().push(supervised.clone());
         self.tasks.spawn(async move {
             supervise(&supervised, &end, run).await;
@@ -182,7 +181,7 @@ impl Supervisor {
         });
     }
 
-    /// How each loop stands that has not ended by itself at the end of the process.
+    /// The health of each loop, without those that have ended at shutdown.
     pub fn report(&self) -> Vec<LoopReport> {
         let now = Instant::now();
         let loops = self.lock();
@@ -192,14 +191,16 @@ impl Supervisor {
         running.map(|one| one.report(now)).collect()
     }
 
-    /// Tells the supervisors of one process apart. With the feature `failpoints` tests let a loop panic, block or fail at
-    /// the beginning of an iteration by `loop.<name> <id>`, let that look as if it were past its deadline by
-    /// `loop.overdue.<name> <id>` (seconds), and shorten the pauses of all by `loop.pause <id>` (milliseconds).
+    /// Distinguishes the supervisors of one process in failpoint names.
+    ///
+    /// With the feature `failpoints`, a test uses `loop.<name> <id>` to make a loop panic, block or fail at the start of an
+    /// iteration, `loop.overdue.<name> <id>` (seconds) to make the iteration appear past its deadline, and
+    /// `loop.pause <id>` (milliseconds) to shorten the pauses of all loops.
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// The tasks of the loops, for the end of the process to wait for.
+    /// The tasks of the loops, which shutdown waits for.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
@@ -218,22 +219,22 @@ async fn supervise<F>(
 {
     loop {
         let started = Instant::now();
-        let ended = panics::caught(run(Heartbeat(supervised.clone()))).await;
+        let ended = panics::catch(run(Heartbeat(supervised.clone()))).await;
         if end.is_cancelled() {
             return;
         }
-        let pause = supervised.went_down(started.elapsed());
+        let delay = supervised.record_exit(started.elapsed());
         let why = match ended {
-            Ok(()) => "it returned",
-            Err(_) => "it panicked",
+            Ok(()) => "returned",
+            Err(_) => "panicked",
         };
         tracing::error!(
-            loop.name = supervised.of.name(),
-            pause_ms = pause.as_millis() as u64,
-            "a background loop ended because {why}; starting it again after a pause"
+            loop.name = supervised.kind.name(),
+            pause_ms = delay.as_millis() as u64,
+            "a background loop {why}; restarting it after a delay"
         );
         tokio::select! {
-            () = sleep(pause) => {}
+            () = sleep(delay) => {}
             () = end.cancelled() => return,
         }
         supervised.restarts.fetch_add(1, Ordering::Relaxed);
@@ -242,113 +243,111 @@ async fn supervise<F>(
 }
 
 impl Supervised {
-    fn new(of: Loop, supervisor: Uuid) -> Self {
+    fn new(kind: Loop, supervisor: Uuid) -> Self {
         Self {
-            of,
+            kind,
             supervisor,
             is_over: AtomicBool::new(false),
             restarts: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             bad_rows: AtomicU64::new(0),
             logged_rows: Mutex::default(),
-            now: Mutex::new(Now {
-                working: None,
+            status: Mutex::new(LoopStatus {
+                iteration: None,
                 heartbeat: Instant::now(),
-                restarts_in_a_row: 0,
-                failures_in_a_row: 0,
+                consecutive_restarts: 0,
+                consecutive_failures: 0,
                 is_down: false,
             }),
         }
     }
 
-    /// Records that the loop ended. Returns the pause before its restart.
-    fn went_down(&self, ran: Duration) -> Duration {
-        let mut now = self.lock();
-        if ran > STEADY {
-            now.restarts_in_a_row = 0;
+    /// Records that the loop ended. Returns the delay before its restart.
+    fn record_exit(&self, ran: Duration) -> Duration {
+        let mut status = self.lock();
+        if ran > RESTART_RESET_AFTER {
+            status.consecutive_restarts = 0;
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << now.restarts_in_a_row.min(6));
-        now.restarts_in_a_row += 1;
-        now.is_down = true;
-        now.working = None;
-        pause.min(LONGEST_PAUSE)
+        let delay = MIN_RESTART_DELAY.saturating_mul(1 << status.consecutive_restarts.min(6));
+        status.consecutive_restarts += 1;
+        status.is_down = true;
+        status.iteration = None;
+        delay.min(MAX_RESTART_DELAY)
     }
 
     fn report(&self, at: Instant) -> LoopReport {
-        let now = self.lock();
-        let over = now
-            .working
+        let status = self.lock();
+        let over = status
+            .iteration
             .map(|(began, within)| at.duration_since(began).saturating_sub(within) + self.overdue())
             .unwrap_or_default();
-        let state = if over > STUCK || now.restarts_in_a_row >= MOST_RESTARTS {
+        let state = if over > STUCK_AFTER || status.consecutive_restarts >= MAX_RESTARTS {
             LoopState::Stuck
-        } else if over > LATE || now.is_down {
+        } else if over > LATE_AFTER || status.is_down {
             LoopState::Late
-        } else if now.failures_in_a_row >= MOST_FAILURES {
+        } else if status.consecutive_failures >= MAX_FAILURES {
             LoopState::Failing
         } else {
             LoopState::Good
         };
         LoopReport {
-            of: self.of,
+            kind: self.kind,
             state,
             restarts: self.restarts.load(Ordering::Relaxed),
-            since_heartbeat: at.duration_since(now.heartbeat),
+            since_heartbeat: at.duration_since(status.heartbeat),
             failures: self.failures.load(Ordering::Relaxed),
             bad_rows: self.bad_rows.load(Ordering::Relaxed),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, LoopStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Heartbeat {
-    /// Runs one iteration, and ends it at its deadline.
+    /// Runs one iteration and aborts it at its deadline.
     ///
     /// # Errors
-    /// What the iteration failed with; [`Error::TimedOut`] when the deadline came first: what the iteration did until
-    /// then stays done.
+    /// The error of the iteration; [`Error::TimedOut`] if the deadline passed first. A timed-out iteration is not undone.
     pub async fn iteration<T>(
         &self,
         within: Duration,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        self.0.lock().working = Some((Instant::now(), within));
-        // Dropped in the middle, at the end of the process, the loop counts as idle.
-        let idle = Idle(&self.0);
+        self.0.lock().iteration = Some((Instant::now(), within));
+        // Also ends the iteration if this future is dropped, as at shutdown.
+        let guard = IterationGuard(&self.0);
         let done = match self.0.fault() {
             Ok(()) => timeout(within, work).await,
             Err(error) => Ok(Err(error)),
         };
-        drop(idle);
+        drop(guard);
         let done = done.unwrap_or_else(|_| {
             tracing::warn!(
-                loop.name = self.0.of.name(),
+                loop.name = self.0.kind.name(),
                 within_ms = within.as_millis() as u64,
-                "an iteration of a background loop was ended at its deadline"
+                "an iteration of a background loop timed out and was aborted"
             );
             Err(Error::TimedOut { what: "iteration" })
         });
-        let mut now = self.0.lock();
+        let mut status = self.0.lock();
         if done.is_ok() {
-            now.failures_in_a_row = 0;
+            status.consecutive_failures = 0;
         } else {
-            now.failures_in_a_row += 1;
+            status.consecutive_failures += 1;
             self.0.failures.fetch_add(1, Ordering::Relaxed);
         }
-        drop(now);
+        drop(status);
         done
     }
 
-    /// Counts a row that cannot be read or stored, which the loop leaves as it is, and logs it the first time. `row` is the
-    /// id of its conversation or message.
-    pub fn step_over(&self, row: Uuid, error: &Error) {
+    /// Counts a skipped row that cannot be read or stored, and logs it once. `row` is the id of the conversation or message.
+    pub fn skip_row(&self, row: Uuid, error: &Error) {
         self.0.bad_rows.fetch_add(1, Ordering::Relaxed);
         let logged = self.0.logged_rows.lock();
         let mut logged = logged.unwrap_or_else(PoisonError::into_inner);
-        if logged.len() == MOST_REMEMBERED {
+        if logged.len() == MAX_LOGGED_ROWS {
             logged.clear();
         }
         if !logged.insert(row) {
@@ -357,10 +356,10 @@ impl Heartbeat {
         drop(logged);
         let cause = std::error::Error::source(error);
         tracing::error!(
-            loop.name = self.0.of.name(),
+            loop.name = self.0.kind.name(),
             row = %row,
             error.cause = cause,
-            "a row cannot be read or stored: the loop steps over it"
+            "a row cannot be read or stored; the loop skips it"
         );
     }
 
@@ -371,7 +370,7 @@ impl Heartbeat {
 }
 
 #[cfg(not(feature = "failpoints"))]
-#[expect(clippy::unused_self, reason = "tests alone use it")]
+#[expect(clippy::unused_self, reason = "only the failpoints variant uses it")]
 impl Supervised {
     fn fault(&self) -> Result<()> {
         Ok(())
@@ -390,34 +389,34 @@ impl Supervised {
 #[cfg(feature = "failpoints")]
 impl Supervised {
     fn fault(&self) -> Result<()> {
-        let name = format!("loop.{} {}", self.of.name(), self.supervisor);
+        let name = format!("loop.{} {}", self.kind.name(), self.supervisor);
         let fault = || {
             fail::fail_point!(&name, |_| Err(Error::Internal("a failpoint".into())));
             Ok(())
         };
-        #[expect(clippy::disallowed_methods, reason = "tests alone are held here")]
+        #[expect(clippy::disallowed_methods, reason = "only tests block here")]
         match tokio::runtime::Handle::current().runtime_flavor() {
             tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(fault),
             _ => fault(),
         }
     }
 
-    /// It looks again and again: the pause may be shortened after it has begun.
+    /// Polls the failpoint, because a test may shorten a pause that has already begun.
     async fn pause(&self, time: Duration) {
-        const LOOK_EVERY: Duration = Duration::from_millis(100);
+        const POLL_INTERVAL: Duration = Duration::from_millis(100);
         let began = Instant::now();
         loop {
             let shorter = self.number("loop.pause").map(Duration::from_millis);
             let time = shorter.map_or(time, |shorter| time.min(shorter));
             match time.checked_sub(began.elapsed()) {
-                Some(left) if !left.is_zero() => sleep(left.min(LOOK_EVERY)).await,
+                Some(left) if !left.is_zero() => sleep(left.min(POLL_INTERVAL)).await,
                 _ => return,
             }
         }
     }
 
     fn overdue(&self) -> Duration {
-        let name = format!("loop.overdue.{}", self.of.name());
+        let name = format!("loop.overdue.{}", self.kind.name());
         Duration::from_secs(self.number(&name).unwrap_or_default())
     }
 
@@ -428,14 +427,14 @@ impl Supervised {
     }
 }
 
-/// Ends an iteration, also when it is dropped or panics.
-struct Idle<'a>(&'a Supervised);
+/// Records the end of an iteration, also if it is dropped or panics.
+struct IterationGuard<'a>(&'a Supervised);
 
-impl Drop for Idle<'_> {
+impl Drop for IterationGuard<'_> {
     fn drop(&mut self) {
-        let mut now = self.0.lock();
-        now.working = None;
-        now.heartbeat = Instant::now();
+        let mut status = self.0.lock();
+        status.iteration = None;
+        status.heartbeat = Instant::now();
     }
 }
 
@@ -478,24 +477,24 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_fails_at_every_start_is_late_and_then_stuck_after_growing_pauses() {
+    fn a_loop_that_fails_at_every_start_is_late_and_then_stuck_after_growing_delays() {
         let supervised = Supervised::new(Loop::Relay, Uuid::nil());
         let state = || supervised.report(Instant::now()).state;
-        let mut pauses = Vec::new();
-        for restart in 1..=MOST_RESTARTS {
-            pauses.push(supervised.went_down(Duration::ZERO).as_secs());
-            let expected = match restart == MOST_RESTARTS {
+        let mut delays = Vec::new();
+        for restart in 1..=MAX_RESTARTS {
+            delays.push(supervised.record_exit(Duration::ZERO).as_secs());
+            let expected = match restart == MAX_RESTARTS {
                 true => LoopState::Stuck,
                 false => LoopState::Late,
             };
             assert_eq!(state(), expected);
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60]);
-        assert_eq!(supervised.went_down(STEADY * 2).as_secs(), 1);
+        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 60]);
+        assert_eq!(supervised.record_exit(RESTART_RESET_AFTER * 2).as_secs(), 1);
     }
 
     #[tokio::test]
-    async fn an_iteration_ends_at_its_deadline_and_several_that_fail_in_a_row_show() {
+    async fn an_iteration_is_aborted_at_its_deadline_and_consecutive_failures_are_reported() {
         let heartbeat = Heartbeat(Arc::new(Supervised::new(Loop::Relay, Uuid::nil())));
         let state = || heartbeat.0.report(Instant::now()).state;
         let late = async || {
@@ -521,26 +520,26 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_stepped_over_are_counted_each_time_and_remembered_within_bounds() {
+    fn skipped_rows_are_counted_each_time_and_remembered_within_bounds() {
         let heartbeat = Heartbeat(Arc::new(Supervised::new(Loop::Relay, Uuid::nil())));
         let error = Error::Database("out of range".into());
         let row = Uuid::now_v7();
-        heartbeat.step_over(row, &error);
-        heartbeat.step_over(row, &error);
+        heartbeat.skip_row(row, &error);
+        heartbeat.skip_row(row, &error);
         let remembered = || heartbeat.0.logged_rows.lock().unwrap().len();
         assert_eq!(remembered(), 1);
         assert_eq!(heartbeat.0.report(Instant::now()).bad_rows, 2);
-        for _ in 0..MOST_REMEMBERED {
-            heartbeat.step_over(Uuid::now_v7(), &error);
+        for _ in 0..MAX_LOGGED_ROWS {
+            heartbeat.skip_row(Uuid::now_v7(), &error);
         }
-        assert!(remembered() <= MOST_REMEMBERED, "{}", remembered());
+        assert!(remembered() <= MAX_LOGGED_ROWS, "{}", remembered());
     }
 
     #[test]
     fn an_iteration_that_blocks_is_late_and_then_stuck() {
         let heartbeat = Heartbeat(Arc::new(Supervised::new(Loop::Relay, Uuid::nil())));
         let began = Instant::now();
-        heartbeat.0.lock().working = Some((began, Duration::from_secs(5)));
+        heartbeat.0.lock().iteration = Some((began, Duration::from_secs(5)));
         let state = |seconds| {
             heartbeat
                 .0
@@ -550,7 +549,7 @@ mod tests {
         assert_eq!(state(6), LoopState::Good);
         assert_eq!(state(8), LoopState::Late);
         assert_eq!(state(66), LoopState::Stuck);
-        drop(Idle(&heartbeat.0));
+        drop(IterationGuard(&heartbeat.0));
         assert_eq!(state(66), LoopState::Good);
     }
 }

@@ -1,9 +1,9 @@
 //! CPU-heavy work: runs on a bounded number of blocking threads, never on an async worker.
 //!
-//! The rule: what a request can make cost more than a few milliseconds of processor time goes through
-//! [`heavy`] (or [`heavy_if`], where small input is the usual case). The work polls [`Stop`], so that it ends
-//! when its deadline passes or when its future is dropped, because the client left or a time limit fired.
-//! Clippy refuses `spawn_blocking` elsewhere (`clippy.toml`).
+//! The rule: work that a request can drive above a few milliseconds of processor time goes through [`heavy`], or through
+//! [`heavy_if`] where small input is the usual case. The work polls [`Stop`], so that it ends when its deadline passes or
+//! when its future is dropped (the client disconnected, or a time limit fired). Clippy rejects `spawn_blocking` elsewhere
+//! (`clippy.toml`).
 
 use std::{
     num::NonZero,
@@ -23,19 +23,19 @@ use tokio::{
 
 use crate::error::{Error, Result};
 
-/// Input of at most this many bytes is worked on in place: a few passes over it take less than a millisecond.
+/// Input of at most this many bytes is processed in place: a few passes over it take less than a millisecond.
 pub(crate) const SMALL_BYTES: usize = 4 * 1024;
 
-/// When to try again after the threads were all busy.
+/// The `retry_after` of a request that got no thread within its limit.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// One permit a thread. As many threads as processors: more would only take turns.
+/// One permit per thread, one thread per processor: more threads would only compete for processors.
 static THREADS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     let threads = available_parallelism().map_or(2, NonZero::get);
     Arc::new(Semaphore::new(threads))
 });
 
-/// Tells work to end. Cheap to ask: work should ask every few hundred microseconds.
+/// A cancellation signal with a deadline. Polling is cheap: work should poll every few hundred microseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     is_dropped: Arc<AtomicBool>,
@@ -55,13 +55,13 @@ impl Stop {
         Self::at(Instant::now() + Duration::from_secs(3_600))
     }
 
-    /// Whether the work has to end: its future was dropped, or its deadline has passed.
+    /// Whether the work must end: its future was dropped, or its deadline passed.
     pub(crate) fn is_due(&self) -> bool {
         self.is_dropped.load(Ordering::Relaxed) || Instant::now() >= self.deadline
     }
 }
 
-/// Tells the work when its future is dropped.
+/// Signals the work when its future is dropped.
 struct StopOnDrop(Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
@@ -70,8 +70,10 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Runs `job` on a blocking thread. The limit covers the wait for a thread and the work. When it passes during
-/// the work, the future still waits for what the job returns then: a job that polls [`Stop`] returns soon.
+/// Runs `job` on a blocking thread. The limit covers the wait for a thread and the work.
+///
+/// If the limit passes during the work, the future still waits for the job's return value. A job that polls [`Stop`]
+/// returns soon.
 ///
 /// # Errors
 /// [`Error::Busy`] when no thread is free within the limit.
@@ -89,9 +91,9 @@ pub(crate) async fn heavy<T: Send + 'static>(
             retry_after: RETRY_AFTER,
         });
     };
-    #[expect(clippy::disallowed_methods, reason = "the only place that may")]
+    #[expect(clippy::disallowed_methods, reason = "the only permitted call")]
     let work = tokio::task::spawn_blocking(move || {
-        // Freed by the thread: a dropped future does not make its thread free.
+        // The thread releases the permit: dropping the future does not free the thread.
         let _permit = permit;
         job(&stop)
     });
@@ -99,13 +101,13 @@ pub(crate) async fn heavy<T: Send + 'static>(
         Ok(done) => Ok(done),
         Err(error) => match error.try_into_panic() {
             Ok(panic) => resume_unwind(panic),
-            // Only a runtime that ends cancels work that has not begun.
+            // The runtime cancels a queued blocking task only when it shuts down.
             Err(_) => Err(Error::ShuttingDown),
         },
     }
 }
 
-/// Runs `job` in place when its input is small, else like [`heavy`].
+/// Runs `job` in place if its input is small, otherwise like [`heavy`].
 ///
 /// # Errors
 /// As [`heavy`].
@@ -128,13 +130,13 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
-    /// Works until it is told to stop, and says so.
+    /// Spins until `stop` is due, then sends on `ended`.
     fn spin(ended: mpsc::Sender<()>) -> impl FnOnce(&Stop) + Send + 'static {
         move |stop| {
             while !stop.is_due() {
                 std::hint::spin_loop();
             }
-            // The test may be over.
+            // The receiver is gone if the test has ended.
             let _ = ended.send(());
         }
     }
@@ -156,6 +158,6 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn a_panic_of_the_work_is_a_panic_of_its_future() {
         let work = heavy(LONG, |_| panic!("planted"));
-        assert!(crate::panics::caught(work).await.is_err());
+        assert!(crate::panics::catch(work).await.is_err());
     }
 }

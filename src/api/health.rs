@@ -140,7 +140,7 @@ impl Health {
         let report = self.loops.report().into_iter();
         report
             .filter(|one| one.state == state)
-            .map(|one| one.of.name())
+            .map(|one| one.kind.name())
             .collect()
     }
 

@@ -371,7 +371,7 @@ impl EncodeMetric for LoopCounts<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         for one in self.0 {
             let counter = ConstCounter::new((self.1)(one));
-            counter.encode(encoder.encode_family(&[("loop", one.of.name())])?)?;
+            counter.encode(encoder.encode_family(&[("loop", one.kind.name())])?)?;
         }
         Ok(())
     }
@@ -388,7 +388,7 @@ impl EncodeMetric for LoopsUp<'_> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         for one in self.0 {
             let gauge = ConstGauge::new(i64::from(one.state == LoopState::Good));
-            gauge.encode(encoder.encode_family(&[("loop", one.of.name())])?)?;
+            gauge.encode(encoder.encode_family(&[("loop", one.kind.name())])?)?;
         }
         Ok(())
     }

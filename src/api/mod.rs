@@ -98,7 +98,7 @@ pub(crate) fn refuse(path: &str, error: Error) -> Response {
 /// A panic is an answer, and not a connection that breaks.
 async fn catch_panics(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let answer = panics::caught(next.run(request)).await;
+    let answer = panics::catch(next.run(request)).await;
     answer.unwrap_or_else(|error| refuse(&path, error))
 }
 

@@ -150,7 +150,7 @@ pub(super) fn read_rows(db: Database, heartbeat: &Heartbeat) -> ReadRows {
                 }
             };
             for BadRow { id, error } in bad {
-                heartbeat.step_over(id, &error);
+                heartbeat.skip_row(id, &error);
             }
             Ok(rows)
         })

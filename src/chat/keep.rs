@@ -70,7 +70,7 @@ pub(super) async fn note(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancellat
             Ok(Renewed { stopped, bad }) => {
                 noted = lengths;
                 for BadRow { id, error } in bad {
-                    heartbeat.step_over(id, &error);
+                    heartbeat.skip_row(id, &error);
                 }
                 let stopped = runs
                     .iter()
@@ -135,7 +135,7 @@ async fn close_page(
         return Ok(None);
     }
     for BadRow { id, error } in bad {
-        heartbeat.step_over(id, &error);
+        heartbeat.skip_row(id, &error);
     }
     for dead in rows {
         // One of ours is late, as its machine was: it lives.
@@ -154,7 +154,7 @@ async fn close_page(
             }
             Err(error) => {
                 let BadRow { id, error } = BadRow::of(dead.turn.message_id.0, error)?;
-                heartbeat.step_over(id, &error);
+                heartbeat.skip_row(id, &error);
             }
         }
     }

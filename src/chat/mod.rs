@@ -181,7 +181,7 @@ impl Chat {
             } => (conversation, message, claim),
         };
         run.log().begin();
-        step(Step::Begun, conversation.id);
+        step(Step::TurnCommitted, conversation.id);
         inner.events.publish(conversation.clone());
         let turn = Turn {
             conversation_id: new.conversation_id,

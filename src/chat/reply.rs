@@ -96,9 +96,9 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message,
     }
     let (text, outcome) = match stored {
         Ok(Some(conversation)) => {
-            step(Step::Ended, turn.conversation_id);
+            step(Step::ReplyCommitted, turn.conversation_id);
             chat.inner.events.publish(conversation);
-            step(Step::Told, turn.conversation_id);
+            step(Step::ReplyPublished, turn.conversation_id);
             (written.text, outcome)
         }
         Ok(None) if written.text.is_empty() => (written.text, outcome),

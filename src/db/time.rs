@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Database;
 use crate::{
-    clock::{Clock, Moment},
+    clock::{BootInstant, Clock},
     error::Result,
     supervisor::Heartbeat,
 };
@@ -54,7 +54,7 @@ impl Database {
         let mut quickest = SLOW;
         for _ in 0..READINGS {
             let statement = self.statement("", "SELECT clock_timestamp() AS now", []);
-            let asked = Moment::now();
+            let asked = BootInstant::now();
             let row = self.reader.query_one_raw(statement).await?;
             let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".into()))?;
             let shown = row.try_get("", "now")?;

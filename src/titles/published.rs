@@ -57,7 +57,7 @@ pub(super) async fn record(
                 Ok(bad) => {
                     batch.clear();
                     for BadRow { id, error } in bad {
-                        heartbeat.step_over(id, &error);
+                        heartbeat.skip_row(id, &error);
                     }
                 }
                 // The batch is retried with the next one; until then the sweep may republish its revisions.

@@ -170,7 +170,7 @@ async fn take_over_all(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<()>
 
 fn step_over(heartbeat: &Heartbeat, bad: impl IntoIterator<Item = BadRow>) {
     for BadRow { id, error } in bad {
-        heartbeat.step_over(id, &error);
+        heartbeat.skip_row(id, &error);
     }
 }
 

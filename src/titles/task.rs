@@ -161,7 +161,7 @@ async fn attempt(
         return Ok(TitleOutcome::Superseded);
     };
     titles.events.publish(conversation);
-    step(Step::TitleTold, claim.id);
+    step(Step::TitlePublished, claim.id);
     Ok(match made {
         Ok(_) => TitleOutcome::Titled,
         Err(NoTitle::Deferred(_)) => TitleOutcome::WaitsForProvider,

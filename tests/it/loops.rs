@@ -87,7 +87,7 @@ impl Scene {
 
     fn report(&self, of: Loop) -> LoopReport {
         let report = self.server.app.loops().report();
-        *report.iter().find(|one| one.of == of).unwrap()
+        *report.iter().find(|one| one.kind == of).unwrap()
     }
 
     /// Waits until the other loops have ended an iteration since then. None of them was started again.
@@ -272,7 +272,7 @@ async fn every_loop_runs_in_one_server_and_each_once() {
     let mut running: Vec<&str> = Vec::new();
     for one in scene.server.app.loops().report() {
         assert_eq!(one.state, LoopState::Good, "{one:?}");
-        running.push(one.of.name());
+        running.push(one.kind.name());
     }
     running.sort_unstable();
     let mut all: Vec<&str> = Loop::VARIANTS.iter().map(|of| of.name()).collect();

@@ -350,7 +350,7 @@ async fn an_error_tells_neither_the_key_nor_the_provider_s_words() {
     let terminal = assert_common_stream(&events);
     let expected = json!({
         "code": "MODEL_MISCONFIGURED",
-        "error": "the model is not set up correctly; the operator has to mend it",
+        "error": "the model is misconfigured; the operator must check the model's URL, name and key",
     });
     assert_eq!(terminal["payload"], expected);
     assert!(!events.iter().any(|event| event.to_string().contains("sk-")));

@@ -161,7 +161,7 @@ mod tests {
         let schema: Schema<_, _, _> = builder().limit_complexity(limit).finish();
         let request = Request::new(query).variables(Variables::from_json(variables.clone()));
         // It fails for want of services then, or panics.
-        let response = crate::panics::caught(schema.execute(request)).await;
+        let response = crate::panics::catch(schema.execute(request)).await;
         let is_refused = |response: &Response| {
             let mut errors = response.errors.iter();
             errors.any(|error| error.message == TOO_COMPLEX)

@@ -75,7 +75,7 @@ impl Service for Graphql {
         let span = operation::span(&mut request, &self.names);
         let excess = cost::excess(&mut request);
         let execution = self.schema.execute(self.owned(caller, request));
-        let execution = interruptible(panics::caught(execution));
+        let execution = interruptible(panics::catch(execution));
         let response = execution.instrument(span.clone()).await;
         let mut response = response.map_err(|error| server_error(&error))?;
         cost::explain(&mut response, excess.as_ref());
@@ -95,7 +95,7 @@ impl Service for Graphql {
         responses
             .map(move |response| {
                 let mut response = response.unwrap_or_else(|panic| {
-                    let error = panics::error(&*panic);
+                    let error = panics::caught(&*panic);
                     Response::from_errors(vec![server_error(&error)])
                 });
                 cost::explain(&mut response, excess.as_ref());

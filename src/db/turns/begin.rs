@@ -199,7 +199,7 @@ impl Database {
         .exec_without_returning(&tx)
         .await?;
         index::index_message(&tx, &conversation, new.message_id, body.into(), is_first).await?;
-        step(Step::Begin, conversation.id);
+        step(Step::TurnCommitting, conversation.id);
         commit(tx).await?;
         Ok(BegunTurn::New {
             conversation,

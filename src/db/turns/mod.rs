@@ -214,7 +214,7 @@ impl Database {
             let agent = conversation.as_ref().map_or("", |c| &c.active_agent);
             reply_calls::insert(&tx, owner, turn, agent, cost, at).await?;
         }
-        step(Step::End, turn.conversation_id);
+        step(Step::ReplyCommitting, turn.conversation_id);
         commit(tx).await?;
         Ok(conversation)
     }
