@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::{Services, rest::RestError};
 use crate::{
-    auth::{Access, Counted, Principal, Scope, Tokens},
+    auth::{Access, Principal, RateLimitKey, Scope, Tokens},
     conversation::Owner,
     error::{Error, Result},
-    server::Client,
+    server::ClientAddress,
 };
 
 /// A caller who may do what `N` needs. Handlers of the legacy routes get their owner from nothing else.
@@ -25,7 +25,7 @@ pub(super) struct Allowed<N> {
     /// When what the request opens has to end.
     pub(super) until: Option<Instant>,
     /// As whom its messages and streams are counted.
-    pub(super) counted: Counted,
+    pub(super) counted: RateLimitKey,
     needs: PhantomData<N>,
 }
 
@@ -66,7 +66,7 @@ where
         Ok(Self {
             owner: principal.owner(N::SCOPE)?.clone(),
             until: principal.until(),
-            counted: principal.counted().clone(),
+            counted: principal.rate_limit_key().clone(),
             needs: PhantomData,
         })
     }
@@ -80,8 +80,8 @@ where
 pub(super) async fn caller(services: &Services, parts: &Parts) -> Result<Principal> {
     let tokens = match &services.access {
         Access::Open(owner) => {
-            let client = parts.extensions.get::<Client>();
-            let address = client.map(|Client(address)| *address);
+            let client = parts.extensions.get::<ClientAddress>();
+            let address = client.map(|ClientAddress(address)| *address);
             return Ok(Principal::local(owner.clone(), address));
         }
         Access::Tokens(tokens) => tokens,

@@ -15,40 +15,40 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The body of a request that has to be there in time.
-pub(super) struct Timely {
+pub(super) struct DeadlineBody {
     body: Incoming,
     until: Instant,
     /// Runs while more of it is waited for.
     waiting: Option<Pin<Box<Sleep>>>,
-    is_late: Late,
+    missed: DeadlineMissed,
 }
 
 /// Whether it was not.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Late(Arc<AtomicBool>);
+pub(super) struct DeadlineMissed(Arc<AtomicBool>);
 
-impl Late {
+impl DeadlineMissed {
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-impl Timely {
+impl DeadlineBody {
     /// The body, and what tells that it came too slowly: whoever reads it sees no more than that it broke
     /// off.
-    pub(super) fn new(body: Incoming, until: Instant) -> (Self, Late) {
-        let is_late = Late::default();
-        let timely = Self {
+    pub(super) fn new(body: Incoming, until: Instant) -> (Self, DeadlineMissed) {
+        let missed = DeadlineMissed::default();
+        let body = Self {
             body,
             until,
             waiting: None,
-            is_late: is_late.clone(),
+            missed: missed.clone(),
         };
-        (timely, is_late)
+        (body, missed)
     }
 }
 
-impl HttpBody for Timely {
+impl HttpBody for DeadlineBody {
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -73,7 +73,7 @@ impl HttpBody for Timely {
             (Poll::Ready(None), _) => Poll::Ready(None),
             (Poll::Ready(Some(frame)), false) => Poll::Ready(Some(frame.map_err(Into::into))),
             (Poll::Ready(Some(_)) | Poll::Pending, _) => {
-                self.is_late.0.store(true, Ordering::Relaxed);
+                self.missed.0.store(true, Ordering::Relaxed);
                 Poll::Ready(Some(Err("the body came too slowly".into())))
             }
         }
@@ -90,7 +90,7 @@ impl HttpBody for Timely {
 
 /// Why there is no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
+pub enum BodyError {
     /// It has more bytes than it may have.
     TooLarge,
     /// It is malformed or ended too early.
@@ -101,19 +101,19 @@ pub enum Broken {
 ///
 /// # Errors
 /// When it is longer, or breaks off. A length that is announced is checked before anything is read.
-pub async fn read_body(mut body: Body, most_bytes: usize) -> Result<Bytes, Broken> {
+pub async fn read_body(mut body: Body, max_bytes: usize) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > most_bytes {
-        return Err(Broken::TooLarge);
+    if announced > max_bytes {
+        return Err(BodyError::TooLarge);
     }
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         // A frame that is no data holds trailers.
-        let Ok(data) = frame.map_err(|_| Broken::Malformed)?.into_data() else {
+        let Ok(data) = frame.map_err(|_| BodyError::Malformed)?.into_data() else {
             continue;
         };
-        if bytes.len() + data.len() > most_bytes {
-            return Err(Broken::TooLarge);
+        if bytes.len() + data.len() > max_bytes {
+            return Err(BodyError::TooLarge);
         }
         bytes.extend_from_slice(&data);
     }
@@ -121,12 +121,12 @@ pub async fn read_body(mut body: Body, most_bytes: usize) -> Result<Bytes, Broke
 }
 
 /// The body of a response, and what is held until all of it is sent or nobody wants it any more.
-pub(super) struct Held<G> {
+pub(super) struct GuardedBody<G> {
     body: Body,
     _guard: G,
 }
 
-impl<G> Held<G> {
+impl<G> GuardedBody<G> {
     /// Holds `guard` for as long as there is the body.
     pub(super) fn new(body: Body, guard: G) -> Self {
         Self {
@@ -136,7 +136,7 @@ impl<G> Held<G> {
     }
 }
 
-impl<G: Unpin> HttpBody for Held<G> {
+impl<G: Unpin> HttpBody for GuardedBody<G> {
     type Data = Bytes;
     type Error = axum::Error;
 

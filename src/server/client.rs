@@ -62,7 +62,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 
 /// Who is counted as one: an IPv4 address, or the /64 of an IPv6 one, of which a host has as many as it
 /// likes.
-pub(super) fn counted(address: IpAddr) -> IpAddr {
+pub(super) fn address_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         address => address,
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv6_is_one_and_ipv4_is_itself_however_written() {
-        let one = |text: &str| counted(text.parse().unwrap());
+        let one = |text: &str| address_key(text.parse().unwrap());
         assert_eq!(one("2001:db8:1:2:3::4"), one("2001:db8:1:2:ffff::1"));
         assert_ne!(one("2001:db8:1:2::1"), one("2001:db8:1:3::1"));
         assert_eq!(one("::ffff:192.0.2.1"), one("192.0.2.1"));

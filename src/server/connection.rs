@@ -8,26 +8,27 @@
 
 use std::{
     io,
-    net::IpAddr,
     pin::Pin,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep},
 };
 
-use super::{detached::Detaching, limits::Place, slots::Slot, wire::Wire};
+use super::{
+    link::{Link, Shared, is_serving},
+    wire::Wire,
+};
 
 /// How long a peer may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// From the beginning of the connection to the end of the first head, and from the first byte of a
     /// later head to its end.
     pub head: Duration,
@@ -39,7 +40,7 @@ pub struct Patience {
     pub stall: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(10),
@@ -53,7 +54,7 @@ impl Default for Patience {
     }
 }
 
-impl Patience {
+impl Timeouts {
     /// With who is only told that there is no place.
     pub(super) const NONE: Self = Self {
         head: Duration::from_secs(1),
@@ -63,82 +64,38 @@ impl Patience {
     };
 }
 
-/// What a connection and its requests tell each other, and what is held for as long as the connection
-/// lives, upgraded or not.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// How often a request or a pause has begun: odd while a request is served, from the end of its head
-    /// to the end of its response.
-    turns: AtomicU32,
-    _place: Place,
-    /// Of the request that became a WebSocket, or has an endless response.
-    upgraded: OnceLock<Slot<IpAddr>>,
-    pub(super) detaching: Detaching,
-}
-
-impl Shared {
-    pub(super) fn new(place: Place) -> Arc<Self> {
-        Arc::new(Self {
-            turns: AtomicU32::new(0),
-            _place: place,
-            upgraded: OnceLock::new(),
-            detaching: Detaching::default(),
-        })
-    }
-
-    /// Holds what the last request of the connection held.
-    pub(super) fn keep(&self, slot: Slot<IpAddr>) {
-        // A connection is upgraded once.
-        let _ = self.upgraded.set(slot);
-    }
-
-    /// A request begins or ends; they come one at a time.
-    pub(super) fn turn(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether a request is served.
-    pub(super) fn is_serving(&self) -> bool {
-        is_serving(self.turns.load(Ordering::Relaxed))
-    }
-}
-
-fn is_serving(turns: u32) -> bool {
-    turns % 2 == 1
-}
-
 /// A connection, as hyper has it.
 pub(super) struct Connection {
     wire: Arc<Wire>,
-    patience: Patience,
+    timeouts: Timeouts,
     shared: Arc<Shared>,
     /// The turns of `shared` that were seen.
-    turns: u32,
+    transitions: u32,
     /// What is read now; `None` while a request is served.
-    reading: Option<Reading>,
+    reading: Option<ReadPhase>,
     /// Runs while a head, or its beginning, is waited for.
-    waiting_to_read: Option<Pin<Box<Sleep>>>,
+    read_timer: Option<Pin<Box<Sleep>>>,
     /// Runs while a write waits.
-    waiting_to_write: Option<Pin<Box<Sleep>>>,
+    write_timer: Option<Pin<Box<Sleep>>>,
 }
 
 /// What a connection reads between two requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
+enum ReadPhase {
     Head,
-    Pause,
+    Idle,
 }
 
 impl Connection {
-    pub(super) fn new(wire: Arc<Wire>, patience: Patience, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(wire: Arc<Wire>, timeouts: Timeouts, shared: Arc<Shared>) -> Self {
         Self {
             wire,
-            patience,
+            timeouts,
             shared,
-            turns: 0,
-            reading: Some(Reading::Head),
-            waiting_to_read: None,
-            waiting_to_write: None,
+            transitions: 0,
+            reading: Some(ReadPhase::Head),
+            read_timer: None,
+            write_timer: None,
         }
     }
 
@@ -147,46 +104,46 @@ impl Connection {
         (self.wire, self.shared)
     }
 
-    fn begin(&mut self, reading: Option<Reading>) {
+    fn begin(&mut self, reading: Option<ReadPhase>) {
         self.reading = reading;
-        self.waiting_to_read = None;
+        self.read_timer = None;
     }
 
-    fn follow(&mut self) {
-        let turns = self.shared.turns.load(Ordering::Relaxed);
-        if self.turns != turns {
-            self.turns = turns;
-            self.begin((!is_serving(turns)).then_some(Reading::Pause));
+    fn sync_phase(&mut self) {
+        let transitions = self.shared.transitions.load(Ordering::Relaxed);
+        if self.transitions != transitions {
+            self.transitions = transitions;
+            self.begin((!is_serving(transitions)).then_some(ReadPhase::Idle));
         }
     }
 
     /// An error once what is read has taken too long.
-    fn bound_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let patience = match self.reading {
-            Some(Reading::Head) => self.patience.head,
-            Some(Reading::Pause) => self.patience.idle,
+    fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let timeouts = match self.reading {
+            Some(ReadPhase::Head) => self.timeouts.head,
+            Some(ReadPhase::Idle) => self.timeouts.idle,
             None => return Poll::Pending,
         };
         let waiting = self
-            .waiting_to_read
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
+            .read_timer
+            .get_or_insert_with(|| Box::pin(sleep(timeouts)));
         ready!(waiting.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// An error once a write has waited too long.
-    fn bound_write<R>(
+    fn poll_write_timeout<R>(
         &mut self,
         cx: &mut Context<'_>,
         polled: Poll<io::Result<R>>,
     ) -> Poll<io::Result<R>> {
         if polled.is_ready() {
-            self.waiting_to_write = None;
+            self.write_timer = None;
             return polled;
         }
-        let stall = self.patience.stall;
+        let stall = self.timeouts.stall;
         let waiting = self
-            .waiting_to_write
+            .write_timer
             .get_or_insert_with(|| Box::pin(sleep(stall)));
         ready!(waiting.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -213,21 +170,21 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.follow();
+        self.sync_phase();
         let wire = self.wire.clone();
         let polled = when_ready(
             || wire.stream().poll_read_ready(cx),
             || wire.stream().try_read_buf(buffer),
         );
         let Poll::Ready(read) = polled else {
-            return self.bound_read(cx);
+            return self.poll_read_timeout(cx);
         };
-        if self.reading == Some(Reading::Pause) && read.as_ref().is_ok_and(|read| *read > 0) {
-            self.begin(Some(Reading::Head));
+        if self.reading == Some(ReadPhase::Idle) && read.as_ref().is_ok_and(|read| *read > 0) {
+            self.begin(Some(ReadPhase::Head));
         }
         // A head that comes byte by byte has waited before.
-        if self.waiting_to_read.is_some() {
-            let late = self.bound_read(cx);
+        if self.read_timer.is_some() {
+            let late = self.poll_read_timeout(cx);
             if late.is_ready() {
                 return late;
             }
@@ -244,7 +201,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let stream = self.wire.stream();
         let polled = when_ready(|| stream.poll_write_ready(cx), || stream.try_write(bytes));
-        self.bound_write(cx, polled)
+        self.poll_write_timeout(cx, polled)
     }
 
     fn poll_write_vectored(
@@ -257,7 +214,7 @@ impl AsyncWrite for Connection {
             || stream.poll_write_ready(cx),
             || stream.try_write_vectored(slices),
         );
-        self.bound_write(cx, polled)
+        self.poll_write_timeout(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -274,5 +231,16 @@ impl AsyncWrite for Connection {
         // The peer may have said what nobody read, which would make closing cut off what was written.
         let socket = socket2::SockRef::from(self.wire.stream());
         Poll::Ready(socket.shutdown(std::net::Shutdown::Write))
+    }
+}
+
+impl Link {
+    /// The socket of an upgraded connection, and what was read of it already; `None` when it is none of this
+    /// server's.
+    pub fn of_upgraded(upgraded: Upgraded) -> Option<(Self, Vec<u8>)> {
+        let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
+        let (wire, shared) = parts.io.into_inner().into_parts();
+        // A copy: what holds hyper's buffer, even of nothing, holds all of its 8 KiB.
+        Some((Self::new(wire, shared), parts.read_buf.to_vec()))
     }
 }

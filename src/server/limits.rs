@@ -13,13 +13,13 @@ use ipnet::IpNet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    client::{Proxies, counted},
+    client::{Proxies, address_key},
     slots::{Slot, Slots},
 };
 use crate::error::Error;
 
 /// How many connections over a limit are told so at once; beyond these they are closed without a word.
-const REFUSING: u32 = 64;
+const MAX_REFUSALS: u32 = 64;
 
 /// When to try again, for who is over a limit.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub struct Counts {
 
 /// What a connection is counted by.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     _all: Slot<()>,
     _address: Option<Slot<IpAddr>>,
     _token: TaskTrackerToken,
@@ -102,7 +102,7 @@ impl Limits {
             proxies: Proxies::new(settings.proxies),
             all: Slots::new(settings.connections),
             addresses: Slots::new(settings.per_address),
-            refusing: Slots::new(REFUSING),
+            refusing: Slots::new(MAX_REFUSALS),
             full: AtomicU64::new(0),
             crowded: AtomicU64::new(0),
             slow_bodies: AtomicU64::new(0),
@@ -122,24 +122,24 @@ impl Limits {
     /// The address that a connection is counted by; `None` for a trusted proxy, whose requests are counted
     /// one by one.
     pub(super) fn direct(&self, peer: IpAddr) -> Option<IpAddr> {
-        (!self.0.proxies.trusts(peer)).then(|| counted(peer))
+        (!self.0.proxies.trusts(peer)).then(|| address_key(peer))
     }
 
     /// The address that a request of a trusted proxy is counted by; `None` when the proxy speaks for itself.
     pub(super) fn forwarded(&self, headers: &http::HeaderMap) -> Option<IpAddr> {
-        self.0.proxies.client(headers).map(counted)
+        self.0.proxies.client(headers).map(address_key)
     }
 
     /// A place for a connection.
-    pub(super) fn place(
+    pub(super) fn permit(
         &self,
         address: Option<IpAddr>,
         token: TaskTrackerToken,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<ConnectionPermit, Refusal> {
         let all = self.0.all.take(());
         let all = all.ok_or_else(|| self.refuse(Refusal::Full))?;
         let address = address.map(|address| self.address(address)).transpose()?;
-        Ok(Place {
+        Ok(ConnectionPermit {
             _all: all,
             _address: address,
             _token: token,
@@ -147,8 +147,8 @@ impl Limits {
     }
 
     /// A place for a connection that is told why it has none, if there is one left for that.
-    pub(super) fn refusing_place(&self, token: TaskTrackerToken) -> Option<Place> {
-        Some(Place {
+    pub(super) fn refusal_permit(&self, token: TaskTrackerToken) -> Option<ConnectionPermit> {
+        Some(ConnectionPermit {
             _all: self.0.refusing.take(())?,
             _address: None,
             _token: token,
@@ -193,7 +193,7 @@ mod tests {
     fn connections_have_places_in_all_and_of_their_address_and_give_them_back() {
         let tasks = TaskTracker::new();
         let limits = limits(3, 2);
-        let place = |last: u8| limits.place(Some([192, 0, 2, last].into()), tasks.token());
+        let place = |last: u8| limits.permit(Some([192, 0, 2, last].into()), tasks.token());
         let mut places = vec![place(1).unwrap(), place(1).unwrap()];
         assert_eq!(place(1).unwrap_err(), Refusal::Crowded);
         places.push(place(2).unwrap());
@@ -212,14 +212,14 @@ mod tests {
         let limits = limits(0, 0);
         let address = Some([192, 0, 2, 1].into());
         let places: Vec<_> = (0..1_000)
-            .map(|_| limits.place(address, tasks.token()).unwrap())
+            .map(|_| limits.permit(address, tasks.token()).unwrap())
             .collect();
         assert_eq!(limits.counts().connections, 1_000);
         drop(places);
         let refused: Vec<_> = (0..1_000)
-            .filter_map(|_| limits.refusing_place(tasks.token()))
+            .filter_map(|_| limits.refusal_permit(tasks.token()))
             .collect();
-        assert_eq!(refused.len(), REFUSING as usize);
+        assert_eq!(refused.len(), MAX_REFUSALS as usize);
     }
 
     #[test]

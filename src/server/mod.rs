@@ -11,6 +11,7 @@ mod client;
 mod connection;
 mod detached;
 mod limits;
+mod link;
 mod slots;
 mod wire;
 
@@ -36,17 +37,19 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
 pub use self::{
-    body::{Broken, read_body},
+    body::{BodyError, read_body},
     client::parse_networks,
-    connection::Patience,
-    detached::{Link, MayDetach, detached, held},
+    connection::Timeouts,
+    detached::{MayDetach, detached, held},
     limits::{Counts, Limits, Settings},
+    link::Link,
     slots::{Slot, Slots},
 };
 use self::{
-    body::{Held, Timely},
-    connection::{Connection, Shared},
+    body::{DeadlineBody, GuardedBody},
+    connection::Connection,
     limits::Refusal,
+    link::Shared,
     wire::Wire,
 };
 use crate::error::Error;
@@ -63,25 +66,25 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 const UNSENT_BYTES: u32 = 16 * 1024;
 
 /// How long nothing is accepted after the system had nothing left to accept with.
-const PAUSE: Duration = Duration::from_millis(500);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// How long a client whose request is on its way has to finish it once the server closes.
-const LAST_CALL: Duration = Duration::from_secs(1);
+const REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// The address that a request comes from, in its extensions: an IPv4 address or the first of an IPv6 /64.
 /// It is missing where nobody is counted by an address: on this machine, and for what a proxy asks itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Client(pub IpAddr);
+pub struct ClientAddress(pub IpAddr);
 
 /// What an error is on the path that was asked for.
-pub type Refuse = fn(&str, Error) -> Response;
+pub type ErrorResponder = fn(&str, Error) -> Response;
 
 /// Serves a router on listeners.
 pub struct Server {
     router: Router,
-    refuse: Refuse,
+    refuse: ErrorResponder,
     limits: Limits,
-    patience: Patience,
+    timeouts: Timeouts,
     http: http1::Builder,
 }
 
@@ -96,7 +99,7 @@ struct Peer {
 
 impl Server {
     /// A server of these routes within these limits.
-    pub fn new(router: Router, limits: Limits, refuse: Refuse) -> Self {
+    pub fn new(router: Router, limits: Limits, refuse: ErrorResponder) -> Self {
         let mut http = http1::Builder::new();
         http.max_buf_size(BUFFER_BYTES)
             // Measured by `Connection`, which tells a head from the pause before it.
@@ -105,40 +108,40 @@ impl Server {
             router,
             refuse,
             limits,
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
             http,
         }
     }
 
     /// With another patience, for tests that cannot have the usual one.
     #[must_use]
-    pub fn with_patience(mut self, patience: Patience) -> Self {
-        self.patience = patience;
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
         self
     }
 
     /// Accepts connections until `closing`; then each is told to close after what it is doing, and this
     /// waits for the last one, WebSockets among them. Dropped, it cuts them.
     pub async fn serve(self, listener: TcpListener, closing: CancellationToken) {
-        if let Err(error) = bound_sending(&listener) {
+        if let Err(error) = limit_send_buffers(&listener) {
             tracing::warn!(%error, "cannot bound send buffers; slow readers get older events");
         }
         let server = Arc::new(self);
         let connections = TaskTracker::new();
-        let cut = CancellationToken::new();
-        let _cut = cut.clone().drop_guard();
+        let abort = CancellationToken::new();
+        let _abort = abort.clone().drop_guard();
         while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => {
                     let connection = server.admit(stream, peer.ip(), &connections);
                     if let Some((peer, stream)) = connection {
-                        connections.spawn(peer.run(stream, closing.clone(), cut.clone()));
+                        connections.spawn(peer.run(stream, closing.clone(), abort.clone()));
                     }
                 }
-                Err(error) if is_of_the_peer(&error) => {}
+                Err(error) if is_peer_error(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "cannot accept connections");
-                    closing.run_until_cancelled(sleep(PAUSE)).await;
+                    closing.run_until_cancelled(sleep(ACCEPT_RETRY_DELAY)).await;
                 }
             }
         }
@@ -159,10 +162,10 @@ impl Server {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let address = self.limits.direct(peer);
-        let (place, refusal) = match self.limits.place(address, connections.token()) {
+        let (place, refusal) = match self.limits.permit(address, connections.token()) {
             Ok(place) => (place, None),
             Err(refusal) => {
-                let place = self.limits.refusing_place(connections.token())?;
+                let place = self.limits.refusal_permit(connections.token())?;
                 (place, Some(refusal))
             }
         };
@@ -177,7 +180,7 @@ impl Server {
 }
 
 /// Bounds what the kernel holds of what a peer does not read. Accepted connections inherit it.
-fn bound_sending(listener: &TcpListener) -> io::Result<()> {
+fn limit_send_buffers(listener: &TcpListener) -> io::Result<()> {
     let socket = socket2::SockRef::from(listener);
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     #[cfg(target_os = "linux")]
@@ -186,7 +189,7 @@ fn bound_sending(listener: &TcpListener) -> io::Result<()> {
 }
 
 /// Whether it is the connection that failed, and not the listening.
-fn is_of_the_peer(error: &io::Error) -> bool {
+fn is_peer_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused
@@ -196,14 +199,14 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 impl Peer {
-    async fn run(self, stream: TcpStream, closing: CancellationToken, cut: CancellationToken) {
-        let patience = match self.refusal {
-            None => self.server.patience,
-            Some(_) => Patience::NONE,
+    async fn run(self, stream: TcpStream, closing: CancellationToken, abort: CancellationToken) {
+        let timeouts = match self.refusal {
+            None => self.server.timeouts,
+            Some(_) => Timeouts::NONE,
         };
         let shared = self.shared.clone();
         let wire = Arc::new(Wire::new(stream));
-        let io = TokioIo::new(Connection::new(wire.clone(), patience, shared.clone()));
+        let io = TokioIo::new(Connection::new(wire.clone(), timeouts, shared.clone()));
         let peer = Arc::new(self);
         let service = {
             let peer = peer.clone();
@@ -223,20 +226,22 @@ impl Peer {
                     is_closing = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = cut.cancelled() => return,
-                () = sleep(LAST_CALL), if is_closing => if !shared.is_serving() {
+                () = abort.cancelled() => return,
+                () = sleep(REQUEST_GRACE), if is_closing => if !shared.is_serving() {
                     return;
                 },
             }
         };
         drop(connection);
-        cut.run_until_cancelled(run(Link::new(wire, shared))).await;
+        abort
+            .run_until_cancelled(run(Link::new(wire, shared)))
+            .await;
     }
 
     async fn serve(
         self: Arc<Self>,
         request: Request<Incoming>,
-    ) -> Result<Response<Held<Guard>>, Infallible> {
+    ) -> Result<Response<GuardedBody<Guard>>, Infallible> {
         let mut guard = Guard::new(self.shared.clone());
         let path = request.uri().path().to_owned();
         let response = match self.counted(&request, &mut guard) {
@@ -247,7 +252,7 @@ impl Peer {
         if is_detached || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             guard.upgrade();
         }
-        Ok(response.map(|body| Held::new(body, guard)))
+        Ok(response.map(|body| GuardedBody::new(body, guard)))
     }
 
     /// Whom the request is counted by.
@@ -280,20 +285,21 @@ impl Peer {
             parts.extensions.insert(may_detach);
         }
         if let Some(client) = client {
-            parts.extensions.insert(Client(client));
+            parts.extensions.insert(ClientAddress(client));
         }
-        let mut is_late = None;
+        let mut missed = None;
         let body = match body.is_end_stream() {
             true => Body::empty(),
             false => {
-                let (body, late) = Timely::new(body, Instant::now() + self.server.patience.body);
-                is_late = Some(late);
+                let (body, late) =
+                    DeadlineBody::new(body, Instant::now() + self.server.timeouts.body);
+                missed = Some(late);
                 Body::new(body)
             }
         };
         let mut router = self.server.router.clone();
         let Ok(response) = router.call(Request::from_parts(parts, body)).await;
-        if is_late.is_some_and(|late| late.is_set()) {
+        if missed.is_some_and(|late| late.is_set()) {
             self.server.limits.count_slow_body();
             return closed((self.server.refuse)(path, Error::SlowBody));
         }
@@ -308,7 +314,7 @@ fn closed(mut response: Response) -> Response {
     response
 }
 
-/// Held from the end of a request's head to the end of its response.
+/// GuardedBody from the end of a request's head to the end of its response.
 struct Guard {
     shared: Arc<Shared>,
     /// Of an address that a proxy speaks for.
@@ -318,7 +324,7 @@ struct Guard {
 
 impl Guard {
     fn new(shared: Arc<Shared>) -> Self {
-        shared.turn();
+        shared.transition();
         Self {
             shared,
             slot: None,
@@ -338,7 +344,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if !self.is_upgraded {
-            self.shared.turn();
+            self.shared.transition();
         }
     }
 }

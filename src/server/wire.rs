@@ -16,19 +16,19 @@ use tokio::{net::TcpStream, sync::Notify};
 pub struct Wire {
     stream: TcpStream,
     /// What was written and not taken yet.
-    behind: Mutex<Behind>,
+    behind: Mutex<PendingBytes>,
     fell_behind: Notify,
 }
 
 /// Bytes that wait, in order.
 #[derive(Debug, Default)]
-struct Behind {
+struct PendingBytes {
     bytes: Vec<u8>,
     /// How many of them the socket has taken.
     sent: usize,
 }
 
-impl Behind {
+impl PendingBytes {
     fn waiting(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
@@ -67,9 +67,9 @@ impl Wire {
     }
 
     /// The same unless so many bytes wait already; whether it was written.
-    pub fn write_unless_behind(&self, most_waiting: usize, bytes: &[u8]) -> bool {
+    pub fn write_unless_behind(&self, max_pending: usize, bytes: &[u8]) -> bool {
         let mut behind = self.lock();
-        let has_room = behind.waiting().len() < most_waiting;
+        let has_room = behind.waiting().len() < max_pending;
         if has_room {
             self.add(&mut behind, bytes);
         }
@@ -81,7 +81,7 @@ impl Wire {
         self.lock().waiting().len()
     }
 
-    fn add(&self, behind: &mut Behind, bytes: &[u8]) {
+    fn add(&self, behind: &mut PendingBytes, bytes: &[u8]) {
         let mut rest = bytes;
         if behind.waiting().is_empty() {
             match self.stream.try_write(bytes) {
@@ -105,7 +105,7 @@ impl Wire {
     ///
     /// # Errors
     /// When the connection is gone.
-    pub async fn send_on(&self) -> io::Result<usize> {
+    pub async fn flush_some(&self) -> io::Result<usize> {
         loop {
             self.stream.writable().await?;
             let mut behind = self.lock();
@@ -130,9 +130,9 @@ impl Wire {
 
     /// Ready when the peer has closed the connection; what it says until then is passed over.
     pub async fn closed(&self) {
-        let mut passed_over = [0; 256];
+        let mut discarded = [0; 256];
         while self.stream.readable().await.is_ok() {
-            match self.stream.try_read(&mut passed_over) {
+            match self.stream.try_read(&mut discarded) {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -155,7 +155,7 @@ impl Wire {
         let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Behind> {
+    fn lock(&self) -> MutexGuard<'_, PendingBytes> {
         // Bytes are added or removed as a whole.
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }

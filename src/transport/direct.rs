@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     cohort::{Delivery, Outlet},
-    expiry::reached,
+    expiry::sleep_until_opt,
     payload::Payload,
 };
 use crate::server::Link;
@@ -114,8 +114,8 @@ impl<E: Encode> Outlet for Direct<E> {
             return Delivery::Taken;
         }
         // A state that waits behind others is old when it is read: the newest is written once there is room.
-        let most_waiting = if is_state { 1 } else { MOST_WAITING };
-        if self.link.write_unless_behind(most_waiting, buffer) {
+        let max_pending = if is_state { 1 } else { MOST_WAITING };
+        if self.link.write_unless_behind(max_pending, buffer) {
             state.newest = None;
             self.note(&mut state);
             return Delivery::Taken;
@@ -181,12 +181,12 @@ impl Backlog {
             self.stalled = Some(Instant::now());
             return Progress::FellBehind;
         };
-        let sent_on = tokio::select! {
+        let flushed = tokio::select! {
             biased;
-            sent_on = self.link.send_on() => sent_on,
-            () = reached(Some(since + self.stall)) => return Progress::Stalled,
+            flushed = self.link.flush_some() => flushed,
+            () = sleep_until_opt(Some(since + self.stall)) => return Progress::Stalled,
         };
-        match sent_on {
+        match flushed {
             Ok(0) => {
                 self.stalled = None;
                 Progress::CaughtUp

@@ -13,7 +13,7 @@ pub const EXPIRED_CHALLENGE: &str =
     "Bearer error=\"invalid_token\", error_description=\"the token has expired\"";
 
 /// Ready at that time; never when there is none.
-pub async fn reached(until: Option<Instant>) {
+pub async fn sleep_until_opt(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until).await,
         None => pending().await,
@@ -35,7 +35,7 @@ pub(super) fn ending(
     stream! {
         let _open = open;
         let mut payloads = std::pin::pin!(payloads);
-        let mut end = std::pin::pin!(reached(until));
+        let mut end = std::pin::pin!(sleep_until_opt(until));
         loop {
             tokio::select! {
                 // A stream that always has something ready ends as well.

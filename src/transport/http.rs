@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     json,
-    server::{Broken, MayDetach, read_body},
+    server::{BodyError, MayDetach, read_body},
 };
 
 /// `POST`: any operation, as JSON.
@@ -107,11 +107,11 @@ async fn read<S: Service>(
     let limit_bytes = endpoint.inner.settings.body_bytes;
     let bytes = read_body(body, limit_bytes)
         .await
-        .map_err(|broken| match broken {
-            Broken::TooLarge => {
+        .map_err(|error| match error {
+            BodyError::TooLarge => {
                 Code::PayloadTooLarge.error(format!("the body is larger than {limit_bytes} bytes"))
             }
-            Broken::Malformed => Code::InvalidJson.error("the request body broke off"),
+            BodyError::Malformed => Code::InvalidJson.error("the request body broke off"),
         })?;
     let json = json::from_client(&bytes)
         .map_err(|_| Code::InvalidJson.error("the request body is not valid JSON"))?;
@@ -157,14 +157,14 @@ async fn answer<S: Service>(
             let (keep_alive, closing) =
                 (endpoint.inner.settings.keep_alive, &endpoint.inner.closing);
             if let (Some(allowed), Some(Media::EventStream)) = (may_detach, accepted.stream) {
-                let bounds = sse::Bounds {
+                let limits = sse::StreamLimits {
                     until,
                     open,
                     keep_alive,
                     stall: endpoint.inner.settings.stall,
                     closing: closing.clone(),
                 };
-                return sse::write(allowed, subscription, bounds);
+                return sse::write(allowed, subscription, limits);
             }
             let payloads = ending(subscription.events(), until, open);
             match accepted.stream {

@@ -36,12 +36,12 @@ use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
-    expiry::{EXPIRED_CHALLENGE, reached},
+    expiry::{EXPIRED_CHALLENGE, sleep_until_opt},
     http::{by_get, by_post, other_method},
     one_line::one_line,
     payload::code_of,
     request::Code,
-    sse::{stream_head, trickle},
+    sse::{chunked_stream, stream_head},
     websocket::CloseCode,
 };
 

@@ -15,7 +15,7 @@ use axum::{
 use futures_util::stream;
 use titlecast::{
     error::Error,
-    server::{Limits, Patience, Server, Settings},
+    server::{Limits, Server, Settings, Timeouts},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -56,13 +56,13 @@ impl Edge {
             .route("/", post(async |body: Bytes| body))
             .route("/held", get(hold));
         let limits = Limits::new(settings);
-        let patience = Patience {
+        let timeouts = Timeouts {
             head: HEAD,
             body: BODY,
             idle: IDLE,
-            ..Patience::default()
+            ..Timeouts::default()
         };
-        let server = Server::new(router, limits.clone(), refuse).with_patience(patience);
+        let server = Server::new(router, limits.clone(), refuse).with_timeouts(timeouts);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let closing = CancellationToken::new();

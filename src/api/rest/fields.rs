@@ -16,7 +16,7 @@ use crate::{
     db::cursor::{Cursor, CursorKey},
     error::{Error, Result},
     json,
-    server::{Broken, read_body},
+    server::{BodyError, read_body},
 };
 
 /// A JSON body that is an object.
@@ -44,11 +44,11 @@ pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
     }
     let bytes = read_body(request.into_body(), MAX_BODY_BYTES)
         .await
-        .map_err(|broken| match broken {
-            Broken::TooLarge => Error::PayloadTooLarge {
+        .map_err(|error| match error {
+            BodyError::TooLarge => Error::PayloadTooLarge {
                 limit_bytes: MAX_BODY_BYTES,
             },
-            Broken::Malformed => Error::InvalidJson,
+            BodyError::Malformed => Error::InvalidJson,
         })?;
     json::from_client(&bytes).map_err(|_| Error::InvalidJson)
 }

@@ -9,38 +9,13 @@ use std::collections::HashMap;
 
 use async_graphql::{Pos, parser::types::ExecutableDocument};
 
-use super::{Limits, Refusal, refusal::cut, variables::Costs, walk::Walk};
-
-/// What counts, of one body alone or with all that it spreads.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    pub(super) selections: u64,
-    pub(super) aliases: u64,
-    pub(super) values: u64,
-    pub(super) root_fields: u64,
-    /// Fields inside each other.
-    pub(super) depth: usize,
-    /// Selection sets inside each other, from zero.
-    pub(super) levels: usize,
-}
-
-/// One selection set with all below it, up to the fragments that it spreads.
-#[derive(Debug, Default)]
-pub(super) struct Body<'a> {
-    pub(super) own: Totals,
-    pub(super) spreads: Vec<Spread<'a>>,
-}
-
-/// A place where a fragment is spread.
-#[derive(Debug)]
-pub(super) struct Spread<'a> {
-    pub(super) name: &'a str,
-    pub(super) at: Pos,
-    /// Fields around it.
-    pub(super) depth: usize,
-    /// The level of the fragment's own selection set there.
-    pub(super) level: usize,
-}
+use super::{
+    Limits, Refusal,
+    refusal::cut,
+    totals::{Body, Totals, bound},
+    variables::Costs,
+    walk::Walk,
+};
 
 /// Checks all that is counted.
 ///
@@ -138,77 +113,4 @@ fn settle<'a>(
         }
     }
     Ok(settled)
-}
-
-impl Body<'_> {
-    /// Adds what it spreads to its own.
-    fn totals(&self, settled: &HashMap<&str, Totals>) -> Totals {
-        let mut totals = self.own;
-        for spread in &self.spreads {
-            if let Some(inner) = settled.get(spread.name) {
-                totals.take(Totals {
-                    root_fields: if spread.depth == 0 {
-                        inner.root_fields
-                    } else {
-                        0
-                    },
-                    depth: spread.depth + inner.depth,
-                    levels: spread.level + inner.levels,
-                    ..*inner
-                });
-            }
-        }
-        totals
-    }
-}
-
-impl Totals {
-    /// Adds what is added up, and keeps the larger of what nests.
-    fn take(&mut self, other: Self) {
-        self.selections = self.selections.saturating_add(other.selections);
-        self.aliases = self.aliases.saturating_add(other.aliases);
-        self.values = self.values.saturating_add(other.values);
-        self.root_fields = self.root_fields.saturating_add(other.root_fields);
-        self.depth = self.depth.max(other.depth);
-        self.levels = self.levels.max(other.levels);
-    }
-
-    fn check(&self, limits: &Limits, at: Pos) -> Result<(), Refusal> {
-        if self.selections > bound(limits.selections) {
-            return Err(Refusal::TooManySelections {
-                limit: limits.selections,
-                at,
-            });
-        }
-        if self.depth > limits.depth {
-            return Err(Refusal::TooDeep {
-                limit: limits.depth,
-                at,
-            });
-        }
-        if self.levels > limits.levels {
-            return Err(Refusal::TooManyLevels {
-                limit: limits.levels,
-                at,
-            });
-        }
-        if self.aliases > bound(limits.aliases) {
-            return Err(Refusal::TooManyAliases {
-                limit: limits.aliases,
-                at,
-            });
-        }
-        if self.values > bound(limits.values) {
-            return Err(Refusal::TooManyValues {
-                limit: limits.values,
-                at,
-            });
-        }
-        Ok(())
-    }
-}
-
-/// A limit as the totals count.
-fn bound(limit: usize) -> u64 {
-    u64::try_from(limit).unwrap_or(u64::MAX)
 }

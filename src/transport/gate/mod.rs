@@ -22,6 +22,7 @@ mod refusal;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod values;
 mod variables;
 mod walk;

@@ -12,7 +12,7 @@ use async_graphql::{
 
 use super::{
     Limits, Refusal,
-    measure::{Body, Spread},
+    totals::{Body, Spread},
     variables::{Costs, literal},
 };
 

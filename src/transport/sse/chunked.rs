@@ -16,7 +16,7 @@ use crate::{
     transport::{
         STALL,
         direct::{Backlog, Direct, Encode, Progress},
-        expiry::{expired, reached},
+        expiry::{expired, sleep_until_opt},
         operation::{Event, Subscription},
         payload::Payload,
     },
@@ -26,7 +26,7 @@ use crate::{
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// How long a stream lasts, and how it is kept alive.
-pub(in crate::transport) struct Bounds<O> {
+pub(in crate::transport) struct StreamLimits<O> {
     /// When the caller's token is over.
     pub(in crate::transport) until: Option<Instant>,
     /// What is held for as long as there is the stream.
@@ -43,22 +43,22 @@ pub(in crate::transport) struct Bounds<O> {
 pub(in crate::transport) fn write<O: Send + 'static>(
     allowed: MayDetach,
     subscription: Subscription,
-    bounds: Bounds<O>,
+    limits: StreamLimits<O>,
 ) -> Response {
     let response = stream_head("text/event-stream", Body::empty());
     detached(allowed, response, move |link| {
-        stream(link, subscription, bounds)
+        stream(link, subscription, limits)
     })
 }
 
-async fn stream<O>(link: Link, subscription: Subscription, bounds: Bounds<O>) {
-    let Bounds {
+async fn stream<O>(link: Link, subscription: Subscription, limits: StreamLimits<O>) {
+    let StreamLimits {
         until,
         open: _open,
         keep_alive,
         stall,
         closing,
-    } = bounds;
+    } = limits;
     let mut backlog = Backlog::new(link.clone(), stall);
     let direct = Arc::new(Direct::new(link.clone(), Chunks));
     let mut events = subscription.attach(direct.clone());
@@ -73,7 +73,7 @@ async fn stream<O>(link: Link, subscription: Subscription, bounds: Bounds<O>) {
             // Not a proper end, after which clients would not come back.
             () = closing.cancelled() => return,
             () = link.closed() => return,
-            () = reached(until) => {
+            () = sleep_until_opt(until) => {
                 last = Some(expired());
                 break;
             }
@@ -114,7 +114,7 @@ async fn stream<O>(link: Link, subscription: Subscription, bounds: Bounds<O>) {
 
 /// The same response with a body of its own: these pieces, a chunk each, and `keep_alive` after each silence of
 /// `silence`. Each piece tells a state: of those that the peer does not take, the newest is sent.
-pub fn trickle(
+pub fn chunked_stream(
     allowed: MayDetach,
     response: Response,
     pieces: impl Stream<Item = Bytes> + Send + 'static,

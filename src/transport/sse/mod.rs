@@ -16,8 +16,8 @@ use super::payload::Payload;
 
 mod chunked;
 
-pub use self::chunked::trickle;
-pub(super) use self::chunked::{Bounds, write};
+pub use self::chunked::chunked_stream;
+pub(super) use self::chunked::{StreamLimits, write};
 
 /// A comment, which clients pass over.
 const KEEP_ALIVE: &[u8] = b":\n\n";

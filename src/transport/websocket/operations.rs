@@ -21,7 +21,7 @@ use crate::transport::{
 };
 
 /// What happened to an operation.
-pub(super) struct Told {
+pub(super) struct OperationEvent {
     pub(super) id: Arc<str>,
     pub(super) event: Event,
     number: u64,
@@ -54,9 +54,9 @@ struct Outbox {
 #[derive(Default)]
 struct Queues {
     /// Of queries and mutations: taken at once.
-    answers: VecDeque<Told>,
+    answers: VecDeque<OperationEvent>,
     /// Of subscriptions, one of each: taken once the socket has room.
-    events: VecDeque<Told>,
+    events: VecDeque<OperationEvent>,
 }
 
 impl Outbox {
@@ -64,7 +64,7 @@ impl Outbox {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, has_room: bool) -> Option<Told> {
+    fn take(&self, has_room: bool) -> Option<OperationEvent> {
         let mut queues = self.lock();
         match queues.answers.pop_front() {
             None if has_room => queues.events.pop_front(),
@@ -138,7 +138,7 @@ impl Operations {
     }
 
     /// What happens next; events of subscriptions only with `has_room`. Nothing is lost when it is not waited for.
-    pub(super) async fn next(&mut self, has_room: bool) -> Told {
+    pub(super) async fn next(&mut self, has_room: bool) -> OperationEvent {
         loop {
             if let Some(told) = self.ready(has_room) {
                 return told;
@@ -148,7 +148,7 @@ impl Operations {
     }
 
     /// What has happened already.
-    pub(super) fn ready(&mut self, has_room: bool) -> Option<Told> {
+    pub(super) fn ready(&mut self, has_room: bool) -> Option<OperationEvent> {
         loop {
             let told = self.outbox.take(has_room)?;
             if self.is_current(&told) {
@@ -157,7 +157,7 @@ impl Operations {
         }
     }
 
-    fn is_current(&self, told: &Told) -> bool {
+    fn is_current(&self, told: &OperationEvent) -> bool {
         let operation = self.running.get(&told.id);
         operation.is_some_and(|operation| operation.number == told.number)
     }
@@ -195,8 +195,8 @@ impl Teller {
         let _ = is_taken.await;
     }
 
-    fn told(&self, event: Event, taken: Option<oneshot::Sender<()>>) -> Told {
-        Told {
+    fn told(&self, event: Event, taken: Option<oneshot::Sender<()>>) -> OperationEvent {
+        OperationEvent {
             id: self.id.clone(),
             event,
             number: self.number,

@@ -9,13 +9,13 @@ use tungstenite::Message;
 
 use super::{
     Gone, Socket,
-    operations::{Operations, Told},
+    operations::{OperationEvent, Operations},
     protocol::{Close, CloseCode, Frames, Protocol, Received},
 };
 use crate::transport::{
     Code, Endpoint, Service,
     direct::{Backlog, Direct, Progress},
-    expiry::reached,
+    expiry::sleep_until_opt,
     operation::Event,
     payload::Payload,
 };
@@ -90,7 +90,7 @@ impl<'a, S: Service> Session<'a, S> {
             let listens = has_room || self.socket.link().waiting() < BACKPRESSURE_BYTES;
             let step = tokio::select! {
                 () = closing.cancelled() => closed(CloseCode::Restart),
-                () = reached(until) => closed(CloseCode::Forbidden),
+                () = sleep_until_opt(until) => closed(CloseCode::Forbidden),
                 () = sleep_until(patience), if self.caller.is_none() => {
                     closed(CloseCode::InitTimeout)
                 }
@@ -232,7 +232,7 @@ impl<'a, S: Service> Session<'a, S> {
     }
 
     /// Sends what happened to an operation, and with it whatever else is ready.
-    fn tell(&mut self, told: Told, has_room: bool) -> Step {
+    fn tell(&mut self, told: OperationEvent, has_room: bool) -> Step {
         if self.socket.link().waiting() > UNDELIVERED_BYTES {
             return closed(CloseCode::TryAgain);
         }

@@ -1,0 +1,111 @@
+//! Counts of one body of a document, alone or with the fragments that it spreads.
+
+use std::collections::HashMap;
+
+use async_graphql::Pos;
+
+use super::{Limits, Refusal};
+
+/// What counts, of one body alone or with all that it spreads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    pub(super) selections: u64,
+    pub(super) aliases: u64,
+    pub(super) values: u64,
+    pub(super) root_fields: u64,
+    /// Fields inside each other.
+    pub(super) depth: usize,
+    /// Selection sets inside each other, from zero.
+    pub(super) levels: usize,
+}
+
+/// One selection set with all below it, up to the fragments that it spreads.
+#[derive(Debug, Default)]
+pub(super) struct Body<'a> {
+    pub(super) own: Totals,
+    pub(super) spreads: Vec<Spread<'a>>,
+}
+
+/// A place where a fragment is spread.
+#[derive(Debug)]
+pub(super) struct Spread<'a> {
+    pub(super) name: &'a str,
+    pub(super) at: Pos,
+    /// Fields around it.
+    pub(super) depth: usize,
+    /// The level of the fragment's own selection set there.
+    pub(super) level: usize,
+}
+
+impl Body<'_> {
+    /// Adds what it spreads to its own.
+    pub(super) fn totals(&self, settled: &HashMap<&str, Totals>) -> Totals {
+        let mut totals = self.own;
+        for spread in &self.spreads {
+            if let Some(inner) = settled.get(spread.name) {
+                totals.take(Totals {
+                    root_fields: if spread.depth == 0 {
+                        inner.root_fields
+                    } else {
+                        0
+                    },
+                    depth: spread.depth + inner.depth,
+                    levels: spread.level + inner.levels,
+                    ..*inner
+                });
+            }
+        }
+        totals
+    }
+}
+
+impl Totals {
+    /// Adds what is added up, and keeps the larger of what nests.
+    pub(super) fn take(&mut self, other: Self) {
+        self.selections = self.selections.saturating_add(other.selections);
+        self.aliases = self.aliases.saturating_add(other.aliases);
+        self.values = self.values.saturating_add(other.values);
+        self.root_fields = self.root_fields.saturating_add(other.root_fields);
+        self.depth = self.depth.max(other.depth);
+        self.levels = self.levels.max(other.levels);
+    }
+
+    pub(super) fn check(&self, limits: &Limits, at: Pos) -> Result<(), Refusal> {
+        if self.selections > bound(limits.selections) {
+            return Err(Refusal::TooManySelections {
+                limit: limits.selections,
+                at,
+            });
+        }
+        if self.depth > limits.depth {
+            return Err(Refusal::TooDeep {
+                limit: limits.depth,
+                at,
+            });
+        }
+        if self.levels > limits.levels {
+            return Err(Refusal::TooManyLevels {
+                limit: limits.levels,
+                at,
+            });
+        }
+        if self.aliases > bound(limits.aliases) {
+            return Err(Refusal::TooManyAliases {
+                limit: limits.aliases,
+                at,
+            });
+        }
+        if self.values > bound(limits.values) {
+            return Err(Refusal::TooManyValues {
+                limit: limits.values,
+                at,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A limit as the totals count.
+pub(super) fn bound(limit: usize) -> u64 {
+    u64::try_from(limit).unwrap_or(u64::MAX)
+}
