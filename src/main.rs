@@ -11,7 +11,7 @@ use clap::CommandFactory;
 use titlecast::{
     api,
     app::{self, App, StartError},
-    auth::{self, Wish},
+    auth::{self, TokenRequest},
     commands,
     config::{
         BackfillArguments, Cli, Command, ImportArguments, Migrate, Settings, StatsArguments,
@@ -157,13 +157,13 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     let obey = async {
         signals.next().await;
         stop.cancel();
-        let hurry = async {
+        let force_shutdown = async {
             signals.next().await;
-            app.hurry();
+            app.force_shutdown();
             std::future::pending::<()>().await;
         };
         // Whatever hangs: a service manager would kill us soon, and say less.
-        let _ = timeout(longest_end, hurry).await;
+        let _ = timeout(longest_end, force_shutdown).await;
         StartError::Hung(longest_end)
     };
     let serve = async {
@@ -247,13 +247,13 @@ async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), Sta
 }
 
 fn token(settings: &Settings, arguments: TokenArguments) -> Result<(), StartError> {
-    let wish = Wish {
+    let request = TokenRequest {
         tenant: arguments.tenant,
         user: arguments.user,
         scopes: arguments.scopes,
         lifetime: arguments.expires,
     };
-    let token = auth::mint(&settings.jwt.settings(), &wish)?;
+    let token = auth::mint(&settings.jwt.settings(), &request)?;
     print(format!("{token}\n"))
 }
 

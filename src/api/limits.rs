@@ -1,7 +1,7 @@
 //! What one user may do: messages a minute, and streams and WebSockets at once. What an address may do, and
 //! all together, is [`server`](crate::server)'s.
 //!
-//! Counted is the owner that a token names. Without authentication there is one owner, and counted is where
+//! RateLimitKey is the owner that a token names. Without authentication there is one owner, and counted is where
 //! a request comes from; on the server's own machine nobody is. Each process counts for itself.
 
 use std::{
@@ -19,7 +19,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 
 use super::Services;
 use crate::{
-    auth::Counted,
+    auth::RateLimitKey,
     chat::{SendMessage, SentMessage},
     conversation::Owner,
     error::{Error, Result},
@@ -38,10 +38,10 @@ pub struct UserLimits(Arc<Inner>);
 
 struct Inner {
     /// `None` for any number.
-    messages: Option<DefaultKeyedRateLimiter<Counted>>,
+    messages: Option<DefaultKeyedRateLimiter<RateLimitKey>>,
     /// `None` for any number.
-    title_changes: Option<DefaultKeyedRateLimiter<Counted>>,
-    streams: Arc<Slots<Counted>>,
+    title_changes: Option<DefaultKeyedRateLimiter<RateLimitKey>>,
+    streams: Arc<Slots<RateLimitKey>>,
     counted_messages: AtomicU64,
     refused_messages: AtomicU64,
     refused_streams: AtomicU64,
@@ -57,7 +57,7 @@ pub(super) enum TitleChange {
 }
 
 /// A stream or a WebSocket that a user has open.
-pub(super) type OpenStream = Option<Slot<Counted>>;
+pub(super) type OpenStream = Option<Slot<RateLimitKey>>;
 
 impl UserLimits {
     /// So many messages a minute, all of them at once if need be, and so many streams; 0 for any number.
@@ -80,8 +80,8 @@ impl UserLimits {
     ///
     /// # Errors
     /// [`Error::RateLimited`].
-    pub(super) fn stream(&self, user: &Counted) -> Result<OpenStream> {
-        if *user == Counted::Nobody {
+    pub(super) fn stream(&self, user: &RateLimitKey) -> Result<OpenStream> {
+        if *user == RateLimitKey::Exempt {
             return Ok(None);
         }
         let slot = self.0.streams.take(user.clone());
@@ -98,8 +98,8 @@ impl UserLimits {
     ///
     /// # Errors
     /// How long there can be none.
-    fn message(&self, user: &Counted) -> Result<(), Duration> {
-        let (Some(messages), false) = (&self.0.messages, *user == Counted::Nobody) else {
+    fn message(&self, user: &RateLimitKey) -> Result<(), Duration> {
+        let (Some(messages), false) = (&self.0.messages, *user == RateLimitKey::Exempt) else {
             return Ok(());
         };
         let counted = self.0.counted_messages.fetch_add(1, Ordering::Relaxed);
@@ -116,8 +116,8 @@ impl UserLimits {
     ///
     /// # Errors
     /// [`Error::RateLimited`].
-    pub(super) fn title_change(&self, user: &Counted, change: TitleChange) -> Result<()> {
-        let is_exempt = *user == Counted::Nobody && change == TitleChange::Rename;
+    pub(super) fn title_change(&self, user: &RateLimitKey, change: TitleChange) -> Result<()> {
+        let is_exempt = *user == RateLimitKey::Exempt && change == TitleChange::Rename;
         let (Some(changes), false) = (&self.0.title_changes, is_exempt) else {
             return Ok(());
         };
@@ -156,7 +156,7 @@ impl fmt::Debug for UserLimits {
 pub(super) async fn send_message(
     services: &Services,
     owner: &Owner,
-    user: &Counted,
+    user: &RateLimitKey,
     message: SendMessage,
 ) -> Result<SentMessage> {
     if let Err(retry_after) = services.users.message(user) {
@@ -185,8 +185,8 @@ pub(super) fn counting(response: Response, stream: OpenStream) -> Response {
 mod tests {
     use super::*;
 
-    fn user(number: usize) -> Counted {
-        Counted::User(Owner {
+    fn user(number: usize) -> RateLimitKey {
+        RateLimitKey::User(Owner {
             tenant: "acme".into(),
             user: number.to_string(),
         })
@@ -212,8 +212,8 @@ mod tests {
         let unlimited = UserLimits::new(0, 0, 0);
         let mut streams = Vec::new();
         for _ in 0..10 {
-            limits.message(&Counted::Nobody).unwrap();
-            streams.push(limits.stream(&Counted::Nobody).unwrap());
+            limits.message(&RateLimitKey::Exempt).unwrap();
+            streams.push(limits.stream(&RateLimitKey::Exempt).unwrap());
             unlimited.message(&user(1)).unwrap();
             streams.push(unlimited.stream(&user(1)).unwrap());
         }

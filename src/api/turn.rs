@@ -15,7 +15,7 @@ use crate::{
     conversation::{Conversation, TitleStatus},
     error::Error,
     events::{Delta, ReplyEnd, ReplyEvent, SoFar, run::Outcome},
-    transport::reached,
+    transport::sleep_until_opt,
 };
 
 /// One event of a turn.
@@ -69,7 +69,7 @@ pub(super) fn events(
             tokio::select! {
                 // The title first: it must not come behind the end when both are there.
                 biased;
-                () = reached(until) => break expired(told),
+                () = sleep_until_opt(until) => break expired(told),
                 () = watched.changed(), if is_placed => if let Some(titled) = watched.new_title() {
                     yield TurnEvent::TitleChanged(titled);
                 },

@@ -46,7 +46,7 @@ pub struct App {
     /// The server is about to go away.
     leaving: CancellationToken,
     /// Nothing more is waited for.
-    hurry: CancellationToken,
+    force_shutdown: CancellationToken,
     subscriptions: Counters,
     http: HttpMetrics,
     origins: AllowedOrigins,
@@ -184,7 +184,7 @@ impl App {
             subscriptions: Counters::default(),
             http: HttpMetrics::default(),
             leaving: CancellationToken::new(),
-            hurry: CancellationToken::new(),
+            force_shutdown: CancellationToken::new(),
             origins,
             hosts,
             documents,

@@ -156,8 +156,8 @@ impl App {
     }
 
     /// Lets nothing be waited for any more: replies that still run are cut short and stored as they are.
-    pub fn hurry(&self) {
-        self.hurry.cancel();
+    pub fn force_shutdown(&self) {
+        self.force_shutdown.cancel();
     }
 
     /// Goes on as before, until those who look at readiness have seen it.
@@ -165,7 +165,7 @@ impl App {
         let delay = self.settings.drain_delay;
         if !delay.is_zero() {
             tracing::info!(delay_ms = delay.as_millis() as u64, "not ready any more");
-            self.hurry.run_until_cancelled(sleep(delay)).await;
+            self.force_shutdown.run_until_cancelled(sleep(delay)).await;
         }
     }
 
@@ -173,7 +173,7 @@ impl App {
     async fn drain(&self) {
         self.tasks.close();
         let finished = timeout(self.settings.drain, self.tasks.wait());
-        if let Some(Ok(())) = self.hurry.run_until_cancelled(finished).await {
+        if let Some(Ok(())) = self.force_shutdown.run_until_cancelled(finished).await {
             return;
         }
         tracing::warn!(tasks = self.tasks.len(), "cutting replies short");

@@ -9,7 +9,7 @@ use super::{JwtSettings, Scope, SetupError, tokens::is_name};
 
 /// What a token shall say.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct TokenRequest {
     /// Whose it is.
     pub tenant: String,
     /// Whose it is, within the tenant.
@@ -24,27 +24,27 @@ pub struct Wish {
 ///
 /// # Errors
 /// [`SetupError`], also when there is no secret.
-pub fn mint(settings: &JwtSettings, wish: &Wish) -> Result<String, SetupError> {
+pub fn mint(settings: &JwtSettings, request: &TokenRequest) -> Result<String, SetupError> {
     let rules = settings.rules()?.ok_or(SetupError::NoSecret(""))?;
     let secret = settings.secret.as_ref().filter(|secret| !secret.is_empty());
     let secret = secret.ok_or(SetupError::NoSecret(
         "; with --jwt-keys only their owner makes tokens",
     ))?;
-    for (name, flag) in [(&wish.tenant, "--tenant"), (&wish.user, "--user")] {
+    for (name, flag) in [(&request.tenant, "--tenant"), (&request.user, "--user")] {
         if !is_name(name) {
             return Err(SetupError::Name(flag));
         }
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default();
-    let scopes: Vec<&str> = wish.scopes.iter().map(|scope| scope.as_str()).collect();
-    let end = now.saturating_add(wish.lifetime).as_secs();
+    let scopes: Vec<&str> = request.scopes.iter().map(|scope| scope.as_str()).collect();
+    let end = now.saturating_add(request.lifetime).as_secs();
     let claims: [(&str, Value); 7] = [
         ("iss", rules.issuer.into()),
         ("aud", rules.audience.into()),
         (&rules.scope_claim, scopes.join(" ").into()),
-        (&rules.tenant_claim, wish.tenant.clone().into()),
-        (&rules.user_claim, wish.user.clone().into()),
+        (&rules.tenant_claim, request.tenant.clone().into()),
+        (&rules.user_claim, request.user.clone().into()),
         ("iat", now.as_secs().into()),
         ("exp", end.into()),
     ];

@@ -19,8 +19,8 @@ use crate::conversation::Owner;
 
 pub use self::{
     keys::KeyState,
-    mint::{Wish, mint},
-    principal::{Counted, Principal, Scope},
+    mint::{TokenRequest, mint},
+    principal::{Principal, RateLimitKey, Scope},
     setup::{JwtSettings, Secret, SetupError},
     tokens::{Tokens, is_name},
 };

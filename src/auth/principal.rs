@@ -44,13 +44,13 @@ impl Scope {
 
 /// As whom a caller's messages and streams are counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Counted {
+pub enum RateLimitKey {
     /// The user that the token names.
     User(Owner),
     /// Where the request comes from: there are no tokens.
     Address(IpAddr),
     /// Not at all: it comes from the server's own machine.
-    Nobody,
+    Exempt,
 }
 
 /// The caller. It hands its owner out for a scope only: whoever forgets to ask for one gets at no data,
@@ -60,7 +60,7 @@ pub struct Principal {
     owner: Owner,
     scopes: BTreeSet<Scope>,
     until: Option<Instant>,
-    counted: Counted,
+    rate_limit_key: RateLimitKey,
 }
 
 impl Principal {
@@ -68,7 +68,7 @@ impl Principal {
     /// is counted by.
     pub fn local(owner: Owner, address: Option<IpAddr>) -> Self {
         Self {
-            counted: address.map_or(Counted::Nobody, Counted::Address),
+            rate_limit_key: address.map_or(RateLimitKey::Exempt, RateLimitKey::Address),
             owner,
             scopes: Scope::VARIANTS.iter().copied().collect(),
             until: None,
@@ -78,7 +78,7 @@ impl Principal {
     /// The bearer of a token that is valid until then.
     pub(super) fn bearer(owner: Owner, scopes: BTreeSet<Scope>, until: Instant) -> Self {
         Self {
-            counted: Counted::User(owner.clone()),
+            rate_limit_key: RateLimitKey::User(owner.clone()),
             owner,
             scopes,
             until: Some(until),
@@ -104,8 +104,8 @@ impl Principal {
     }
 
     /// As whom its messages and streams are counted.
-    pub fn counted(&self) -> &Counted {
-        &self.counted
+    pub fn rate_limit_key(&self) -> &RateLimitKey {
+        &self.rate_limit_key
     }
 
     /// A text that two callers share only when everything that they ask is answered alike: the same

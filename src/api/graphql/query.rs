@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     api::{Services, rest::conversation_id},
-    auth::{Counted, Principal, Scope},
+    auth::{Principal, RateLimitKey, Scope},
     conversation::{ConversationId, MessageId, Owner},
     db::{
         self, Hit,
@@ -182,6 +182,6 @@ pub(super) fn parts<'a>(
 }
 
 /// As whom the caller is counted.
-pub(super) fn counted<'a>(ctx: &Context<'a>) -> &'a Counted {
-    ctx.data_unchecked::<Principal>().counted()
+pub(super) fn counted<'a>(ctx: &Context<'a>) -> &'a RateLimitKey {
+    ctx.data_unchecked::<Principal>().rate_limit_key()
 }

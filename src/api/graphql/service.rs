@@ -59,7 +59,7 @@ impl Service for Graphql {
     }
 
     fn open(&self, caller: &Principal) -> Result<OpenStream, ServerError> {
-        let opened = self.services.users.stream(caller.counted());
+        let opened = self.services.users.stream(caller.rate_limit_key());
         opened.map_err(|error| server_error(&error))
     }
 

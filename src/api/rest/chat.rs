@@ -22,7 +22,7 @@ use crate::{
         Services,
         auth::{Allowed, ToRead, ToWrite},
         limits,
-        sse::{self, chat::Manner},
+        sse::{self, chat::StreamOptions},
         turn::{self, TurnEvent},
     },
     chat::SendMessage,
@@ -44,20 +44,20 @@ pub(super) async fn streamed(
 ) -> Result<Response, RestError> {
     let message = message(&headers, &body)?;
     let stream = services.users.stream(&counted)?;
-    let mut manner = Manner {
+    let mut options = StreamOptions {
         with_ids: params.wants_ids(&headers),
-        ..Manner::default()
+        ..StreamOptions::default()
     };
     let sent = match last_event_id(&params, &headers) {
         // The same request once more, after a cut: nothing is sent again.
         Some(cursor) => {
-            manner.is_resumed = true;
+            options.is_resumed = true;
             let text = &message.text;
             services.chat.resume(&owner, cursor, text).await?
         }
         None => limits::send_message(&services, &owner, &counted, message).await?,
     };
-    let response = sse::chat::respond(services, sent, until, manner);
+    let response = sse::chat::respond(services, sent, until, options);
     Ok(limits::counting(response, stream))
 }
 
@@ -90,13 +90,13 @@ pub(super) async fn reply(
     else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let manner = Manner {
+    let options = StreamOptions {
         with_ids: true,
         is_resumed: true,
         only_watches: true,
     };
     let stream = services.users.stream(&counted)?;
-    let response = sse::chat::respond(services, turn, until, manner);
+    let response = sse::chat::respond(services, turn, until, options);
     Ok(limits::counting(response, stream))
 }
 

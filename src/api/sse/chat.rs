@@ -54,7 +54,7 @@ struct Event<'a> {
 
 /// How a turn is streamed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::api) struct Manner {
+pub(in crate::api) struct StreamOptions {
     /// With the `id:` lines that resuming needs.
     pub(in crate::api) with_ids: bool,
     /// For a reader that comes back: begins with where it is.
@@ -68,10 +68,10 @@ pub(in crate::api) fn respond(
     services: Arc<Services>,
     sent: SentMessage,
     until: Option<Instant>,
-    manner: Manner,
+    options: StreamOptions,
 ) -> Response {
     let keep_alive = services.keep_alive;
-    let cut = match manner.only_watches || sent.reply.is_elsewhere {
+    let cut = match options.only_watches || sent.reply.is_elsewhere {
         true => services.closing.clone(),
         false => CancellationToken::new(),
     };
@@ -81,10 +81,10 @@ pub(in crate::api) fn respond(
         sequence_number: 0,
         length: 0,
         is_over: false,
-        manner,
+        options,
         http: services.http.clone(),
     };
-    let events = turn::events(services, sent, until, manner.is_resumed);
+    let events = turn::events(services, sent, until, options.is_resumed);
     let frames = events.flat_map(move |event| stream::iter(encoder.encode(&event)));
     response(frames, keep_alive, cut)
 }
@@ -97,7 +97,7 @@ struct Encoder {
     length: usize,
     /// Whether the reply's own end was told: then there is nothing to come back for.
     is_over: bool,
-    manner: Manner,
+    options: StreamOptions,
     /// Counts errors.
     http: HttpMetrics,
 }
@@ -105,7 +105,7 @@ struct Encoder {
 impl Encoder {
     fn encode(&mut self, event: &TurnEvent) -> Vec<Bytes> {
         match event {
-            TurnEvent::Started(_) if self.manner.is_resumed => Vec::new(),
+            TurnEvent::Started(_) if self.options.is_resumed => Vec::new(),
             TurnEvent::Started(conversation) => vec![self.frame(|event| Event {
                 raw_type: Some("response.created"),
                 agent: Some(&conversation.active_agent),
@@ -235,7 +235,7 @@ impl Encoder {
             false => ReplyCursor::behind(self.message, self.length),
         };
         let id: &dyn Display = &place;
-        frame(&event, self.manner.with_ids.then_some(id))
+        frame(&event, self.options.with_ids.then_some(id))
     }
 }
 

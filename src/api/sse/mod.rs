@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     server::MayDetach,
-    transport::{stream_head, trickle},
+    transport::{chunked_stream, stream_head},
 };
 
 const PING: &[u8] = b": ping\n\n";
@@ -59,7 +59,7 @@ fn lasting(
     keep_alive: Duration,
 ) -> Response {
     match allowed {
-        Some(allowed) => trickle(allowed, head(Body::empty()), frames, keep_alive, PING),
+        Some(allowed) => chunked_stream(allowed, head(Body::empty()), frames, keep_alive, PING),
         None => response(frames, keep_alive, CancellationToken::new()),
     }
 }

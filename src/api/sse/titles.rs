@@ -19,7 +19,7 @@ use crate::{
     conversation::{Conversation, ConversationId, Owner, TitleSource},
     error::{Error, ErrorCode, Result},
     server::MayDetach,
-    transport::reached,
+    transport::sleep_until_opt,
 };
 
 #[derive(Serialize)]
@@ -50,7 +50,7 @@ pub(in crate::api) async fn respond(
             ready(Some(new_title(sent, &conversation, with_ids)))
         })
         .filter_map(ready)
-        .take_until(reached(until))
+        .take_until(sleep_until_opt(until))
         .chain(stream::once(ready(until)).filter_map(move |until| {
             let frame = expired(id, until);
             if frame.is_some() {
