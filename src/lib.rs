@@ -1,22 +1,32 @@
-//! Titlecast: the conversation backend that names its conversations.
+//! Titlecast: a conversation backend that gives its conversations titles.
 //!
-//! A message goes in, the reply streams out; beside it, from the first user message alone, a small
-//! model makes a short title, which is stored once and told to every client at once.
+//! A client sends a message. The reply streams back. Beside it, a small model makes a short title from the first user
+//! message alone; the title is stored once and pushed to every subscribed client.
 //!
-//! Dependencies point one way:
+//! Modules depend on each other in one direction:
 //!
 //! ```text
 //! main ▶ app ▶ api ▶ chat ▶ titles ▶ { db, events, llm } ▶ conversation, clock, error
 //! ```
 //!
-//! Three laws hold everywhere:
+//! | module | what it does |
+//! | --- | --- |
+//! | `app`, `config`, `commands` | the command line, start and shutdown |
+//! | `api`, `transport`, `server`, `auth` | GraphQL, the legacy REST and SSE routes, WebSockets, connections, tokens |
+//! | `chat` | turns: stores a message, writes its reply, starts its title |
+//! | `titles` | generates titles, validates them, retries and sweeps |
+//! | `db` | all SQL, for SQLite and PostgreSQL |
+//! | `events` | fan-out of changes and running replies to subscribers, across nodes through NATS |
+//! | `llm` | the chat model and the title model |
+//! | `conversation`, `clock`, `error` | shared types |
+//!
+//! Three rules hold everywhere:
 //!
 //! 1. Rows are the truth, events are hints.
-//! 2. `chat` and `titles` write and publish, nobody else: commit first, publish second.
-//! 3. GraphQL and SSE are two encoders of the same events; the request that starts a reply is itself
-//!    just a subscriber.
+//! 2. Only `chat` and `titles` write and publish: commit first, publish second.
+//! 3. GraphQL and SSE encode the same events. The request that starts a reply is one more subscriber of it.
 //!
-//! `ARCHITECTURE.md` walks through a first message.
+//! `ARCHITECTURE.md` follows one message through the code.
 
 pub mod api;
 pub mod app;

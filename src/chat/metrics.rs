@@ -1,4 +1,4 @@
-//! What became of replies, in one process, for Prometheus.
+//! Prometheus metrics of the replies that this process writes.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use crate::{
     telemetry::label::{Bounded, LabelText},
 };
 
-/// From a short answer of a fast model to the longest reply, in seconds.
+/// Buckets of the reply duration, in seconds.
 const DURATIONS: [f64; 11] = [
     0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 90.0, 240.0, 600.0,
 ];
 
-/// From a fast local model to the longest silence, in seconds.
+/// Buckets of the time to the first text, in seconds.
 const FIRST_TEXT: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0];
 
-/// The most tenants, agents and models that are counted by name.
+/// The most tenants that get a label of their own; the rest share one, which bounds the cardinality.
 const NAMED_TENANTS: usize = 200;
 const NAMED_AGENTS: usize = 50;
 const NAMED_MODELS: usize = 50;
 
-/// The counters of replies. Cheap to clone.
+/// The metrics of replies. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     ended: Family<OutcomeLabels, Counter>,
@@ -66,7 +66,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Names the counters to a registry.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "replies_ended",
@@ -101,7 +101,7 @@ impl Metrics {
         self.first_text.observe(waited.as_secs_f64());
     }
 
-    /// Counts what a reply has cost, as far as the provider says.
+    /// Counts the tokens that the provider reported for a reply.
     pub(super) fn used(&self, tenant: &str, agent: &str, model: &str, usage: Usage) {
         for (kind, tokens) in [
             ("prompt", usage.prompt_tokens),

@@ -1,15 +1,26 @@
-//! Turns: a message is stored, its reply is written, its title is started.
+//! Turns: store a user message, write its reply, start its title.
 //!
-//! [`Chat::send_message`] is the one way in, for GraphQL as for the legacy routes. It returns when the
-//! message is durable; the reply and the title are tasks of their own that finish whether or not
-//! anybody stays to see them. Disconnecting is not stopping: [`Chat::stop`] is.
+//! [`Chat::send_message`] is the only entry point, for GraphQL and for the legacy routes. It returns when the message is
+//! committed. The reply and the title then run as background tasks: they finish even if the client disconnects, and only
+//! [`Chat::stop`] and [`Chat::delete`] stop a reply.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `request` | validates a message and hashes it for its idempotency key |
+//! | `reply` | writes one reply: history, model call, log, row |
+//! | `follow` | streams a reply to one reader, whether it runs here, on another node, or is stored |
+//! | `remote` | copies the text of a reply that another node writes |
+//! | `stored_end` | reads how a reply ended from its rows |
+//! | `leases` | renews leases, checkpoints text, closes replies whose lease expired |
+//! | `metrics` | Prometheus metrics of replies |
 
-mod elsewhere;
 mod follow;
-mod keep;
+mod leases;
 pub mod metrics;
+mod remote;
 mod reply;
 mod request;
+mod stored_end;
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,21 +47,20 @@ use crate::{
     titles::Titles,
 };
 
-/// The agent of a conversation that names none.
+/// The agent of a conversation if the client names none.
 pub const DEFAULT_AGENT: &str = "triage";
 
-/// How long a message may take to be stored, a second try after a broken connection included.
-const STORE_WITHIN: Duration = Duration::from_secs(20);
+/// How long storing a message may take, including one retry after a broken connection.
+const STORE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How turns are run.
+/// Settings of turns.
 #[derive(Clone, Copy, Debug)]
 pub struct ChatSettings {
-    /// How much of a conversation the model is shown, in characters; the newest message is shown
-    /// whatever its length.
+    /// How much history is sent to the model, in characters. The newest message is always sent.
     pub history_budget_chars: usize,
-    /// How long one reply may take in all.
+    /// How long one reply may take.
     pub reply_deadline: Duration,
-    /// How long a node that writes a reply may be silent before others close it.
+    /// The lease of a running reply: without a renewal within it, another node closes the reply.
     pub reply_lease: Duration,
 }
 
@@ -66,28 +76,28 @@ struct Inner {
     model: Arc<dyn LanguageModel>,
     titles: Titles,
     tasks: TaskTracker,
-    /// Cut all replies short: the server has no time left.
+    /// Aborts all replies: the shutdown deadline is over.
     abort: CancellationToken,
     settings: ChatSettings,
     metrics: Metrics,
 }
 
-/// A message that was accepted, now or by an earlier request with the same idempotency key.
+/// An accepted message, from this request or from an earlier one with the same idempotency key.
 pub struct SentMessage {
     /// The conversation with the message in it.
     pub conversation: Conversation,
     /// The message.
     pub message: Message,
-    /// Whether the conversation's title is made from this message, beside the reply.
+    /// Whether the title is generated from this message.
     pub makes_title: bool,
-    /// Its reply, from the beginning.
+    /// Its reply, from the requested offset or the beginning.
     pub reply: ReplyFollower,
-    /// Changes of the conversation since before the message was told.
+    /// Changes of the conversation, subscribed before the message was published.
     pub changes: Changes,
 }
 
 impl Chat {
-    /// Turns on these parts.
+    /// Creates the service from its parts.
     pub fn new(
         db: Database,
         events: EventBroker,
@@ -112,22 +122,21 @@ impl Chat {
         }
     }
 
-    /// What became of replies in this process, for monitoring.
+    /// The metrics of replies in this process.
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
     }
 
-    /// Stores a message, starts its reply and, with the first message of a conversation, its title.
+    /// Stores a message and starts its reply; with the first message of a conversation, also its title.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when a field cannot be used; [`Error::NotFound`] when the conversation
-    /// is somebody else's; [`Error::IdempotencyKeyReused`]; [`Error::ShuttingDown`];
-    /// [`Error::Database`]. After an error nothing is stored; only when the database is lost in the very
-    /// moment and does not come back in time, nobody knows: the same request with its idempotency key
-    /// finds out.
+    /// [`Error::InvalidInput`] if a field is invalid; [`Error::NotFound`] if the conversation belongs to another owner;
+    /// [`Error::IdempotencyKeyReused`]; [`Error::ShuttingDown`]; [`Error::Database`]. After an error the message is not
+    /// stored. The exception is a lost connection during the commit: the outcome is unknown until the client retries
+    /// with the same idempotency key.
     pub async fn send_message(&self, owner: &Owner, message: SendMessage) -> Result<SentMessage> {
         let (chat, owner) = (self.clone(), owner.clone());
-        // A task of its own: a client that leaves while its message is being stored gets its reply too.
+        // A separate task, so that a disconnect does not cancel the transaction.
         let begin = async move { chat.begin(&owner, message).await };
         match self.inner.tasks.spawn(begin.in_current_span()).await {
             Ok(sent) => sent,
@@ -140,7 +149,7 @@ impl Chat {
         if inner.abort.is_cancelled() {
             return Err(Error::ShuttingDown);
         }
-        let message = message.checked()?;
+        let message = message.validated()?;
         let new = NewTurn {
             conversation_id: message.conversation_id.unwrap_or_default(),
             is_conversation_new: message.conversation_id.is_none(),
@@ -159,8 +168,8 @@ impl Chat {
             default_agent: DEFAULT_AGENT,
             run: (inner.events.node(), inner.settings.reply_lease),
         };
-        // Both before the turn is stored: whoever sees it stored can find its run, and no change of
-        // the conversation can be missed.
+        // Open the run and subscribe before the turn is stored: a reader of the row finds the run, and no change of the
+        // conversation is missed.
         let run = inner.events.open_run(LogOf {
             owner: owner.clone(),
             conversation: new.conversation_id,
@@ -168,7 +177,7 @@ impl Chat {
             reply: new.reply_id,
         });
         let changes = inner.events.watch_conversation(owner, new.conversation_id);
-        let begun = match timeout(STORE_WITHIN, inner.db.begin_turn(owner, &new)).await {
+        let begun = match timeout(STORE_TIMEOUT, inner.db.begin_turn(owner, &new)).await {
             Ok(begun) => begun?,
             Err(late) => return Err(Error::Database(late.into())),
         };
@@ -215,13 +224,13 @@ impl Chat {
         })
     }
 
-    /// Goes on with the reply to a message that was sent before: the same answer as to the request that
-    /// sent it, from the reader's place on. `text` is that of the request, which has to be the message's:
-    /// whoever sends something else means something else.
+    /// Resumes the reply to an earlier message from the client's cursor. Returns the same answer as the request that sent
+    /// the message. `text` is the text of this request and must equal the stored message, so that a new message with an
+    /// old cursor is not dropped.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner has no such message; [`Error::InvalidInput`] when it is another
-    /// one; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner has no such message; [`Error::InvalidInput`] if the texts differ;
+    /// [`Error::Database`].
     pub async fn resume(
         &self,
         owner: &Owner,
@@ -233,13 +242,13 @@ impl Chat {
         let sent = self.sent_before(owner, turn, Some(cursor.place)).await?;
         if sent.message.content != without_nul(text.to_owned()) {
             return Err(Error::invalid(
-                "the Last-Event-ID is one of the reply to another message",
+                "the Last-Event-ID belongs to the reply to another message; send a new message without it",
             ));
         }
         Ok(sent)
     }
 
-    /// The same answer as to the request that came first.
+    /// The answer for a message that is stored already.
     async fn sent_before(
         &self,
         owner: &Owner,
@@ -253,7 +262,7 @@ impl Chat {
         let message = message.ok_or_else(Error::no_conversation)?;
         Ok(SentMessage {
             conversation,
-            // Which later message made it is not known any more.
+            // The row does not say which later message made the title.
             makes_title: message.is_first(),
             message,
             reply: self.follow_turn(owner, turn, after).await?,
@@ -261,11 +270,11 @@ impl Chat {
         })
     }
 
-    /// Stops every reply that runs in the conversation, on whichever node; what was written is kept as
-    /// incomplete. Returns the conversation and whether anything was running.
+    /// Stops all running replies of the conversation, on all nodes, and keeps their text as incomplete. Returns the
+    /// conversation, and whether a reply was running.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner has no such conversation; [`Error::Database`].
     pub async fn stop(&self, owner: &Owner, id: ConversationId) -> Result<(Conversation, bool)> {
         let conversation = self.inner.db.conversation(owner, id).await?;
         let runs = self.inner.db.stop_runs(owner, id).await?;
@@ -285,7 +294,7 @@ impl Chat {
     /// Deletes a conversation with all its text, and stops its replies. Returns the tombstone.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner has no such conversation; [`Error::Database`].
     pub async fn delete(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
         let tombstone = self.inner.db.delete_conversation(owner, id).await?;
         tracing::info!(conversation.id = %id, "conversation deleted");
@@ -296,12 +305,12 @@ impl Chat {
         Ok(tombstone)
     }
 
-    /// Follows a reply of the conversation: from a place on the one that the place is in, else the newest,
-    /// whether it runs here, elsewhere, or not any more. `None` before the first message.
+    /// Follows a reply of the conversation: with a cursor the reply of that cursor, else the newest one. The reply may
+    /// run here, run on another node, or be stored. `None` before the first message.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::InvalidCursor`] when the
-    /// place is in none of its replies; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner has no such conversation; [`Error::InvalidCursor`] if the cursor belongs to none
+    /// of its replies; [`Error::Database`].
     pub async fn follow_reply(
         &self,
         owner: &Owner,
@@ -315,7 +324,7 @@ impl Chat {
         self.follow_turn(owner, turn, place).await.map(Some)
     }
 
-    /// The same with all that the sender of the message gets.
+    /// Like [`Self::follow_reply`], with everything that the sender of the message receives.
     ///
     /// # Errors
     /// As [`Self::follow_reply`].
@@ -357,12 +366,12 @@ impl Chat {
         if let Some(run) = self.inner.events.find_run(owner, turn.reply_id) {
             return Ok(ReplyFollower::running(run, after));
         }
-        // A run is closed after its row is stored: who does not find the run finds the row, but not in
-        // what was read before looking for the run.
+        // A run is closed after its row is stored. So if no run is registered, read the row again: the row that was read
+        // before the lookup may be older.
         let newer = self.inner.db.find_turn(owner, turn.message_id).await?;
         let turn = newer.unwrap_or(turn);
         if turn.reply == ReplyState::Running {
-            return Ok(ReplyFollower::elsewhere(self, owner, turn, after));
+            return Ok(ReplyFollower::remote(self, owner, turn, after));
         }
         let message = self.inner.db.find_message(owner, turn.reply_id).await?;
         Ok(ReplyFollower::stored(&turn, message, after))
@@ -379,12 +388,12 @@ impl Chat {
         let (chat, end) = (self.clone(), closing.clone());
         supervisor.spawn(Loop::ReplyLeases, closing.clone(), move |heartbeat| {
             let (chat, end) = (chat.clone(), end.clone());
-            async move { keep::note(&chat, &heartbeat, &end).await }
+            async move { leases::renew(&chat, &heartbeat, &end).await }
         });
         let (chat, end) = (self.clone(), draining.clone());
         supervisor.spawn(Loop::DeadReplies, draining.clone(), move |heartbeat| {
             let (chat, end) = (chat.clone(), end.clone());
-            async move { keep::close_dead(&chat, &heartbeat, &end).await }
+            async move { leases::close_expired(&chat, &heartbeat, &end).await }
         });
     }
 }

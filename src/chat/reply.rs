@@ -1,5 +1,6 @@
-//! One reply: history, model, deltas, row, end. In that order: no reader hears the end before the row
-//! is stored.
+//! Writes one reply, in this order: read the history, call the model, append deltas, store the row, end the log.
+//!
+//! The row is stored before the log ends, so a reader that receives the end finds the row.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::{Chat, follow::stored};
+use super::{Chat, stored_end::load_end};
 use crate::{
     conversation::{Conversation, Message, Owner, Role, Usage},
     db::{Fault, ReplyCost, ReplyOutcome, ReplyState, Turn},
@@ -21,19 +22,23 @@ use crate::{
     telemetry::{SPANS, span},
 };
 
-/// Calls for one reply: the first and two more, none once text has come.
-const ATTEMPTS: u32 = 3;
+/// Model calls for one reply. After the first text there are no retries.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// The pause before another call when the provider names none, and the longest one it may name.
-const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The delay before a retry if the provider sends no `retry-after`.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// How long storing the end is tried, and how long one try may take.
-const STORE_FOR: Duration = Duration::from_secs(60);
-const STORE_WITHIN: Duration = Duration::from_secs(15);
+/// The longest `retry-after` that is honoured.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// How long a server that has no time left tries still.
-const LAST_TRY: Duration = Duration::from_secs(2);
+/// How long storing the end is retried.
+const STORE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long one attempt to store the end may take.
+const STORE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long storing may still take after the shutdown deadline.
+const SHUTDOWN_STORE_GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct Written {
@@ -42,8 +47,8 @@ struct Written {
     usage: Option<Usage>,
 }
 
-/// Writes the reply to the message, stores it and ends its run. It is a part of the trace of
-/// whoever calls, from the call on.
+/// Writes the reply to the message, stores it and ends its run. The span is a child of the caller's span, because it is
+/// made when this function is called, not when the future is polled.
 pub(super) fn run(
     chat: Chat,
     owner: Owner,
@@ -62,7 +67,7 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message,
     let mut written = Written::default();
     let deadline = started + chat.inner.settings.reply_deadline;
     let mut reason = None;
-    // Whatever cuts the writing short, what was written until then is there.
+    // `written` outlives the write, so a stopped, aborted or late reply keeps its partial text.
     let outcome = tokio::select! {
         biased;
         () = log.stopped().cancelled() => Outcome::Incomplete,
@@ -82,11 +87,11 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message,
     }
     let stored = tokio::select! {
         stored = store(&chat, &owner, &turn, &outcome, &written, started) => stored,
-        // Whoever reads is told so, and another process closes it.
-        () = out_of_time(&chat) => Err(Error::ShuttingDown),
+        // Readers receive SHUTTING_DOWN. Another node closes the reply when its lease expires.
+        () = shutdown_grace_over(&chat) => Err(Error::ShuttingDown),
     };
     if let Some(usage) = written.usage {
-        // A reply that could not be stored has cost the same.
+        // Tokens were used even if the reply could not be stored.
         let agent = match &stored {
             Ok(Some(conversation)) => conversation.active_agent.as_str(),
             _ => "",
@@ -102,9 +107,9 @@ async fn write_and_store(chat: Chat, owner: Owner, turn: Turn, message: Message,
             (written.text, outcome)
         }
         Ok(None) if written.text.is_empty() => (written.text, outcome),
-        Ok(None) => match kept(&chat, &owner, &turn).await {
+        Ok(None) => match stored_by_another_node(&chat, &owner, &turn).await {
             Ok(Some(end)) => (end.text, end.outcome),
-            // Deleted: what was written is nowhere, so it is not complete.
+            // The conversation was deleted: the text is not stored, so the reply is not complete.
             Ok(None) if matches!(outcome, Outcome::Completed) => {
                 (written.text, Outcome::Incomplete)
             }
@@ -150,7 +155,7 @@ async fn write(
 ) -> Result<Finish> {
     let id = message.conversation_id;
     let history = match message.is_first() {
-        // It is all that there is.
+        // No earlier messages to read.
         true => vec![message],
         false => {
             let budget = chat.inner.settings.history_budget_chars;
@@ -162,14 +167,14 @@ async fn write(
     };
     let history = history
         .into_iter()
-        // Some models take no conversation that begins with their own words.
+        // Some models reject a history that begins with an assistant message.
         .skip_while(|message| message.role == Role::Assistant)
         .map(|message| llm::Turn {
             speaker: match message.role {
                 Role::User => Speaker::User,
                 Role::Assistant => Speaker::Assistant,
             },
-            text: with_files(message),
+            text: prompt_text(message),
         })
         .collect();
     let request = ReplyRequest { history };
@@ -183,17 +188,23 @@ async fn write(
             Err(error) => error,
         };
         let is_worth_it = failed.is_worth_another_try() && written.text.is_empty();
-        if !is_worth_it || attempt == ATTEMPTS {
+        if !is_worth_it || attempt == MAX_ATTEMPTS {
             return Err(client_error(failed));
         }
         tracing::debug!(conversation.id = %id, attempt, error = %failed, "reply call failed");
-        sleep(failed.retry_after.unwrap_or(PAUSE).min(LONGEST_PAUSE)).await;
+        sleep(
+            failed
+                .retry_after
+                .unwrap_or(RETRY_DELAY)
+                .min(MAX_RETRY_DELAY),
+        )
+        .await;
         attempt += 1;
     }
 }
 
-/// What a message says to the model: its text, and what is attached to it by name.
-fn with_files(message: Message) -> String {
+/// A message as the model sees it: the text, and the names of the attachments.
+fn prompt_text(message: Message) -> String {
     let mut text = message.content;
     for file in &message.attachments {
         if !text.is_empty() {
@@ -204,7 +215,7 @@ fn with_files(message: Message) -> String {
     text
 }
 
-/// Copies one stream of the model into the log.
+/// Copies one model stream into the log.
 async fn copy(
     chat: &Chat,
     mut stream: ReplyStream,
@@ -229,8 +240,8 @@ async fn copy(
     Err(ModelError::new(ModelErrorKind::Interrupted))
 }
 
-/// Stores the end, again and again while the database is away or the server is busy. An end whose rows the database refuses
-/// in every form is refused the next time too.
+/// Stores the end, and retries while the database is unavailable or busy. A row that the database rejects is not
+/// retried: it would be rejected again.
 async fn store(
     chat: &Chat,
     owner: &Owner,
@@ -255,11 +266,11 @@ async fn store(
         text,
         failure,
     };
-    let give_up = Instant::now() + STORE_FOR;
+    let give_up = Instant::now() + STORE_DEADLINE;
     let mut pause = Duration::from_millis(100);
     loop {
         let storing = chat.inner.db.finish_reply(owner, turn, outcome, cost);
-        let stored = match timeout(STORE_WITHIN, storing).await {
+        let stored = match timeout(STORE_ATTEMPT_TIMEOUT, storing).await {
             Ok(stored) => stored,
             Err(late) => Err(Error::Database(late.into())),
         };
@@ -283,20 +294,25 @@ async fn store(
     }
 }
 
-async fn out_of_time(chat: &Chat) {
+/// Completes when the shutdown deadline and the grace for a last attempt are over.
+async fn shutdown_grace_over(chat: &Chat) {
     chat.inner.abort.cancelled().await;
-    sleep(LAST_TRY).await;
+    sleep(SHUTDOWN_STORE_GRACE).await;
 }
 
-/// What another node stored, which took this one for dead; `None` when the conversation is gone.
-async fn kept(chat: &Chat, owner: &Owner, turn: &Turn) -> Result<Option<ReplyEnd>> {
+/// The end that another node stored after this node's lease expired; `None` if the conversation was deleted.
+async fn stored_by_another_node(
+    chat: &Chat,
+    owner: &Owner,
+    turn: &Turn,
+) -> Result<Option<ReplyEnd>> {
     match chat
         .inner
         .db
         .conversation(owner, turn.conversation_id)
         .await
     {
-        Ok(_) => stored(chat, owner, turn).await.map(Some),
+        Ok(_) => load_end(chat, owner, turn).await.map(Some),
         Err(Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
     }
@@ -307,7 +323,7 @@ fn not_stored(text: String, error: Error) -> (String, Outcome) {
     (text, Outcome::Failed(error))
 }
 
-/// What a failed call means to the person who waits for the reply.
+/// The client-facing error for a failed model call.
 fn client_error(error: ModelError) -> Error {
     match error.kind {
         ModelErrorKind::RateLimited => Error::ModelRateLimited(Box::new(error)),

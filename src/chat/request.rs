@@ -1,4 +1,4 @@
-//! What a client may send, and how it is checked.
+//! Input of [`send_message`](super::Chat::send_message) and its validation.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -19,28 +19,28 @@ const MAX_KEY_CHARS: usize = 255;
 /// A message that a user sends.
 #[derive(Clone, Debug)]
 pub struct SendMessage {
-    /// The conversation to continue, or the id that a new one shall have; `None`: a new one.
+    /// The conversation to continue, or the id for a new one; `None` creates one with a new id.
     pub conversation_id: Option<ConversationId>,
-    /// The text; may be empty when something is attached.
+    /// The text; may be empty if there are attachments.
     pub text: String,
-    /// What is attached to it.
+    /// Attached files, by name and media type.
     pub attachments: Vec<Attachment>,
-    /// What to show while there is no title.
+    /// Shown while there is no title.
     pub topic_hint: Option<String>,
-    /// Makes a retry of the same request return the same turn.
+    /// A retry with the same key and the same request returns the same turn.
     pub idempotency_key: Option<String>,
     /// Whether a new conversation gets a title.
     pub auto_title: bool,
-    /// Who shall answer.
+    /// The agent that answers.
     pub agent: Option<String>,
 }
 
 impl SendMessage {
-    /// The message as it will be stored.
+    /// Validates the message and normalises it to its stored form.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`], naming the field.
-    pub(super) fn checked(mut self) -> Result<Self> {
+    /// [`Error::InvalidInput`] with the field.
+    pub(super) fn validated(mut self) -> Result<Self> {
         self.text = checked_text(self.text, &self.attachments)?;
         self.topic_hint = self.topic_hint.as_deref().and_then(topic_hint::given);
         if let Some(key) = &self.idempotency_key
@@ -61,7 +61,7 @@ impl SendMessage {
         Ok(self)
     }
 
-    /// The key, with a hash of all that the request asks for.
+    /// The idempotency key, and a hash of the whole request.
     pub(super) fn idempotency(&self) -> Option<(String, String)> {
         let key = self.idempotency_key.clone()?;
         let mut asked = vec![
@@ -71,7 +71,7 @@ impl SendMessage {
             json!(self.auto_title),
             json!(self.agent),
         ];
-        // Only then: a retry must find what was stored before there were attachments.
+        // Added only if there are attachments, so that hashes stored before attachments existed stay valid.
         if !self.attachments.is_empty() {
             asked.push(json!(self.attachments));
         }
@@ -80,10 +80,10 @@ impl SendMessage {
     }
 }
 
-/// The text of a message as it is stored, with what is attached to it.
+/// Validates the text of a message with its attachments, and returns it without NUL characters.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] when it is empty, or too much.
+/// [`Error::InvalidInput`] if the message is empty or too large.
 pub fn checked_text(text: String, attachments: &[Attachment]) -> Result<String> {
     if text.len() > MAX_MESSAGE_BYTES {
         return Err(Error::invalid_field(
@@ -104,7 +104,7 @@ pub fn checked_text(text: String, attachments: &[Attachment]) -> Result<String> 
     Ok(text)
 }
 
-/// Whether something can be the name of an agent.
+/// Validates the name of an agent.
 ///
 /// # Errors
 /// [`Error::InvalidInput`].

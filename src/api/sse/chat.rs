@@ -71,7 +71,7 @@ pub(in crate::api) fn respond(
     options: StreamOptions,
 ) -> Response {
     let keep_alive = services.keep_alive;
-    let cut = match options.only_watches || sent.reply.is_elsewhere {
+    let cut = match options.only_watches || sent.reply.is_remote {
         true => services.closing.clone(),
         false => CancellationToken::new(),
     };

@@ -1,14 +1,15 @@
-//! Following a reply that another node writes: that node is asked for what it has, and where it does not
-//! answer, the row, which has what was noted a moment ago. So a reader goes on, only in longer steps,
-//! when the nodes cannot talk to each other, and when the writer died it hears of the end that another
-//! node gives the reply.
+//! Follows a reply that another node writes: requests new text from that node, and falls back to the checkpoint in the
+//! row when the node does not answer.
+//!
+//! So readers still receive text, in larger steps, while the nodes cannot reach each other. If the writing node dies,
+//! readers receive the end that another node stores when the lease expires.
 
 use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::time::sleep;
 
-use super::{Chat, follow::stored};
+use super::{Chat, stored_end::load_end};
 use crate::{
     conversation::Owner,
     db::{ReplyState, Turn},
@@ -16,10 +17,10 @@ use crate::{
     events::{LogOf, Read, ReplyEnd, ReplyEvent, RunGuard, relay::ReadElsewhere, run::Outcome},
 };
 
-/// How often the row is looked at.
-const PAUSE: Duration = Duration::from_millis(500);
+/// How often the row is read while its node does not answer.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Follows the reply from a place on, or from the beginning. All who do so here share one copy.
+/// Follows the reply from an offset, or from the beginning. All readers on this node share one copy.
 pub(super) fn follow(
     chat: &Chat,
     owner: &Owner,
@@ -32,39 +33,39 @@ pub(super) fn follow(
         message: turn.message_id,
         reply: turn.reply_id,
     };
-    let (events, to_fill) = chat.inner.events.follow_copy(&of, after);
-    if let Some(copy) = to_fill {
+    let (events, unfilled) = chat.inner.events.follow_copy(&of, after);
+    if let Some(copy) = unfilled {
         chat.inner.tasks.spawn(fill(chat.clone(), turn, copy));
     }
     events
 }
 
-/// Fills the copy until the reply is over, or nobody follows it any more.
+/// Fills the copy until the reply ends or has no readers.
 async fn fill(chat: Chat, turn: Turn, copy: RunGuard) {
     let log = copy.log();
-    let copying = async {
+    let polling = async {
         loop {
-            match look(&chat, &log.of().owner, &turn, log.length()).await {
+            match poll(&chat, &log.of().owner, &turn, log.length()).await {
                 Ok((read, None)) => log.take_over(&read.text),
                 Ok((read, Some(end))) => {
-                    // What was written is not what was kept, when somebody else closed or deleted it.
+                    // The stored text differs from the written one after another node closed or deleted the reply.
                     if read.recovered {
                         log.take_over(&read.text);
                     }
                     break log.end(end);
                 }
                 Err(error) => {
-                    // It comes back, or the server ends.
+                    // Retry until the database is back or the server stops.
                     tracing::debug!(
                         error.code = error.code().as_str(),
-                        "a reply cannot be followed"
+                        "reading a reply from another node failed; retrying"
                     );
-                    sleep(PAUSE).await;
+                    sleep(POLL_INTERVAL).await;
                 }
             }
         }
     };
-    let left = async {
+    let abandoned = async {
         loop {
             log.unwatched().await;
             if copy.leave_unwatched() {
@@ -73,8 +74,8 @@ async fn fill(chat: Chat, turn: Turn, copy: RunGuard) {
         }
     };
     tokio::select! {
-        () = copying => {}
-        () = left => {}
+        () = polling => {}
+        () = abandoned => {}
         () = chat.inner.abort.cancelled() => log.end(ReplyEnd {
             text: log.text(),
             response_id: None,
@@ -85,24 +86,25 @@ async fn fill(chat: Chat, turn: Turn, copy: RunGuard) {
     }
 }
 
-/// What is behind the place by now, and the end, if it is over. Takes its time when there is nothing new.
-async fn look(
+/// Reads the text after the offset, and the end if the reply is over. Waits up to [`POLL_INTERVAL`] when there is no
+/// new text.
+async fn poll(
     chat: &Chat,
     owner: &Owner,
     turn: &Turn,
-    place: usize,
+    offset: usize,
 ) -> Result<(Read, Option<ReplyEnd>)> {
     let events = &chat.inner.events;
     let answer = match turn.node {
-        Some(node) => events.read_elsewhere(node, turn.reply_id, place).await,
+        Some(node) => events.read_elsewhere(node, turn.reply_id, offset).await,
         None => None,
     };
     if let Some(ReadElsewhere { read, ended }) = answer {
         let Some(ended) = ended else {
             return Ok((read, None));
         };
-        // It was stored before it was told. Whoever wrote it knows what it cost as well.
-        let end = stored(chat, owner, turn).await?;
+        // The writing node stores the end before it reports it. Only that node knows the usage.
+        let end = load_end(chat, owner, turn).await?;
         return Ok((
             read,
             Some(ReplyEnd {
@@ -112,15 +114,15 @@ async fn look(
             }),
         ));
     }
-    let now = chat.inner.db.find_turn(owner, turn.message_id).await?;
-    let now = now.unwrap_or_else(|| turn.clone());
-    if now.reply != ReplyState::Running {
-        let end = stored(chat, owner, turn).await?;
-        return Ok((Read::of(&end.text, place, true), Some(end)));
+    let row = chat.inner.db.find_turn(owner, turn.message_id).await?;
+    let row = row.unwrap_or_else(|| turn.clone());
+    if row.reply != ReplyState::Running {
+        let end = load_end(chat, owner, turn).await?;
+        return Ok((Read::of(&end.text, offset, true), Some(end)));
     }
-    let read = Read::of(&now.written, place, false);
+    let read = Read::of(&row.written, offset, false);
     if read.text.is_empty() {
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
     Ok((read, None))
 }
