@@ -19,7 +19,7 @@ use crate::{
         LanguageModel,
         offline::Offline,
         openai::{self, OpenAi, OpenAiConfig},
-        traced::Traced,
+        traced::TracedModel,
     },
     server::{self, Limits},
     supervisor::Heartbeat,
@@ -176,7 +176,7 @@ pub(super) fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, Start
             "no OPENAI_API_KEY and no OPENAI_BASE_URL: the offline model answers, which only shows that things work"
         );
         let offline = Arc::new(Offline::new(OFFLINE_PACE));
-        return Ok(Arc::new(Traced::new(offline, "offline", None)));
+        return Ok(Arc::new(TracedModel::new(offline, "offline", None)));
     }
     let model = OpenAi::new(OpenAiConfig {
         api_key: settings
@@ -198,5 +198,9 @@ pub(super) fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, Start
     let url = settings.openai_base_url.as_deref();
     let url = url.filter(|url| !url.is_empty());
     let url = url.unwrap_or(openai::DEFAULT_BASE_URL);
-    Ok(Arc::new(Traced::new(Arc::new(model), "openai", Some(url))))
+    Ok(Arc::new(TracedModel::new(
+        Arc::new(model),
+        "openai",
+        Some(url),
+    )))
 }

@@ -169,7 +169,7 @@ async fn write(
         .into_iter()
         // Some models reject a history that begins with an assistant message.
         .skip_while(|message| message.role == Role::Assistant)
-        .map(|message| llm::Turn {
+        .map(|message| llm::ChatMessage {
             speaker: match message.role {
                 Role::User => Speaker::User,
                 Role::Assistant => Speaker::Assistant,

@@ -1,7 +1,11 @@
-//! The outside world that writes text: the [`LanguageModel`] trait, its requests, its answers and its failures.
+//! Model providers: the [`LanguageModel`] trait, its requests, answers and errors.
 //!
-//! One call here is one attempt: deadlines over several attempts, retries and breakers belong to the callers, who know
-//! what an answer is worth. Nothing here knows a conversation, a database or an event.
+//! - [`openai`]: OpenAI and compatible servers; `profile`: the parameters of each model family
+//! - [`offline`]: the built-in model of a server without a provider
+//! - [`traced`]: adds a trace span to each call
+//!
+//! One call is one attempt. Retries, deadlines over several attempts and circuit breakers belong to the callers. This
+//! module depends on no database, conversation or event.
 
 pub mod offline;
 pub mod openai;
@@ -17,62 +21,62 @@ pub use crate::conversation::Usage;
 
 /// A model that writes replies and titles: OpenAI or any compatible server, or the offline stand-in.
 pub trait LanguageModel: Send + Sync + 'static {
-    /// The model that writes replies, as health pages and logs name it.
+    /// The name of the model that writes replies, for health pages and logs.
     fn chat_model(&self) -> &str;
 
-    /// The model that writes titles, as health pages and logs name it.
+    /// The name of the model that writes titles, for health pages and logs.
     fn title_model(&self) -> &str;
 
-    /// Starts one reply. The future resolves when the provider has accepted the request; the stream then holds
-    /// [`ReplyChunk`]s and ends after [`ReplyChunk::Finished`] or the first error. A stream that ends without either
-    /// was cut: the caller must treat it as [`ModelErrorKind::Interrupted`].
+    /// Starts one reply. The future resolves when the provider accepts the request. The stream yields [`ReplyChunk`]s
+    /// and ends after [`ReplyChunk::Finished`] or the first error. If it ends without either, the connection broke: the
+    /// caller must treat that as [`ModelErrorKind::Interrupted`].
     fn reply(&self, request: ReplyRequest) -> BoxFuture<'_, Result<ReplyStream, ModelError>>;
 
-    /// Makes one attempt at a title and returns the raw output, whatever it looks like.
+    /// Makes one attempt at a title and returns the raw, unvalidated output.
     fn title(&self, request: TitleRequest) -> BoxFuture<'_, Result<TitleOutput, ModelError>>;
 }
 
 /// The chunks of one reply.
 pub type ReplyStream = BoxStream<'static, Result<ReplyChunk, ModelError>>;
 
-/// What a reply is made from.
+/// The input of a reply.
 #[derive(Clone, Debug)]
 pub struct ReplyRequest {
-    /// The conversation so far, oldest first; the last turn is the user's message.
-    pub history: Vec<Turn>,
+    /// The conversation so far, oldest first; the last is the user's message.
+    pub history: Vec<ChatMessage>,
 }
 
-/// One message of the history as a model sees it.
+/// One message of the history, as it is sent to a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// Who said it.
+pub struct ChatMessage {
+    /// The author.
     pub speaker: Speaker,
-    /// What was said.
+    /// The text.
     pub text: String,
 }
 
-/// Who said something, in the wire's terms.
+/// The author of a message, in the terms of the wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaker {
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
 }
 
-/// One step of a reply.
+/// One item of a reply stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyChunk {
     /// The provider's id for this response; at most once, before any text.
     Started {
         /// The provider's response id.
         response_id: String,
-        /// The model that answers, as the provider calls it.
+        /// The provider's name of the answering model.
         model: Option<String>,
     },
     /// More text; never empty.
     Delta(String),
-    /// Token counts, when the provider gives them; always before [`ReplyChunk::Finished`].
+    /// Token counts, if the provider sends them; always before [`ReplyChunk::Finished`].
     Usage(Usage),
     /// The last chunk.
     Finished(Finish),
@@ -82,17 +86,17 @@ pub enum ReplyChunk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Finish {
-    /// It said all that it wanted to.
+    /// Natural end.
     Stop,
-    /// It ran into its token limit.
+    /// Token limit reached.
     Length,
-    /// The provider's filter stopped it.
+    /// Stopped by the provider's content filter.
     ContentFilter,
-    /// It gave no text: only reasoning, tool calls or the like.
+    /// No text: only reasoning, tool calls or the like.
     NoText,
-    /// A part of what it sent could not be read.
+    /// Natural end, but part of the answer could not be parsed.
     Unreadable,
-    /// It stopped for a reason that is no success.
+    /// Any other reason; the answer counts as incomplete.
     Unknown,
 }
 
@@ -101,25 +105,24 @@ pub enum Finish {
 pub struct TitleRequest {
     /// The instruction.
     pub instruction: String,
-    /// The delimited, shortened user message, and what else the instruction speaks of.
+    /// The delimited, shortened user message, and the other texts that the instruction refers to.
     pub input: String,
     /// The cap on visible and reasoning tokens together.
     pub max_tokens: u32,
-    /// Whether to send nothing but the model and the messages: the full request failed for a reason that may lie in
-    /// any of its parameters.
+    /// Whether to send only the model and the messages, because a parameter may be why the full request failed.
     pub plain: bool,
 }
 
-/// What came back from one attempt at a title.
+/// The output of one attempt at a title.
 #[derive(Clone, Debug)]
 pub struct TitleOutput {
     /// The raw text, possibly empty.
     pub text: String,
     /// Why the model stopped.
     pub finish: Finish,
-    /// Token counts, when the provider gives them.
+    /// Token counts, if the provider sends them.
     pub usage: Option<Usage>,
-    /// The model that has answered, as the provider calls it.
+    /// The provider's name of the model that answered.
     pub model: Option<String>,
 }
 
@@ -128,17 +131,17 @@ pub struct TitleOutput {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("model call failed: {kind:?}{}", DisplayDetail(self))]
 pub struct ModelError {
-    /// What kind of failure it is; decides about retries.
+    /// The kind of failure; decides about retries.
     pub kind: ModelErrorKind,
-    /// The HTTP status, when there was one.
+    /// The HTTP status, if there was one.
     pub status: Option<u16>,
     /// The provider's error code (`insufficient_quota`), reduced to `[a-zA-Z0-9_.-]` and 64 characters.
     pub code: Option<String>,
-    /// How long the provider asks us to wait; at most a day.
+    /// The provider's `Retry-After`; at most a day.
     pub retry_after: Option<Duration>,
 }
 
-/// The kinds of failure that callers tell apart.
+/// The kinds of failure that callers distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ModelErrorKind {
@@ -154,20 +157,20 @@ pub enum ModelErrorKind {
     Unauthorized,
     /// HTTP 404 that is about the model.
     NotFound,
-    /// HTTP 404 that says nothing of a model: the URL leads to no server of models.
+    /// HTTP 404 that names no model: the base URL is wrong.
     NoEndpoint,
     /// Any other 4xx: the request itself is wrong.
     InvalidRequest,
     /// HTTP 5xx.
     Unavailable,
-    /// The answer is not what the protocol says.
+    /// The answer violates the protocol.
     Malformed,
-    /// The stream ended before its end.
+    /// The stream ended early.
     Interrupted,
 }
 
 impl ModelErrorKind {
-    /// Whether the same request may succeed when it is sent again.
+    /// Whether a retry of the same request may succeed.
     pub fn is_transient(self) -> bool {
         matches!(
             self,
@@ -181,21 +184,21 @@ impl ModelErrorKind {
 }
 
 impl ModelError {
-    /// Whether the same request is worth sending again. One that a provider went on with in silence is not: it runs
-    /// there, and is paid for.
+    /// Whether to retry the same request. Not after a timeout without a status: the provider may still be running that
+    /// request, and bills it.
     pub fn is_worth_another_try(&self) -> bool {
         let was_silent = self.kind == ModelErrorKind::Timeout && self.status.is_none();
         self.kind.is_transient() && !was_silent
     }
 
-    /// Whether the request may have failed for one of its parameters, whatever the provider says: another 4xx than
-    /// those about keys, models and rates, or a 5xx.
+    /// Whether an optional parameter may have caused the failure: a 5xx, or a 4xx that is not about keys, models or
+    /// rates. The provider's explanation is not considered.
     pub fn may_be_of_a_parameter(&self) -> bool {
         let unrelated = matches!(self.status, Some(401 | 403 | 404 | 429));
         matches!(self.status, Some(400..600)) && !unrelated
     }
 
-    /// A failure that no HTTP status came with.
+    /// A failure without an HTTP status.
     pub fn new(kind: ModelErrorKind) -> Self {
         Self {
             kind,

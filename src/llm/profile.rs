@@ -1,7 +1,7 @@
-//! What each family of models accepts, as data. A new model is a new row here, never a condition elsewhere.
+//! The parameters that each model family accepts, as a table. A new model is a new row, never a condition elsewhere.
 //!
-//! Rules that no row can know (a proxy that refuses `verbosity`, a snapshot that takes no effort) are not kept here:
-//! the caller drops a parameter when the provider names it as unsupported.
+//! Exceptions of single servers (a proxy that refuses `verbosity`) are not listed: the caller drops a parameter when
+//! the provider rejects it.
 //!
 //! Source: OpenAI's API reference, "Create chat completion", and its guides on reasoning models.
 
@@ -10,10 +10,10 @@ use std::{borrow::Cow, str::FromStr};
 /// The optional parameters to send with a request; `None` leaves one out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Profile {
-    /// Whether it is one of OpenAI's reasoning models, which take their instruction from the `developer` role.
+    /// Whether it is an OpenAI reasoning model. Those take the instruction in the `developer` role.
     pub(super) reasoning: bool,
-    /// The role of the instruction, where it is not to be guessed.
-    pub(super) role: Option<Role>,
+    /// The role of the instruction; `None` to derive it from the model.
+    pub(super) role: Option<InstructionRole>,
     /// `reasoning_effort`.
     pub(super) effort: Option<Cow<'static, str>>,
     /// `verbosity`.
@@ -22,22 +22,23 @@ pub(super) struct Profile {
     pub(super) temperature: Option<f64>,
 }
 
-/// Who gives the instruction, in the wire's terms.
+/// The role of the instruction, in the terms of the wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub(super) enum Role {
+pub(super) enum InstructionRole {
     Developer,
     System,
 }
 
-/// What an operator knows better than the table: a parameter that is named here replaces the model's own, and `none`
-/// leaves it out. Written as `effort=low,verbosity=none,temperature=0.3,role=system`.
+/// The operator's overrides of the table: a named parameter replaces the model's own, and `none` leaves it out.
+///
+/// Written as `effort=low,verbosity=none,temperature=0.3,role=system`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ProfileOverride {
     effort: Option<Option<String>>,
     verbosity: Option<Option<String>>,
     temperature: Option<Option<f64>>,
-    role: Option<Role>,
+    role: Option<InstructionRole>,
 }
 
 impl FromStr for ProfileOverride {
@@ -47,13 +48,13 @@ impl FromStr for ProfileOverride {
         let mut parameters = Self::default();
         for part in text.split(',').map(str::trim) {
             let (name, value) = part.split_once('=').ok_or_else(|| {
-                format!("{part:?} has no value: write effort=low,temperature=none")
+                format!("{part:?} has no value; write effort=low,temperature=none")
             })?;
             let (name, value) = (name.trim(), value.trim());
             let text = (value != "none").then(|| value.to_owned());
             if value.is_empty() || !value.chars().all(|c| c.is_ascii_alphanumeric() || c == '.') {
                 return Err(format!(
-                    "{name}={value} is no value that a model could take"
+                    "{name}={value} is not a valid value; use letters, digits and dots"
                 ));
             }
             match name {
@@ -76,7 +77,7 @@ impl FromStr for ProfileOverride {
                 }
                 _ => {
                     return Err(format!(
-                        "{name} is no parameter: effort, verbosity, temperature and role are"
+                        "{name} is not a known parameter; use effort, verbosity, temperature or role"
                     ));
                 }
             }
@@ -85,10 +86,10 @@ impl FromStr for ProfileOverride {
     }
 }
 
-/// A line of models that share their parameters.
+/// A family of models that share their parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Family {
-    /// `gpt-5`, `gpt-5.1`, `gpt-6`, …, from this major and minor version on.
+    /// `gpt-5`, `gpt-5.1`, `gpt-6`, …: this major and minor version, and later ones.
     Gpt(u16, u16),
     /// `o1`, `o3`, `o4-mini`, ….
     O,
@@ -97,7 +98,7 @@ enum Family {
 /// One row of the table.
 struct Row {
     family: Family,
-    /// A part of the name (`chat` in `gpt-5-chat-latest`); an empty one stands for any name.
+    /// A part of the name (`chat` in `gpt-5-chat-latest`); empty matches any name.
     part: &'static str,
     reasoning: bool,
     effort: Option<&'static str>,
@@ -107,14 +108,14 @@ struct Row {
 const NONE: Option<&str> = None;
 const LOW: Option<&str> = Some("low");
 
-/// What titles are asked for with. The first row that fits is taken, so narrow ones stand first.
+/// Parameters of title requests. The first matching row wins, so specific rows come first.
 #[rustfmt::skip]
 const TITLES: [Row; 7] = [
-    // The largest of each generation reasons as much as it decides to, and refuses every effort.
+    // The largest model of each generation chooses its own effort, and rejects the parameter.
     Row { family: Family::Gpt(6, 0), part: "astra", reasoning: true,  effort: NONE,            verbosity: LOW },
-    // The models behind ChatGPT take neither an effort of their own nor another verbosity than medium.
+    // The ChatGPT models reject `reasoning_effort`, and every verbosity but medium.
     Row { family: Family::Gpt(5, 0), part: "chat",  reasoning: false, effort: NONE,            verbosity: NONE },
-    // The pro models know only high efforts, and each another set of them.
+    // The pro models accept only high efforts, each a different set.
     Row { family: Family::Gpt(5, 0), part: "pro",   reasoning: true,  effort: NONE,            verbosity: LOW },
     Row { family: Family::Gpt(5, 0), part: "codex", reasoning: true,  effort: LOW,             verbosity: NONE },
     Row { family: Family::Gpt(5, 1), part: "",      reasoning: true,  effort: Some("none"),    verbosity: LOW },
@@ -122,7 +123,7 @@ const TITLES: [Row; 7] = [
     Row { family: Family::O,         part: "",      reasoning: true,  effort: LOW,             verbosity: NONE },
 ];
 
-/// Titles from a model that no row knows: `gpt-4.1-mini`, a local model.
+/// Parameters of titles for models without a row: `gpt-4.1-mini`, local models.
 const OTHER_TITLES: Profile = Profile {
     reasoning: false,
     role: None,
@@ -131,8 +132,8 @@ const OTHER_TITLES: Profile = Profile {
     temperature: Some(0.2),
 };
 
-/// What to send for a reply: nothing. A reply should be what the model's makers tuned it to be, and every parameter left
-/// out is one that no server can refuse.
+/// Parameters of replies: none. The provider's defaults are tuned for chat, and no server can reject a missing
+/// parameter.
 pub(super) static REPLIES: Profile = Profile {
     reasoning: false,
     role: None,
@@ -142,13 +143,13 @@ pub(super) static REPLIES: Profile = Profile {
 };
 
 impl Profile {
-    /// Whether the model is known to reason, from the table or because it is given an effort.
+    /// Whether the model reasons, by the table or because an effort is sent.
     pub(super) fn reasons(&self) -> bool {
         self.reasoning || self.effort.is_some()
     }
 
-    /// What to send for a title. Provider prefixes (`openai/gpt-5-mini`), fine-tunes (`ft:gpt-4.1-mini:…`), tags
-    /// (`gpt-oss:20b`) and dated snapshots (`gpt-5-mini-2025-08-07`) are seen through.
+    /// The parameters of a title from this model. Ignores provider prefixes (`openai/gpt-5-mini`), fine-tunes
+    /// (`ft:gpt-4.1-mini:…`), tags (`gpt-oss:20b`) and dated snapshots (`gpt-5-mini-2025-08-07`).
     pub(super) fn title(model: &str) -> Self {
         let name = model
             .rsplit('/')
@@ -170,7 +171,7 @@ impl Profile {
         })
     }
 
-    /// The profile with what an operator knows better.
+    /// Applies the operator's overrides.
     pub(super) fn overridden(self, by: &ProfileOverride) -> Self {
         let text = |by: &Option<Option<String>>, own| match by {
             Some(text) => text.clone().map(Cow::Owned),
@@ -286,7 +287,7 @@ mod tests {
             "not named, not changed"
         );
         assert_eq!(profile.temperature, Some(0.5));
-        assert_eq!(profile.role, Some(Role::System));
+        assert_eq!(profile.role, Some(InstructionRole::System));
         assert_eq!(known("effort = low").effort.as_deref(), Some("low"));
         assert_eq!(
             Profile::title("qwen3:8b")
@@ -297,9 +298,9 @@ mod tests {
         for (text, why) in [
             ("", "no value"),
             ("effort", "no value"),
-            ("effort=", "could take"),
-            ("effort=a b", "could take"),
-            ("top_p=1", "no parameter"),
+            ("effort=", "valid value"),
+            ("effort=a b", "valid value"),
+            ("top_p=1", "known parameter"),
             ("temperature=hot", "0 to 2"),
             ("temperature=3", "0 to 2"),
             ("role=user", "developer or system"),

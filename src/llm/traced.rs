@@ -1,4 +1,6 @@
-//! A model whose calls are seen in traces: a span for each, from the request to the end of the answer.
+//! Adds a trace span to each model call, from the request to the end of the answer.
+//!
+//! Attributes follow OpenTelemetry's semantic conventions for generative AI.
 
 use std::sync::Arc;
 
@@ -14,18 +16,18 @@ use super::{
 };
 use crate::telemetry::{SPANS, span};
 
-/// The longest name of a model that is told, in bytes.
-const MAX_NAME_BYTES: usize = 128;
+/// The longest model name that is recorded, in bytes.
+const MAX_MODEL_NAME_BYTES: usize = 128;
 
-/// Another model, seen in traces.
-pub struct Traced {
+/// A model whose calls are traced.
+pub struct TracedModel {
     model: Arc<dyn LanguageModel>,
     provider: &'static str,
     server: Option<Url>,
 }
 
-impl Traced {
-    /// `provider` is what OpenTelemetry calls whoever speaks this protocol, `url` where it is reached.
+impl TracedModel {
+    /// Wraps `model`. `provider` is OpenTelemetry's name of the provider; `url` is its base URL.
     pub fn new(model: Arc<dyn LanguageModel>, provider: &'static str, url: Option<&str>) -> Self {
         Self {
             model,
@@ -47,7 +49,7 @@ impl Traced {
         if let Some(server) = &self.server
             && !span.is_disabled()
         {
-            // The host alone: a URL may hold a password.
+            // Only host and port: a URL may hold a password.
             if let Some(host) = server.host_str() {
                 span.set_attribute("server.address", host.to_owned());
             }
@@ -59,7 +61,7 @@ impl Traced {
     }
 }
 
-impl LanguageModel for Traced {
+impl LanguageModel for TracedModel {
     fn chat_model(&self) -> &str {
         self.model.chat_model()
     }
@@ -74,14 +76,14 @@ impl LanguageModel for Traced {
         asked
             .map(move |answer| match answer {
                 Ok(stream) if span.is_disabled() => Ok(stream),
-                // The span ends where it was left last: with the last chunk.
+                // The stream owns the span, so the span ends with the stream.
                 Ok(stream) => {
-                    let noted =
-                        stream.inspect(move |chunk| span.in_scope(|| note_chunk(&span, chunk)));
-                    Ok(noted.boxed())
+                    let recorded =
+                        stream.inspect(move |chunk| span.in_scope(|| record_chunk(&span, chunk)));
+                    Ok(recorded.boxed())
                 }
                 Err(error) => {
-                    note_error(&span, &error);
+                    record_error(&span, &error);
                     Err(error)
                 }
             })
@@ -96,38 +98,38 @@ impl LanguageModel for Traced {
         asked
             .inspect(move |answer| match answer {
                 Ok(output) => {
-                    note_model(&span, output.model.as_deref());
-                    note_finish(&span, output.finish);
+                    record_model(&span, output.model.as_deref());
+                    record_finish(&span, output.finish);
                     if let Some(usage) = output.usage {
-                        note_usage(&span, usage);
+                        record_usage(&span, usage);
                     }
                 }
-                Err(error) => note_error(&span, error),
+                Err(error) => record_error(&span, error),
             })
             .boxed()
     }
 }
 
-fn note_chunk(span: &Span, chunk: &Result<ReplyChunk, ModelError>) {
+fn record_chunk(span: &Span, chunk: &Result<ReplyChunk, ModelError>) {
     match chunk {
-        Ok(ReplyChunk::Started { model, .. }) => note_model(span, model.as_deref()),
-        Ok(ReplyChunk::Usage(usage)) => note_usage(span, *usage),
-        Ok(ReplyChunk::Finished(finish)) => note_finish(span, *finish),
+        Ok(ReplyChunk::Started { model, .. }) => record_model(span, model.as_deref()),
+        Ok(ReplyChunk::Usage(usage)) => record_usage(span, *usage),
+        Ok(ReplyChunk::Finished(finish)) => record_finish(span, *finish),
         Ok(ReplyChunk::Delta(_)) => {}
-        Err(error) => note_error(span, error),
+        Err(error) => record_error(span, error),
     }
 }
 
-/// The model that has answered, unless it calls itself what no model is called: it is a text of the provider's.
-fn note_model(span: &Span, model: Option<&str>) {
+/// Records the model that answered, if its name looks like one: the provider controls that text.
+fn record_model(span: &Span, model: Option<&str>) {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
-    let is_name = |name: &&str| name.len() <= MAX_NAME_BYTES && name.chars().all(plain);
+    let is_name = |name: &&str| name.len() <= MAX_MODEL_NAME_BYTES && name.chars().all(plain);
     if let Some(name) = model.filter(is_name) {
         span.set_attribute("gen_ai.response.model", name.to_owned());
     }
 }
 
-fn note_usage(span: &Span, usage: Usage) {
+fn record_usage(span: &Span, usage: Usage) {
     let number = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
     span.set_attribute("gen_ai.usage.input_tokens", number(usage.prompt_tokens));
     span.set_attribute(
@@ -136,13 +138,13 @@ fn note_usage(span: &Span, usage: Usage) {
     );
 }
 
-fn note_finish(span: &Span, finish: Finish) {
+fn record_finish(span: &Span, finish: Finish) {
     let reason = StringValue::from(<&'static str>::from(finish));
     let reasons = Value::Array(Array::String(vec![reason]));
     span.set_attribute("gen_ai.response.finish_reasons", reasons);
 }
 
-fn note_error(span: &Span, error: &ModelError) {
+fn record_error(span: &Span, error: &ModelError) {
     span::failed(span, error.kind.into());
     if let Some(status) = error.status {
         span.set_attribute("http.response.status_code", i64::from(status));

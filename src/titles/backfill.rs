@@ -1,8 +1,8 @@
 //! Backfill: generates titles for conversations without one (imported, older than titles, or failed).
 //!
-//! Stateless: a conversation with a title is not found again. A run can be interrupted, repeated, and run beside servers
-//! and other runs. At the end it waits for titles that others have claimed, until their leases expire. It publishes
-//! nothing: the next sweep of any server finds the unpublished changes and publishes them.
+//! Stateless: a conversation with a title is not found again. A run can be interrupted, repeated, and run beside
+//! servers and other runs. At the end it waits for titles that others have claimed, until their leases expire. It
+//! publishes nothing: the next sweep of any server finds the unpublished changes and publishes them.
 
 use std::{sync::Arc, time::Duration};
 

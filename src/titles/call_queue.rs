@@ -1,8 +1,8 @@
 //! Fair queue of title calls: limits concurrency, and decides which call is next.
 //!
 //! Priorities: first titles, then regenerations, then background work (sweep, backfill). Within a priority, tenants are
-//! served round-robin, and within a tenant its users. Every eighth permit goes in reverse order of priority, so that none
-//! starves. A quarter of the concurrency is reserved for first titles.
+//! served round-robin, and within a tenant its users. Every eighth permit goes in reverse order of priority, so that
+//! none starves. A quarter of the concurrency is reserved for first titles.
 
 use std::{
     collections::{HashMap, VecDeque},

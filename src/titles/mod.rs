@@ -3,7 +3,8 @@
 //! One title, step by step:
 //! 1. A message is committed together with a title claim: a token plus a lease in the conversation's row (`db`).
 //!    `source` decides whether the message has content; `opener` skips greetings, `file_name` titles attachments.
-//! 2. `task` runs the claim: it waits in `call_queue`, checks `budget` and `breaker`, and calls the model with `prompt`.
+//! 2. `task` runs the claim: it waits in `call_queue`, checks `budget` and `breaker`, and calls the model with
+//!    `prompt`.
 //! 3. [`clean`] unwraps and validates the output; `language` checks its script.
 //! 4. One fenced UPDATE stores the title. It changes nothing if a rename, a deletion or another claim came first.
 //! 5. The new revision is published after the commit; `published` records that it was.

@@ -1,4 +1,5 @@
-//! Recovers from crashes: resumes titles whose lease expired, republishes changes that were committed and not published.
+//! Recovers from crashes: resumes titles whose lease expired, republishes changes that were committed and not
+//! published.
 //!
 //! Every process sweeps at startup and then periodically.
 

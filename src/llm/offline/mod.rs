@@ -1,12 +1,16 @@
-//! The model of a server that has no provider: it answers at once, without a network, and says what it is.
+//! The offline model: answers without a provider or a network, and says so in each reply.
 //!
-//! It is a real implementation, so that a first `cargo run` shows streamed replies and live titles without a key. Its
-//! titles follow the same idea as a model's, the topic instead of the first words; `title` makes them.
+//! A first `cargo run` shows streamed replies and live titles without an API key.
+//!
+//! - `title`: finds a message's topic by word lists; `candidate`: scored titles
+//! - `languages`: the word lists, by language; `word`: tokenisation and casing
+//! - `unspaced`: topics in scripts without spaces between words
 
-mod dense;
+mod candidate;
+mod languages;
 mod title;
+mod unspaced;
 mod word;
-mod words;
 
 use std::time::Duration;
 
@@ -26,14 +30,14 @@ const NAME: &str = "offline";
 const MAX_QUOTED_WORDS: usize = 8;
 const MAX_QUOTED_GRAPHEMES: usize = 60;
 
-/// The model without a provider.
+/// The offline model.
 #[derive(Clone, Copy, Debug)]
 pub struct Offline {
     delta_delay: Duration,
 }
 
 impl Offline {
-    /// A model that waits this long before each delta of a reply.
+    /// A model that waits `delta_delay` before each delta of a reply.
     pub fn new(delta_delay: Duration) -> Self {
         Self { delta_delay }
     }
@@ -53,8 +57,8 @@ impl LanguageModel for Offline {
             .history
             .iter()
             .rev()
-            .find(|turn| turn.speaker == Speaker::User);
-        let text = reply_text(message.map_or("", |turn| &turn.text));
+            .find(|message| message.speaker == Speaker::User);
+        let text = reply_text(message.map_or("", |message| &message.text));
         let words: Vec<String> = text.split_inclusive(' ').map(str::to_owned).collect();
         let delta_delay = self.delta_delay;
         let deltas = stream::iter(words).then(move |word| async move {
@@ -89,7 +93,7 @@ fn reply_text(message: &str) -> String {
     )
 }
 
-/// The user's message between its delimiters, or the whole input if it has none.
+/// The user's message between its delimiters, or the whole input without them.
 fn message_in(input: &str) -> &str {
     let mut at = 0;
     let (mut start, mut end) = (None, None);
@@ -110,7 +114,7 @@ fn message_in(input: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::llm::Turn;
+    use crate::llm::ChatMessage;
 
     #[test]
     fn the_message_stands_between_the_outermost_delimiters() {
@@ -130,12 +134,12 @@ mod tests {
             &"word ".repeat(1_000),
             &"漢".repeat(1_000),
         ] {
-            let turn = Turn {
+            let message = ChatMessage {
                 speaker: Speaker::User,
                 text: text.to_owned(),
             };
             let request = ReplyRequest {
-                history: vec![turn],
+                history: vec![message],
             };
             let reply = Offline::new(Duration::ZERO).reply(request).await.unwrap();
             let mut chunks: Vec<_> = reply.map(Result::unwrap).collect().await;

@@ -1,43 +1,37 @@
-//! The offline model's titles: the topic of a message, found by word lists in place of understanding.
+//! Offline titles: extracts a message's topic by word lists.
 //!
-//! Every sentence loses what people say around a topic. The one that asks for something, and still has something left,
-//! is what the message is about; a long one ends where a part of it ends. What a title may look like is for the rules
-//! on titles to decide, not for this file.
+//! Strips greetings and phrases of request from every sentence, and scores the rest. Requests score highest. A long
+//! topic ends at the end of a clause. `titles::clean` decides whether the result is a valid title.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
-    dense,
+    candidate::{Candidate, first_best},
+    languages::{self, Language},
+    unspaced,
     word::{Word, cased, has, words_of},
-    words::{self, Language},
 };
 use crate::conversation::{
     markup::{without_inline_markup, without_leading_markup},
     text::single_line,
 };
 
-/// How much of a message is looked at.
+/// The most characters of a message that are analysed.
 const MAX_CHARS: usize = 2_400;
-/// How many sentences, and how many clauses of each, are weighed; and how many words tell the language.
+/// The most sentences, and clauses of each, that are scored; and the most words that detect the language.
 const MAX_SENTENCES: usize = 64;
 const MAX_CLAUSES: usize = 8;
-const MAX_TELLING_WORDS: usize = 80;
+const MAX_LANGUAGE_WORDS: usize = 80;
 
 const MAX_WORDS: usize = 9;
-/// Words that say something; the others are articles and the like.
+/// The most content words; articles and the like do not count.
 const MAX_CONTENT_WORDS: usize = 6;
 const MAX_GRAPHEMES: usize = 60;
-
-/// A sentence that may name the topic.
-pub(super) struct Candidate {
-    pub(super) score: i32,
-    pub(super) title: String,
-}
 
 /// The topic of a message; empty only if the message has no words.
 pub(super) fn title(message: &str) -> String {
     let message = match message.char_indices().nth(MAX_CHARS) {
-        // Without the word that the cut goes through.
+        // Drop the word that the limit splits.
         Some((end, _)) => message[..end]
             .rsplit_once(char::is_whitespace)
             .map_or(&message[..end], |(head, _)| head),
@@ -49,17 +43,16 @@ pub(super) fn title(message: &str) -> String {
     let candidates = sentences
         .iter()
         .filter_map(|(sentence, bonus)| candidate(sentence, *bonus, language));
-    // The first of the best.
     let best = candidates.reduce(first_best);
-    // Nothing but a greeting: then that is what it is about.
+    // Only a greeting: use it as the title.
     best.map_or_else(|| plain(&sentences, language), |candidate| candidate.title)
 }
 
-/// The sentences of a message, without markup, and how likely their kind is to name a topic.
+/// The sentences of a message without markup, each with a score bonus for its kind.
 fn sentences(message: &str) -> Vec<(String, i32)> {
     const ENDS: [char; 9] = ['?', '!', '。', '！', '？', '؟', '।', '.', '…'];
     let mut in_fence = false;
-    // After a line like "Rewrite this:" comes what it is about, not what is asked.
+    // After a line like "Rewrite this:" comes the object of the request, not the request.
     let mut is_quoted = false;
     let mut sentences = Vec::new();
     for line in message.lines() {
@@ -82,7 +75,7 @@ fn sentences(message: &str) -> Vec<(String, i32)> {
         let mut start = 0;
         for (at, mark) in line.match_indices(ENDS) {
             let end = at + mark.len();
-            // "3.5", "app.py" and "e.g." go on.
+            // No sentence ends in "3.5", "app.py" or "e.g.".
             if mark == "." && !line[end..].starts_with(' ') {
                 continue;
             }
@@ -107,11 +100,11 @@ fn is_code(line: &str) -> bool {
             .any(|start| line.starts_with(start))
 }
 
-/// The language whose own words a message has most of; without any, English if it could be.
+/// The language with the most known words in a message; without any, English if all words are ASCII.
 fn language_of(sentences: &[(String, i32)]) -> &'static Language {
     let prose = sentences.iter().filter(|(_, bonus)| *bonus > -4);
     let words = prose.flat_map(|(sentence, _)| words_of(sentence));
-    let words: Vec<_> = words.take(MAX_TELLING_WORDS).collect();
+    let words: Vec<_> = words.take(MAX_LANGUAGE_WORDS).collect();
     let count = |language: &Language| {
         let lists = [
             language.openers,
@@ -127,26 +120,26 @@ fn language_of(sentences: &[(String, i32)]) -> &'static Language {
         };
         words.iter().filter(is_known).count()
     };
-    let best = words::SPACED
+    let best = languages::SPACED
         .iter()
         .rev()
         .max_by_key(|language| count(language));
     let ascii = words.iter().all(|word| word.text.is_ascii());
     best.filter(|best| ascii || count(best) > 0)
-        .unwrap_or(&words::UNKNOWN)
+        .unwrap_or(&languages::UNKNOWN)
 }
 
 fn candidate(sentence: &str, bonus: i32, language: &'static Language) -> Option<Candidate> {
-    if dense::is_dense(sentence) {
-        return dense::candidate(sentence, bonus);
+    if unspaced::is_unspaced(sentence) {
+        return unspaced::candidate(sentence, bonus);
     }
     let words = words_of(sentence);
     if let Some(at) = words.iter().position(Word::is_failure) {
         let mut failure = words[at..].to_vec();
         failure[0].without_path();
-        return weighed(failure, bonus + 4, language);
+        return scored(failure, bonus + 4, language);
     }
-    // "… so I have no time, can you …": what is asked stands for itself.
+    // "… so I have no time, can you …": the request is a clause of its own.
     let asks = |at: &usize| {
         let before = &words[*at - 1];
         (before.text.ends_with(',') || has(language.joints, &before.key))
@@ -164,20 +157,15 @@ fn candidate(sentence: &str, bonus: i32, language: &'static Language) -> Option<
             false => i32::from(sentence.ends_with(['?', ':', '؟'])),
         };
         end_clause(&mut clause, language);
-        weighed(clause, bonus + asked, language)
+        scored(clause, bonus + asked, language)
     });
     clauses.reduce(first_best)
 }
 
-/// The better of two, and the first if they are equal.
-pub(super) fn first_best(best: Candidate, next: Candidate) -> Candidate {
-    if next.score > best.score { next } else { best }
-}
-
-/// A topic and how much it says.
-fn weighed(mut words: Vec<Word>, score: i32, language: &Language) -> Option<Candidate> {
+/// A candidate from a topic, with its score; `None` without content words.
+fn scored(mut words: Vec<Word>, score: i32, language: &Language) -> Option<Candidate> {
     let points = |word: &Word| has(language.pointers, &word.key);
-    // Who speaks says as little as what is pointed to.
+    // Pronouns of the speaker carry as little content as pointers ("this").
     let speaks = words
         .first()
         .is_some_and(|word| matches!(word.key.as_str(), "i" | "we" | "we're"));
@@ -193,7 +181,7 @@ fn weighed(mut words: Vec<Word>, score: i32, language: &Language) -> Option<Cand
     })
 }
 
-/// Takes off what people say before and after a topic. True if some of it asks for something.
+/// Removes phrases before and after a topic. Returns whether one of them was a request.
 fn strip(words: &mut Vec<Word>, language: &Language) -> bool {
     let mut asks = false;
     loop {
@@ -229,7 +217,7 @@ fn strip(words: &mut Vec<Word>, language: &Language) -> bool {
         .is_some_and(|word| has(language.questions, &word.key))
 }
 
-/// How many words the longest of some phrases takes.
+/// The length in words of the longest matching phrase.
 fn longest(words: &[Word], phrases: &str, fits: fn(&[Word], &str) -> bool) -> usize {
     let phrases = phrases.split(" | ").filter(|phrase| !phrase.is_empty());
     let fitting = phrases.filter(|phrase| fits(words, phrase));
@@ -256,7 +244,7 @@ fn ends_with(words: &[Word], phrase: &str) -> bool {
         .all(|part| words.next().is_some_and(|word| part == word.key))
 }
 
-/// Ends the words where the first clause that says something ends.
+/// Truncates the words at the end of the first clause with content.
 fn end_clause(words: &mut Vec<Word>, language: &Language) {
     let mut content = 0;
     let end = words.iter().position(|word| {
@@ -270,7 +258,7 @@ fn end_clause(words: &mut Vec<Word>, language: &Language) {
     words.retain(|word| !word.key.is_empty());
 }
 
-/// Cuts a long topic where one of its parts begins, and takes off what no title begins or ends with.
+/// Cuts a long topic at the start of one of its parts, and drops words that cannot start or end a title.
 fn shorten(words: &mut Vec<Word>, language: &Language) {
     words.retain(|word| !word.key.is_empty());
     let loose = |word: &Word| !word.is_content(language);
@@ -310,13 +298,13 @@ fn fits(words: &[Word], language: &Language) -> bool {
         && graphemes.sum::<usize>() <= MAX_GRAPHEMES + 1
 }
 
-/// The first words of a message that has no topic.
+/// The first words of a message without a topic.
 fn plain(sentences: &[(String, i32)], language: &'static Language) -> String {
     let Some((sentence, _)) = sentences.first() else {
         return String::new();
     };
-    if dense::is_dense(sentence) {
-        return dense::shortened(sentence, &words::CHINESE).to_owned();
+    if unspaced::is_unspaced(sentence) {
+        return unspaced::shortened(sentence, &languages::CHINESE).to_owned();
     }
     let mut words = words_of(sentence);
     words.retain(|word| !word.key.is_empty());

@@ -1,18 +1,18 @@
-//! The words of a title: what of a word counts, and how it is written.
+//! Tokenises sentences into words, and writes titles in the case of their language.
 
-use super::words::Language;
+use super::languages::Language;
 
-/// Words that Title Case leaves small.
+/// Words in lower case in Title Case.
 const SMALL_WORDS: &str = "a an the and or but nor of to in on at for with by from as vs";
-/// Words that Title Case writes in capitals.
+/// Words in capitals in Title Case.
 const ACRONYMS: &str = "ai api aws cpu css csv gpt gpu hr html http ios ira json llm pc pdf php seo sql ssh tv ui url usa usb ux vpn xml";
-/// Apostrophes that people leave out.
+/// Contractions that are often typed without the apostrophe.
 const CONTRACTIONS: &str =
     "can't couldn't didn't doesn't don't hasn't isn't shouldn't wasn't won't wouldn't";
 
 const SIGNS: [&str; 6] = ["=", "×", "÷", "*", "/", "&"];
 
-/// A word as it was typed, and as it is compared.
+/// A word as typed, and as compared.
 #[derive(Clone)]
 pub(super) struct Word<'a> {
     pub(super) text: &'a str,
@@ -22,12 +22,12 @@ pub(super) struct Word<'a> {
 }
 
 impl Word<'_> {
-    /// Whether it says something: no article, no joint, no punctuation alone.
+    /// Whether it is a content word: not an article, a joint or punctuation.
     pub(super) fn is_content(&self, language: &Language) -> bool {
         !self.key.is_empty() && !has(language.joints, &self.key) && !has(language.glue, &self.key)
     }
 
-    /// Whether a word names a failure: `TypeError:`, `java.lang.NullPointerException`.
+    /// Whether it names an error: `TypeError:`, `java.lang.NullPointerException`.
     pub(super) fn is_failure(&self) -> bool {
         let name = self.bare;
         ["Error", "Exception"]
@@ -36,18 +36,18 @@ impl Word<'_> {
             && name.starts_with(|c: char| c.is_ascii_alphabetic())
     }
 
-    /// Leaves the class of a failure, without the packages before it.
+    /// Reduces an error to its class, without packages.
     pub(super) fn without_path(&mut self) {
         self.text = self.text.rsplit('.').next().unwrap_or_default();
         self.bare = self.bare.rsplit('.').next().unwrap_or_default();
     }
 }
 
-/// The words of a sentence, without addresses and noise.
+/// The words of a sentence, without URLs and noise.
 pub(super) fn words_of(sentence: &str) -> Vec<Word<'_>> {
     let apart = |c: char| c.is_whitespace() || matches!(c, '"' | '{' | '}' | '`' | '|');
     let words = sentence.split(apart).filter(|word| !word.is_empty());
-    // An address is no word, and neither is a line of noise.
+    // Skip URLs, and overlong words, which are noise.
     let words = words
         .filter(|word| !word.contains("://") && !word.contains("mailto:") && word.len() <= 240);
     words
@@ -67,7 +67,7 @@ pub(super) fn words_of(sentence: &str) -> Vec<Word<'_>> {
         .collect()
 }
 
-/// Without punctuation and markup around it; the symbols of names (`C++`, `C#`, `.env`, `__init__`, `f()`) stay.
+/// Trims punctuation and markup; keeps the symbols of names (`C++`, `C#`, `.env`, `__init__`, `f()`).
 pub(super) fn trimmed(text: &str) -> &str {
     let edge = |c: char| {
         !c.is_alphanumeric()
@@ -76,7 +76,7 @@ pub(super) fn trimmed(text: &str) -> &str {
     };
     let start = text.trim_start_matches(|c| edge(c) && c != '.' || c == '#');
     let bare = start.trim_end_matches(edge);
-    // "f(x)" and "Vec<T>" keep what they open.
+    // "f(x)" and "Vec<T>" keep their closing bracket.
     let closer = [('(', ')'), ('<', '>'), ('[', ']')]
         .iter()
         .find(|(open, close)| bare.contains(*open) && !bare.contains(*close))
@@ -84,17 +84,17 @@ pub(super) fn trimmed(text: &str) -> &str {
     &start[..bare.len() + usize::from(closer.is_some())]
 }
 
-/// Vowel signs are parts of words.
+/// Whether a character is a combining mark; vowel signs are parts of words.
 fn is_mark(c: char) -> bool {
     unicode_normalization::char::is_combining_mark(c)
 }
 
-/// Whether a list of words has one.
+/// Whether a list of words contains a word.
 pub(super) fn has(list: &str, word: &str) -> bool {
     list.split(' ').any(|known| known == word)
 }
 
-/// Words in Title Case if the language has it, else with one capital at the start.
+/// Joins words in Title Case if the language uses it, else with one initial capital.
 pub(super) fn cased(words: &[Word], language: &Language) -> String {
     let fails = words.first().is_some_and(Word::is_failure);
     let last = words.len().saturating_sub(1);
@@ -139,7 +139,7 @@ pub(super) fn cased(words: &[Word], language: &Language) -> String {
     cased.collect::<Vec<_>>().join(" ")
 }
 
-/// Leaves names like `iPhone`, `C++` and `__init__` as they are.
+/// Capitalises a word; leaves names like `iPhone`, `C++` and `__init__` unchanged.
 fn capitalised(word: &str) -> String {
     let plain = word.chars().all(|c| {
         c.is_lowercase() || !c.is_alphabetic() && !matches!(c, '_' | '.' | ':' | '/' | '+' | '#')

@@ -1,4 +1,4 @@
-//! Reading what a server sends without trusting its size, its pace or its encoding.
+//! Reads response bodies with limits on size and idle time, and decodes UTF-8 leniently.
 
 use std::{io, time::Duration};
 
@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use super::failure::Failure;
 use crate::llm::ModelErrorKind;
 
-/// The most that one stream may hold. A reply of 512 KiB that comes in events of one token each needs about 50 MiB.
+/// The largest stream. A reply of 512 KiB in events of one token each takes about 50 MiB.
 const MAX_STREAM_BYTES: usize = 64 * 1024 * 1024;
 
-/// Reads into `body` until the end or until `limit_bytes` are there; true at the end.
+/// Reads into `body` up to `limit_bytes`. Returns whether the whole body was read.
 pub(super) async fn read(
     response: &mut Response,
     limit_bytes: usize,
@@ -34,23 +34,23 @@ pub(super) async fn read(
     Ok(false)
 }
 
-/// The text of a stream, in pieces as it comes.
-pub(super) type Pieces = BoxStream<'static, io::Result<String>>;
+/// The text of a streamed body, chunk by chunk.
+pub(super) type TextStream = BoxStream<'static, io::Result<String>>;
 
-/// The body of a stream as text: without a byte order mark, and with U+FFFD for what is no UTF-8.
-pub(super) fn pieces(response: Response) -> Pieces {
+/// Decodes a streamed body: drops a byte order mark, and replaces invalid UTF-8 by U+FFFD.
+pub(super) fn text_stream(response: Response) -> TextStream {
     stream::try_unfold(
-        (response, Tidy::default()),
-        |(mut response, mut tidy)| async move {
-            // The client's errors name the URL; nobody needs to read that here.
+        (response, Utf8Decoder::default()),
+        |(mut response, mut decoder)| async move {
+            // Drop the client's error: it contains the URL.
             while let Some(chunk) = response
                 .chunk()
                 .await
                 .map_err(|_| io::ErrorKind::ConnectionAborted)?
             {
-                let text = tidy.push(&chunk)?;
+                let text = decoder.push(&chunk)?;
                 if !text.is_empty() {
-                    return Ok(Some((text, (response, tidy))));
+                    return Ok(Some((text, (response, decoder))));
                 }
             }
             Ok(None)
@@ -60,14 +60,14 @@ pub(super) fn pieces(response: Response) -> Pieces {
 }
 
 #[derive(Default)]
-struct Tidy {
-    /// The first bytes of a character whose others have not come yet.
+struct Utf8Decoder {
+    /// An incomplete character at the end of the last chunk.
     pending: Vec<u8>,
     started: bool,
     stream_bytes: usize,
 }
 
-impl Tidy {
+impl Utf8Decoder {
     fn push(&mut self, chunk: &[u8]) -> io::Result<String> {
         self.pending.extend_from_slice(chunk);
         let bytes = std::mem::take(&mut self.pending);
@@ -113,10 +113,10 @@ mod tests {
     use super::*;
 
     fn pushed(chunks: &[&[u8]]) -> String {
-        let mut tidy = Tidy::default();
+        let mut decoder = Utf8Decoder::default();
         chunks
             .iter()
-            .map(|chunk| tidy.push(chunk).unwrap())
+            .map(|chunk| decoder.push(chunk).unwrap())
             .collect()
     }
 

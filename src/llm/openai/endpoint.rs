@@ -1,5 +1,4 @@
-//! Where requests go: the URL of `/chat/completions`, made from a base URL as people paste it, and the credentials and
-//! the proxy on the way there.
+//! The endpoint of requests: URL, credentials and proxy. Tolerates the common variants of a base URL.
 
 use std::net::IpAddr;
 
@@ -21,8 +20,8 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads a base URL. Slashes at its end, a query and a full path are seen through; a fragment, which is never
-    /// sent, is an error. A user and password in it are sent where there is no key.
+    /// Parses a base URL. Accepts trailing slashes, a query, and the full path. A fragment is an error, since it is
+    /// never sent. User and password are sent as Basic credentials if there is no key.
     ///
     /// # Errors
     /// [`InvalidOpenAiConfig`].
@@ -56,19 +55,19 @@ impl Endpoint {
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
-        // An http URL with a host can have both.
+        // Cannot fail for an http URL with a host.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         Ok(Self { url, authorization })
     }
 
-    /// Whether this is OpenAI's own server, which takes what compatible ones do not.
+    /// Whether this is OpenAI's own server.
     pub(super) fn is_openai(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
         host == "api.openai.com" || host.ends_with(".api.openai.com")
     }
 
-    /// The proxy for this address; none for this machine's own.
+    /// The proxy for this address; none for loopback.
     ///
     /// # Errors
     /// [`InvalidOpenAiConfig::Proxy`].
@@ -83,7 +82,7 @@ impl Endpoint {
         let Some(address) = by_scheme.as_deref().map(str::trim) else {
             return Ok(None);
         };
-        // As curl reads it.
+        // Like curl: the scheme defaults to http.
         let address = match address.contains("://") {
             true => address.to_owned(),
             false => format!("http://{address}"),
@@ -113,14 +112,14 @@ impl Endpoint {
     }
 }
 
-/// The proxies that the settings name, by the scheme of the address that is asked.
+/// The configured proxies, by the scheme of the target.
 #[derive(Clone, Default)]
 pub struct ProxySettings {
     /// For `http://` addresses.
     pub http: Option<String>,
     /// For `https://` addresses.
     pub https: Option<String>,
-    /// Hosts that are asked directly, as in `NO_PROXY`.
+    /// Hosts without a proxy, as in `NO_PROXY`.
     pub except: Option<String>,
 }
 

@@ -1,9 +1,8 @@
-//! What a provider's refusal means, reduced to what may be kept: the kind, the status, a machine-readable code, and
-//! which parameter it names. The provider's message is read here and dropped here; it repeats keys and user text.
+//! Classifies provider errors: the kind, the status, a machine-readable code, and the parameters that it names.
 //!
-//! Source of the mapping: OpenAI's guide "Error codes". Shapes that others use are read as well: an integer `code`
-//! (llama.cpp), an `error` that is only a string (Ollama), no `error` around it (vLLM), `detail` (FastAPI), and a list
-//! around it all (Gemini).
+//! The provider's message is read and dropped here, since it repeats keys and user text. The mapping follows OpenAI's
+//! guide "Error codes". Other shapes are read as well: an integer `code` (llama.cpp), an `error` string (Ollama), no
+//! `error` wrapper (vLLM), `detail` (FastAPI), and a list around it (Gemini).
 
 use std::time::{Duration, SystemTime};
 
@@ -17,15 +16,15 @@ use crate::{
     llm::{ModelError, ModelErrorKind},
 };
 
-/// A failed exchange and what could be done about it at once.
+/// A failed exchange, and how the request can be adapted.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub(super) struct Failure {
-    /// What the caller gets to know.
+    /// The error for the caller.
     pub(super) error: ModelError,
-    /// The parameters that the provider names, in their order: it may not take them.
+    /// The parameters that the provider names, in their order; it may not support them.
     pub(super) named: Vec<Param>,
-    /// All tokens went into reasoning. OpenAI reports that either as an empty answer or as this failure.
+    /// All tokens went into reasoning. OpenAI reports that as an empty answer or as this error.
     pub(super) out_of_tokens: bool,
 }
 
@@ -38,19 +37,19 @@ impl Failure {
         }
     }
 
-    /// Reads a response that is no success.
+    /// Reads a response with an error status.
     pub(super) fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
         let text = text.trim_start_matches('\u{feff}');
         let value = json::from_provider(text.as_bytes()).unwrap_or_else(|_| Value::from(text));
-        let detail = Detail::read(&value);
-        let mut failure = detail.failure(Some(status.as_u16()));
+        let error = ErrorBody::read(&value);
+        let mut failure = error.failure(Some(status.as_u16()));
         failure.error.status = Some(status.as_u16());
         failure.error.retry_after = retry_after(headers);
         failure
     }
 
-    /// Finds an error object where an answer was due, in a body or an event that came with a 200.
+    /// Finds an error object in a body or an event that came with status 200.
     pub(super) fn in_answer(value: &Value) -> Option<Self> {
         let is_error = match value.get("error") {
             Some(Value::Object(error)) => !error.is_empty(),
@@ -62,12 +61,12 @@ impl Failure {
         if !is_error {
             return None;
         }
-        let detail = Detail::read(value);
-        let status = detail.code.and_then(as_status);
-        Some(detail.failure(status))
+        let error = ErrorBody::read(value);
+        let status = error.code.and_then(as_status);
+        Some(error.failure(status))
     }
 
-    /// Takes our own failure back out of the client's error. Its other errors quote bodies, so they are not kept.
+    /// Extracts our own failure from the client's error. Other client errors quote bodies, so only their kind is kept.
     pub(super) fn from_client(error: OpenAIError) -> Self {
         match error {
             OpenAIError::Boxed(error) => match error.downcast::<Self>() {
@@ -87,15 +86,15 @@ impl From<Failure> for OpenAIError {
     }
 }
 
-/// The parts of an error object, wherever they stand.
-struct Detail<'a> {
+/// The fields of an error object, in any of the known shapes.
+struct ErrorBody<'a> {
     code: Option<&'a Value>,
     class: Option<&'a str>,
     param: Option<&'a str>,
     message: String,
 }
 
-impl<'a> Detail<'a> {
+impl<'a> ErrorBody<'a> {
     fn read(value: &'a Value) -> Self {
         let value = value.get(0).unwrap_or(value);
         let error = match value.get("error") {
@@ -126,7 +125,7 @@ impl<'a> Detail<'a> {
             .code
             .and_then(safe_code)
             .or_else(|| self.class.and_then(safe_text));
-        // A refused key or a full server says nothing of parameters.
+        // Errors about keys and rates are not about parameters.
         if !matches!(status, Some(401 | 403 | 429)) {
             failure.named = self.named();
             failure.out_of_tokens = self.message.contains("output limit was reached");
@@ -153,7 +152,7 @@ impl<'a> Detail<'a> {
             Some(429) => RateLimited,
             Some(400..=499) => InvalidRequest,
             Some(500..) => Unavailable,
-            // Redirects are not followed: a key must not go where the settings did not say.
+            // Redirects are not followed: the key must go only to the configured host.
             Some(_) => Malformed,
             None if quota => QuotaExceeded,
             None if self.says(&["rate_limit_exceeded", "rate_limit_error"]) => RateLimited,
@@ -166,7 +165,7 @@ impl<'a> Detail<'a> {
         }
     }
 
-    /// Whether a 404 is about the model. Otherwise nothing that knows models has answered.
+    /// Whether a 404 is about the model; otherwise the URL is wrong.
     fn names_model(&self) -> bool {
         let code = self.code.and_then(Value::as_str).unwrap_or_default();
         let words = [
@@ -183,8 +182,8 @@ impl<'a> Detail<'a> {
         words.into_iter().any(is_about)
     }
 
-    /// The parameters that are named: the one in `param` first, then those in the message, in their order. Whether
-    /// one of them was refused, a request without it shows.
+    /// The named parameters: the one in `param` first, then those in the message, in their order. Only a request
+    /// without a parameter shows whether it was the cause.
     fn named(&self) -> Vec<Param> {
         let path = self.param.unwrap_or_default();
         let is_in_path = |field| path.split(['.', '[', ']']).any(|part| part == field);
@@ -206,7 +205,7 @@ impl<'a> Detail<'a> {
     }
 }
 
-/// Where a name stands as a word of its own, not as a part of a longer name.
+/// The position of a name as a whole word, not as part of a longer name.
 fn word_at(message: &str, name: &str) -> Option<usize> {
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
     message.match_indices(name).map(|(at, _)| at).find(|at| {
@@ -229,7 +228,7 @@ fn safe_code(code: &Value) -> Option<String> {
     }
 }
 
-/// A code that is no code (prose, or a key) is dropped as a whole, since a part of it could still tell something.
+/// The code, unless it is prose or a key. Those are dropped as a whole, since a part could still leak something.
 fn safe_text(code: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let fits =
@@ -237,12 +236,13 @@ fn safe_text(code: &str) -> Option<String> {
     fits.then(|| code.to_owned())
 }
 
-/// The longest wait that is believed. Callers have shorter ones of their own.
+/// The longest `Retry-After` accepted. Callers have shorter limits.
 pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// How long to wait: `retry-after-ms`, which OpenAI sends besides, else `Retry-After` in seconds or as a date. A date
-/// counts from the response's own one, so that nothing depends on our clock; one in the past is no wait. What is
-/// neither, or negative, is as good as no header: callers back off by themselves.
+/// The wait that the provider asks for: `retry-after-ms` (OpenAI), else `Retry-After` in seconds or as a date.
+///
+/// A date is relative to the response's own `Date`, so our clock does not matter; a past date is zero. Invalid or
+/// negative values count as no header.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| Some(headers.get(name)?.to_str().ok()?.trim());
     let wait = |number: f64| match number.is_finite() && number >= 0.0 {

@@ -1,13 +1,13 @@
-//! Why a model stopped: the words of many providers, reduced to [`Finish`].
+//! Maps the finish reasons of many providers to [`Finish`].
 //!
-//! Words are compared without case, `-` and `_`. Only the natural ends that are listed here are a whole answer. A word
-//! that is not known is never taken for success: half an answer would be stored as a whole one.
+//! Compared without case, `-` and `_`. Only the listed natural ends are complete answers. Unknown reasons are never
+//! success, since a partial answer would be stored as complete.
 
 use serde_json::Value;
 
 use crate::llm::Finish;
 
-/// Natural ends: the model wrote all that it wanted to.
+/// Natural ends: the answer is complete.
 const NATURAL: [&str; 11] = [
     "stop",
     "endturn",
@@ -22,7 +22,7 @@ const NATURAL: [&str; 11] = [
     "tooluse",
 ];
 
-/// Parts of the words for a filter.
+/// Parts of content filter reasons.
 const FILTER: [&str; 13] = [
     "filter",
     "safety",
@@ -39,10 +39,10 @@ const FILTER: [&str; 13] = [
     "censor",
 ];
 
-/// Parts of the words for a limit.
+/// Parts of token limit reasons.
 const LENGTH: [&str; 3] = ["length", "token", "context"];
 
-/// Parts of the words for a failure of the server.
+/// Parts of server failure reasons.
 const FAILURE: [&str; 5] = [
     "error",
     "insufficientsystemresource",
@@ -51,21 +51,21 @@ const FAILURE: [&str; 5] = [
     "timeout",
 ];
 
-/// The longest word that is compared.
+/// The longest reason that is compared.
 const MAX_WORD_BYTES: usize = 64;
 
-/// What one word says.
+/// One classified finish reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Known(Finish),
     /// The server failed.
     Failure,
-    /// None of the above; the word as far as it may be logged.
+    /// Any other reason, sanitised for the log.
     Unknown(String),
 }
 
 impl Ending {
-    /// A failure that comes behind text leaves an incomplete answer.
+    /// As a [`Finish`]; failures and unknown reasons leave an incomplete answer.
     pub(super) fn finish(&self) -> Finish {
         match self {
             Self::Known(finish) => *finish,
@@ -74,18 +74,18 @@ impl Ending {
     }
 }
 
-/// Reads the end from a choice, or from the event around it. `None` while the model goes on writing.
+/// Reads the finish reason from a choice or its event. `None` while the answer continues.
 pub(super) fn read(choice: Option<&Value>, event: &Value) -> Option<Ending> {
     let named = |name: &str| {
         let places = [choice, Some(event)].into_iter().flatten();
         places.filter_map(|place| word(place.get(name))).next()
     };
-    // `stop_reason` is another provider's name for it; vLLM puts the stop sequence there, beside `finish_reason`.
+    // Some providers call it `stop_reason`; vLLM puts the stop sequence there, next to `finish_reason`.
     let ending = match named("finish_reason") {
         Some(word) => classify(&word),
         None => classify(&named("native_finish_reason").or_else(|| named("stop_reason"))?),
     };
-    // Routers call many ends `stop`; the model's own word knows better, as far as it is known.
+    // Routers report many reasons as `stop`; a known native reason is more precise.
     let native = named("native_finish_reason").map(|word| classify(&word));
     match (&ending, native) {
         (Ending::Known(Finish::Stop), Some(native)) if !matches!(native, Ending::Unknown(_)) => {
@@ -95,7 +95,7 @@ pub(super) fn read(choice: Option<&Value>, event: &Value) -> Option<Ending> {
     }
 }
 
-/// The word that stands in a field. Empty ones and `null`, also as a text, say that the model goes on.
+/// The reason in a field. Empty values and `null`, also as a string, mean that the answer continues.
 fn word(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::Null | Value::Bool(false) => None,

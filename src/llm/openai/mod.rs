@@ -1,22 +1,22 @@
-//! OpenAI and every server that speaks its Chat Completions API, over async-openai.
+//! Client of OpenAI and of servers with its Chat Completions API, over async-openai.
 //!
-//! - `endpoint`: where requests go, and through which proxy
-//! - `wire`: the JSON of requests and answers; `finish`: why a model stopped
-//! - `transport`: one HTTP exchange; `body`: reading with limits; `reader`: events and documents in a body
-//! - `failure`: what a refusal means; `memory`: what a model was found not to take
-//! - `stream`: an answer's events; `halves`: characters that were cut between two of them
+//! - `endpoint`: URL, credentials and proxy
+//! - `wire`: the JSON of requests and answers; `finish`: finish reasons
+//! - `transport`: one HTTP exchange; `body`: bounded reads; `event_parser`: events and JSON documents in a body
+//! - `failure`: classification of errors; `capabilities`: parameters that a model rejected
+//! - `stream`: decodes a streamed reply; `surrogates`: joins characters that were split between two events
 //!
-//! One call is one attempt: no retry for a failure that time could heal. A parameter that the server names in a refusal
-//! is another matter. The request is repeated at once without it; if that is answered, later calls leave it out.
+//! One call is one attempt: transient failures are not retried. If the server rejects a parameter by name, the request
+//! is repeated at once without it; if that succeeds, later calls omit the parameter.
 
 mod body;
+mod capabilities;
 mod endpoint;
+mod event_parser;
 mod failure;
 mod finish;
-mod halves;
-mod memory;
-mod reader;
 mod stream;
+mod surrogates;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -38,42 +38,42 @@ use tokio::time::Instant;
 
 pub use self::endpoint::ProxySettings;
 use self::{
+    capabilities::Capabilities,
     endpoint::Endpoint,
     failure::Failure,
     finish::Ending,
-    memory::Memory,
-    stream::Silence,
+    stream::StreamTimeouts,
     transport::Transport,
-    wire::{Param, Part, Request},
+    wire::{ChoiceContent, Param, Request},
 };
 use super::{
     Finish, LanguageModel, ModelError, ModelErrorKind, ProfileOverride, ReplyRequest, ReplyStream,
     TitleOutput, TitleRequest, profile::Profile,
 };
 
-/// Where requests go unless the settings say otherwise.
+/// The default base URL.
 pub const DEFAULT_BASE_URL: &str = "https://api.openai.com/v1";
 
-/// How to reach a provider.
+/// Settings of a provider.
 #[derive(Clone)]
 pub struct OpenAiConfig {
-    /// The key; without one no `Authorization` header is sent, which suits local servers.
+    /// The API key. Without one no `Authorization` header is sent, as for local servers.
     pub api_key: Option<String>,
-    /// The URL that `/chat/completions` is appended to; [`DEFAULT_BASE_URL`] if there is none.
+    /// The URL that `/chat/completions` is appended to; defaults to [`DEFAULT_BASE_URL`].
     pub base_url: Option<String>,
     /// The model that writes replies.
     pub chat_model: String,
     /// The model that writes titles.
     pub title_model: String,
-    /// What the title model takes, where the table of models is wrong.
+    /// Overrides of the title model's parameters.
     pub title_parameters: ProfileOverride,
-    /// The longest wait for the first event of a reply, from the request on: a model may reason in silence.
+    /// The longest wait from the request to the first event of a reply. Models may reason before they send anything.
     pub first_event_timeout: Duration,
-    /// The longest wait between two events of a reply, and for an answer in one piece.
+    /// The longest wait between two events of a reply, and for a non-streamed answer.
     pub idle_timeout: Duration,
-    /// The longest wait for a connection: name, TCP and TLS together.
+    /// The longest wait for a connection: DNS, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// The proxies on the way.
+    /// The proxies to use.
     pub proxy: ProxySettings,
 }
 
@@ -90,35 +90,35 @@ impl fmt::Debug for OpenAiConfig {
     }
 }
 
-/// Settings that no client can be built from.
+/// Why a client cannot be built from its settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOpenAiConfig {
-    /// The key holds what no HTTP header can.
+    /// The key has characters that an HTTP header cannot carry.
     #[error("the API key holds characters that an HTTP header cannot")]
     ApiKey,
     /// The base URL is not an absolute one.
     #[error("the provider's base URL is not an http:// or https:// URL")]
     BaseUrl,
-    /// The base URL has a fragment, which is never sent: something is wrong with it.
+    /// The base URL has a fragment. Fragments are never sent, so it is a mistake.
     #[error(
         "the provider's base URL has a fragment (#…); remove it, or write %23 for a # in a password"
     )]
     Fragment,
-    /// The proxy's address is none.
+    /// The proxy's address is not a valid URL.
     #[error(
         "the proxy is not an http:// or https:// URL; check --proxy (TITLECAST_PROXY), HTTPS_PROXY and HTTP_PROXY"
     )]
     Proxy,
-    /// TLS could not be set up, as on a machine without any certificate authorities.
+    /// TLS could not be set up, for example without any certificate authorities.
     #[error("the HTTPS client could not be set up; are certificate authorities installed?")]
     Tls,
 }
 
-/// A provider over Chat Completions.
+/// A provider with the Chat Completions API.
 pub struct OpenAi {
-    /// For answers in one piece.
+    /// For non-streamed answers.
     documents: Client<OpenAIConfig>,
-    /// For streamed answers, and what they are asked for with.
+    /// For streamed answers.
     transport: Transport,
     provider: OpenAIConfig,
     chat_model: String,
@@ -126,14 +126,13 @@ pub struct OpenAi {
     title_profile: Profile,
     first_event_timeout: Duration,
     idle_timeout: Duration,
-    /// Whether the server is OpenAI's own, which takes what compatible ones do not.
+    /// Whether the server is OpenAI's own. It accepts parameters that compatible servers reject.
     openai: bool,
-    memory: Memory,
+    capabilities: Capabilities,
 }
 
 impl OpenAi {
-    /// A client for these settings; nothing is sent yet. Neither the environment nor the system's proxy settings are
-    /// read: requests go where `config` says.
+    /// Builds a client; sends nothing. Ignores the environment and the system's proxy settings.
     pub fn new(config: OpenAiConfig) -> Result<Self, InvalidOpenAiConfig> {
         let key = config.api_key.as_deref().unwrap_or_default().trim();
         HeaderValue::from_str(key).map_err(|_| InvalidOpenAiConfig::ApiKey)?;
@@ -145,7 +144,7 @@ impl OpenAi {
         };
         let endpoint = Endpoint::new(base_url, key)?;
 
-        // An error only says that the process has a provider already, which is as good.
+        // Fails only if a crypto provider is already installed, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut http = reqwest::Client::builder()
             .user_agent(concat!(
@@ -163,7 +162,7 @@ impl OpenAi {
             http = http.proxy(proxy);
         }
         let http = http.build().map_err(|_| InvalidOpenAiConfig::Tls)?;
-        // Its defaults come from the environment: every field is set here, even to nothing.
+        // Defaults come from the environment, so every field is set here.
         let provider = OpenAIConfig::new()
             .with_api_base(endpoint.url.as_str())
             .with_api_key("")
@@ -185,28 +184,35 @@ impl OpenAi {
             title_model: config.title_model,
             first_event_timeout: config.first_event_timeout,
             idle_timeout: config.idle_timeout,
-            memory: Memory::default(),
+            capabilities: Capabilities::default(),
         })
     }
 
     async fn start_reply(&self, request: ReplyRequest) -> Result<ReplyStream, ModelError> {
         let mut body = Request::reply(&self.chat_model, &request.history, self.openai);
-        self.memory
+        self.capabilities
             .apply(&self.chat_model, &mut body, std::time::Instant::now());
-        let mut left_out = Vec::new();
+        let mut dropped = Vec::new();
         loop {
-            let silence = Silence {
+            let timeouts = StreamTimeouts {
                 first_event_by: Instant::now() + self.first_event_timeout,
                 idle: self.idle_timeout,
             };
             let request = self.request(&body)?;
-            match self.transport.events(request, silence.first_event_by).await {
+            match self
+                .transport
+                .events(request, timeouts.first_event_by)
+                .await
+            {
                 Ok(events) => {
-                    self.memory.refused(&self.chat_model, &left_out);
-                    return Ok(stream::decode(events, silence));
+                    self.capabilities.record_refused(&self.chat_model, &dropped);
+                    return Ok(stream::decode(events, timeouts));
                 }
                 Err(failure) => {
-                    left_out.push(adapt(&mut body, failure).map_err(|failure| failure.error)?);
+                    dropped.push(
+                        drop_named_parameter(&mut body, failure)
+                            .map_err(|failure| failure.error)?,
+                    );
                 }
             }
         }
@@ -230,46 +236,48 @@ impl OpenAi {
         match request.plain {
             true => body.make_plain(),
             false => self
-                .memory
+                .capabilities
                 .apply(model, &mut body, std::time::Instant::now()),
         }
-        let mut left_out = Vec::new();
+        let mut dropped = Vec::new();
         loop {
-            if !self.title_profile.reasons() && !self.memory.reasons(model) {
-                body.bound(request.max_tokens);
+            if !self.title_profile.reasons() && !self.capabilities.reasons(model) {
+                body.cap_tokens(request.max_tokens);
             }
             let failure = match self.documents.chat().create_byot(&body).await {
                 Ok(answer) => {
                     let output = title_output(&answer)?;
-                    self.learn(&request, &left_out, &output);
+                    self.record_answer(&request, &dropped, &output);
                     return Ok(output.title);
                 }
                 Err(error) => Failure::from_client(error),
             };
-            match adapt(&mut body, failure) {
-                Ok(param) => left_out.push(param),
-                Err(failure) if failure.out_of_tokens => return Ok(nothing_written()),
+            match drop_named_parameter(&mut body, failure) {
+                Ok(param) => dropped.push(param),
+                Err(failure) if failure.out_of_tokens => return Ok(truncated_output()),
                 Err(failure) => return Err(failure.error),
             }
         }
     }
 
-    fn learn(&self, request: &TitleRequest, left_out: &[Param], output: &Output) {
+    fn record_answer(&self, request: &TitleRequest, dropped: &[Param], output: &TitleAnswer) {
         let model = self.title_model.as_str();
-        self.memory.refused(model, left_out);
+        self.capabilities.record_refused(model, dropped);
         match request.plain {
-            true => self.memory.answered_when_plain(model),
-            false => self.memory.answered_in_full(model),
+            true => self.capabilities.record_plain_answer(model),
+            false => self.capabilities.record_full_answer(model),
         }
         if output.reasons {
-            self.memory.has_reasoned(model);
+            self.capabilities.record_reasoning(model);
         }
     }
 }
 
-/// Takes out of the request the first parameter that the failure names and the request has: each is dropped at most
-/// once. Any other failure comes back.
-fn adapt(body: &mut Request<'_>, failure: Failure) -> Result<Param, Failure> {
+/// Removes the first parameter that the failure names and the request has, and returns it.
+///
+/// # Errors
+/// The failure itself, if there is no such parameter. So each is dropped at most once.
+fn drop_named_parameter(body: &mut Request<'_>, failure: Failure) -> Result<Param, Failure> {
     let mut named = failure.named.iter().copied();
     named.find(|param| body.remove(*param)).ok_or(failure)
 }
@@ -292,34 +300,34 @@ impl LanguageModel for OpenAi {
     }
 }
 
-/// A title's answer, and what it shows of its model.
-struct Output {
+/// The answer to a title request, and whether its model reasoned.
+struct TitleAnswer {
     title: TitleOutput,
     reasons: bool,
 }
 
-fn title_output(answer: &Value) -> Result<Output, ModelError> {
+fn title_output(answer: &Value) -> Result<TitleAnswer, ModelError> {
     let malformed = || ModelError::new(ModelErrorKind::Malformed);
     let choice = wire::first_choice(answer).map_err(|()| malformed())?;
     let choice = choice.ok_or_else(malformed)?;
-    let part = Part::read(choice);
+    let part = ChoiceContent::read(choice);
     if part.is_unreadable || choice.get("message").is_none() && part.text.is_empty() {
         return Err(malformed());
     }
     let finish = match finish::read(Some(choice), answer) {
         Some(Ending::Failure) => return Err(ModelError::new(ModelErrorKind::Interrupted)),
         Some(ending) => ending.finish(),
-        // The answer is whole, since it is a document.
+        // A complete JSON document is a complete answer.
         None => Finish::Stop,
     };
     let usage = wire::usage(answer);
-    // Reasoning that does not show leaves nothing but a limit that was reached.
+    // Hidden reasoning shows only as an empty answer at the token limit.
     let reasons = part.reasons
         || part.text.contains("<think")
         || usage.is_some_and(|usage| usage.reasoning_tokens > 0)
         || finish == Finish::Length && part.text.trim().is_empty();
     let title = TitleOutput {
-        // A refusal is no title, however it is worded: its text is not handed on.
+        // A refusal is never a title, so its text is dropped.
         text: if part.is_refusal {
             String::new()
         } else {
@@ -333,11 +341,11 @@ fn title_output(answer: &Value) -> Result<Output, ModelError> {
         usage,
         model: wire::model(answer),
     };
-    Ok(Output { title, reasons })
+    Ok(TitleAnswer { title, reasons })
 }
 
-/// What a title comes to when all tokens went into reasoning.
-fn nothing_written() -> TitleOutput {
+/// The output when all tokens went into reasoning.
+fn truncated_output() -> TitleOutput {
     TitleOutput {
         text: String::new(),
         finish: Finish::Length,

@@ -1,8 +1,7 @@
-//! A streamed reply: from what a server sends to [`ReplyChunk`]s.
+//! Decodes a streamed reply into [`ReplyChunk`]s.
 //!
-//! The token counts come in an event of their own after the one that says why the model stopped, so the end is held
-//! back until the stream ends. An end without a reason is no end: the reply was cut. A reply of which an event could
-//! not be read is not whole, whatever its end says.
+//! Token counts come in an event after the finish reason, so the end is held back until the stream ends. A stream
+//! without a finish reason was interrupted. A reply with an unparsable event is incomplete, whatever its finish reason.
 
 use std::{collections::VecDeque, io, time::Duration};
 
@@ -11,45 +10,45 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    body::Pieces,
+    body::TextStream,
+    event_parser::{EventParser, Item},
     failure::Failure,
     finish::{self, Ending},
-    halves::{self, Halves},
-    reader::{Item, Reader},
-    wire::{self, Part},
+    surrogates::{self, SurrogateJoiner},
+    wire::{self, ChoiceContent},
 };
 use crate::{
     json,
     llm::{Finish, ModelError, ModelErrorKind, ReplyChunk, ReplyStream, Usage},
 };
 
-/// The longest reply; what comes after is dropped, and the reply ends with [`Finish::Length`].
+/// The longest reply. The rest is dropped, and the reply ends with [`Finish::Length`].
 pub(super) const MAX_TEXT_BYTES: usize = 512 * 1024;
 
-/// How long an answered reply may wait for its token counts; some servers neither send them nor close the stream.
+/// The longest wait for token counts after the finish reason; some servers neither send them nor close the stream.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// More of a response's id than this is not kept.
-const MAX_ID_CHARS: usize = 128;
+/// The most characters kept of a response's id.
+const MAX_RESPONSE_ID_CHARS: usize = 128;
 
-/// How long a stream may be silent.
+/// The longest waits for events.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Silence {
-    /// The first event has to be there by then.
+pub(super) struct StreamTimeouts {
+    /// The deadline of the first event.
     pub(super) first_event_by: Instant,
     /// The longest wait between two events; comments and reasoning count.
     pub(super) idle: Duration,
 }
 
 /// Decodes a stream.
-pub(super) fn decode(pieces: Pieces, silence: Silence) -> ReplyStream {
+pub(super) fn decode(body: TextStream, timeouts: StreamTimeouts) -> ReplyStream {
     let decoder = Decoder {
-        pieces: Some(pieces),
-        reader: Reader::default(),
-        event_by: silence.first_event_by,
-        idle: silence.idle,
+        body: Some(body),
+        parser: EventParser::default(),
+        event_by: timeouts.first_event_by,
+        idle: timeouts.idle,
         ready: VecDeque::new(),
-        answer: Answer::default(),
+        answer: AnswerState::default(),
         started: false,
     };
     stream::unfold(decoder, |mut decoder| async {
@@ -60,24 +59,24 @@ pub(super) fn decode(pieces: Pieces, silence: Silence) -> ReplyStream {
 }
 
 struct Decoder {
-    /// Gone once the reply is over: dropping it closes the connection.
-    pieces: Option<Pieces>,
-    reader: Reader,
-    /// When the wait for the next event is over.
+    /// `None` once the reply is over: dropping it closes the connection.
+    body: Option<TextStream>,
+    parser: EventParser,
+    /// The deadline of the next event.
     event_by: Instant,
     idle: Duration,
-    /// Decoded, not yet handed out.
+    /// Decoded chunks, not yet yielded.
     ready: VecDeque<Result<ReplyChunk, ModelError>>,
-    answer: Answer,
-    /// Whether an id was handed out, or text, after which an id would come too late.
+    answer: AnswerState,
+    /// Whether an id or text was yielded. An id after text would be too late.
     started: bool,
 }
 
-/// What the events of one answer come to, without its text.
+/// The state of one answer, accumulated from its events, without its text.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
-    halves: Halves,
-    /// How many events could not be read.
+pub(super) struct AnswerState {
+    joiner: SurrogateJoiner,
+    /// The number of unparsable events.
     unreadable: u32,
     text_bytes: usize,
     reasons: bool,
@@ -87,11 +86,11 @@ pub(super) struct Answer {
     ending: Option<Ending>,
 }
 
-impl Answer {
-    /// Reads an event; gives its text.
+impl AnswerState {
+    /// Reads an event; returns its text.
     ///
     /// # Errors
-    /// The failure that it tells of.
+    /// The failure that the event reports.
     pub(super) fn read(&mut self, event: &Event) -> Result<String, Failure> {
         if let Some(failure) = Failure::in_answer(&event.value) {
             return Err(failure);
@@ -101,7 +100,7 @@ impl Answer {
             self.unreadable += 1;
             None
         });
-        // A worse end that comes later counts, a better one does not.
+        // A later finish reason may replace `stop`, but not a failure.
         let may_change = matches!(self.ending, None | Some(Ending::Known(Finish::Stop)));
         if let Some(ending) = finish::read(choice, &event.value).filter(|_| may_change) {
             self.ending = Some(ending);
@@ -109,20 +108,20 @@ impl Answer {
         let Some(choice) = choice else {
             return Ok(String::new());
         };
-        let part = Part::read(choice);
+        let part = ChoiceContent::read(choice);
         self.unreadable += u32::from(part.is_unreadable);
         self.reasons |= part.reasons;
         self.has_others |= part.has_others;
         self.is_refusal |= part.is_refusal;
         let text = match event.marked_text(&part.text) {
-            Some(text) => self.halves.marked(&text),
-            None => self.halves.plain(part.text),
+            Some(text) => self.joiner.marked(&text),
+            None => self.joiner.plain(part.text),
         };
         self.text_bytes += text.len();
         Ok(text)
     }
 
-    /// How the answer ended; `None` when it was cut.
+    /// The finish reason; `None` if the answer was interrupted.
     pub(super) fn finish(&self) -> Option<Finish> {
         let finish = self.ending.as_ref()?.finish();
         let has_nothing = self.text_bytes == 0 && (self.reasons || self.has_others);
@@ -137,13 +136,15 @@ impl Answer {
 /// An event that is JSON.
 pub(super) struct Event {
     value: Value,
-    /// The same with marks in place of lone halves of characters, where it has any.
+    /// The same with marks in place of lone surrogates, if it has any.
     marked: Option<Value>,
 }
 
 impl Event {
+    /// Parses an event.
+    ///
     /// # Errors
-    /// When it is no JSON, however lenient one is.
+    /// When it is not JSON, not even by the lenient rules.
     pub(super) fn parse(data: &str) -> Result<Self, serde_json::Error> {
         if let Ok(value) = serde_json::from_str(data) {
             return Ok(Self {
@@ -151,21 +152,21 @@ impl Event {
                 marked: None,
             });
         }
-        let marked = halves::marked(data);
+        let marked = surrogates::marked(data);
         Ok(Self {
             value: json::from_provider(data.as_bytes())?,
             marked: marked.and_then(|marked| json::from_provider(marked.as_bytes()).ok()),
         })
     }
 
-    /// The text of the same choice with marks, unless it has marks of its own.
+    /// The text of the same choice with marks, unless the text itself contains such characters.
     fn marked_text(&self, text: &str) -> Option<String> {
         let choice = wire::first_choice(self.marked.as_ref()?).ok()??;
-        (!halves::looks_marked(text)).then(|| Part::read(choice).text)
+        (!surrogates::looks_marked(text)).then(|| ChoiceContent::read(choice).text)
     }
 }
 
-/// The events in what a server sent as one: some put a line break between two of them and no blank line.
+/// The events in one data field. Some servers separate events by a single line break instead of a blank line.
 pub(super) fn parsed(data: &str) -> Option<Vec<Parsed>> {
     if let Some(parsed) = parse(data) {
         return Some(vec![parsed]);
@@ -197,18 +198,18 @@ impl Decoder {
             if let Some(chunk) = self.ready.pop_front() {
                 return Some(chunk);
             }
-            let pieces = self.pieces.as_mut()?;
-            if let Some(item) = self.reader.next() {
+            let body = self.body.as_mut()?;
+            if let Some(item) = self.parser.next() {
                 self.receive(item);
                 continue;
             }
-            if self.reader.is_foreign() {
+            if self.parser.is_foreign() {
                 self.end(ModelErrorKind::Malformed);
                 continue;
             }
-            match timeout_at(self.event_by, pieces.next()).await {
+            match timeout_at(self.event_by, body.next()).await {
                 Ok(Some(Ok(text))) => {
-                    if self.reader.push(&text).is_err() {
+                    if self.parser.push(&text).is_err() {
                         self.end(ModelErrorKind::Interrupted);
                     }
                 }
@@ -220,22 +221,22 @@ impl Decoder {
     }
 
     fn end_of_body(&mut self) {
-        self.reader.finish();
-        while let Some(item) = self.reader.next() {
+        self.parser.finish();
+        while let Some(item) = self.parser.next() {
             self.receive(item);
         }
-        self.end(match self.reader.is_foreign() {
+        self.end(match self.parser.is_foreign() {
             true => ModelErrorKind::Malformed,
             false => ModelErrorKind::Interrupted,
         });
     }
 
     fn receive(&mut self, item: Item) {
-        // After the end there is one wait for the counts, however many events come.
+        // After the finish reason, further events do not extend the wait for token counts.
         if self.answer.ending.is_none() {
             self.event_by = Instant::now() + self.idle;
         }
-        if self.pieces.is_none() {
+        if self.body.is_none() {
             return;
         }
         let Item::Event { name, data, is_cut } = item else {
@@ -245,11 +246,11 @@ impl Decoder {
             (name, _) if is_ping(name) => {}
             ("error", events) => self.end_with(failure_event(events.as_deref())),
             (_, Some(events)) => events.into_iter().for_each(|event| self.read(event)),
-            // The cut shows by itself.
+            // The missing finish reason already marks the interruption.
             (_, None) if is_cut => {}
             (_, None) => {
                 self.answer.unreadable += 1;
-                // One is forgiven, so that what follows it is read.
+                // Tolerate one, so that later events are still read.
                 if self.answer.unreadable > 1 {
                     self.end(ModelErrorKind::Malformed);
                 }
@@ -262,7 +263,7 @@ impl Decoder {
             Parsed::Event(event) => event,
             Parsed::Done => return self.end(ModelErrorKind::Interrupted),
         };
-        if self.pieces.is_none() {
+        if self.body.is_none() {
             return;
         }
         if !self.started {
@@ -279,10 +280,10 @@ impl Decoder {
             if let Ending::Unknown(word) = ending {
                 tracing::warn!(
                     finish_reason = word,
-                    "unknown finish reason: the reply is incomplete"
+                    "unknown finish reason; the reply is stored as incomplete"
                 );
             }
-            // Nothing to lose by asking again.
+            // Without text, report a retryable error.
             if *ending == Ending::Failure && self.answer.text_bytes == 0 {
                 self.answer.ending = None;
                 self.end(ModelErrorKind::Interrupted);
@@ -293,7 +294,7 @@ impl Decoder {
     fn start(&mut self, event: &Value) {
         let id = event.get("id").and_then(Value::as_str).unwrap_or_default();
         let plain = id.chars().filter(|c| !c.is_control());
-        let response_id: String = plain.take(MAX_ID_CHARS).collect();
+        let response_id: String = plain.take(MAX_RESPONSE_ID_CHARS).collect();
         if !response_id.is_empty() {
             self.started = true;
             let model = wire::model(event);
@@ -316,16 +317,16 @@ impl Decoder {
         }
     }
 
-    /// Ends the reply: well, if the model has said why it stopped, whatever became of the connection since.
+    /// Ends the reply: with its finish reason if there was one, else with an error of this kind.
     fn end(&mut self, otherwise: ModelErrorKind) {
         self.end_with(ModelError::new(otherwise));
     }
 
     fn end_with(&mut self, otherwise: ModelError) {
-        if self.pieces.take().is_none() {
+        if self.body.take().is_none() {
             return;
         }
-        let rest = self.answer.halves.finish();
+        let rest = self.answer.joiner.finish();
         if !rest.is_empty() {
             self.answer.text_bytes += rest.len();
             self.ready.push_back(Ok(ReplyChunk::Delta(rest)));
@@ -339,39 +340,39 @@ impl Decoder {
     }
 }
 
-/// Whether an event of this name only keeps the connection alive, whatever it holds.
+/// Whether an event of this name is a keep-alive.
 fn is_ping(name: &str) -> bool {
     matches!(name, "ping" | "keepalive" | "keep-alive" | "heartbeat")
 }
 
-/// What an event says whose name is `error`, in whatever form.
+/// The error in an event named `error`.
 fn failure_event(events: Option<&[Parsed]>) -> ModelError {
-    let told = events
+    let failure = events
         .unwrap_or_default()
         .iter()
         .find_map(|event| match event {
             Parsed::Event(event) => Failure::in_answer(&event.value),
             Parsed::Done => None,
         });
-    match told {
+    match failure {
         Some(failure) => failure.error,
         None => ModelError::new(ModelErrorKind::Unavailable),
     }
 }
 
-/// An answer in one piece that came as events or lines, put together as the document that was asked for.
+/// Assembles a non-streamed answer that came as events or JSON lines into one document.
 ///
 /// # Errors
-/// The failure that one of them tells of; [`ModelErrorKind::Malformed`] when there is no answer in them.
+/// The failure that an event reports; [`ModelErrorKind::Malformed`] if there is no answer.
 pub(super) fn document(text: &str) -> Result<Value, Failure> {
     let malformed = |_: io::Error| Failure::new(ModelErrorKind::Malformed);
-    let mut reader = Reader::default();
-    reader.push(text).map_err(malformed)?;
-    reader.finish();
-    let (mut answer, mut content, mut model) = (Answer::default(), String::new(), None);
+    let mut parser = EventParser::default();
+    parser.push(text).map_err(malformed)?;
+    parser.finish();
+    let (mut answer, mut content, mut model) = (AnswerState::default(), String::new(), None);
     let mut is_any = false;
     let mut is_done = false;
-    while let Some(item) = reader.next().filter(|_| !is_done) {
+    while let Some(item) = parser.next().filter(|_| !is_done) {
         let Item::Event { name, data, .. } = item else {
             continue;
         };
@@ -395,7 +396,7 @@ pub(super) fn document(text: &str) -> Result<Value, Failure> {
             is_any |= event.value.get("choices").is_some();
             match answer.read(&event) {
                 Ok(text) => content += &text,
-                // What comes behind the end cannot undo it.
+                // Errors after the finish reason are ignored.
                 Err(_) if answer.ending.is_some() => {}
                 Err(failure) => return Err(failure),
             }
@@ -405,7 +406,7 @@ pub(super) fn document(text: &str) -> Result<Value, Failure> {
     if !is_any {
         return Err(Failure::new(ModelErrorKind::Malformed));
     }
-    content += &answer.halves.finish();
+    content += &answer.joiner.finish();
     let finish: &str = match (&answer.ending, answer.finish()) {
         (Some(Ending::Failure), _) => "error",
         (_, Some(finish)) => finish.into(),

@@ -1,9 +1,8 @@
-//! One HTTP exchange: exactly one request, a deadline for each wait, and our own failures. Documents are exchanged
-//! under async-openai, streams beside it.
+//! One HTTP exchange: exactly one request, a timeout for each wait, our own error type.
 //!
-//! async-openai's own stack retries three times, waits as long as a server asks, has no deadline, and logs the bodies
-//! that it can't read. Those paths are not reached from here: what it gets is a success with a body that was checked.
-//! Its streams go through a task and a channel of their own, which is work for each token.
+//! Non-streamed requests go through async-openai, with this module as its HTTP service. Its own stack would retry three
+//! times, wait as long as a server asks, have no deadline, and log bodies that it cannot parse; it gets only successful
+//! responses with a checked body. Streams bypass it, since it runs each through a task and a channel.
 
 use std::{
     task::{Context, Poll},
@@ -20,7 +19,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    body::{self, Pieces},
+    body::{self, TextStream},
     endpoint::Endpoint,
     failure::Failure,
     stream,
@@ -30,21 +29,21 @@ use crate::{
     llm::{ModelError, ModelErrorKind},
 };
 
-/// More of an error's body than this is not read.
+/// The most bytes read of an error's body.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// The longest wait for an error's body; without it the status has to do.
+/// The longest wait for an error's body; after that only the status is used.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest answer that is not a stream.
+/// The largest non-streamed answer.
 const MAX_ANSWER_BYTES: usize = 2 * 1024 * 1024;
 
-/// The service that async-openai sends its requests through.
+/// The HTTP service of async-openai.
 #[derive(Clone)]
 pub(super) struct Transport {
     pub(super) http: Client,
     pub(super) endpoint: Endpoint,
-    /// The longest wait for the head of an answer in one piece, and for each part of its body.
+    /// The longest wait for the head of a non-streamed answer, and for each chunk of its body.
     pub(super) idle_timeout: Duration,
 }
 
@@ -72,14 +71,18 @@ impl tower::Service<HttpRequestFactory> for Transport {
 }
 
 impl Transport {
-    /// Asks for a stream of events, whose head has to be there at `until`. What the body is, its first bytes say.
-    pub(super) async fn events(&self, request: Request, until: Instant) -> Result<Pieces, Failure> {
+    /// Requests a stream of events; its head must arrive before `until`. The media type is not checked.
+    pub(super) async fn events(
+        &self,
+        request: Request,
+        until: Instant,
+    ) -> Result<TextStream, Failure> {
         let response = self.send(request, "text/event-stream", until).await?;
-        refuse_encoded(&response)?;
-        Ok(body::pieces(response))
+        reject_encoded(&response)?;
+        Ok(body::text_stream(response))
     }
 
-    /// Sends a request, and waits for the head of a successful answer.
+    /// Sends a request and waits for the head of a successful response.
     async fn send(
         &self,
         mut request: Request,
@@ -88,7 +91,7 @@ impl Transport {
     ) -> Result<Response, Failure> {
         *request.url_mut() = self.endpoint.url.clone();
         let headers = request.headers_mut();
-        // async-openai always sends one, with or without a key.
+        // async-openai always sets one, even without a key.
         headers.remove(AUTHORIZATION);
         if let Some(authorization) = &self.endpoint.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
@@ -98,7 +101,7 @@ impl Transport {
 
         let response = match timeout_at(until, self.http.execute(request)).await {
             Err(_) => return Err(Failure::new(ModelErrorKind::Timeout)),
-            // Nothing was sent yet, however long that took.
+            // A connect timeout is a connection failure: nothing was sent.
             Ok(Err(error)) if error.is_timeout() && !error.is_connect() => {
                 return Err(Failure::new(ModelErrorKind::Timeout));
             }
@@ -107,21 +110,21 @@ impl Transport {
         };
         match response.status().is_success() {
             true => Ok(response),
-            false => Err(self.refusal(response).await),
+            false => Err(self.error_response(response).await),
         }
     }
 
-    async fn refusal(&self, mut response: Response) -> Failure {
+    async fn error_response(&self, mut response: Response) -> Failure {
         let mut bytes = Vec::new();
-        let patience = self.idle_timeout.min(ERROR_BODY_TIMEOUT);
-        let reading = body::read(&mut response, MAX_ERROR_BYTES, patience, &mut bytes);
-        // Whatever could be read in time has to do; the status alone names the kind.
-        let _ = timeout(patience, reading).await;
+        let body_timeout = self.idle_timeout.min(ERROR_BODY_TIMEOUT);
+        let reading = body::read(&mut response, MAX_ERROR_BYTES, body_timeout, &mut bytes);
+        // A partial or missing body is fine: the status alone gives the kind.
+        let _ = timeout(body_timeout, reading).await;
         Failure::from_response(response.status(), response.headers(), &bytes)
     }
 
     async fn document(&self, mut response: Response) -> Result<Value, Failure> {
-        refuse_encoded(&response)?;
+        reject_encoded(&response)?;
         let mut bytes = Vec::new();
         let complete = body::read(
             &mut response,
@@ -137,7 +140,7 @@ impl Transport {
         let text = text.trim_start_matches('\u{feff}');
         let document = match json::from_provider::<Value>(text.as_bytes()) {
             Ok(document) if document.is_object() => document,
-            // Some servers answer with events, or with a line for each of them, whatever was asked for.
+            // Some servers answer with events or JSON lines although a document was requested.
             _ => stream::document(text).map_err(|failure| match failure.error.kind {
                 ModelErrorKind::Malformed => malformed(&response),
                 _ => failure,
@@ -150,8 +153,8 @@ impl Transport {
     }
 }
 
-/// A body that is compressed although nothing asked for that.
-fn refuse_encoded(response: &Response) -> Result<(), Failure> {
+/// Rejects a compressed body; `identity` was requested.
+fn reject_encoded(response: &Response) -> Result<(), Failure> {
     let encoding = response.headers().get(reqwest::header::CONTENT_ENCODING);
     match encoding.map(HeaderValue::as_bytes) {
         None | Some(b"" | b"identity") => Ok(()),

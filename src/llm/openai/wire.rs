@@ -1,8 +1,7 @@
-//! The JSON of `POST /chat/completions` as this crate sends and reads it. No I/O and no decisions about failures.
+//! The JSON of `POST /chat/completions`: builds requests, reads answers. No I/O.
 //!
-//! Requests are typed, because every field that is sent should be visible here. Answers are read leniently from
-//! [`Value`]: servers that call themselves compatible (Ollama, vLLM, llama.cpp, LiteLLM) leave out ids, send nulls for
-//! strings and add fields of their own.
+//! Requests are typed, so that every field sent is visible here. Answers are read leniently from [`Value`]: compatible
+//! servers (Ollama, vLLM, llama.cpp, LiteLLM) omit ids, send null for strings and add fields.
 
 use std::borrow::Cow;
 
@@ -10,40 +9,41 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::llm::{
-    Speaker, TitleRequest, Turn, Usage,
-    profile::{self, Profile, Role},
+    ChatMessage, Speaker, TitleRequest, Usage,
+    profile::{self, InstructionRole, Profile},
 };
 
-/// A title without a schema gets a part of the tokens from a model that does not reason: nothing else ends its answer.
-const UNHELD_PART: u32 = 8;
+/// Divides the token cap of a title request without a schema to a model that does not reason. Without a schema only the
+/// cap bounds the answer.
+const SCHEMALESS_DIVISOR: u32 = 8;
 
-/// What the instruction says besides where the answer is JSON of no given shape. Some servers insist on the word.
-const AS_JSON: &str = " Answer as JSON with one field, title.";
+/// Added to the instruction when JSON is requested without a schema. Some servers require the word JSON.
+const JSON_INSTRUCTION: &str = " Answer as JSON with one field, title.";
 
-/// A parameter that some servers or models refuse, and that a request can do without.
+/// An optional parameter that some servers or models reject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Param {
     ReasoningEffort,
     Verbosity,
     Temperature,
-    /// Without it `response_format` asks for JSON of any shape.
+    /// Without it `response_format` requests JSON of any shape.
     JsonSchema,
     ResponseFormat,
-    /// Without it the cap goes out as `max_tokens`, its older name.
+    /// Without it the cap is sent as `max_tokens`, its older name.
     MaxCompletionTokens,
     StreamOptions,
     Store,
-    /// Without it the instruction's role is `system`.
+    /// Without it the instruction has the role `system`.
     DeveloperRole,
 }
 
-/// How providers name a [`Param`] in their refusals.
+/// How provider errors name a [`Param`].
 pub(super) struct ParamNames {
     pub(super) param: Param,
-    /// Its field, as it stands in `error.param`.
+    /// Its field name in `error.param`.
     pub(super) field: &'static str,
-    /// What stands for it in prose, in lower case.
+    /// Its names in messages, in lower case.
     pub(super) prose: &'static [&'static str],
 }
 
@@ -96,15 +96,15 @@ struct StreamOptions {
 }
 
 impl<'a> Request<'a> {
-    /// A streamed reply. `openai` says that the server is OpenAI's own: only there is `store` sent, which some
-    /// compatible servers refuse as unknown.
-    pub(super) fn reply(model: &'a str, history: &'a [Turn], openai: bool) -> Self {
-        let message = |turn: &'a Turn| Message {
-            role: match turn.speaker {
+    /// A streamed reply. `store` is sent only if `openai` (OpenAI's own server), since some compatible servers reject
+    /// it.
+    pub(super) fn reply(model: &'a str, history: &'a [ChatMessage], openai: bool) -> Self {
+        let message = |message: &'a ChatMessage| Message {
+            role: match message.speaker {
                 Speaker::User => "user",
                 Speaker::Assistant => "assistant",
             },
-            content: Cow::Borrowed(&turn.text),
+            content: Cow::Borrowed(&message.text),
         };
         let messages = history.iter().map(message).collect();
         Self {
@@ -116,7 +116,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A title as structured output. The schema has no length keywords: providers disagree on them.
+    /// A title as structured output. The schema has no length keywords, since providers support different ones.
     pub(super) fn title(
         model: &'a str,
         profile: &'a Profile,
@@ -124,8 +124,8 @@ impl<'a> Request<'a> {
         openai: bool,
     ) -> Self {
         let role = profile.role.unwrap_or(match openai && profile.reasoning {
-            true => Role::Developer,
-            false => Role::System,
+            true => InstructionRole::Developer,
+            false => InstructionRole::System,
         });
         let role = role.into();
         let messages = vec![
@@ -173,7 +173,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Leaves out all that a request can do without: what is left is the model and the messages.
+    /// Removes all optional parameters; the model and the messages remain.
     pub(super) fn make_plain(&mut self) {
         for names in &PARAMS {
             self.remove(names.param);
@@ -181,24 +181,24 @@ impl<'a> Request<'a> {
         self.max_tokens = None;
     }
 
-    /// Whether a schema bounds the answer.
+    /// Whether a schema constrains the answer.
     pub(super) fn has_schema(&self) -> bool {
         let format = self.response_format.as_ref();
         format.is_some_and(|format| format["type"] == "json_schema")
     }
 
-    /// Bounds the answer of a model that does not reason where no schema does.
-    pub(super) fn bound(&mut self, max_tokens: u32) {
+    /// Lowers the token cap of a model that does not reason, if there is no schema.
+    pub(super) fn cap_tokens(&mut self, max_tokens: u32) {
         let cap = match self.has_schema() {
             true => max_tokens,
-            false => (max_tokens / UNHELD_PART).max(1),
+            false => (max_tokens / SCHEMALESS_DIVISOR).max(1),
         };
         for field in [&mut self.max_completion_tokens, &mut self.max_tokens] {
             *field = field.map(|_| cap);
         }
     }
 
-    /// Leaves a parameter out, or goes back to its older form. False when the request did not carry it.
+    /// Removes a parameter, or falls back to its older form. Returns whether the request had it.
     pub(super) fn remove(&mut self, param: Param) -> bool {
         match param {
             Param::ReasoningEffort => self.reasoning_effort.take().is_some(),
@@ -208,14 +208,14 @@ impl<'a> Request<'a> {
                 let found = self.has_schema();
                 if found {
                     self.response_format = Some(json!({ "type": "json_object" }));
-                    self.messages[0].content.to_mut().push_str(AS_JSON);
+                    self.messages[0].content.to_mut().push_str(JSON_INSTRUCTION);
                 }
                 found
             }
             Param::ResponseFormat => {
                 let found = self.response_format.take();
                 if found.is_some_and(|format| format["type"] == "json_object")
-                    && let Some(plain) = self.messages[0].content.strip_suffix(AS_JSON)
+                    && let Some(plain) = self.messages[0].content.strip_suffix(JSON_INSTRUCTION)
                 {
                     self.messages[0].content = Cow::Owned(plain.to_owned());
                     return true;
@@ -243,10 +243,10 @@ impl<'a> Request<'a> {
     }
 }
 
-/// The first choice of an answer or of a streamed event. Others, which were not asked for, are left aside.
+/// The first choice of an answer or of a streamed event. Others were not requested and are ignored.
 ///
 /// # Errors
-/// When there is something in place of choices that cannot be read.
+/// When `choices` is malformed.
 pub(super) fn first_choice(answer: &Value) -> Result<Option<&Value>, ()> {
     let choices = match answer.get("choices") {
         None | Some(Value::Null) => return Ok(None),
@@ -260,23 +260,23 @@ pub(super) fn first_choice(answer: &Value) -> Result<Option<&Value>, ()> {
     Ok(choices.iter().find(index))
 }
 
-/// What one choice adds to an answer.
+/// The content of one choice.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Part {
-    /// Text for a person; a refusal is one.
+pub(super) struct ChoiceContent {
+    /// Visible text, including refusals.
     pub(super) text: String,
     /// Whether some of it is a refusal.
     pub(super) is_refusal: bool,
-    /// Whether the model reasoned.
+    /// Whether it has reasoning.
     pub(super) reasons: bool,
-    /// Whether there is a tool call, an image or anything else that is no text.
+    /// Whether it has tool calls, images or other content that is not text.
     pub(super) has_others: bool,
-    /// Whether something that may hold text has a form that is not known.
+    /// Whether a part that may contain text could not be parsed.
     pub(super) is_unreadable: bool,
 }
 
-impl Part {
-    /// Reads a streamed delta, or the whole message of a server that does not stream.
+impl ChoiceContent {
+    /// Reads a streamed delta, or a whole message.
     pub(super) fn read(choice: &Value) -> Self {
         let mut part = Self::default();
         let places = ["delta", "message"].into_iter();
@@ -296,7 +296,7 @@ impl Part {
                 ]);
                 part.has_others = holds(&["tool_calls", "function_call", "audio", "images"]);
             }
-            // The older API for completions.
+            // The legacy completions API.
             None => part.add_content(choice.get("text")),
             Some(_) => part.is_unreadable = true,
         }
@@ -338,7 +338,7 @@ impl Part {
         }
     }
 
-    /// NUL, which no database takes, is dropped.
+    /// Appends text without NUL, which databases reject.
     fn add(&mut self, text: &str) {
         self.text.extend(text.chars().filter(|&c| c != '\0'));
     }
@@ -353,12 +353,12 @@ fn is_filled(value: Option<&Value>) -> bool {
     }
 }
 
-/// What the provider calls the model that answers.
+/// The provider's name of the answering model.
 pub(super) fn model(answer: &Value) -> Option<String> {
     answer.get("model")?.as_str().map(str::to_owned)
 }
 
-/// Token counts, when there are any; a count that is missing, or none, is 0.
+/// Token counts, if present. A missing or invalid count is 0.
 pub(super) fn usage(answer: &Value) -> Option<Usage> {
     let places = ["/usage", "/choices/0/usage", "/x_groq/usage"].into_iter();
     let usage = places
@@ -380,14 +380,14 @@ pub(super) fn usage(answer: &Value) -> Option<Usage> {
     })
 }
 
-/// A count as providers write it: a number of any kind, or a text that holds one. Bounded: what is stored is summed.
+/// Parses a count: any number, or a string with one. Capped, so that stored sums cannot overflow.
 fn count(value: &Value) -> Option<u64> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse().ok()?,
         _ => return None,
     };
-    // The cast saturates at both ends and makes 0 of what is no number.
+    // The cast saturates, and maps NaN to 0.
     Some((number as u64).min(Usage::MAX_TOKENS))
 }
 

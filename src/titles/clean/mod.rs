@@ -17,8 +17,8 @@
 //!    the period of an abbreviation.
 //!
 //! Regrets refuse when they stand alone or before a pause, and "I can't" when it goes on as models go on: people ask
-//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, refusals are told
-//! by their form, unless it says so itself (`refusals`), and so are reports of errors (`reports`) and answers to
+//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, refusals are
+//! told by their form, unless it says so itself (`refusals`), and so are reports of errors (`reports`) and answers to
 //! its question (`answers`).
 //!
 //! Rejected: what a [`Rejection`] names. A title cleans to itself, since accepting one means that no rule changes it.

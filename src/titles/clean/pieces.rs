@@ -1,5 +1,5 @@
-//! Text that somebody forgot to decode: pieces of tokenizers, bytes read in another encoding, escapes. What it stood for
-//! is not guessed; a title with any of it is none. What stands in the message just so is a word of it.
+//! Text that somebody forgot to decode: pieces of tokenizers, bytes read in another encoding, escapes. What it stood
+//! for is not guessed; a title with any of it is none. What stands in the message just so is a word of it.
 
 /// Whether a text has a piece that was not decoded.
 pub(super) fn is_garbled(text: &str, message: Option<&str>) -> bool {
@@ -46,8 +46,8 @@ fn has_byte_token(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
         })
 }
 
-/// `\n` behind a word or at an end, `\xe9` and `%20` inside of one, `\u00e9` anywhere. "\n vs. \r\n" is about them, and so is a title
-/// whose message has it.
+/// `\n` behind a word or at an end, `\xe9` and `%20` inside of one, `\u00e9` anywhere. "\n vs. \r\n" is about them, and
+/// so is a title whose message has it.
 fn has_escape(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
     let glued = |at: usize, length: usize| {
         let head = &text[..at];
@@ -110,7 +110,8 @@ fn has_word_piece(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
 }
 
 /// UTF-8 that was read as Latin-1 or Windows-1252, or that stands in byte-level BPE's letters: `CafÃ©`, `Dadâ€™s`,
-/// `âĢĻ`, `ÐŸÐ»Ð°Ð½`. Two letters at random decode now and then, so sequences of two bytes need a typical lead or company.
+/// `âĢĻ`, `ÐŸÐ»Ð°Ð½`. Two letters at random decode now and then, so sequences of two bytes need a typical lead or
+/// company.
 fn has_mojibake(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
     let chars: Vec<(usize, char)> = text.char_indices().collect();
     let mut at = 0;

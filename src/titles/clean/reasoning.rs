@@ -116,8 +116,8 @@ const CHANNELS: [&str; 7] = [
     "reflection",
 ];
 
-/// Whether a text is a channel of thoughts without its special tokens: "analysisThe user wants …", "thought The user …".
-/// Titles begin in upper case, and "analysis of variance" goes on in lower case.
+/// Whether a text is a channel of thoughts without its special tokens: "analysisThe user wants …", "thought The user
+/// …". Titles begin in upper case, and "analysis of variance" goes on in lower case.
 pub(super) fn starts_in_channel(text: &str) -> bool {
     CHANNELS.iter().any(|channel| {
         text.strip_prefix(channel).is_some_and(|rest| {

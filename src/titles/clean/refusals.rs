@@ -1,6 +1,6 @@
-//! Refusals by their form: a first person that negates an ability, an inability whose object is what models lack (links,
-//! files, the internet), a demand for input. A title of that form is one only if the message says so itself: "I Can't Log
-//! In to Gmail" for a person who can't.
+//! Refusals by their form: a first person that negates an ability, an inability whose object is what models lack
+//! (links, files, the internet), a demand for input. A title of that form is one only if the message says so itself: "I
+//! Can't Log In to Gmail" for a person who can't.
 
 use std::collections::HashSet;
 

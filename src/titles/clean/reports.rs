@@ -1,5 +1,6 @@
-//! Reports of errors: gateways and SDKs answer with the text of an error where the title was due, under a status of 200.
-//! "Error 404" is a title for who asks about it, so only a message that knows nothing of trouble makes it a report.
+//! Reports of errors: gateways and SDKs answer with the text of an error where the title was due, under a status of
+//! 200. "Error 404" is a title for who asks about it, so only a message that knows nothing of trouble makes it a
+//! report.
 
 use super::{
     phrases::{phrases, straighten},

@@ -1,8 +1,9 @@
-//! Special tokens of model families, by their shape: `<|im_end|>`, `<｜end▁of▁sentence｜>`, `<turn|>`, `<bos>`, `[/INST]`.
+//! Special tokens of model families, by their shape: `<|im_end|>`, `<｜end▁of▁sentence｜>`, `<turn|>`, `<bos>`,
+//! `[/INST]`.
 //!
-//! A token is a boundary. What stands between two of them is a piece of a turn, and one piece that says something is the
-//! title; several are a title with something else in it. Tokens that begin a thought take the piece behind them along,
-//! and those that begin somebody else's turn too. A token that stands in the message is a word of it, and stays.
+//! A token is a boundary. What stands between two of them is a piece of a turn, and one piece that says something is
+//! the title; several are a title with something else in it. Tokens that begin a thought take the piece behind them
+//! along, and those that begin somebody else's turn too. A token that stands in the message is a word of it, and stays.
 
 use super::Rejection;
 

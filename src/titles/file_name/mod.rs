@@ -1,7 +1,8 @@
 //! A title from the name of an attached file, for a message that has no text. Pure and total; calls no model.
 //!
 //! The name is the user's own words, so it is tidied and not rewritten:
-//! 1. Percent-encoding is decoded if all of it is UTF-8, then folders go (`/` and `\`), then what [`single_line`] drops.
+//! 1. Percent-encoding is decoded if all of it is UTF-8, then folders go (`/` and `\`), then what [`single_line`]
+//!    drops.
 //! 2. Extensions go, `.tar.gz` as one; so do the marks of a second copy, `(1)`, and UUIDs.
 //! 3. `_` is a space. So are `-` and `.` in a name that has no white space, except between digits (`2025-04`, `v1.2`),
 //!    and after a single letter (`e-mail`). Three or more capitalised parts in one word are words (`MyThesisDraft`),

@@ -1,7 +1,7 @@
 //! Which Han characters only some writing standards have: Simplified, Traditional and Japanese forms.
 //!
-//! The table is made by `tools/han/table.py` from Unicode's Unihan data. A character that is in none of its rows belongs
-//! to all.
+//! The table is made by `tools/han/table.py` from Unicode's Unihan data. A character that is in none of its rows
+//! belongs to all.
 
 use std::{collections::HashMap, sync::LazyLock};
 

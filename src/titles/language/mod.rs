@@ -8,17 +8,17 @@
 //! sentence, outside of code, quotations and URLs; of a sentence that asks for a translation and the text to translate,
 //! the former). They are counted in words, where a character of a script without spaces is half of one. Latin letters
 //! in a sentence of another script count from a third of it on: Japanese prose with a name in it gets no title in Latin
-//! letters alone, even if the title is that name. Words between others of one script do not count, if in Latin
-//! letters there are function words: "what does 猫 mean" is English. With a tag, the expected script is the one that the language is
-//! written in: its script subtag, or else CLDR's likely one (UTS #35, "Likely Subtags").
+//! letters alone, even if the title is that name. Words between others of one script do not count, if in Latin letters
+//! there are function words: "what does 猫 mean" is English. With a tag, the expected script is the one that the
+//! language is written in: its script subtag, or else CLDR's likely one (UTS #35, "Likely Subtags").
 //!
 //! A title fits if
 //! - it has a letter of an expected script;
 //! - its letters of another script, except Latin ones and single Greek ones (symbols), stand in the message just so;
 //! - its Latin words, if Latin is not expected, are loanwords: no function words among them ("Planning a Trip to 京都"),
 //!   and few beside the rest;
-//! - its Han characters belong to the expected standard (`han`: Simplified, Traditional, Japanese) or to the message. An
-//!   explicit Hans or Hant, by script or region (`zh-TW`), is kept to; otherwise the message decides.
+//! - its Han characters belong to the expected standard (`han`: Simplified, Traditional, Japanese) or to the message.
+//!   An explicit Hans or Hant, by script or region (`zh-TW`), is kept to; otherwise the message decides.
 //!
 //! Han and kana are one writing system, since Japanese mixes them; kana need a message that is Japanese. Hangul is
 //! another. Serbian is kept to the letters of its message, or to those of `sr-Latn` and `sr-Cyrl`.

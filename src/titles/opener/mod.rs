@@ -9,8 +9,8 @@
 //!   what"). One stop word alone says something, because many are content in some other language: "die", "hat", "war",
 //!   "more". In scripts without spaces a phrase is a word.
 //!
-//! A digit and a sign of code, mathematics or a currency are content; so, outside of phrases, are an acronym ("WHO") and
-//! a capital after the first word ("the Who").
+//! A digit and a sign of code, mathematics or a currency are content; so, outside of phrases, are an acronym ("WHO")
+//! and a capital after the first word ("the Who").
 //!
 //! Stop words are the NLTK lists in the crate `stop-words`, of languages that write spaces. Its other lists, ISO, hold
 //! "help", "computer", "system" and "problem". No list of stop words has greetings, so those are our own. Words are
@@ -218,8 +218,8 @@ impl Words {
 }
 
 /// What two spellings of a word share: compatibility forms, case, accents, and Arabic and Hebrew points are folded.
-/// Marks that make a letter in other scripts (vowel signs, dakuten, tones of Thai) stay: only marks above and below, and
-/// the fixed positions of Hebrew and Arabic points go (canonical combining classes of UAX #44).
+/// Marks that make a letter in other scripts (vowel signs, dakuten, tones of Thai) stay: only marks above and below,
+/// and the fixed positions of Hebrew and Arabic points go (canonical combining classes of UAX #44).
 fn key(word: &str) -> String {
     let folded = word
         .nfkd()

@@ -1,10 +1,10 @@
-//! What people type and what they read in the sidebar; and what nobody should type.
+//! Typical messages and the titles that users see, and hostile messages.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// Messages as people type them, by language.
+/// Typical messages, by language.
 #[rustfmt::skip]
 const MESSAGES: &[(&str, &str)] = &[
     ("en", "Can you help me plan a trip to Kyoto in April?"),

@@ -1,5 +1,5 @@
-//! The client against a real socket: a server that sends prepared bytes, in prepared pieces, and keeps what it was
-//! asked. It writes HTTP by hand, because most of what is tried here no well-behaved server library would send.
+//! Tests the client over a real socket, against a server that sends scripted chunks and records the requests. It writes
+//! HTTP by hand, since a server library would not send most of these responses.
 
 mod replies;
 mod titles;
@@ -22,7 +22,7 @@ const KEY: &str = "test-key-that-must-not-be-shown";
 /// One response: pieces of bytes with a pause before each. The connection closes after the last.
 type Script = Vec<(Duration, Vec<u8>)>;
 
-/// What one request was.
+/// One recorded request.
 struct Asked {
     head: String,
     body: Value,
@@ -34,7 +34,7 @@ struct Server {
 }
 
 impl Server {
-    /// A server that gives these responses, one for each connection, and then refuses connections.
+    /// Starts a server that sends these responses, one per connection, and then refuses connections.
     fn start(responses: impl IntoIterator<Item = Script>) -> Self {
         let responses: Vec<Script> = responses.into_iter().collect();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -73,7 +73,7 @@ impl Server {
         .unwrap()
     }
 
-    /// Everything that was asked so far.
+    /// All requests so far.
     fn asked(&self) -> Vec<Asked> {
         self.asked.try_iter().collect()
     }
@@ -99,7 +99,7 @@ fn send(mut connection: TcpStream, response: Script) {
     connection.set_nodelay(true).unwrap();
     for (pause, piece) in response {
         thread::sleep(pause);
-        // The client may have had enough.
+        // The client may have closed the connection.
         if connection.write_all(&piece).is_err() {
             return;
         }
@@ -119,7 +119,7 @@ fn json(status: u16, body: &str) -> Script {
     response(status, "content-type: application/json\r\n", body)
 }
 
-/// A stream in chunked encoding, whose pieces go out one by one. Without an end it is cut.
+/// A stream in chunked encoding, sent chunk by chunk. Without `whole` it is cut off.
 fn events(pieces: &[&[u8]], whole: bool) -> Script {
     let head =
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";

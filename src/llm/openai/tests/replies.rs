@@ -1,4 +1,4 @@
-//! Replies: the request, the order of what comes out of a stream, and every way in which a stream can end.
+//! Replies: the request, the order of chunks, and every way in which a stream can end.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::{super::stream::MAX_TEXT_BYTES, *};
 use crate::llm::{
-    Finish, LanguageModel, ModelError, ModelErrorKind, ReplyChunk, ReplyRequest, Speaker, Turn,
-    Usage,
+    ChatMessage, Finish, LanguageModel, ModelError, ModelErrorKind, ReplyChunk, ReplyRequest,
+    Speaker, Usage,
 };
 
 const START: &str = r#"data: {"id":"chatcmpl-7","object":"chat.completion.chunk","created":1767225600,"model":"gpt-5-mini-2025-08-07","system_fingerprint":null,"choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"finish_reason":null}],"usage":null,"obfuscation":"aB3"}
@@ -28,15 +28,15 @@ fn delta(text: &str) -> String {
 }
 
 fn request() -> ReplyRequest {
-    let turn = |speaker, text: &str| Turn {
+    let message = |speaker, text: &str| ChatMessage {
         speaker,
         text: text.to_owned(),
     };
     ReplyRequest {
         history: vec![
-            turn(Speaker::User, "hi"),
-            turn(Speaker::Assistant, "hello"),
-            turn(Speaker::User, "more"),
+            message(Speaker::User, "hi"),
+            message(Speaker::Assistant, "hello"),
+            message(Speaker::User, "more"),
         ],
     }
 }
@@ -179,7 +179,7 @@ async fn a_cut_is_never_an_end() {
         Err(Interrupted),
     )
     .await;
-    // What comes after the end can't undo it.
+    // Events after the finish reason do not change it.
     assert_eq!(
         heard_from(&[&half, STOP], false).await.end,
         Ok(Finish::Stop)
@@ -238,7 +238,7 @@ async fn broken_events_are_forgiven_once() {
         heard_from(&[id, odd, STOP], true).await.id.as_deref(),
         Some("ab")
     );
-    // What was in it is missing: the reply is read on, and is not whole.
+    // Its text is missing: reading continues, and the reply is incomplete.
     heard_with_end(
         &[odd, &a, broken, &a, STOP, DONE],
         "aa",

@@ -1,4 +1,4 @@
-//! Titles: the request, what is made of each kind of answer, and the parameters that a server refuses.
+//! Titles: the request, each kind of answer, and parameters that a server rejects.
 
 use std::time::{Duration, Instant};
 
@@ -195,7 +195,7 @@ async fn a_plain_request_has_nothing_but_the_model_and_the_messages() {
     let answer = || super::json(200, TITLE);
     let server = Server::start([answer(), answer(), answer(), answer(), answer(), answer()]);
     let model = server.model("gpt-5-mini");
-    // Only what helps three times in a row is remembered: one message may be odd.
+    // Plain requests become the default only after three in a row, since one message may be the cause.
     for request in [&request, &request, &full, &request, &request, &request] {
         model.title(request.clone()).await.unwrap();
     }

@@ -1,24 +1,24 @@
-//! Topics in the scripts that write no spaces between words: kana and Han.
+//! Topics in scripts without spaces between words: kana and Han.
 //!
-//! The idea is that of `title`, with clauses for sentences and beginnings and ends of texts for words.
+//! The same method as `title`, with clauses instead of sentences, and prefixes and suffixes instead of words.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
-    title::{Candidate, first_best},
+    candidate::{Candidate, first_best},
+    languages::{self, Language},
     word::trimmed,
-    words::{self, Language},
 };
 
-/// These scripts say more with less.
+/// Lower than in `title`: these scripts are denser.
 const MAX_GRAPHEMES: usize = 30;
 
-/// The part of a sentence without spaces between words that names a topic.
+/// The best candidate among the clauses of a sentence.
 pub(super) fn candidate(sentence: &str, bonus: i32) -> Option<Candidate> {
     let is_kana = |c| matches!(c, '\u{3040}'..='\u{30ff}');
     let language = match sentence.contains(is_kana) {
-        true => &words::JAPANESE,
-        false => &words::CHINESE,
+        true => &languages::JAPANESE,
+        false => &languages::CHINESE,
     };
     let clauses = sentence.split(['、', '，', '；', '：', ',']);
     let candidates = clauses.filter_map(|clause| {
@@ -61,7 +61,7 @@ pub(super) fn candidate(sentence: &str, bonus: i32) -> Option<Candidate> {
     candidates.reduce(first_best)
 }
 
-/// What a Japanese request asks for: all before the last particle that marks an object.
+/// The object of a Japanese request: everything before the last particle that marks an object.
 fn asked_for(text: &str) -> Option<&str> {
     const REQUESTS: [&str; 13] = [
         "ください",
@@ -86,7 +86,7 @@ fn asked_for(text: &str) -> Option<&str> {
     Some(&text[..at])
 }
 
-/// At most [`MAX_GRAPHEMES`], between words where Unicode or a particle tells them apart.
+/// Shortens to [`MAX_GRAPHEMES`], at a word boundary of Unicode or a particle.
 pub(super) fn shortened<'a>(text: &'a str, language: &Language) -> &'a str {
     let count = text.graphemes(true).count();
     if count <= MAX_GRAPHEMES {
@@ -113,8 +113,8 @@ pub(super) fn shortened<'a>(text: &'a str, language: &Language) -> &'a str {
     trimmed(&text[..end])
 }
 
-/// Whether a text is of a script without spaces between words: kana and Han.
-pub(super) fn is_dense(text: &str) -> bool {
+/// Whether a text is mainly kana and Han.
+pub(super) fn is_unspaced(text: &str) -> bool {
     let dense = |c: &char| matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}');
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
     text.chars().filter(dense).count() * 3 > letters

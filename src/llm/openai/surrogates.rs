@@ -1,25 +1,26 @@
-//! Characters beyond U+FFFF that a server cuts in half: JSON writes them as two escapes (`\ud83d\ude00`), and servers
-//! that cut text between code units send each half in another event.
+//! Joins surrogate pairs that a server split between two events.
 //!
-//! Where an event has a lone half it is read a second time with each half as a mark, a private character. Marks that
-//! belong together are joined over the events; what stays alone is U+FFFD.
+//! JSON escapes characters beyond U+FFFF as two surrogates (`\ud83d\ude00`). Servers that split text between code units
+//! send each in an event of its own. An event with a lone surrogate is parsed a second time with each surrogate
+//! replaced by a mark, a private-use character. Matching marks are joined across events; a mark without a partner
+//! becomes U+FFFD.
 
 use crate::json;
 
-/// The mark of U+D800; those of the other halves follow. The last code points of the last plane.
-const MARKS: u32 = 0x10_f800;
+/// The mark of U+D800; the marks of the other surrogates follow. The last code points of the last plane.
+const FIRST_MARK: u32 = 0x10_f800;
 
-/// The JSON with a mark in place of each lone half; `None` when there is none.
+/// The JSON with a mark in place of each lone surrogate; `None` if there is none.
 pub(super) fn marked(text: &str) -> Option<String> {
     let replaced = json::without_lone_surrogates(text.as_bytes());
     let mut marked = String::with_capacity(text.len());
     let mut copied = 0;
-    // Replacing keeps all positions: `\ufffd` stands where `\ud83d` stood, and differs from its third byte on.
+    // The replacement `\ufffd` is as long as `\ud83d` and differs from its third byte on, so positions stay.
     while let Some(offset) = differs(&text.as_bytes()[copied..], &replaced[copied..]) {
         let start = copied + offset - 2;
         let half = u32::from_str_radix(&text[start + 2..start + 6], 16).ok()?;
         marked.push_str(&text[copied..start]);
-        marked.push(char::from_u32(MARKS + half - 0xd800)?);
+        marked.push(char::from_u32(FIRST_MARK + half - 0xd800)?);
         copied = start + 6;
     }
     marked.push_str(&text[copied..]);
@@ -30,25 +31,25 @@ fn differs(a: &[u8], b: &[u8]) -> Option<usize> {
     a.iter().zip(b).position(|(a, b)| a != b)
 }
 
-/// Whether a text that was not marked holds what looks like marks.
+/// Whether an unmarked text contains characters that look like marks.
 pub(super) fn looks_marked(text: &str) -> bool {
     text.chars().any(|c| half(c).is_some())
 }
 
 fn half(c: char) -> Option<u16> {
-    let offset = u32::from(c).checked_sub(MARKS)?;
+    let offset = u32::from(c).checked_sub(FIRST_MARK)?;
     u16::try_from(offset + 0xd800).ok()
 }
 
-/// Joins the halves of a text that comes in pieces.
+/// Joins surrogates across the chunks of a text.
 #[derive(Debug, Default)]
-pub(super) struct Halves {
-    /// The first half of a character, at the end of what has come.
+pub(super) struct SurrogateJoiner {
+    /// A high surrogate at the end of the last chunk.
     pending: Option<u16>,
 }
 
-impl Halves {
-    /// Takes a piece without marks.
+impl SurrogateJoiner {
+    /// Adds a chunk without marks; returns the joined text.
     pub(super) fn plain(&mut self, text: String) -> String {
         if text.is_empty() || self.pending.is_none() {
             return text;
@@ -56,7 +57,7 @@ impl Halves {
         self.finish() + &text
     }
 
-    /// Takes a piece with marks.
+    /// Adds a chunk with marks; returns the joined text.
     pub(super) fn marked(&mut self, text: &str) -> String {
         let mut units: Vec<u16> = self.pending.take().into_iter().collect();
         let mut buffer = [0; 2];
@@ -70,7 +71,7 @@ impl Halves {
         String::from_utf16_lossy(&units)
     }
 
-    /// What is left when nothing follows.
+    /// Ends the text; returns U+FFFD for a pending surrogate.
     pub(super) fn finish(&mut self) -> String {
         match self.pending.take() {
             Some(_) => char::REPLACEMENT_CHARACTER.to_string(),
@@ -83,18 +84,18 @@ impl Halves {
 mod tests {
     use super::*;
 
-    /// What comes of strings that each stand in an event of their own.
+    /// Joins strings that each come in an event of their own.
     fn joined(pieces: &[&str]) -> String {
-        let mut halves = Halves::default();
+        let mut joiner = SurrogateJoiner::default();
         let mut text = String::new();
         for piece in pieces {
             let piece = format!("\"{piece}\"");
             text += &match marked(&piece) {
-                Some(piece) => halves.marked(&serde_json::from_str::<String>(&piece).unwrap()),
-                None => halves.plain(serde_json::from_str(&piece).unwrap()),
+                Some(piece) => joiner.marked(&serde_json::from_str::<String>(&piece).unwrap()),
+                None => joiner.plain(serde_json::from_str(&piece).unwrap()),
             };
         }
-        text + &halves.finish()
+        text + &joiner.finish()
     }
 
     #[test]

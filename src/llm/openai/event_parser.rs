@@ -1,63 +1,65 @@
-//! The body of an answer, taken apart as it comes, whatever its media type says: server-sent events, one JSON document,
-//! one on each line, or a list of them. The first bytes of a line say what it is.
+//! Incremental parser of answer bodies: server-sent events, one JSON document, one per line, or a JSON list.
 //!
-//! Servers end events with one line break, send an error as bare JSON between events, or leave out the blank line
-//! behind the last event. What such a line holds is read; only what is no event and no JSON is passed over.
+//! Ignores the media type: the first bytes of each line decide. Servers end events with a single line break, send
+//! errors as bare JSON between events, or omit the blank line after the last event; all of that is parsed. Other lines
+//! are skipped.
 
 use std::{collections::VecDeque, io};
 
-/// The most that one event may hold: a whole reply of 512 KiB, with room for its escapes.
+/// The largest event: a whole reply of 512 KiB, with room for escapes.
 const MAX_EVENT_BYTES: usize = 2 * 1024 * 1024;
 
-/// One step of a body.
+/// One parsed item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
-    /// A comment, or an event that holds nothing: a sign of life.
+    /// A comment or an empty event: the connection is alive.
     Ping,
     /// An event.
     Event {
         /// Its name, often empty.
         name: String,
-        /// What it holds, never empty.
+        /// Its data, never empty.
         data: String,
-        /// Whether the body ended in the middle of it.
+        /// Whether the body ended before the event did.
         is_cut: bool,
     },
 }
 
-/// Takes text in pieces of any size; gives items.
+/// Accepts text in chunks of any size, and yields items.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
+pub(super) struct EventParser {
     items: VecDeque<Item>,
-    /// A line whose end has not come yet.
+    /// The current, incomplete line.
     line: String,
-    /// Whether the last line ended with a carriage return, to which a line feed may belong.
+    /// Whether the last line ended with a carriage return; a line feed that follows belongs to it.
     after_return: bool,
     name: String,
     data: Option<String>,
-    document: Document,
+    json: JsonScanner,
     /// Whether anything was an event, a comment or JSON.
     is_known: bool,
-    /// Whether it begins as a web page does.
+    /// Whether it starts like a web page.
     is_page: bool,
-    /// Whether a line was none of these.
+    /// Whether a line was skipped.
     has_text: bool,
     is_over: bool,
 }
 
-impl Reader {
-    /// The next item that is whole.
+impl EventParser {
+    /// The next complete item.
     pub(super) fn next(&mut self) -> Option<Item> {
         self.items.pop_front()
     }
 
-    /// Whether this is a web page, or was text of which nothing is an event.
+    /// Whether the body is a web page, or text without any event.
     pub(super) fn is_foreign(&self) -> bool {
         self.is_page || self.is_over && self.has_text && !self.is_known
     }
 
+    /// Parses a chunk.
+    ///
     /// # Errors
-    /// `InvalidData` when one event is larger than any reply.
+    /// `InvalidData` when an event is larger than [`MAX_EVENT_BYTES`].
     pub(super) fn push(&mut self, mut text: &str) -> io::Result<()> {
         if self.after_return && !text.is_empty() {
             self.after_return = false;
@@ -66,7 +68,7 @@ impl Reader {
         while let Some(end) = text.find(['\n', '\r']) {
             self.line.push_str(&text[..end]);
             let line = std::mem::take(&mut self.line);
-            self.take(&line)?;
+            self.read_line(&line)?;
             let is_return = text[end..].starts_with('\r');
             text = &text[end + 1..];
             if is_return {
@@ -75,16 +77,16 @@ impl Reader {
             }
         }
         self.line.push_str(text);
-        self.measure()
+        self.check_size()
     }
 
-    /// The body is over: what has no end yet is cut.
+    /// Ends the body. An incomplete event is yielded as cut.
     pub(super) fn finish(&mut self) {
         let line = std::mem::take(&mut self.line);
         self.is_over = true;
-        // The limit does not matter any more.
-        let _ = self.take(&line);
-        let data = self.data.take().or_else(|| self.document.take());
+        // An oversized last event needs no error: the body is over.
+        let _ = self.read_line(&line);
+        let data = self.data.take().or_else(|| self.json.take());
         if let Some(data) = data.filter(|data| !data.is_empty()) {
             let name = std::mem::take(&mut self.name);
             self.items.push_back(Item::Event {
@@ -95,20 +97,20 @@ impl Reader {
         }
     }
 
-    fn measure(&self) -> io::Result<()> {
+    fn check_size(&self) -> io::Result<()> {
         let data = self.data.as_ref().map_or(0, String::len);
-        let bytes = self.line.len() + data + self.document.text.len();
+        let bytes = self.line.len() + data + self.json.text.len();
         match bytes > MAX_EVENT_BYTES {
             true => Err(io::ErrorKind::InvalidData.into()),
             false => Ok(()),
         }
     }
 
-    fn take(&mut self, line: &str) -> io::Result<()> {
-        if self.document.is_open() {
-            self.document.push("\n", &mut self.items);
-            self.document.push(line, &mut self.items);
-            return self.measure();
+    fn read_line(&mut self, line: &str) -> io::Result<()> {
+        if self.json.is_open() {
+            self.json.push("\n", &mut self.items);
+            self.json.push(line, &mut self.items);
+            return self.check_size();
         }
         if line.is_empty() {
             self.dispatch();
@@ -124,12 +126,12 @@ impl Reader {
             Some(b'{' | b'[' | b']' | b',') => {
                 self.is_known = true;
                 self.dispatch();
-                self.document.push(begin, &mut self.items);
+                self.json.push(begin, &mut self.items);
             }
             Some(b'<') if !self.is_known => self.is_page = true,
             _ => self.field(begin),
         }
-        self.measure()
+        self.check_size()
     }
 
     fn field(&mut self, line: &str) {
@@ -170,16 +172,16 @@ impl Reader {
     }
 }
 
-/// JSON objects, found by their brackets. A list is what stands in it.
+/// Finds JSON objects by their brackets; a list yields its elements.
 #[derive(Debug, Default)]
-struct Document {
+struct JsonScanner {
     text: String,
     depth: u32,
     in_string: bool,
     is_escaped: bool,
 }
 
-impl Document {
+impl JsonScanner {
     fn is_open(&self) -> bool {
         self.depth > 0
     }
@@ -190,7 +192,7 @@ impl Document {
     }
 
     fn push(&mut self, text: &str, items: &mut VecDeque<Item>) {
-        // Where the object began of which no part was copied yet.
+        // The start of the part of the object that is not copied yet.
         let mut from = 0;
         for (at, byte) in text.bytes().enumerate() {
             if self.is_escaped {
@@ -235,13 +237,13 @@ mod tests {
 
     /// Events as `name=data`, pings as `:`, cut ones with a `…`.
     fn items(pieces: &[&str]) -> Vec<String> {
-        let mut reader = Reader::default();
+        let mut parser = EventParser::default();
         for piece in pieces {
-            reader.push(piece).unwrap();
+            parser.push(piece).unwrap();
         }
-        reader.finish();
+        parser.finish();
         let mut items = Vec::new();
-        while let Some(item) = reader.next() {
+        while let Some(item) = parser.next() {
             items.push(match item {
                 Item::Ping => ":".to_owned(),
                 Item::Event { name, data, is_cut } => {
@@ -301,10 +303,10 @@ mod tests {
             (": x\n<html>", false),
             ("{}", false),
         ] {
-            let mut reader = Reader::default();
-            reader.push(body).unwrap();
-            reader.finish();
-            assert_eq!(reader.is_foreign(), is_foreign, "{body}");
+            let mut parser = EventParser::default();
+            parser.push(body).unwrap();
+            parser.finish();
+            assert_eq!(parser.is_foreign(), is_foreign, "{body}");
         }
     }
 
@@ -316,8 +318,8 @@ mod tests {
             format!("{{\"{megabyte}\n"),
             megabyte,
         ] {
-            let mut reader = Reader::default();
-            let pushed = (0..3).try_for_each(|_| reader.push(&line));
+            let mut parser = EventParser::default();
+            let pushed = (0..3).try_for_each(|_| parser.push(&line));
             assert!(pushed.is_err());
         }
     }

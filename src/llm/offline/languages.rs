@@ -1,41 +1,41 @@
-//! The words around a topic, by language: what people say before it and after it, and what joins its parts. Data only.
+//! Word lists by language: phrases before and after a topic, and words that join its parts. Data only.
 //!
-//! Phrases are in lower case with straight apostrophes, divided by ` | `, and `*` stands for any one word. Single words
-//! are divided by spaces. Ukrainian, say, needs one more entry here and nothing else.
+//! Phrases are in lower case with straight apostrophes, separated by ` | `; `*` matches any one word. Single words are
+//! separated by spaces. A new language needs only a new entry here.
 
 use std::ops::RangeInclusive;
 
-/// What a language says around a topic.
+/// The word lists of one language.
 pub(super) struct Language {
-    /// Whether its titles are in Title Case.
+    /// Whether titles are in Title Case.
     pub(super) title_case: bool,
-    /// Whether the main word of a phrase comes last, so that a long one loses its beginning.
+    /// Whether phrases are head-final: a long one is cut at its beginning.
     pub(super) head_last: bool,
-    /// Said before a topic, or instead of one: greetings, courtesies, articles, questions that only point back.
+    /// Phrases before a topic, or without one: greetings, courtesies, articles, questions that only refer back.
     pub(super) openers: &'static str,
-    /// Said before a topic, and a sign that it is the one which the message is about.
+    /// Phrases of request before a topic; they mark the main topic.
     pub(super) asks: &'static str,
-    /// Words that ask, and that a topic keeps.
+    /// Question words, which a topic keeps.
     pub(super) questions: &'static str,
-    /// Said after a topic.
+    /// Phrases after a topic.
     pub(super) closers: &'static str,
-    /// What the last word loses: particles and verbs that are written with it.
+    /// Endings removed from the last word: attached particles and verbs.
     pub(super) endings: &'static str,
-    /// Words that begin a part which a long title can do without.
+    /// Words that start a part which a long title can drop.
     pub(super) joints: &'static str,
-    /// Other words that say nothing alone, and that no title ends with.
+    /// Other function words; a title cannot end with one.
     pub(super) glue: &'static str,
-    /// Words that point to something said elsewhere.
+    /// Words that refer to another text ("this").
     pub(super) pointers: &'static str,
-    /// The letters that only its script has; without lists of words, they tell it.
+    /// Letters that only its script has; they identify a language without word lists.
     pub(super) letters: RangeInclusive<char>,
-    /// Whether its capital i has a dot.
+    /// Whether the capital of i is İ.
     pub(super) dotted_i: bool,
-    /// Words that stand in another form when they begin a title.
+    /// Words that change their form at the start of a title.
     pub(super) headwords: &'static [(&'static str, &'static str)],
 }
 
-/// What all languages share.
+/// The defaults: no lists.
 const NONE: Language = Language {
     title_case: false,
     head_last: false,
@@ -52,7 +52,7 @@ const NONE: Language = Language {
     headwords: &[],
 };
 
-/// A text of a language that is not known.
+/// An unknown language.
 pub(super) static UNKNOWN: Language = NONE;
 
 pub(super) static CHINESE: Language = Language {
@@ -75,7 +75,7 @@ pub(super) static JAPANESE: Language = Language {
     ..NONE
 };
 
-/// The languages that are told apart by these very words. On a tie, the first.
+/// The languages with spaces between words, detected by these lists. The first wins a tie.
 #[rustfmt::skip]
 pub(super) static SPACED: [Language; 13] = [
     // English
