@@ -161,7 +161,7 @@ pub(super) async fn send_message(
 ) -> Result<SentMessage> {
     if let Err(retry_after) = services.users.message(user) {
         let is_known = match &message.idempotency_key {
-            Some(key) => services.db.knows_key(owner, key).await?,
+            Some(key) => services.db.is_key_used(owner, key).await?,
             None => false,
         };
         if !is_known {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Chat, Inner};
 use crate::{
     conversation::MessageId,
-    db::{BadRow, Found, Kept, Place, Renewed},
+    db::{BadRow, Keyset, KeysetPage, RenewalOutcome, RunCheckpoint},
     error::Result,
     supervisor::Heartbeat,
 };
@@ -50,7 +50,7 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
             if let Some(known) = known {
                 let written = (run.length() > known).then(|| run.text());
                 length = written.as_ref().map_or(known, String::len);
-                renewals.push(Kept {
+                renewals.push(RunCheckpoint {
                     message: run.of().message,
                     written,
                 });
@@ -65,9 +65,9 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
         }
         let lease = chat.inner.settings.reply_lease;
         // Abort a renewal after half a lease, so that the next one can still be in time.
-        let renewal = chat.inner.db.keep_runs(&renewals, lease);
+        let renewal = chat.inner.db.renew_runs(&renewals, lease);
         match heartbeat.iteration(lease / 2, renewal).await {
-            Ok(Renewed { stopped, bad }) => {
+            Ok(RenewalOutcome { stopped, bad }) => {
                 checkpointed = lengths;
                 for BadRow { id, error } in bad {
                     heartbeat.skip_row(id, &error);
@@ -92,7 +92,7 @@ pub(super) async fn close_expired(
 ) {
     let lease = chat.inner.settings.reply_lease;
     let mut lost_database: Option<Instant> = None;
-    let mut after: Option<Place> = None;
+    let mut after: Option<Keyset> = None;
     let mut pages = 0;
     loop {
         // After a database outage, wait one lease before closing anything, so that live nodes can renew first.
@@ -130,11 +130,11 @@ pub(super) async fn close_expired(
 async fn close_expired_page(
     chat: &Chat,
     heartbeat: &Heartbeat,
-    after: Option<Place>,
+    after: Option<Keyset>,
     is_settled: bool,
-) -> Result<Option<Place>> {
+) -> Result<Option<Keyset>> {
     let Inner { db, events, .. } = &*chat.inner;
-    let Found { rows, bad, last } = db.find_dead_runs(after.as_ref(), PAGE_SIZE).await?;
+    let KeysetPage { rows, bad, last } = db.find_dead_runs(after.as_ref(), PAGE_SIZE).await?;
     if !is_settled {
         return Ok(None);
     }

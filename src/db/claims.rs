@@ -1,13 +1,11 @@
-//! Claims: who makes a conversation's title, and until when.
+//! Title claims: a fencing token plus a lease on the conversation's row.
 //!
-//! The row is the job. A claim is a token and a lease on the conversation's row, taken before the model
-//! is asked and needed again to store what it said. A rename, a reset and a deletion clear the token, so
-//! that whatever is still on its way is stored no more. Nobody gives a claim back after a crash: its
-//! lease runs out, and the sweep of any process takes over.
+//! Job state lives in the row; there is no separate queue. A process takes the claim before it calls the model, and needs
+//! the token again to store the result. A rename, a reset and a deletion clear the token, so that a result in flight is
+//! discarded. After a crash the lease expires, and the sweep of any process takes over.
 //!
-//! Every claim is one statement that says itself under which condition it may be taken: of several who
-//! try, one gets it. None counts as a change of the conversation: nothing that a client sees is
-//! different.
+//! Every claim is one conditional update (compare-and-set), so that of several processes one gets it. A claim does not
+//! increment the revision, because it changes nothing that a client sees.
 
 use std::time::Duration;
 
@@ -18,7 +16,7 @@ use sea_orm::{
 };
 
 use super::{
-    Database, Found, Place,
+    Database, Keyset, KeysetPage,
     entity::conversation::{Column, Entity, Model},
     pages::read_page,
     scope::{active, behind, change_of, changed, row_of},
@@ -28,27 +26,27 @@ use crate::{
     error::Result,
 };
 
-/// How often the title of one conversation is begun, when whoever begins it dies every time.
+/// Attempts at one conversation's title, if every attempt ends in a crash.
 const MAX_ATTEMPTS: i32 = 5;
 
-/// The right to make the title of one conversation, until the lease ends.
+/// The exclusive right to generate the title of one conversation, until the lease expires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TitleClaim {
-    /// Whose conversation it is.
+    /// The conversation's owner.
     pub owner: Owner,
     /// The conversation.
     pub id: ConversationId,
-    /// When others may take over.
+    /// The end of the lease, after which another process may take over.
     pub until: DateTime<Utc>,
-    /// What the person who asked for another title wants of it.
+    /// The user's instruction for a regenerated title.
     pub hint: Option<String>,
-    /// The title that there is, which stays when no other comes.
+    /// The current title, which stays if the generation fails.
     pub previous: Option<String>,
     pub(super) token: Uuid,
 }
 
 impl TitleClaim {
-    /// The claim that a row holds.
+    /// The claim stored in a row.
     pub(super) fn of(row: &Model) -> Option<Self> {
         Some(Self {
             owner: row.owner(),
@@ -60,55 +58,55 @@ impl TitleClaim {
         })
     }
 
-    /// Whether the lease lasts for so long still, by the database's clock.
+    /// Whether the lease lasts for at least `time` after `now`, the database's clock.
     pub fn lasts(&self, time: Duration, now: DateTime<Utc>) -> bool {
         self.until > now + time
     }
 }
 
-/// Which conversations wait for somebody to make their title.
+/// A class of conversations whose title is missing or overdue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting<'a> {
-    /// Those whose title was begun by somebody who has not finished it in time.
+pub enum TitleBacklog<'a> {
+    /// Pending titles whose lease has expired.
     Overdue,
-    /// The same, of titles that were begun so often that they are to be given up.
-    Hopeless,
-    /// All that have no title and are not meant to stay without: from before there were titles, given
-    /// up, overdue, or begun with a mere greeting.
+    /// Overdue titles that have used up their attempts and are to be abandoned.
+    Exhausted,
+    /// Conversations without a title that should have one: older than the title feature, failed, overdue, or deferred
+    /// because they began with a greeting.
     Untitled {
-        /// Only what was begun since then.
+        /// Only conversations created since then.
         since: Option<DateTime<Utc>>,
-        /// Only this tenant's.
+        /// Only this tenant's conversations.
         tenant: Option<&'a str>,
     },
-    /// Those among them whose title was begun by somebody who has not finished it in time.
+    /// The untitled conversations whose lease has expired.
     Interrupted {
-        /// Only what was begun since then.
+        /// Only conversations created since then.
         since: Option<DateTime<Utc>>,
-        /// Only this tenant's.
+        /// Only this tenant's conversations.
         tenant: Option<&'a str>,
     },
 }
 
-/// A conversation that waits for its title.
+/// A conversation from the [`TitleBacklog`].
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Whose it is.
+    /// The conversation's owner.
     pub owner: Owner,
     /// The conversation.
     pub id: ConversationId,
-    /// Whether it has a title, which stays when no other comes.
+    /// Whether it has a title, which stays if the generation fails.
     has_title: bool,
 }
 
-impl Waiting<'_> {
+impl TitleBacklog<'_> {
     fn condition(self, at: DateTime<Utc>) -> Condition {
         let overdue = Column::TitleLeaseUntil.lte(at);
         let is_pending = Column::TitleStatus.eq(TitleStatus::Pending.as_str());
         let open = Condition::all().add(Column::TitleAttempts.lt(MAX_ATTEMPTS));
         match self {
             Self::Overdue => open.add(is_pending).add(overdue),
-            Self::Hopeless => Condition::all()
+            Self::Exhausted => Condition::all()
                 .add(is_pending)
                 .add(overdue)
                 .add(Column::TitleAttempts.gte(MAX_ATTEMPTS)),
@@ -130,32 +128,31 @@ fn untitled(since: Option<DateTime<Utc>>, tenant: Option<&str>) -> Condition {
 }
 
 impl Database {
-    /// How many conversations of all owners wait.
+    /// The number of conversations of all owners in a class of the backlog.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn count_waiting(&self, waiting: Waiting<'_>) -> Result<u64> {
-        let select = active().filter(waiting.condition(self.now()));
+    pub async fn count_candidates(&self, backlog: TitleBacklog<'_>) -> Result<u64> {
+        let select = active().filter(backlog.condition(self.now()));
         Ok(select.count(&self.reader).await?)
     }
 
-    /// A page of the conversations of all owners that wait, newest first, behind the last of the page
-    /// before.
+    /// A page of the conversations of all owners in a class of the backlog, newest first, starting after `after`.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn find_waiting(
+    pub async fn find_candidates(
         &self,
-        waiting: Waiting<'_>,
-        after: Option<&Place>,
+        backlog: TitleBacklog<'_>,
+        after: Option<&Keyset>,
         limit: u64,
-    ) -> Result<Found<Candidate>> {
+    ) -> Result<KeysetPage<Candidate>> {
         let mut select = active()
-            .filter(waiting.condition(self.now()))
+            .filter(backlog.condition(self.now()))
             .order_by_desc(Column::CreatedAt)
             .order_by_desc(Column::Id)
             .limit(limit);
-        if let Some(Place { at, id }) = after {
+        if let Some(Keyset { at, id }) = after {
             select = select.filter(behind(Column::CreatedAt, *at, ConversationId(*id)));
         }
         let order = (Column::CreatedAt, Column::Id);
@@ -169,7 +166,7 @@ impl Database {
         read_page(&self.reader, select, order, candidate).await
     }
 
-    /// Whether somebody is making a title that is missing.
+    /// Whether an untitled conversation has a live lease.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -189,7 +186,7 @@ impl Database {
         Ok(row.is_some())
     }
 
-    /// When the first lease ends of titles that are being made.
+    /// The earliest end of the live title leases.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -206,26 +203,25 @@ impl Database {
         Ok(next.flatten())
     }
 
-    /// Takes the claim of a conversation that was found to wait. `None`: somebody else did, or it waits
-    /// no more.
+    /// Claims a candidate's title. `None`: the candidate has left the backlog, for example by another process's claim.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn claim_waiting(
+    pub async fn claim_candidate(
         &self,
         candidate: &Candidate,
-        waiting: Waiting<'_>,
+        backlog: TitleBacklog<'_>,
         lease: Duration,
     ) -> Result<Option<TitleClaim>> {
         let at = self.now();
-        let rows = another_attempt(row_of(&candidate.owner, candidate.id), at + lease)
-            .filter(waiting.condition(at))
+        let rows = with_attempt(row_of(&candidate.owner, candidate.id), at + lease)
+            .filter(backlog.condition(at))
             .exec_with_returning(&self.writer)
             .await?;
         Ok(rows.first().and_then(TitleClaim::of))
     }
 
-    /// Makes a claim last longer. `None`: it is lost.
+    /// Renews a claim's lease. `None`: the claim is lost.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -242,7 +238,7 @@ impl Database {
         Ok(rows.first().and_then(TitleClaim::of))
     }
 
-    /// Gives a claim back, as if it had never been taken: there is nothing to make a title from.
+    /// Releases a claim and resets its attempts, because the conversation has no text to make a title from.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -255,38 +251,35 @@ impl Database {
         Ok(())
     }
 
-    /// Gives up a title that was found to be hopeless. `None`: it is so no more.
+    /// Marks an exhausted title as abandoned. `None`: the title is no longer exhausted.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn abandon_title(&self, hopeless: &Candidate) -> Result<Option<Conversation>> {
+    pub async fn abandon_title(&self, exhausted: &Candidate) -> Result<Option<Conversation>> {
         let at = self.now();
-        let change = change_of(&hopeless.owner, hopeless.id, at);
-        let rows = given_up(change, hopeless.has_title, TitleFailure::Abandoned)
-            .filter(Waiting::Hopeless.condition(at))
+        let change = change_of(&exhausted.owner, exhausted.id, at);
+        let rows = with_failure(change, exhausted.has_title, TitleFailure::Abandoned)
+            .filter(TitleBacklog::Exhausted.condition(at))
             .exec_with_returning(&self.writer)
             .await?;
         changed(rows)
     }
 }
 
-/// Puts a new claim into an update. Counting the attempt is the caller's.
-pub(super) fn claiming(update: UpdateMany<Entity>, until: DateTime<Utc>) -> UpdateMany<Entity> {
+/// Adds a new claim to an update. The caller counts the attempt.
+pub(super) fn with_claim(update: UpdateMany<Entity>, until: DateTime<Utc>) -> UpdateMany<Entity> {
     update
         .col_expr(Column::TitleToken, Expr::val(Uuid::new_v4()))
         .col_expr(Column::TitleLeaseUntil, Expr::val(until))
 }
 
-/// One more attempt at a title.
-pub(super) fn another_attempt(
-    update: UpdateMany<Entity>,
-    until: DateTime<Utc>,
-) -> UpdateMany<Entity> {
+/// Adds a new claim to an update and counts the attempt.
+pub(super) fn with_attempt(update: UpdateMany<Entity>, until: DateTime<Utc>) -> UpdateMany<Entity> {
     let attempts = Expr::col(Column::TitleAttempts).add(1);
-    claiming(update, until).col_expr(Column::TitleAttempts, attempts)
+    with_claim(update, until).col_expr(Column::TitleAttempts, attempts)
 }
 
-/// Ends whatever claim there is: nothing that is still on its way will be stored.
+/// Clears the claim in an update, so that a result in flight is discarded.
 pub(super) fn without_claim(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
     let (no_token, no_time, no_text): (Option<Uuid>, Option<DateTime<Utc>>, Option<String>) =
         (None, None, None);
@@ -296,8 +289,8 @@ pub(super) fn without_claim(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
         .col_expr(Column::TitleHint, Expr::val(no_text))
 }
 
-/// Notes that no title came. One that is there stays, and the conversation is as ready as it was.
-pub(super) fn given_up(
+/// Adds a title failure to an update. A current title stays, with the status `ready`.
+pub(super) fn with_failure(
     update: UpdateMany<Entity>,
     has_title: bool,
     failure: TitleFailure,

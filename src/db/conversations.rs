@@ -23,7 +23,7 @@ use crate::{
 /// Which conversations a list holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConversationFilter {
-    /// Only those that were begun with this agent.
+    /// Only conversations that started with this agent.
     pub agent: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Database {
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have it; [`Error::Database`].
     pub async fn conversation(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
-        // Tests let a read panic, to see that its caller is told.
+        // Tests make a read panic, to check the error that the caller receives.
         fail::fail_point!("db.conversation");
         self.find_conversation(owner, id)
             .await?
@@ -73,7 +73,7 @@ impl Database {
             .order_by_desc(Column::Id)
             .limit(limit + 1);
         if let Some(agent) = &filter.agent {
-            // As it is stored: PostgreSQL takes no U+0000.
+            // Stored names have no U+0000 either, because PostgreSQL rejects it.
             let agent = without_nul(agent.clone());
             select = select.filter(Column::AgentEntrypoint.eq(agent));
         }
@@ -98,8 +98,9 @@ impl Database {
         })
     }
 
-    /// Deletes a conversation: its messages and every text of its own go at once; a tombstone with its
-    /// id stays, so that no reply or title still in flight can bring it back. Returns the tombstone.
+    /// Deletes a conversation's messages and texts, and leaves a tombstone. Returns the tombstone.
+    ///
+    /// The tombstone keeps the id, so that a reply or a title in flight cannot recreate the conversation.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have it; [`Error::Database`].
@@ -128,7 +129,7 @@ impl Database {
                 .exec(&tx)
                 .await?;
             search::index::forget(&tx, id).await?;
-            turns::forget(&tx, id).await?;
+            turns::clear_checkpoints(&tx, id).await?;
             commit(tx).await?;
             Ok(tombstone)
         })

@@ -5,7 +5,7 @@ use sea_orm::{
     sqlx::{self, sqlite::SqliteError},
 };
 
-use super::{guarded::Undecided, statements::note_unsent};
+use super::{guarded::UnknownCommit, statements::count_unsent};
 use crate::error::Error;
 
 /// What a failed statement says about trying again.
@@ -95,8 +95,8 @@ impl Fault {
     pub fn of_error(error: &Error) -> Option<Self> {
         match error {
             Error::Database(source) | Error::Internal(source) => {
-                let undecided = source.downcast_ref().map(|Undecided(error)| error);
-                match source.downcast_ref::<DbErr>().or(undecided) {
+                let unknown = source.downcast_ref().map(|UnknownCommit(error)| error);
+                match source.downcast_ref::<DbErr>().or(unknown) {
                     Some(error) => Some(Self::of(error)),
                     None => matches!(error, Error::Database(_)).then_some(Self::Transient),
                 }
@@ -162,7 +162,7 @@ pub(super) fn is_lost_connection(error: &DbErr) -> bool {
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
-        note_unsent(&error);
+        count_unsent(&error);
         Self::Database(Box::new(error))
     }
 }

@@ -25,7 +25,7 @@ use super::{
     file::DatabaseFile,
     interrupt::interruptible,
     pool::Pool,
-    statements::note_unsent,
+    statements::count_unsent,
 };
 use crate::error::{Error, Result};
 
@@ -34,7 +34,7 @@ const RESENDS: usize = 2;
 
 /// Runs a transaction, and the whole of it again on another connection when the first one was lost or had a stale plan.
 /// The server takes back what was done until then; a commit that is not answered is not among these failures
-/// ([`Undecided`]).
+/// ([`UnknownCommit`]).
 pub(super) async fn transact<T, F>(mut run: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
@@ -54,12 +54,12 @@ where
 /// The commit was sent, and it failed or was not answered: it may have been done, or not.
 #[derive(Debug, thiserror::Error)]
 #[error("the outcome of the commit is unknown")]
-pub(super) struct Undecided(#[source] pub(super) DbErr);
+pub(super) struct UnknownCommit(#[source] pub(super) DbErr);
 
-impl From<Undecided> for Error {
-    fn from(undecided: Undecided) -> Self {
-        note_unsent(&undecided.0);
-        Self::Database(Box::new(undecided))
+impl From<UnknownCommit> for Error {
+    fn from(unknown: UnknownCommit) -> Self {
+        count_unsent(&unknown.0);
+        Self::Database(Box::new(unknown))
     }
 }
 

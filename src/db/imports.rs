@@ -1,9 +1,8 @@
-//! Conversations of another system: stored as if they had been begun and continued here, and found again by the
-//! next run, which adds what has come since.
+//! Import of conversations from another system. Idempotent: a later run finds the stored ones and appends new messages.
 //!
-//! Nobody is told of a new one: its revision counts as told, so that no sweep goes through all that an import brought.
-//! One without a title has no lease either: it waits for a backfill, or for its next message. A conversation that is
-//! there and is continued is a change like any other, of which the servers' sweeps tell.
+//! A new conversation is not published: its revision counts as published, so that no sweep publishes a whole import. An
+//! untitled one has no lease: its title waits for a backfill or for the next message. A continued conversation is a
+//! normal change, which the servers' sweeps publish.
 
 use std::{
     borrow::Cow,
@@ -31,78 +30,79 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How often a conversation is looked at that somebody changes just then.
-const TRIES: usize = 3;
+/// Tries for a conversation that concurrent transactions change.
+const MAX_TRIES: usize = 3;
 
-/// Rows of one statement. A statement that takes more than one TLS record (16 KiB) waits for 40 ms: sqlx sets no
-/// TCP_NODELAY, so the rest of it is sent when what went before is acknowledged. And statements of always as many rows
-/// are prepared once.
+/// Rows per statement.
+///
+/// A statement larger than one TLS record (16 KiB) takes 40 ms more: sqlx does not set TCP_NODELAY, so the second record
+/// waits for a delayed ACK. A fixed number of rows also lets the driver reuse the prepared statement.
 const ROWS: usize = 20;
 
-/// A conversation of another system.
+/// A conversation to import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewConversation {
-    /// Its id, the same in every run.
+    /// The id, the same in every run.
     pub id: ConversationId,
-    /// Whose it shall be.
+    /// The owner.
     pub owner: Owner,
-    /// Its title, and who gave it; `None` waits for a backfill.
+    /// The title and its source; `None` waits for a backfill.
     pub title: Option<(Title, TitleSource)>,
-    /// What is shown without a title.
+    /// The text to show without a title.
     pub topic_hint: Option<String>,
-    /// Who answers in it.
+    /// The agent that replies.
     pub agent: String,
-    /// When it was begun.
+    /// The time of creation.
     pub created_at: DateTime<Utc>,
-    /// Its messages, the oldest first; at least one.
+    /// The messages, oldest first; at least one.
     pub messages: Vec<NewMessage>,
 }
 
-/// A message of another system.
+/// A message to import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Its id; `None` gives it a new one.
+    /// The id; `None` generates one.
     pub id: Option<MessageId>,
-    /// Who wrote it.
+    /// The author's role.
     pub role: Role,
     /// The text.
     pub text: String,
-    /// What is attached to it.
+    /// The attachments.
     pub attachments: Vec<Attachment>,
-    /// When it was written.
+    /// The time of creation.
     pub created_at: DateTime<Utc>,
 }
 
-/// What becomes of a conversation of another system.
+/// The outcome of the import of one conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Imported {
-    /// It is new here.
+    /// The conversation is new.
     Added,
-    /// It is here, and these messages follow.
+    /// The conversation exists, and new messages are appended.
     Continued {
-        /// How many.
+        /// The number of new messages.
         messages: usize,
     },
-    /// It is here with all of its messages.
+    /// The conversation exists with all of its messages.
     Unchanged,
-    /// It was here and was deleted. It stays deleted.
+    /// The conversation was deleted here and stays deleted.
     Deleted,
-    /// It is here with other messages: it was continued in both systems, or changed in the other.
+    /// The stored messages differ: the conversation was continued here, or edited in the other system.
     Diverged,
-    /// Somebody else has a conversation with this id.
+    /// A conversation of another owner has this id.
     Foreign,
-    /// A message of it has the id of one that is here.
+    /// The id of one of its messages is taken by a stored message.
     MessageTaken,
 }
 
 impl Database {
-    /// Stores conversations of another system, in one transaction if nobody comes in between; else in one each.
+    /// Imports conversations in one transaction, or in one each if a concurrent transaction collides.
     ///
     /// # Errors
-    /// [`Error::Database`]; the same conversations again find what was stored.
+    /// [`Error::Database`]. A retry with the same batch is idempotent.
     pub async fn import(&self, batch: &[NewConversation]) -> Result<Vec<Imported>> {
         match transact(|| self.try_import(batch)).await {
-            // The batch holds the same id twice, or somebody stored one of them just now.
+            // The batch has an id twice, or a concurrent transaction stored one of its conversations.
             Err(error) if is_collision(&error) => {}
             result => return result,
         }
@@ -113,19 +113,19 @@ impl Database {
         Ok(outcomes)
     }
 
-    /// What would become of these conversations, each by itself. Nothing is stored.
+    /// The outcome that [`Self::import`] would have for each conversation. Stores nothing.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn find_imported(&self, batch: &[NewConversation]) -> Result<Vec<Imported>> {
-        look_up(&self.reader, batch).await
+        classify(&self.reader, batch).await
     }
 
     async fn import_alone(&self, one: &NewConversation) -> Result<Vec<Imported>> {
         let mut tries = 1;
         loop {
             match transact(|| self.try_import(std::slice::from_ref(one))).await {
-                Err(error) if tries < TRIES && is_collision(&error) => tries += 1,
+                Err(error) if tries < MAX_TRIES && is_collision(&error) => tries += 1,
                 result => return result,
             }
         }
@@ -133,14 +133,14 @@ impl Database {
 
     async fn try_import(&self, batch: &[NewConversation]) -> Result<Vec<Imported>> {
         let tx = self.begin().await?;
-        let outcomes = look_up(&tx, batch).await?;
+        let outcomes = classify(&tx, batch).await?;
         add(&tx, batch, &outcomes).await?;
         let mut decided: Vec<_> = batch.iter().zip(&outcomes).collect();
-        // In the order in which everybody locks several conversations.
+        // The lock order of every transaction that updates several conversations, to prevent deadlocks.
         decided.sort_by_key(|(one, _)| one.id);
         for (one, outcome) in decided {
             if let Imported::Continued { messages } = outcome {
-                go_on(&tx, one, *messages, self.now()).await?;
+                append(&tx, one, *messages, self.now()).await?;
             }
         }
         commit(tx).await?;
@@ -148,8 +148,8 @@ impl Database {
     }
 }
 
-/// What each of these conversations is to what is stored.
-async fn look_up(db: &impl ConnectionTrait, batch: &[NewConversation]) -> Result<Vec<Imported>> {
+/// Compares each conversation with the stored one.
+async fn classify(db: &impl ConnectionTrait, batch: &[NewConversation]) -> Result<Vec<Imported>> {
     let ids = batch.iter().map(|one| one.id.0);
     let rows = conversation::Entity::find()
         .filter(conversation::Column::Id.is_in(ids))
@@ -175,7 +175,7 @@ async fn look_up(db: &impl ConnectionTrait, batch: &[NewConversation]) -> Result
     Ok(outcomes)
 }
 
-/// Whether the stored messages are those of the other system, as far as both go.
+/// Compares the stored messages with the imported ones, up to the shorter list.
 async fn compare(db: &impl ConnectionTrait, one: &NewConversation) -> Result<Imported> {
     let conversation = these_of(&one.owner, [one.id])
         .select_only()
@@ -198,7 +198,7 @@ async fn compare(db: &impl ConnectionTrait, one: &NewConversation) -> Result<Imp
     })
 }
 
-/// Those ids of messages yet to be stored that some message has already, whoever's.
+/// The ids of new messages that stored messages of any owner already use.
 async fn find_taken(
     db: &impl ConnectionTrait,
     batch: &[NewConversation],
@@ -222,7 +222,7 @@ async fn find_taken(
 }
 
 impl NewConversation {
-    /// The messages that are to be stored.
+    /// The messages to store.
     fn unstored(&self, outcome: Imported) -> &[NewMessage] {
         match outcome {
             Imported::Added => &self.messages,
@@ -231,13 +231,13 @@ impl NewConversation {
         }
     }
 
-    /// The messages behind so many.
-    fn placed(&self, stored: usize) -> impl Iterator<Item = Placed<'_>> {
+    /// The messages after the first `stored` ones, with their positions.
+    fn positioned(&self, stored: usize) -> impl Iterator<Item = Positioned<'_>> {
         let new = self.messages.iter().enumerate().skip(stored);
-        new.map(|(place, message)| Placed {
-            of: self,
+        new.map(|(index, message)| Positioned {
+            conversation: self,
             message,
-            position: place + 1,
+            position: index + 1,
         })
     }
 
@@ -294,19 +294,19 @@ impl NewMessage {
     }
 }
 
-/// A message and its place in its conversation, from 1.
-struct Placed<'a> {
-    of: &'a NewConversation,
+/// A message and its position in its conversation, from 1.
+struct Positioned<'a> {
+    conversation: &'a NewConversation,
     message: &'a NewMessage,
     position: usize,
 }
 
-impl Placed<'_> {
+impl Positioned<'_> {
     fn row(&self) -> Result<message::Model> {
         let message = self.message;
         Ok(message::Model {
             id: message.id.unwrap_or_default().0,
-            conversation_id: self.of.id.0,
+            conversation_id: self.conversation.id.0,
             position: self.position as i64,
             role: message.role.as_str().into(),
             content: message.text.clone(),
@@ -317,7 +317,7 @@ impl Placed<'_> {
     }
 }
 
-/// Stores those that are new.
+/// Stores the new conversations.
 async fn add(tx: &Transaction, batch: &[NewConversation], outcomes: &[Imported]) -> Result<()> {
     let new = batch.iter().zip(outcomes);
     let new: Vec<_> = new
@@ -325,7 +325,7 @@ async fn add(tx: &Transaction, batch: &[NewConversation], outcomes: &[Imported])
         .map(|(one, _)| one)
         .collect();
     let mut rows: Vec<_> = new.iter().map(|one| one.row()).collect();
-    // Two processes that store the same conversations wait for each other in the same order.
+    // A fixed order of inserts prevents deadlocks between processes that store the same conversations.
     rows.sort_unstable_by_key(|row| row.id);
     for rows in rows.chunks(ROWS) {
         let rows = rows.iter().cloned().map(IntoActiveModel::into_active_model);
@@ -333,7 +333,7 @@ async fn add(tx: &Transaction, batch: &[NewConversation], outcomes: &[Imported])
             .exec_without_returning(tx)
             .await?;
     }
-    let messages = new.iter().flat_map(|one| one.placed(0));
+    let messages = new.iter().flat_map(|one| one.positioned(0));
     add_messages(tx, &messages.collect::<Vec<_>>()).await?;
     let rows = rows.into_iter().map(Conversation::try_from);
     let conversations = rows.collect::<Result<Vec<_>>>()?;
@@ -343,8 +343,8 @@ async fn add(tx: &Transaction, batch: &[NewConversation], outcomes: &[Imported])
     Ok(())
 }
 
-/// Stores the last messages of a conversation that is here with all others.
-async fn go_on(
+/// Appends the last `messages` messages to a stored conversation.
+async fn append(
     tx: &Transaction,
     one: &NewConversation,
     messages: usize,
@@ -363,19 +363,19 @@ async fn go_on(
         .exec(tx)
         .await?;
     if counted.rows_affected == 0 {
-        return Err(Error::Database(Box::new(JustChanged)));
+        return Err(Error::Database(Box::new(ConcurrentChange)));
     }
-    add_messages(tx, &one.placed(stored).collect::<Vec<_>>()).await
+    add_messages(tx, &one.positioned(stored).collect::<Vec<_>>()).await
 }
 
-async fn add_messages(tx: &Transaction, messages: &[Placed<'_>]) -> Result<()> {
+async fn add_messages(tx: &Transaction, messages: &[Positioned<'_>]) -> Result<()> {
     for messages in messages.chunks(ROWS) {
-        let rows = messages.iter().map(Placed::row);
+        let rows = messages.iter().map(Positioned::row);
         let rows = rows.collect::<Result<Vec<_>>>()?;
-        let texts = messages.iter().zip(&rows).map(|(placed, row)| Text {
-            conversation: placed.of.id,
+        let texts = messages.iter().zip(&rows).map(|(new, row)| Text {
+            conversation: new.conversation.id,
             message: Some(MessageId(row.id)),
-            body: indexed(&placed.of.owner, &placed.message.shown_text()),
+            body: indexed(&new.conversation.owner, &new.message.shown_text()),
         });
         let texts = texts.collect();
         let models = rows.iter().cloned().map(IntoActiveModel::into_active_model);
@@ -387,14 +387,14 @@ async fn add_messages(tx: &Transaction, messages: &[Placed<'_>]) -> Result<()> {
     Ok(())
 }
 
-/// The conversation was changed between two statements of ours.
+/// A concurrent transaction changed the conversation.
 #[derive(Debug, thiserror::Error)]
-#[error("the conversation was changed between two statements")]
-struct JustChanged;
+#[error("a concurrent transaction changed the conversation between two statements")]
+struct ConcurrentChange;
 
-/// Whether somebody else stored or changed the same thing, so that another look sees that.
+/// Whether a concurrent transaction stored or changed the same row, so that a retry reads the committed state.
 fn is_collision(error: &Error) -> bool {
     let sql_error = error.cause::<DbErr>().and_then(DbErr::sql_err);
     matches!(sql_error, Some(SqlErr::UniqueConstraintViolation(_)))
-        || error.cause::<JustChanged>().is_some()
+        || error.cause::<ConcurrentChange>().is_some()
 }

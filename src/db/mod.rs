@@ -1,12 +1,10 @@
-//! The database: one handle, and one `impl Database` file a subject.
+//! The database: one handle, with one `impl Database` file per subject.
 //!
-//! Every query that reads or changes a user's data takes an [`Owner`](crate::conversation::Owner)
-//! and puts it into the statement. Nothing here publishes an event or calls a model, and no
-//! transaction outlives a method.
+//! Every query that reads or changes a user's data takes an [`Owner`](crate::conversation::Owner) and filters by it in
+//! the statement. This module publishes no events and calls no models. No transaction outlives a method.
 //!
-//! SQLite gets one writing connection, whose transactions are `BEGIN IMMEDIATE`, and several readers;
-//! PostgreSQL gets one pool. Inside a transaction only the transaction is used: with one writer, a
-//! second connection would wait for itself.
+//! SQLite has one writer connection, whose transactions are `BEGIN IMMEDIATE`, and several readers; PostgreSQL has one
+//! pool. Inside a transaction all statements use the transaction: with one writer, a second connection would deadlock.
 
 mod claims;
 mod conversations;
@@ -54,39 +52,43 @@ use self::{
 use crate::{clock::Clock, error::Result};
 
 pub use self::{
-    claims::{Candidate, TitleClaim, Waiting},
+    claims::{Candidate, TitleBacklog, TitleClaim},
     conversations::ConversationFilter,
     fault::Fault,
     imports::{Imported, NewConversation, NewMessage},
     messages::MessageRange,
     migrations::SchemaState,
     open_error::{Failed, OpenError},
-    pages::{BadRow, Found, Place},
+    pages::{BadRow, Keyset, KeysetPage},
     pool::Connections,
     probe::DatabaseState,
     reply_calls::ReplyCost,
     search::Hit,
     stats::{Scope, TitleStats},
-    title_calls::{NOBODY, TitleCall},
-    titles::Begun,
-    turns::{BegunTurn, DeadRun, Kept, NewTitle, NewTurn, Renewed, ReplyOutcome, ReplyState, Turn},
+    title_calls::{NO_TENANT, TitleCall},
+    titles::TitleRequestOutcome,
+    turns::{
+        BegunTurn, DeadRun, NewTitle, NewTurn, RenewalOutcome, ReplyOutcome, ReplyState,
+        RunCheckpoint, Turn,
+    },
 };
 
-/// How long a request may wait for a connection: as long as a server may need to come back, and well under half of a
-/// reply's default lease, so that a lease can be renewed after a wait that was for nothing.
+/// The limit of the wait for a connection. It covers a short restart of the server. It is well under half of a reply's
+/// default lease, so that the lease can still be renewed after a wait that failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a statement of a server may take, the wait for a connection included. Longer than [`LOCK_TIMEOUT`], so
-/// that the database's own error comes first; shorter than a GraphQL operation may take, so that a request through a
-/// frozen connection is answered with the reason.
+/// The limit of a statement in server mode, including the wait for a connection.
+///
+/// Longer than [`LOCK_TIMEOUT`], so that the database's own error comes first. Shorter than the limit of a GraphQL
+/// operation, so that a request through a frozen connection fails with the real reason.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// How long a statement may wait for a lock, on either database.
+/// The limit of a statement's wait for a lock, on both databases.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long PostgreSQL keeps a transaction that is idle, as one on a frozen connection is. Shorter than [`LOCK_TIMEOUT`]: who
-/// waits for what it has locked gets that.
-const ABANDONED: Duration = Duration::from_secs(4);
+/// The time after which PostgreSQL aborts an idle transaction, such as one on a frozen connection. Shorter than
+/// [`LOCK_TIMEOUT`], so that a statement that waits for its locks succeeds.
+const IDLE_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A page of a longer list.
 #[derive(Clone, Debug)]
@@ -104,7 +106,7 @@ pub struct Page<T> {
 pub struct Database {
     reader: Guarded<Pool>,
     writer: Guarded<Pool>,
-    /// Of more pools to a server.
+    /// Opens replacement pools; only for a server.
     opener: Option<Opener>,
     max_connections: u32,
     statements: Statements,
@@ -115,20 +117,20 @@ pub struct Database {
 }
 
 impl Database {
-    /// `sqlite` or `postgresql`, as health pages name it.
+    /// `sqlite` or `postgresql`, the name on health pages.
     pub fn kind(&self) -> &'static str {
         kind(self.reader.get_database_backend())
     }
 
-    /// Whether it is a file of ours, and not a server that others share.
+    /// Whether the database is a local SQLite file, as opposed to a shared server.
     pub fn is_embedded(&self) -> bool {
         self.reader.get_database_backend() == DbBackend::Sqlite
     }
 
-    /// Asks for an answer, any answer.
+    /// Pings the database.
     ///
     /// # Errors
-    /// [`crate::error::Error::Database`] when none comes.
+    /// [`crate::error::Error::Database`] if it does not answer.
     pub async fn ping(&self) -> Result<()> {
         self.reader
             .answer(self.reader.inner.current().ping())
@@ -136,35 +138,34 @@ impl Database {
         Ok(())
     }
 
-    /// How many statements ran since the start, transaction brackets not counted. Tests hold the
-    /// number a request needs against it.
+    /// The number of statements since the start, without BEGIN, COMMIT and ROLLBACK. Tests compare it with the number that
+    /// a request may need.
     pub fn statement_count(&self) -> u64 {
         self.statements.counts().0
     }
 
-    /// All statements from now on, with what users wrote in them: for tests that look at their plans. To be
-    /// called once.
+    /// Records all statements from now on, with user text in them. For tests that check query plans. Call it once.
     pub fn record_statements(&self) -> UnboundedReceiver<Statement> {
         self.statements.record()
     }
 
-    /// How many statements were to run, and how many of them failed, those among them that got no connection.
+    /// The number of attempted statements and of failed ones. Both include statements that got no connection.
     pub fn statements_for_operators(&self) -> (u64, u64) {
         let ((run, failed), unsent) = (self.statements.counts(), statements::unsent());
         (run + unsent, failed + unsent)
     }
 
-    /// Waits for the statements under way and closes all connections.
+    /// Waits for running statements and closes all connections.
     ///
     /// # Errors
-    /// [`crate::error::Error::Database`] when a connection does not close.
+    /// [`crate::error::Error::Database`] if a connection does not close.
     pub async fn close(self) -> Result<()> {
         self.reader.inner.current().close().await?;
         self.writer.inner.current().close().await?;
         Ok(())
     }
 
-    /// The same with a deadline for each statement: for servers. Commands may take their time.
+    /// Sets a deadline for each statement. Used by `serve`; the other commands have no deadlines.
     pub fn with_deadlines(self) -> Self {
         Self {
             reader: self.reader.within(ANSWER_TIMEOUT),
@@ -175,8 +176,8 @@ impl Database {
 
     async fn begin(&self) -> Result<Transaction> {
         let options = TransactionOptions {
-            // A deferred transaction that turns into a writing one fails at once when another
-            // writes, whatever the busy timeout.
+            // A deferred transaction that upgrades to a write fails at once if another connection writes, regardless of
+            // the busy timeout.
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };

@@ -13,7 +13,7 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::{
-    ABANDONED, CONNECT_TIMEOUT, Database, LOCK_TIMEOUT,
+    CONNECT_TIMEOUT, Database, IDLE_TRANSACTION_TIMEOUT, LOCK_TIMEOUT,
     erase::erase_words,
     file::DatabaseFile,
     guarded::{Guarded, Retired},
@@ -376,7 +376,7 @@ fn session_settings() -> String {
         "SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
         LOCK_TIMEOUT.as_millis(),
         // What a node that was cut off has locked is free again.
-        ABANDONED.as_millis()
+        IDLE_TRANSACTION_TIMEOUT.as_millis()
     )
 }
 

@@ -1,4 +1,4 @@
-//! Pages for background loops: rows of all owners, read by keyset. A row that cannot be read does not fail its page.
+//! Keyset pages for background loops, over the rows of all owners. An unreadable row does not fail its page.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -10,29 +10,29 @@ use sea_orm::{
 use super::fault::is_of_row;
 use crate::error::{Error, Result};
 
-/// A row's place in the order of a loop.
+/// A position in a keyset-paginated list: the sort key of its last row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Keyset {
     /// The time by which the rows are sorted.
     pub at: DateTime<Utc>,
-    /// The id, among rows of the same time.
+    /// The id, which orders rows of the same time.
     pub id: Uuid,
 }
 
-/// A row that cannot be read or stored, while others can.
+/// A row that cannot be read or stored, while other rows can.
 #[derive(Debug)]
 pub struct BadRow {
-    /// Its id; nil when not even that can be read.
+    /// The row's id; nil if the id cannot be read.
     pub id: Uuid,
-    /// Why.
+    /// The cause.
     pub error: Error,
 }
 
 impl BadRow {
-    /// Separates the row's own fault from the database's.
+    /// Classifies an error: a fault of the row, or a fault of the database.
     ///
     /// # Errors
-    /// The error itself when the fault is not the row's: the same would happen to the next row.
+    /// The error itself if it is not specific to the row; the next row would fail in the same way.
     pub fn of(id: Uuid, error: Error) -> Result<Self> {
         match is_of_row(&error) {
             true => Ok(Self { id, error }),
@@ -41,30 +41,31 @@ impl BadRow {
     }
 }
 
-/// A page.
+/// A page of a keyset-paginated list.
 #[derive(Debug)]
-pub struct Found<T> {
-    /// The rows that can be read.
+pub struct KeysetPage<T> {
+    /// The readable rows.
     pub rows: Vec<T>,
-    /// Those that cannot.
+    /// The unreadable rows.
     pub bad: Vec<BadRow>,
-    /// Where the next page begins; `None` at the end.
-    pub last: Option<Place>,
+    /// The position after which the next page starts; `None` at the end.
+    pub last: Option<Keyset>,
 }
 
-/// Reads a page that `select` has sorted by these two columns, a time and an id. Each row is decoded by itself.
+/// Reads a page of `select`, which must be sorted by the two columns of `order`, a time and an id. Each row is decoded
+/// separately.
 pub(super) async fn read_page<E, T>(
     db: &impl ConnectionTrait,
     select: Select<E>,
     order: (E::Column, E::Column),
     decode: impl Fn(E::Model) -> Result<T>,
-) -> Result<Found<T>>
+) -> Result<KeysetPage<T>>
 where
     E: EntityTrait,
 {
     let (time, id) = (order.0.as_str(), order.1.as_str());
     let statement = select.build(db.get_database_backend());
-    let mut found = Found {
+    let mut page = KeysetPage {
         rows: Vec::new(),
         bad: Vec::new(),
         last: None,
@@ -72,29 +73,29 @@ where
     for row in db.query_all_raw(statement).await? {
         let key: Result<Uuid, _> = row.try_get("", id);
         if let (Ok(at), Ok(id)) = (row.try_get("", time), &key) {
-            found.last = Some(Place { at, id: *id });
+            page.last = Some(Keyset { at, id: *id });
         }
         let decoded = E::Model::from_query_result(&row, "").map_err(Error::from);
         match decoded.and_then(&decode) {
-            Ok(row) => found.rows.push(row),
-            Err(error) => found.bad.push(BadRow {
+            Ok(row) => page.rows.push(row),
+            Err(error) => page.bad.push(BadRow {
                 id: key.unwrap_or_default(),
                 error,
             }),
         }
     }
-    Ok(found)
+    Ok(page)
 }
 
-/// Lets a select that is sorted upwards by these columns begin behind a place.
+/// Restricts a select, sorted in ascending order by these columns, to the rows after a position.
 pub(super) fn beyond<E: EntityTrait>(
     select: Select<E>,
     (time, id): (E::Column, E::Column),
-    after: Option<&Place>,
+    after: Option<&Keyset>,
 ) -> Select<E> {
     match after {
         None => select,
-        Some(Place { at, id: last }) => {
+        Some(Keyset { at, id: last }) => {
             let place = Expr::tuple([Expr::col(time), Expr::col(id)]);
             select.filter(place.gt(Expr::tuple([Expr::val(*at), Expr::val(*last)])))
         }

@@ -1,8 +1,8 @@
-//! What was told: each conversation remembers the newest revision that its subscribers were told of.
+//! The published revision: each conversation's row stores the newest revision that was published to its subscribers.
 //!
-//! An event is told after the commit, so a process can die in between. Telling is noted here later and in
-//! batches; what was committed and not noted is told again by a sweep. To be told twice does no harm:
-//! events carry the revision.
+//! An event is published after the commit, so a process can crash in between. The published revisions are recorded later
+//! and in batches. A sweep republishes every revision that was committed and not recorded. Publishing is idempotent,
+//! because events carry the revision.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 use super::{
-    BadRow, Database, Found, Place, commit,
+    BadRow, Database, Keyset, KeysetPage, commit,
     entity::conversation::{Column, Entity},
     fault::is_of_row,
     guarded::transact,
@@ -22,21 +22,23 @@ use crate::{
     error::Result,
 };
 
-/// The order in which they are told.
+/// The order of publication.
 const ORDER: (Column, Column) = (Column::UpdatedAt, Column::Id);
 
 impl Database {
-    /// Conversations of all owners, tombstones too, whose newest revision was not noted as told although
-    /// it is `settled` old: time enough for the node that committed it. The oldest change first, behind a place.
+    /// A page of the conversations of all owners, tombstones included, whose newest revision is not recorded as published.
+    ///
+    /// Oldest change first, starting after `after`. Skips changes younger than `settled`, which leaves the node that
+    /// committed them time to publish.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn find_untold(
+    pub async fn find_unpublished(
         &self,
         settled: Duration,
-        after: Option<&Place>,
+        after: Option<&Keyset>,
         limit: u64,
-    ) -> Result<Found<Conversation>> {
+    ) -> Result<KeysetPage<Conversation>> {
         let select = Entity::find()
             .filter(Expr::col(Column::PublishedRevision).lt(Expr::col(Column::Revision)))
             .filter(Column::UpdatedAt.lt(self.now() - settled))
@@ -47,32 +49,36 @@ impl Database {
         read_page(&self.reader, select, ORDER, Conversation::try_from).await
     }
 
-    /// Notes that these revisions were told. Older news changes nothing. All in one transaction, or each in its own when a
-    /// row refuses it; returns such rows.
+    /// Records published revisions. Ignores revisions ≤ the stored one.
+    ///
+    /// Uses one transaction, or one per row if a row fails. Returns the rows that failed.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::error::Error::Database); not all were noted then.
-    pub async fn note_told(&self, told: &mut [(ConversationId, i64)]) -> Result<Vec<BadRow>> {
-        // Two processes that note the same rows take their locks in the same order.
-        told.sort_unstable();
-        match self.note_all_told(told).await {
-            // Which row it is shows when each is noted by itself.
+    /// [`Error::Database`](crate::error::Error::Database); some revisions may be recorded all the same.
+    pub async fn record_published(
+        &self,
+        published: &mut [(ConversationId, i64)],
+    ) -> Result<Vec<BadRow>> {
+        // A fixed lock order prevents deadlocks between processes that record the same rows.
+        published.sort_unstable();
+        match self.record_all_published(published).await {
+            // One transaction per row finds the row that failed.
             Err(error) if is_of_row(&error) => {}
-            noted => return noted.map(|()| Vec::new()),
+            recorded => return recorded.map(|()| Vec::new()),
         }
         let mut bad = Vec::new();
-        for one in told {
-            if let Err(error) = self.note_all_told(std::slice::from_ref(one)).await {
+        for one in published {
+            if let Err(error) = self.record_all_published(std::slice::from_ref(one)).await {
                 bad.push(BadRow::of(one.0.0, error)?);
             }
         }
         Ok(bad)
     }
 
-    async fn note_all_told(&self, told: &[(ConversationId, i64)]) -> Result<()> {
+    async fn record_all_published(&self, published: &[(ConversationId, i64)]) -> Result<()> {
         transact(|| async {
             let tx = self.begin().await?;
-            for (id, revision) in told {
+            for (id, revision) in published {
                 Entity::update_many()
                     .col_expr(Column::PublishedRevision, Expr::val(*revision))
                     .filter(Column::Id.eq(id.0))

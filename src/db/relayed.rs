@@ -1,4 +1,4 @@
-//! What other nodes changed: rows that are read because somebody said so, tombstones too.
+//! Reads of rows that another node changed, tombstones included.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -9,11 +9,11 @@ use crate::{
     error::Result,
 };
 
-/// How many rows are read at once.
+/// Rows per query.
 const PAGE: u64 = 200;
 
 impl Database {
-    /// The row with this id, a tombstone too, if the owner has it.
+    /// The owner's row with this id, also if it is a tombstone.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -30,8 +30,9 @@ impl Database {
             .transpose()
     }
 
-    /// The owner's rows, tombstones too, that changed at this time or later, in the order of their ids:
-    /// a page of those behind `after`, and those that cannot be read. No row that can be read: the end.
+    /// A page of the owner's rows, tombstones included, that changed at `since` or later, with the rows that cannot be read.
+    ///
+    /// Ordered by id, starting after `after`. A page without a readable row is the end.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -1,7 +1,7 @@
-//! Whose rows: every statement on a user's data begins with one of these.
+//! Owner scopes: every statement on a user's data starts from one of these functions.
 //!
-//! What the service does unasked (the sweep, the backfill) finds its work among the rows of all owners by
-//! [`active`], and goes on with each row as its owner.
+//! Background work (the sweep, the backfill) finds rows of all owners with [`active`], and processes each row as its
+//! owner.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -18,7 +18,7 @@ use crate::{
     error::Result,
 };
 
-/// Everybody's conversations, without tombstones. Never for a request.
+/// The conversations of all owners, without tombstones. Never for a request.
 pub(super) fn active() -> Select<Entity> {
     Entity::find().filter(Column::Status.eq(ConversationStatus::Active.as_str()))
 }
@@ -30,10 +30,10 @@ pub(super) fn conversations_of(owner: &Owner) -> Select<Entity> {
         .filter(Column::UserId.eq(&owner.user))
 }
 
-/// Those of these conversations that the owner has, without tombstones.
+/// The owner's conversations among `ids`, without tombstones.
 ///
-/// COALESCE hides the owner's columns from their index. SQLite takes every owner for one of few conversations, and
-/// would go through all of them instead of looking these up.
+/// COALESCE hides the owner's columns from their index. SQLite assumes few conversations per owner, and would scan all of
+/// them instead of looking up the ids.
 pub(super) fn these_of(
     owner: &Owner,
     ids: impl IntoIterator<Item = ConversationId>,
@@ -48,7 +48,7 @@ pub(super) fn these_of(
         .filter(hidden(Column::UserId).eq(&owner.user))
 }
 
-/// The owner's conversations, tombstones too: to tell of deletions, never to show.
+/// The owner's conversations, tombstones included: to publish deletions, never to show.
 pub(super) fn rows_of(owner: &Owner) -> Select<Entity> {
     Entity::find()
         .filter(Column::TenantId.eq(&owner.tenant))
@@ -57,7 +57,7 @@ pub(super) fn rows_of(owner: &Owner) -> Select<Entity> {
 
 /// The messages of the owner's conversations.
 ///
-/// Each message's conversation is looked up. For IN, SQLite would make a list of all that the owner has.
+/// EXISTS looks up each message's conversation. For IN, SQLite would materialize all conversations of the owner.
 pub(super) fn messages_of(owner: &Owner) -> Select<message::Entity> {
     let conversation = conversations_of(owner)
         .select_only()
@@ -70,7 +70,7 @@ pub(super) fn messages_of(owner: &Owner) -> Select<message::Entity> {
     message::Entity::find().filter(Expr::exists(conversation))
 }
 
-/// A change of one of the owner's conversations, unless it is a tombstone. Counts the revision up.
+/// An update of one of the owner's conversations, unless it is a tombstone. Increments the revision.
 pub(super) fn change_of(
     owner: &Owner,
     id: ConversationId,
@@ -81,7 +81,7 @@ pub(super) fn change_of(
         .col_expr(Column::UpdatedAt, Expr::val(at))
 }
 
-/// An update of one of the owner's conversations, unless it is a tombstone, in what no client sees.
+/// An update of one of the owner's conversations, unless it is a tombstone, in columns that no client sees.
 pub(super) fn row_of(owner: &Owner, id: ConversationId) -> UpdateMany<Entity> {
     Entity::update_many()
         .filter(Column::Id.eq(id.0))
@@ -90,13 +90,13 @@ pub(super) fn row_of(owner: &Owner, id: ConversationId) -> UpdateMany<Entity> {
         .filter(Column::Status.eq(ConversationStatus::Active.as_str()))
 }
 
-/// What follows a place in a list that is sorted by a time and then by id, newest first.
+/// The rows after a position in a list sorted by a time column and then by id, newest first.
 pub(super) fn behind(time: Column, at: DateTime<Utc>, id: ConversationId) -> Expr {
     let place = Expr::tuple([Expr::col(time), Expr::col(Column::Id)]);
     place.lt(Expr::tuple([Expr::val(at), Expr::val(id.0)]))
 }
 
-/// The only row that a change can have changed, if it changed one.
+/// The row returned by an update of at most one row.
 pub(super) fn changed(mut rows: Vec<Model>) -> Result<Option<Conversation>> {
     rows.pop().map(Conversation::try_from).transpose()
 }

@@ -12,7 +12,7 @@ use opentelemetry::KeyValue;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::guarded::{Transaction, Undecided};
+use super::guarded::{Transaction, UnknownCommit};
 use crate::{
     error::Result,
     telemetry::{Finished, span},
@@ -23,7 +23,7 @@ use crate::{
 static UNSENT: AtomicU64 = AtomicU64::new(0);
 
 /// Counts a statement that was not sent.
-pub(super) fn note_unsent(error: &DbErr) {
+pub(super) fn count_unsent(error: &DbErr) {
     if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
         UNSENT.fetch_add(1, Ordering::Relaxed);
     }
@@ -93,9 +93,9 @@ pub(super) async fn bracket<T>(
 }
 
 /// Commits.
-pub(super) async fn commit(tx: Transaction) -> Result<(), Undecided> {
+pub(super) async fn commit(tx: Transaction) -> Result<(), UnknownCommit> {
     let committed = bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await;
-    committed.map_err(Undecided)
+    committed.map_err(UnknownCommit)
 }
 
 /// What health pages and OpenTelemetry call a database.

@@ -1,4 +1,4 @@
-//! What titles cost: one row for each call of the title model, without any text.
+//! The cost of titles: one row per call of the title model, without any text.
 
 use std::time::Duration;
 
@@ -20,22 +20,22 @@ use crate::{
     error::Result,
 };
 
-/// How a call is named that brought a title; the others have their failure's name.
+/// The outcome of a call that returned a title; other calls store the failure's name.
 pub(super) const TITLE: &str = "title";
 
-/// The tenant of calls that nobody's conversation asked for.
-pub const NOBODY: &str = "";
+/// The tenant of calls that belong to no conversation, such as the check at startup.
+pub const NO_TENANT: &str = "";
 
 /// One call of the title model.
 #[derive(Clone, Debug)]
 pub struct TitleCall {
     /// The model.
     pub model: String,
-    /// What came of it: a title, or the reason why none.
+    /// Whether the call returned a title, or the reason for the failure.
     pub outcome: Result<(), TitleFailure>,
-    /// What it cost, as far as the provider says.
+    /// The tokens reported by the provider.
     pub usage: Usage,
-    /// How long it took.
+    /// The duration of the call.
     pub duration: Duration,
 }
 
@@ -45,14 +45,14 @@ impl TitleCall {
         self.outcome.map_or_else(TitleFailure::as_str, |()| TITLE)
     }
 
-    /// All tokens that are paid for.
+    /// The total number of billed tokens.
     pub fn tokens(&self) -> u64 {
         self.usage.total_tokens()
     }
 }
 
 impl Database {
-    /// Stores what a call cost that was made for no conversation.
+    /// Stores the cost of a call that belongs to no conversation.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -60,14 +60,14 @@ impl Database {
         let calls = [call];
         transact(|| async {
             let tx = self.begin().await?;
-            insert(&tx, NOBODY, None, &calls, self.now()).await?;
+            insert(&tx, NO_TENANT, None, &calls, self.now()).await?;
             commit(tx).await?;
             Ok(())
         })
         .await
     }
 
-    /// The tokens that a tenant's titles have cost since then.
+    /// The tokens used for a tenant's titles since then.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -85,7 +85,7 @@ impl Database {
     }
 }
 
-/// A count of tokens as it may be summed. Versions before this one stored whatever a provider sent.
+/// A token count, clamped so that sums cannot overflow. Earlier versions stored the provider's numbers unchecked.
 pub(super) fn bounded(count: Column) -> Expr {
     let count = || Expr::col(count);
     let most = Usage::MAX_TOKENS as i64;

@@ -1,8 +1,7 @@
-//! Titles: the fenced write, the rename, the way back, the failure.
+//! Title writes: the fenced store, the failure, the rename, the regeneration, the reset.
 //!
-//! Each is one statement on the conversation's row that says itself under which condition it may
-//! happen; who comes second changes no row and is told so by `None`. None touches
-//! `last_message_at`, by which lists are sorted.
+//! Each is one conditional update of the conversation's row (compare-and-set). An update that loses the race changes no
+//! row and returns `None`. No update touches `last_message_at`, by which lists are sorted.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use sea_orm::{
 
 use super::{
     Database, TitleCall, TitleClaim,
-    claims::{claiming, given_up, without_claim},
+    claims::{with_claim, with_failure, without_claim},
     commit,
     entity::conversation::{Column, Entity},
     fault::is_of_row,
@@ -29,20 +28,21 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What became of the wish for another title.
+/// The outcome of a request for a new title.
 #[derive(Clone, Debug)]
-pub enum Begun {
-    /// It is the caller's to make.
+pub enum TitleRequestOutcome {
+    /// The caller holds the claim and must generate the title.
     Claimed(Conversation, TitleClaim),
-    /// It waits for a message that says something.
+    /// The title waits for a message with enough content.
     Deferred(Conversation),
-    /// There is nothing to do: somebody makes one already, or the conversation has what was wished for.
+    /// Nothing to do: a live claim exists, or the conversation is already in the requested state.
     Unchanged(Conversation),
 }
 
 impl Database {
-    /// Stores a generated title and what its calls cost. `None`: the claim is lost to a rename, a
-    /// deletion or another process, and only the calls were stored.
+    /// Stores a generated title and the cost of its calls.
+    ///
+    /// `None`: the claim is lost to a rename, a deletion or another process. Only the calls are stored then.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -52,7 +52,7 @@ impl Database {
         title: &Title,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        less_if_refused(calls, |calls| async move {
+        store_or_drop_calls(calls, |calls| async move {
             let tx = self.begin().await?;
             let at = self.now();
             store_calls(&tx, claim, calls, at).await?;
@@ -65,9 +65,10 @@ impl Database {
         .await
     }
 
-    /// Stores why no title came and what its calls cost. `None`: the claim is lost, or its lease has run
-    /// out, and only the calls were stored. Whoever outlives the lease was stopped for a while, so that its
-    /// deadline says nothing of the model: others try again.
+    /// Stores a title failure and the cost of its calls.
+    ///
+    /// `None`: the claim is lost or its lease has expired. Only the calls are stored then. A process that outlives its
+    /// lease was suspended, so its timeout is no evidence against the model; another process tries again.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -77,11 +78,11 @@ impl Database {
         failure: TitleFailure,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        less_if_refused(calls, |calls| async move {
+        store_or_drop_calls(calls, |calls| async move {
             let tx = self.begin().await?;
             let at = self.now();
             store_calls(&tx, claim, calls, at).await?;
-            let rows = given_up(fenced(claim, at), claim.previous.is_some(), failure)
+            let rows = with_failure(fenced(claim, at), claim.previous.is_some(), failure)
                 .filter(Column::TitleLeaseUntil.gt(at))
                 .exec_with_returning(&tx)
                 .await?;
@@ -91,8 +92,10 @@ impl Database {
         .await
     }
 
-    /// Gives a claim back until the provider may be asked again, and stores what calls cost. No attempt is counted. The
-    /// row says by a lease without a token that it waits. `None`: the claim is lost, and only the calls were stored.
+    /// Releases a claim for `time`, until the provider accepts calls again, and stores the cost of the calls.
+    ///
+    /// Resets the attempts. The row stores the deferral as a lease without a token. `None`: the claim is lost, and only
+    /// the calls are stored.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -102,7 +105,7 @@ impl Database {
         time: Duration,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        less_if_refused(calls, |calls| async move {
+        store_or_drop_calls(calls, |calls| async move {
             let (no_token, no_failure): (Option<Uuid>, Option<String>) = (None, None);
             let tx = self.begin().await?;
             let at = self.now();
@@ -124,7 +127,7 @@ impl Database {
         .await
     }
 
-    /// Makes the titles of all owners due that wait for the provider.
+    /// Ends the deferral of all titles that wait for the provider, for all owners.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -139,8 +142,7 @@ impl Database {
         Ok(())
     }
 
-    /// Stores the title that a person gave, over whatever is there. The time of a generated title
-    /// that it replaces stays.
+    /// Stores a manual title, which replaces any other. Keeps the generation time of a replaced title.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
@@ -162,8 +164,9 @@ impl Database {
         Ok(renamed)
     }
 
-    /// Takes the claim for another title. What is there stays until it comes. A manual title is replaced
-    /// only with `replace_manual`.
+    /// Claims the regeneration of a title. The current title stays until the new one is stored.
+    ///
+    /// A manual title is replaced only with `replace_manual`.
     ///
     /// # Errors
     /// [`Error::ManualTitle`]; [`Error::NotFound`] when the owner does not have the conversation;
@@ -175,7 +178,7 @@ impl Database {
         hint: Option<&str>,
         replace_manual: bool,
         lease: Duration,
-    ) -> Result<Begun> {
+    ) -> Result<TitleRequestOutcome> {
         let at = self.now();
         let not_manual = Column::TitleSource.ne(TitleSource::Manual.as_str());
         let rows = begin(change_of(owner, id, at), hint, Some(at + lease))
@@ -186,18 +189,18 @@ impl Database {
         if let Some(row) = rows.into_iter().next()
             && let Some(claim) = TitleClaim::of(&row)
         {
-            return Ok(Begun::Claimed(row.try_into()?, claim));
+            return Ok(TitleRequestOutcome::Claimed(row.try_into()?, claim));
         }
         let conversation = self.conversation(owner, id).await?;
         if conversation.title_source == TitleSource::Manual && !replace_manual {
             return Err(Error::ManualTitle);
         }
-        Ok(Begun::Unchanged(conversation))
+        Ok(TitleRequestOutcome::Unchanged(conversation))
     }
 
-    /// Drops a manual title, or the decision to have none, and takes the claim for a generated one.
-    /// Without a lease nothing is claimed: the title waits for a message that says something. A
-    /// generated title stays as it is.
+    /// Clears a manual or skipped title, and claims the generation of a new one.
+    ///
+    /// Without a lease nothing is claimed, and the title waits for a message with enough content. A generated title stays.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
@@ -206,7 +209,7 @@ impl Database {
         owner: &Owner,
         id: ConversationId,
         lease: Option<Duration>,
-    ) -> Result<Begun> {
+    ) -> Result<TitleRequestOutcome> {
         transact(|| async {
             let tx = self.begin().await?;
             let at = self.now();
@@ -227,19 +230,21 @@ impl Database {
                 .await?;
             let claim = rows.first().and_then(TitleClaim::of);
             Ok(match (finish(tx, changed(rows)?, true).await?, claim) {
-                (Some(conversation), Some(claim)) => Begun::Claimed(conversation, claim),
-                (Some(conversation), None) => Begun::Deferred(conversation),
-                (None, _) => Begun::Unchanged(self.conversation(owner, id).await?),
+                (Some(conversation), Some(claim)) => {
+                    TitleRequestOutcome::Claimed(conversation, claim)
+                }
+                (Some(conversation), None) => TitleRequestOutcome::Deferred(conversation),
+                (None, _) => TitleRequestOutcome::Unchanged(self.conversation(owner, id).await?),
             })
         })
         .await
     }
 }
 
-/// An update that only the holder of the claim can make.
+/// An update that applies only while the row stores the claim's token.
 fn fenced(claim: &TitleClaim, at: DateTime<Utc>) -> UpdateMany<Entity> {
     let change = change_of(&claim.owner, claim.id, at);
-    // Shows that the chaos test notices a missing fence.
+    // Removes the fence, to prove that the chaos test detects a missing one.
     fail::fail_point!("titles.unfenced", |_| change.clone());
     let held = Column::TitleToken.eq(claim.token);
     let first = claim
@@ -255,8 +260,7 @@ fn unclaimed(at: DateTime<Utc>) -> Expr {
         .or(Column::TitleLeaseUntil.lte(at))
 }
 
-/// Puts the beginning of a title into an update: pending, and claimed if there is an end to the lease.
-/// What became of earlier attempts is forgotten.
+/// Adds a pending title to an update, claimed if `until` is given. Clears the outcome of earlier attempts.
 fn begin(
     update: UpdateMany<Entity>,
     hint: Option<&str>,
@@ -264,7 +268,7 @@ fn begin(
 ) -> UpdateMany<Entity> {
     let no_failure: Option<String> = None;
     let update = match until {
-        Some(until) => claiming(update, until).col_expr(Column::TitleHint, Expr::val(hint)),
+        Some(until) => with_claim(update, until).col_expr(Column::TitleHint, Expr::val(hint)),
         None => without_claim(update),
     };
     update
@@ -289,9 +293,9 @@ fn with_title(
         .col_expr(Column::TitleFailure, Expr::val(no_failure))
 }
 
-/// Stores a title's outcome with what its calls cost, and without that and the search index (`None`) when a row refuses
-/// it: an outcome that is not stored is paid for again.
-async fn less_if_refused<'a, F>(
+/// Stores a title's outcome with the cost of its calls. If a row fails, retries without the calls and the search index
+/// (`None`), because an outcome that is not stored is generated and paid for again.
+async fn store_or_drop_calls<'a, F>(
     calls: &'a [TitleCall],
     store: impl Fn(Option<&'a [TitleCall]>) -> F,
 ) -> Result<Option<Conversation>>
@@ -317,7 +321,7 @@ async fn store_calls(
     title_calls::insert(tx, &claim.owner.tenant, Some(claim.id), calls, at).await
 }
 
-/// Carries the new title into the search index, if it shall, and commits.
+/// Updates the title in the search index if `is_indexed`, and commits.
 async fn finish(
     tx: Transaction,
     conversation: Option<Conversation>,

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     conversation::TitleFailure,
-    db::{BadRow, Candidate, Place, Waiting},
+    db::{BadRow, Candidate, Keyset, TitleBacklog},
     error::Result,
 };
 
@@ -98,8 +98,8 @@ pub struct Estimate {
 }
 
 impl Backfill {
-    fn untitled(&self) -> Waiting<'_> {
-        Waiting::Untitled {
+    fn untitled(&self) -> TitleBacklog<'_> {
+        TitleBacklog::Untitled {
             since: self.since,
             tenant: self.tenant.as_deref(),
         }
@@ -112,7 +112,7 @@ impl Titles {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn count_untitled(&self, backfill: &Backfill) -> Result<u64> {
-        self.inner.db.count_waiting(backfill.untitled()).await
+        self.inner.db.count_candidates(backfill.untitled()).await
     }
 
     /// Estimates a backfill without calling the model or changing a row.
@@ -124,9 +124,9 @@ impl Titles {
         let waiting = backfill.untitled();
         let limit = backfill.limit.unwrap_or(u64::MAX);
         let mut estimate = Estimate::default();
-        let mut after: Option<Place> = None;
+        let mut after: Option<Keyset> = None;
         loop {
-            let page = db.find_waiting(waiting, after.as_ref(), PAGE).await?;
+            let page = db.find_candidates(waiting, after.as_ref(), PAGE).await?;
             log_bad(page.bad);
             for candidate in &page.rows {
                 let source = source::of_conversation(db, &candidate.owner, candidate.id, openers);
@@ -219,7 +219,7 @@ impl<'a, R: FnMut(&Totals)> Run<'a, R> {
         let leases_end = Instant::now() + self.titles.settings.lease() + POLL_INTERVAL;
         loop {
             if let Some(end) = self
-                .claim_all(Waiting::Interrupted { since, tenant })
+                .claim_all(TitleBacklog::Interrupted { since, tenant })
                 .await?
             {
                 return Ok(end);
@@ -244,13 +244,13 @@ impl<'a, R: FnMut(&Totals)> Run<'a, R> {
     }
 
     /// Starts every title in `waiting`, in one scan. `None` if it reached the last one.
-    async fn claim_all(&mut self, waiting: Waiting<'_>) -> Result<Option<StopReason>> {
-        let mut after: Option<Place> = None;
+    async fn claim_all(&mut self, waiting: TitleBacklog<'_>) -> Result<Option<StopReason>> {
+        let mut after: Option<Keyset> = None;
         loop {
             let page = self
                 .titles
                 .db
-                .find_waiting(waiting, after.as_ref(), PAGE)
+                .find_candidates(waiting, after.as_ref(), PAGE)
                 .await?;
             self.step_over(page.bad);
             for candidate in &page.rows {
@@ -269,7 +269,7 @@ impl<'a, R: FnMut(&Totals)> Run<'a, R> {
     async fn begin(
         &mut self,
         candidate: &Candidate,
-        waiting: Waiting<'_>,
+        waiting: TitleBacklog<'_>,
     ) -> Result<Option<StopReason>> {
         let interrupt = self.interrupt;
         let ready = async {
@@ -295,7 +295,7 @@ impl<'a, R: FnMut(&Totals)> Run<'a, R> {
         let titles = self.titles.clone();
         let claim = titles
             .db
-            .claim_waiting(candidate, waiting, titles.settings.lease());
+            .claim_candidate(candidate, waiting, titles.settings.lease());
         let claim = match claim.await {
             Ok(Some(claim)) => claim,
             Ok(None) => return Ok(None),

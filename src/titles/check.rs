@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     conversation::{ConversationId, TitleFailure, Usage},
-    db::{NOBODY, TitleCall},
+    db::{NO_TENANT, TitleCall},
     llm::{ModelError, ModelErrorKind, TitleRequest},
 };
 
@@ -173,7 +173,7 @@ pub(super) async fn run(titles: &Inner) {
         usage: usage.unwrap_or_default(),
         duration: started.elapsed(),
     };
-    titles.metrics.called(NOBODY, &call);
+    titles.metrics.called(NO_TENANT, &call);
     if call.usage != Usage::default()
         && let Err(error) = titles.db.store_title_call(call).await
     {

@@ -51,7 +51,7 @@ use crate::{
     conversation::{
         Attachment, Conversation, ConversationId, Owner, PerTenant, Title, text::single_line,
     },
-    db::{Begun, Database, NewTitle, TitleClaim},
+    db::{Database, NewTitle, TitleClaim, TitleRequestOutcome},
     error::{Error, Result},
     events::{EventBroker, Told},
     llm::LanguageModel,
@@ -273,7 +273,7 @@ impl Titles {
         let mut source = source::of_conversation(db, owner, id, settings.openers).await?;
         let wanted = source.is_some().then_some(lease);
         let mut begun = db.reset_title(owner, id, wanted).await?;
-        if let Begun::Deferred(_) = begun {
+        if let TitleRequestOutcome::Deferred(_) = begun {
             // Race: a message with content may have arrived before the reset, and claimed nothing because the
             // conversation still had a title.
             source = source::of_conversation(db, owner, id, settings.openers).await?;
@@ -328,11 +328,15 @@ impl Titles {
     }
 
     /// Publishes the changed row, and starts the title if it was claimed.
-    fn publish_and_start(&self, begun: Begun, source: Option<Source>) -> Conversation {
+    fn publish_and_start(
+        &self,
+        begun: TitleRequestOutcome,
+        source: Option<Source>,
+    ) -> Conversation {
         let (conversation, claim) = match begun {
-            Begun::Unchanged(conversation) => return conversation,
-            Begun::Deferred(conversation) => (conversation, None),
-            Begun::Claimed(conversation, claim) => (conversation, Some(claim)),
+            TitleRequestOutcome::Unchanged(conversation) => return conversation,
+            TitleRequestOutcome::Deferred(conversation) => (conversation, None),
+            TitleRequestOutcome::Claimed(conversation, claim) => (conversation, Some(claim)),
         };
         self.inner.events.publish(conversation.clone());
         if let Some(claim) = claim {

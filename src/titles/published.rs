@@ -51,7 +51,7 @@ pub(super) async fn record(
             .collect();
         if !rows.is_empty() {
             match heartbeat
-                .iteration(RECORD_TIMEOUT, db.note_told(&mut rows))
+                .iteration(RECORD_TIMEOUT, db.record_published(&mut rows))
                 .await
             {
                 Ok(bad) => {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Inner, breaker::Admission, call_queue::Priority, metrics::Trigger, task};
 use crate::{
-    db::{BadRow, Candidate, Fault, Place, Waiting},
+    db::{BadRow, Candidate, Fault, Keyset, TitleBacklog},
     error::Result,
     supervisor::Heartbeat,
 };
@@ -87,11 +87,11 @@ fn continue_unless_transient(failed: &mut Result<()>, swept: Result<()>) -> Resu
 
 /// Publishes changes that were committed and have no publication record.
 async fn republish(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
-    let mut after: Option<Place> = None;
+    let mut after: Option<Keyset> = None;
     loop {
         let unpublished = titles
             .db
-            .find_untold(PUBLISH_GRACE, after.as_ref(), PAGE)
+            .find_unpublished(PUBLISH_GRACE, after.as_ref(), PAGE)
             .await?;
         step_over(heartbeat, unpublished.bad);
         let mut published: Vec<_> = unpublished
@@ -103,7 +103,7 @@ async fn republish(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
         for conversation in unpublished.rows {
             titles.events.publish(conversation);
         }
-        step_over(heartbeat, titles.db.note_told(&mut published).await?);
+        step_over(heartbeat, titles.db.record_published(&mut published).await?);
         match unpublished.last {
             Some(last) => after = Some(last),
             None => return Ok(()),
@@ -113,11 +113,11 @@ async fn republish(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
 
 /// Marks titles as abandoned that were claimed too often without an outcome.
 async fn abandon_exhausted(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
-    let mut after: Option<Place> = None;
+    let mut after: Option<Keyset> = None;
     loop {
         let exhausted = titles
             .db
-            .find_waiting(Waiting::Hopeless, after.as_ref(), PAGE)
+            .find_candidates(TitleBacklog::Exhausted, after.as_ref(), PAGE)
             .await?;
         step_over(heartbeat, exhausted.bad);
         for candidate in &exhausted.rows {
@@ -140,11 +140,11 @@ async fn abandon_exhausted(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> 
 
 /// Takes over titles whose lease expired.
 async fn take_over_all(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<()> {
-    let mut after: Option<Place> = None;
+    let mut after: Option<Keyset> = None;
     loop {
         let page = titles
             .db
-            .find_waiting(Waiting::Overdue, after.as_ref(), PAGE)
+            .find_candidates(TitleBacklog::Overdue, after.as_ref(), PAGE)
             .await?;
         step_over(heartbeat, page.bad);
         for candidate in &page.rows {
@@ -187,7 +187,7 @@ async fn take_over(titles: &Arc<Inner>, candidate: &Candidate) -> Result<()> {
     let lease = titles.settings.lease();
     let claim = titles
         .db
-        .claim_waiting(candidate, Waiting::Overdue, lease)
+        .claim_candidate(candidate, TitleBacklog::Overdue, lease)
         .await?;
     drop(permit);
     if let Some(claim) = claim {

@@ -246,7 +246,12 @@ async fn what_was_told_is_noted_of_every_row_that_takes_it() {
     let id = server.begin("Plan a trip to Kyoto").await;
     let id: ConversationId = id.parse().unwrap();
     let mut told = [(id, 40), (bad[0].parse().unwrap(), 40)];
-    let refused = server.app.database().note_told(&mut told).await.unwrap();
+    let refused = server
+        .app
+        .database()
+        .record_published(&mut told)
+        .await
+        .unwrap();
     let refused: Vec<String> = refused.iter().map(|row| row.id.to_string()).collect();
     assert_eq!(refused, bad[..1]);
     let sql = "SELECT 1 FROM agent_conversations WHERE published_revision = 40";

@@ -1,5 +1,4 @@
-//! The beginning of a turn: one transaction for the message, its turn, the conversation if it is new, and the
-//! claim on its title.
+//! The start of a turn: one transaction stores the message, the turn, the conversation if it is new, and the title claim.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -18,13 +17,13 @@ use crate::{
     },
     db::{
         Database, TitleClaim,
-        claims::another_attempt,
+        claims::with_attempt,
         commit,
         entity::{
             conversation, message,
             turn::{self, Column, Entity},
         },
-        guarded::{Transaction, Undecided, transact},
+        guarded::{Transaction, UnknownCommit, transact},
         scope::{conversations_of, row_of},
         search::index,
     },
@@ -32,36 +31,35 @@ use crate::{
     step::{Step, step},
 };
 
-/// A commit that nobody answered, one that came in between, and a look at both.
-const TRIES: usize = 3;
+/// One try may end in an unknown commit, one in a race with another transaction; the last one reads the result.
+const MAX_TRIES: usize = 3;
 
-/// A message that a user sends, before it is stored.
+/// A user message to store.
 #[derive(Clone, Debug)]
 pub struct NewTurn {
-    /// The conversation; one that nobody has is begun.
+    /// The conversation; created if it does not exist.
     pub conversation_id: ConversationId,
-    /// Whether that id was made for this message, so that nobody can have a conversation with it.
+    /// Whether the id was generated for this message, so that no conversation with it can exist.
     pub is_conversation_new: bool,
-    /// The id that the message gets.
+    /// The id of the message.
     pub message_id: MessageId,
-    /// The id that its reply gets.
+    /// The id of its reply.
     pub reply_id: MessageId,
     /// The text.
     pub text: String,
-    /// What is attached to it.
+    /// The attachments.
     pub attachments: Vec<Attachment>,
-    /// The hint, should the conversation be new.
+    /// The topic hint of a new conversation.
     pub topic_hint: Option<String>,
-    /// Who answers; `None` leaves it as it is.
+    /// The agent that replies; `None` keeps the conversation's agent.
     pub agent: Option<String>,
-    /// Who answers in a new conversation, when `agent` is `None`.
+    /// The agent of a new conversation if `agent` is `None`.
     pub default_agent: &'static str,
-    /// What a new conversation's title begins with. A conversation that waits for a message to make its
-    /// title from is claimed as well.
+    /// The initial title state of a new conversation. A conversation whose title is deferred gets a claim as well.
     pub title: NewTitle,
-    /// Who writes the reply, and how long others shall believe so without hearing of it again.
+    /// The node that runs the reply, and the duration of its lease.
     pub run: (Uuid, Duration),
-    /// The key that makes a retry find this turn, and a hash of the request that it stands for.
+    /// The idempotency key, by which a retry finds this turn, and a hash of the request.
     pub idempotency: Option<(String, String)>,
 }
 
@@ -71,55 +69,55 @@ impl NewTurn {
     }
 }
 
-/// How a title begins, as the message has it.
+/// The initial title state, derived from the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NewTitle {
-    /// The caller makes it, and has so much time before others take over.
+    /// The caller generates the title, under a lease of this duration.
     Claimed(Duration),
-    /// This message says nothing; a later one may.
+    /// This message has too little content; the title waits for a later one.
     Deferred,
-    /// It is there, from the name of a file; the time is as for [`Self::Claimed`], should the
-    /// conversation have an earlier message to make it from.
+    /// The title is known, from a file name. The lease is for a conversation whose title was deferred by an earlier
+    /// message.
     Known(Title, Duration),
-    /// There shall be none.
+    /// The conversation gets no title.
     Skipped,
 }
 
-/// What became of a [`NewTurn`].
+/// The outcome of a [`NewTurn`].
 #[derive(Clone, Debug)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "there is one at a time, and it is taken apart at once"
+    reason = "one value at a time, which is destructured at once"
 )]
 pub enum BegunTurn {
-    /// It is stored.
+    /// The turn was stored.
     New {
-        /// The conversation with the message in it.
+        /// The conversation after the update.
         conversation: Conversation,
         /// The message.
         message: Message,
-        /// The claim on its title, if that is the caller's to make.
+        /// The title claim, if the caller must generate the title.
         claim: Option<TitleClaim>,
     },
-    /// Its idempotency key was used before, for the same request.
+    /// The idempotency key was used before with the same request.
     Known(Turn),
 }
 
 impl Database {
-    /// Stores a message and its turn in one transaction, and begins the conversation if there is none.
+    /// Stores a message and its turn in one transaction, and creates the conversation if it does not exist.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the conversation is somebody else's or was deleted;
+    /// [`Error::NotFound`] if the conversation belongs to another owner or was deleted;
     /// [`Error::IdempotencyKeyReused`]; [`Error::Database`].
     pub async fn begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
         let body = index::prepared(owner, &new.shown_text()).await?;
         let mut tries = 1;
         loop {
             match transact(|| self.try_begin_turn(owner, new, &body, tries > 1)).await {
-                // Somebody began the same conversation, or used the same key, between two statements of
-                // ours. Or the connection broke, and nobody knows whether our own commit was done. The
-                // next look sees it; while it is still being done, the inserts wait for it.
-                Err(error) if tries < TRIES && is_worth_another_look(&error) => tries += 1,
+                // Either a concurrent transaction created the same conversation or used the same key, or the connection
+                // was lost and the outcome of our commit is unknown. The next try reads the committed state; if that
+                // commit is still in progress, the inserts wait for it.
+                Err(error) if tries < MAX_TRIES && is_retryable(&error) => tries += 1,
                 result => return result,
             }
         }
@@ -130,11 +128,11 @@ impl Database {
         owner: &Owner,
         new: &NewTurn,
         body: &str,
-        is_another: bool,
+        is_retry: bool,
     ) -> Result<BegunTurn> {
         let tx = self.begin().await?;
-        if is_another && let Some(begun) = find_begun(&tx, owner, new).await? {
-            return Ok(begun);
+        if is_retry && let Some(stored) = find_stored_turn(&tx, owner, new).await? {
+            return Ok(stored);
         }
         if let Some((key, hash)) = &new.idempotency
             && let Some(known) = find_by_key(&tx, owner, key).await?
@@ -160,7 +158,7 @@ impl Database {
                     let claim = TitleClaim::of(&claimed);
                     (claimed, claim, false)
                 }
-                // A claim that was there before is somebody else's.
+                // An earlier claim belongs to another task.
                 None => (row, None, false),
             },
         };
@@ -209,7 +207,7 @@ impl Database {
     }
 }
 
-/// Counts the message into an existing conversation; `None` when nobody has one with this id.
+/// Counts the message in an existing conversation; `None` if no conversation has this id.
 async fn continue_conversation(
     tx: &Transaction,
     owner: &Owner,
@@ -232,15 +230,15 @@ async fn continue_conversation(
     };
     match taken {
         None => Ok(None),
-        // PostgreSQL shows each statement what was committed before it: this one was begun after
-        // the update looked for it.
-        Some(row) if is_ours(&row) => Err(Error::Database(Box::new(JustBegun))),
-        // Somebody else's, or a tombstone: nobody learns which.
+        // PostgreSQL's READ COMMITTED gives each statement a new snapshot: a concurrent transaction created the
+        // conversation after the update's snapshot.
+        Some(row) if is_ours(&row) => Err(Error::Database(Box::new(ConcurrentCreation))),
+        // Another owner's conversation, or a tombstone. The error does not disclose which.
         Some(_) => Err(Error::no_conversation()),
     }
 }
 
-/// The same conversation with a claim on its title, if that has waited for this message.
+/// Claims the title of an existing conversation if the title was deferred until this message.
 async fn claim_deferred(
     tx: &Transaction,
     owner: &Owner,
@@ -252,7 +250,7 @@ async fn claim_deferred(
         row.title_status == TitleStatus::Pending.as_str() && row.title_lease_until.is_none();
     match new.title {
         NewTitle::Claimed(lease) | NewTitle::Known(_, lease) if waits => {
-            let claimed = another_attempt(row_of(owner, new.conversation_id), at + lease);
+            let claimed = with_attempt(row_of(owner, new.conversation_id), at + lease);
             Ok(claimed.exec_with_returning(tx).await?.pop())
         }
         _ => Ok(None),
@@ -310,8 +308,12 @@ async fn begin_conversation(
     Ok(row)
 }
 
-/// What a try before has stored, if it has: its message has an id that nobody else's has.
-async fn find_begun(tx: &Transaction, owner: &Owner, new: &NewTurn) -> Result<Option<BegunTurn>> {
+/// The turn that an earlier try has stored. Its message id is unique to this request.
+async fn find_stored_turn(
+    tx: &Transaction,
+    owner: &Owner,
+    new: &NewTurn,
+) -> Result<Option<BegunTurn>> {
     let message = message::Entity::find_by_id(new.message_id.0)
         .one(tx)
         .await?;
@@ -324,7 +326,7 @@ async fn find_begun(tx: &Transaction, owner: &Owner, new: &NewTurn) -> Result<Op
         .one(tx)
         .await?
         .ok_or_else(Error::no_conversation)?;
-    // Whose claim a later message meets is not known any more. Should it be ours, a sweep takes it over.
+    // For a later message, the claim may belong to another task. If it is ours, the lease expires and a sweep takes over.
     let claim = TitleClaim::of(&row).filter(|_| message.is_first());
     Ok(Some(BegunTurn::New {
         conversation: row.try_into()?,
@@ -346,15 +348,15 @@ pub(super) async fn find_by_key(
         .await?)
 }
 
-/// The conversation was begun while we looked for it.
+/// A concurrent transaction created the conversation.
 #[derive(Debug, thiserror::Error)]
-#[error("the conversation was begun between two statements")]
-struct JustBegun;
+#[error("a concurrent transaction created the conversation between two statements")]
+struct ConcurrentCreation;
 
-/// Whether another transaction came in between, or ours may be done, so that the next try sees that.
-fn is_worth_another_look(error: &Error) -> bool {
-    error.cause::<Undecided>().is_some()
-        || error.cause::<JustBegun>().is_some()
+/// Whether a retry helps: a concurrent transaction won a race, or our commit may have succeeded.
+fn is_retryable(error: &Error) -> bool {
+    error.cause::<UnknownCommit>().is_some()
+        || error.cause::<ConcurrentCreation>().is_some()
         || matches!(
             error.cause::<DbErr>().and_then(DbErr::sql_err),
             Some(SqlErr::UniqueConstraintViolation(_))

@@ -1,4 +1,4 @@
-//! Turns: a user's message that was accepted, and the reply that it gets.
+//! Turns: an accepted user message and its reply.
 
 mod begin;
 mod runs;
@@ -9,10 +9,10 @@ use sea_orm::{
     sea_query::Expr,
 };
 
-pub(super) use self::runs::forget;
+pub(super) use self::runs::clear_checkpoints;
 pub use self::{
     begin::{BegunTurn, NewTitle, NewTurn},
-    runs::{DeadRun, Kept, Renewed},
+    runs::{DeadRun, RenewalOutcome, RunCheckpoint},
 };
 use super::{
     Database, ReplyCost, commit,
@@ -35,68 +35,68 @@ use crate::{
     step::{Step, step},
 };
 
-/// A turn that was stored before.
+/// A stored turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Its conversation.
+    /// The conversation.
     pub conversation_id: ConversationId,
-    /// Its message.
+    /// The user message.
     pub message_id: MessageId,
-    /// The reply, whether it is there already or not.
+    /// The reply's id, also before the reply is stored.
     pub reply_id: MessageId,
-    /// How far the reply is.
+    /// The state of the reply.
     pub reply: ReplyState,
-    /// Why it failed, when it did.
+    /// Why the reply failed.
     pub failure: Option<ErrorCode>,
-    /// Who writes it, or wrote it.
+    /// The node that runs the reply, or ran it.
     pub node: Option<Uuid>,
-    /// What was written when that was last noted, while it runs.
+    /// The last checkpoint of the text, while the reply runs.
     pub written: String,
 }
 
-/// How far a reply is.
+/// The state of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReplyState {
-    /// On the way; or its process died, and nobody has noticed yet.
+    /// In progress, or its process died and the lease has not been swept yet.
     Running,
-    /// Whole.
+    /// Complete.
     Completed,
-    /// Stopped, or broken off after some text.
+    /// Stopped or interrupted after some text.
     Incomplete,
     /// Failed before any text.
     Failed,
 }
 
-/// How much of the end of a reply is stored: less and less, while its row refuses more.
+/// The level of detail in which a finished reply is stored. It is reduced while a row rejects the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// All of it.
-    Whole,
-    /// The text and how it ended, not what it cost, and not in the search index.
-    TextAlone,
-    /// That it failed: its text cannot be stored.
+enum StoredDetail {
+    /// Text, state, cost and search index.
+    Full,
+    /// Text and state only.
+    TextOnly,
+    /// The state `failed` only, because the text cannot be stored.
     NoText,
 }
 
-impl Form {
-    fn poorer(self) -> Option<Self> {
+impl StoredDetail {
+    fn reduced(self) -> Option<Self> {
         match self {
-            Self::Whole => Some(Self::TextAlone),
-            Self::TextAlone => Some(Self::NoText),
+            Self::Full => Some(Self::TextOnly),
+            Self::TextOnly => Some(Self::NoText),
             Self::NoText => None,
         }
     }
 }
 
-/// The end of a reply, as it is stored.
+/// The final state of a reply to store.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyOutcome<'a> {
-    /// Not [`ReplyState::Running`].
+    /// Any state but [`ReplyState::Running`].
     pub state: ReplyState,
-    /// What was written; nothing is stored of an empty reply but its state.
+    /// The text. For an empty text, only the state is stored.
     pub text: &'a str,
-    /// Why it is not whole.
+    /// Why the reply is not complete.
     pub failure: Option<ErrorCode>,
 }
 
@@ -110,9 +110,10 @@ impl ReplyOutcome<'_> {
 }
 
 impl Database {
-    /// Stores the end of a reply: its text as a message, its state with the turn, and what it cost. Once more after a
-    /// commit that nobody answered, it finds what was stored. `None`: the conversation was deleted
-    /// meanwhile, or there was no text; the conversation did not change.
+    /// Stores a finished reply: its text as a message, its state in the turn's row, and its cost.
+    ///
+    /// Idempotent: after an unknown commit outcome, a retry finds the stored reply. `None`: the conversation did not
+    /// change, because it was deleted or the reply has no text.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -127,7 +128,7 @@ impl Database {
             .await
     }
 
-    /// The same, if the turn still is so. What a row refuses is stored in a poorer form.
+    /// Stores a finished reply if the turn's row meets `condition`. If a row rejects it, stores it in reduced detail.
     async fn end_reply(
         &self,
         owner: &Owner,
@@ -142,23 +143,23 @@ impl Database {
             text: "",
             failure: Some(ErrorCode::DatabaseUnavailable),
         };
-        let (mut form, mut refused) = (Form::Whole, None);
+        let (mut detail, mut refused) = (StoredDetail::Full, None);
         loop {
-            let (outcome, body, cost) = match form {
-                Form::Whole => (outcome, Some(body.as_str()), cost),
-                Form::TextAlone => (outcome, None, None),
-                Form::NoText => (unstorable, None, None),
+            let (outcome, body, cost) = match detail {
+                StoredDetail::Full => (outcome, Some(body.as_str()), cost),
+                StoredDetail::TextOnly => (outcome, None, None),
+                StoredDetail::NoText => (unstorable, None, None),
             };
             let stored = transact(|| {
                 self.try_end_reply(owner, turn, outcome, body, cost, condition.clone())
             });
-            match (stored.await, form.poorer()) {
-                (Err(error), Some(poorer)) if is_of_row(&error) => {
-                    (form, refused) = (poorer, Some(error));
+            match (stored.await, detail.reduced()) {
+                (Err(error), Some(reduced)) if is_of_row(&error) => {
+                    (detail, refused) = (reduced, Some(error));
                 }
                 (result, _) => {
                     if let (Ok(_), Some(refused)) = (&result, &refused) {
-                        log_poorer(turn, form, refused);
+                        log_reduced(turn, detail, refused);
                     }
                     return result;
                 }
@@ -177,8 +178,7 @@ impl Database {
     ) -> Result<Option<Conversation>> {
         let tx = self.begin().await?;
         let at = self.now();
-        // The conversation before the turn, as everywhere: two transactions that lock the same two
-        // rows in different orders wait for each other.
+        // Updates the conversation before the turn: every transaction uses this lock order, to prevent deadlocks.
         let conversation = match outcome.text {
             "" => None,
             text => {
@@ -186,7 +186,7 @@ impl Database {
                 changed(counted.exec_with_returning(&tx).await?)?
             }
         };
-        // Without a conversation what was written is nowhere, so it is not complete.
+        // The text is not stored if the conversation was deleted, so the reply is incomplete.
         let state = match conversation {
             None if !outcome.text.is_empty() => ReplyState::Incomplete,
             _ => outcome.state,
@@ -204,13 +204,13 @@ impl Database {
             .await?;
         if fenced.rows_affected == 0 {
             tx.rollback().await?;
-            return self.ended_before(owner, turn, outcome).await;
+            return self.find_stored_reply(owner, turn, outcome).await;
         }
         if let Some(conversation) = &conversation {
             add_reply(&tx, conversation, turn, outcome, body, at).await?;
         }
         if let Some(cost) = cost {
-            // Without a text the conversation did not change, and which agent it was stands nowhere.
+            // Without a text the conversation's row was not read, so the agent is unknown.
             let agent = conversation.as_ref().map_or("", |c| &c.active_agent);
             reply_calls::insert(&tx, owner, turn, agent, cost, at).await?;
         }
@@ -219,8 +219,8 @@ impl Database {
         Ok(conversation)
     }
 
-    /// The conversation, if the reply stands there with just this end.
-    async fn ended_before(
+    /// The conversation, if it has the reply with exactly this outcome.
+    async fn find_stored_reply(
         &self,
         owner: &Owner,
         turn: &Turn,
@@ -236,7 +236,7 @@ impl Database {
         }
     }
 
-    /// The turn of this message, as it stands now.
+    /// The turn of this message.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -254,7 +254,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn knows_key(&self, owner: &Owner, key: &str) -> Result<bool> {
+    pub async fn is_key_used(&self, owner: &Owner, key: &str) -> Result<bool> {
         Ok(begin::find_by_key(&self.reader, owner, key)
             .await?
             .is_some())
@@ -287,7 +287,7 @@ fn is_running() -> Expr {
     Column::ReplyStatus.eq(<&str>::from(ReplyState::Running))
 }
 
-/// Puts the reply into the place that was counted for it.
+/// Inserts the reply at the position that [`count_message`] reserved.
 async fn add_reply(
     tx: &Transaction,
     conversation: &Conversation,
@@ -316,22 +316,22 @@ async fn add_reply(
     }
 }
 
-/// Logs that less was stored of a reply than there is.
-fn log_poorer(turn: &Turn, form: Form, refused: &Error) {
-    let stored = match form {
-        Form::Whole => "whole",
-        Form::TextAlone => "without its cost and its words in the search index",
-        Form::NoText => "as failed, without its text",
+/// Logs that a reply was stored in reduced detail.
+fn log_reduced(turn: &Turn, detail: StoredDetail, refused: &Error) {
+    let stored = match detail {
+        StoredDetail::Full => "in full",
+        StoredDetail::TextOnly => "without its cost and its entry in the search index",
+        StoredDetail::NoText => "as failed, without its text",
     };
     let cause = std::error::Error::source(refused);
     tracing::error!(
         conversation.id = %turn.conversation_id,
         error.cause = cause,
-        "the database refuses the rows of a reply; it is stored {stored}"
+        "the database rejected the rows of a reply; it is stored {stored}"
     );
 }
 
-/// The update that makes room for one more message; the new count is its position.
+/// An update that reserves the position of one more message: the new message count.
 fn count_message(
     owner: &Owner,
     id: ConversationId,

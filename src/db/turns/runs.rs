@@ -1,6 +1,6 @@
-//! Replies that are being written: the row says by which node, until when others believe that it lives, and
-//! what it had written a moment ago. A node that dies leaves a lease that runs out; whoever notices closes
-//! the reply with what was noted last.
+//! Runs: replies in progress. The turn's row stores the node, its lease and the last checkpoint of the text.
+//!
+//! If a node dies, its leases expire, and another node closes the replies with their last checkpoint.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::{ReplyOutcome, ReplyState, Turn, is_running};
 use crate::{
     conversation::{Conversation, ConversationId, MessageId, Owner},
     db::{
-        BadRow, Database, Found, Place, commit,
+        BadRow, Database, Keyset, KeysetPage, commit,
         entity::turn::{Column, Entity, Model},
         fault::is_of_row,
         guarded::transact,
@@ -23,30 +23,30 @@ use crate::{
     error::Result,
 };
 
-/// A reply that its node goes on writing.
+/// A lease renewal of a run, with a checkpoint of its text.
 #[derive(Clone, Debug)]
-pub struct Kept {
-    /// The message that is replied to.
+pub struct RunCheckpoint {
+    /// The user message of the turn.
     pub message: MessageId,
-    /// All that was written, if there is more than was noted.
+    /// The full text so far, if it is longer than the last checkpoint.
     pub written: Option<String>,
 }
 
-/// What became of a renewal.
+/// The outcome of a renewal.
 #[derive(Debug, Default)]
-pub struct Renewed {
-    /// Replies that are to be stopped: on request, or because another node closed them.
+pub struct RenewalOutcome {
+    /// Replies that the caller must stop: a client requested it, or another node closed them.
     pub stopped: Vec<MessageId>,
-    /// Rows that did not take what was written.
+    /// Rows that rejected their checkpoint.
     pub bad: Vec<BadRow>,
 }
 
-/// A reply whose node was not heard of in time.
+/// A run whose lease has expired.
 #[derive(Clone, Debug)]
 pub struct DeadRun {
-    /// Whose it is.
+    /// The conversation's owner.
     pub owner: Owner,
-    /// Its turn.
+    /// The turn.
     pub turn: Turn,
 }
 
@@ -57,42 +57,47 @@ fn is_overdue(at: DateTime<Utc>) -> Condition {
 }
 
 impl Database {
-    /// Notes that these replies are being written, and what there is of them: all in one transaction, or each in its own
-    /// when a row refuses it. A row that takes no text has its lease renewed at least.
+    /// Renews the leases of runs and stores their checkpoints.
+    ///
+    /// Uses one transaction, or one per row if a row fails. If a row rejects its checkpoint, only its lease is renewed.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::error::Error::Database); not all were noted then.
-    pub async fn keep_runs(&self, runs: &[Kept], lease: Duration) -> Result<Renewed> {
-        match self.keep_all(runs, lease).await {
+    /// [`Error::Database`](crate::error::Error::Database); some leases may be renewed all the same.
+    pub async fn renew_runs(
+        &self,
+        runs: &[RunCheckpoint],
+        lease: Duration,
+    ) -> Result<RenewalOutcome> {
+        match self.renew_all(runs, lease).await {
             Err(error) if is_of_row(&error) => {}
-            kept => {
-                return kept.map(|stopped| Renewed {
+            renewed => {
+                return renewed.map(|stopped| RenewalOutcome {
                     stopped,
                     bad: Vec::new(),
                 });
             }
         }
-        let mut renewed = Renewed::default();
+        let mut outcome = RenewalOutcome::default();
         for run in runs {
-            let mut kept = self.keep_all(std::slice::from_ref(run), lease).await;
-            if let Err(error) = kept {
-                renewed.bad.push(BadRow::of(run.message.0, error)?);
-                let without_text = Kept {
+            let mut renewed = self.renew_all(std::slice::from_ref(run), lease).await;
+            if let Err(error) = renewed {
+                outcome.bad.push(BadRow::of(run.message.0, error)?);
+                let without_text = RunCheckpoint {
                     message: run.message,
                     written: None,
                 };
-                kept = self.keep_all(&[without_text], lease).await;
+                renewed = self.renew_all(&[without_text], lease).await;
             }
-            match kept {
-                Ok(stopped) => renewed.stopped.extend(stopped),
-                // It is among them already.
+            match renewed {
+                Ok(stopped) => outcome.stopped.extend(stopped),
+                // `outcome.bad` has the row already.
                 Err(error) => drop(BadRow::of(run.message.0, error)?),
             }
         }
-        Ok(renewed)
+        Ok(outcome)
     }
 
-    async fn keep_all(&self, runs: &[Kept], lease: Duration) -> Result<Vec<MessageId>> {
+    async fn renew_all(&self, runs: &[RunCheckpoint], lease: Duration) -> Result<Vec<MessageId>> {
         transact(|| async {
             let tx = self.begin().await?;
             let until = self.now() + lease;
@@ -116,7 +121,7 @@ impl Database {
         .await
     }
 
-    /// Asks whoever writes replies in this conversation to stop. Returns the nodes and the replies.
+    /// Stores a stop request for all running replies of a conversation. Returns each reply with its node.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -139,15 +144,15 @@ impl Database {
             .collect())
     }
 
-    /// Replies of all owners whose node was not heard of in time, the longest overdue first, behind a place.
+    /// A page of the runs of all owners whose lease has expired, oldest lease first, starting after `after`.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn find_dead_runs(
         &self,
-        after: Option<&Place>,
+        after: Option<&Keyset>,
         limit: u64,
-    ) -> Result<Found<DeadRun>> {
+    ) -> Result<KeysetPage<DeadRun>> {
         let select = Entity::find()
             .filter(is_overdue(self.now()))
             .order_by_asc(Column::RunLeaseUntil)
@@ -165,8 +170,9 @@ impl Database {
         read_page(&self.reader, beyond(select, order, after), order, dead).await
     }
 
-    /// Closes a reply that was found dead, as incomplete, with what was noted of it last. `None`: it was
-    /// not dead, or there was nothing, or the conversation is gone.
+    /// Closes a run with an expired lease, as incomplete, with its last checkpoint.
+    ///
+    /// `None`: the lease was renewed, the checkpoint is empty, or the conversation was deleted.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -182,8 +188,8 @@ impl Database {
     }
 }
 
-/// Forgets what was noted of the replies of a conversation that is deleted, and stops them.
-pub(in crate::db) async fn forget(
+/// Clears the checkpoints of a deleted conversation's runs, and stores a stop request for each.
+pub(in crate::db) async fn clear_checkpoints(
     tx: &impl ConnectionTrait,
     conversation: ConversationId,
 ) -> Result<()> {

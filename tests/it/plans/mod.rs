@@ -11,7 +11,9 @@ use sea_orm::{DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use titlecast::{
     conversation::{ConversationId, MessageId, Owner, Role},
-    db::{ConversationFilter, Database, Imported, NewConversation, NewMessage, Place, Waiting},
+    db::{
+        ConversationFilter, Database, Imported, Keyset, NewConversation, NewMessage, TitleBacklog,
+    },
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -230,44 +232,44 @@ async fn look_after(db: &Database) {
     let owner = Owner::local();
     let second = Duration::from_secs(1);
     let day_ago = Utc::now() - Duration::from_secs(86_400);
-    let place = Place {
+    let place = Keyset {
         at: day_ago,
         id: uuid::Uuid::now_v7(),
     };
     for after in [None, Some(&place)] {
-        db.find_untold(second, after, 200).await.unwrap();
+        db.find_unpublished(second, after, 200).await.unwrap();
         db.find_dead_runs(after, 100).await.unwrap();
     }
-    db.note_told(&mut [(ConversationId::new(), 2)])
+    db.record_published(&mut [(ConversationId::new(), 2)])
         .await
         .unwrap();
-    db.keep_runs(&[], second).await.unwrap();
+    db.renew_runs(&[], second).await.unwrap();
     db.title_tokens("local", day_ago).await.unwrap();
-    db.knows_key(&owner, "one").await.unwrap();
+    db.is_key_used(&owner, "one").await.unwrap();
     db.cursor_key().await.unwrap();
     db.ping().await.unwrap();
     for since in [None, Some(day_ago)] {
         db.is_any_leased(since, None).await.unwrap();
         for waiting in [
-            Waiting::Overdue,
-            Waiting::Hopeless,
-            Waiting::Untitled {
+            TitleBacklog::Overdue,
+            TitleBacklog::Exhausted,
+            TitleBacklog::Untitled {
                 since,
                 tenant: None,
             },
-            Waiting::Interrupted {
+            TitleBacklog::Interrupted {
                 since,
                 tenant: None,
             },
         ] {
-            db.count_waiting(waiting).await.unwrap();
-            let page = db.find_waiting(waiting, None, 10).await.unwrap();
+            db.count_candidates(waiting).await.unwrap();
+            let page = db.find_candidates(waiting, None, 10).await.unwrap();
             let (Some(first), Some(last)) = (page.rows.first(), page.last) else {
                 continue;
             };
-            db.find_waiting(waiting, Some(&last), 10).await.unwrap();
+            db.find_candidates(waiting, Some(&last), 10).await.unwrap();
             db.abandon_title(first).await.unwrap();
-            db.claim_waiting(first, waiting, second).await.unwrap();
+            db.claim_candidate(first, waiting, second).await.unwrap();
         }
     }
     let (changed, _) = db.rows_changed_since(&owner, day_ago, None).await.unwrap();
