@@ -1,8 +1,8 @@
 //! The error type of the crate.
 //!
-//! A variant's `Display` text is for clients and reveals no internals. The internal cause is the variant's source; it is
-//! logged once, where the response is encoded. This module does not depend on HTTP, GraphQL or SSE: each surface maps
-//! [`ErrorCode`] with its own table.
+//! A variant's `Display` text is for clients and reveals no internals. The internal cause is the variant's source; it
+//! is logged once, where the response is encoded. This module does not depend on HTTP, GraphQL or SSE: each surface
+//! maps [`ErrorCode`] with its own table.
 
 use std::{error::Error as StdError, time::Duration};
 

@@ -1,7 +1,7 @@
 //! Failpoints around the durable steps of a turn and of a title: the places where a crash or a race matters.
 //!
-//! With the feature `failpoints`, a test pauses the task or aborts the process at a step. It selects the step by name, or
-//! by name and conversation id. Without the feature, a step compiles to nothing.
+//! With the feature `failpoints`, a test pauses the task or aborts the process at a step. It selects the step by name,
+//! or by name and conversation id. Without the feature, a step compiles to nothing.
 
 use crate::conversation::ConversationId;
 

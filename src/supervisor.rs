@@ -1,8 +1,9 @@
 //! Supervises background loops.
 //!
-//! Each loop is a separate task, named in [`Loop`]. A loop that panics or returns is restarted after a delay that doubles
-//! from 1 s to 1 min. A loop runs each iteration through its [`Heartbeat`], which aborts the iteration at its deadline and
-//! records its start and its result. [`Supervisor::report`] derives from that which loops are late, failing or stuck.
+//! Each loop is a separate task, named in [`Loop`]. A loop that panics or returns is restarted after a delay that
+//! doubles from 1 s to 1 min. A loop runs each iteration through its [`Heartbeat`], which aborts the iteration at its
+//! deadline and records its start and its result. [`Supervisor::report`] derives from that which loops are late,
+//! failing or stuck.
 
 use std::{
     collections::HashSet,
@@ -193,8 +194,8 @@ impl Supervisor {
 
     /// Distinguishes the supervisors of one process in failpoint names.
     ///
-    /// With the feature `failpoints`, a test uses `loop.<name> <id>` to make a loop panic, block or fail at the start of an
-    /// iteration, `loop.overdue.<name> <id>` (seconds) to make the iteration appear past its deadline, and
+    /// With the feature `failpoints`, a test uses `loop.<name> <id>` to make a loop panic, block or fail at the start
+    /// of an iteration, `loop.overdue.<name> <id>` (seconds) to make the iteration appear past its deadline, and
     /// `loop.pause <id>` (milliseconds) to shorten the pauses of all loops.
     pub fn id(&self) -> Uuid {
         self.id
@@ -309,7 +310,8 @@ impl Heartbeat {
     /// Runs one iteration and aborts it at its deadline.
     ///
     /// # Errors
-    /// The error of the iteration; [`Error::TimedOut`] if the deadline passed first. A timed-out iteration is not undone.
+    /// The error of the iteration; [`Error::TimedOut`] if the deadline passed first. A timed-out iteration is not
+    /// undone.
     pub async fn iteration<T>(
         &self,
         within: Duration,
@@ -342,7 +344,8 @@ impl Heartbeat {
         done
     }
 
-    /// Counts a skipped row that cannot be read or stored, and logs it once. `row` is the id of the conversation or message.
+    /// Counts a skipped row that cannot be read or stored, and logs it once. `row` is the id of the conversation or
+    /// message.
     pub fn skip_row(&self, row: Uuid, error: &Error) {
         self.0.bad_rows.fetch_add(1, Ordering::Relaxed);
         let logged = self.0.logged_rows.lock();

@@ -1,4 +1,4 @@
-//! Recognises a database that another program has made, or that lost its bookkeeping, before anything is written to it.
+//! Detects a database of another program, or one without its bookkeeping table, before the first write.
 
 use sea_orm_migration::{
     MigratorTrait,
@@ -7,25 +7,25 @@ use sea_orm_migration::{
 
 use crate::{Migrator, run};
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Uuid,
     Text,
     Long,
     Time,
-    /// Whatever it is.
+    /// Any type.
     Any,
 }
 
 use Kind::{Any, Long, Text, Time, Uuid};
 
-/// A table, the migration that creates it, and its columns then.
+/// A table, the migration that creates it, and the columns that the migration creates.
 struct Shape {
     table: &'static str,
     migration: &'static str,
     columns: &'static [(&'static str, Kind)],
-    /// Columns that later migrations add.
+    /// The columns that later migrations add.
     later: &'static [&'static str],
 }
 
@@ -96,12 +96,14 @@ const OTHER_TABLES: &str = "SELECT name FROM sqlite_master WHERE type = 'table' 
     AND name NOT LIKE '\\_%' ESCAPE '\\' AND name NOT LIKE 'agent\\_%' ESCAPE '\\' AND name <> 'seaql_migrations'
     ORDER BY name LIMIT 3";
 
-/// The migrations that a database has, as [`run::applied`] returns them, and what makes it a database of another program,
-/// in words; `None` where it is ours or empty. Writes nothing.
+/// The applied migrations, as [`run::applied`] returns them, and the reason why the database belongs to another
+/// program.
+///
+/// The reason is `None` for our own or an empty database. Writes nothing.
 ///
 /// # Errors
-/// When the database does not answer.
-pub async fn look(
+/// If the database does not answer.
+pub async fn inspect(
     db: &impl ConnectionTrait,
 ) -> Result<(Option<Vec<String>>, Option<String>), DbErr> {
     let mut applied = run::applied(db).await?;
@@ -110,7 +112,7 @@ pub async fn look(
         if found.is_none() {
             return Ok((applied, None));
         }
-        // A table that another process has created since comes with its record.
+        // If another process has migrated meanwhile, the new tables have new bookkeeping rows: check again.
         let now = run::applied(db).await?;
         if now == applied {
             return Ok((applied, found));
@@ -152,7 +154,8 @@ async fn difference(
         if columns.is_empty() {
             continue;
         }
-        // Tables of the first may be older than migrations. Another one may be what a killed process left on SQLite.
+        // Tables of the first migration may be older than the bookkeeping. On SQLite, a process that was killed may
+        // have left a table of the next migration.
         let may_exist = shape.migration == FIRST
             || (backend == DbBackend::Sqlite
                 && next.is_some_and(|next| next.name() == shape.migration));
@@ -169,12 +172,12 @@ async fn difference(
     Ok(None)
 }
 
-/// A column that is there.
+/// A column of an existing table.
 struct Column {
     name: String,
     kind: String,
-    /// A row cannot be inserted without it.
-    is_needed: bool,
+    /// Whether an insert must give it a value.
+    is_required: bool,
 }
 
 impl Shape {
@@ -199,14 +202,14 @@ impl Shape {
                 ));
             }
             let is_known = self.columns.iter().any(|(known, _)| *known == name);
-            // The search table's words are generated.
-            (column.is_needed && !is_known).then(|| format!("it needs a value for {name}"))
+            // The search table has a generated column, which is not required.
+            (column.is_required && !is_known).then(|| format!("it needs a value for {name}"))
         })
     }
 }
 
 impl Kind {
-    /// Whether a column of this type holds it. SQLite's are free text, and both are compared in small letters.
+    /// Whether a column of this lower-case type matches. SQLite's type names are free text.
     fn is(self, backend: DbBackend, kind: &str) -> bool {
         let has = |parts: &[&str]| parts.iter().any(|part| kind.contains(part));
         match self {
@@ -230,7 +233,7 @@ impl Kind {
     }
 }
 
-/// The columns of a table, as an unqualified name finds it; none without one.
+/// The columns of a table, found by its unqualified name; empty if it does not exist.
 async fn columns(db: &impl ConnectionTrait, table: &str) -> Result<Vec<Column>, DbErr> {
     let sql = match db.get_database_backend() {
         DbBackend::Postgres => {
@@ -249,7 +252,7 @@ async fn columns(db: &impl ConnectionTrait, table: &str) -> Result<Vec<Column>, 
         Ok(Column {
             name: row.try_get("", "name")?,
             kind: row.try_get("", "kind")?,
-            is_needed: row.try_get("", "needed")?,
+            is_required: row.try_get("", "needed")?,
         })
     };
     rows.iter().map(column).collect()

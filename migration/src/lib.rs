@@ -1,11 +1,11 @@
-//! The schema of the database, one file per migration, each for SQLite and PostgreSQL.
+//! The database schema: one file per migration, each for SQLite and PostgreSQL.
 //!
-//! A migration that has been released is never edited in meaning. None imports an entity: entities follow the newest
-//! schema, a migration must go on meaning what it meant.
+//! The effect of a released migration never changes. Migrations do not import entities, because entities follow the
+//! newest schema.
 //!
-//! [`run`] applies each migration in a transaction with its bookkeeping row. Earlier versions did not do so on SQLite, so
-//! a killed process could leave a migration half-way. The migrations up to m20251125 therefore run again over what they
-//! left (`rerun`).
+//! [`run`] applies each migration in a transaction with its bookkeeping row. Earlier versions did not do so on SQLite,
+//! so a killed process could leave a migration half applied. The migrations up to m20251125 are therefore idempotent
+//! (`rerun`).
 
 pub use sea_orm_migration::prelude::*;
 

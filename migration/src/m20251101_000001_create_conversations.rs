@@ -1,6 +1,6 @@
-//! Conversations and their messages, before there were titles.
+//! Conversations and their messages, without titles.
 //!
-//! `IF NOT EXISTS`, because deployments exist whose tables are older than this crate.
+//! Uses `IF NOT EXISTS`, because some deployments have tables older than this crate.
 
 use sea_orm_migration::{
     prelude::*,
@@ -84,7 +84,7 @@ impl MigrationTrait for Migration {
             .await
     }
 
-    /// Drops the tables, unless a conversation is in them: no way down may lose one.
+    /// Drops the tables if they are empty. A revert must not delete conversations.
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let holds_data = manager
             .get_connection()

@@ -1,8 +1,8 @@
-//! Titles: the text, when it was generated, where it comes from, how far it is, why it failed; and the revision that
-//! rises with each change of a conversation.
+//! Titles: text, generation time, source, status and failure; and the revision, which every change of a conversation
+//! increments.
 //!
-//! Needs nothing but `agent_conversations`, so that a deployment which has the table can apply it alone. Conversations
-//! that exist already have no title and are `pending`.
+//! Depends only on `agent_conversations`, so that a deployment with this table can apply it alone. Existing
+//! conversations get no title and the status `pending`.
 
 use sea_orm_migration::{
     prelude::*,
@@ -22,7 +22,7 @@ const TABLE: &str = "agent_conversations";
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let columns = [
-            // SQLite ignores the width of a varchar: the check keeps both databases to the same rows.
+            // SQLite ignores the length of a varchar; the check makes both databases accept the same rows.
             string_len_null("display_name", 128)
                 .check(Expr::cust("length(display_name) BETWEEN 1 AND 128"))
                 .to_owned(),

@@ -1,7 +1,7 @@
-//! Turns: one row for each accepted user message, with the id and the outcome of its reply, and the idempotency key that
-//! makes a retried request find it again.
+//! Turns: one row per accepted user message, with the id and the outcome of its reply, and the idempotency key by which
+//! a retried request finds it.
 //!
-//! A turn outlives its messages when a conversation is deleted: a retry then finds the tombstone, not a free key.
+//! A turn outlives its deleted conversation, so that a retry finds the tombstone instead of an unused key.
 
 use sea_orm_migration::{
     prelude::*,

@@ -1,8 +1,8 @@
-//! The search index: one row for each conversation's title and for each message, holding its words
+//! The search index: one row per conversation title and per message, with its words
 //! ([`search_text`](crate::search_text)); FTS5 over it on SQLite, a generated `tsvector` on PostgreSQL.
 //!
-//! Both get the same rows by the same statements, and differ in how they look them up. PostgreSQL uses the dictionary
-//! `simple`, which neither stems nor drops words of any one language.
+//! Both databases get the same rows by the same statements, and differ only in the lookup. PostgreSQL uses the
+//! dictionary `simple`, which does no stemming and has no stop words.
 
 use sea_orm_migration::{
     prelude::*,
@@ -62,7 +62,7 @@ impl MigrationTrait for Migration {
         let tables = match connection.get_database_backend() {
             DbBackend::Postgres => POSTGRES,
             _ => {
-                // What a killed process left is made again from the rows.
+                // Rebuilds the index that a killed process may have left incomplete.
                 connection.execute_unprepared(DROP_SQLITE).await?;
                 SQLITE
             }
@@ -87,10 +87,10 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// How many rows are read and written at once: what exists may not fit into memory.
+/// Rows per batch: the whole table may not fit into memory.
 const BATCH: u64 = 500;
 
-/// Indexes the titles (or hints) of what exists.
+/// Indexes the titles (or hints) of existing conversations.
 async fn index_titles(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let mut after: Option<uuid::Uuid> = None;
@@ -124,7 +124,7 @@ async fn index_titles(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     }
 }
 
-/// Indexes the messages that exist.
+/// Indexes existing messages.
 async fn index_messages(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     let mut after: Option<uuid::Uuid> = None;

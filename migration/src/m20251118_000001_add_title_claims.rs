@@ -1,9 +1,9 @@
-//! Titles that survive crashes and several nodes: who makes a conversation's title and until when, what was told of a
-//! conversation, and what each call of a title model cost. And the attachments of a message, which a title can come from.
+//! Title claims: token, lease and attempts in the conversation's row, so that titles survive crashes and work with
+//! several nodes. Also the published revision, the cost of title calls, and the attachments of a message.
 //!
-//! The row is the job: there is no queue beside the table. A conversation that is `pending` and has a lease is claimed,
-//! or was by a process that died; one without a lease waits for a message that says something, or for a backfill. So
-//! conversations from before this migration are not asked about unbidden.
+//! Job state lives in the row; there is no queue table. A `pending` conversation with a lease is claimed, or was
+//! claimed by a process that died. One without a lease waits for a message with enough content, or for a backfill.
+//! Conversations older than this migration have no lease, so no title model is called for them unasked.
 
 use sea_orm_migration::{
     prelude::*,
@@ -22,7 +22,7 @@ pub(crate) struct Migration;
 
 const TABLE: &str = "agent_conversations";
 
-/// Each holds only rows that something is still to be done about, so they stay small.
+/// Partial indexes, which hold only rows with work to do and stay small.
 const INDEXES: [&str; 3] = [
     "CREATE INDEX IF NOT EXISTS agent_conversations_untitled ON agent_conversations (created_at, id) \
      WHERE display_name IS NULL",
@@ -44,7 +44,7 @@ impl MigrationTrait for Migration {
         ];
         add_columns(manager, TABLE, columns).await?;
         let connection = manager.get_connection();
-        // What was committed until now was told, or nobody is left to tell it to.
+        // Earlier revisions were published, or have no subscribers left.
         connection
             .execute_unprepared("UPDATE agent_conversations SET published_revision = revision")
             .await?;
@@ -59,7 +59,7 @@ impl MigrationTrait for Migration {
                     .if_not_exists()
                     .col(uuid("id").primary_key())
                     .col(string_len("tenant_id", 128))
-                    // No foreign key: what a call cost is true whatever becomes of the conversation.
+                    // No foreign key: the cost must outlive the conversation.
                     .col(uuid_null("conversation_id"))
                     .col(string_len("model", 128))
                     .col(string_len("outcome", 32))

@@ -1,5 +1,4 @@
-//! Replies that survive their process: which node writes one and until when the others believe that it lives, what was
-//! written until now, and whether somebody wants it stopped.
+//! Runs: node, lease, text checkpoint and stop request of a reply in progress, so that a reply survives its process.
 
 use std::time::Duration;
 
@@ -17,11 +16,11 @@ pub(crate) struct Migration;
 
 const TABLE: &str = "agent_turns";
 
-/// Holds only what is being written, so it stays small.
+/// A partial index, which holds only replies in progress and stays small.
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS agent_turns_running ON agent_turns (run_lease_until) \
                      WHERE reply_status = 'running'";
 
-/// What an older version writes while the schema changes, it has finished by then.
+/// The lease of replies that an older version runs during the migration: longer than such a reply takes.
 const STILL_RUNNING: Duration = Duration::from_secs(15 * 60);
 
 #[async_trait::async_trait]

@@ -1,4 +1,4 @@
-//! The key that cursors are authenticated with: one for all nodes, made once, here.
+//! The HMAC key of cursors: shared by all nodes, generated once by this migration.
 
 use sea_orm_migration::{
     prelude::*,
@@ -21,7 +21,7 @@ impl MigrationTrait for Migration {
                 Table::create()
                     .table(TABLE)
                     .if_not_exists()
-                    // There is one row.
+                    // The table has exactly one row.
                     .col(
                         integer("id")
                             .primary_key()
@@ -32,7 +32,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-        // 244 random bits, from the system.
+        // 244 random bits from the system's generator.
         let secret = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let row = Query::insert()
             .into_table(TABLE)

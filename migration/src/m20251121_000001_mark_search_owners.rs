@@ -1,5 +1,5 @@
-//! The words of the search index get the mark of their owner ([`marked`]), so that a search costs what its owner has
-//! and not what everybody has.
+//! Prefixes the words of the search index with their owner's mark ([`marked`]), so that the cost of a search depends
+//! only on the owner's own texts.
 
 use sea_orm_migration::{
     prelude::*,
@@ -15,7 +15,7 @@ use crate::{
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// How many rows are written at once: what exists may not fit into memory.
+/// Rows per batch: the whole table may not fit into memory.
 const BATCH: usize = 500;
 
 const ROWS: &str = "
@@ -34,8 +34,8 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// The words with the mark before each, also when a killed process has put it there already. With their marks all words
-/// of a long text may be more than PostgreSQL indexes.
+/// The words with their marks. Idempotent, for words that a killed process has marked already. Capped, because the
+/// marked words of a long text may exceed what PostgreSQL indexes.
 fn marked_once(mark: &str, words: &str) -> String {
     let words = &*capped(words);
     match marked(mark, &unmarked(mark, words)) == words {
@@ -44,7 +44,7 @@ fn marked_once(mark: &str, words: &str) -> String {
     }
 }
 
-/// The words without the marks that [`marked`] put before them.
+/// The words without the marks that [`marked`] added.
 fn unmarked(mark: &str, words: &str) -> String {
     let mut text = String::with_capacity(words.len());
     let (mut rest, mut is_inside) = (words, false);
@@ -61,7 +61,7 @@ fn unmarked(mark: &str, words: &str) -> String {
     text
 }
 
-/// Writes the words of each row again, as this makes them of the owner's mark and the words that are there.
+/// Rewrites the words of each row with a function of the owner's mark and the stored words.
 async fn rewrite(
     manager: &SchemaManager<'_>,
     written: fn(&str, &str) -> String,

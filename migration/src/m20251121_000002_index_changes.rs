@@ -1,4 +1,4 @@
-//! An owner's conversations by when they changed: what a node asks for after it did not hear of the others for a while.
+//! An index of an owner's conversations by time of change, for the resync of a node that missed events.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbErr};
 

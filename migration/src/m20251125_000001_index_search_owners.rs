@@ -1,5 +1,5 @@
-//! On PostgreSQL, an owner's texts in the order in which they came: a search for a common word reads the newest ones,
-//! for the index of words has no order. SQLite's has.
+//! On PostgreSQL, an index of an owner's texts in insertion order. A search for a common word scans the newest texts,
+//! because a GIN index has no order. SQLite's FTS5 index is ordered.
 
 use sea_orm_migration::{
     prelude::*,
@@ -14,7 +14,7 @@ pub(crate) struct Migration;
 
 const INDEX: &str = "agent_search_by_owner";
 
-// Every text begins with the mark of its owner, which has four letters.
+// Every text begins with its owner's mark of four letters.
 const DEFINITION: &str = "ON agent_search (left(body, 4), id)";
 
 #[async_trait::async_trait]

@@ -1,5 +1,5 @@
-//! What replies cost: a row for each reply whose provider counted tokens. Rows of before have none, and the version before
-//! does not read the table.
+//! The cost of replies: one row per reply whose provider reported its tokens. Earlier replies have no row, and the
+//! previous version does not read the table.
 
 use sea_orm_migration::{
     prelude::*,
@@ -20,7 +20,7 @@ impl MigrationTrait for Migration {
             .create_table(
                 Table::create()
                     .table(TABLE)
-                    // The reply's id. No foreign key: what it cost is true whatever becomes of the conversation.
+                    // The reply's id. No foreign key: the cost must outlive the conversation.
                     .col(uuid("id").primary_key())
                     .col(string_len("tenant_id", 128))
                     .col(uuid("conversation_id"))

@@ -1,4 +1,4 @@
-//! How far the migration under way is, for whatever shows it.
+//! The progress of the running migration, for display.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,28 +8,28 @@ tokio::task_local! {
     static PROGRESS: Progress;
 }
 
-/// A view of the migration under way. Cheap to clone.
+/// A view of the running migration. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Mutex<Option<At>>>);
 
-/// Where a migration is.
+/// The progress of a migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {
     /// The migration's name.
     pub migration: String,
-    /// Rows written until now.
+    /// Rows written.
     pub done: u64,
-    /// Rows to write; `None` when the migration does not count any.
+    /// Rows to write; `None` if the migration does not count rows.
     pub total: Option<u64>,
 }
 
 impl Progress {
-    /// Runs this; migrations in it report here.
+    /// Runs a future whose migrations report to this view.
     pub async fn follow<T>(&self, run: impl Future<Output = T>) -> T {
         PROGRESS.scope(self.clone(), run).await
     }
 
-    /// Where it is; `None` between migrations.
+    /// The current progress; `None` between migrations.
     pub fn at(&self) -> Option<At> {
         self.0
             .lock()
@@ -39,13 +39,13 @@ impl Progress {
 }
 
 fn change(change: impl FnOnce(&mut Option<At>)) {
-    // Without a view there is nothing to report to.
+    // Outside of `follow` there is no view.
     let _ = PROGRESS.try_with(|progress| {
         change(&mut progress.0.lock().unwrap_or_else(PoisonError::into_inner));
     });
 }
 
-/// A migration begins.
+/// Reports the start of a migration.
 pub(crate) fn begin(migration: &str) {
     change(|at| {
         *at = Some(At {
@@ -56,12 +56,12 @@ pub(crate) fn begin(migration: &str) {
     });
 }
 
-/// The migration that began has ended.
+/// Reports the end of the migration.
 pub(crate) fn end() {
     change(|at| *at = None);
 }
 
-/// The migration under way writes this many rows.
+/// Adds to the total number of rows that the running migration writes.
 pub fn expect(rows: u64) {
     change(|at| {
         if let Some(at) = at {
@@ -70,7 +70,7 @@ pub fn expect(rows: u64) {
     });
 }
 
-/// The migration under way has written this many rows more.
+/// Adds to the number of rows that the running migration has written.
 pub fn advance(rows: u64) {
     change(|at| {
         if let Some(at) = at {
@@ -79,7 +79,7 @@ pub fn advance(rows: u64) {
     });
 }
 
-/// How many rows a table has.
+/// The number of rows in a table.
 pub(crate) async fn rows_of(db: &impl ConnectionTrait, table: &str) -> Result<u64, DbErr> {
     let count = format!("SELECT count(*) AS rows FROM {table}");
     let statement = Statement::from_string(db.get_database_backend(), count);

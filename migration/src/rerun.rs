@@ -1,12 +1,12 @@
-//! Schema changes that can run again over a part of themselves: a migration that was killed half-way on SQLite before
-//! each had a transaction, and a concurrent index, which PostgreSQL builds outside any transaction.
+//! Idempotent schema changes, for steps that can be interrupted: old migrations on SQLite, which had no transaction,
+//! and concurrent index builds, which PostgreSQL runs outside any transaction.
 
 use sea_orm_migration::{
     prelude::*,
     sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement},
 };
 
-/// Adds the columns that the table does not have yet. SQLite adds one column a statement.
+/// Adds the missing columns. SQLite adds one column per statement.
 pub(crate) async fn add_columns(
     manager: &SchemaManager<'_>,
     table: &'static str,
@@ -21,7 +21,7 @@ pub(crate) async fn add_columns(
     Ok(())
 }
 
-/// Drops the columns that the table still has.
+/// Drops the columns that still exist.
 pub(crate) async fn drop_columns(
     manager: &SchemaManager<'_>,
     table: &'static str,
@@ -37,7 +37,7 @@ pub(crate) async fn drop_columns(
     Ok(())
 }
 
-/// Whether the table has the column on SQLite. PostgreSQL never kept half of a migration.
+/// Whether the table has the column on SQLite. PostgreSQL always rolled back an interrupted migration.
 async fn is_left_over(
     manager: &SchemaManager<'_>,
     table: &str,
@@ -49,9 +49,10 @@ async fn is_left_over(
     }
 }
 
-/// Builds an index without locking out writers where the engine can; `definition` is what follows `CREATE INDEX`. On
-/// PostgreSQL the migration has to run outside a transaction (`use_transaction` returns `Some(false)`). An index that a
-/// killed build left invalid is dropped first.
+/// Builds an index, concurrently on PostgreSQL. `definition` is the SQL after the index's name.
+///
+/// On PostgreSQL the migration must run outside a transaction (`use_transaction` returns `Some(false)`). Drops an
+/// invalid index that an interrupted build left.
 pub(crate) async fn create_index(
     manager: &SchemaManager<'_>,
     name: &str,
@@ -63,7 +64,7 @@ pub(crate) async fn create_index(
         connection.execute_unprepared(&create).await?;
         return Ok(());
     }
-    // A concurrent build waits for transactions that are older, and keeps no one from writing meanwhile.
+    // A concurrent build waits for older transactions, and does not block writers meanwhile.
     connection
         .execute_unprepared("SET lock_timeout = 0")
         .await?;
@@ -84,7 +85,7 @@ pub(crate) async fn create_index(
     built
 }
 
-/// Whether the index in the first schema of the search path can be used; `None` without one.
+/// Whether the index, resolved by the search path, is valid; `None` if it does not exist.
 async fn is_valid(connection: &impl ConnectionTrait, name: &str) -> Result<Option<bool>, DbErr> {
     let statement = Statement::from_sql_and_values(
         DbBackend::Postgres,

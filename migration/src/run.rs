@@ -1,8 +1,8 @@
-//! Applies migrations and takes them back: each in one transaction with its row in the bookkeeping table, so that a
-//! process that is killed leaves a migration applied and recorded, or neither.
+//! Applies and reverts migrations: each in one transaction with its row in the bookkeeping table, so that a killed
+//! process leaves a migration either applied and recorded, or not applied.
 //!
-//! SeaORM's own runner uses a transaction on PostgreSQL alone. Which migration is next is read inside the transaction,
-//! under a lock on the bookkeeping: of several processes each migration runs in one.
+//! SeaORM's own runner uses a transaction only on PostgreSQL. This one reads the next migration inside the transaction,
+//! under a lock on the bookkeeping table, so that each migration runs in exactly one of several processes.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,22 +16,22 @@ use sea_orm_migration::{
 
 use crate::{Migrator, progress};
 
-/// How long a starter waits for the locks of others, which may migrate for long.
-pub const WAIT: Duration = Duration::from_secs(60 * 60);
+/// The limit of the wait for another process's lock. A migration of a large table may take long.
+pub const LOCK_WAIT: Duration = Duration::from_secs(60 * 60);
 
-/// The pause between two tries to get a lock.
+/// The pause between two attempts to take the lock.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often a starter that waits says so.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+/// The interval of the log lines during a wait.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The names of the migrations that the database has, oldest first; `None` without a bookkeeping table. Writes nothing.
+/// The names of the applied migrations, oldest first; `None` without a bookkeeping table. Writes nothing.
 ///
 /// # Errors
-/// When the database does not answer, or the table may not be read.
+/// If the database does not answer, or the role may not read the table.
 pub async fn applied(db: &impl ConnectionTrait) -> Result<Option<Vec<String>>, DbErr> {
     let backend = db.get_database_backend();
-    // As unqualified names are resolved: in all schemas of the search path.
+    // `to_regclass` resolves the unqualified name like a query does, in all schemas of the search path.
     let exists = match backend {
         DbBackend::Postgres => "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL",
         _ => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'",
@@ -48,14 +48,14 @@ pub async fn applied(db: &impl ConnectionTrait) -> Result<Option<Vec<String>>, D
     names.collect::<Result<_, _>>().map(Some)
 }
 
-/// Applies the next pending migrations: all, or `steps` of them. Those before one that fails stay applied.
+/// Applies all pending migrations, or the next `steps`. After a failure, earlier migrations stay applied.
 ///
 /// # Errors
-/// When one fails, or the lock on the bookkeeping cannot be had.
+/// If a migration fails, or the lock on the bookkeeping table is not available within [`LOCK_WAIT`].
 pub async fn up(db: &DatabaseConnection, steps: Option<u32>) -> Result<(), DbErr> {
     let mut done = 0;
     while steps.is_none_or(|steps| done < steps) {
-        if !waiting(db, Direction::Up).await? {
+        if !step_with_retry(db, Direction::Up).await? {
             break;
         }
         done += 1;
@@ -63,13 +63,13 @@ pub async fn up(db: &DatabaseConnection, steps: Option<u32>) -> Result<(), DbErr
     Ok(())
 }
 
-/// Takes back the newest `steps` migrations.
+/// Reverts the newest `steps` migrations.
 ///
 /// # Errors
 /// As [`up`].
 pub async fn down(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
     for _ in 0..steps {
-        if !waiting(db, Direction::Down).await? {
+        if !step_with_retry(db, Direction::Down).await? {
             break;
         }
     }
@@ -82,17 +82,17 @@ enum Direction {
     Down,
 }
 
-/// Takes one step, again where another process has what it needs locked. Returns false when there is none to take.
-async fn waiting(db: &DatabaseConnection, direction: Direction) -> Result<bool, DbErr> {
+/// Runs one step, with retries while another process holds a lock that it needs. Returns false if no step is left.
+async fn step_with_retry(db: &DatabaseConnection, direction: Direction) -> Result<bool, DbErr> {
     let began = Instant::now();
-    let mut said: Option<Instant> = None;
+    let mut last_logged: Option<Instant> = None;
     loop {
         let result = step(db, direction).await;
         progress::end();
         match result {
-            Err(error) if is_locked(&error) && began.elapsed() < WAIT => {
-                if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-                    said = Some(Instant::now());
+            Err(error) if is_locked(&error) && began.elapsed() < LOCK_WAIT => {
+                if last_logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+                    last_logged = Some(Instant::now());
                     tracing::info!(
                         target: "titlecast::migration",
                         waited_s = began.elapsed().as_secs(),
@@ -137,7 +137,7 @@ async fn step(db: &DatabaseConnection, direction: Direction) -> Result<bool, DbE
 }
 
 async fn rolled_back(tx: DatabaseTransaction, error: DbErr) -> Result<bool, DbErr> {
-    // The error says more than whether this worked: without it the transaction ends with the connection.
+    // A failed rollback does not matter: the server rolls back when the connection closes.
     let _ = tx.rollback().await;
     Err(error)
 }
@@ -150,7 +150,7 @@ async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     db.begin_with_options(options).await
 }
 
-/// The migration that this direction leads over next. Creates the bookkeeping table where it is missing, and locks it.
+/// The next migration in this direction. Creates the bookkeeping table if it is missing, and locks it.
 async fn next(
     tx: &DatabaseTransaction,
     direction: Direction,
@@ -159,7 +159,7 @@ async fn next(
         Migrator::install(tx).await?;
     }
     if tx.get_database_backend() == DbBackend::Postgres {
-        // Also against versions that know no advisory lock. Reading goes on.
+        // Also excludes older versions, which take no advisory lock. Readers are not blocked.
         tx.execute_unprepared("LOCK TABLE seaql_migrations IN EXCLUSIVE MODE")
             .await?;
     }
@@ -209,7 +209,7 @@ async fn record(
     Ok(())
 }
 
-/// Whether another process has locked what was needed: SQLite's BUSY, PostgreSQL's lock_not_available and
+/// Whether a lock of another process caused the error: SQLite's BUSY, PostgreSQL's lock_not_available and
 /// deadlock_detected.
 pub fn is_locked(error: &DbErr) -> bool {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
@@ -223,7 +223,7 @@ pub fn is_locked(error: &DbErr) -> bool {
     };
     let code = error.code().unwrap_or_default();
     match error.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
-        // The lowest byte is the code, those above extend it.
+        // The lowest byte is the primary result code.
         Some(_) => code.parse::<u32>().is_ok_and(|code| code & 0xff == 5),
         None => matches!(&*code, "55P03" | "40P01"),
     }

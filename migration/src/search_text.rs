@@ -1,12 +1,12 @@
-//! The words of a text as the search index holds them.
+//! The tokenizer of the search index: the words of a text as the index stores them.
 //!
-//! Part of the schema: every indexed row was written by this function, so a change of it comes with a migration that
-//! writes them again. It makes both databases agree on what a word is. Neither SQLite's nor PostgreSQL's own tokenizer
-//! splits Chinese or Japanese, and they fold accents differently; here the Unicode word boundaries (UAX #29) do, which
-//! give every ideograph a word of its own, so that a phrase of them finds any part of a sentence.
+//! Part of the schema: every indexed row was written by this function, so a change needs a migration that rewrites the
+//! index. It gives both databases the same words. The tokenizers of SQLite and PostgreSQL do not split Chinese or
+//! Japanese, and fold accents differently. This one splits at Unicode word boundaries (UAX #29), which make each
+//! ideograph a word, so that a phrase matches any part of a sentence.
 //!
-//! Each word of a row begins with the mark of the row's owner. To look a word up is then to look at what its owner
-//! wrote, however much there is of others, and how rare a word is counts among that.
+//! Each word of a row is prefixed with the mark of the row's owner. A lookup therefore reads only the owner's entries,
+//! regardless of the size of the whole index.
 
 use std::collections::HashMap;
 
@@ -32,34 +32,34 @@ pub fn words(text: &str) -> String {
     words
 }
 
-// PostgreSQL refuses a text of more than a mebibyte of different words with their places, and a word of more than two
-// kibibytes. Such a text would be stored by one database and lost by the other, so the index holds its beginning.
+// PostgreSQL rejects a tsvector of more than 1 MiB (distinct words and positions), and a word of more than 2 KiB. To
+// keep both databases equal, the index stores only the beginning of such a text.
 
-/// The most words of a text, and what they have in bytes.
-const MOST_WORDS: usize = 20_000;
-const MOST_BYTES: usize = 256 * 1024;
+/// The maximum number of words of a text, and their maximum size in bytes.
+const MAX_WORDS: usize = 20_000;
+const MAX_BYTES: usize = 256 * 1024;
 
-/// The most places of one word; PostgreSQL keeps no more.
-const MOST_PLACES: u16 = 256;
+/// The maximum number of positions of one word, PostgreSQL's own limit.
+const MAX_POSITIONS: u16 = 256;
 
-/// The characters of a word; a longer one is found by its beginning.
-const WORD_CHARS: usize = 64;
+/// The maximum length of a word in characters; a longer word is indexed by its prefix.
+const MAX_WORD_CHARS: usize = 64;
 
-/// These [`words`], as far as the index holds them.
+/// Limits these [`words`] to the size that the index stores.
 pub fn capped(words: &str) -> String {
-    let mut places: HashMap<&str, u16> = HashMap::new();
-    let mut kept = String::with_capacity(words.len().min(MOST_BYTES));
+    let mut positions: HashMap<&str, u16> = HashMap::new();
+    let mut kept = String::with_capacity(words.len().min(MAX_BYTES));
     let mut count = 0;
     for word in words.split(' ').filter(|word| !word.is_empty()) {
-        let end = word.char_indices().nth(WORD_CHARS);
+        let end = word.char_indices().nth(MAX_WORD_CHARS);
         let word = &word[..end.map_or(word.len(), |(end, _)| end)];
-        let places = places.entry(word).or_default();
-        if *places == MOST_PLACES {
+        let positions = positions.entry(word).or_default();
+        if *positions == MAX_POSITIONS {
             continue;
         }
-        *places += 1;
+        *positions += 1;
         count += 1;
-        if count > MOST_WORDS || kept.len() + word.len() >= MOST_BYTES {
+        if count > MAX_WORDS || kept.len() + word.len() >= MAX_BYTES {
             break;
         }
         if !kept.is_empty() {
@@ -70,24 +70,26 @@ pub fn capped(words: &str) -> String {
     kept
 }
 
-/// How many letters mark an owner. Some owners have the same mark, which costs time and nothing else: whoever reads
-/// the index looks at the owner of what it finds.
+/// The length of an owner's mark in letters. A collision of marks costs only time, because every search filters its
+/// matches by owner.
 const MARK_LETTERS: usize = 4;
 
-/// The letters that an owner's words begin with.
+/// The prefix of an owner's words in the index.
 pub fn owner_mark(tenant: &str, user: &str) -> String {
-    // FNV-1a: the same for ever, on every machine.
+    // FNV-1a: stable across versions and platforms.
     let bytes = tenant.bytes().chain([0]).chain(user.bytes());
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    // The highest bits are the best mixed ones.
+    // The highest bits are mixed best.
     let letter = |place: usize| char::from(b'a' + ((hash >> (60 - 4 * place)) & 15) as u8);
     (0..MARK_LETTERS).map(letter).collect()
 }
 
-/// These [`words`] with the mark before each. A tokenizer may break a word where a letter follows what is none
-/// (`snake_case`), so the mark stands there as well.
+/// Prefixes each of these [`words`] with the mark.
+///
+/// The database's tokenizer may split a word before a letter that follows a non-letter (`snake_case`), so each such
+/// part gets the mark as well.
 pub fn marked(mark: &str, words: &str) -> String {
     let mut text = String::with_capacity(words.len() * 2);
     let mut is_inside = false;
@@ -128,7 +130,7 @@ mod tests {
     fn a_text_is_indexed_as_far_as_every_database_takes_it() {
         let distinct: String = (0..80_000).map(|n| format!("w{n} ")).collect();
         let kept = capped(&distinct);
-        assert!(kept.len() <= MOST_BYTES && kept.split(' ').count() <= MOST_WORDS);
+        assert!(kept.len() <= MAX_BYTES && kept.split(' ').count() <= MAX_WORDS);
         assert!(kept.starts_with("w0 w1 "));
 
         assert_eq!(capped(&"a ".repeat(1_000)).split(' ').count(), 256);

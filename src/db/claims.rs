@@ -1,8 +1,8 @@
 //! Title claims: a fencing token plus a lease on the conversation's row.
 //!
-//! Job state lives in the row; there is no separate queue. A process takes the claim before it calls the model, and needs
-//! the token again to store the result. A rename, a reset and a deletion clear the token, so that a result in flight is
-//! discarded. After a crash the lease expires, and the sweep of any process takes over.
+//! Job state lives in the row; there is no separate queue. A process takes the claim before it calls the model, and
+//! needs the token again to store the result. A rename, a reset and a deletion clear the token, so that a result in
+//! flight is discarded. After a crash the lease expires, and the sweep of any process takes over.
 //!
 //! Every claim is one conditional update (compare-and-set), so that of several processes one gets it. A claim does not
 //! increment the revision, because it changes nothing that a client sees.

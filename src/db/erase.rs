@@ -1,10 +1,10 @@
 //! On SQLite, what was deleted or replaced goes from the disk soon.
 //!
-//! `secure_delete` overwrites freed parts of the file with zeros, and FTS5's `secure-delete` takes words out of the index
-//! at once instead of marking them. Three places are left: the write-ahead log, which holds earlier versions of pages; the
-//! gaps of pages from which SQLite moved rows to others; and the separators between pages of the index, which may be words
-//! that were deleted. So, beside the requests and soon after deletions and renames, the index and the file are rewritten
-//! if the file is small, and the log is truncated.
+//! `secure_delete` overwrites freed parts of the file with zeros, and FTS5's `secure-delete` takes words out of the
+//! index at once instead of marking them. Three places are left: the write-ahead log, which holds earlier versions of
+//! pages; the gaps of pages from which SQLite moved rows to others; and the separators between pages of the index,
+//! which may be words that were deleted. So, beside the requests and soon after deletions and renames, the index and
+//! the file are rewritten if the file is small, and the log is truncated.
 
 use std::{
     sync::Arc,

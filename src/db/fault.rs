@@ -145,7 +145,8 @@ pub(super) fn is_read_only(error: &DbErr) -> bool {
     }
 }
 
-/// Whether the connection broke, or the server ended it: by an administrator, a crash, or after it was idle for too long.
+/// Whether the connection broke, or the server ended it: by an administrator, a crash, or after it was idle for too
+/// long.
 pub(super) fn is_lost_connection(error: &DbErr) -> bool {
     match of_driver(error) {
         Some(sqlx::Error::Io(error)) => error.kind() != std::io::ErrorKind::TimedOut,

@@ -4,7 +4,8 @@
 //! connection is dropped: the pool tests connections that come back under a deadline of its own (`open`).
 //!
 //! A statement that fails because the schema changed under its prepared plan was not executed: it is sent again on a
-//! new connection, and so is one that only reads when its connection is lost; and the pool drops every connection that is as old ([`Retired`]).
+//! new connection, and so is one that only reads when its connection is lost; and the pool drops every connection that
+//! is as old ([`Retired`]).
 //!
 //! What is written to SQLite's file counts as written when the path still leads to that file afterwards.
 
@@ -29,7 +30,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// How often a statement, or a transaction, is sent again because its plan is stale: each time on a connection that is new.
+/// How often a statement, or a transaction, is sent again because its plan is stale: each time on a connection that is
+/// new.
 const RESENDS: usize = 2;
 
 /// Runs a transaction, and the whole of it again on another connection when the first one was lost or had a stale plan.
@@ -87,8 +89,8 @@ const READ_ONLY_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Retired(Arc<Mutex<Option<Instant>>>);
 
 impl Retired {
-    /// Replaces the connections after a failure that will be the same on each that is as old: their plans are older than
-    /// the schema, or they lead to a server that is the primary no more.
+    /// Replaces the connections after a failure that will be the same on each that is as old: their plans are older
+    /// than the schema, or they lead to a server that is the primary no more.
     pub(super) fn judge(&self, error: &DbErr) {
         let mut noted = self.lock();
         let is_pause_over = noted.is_none_or(|at| at.elapsed() > READ_ONLY_PAUSE);

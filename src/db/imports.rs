@@ -35,8 +35,8 @@ const MAX_TRIES: usize = 3;
 
 /// Rows per statement.
 ///
-/// A statement larger than one TLS record (16 KiB) takes 40 ms more: sqlx does not set TCP_NODELAY, so the second record
-/// waits for a delayed ACK. A fixed number of rows also lets the driver reuse the prepared statement.
+/// A statement larger than one TLS record (16 KiB) takes 40 ms more: sqlx does not set TCP_NODELAY, so the second
+/// record waits for a delayed ACK. A fixed number of rows also lets the driver reuse the prepared statement.
 const ROWS: usize = 20;
 
 /// A conversation to import.

@@ -1,7 +1,7 @@
-//! The schema's version: reading it, moving it.
+//! The schema version: reading it, migrating it.
 //!
-//! Reading writes nothing, so that a role with rights on rows alone, or a standby, is enough for all commands but
-//! `migrate up` and `migrate down`.
+//! Reading the version writes nothing. A role with rights on rows only, or a standby, is therefore enough for all
+//! commands except `migrate up` and `migrate down`.
 
 mod lock;
 
@@ -16,26 +16,26 @@ use sea_orm::{
 
 use super::{CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, erase::erase_words};
 
-/// How a database's schema stands to the program.
+/// The state of a database's schema relative to this version of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SchemaState {
-    /// The migrations that the database does not have yet, oldest first.
+    /// The migrations not applied yet, oldest first.
     pub pending: Vec<String>,
-    /// Those that it has and the program does not know: a newer version's.
+    /// The applied migrations that the program does not know, of a newer version.
     pub unknown: Vec<String>,
-    /// Why it is another program's database, if it is.
+    /// The reason why the database belongs to another program, if it does.
     pub foreign: Option<String>,
-    /// The schema that has our tables where the search path leads to none.
+    /// The schema with our tables, if it is not in the search path.
     pub elsewhere: Option<String>,
-    /// Whether new tables would be made in the schema `public`, PostgreSQL's default.
+    /// Whether new tables would be created in the schema `public`, PostgreSQL's default.
     pub is_in_public: bool,
 }
 
 impl Database {
-    /// The migrations that the program knows, oldest first, each with whether the database has it.
+    /// The known migrations, oldest first, each with whether it is applied.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// If the database does not answer.
     pub async fn migrations(&self) -> Result<Vec<(String, bool)>, DbErr> {
         let applied = run::applied(&self.writer.inner.current())
             .await?
@@ -50,16 +50,16 @@ impl Database {
             .collect())
     }
 
-    /// How the schema stands to the program.
+    /// The state of the schema relative to this version of the program.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// If the database does not answer.
     pub async fn schema_state(&self) -> Result<SchemaState, DbErr> {
         self.read_schema_state().boxed().await
     }
 
     async fn read_schema_state(&self) -> Result<SchemaState, DbErr> {
-        let (applied, foreign) = foreign::look(&self.writer.inner.current()).await?;
+        let (applied, foreign) = foreign::inspect(&self.writer.inner.current()).await?;
         let known: Vec<String> = Migrator::migrations()
             .iter()
             .map(|migration| migration.name().to_owned())
@@ -87,7 +87,7 @@ impl Database {
         Ok(applied.iter().all(|(_, is_applied)| *is_applied))
     }
 
-    /// A schema with our tables that the search path does not lead to, and whether it leads to `public`.
+    /// A schema with our tables outside the search path, and whether new tables would be created in `public`.
     async fn other_schema(&self) -> Result<(Option<String>, bool), DbErr> {
         if self.is_embedded() {
             return Ok((None, false));
@@ -103,33 +103,32 @@ impl Database {
         })
     }
 
-    /// Applies all pending migrations, or the next `steps` of them. Of several processes that try at the same time one
-    /// applies them, the others wait for it.
+    /// Applies all pending migrations, or the next `steps`. Concurrent processes wait for the one that migrates.
     ///
     /// # Errors
-    /// When one fails; those before it stay applied.
+    /// If a migration fails; earlier ones stay applied.
     pub async fn migrate_up(&self, steps: Option<u32>) -> Result<(), DbErr> {
-        self.migrating(Change::Up(steps)).boxed().await
+        self.migrate(Change::Up(steps)).boxed().await
     }
 
-    /// Takes back the newest `steps` migrations.
+    /// Reverts the newest `steps` migrations.
     ///
     /// # Errors
-    /// When one fails, as the first does while there are conversations.
+    /// If a migration fails. The first migration refuses to be reverted while conversations exist.
     pub async fn migrate_down(&self, steps: u32) -> Result<(), DbErr> {
-        self.migrating(Change::Down(steps)).boxed().await
+        self.migrate(Change::Down(steps)).boxed().await
     }
 
-    /// Migrates: on SQLite on the writer, on a server on a connection of its own while another one
-    /// holds the lock among starters.
-    async fn migrating(&self, change: Change) -> Result<(), DbErr> {
+    /// Migrates: on SQLite with the writer; on a server with a separate connection, while another connection holds the
+    /// advisory lock.
+    async fn migrate(&self, change: Change) -> Result<(), DbErr> {
         if matches!(change, Change::Up(_)) && self.is_up_to_date().await? {
-            // Locks nothing, so it needs no right to write.
+            // Takes no lock, so that a role without write access can run it.
             return Ok(());
         }
         if self.is_embedded() {
             change.run(&self.writer.inner.current()).await?;
-            // The index may be new.
+            // The migration may have created the index.
             return erase_words(&self.writer.inner.current()).await;
         }
         let options = self
@@ -144,7 +143,7 @@ impl Database {
             .acquire_timeout(CONNECT_TIMEOUT)
             .after_connect(|connection, _| {
                 Box::pin(async move {
-                    sqlx::raw_sql(sqlx::AssertSqlSafe(session()))
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(session_settings()))
                         .execute(connection)
                         .await?;
                     Ok(())
@@ -155,14 +154,14 @@ impl Database {
             .map_err(lock::failed)?;
         let db = DatabaseConnection::from(pool);
         let result = change.run(&db).await;
-        // What matters is in the result.
+        // An error of the close is irrelevant to the migration.
         let _ = db.close().await;
         lock::release(lock).await;
         result
     }
 }
 
-/// Which way, and how many.
+/// A direction and the number of steps.
 #[derive(Clone, Copy)]
 enum Change {
     Up(Option<u32>),
@@ -178,18 +177,20 @@ impl Change {
     }
 }
 
-/// How long a migration's transaction may be idle: some compute between two statements.
-const IDLE: Duration = Duration::from_secs(10);
+/// The limit of idle time in a migration's transaction. Some migrations compute between two statements.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a migration's session is set to. A statement may take long; waiting for a lock may not, since it holds up
-/// those behind it. When the process is killed, the server takes its statement back soon (from version 14 on).
-fn session() -> String {
+/// The settings of a migration's session.
+///
+/// Statements have no limit. Lock waits have one, because a queued lock blocks all later statements on the table. After
+/// a crash of the process, the server (from version 14 on) aborts the statement within a second.
+fn session_settings() -> String {
     format!(
         "SET statement_timeout = 0;
          SET lock_timeout = {};
          SET idle_in_transaction_session_timeout = {};
          SELECT set_config(name, '1000', false) FROM pg_settings WHERE name = 'client_connection_check_interval'",
         LOCK_TIMEOUT.as_millis(),
-        IDLE.as_millis()
+        IDLE_TIMEOUT.as_millis()
     )
 }

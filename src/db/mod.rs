@@ -138,8 +138,8 @@ impl Database {
         Ok(())
     }
 
-    /// The number of statements since the start, without BEGIN, COMMIT and ROLLBACK. Tests compare it with the number that
-    /// a request may need.
+    /// The number of statements since the start, without BEGIN, COMMIT and ROLLBACK. Tests compare it with the number
+    /// that a request may need.
     pub fn statement_count(&self) -> u64 {
         self.statements.counts().0
     }

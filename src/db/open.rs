@@ -69,7 +69,7 @@ impl Database {
                 let may_create = mode == Mode::Create;
                 // What may not be written to SQLite opens for reading, and fails later.
                 if mode != Mode::Read
-                    && let Err(error) = file::look_for_write(&path)
+                    && let Err(error) = file::check_writable(&path)
                 {
                     return Err(OpenError::of_unwritable(&path, may_create, Some(error)));
                 }
@@ -245,8 +245,8 @@ pub(super) fn options(
             // A file does not go away as a server does.
             interrupt::on_file(pool)
                 .test_before_acquire(false)
-                // SQLite removes the write-ahead log when the last connection closes; a new log looks as if the file had
-                // been replaced. So none is closed for its age.
+                // SQLite removes the write-ahead log when the last connection closes; a new log looks as if the file
+                // had been replaced. So none is closed for its age.
                 .max_lifetime(None)
                 .idle_timeout(None)
                 .after_release(|connection, _| {
@@ -266,9 +266,9 @@ pub(super) fn options(
             let (retired, made) = (retired.clone(), taken.clone());
             let (reused, returned) = (taken.clone(), taken.clone());
             let (before, after) = (server.clone(), server.clone());
-            // sqlx tests and closes connections without a deadline (transact-rs/sqlx#3540), and over TLS a close waits for
-            // the peer. A frozen connection would keep its place in the pool for good. So connections are tested and
-            // replaced here, under deadlines, and sqlx is given no reason to close one.
+            // sqlx tests and closes connections without a deadline (transact-rs/sqlx#3540), and over TLS a close waits
+            // for the peer. A frozen connection would keep its place in the pool for good. So connections are tested
+            // and replaced here, under deadlines, and sqlx is given no reason to close one.
             pool.after_connect(move |connection, _| {
                 let made = made.clone();
                 Box::pin(async move {
@@ -288,8 +288,8 @@ pub(super) fn options(
                         let old = replace(connection, server).await?;
                         // It is no matter if it does not take its leave.
                         let _ = timeout(PING_TIMEOUT, old.close()).await;
-                        // The age is that of the place in the pool, whatever is in it: with the place sqlx closes the new
-                        // connection, which answers.
+                        // The age is that of the place in the pool, whatever is in it: with the place sqlx closes the
+                        // new connection, which answers.
                         return Ok(false);
                     }
                     answering(connection, PING_TIMEOUT, server).await?;

@@ -1,7 +1,7 @@
 //! The connections to the database: a pool that can be replaced, and their numbers.
 //!
-//! sqlx tests and closes a connection that comes back without a deadline. One that freezes in just that moment keeps its
-//! place in the pool for good. Such places are found by counting ([`Database::keep_connections`]): the pool has a
+//! sqlx tests and closes a connection that comes back without a deadline. One that freezes in just that moment keeps
+//! its place in the pool for good. Such places are found by counting ([`Database::keep_connections`]): the pool has a
 //! connection that is neither idle nor taken. A new pool then takes the place of the old one.
 
 use std::{

@@ -39,7 +39,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the state is asked in the background.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long a caller waits for the file and the ping, side by side, and then for the write: together less than a second.
+/// How long a caller waits for the file and the ping, side by side, and then for the write: together less than a
+/// second.
 const WAIT_FOR_PING: Duration = Duration::from_millis(700);
 const WAIT_FOR_WRITE: Duration = Duration::from_millis(150);
 

@@ -1,8 +1,8 @@
 //! The published revision: each conversation's row stores the newest revision that was published to its subscribers.
 //!
-//! An event is published after the commit, so a process can crash in between. The published revisions are recorded later
-//! and in batches. A sweep republishes every revision that was committed and not recorded. Publishing is idempotent,
-//! because events carry the revision.
+//! An event is published after the commit, so a process can crash in between. The published revisions are recorded
+//! later and in batches. A sweep republishes every revision that was committed and not recorded. Publishing is
+//! idempotent, because events carry the revision.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ use crate::{
 const ORDER: (Column, Column) = (Column::UpdatedAt, Column::Id);
 
 impl Database {
-    /// A page of the conversations of all owners, tombstones included, whose newest revision is not recorded as published.
+    /// A page of the conversations of all owners, tombstones included, whose newest revision is not recorded as
+    /// published.
     ///
     /// Oldest change first, starting after `after`. Skips changes younger than `settled`, which leaves the node that
     /// committed them time to publish.

@@ -30,7 +30,8 @@ impl Database {
             .transpose()
     }
 
-    /// A page of the owner's rows, tombstones included, that changed at `since` or later, with the rows that cannot be read.
+    /// A page of the owner's rows, tombstones included, that changed at `since` or later, with the rows that cannot be
+    /// read.
     ///
     /// Ordered by id, starting after `after`. A page without a readable row is the end.
     ///

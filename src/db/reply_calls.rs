@@ -13,7 +13,8 @@ use crate::{
     error::Result,
 };
 
-/// The most tokens that one reply counts: no model writes that many, and a sum of a million such replies is no overflow.
+/// The most tokens that one reply counts: no model writes that many, and a sum of a million such replies is no
+/// overflow.
 const MOST_TOKENS: u64 = 1 << 40;
 
 /// What one reply cost.

@@ -32,8 +32,8 @@ pub(super) fn conversations_of(owner: &Owner) -> Select<Entity> {
 
 /// The owner's conversations among `ids`, without tombstones.
 ///
-/// COALESCE hides the owner's columns from their index. SQLite assumes few conversations per owner, and would scan all of
-/// them instead of looking up the ids.
+/// COALESCE hides the owner's columns from their index. SQLite assumes few conversations per owner, and would scan all
+/// of them instead of looking up the ids.
 pub(super) fn these_of(
     owner: &Owner,
     ids: impl IntoIterator<Item = ConversationId>,

@@ -18,8 +18,8 @@ use crate::{
     telemetry::{Finished, span},
 };
 
-/// Statements that were not sent, as there was no connection. The ORM reports those to nobody, so they are counted where
-/// their errors pass, for the process as a whole.
+/// Statements that were not sent, as there was no connection. The ORM reports those to nobody, so they are counted
+/// where their errors pass, for the process as a whole.
 static UNSENT: AtomicU64 = AtomicU64::new(0);
 
 /// Counts a statement that was not sent.

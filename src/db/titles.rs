@@ -200,7 +200,8 @@ impl Database {
 
     /// Clears a manual or skipped title, and claims the generation of a new one.
     ///
-    /// Without a lease nothing is claimed, and the title waits for a message with enough content. A generated title stays.
+    /// Without a lease nothing is claimed, and the title waits for a message with enough content. A generated title
+    /// stays.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].

@@ -12,8 +12,8 @@ pub mod title_call;
 pub mod turn;
 
 /// A name that a column holds, as the value that it stands for; `None` when a newer version of the program wrote a name
-/// that this one does not know. Such a row is read with the nearest value that is known: one row must not fail a list or
-/// stop a loop.
+/// that this one does not know. Such a row is read with the nearest value that is known: one row must not fail a list
+/// or stop a loop.
 pub(super) fn known<T: std::str::FromStr>(name: &str) -> Option<T> {
     name.parse().ok()
 }

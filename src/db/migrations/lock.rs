@@ -1,8 +1,8 @@
-//! The lock among processes that migrate a server's database at the same time.
+//! The advisory lock that serializes processes that migrate the same server database.
 
 use std::time::{Duration, Instant};
 
-use migration::run::WAIT;
+use migration::run::LOCK_WAIT;
 use sea_orm::{
     DbErr, RuntimeErr,
     sqlx::{self, ConnectOptions as _, Connection, PgConnection, postgres::PgConnectOptions},
@@ -11,38 +11,39 @@ use tokio::time::{sleep, timeout};
 
 use super::super::CONNECT_TIMEOUT;
 
-/// The advisory lock's key; any number does, if it is always the same.
+/// The key of the advisory lock: an arbitrary constant.
 const KEY: i64 = 0x7469_746c_6563_6173;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often a process that waits says so.
-const SAY_EVERY: Duration = Duration::from_secs(10);
+/// The interval of the log lines during a wait.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Waits for the lock, on a connection of its own. It lasts as long as the connection's transaction, which is open
-/// behind a pooler of any kind. It is polled: a statement that waited inside the server would hold up the concurrent
-/// index of the process that has the lock.
+/// Takes the lock, on a separate connection that holds it until [`release`].
+///
+/// The lock belongs to a transaction, which keeps its server connection behind any kind of pooler. The lock is polled:
+/// a statement that waits inside the server would block the concurrent index build of the process that holds the lock.
 pub(super) async fn take(options: &PgConnectOptions) -> Result<PgConnection, DbErr> {
     let began = Instant::now();
-    let mut said: Option<Instant> = None;
+    let mut last_logged: Option<Instant> = None;
     let mut connection: Option<PgConnection> = None;
     loop {
         let tried = timeout(CONNECT_TIMEOUT, try_once(options, &mut connection)).await;
         match tried {
             Ok(Ok(true)) => {}
-            Ok(Err(error)) if !has_no_place(&error) => {
+            Ok(Err(error)) if !is_unavailable(&error) => {
                 return Err(failed(error));
             }
             Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
-            // Another process has it, or the server has no connection left.
+            // Another process holds the lock, or the server has no free connection.
             _ => {
-                if began.elapsed() > WAIT {
+                if began.elapsed() > LOCK_WAIT {
                     return Err(DbErr::Custom(format!(
-                        "another process has been migrating this database for {WAIT:?}. Let it end, or end it, and try again"
+                        "another process has been migrating this database for {LOCK_WAIT:?}. Wait for it or end it, then try again"
                     )));
                 }
-                if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-                    said = Some(Instant::now());
+                if last_logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+                    last_logged = Some(Instant::now());
                     tracing::info!(
                         waited_s = began.elapsed().as_secs(),
                         "migration waits: another process migrates this database"
@@ -66,7 +67,7 @@ async fn try_once(
         Some(connection) => connection,
         None => connection.insert(options.connect().await?),
     };
-    // Nothing is read in this transaction afterwards, so it holds no snapshot that an index would wait for.
+    // The transaction runs no further queries, so it holds no snapshot that a concurrent index build would wait for.
     sqlx::raw_sql("BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0")
         .execute(&mut *connection)
         .await?;
@@ -80,7 +81,7 @@ async fn try_once(
     Ok(is_taken)
 }
 
-/// Gives it back. Dropping the connection does so as well, when the server notices.
+/// Releases the lock. If the close times out, the server releases it when it detects the closed socket.
 pub(super) async fn release(connection: PgConnection) {
     let _ = timeout(CONNECT_TIMEOUT, connection.close()).await;
 }
@@ -89,8 +90,8 @@ pub(super) fn failed(error: sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
-/// The server starts, or has all the connections that it may have.
-fn has_no_place(error: &sqlx::Error) -> bool {
+/// Whether the server is starting, or is out of connections.
+fn is_unavailable(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("57P03" | "53300"))
 }

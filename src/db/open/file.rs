@@ -1,4 +1,4 @@
-//! What is known of a file before SQLite opens it for writing, which changes its journal mode.
+//! Checks of a file before SQLite opens it for writing, which changes its journal mode.
 
 use std::{
     fs::File,
@@ -16,18 +16,19 @@ use sea_orm::{
 
 use super::super::{LOCK_TIMEOUT, open_error::OpenError};
 
-/// What an SQLite file begins with.
+/// The first bytes of an SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
-/// The byte that says how a file is written, and the value of the write-ahead log, which all of ours have.
+/// The offset of the file format's write version, and its value in WAL mode, which all of our files use.
 const WRITE_VERSION: usize = 18;
 const WAL: u8 = 2;
 
-/// The pause between two tries to open a file that others open.
+/// The pause between two attempts to open a locked file.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Refuses a file that is no SQLite database, or another program's. One that is not there, cannot be read or is
-/// empty is for SQLite to judge.
+/// Rejects a file that is not an SQLite database, or belongs to another program.
+///
+/// Accepts a missing, unreadable or empty file; SQLite reports the error for those.
 pub(super) async fn check(path: &Path) -> Result<(), OpenError> {
     let mut header = [0; 32];
     let Some(read) = read(path, &mut header) else {
@@ -40,20 +41,22 @@ pub(super) async fn check(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::of_other_format(path));
     }
     if header[WRITE_VERSION] == WAL {
-        // Opening it changes nothing.
+        // Opening the file does not change its journal mode.
         return Ok(());
     }
-    // A file that cannot be looked at is for the writer to judge, which says why.
+    // If the file cannot be inspected, opening the writer reports the error.
     match other_program(path).boxed().await {
         Ok(Some(difference)) => Err(OpenError::of_foreign_file(path, &difference)),
         Ok(None) | Err(_) => Ok(()),
     }
 }
 
-/// Whether a file that is there may be written to. Only asked before SQLite opens it: the locks of POSIX belong to the
-/// process, so closing the file once takes away those that SQLite holds. Another program then takes itself for the last
-/// one to have the database open, and removes the write-ahead log that this one goes on writing to.
-pub(super) fn look_for_write(path: &Path) -> io::Result<()> {
+/// Checks that an existing file is writable. Call it only before SQLite opens the file.
+///
+/// POSIX locks belong to the process: closing any descriptor of the file drops the locks that SQLite holds. Another
+/// program would then assume that it has the last connection, and remove the write-ahead log that this process still
+/// writes to.
+pub(super) fn check_writable(path: &Path) -> io::Result<()> {
     match File::options().write(true).open(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -87,16 +90,16 @@ async fn other_program(path: &Path) -> Result<Option<String>, DbErr> {
         .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
     let db = DatabaseConnection::from(pool);
     let found = async {
-        let (_, difference) = foreign::look(&db).await?;
+        let (_, difference) = foreign::inspect(&db).await?;
         Ok(difference)
     };
     let found = found.await;
-    // It was read only.
+    // The connection was read-only, so an error of the close loses nothing.
     let _ = db.close().await;
     found
 }
 
-/// Opens a file that others may be about to open too. The change to the write-ahead log does not wait for locks.
+/// Opens a file, with retries while it is locked. SQLite's switch to WAL mode ignores the busy timeout.
 pub(super) async fn retry_locked<T, F>(open: impl Fn() -> F) -> Result<T, DbErr>
 where
     F: Future<Output = Result<T, DbErr>>,

@@ -1,4 +1,5 @@
-//! The start of a turn: one transaction stores the message, the turn, the conversation if it is new, and the title claim.
+//! The start of a turn: one transaction stores the message, the turn, the conversation if it is new, and the title
+//! claim.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -326,7 +327,8 @@ async fn find_stored_turn(
         .one(tx)
         .await?
         .ok_or_else(Error::no_conversation)?;
-    // For a later message, the claim may belong to another task. If it is ours, the lease expires and a sweep takes over.
+    // For a later message, the claim may belong to another task. If it is ours, the lease expires and a sweep takes
+    // over.
     let claim = TitleClaim::of(&row).filter(|_| message.is_first());
     Ok(Some(BegunTurn::New {
         conversation: row.try_into()?,
