@@ -1,4 +1,4 @@
-//! Bodies: those that come must come in time, and those that go hold what they are counted by.
+//! Request bodies with a deadline, and response bodies that hold a guard.
 
 use std::{
     future::poll_fn,
@@ -14,16 +14,16 @@ use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The body of a request that has to be there in time.
+/// A request body that fails once its deadline passes.
 pub(super) struct DeadlineBody {
     body: Incoming,
     until: Instant,
-    /// Runs while more of it is waited for.
+    /// Runs while the next frame is pending.
     waiting: Option<Pin<Box<Sleep>>>,
     missed: DeadlineMissed,
 }
 
-/// Whether it was not.
+/// Shared flag: set once the deadline of a [`DeadlineBody`] has passed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeadlineMissed(Arc<AtomicBool>);
 
@@ -34,8 +34,7 @@ impl DeadlineMissed {
 }
 
 impl DeadlineBody {
-    /// The body, and what tells that it came too slowly: whoever reads it sees no more than that it broke
-    /// off.
+    /// Wraps the body. The flag tells a missed deadline from a broken connection; the reader sees only an error.
     pub(super) fn new(body: Incoming, until: Instant) -> (Self, DeadlineMissed) {
         let missed = DeadlineMissed::default();
         let body = Self {
@@ -69,7 +68,7 @@ impl HttpBody for DeadlineBody {
             }
         };
         match (polled, is_over) {
-            // All of it is there.
+            // The body is complete, even if the deadline has just passed.
             (Poll::Ready(None), _) => Poll::Ready(None),
             (Poll::Ready(Some(frame)), false) => Poll::Ready(Some(frame.map_err(Into::into))),
             (Poll::Ready(Some(_)) | Poll::Pending, _) => {
@@ -88,19 +87,19 @@ impl HttpBody for DeadlineBody {
     }
 }
 
-/// Why there is no body.
+/// Why a body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// It has more bytes than it may have.
+    /// The body exceeds the limit.
     TooLarge,
-    /// It is malformed or ended too early.
+    /// The body is malformed or ended early.
     Malformed,
 }
 
-/// Reads a whole body of at most so many bytes.
+/// Reads a whole body of at most `max_bytes`.
 ///
 /// # Errors
-/// When it is longer, or breaks off. A length that is announced is checked before anything is read.
+/// When the body is longer or breaks off. An announced length is checked before anything is read.
 pub async fn read_body(mut body: Body, max_bytes: usize) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max_bytes {
@@ -108,7 +107,7 @@ pub async fn read_body(mut body: Body, max_bytes: usize) -> Result<Bytes, BodyEr
     }
     let mut bytes = Vec::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        // A frame that is no data holds trailers.
+        // A frame without data holds trailers.
         let Ok(data) = frame.map_err(|_| BodyError::Malformed)?.into_data() else {
             continue;
         };
@@ -120,14 +119,14 @@ pub async fn read_body(mut body: Body, max_bytes: usize) -> Result<Bytes, BodyEr
     Ok(bytes.into())
 }
 
-/// The body of a response, and what is held until all of it is sent or nobody wants it any more.
+/// A response body that holds a guard until it is sent or dropped.
 pub(super) struct GuardedBody<G> {
     body: Body,
     _guard: G,
 }
 
 impl<G> GuardedBody<G> {
-    /// Holds `guard` for as long as there is the body.
+    /// Holds `guard` until the body is dropped.
     pub(super) fn new(body: Body, guard: G) -> Self {
         Self {
             body,

@@ -1,11 +1,11 @@
-//! Which address a request comes from, past the proxies that stand before the server.
+//! The client address of a request behind trusted proxies.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// The networks of a setting: an address, or a network as `10.0.0.0/8`.
+/// Parses the networks of a setting: addresses, or networks such as `10.0.0.0/8`.
 ///
 /// # Errors
 /// The first text that is neither.
@@ -20,7 +20,7 @@ pub fn parse_networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
     texts.map(parse).collect()
 }
 
-/// The proxies that tell whom they speak for.
+/// The proxies whose `X-Forwarded-For` header is trusted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies(Vec<IpNet>);
 
@@ -29,20 +29,20 @@ impl Proxies {
         Self(networks)
     }
 
-    /// Whether what this address says about others is believed. Who reaches the loopback address runs on
-    /// this machine.
+    /// Whether `X-Forwarded-For` from this address is trusted. Loopback always is: its peers run on this machine.
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_loopback() || self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// For whom a trusted proxy speaks: the rightmost address of `X-Forwarded-For` that is not trusted,
-    /// as anybody may have written what stands left of it. `None` when it speaks for itself.
+    /// The client behind a trusted proxy: the rightmost untrusted address of `X-Forwarded-For`.
+    ///
+    /// Entries to its left can be forged by the client. `None` when the proxy sends a request of its own.
     pub(super) fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let values = headers.get_all("x-forwarded-for").iter().rev();
         let addresses = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
         for text in addresses {
-            // What is no address was not written by a proxy that can be trusted to write one.
+            // A trusted proxy writes only addresses, so the rest of the header is untrusted.
             let address = parse_address(text.trim())?;
             if !self.trusts(address) {
                 return Some(address);
@@ -60,8 +60,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     bare().or_else(bracketed).or_else(with_port)
 }
 
-/// Who is counted as one: an IPv4 address, or the /64 of an IPv6 one, of which a host has as many as it
-/// likes.
+/// The key for per-address limits: the IPv4 address, or the IPv6 /64, in which a host can choose any address.
 pub(super) fn address_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

@@ -1,10 +1,8 @@
-//! A connection as bytes: given up when its peer takes nothing of what it is sent, or is slow to say what it
-//! wants.
+//! The byte stream of a connection, with timeouts for reading a request head and for stalled writes.
 //!
-//! HTTP has no bounds of its own for that: a client that keeps its connection open and does not read would
-//! hold its stream, and what the stream subscribes to, for ever. hyper has one timeout for the head of a
-//! request and for the pause before it; a proxy keeps connections for the next request much longer than a
-//! head may take.
+//! Without a write timeout, a client that stops reading would hold its stream and subscriptions forever.
+//! hyper has a single timeout for a request head and for the idle time before it. Proxies keep idle
+//! connections much longer than a head may take, so the two are measured separately here.
 
 use std::{
     io,
@@ -26,7 +24,7 @@ use super::{
     wire::Wire,
 };
 
-/// How long a peer may take.
+/// Timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// From the beginning of the connection to the end of the first head, and from the first byte of a
@@ -36,7 +34,7 @@ pub struct Timeouts {
     pub body: Duration,
     /// From the end of a response to the first byte of the next request.
     pub idle: Duration,
-    /// With taking anything of what it is sent.
+    /// While a write makes no progress.
     pub stall: Duration,
 }
 
@@ -45,18 +43,18 @@ impl Default for Timeouts {
         Self {
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
-            // Longer than proxies keep a connection (nginx: 60 s): who closes second never closes under a
-            // request.
+            // Longer than proxies keep idle connections (nginx: 60 s), so that the proxy closes first and never sends
+            // a request on a connection that is being closed.
             idle: Duration::from_secs(75),
-            // Longer than a WebSocket waits, which then says why it closes.
+            // Longer than a WebSocket's own stall timeout, which sends a close frame.
             stall: Duration::from_secs(20),
         }
     }
 }
 
 impl Timeouts {
-    /// With who is only told that there is no place.
-    pub(super) const NONE: Self = Self {
+    /// For connections over the limit, which only receive a refusal.
+    pub(super) const REFUSAL: Self = Self {
         head: Duration::from_secs(1),
         body: Duration::from_secs(1),
         idle: Duration::from_secs(1),
@@ -64,22 +62,22 @@ impl Timeouts {
     };
 }
 
-/// A connection, as hyper has it.
+/// The I/O object that hyper reads and writes.
 pub(super) struct Connection {
     wire: Arc<Wire>,
     timeouts: Timeouts,
     shared: Arc<Shared>,
-    /// The turns of `shared` that were seen.
+    /// The last value of `shared.transitions` that was processed.
     transitions: u32,
-    /// What is read now; `None` while a request is served.
+    /// The current phase; `None` while a request is served.
     reading: Option<ReadPhase>,
-    /// Runs while a head, or its beginning, is waited for.
+    /// Runs while a head or its first byte is pending.
     read_timer: Option<Pin<Box<Sleep>>>,
-    /// Runs while a write waits.
+    /// Runs while a write is pending.
     write_timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What a connection reads between two requests.
+/// What a connection waits for between two requests.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ReadPhase {
     Head,
@@ -99,7 +97,7 @@ impl Connection {
         }
     }
 
-    /// What it was made of.
+    /// Splits the connection into its socket and its shared state.
     pub(super) fn into_parts(self) -> (Arc<Wire>, Arc<Shared>) {
         (self.wire, self.shared)
     }
@@ -117,21 +115,21 @@ impl Connection {
         }
     }
 
-    /// An error once what is read has taken too long.
+    /// Returns `TimedOut` once the current read phase exceeds its timeout.
     fn poll_read_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let timeouts = match self.reading {
+        let limit = match self.reading {
             Some(ReadPhase::Head) => self.timeouts.head,
             Some(ReadPhase::Idle) => self.timeouts.idle,
             None => return Poll::Pending,
         };
         let waiting = self
             .read_timer
-            .get_or_insert_with(|| Box::pin(sleep(timeouts)));
+            .get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(waiting.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// An error once a write has waited too long.
+    /// Passes `polled` on, or returns `TimedOut` once a write is pending longer than `stall`.
     fn poll_write_timeout<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -150,7 +148,7 @@ impl Connection {
     }
 }
 
-/// What a socket does once it is ready for it.
+/// Polls readiness, then runs `act`, until `act` does not block.
 fn when_ready<R>(
     mut ready: impl FnMut() -> Poll<io::Result<()>>,
     mut act: impl FnMut() -> io::Result<R>,
@@ -182,7 +180,7 @@ impl AsyncRead for Connection {
         if self.reading == Some(ReadPhase::Idle) && read.as_ref().is_ok_and(|read| *read > 0) {
             self.begin(Some(ReadPhase::Head));
         }
-        // A head that comes byte by byte has waited before.
+        // Data arrived, but a head that trickles in must still meet its deadline.
         if self.read_timer.is_some() {
             let late = self.poll_read_timeout(cx);
             if late.is_ready() {
@@ -222,25 +220,25 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper has written all that it had.
+        // hyper has written its whole buffer.
         self.shared.detaching.flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The peer may have said what nobody read, which would make closing cut off what was written.
+        // Closing a socket with unread data resets it, which could discard written data: shut down writing first.
         let socket = socket2::SockRef::from(self.wire.stream());
         Poll::Ready(socket.shutdown(std::net::Shutdown::Write))
     }
 }
 
 impl Link {
-    /// The socket of an upgraded connection, and what was read of it already; `None` when it is none of this
-    /// server's.
+    /// The socket of an upgraded connection, and the bytes already read from it; `None` for a connection of
+    /// another server.
     pub fn of_upgraded(upgraded: Upgraded) -> Option<(Self, Vec<u8>)> {
         let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
         let (wire, shared) = parts.io.into_inner().into_parts();
-        // A copy: what holds hyper's buffer, even of nothing, holds all of its 8 KiB.
+        // Copied: a slice of hyper's buffer, even an empty one, keeps all of its 8 KiB.
         Some((Self::new(wire, shared), parts.read_buf.to_vec()))
     }
 }

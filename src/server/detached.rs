@@ -1,8 +1,8 @@
-//! Endless responses that leave hyper behind: it writes their head and is dropped, with its buffers; whoever
-//! made the response writes the rest to the socket itself, in chunks.
+//! Detached responses: hyper writes the head, then the handler writes chunks to the socket directly.
 //!
-//! An idle stream then holds a socket and a task, not the 16 KiB of buffers that hyper keeps for the next
-//! request, and what is said on it is written by whoever says it.
+//! hyper and its buffers are dropped after the head. An idle stream then costs a socket and a task, without
+//! the 16 KiB of buffers that hyper keeps for the next request. Producers write to the socket from their own
+//! tasks.
 
 use std::{
     future::Future,
@@ -20,19 +20,19 @@ use super::{
     link::{Detached, Link, Run},
 };
 
-/// In the extensions of a request whose response may be [`detached`].
+/// Request extension: the response may be [`detached`].
 #[derive(Clone, Copy, Debug)]
 pub struct MayDetach(());
 
 impl MayDetach {
-    /// Only chunks can be written by hand.
+    /// `Some` for HTTP/1.1 requests with a response body: only chunked bodies can be detached.
     pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
         let is_chunked = request.version() == Version::HTTP_11 && request.method() != Method::HEAD;
         is_chunked.then_some(Self(()))
     }
 }
 
-/// A response whose body `run` writes, as chunks (RFC 9112, section 7.1). The connection is closed when it
+/// A response whose body `run` writes in chunks (RFC 9112, section 7.1). The connection closes when `run`
 /// returns.
 pub fn detached<F: Future<Output = ()> + Send + 'static>(
     _allowed: MayDetach,
@@ -44,13 +44,13 @@ pub fn detached<F: Future<Output = ()> + Send + 'static>(
     response.extensions_mut().insert(detached);
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
-    // Its length is not known, so that hyper announces chunks.
+    // A body of unknown length makes hyper announce chunked encoding.
     let endless = futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>();
     *response.body_mut() = Body::from_stream(endless);
     response
 }
 
-/// The same response, holding `guard` until all of it is sent or nobody wants it any more.
+/// The same response, holding `guard` until it is sent or dropped.
 pub fn held(response: Response, guard: impl Send + Unpin + 'static) -> Response {
     let Some(Detached(run)) = response.extensions().get().cloned() else {
         return response.map(|body| Body::new(GuardedBody::new(body, guard)));

@@ -1,4 +1,4 @@
-//! Who is let in: connections in all and of an address, for all listeners together, and what was refused.
+//! Connection limits, in total and per address, shared by all listeners, and counts of refusals.
 
 use std::{
     net::IpAddr,
@@ -18,25 +18,24 @@ use super::{
 };
 use crate::error::Error;
 
-/// How many connections over a limit are told so at once; beyond these they are closed without a word.
+/// The most refusals sent at once. Further connections over the limit are closed without a response.
 const MAX_REFUSALS: u32 = 64;
 
-/// When to try again, for who is over a limit.
+/// The `Retry-After` of refusals.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What is let in; 0 is any number.
+/// Connection limits; 0 means unlimited.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// The most connections in all.
+    /// The most connections in total.
     pub connections: u32,
-    /// The most connections of an address; of one behind a proxy, the most requests, streams and WebSockets
-    /// that it has open.
+    /// The most connections per address. Behind a trusted proxy: the most open requests, streams and WebSockets.
     pub per_address: u32,
-    /// The networks of proxies whose `X-Forwarded-For` is believed.
+    /// Networks of proxies whose `X-Forwarded-For` is trusted.
     pub proxies: Vec<IpNet>,
 }
 
-/// The limits of the listeners of a service. Cheap to clone.
+/// The limits shared by a service's listeners. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Limits(Arc<Inner>);
 
@@ -51,20 +50,20 @@ struct Inner {
     slow_bodies: AtomicU64,
 }
 
-/// What was let in and what was not, for operators.
+/// Connection counts, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// Connections there are.
+    /// Open connections.
     pub connections: u32,
-    /// Connections that were one too many in all.
+    /// Connections refused by the total limit.
     pub full: u64,
-    /// Connections and requests that were one too many of an address.
+    /// Connections and requests refused by the per-address limit.
     pub crowded: u64,
-    /// Requests whose body came too slowly.
+    /// Requests whose body missed its deadline.
     pub slow_bodies: u64,
 }
 
-/// What a connection is counted by.
+/// The slots that a connection occupies.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     _all: Slot<()>,
@@ -72,12 +71,12 @@ pub(super) struct ConnectionPermit {
     _token: TaskTrackerToken,
 }
 
-/// Why something is not let in.
+/// Which limit a connection or request exceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// There are as many connections as there may be.
+    /// The total number of connections.
     Full,
-    /// The address has as many as it may have.
+    /// The connections of its address.
     Crowded,
 }
 
@@ -96,7 +95,7 @@ impl Refusal {
 }
 
 impl Limits {
-    /// These limits.
+    /// Creates the limits from settings.
     pub fn new(settings: Settings) -> Self {
         Self(Arc::new(Inner {
             proxies: Proxies::new(settings.proxies),
@@ -109,7 +108,7 @@ impl Limits {
         }))
     }
 
-    /// How the counts stand.
+    /// Reads the current counts.
     pub fn counts(&self) -> Counts {
         Counts {
             connections: self.0.all.held(&()),
@@ -119,18 +118,18 @@ impl Limits {
         }
     }
 
-    /// The address that a connection is counted by; `None` for a trusted proxy, whose requests are counted
-    /// one by one.
+    /// The address key that a connection is counted by; `None` for a trusted proxy, whose requests are counted
+    /// individually.
     pub(super) fn direct(&self, peer: IpAddr) -> Option<IpAddr> {
         (!self.0.proxies.trusts(peer)).then(|| address_key(peer))
     }
 
-    /// The address that a request of a trusted proxy is counted by; `None` when the proxy speaks for itself.
+    /// The address key that a trusted proxy's request is counted by; `None` for the proxy's own requests.
     pub(super) fn forwarded(&self, headers: &http::HeaderMap) -> Option<IpAddr> {
         self.0.proxies.client(headers).map(address_key)
     }
 
-    /// A place for a connection.
+    /// Takes the slots of a connection.
     pub(super) fn permit(
         &self,
         address: Option<IpAddr>,
@@ -146,7 +145,7 @@ impl Limits {
         })
     }
 
-    /// A place for a connection that is told why it has none, if there is one left for that.
+    /// A permit to send a refusal, if fewer than [`MAX_REFUSALS`] are in progress.
     pub(super) fn refusal_permit(&self, token: TaskTrackerToken) -> Option<ConnectionPermit> {
         Some(ConnectionPermit {
             _all: self.0.refusing.take(())?,
@@ -155,7 +154,7 @@ impl Limits {
         })
     }
 
-    /// One more of an address.
+    /// Takes one slot of an address.
     pub(super) fn address(&self, address: IpAddr) -> Result<Slot<IpAddr>, Refusal> {
         let slot = self.0.addresses.take(address);
         slot.ok_or_else(|| self.refuse(Refusal::Crowded))
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_have_places_in_all_and_of_their_address_and_give_them_back() {
+    fn connections_take_slots_in_total_and_per_address_and_give_them_back() {
         let tasks = TaskTracker::new();
         let limits = limits(3, 2);
         let place = |last: u8| limits.permit(Some([192, 0, 2, last].into()), tasks.token());
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_nobody_is_refused_and_few_are_refused_at_once() {
+    fn without_limits_no_connection_is_refused_and_few_refusals_run_at_once() {
         let tasks = TaskTracker::new();
         let limits = limits(0, 0);
         let address = Some([192, 0, 2, 1].into());
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_and_trusted_proxies_are_counted_by_whom_they_speak_for() {
+    fn requests_of_this_machine_and_of_trusted_proxies_are_counted_by_the_forwarded_address() {
         let limits = Limits::new(Settings {
             proxies: vec!["10.0.0.0/8".parse().unwrap()],
             ..Settings::default()

@@ -15,15 +15,14 @@ use tokio::sync::Notify;
 
 use super::{limits::ConnectionPermit, slots::Slot, wire::Wire};
 
-/// What a connection and its requests tell each other, and what is held for as long as the connection
-/// lives, upgraded or not.
+/// State shared by a connection and its requests. It lives until the socket closes, upgraded or not.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// How often a request or a pause has begun: odd while a request is served, from the end of its head
-    /// to the end of its response.
+    /// Counts request starts and ends: odd while a request is served, from the end of its head to the end of
+    /// its response.
     pub(super) transitions: AtomicU32,
     _permit: ConnectionPermit,
-    /// Of the request that became a WebSocket, or has an endless response.
+    /// The slot of a request that became a WebSocket or a detached response.
     upgraded: OnceLock<Slot<IpAddr>>,
     pub(super) detaching: Detaching,
 }
@@ -38,18 +37,18 @@ impl Shared {
         })
     }
 
-    /// Holds what the last request of the connection held.
-    pub(super) fn keep(&self, slot: Slot<IpAddr>) {
-        // A connection is upgraded once.
+    /// Holds the slot of the connection's last request until the connection closes.
+    pub(super) fn hold_slot(&self, slot: Slot<IpAddr>) {
+        // A connection is upgraded at most once.
         let _ = self.upgraded.set(slot);
     }
 
-    /// A request begins or ends; they come one at a time.
+    /// Records the start or the end of a request. Requests of a connection are sequential.
     pub(super) fn transition(&self) {
         self.transitions.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a request is served.
+    /// Whether a request is being served.
     pub(super) fn is_serving(&self) -> bool {
         is_serving(self.transitions.load(Ordering::Relaxed))
     }
@@ -61,7 +60,7 @@ pub(super) fn is_serving(transitions: u32) -> bool {
 
 pub(super) type Run = Box<dyn FnOnce(Link) -> BoxFuture<'static, ()> + Send>;
 
-/// What is left to do for a response.
+/// Response extension: the function that writes the body.
 #[derive(Clone)]
 pub(super) struct Detached(pub(super) Arc<Mutex<Option<Run>>>);
 
@@ -71,7 +70,7 @@ impl fmt::Debug for Detached {
     }
 }
 
-/// A socket that is hyper's no more, and its place among the connections.
+/// A socket that hyper has released, with the connection's permit.
 #[derive(Clone, Debug)]
 pub struct Link {
     wire: Arc<Wire>,
@@ -95,17 +94,17 @@ impl Link {
     }
 }
 
-/// How far a connection is with leaving hyper.
+/// Progress of detaching a connection from hyper.
 #[derive(Debug, Default)]
 pub(super) struct Detaching {
-    /// The response was given to hyper.
+    /// The detached response was handed to hyper.
     is_wanted: AtomicBool,
     run: Mutex<Option<Detached>>,
     head_is_written: Notify,
 }
 
 impl Detaching {
-    /// The response that comes is to be detached, if it says so.
+    /// Prepares to detach if the response asks for it; whether it does.
     pub(super) fn begin<B>(&self, response: &Response<B>) -> bool {
         let Some(detached) = response.extensions().get::<Detached>() else {
             return false;
@@ -115,15 +114,14 @@ impl Detaching {
         true
     }
 
-    /// Everything that hyper had was written. It gets a response and writes its head without flushing in
-    /// between.
+    /// Called when hyper has flushed its buffer. hyper writes a response's head without a flush in between.
     pub(super) fn flushed(&self) {
         if self.is_wanted.load(Ordering::Acquire) {
             self.head_is_written.notify_one();
         }
     }
 
-    /// What is left to do, once the head of such a response is written.
+    /// Waits until the head of a detached response is written, then returns the function that writes its body.
     pub(super) async fn ready(&self) -> Run {
         loop {
             self.head_is_written.notified().await;

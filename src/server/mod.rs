@@ -1,10 +1,9 @@
-//! Connections: accepting them, what they may cost, ending them.
+//! HTTP server: accepts connections within limits and timeouts, and shuts them down.
 //!
-//! `axum::serve` accepts whoever comes and waits for what they have to say for ever. Here a connection has
-//! a place in all and one of its address ([`Limits`]), the head of a request has to come in 10 seconds and
-//! its body in 30, and what is sent has to be taken. Beside that it is hyper as axum would run it: HTTP/1.1
-//! with keep-alive and upgrades. Knows no routes: what is served is a router, and what a refusal looks like
-//! a function.
+//! `axum::serve` has no connection limits and no timeouts. Here a connection counts against a total and a
+//! per-address limit ([`Limits`]), a request head must arrive in 10 seconds and its body in 30, and a stalled
+//! write ends the connection. Otherwise it runs hyper as axum does: HTTP/1.1 with keep-alive and upgrades.
+//! This module knows no routes: the router and the rendering of refusals are parameters.
 
 mod body;
 mod client;
@@ -54,32 +53,31 @@ use self::{
 };
 use crate::error::Error;
 
-/// The most that is held of what a connection reads or writes: room for the longest URL (64 KiB) and headers.
+/// hyper's buffer per direction and connection, in bytes: room for the longest URL (64 KiB) and headers.
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// The most that the kernel holds of what a peer has not acknowledged, in bytes. Linux doubles it for its own
-/// bookkeeping. By itself it would grow to 4 MiB.
+/// The kernel's send buffer, in bytes. Linux doubles it for bookkeeping; autotuning could grow it to 4 MiB.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
-/// The most that the kernel holds of what it has not sent, in bytes: what a slow reader gets late.
+/// The most unsent bytes in the kernel (`TCP_NOTSENT_LOWAT`): bounds how stale a slow reader's events get.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 16 * 1024;
 
-/// How long nothing is accepted after the system had nothing left to accept with.
+/// Pause after `accept` fails for lack of file descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// How long a client whose request is on its way has to finish it once the server closes.
+/// After a shutdown begins, how long a client may take to finish sending a request.
 const REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// The address that a request comes from, in its extensions: an IPv4 address or the first of an IPv6 /64.
-/// It is missing where nobody is counted by an address: on this machine, and for what a proxy asks itself.
+/// Request extension: the client's address key, an IPv4 address or the first address of an IPv6 /64.
+/// Absent for requests that no per-address limit applies to: from this machine, and a proxy's own.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub IpAddr);
 
-/// What an error is on the path that was asked for.
+/// Renders an error for a request path.
 pub type ErrorResponder = fn(&str, Error) -> Response;
 
-/// Serves a router on listeners.
+/// Serves a router on a listener.
 pub struct Server {
     router: Router,
     refuse: ErrorResponder,
@@ -88,21 +86,21 @@ pub struct Server {
     http: http1::Builder,
 }
 
-/// A connection's part in what its requests need.
+/// The state of a connection that its requests need.
 struct Peer {
     server: Arc<Server>,
-    /// Where it comes from; `None` for a trusted proxy.
+    /// The peer's address key; `None` for a trusted proxy.
     address: Option<IpAddr>,
     refusal: Option<Refusal>,
     shared: Arc<Shared>,
 }
 
 impl Server {
-    /// A server of these routes within these limits.
+    /// Creates a server for a router, with limits and an error renderer.
     pub fn new(router: Router, limits: Limits, refuse: ErrorResponder) -> Self {
         let mut http = http1::Builder::new();
         http.max_buf_size(BUFFER_BYTES)
-            // Measured by `Connection`, which tells a head from the pause before it.
+            // `Connection` has separate timeouts for a head and for the idle time before it.
             .header_read_timeout(None);
         Self {
             router,
@@ -113,18 +111,18 @@ impl Server {
         }
     }
 
-    /// With another patience, for tests that cannot have the usual one.
+    /// Replaces the timeouts, for tests.
     #[must_use]
     pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
         self
     }
 
-    /// Accepts connections until `closing`; then each is told to close after what it is doing, and this
-    /// waits for the last one, WebSockets among them. Dropped, it cuts them.
+    /// Accepts connections until `closing`, then shuts each down gracefully and waits for the last one, WebSockets
+    /// included. Dropping the future aborts them.
     pub async fn serve(self, listener: TcpListener, closing: CancellationToken) {
         if let Err(error) = limit_send_buffers(&listener) {
-            tracing::warn!(%error, "cannot bound send buffers; slow readers get older events");
+            tracing::warn!(%error, "cannot limit send buffers; slow readers may receive stale events");
         }
         let server = Arc::new(self);
         let connections = TaskTracker::new();
@@ -150,14 +148,14 @@ impl Server {
         connections.wait().await;
     }
 
-    /// The connection if it has a place, or one to be told that it has none; otherwise it is closed.
+    /// Admits a connection, to be served or to be refused with a response; `None` closes it.
     fn admit(
         self: &Arc<Self>,
         stream: TcpStream,
         peer: IpAddr,
         connections: &TaskTracker,
     ) -> Option<(Peer, TcpStream)> {
-        // Nagle's algorithm would hold back small frames for 40 ms.
+        // Nagle's algorithm would delay small frames by up to 40 ms.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
@@ -179,7 +177,7 @@ impl Server {
     }
 }
 
-/// Bounds what the kernel holds of what a peer does not read. Accepted connections inherit it.
+/// Limits the kernel's send buffers. Accepted connections inherit the options.
 fn limit_send_buffers(listener: &TcpListener) -> io::Result<()> {
     let socket = socket2::SockRef::from(listener);
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
@@ -188,7 +186,7 @@ fn limit_send_buffers(listener: &TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether it is the connection that failed, and not the listening.
+/// Whether `accept` failed because of the peer, not the listener.
 fn is_peer_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -202,7 +200,7 @@ impl Peer {
     async fn run(self, stream: TcpStream, closing: CancellationToken, abort: CancellationToken) {
         let timeouts = match self.refusal {
             None => self.server.timeouts,
-            Some(_) => Timeouts::NONE,
+            Some(_) => Timeouts::REFUSAL,
         };
         let shared = self.shared.clone();
         let wire = Arc::new(Wire::new(stream));
@@ -213,11 +211,11 @@ impl Peer {
             service_fn(move |request| peer.clone().serve(request))
         };
         let connection = peer.server.http.serve_connection(io, service);
-        // Boxed, so that a connection that leaves hyper holds none of this.
+        // Boxed, so that a detached connection frees hyper's state.
         let mut connection = Box::pin(connection.with_upgrades());
         drop(peer);
         let mut is_closing = false;
-        // A connection that breaks is the peer's affair; what was done for it has ended by itself.
+        // A broken connection needs no handling: its requests are dropped with it.
         let run = loop {
             tokio::select! {
                 _ = connection.as_mut() => return,
@@ -244,7 +242,7 @@ impl Peer {
     ) -> Result<Response<GuardedBody<Guard>>, Infallible> {
         let mut guard = Guard::new(self.shared.clone());
         let path = request.uri().path().to_owned();
-        let response = match self.counted(&request, &mut guard) {
+        let response = match self.admit_request(&request, &mut guard) {
             Ok(client) => self.answer(request, client, &path).await,
             Err(refusal) => closed((self.server.refuse)(&path, refusal.error())),
         };
@@ -255,8 +253,8 @@ impl Peer {
         Ok(response.map(|body| GuardedBody::new(body, guard)))
     }
 
-    /// Whom the request is counted by.
-    fn counted(
+    /// Checks the limits, and returns the address key of the client.
+    fn admit_request(
         &self,
         request: &Request<Incoming>,
         guard: &mut Guard,
@@ -307,17 +305,17 @@ impl Peer {
     }
 }
 
-/// The last response of its connection.
+/// Marks the response as the last one of its connection.
 fn closed(mut response: Response) -> Response {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
 }
 
-/// GuardedBody from the end of a request's head to the end of its response.
+/// Exists from the end of a request's head to the end of its response.
 struct Guard {
     shared: Arc<Shared>,
-    /// Of an address that a proxy speaks for.
+    /// The slot of a client behind a trusted proxy.
     slot: Option<Slot<IpAddr>>,
     is_upgraded: bool,
 }
@@ -332,11 +330,11 @@ impl Guard {
         }
     }
 
-    /// There is no end but the connection's.
+    /// Extends the slot to the lifetime of the connection.
     fn upgrade(&mut self) {
         self.is_upgraded = true;
         if let Some(slot) = self.slot.take() {
-            self.shared.keep(slot);
+            self.shared.hold_slot(slot);
         }
     }
 }

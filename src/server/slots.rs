@@ -1,4 +1,4 @@
-//! How many of something one key holds at once: connections of an address, streams of a user.
+//! A counting semaphore per key: connections of an address, streams of a user.
 
 use std::{
     collections::HashMap,
@@ -7,15 +7,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Counts what each key holds. A key that holds nothing takes no memory.
+/// Counts the slots that each key holds. A key without slots takes no memory.
 pub struct Slots<K> {
-    /// The most for one key; 0 for any number.
+    /// The most slots per key; 0 means unlimited.
     most: u32,
     held: Mutex<HashMap<K, u32>>,
 }
 
 impl<K: Hash + Eq + Clone> Slots<K> {
-    /// At most so many for one key; 0 for any number.
+    /// At most `most` slots per key; 0 means unlimited.
     pub fn new(most: u32) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -23,7 +23,7 @@ impl<K: Hash + Eq + Clone> Slots<K> {
         })
     }
 
-    /// One more for this key, until it is dropped; `None` when the key has all that it may have.
+    /// Takes one slot until it is dropped; `None` when the key is at its limit.
     pub fn take(self: &Arc<Self>, key: K) -> Option<Slot<K>> {
         let mut held = self.lock();
         let count = held.get(&key).copied().unwrap_or_default();
@@ -38,7 +38,7 @@ impl<K: Hash + Eq + Clone> Slots<K> {
         })
     }
 
-    /// How many this key holds.
+    /// The number of slots that the key holds.
     pub fn held(&self, key: &K) -> u32 {
         self.lock().get(key).copied().unwrap_or_default()
     }
@@ -55,7 +55,7 @@ impl<K> fmt::Debug for Slots<K> {
     }
 }
 
-/// One of those that a key holds.
+/// A slot; dropping it releases it.
 #[derive(Debug)]
 pub struct Slot<K: Hash + Eq + Clone> {
     slots: Arc<Slots<K>>,

@@ -1,8 +1,8 @@
-//! The socket of a connection. hyper reads and writes it as long as it speaks HTTP; once it is a WebSocket, or
-//! an endless response, one task reads it and several may write to it.
+//! The socket of a connection, with a write buffer for several writers.
 //!
-//! Whoever has something to say then writes it at once, from its own task: no task is woken for a delivery.
-//! What the socket does not take waits here, in order, for the one who reads to send it on.
+//! hyper owns it while the connection speaks HTTP. After a WebSocket upgrade or a detach, one task reads it and
+//! several write to it. Each writer writes from its own task, so a delivery wakes no other task. Bytes that the
+//! socket does not accept are buffered in order; the reading task flushes them.
 
 use std::{
     io,
@@ -15,16 +15,16 @@ use tokio::{net::TcpStream, sync::Notify};
 #[derive(Debug)]
 pub struct Wire {
     stream: TcpStream,
-    /// What was written and not taken yet.
-    behind: Mutex<PendingBytes>,
+    /// Bytes that the socket has not accepted yet.
+    pending: Mutex<PendingBytes>,
     fell_behind: Notify,
 }
 
-/// Bytes that wait, in order.
+/// Buffered bytes, in order.
 #[derive(Debug, Default)]
 struct PendingBytes {
     bytes: Vec<u8>,
-    /// How many of them the socket has taken.
+    /// How many of them the socket has accepted.
     sent: usize,
 }
 
@@ -36,10 +36,10 @@ impl PendingBytes {
     fn took(&mut self, count: usize) {
         self.sent += count;
         if self.sent == self.bytes.len() {
-            // An idle connection holds no memory for what it once had to wait for.
+            // Frees the buffer: an idle connection holds no memory for an earlier backlog.
             *self = Self::default();
         } else if self.sent >= self.bytes.len() / 2 {
-            // Seldom enough to cost each byte one move, however slow the peer is.
+            // Compacting at half keeps the cost at one move per byte, however slow the peer is.
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
@@ -50,7 +50,7 @@ impl Wire {
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            behind: Mutex::default(),
+            pending: Mutex::default(),
             fell_behind: Notify::new(),
         }
     }
@@ -60,30 +60,30 @@ impl Wire {
         &self.stream
     }
 
-    /// Writes without waiting. What the socket does not take waits; a connection that is gone takes everything:
-    /// whoever reads it notices.
+    /// Writes without waiting; bytes that the socket does not accept are buffered. On a broken connection the
+    /// bytes are dropped: the reading task gets the error.
     pub fn write(&self, bytes: &[u8]) {
         self.add(&mut self.lock(), bytes);
     }
 
-    /// The same unless so many bytes wait already; whether it was written.
+    /// Writes unless `max_pending` bytes are buffered already; whether it wrote.
     pub fn write_unless_behind(&self, max_pending: usize, bytes: &[u8]) -> bool {
-        let mut behind = self.lock();
-        let has_room = behind.waiting().len() < max_pending;
+        let mut pending = self.lock();
+        let has_room = pending.waiting().len() < max_pending;
         if has_room {
-            self.add(&mut behind, bytes);
+            self.add(&mut pending, bytes);
         }
         has_room
     }
 
-    /// How many bytes wait.
+    /// The number of buffered bytes.
     pub fn waiting(&self) -> usize {
         self.lock().waiting().len()
     }
 
-    fn add(&self, behind: &mut PendingBytes, bytes: &[u8]) {
+    fn add(&self, pending: &mut PendingBytes, bytes: &[u8]) {
         let mut rest = bytes;
-        if behind.waiting().is_empty() {
+        if pending.waiting().is_empty() {
             match self.stream.try_write(bytes) {
                 Ok(taken) => rest = &bytes[taken..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -91,28 +91,28 @@ impl Wire {
             }
         }
         if !rest.is_empty() {
-            behind.bytes.extend_from_slice(rest);
+            pending.bytes.extend_from_slice(rest);
             self.fell_behind.notify_one();
         }
     }
 
-    /// Ready when something waits; once for any number of writes.
+    /// Waits until bytes are buffered; wakes once for any number of writes.
     pub async fn fell_behind(&self) {
         self.fell_behind.notified().await;
     }
 
-    /// Sends on some of what waits, as soon as the socket takes any; how many bytes wait afterwards.
+    /// Flushes some buffered bytes once the socket is writable; returns how many remain.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection is closed or broken.
     pub async fn flush_some(&self) -> io::Result<usize> {
         loop {
             self.stream.writable().await?;
-            let mut behind = self.lock();
-            match self.stream.try_write(behind.waiting()) {
+            let mut pending = self.lock();
+            match self.stream.try_write(pending.waiting()) {
                 Ok(taken) => {
-                    behind.took(taken);
-                    return Ok(behind.waiting().len());
+                    pending.took(taken);
+                    return Ok(pending.waiting().len());
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -120,15 +120,15 @@ impl Wire {
         }
     }
 
-    /// Ready when there may be something to read.
+    /// Waits until the socket may be readable.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// When the connection is closed or broken.
     pub async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
     }
 
-    /// Ready when the peer has closed the connection; what it says until then is passed over.
+    /// Waits until the peer closes the connection; discards what it sends until then.
     pub async fn closed(&self) {
         let mut discarded = [0; 256];
         while self.stream.readable().await.is_ok() {
@@ -141,22 +141,22 @@ impl Wire {
         }
     }
 
-    /// Reads what there is.
+    /// Reads available bytes without waiting.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when there is nothing; any other when the connection is gone.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing is available; any other when the connection broke.
     pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.try_read(buffer)
     }
 
-    /// Says that nothing more is written.
+    /// Shuts down the write half.
     pub fn finish(&self) {
-        // It may be gone already.
+        // Fails if the peer has closed already.
         let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
     }
 
     fn lock(&self) -> MutexGuard<'_, PendingBytes> {
-        // Bytes are added or removed as a whole.
-        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+        // A panic cannot leave the buffer inconsistent.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
