@@ -1,13 +1,13 @@
-//! What the client wants to get: the `Accept` header, with its weights.
+//! Content negotiation: the `Accept` header with its weights.
 
 use axum::http::{HeaderMap, header};
 
-/// A media type that answers can have.
+/// A media type of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Media {
-    /// `application/json`: every answer is a 200, for clients older than the specification.
+    /// `application/json`: every response is a 200, for clients older than the specification.
     Json,
-    /// `application/graphql-response+json`: the status tells whether there was an execution.
+    /// `application/graphql-response+json`: the status tells whether the request was executed.
     GraphqlResponse,
     /// `text/event-stream`.
     EventStream,
@@ -15,10 +15,10 @@ pub(super) enum Media {
     Multipart,
 }
 
-/// The best of what the client takes; `None` when it takes none of ours.
+/// Picks the media types for a response; `None` when the client accepts none that the server offers.
 ///
-/// JSON goes before streams whatever their weights: clients that send one `Accept` for everything mean
-/// a stream only where there can be no JSON, which a subscription is.
+/// JSON takes precedence over streams whatever their weights. Clients that send one `Accept` for every operation
+/// want a stream only for subscriptions, which cannot be answered as JSON.
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     let mut values = headers.get_all(header::ACCEPT).iter().peekable();
     if values.peek().is_none() {
@@ -39,7 +39,7 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     let weight = |media: &str| weight_of(&ranges, media);
     let graphql = weight("application/graphql-response+json");
     let json = weight("application/json");
-    // Named outright, the newer type wins a tie; `*/*` means the older.
+    // Listed explicitly, the newer type wins a tie; `*/*` selects the older one.
     let names_graphql = ranges
         .iter()
         .any(|range| range.media == "application/graphql-response+json");
@@ -67,7 +67,7 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     (single.is_some() || stream.is_some()).then_some(Accepted { single, stream })
 }
 
-/// The types for one response, and for a stream of them.
+/// The media types of a single response and of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Accepted {
     pub(super) single: Option<Media>,
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_that_the_client_takes() {
+    fn the_best_type_that_the_client_accepts_is_chosen() {
         use Media::{EventStream, GraphqlResponse, Json, Multipart};
         #[rustfmt::skip]
         let table: [(&str, Option<Media>, Option<Media>); 12] = [

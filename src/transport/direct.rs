@@ -1,5 +1,4 @@
-//! Events that are written straight to the socket of a subscriber, and what becomes of those that it does
-//! not take.
+//! Direct delivery: events written to a subscriber's socket, with backpressure and stall detection.
 
 use std::{
     fmt,
@@ -16,19 +15,19 @@ use super::{
 };
 use crate::server::Link;
 
-/// How much may wait for a peer, in bytes, before it counts as behind.
-const MOST_WAITING: usize = 64 * 1024;
+/// The most bytes buffered for a peer before a subscription of events counts as lagging.
+const MAX_PENDING_BYTES: usize = 64 * 1024;
 
-/// How an event is written.
+/// The wire format of an event.
 pub(super) trait Encode: Send + Sync + 'static {
-    /// What is said after a silence; nothing where the transport sees to that.
+    /// Bytes sent after an idle interval; empty where the transport has its own keep-alive.
     const KEEP_ALIVE: &[u8] = b"";
 
-    /// Adds the bytes on the wire to an empty buffer.
+    /// Appends the bytes on the wire to an empty buffer.
     fn encode(&self, payload: &Payload, bytes: &mut Vec<u8>);
 }
 
-/// One subscription, and the socket that its events go to.
+/// One subscription and the socket that receives its events.
 pub(super) struct Direct<E> {
     link: Link,
     encode: E,
@@ -37,10 +36,10 @@ pub(super) struct Direct<E> {
 
 struct State {
     is_over: bool,
-    /// The newest state, which there was no room for.
-    newest: Option<Payload>,
-    /// When something was said last.
-    said: Instant,
+    /// The newest state, kept back because the socket had no room.
+    unsent: Option<Payload>,
+    /// The time of the last write.
+    last_write: Instant,
 }
 
 impl<E> fmt::Debug for Direct<E> {
@@ -53,8 +52,8 @@ impl<E: Encode> Direct<E> {
     pub(super) fn new(link: Link, encode: E) -> Self {
         let state = State {
             is_over: false,
-            newest: None,
-            said: Instant::now(),
+            unsent: None,
+            last_write: Instant::now(),
         };
         Self {
             link,
@@ -63,40 +62,40 @@ impl<E: Encode> Direct<E> {
         }
     }
 
-    /// Writes an event, whatever waits.
-    pub(super) fn say(&self, payload: &Payload) {
+    /// Writes an event, however much is buffered.
+    pub(super) fn send(&self, payload: &Payload) {
         let mut bytes = Vec::new();
         self.encode.encode(payload, &mut bytes);
         self.link.write(&bytes);
-        self.note(&mut self.lock());
+        self.record_write(&mut self.lock());
     }
 
-    /// Tells what there was no room for; there is now.
+    /// Writes the state that was kept back, now that the socket has room.
     pub(super) fn catch_up(&self) {
         let mut state = self.lock();
-        if let Some(newest) = state.newest.take() {
+        if let Some(payload) = state.unsent.take() {
             let mut bytes = Vec::new();
-            self.encode.encode(&newest, &mut bytes);
+            self.encode.encode(&payload, &mut bytes);
             self.link.write(&bytes);
-            self.note(&mut state);
+            self.record_write(&mut state);
         }
     }
 
-    /// Says that there is nothing new.
+    /// Writes the keep-alive bytes.
     pub(super) fn keep_alive(&self) {
         self.link.write(E::KEEP_ALIVE);
-        self.note(&mut self.lock());
+        self.record_write(&mut self.lock());
     }
 
-    /// When something was said last.
-    pub(super) fn said(&self) -> Instant {
-        self.lock().said
+    /// The time of the last write.
+    pub(super) fn last_write(&self) -> Instant {
+        self.lock().last_write
     }
 
-    fn note(&self, state: &mut State) {
-        // Asking for the time is a part of what a delivery costs.
+    fn record_write(&self, state: &mut State) {
+        // Reading the clock is a measurable part of a delivery: skip it where it is unused.
         if !E::KEEP_ALIVE.is_empty() {
-            state.said = Instant::now();
+            state.last_write = Instant::now();
         }
     }
 
@@ -113,17 +112,17 @@ impl<E: Encode> Outlet for Direct<E> {
         if state.is_over {
             return Delivery::Taken;
         }
-        // A state that waits behind others is old when it is read: the newest is written once there is room.
-        let max_pending = if is_state { 1 } else { MOST_WAITING };
+        // A state queued behind others would be stale when read. Keep only the newest until there is room.
+        let max_pending = if is_state { 1 } else { MAX_PENDING_BYTES };
         if self.link.write_unless_behind(max_pending, buffer) {
-            state.newest = None;
-            self.note(&mut state);
+            state.unsent = None;
+            self.record_write(&mut state);
             return Delivery::Taken;
         }
         if !is_state {
             return Delivery::Lost;
         }
-        match state.newest.replace(payload.clone()) {
+        match state.unsent.replace(payload.clone()) {
             Some(_) => Delivery::Skipped,
             None => Delivery::Taken,
         }
@@ -132,31 +131,31 @@ impl<E: Encode> Outlet for Direct<E> {
     fn leave(&self) {
         let mut state = self.lock();
         state.is_over = true;
-        state.newest = None;
+        state.unsent = None;
     }
 }
 
-/// Sends on what a socket did not take, and notices when its peer takes nothing any more.
+/// Flushes a socket's buffered bytes and detects a stalled peer.
 pub(super) struct Backlog {
     link: Link,
-    /// How long the peer may take to take anything.
+    /// How long the peer may accept no bytes.
     stall: Duration,
-    /// Since when it has taken nothing.
+    /// Since when the socket has accepted nothing; `None` without a backlog.
     stalled: Option<Instant>,
 }
 
-/// What came of a backlog.
+/// A change of a backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// There is one.
+    /// Bytes are buffered from now on.
     FellBehind,
-    /// Some of it was taken.
+    /// The socket accepted some bytes.
     Moved,
-    /// All of it was.
+    /// The socket accepted all bytes.
     CaughtUp,
-    /// Nothing was, for too long.
+    /// The socket accepted nothing for too long.
     Stalled,
-    /// The connection is gone.
+    /// The connection is closed or broken.
     Gone,
 }
 
@@ -169,12 +168,12 @@ impl Backlog {
         }
     }
 
-    /// Whether nothing waits, so that more may be said.
+    /// Whether nothing is buffered, so that more may be sent.
     pub(super) fn is_empty(&self) -> bool {
         self.stalled.is_none()
     }
 
-    /// Waits for something to happen to it. Nothing is lost when it is not waited for.
+    /// Waits for the next change. Cancel-safe.
     pub(super) async fn progress(&mut self) -> Progress {
         let Some(since) = self.stalled else {
             self.link.fell_behind().await;
@@ -199,7 +198,7 @@ impl Backlog {
         }
     }
 
-    /// Waits until nothing waits, or the peer takes nothing.
+    /// Waits until the backlog is empty or the peer stalls.
     pub(super) async fn drain(mut self) {
         self.stalled = Some(Instant::now());
         while self.progress().await == Progress::Moved {}

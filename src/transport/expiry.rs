@@ -1,4 +1,4 @@
-//! The end of what a caller may: streams end with its token, not with its next request.
+//! Token expiry: an open stream ends when its token expires.
 
 use std::future::pending;
 
@@ -8,11 +8,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Code, payload::Payload};
 
-/// What a client with an expired token has to bring (RFC 6750, section 3).
+/// The `WWW-Authenticate` challenge for an expired token (RFC 6750, section 3).
 pub const EXPIRED_CHALLENGE: &str =
     "Bearer error=\"invalid_token\", error_description=\"the token has expired\"";
 
-/// Ready at that time; never when there is none.
+/// Sleeps until `until`; forever when it is `None`.
 pub async fn sleep_until_opt(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until).await,
@@ -20,13 +20,13 @@ pub async fn sleep_until_opt(until: Option<Instant>) {
     }
 }
 
-/// What is told then.
+/// The last payload of a stream whose token has expired.
 pub(super) fn expired() -> Payload {
     let error = Code::AuthExpired.error("the token has expired; come back with a new one");
     Payload::refusal(vec![error])
 }
 
-/// The same payloads up to that time, and then an error. Holds `open` until nobody reads it any more.
+/// Ends a stream at `until` with an `AUTH_EXPIRED` error. Holds `open` until the stream is dropped.
 pub(super) fn ending(
     payloads: impl Stream<Item = Payload> + Send + 'static,
     until: Option<Instant>,
@@ -38,7 +38,7 @@ pub(super) fn ending(
         let mut end = std::pin::pin!(sleep_until_opt(until));
         loop {
             tokio::select! {
-                // A stream that always has something ready ends as well.
+                // Checked first, so that a stream that is always ready ends too.
                 biased;
                 () = &mut end => {
                     yield expired();

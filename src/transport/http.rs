@@ -1,8 +1,8 @@
-//! GraphQL over HTTP: which requests are taken, and what their answers look like.
+//! GraphQL over HTTP: parses requests and builds responses.
 //!
-//! The rules are those of the GraphQL-over-HTTP specification as its audits (npm `graphql-http`) check
-//! them: `application/json` answers 200 whatever happened to a well-formed request,
-//! `application/graphql-response+json` answers 400 when nothing was executed.
+//! Follows the GraphQL-over-HTTP specification as its audits (npm `graphql-http`) check it: with
+//! `application/json` a well-formed request gets status 200, with `application/graphql-response+json` a
+//! request that was not executed gets 400.
 
 use async_graphql::ServerError;
 use axum::{
@@ -28,7 +28,7 @@ use crate::{
     server::{BodyError, MayDetach, read_body},
 };
 
-/// `POST`: any operation, as JSON.
+/// Handles `POST`: any operation, as JSON.
 pub async fn by_post<S: Service>(
     State(endpoint): State<Endpoint<S>>,
     request: Request,
@@ -37,7 +37,7 @@ pub async fn by_post<S: Service>(
     let Some(accepted) = negotiate(&parts.headers) else {
         return not_acceptable();
     };
-    // Before anything of the body is read.
+    // Authenticate before reading the body.
     let caller = match endpoint.inner.service.caller(&parts).await {
         Ok(caller) => caller,
         Err(error) => return refuse(error, accepted, true),
@@ -54,10 +54,10 @@ pub async fn by_post<S: Service>(
     answer(&endpoint, &caller, raw, accepted, carries, may_detach).await
 }
 
-/// `GET`: a query in the query string, or the opening of a WebSocket.
+/// Handles `GET`: a query in the query string, or a WebSocket handshake.
 pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    // The router hands HEAD to this as well. Its answer would depend on an execution.
+    // The router passes HEAD to this handler too. Its response headers would depend on an execution.
     if parts.method == Method::HEAD {
         return other_method().await;
     }
@@ -75,8 +75,8 @@ pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Re
         Ok(raw) => raw,
         Err(error) => return refuse(error, accepted, false),
     };
-    // An EventSource can only GET, and a subscription changes nothing. A link must not change anything, whatever it
-    // accepts.
+    // EventSource can only GET, and a subscription is read-only. A GET must never run a mutation (CSRF), whatever
+    // it accepts.
     let carries = match accepted.stream {
         Some(_) => Carries::Reads,
         None => Carries::Queries,
@@ -85,7 +85,7 @@ pub async fn by_get<S: Service>(State(endpoint): State<Endpoint<S>>, request: Re
     answer(&endpoint, &caller, raw, accepted, carries, may_detach).await
 }
 
-/// Any other method.
+/// Refuses any other method.
 pub async fn other_method() -> Response {
     let error = Code::MethodNotAllowed.error("GraphQL is served by GET and POST");
     let accepted = Accepted {
@@ -176,7 +176,7 @@ async fn answer<S: Service>(
     }
 }
 
-/// One response. Where only a stream is accepted it is a stream of one.
+/// Renders one response; as a stream of one event if the client accepts only streams.
 fn single(payload: Payload, accepted: Accepted) -> Response {
     let media = accepted.single.or(accepted.stream);
     let status = match (media, &payload.refused) {
@@ -186,8 +186,8 @@ fn single(payload: Payload, accepted: Accepted) -> Response {
     write(status, media, payload)
 }
 
-/// An error before any execution. `is_well_formed`: the request was one of the protocol's, so that
-/// older clients get it as a 200.
+/// Renders an error before execution. With `is_well_formed`, the request followed the protocol, so that older
+/// clients get status 200.
 fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Response {
     let of = |candidate: Code| candidate.is_of(&error);
     let challenge = if of(Code::AuthExpired) {
@@ -219,7 +219,7 @@ fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Respo
     };
     let (retry_after, code) = (retry_after(&error), code_of(&error));
     let mut response = write(status, media, Payload::refusal(vec![error]));
-    // Whoever counts errors finds it there.
+    // The metrics middleware reads the code here.
     response.extensions_mut().insert(code);
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds);

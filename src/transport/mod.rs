@@ -1,9 +1,8 @@
 //! GraphQL over HTTP, WebSocket, server-sent events and Apollo's multipart subscriptions.
 //!
-//! Knows no conversation: what is served is a [`Service`]. One gate stands before the parser
-//! ([`gate`]), one model of an operation behind it (`operation`), subscriptions that ask the same
-//! share one execution ([`cohort`]), and the rest are encoders: `http`, `sse`, `multipart`,
-//! `websocket`.
+//! Independent of conversations: the transports serve a [`Service`]. Requests pass a check before the
+//! parser ([`gate`]) and become an `operation`. Identical subscriptions share one execution
+//! ([`cohort`]). The other modules are encoders: `http`, `sse`, `multipart`, `websocket`.
 //!
 //! ```text
 //! http ──┬─▶ persisted ▶ gate ▶ operation ▶ Service
@@ -12,7 +11,6 @@
 //! ```
 
 mod accept;
-mod apart;
 pub mod cohort;
 mod direct;
 mod expiry;
@@ -24,6 +22,7 @@ mod operation;
 mod payload;
 pub mod persisted;
 mod request;
+mod spawned;
 mod sse;
 mod websocket;
 
@@ -45,120 +44,118 @@ pub use self::{
     websocket::CloseCode,
 };
 
-/// What is served.
+/// The GraphQL service behind the transports.
 pub trait Service: Clone + Send + Sync + 'static {
-    /// Whose request it is.
+    /// An authenticated caller.
     type Caller: Clone + Send + Sync + 'static;
-    /// A stream or a WebSocket that the caller has open.
+    /// A guard for one open stream or WebSocket of a caller.
     type Open: Send + 'static;
 
-    /// Who sends an HTTP request, or opens a WebSocket.
+    /// Authenticates an HTTP request or a WebSocket handshake.
     ///
     /// # Errors
-    /// When nobody may without credentials, or not with these.
+    /// When credentials are required and absent, or invalid.
     fn caller(
         &self,
         parts: &Parts,
     ) -> impl Future<Output = Result<Self::Caller, ServerError>> + Send;
 
-    /// Who the payload of a `connection_init` says that it is; `None` when it says nothing, and the
-    /// opening of the WebSocket decides.
+    /// Authenticates the payload of a `connection_init`; `None` when it has no credentials, so that those of
+    /// the handshake apply.
     fn introduced(
         &self,
         payload: &serde_json::Value,
     ) -> impl Future<Output = Option<Result<Self::Caller, ServerError>>> + Send;
 
-    /// One more stream or WebSocket of the caller, until it is dropped.
+    /// Counts one more open stream or WebSocket of the caller until the guard is dropped.
     ///
     /// # Errors
-    /// When it has too many.
+    /// When the caller is at its limit.
     fn open(&self, caller: &Self::Caller) -> Result<Self::Open, ServerError>;
 
-    /// When whatever the caller has open ends; `None` for never.
+    /// When the caller's token expires and its streams end; `None` for never.
     fn until(&self, caller: &Self::Caller) -> Option<Instant>;
 
-    /// Executes a query or a mutation. Does not panic, whatever a resolver does.
+    /// Executes a query or a mutation. Does not panic, even if a resolver does.
     ///
     /// # Errors
-    /// When the execution broke.
+    /// When the execution failed as a whole.
     fn execute(
         &self,
         caller: &Self::Caller,
         request: Request,
     ) -> impl Future<Output = Result<Response, ServerError>> + Send;
 
-    /// Starts a subscription. Nor does its stream.
+    /// Starts a subscription. Neither it nor its stream panics.
     fn subscribe(&self, caller: &Self::Caller, request: Request) -> BoxStream<'static, Response>;
 
-    /// Counts errors that a client is given in an answer, in an event, or over a WebSocket. Errors that refuse an
-    /// HTTP request as a whole are in the response's extensions instead, as an [`ErrorCode`](crate::error::ErrorCode).
+    /// Counts errors sent in a response, in an event or over a WebSocket. Errors that refuse an HTTP request are
+    /// counted from the response's extensions instead, as an [`ErrorCode`](crate::error::ErrorCode).
     fn failed(&self, errors: &[ServerError]);
 
-    /// How the events of a subscription may be shared; `root` is its one root field.
+    /// How a subscription's events may be shared; `root` is its only root field.
     fn sharing(&self, caller: &Self::Caller, root: &RootField) -> Sharing;
 }
 
-/// The one field at the root of a subscription.
+/// The only root field of a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RootField {
-    /// Its name, whatever its alias.
+    /// The field's name, not its alias.
     pub name: String,
-    /// Its arguments that were given a value other than null.
+    /// The names of arguments with a value other than null.
     pub arguments: BTreeSet<String>,
 }
 
-/// How the events of a subscription may be shared among those who ask the same.
+/// How a subscription's events may be shared among identical subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// Not at all: each subscriber's events are its own.
+    /// Not shared: each subscriber has its own execution.
     Alone,
-    /// Each event tells the newest state. Who joins late gets the last one; who falls behind goes on
-    /// with the newest.
+    /// Each event holds the full state. A late subscriber gets the last event; a lagging subscriber skips to
+    /// the newest.
     State {
-        /// Within whom: callers with the same scope may see the same.
+        /// The sharing scope: callers with the same scope may see the same events.
         scope: String,
     },
-    /// Each event counts. Who falls behind gets an error.
+    /// Each event matters. A lagging subscriber gets an error.
     Events {
-        /// Within whom: callers with the same scope may see the same.
+        /// The sharing scope: callers with the same scope may see the same events.
         scope: String,
     },
 }
 
-/// How it is served.
+/// Limits and timeouts of the transports.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What the gate lets through.
+    /// Limits on documents and variables.
     pub limits: gate::Limits,
     /// The largest body of a request, in bytes.
     pub body_bytes: usize,
-    /// The longest execution of a query or mutation.
+    /// Timeout of a query or mutation.
     pub execution: Duration,
-    /// The most errors of one response; the others are left out.
+    /// The most errors in one response; further ones are dropped.
     pub errors: usize,
-    /// How long a stream may be silent before it is kept alive; WebSockets are pinged as often, and every 12 s at
-    /// least.
+    /// Interval of keep-alives on an idle stream. WebSockets are pinged at this interval, at least every 12 s.
     pub keep_alive: Duration,
-    /// How long a WebSocket may take to say `connection_init`.
+    /// How long a WebSocket client may take to send `connection_init`.
     pub init: Duration,
-    /// The largest message of a WebSocket, in bytes.
+    /// The largest WebSocket message, in bytes.
     pub message_bytes: usize,
-    /// The most operations of one WebSocket at once.
+    /// The most concurrent operations of one WebSocket.
     pub operations: usize,
-    /// How long a WebSocket's peer may take to take what it is sent.
+    /// How long a peer may accept no bytes of a pending write.
     pub stall: Duration,
-    /// Whether subscriptions that ask the same share one execution; without it each runs alone, which
-    /// is for measuring what sharing saves.
+    /// Whether identical subscriptions share one execution. Turned off only to measure what sharing saves.
     pub cohorts: bool,
 }
 
-/// The longest execution of a query or mutation, unless the settings say otherwise.
+/// Default timeout of a query or mutation.
 pub const EXECUTION: Duration = Duration::from_secs(10);
 
-/// How long a peer may take to take what it is sent, unless the settings say otherwise.
+/// Default time that a peer may accept no bytes.
 const STALL: Duration = Duration::from_secs(10);
 
-/// The largest body, in bytes, unless the settings say otherwise.
+/// Default size limit of a body, in bytes.
 const BODY_BYTES: usize = 64 * 1024;
 
 impl Default for Settings {
@@ -182,7 +179,7 @@ impl Default for Settings {
     }
 }
 
-/// A service with all that its transports share. Cheap to clone.
+/// A service with the state that its transports share. Cheap to clone.
 pub struct Endpoint<S: Service> {
     inner: Arc<Inner<S>>,
 }
@@ -205,8 +202,7 @@ struct Inner<S> {
 }
 
 impl<S: Service> Endpoint<S> {
-    /// Serves `service` until `closing`; cohorts run as tasks of `tasks`, and what they do is counted in
-    /// `counters`.
+    /// Serves `service` until `closing`. Cohorts run in `tasks` and are counted in `counters`.
     pub fn new(
         service: S,
         settings: Settings,

@@ -14,13 +14,13 @@ use super::{payload::Payload, sse::streaming};
 // Unquoted: PyPI gql compares the text.
 const CONTENT_TYPE: &str = "multipart/mixed; boundary=graphql; subscriptionSpec=1.0";
 
-/// The first delimiter. Each part brings the next one along: a client that waits for the delimiter to
-/// know that a part is whole would otherwise get every event one late.
+/// The first delimiter. Each part ends with the delimiter of the next: a client that waits for it to complete
+/// a part would otherwise receive every event one event late.
 const OPENING: &[u8] = b"--graphql\r\n";
 const DELIMITER: &[u8] = b"\r\n--graphql\r\n";
 const CLOSING: &[u8] = b"Content-Type: application/json\r\n\r\n{}\r\n--graphql--\r\n";
 
-/// A response that streams these payloads.
+/// Builds a response that streams payloads.
 pub(super) fn respond(
     payloads: impl Stream<Item = Payload> + Send + 'static,
     keep_alive: Duration,
@@ -42,8 +42,8 @@ pub(super) fn respond(
 }
 
 fn part(json: &[&[u8]]) -> Bytes {
-    // With its length, readers that look ahead for the delimiter (Python's aiohttp) need not wait for
-    // the next part to see the end of this one.
+    // With Content-Length, readers that look ahead for the delimiter (Python's aiohttp) complete a part without
+    // waiting for the next.
     let length_bytes: usize = json.iter().map(|piece| piece.len()).sum();
     let header =
         format!("Content-Type: application/json\r\nContent-Length: {length_bytes}\r\n\r\n");

@@ -1,14 +1,14 @@
-//! JSON that is one line for whoever reads it by lines.
+//! JSON on one line, for line-based readers.
 
 use std::fmt::Write;
 
-/// JSON leaves these as they are, and line readers in the field split lines at them. They can only stand
-/// inside strings, where the escape means the same.
+/// Characters that JSON leaves unescaped and some line readers treat as line ends. They occur only inside strings,
+/// where the escape is equivalent.
 const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
-/// The same JSON without anything that ends a line somewhere, if it had none that ends one everywhere.
+/// Escapes unusual line ends in JSON that has no `\n` or `\r`.
 pub fn one_line(json: String) -> String {
-    // The first bytes of the three: hardly any text has them, and looking for bytes is fast.
+    // Fast path: the lead bytes of the three characters are rare, and a byte search is cheap.
     if !json.bytes().any(|byte| matches!(byte, 0xc2 | 0xe2)) {
         return json;
     }

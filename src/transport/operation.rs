@@ -1,4 +1,4 @@
-//! One operation: from a request to its answer, for every transport alike.
+//! Operations: runs a request and yields one response or a subscription, for every transport.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use tokio::time::timeout;
 
 use super::{
     Code, Endpoint, RootField, Service, Sharing,
-    cohort::{Attachment, Cohorts, End, Key, Outlet},
+    cohort::{Attachment, Cohorts, Key, MemberEnd, Outlet},
     gate,
     payload::Payload,
     request::{RawRequest, refused},
 };
 
-/// What came of an operation.
+/// The result of starting an operation.
 pub(super) enum Answer {
     /// One response.
     Single(Payload),
@@ -26,42 +26,41 @@ pub(super) enum Answer {
     Subscription(Subscription),
 }
 
-/// A subscription that was let through, and begins when it is told where its events go.
+/// An admitted subscription; it starts once its events have a destination.
 pub(super) struct Subscription {
     cohorts: Cohorts,
-    /// The cohort that it is shared in, and whether its events are states.
+    /// The cohort's key, and whether its events are states; `None` if it is not shared.
     shared: Option<(Key, bool)>,
     start: Box<dyn FnOnce() -> BoxStream<'static, Payload> + Send>,
 }
 
-/// Where the events of a subscription come from.
+/// The source of a subscription's events.
 pub(super) enum Events {
-    /// They go to the outlet by themselves.
+    /// The cohort delivers events to the outlet.
     Attached(Attachment),
-    /// They are this one's alone, and have to be asked for.
-    Alone(BoxStream<'static, Payload>),
+    /// The subscription has its own execution, and the stream must be polled.
+    Own(BoxStream<'static, Payload>),
 }
 
-/// What happens to an operation.
+/// An event of an operation.
 pub(super) enum Event {
     /// A response.
     Next(Payload),
-    /// The last: it was not executed, or cannot go on.
+    /// The last event: the operation was not executed, or cannot continue.
     Refused(Payload),
-    /// The last: it is over.
+    /// The last event: the operation is complete.
     Completed,
 }
 
 impl Events {
-    /// What happens next, apart from what goes to the outlet. Nothing behind the last. Nothing is lost when
-    /// it is not waited for.
+    /// The next event that is not delivered to the outlet. Must not be called after the last event. Cancel-safe.
     pub(super) async fn next(&mut self) -> Event {
         match self {
             Self::Attached(attachment) => match attachment.ended().await {
-                End::Completed => Event::Completed,
-                End::Refused(payload) => Event::Refused(payload),
+                MemberEnd::Completed => Event::Completed,
+                MemberEnd::Refused(payload) => Event::Refused(payload),
             },
-            Self::Alone(payloads) => match payloads.next().await {
+            Self::Own(payloads) => match payloads.next().await {
                 Some(payload) if payload.refused.is_some() => Event::Refused(payload),
                 Some(payload) => Event::Next(payload),
                 None => Event::Completed,
@@ -71,44 +70,44 @@ impl Events {
 }
 
 impl Subscription {
-    /// Begins, with events that are read one by one, at whatever pace.
+    /// Starts the subscription as a stream, to be read at any pace.
     pub(super) fn events(self) -> BoxStream<'static, Payload> {
         match self.shared {
             Some((key, is_state)) => self.cohorts.join(key, is_state, self.start),
-            None => self.cohorts.apart((self.start)()),
+            None => self.cohorts.spawned((self.start)()),
         }
     }
 
-    /// Begins, with events that go to `outlet` where they are shared.
+    /// Starts the subscription; shared events are delivered to `outlet`.
     pub(super) fn attach(self, outlet: Arc<dyn Outlet>) -> Events {
         match self.shared {
             Some((key, is_state)) => {
                 let attachment = self.cohorts.attach(key, is_state, self.start, outlet);
                 Events::Attached(attachment)
             }
-            None => Events::Alone(self.cohorts.alone((self.start)())),
+            None => Events::Own(self.cohorts.count_unshared((self.start)())),
         }
     }
 }
 
-/// What a transport is able to carry.
+/// The operations that a transport supports for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carries {
-    /// Queries only: a link must not change anything.
+    /// Queries only: a GET must not change state.
     Queries,
-    /// Queries and subscriptions, which change nothing either.
+    /// Queries and subscriptions, which are read-only.
     Reads,
-    /// Everything but subscriptions.
+    /// Queries and mutations.
     Single,
-    /// Everything.
+    /// All operations.
     Everything,
 }
 
 impl<S: Service> Endpoint<S> {
-    /// Runs a request.
+    /// Runs a request as far as its first response or its subscription.
     ///
     /// # Errors
-    /// What keeps it from being executed.
+    /// When the request is not executed.
     pub(super) async fn run(
         &self,
         caller: &S::Caller,
@@ -139,7 +138,7 @@ impl<S: Service> Endpoint<S> {
                 return self.execute(caller, request).await.map(Answer::Single);
             }
         }
-        let most_errors = inner.settings.errors;
+        let max_errors = inner.settings.errors;
         let root = root_field(&mut request).unwrap_or_default();
         let sharing = match inner.settings.cohorts {
             true => inner.service.sharing(caller, &root),
@@ -160,7 +159,7 @@ impl<S: Service> Endpoint<S> {
                     .subscribe(&subscriber, request)
                     .map(move |response| {
                         service.failed(&response.errors);
-                        Payload::of(response, most_errors)
+                        Payload::of(response, max_errors)
                     })
                     .boxed()
             }),
@@ -176,17 +175,17 @@ impl<S: Service> Endpoint<S> {
                 inner.service.failed(&response.errors);
                 Ok(Payload::of(response, inner.settings.errors))
             }
-            // It was begun: what it changed until now may stand.
+            // Execution started, so changes made so far may persist.
             Err(_) => {
                 let error = Code::Timeout.error("the execution took too long");
                 inner.service.failed(std::slice::from_ref(&error));
-                Ok(Payload::broken_off(error))
+                Ok(Payload::failed_execution(error))
             }
         }
     }
 }
 
-/// The root field of a subscription: the gate has left one, perhaps behind what is left of fragments.
+/// The root field of a subscription. The gate leaves exactly one, possibly after emptied fragments.
 fn root_field(request: &mut Request) -> Option<RootField> {
     let (variables, name) = (request.variables.clone(), request.operation_name.clone());
     let document = request.parsed_query().ok()?;
@@ -200,7 +199,7 @@ fn root_field(request: &mut Request) -> Option<RootField> {
     })?;
     let is_given = |value: &Value| match value {
         Value::Null => false,
-        // The gate has filled in the defaults.
+        // The gate has applied the defaults.
         Value::Variable(variable) => variables
             .get(variable)
             .is_some_and(|value| *value != ConstValue::Null),

@@ -1,4 +1,4 @@
-//! A response as bytes: what every encoder puts on its wire.
+//! Serialised responses, shared by every encoder.
 
 use async_graphql::{Response, ServerError, Value};
 use axum::body::Bytes;
@@ -6,29 +6,29 @@ use axum::body::Bytes;
 use super::one_line;
 use crate::error::ErrorCode;
 
-/// The most errors of a request that was not executed.
-const MOST_REFUSALS: usize = 20;
+/// The most errors in a response to a request that was not executed.
+const MAX_REFUSAL_ERRORS: usize = 20;
 
-/// The longest message of such an error, in bytes.
-const MESSAGE_BYTES: usize = 256;
+/// The longest message of such an error, in bytes; longer ones are truncated.
+const MAX_MESSAGE_BYTES: usize = 256;
 
-/// How the engine refuses a document over its limit on complexity: the text is all that tells it apart.
+/// The engine's message for a document over its complexity limit; the engine gives it no code.
 const TOO_COMPLEX: &str = "Query is too complex.";
 
 /// One serialised response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Payload {
-    /// The JSON, on one line.
+    /// The response as JSON, on one line.
     pub(super) json: Bytes,
-    /// The errors alone, as JSON, when the request was not executed: it did not parse or validate.
+    /// The errors alone, as JSON, if the request did not parse or validate.
     pub(super) refused: Option<Bytes>,
 }
 
 impl Payload {
-    /// A response of the engine.
-    pub(super) fn of(mut response: Response, most_errors: usize) -> Self {
-        response.errors.truncate(most_errors);
-        // What went wrong inside of execution has a path; what never got there has none.
+    /// Serialises a response of the engine.
+    pub(super) fn of(mut response: Response, max_errors: usize) -> Self {
+        response.errors.truncate(max_errors);
+        // Errors during execution have a path; errors before it have none.
         let is_refused = response.data == Value::Null
             && !response.errors.is_empty()
             && response.errors.iter().all(|error| error.path.is_empty());
@@ -41,20 +41,20 @@ impl Payload {
         }
     }
 
-    /// An execution that was begun and has no result: `data` is null, which tells it from a request that was not
+    /// An execution that started and has no result. `data` is null, unlike in a response to a request that was not
     /// executed.
-    pub(super) fn broken_off(error: ServerError) -> Self {
+    pub(super) fn failed_execution(error: ServerError) -> Self {
         Self {
             json: json(&Response::from_errors(vec![error])),
             refused: None,
         }
     }
 
-    /// Errors instead of an execution: there is no `data` entry, not even null.
+    /// A response to a request that was not executed: it has no `data` entry, not even null.
     ///
-    /// The engine's messages repeat the names of the document, however long: they are cut.
+    /// Messages are truncated, because the engine's repeat names of the document of any length.
     pub(super) fn refusal(errors: Vec<ServerError>) -> Self {
-        let errors = errors.into_iter().take(MOST_REFUSALS).map(with_code);
+        let errors = errors.into_iter().take(MAX_REFUSAL_ERRORS).map(with_code);
         let errors: Vec<ServerError> = errors.map(short).collect();
         let list = json(&errors);
         Self {
@@ -64,7 +64,7 @@ impl Payload {
     }
 }
 
-/// The engine's own errors, which have no code, come from validating the document.
+/// Adds a code to errors of the engine, which come from validation.
 fn with_code(mut error: ServerError) -> ServerError {
     let code = code_of(&error);
     let extensions = error.extensions.get_or_insert_default();
@@ -77,7 +77,7 @@ fn with_code(mut error: ServerError) -> ServerError {
     error
 }
 
-/// The code of an error, as clients read it or will read it.
+/// The code of an error, as clients see it.
 pub fn code_of(error: &ServerError) -> ErrorCode {
     let extensions = error.extensions.as_ref();
     match extensions.and_then(|extensions| extensions.get("code")) {
@@ -87,16 +87,15 @@ pub fn code_of(error: &ServerError) -> ErrorCode {
     }
 }
 
-/// The argument that a text of the engine is about: it says `argument "input.text"` of those that are missing, unknown
-/// or mistyped.
+/// The argument named in a message of the engine: `argument "input.text"` for a missing, unknown or mistyped one.
 fn argument(message: &str) -> Option<&str> {
     let (_, behind) = message.split_once("rgument \"")?;
     let (name, _) = behind.split_once('"')?;
-    (name.len() <= MESSAGE_BYTES).then_some(name)
+    (name.len() <= MAX_MESSAGE_BYTES).then_some(name)
 }
 
 fn short(mut error: ServerError) -> ServerError {
-    let end = error.message.floor_char_boundary(MESSAGE_BYTES);
+    let end = error.message.floor_char_boundary(MAX_MESSAGE_BYTES);
     error.message.truncate(end);
     error
 }
@@ -115,9 +114,9 @@ mod tests {
     fn an_execution_that_broke_off_has_data_and_a_request_that_was_not_executed_has_none() {
         let error = || Code::Timeout.error("the execution took too long");
         let text = |payload: Payload| String::from_utf8(payload.json.to_vec()).unwrap();
-        let broken_off = Payload::broken_off(error());
-        assert_eq!(broken_off.refused, None);
-        let json: serde_json::Value = serde_json::from_str(&text(broken_off)).unwrap();
+        let failed_execution = Payload::failed_execution(error());
+        assert_eq!(failed_execution.refused, None);
+        let json: serde_json::Value = serde_json::from_str(&text(failed_execution)).unwrap();
         assert_eq!(json["data"], serde_json::Value::Null);
         assert!(json.as_object().unwrap().contains_key("data"));
         assert_eq!(json["errors"][0]["extensions"]["code"], "TIMEOUT");
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_is_found_in_what_the_engine_says() {
+    fn an_argument_is_found_in_a_message_of_the_engine() {
         for (message, found) in [
             (
                 "Invalid value for argument \"input.text\", expected type \"String\"",

@@ -1,5 +1,4 @@
-//! Documents that clients name instead of sending: Apollo's automatic persisted queries, and trusted
-//! documents, where nothing else is executed.
+//! Persisted documents: Apollo's automatic persisted queries, and an allowlist of trusted documents.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,17 +11,17 @@ use sha2::{Digest, Sha256};
 
 use super::{Code, request::RawRequest};
 
-/// The most documents and bytes that automatic persisted queries keep. The oldest go first; a client
-/// that finds its document gone sends it again.
+/// Bounds of the store of automatic persisted queries. The oldest are evicted first; a client whose document
+/// was evicted sends it again.
 const MAX_DOCUMENTS: usize = 1_000;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// Which documents are executed.
+/// The documents that may be executed.
 #[derive(Clone, Debug)]
 pub enum Documents {
-    /// Any; a client may send one once with its hash, and the hash alone from then on.
+    /// Any document. A client sends it once with its hash, then the hash alone.
     Automatic(Automatic),
-    /// Only these, by their ids.
+    /// Only these, by id.
     Trusted(Arc<HashMap<String, String>>),
 }
 
@@ -43,36 +42,37 @@ struct Store {
     bytes: usize,
 }
 
-/// Why trusted documents cannot be read.
+/// Errors of reading trusted documents.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The file or the folder cannot be read.
+    /// The file or folder cannot be read.
     #[error("cannot read {path}: {cause}")]
     Io {
-        /// Which.
+        /// The path.
         path: String,
-        /// What the system says.
+        /// The operating system's error.
         #[source]
         cause: std::io::Error,
     },
-    /// The manifest has none of the known forms.
+    /// The manifest has no known format.
     #[error(
         "{path} is no manifest: a JSON object from ids to documents, or one of the format \
          apollo-persisted-query-manifest, version 1"
     )]
     Manifest {
-        /// Which.
+        /// The path.
         path: String,
     },
 }
 
 impl Documents {
-    /// Trusted documents from a manifest (a JSON object from ids to documents, as Relay's and
-    /// graphql-codegen's compilers write it, or Apollo's persisted query manifest) or from a folder of `.graphql` files, whose ids are the
-    /// SHA-256 of their text, in hex.
+    /// Reads trusted documents from a manifest or a folder.
+    ///
+    /// A manifest is a JSON object from ids to documents, as the compilers of Relay and graphql-codegen write it, or
+    /// Apollo's persisted query manifest. In a folder of `.graphql` files the ids are the SHA-256 of the text, in hex.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the path cannot be read, or the manifest has no known format.
     pub fn trusted(path: &Path) -> Result<Self, ReadError> {
         let io = |path: &Path| {
             let path = path.display().to_string();
@@ -99,10 +99,10 @@ impl Documents {
         Ok(Self::Trusted(Arc::new(documents)))
     }
 
-    /// The document of a request.
+    /// Resolves the document of a request.
     ///
     /// # Errors
-    /// When the request names one that is not known, or sends one that is not trusted.
+    /// When the request names an unknown document, or sends one that is not trusted.
     pub(super) fn resolve(&self, request: &RawRequest) -> Result<String, ServerError> {
         match self {
             Self::Trusted(documents) => {
@@ -128,7 +128,7 @@ impl Automatic {
         let hash = bare(hash);
         let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if request.query.is_empty() {
-            // The text is Apollo's: its clients look for it.
+            // Apollo's clients match this exact text.
             return store
                 .documents
                 .get(hash)
@@ -162,7 +162,7 @@ impl Store {
     }
 }
 
-/// Reads either form of a manifest.
+/// Parses a manifest of either format.
 fn manifest(text: &str) -> Option<HashMap<String, String>> {
     #[derive(serde::Deserialize)]
     struct Apollo {
@@ -196,7 +196,7 @@ fn manifest(text: &str) -> Option<HashMap<String, String>> {
     )
 }
 
-/// An id without the name of its hash, which some compilers write and some clients leave out.
+/// Strips the `sha256:` prefix, which some compilers write and some clients omit.
 fn bare(id: &str) -> &str {
     id.strip_prefix("sha256:").unwrap_or(id)
 }

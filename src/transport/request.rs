@@ -1,4 +1,4 @@
-//! A GraphQL request as it arrives, whatever carried it, and the errors that end it before execution.
+//! GraphQL requests of any transport, and the errors that refuse them before execution.
 
 use async_graphql::{ErrorExtensionValues, Request, ServerError, Variables};
 use serde_json::{Map, Value};
@@ -6,63 +6,63 @@ use serde_json::{Map, Value};
 use super::gate::{Refusal, RefusalKind};
 use crate::json;
 
-/// Why a request was not executed, as `extensions.code` says it.
+/// Error codes of requests that were not executed, for `extensions.code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Code {
-    /// The request is none of the protocol's.
+    /// The request does not follow the protocol.
     #[strum(serialize = "INVALID_INPUT")]
     InvalidRequest,
     /// The body is not JSON.
     InvalidJson,
     /// The document does not parse.
     GraphqlParseFailed,
-    /// The document is not one of this schema's, or its variables are not.
+    /// The document or its variables do not match the schema.
     GraphqlValidationFailed,
-    /// The document is over a limit.
+    /// The document exceeds a limit.
     QueryTooComplex,
     /// The body or the message is too large.
     PayloadTooLarge,
-    /// The body is not announced as JSON.
+    /// The Content-Type is not JSON.
     UnsupportedMediaType,
-    /// None of the media types asked for can be given.
+    /// The client accepts no media type that the server offers.
     NotAcceptable,
-    /// A method that cannot do this.
+    /// The HTTP method does not support the operation.
     MethodNotAllowed,
-    /// The hash is not known; send the document along once.
+    /// The hash is unknown; the client sends the document once.
     PersistedQueryNotFound,
-    /// Only documents that were registered are executed.
+    /// The document is not a trusted document.
     PersistedQueryRequired,
-    /// The execution took too long.
+    /// The execution timed out.
     Timeout,
-    /// There are no credentials, or no valid ones.
+    /// The credentials are missing or invalid.
     Unauthenticated,
-    /// The credentials were valid once.
+    /// The credentials have expired.
     AuthExpired,
-    /// Another page may have sent the credentials.
+    /// A page of another origin may have sent the credentials.
     ForbiddenOrigin,
-    /// The caller has or does too much; `extensions.retryAfter` says for how many seconds.
+    /// The caller exceeds a limit; `extensions.retryAfter` is in seconds.
     RateLimited,
-    /// The subscriber fell behind.
+    /// The subscriber lagged and lost events.
     Lagged,
-    /// A bug of ours.
+    /// A bug of the server.
     Internal,
 }
 
 impl Code {
-    /// The code as clients read it.
+    /// The code as clients see it.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 
-    /// Whether an error has this code.
+    /// Whether the error has this code.
     pub(super) fn is_of(self, error: &ServerError) -> bool {
         let code = error.extensions.as_ref();
         let code = code.and_then(|extensions| extensions.get("code"));
         matches!(code, Some(async_graphql::Value::String(code)) if code == self.as_str())
     }
 
-    /// An error with this code.
+    /// Creates an error with this code.
     pub(super) fn error(self, message: impl Into<String>) -> ServerError {
         let mut error = ServerError::new(message, None);
         let mut extensions = ErrorExtensionValues::default();
@@ -72,24 +72,24 @@ impl Code {
     }
 }
 
-/// A request before its document was looked at.
+/// A request whose document is not parsed yet.
 #[derive(Clone, Debug)]
 pub(super) struct RawRequest {
-    /// The document; empty when only its hash was sent.
+    /// The document; empty when the client sent only a hash or an id.
     pub(super) query: String,
     pub(super) operation_name: Option<String>,
     pub(super) variables: Map<String, Value>,
-    /// The hash of Apollo's automatic persisted queries.
+    /// The hash of an automatic persisted query (Apollo).
     pub(super) hash: Option<String>,
     /// The id of a trusted document.
     pub(super) document_id: Option<String>,
 }
 
 impl RawRequest {
-    /// Takes the JSON of a body, or of a WebSocket's payload, apart.
+    /// Parses the JSON of a body or of a WebSocket message's payload.
     ///
     /// # Errors
-    /// When a field is missing or of another type. `null` is the same as absent.
+    /// When a field is missing or has the wrong type. `null` counts as absent.
     pub(super) fn from_json(body: Value) -> Result<Self, ServerError> {
         let invalid = |text: &str| Code::InvalidRequest.error(text);
         let Value::Object(mut body) = body else {
@@ -139,10 +139,10 @@ impl RawRequest {
         })
     }
 
-    /// Takes a query string apart.
+    /// Parses a query string.
     ///
     /// # Errors
-    /// As [`Self::from_json`]; also when a parameter that holds JSON does not.
+    /// As [`Self::from_json`]; also when a JSON parameter is malformed.
     pub(super) fn from_query_string(query: &str) -> Result<Self, ServerError> {
         let mut body = Map::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -157,7 +157,7 @@ impl RawRequest {
         Self::from_json(Value::Object(body))
     }
 
-    /// The request as the engine takes it.
+    /// Converts the request for the engine.
     pub(super) fn into_request(self, document: String) -> Request {
         let mut request =
             Request::new(document).variables(Variables::from_json(Value::Object(self.variables)));
@@ -166,7 +166,7 @@ impl RawRequest {
     }
 }
 
-/// What the gate's refusal is to a client.
+/// Converts a refusal of the gate into an error for the client.
 pub(super) fn refused(refusal: &Refusal) -> ServerError {
     let code = match (refusal.kind(), refusal) {
         (_, Refusal::DocumentTooLarge { .. } | Refusal::VariablesTooLarge { .. }) => {
@@ -180,7 +180,7 @@ pub(super) fn refused(refusal: &Refusal) -> ServerError {
     error.locations = refusal.locations().to_vec();
     let extensions = error.extensions.get_or_insert_default();
     if let (RefusalKind::Limit, Some(limit)) = (refusal.kind(), refusal.limit()) {
-        // Counting stops at the first that is too many.
+        // Counting stops at the first excess, so the cost is a lower bound.
         extensions.set("cost", limit.saturating_add(1));
         extensions.set("limit", limit);
     }

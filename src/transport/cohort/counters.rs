@@ -1,28 +1,28 @@
-//! What sockets and subscriptions do, for operators.
+//! Counters of WebSockets and subscriptions, for metrics.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// What sockets and subscriptions have done; those that run alone are in no cohort.
+/// A snapshot of the counters. Subscriptions that are not shared belong to no cohort.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// WebSockets that are open.
+    /// Open WebSockets.
     pub sockets: u64,
-    /// Cohorts there are.
+    /// Current cohorts.
     pub cohorts: u64,
-    /// Members there are in all of them.
+    /// Current members of all cohorts.
     pub members: u64,
-    /// Events that were executed and serialised since the start.
+    /// Events executed and serialised since the start.
     pub executions: u64,
-    /// Events that subscribers were given since the start.
+    /// Events delivered to subscribers since the start.
     pub deliveries: u64,
-    /// Events that members lost because they fell behind, since the start.
+    /// Events that lagging members lost since the start.
     pub lagged: u64,
 }
 
-/// What is counted, by one endpoint or by several that share it. Cheap to clone.
+/// Counters, shared by one or several endpoints. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Counters(Arc<Atomics>);
 
@@ -37,13 +37,13 @@ pub(super) struct Atomics {
 }
 
 impl Counters {
-    /// Counts a WebSocket until what is returned is dropped.
+    /// Counts a WebSocket until the guard is dropped.
     pub(in crate::transport) fn socket(&self) -> impl Drop + Send + use<> {
         self.0.sockets.fetch_add(1, Ordering::Relaxed);
         Socket(self.0.clone())
     }
 
-    /// How the counts stand.
+    /// Takes a snapshot.
     pub fn read(&self) -> Counts {
         let Atomics {
             sockets,

@@ -1,12 +1,12 @@
-//! Cohorts: one execution for all who ask the same.
+//! Cohorts: identical subscriptions share one execution.
 //!
 //! Subscribers with the same document, operation, variables and scope share one stream of the
-//! service, one execution and one serialised payload an event. The key is the whole text, never a hash
-//! of it: a collision would show one caller what belongs to another.
+//! service, one execution and one serialised payload per event. The key is the whole text, not a hash:
+//! a collision would show one caller the data of another.
 //!
-//! A cohort is one task. It executes, and hands each event to its members' `Outlet`s itself, one after
-//! the other: what a member costs is what its outlet does, which for a WebSocket is one write to its
-//! socket. No task is woken.
+//! A cohort is one task, the pump. It executes, and delivers each event to its members' `Outlet`s in a
+//! loop. A member costs one call of its outlet, which for a WebSocket is one write to its socket. No
+//! other task is woken.
 
 mod counters;
 mod outlet;
@@ -30,17 +30,17 @@ use tokio_util::task::TaskTracker;
 pub use self::counters::{Counters, Counts};
 use self::outlet::Mailbox;
 pub(super) use self::outlet::{Delivery, Outlet};
-use super::{Code, apart::apart, payload::Payload};
+use super::{Code, payload::Payload, spawned::spawned};
 
-/// How many members get an event before other tasks get a turn.
-const TURN: usize = 64;
+/// Yield to other tasks after this many deliveries.
+const YIELD_EVERY: usize = 64;
 
-/// What members of one cohort have in common.
+/// The identity of a cohort.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key(Arc<str>);
 
 impl Key {
-    /// The key of an admitted request: its variables are those that its operation defines.
+    /// The key of an admitted request, whose variables are those that its operation defines.
     pub(super) fn new(request: &Request, scope: &str) -> Self {
         let Request {
             query,
@@ -48,7 +48,7 @@ impl Key {
             variables,
             ..
         } = request;
-        // Encoded as a list, no part can run into the next.
+        // JSON encoding keeps the parts separate.
         Self(
             serde_json::json!([scope, operation_name, variables, query])
                 .to_string()
@@ -66,8 +66,7 @@ pub(super) struct Cohorts {
 
 #[derive(Debug)]
 struct Shared {
-    // Joining and leaving are decided under this one lock, so that nobody joins a cohort that is
-    // ending.
+    // Guards joining and leaving, so that no member joins a cohort that is ending.
     cohorts: Mutex<HashMap<Key, Cohort>>,
     counters: Counters,
     next_member: AtomicU64,
@@ -76,37 +75,37 @@ struct Shared {
 #[derive(Debug)]
 struct Cohort {
     members: HashMap<u64, Member>,
-    /// Where their events go, to go through: made when it is needed and there was a change. To reach an outlet costs as
-    /// many misses of the cache as there are steps to it, so this has no more than it needs.
-    listed: Option<Arc<[Listed]>>,
+    /// A flat snapshot of the members' outlets, rebuilt after a change. Each indirection to an outlet costs a cache
+    /// miss, so it holds only what delivery needs.
+    outlets: Option<Arc<[MemberOutlet]>>,
     is_state: bool,
     last: Option<Payload>,
-    /// Said when the last member has left.
+    /// Notified when the last member leaves.
     left: Arc<Notify>,
 }
 
 /// A member's id, and its outlet.
-type Listed = (u64, Arc<dyn Outlet>);
+type MemberOutlet = (u64, Arc<dyn Outlet>);
 
 #[derive(Debug)]
 struct Member {
     outlet: Arc<dyn Outlet>,
-    ended: Option<oneshot::Sender<End>>,
+    ended: Option<oneshot::Sender<MemberEnd>>,
 }
 
-/// Why a member hears no more.
+/// Why a membership ended.
 #[derive(Debug)]
-pub(super) enum End {
-    /// The subscription is over.
+pub(super) enum MemberEnd {
+    /// The subscription is complete.
     Completed,
-    /// It was not executed, or cannot go on.
+    /// The subscription was not executed, or cannot continue.
     Refused(Payload),
 }
 
 impl Member {
-    fn end(&mut self, end: End) {
+    fn end(&mut self, end: MemberEnd) {
         if let Some(ended) = self.ended.take() {
-            // It has left meanwhile.
+            // Fails if the member has left.
             let _ = ended.send(end);
         }
     }
@@ -129,8 +128,11 @@ impl Cohorts {
         &self.shared.counters
     }
 
-    /// Counts the events of a subscription that has no cohort.
-    pub(super) fn alone(&self, events: BoxStream<'static, Payload>) -> BoxStream<'static, Payload> {
+    /// Counts the events of a subscription without a cohort.
+    pub(super) fn count_unshared(
+        &self,
+        events: BoxStream<'static, Payload>,
+    ) -> BoxStream<'static, Payload> {
         let shared = self.shared.clone();
         let count = move |_: &Payload| {
             let counters = shared.counters.all();
@@ -140,12 +142,15 @@ impl Cohorts {
         events.inspect(count).boxed()
     }
 
-    /// The same, made by a task of their own.
-    pub(super) fn apart(&self, events: BoxStream<'static, Payload>) -> BoxStream<'static, Payload> {
-        apart(&self.tasks, self.alone(events)).boxed()
+    /// The same, run in a task of its own.
+    pub(super) fn spawned(
+        &self,
+        events: BoxStream<'static, Payload>,
+    ) -> BoxStream<'static, Payload> {
+        spawned(&self.tasks, self.count_unshared(events)).boxed()
     }
 
-    /// The events of the cohort of this key for a new member, as a stream. See [`Self::attach`].
+    /// Joins the cohort as a stream. See [`Self::attach`].
     pub(super) fn join(
         &self,
         key: Key,
@@ -157,9 +162,9 @@ impl Cohorts {
         mailbox.events(attachment).boxed()
     }
 
-    /// Makes a new member of the cohort of this key, whose events go to `outlet`; `start` makes its stream
-    /// when there is none yet. With `is_state` the last event is told again to who joins late, and who falls
-    /// behind goes on with the newest.
+    /// Joins the cohort of `key`, or creates it with `start`; events are delivered to `outlet`.
+    ///
+    /// With `is_state` a late member receives the last event at once, and a lagging member skips to the newest.
     pub(super) fn attach(
         &self,
         key: Key,
@@ -176,14 +181,14 @@ impl Cohorts {
         let counters = self.shared.counters.all();
         let mut cohorts = self.shared.lock();
         let key = match cohorts.get_key_value(&key) {
-            Some((of_others, _)) => of_others.clone(),
+            Some((existing, _)) => existing.clone(),
             None => key,
         };
         match cohorts.get_mut(&key) {
             Some(cohort) => {
                 cohort.members.insert(id, member);
-                cohort.listed = None;
-                // Under the lock, or a newer event could come first.
+                cohort.outlets = None;
+                // Under the lock, so that no newer event overtakes it.
                 if let Some(last) = cohort.last.as_ref().filter(|_| is_state) {
                     counters.deliveries.fetch_add(1, Ordering::Relaxed);
                     outlet.deliver(last, is_state, &mut Vec::new());
@@ -193,7 +198,7 @@ impl Cohorts {
                 let left = Arc::<Notify>::default();
                 let cohort = Cohort {
                     members: HashMap::from([(id, member)]),
-                    listed: None,
+                    outlets: None,
                     is_state,
                     last: None,
                     left: left.clone(),
@@ -201,8 +206,8 @@ impl Cohorts {
                 cohorts.insert(key.clone(), cohort);
                 counters.cohorts.fetch_add(1, Ordering::Relaxed);
                 let mut events = start();
-                // Asked once before anybody is told that it is subscribed: the source listens from here
-                // on, and not from whenever the task is first run.
+                // Polled once before the subscription is acknowledged, so that the source is subscribed from
+                // here on and not from the task's first poll.
                 let first = events.next().now_or_never();
                 let pump = self.shared.clone().pump(key.clone(), left, first, events);
                 self.tasks.spawn(pump);
@@ -221,7 +226,7 @@ impl Cohorts {
 }
 
 impl Shared {
-    /// Executes for all members, until the stream ends or the last member has left.
+    /// Executes for all members until the stream ends or the last member leaves.
     async fn pump(
         self: Arc<Self>,
         key: Key,
@@ -229,7 +234,7 @@ impl Shared {
         mut first: Option<Option<Payload>>,
         mut events: BoxStream<'static, Payload>,
     ) {
-        let _running = Running {
+        let _guard = PumpGuard {
             shared: self.clone(),
             key: key.clone(),
             left: left.clone(),
@@ -238,7 +243,7 @@ impl Shared {
             let event = tokio::select! {
                 () = left.notified() => {
                     let mut cohorts = self.lock();
-                    // Somebody may have joined between the last one's leaving and here.
+                    // A member may have joined since the last one left.
                     if cohorts.get(&key).is_none_or(|cohort| cohort.members.is_empty()) {
                         drop(self.end(&mut cohorts, &key));
                         return;
@@ -249,7 +254,7 @@ impl Shared {
             };
             let Some(payload) = event else {
                 let members = self.end(&mut self.lock(), &key);
-                return members.for_each(|mut member| member.end(End::Completed));
+                return members.for_each(|mut member| member.end(MemberEnd::Completed));
             };
             self.counters
                 .all()
@@ -257,37 +262,44 @@ impl Shared {
                 .fetch_add(1, Ordering::Relaxed);
             if payload.refused.is_some() {
                 let members = self.end(&mut self.lock(), &key);
-                return members.for_each(|mut member| member.end(End::Refused(payload.clone())));
+                return members
+                    .for_each(|mut member| member.end(MemberEnd::Refused(payload.clone())));
             }
             let (members, is_state) = {
                 let mut cohorts = self.lock();
-                // It is there for as long as this task runs.
+                // The cohort exists while this task runs.
                 let Some(cohort) = cohorts.get_mut(&key) else {
                     return;
                 };
                 cohort.last = Some(payload.clone());
                 let Cohort {
-                    members, listed, ..
+                    members, outlets, ..
                 } = cohort;
-                let listed = listed.get_or_insert_with(|| {
+                let outlets = outlets.get_or_insert_with(|| {
                     let members = members.iter();
                     members
                         .map(|(id, member)| (*id, member.outlet.clone()))
                         .collect()
                 });
-                (listed.clone(), cohort.is_state)
+                (outlets.clone(), cohort.is_state)
             };
             self.deliver(&key, &payload, members, is_state).await;
         }
     }
 
-    async fn deliver(&self, key: &Key, payload: &Payload, members: Arc<[Listed]>, is_state: bool) {
+    async fn deliver(
+        &self,
+        key: &Key,
+        payload: &Payload,
+        members: Arc<[MemberOutlet]>,
+        is_state: bool,
+    ) {
         let counters = self.counters.all();
         let mut buffer = Vec::new();
-        let given = members.len() as u64;
-        counters.deliveries.fetch_add(given, Ordering::Relaxed);
+        let deliveries = members.len() as u64;
+        counters.deliveries.fetch_add(deliveries, Ordering::Relaxed);
         for (number, (id, outlet)) in members.iter().enumerate() {
-            if number % TURN == TURN - 1 {
+            if number % YIELD_EVERY == YIELD_EVERY - 1 {
                 yield_now().await;
             }
             let delivery = outlet.deliver(payload, is_state, &mut buffer);
@@ -301,13 +313,13 @@ impl Shared {
                 let mut cohorts = self.lock();
                 let cohort = cohorts.get_mut(key);
                 if let Some(member) = cohort.and_then(|cohort| cohort.members.get_mut(id)) {
-                    member.end(End::Refused(Payload::refusal(vec![error])));
+                    member.end(MemberEnd::Refused(Payload::refusal(vec![error])));
                 }
             }
         }
     }
 
-    /// Whoever comes from now on starts anew. The members that it had.
+    /// Removes the cohort and returns its members. Later subscribers start a new cohort.
     fn end(
         &self,
         cohorts: &mut HashMap<Key, Cohort>,
@@ -324,14 +336,14 @@ impl Shared {
     }
 }
 
-/// A cohort's task. Should it die, its members are told so, and do not wait for ever.
-struct Running {
+/// Guard of a pump task. If the task panics, it ends the members with an error.
+struct PumpGuard {
     shared: Arc<Shared>,
     key: Key,
     left: Arc<Notify>,
 }
 
-impl Drop for Running {
+impl Drop for PumpGuard {
     fn drop(&mut self) {
         let mut cohorts = self.shared.lock();
         let is_open = |cohort: &Cohort| Arc::ptr_eq(&cohort.left, &self.left);
@@ -339,12 +351,12 @@ impl Drop for Running {
             let error = Code::Internal.error("the subscription broke");
             let refusal = Payload::refusal(vec![error]);
             let members = self.shared.end(&mut cohorts, &self.key);
-            members.for_each(|mut member| member.end(End::Refused(refusal.clone())));
+            members.for_each(|mut member| member.end(MemberEnd::Refused(refusal.clone())));
         }
     }
 }
 
-/// The event that is there already, or the next one.
+/// The first event if it is ready already, else the next one.
 async fn next<T>(
     first: &mut Option<Option<T>>,
     events: &mut (impl Stream<Item = T> + Unpin),
@@ -355,22 +367,22 @@ async fn next<T>(
     }
 }
 
-/// A membership; dropping it ends it.
+/// A membership; dropping it leaves the cohort.
 #[derive(Debug)]
 pub(super) struct Attachment {
     shared: Arc<Shared>,
-    /// The cohort's own: it is as long as what was asked.
+    /// Shared with the cohort's map, because the key is as long as the request.
     key: Key,
     id: u64,
     outlet: Arc<dyn Outlet>,
-    ended: oneshot::Receiver<End>,
+    ended: oneshot::Receiver<MemberEnd>,
 }
 
 impl Attachment {
-    /// Ready when the cohort is over for this member.
-    pub(super) async fn ended(&mut self) -> End {
-        // Every member is told its end before it is let go.
-        (&mut self.ended).await.unwrap_or(End::Completed)
+    /// Waits until the membership ends.
+    pub(super) async fn ended(&mut self) -> MemberEnd {
+        // The pump sends an end before it drops a member.
+        (&mut self.ended).await.unwrap_or(MemberEnd::Completed)
     }
 }
 
@@ -380,11 +392,11 @@ impl Drop for Attachment {
         let counters = self.shared.counters.all();
         counters.members.fetch_sub(1, Ordering::Relaxed);
         let mut cohorts = self.shared.lock();
-        // Of its successor it was no member.
+        // A newer cohort with the same key does not have this member.
         if let Some(cohort) = cohorts.get_mut(&self.key)
             && cohort.members.remove(&self.id).is_some()
         {
-            cohort.listed = None;
+            cohort.outlets = None;
             if cohort.members.is_empty() {
                 cohort.left.notify_one();
             }

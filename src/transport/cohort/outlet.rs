@@ -1,4 +1,4 @@
-//! Where the events of one member go.
+//! Outlets: the destination of one member's events.
 
 use std::{
     collections::VecDeque,
@@ -10,45 +10,45 @@ use async_stream::stream;
 use futures_util::{FutureExt, Stream};
 use tokio::sync::Notify;
 
-use super::{Attachment, End};
+use super::{Attachment, MemberEnd};
 use crate::transport::payload::Payload;
 
-/// Takes the events of a cohort for one of its members.
+/// Receives the events of a cohort for one member.
 pub(in crate::transport) trait Outlet: Debug + Send + Sync {
-    /// Takes an event, without waiting. With `is_state` the newest is all that is of interest, once there is
-    /// room again. `buffer` is for whatever use, and has anything in it.
+    /// Accepts an event without waiting. With `is_state`, a lagging outlet may keep only the newest. `buffer` is
+    /// scratch space with arbitrary contents.
     fn deliver(&self, payload: &Payload, is_state: bool, buffer: &mut Vec<u8>) -> Delivery;
 
-    /// Nothing must come any more.
+    /// The member has left; nothing may be delivered from now on.
     fn leave(&self) {}
 }
 
-/// What became of an event.
+/// The outcome of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::transport) enum Delivery {
-    /// It is there, or will be.
+    /// The event is delivered, or queued.
     Taken,
-    /// The member is behind: an older state will not be told.
+    /// The member lags: an older state was dropped.
     Skipped,
-    /// The member is behind, and cannot go on.
+    /// The member lags and lost the event.
     Lost,
 }
 
-/// How many events a mailbox holds, and how many states, of which an old one is worth little.
-const EVENTS: usize = 64;
-const STATES: usize = 4;
+/// Capacity of a mailbox, for events and for states; an old state has little value.
+const MAX_EVENTS: usize = 64;
+const MAX_STATES: usize = 4;
 
-/// An outlet for who reads at a pace of its own.
+/// An outlet with a bounded queue, for readers at their own pace.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     events: Mutex<VecDeque<Payload>>,
-    news: Notify,
+    arrived: Notify,
 }
 
 impl Outlet for Mailbox {
     fn deliver(&self, payload: &Payload, is_state: bool, _buffer: &mut Vec<u8>) -> Delivery {
         let mut events = self.lock();
-        let is_full = events.len() >= if is_state { STATES } else { EVENTS };
+        let is_full = events.len() >= if is_state { MAX_STATES } else { MAX_EVENTS };
         if is_full && !is_state {
             return Delivery::Lost;
         }
@@ -56,7 +56,7 @@ impl Outlet for Mailbox {
             events.pop_front();
         }
         events.push_back(payload.clone());
-        self.news.notify_one();
+        self.arrived.notify_one();
         match is_full {
             true => Delivery::Skipped,
             false => Delivery::Taken,
@@ -69,7 +69,7 @@ impl Mailbox {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What comes in, up to the end; a refusal is the last event.
+    /// The queued events until the end; a refusal is the last event.
     pub(super) fn events(
         self: Arc<Self>,
         mut attachment: Attachment,
@@ -84,17 +84,17 @@ impl Mailbox {
                 }
                 match end {
                     None => {}
-                    Some(End::Completed) => break,
-                    Some(End::Refused(payload)) => {
+                    Some(MemberEnd::Completed) => break,
+                    Some(MemberEnd::Refused(payload)) => {
                         yield payload;
                         break;
                     }
                 }
                 end = tokio::select! {
                     biased;
-                    // What came before the end is told before it.
+                    // Events before the end are drained by the next iteration.
                     end = attachment.ended().map(Some) => end,
-                    () = self.news.notified() => None,
+                    () = self.arrived.notified() => None,
                 };
             }
         }

@@ -1,4 +1,4 @@
-//! A stream of events that is written to its socket, past hyper.
+//! Server-sent events written to the socket directly, in chunks, without hyper.
 
 use std::{io::Write, pin::pin, sync::Arc, time::Duration};
 
@@ -22,24 +22,24 @@ use crate::{
     },
 };
 
-/// What a chunked body ends with.
+/// The end of a chunked body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// How long a stream lasts, and how it is kept alive.
+/// Lifetime and keep-alive of a stream.
 pub(in crate::transport) struct StreamLimits<O> {
-    /// When the caller's token is over.
+    /// When the caller's token expires.
     pub(in crate::transport) until: Option<Instant>,
-    /// What is held for as long as there is the stream.
+    /// A guard held for the lifetime of the stream.
     pub(in crate::transport) open: O,
-    /// How long it may be silent.
+    /// Interval of keep-alives on an idle stream.
     pub(in crate::transport) keep_alive: Duration,
-    /// How long the peer may take to take what it is sent.
+    /// How long the peer may accept no bytes.
     pub(in crate::transport) stall: Duration,
-    /// The server ends: the stream breaks off.
+    /// Server shutdown: the stream is cut without an end.
     pub(in crate::transport) closing: CancellationToken,
 }
 
-/// A response that streams the events of this subscription.
+/// Builds a detached response that streams a subscription's events.
 pub(in crate::transport) fn write<O: Send + 'static>(
     allowed: MayDetach,
     subscription: Subscription,
@@ -62,15 +62,15 @@ async fn stream<O>(link: Link, subscription: Subscription, limits: StreamLimits<
     let mut backlog = Backlog::new(link.clone(), stall);
     let direct = Arc::new(Direct::new(link.clone(), Chunks));
     let mut events = subscription.attach(direct.clone());
-    // Told before the body ends.
+    // The payload to send before the end of the body.
     let mut last = None;
-    // An event that waits for room. The next one is not begun before it is written; one that was begun is finished
-    // whatever the peer takes, so that it holds no database connection meanwhile.
-    let mut held = None;
+    // An event that waits for room. The next one starts only after it is written. An event in progress is finished
+    // even if the peer stalls, so that it does not hold a database connection.
+    let mut pending = None;
     loop {
-        let silent = direct.said() + keep_alive;
+        let idle_until = direct.last_write() + keep_alive;
         tokio::select! {
-            // Not a proper end, after which clients would not come back.
+            // Cut the stream: after a regular end, clients would not reconnect.
             () = closing.cancelled() => return,
             () = link.closed() => return,
             () = sleep_until_opt(until) => {
@@ -82,17 +82,17 @@ async fn stream<O>(link: Link, subscription: Subscription, limits: StreamLimits<
                 Progress::CaughtUp => direct.catch_up(),
                 Progress::Stalled | Progress::Gone => return,
             },
-            event = events.next(), if held.is_none() => held = Some(event),
-            () = sleep_until(silent) => if direct.said() + keep_alive <= Instant::now() {
+            event = events.next(), if pending.is_none() => pending = Some(event),
+            () = sleep_until(idle_until) => if direct.last_write() + keep_alive <= Instant::now() {
                 direct.keep_alive();
             },
         }
         if !backlog.is_empty() {
             continue;
         }
-        match held.take() {
+        match pending.take() {
             None => {}
-            Some(Event::Next(payload)) => direct.say(&payload),
+            Some(Event::Next(payload)) => direct.send(&payload),
             Some(Event::Refused(payload)) => {
                 last = Some(payload);
                 break;
@@ -100,10 +100,10 @@ async fn stream<O>(link: Link, subscription: Subscription, limits: StreamLimits<
             Some(Event::Completed) => break,
         }
     }
-    // From here on nobody else writes.
+    // Detaches the outlet, so that this task is the only writer.
     drop(events);
     if let Some(last) = last {
-        direct.say(&last);
+        direct.send(&last);
     }
     let mut end = Vec::new();
     chunk(&[COMPLETE], &mut end);
@@ -112,8 +112,9 @@ async fn stream<O>(link: Link, subscription: Subscription, limits: StreamLimits<
     backlog.drain().await;
 }
 
-/// The same response with a body of its own: these pieces, a chunk each, and `keep_alive` after each silence of
-/// `silence`. Each piece tells a state: of those that the peer does not take, the newest is sent.
+/// Gives the response a detached chunked body, one chunk per piece, with `keep_alive` after each idle `silence`.
+///
+/// Each piece is a full state: if the peer does not keep up, only the newest is sent.
 pub fn chunked_stream(
     allowed: MayDetach,
     response: Response,
@@ -127,7 +128,7 @@ pub fn chunked_stream(
         let mut newest = None;
         let mut is_over = false;
         loop {
-            // Asked for whatever the peer takes: a stream that is not asked holds what it was doing.
+            // Polled even if the peer stalls: a stream that is not polled can hold resources.
             tokio::select! {
                 () = link.closed() => return,
                 progress = backlog.progress() => if matches!(progress, Progress::Stalled | Progress::Gone) {
@@ -143,7 +144,7 @@ pub fn chunked_stream(
             if !backlog.is_empty() {
                 continue;
             }
-            // A chunk of nothing would be the last.
+            // An empty chunk would end the body.
             if let Some(piece) = newest.take().filter(|piece| !piece.is_empty()) {
                 let mut bytes = Vec::new();
                 chunk(&[&piece], &mut bytes);
@@ -158,7 +159,7 @@ pub fn chunked_stream(
     })
 }
 
-/// Each event a chunk of its own.
+/// Encodes each event as one chunk.
 pub(super) struct Chunks;
 
 impl Encode for Chunks {
@@ -170,7 +171,7 @@ impl Encode for Chunks {
     }
 }
 
-/// Adds a chunk.
+/// Appends a chunk.
 fn chunk(parts: &[&[u8]], bytes: &mut Vec<u8>) {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     bytes.reserve(length + 20);

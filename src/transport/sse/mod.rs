@@ -1,5 +1,5 @@
-//! GraphQL over server-sent events, distinct connections mode (graphql-sse's PROTOCOL.md): an event
-//! `next` for each response, `complete` at the end.
+//! GraphQL over server-sent events, in distinct connections mode (graphql-sse's PROTOCOL.md): an event
+//! `next` per response, `complete` at the end.
 
 use std::{future::ready, io, time::Duration};
 
@@ -19,11 +19,11 @@ mod chunked;
 pub use self::chunked::chunked_stream;
 pub(super) use self::chunked::{StreamLimits, write};
 
-/// A comment, which clients pass over.
+/// An SSE comment, which clients ignore.
 const KEEP_ALIVE: &[u8] = b":\n\n";
 const COMPLETE: &[u8] = b"event: complete\ndata: \n\n";
 
-/// A response that streams these payloads. Errors are events too: the status is 200 by now.
+/// Builds a response that streams payloads. Errors are sent as events, because the status is already 200.
 pub(super) fn respond(
     payloads: impl Stream<Item = Payload> + Send + 'static,
     keep_alive: Duration,
@@ -43,14 +43,14 @@ pub(super) fn respond(
     streaming("text/event-stream", body, closing)
 }
 
-/// A response whose body is sent piece by piece.
+/// Builds a response from a stream of body chunks.
 pub(super) fn streaming(
     content_type: &'static str,
     body: impl Stream<Item = Bytes> + Send + 'static,
     closing: &CancellationToken,
 ) -> Response {
-    // A stream that the server cuts short breaks off: a proper end would tell clients that the operation
-    // is over, and they would not come back.
+    // On shutdown the body ends with an error. After a regular end, clients would take the operation as
+    // complete and not reconnect.
     let cut = closing.clone();
     let cut = stream::once(async move { cut.is_cancelled() })
         .filter_map(|is_cut| ready(is_cut.then(|| Err(io::ErrorKind::ConnectionAborted.into()))));
@@ -61,7 +61,7 @@ pub(super) fn streaming(
     stream_head(content_type, Body::from_stream(body))
 }
 
-/// A response whose body is sent piece by piece, with what clients and proxies have to know of that.
+/// Builds the head of a streamed response, with headers that turn off caching and buffering by proxies.
 pub fn stream_head(content_type: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.headers_mut() = HeaderMap::from_iter([
@@ -70,7 +70,7 @@ pub fn stream_head(content_type: &'static str, body: Body) -> Response {
             header::CACHE_CONTROL,
             HeaderValue::from_static("no-cache, no-transform"),
         ),
-        // nginx holds a response back until its buffer is full, unless told not to.
+        // Turns off nginx's response buffering.
         (
             HeaderName::from_static("x-accel-buffering"),
             HeaderValue::from_static("no"),

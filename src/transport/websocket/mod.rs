@@ -33,10 +33,10 @@ use crate::server::Link;
 
 /// How long the peer may take nothing of what is left for it, also after a write that stalled: a peer that reads again
 /// gets its close frame.
-const GOODBYE: Duration = Duration::from_secs(2);
+const CLOSE_STALL: Duration = Duration::from_secs(2);
 
 /// How long all of that may take.
-const LONGEST_GOODBYE: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a request opens a WebSocket. Any other upgrade is ignored (RFC 9110, section 7.8): the request is answered
 /// as it is.
@@ -95,11 +95,11 @@ async fn close(mut socket: Socket, close: &Close) {
     // A peer that is gone, or does not read, need not be told.
     if socket.send([Message::Close(Some(frame))]).is_ok() {
         let link = socket.link();
-        let backlog = Backlog::new(link.clone(), GOODBYE);
-        if timeout(LONGEST_GOODBYE, backlog.drain()).await.is_ok() {
+        let backlog = Backlog::new(link.clone(), CLOSE_STALL);
+        if timeout(CLOSE_TIMEOUT, backlog.drain()).await.is_ok() {
             // A socket that is closed with something unread is reset, and the peer may lose the close frame.
             link.finish();
-            let _ = timeout(GOODBYE, link.closed()).await;
+            let _ = timeout(CLOSE_STALL, link.closed()).await;
         }
     }
 }

@@ -48,7 +48,7 @@ struct Operation {
 #[derive(Default)]
 struct Outbox {
     queues: Mutex<Queues>,
-    news: Notify,
+    arrived: Notify,
 }
 
 #[derive(Default)]
@@ -106,7 +106,7 @@ impl Operations {
             caller,
             payload,
             subscriber.clone(),
-            Teller {
+            EventSender {
                 id: id.clone(),
                 number,
                 outbox: self.outbox.clone(),
@@ -121,7 +121,7 @@ impl Operations {
     }
 
     /// Ends one, if it runs; whether it did. Nothing of it is written from here on.
-    pub(super) fn forget(&mut self, id: &str) -> bool {
+    pub(super) fn end(&mut self, id: &str) -> bool {
         let ended = self.running.remove(id);
         if let Some(operation) = &ended {
             // Its task may be in the middle of something.
@@ -140,26 +140,26 @@ impl Operations {
     /// What happens next; events of subscriptions only with `has_room`. Nothing is lost when it is not waited for.
     pub(super) async fn next(&mut self, has_room: bool) -> OperationEvent {
         loop {
-            if let Some(told) = self.ready(has_room) {
-                return told;
+            if let Some(entry) = self.ready(has_room) {
+                return entry;
             }
-            self.outbox.news.notified().await;
+            self.outbox.arrived.notified().await;
         }
     }
 
     /// What has happened already.
     pub(super) fn ready(&mut self, has_room: bool) -> Option<OperationEvent> {
         loop {
-            let told = self.outbox.take(has_room)?;
-            if self.is_current(&told) {
-                return Some(told);
+            let entry = self.outbox.take(has_room)?;
+            if self.is_current(&entry) {
+                return Some(entry);
             }
         }
     }
 
-    fn is_current(&self, told: &OperationEvent) -> bool {
-        let operation = self.running.get(&told.id);
-        operation.is_some_and(|operation| operation.number == told.number)
+    fn is_current(&self, entry: &OperationEvent) -> bool {
+        let operation = self.running.get(&entry.id);
+        operation.is_some_and(|operation| operation.number == entry.number)
     }
 }
 
@@ -172,30 +172,30 @@ impl Drop for Operations {
 }
 
 /// A task's way to its socket.
-struct Teller {
+struct EventSender {
     id: Arc<str>,
     number: u64,
     outbox: Arc<Outbox>,
 }
 
-impl Teller {
+impl EventSender {
     fn answer(&self, event: Event) {
-        let told = self.told(event, None);
-        self.outbox.lock().answers.push_back(told);
-        self.outbox.news.notify_one();
+        let entry = self.entry(event, None);
+        self.outbox.lock().answers.push_back(entry);
+        self.outbox.arrived.notify_one();
     }
 
     /// Ready once it is taken.
     async fn event(&self, event: Event) {
         let (taken, is_taken) = oneshot::channel();
-        let told = self.told(event, Some(taken));
-        self.outbox.lock().events.push_back(told);
-        self.outbox.news.notify_one();
+        let entry = self.entry(event, Some(taken));
+        self.outbox.lock().events.push_back(entry);
+        self.outbox.arrived.notify_one();
         // Nothing is ever sent: the other end is dropped.
         let _ = is_taken.await;
     }
 
-    fn told(&self, event: Event, taken: Option<oneshot::Sender<()>>) -> OperationEvent {
+    fn entry(&self, event: Event, taken: Option<oneshot::Sender<()>>) -> OperationEvent {
         OperationEvent {
             id: self.id.clone(),
             event,
@@ -210,7 +210,7 @@ async fn run<S: Service>(
     caller: S::Caller,
     payload: Value,
     subscriber: Arc<Direct<Frames>>,
-    teller: Teller,
+    sender: EventSender,
 ) {
     let answer = match RawRequest::from_json(payload) {
         // Apart, so that its size is not the operation's for as long as that is open.
@@ -221,21 +221,21 @@ async fn run<S: Service>(
         Err(error) => {
             endpoint.inner.service.failed(std::slice::from_ref(&error));
             let refusal = Payload::refusal(vec![error]);
-            teller.answer(Event::Refused(refusal));
+            sender.answer(Event::Refused(refusal));
         }
         Ok(Answer::Single(payload)) if payload.refused.is_some() => {
-            teller.answer(Event::Refused(payload));
+            sender.answer(Event::Refused(payload));
         }
         Ok(Answer::Single(payload)) => {
-            teller.answer(Event::Next(payload));
-            teller.answer(Event::Completed);
+            sender.answer(Event::Next(payload));
+            sender.answer(Event::Completed);
         }
         Ok(Answer::Subscription(subscription)) => {
             let mut events = subscription.attach(subscriber);
             loop {
                 let event = events.next().await;
                 let is_last = !matches!(event, Event::Next(_));
-                teller.event(event).await;
+                sender.event(event).await;
                 if is_last {
                     break;
                 }

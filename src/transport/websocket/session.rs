@@ -21,16 +21,16 @@ use crate::transport::{
 };
 
 /// The longest time between two pings; shorter with a shorter `keep_alive`.
-const PULSE: Duration = Duration::from_secs(12);
+const MAX_PING_INTERVAL: Duration = Duration::from_secs(12);
 
 /// For how long pings may go unanswered before the next one finds the peer gone.
-const SILENCE: Duration = Duration::from_secs(24);
+const PONG_TIMEOUT: Duration = Duration::from_secs(24);
 
 /// With so many bytes waiting for it, the peer is not listened to: answers to what it asks would pile up.
 const BACKPRESSURE_BYTES: usize = 1024 * 1024;
 
 /// With so many bytes waiting for it, the peer gets no further answer: it is closed.
-const UNDELIVERED_BYTES: usize = 4 * 1024 * 1024;
+const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
 
 /// The most messages that are collected before they are sent together.
 const BATCH: usize = 32;
@@ -48,7 +48,7 @@ pub(super) struct Session<'a, S: Service> {
     operations: Operations,
     /// Pings since the last sign of life.
     missed: u32,
-    most_missed: u32,
+    max_missed: u32,
     backlog: Backlog,
 }
 
@@ -69,7 +69,7 @@ impl<'a, S: Service> Session<'a, S> {
             open: None,
             operations: Operations::new(),
             missed: 0,
-            most_missed: 0,
+            max_missed: 0,
             backlog,
         }
     }
@@ -77,27 +77,32 @@ impl<'a, S: Service> Session<'a, S> {
     /// Serves the socket. The reason to close it with, if the peer is still there.
     pub(super) async fn run(&mut self) -> Option<Close> {
         let closing = self.endpoint.inner.closing.clone();
-        let patience = Instant::now() + self.endpoint.inner.settings.init;
-        let every = self.endpoint.inner.settings.keep_alive.min(PULSE);
+        let init_deadline = Instant::now() + self.endpoint.inner.settings.init;
+        let every = self
+            .endpoint
+            .inner
+            .settings
+            .keep_alive
+            .min(MAX_PING_INTERVAL);
         let every = every.max(Duration::from_millis(100));
-        self.most_missed =
-            u32::try_from(SILENCE.as_millis().div_ceil(every.as_millis())).unwrap_or(u32::MAX);
-        let mut pulse = pulse(every);
+        self.max_missed =
+            u32::try_from(PONG_TIMEOUT.as_millis().div_ceil(every.as_millis())).unwrap_or(u32::MAX);
+        let mut pings = pings(every);
         loop {
             let caller = self.caller.as_ref();
             let until = caller.and_then(|caller| self.endpoint.inner.service.until(caller));
             let has_room = self.backlog.is_empty();
-            let listens = has_room || self.socket.link().waiting() < BACKPRESSURE_BYTES;
+            let reads = has_room || self.socket.link().waiting() < BACKPRESSURE_BYTES;
             let step = tokio::select! {
                 () = closing.cancelled() => closed(CloseCode::Restart),
                 () = sleep_until_opt(until) => closed(CloseCode::Forbidden),
-                () = sleep_until(patience), if self.caller.is_none() => {
+                () = sleep_until(init_deadline), if self.caller.is_none() => {
                     closed(CloseCode::InitTimeout)
                 }
                 progress = self.backlog.progress() => self.progressed(progress),
-                _ = pulse.tick() => self.beat(),
-                message = self.socket.receive(), if listens => self.receive(message).await,
-                told = self.operations.next(has_room) => self.tell(told, has_room),
+                _ = pings.tick() => self.ping(),
+                message = self.socket.receive(), if reads => self.receive(message).await,
+                entry = self.operations.next(has_room) => self.send_event(entry, has_room),
             };
             if let Err(end) = step {
                 return end;
@@ -125,8 +130,8 @@ impl<'a, S: Service> Session<'a, S> {
     }
 
     /// Pings, and gives up on a peer that owes too many answers.
-    fn beat(&mut self) -> Step {
-        if self.missed >= self.most_missed {
+    fn ping(&mut self) -> Step {
+        if self.missed >= self.max_missed {
             return closed(CloseCode::TryAgain);
         }
         self.missed += 1;
@@ -161,7 +166,7 @@ impl<'a, S: Service> Session<'a, S> {
             Received::Pong => Ok(()),
             Received::Terminate => closed(CloseCode::Normal),
             Received::Complete { id } => {
-                match (self.operations.forget(&id), self.protocol) {
+                match (self.operations.end(&id), self.protocol) {
                     // The older protocol answers a `stop`, and clients wait for it.
                     (true, Protocol::Legacy) => {
                         self.send([Message::text(self.protocol.complete(&id))])
@@ -213,7 +218,7 @@ impl<'a, S: Service> Session<'a, S> {
             match self.protocol {
                 Protocol::Transport => return Err(Some(Close::duplicate(&id))),
                 // The older protocol replaces it.
-                Protocol::Legacy => drop(self.operations.forget(&id)),
+                Protocol::Legacy => drop(self.operations.end(&id)),
             }
         }
         if self.operations.count() >= self.endpoint.inner.settings.operations {
@@ -232,17 +237,17 @@ impl<'a, S: Service> Session<'a, S> {
     }
 
     /// Sends what happened to an operation, and with it whatever else is ready.
-    fn tell(&mut self, told: OperationEvent, has_room: bool) -> Step {
-        if self.socket.link().waiting() > UNDELIVERED_BYTES {
+    fn send_event(&mut self, entry: OperationEvent, has_room: bool) -> Step {
+        if self.socket.link().waiting() > MAX_PENDING_BYTES {
             return closed(CloseCode::TryAgain);
         }
         let mut messages = Vec::new();
-        let mut next = Some(told);
-        while let Some(told) = next {
-            messages.push(self.message(&told.id, &told.event));
-            if !matches!(told.event, Event::Next(_)) {
+        let mut next = Some(entry);
+        while let Some(entry) = next {
+            messages.push(self.message(&entry.id, &entry.event));
+            if !matches!(entry.event, Event::Next(_)) {
                 // Nothing follows, and the id may be used again.
-                self.operations.forget(&told.id);
+                self.operations.end(&entry.id);
             }
             next = match messages.len() < BATCH {
                 true => self.operations.ready(has_room),
@@ -276,10 +281,10 @@ fn closed(code: CloseCode) -> Step {
     Err(Some(code.into()))
 }
 
-fn pulse(every: Duration) -> Interval {
-    let mut pulse = interval(every);
-    pulse.set_missed_tick_behavior(MissedTickBehavior::Delay);
+fn pings(every: Duration) -> Interval {
+    let mut pings = interval(every);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick is at once, and nothing is owed yet.
-    pulse.reset();
-    pulse
+    pings.reset();
+    pings
 }

@@ -1,15 +1,15 @@
-//! Work that goes on while its reader does not read.
+//! Streams that run in a task of their own, independent of how fast they are read.
 
 use futures_util::{Stream, StreamExt, stream, stream::BoxStream};
 use tokio::sync::mpsc;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// The same items, made by a task of their own.
+/// Runs a stream in a task; its items pass through a channel of one.
 ///
-/// hyper asks a body for more only while its peer takes what it was sent. A stream that is not asked keeps what it was
-/// about to use, a database connection for example. The task finishes each item that it began and waits only between
-/// two of them. It is aborted when what is returned is dropped.
-pub(super) fn apart<T: Send + 'static>(
+/// hyper polls a body only while the peer reads. A stream that is not polled can hold resources in the middle of an
+/// item, such as a database connection. The task finishes each item it starts and waits only between items. Dropping
+/// the returned stream aborts the task.
+pub(super) fn spawned<T: Send + 'static>(
     tasks: &TaskTracker,
     mut items: BoxStream<'static, T>,
 ) -> impl Stream<Item = T> + Send + use<T> {
