@@ -1,9 +1,9 @@
-//! The linear scan before the parser: how deep brackets nest, and how many tokens there are.
+//! A linear scan before the parser: bracket nesting and token count.
 //!
-//! The parser recurses into every bracket, so this has to agree with it about where strings and
-//! comments begin and end. It is stricter at one point: a string that does not end is refused here.
-//! The parser would read an open `"""` as an empty string and a quote, and try again from there,
-//! which takes quadratic time: half a second for 16 KiB of `\"""""`.
+//! The parser recurses into every bracket, so the scan must agree with it about where strings and
+//! comments begin and end. It is stricter in one case: it refuses an unterminated string. The parser
+//! would read an open `"""` as an empty string and a quote, and retry from there in quadratic time:
+//! half a second for 16 KiB of `\"""""`.
 
 use async_graphql::Pos;
 
@@ -12,7 +12,7 @@ use super::{Limits, Refusal};
 /// Checks `document` without parsing it.
 ///
 /// # Errors
-/// When it nests too deep, has too many tokens, or has a string without an end.
+/// When it nests too deep, has too many tokens, or has an unterminated string.
 pub(super) fn scan(document: &str, limits: &Limits) -> Result<(), Refusal> {
     let bytes = document.as_bytes();
     let mut at = 0;
@@ -45,8 +45,8 @@ pub(super) fn scan(document: &str, limits: &Limits) -> Result<(), Refusal> {
                 1
             }
             b'}' | b')' | b']' => {
-                // The parser gets past no closing bracket that does not fit, so `depth` is never
-                // less than its own up to where it stops.
+                // The parser stops at a mismatched closing bracket, so up to there `depth` is at least
+                // the parser's own depth.
                 depth = depth.saturating_sub(1);
                 1
             }
@@ -67,7 +67,7 @@ pub(super) fn scan(document: &str, limits: &Limits) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// How many of the first bytes belong to one token.
+/// The length of the leading run of bytes that belong to one token.
 fn run(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     bytes
         .iter()
@@ -75,13 +75,13 @@ fn run(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
         .unwrap_or(bytes.len())
 }
 
-/// What a name is made of. A character outside of ASCII is the byte order mark or an error: the
-/// parser tells.
+/// Whether a byte belongs to a name. Bytes outside ASCII are left to the parser: a byte order mark or an
+/// error.
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | 0x80..)
 }
 
-/// The length of a string with its quotes, unless it does not end.
+/// The length of a string with its quotes; `None` if it is unterminated.
 pub(super) fn string(bytes: &[u8]) -> Option<usize> {
     let block = bytes.starts_with(b"\"\"\"");
     let mut at = if block { 3 } else { 1 };
@@ -105,7 +105,7 @@ pub(super) fn string(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Line and column of a byte, both from one, in characters, as the parser counts them.
+/// The line and column of a byte, from 1 and in characters, as the parser counts them.
 pub(super) fn position(document: &str, at: usize) -> Pos {
     let before = &document[..at];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

@@ -1,17 +1,17 @@
-//! Escapes of strings that the parser does not read: a surrogate pair (`"\uD83D\uDE00"`) and a code point in braces
-//! (`"\u{1F600}"`), sections 2.9.4 of the specification of September 2025 and of October 2021 with its errata.
+//! Replaces string escapes that the parser does not support: surrogate pairs (`"\uD83D\uDE00"`) and code points in
+//! braces (`"\u{1F600}"`), section 2.9.4 of the specification (September 2025, and October 2021 with errata).
 //!
-//! Each is replaced by the character itself. What that saves is added as blanks behind the string, so that errors name
-//! the places of the document as it was sent. Half a pair stays, and the parser refuses it.
+//! Each escape becomes the character itself. The string is padded with blanks after its closing quote, so that error
+//! locations match the document as sent. Half a surrogate pair is kept, and the parser refuses it.
 
 use std::borrow::Cow;
 
 use super::{Refusal, brackets};
 
-/// The same document, with escapes that the parser reads. Strings end: the scan for nesting has seen to that.
+/// Returns the document with supported escapes only. Every string must be terminated; `brackets` checks that.
 ///
 /// # Errors
-/// When braces hold no character.
+/// When braces hold no valid code point.
 pub(super) fn readable(document: &str) -> Result<Cow<'_, str>, Refusal> {
     if !document.contains("\\u") {
         return Ok(Cow::Borrowed(document));
@@ -38,7 +38,7 @@ pub(super) fn readable(document: &str) -> Result<Cow<'_, str>, Refusal> {
     Ok(Cow::Owned(readable))
 }
 
-/// Adds the string of so many bytes that begins there.
+/// Appends the string of `length` bytes that starts here.
 fn string(document: &str, at: usize, length: usize, readable: &mut String) -> Result<(), Refusal> {
     let text = &document[at..at + length];
     let mut saved = 0;
@@ -50,7 +50,7 @@ fn string(document: &str, at: usize, length: usize, readable: &mut String) -> Re
         let (character, escape_length) = match code_point(escape) {
             Escape::Character(character, length) => (character, length),
             Escape::Other => {
-                // The character behind the backslash may be one that would be looked for.
+                // Skip the escaped character, which may be a quote or a backslash.
                 let length = escape.chars().take(2).map(char::len_utf8).sum();
                 readable.push_str(&escape[..length]);
                 done += length;
@@ -80,11 +80,11 @@ fn string(document: &str, at: usize, length: usize, readable: &mut String) -> Re
 }
 
 enum Escape {
-    /// A character that is written in so many others, all of ASCII.
+    /// A character, and the number of ASCII characters of its escape.
     Character(char, usize),
-    /// Braces that hold none.
+    /// Braces without a valid code point.
     Nothing,
-    /// The parser's affair.
+    /// Left to the parser.
     Other,
 }
 

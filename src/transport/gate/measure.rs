@@ -1,9 +1,8 @@
-//! What a document costs when its fragments are written out, without writing them out.
+//! The cost of a document with fragments expanded, computed without expanding them.
 //!
-//! Each body, an operation's or a fragment's, is walked once ([`Walk`]). A fragment's totals are
-//! settled when those of all it spreads are, so every fragment is added up once, and nothing here
-//! recurses from fragment to fragment: the stack holds no more than the brackets that the scan let
-//! through.
+//! Each body, of an operation or a fragment, is walked once ([`Walk`]). A fragment's totals are
+//! computed after those of the fragments that it spreads (topological order), so each is summed once.
+//! Nothing recurses from fragment to fragment: stack depth is bounded by the bracket limit.
 
 use std::collections::HashMap;
 
@@ -17,10 +16,10 @@ use super::{
     walk::Walk,
 };
 
-/// Checks all that is counted.
+/// Checks all counted limits.
 ///
 /// # Errors
-/// When something is over its limit, or a fragment is unknown or spreads itself.
+/// When a limit is exceeded, or a fragment is unknown or part of a cycle.
 pub(super) fn check(
     document: &ExecutableDocument,
     costs: &Costs,
@@ -31,7 +30,7 @@ pub(super) fn check(
             limit: limits.fragments,
         });
     }
-    // A map has its own order; that of the document makes an error the same each time.
+    // Document order instead of the map's, so that errors are deterministic.
     let mut fragments: Vec<_> = document.fragments.iter().collect();
     fragments.sort_by_key(|(_, fragment)| fragment.pos);
     let mut operations: Vec<_> = document
@@ -68,13 +67,13 @@ pub(super) fn check(
                 at: operation.pos,
             });
         }
-        sum.take(totals);
+        sum.add(totals);
         sum.check(limits, operation.pos)?;
     }
     Ok(())
 }
 
-/// The totals of all fragments.
+/// Computes the totals of all fragments.
 fn settle<'a>(
     names: impl Iterator<Item = &'a str>,
     bodies: &HashMap<&'a str, (Pos, Body<'a>)>,
@@ -82,7 +81,7 @@ fn settle<'a>(
 ) -> Result<HashMap<&'a str, Totals>, Refusal> {
     let mut settled = HashMap::with_capacity(bodies.len());
     for name in names {
-        // The fragments that wait for the one behind them.
+        // The stack of fragments; each waits for the next.
         let mut path = vec![name];
         while let Some(&name) = path.last() {
             let Some((at, body)) = bodies.get(name) else {

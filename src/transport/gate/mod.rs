@@ -1,19 +1,19 @@
-//! The gate: the check that every request passes before its document is validated or executed.
+//! The gate: limits that every request must pass before its document is validated or executed.
 //!
-//! async-graphql has limits of its own, but they run behind its parser and its validation, and
-//! some of them expand fragments themselves. A few hundred brackets overflow a thread's stack, and
-//! a "fragment bomb" of 800 bytes costs seconds. So here the cheap checks come first, each of them
-//! linear in what the one before let through:
+//! async-graphql has limits too, but they run after its parser and validation, and some of them
+//! expand fragments. A few hundred brackets overflow a thread's stack, and a "fragment bomb" of 800
+//! bytes costs seconds. So the cheap checks run first, each linear in the input that passed the
+//! one before:
 //!
 //! 1. bytes of the document and of the variables;
 //! 2. a scan for nesting and tokens (`brackets`), which knows strings and comments;
-//! 3. escapes that the parser does not read are replaced (`literals`);
-//! 4. one parse, whose result is handed on with the request;
+//! 3. escapes that the parser does not support are replaced (`literals`);
+//! 4. one parse, whose result stays with the request;
 //! 5. the operation is chosen and its variables are checked (`variables`);
-//! 6. everything is counted as if fragments were written out (`measure`), without doing so;
-//! 7. a subscription's root is brought into the form that the engine expects (`subscription`).
+//! 6. costs are counted as if fragments were expanded (`measure`), without expanding them;
+//! 7. a subscription's root is rewritten to the form that the engine expects (`subscription`).
 //!
-//! Types are no concern of the gate: it never sees the schema.
+//! The gate does not use the schema.
 
 mod brackets;
 mod literals;
@@ -37,9 +37,9 @@ use async_graphql::{
 
 pub use self::refusal::{Refusal, RefusalKind};
 
-/// What a request may cost. Every bound is inclusive.
+/// Limits of a request. Every limit is inclusive.
 ///
-/// Where a bound says "written out", a fragment counts at each place that spreads it.
+/// "Expanded" means that a fragment counts at each place that spreads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The document, in bytes of UTF-8. 16 KiB: twenty times what a page of a client sends.
@@ -51,18 +51,18 @@ pub struct Limits {
     /// Tokens of the document, as section 2.1.6 of the specification counts them (graphql-js:
     /// `maxTokens`). 4,000; the parser needs about 1 µs for each.
     pub tokens: usize,
-    /// Fields, spreads and inline fragments of all operations together, written out. 500; the
+    /// Fields, spreads and inline fragments of all operations together, expanded. 500; the
     /// largest introspection query of graphql-js has 242.
     pub selections: usize,
-    /// Fields inside each other, written out. 15: exactly the introspection query of graphql-js
+    /// Fields inside each other, expanded. 15: exactly the introspection query of graphql-js
     /// 16 and GraphiQL 5, which asks for nine levels of `ofType`.
     pub depth: usize,
-    /// Selection sets inside each other, written out, those of fragments included. 24, as
+    /// Selection sets inside each other, expanded, those of fragments included. 24, as
     /// `limit_recursive_depth` of the engine; introspection has 17.
     pub levels: usize,
-    /// Aliases of all operations together, written out. 30: an alias repeats a resolver.
+    /// Aliases of all operations together, expanded. 30: an alias repeats a resolver.
     pub aliases: usize,
-    /// Fields at the root of an operation, written out. 10.
+    /// Fields at the root of an operation, expanded. 10.
     pub root_fields: usize,
     /// Definitions of fragments. 50.
     pub fragments: usize,
@@ -78,7 +78,7 @@ pub struct Limits {
     pub list_items: usize,
     /// Lists and objects inside each other, in a literal or a variable; also lists in a type. 16.
     pub value_nesting: usize,
-    /// Values in all arguments of all operations, written out. A variable counts with all that is
+    /// Values in all arguments of all operations, expanded. A variable counts with all that is
     /// in it at each use, because the engine copies it there; a text counts once for every 64
     /// bytes. 10,000.
     pub values: usize,
@@ -107,26 +107,25 @@ impl Default for Limits {
     }
 }
 
-/// The operation that a request asks for, after it passed.
+/// The selected operation of an admitted request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
-    /// What it is.
+    /// The operation's type.
     pub kind: OperationType,
-    /// The one field at the root of a subscription, by its name in the schema; `None` for queries
-    /// and mutations.
+    /// The only root field of a subscription, by its name in the schema; `None` for queries and
+    /// mutations.
     pub root_field: Option<String>,
-    /// The key under which that field answers: its alias, or its name.
+    /// The response key of that field: its alias, or its name.
     pub response_key: Option<String>,
 }
 
-/// Checks a request and says what it is.
+/// Checks a request and returns its operation.
 ///
 /// Afterwards the request carries the parsed document. Its variables are those that the operation
-/// defines, with the defaults of absent ones filled in: the engine's `@skip` and `@include` look
-/// at nothing but what was sent.
+/// defines, with defaults applied: the engine's `@skip` and `@include` ignore defaults.
 ///
 /// # Errors
-/// When the request cannot be executed, or would cost too much. The document is then not attached.
+/// When the request cannot be executed or exceeds a limit. The document is then not attached.
 pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal> {
     if request.query.len() > limits.document_bytes {
         return Err(Refusal::DocumentTooLarge {
@@ -163,8 +162,8 @@ pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal
     })
 }
 
-/// The operation that is meant, by `GetOperation` of the specification (section 6.1). As in
-/// graphql-js, an empty name is a name, and no operation bears it.
+/// Selects the operation, by `GetOperation` of the specification (section 6.1). As in graphql-js,
+/// an empty name matches no operation.
 fn choose<'a>(
     operations: &'a mut DocumentOperations,
     name: Option<&str>,

@@ -1,17 +1,17 @@
-//! Why a request does not pass.
+//! Refusals of the gate.
 //!
-//! A refusal's text goes to the client as it is. It never repeats what the client sent, except for
-//! names, and of those the first 64 characters.
+//! A refusal's text is sent to the client. It repeats no client input except names, truncated to 64
+//! characters.
 
 use async_graphql::{Pos, parser::Error};
 
-/// Characters of a client's own name that a refusal repeats.
+/// The longest name of the client's that a refusal repeats, in characters.
 const NAME_CHARS: usize = 64;
 
-/// Bytes of the parser's "expected …" that a refusal repeats.
+/// The longest "expected …" text of the parser that a refusal repeats, in bytes.
 const EXPECTED_BYTES: usize = 200;
 
-/// Why a request does not pass the gate.
+/// Why the gate refuses a request.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -79,19 +79,19 @@ pub enum Refusal {
     ConditionInSubscriptionRoot { at: Pos },
 }
 
-/// What sort of fault a refusal is; all that an error code has to tell apart.
+/// The kind of a refusal, which selects the error code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalKind {
     /// The document is not GraphQL.
     Syntax,
-    /// The request costs more than is allowed.
+    /// The request exceeds a limit.
     Limit,
-    /// The document contradicts itself, or the variables or the operation's name do not fit it.
+    /// The document is inconsistent, or the variables or the operation name do not match it.
     Invalid,
 }
 
 impl Refusal {
-    /// The places in the document that it is about, the most important one first.
+    /// The locations in the document, the most important one first.
     pub fn locations(&self) -> &[Pos] {
         match self {
             Self::Syntax { locations, .. } => locations,
@@ -125,7 +125,7 @@ impl Refusal {
         }
     }
 
-    /// The limit that it is over, where there is one.
+    /// The exceeded limit, if any.
     pub fn limit(&self) -> Option<usize> {
         match self {
             Self::DocumentTooLarge { limit_bytes } | Self::VariablesTooLarge { limit_bytes } => {
@@ -150,7 +150,7 @@ impl Refusal {
         }
     }
 
-    /// The variable that it is about, without its `$`.
+    /// The variable at fault, without its `$`.
     pub fn variable(&self) -> Option<&str> {
         match self {
             Self::VariableTooLong { name, .. }
@@ -161,7 +161,7 @@ impl Refusal {
         }
     }
 
-    /// What sort of fault it is.
+    /// The kind of the refusal.
     pub fn kind(&self) -> RefusalKind {
         match self {
             Self::Syntax { .. } | Self::NoOperation => RefusalKind::Syntax,
@@ -216,7 +216,7 @@ impl Refusal {
     }
 }
 
-/// A client's own name as a refusal may repeat it.
+/// Truncates a name of the client's.
 pub(super) fn cut(name: &str) -> String {
     name.chars()
         .take(NAME_CHARS)
@@ -230,7 +230,7 @@ pub(super) fn cut(name: &str) -> String {
         .collect()
 }
 
-/// What the parser says, without the line of the document that its text quotes.
+/// The parser's message, without the line of the document that it quotes.
 pub(super) fn syntax(error: &Error) -> Refusal {
     let message = match error {
         Error::Syntax { message, .. } => expectation(message),

@@ -1,10 +1,10 @@
-//! The root of a subscription, brought into the form that the engine expects.
+//! Rewrites the root of a subscription to the form that the engine expects.
 //!
-//! The engine starts a stream for each field that stands at the root itself, and ignores fragments
-//! there. So fragments are taken apart, fields with the same response key become one
-//! (`CollectSubscriptionFields`, section 5.2.4.1 of the specification), and exactly one must
-//! remain. For each fragment an empty one stays behind, so that validation still sees its type
-//! condition and its directives.
+//! The engine starts a stream for each field directly at the root, and ignores fragments there. So
+//! fragments are inlined, fields with the same response key are merged
+//! (`CollectSubscriptionFields`, section 5.2.4.1 of the specification), and exactly one field must
+//! remain. Each fragment leaves an empty one in its place, so that validation still checks its type
+//! condition and directives.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,23 +20,23 @@ use super::Refusal;
 
 type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 
-/// The one field at the root.
+/// The only root field.
 #[derive(Debug)]
 pub(super) struct Root {
     /// Its name in the schema.
     pub(super) field: String,
     /// Its alias, or its name.
     pub(super) response_key: String,
-    /// The fragments that were taken apart.
+    /// The inlined fragments.
     pub(super) inlined: HashSet<Name>,
 }
 
 /// Rewrites the operation's root.
 ///
 /// # Errors
-/// When the root is not exactly one field, belongs to introspection, or depends on a condition.
-/// The October 2021 edition of the specification says nothing of conditions there; the one of
-/// September 2025 forbids them.
+/// When the root is not exactly one field, is an introspection field, or has a condition. The
+/// September 2025 edition of the specification forbids conditions there; October 2021 does not mention
+/// them.
 pub(super) fn settle(
     operation: &mut Positioned<OperationDefinition>,
     fragments: &Fragments,
@@ -67,7 +67,7 @@ pub(super) fn settle(
     Ok(settled)
 }
 
-/// Removes those of `inlined` that nothing spreads any more: validation would call them unused.
+/// Removes inlined fragments without a remaining spread, which validation would report as unused.
 pub(super) fn forget_unused(document: &mut ExecutableDocument, inlined: &HashSet<Name>) {
     if inlined.is_empty() {
         return;
@@ -101,7 +101,7 @@ fn spreads(set: &SelectionSet, names: &mut Vec<Name>) {
     }
 }
 
-/// What stands at the root when fragments are taken apart.
+/// The root after inlining.
 #[derive(Default)]
 struct Collected {
     fields: Vec<Positioned<Field>>,
@@ -110,8 +110,8 @@ struct Collected {
 }
 
 impl Collected {
-    /// Takes a selection set apart. Fragments are known to be free of cycles, and nested no deeper
-    /// than [`Limits::levels`](super::Limits::levels).
+    /// Inlines a selection set. Fragments are checked already: no cycles, and nested at most
+    /// [`Limits::levels`](super::Limits::levels) deep.
     fn set(&mut self, set: SelectionSet, fragments: &Fragments) -> Result<(), Refusal> {
         for selection in set.items {
             let at = selection.pos;
@@ -158,7 +158,7 @@ impl Collected {
         Ok(())
     }
 
-    /// Adds a field, or merges it with the one that answers under the same key.
+    /// Adds a field, or merges it with the field of the same response key.
     fn field(&mut self, field: Positioned<Field>) -> Result<(), Refusal> {
         let at = field.pos;
         if field.node.name.node.starts_with("__") {
@@ -178,8 +178,8 @@ impl Collected {
     }
 }
 
-/// Whether two fields with the same response key can be one. Directives are not compared: a field
-/// with one is merged with no other.
+/// Whether two fields with the same response key can be merged. A field with directives is never
+/// merged.
 fn asks_the_same(one: &Field, other: &Field) -> bool {
     one.name == other.name
         && one.arguments.len() == other.arguments.len()

@@ -6,44 +6,44 @@ use async_graphql::Pos;
 
 use super::{Limits, Refusal};
 
-/// What counts, of one body alone or with all that it spreads.
+/// The counts of a body, alone or with its fragments.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     pub(super) selections: u64,
     pub(super) aliases: u64,
     pub(super) values: u64,
     pub(super) root_fields: u64,
-    /// Fields inside each other.
+    /// Field nesting.
     pub(super) depth: usize,
-    /// Selection sets inside each other, from zero.
+    /// Selection set nesting, from zero.
     pub(super) levels: usize,
 }
 
-/// One selection set with all below it, up to the fragments that it spreads.
+/// A selection set with its descendants, up to fragment spreads.
 #[derive(Debug, Default)]
 pub(super) struct Body<'a> {
     pub(super) own: Totals,
     pub(super) spreads: Vec<Spread<'a>>,
 }
 
-/// A place where a fragment is spread.
+/// A fragment spread.
 #[derive(Debug)]
 pub(super) struct Spread<'a> {
     pub(super) name: &'a str,
     pub(super) at: Pos,
-    /// Fields around it.
+    /// The field depth of the spread.
     pub(super) depth: usize,
-    /// The level of the fragment's own selection set there.
+    /// The level of the fragment's selection set at the spread.
     pub(super) level: usize,
 }
 
 impl Body<'_> {
-    /// Adds what it spreads to its own.
+    /// Adds the totals of its spreads to its own.
     pub(super) fn totals(&self, settled: &HashMap<&str, Totals>) -> Totals {
         let mut totals = self.own;
         for spread in &self.spreads {
             if let Some(inner) = settled.get(spread.name) {
-                totals.take(Totals {
+                totals.add(Totals {
                     root_fields: if spread.depth == 0 {
                         inner.root_fields
                     } else {
@@ -60,8 +60,8 @@ impl Body<'_> {
 }
 
 impl Totals {
-    /// Adds what is added up, and keeps the larger of what nests.
-    pub(super) fn take(&mut self, other: Self) {
+    /// Adds the counts, and keeps the larger nesting.
+    pub(super) fn add(&mut self, other: Self) {
         self.selections = self.selections.saturating_add(other.selections);
         self.aliases = self.aliases.saturating_add(other.aliases);
         self.values = self.values.saturating_add(other.values);
@@ -105,7 +105,7 @@ impl Totals {
     }
 }
 
-/// A limit as the totals count.
+/// Converts a limit to the type of the totals.
 pub(super) fn bound(limit: usize) -> u64 {
     u64::try_from(limit).unwrap_or(u64::MAX)
 }

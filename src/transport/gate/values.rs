@@ -1,4 +1,4 @@
-//! How large a value is, be it a literal of the document or what a variable holds.
+//! The size of a value: a literal of the document or a variable.
 
 use async_graphql::Value;
 
@@ -7,18 +7,18 @@ use super::Limits;
 /// The size of a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
-    /// All values in it and itself, as [`Limits::values`] counts them.
+    /// The number of values, itself included, in the units of [`Limits::values`].
     pub(super) values: u64,
-    /// Its bytes, about as JSON has them.
+    /// Its approximate size as JSON, in bytes.
     pub(super) bytes: usize,
 }
 
-/// What is wrong with a value.
+/// Why a value exceeds a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Excess {
-    /// It is nested deeper than [`Limits::value_nesting`].
+    /// Nested deeper than [`Limits::value_nesting`].
     Nesting,
-    /// A list or an object in it has more than [`Limits::list_items`] items.
+    /// A list or object has more than [`Limits::list_items`] items.
     Items,
 }
 
@@ -26,7 +26,7 @@ impl Size {
     /// Measures a value.
     ///
     /// # Errors
-    /// When it is too deep, or something in it too long; it looks no further then.
+    /// When the value is too deep, or a list in it too long. Measuring stops there.
     pub(super) fn of(value: &Value, limits: &Limits) -> Result<Self, Excess> {
         Self::within(value, limits, limits.value_nesting)
     }
@@ -67,7 +67,7 @@ impl Size {
         Ok(size)
     }
 
-    /// A single value of so many bytes.
+    /// The size of a scalar of `bytes`.
     fn text(bytes: usize) -> Self {
         Self {
             values: 1 + u64::try_from(bytes / 64).unwrap_or(u64::MAX - 1),

@@ -1,4 +1,4 @@
-//! The variables: how large they are, and whether they are all there.
+//! Variables: size limits, required values and defaults.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use super::{
     values::{Excess, Size},
 };
 
-/// What a use of each variable costs, as [`Limits::values`] counts.
+/// The cost of one use of each variable, in the units of [`Limits::values`].
 pub(super) type Costs = BTreeMap<Name, u64>;
 
-/// Checks what was sent, before anything is known about the operation.
+/// Checks the size of all variables, before the operation is known.
 ///
 /// # Errors
-/// When it is too large, too long or too deep.
+/// When a value is too large, too long or too deep.
 pub(super) fn check_bounds(variables: &Variables, limits: &Limits) -> Result<(), Refusal> {
     let mut bytes = 0_usize;
     for (name, value) in variables.iter() {
@@ -43,8 +43,8 @@ pub(super) fn check_bounds(variables: &Variables, limits: &Limits) -> Result<(),
     Ok(())
 }
 
-/// Writes whole numbers without a fraction: JSON has one kind of number, and `1.0` is a value of Int there (section
-/// 3.5.1 of the specification). In the document it is none. Of Float it means the same.
+/// Converts whole floats to integers: in JSON, `1.0` is a valid Int (section 3.5.1 of the specification), and an
+/// integer is a valid Float.
 pub(super) fn whole_numbers(variables: &mut Variables) {
     for value in variables.values_mut() {
         whole_number(value);
@@ -67,13 +67,12 @@ fn whole_number(value: &mut Value) {
     }
 }
 
-/// Brings the variables into the form that `operation` expects, by `CoerceVariableValues` of the
-/// specification (section 6.1.2) as far as that goes without a schema: what it does not define is
-/// dropped, absent ones get their default, and null stands only where the type allows it. Whether
-/// a number is a number is left to the engine's validation.
+/// Coerces the variables for `operation`, by `CoerceVariableValues` of the specification (section
+/// 6.1.2) as far as possible without a schema: undefined variables are dropped, defaults are applied, and
+/// null is refused for non-null types. The engine's validation checks the other types.
 ///
 /// # Errors
-/// When a required variable is absent, or one is null that must not be.
+/// When a required variable is absent, or a non-null variable is null.
 pub(super) fn coerce(
     variables: &mut Variables,
     operation: &OperationDefinition,
@@ -109,10 +108,10 @@ pub(super) fn coerce(
     Ok(costs)
 }
 
-/// What a value in the document costs.
+/// The cost of a literal.
 ///
 /// # Errors
-/// When it is too long or too deep.
+/// When the literal is too long or too deep.
 pub(super) fn literal(value: &Value, limits: &Limits, at: Pos) -> Result<u64, Refusal> {
     match Size::of(value, limits) {
         Ok(size) => Ok(size.values),
@@ -127,8 +126,8 @@ pub(super) fn literal(value: &Value, limits: &Limits, at: Pos) -> Result<u64, Re
     }
 }
 
-/// Whether null stands in `value` only where `ty` allows it. A single value is a list of one, as
-/// section 3.11 of the specification has it.
+/// Whether `value` has null only where `ty` allows it. A single value is a list of one (section 3.11 of
+/// the specification).
 fn allows(ty: &Type, value: &Value) -> bool {
     match (&ty.base, value) {
         (_, Value::Null) => ty.nullable,

@@ -1,4 +1,4 @@
-//! One body of a document, looked at once: what is in it, and which fragments it spreads where.
+//! Walks one body of a document: counts its own cost, and collects its fragment spreads.
 
 use std::convert::Infallible;
 
@@ -16,7 +16,7 @@ use super::{
     variables::{Costs, literal},
 };
 
-/// Walks body after body, and counts what the whole document may have only so many of.
+/// Walks the bodies in turn, and counts limits of the whole document.
 pub(super) struct Walk<'a> {
     costs: &'a Costs,
     limits: &'a Limits,
@@ -36,10 +36,10 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Looks at a fragment.
+    /// Walks a fragment.
     ///
     /// # Errors
-    /// When it is over a limit without what it spreads.
+    /// When its own content exceeds a limit, spreads aside.
     pub(super) fn fragment(
         &mut self,
         fragment: &'a FragmentDefinition,
@@ -50,10 +50,10 @@ impl<'a> Walk<'a> {
         Ok(body)
     }
 
-    /// Looks at an operation.
+    /// Walks an operation.
     ///
     /// # Errors
-    /// When it is over a limit without what it spreads.
+    /// When its own content exceeds a limit, spreads aside.
     pub(super) fn operation(
         &mut self,
         operation: &'a OperationDefinition,
@@ -173,7 +173,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// What stands in for a variable, while what it costs goes to `used`.
+    /// Replaces a variable by null, and adds its cost to `used`.
     fn variable(&self, name: &Name, used: &mut u64) -> Result<Value, Infallible> {
         *used += self.costs.get(name).copied().unwrap_or(1);
         Ok(Value::Null)
@@ -192,7 +192,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// How many lists a type has inside each other.
+/// The list nesting of a type.
 fn lists(ty: &Type) -> usize {
     match &ty.base {
         BaseType::Named(_) => 0,

@@ -1,10 +1,9 @@
 //! GraphQL over WebSocket: `graphql-transport-ws` (graphql-ws's PROTOCOL.md) and the older `graphql-ws`
 //! (subscriptions-transport-ws), which some clients still fall back to.
 //!
-//! A socket has one task, which reads it and writes answers. Operations are tasks of their own (`operations`), so a
-//! peer that does not read holds up delivery, never execution. The events of subscriptions that are shared do not pass
-//! through the socket's task: their cohort writes them to the socket (`direct`), and the task only sends on what the
-//! socket did not take.
+//! A socket has one task, which reads it and writes responses. Each operation runs in a task of its own
+//! (`operations`), so a stalled peer delays delivery, never execution. Events of shared subscriptions bypass the
+//! socket's task: their cohort writes them to the socket (`direct`), and the task only flushes the backlog.
 
 mod opening;
 mod operations;
@@ -31,21 +30,21 @@ use self::{
 use super::{Endpoint, Service, direct::Backlog};
 use crate::server::Link;
 
-/// How long the peer may take nothing of what is left for it, also after a write that stalled: a peer that reads again
-/// gets its close frame.
+/// How long the peer may accept no bytes while the socket closes. Applies after a stall too, so that a peer that
+/// resumes reading gets its close frame.
 const CLOSE_STALL: Duration = Duration::from_secs(2);
 
-/// How long all of that may take.
+/// Timeout of the whole close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether a request opens a WebSocket. Any other upgrade is ignored (RFC 9110, section 7.8): the request is answered
-/// as it is.
+/// Whether a request opens a WebSocket. Other upgrades are ignored (RFC 9110, section 7.8).
 pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     opening::has(headers, &header::UPGRADE, "websocket")
 }
 
-/// Answers the opening handshake. The subprotocol is the first of the client's that is spoken here;
-/// without one the socket is closed at once, with a code that says so.
+/// Answers the opening handshake and serves the socket in a task.
+///
+/// Picks the first supported subprotocol of the client. Without one, the socket is opened and closed with a code.
 pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) -> Response {
     let opening = match Opening::read(&mut parts) {
         Ok(opening) => opening,
@@ -56,16 +55,16 @@ pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) ->
         .iter()
         .find_map(|name| Protocol::named(name));
     let response = opening.response(protocol.map(Protocol::name));
-    // Not decided yet: browsers bring their credentials with `connection_init`.
+    // A failure is not final: browsers send their credentials with `connection_init`.
     let opener = Box::new(endpoint.inner.service.caller(&parts).await);
     let (tasks, upgrade) = (endpoint.inner.tasks.clone(), opening.upgrade);
     tasks.spawn(async move {
-        // The client left before the answer.
+        // The client disconnected before the response.
         let Ok(upgraded) = upgrade.await else {
             return;
         };
         let Some((link, read)) = Link::of_upgraded(upgraded) else {
-            tracing::error!("a WebSocket came over a connection that is none of this server's");
+            tracing::error!("WebSocket upgrade on a foreign connection type; closing it");
             return;
         };
         let _open = endpoint.inner.cohorts.counters().socket();
@@ -79,25 +78,25 @@ pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) ->
             None => Some(CloseCode::Subprotocol.into()),
         };
         if let Some(end) = end {
-            // Apart, so that its size is not the socket's for as long as that is open.
+            // Boxed, so that it adds nothing to the size of the socket's task.
             Box::pin(close(socket, &end)).await;
         }
     });
     response
 }
 
-/// Says why and closes.
+/// Sends a close frame, then closes the connection.
 async fn close(mut socket: Socket, close: &Close) {
     let frame = CloseFrame {
         code: close.code.number().into(),
         reason: close.reason().into(),
     };
-    // A peer that is gone, or does not read, need not be told.
+    // Fails if the peer is gone.
     if socket.send([Message::Close(Some(frame))]).is_ok() {
         let link = socket.link();
         let backlog = Backlog::new(link.clone(), CLOSE_STALL);
         if timeout(CLOSE_TIMEOUT, backlog.drain()).await.is_ok() {
-            // A socket that is closed with something unread is reset, and the peer may lose the close frame.
+            // Closing a socket with unread data resets it, and the peer could lose the close frame.
             link.finish();
             let _ = timeout(CLOSE_STALL, link.closed()).await;
         }

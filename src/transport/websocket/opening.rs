@@ -8,16 +8,16 @@ use axum::{
 use hyper::upgrade::OnUpgrade;
 use tungstenite::handshake::derive_accept_key;
 
-/// What a client that opens a WebSocket says.
+/// A valid handshake request.
 pub(super) struct Opening {
-    /// The subprotocols that it speaks, in its order.
+    /// The client's subprotocols, in order of preference.
     pub(super) protocols: Vec<String>,
-    /// The connection, once it was answered.
+    /// Resolves to the connection after the response.
     pub(super) upgrade: OnUpgrade,
     accept: String,
 }
 
-/// The answer to who does not know how to open one.
+/// The response to an invalid handshake.
 pub(super) type Refusal = (
     StatusCode,
     [(header::HeaderName, &'static str); 1],
@@ -25,10 +25,10 @@ pub(super) type Refusal = (
 );
 
 impl Opening {
-    /// Reads the head of a request.
+    /// Validates the head of a handshake request.
     ///
     /// # Errors
-    /// With the answer to it when it opens no WebSocket.
+    /// With the response, when the request is not a valid handshake.
     pub(super) fn read(parts: &mut Parts) -> Result<Self, Refusal> {
         let headers = &parts.headers;
         if parts.method != Method::GET
@@ -65,14 +65,14 @@ impl Opening {
         })
     }
 
-    /// The answer that makes it a WebSocket, of this subprotocol.
+    /// The `101` response, with the chosen subprotocol.
     pub(super) fn response(&self, protocol: Option<&'static str>) -> Response {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        // Base64 is a header's text.
+        // Base64 is always a valid header value.
         if let Ok(accept) = HeaderValue::from_str(&self.accept) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
@@ -88,7 +88,7 @@ fn refusal(status: StatusCode, text: &'static str) -> Refusal {
     (status, [(header::SEC_WEBSOCKET_VERSION, "13")], text)
 }
 
-/// The names that a header lists, over all of its lines.
+/// The comma-separated names of a header, over all its lines.
 fn names<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)

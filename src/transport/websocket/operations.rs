@@ -1,5 +1,7 @@
-//! The operations of one socket. Each is a task, so it is executed whether or not the socket takes what it is sent;
-//! only delivery waits. A task is aborted when its operation ends or its socket goes.
+//! The operations of one socket, one task each.
+//!
+//! Execution does not depend on the socket: if the peer stalls, only delivery waits. A task is aborted when its
+//! operation ends or its socket closes.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -20,31 +22,31 @@ use crate::transport::{
     request::RawRequest,
 };
 
-/// What happened to an operation.
+/// An event of an operation, queued for the socket.
 pub(super) struct OperationEvent {
     pub(super) id: Arc<str>,
     pub(super) event: Event,
     number: u64,
-    /// Dropped once it is taken.
+    /// Dropping it tells the operation's task that the event was dequeued.
     _taken: Option<oneshot::Sender<()>>,
 }
 
-/// Those that run.
+/// The running operations of a socket.
 pub(super) struct Operations {
     running: HashMap<Arc<str>, Operation>,
-    /// Numbers tell an operation from an earlier one of the same id.
+    /// Distinguishes an operation from an earlier one with the same id.
     next_number: u64,
     outbox: Arc<Outbox>,
 }
 
 struct Operation {
     number: u64,
-    /// Where its events go if it is a subscription that is shared.
+    /// The outlet of a shared subscription.
     subscriber: Arc<Direct<Frames>>,
     _task: AbortOnDropHandle<()>,
 }
 
-/// Where tasks put what they have. An idle socket has one, so it is small.
+/// The queue from operation tasks to the socket's task. Every idle socket has one, so it is small.
 #[derive(Default)]
 struct Outbox {
     queues: Mutex<Queues>,
@@ -53,9 +55,9 @@ struct Outbox {
 
 #[derive(Default)]
 struct Queues {
-    /// Of queries and mutations: taken at once.
+    /// Responses of queries and mutations: dequeued at once.
     answers: VecDeque<OperationEvent>,
-    /// Of subscriptions, one of each: taken once the socket has room.
+    /// Events of subscriptions, at most one of each: dequeued once the socket has room.
     events: VecDeque<OperationEvent>,
 }
 
@@ -90,7 +92,7 @@ impl Operations {
         self.running.len()
     }
 
-    /// Begins one, under an id that is free.
+    /// Starts an operation under a free id.
     pub(super) fn begin<S: Service>(
         &mut self,
         endpoint: &Endpoint<S>,
@@ -120,24 +122,24 @@ impl Operations {
         self.running.insert(id, operation);
     }
 
-    /// Ends one, if it runs; whether it did. Nothing of it is written from here on.
+    /// Ends an operation; whether it was running. Nothing of it is written afterwards.
     pub(super) fn end(&mut self, id: &str) -> bool {
         let ended = self.running.remove(id);
         if let Some(operation) = &ended {
-            // Its task may be in the middle of something.
+            // The task may still be delivering.
             operation.subscriber.leave();
         }
         ended.is_some()
     }
 
-    /// Tells the states that there was no room for.
+    /// Writes the states that were kept back for lack of room.
     pub(super) fn catch_up(&self) {
         for operation in self.running.values() {
             operation.subscriber.catch_up();
         }
     }
 
-    /// What happens next; events of subscriptions only with `has_room`. Nothing is lost when it is not waited for.
+    /// The next event; events of subscriptions only with `has_room`. Cancel-safe.
     pub(super) async fn next(&mut self, has_room: bool) -> OperationEvent {
         loop {
             if let Some(entry) = self.ready(has_room) {
@@ -147,7 +149,7 @@ impl Operations {
         }
     }
 
-    /// What has happened already.
+    /// The next queued event, without waiting.
     pub(super) fn ready(&mut self, has_room: bool) -> Option<OperationEvent> {
         loop {
             let entry = self.outbox.take(has_room)?;
@@ -171,7 +173,7 @@ impl Drop for Operations {
     }
 }
 
-/// A task's way to its socket.
+/// Sends a task's events to its socket.
 struct EventSender {
     id: Arc<str>,
     number: u64,
@@ -185,13 +187,13 @@ impl EventSender {
         self.outbox.arrived.notify_one();
     }
 
-    /// Ready once it is taken.
+    /// Queues an event and waits until it is dequeued.
     async fn event(&self, event: Event) {
         let (taken, is_taken) = oneshot::channel();
         let entry = self.entry(event, Some(taken));
         self.outbox.lock().events.push_back(entry);
         self.outbox.arrived.notify_one();
-        // Nothing is ever sent: the other end is dropped.
+        // Resolves with an error when the other end is dropped.
         let _ = is_taken.await;
     }
 
@@ -213,7 +215,7 @@ async fn run<S: Service>(
     sender: EventSender,
 ) {
     let answer = match RawRequest::from_json(payload) {
-        // Apart, so that its size is not the operation's for as long as that is open.
+        // Boxed, so that it adds nothing to the size of the operation's task.
         Ok(raw) => Box::pin(endpoint.run(&caller, raw, Carries::Everything)).await,
         Err(error) => Err(error),
     };

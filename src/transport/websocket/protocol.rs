@@ -1,4 +1,4 @@
-//! The messages of both subprotocols, and the codes that sockets are closed with. No I/O.
+//! Messages and close codes of both subprotocols. No I/O.
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ pub(super) enum Protocol {
     Legacy,
 }
 
-/// A message of a client.
+/// A client's message.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Received {
     Init(Option<Value>),
@@ -32,32 +32,32 @@ pub(super) enum Received {
     Terminate,
 }
 
-/// The codes that sockets are closed with: those of WebSockets (RFC 6455, section 7.4) and of the subprotocols. Clients
-/// of graphql-ws come back after 1012, 1013, 4403 and 4408; after the other ones they give up.
+/// Close codes of WebSockets (RFC 6455, section 7.4) and of the subprotocols. Clients of graphql-ws reconnect after
+/// 1012, 1013, 4403 and 4408, and give up after the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
 #[repr(u16)]
 pub enum CloseCode {
-    /// The peer said that it is done.
+    /// The peer terminated the session.
     Normal = 1000,
-    /// A message is larger than it may be.
+    /// A message exceeds the size limit.
     TooBig = 1009,
-    /// The server goes away.
+    /// The server shuts down.
     Restart = 1012,
-    /// The peer has too much open, or does not take what it is sent.
+    /// The caller has too many streams open, or the peer stalls.
     TryAgain = 1013,
-    /// A message is none of the protocol's.
+    /// A message does not follow the protocol.
     Invalid = 4400,
-    /// There is no valid token, or there was no acknowledgement yet.
+    /// The token is missing or invalid, or the session is not acknowledged yet.
     Unauthorized = 4401,
-    /// The token has expired, or the page may not; clients come back, which is the time to bring a new token.
+    /// The token has expired, or the origin is forbidden. Clients reconnect, and can then send a new token.
     Forbidden = 4403,
-    /// None of the client's subprotocols is spoken here.
+    /// The server supports none of the client's subprotocols.
     Subprotocol = 4406,
-    /// There was no `connection_init` in time.
+    /// No `connection_init` arrived in time.
     InitTimeout = 4408,
-    /// The id belongs to an operation that runs.
+    /// The id belongs to a running operation.
     Duplicate = 4409,
-    /// There was a `connection_init` before.
+    /// A second `connection_init`.
     TooManyInits = 4429,
 }
 
@@ -67,7 +67,7 @@ impl CloseCode {
         self as u16
     }
 
-    /// What the protocols call it.
+    /// The reason text that the protocols define.
     fn name(self) -> &'static str {
         match self {
             Self::Normal | Self::Invalid | Self::Duplicate => "",
@@ -83,7 +83,7 @@ impl CloseCode {
     }
 }
 
-/// Why a socket is closed.
+/// A close code and its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Close {
     pub(super) code: CloseCode,
@@ -114,7 +114,7 @@ impl Close {
         }
     }
 
-    /// The reason. A close frame has room for 123 bytes of it.
+    /// The reason, truncated to the 123 bytes that a close frame can hold.
     pub(super) fn reason(&self) -> &str {
         &self.reason[..self.reason.floor_char_boundary(123)]
     }
@@ -136,10 +136,10 @@ impl Protocol {
         }
     }
 
-    /// Reads a message.
+    /// Parses a message.
     ///
     /// # Errors
-    /// With what the socket has to be closed when it is none of the protocol's.
+    /// With the close code, when the message does not follow the protocol.
     pub(super) fn read(self, text: &str) -> Result<Received, Close> {
         let message: Value = json::from_client(text.as_bytes())
             .map_err(|_| Close::invalid("Invalid message: not JSON"))?;
@@ -150,7 +150,7 @@ impl Protocol {
             let payload = message.get("payload");
             payload.filter(|payload| !payload.is_null()).cloned()
         };
-        // What a client says about itself is an object or nothing.
+        // The payload of these messages is an object or absent.
         let object = || match payload() {
             None => Ok(None),
             Some(payload) if payload.is_object() => Ok(Some(payload)),
@@ -191,11 +191,11 @@ impl Protocol {
 
     pub(super) fn ack(self) -> Vec<String> {
         let ack = json!({ "type": "connection_ack" }).to_string();
-        // Clients of the older protocol expect one at once, and know from it that others follow.
+        // Clients of the older protocol expect a first keep-alive at once, and then regular ones.
         std::iter::once(ack).chain(self.keep_alive()).collect()
     }
 
-    /// What is said before the socket of a client that was not let in is closed.
+    /// The message to a rejected client before its socket is closed.
     pub(super) fn rejection(self, message: &str) -> Option<String> {
         match self {
             Self::Transport => None,
@@ -206,7 +206,7 @@ impl Protocol {
         }
     }
 
-    /// What tells the peer that the server is there, beside the ping of WebSockets.
+    /// The protocol's keep-alive message, in addition to WebSocket pings.
     pub(super) fn keep_alive(self) -> Option<String> {
         match self {
             Self::Transport => None,
@@ -223,12 +223,12 @@ impl Protocol {
 
     /// A response of an operation.
     pub(super) fn next(self, id: &str, payload: &Payload) -> String {
-        // What serde writes is UTF-8.
+        // serde writes UTF-8.
         let json = std::str::from_utf8(&payload.json).unwrap_or("null");
         format!("{}{json}}}", self.next_head(id))
     }
 
-    /// What such a message begins with; the payload and a `}` follow.
+    /// The start of such a message; the payload and a `}` follow.
     fn next_head(self, id: &str) -> String {
         match self {
             Self::Transport => head("next", id),
@@ -236,16 +236,16 @@ impl Protocol {
         }
     }
 
-    /// The errors that kept an operation from being executed; the last message about it.
+    /// The errors of an operation that was not executed; its last message.
     pub(super) fn error(self, id: &str, errors: &Bytes) -> String {
         match self {
             Self::Transport => {
-                // What serde writes is UTF-8.
+                // serde writes UTF-8.
                 let errors = std::str::from_utf8(errors).unwrap_or("null");
                 format!("{}{errors}}}", head("error", id))
             }
             Self::Legacy => {
-                // The older protocol takes one error, not a list.
+                // The older protocol has one error, not a list.
                 let errors: Value = serde_json::from_slice(errors).unwrap_or_default();
                 json!({ "type": "error", "id": id, "payload": errors[0] }).to_string()
             }
@@ -257,7 +257,7 @@ impl Protocol {
     }
 }
 
-/// The responses of one operation, as frames of its socket.
+/// Encodes the responses of one operation as WebSocket frames.
 pub(super) struct Frames {
     head: Box<str>,
 }
@@ -286,7 +286,7 @@ impl Encode for Frames {
     }
 }
 
-/// A message up to its payload.
+/// The start of a message, up to its payload.
 fn head(kind: &str, id: &str) -> String {
     let id = Value::from(id);
     format!(r#"{{"type":"{kind}","id":{id},"payload":"#)

@@ -1,4 +1,4 @@
-//! One WebSocket: its operations, its pulse, its end.
+//! The session of one WebSocket: handshake, operations, pings, close.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,33 +20,33 @@ use crate::transport::{
     payload::Payload,
 };
 
-/// The longest time between two pings; shorter with a shorter `keep_alive`.
+/// The longest interval of pings; a shorter `keep_alive` shortens it.
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(12);
 
-/// For how long pings may go unanswered before the next one finds the peer gone.
+/// How long pings may stay unanswered before the peer counts as gone.
 const PONG_TIMEOUT: Duration = Duration::from_secs(24);
 
-/// With so many bytes waiting for it, the peer is not listened to: answers to what it asks would pile up.
+/// Stop reading while more bytes than this are buffered for the peer, so that responses do not pile up.
 const BACKPRESSURE_BYTES: usize = 1024 * 1024;
 
-/// With so many bytes waiting for it, the peer gets no further answer: it is closed.
+/// Close the socket if more bytes than this are buffered when an event is sent.
 const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
 
-/// The most messages that are collected before they are sent together.
+/// The most messages sent in one write.
 const BATCH: usize = 32;
 
 pub(super) struct Session<'a, S: Service> {
     endpoint: Endpoint<S>,
     socket: &'a mut Socket,
     protocol: Protocol,
-    /// Who opened it, as far as the opening said so.
+    /// The caller according to the handshake request.
     opener: Box<Result<S::Caller, ServerError>>,
-    /// Who it is, from the acknowledgement on.
+    /// The authenticated caller, from the acknowledgement on.
     caller: Option<S::Caller>,
-    /// What it counts as, likewise.
+    /// Counts the socket as open, from the acknowledgement on.
     open: Option<S::Open>,
     operations: Operations,
-    /// Pings since the last sign of life.
+    /// Pings since the last frame from the peer.
     missed: u32,
     max_missed: u32,
     backlog: Backlog,
@@ -74,7 +74,7 @@ impl<'a, S: Service> Session<'a, S> {
         }
     }
 
-    /// Serves the socket. The reason to close it with, if the peer is still there.
+    /// Serves the socket. Returns the close code, unless the peer is gone.
     pub(super) async fn run(&mut self) -> Option<Close> {
         let closing = self.endpoint.inner.closing.clone();
         let init_deadline = Instant::now() + self.endpoint.inner.settings.init;
@@ -113,7 +113,7 @@ impl<'a, S: Service> Session<'a, S> {
     fn progressed(&mut self, progress: Progress) -> Step {
         match progress {
             Progress::FellBehind => Ok(()),
-            // A peer that reads is alive, though its answers to pings come late.
+            // A peer that reads is alive, even if its pongs are late.
             Progress::Moved => {
                 self.missed = 0;
                 Ok(())
@@ -123,20 +123,20 @@ impl<'a, S: Service> Session<'a, S> {
                 self.operations.catch_up();
                 Ok(())
             }
-            // It may have begun to read just now.
+            // The peer may resume reading, so send a close code.
             Progress::Stalled => closed(CloseCode::TryAgain),
             Progress::Gone => Err(None),
         }
     }
 
-    /// Pings, and gives up on a peer that owes too many answers.
+    /// Sends a ping, or closes the socket after too many missed pongs.
     fn ping(&mut self) -> Step {
         if self.missed >= self.max_missed {
             return closed(CloseCode::TryAgain);
         }
         self.missed += 1;
         let ping = Message::Ping(Bytes::new());
-        // Clients of the older protocol reconnect when a first `ka` is not followed by others.
+        // Clients of the older protocol reconnect if no `ka` follows the first.
         let ka = self.protocol.keep_alive().map(Message::text);
         self.send([ping].into_iter().chain(ka))
     }
@@ -151,8 +151,8 @@ impl<'a, S: Service> Session<'a, S> {
             Ok(Message::Binary(_)) => {
                 return Err(Some(Close::invalid("Invalid message: binary")));
             }
-            // The answer is queued by now; unsent, the peer would call it an abnormal closure. Whole frames
-            // are all that there is.
+            // tungstenite has queued the close reply: flush it, or the peer reports an abnormal closure.
+            // `Frame` never occurs when reading.
             Ok(Message::Close(_) | Message::Frame(_)) => return self.send([]).and(Err(None)),
             Err(Gone::TooBig) => return closed(CloseCode::TooBig),
             Err(Gone::Lost) => return Err(None),
@@ -160,7 +160,7 @@ impl<'a, S: Service> Session<'a, S> {
         self.missed = 0;
         match self.protocol.read(&text).map_err(Some)? {
             Received::Init(_) if self.caller.is_some() => closed(CloseCode::TooManyInits),
-            // Apart, so that its size is not the socket's for as long as that is open.
+            // Boxed, so that it adds nothing to the size of the socket's task.
             Received::Init(payload) => Box::pin(self.initialise(payload)).await,
             Received::Ping(payload) => self.send([Message::text(Protocol::pong(payload))]),
             Received::Pong => Ok(()),
@@ -181,7 +181,7 @@ impl<'a, S: Service> Session<'a, S> {
         }
     }
 
-    /// Lets the client in, or not. What it says now goes before what its opening said.
+    /// Authenticates the client. Credentials in the payload take precedence over those of the handshake.
     async fn initialise(&mut self, payload: Option<serde_json::Value>) -> Step {
         let introduced = match payload {
             Some(payload) => self.endpoint.inner.service.introduced(&payload).await,
@@ -236,7 +236,7 @@ impl<'a, S: Service> Session<'a, S> {
         Ok(())
     }
 
-    /// Sends what happened to an operation, and with it whatever else is ready.
+    /// Sends an event of an operation, together with others that are ready.
     fn send_event(&mut self, entry: OperationEvent, has_room: bool) -> Step {
         if self.socket.link().waiting() > MAX_PENDING_BYTES {
             return closed(CloseCode::TryAgain);
@@ -246,7 +246,7 @@ impl<'a, S: Service> Session<'a, S> {
         while let Some(entry) = next {
             messages.push(self.message(&entry.id, &entry.event));
             if !matches!(entry.event, Event::Next(_)) {
-                // Nothing follows, and the id may be used again.
+                // The last event: the id may be reused.
                 self.operations.end(&entry.id);
             }
             next = match messages.len() < BATCH {
@@ -268,13 +268,13 @@ impl<'a, S: Service> Session<'a, S> {
         })
     }
 
-    /// Writes messages at once; what the peer does not take waits.
+    /// Writes messages at once; bytes that the socket does not accept are buffered.
     fn send(&mut self, messages: impl IntoIterator<Item = Message>) -> Step {
         self.socket.send(messages).map_err(|_| None)
     }
 }
 
-/// Whether the socket goes on, or with what it is closed; with nothing when the peer is gone.
+/// Continue, or close with a code; `Err(None)` when the peer is gone.
 type Step = Result<(), Option<Close>>;
 
 fn closed(code: CloseCode) -> Step {
@@ -284,7 +284,7 @@ fn closed(code: CloseCode) -> Step {
 fn pings(every: Duration) -> Interval {
     let mut pings = interval(every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first tick is at once, and nothing is owed yet.
+    // Skips the immediate first tick.
     pings.reset();
     pings
 }

@@ -1,5 +1,4 @@
-//! The frames of one WebSocket: tungstenite reads and writes them, over a [`Link`] that others write to
-//! as well. A frame is written whole, whoever writes it.
+//! WebSocket framing with tungstenite, over a [`Link`] with other writers. Every writer writes whole frames.
 
 use std::io::{self, Read, Write};
 
@@ -12,8 +11,7 @@ use tungstenite::{
 
 use crate::server::Link;
 
-/// What is read at once, and collected before it is written. Of the default 128 KiB for each direction an
-/// idle connection would use none and hold both.
+/// Buffer sizes. The defaults are 128 KiB per direction, which every idle connection would hold.
 const READ_BYTES: usize = 1024;
 const WRITE_BYTES: usize = 4 * 1024;
 
@@ -22,17 +20,17 @@ pub(super) struct Socket {
     context: WebSocketContext,
 }
 
-/// Why nothing more is read.
+/// Why reading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gone {
-    /// The peer sent more than a message may have.
+    /// A message exceeds the size limit.
     TooBig,
-    /// Whatever else: there is nobody to tell.
+    /// The connection is closed or broken.
     Lost,
 }
 
 impl Socket {
-    /// A WebSocket whose opening was answered. `read`: what came behind it already.
+    /// A WebSocket after its handshake. `read` holds bytes that arrived with the handshake.
     pub(super) fn new(link: Link, read: Vec<u8>, message_bytes: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
@@ -50,12 +48,12 @@ impl Socket {
         &self.link
     }
 
-    /// The next message. Nothing is lost when it is not waited for.
+    /// The next message. Cancel-safe.
     ///
     /// # Errors
-    /// When there is none any more.
+    /// When reading ended.
     pub(super) async fn receive(&mut self) -> Result<Message, Gone> {
-        // Reading a flood of small messages never waits, and other tasks need a turn.
+        // Reading a flood of small messages never waits: yield to other tasks.
         consume_budget().await;
         loop {
             match self.context.read(&mut Io(&self.link)) {
@@ -71,10 +69,10 @@ impl Socket {
         }
     }
 
-    /// Writes messages together, without waiting.
+    /// Writes messages with one flush, without waiting.
     ///
     /// # Errors
-    /// When nothing can be said any more.
+    /// When the connection is closed or broken.
     pub(super) fn send(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<(), Gone> {
         let mut io = Io(&self.link);
         for message in messages {
@@ -86,7 +84,7 @@ impl Socket {
     }
 }
 
-/// The socket as tungstenite takes it: it is never full.
+/// Adapts the link for tungstenite; writing never blocks.
 struct Io<'a>(&'a Link);
 
 impl Read for Io<'_> {
