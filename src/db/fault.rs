@@ -1,4 +1,4 @@
-//! Whose fault a failed statement is: the one place that reads SQLSTATEs and SQLite's codes for that.
+//! Classifies failed statements: the only module that interprets SQLSTATEs and SQLite's result codes for retries.
 
 use sea_orm::{
     DbErr, RuntimeErr,
@@ -8,14 +8,14 @@ use sea_orm::{
 use super::{guarded::UnknownCommit, statements::count_unsent};
 use crate::error::Error;
 
-/// What a failed statement says about trying again.
+/// The class of a failed statement, which decides about a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The database is away, busy, full or read-only: the same statement may succeed later.
+    /// The database is unreachable, busy, full or read-only. The same statement may succeed later.
     Transient,
-    /// The statement is wrong for this schema: it fails each time, for every row.
+    /// The statement does not match the schema. It fails every time, for every row.
     Ours,
-    /// This row cannot be stored or read: it fails each time, other rows do not.
+    /// The row cannot be stored or read. The statement fails every time for this row, and succeeds for others.
     Row,
 }
 
@@ -59,7 +59,7 @@ impl Fault {
             | sqlx::Error::TypeNotFound { .. }
             | sqlx::Error::InvalidArgument(_)
             | sqlx::Error::Configuration(_) => Self::Ours,
-            // Connections that break, pools that are used up, protocols that get out of step.
+            // Lost connections, exhausted pools, protocol errors.
             _ => Self::Transient,
         }
     }
@@ -67,11 +67,11 @@ impl Fault {
     /// By PostgreSQL's SQLSTATE (its manual, appendix A).
     fn of_state(code: &str) -> Self {
         match (code, code.get(..2).unwrap_or_default()) {
-            // A privilege that is missing, a cached plan, a prepared statement that a pooler forgot.
+            // A missing privilege, a stale cached plan, a prepared statement that a pooler dropped.
             ("42501" | "0A000" | "26000", _) => Self::Transient,
             // Damaged data: other rows can be read.
             ("XX001" | "XX002", _) => Self::Row,
-            // Data exceptions, constraints, program limits, and what triggers raise.
+            // Data exceptions, constraints, program limits, and errors raised by triggers.
             (_, "21" | "22" | "23" | "27" | "44" | "54" | "P0") => Self::Row,
             (_, "0A" | "42" | "3D" | "3F" | "34" | "25") if code != "25006" && code != "25P03" => {
                 Self::Ours
@@ -80,7 +80,7 @@ impl Fault {
         }
     }
 
-    /// By SQLite's result code, without what extends it.
+    /// By SQLite's primary result code.
     fn of_sqlite(code: u32) -> Self {
         match code & 0xff {
             // CORRUPT: damaged data, or a damaged index: other rows can be read. TOOBIG, CONSTRAINT, MISMATCH, RANGE.
@@ -91,7 +91,7 @@ impl Fault {
         }
     }
 
-    /// Classifies what a caller was given; `None`: no statement failed.
+    /// Classifies an error of the crate; `None` if no statement caused it.
     pub fn of_error(error: &Error) -> Option<Self> {
         match error {
             Error::Database(source) | Error::Internal(source) => {
@@ -106,7 +106,7 @@ impl Fault {
     }
 }
 
-/// Whether a statement failed because of its row: with others it would not have.
+/// Whether a statement failed because of its row, so that it would succeed for other rows.
 pub(super) fn is_of_row(error: &Error) -> bool {
     Fault::of_error(error) == Some(Fault::Row)
 }
@@ -120,15 +120,15 @@ fn of_driver(error: &DbErr) -> Option<&sqlx::Error> {
     }
 }
 
-/// Whether the connection's prepared statement is older than a change of the schema, or forgotten by the server.
+/// Whether the prepared statement is older than a schema change, or unknown to the server.
 pub(super) fn is_stale_plan(error: &DbErr) -> bool {
     let Some(sqlx::Error::Database(error)) = of_driver(error) else {
         return false;
     };
     match error.code().as_deref() {
         Some("26000") => true,
-        // The code is for all features that are not supported; the words may be in another language, but the
-        // routine in the server's source is not.
+        // The code covers all unsupported features, and the message may be localized. The name of the routine in the
+        // server's source identifies the error.
         Some("0A000") => {
             let error = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>();
             error.is_some_and(|error| error.routine() == Some("RevalidateCachedQuery"))
@@ -137,7 +137,7 @@ pub(super) fn is_stale_plan(error: &DbErr) -> bool {
     }
 }
 
-/// Whether the server on the other end takes no writes: after a failover another one may.
+/// Whether the server is read-only. After a failover, another server may be the primary.
 pub(super) fn is_read_only(error: &DbErr) -> bool {
     match of_driver(error) {
         Some(sqlx::Error::Database(error)) => error.code().as_deref() == Some("25006"),
@@ -145,8 +145,7 @@ pub(super) fn is_read_only(error: &DbErr) -> bool {
     }
 }
 
-/// Whether the connection broke, or the server ended it: by an administrator, a crash, or after it was idle for too
-/// long.
+/// Whether the connection was lost, or terminated by the server: by an administrator, a crash or an idle timeout.
 pub(super) fn is_lost_connection(error: &DbErr) -> bool {
     match of_driver(error) {
         Some(sqlx::Error::Io(error)) => error.kind() != std::io::ErrorKind::TimedOut,
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_database_s_passes_and_what_is_the_row_s_does_not() {
+    fn database_faults_are_transient_and_row_faults_are_not() {
         let away = DbErr::ConnectionAcquire(sea_orm::ConnAcquireErr::Timeout);
         assert_eq!(Fault::of_error(&Error::from(away)), Some(Fault::Transient));
         let unreadable = DbErr::Type("a text where a number stands".into());

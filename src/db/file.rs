@@ -1,7 +1,7 @@
-//! SQLite's file as the process opened it.
+//! Detects that SQLite's file was removed or replaced while the process has it open.
 //!
-//! A file that is removed or replaced under a running process goes on answering: the process holds the old one, which
-//! is gone with its last connection. Device and inode tell the two apart.
+//! The process keeps reading and writing the old file, which disappears with its last connection. Device and inode
+//! distinguish the old file from the one at the path.
 
 use std::{
     io,
@@ -15,11 +15,11 @@ use std::{
 
 use tokio::time::timeout;
 
-/// How long a look at the file is waited for: a file system that hangs shows in statements, too.
-const LOOK_TIME: Duration = Duration::from_millis(700);
+/// The limit of the wait for a check. Statements detect a file system that hangs as well.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// How many looks may be under way: a file system that hangs keeps their threads.
-const MOST_LOOKS: usize = 8;
+/// The maximum number of concurrent checks: each blocks a thread while a file system hangs.
+const MAX_CHECKS: usize = 8;
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -29,27 +29,28 @@ type Identity = (u64, u64);
 pub(super) struct DatabaseFile {
     path: PathBuf,
     file: Option<Identity>,
-    /// SQLite creates the log with the first write, and keeps it while there are connections.
+    /// SQLite creates the log at the first write, and keeps it while there are connections.
     log: Mutex<Option<Identity>>,
-    /// It was seen to be gone. That stays so: what was written meanwhile is in the other file.
+    /// Never reset: if the path refers to the old file again, it lacks the writes made meanwhile.
     is_gone: AtomicBool,
-    looks: AtomicUsize,
+    checks: AtomicUsize,
 }
 
 impl DatabaseFile {
-    /// A file that was opened just now.
+    /// Records the identity of a file that was just opened.
     pub(super) fn opened(path: PathBuf) -> Self {
         Self {
             file: identity(&path).ok().flatten(),
             log: Mutex::new(identity(&log_of(&path)).ok().flatten()),
             is_gone: AtomicBool::new(false),
-            looks: AtomicUsize::new(0),
+            checks: AtomicUsize::new(0),
             path,
         }
     }
 
-    /// Whether the path still leads to the file that was opened, and to its log. Asks the file system: off the async
-    /// workers. A file system that does not say is asked again another time.
+    /// Whether the path still refers to the opened file and its log.
+    ///
+    /// Blocks on the file system; not for async workers. Returns true on an I/O error, and the next check tries again.
     pub(super) fn is_there(&self) -> bool {
         if self.file.is_some() && identity(&self.path).is_ok_and(|found| found != self.file) {
             return false;
@@ -67,34 +68,34 @@ impl DatabaseFile {
         }
     }
 
-    /// Whether it was seen to be gone.
+    /// Whether a check has found the file removed or replaced.
     pub(super) fn is_gone(&self) -> bool {
         self.is_gone.load(Ordering::Relaxed)
     }
 
-    /// Looks whether it is gone, and logs it the first time.
-    pub(super) async fn look(file: &Arc<Self>) -> bool {
-        if file.looks.fetch_add(1, Ordering::Relaxed) >= MOST_LOOKS {
-            file.looks.fetch_sub(1, Ordering::Relaxed);
+    /// Checks whether the file was removed or replaced, and logs it the first time.
+    pub(super) async fn check_is_gone(file: &Arc<Self>) -> bool {
+        if file.checks.fetch_add(1, Ordering::Relaxed) >= MAX_CHECKS {
+            file.checks.fetch_sub(1, Ordering::Relaxed);
             return file.is_gone();
         }
-        let looking = Arc::clone(file);
+        let checked = Arc::clone(file);
         #[expect(
             clippy::disallowed_methods,
-            reason = "it looks at a file, and does not compute"
+            reason = "file system access, which uses no processor time"
         )]
-        let look = tokio::task::spawn_blocking(move || {
-            if !looking.is_there() && !looking.is_gone.swap(true, Ordering::Relaxed) {
+        let check = tokio::task::spawn_blocking(move || {
+            if !checked.is_there() && !checked.is_gone.swap(true, Ordering::Relaxed) {
                 tracing::error!(
-                    path = %looking.path.display(),
+                    path = %checked.path.display(),
                     "SQLite's file or its write-ahead log was removed or replaced while it is open: writes are refused. \
                      Copy what the API still shows, put the file and its log back, and restart"
                 );
             }
-            looking.looks.fetch_sub(1, Ordering::Relaxed);
+            checked.checks.fetch_sub(1, Ordering::Relaxed);
         });
-        // What is not known in time is asked again.
-        let _ = timeout(LOOK_TIME, look).await;
+        // After a timeout, the next check tries again.
+        let _ = timeout(CHECK_TIMEOUT, check).await;
         file.is_gone()
     }
 }
@@ -105,7 +106,7 @@ fn log_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// What a path leads to, or nothing.
+/// Device and inode of the file at a path; `None` if it does not exist.
 #[cfg(unix)]
 fn identity(path: &Path) -> io::Result<Option<Identity>> {
     use std::os::unix::fs::MetadataExt;
@@ -116,7 +117,7 @@ fn identity(path: &Path) -> io::Result<Option<Identity>> {
     }
 }
 
-/// Elsewhere an open file can be neither removed nor replaced.
+/// Non-Unix systems do not allow an open file to be removed or replaced.
 #[cfg(not(unix))]
 fn identity(_: &Path) -> io::Result<Option<Identity>> {
     Ok(None)
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_or_a_log_that_is_removed_or_replaced_is_noticed() {
+    fn a_file_or_a_log_that_is_removed_or_replaced_is_detected() {
         let folder = std::env::temp_dir().join(format!("titlecast-file-{}", uuid::Uuid::now_v7()));
         std::fs::create_dir(&folder).unwrap();
         let path = folder.join("a.db");
@@ -152,7 +153,7 @@ mod tests {
         std::os::unix::fs::symlink(&path, &path).unwrap();
         assert!(
             file.is_there(),
-            "what a path in a circle leads to is unknown"
+            "a symlink loop is an I/O error, not a removed file"
         );
         std::fs::remove_file(&path).unwrap();
         assert!(!file.is_there());

@@ -1,13 +1,13 @@
-//! Connections and transactions whose every statement has a deadline.
+//! Connections and transactions with a deadline for every statement.
 //!
-//! A peer that is frozen answers nothing and closes nothing. So a statement that is not answered in time fails, and its
-//! connection is dropped: the pool tests connections that come back under a deadline of its own (`open`).
+//! A frozen peer neither answers nor closes the connection. A statement that times out therefore fails, and its
+//! connection is dropped: the pool tests released connections under a deadline (`open`).
 //!
-//! A statement that fails because the schema changed under its prepared plan was not executed: it is sent again on a
-//! new connection, and so is one that only reads when its connection is lost; and the pool drops every connection that
-//! is as old ([`Retired`]).
+//! A statement that fails because the schema changed under its prepared plan was not executed, and is retried on a new
+//! connection. A read is also retried after its connection was lost. The pool replaces every connection of the same age
+//! ([`StaleConnections`]).
 //!
-//! What is written to SQLite's file counts as written when the path still leads to that file afterwards.
+//! A write to an SQLite file succeeds only if the path still refers to the opened file afterwards.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -30,9 +30,8 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// How often a statement, or a transaction, is sent again because its plan is stale: each time on a connection that is
-/// new.
-const RESENDS: usize = 2;
+/// Retries of a statement or a transaction after a stale plan or a lost connection, each on a new connection.
+const MAX_RETRIES: usize = 2;
 
 /// Runs a transaction, and the whole of it again on another connection when the first one was lost or had a stale plan.
 /// The server takes back what was done until then; a commit that is not answered is not among these failures
@@ -45,7 +44,7 @@ where
     let mut runs = 0;
     loop {
         match run().await {
-            Err(error) if runs < RESENDS && error.cause().is_some_and(is_of_connection) => {
+            Err(error) if runs < MAX_RETRIES && error.cause().is_some_and(is_of_connection) => {
                 runs += 1;
             }
             result => return result,
@@ -53,7 +52,7 @@ where
     }
 }
 
-/// The commit was sent, and it failed or was not answered: it may have been done, or not.
+/// The commit was sent, and failed or timed out: the transaction may or may not be committed.
 #[derive(Debug, thiserror::Error)]
 #[error("the outcome of the commit is unknown")]
 pub(super) struct UnknownCommit(#[source] pub(super) DbErr);
@@ -69,46 +68,46 @@ impl From<UnknownCommit> for Error {
 #[derive(Clone, Debug)]
 pub(super) struct Guarded<C> {
     pub(super) inner: C,
-    /// How long a statement may take, the wait for a connection included.
+    /// The limit of a statement, including the wait for a connection.
     within: Option<Duration>,
-    retired: Retired,
-    /// SQLite's file, where writes go.
+    stale: StaleConnections,
+    /// SQLite's file; only for a writer.
     file: Option<Arc<DatabaseFile>>,
-    /// Whether nothing is written by way of this: what was not answered can be asked again.
+    /// Whether this handle only reads, so that a statement without an answer can be retried.
     is_reader: bool,
 }
 
 /// A transaction.
 pub(super) type Transaction = Guarded<DatabaseTransaction>;
 
-/// The shortest time between two replacements of connections to a server that takes no writes.
-const READ_ONLY_PAUSE: Duration = Duration::from_secs(1);
+/// The minimum time between two replacements of connections because the server is read-only.
+const MIN_REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When connections were last found to be of no more use: those that were open then are replaced. Cheap to clone.
+/// The time at which the open connections were last found to be stale; the pool replaces them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Retired(Arc<Mutex<Option<Instant>>>);
+pub(super) struct StaleConnections(Arc<Mutex<Option<Instant>>>);
 
-impl Retired {
-    /// Replaces the connections after a failure that will be the same on each that is as old: their plans are older
-    /// than the schema, or they lead to a server that is the primary no more.
-    pub(super) fn judge(&self, error: &DbErr) {
-        let mut noted = self.lock();
-        let is_pause_over = noted.is_none_or(|at| at.elapsed() > READ_ONLY_PAUSE);
+impl StaleConnections {
+    /// Marks all open connections as stale if the error would repeat on each: their prepared plans are older than the
+    /// schema, or their server is no longer the primary.
+    pub(super) fn mark_after(&self, error: &DbErr) {
+        let mut marked = self.lock();
+        let is_pause_over = marked.is_none_or(|at| at.elapsed() > MIN_REPLACE_INTERVAL);
         let why = if is_stale_plan(error) {
             "the schema changed under prepared statements"
         } else if is_read_only(error) && is_pause_over {
-            "the server takes no writes"
+            "the server is read-only"
         } else {
             return;
         };
-        *noted = Some(Instant::now());
-        tracing::info!("{why}: replacing the connections to the database");
+        *marked = Some(Instant::now());
+        tracing::info!("{why}; replacing the connections to the database");
     }
 
-    /// Whether a connection of this age was open then.
-    pub(super) fn concern(&self, age: Duration) -> bool {
-        let noted = *self.lock();
-        noted.is_some_and(|noted| age >= noted.elapsed())
+    /// Whether a connection of this age was open at the last mark.
+    pub(super) fn covers(&self, age: Duration) -> bool {
+        let marked = *self.lock();
+        marked.is_some_and(|marked| age >= marked.elapsed())
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -117,32 +116,36 @@ impl Retired {
 }
 
 impl<C> Guarded<C> {
-    /// For reading alone.
-    pub(super) fn reader(inner: C, retired: Retired) -> Self {
+    /// A handle that only reads.
+    pub(super) fn reader(inner: C, stale: StaleConnections) -> Self {
         Self {
             inner,
             within: None,
-            retired,
+            stale,
             file: None,
             is_reader: true,
         }
     }
 
-    /// For writing; `file` is SQLite's.
-    pub(super) fn writer(inner: C, retired: Retired, file: Option<Arc<DatabaseFile>>) -> Self {
+    /// A handle that writes; `file` is SQLite's.
+    pub(super) fn writer(
+        inner: C,
+        stale: StaleConnections,
+        file: Option<Arc<DatabaseFile>>,
+    ) -> Self {
         Self {
             file,
             is_reader: false,
-            ..Self::reader(inner, retired)
+            ..Self::reader(inner, stale)
         }
     }
 
-    /// Whether a statement that failed so can be sent again by itself.
-    fn may_resend(&self, error: &DbErr) -> bool {
+    /// Whether a statement outside a transaction can be retried after this error.
+    fn may_retry(&self, error: &DbErr) -> bool {
         is_stale_plan(error) || (self.is_reader && is_lost_connection(error))
     }
 
-    /// The same with a deadline for each statement.
+    /// Sets the limit of each statement.
     pub(super) fn within(self, within: Duration) -> Self {
         Self {
             within: Some(within),
@@ -150,40 +153,40 @@ impl<C> Guarded<C> {
         }
     }
 
-    /// Around a transaction that was begun on this connection.
-    pub(super) fn around<T>(&self, inner: T) -> Guarded<T> {
+    /// Wraps a transaction of this handle with the same settings.
+    pub(super) fn wrap<T>(&self, inner: T) -> Guarded<T> {
         Guarded {
             inner,
             within: self.within,
-            retired: self.retired.clone(),
+            stale: self.stale.clone(),
             file: self.file.clone(),
             is_reader: self.is_reader,
         }
     }
 
-    /// Waits for an answer until the deadline.
-    pub(super) async fn answer<T>(
+    /// Runs a statement with the deadline of this handle.
+    pub(super) async fn with_deadline<T>(
         &self,
-        answer: impl Future<Output = Result<T, DbErr>>,
+        statement: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, DbErr> {
-        let answered = match self.within {
-            Some(within) => timeout(within, interruptible(answer))
+        let result = match self.within {
+            Some(within) => timeout(within, interruptible(statement))
                 .await
-                .unwrap_or_else(|_| Err(unanswered(within))),
-            None => answer.await,
+                .unwrap_or_else(|_| Err(timed_out(within))),
+            None => statement.await,
         };
-        if let Err(error) = &answered {
-            self.judge(error);
+        if let Err(error) = &result {
+            self.mark_stale_after(error);
         }
-        answered
+        result
     }
 
-    /// See [`Retired::judge`].
-    pub(super) fn judge(&self, error: &DbErr) {
-        self.retired.judge(error);
+    /// See [`StaleConnections::mark_after`].
+    pub(super) fn mark_stale_after(&self, error: &DbErr) {
+        self.stale.mark_after(error);
     }
 
-    /// Refuses a write to a file that is gone.
+    /// Rejects a write to a file that was removed or replaced.
     pub(super) fn refuse_if_gone(&self) -> Result<(), DbErr> {
         match &self.file {
             Some(file) if file.is_gone() => Err(gone()),
@@ -191,10 +194,10 @@ impl<C> Guarded<C> {
         }
     }
 
-    /// Looks whether what was written is in the file that the path leads to: only then it outlives the process.
+    /// Checks that the path still refers to the opened file: otherwise the writes are lost when the process ends.
     pub(super) async fn confirm(&self) -> Result<(), DbErr> {
         match &self.file {
-            Some(file) if DatabaseFile::look(file).await => Err(gone()),
+            Some(file) if DatabaseFile::check_is_gone(file).await => Err(gone()),
             _ => Ok(()),
         }
     }
@@ -202,11 +205,11 @@ impl<C> Guarded<C> {
 
 fn gone() -> DbErr {
     DbErr::Exec(RuntimeErr::Internal(
-        "SQLite's file was removed or replaced: nothing is written to it any more".into(),
+        "SQLite's file was removed or replaced; writes are refused until a restart".into(),
     ))
 }
 
-fn unanswered(within: Duration) -> DbErr {
+fn timed_out(within: Duration) -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(format!(
         "the database did not answer within {within:?}"
     )))
@@ -219,75 +222,77 @@ impl Guarded<Pool> {
 }
 
 impl Guarded<DatabaseTransaction> {
-    /// Commits. After an error it is unknown whether that was done.
+    /// Commits. After an error the outcome is unknown.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
-        let guard = self.around(());
-        guard.answer(self.inner.commit()).await?;
+        let guard = self.wrap(());
+        guard.with_deadline(self.inner.commit()).await?;
         guard.confirm().await
     }
 
     pub(super) async fn rollback(self) -> Result<(), DbErr> {
-        let guard = self.around(());
-        guard.answer(self.inner.rollback()).await
+        let guard = self.wrap(());
+        guard.with_deadline(self.inner.rollback()).await
     }
 }
 
-/// Whether a statement can be sent again by itself. In a transaction it cannot: the transaction has failed with it.
-pub(super) trait Resends {
-    const RESENDS: usize;
+/// The number of retries of a single statement. Zero in a transaction, because a failed statement aborts it.
+pub(super) trait Retries {
+    const RETRIES: usize;
 }
 
-impl Resends for Pool {
-    const RESENDS: usize = RESENDS;
+impl Retries for Pool {
+    const RETRIES: usize = MAX_RETRIES;
 }
 
-impl Resends for DatabaseTransaction {
-    const RESENDS: usize = 0;
+impl Retries for DatabaseTransaction {
+    const RETRIES: usize = 0;
 }
 
-/// Runs a method of the inner connection with the statement, and again where that helps.
-macro_rules! answered {
+/// Runs a method of the inner connection with deadline, retries and the check of SQLite's file.
+macro_rules! guarded {
     ($self:ident.$method:ident($statement:expr)) => {{
-        if C::RESENDS == 0 {
-            return $self.answer($self.inner.$method($statement)).await;
+        if C::RETRIES == 0 {
+            return $self.with_deadline($self.inner.$method($statement)).await;
         }
         if $self.inner.get_database_backend() == DbBackend::Sqlite {
             $self.refuse_if_gone()?;
-            let answer = $self.answer($self.inner.$method($statement)).await?;
+            let result = $self.with_deadline($self.inner.$method($statement)).await?;
             $self.confirm().await?;
-            return Ok(answer);
+            return Ok(result);
         }
-        let mut sent = 0;
+        let mut retries = 0;
         loop {
-            let answered = $self.answer($self.inner.$method($statement.clone())).await;
-            match answered {
-                Err(error) if sent < C::RESENDS && $self.may_resend(&error) => sent += 1,
-                answered => return answered,
+            let result = $self
+                .with_deadline($self.inner.$method($statement.clone()))
+                .await;
+            match result {
+                Err(error) if retries < C::RETRIES && $self.may_retry(&error) => retries += 1,
+                result => return result,
             }
         }
     }};
 }
 
 #[async_trait]
-impl<C: ConnectionTrait + Resends> ConnectionTrait for Guarded<C> {
+impl<C: ConnectionTrait + Retries> ConnectionTrait for Guarded<C> {
     fn get_database_backend(&self) -> DbBackend {
         self.inner.get_database_backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        answered!(self.execute_raw(statement))
+        guarded!(self.execute_raw(statement))
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.answer(self.inner.execute_unprepared(sql)).await
+        self.with_deadline(self.inner.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        answered!(self.query_one_raw(statement))
+        guarded!(self.query_one_raw(statement))
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        answered!(self.query_all_raw(statement))
+        guarded!(self.query_all_raw(statement))
     }
 
     fn support_returning(&self) -> bool {
@@ -301,10 +306,10 @@ mod tests {
 
     #[test]
     fn connections_that_were_open_at_a_change_of_the_schema_are_stale_and_new_ones_are_not() {
-        let retired = Retired::default();
-        assert!(!retired.concern(Duration::from_secs(60)));
-        *retired.lock() = Some(Instant::now());
-        assert!(retired.concern(Duration::from_secs(60)));
-        assert!(!retired.concern(Duration::ZERO));
+        let stale = StaleConnections::default();
+        assert!(!stale.covers(Duration::from_secs(60)));
+        *stale.lock() = Some(Instant::now());
+        assert!(stale.covers(Duration::from_secs(60)));
+        assert!(!stale.covers(Duration::ZERO));
     }
 }

@@ -133,7 +133,7 @@ impl Database {
     /// [`crate::error::Error::Database`] if it does not answer.
     pub async fn ping(&self) -> Result<()> {
         self.reader
-            .answer(self.reader.inner.current().ping())
+            .with_deadline(self.reader.inner.current().ping())
             .await?;
         Ok(())
     }
@@ -184,8 +184,8 @@ impl Database {
         self.writer.refuse_if_gone()?;
         let backend = self.writer.get_database_backend();
         let pool = self.writer.inner.current();
-        let begin = self.writer.answer(pool.begin_with_options(options));
-        Ok(self.writer.around(bracket(backend, "BEGIN", begin).await?))
+        let begin = self.writer.with_deadline(pool.begin_with_options(options));
+        Ok(self.writer.wrap(bracket(backend, "BEGIN", begin).await?))
     }
 
     fn statement(

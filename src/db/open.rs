@@ -16,7 +16,7 @@ use super::{
     CONNECT_TIMEOUT, Database, IDLE_TRANSACTION_TIMEOUT, LOCK_TIMEOUT,
     erase::erase_words,
     file::DatabaseFile,
-    guarded::{Guarded, Retired},
+    guarded::{Guarded, StaleConnections},
     interrupt,
     open_error::OpenError,
     pool::{Opener, Pool, Taken},
@@ -57,10 +57,10 @@ impl Database {
     /// When the URL is of neither kind, or the database does not open.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
         let statements = Statements::default();
-        let retired = Retired::default();
+        let stale = StaleConnections::default();
         let opener = Opener {
             url: url.to_owned(),
-            retired: retired.clone(),
+            stale: stale.clone(),
             statements: statements.clone(),
         };
         let open = |connections: u32| opener.open(connections);
@@ -91,8 +91,8 @@ impl Database {
         let database = Self {
             opener: file.is_none().then(|| opener.clone()),
             max_connections,
-            reader: Guarded::reader(reader, retired.clone()),
-            writer: Guarded::writer(writer, retired, file.clone()),
+            reader: Guarded::reader(reader, stale.clone()),
+            writer: Guarded::writer(writer, stale, file.clone()),
             statements,
             probe: Arc::new(Probe::of(file)),
             searches: Searches::among(max_connections),
@@ -220,10 +220,10 @@ fn may_pass(error: &sqlx::Error) -> bool {
 pub(super) fn options(
     url: &str,
     connections: u32,
-    retired: &Retired,
+    stale: &StaleConnections,
     taken: &Taken,
 ) -> ConnectOptions {
-    let (retired, taken) = (retired.clone(), taken.clone());
+    let (stale, taken) = (stale.clone(), taken.clone());
     let server = url.parse().ok().map(server_options);
     let server = server.map(|server| server.disable_statement_logging());
     let mut options = ConnectOptions::new(url);
@@ -263,7 +263,7 @@ pub(super) fn options(
                 })
         })
         .map_sqlx_postgres_pool_opts(move |pool| {
-            let (retired, made) = (retired.clone(), taken.clone());
+            let (stale, made) = (stale.clone(), taken.clone());
             let (reused, returned) = (taken.clone(), taken.clone());
             let (before, after) = (server.clone(), server.clone());
             // sqlx tests and closes connections without a deadline (transact-rs/sqlx#3540), and over TLS a close waits
@@ -281,7 +281,7 @@ pub(super) fn options(
             .max_lifetime(None)
             .idle_timeout(None)
             .before_acquire(move |connection, known| {
-                let is_old = retired.concern(known.age) || known.age > LIFETIME;
+                let is_old = stale.covers(known.age) || known.age > LIFETIME;
                 let (server, reused) = (before.clone(), reused.clone());
                 Box::pin(async move {
                     if is_old {

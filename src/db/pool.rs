@@ -19,7 +19,7 @@ use sea_orm::{
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Database, guarded::Retired, open::options, statements::Statements};
+use super::{Database, guarded::StaleConnections, open::options, statements::Statements};
 use crate::supervisor::Heartbeat;
 
 /// How often the places are counted: often enough that each place that comes back is seen to be there at some time.
@@ -143,7 +143,7 @@ impl ConnectionTrait for Pool {
 #[derive(Clone)]
 pub(super) struct Opener {
     pub(super) url: String,
-    pub(super) retired: Retired,
+    pub(super) stale: StaleConnections,
     pub(super) statements: Statements,
 }
 
@@ -158,7 +158,7 @@ impl Opener {
     /// Opens a pool of at most so many connections.
     pub(super) async fn open(&self, connections: u32) -> Result<Pool, DbErr> {
         let taken = Taken::default();
-        let options = options(&self.url, connections, &self.retired, &taken);
+        let options = options(&self.url, connections, &self.stale, &taken);
         let mut connections = sea_orm::Database::connect(options).await?;
         // The first connection was made to see that there is one. It was released without a word.
         taken.0.store(0, Ordering::SeqCst);

@@ -1,9 +1,8 @@
-//! Whether the database does its work, asked in the background and known to all: `/readyz` and metrics read the same
-//! state.
+//! Health probes of the database, run in the background. `/readyz` and metrics read the same state.
 //!
-//! Three questions: is SQLite's file still there, is there an answer (a ping), and is a write taken. Concurrent callers
-//! share one round of each, which goes on when they stop waiting. A caller waits for less than a second; what is not
-//! known by then is read from the round before, and from how long the present one has been waiting.
+//! Three probes: SQLite's file is unchanged, a ping is answered, and a write succeeds. Concurrent callers share one
+//! round of each probe, which continues if a caller stops waiting. A caller waits less than a second. If a round is not
+//! finished by then, the state is derived from the previous round and from the duration of the current one.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -24,37 +23,37 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Database, file::DatabaseFile};
 use crate::{error::Error, supervisor::Heartbeat};
 
-/// How long a result of the write probe is used before a write is tried again.
+/// The time for which a result of the write probe is reused.
 const WRITE_TTL: Duration = Duration::from_secs(5);
 
-/// How long a write may take before the database counts as one that refuses writes: longer than one waits for a lock.
+/// The time after which a write probe counts as failed: longer than the wait for a lock.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long a second try may take, after one whose connection may have been frozen.
+/// The limit of the retry after a timeout, whose connection may have been frozen.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a ping goes on when no caller waits for it any more. The next one may get a connection that is not frozen.
+/// The limit of a ping that no caller waits for. The next ping may get a connection that is not frozen.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often the state is asked in the background.
-const ASK_EVERY: Duration = Duration::from_secs(5);
+/// The interval of the background probes.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long a caller waits for the file and the ping, side by side, and then for the write: together less than a
+/// The limits of a caller's wait for the file and the ping, in parallel, and then for the write: together under a
 /// second.
 const WAIT_FOR_PING: Duration = Duration::from_millis(700);
 const WAIT_FOR_WRITE: Duration = Duration::from_millis(150);
 
-/// How the database stands.
+/// The health of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum DatabaseState {
-    /// It answers and takes writes.
+    /// The database answers and accepts writes.
     Ok,
-    /// It does not answer.
+    /// The database does not answer.
     Unavailable,
-    /// It answers and takes no writes: a full disk, a read-only file system, a standby, a writer that does not end.
+    /// The database answers and rejects writes: a full disk, a read-only file system, a standby, or a blocked writer.
     RefusesWrites,
-    /// SQLite's file, or its log, was removed or replaced since it was opened.
+    /// SQLite's file or its write-ahead log was removed or replaced since it was opened.
     FileReplaced,
 }
 
@@ -64,27 +63,27 @@ type Round = Shared<BoxFuture<'static, bool>>;
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     file: Option<Arc<DatabaseFile>>,
-    ping: Question,
-    write: Question,
+    ping: SharedProbe,
+    write: SharedProbe,
     last: Mutex<Option<(DatabaseState, Instant)>>,
     tasks: TaskTracker,
 }
 
-/// Cheap to clone.
+/// A probe whose concurrent callers share one round. Cheap to clone.
 #[derive(Clone, Default)]
-struct Question(Arc<Mutex<Asked>>);
+struct SharedProbe(Arc<Mutex<Rounds>>);
 
 #[derive(Default)]
-struct Asked {
-    /// The present round, and when it began.
-    round: Option<(Instant, Round)>,
-    /// When the last round ended, and how.
+struct Rounds {
+    /// The start of the current round, and the round.
+    current: Option<(Instant, Round)>,
+    /// The end of the last round, and its result.
     last: Option<(Instant, bool)>,
 }
 
-impl std::fmt::Debug for Question {
+impl std::fmt::Debug for SharedProbe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Question").finish_non_exhaustive()
+        f.debug_struct("SharedProbe").finish_non_exhaustive()
     }
 }
 
@@ -97,60 +96,60 @@ impl Probe {
     }
 }
 
-impl Question {
-    fn lock(&self) -> MutexGuard<'_, Asked> {
+impl SharedProbe {
+    fn lock(&self) -> MutexGuard<'_, Rounds> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The round that is under way, or one that begins now.
+    /// The current round, or a new one.
     fn round(
         &self,
         tasks: &TaskTracker,
-        ask: impl Future<Output = bool> + Send + 'static,
+        check: impl Future<Output = bool> + Send + 'static,
     ) -> Round {
-        let mut asked = self.lock();
-        if let Some((_, round)) = &asked.round {
+        let mut rounds = self.lock();
+        if let Some((_, round)) = &rounds.current {
             return round.clone();
         }
-        let end = EndOfRound {
-            question: self.clone(),
-            answer: false,
+        let guard = RoundGuard {
+            probe: self.clone(),
+            result: false,
         };
-        let asking = tasks.spawn(end.after(ask));
-        let round = asking
-            .map(|answer| answer.unwrap_or(false))
+        let checking = tasks.spawn(guard.run(check));
+        let round = checking
+            .map(|result| result.unwrap_or(false))
             .boxed()
             .shared();
-        asked.round = Some((Instant::now(), round.clone()));
+        rounds.current = Some((Instant::now(), round.clone()));
         round
     }
 }
 
-/// Ends a round however it ends: one that panics has the answer no, and another one can begin.
-struct EndOfRound {
-    question: Question,
-    answer: bool,
+/// Records the end of a round, also if it panics. The result of a panic is false.
+struct RoundGuard {
+    probe: SharedProbe,
+    result: bool,
 }
 
-impl EndOfRound {
-    async fn after(mut self, ask: impl Future<Output = bool>) -> bool {
-        self.answer = ask.await;
-        self.answer
+impl RoundGuard {
+    async fn run(mut self, check: impl Future<Output = bool>) -> bool {
+        self.result = check.await;
+        self.result
     }
 }
 
-impl Drop for EndOfRound {
+impl Drop for RoundGuard {
     fn drop(&mut self) {
-        let mut asked = self.question.lock();
-        asked.round = None;
-        asked.last = Some((Instant::now(), self.answer));
+        let mut rounds = self.probe.lock();
+        rounds.current = None;
+        rounds.last = Some((Instant::now(), self.result));
     }
 }
 
 impl Database {
-    /// Asks how the database stands; answers within a second.
+    /// Probes the health of the database; returns within a second.
     pub async fn state(&self) -> DatabaseState {
-        let state = self.ask().await;
+        let state = self.run_probes().await;
         let mut last = self.last_state();
         let before = last.map(|(state, _)| state);
         *last = Some((state, Instant::now()));
@@ -158,21 +157,23 @@ impl Database {
         if before.is_some_and(|before| before != state) {
             let name: &str = state.into();
             match state {
-                DatabaseState::Ok => tracing::info!("the database answers and takes writes again"),
+                DatabaseState::Ok => {
+                    tracing::info!("the database answers and accepts writes again")
+                }
                 DatabaseState::Unavailable | DatabaseState::RefusesWrites => {
                     tracing::warn!(
                         database.state = name,
                         "the database is not available; not ready"
                     );
                 }
-                // Logged in full when it was found.
+                // `DatabaseFile` logs it with more detail.
                 DatabaseState::FileReplaced => {}
             }
         }
         state
     }
 
-    /// How it stood when that was asked last, by a probe or by the loop that asks now and then; `None`: not yet.
+    /// The result of the last probes and its time; `None` before the first ones.
     pub fn known_state(&self) -> Option<(DatabaseState, Instant)> {
         *self.last_state()
     }
@@ -184,25 +185,26 @@ impl Database {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks every few seconds until `closing`, so that metrics and logs are true when nothing else asks.
+    /// Runs the probes periodically until `closing`, so that metrics and logs are current without requests to
+    /// `/readyz`.
     pub async fn keep_asking(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
         loop {
             tokio::select! {
-                () = heartbeat.pause(ASK_EVERY) => {}
+                () = heartbeat.pause(PROBE_INTERVAL) => {}
                 () = closing.cancelled() => return,
             }
-            // It has deadlines of its own.
-            let asking = async { Ok(self.state().await) };
-            let _ = heartbeat.iteration(WRITE_TIMEOUT, asking).await;
+            // The probes have their own deadlines and log their failures.
+            let probes = async { Ok(self.state().await) };
+            let _ = heartbeat.iteration(WRITE_TIMEOUT, probes).await;
         }
     }
 
-    async fn ask(&self) -> DatabaseState {
+    async fn run_probes(&self) -> DatabaseState {
         let Probe { ping, tasks, .. } = &*self.probe;
         let db = self.clone();
         let ping = ping.round(tasks, async move { db.answers().await });
-        // A file system that hangs shows in the write.
-        let (is_gone, answers) = tokio::join!(self.look_at_file(), timeout(WAIT_FOR_PING, ping));
+        // The write probe detects a file system that hangs.
+        let (is_gone, answers) = tokio::join!(self.is_file_gone(), timeout(WAIT_FOR_PING, ping));
         if is_gone {
             return DatabaseState::FileReplaced;
         }
@@ -224,16 +226,17 @@ impl Database {
         }
     }
 
-    /// Whether SQLite's file is gone.
-    async fn look_at_file(&self) -> bool {
+    /// Whether SQLite's file was removed or replaced.
+    async fn is_file_gone(&self) -> bool {
         match &self.probe.file {
-            Some(file) => DatabaseFile::look(file).await,
+            Some(file) => DatabaseFile::check_is_gone(file).await,
             None => false,
         }
     }
 
-    /// Whether a write is taken. Only a write shows that, so one is tried whose commit goes to the disk and changes
-    /// nothing, at most once in 5 seconds however often that is asked.
+    /// Whether the database accepts writes.
+    ///
+    /// Tests it with a write that changes nothing and whose commit goes to the disk, at most once in 5 seconds.
     pub async fn takes_writes(&self) -> bool {
         let last = self.probe.write.lock().last;
         if let Some((at, is_taken)) = last
@@ -245,7 +248,7 @@ impl Database {
         let round = self.probe.write.round(&self.probe.tasks, async move {
             let tried = match timeout(WRITE_TIMEOUT, db.try_write()).await {
                 Ok(tried) => tried,
-                // Its connection may be frozen, and another one good.
+                // The connection may be frozen; retry on another one.
                 Err(_) => timeout(RETRY_TIMEOUT, db.try_write())
                     .await
                     .unwrap_or(Err(sqlx::Error::PoolTimedOut)),
@@ -253,7 +256,7 @@ impl Database {
             let is_taken = tried.is_ok();
             if let Err(error) = tried {
                 let error = DbErr::Exec(RuntimeErr::SqlxError(error.into()));
-                db.writer.judge(&error);
+                db.writer.mark_stale_after(&error);
                 Error::from(error).log();
             }
             is_taken
@@ -261,26 +264,26 @@ impl Database {
         if let Ok(is_taken) = timeout(WAIT_FOR_WRITE, round).await {
             return is_taken;
         }
-        // It is still being tried: slow is not refused, until it is too slow.
-        let asked = self.probe.write.lock();
-        let is_slow = asked
-            .round
+        // The round is still running. A slow write counts as accepted until its timeout.
+        let rounds = self.probe.write.lock();
+        let is_slow = rounds
+            .current
             .as_ref()
             .is_some_and(|(began, _)| began.elapsed() > WRITE_TIMEOUT);
-        !is_slow && asked.last.is_none_or(|(_, was_taken)| was_taken)
+        !is_slow && rounds.last.is_none_or(|(_, was_taken)| was_taken)
     }
 
-    /// By way of the pool itself: probes are not counted with the statements.
+    /// Uses the sqlx pool directly, so that probes do not count as statements.
     async fn try_write(&self) -> Result<(), sqlx::Error> {
         let writer = self.writer.inner.current();
         match writer.get_database_backend() {
-            // A number in the file's header that is for applications, and that we do not use.
+            // Writes an application-defined number in the file's header, which this application does not use.
             DbBackend::Sqlite => {
                 let pool = writer.get_sqlite_connection_pool();
                 pool.execute("PRAGMA user_version = 0").await?;
             }
-            // The update of no row is refused where nothing may be written; the message is a record in the
-            // write-ahead log that only those read who ask for it by name.
+            // A read-only server rejects the update even though it matches no row. The logical message forces a record
+            // into the write-ahead log; logical decoding plugins skip it unless configured for its prefix.
             _ => {
                 let pool = writer.get_postgres_connection_pool();
                 pool.execute(
@@ -300,15 +303,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_round_is_shared_and_after_one_that_panicked_there_is_another() {
-        let (question, tasks) = (Question::default(), TaskTracker::new());
-        let (answer, answered) = tokio::sync::oneshot::channel::<bool>();
-        let first = question.round(&tasks, async { answered.await.unwrap() });
-        let same = question.round(&tasks, async { panic!("it is not asked") });
-        answer.send(true).unwrap();
+        let (probe, tasks) = (SharedProbe::default(), TaskTracker::new());
+        let (sender, receiver) = tokio::sync::oneshot::channel::<bool>();
+        let first = probe.round(&tasks, async { receiver.await.unwrap() });
+        let same = probe.round(&tasks, async { panic!("shared rounds do not run this") });
+        sender.send(true).unwrap();
         assert!(first.await && same.await);
-        assert!(!question.round(&tasks, async { panic!("a bug") }).await);
-        let last = question.lock().last.map(|(_, answer)| answer);
+        assert!(!probe.round(&tasks, async { panic!("a bug") }).await);
+        let last = probe.lock().last.map(|(_, result)| result);
         assert_eq!(last, Some(false));
-        assert!(question.round(&tasks, async { true }).await);
+        assert!(probe.round(&tasks, async { true }).await);
     }
 }
