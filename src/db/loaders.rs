@@ -44,7 +44,17 @@ impl Database {
         conversations: &[ConversationId],
         range: MessageRange,
     ) -> Result<HashMap<ConversationId, Page<Message>>> {
-        let statement = within_bytes(numbered(owner, conversations, range));
+        self.pages(range, rows_in(owner, conversations, range))
+            .await
+    }
+
+    /// The pages of conversations, of `rows` in the range.
+    pub(super) async fn pages(
+        &self,
+        range: MessageRange,
+        rows: SelectStatement,
+    ) -> Result<HashMap<ConversationId, Page<Message>>> {
+        let statement = within_bytes(rows, range);
         let statement = self.reader.get_database_backend().build(&statement);
         let rows = self.reader.query_all_raw(statement).await?;
         let mut read: HashMap<ConversationId, (Vec<Message>, bool)> = HashMap::new();
@@ -67,17 +77,12 @@ impl Database {
     }
 }
 
-/// The rows of each conversation's page and one more, by their `place` in it: 1 is the first.
-fn numbered(
+/// The rows of these conversations in a range, whatever its limit.
+fn rows_in(
     owner: &Owner,
     conversations: &[ConversationId],
     range: MessageRange,
 ) -> SelectStatement {
-    let order = if range.from_end {
-        Order::Desc
-    } else {
-        Order::Asc
-    };
     // These among the owner's, and not the owner's messages among theirs: PostgreSQL would look through all that
     // the owner has.
     let conversations = these_of(owner, conversations.iter().copied())
@@ -91,24 +96,23 @@ fn numbered(
     if let Some(before) = range.before {
         rows = rows.filter(Column::Position.lt(before.position));
     }
-    let mut rows = QuerySelect::query(&mut rows).to_owned();
-    rows.expr_window_as(
-        Expr::cust("row_number()"),
-        WindowStatement::partition_by(Column::ConversationId)
-            .order_by(Column::Position, order)
-            .to_owned(),
-        "place",
-    );
-    Query::select()
-        .column(Asterisk)
-        .from_subquery(rows, "numbered")
-        .and_where(Expr::col("place").lte(range.limit + 1))
-        .to_owned()
+    QuerySelect::query(&mut rows).to_owned()
 }
 
-/// The same rows, the first places of all pages first. The text of rows beyond [`MAX_TEXT_BYTES`] is empty, so that it
-/// stays in the database.
-fn within_bytes(rows: SelectStatement) -> SelectStatement {
+/// The rows of each page and one more, in order, the first rows of all pages first. The text of rows beyond
+/// [`MAX_TEXT_BYTES`] is empty, so that it stays in the database.
+fn within_bytes(rows: SelectStatement, range: MessageRange) -> SelectStatement {
+    let numbered = Query::select()
+        .columns(Column::iter())
+        .expr_window_as(
+            Expr::cust("row_number()"),
+            WindowStatement::partition_by(Column::ConversationId)
+                .order_by(Column::Position, range.order())
+                .to_owned(),
+            "place",
+        )
+        .from_subquery(rows, "page")
+        .to_owned();
     let summed = Query::select()
         .column(Asterisk)
         .expr_window_as(
@@ -119,7 +123,8 @@ fn within_bytes(rows: SelectStatement) -> SelectStatement {
                 .to_owned(),
             TOTAL_BYTES,
         )
-        .from_subquery(rows, "page")
+        .from_subquery(numbered, "numbered")
+        .and_where(Expr::col("place").lte(range.limit + 1))
         .to_owned();
     let text = CaseStatement::new()
         .case(

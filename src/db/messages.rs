@@ -1,6 +1,6 @@
 //! Messages: pages of one conversation, and the history that a reply is made from.
 
-use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, Order, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{Database, Page, cursor::MessageCursor, entity::message::Column, scope::messages_of};
 use crate::{
@@ -35,7 +35,7 @@ impl Database {
             .transpose()
     }
 
-    /// A part of one conversation; empty when the owner does not have it.
+    /// A part of one conversation, at most 8 MiB of text; empty when the owner does not have it.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -45,26 +45,21 @@ impl Database {
         conversation: ConversationId,
         range: MessageRange,
     ) -> Result<Page<Message>> {
-        let mut select = messages_of(owner)
+        let mut rows = messages_of(owner)
             .filter(Column::ConversationId.eq(conversation.0))
             .limit(range.limit + 1);
         if let Some(after) = range.after {
-            select = select.filter(Column::Position.gt(after.position));
+            rows = rows.filter(Column::Position.gt(after.position));
         }
         if let Some(before) = range.before {
-            select = select.filter(Column::Position.lt(before.position));
+            rows = rows.filter(Column::Position.lt(before.position));
         }
-        select = if range.from_end {
-            select.order_by_desc(Column::Position)
-        } else {
-            select.order_by_asc(Column::Position)
-        };
-        let rows = select.all(&self.reader).await?;
-        let items = rows
-            .into_iter()
-            .map(Message::try_from)
-            .collect::<Result<Vec<_>>>()?;
-        Ok(range.page(items, false))
+        let rows =
+            QuerySelect::query(&mut rows.order_by(Column::Position, range.order())).to_owned();
+        let mut pages = self.pages(range, rows).await?;
+        Ok(pages
+            .remove(&conversation)
+            .unwrap_or_else(|| range.page(Vec::new(), false)))
     }
 
     /// The first messages of the person in a conversation, oldest first.
@@ -131,6 +126,14 @@ impl Database {
 }
 
 impl MessageRange {
+    /// The order in which rows are read.
+    pub(super) fn order(self) -> Order {
+        match self.from_end {
+            true => Order::Desc,
+            false => Order::Asc,
+        }
+    }
+
     /// The page that `rows` are, which were read in the range's direction and one more than asked for. `is_cut` says
     /// that there are more although fewer were read.
     pub(super) fn page(self, mut rows: Vec<Message>, is_cut: bool) -> Page<Message> {
