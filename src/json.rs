@@ -1,11 +1,11 @@
-//! Lenient JSON: text that strict parsers refuse although its sender is an ordinary program.
+//! Lenient JSON: accepts invalid JSON that ordinary programs send.
 //!
-//! - An escape of half a surrogate pair (`\ud83d`) is U+FFFD. JavaScript and Python write it when they cut a text
-//!   between two code units. Two halves side by side are one character.
-//! - From providers also a number that is not finite or too large for a double (`NaN`, `-Infinity`, `1e999`), which
-//!   is `null`. Python writes the first two.
+//! - An escaped lone surrogate (`\ud83d`) becomes U+FFFD. JavaScript and Python write it when they cut a text between
+//!   two code units. A surrogate pair is one character, as usual.
+//! - From providers, a number that is not finite or too large for a double (`NaN`, `-Infinity`, `1e999`) becomes
+//!   `null`. Python writes the first two.
 //!
-//! Text is parsed strictly first, so a well-formed text costs nothing more.
+//! Parses strictly first, so well-formed JSON has no extra cost.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 /// Six bytes, as long as the escape that it replaces.
 const REPLACEMENT: &[u8] = b"\\ufffd";
 
-/// Parses what a client sent. Lone surrogates are U+FFFD.
+/// Parses a client's JSON. Lone surrogates become U+FFFD.
 ///
 /// # Errors
 /// When it is not JSON, or not of this type.
@@ -22,7 +22,7 @@ pub fn from_client<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     parse(json, without_lone_surrogates)
 }
 
-/// Parses what a provider sent. Lone surrogates are U+FFFD; numbers that are no finite double are `null`.
+/// Parses a provider's JSON. Lone surrogates become U+FFFD; numbers that are not finite doubles become `null`.
 ///
 /// # Errors
 /// When it is not JSON, or not of this type.
@@ -46,11 +46,11 @@ fn parse<T: DeserializeOwned>(
     })
 }
 
-/// The same text with each escape of half a surrogate pair replaced. Linear. Positions stay the same.
+/// Replaces each escaped lone surrogate by `\ufffd`. Linear; positions stay the same.
 pub fn without_lone_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     let mut text = Cow::Borrowed(json);
     let mut at = 0;
-    // Backslashes occur inside strings only, so strings need not be told from the rest.
+    // Backslashes occur only inside strings, so the search need not track strings.
     while let Some(offset) = json[at..].iter().position(|&byte| byte == b'\\') {
         at += offset;
         match unit(json, at) {
@@ -61,14 +61,14 @@ pub fn without_lone_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
                 text.to_mut()[at..at + 6].copy_from_slice(REPLACEMENT);
                 at += 6;
             }
-            // An escaped backslash is passed over whole.
+            // Skip any other escape, such as an escaped backslash.
             _ => at = (at + 2).min(json.len()),
         }
     }
     text
 }
 
-/// The code unit of the escape `\uXXXX` that begins there.
+/// The code unit of the escape `\uXXXX` at this index.
 fn unit(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |unit: u16, &digit| {
@@ -77,10 +77,10 @@ fn unit(json: &[u8], at: usize) -> Option<u16> {
     })
 }
 
-/// The same text with `null` for each number that is no finite double. Linear.
+/// Replaces each number that is not a finite double by `null`. Linear.
 fn without_odd_numbers(json: &[u8]) -> Cow<'_, [u8]> {
     let mut repaired = Vec::new();
-    // Up to where the text was copied.
+    // The end of the part that is already copied.
     let mut copied = 0;
     let mut at = 0;
     while let Some(&byte) = json.get(at) {
@@ -103,7 +103,7 @@ fn without_odd_numbers(json: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(repaired)
 }
 
-/// The index behind the string that begins there.
+/// The index after the string that begins at `start`.
 fn string_end(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(&byte) = json.get(at) {
@@ -116,13 +116,13 @@ fn string_end(json: &[u8], start: usize) -> usize {
     json.len()
 }
 
-/// What numbers and the words of JSON are made of.
+/// Whether a byte can be part of a number or a keyword.
 fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')
 }
 
 fn is_odd_number(word: &[u8]) -> bool {
-    // Rust's notation has all of them: `nan`, `inf` and `infinity` in any case, and 1e999 as infinity.
+    // Rust parses all of them: `nan`, `inf` and `infinity` in any case, and 1e999 as infinity.
     let number = str::from_utf8(word).ok().and_then(|word| word.parse().ok());
     number.is_some_and(|number: f64| !number.is_finite())
 }
@@ -176,7 +176,7 @@ mod tests {
             assert!(from_client::<Value>(json.as_bytes()).is_err(), "{json}");
             assert!(from_provider::<Value>(json.as_bytes()).is_err(), "{json}");
         }
-        // Raw bytes that are no UTF-8 are no JSON either.
+        // Invalid UTF-8 is not JSON.
         assert!(from_client::<Value>(b"\"\xed\xa0\xbd\"").is_err());
         assert!(from_client::<Value>(b"NaN").is_err());
         assert!(from_client::<Value>(b"1e999").is_err());

@@ -42,7 +42,7 @@ impl SendMessage {
     /// [`Error::InvalidInput`] with the field.
     pub(super) fn validated(mut self) -> Result<Self> {
         self.text = checked_text(self.text, &self.attachments)?;
-        self.topic_hint = self.topic_hint.as_deref().and_then(topic_hint::given);
+        self.topic_hint = self.topic_hint.as_deref().and_then(topic_hint::from_client);
         if let Some(key) = &self.idempotency_key
             && (key.is_empty()
                 || key.len() > MAX_KEY_CHARS

@@ -1,5 +1,4 @@
-//! What is attached to a message. The files themselves are the client's: only what they are called and
-//! what they are is kept, for titles, hints and readers.
+//! Attachments of messages: name and media type only. The client keeps the files.
 
 use std::borrow::Cow;
 
@@ -17,23 +16,23 @@ const MAX_MEDIA_TYPE_CHARS: usize = 127;
 /// A file that is attached to a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// What the file is called, one line.
+    /// The file name, one line.
     pub name: String,
-    /// Its media type, such as `application/pdf`, when the client knows it.
+    /// The media type, such as `application/pdf`, if the client knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
 }
 
-/// An attachment that cannot be kept.
+/// Why an attachment is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAttachment {
-    /// There is nothing to read in the name.
+    /// The name has no visible character.
     #[error("an attachment needs a name")]
     NoName,
     /// The name is too long.
     #[error("an attachment's name has at most 255 characters")]
     NameTooLong,
-    /// The media type is none.
+    /// The media type is malformed.
     #[error(
         "an attachment's media type must be 1 to 127 visible ASCII characters, such as image/png"
     )]
@@ -41,7 +40,7 @@ pub enum InvalidAttachment {
 }
 
 impl Attachment {
-    /// An attachment as a client names it.
+    /// An attachment from a client's input.
     ///
     /// # Errors
     /// [`InvalidAttachment`].
@@ -64,7 +63,7 @@ impl Attachment {
     }
 }
 
-/// What a message shows of itself: its text, or the names of its attachments when it has none.
+/// The text to show for a message: its text, or the names of its attachments without one.
 pub fn shown_text<'a>(text: &'a str, attachments: &[Attachment]) -> Cow<'a, str> {
     if !text.trim().is_empty() || attachments.is_empty() {
         return text.into();

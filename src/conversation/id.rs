@@ -1,4 +1,4 @@
-//! Ids: UUIDs with a type, so that a message's id is never taken for a conversation's.
+//! Typed ids: UUIDs whose type prevents mixing ids of messages and conversations.
 
 use std::{fmt, str::FromStr};
 

@@ -1,7 +1,6 @@
-//! Markdown and tags around and inside one line, and how they come off. Pure functions over strings, which
-//! the rules for titles and for hints share.
+//! Removes Markdown and tags around and inside one line. Pure functions, shared by titles and hints.
 
-/// A line without the markdown that opens it: headings, quotes, list items and task boxes, however nested.
+/// Removes Markdown at the start of a line: headings, quotes, list items and task boxes, also nested.
 ///
 /// An ordered item is `1)`, `23)`, `(1)` or `1.`, and not `2.`: "2. Bundesliga" and "3. Liga" are names.
 pub fn without_leading_markup(line: &str) -> &str {
@@ -17,7 +16,7 @@ fn without_one_marker(line: &str) -> Option<&str> {
     const BOXES: [&str; 3] = ["[ ] ", "[x] ", "[X] "];
 
     if let Some(rest) = line.strip_prefix('>') {
-        // ">50 %" and ">=" are no quotations.
+        // ">50 %" and ">=" are not quotations.
         return (!rest.starts_with(|c: char| c.is_ascii_digit() || c == '=')).then_some(rest);
     }
     let (marker, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
@@ -35,7 +34,7 @@ fn without_one_marker(line: &str) -> Option<&str> {
     (is_number || matches!(marker, "1." | "(1)")).then_some(rest)
 }
 
-/// What stands between `<name …>` and `</name>`, if such a pair wraps the whole text.
+/// Removes `<name …>` and `</name>`, if the pair wraps the whole text.
 pub fn without_tag_pair(text: &str) -> &str {
     let inner = || {
         let (tag, rest) = text.trim().strip_prefix('<')?.split_once('>')?;
@@ -47,7 +46,7 @@ pub fn without_tag_pair(text: &str) -> &str {
             .strip_suffix('>')?
             .strip_suffix(name)?
             .strip_suffix("</")?;
-        // `<b>A</b> and <b>B</b>` is no pair around the whole.
+        // `<b>A</b> and <b>B</b>` is not one pair.
         let closes = inner.find(&format!("</{name}>")).unwrap_or(inner.len());
         let opens = inner.find(&format!("<{name}")).unwrap_or(inner.len());
         (opens <= closes).then_some(inner.trim())
@@ -55,8 +54,8 @@ pub fn without_tag_pair(text: &str) -> &str {
     inner().unwrap_or(text)
 }
 
-/// A line without the markdown inside it: links and images leave their text; code spans, bold, italics and
-/// strikethrough leave their content.
+/// Removes Markdown inside a line: links and images leave their text; code spans, bold, italics and strikethrough leave
+/// their content.
 ///
 /// Only pairs count, so `*args and **kwargs`, `2 * 3 * 4` and `snake_case_name` are left alone; and underscores around
 /// one identifier belong to it (`__init__`, `__FILE__`).
@@ -105,7 +104,7 @@ pub fn without_inline_markup(line: &str) -> String {
         .collect()
 }
 
-/// How many unclosed delimiters are remembered, so that a line full of them costs linear time.
+/// The most unclosed delimiters that are tracked, so that a line full of them costs linear time.
 const MAX_OPEN: usize = 16;
 
 /// A run of one markdown delimiter.
@@ -133,7 +132,7 @@ impl Run {
         })
     }
 
-    /// Whether a neighbour makes the run part of a word. Scripts without spaces emphasise inside of a sentence.
+    /// Whether a neighbour makes the run part of a word. Scripts without spaces emphasise within a sentence.
     fn is_glued_to(self, c: char) -> bool {
         if self.mark == '_' {
             c.is_alphanumeric()

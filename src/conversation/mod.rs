@@ -1,5 +1,9 @@
-//! The vocabulary that every room speaks: ids, owners, conversations, messages, titles. Pure: no I/O, no clock, no
-//! wire format.
+//! Domain types that all modules share: ids, owners, conversations, messages, titles. Pure: no I/O, no clock, no wire
+//! format.
+//!
+//! - `title`, `topic_hint`: a title, and the fallback shown without one
+//! - `attachment`, `id`, `tenant`: attachments, typed UUIDs, settings per tenant
+//! - `text`, `markup`: text rules that titles, hints and messages share
 
 pub mod attachment;
 pub mod id;
@@ -19,7 +23,7 @@ pub use self::{
     title::{InvalidTitle, Title, TitleFailure, TitleSource, TitleStatus},
 };
 
-/// Gives an enum's stored name, the one that its `FromStr` reads.
+/// Implements `as_str`: an enum's stored name, which its `FromStr` parses.
 macro_rules! stored_name {
     ($($name:ident),*) => {$(
         impl $name {
@@ -40,17 +44,17 @@ stored_name!(
     TitleStatus
 );
 
-/// Whose data something is. Every query, subscription and event starts from one.
+/// The owner of data: a user of a tenant. Every query, subscription and event is scoped to one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// The organisation; `local` without authentication.
     pub tenant: String,
-    /// The person in it; `local` without authentication.
+    /// The user in it; `local` without authentication.
     pub user: String,
 }
 
 impl Owner {
-    /// The one owner of a server that has no authentication.
+    /// The only owner of a server without authentication.
     pub fn local() -> Self {
         Self {
             tenant: "local".into(),
@@ -59,52 +63,51 @@ impl Owner {
     }
 }
 
-/// One conversation as it stood after one committed change.
+/// A snapshot of a conversation after one committed change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {
-    /// Its id, chosen by the server or by the client that began it.
+    /// Its id, chosen by the server or by the client that created it.
     pub id: ConversationId,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Owner,
-    /// The title, generated or given by hand. NULL stays NULL: no fallback is ever stored here.
+    /// The title, generated or manual. NULL without one: no fallback is ever stored here.
     pub display_name: Option<String>,
     /// When the title was generated; kept when a rename replaces it.
     pub title_generated_at: Option<DateTime<Utc>>,
     /// Where the shown title comes from.
     pub title_source: TitleSource,
-    /// How far the generated title has come.
+    /// The state of the generated title.
     pub title_status: TitleStatus,
-    /// Whether somebody has begun to make the title. A pending one that nobody has waits for a message
-    /// that says something.
+    /// Whether the title has been claimed. A pending title without a claim waits for a message with content.
     pub title_begun: bool,
-    /// Whether the title waits until the provider may be asked again.
+    /// Whether the title is deferred because the provider refuses calls.
     pub title_waits: bool,
-    /// Why the last attempt brought no title.
+    /// Why the last attempt failed.
     pub title_failure: Option<TitleFailure>,
-    /// The fallback: what the client gave, or the first meaningful line of the first message.
+    /// The fallback: the client's hint, or the first meaningful line of the first message.
     pub topic_hint: Option<String>,
-    /// The agent that the conversation was begun with.
+    /// The agent that the conversation was created with.
     pub agent_entrypoint: String,
     /// The agent that answers now.
     pub active_agent: String,
-    /// Whether it is there or only its tombstone.
+    /// Whether it exists or is only a tombstone.
     pub status: ConversationStatus,
-    /// How many messages it has.
+    /// The number of messages.
     pub message_count: i64,
     /// The beginning of the newest message.
     pub last_message_preview: Option<String>,
     /// When the newest message was stored; lists are sorted by it.
     pub last_message_at: DateTime<Utc>,
-    /// When it was begun.
+    /// When it was created.
     pub created_at: DateTime<Utc>,
-    /// When it last changed in any way.
+    /// When it last changed.
     pub updated_at: DateTime<Utc>,
-    /// Rises by one with each committed change.
+    /// Increases by one with each committed change.
     pub revision: i64,
 }
 
 impl Conversation {
-    /// What a list shows when neither a title nor a hint exists.
+    /// The text shown without a title and a hint.
     pub const UNTITLED: &'static str = "New conversation";
 
     /// The text to show: the title, else the topic hint, else [`Self::UNTITLED`].
@@ -115,18 +118,18 @@ impl Conversation {
             .unwrap_or(Self::UNTITLED)
     }
 
-    /// Whether it was deleted and only its tombstone is left.
+    /// Whether it was deleted; only its tombstone remains.
     pub fn is_deleted(&self) -> bool {
         self.status == ConversationStatus::Deleted
     }
 }
 
-/// Whether a conversation is there. A deleted one keeps its row, without any text, so that nothing still in flight can
-/// bring it back.
+/// Whether a conversation exists. A deleted one keeps its row as a tombstone without text, so that a request in flight
+/// cannot recreate it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ConversationStatus {
-    /// It is there.
+    /// It exists.
     Active,
     /// It was deleted.
     Deleted,
@@ -135,52 +138,52 @@ pub enum ConversationStatus {
 /// One stored message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its id, made by the server before it is stored.
+    /// Its id, assigned by the server before it is stored.
     pub id: MessageId,
-    /// The conversation that it is part of.
+    /// Its conversation.
     pub conversation_id: ConversationId,
     /// Its place in the conversation, from 1.
     pub position: i64,
-    /// Who wrote it.
+    /// Its author.
     pub role: Role,
     /// The text.
     pub content: String,
-    /// What is attached to it.
+    /// Its attachments.
     pub attachments: Vec<Attachment>,
-    /// Whether the text is all of it.
+    /// Whether the text is complete.
     pub status: MessageStatus,
     /// When it was stored.
     pub created_at: DateTime<Utc>,
 }
 
 impl Message {
-    /// Whether it began its conversation: the title is made from it.
+    /// Whether it is the first of its conversation.
     pub fn is_first(&self) -> bool {
         self.position == 1
     }
 }
 
-/// Who wrote a message.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
 }
 
-/// Whether a message is whole.
+/// Whether a message is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum MessageStatus {
-    /// All of it is there.
+    /// The text is complete.
     Complete,
-    /// The reply was stopped or broke off; this is what had come.
+    /// The reply was stopped or interrupted; the text is what was received.
     Incomplete,
 }
 
-/// Tokens of one model call, as the provider counts them.
+/// Tokens of one model call, as reported by the provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     /// Tokens of the input.
@@ -192,8 +195,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// The most tokens that one count of one call may have. No context window is that large; a larger count is a
-    /// provider's mistake, and must not overflow what it is added to.
+    /// The cap on each count. Above every context window; a larger count is a provider's mistake and must not overflow
+    /// sums.
     pub const MAX_TOKENS: u64 = 10_000_000;
 
     /// Input and output together; reasoning is part of the output.

@@ -1,8 +1,8 @@
-//! Settings that can differ from tenant to tenant.
+//! Settings per tenant.
 
 use std::{collections::HashMap, fmt::Display, str::FromStr};
 
-/// A value for every tenant, and another for some. Written as `VALUE,tenant=VALUE,…`.
+/// A default value, with overrides for some tenants. Written as `VALUE,tenant=VALUE,…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PerTenant<T> {
     default: T,
@@ -10,7 +10,7 @@ pub struct PerTenant<T> {
 }
 
 impl<T> PerTenant<T> {
-    /// The same for all.
+    /// The same value for all tenants.
     pub fn all(default: T) -> Self {
         Self {
             default,
@@ -18,12 +18,12 @@ impl<T> PerTenant<T> {
         }
     }
 
-    /// What holds for this tenant.
+    /// The value of this tenant.
     pub fn of(&self, tenant: &str) -> &T {
         self.tenants.get(tenant).unwrap_or(&self.default)
     }
 
-    /// The same with other values.
+    /// Applies a function to all values.
     pub fn map<U>(self, change: impl Fn(T) -> U) -> PerTenant<U> {
         PerTenant {
             default: change(self.default),
@@ -50,7 +50,7 @@ impl<T: FromStr<Err: Display>> FromStr for PerTenant<T> {
         let mut tenants = HashMap::new();
         for part in parts {
             let (tenant, text) = part.split_once('=').ok_or_else(|| {
-                format!("{part:?} names no tenant: write VALUE,tenant=VALUE,tenant=VALUE")
+                format!("{part:?} names no tenant; write VALUE,tenant=VALUE,tenant=VALUE")
             })?;
             let tenant = tenant.trim().to_owned();
             if tenants.insert(tenant.clone(), value(text)?).is_some() {

@@ -1,5 +1,6 @@
-//! Text rules that titles, hints and messages share: what one line of visible characters is. Pure functions
-//! over strings. Markup has a file of its own; what makes a line a title or a hint does not belong here.
+//! Text rules that titles, hints and messages share: one line of visible characters. Pure functions.
+//!
+//! `markup` handles markup; rules specific to titles or hints are with those.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{
@@ -9,14 +10,15 @@ use unicode_properties::{
 const ZWNJ: char = '\u{200C}';
 const ZWJ: char = '\u{200D}';
 
-/// A text as one line of visible characters, in NFC.
+/// Normalises a text to one line of visible characters, in NFC.
 ///
 /// - Runs of white space (any Unicode white space, so line ends too) become one space; there is none at either end.
-/// - Control, format, private-use, tag, zero-width and other default-ignorable characters and noncharacters go.
-/// - A joiner (U+200C, U+200D) stays where it is spelling: inside a word of a script that joins its letters, or, for
-///   U+200D, between two emoji. A variation selector stays directly after a character that has variants.
+/// - Control, format, private-use, tag, zero-width and other default-ignorable characters and noncharacters are
+///   removed.
+/// - A joiner (U+200C, U+200D) stays where it affects spelling: inside a word of a script that joins its letters, or,
+///   for U+200D, between two emoji. A variation selector stays directly after a character that has variants.
 ///
-/// The result is a fixpoint: a second call changes nothing.
+/// Idempotent.
 pub fn single_line(text: &str) -> String {
     if text.is_ascii() {
         return single_line_of_ascii(text);
@@ -24,7 +26,7 @@ pub fn single_line(text: &str) -> String {
     single_line_of_any(text)
 }
 
-/// What most messages and titles are takes a tenth of the time.
+/// The fast path: ten times as fast, and most texts are ASCII.
 fn single_line_of_ascii(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -42,17 +44,17 @@ fn single_line_of_ascii(text: &str) -> String {
 
 fn single_line_of_any(text: &str) -> String {
     let visible = text.chars().filter_map(|c| match c {
-        // Braille blank is a symbol to Unicode and a space to its readers.
+        // Braille blank is a symbol in Unicode, but looks like a space.
         c if c.is_whitespace() || c == '\u{2800}' => Some(' '),
         c if is_joiner(c) || is_variation_selector(c) => Some(c),
         c if is_invisible(c) => None,
         c => Some(c),
     });
     let mut line: String = visible.nfc().collect();
-    // A dropped joiner lets its neighbours compose, which can strand another one. That ends after two or three rounds:
-    // what stands right after a joiner or selector that stays cannot compose with anything before it.
+    // Dropping a joiner lets its neighbours compose, which can leave another joiner without effect. Ends after two or
+    // three rounds: a character after a kept joiner or selector cannot compose with one before it.
     loop {
-        let mut next: String = in_context(&line).nfc().collect();
+        let mut next: String = without_stray_joiners(&line).nfc().collect();
         next.truncate(next.trim_end().len());
         if next == line {
             return line;
@@ -61,7 +63,7 @@ fn single_line_of_any(text: &str) -> String {
     }
 }
 
-/// A text without U+0000, which PostgreSQL cannot store. Copies nothing if there is none.
+/// Removes U+0000, which PostgreSQL cannot store. Does not copy if there is none.
 pub fn without_nul(mut text: String) -> String {
     if text.contains('\0') {
         text.retain(|c| c != '\0');
@@ -69,7 +71,7 @@ pub fn without_nul(mut text: String) -> String {
     text
 }
 
-/// Whether a character has no shape of its own and is no white space.
+/// Whether a character is invisible and not white space.
 pub fn is_invisible(c: char) -> bool {
     use GeneralCategory as Category;
 
@@ -79,12 +81,12 @@ pub fn is_invisible(c: char) -> bool {
     match c.general_category() {
         Category::Control => !c.is_whitespace(),
         Category::Format | Category::PrivateUse | Category::Surrogate => true,
-        // Unassigned is not invisible: next year's emoji is unassigned today.
+        // Unassigned characters count as visible: they may become emoji.
         _ => is_noncharacter(c) || is_ignorable(c),
     }
 }
 
-/// Whether a text says anything: a letter, a digit, an emoji or another symbol that is no line drawing.
+/// Whether a text has a letter, a digit, an emoji or another symbol, except line drawing.
 pub fn is_meaningful(text: &str) -> bool {
     text.chars().any(|c| match c.is_ascii() {
         true => c.is_ascii_alphanumeric(),
@@ -96,8 +98,8 @@ pub fn is_meaningful(text: &str) -> bool {
     })
 }
 
-/// Collapses white space and drops the joiners and variation selectors that carry no meaning where they stand.
-fn in_context(line: &str) -> impl Iterator<Item = char> {
+/// Collapses white space, and drops joiners and variation selectors without effect at their position.
+fn without_stray_joiners(line: &str) -> impl Iterator<Item = char> {
     let mut next = line.chars().peekable();
     // The last character kept, the letter or symbol that its marks sit on, and the emoji it may be a selector of.
     let (mut last, mut base, mut emoji) = (' ', ' ', false);
@@ -139,7 +141,7 @@ fn is_emoji(c: char) -> bool {
     !c.is_ascii() && c.is_emoji_char()
 }
 
-/// Whether a character is of a block whose letters join, so that a joiner beside it is spelling: Arabic to Myanmar,
+/// Whether a character is of a block whose letters join, so that a joiner next to it is spelling: Arabic to Myanmar,
 /// the Philippine and Khmer to Vedic blocks, and their supplements.
 fn joins(c: char) -> bool {
     let in_block = matches!(c,
@@ -165,7 +167,7 @@ fn is_variation_selector(c: char) -> bool {
     matches!(c, '\u{180B}'..='\u{180D}' | '\u{180F}' | '\u{FE00}'..='\u{FE0F}' | '\u{E0100}'..='\u{E01EF}')
 }
 
-/// Property `Default_Ignorable_Code_Point` (DerivedCoreProperties.txt) as far as it is not category `Format`.
+/// Property `Default_Ignorable_Code_Point` (DerivedCoreProperties.txt), without category `Format`.
 fn is_ignorable(c: char) -> bool {
     is_variation_selector(c)
         || matches!(c,

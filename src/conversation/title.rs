@@ -1,14 +1,14 @@
 //! Titles: the text type with its rules, and the states of a conversation's title.
 //!
-//! | | display_name | title_generated_at | source | status |
+//! | state | display_name | title_generated_at | source | status |
 //! | --- | --- | --- | --- | --- |
-//! | before, or on the way | NULL | NULL | Hint | Pending |
+//! | pending | NULL | NULL | Hint | Pending |
 //! | generated | text | time | Generated | Ready |
 //! | renamed | text | NULL, or the time of the generated one it replaced | Manual | Ready |
-//! | gave up | NULL | NULL | Hint | Failed (and why) |
-//! | asked not to, or no text to title | NULL | NULL | Hint | Skipped |
-//! | made anew | text | as it was | as it was | Pending |
-//! | could not be made anew | text | as it was | as it was | Ready (and why) |
+//! | failed | NULL | NULL | Hint | Failed (with a reason) |
+//! | not wanted, or no text to title | NULL | NULL | Hint | Skipped |
+//! | regenerating | text | unchanged | unchanged | Pending |
+//! | regeneration failed | text | unchanged | unchanged | Ready (with a reason) |
 
 use std::fmt;
 
@@ -16,26 +16,26 @@ use strum::{EnumString, IntoStaticStr};
 
 use super::text::single_line;
 
-/// The most code points that a title may have; the width of the column.
+/// The most code points of a title; the width of the column.
 pub const MAX_CODE_POINTS: usize = 128;
 
-/// A title that may be stored: one line, NFC, 1 to [`MAX_CODE_POINTS`] code points, nothing invisible in it.
+/// A valid title: one line, NFC, 1 to [`MAX_CODE_POINTS`] code points, no invisible characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Title(String);
 
-/// A text that cannot be a title.
+/// Why a text is not a valid title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTitle {
-    /// Nothing is left after trimming.
+    /// Empty after trimming.
     #[error("a title needs at least one visible character")]
     Empty,
-    /// It is over [`MAX_CODE_POINTS`].
+    /// Over [`MAX_CODE_POINTS`].
     #[error("a title has at most 128 characters")]
     TooLong,
 }
 
 impl Title {
-    /// A title from what a person typed: white space collapsed, invisible characters dropped, nothing else changed.
+    /// A title from a user's input: collapses white space and drops invisible characters.
     pub fn new(text: &str) -> Result<Self, InvalidTitle> {
         let text = single_line(text);
         if text.is_empty() {
@@ -64,27 +64,27 @@ impl fmt::Display for Title {
     }
 }
 
-/// Where the title that clients show comes from.
+/// The source of the title that clients show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum TitleSource {
-    /// There is none yet; clients show the topic hint.
+    /// No title; clients show the topic hint.
     Hint,
-    /// The title model made it.
+    /// Made by the title model.
     Generated,
-    /// A person gave it.
+    /// Given by the user.
     Manual,
 }
 
-/// How far the generated title has come.
+/// The state of the generated title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum TitleStatus {
-    /// Not yet, or on the way.
+    /// Not generated yet.
     Pending,
-    /// There is a title.
+    /// The title is stored.
     Ready,
-    /// Given up; see [`TitleFailure`].
+    /// Generation failed; see [`TitleFailure`].
     Failed,
     /// Not wanted.
     Skipped,
@@ -96,7 +96,7 @@ pub enum TitleStatus {
 pub enum TitleFailure {
     /// The deadline passed.
     Timeout,
-    /// The provider limits our rate.
+    /// The provider's rate limit is exceeded.
     RateLimited,
     /// The provider's quota is used up.
     QuotaExceeded,
@@ -106,22 +106,22 @@ pub enum TitleFailure {
     ModelNotFound,
     /// The provider rejects the request itself.
     InvalidRequest,
-    /// The provider could not be reached, broke off or answered 5xx.
+    /// The provider could not be reached, closed the connection or answered 5xx.
     Unavailable,
     /// The answer was cut off by the token limit.
     Truncated,
-    /// The answer could not be made into a title.
+    /// The answer is not a usable title.
     Rejected,
     /// The tenant's budget of tokens for the day is used up.
     BudgetExceeded,
-    /// It was begun again and again, and whoever began it died every time.
+    /// It was claimed repeatedly, and the process died each time.
     Abandoned,
-    /// A newer version of the program stored a reason that this one does not know. Never written.
+    /// A reason stored by a newer version of the server. Never written.
     Unknown,
 }
 
 impl TitleFailure {
-    /// What it means to the person who waits for the title.
+    /// The explanation for the user.
     pub fn message(self) -> &'static str {
         match self {
             Self::Timeout => "The title model took too long.",

@@ -1,5 +1,6 @@
-//! The topic hint, which lists show until there is a title, and for ever if none comes; and the preview of a message.
-//! Pure text rules; the title's own live in `titles::clean`.
+//! The topic hint, shown in lists while there is no title; and the preview of a message. Pure text rules.
+//!
+//! `titles::clean` has the rules of titles.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -8,20 +9,20 @@ use super::{
     text::{is_meaningful, single_line},
 };
 
-/// The most characters, as a reader counts them, of a hint that is made from a message.
+/// The most graphemes of a hint made from a message.
 const MAX_CHARACTERS: usize = 80;
 
-/// The most characters of a preview.
+/// The most graphemes of a preview.
 const MAX_PREVIEW_CHARACTERS: usize = 120;
 
 /// The most code points of any hint or preview; the width of their columns.
 const MAX_CODE_POINTS: usize = 256;
 
-/// How much of a line is looked at. A page in one line costs no more than its beginning.
-const LOOK_AT_CHARS: usize = 4096;
+/// The most characters of a line that are scanned. Bounds the cost of a long one.
+const MAX_SCANNED_CHARS: usize = 4096;
 
-/// A message's first meaningful line without its markup, cut at a word to at most 80 characters. Lines of code and
-/// lines of tags count only if there is no other. None if nothing has a letter, a digit or a symbol.
+/// The hint of a message: its first meaningful line without markup, cut at a word to at most 80 graphemes. Lines of
+/// code and of tags are used only if there is no other. `None` if no line has a letter, a digit or a symbol.
 pub fn topic_hint(message: &str) -> Option<String> {
     let mut fence: Option<&str> = None;
     let mut code = None;
@@ -48,17 +49,17 @@ pub fn topic_hint(message: &str) -> Option<String> {
     code
 }
 
-/// A hint as a client gave it: one line, at most 256 code points. None if it is empty.
-pub fn given(hint: &str) -> Option<String> {
+/// A hint from a client's input: one line, at most 256 code points. `None` if it is empty.
+pub fn from_client(hint: &str) -> Option<String> {
     let line = single_line(hint);
-    let hint = single_line(&line[..end_of(&line, MAX_CODE_POINTS)]);
+    let hint = single_line(&line[..end_within(&line, MAX_CODE_POINTS)]);
     (!hint.is_empty()).then_some(hint)
 }
 
-/// The beginning of a message for lists: one line, at most 120 characters as a reader counts them.
+/// The preview of a message: its beginning as one line, at most 120 graphemes.
 pub fn preview(message: &str) -> String {
-    let line = single_line(page_of(message));
-    single_line(&line[..end_of(&line, MAX_PREVIEW_CHARACTERS)])
+    let line = single_line(scanned_part(message));
+    single_line(&line[..end_within(&line, MAX_PREVIEW_CHARACTERS)])
 }
 
 /// The fence that a line opens or closes: its run of three or more backticks or tildes.
@@ -70,7 +71,7 @@ fn fence_of(line: &str) -> Option<&str> {
     (fence.len() >= 3 && !(mark == '`' && info.contains('`'))).then_some(fence)
 }
 
-/// Whether a line is nothing but HTML or XML tags.
+/// Whether a line has only HTML or XML tags.
 fn is_tags(line: &str) -> bool {
     line.starts_with('<')
         && line.ends_with('>')
@@ -80,7 +81,7 @@ fn is_tags(line: &str) -> bool {
 }
 
 fn hint_of(line: &str) -> Option<String> {
-    let line = single_line(page_of(line));
+    let line = single_line(scanned_part(line));
     let line = without_tag_pair(without_leading_markup(&line));
     let cells = line
         .strip_prefix('|')
@@ -91,17 +92,17 @@ fn hint_of(line: &str) -> Option<String> {
     is_meaningful(&hint).then_some(hint)
 }
 
-/// As much of a text as is looked at.
-fn page_of(text: &str) -> &str {
+/// The part of a text that is scanned.
+fn scanned_part(text: &str) -> &str {
     text.char_indices()
-        .nth(LOOK_AT_CHARS)
+        .nth(MAX_SCANNED_CHARS)
         .map_or(text, |(end, _)| &text[..end])
 }
 
-/// The beginning of a line that is a hint long: it ends at white space, or between the words of a script that writes
-/// none. Names such as C++, foo-bar or a.b/c stay whole, unless one alone is too long.
+/// Cuts a line to the length of a hint: at white space, or between words in scripts without spaces. Names such as C++,
+/// foo-bar or a.b/c stay whole, unless one alone is too long.
 fn cut_at_word(line: &str) -> &str {
-    let end = end_of(line, MAX_CHARACTERS);
+    let end = end_within(line, MAX_CHARACTERS);
     if end == line.len() {
         return line;
     }
@@ -117,11 +118,11 @@ fn cut_at_word(line: &str) -> &str {
     &line[..edge.unwrap_or(end)]
 }
 
-/// The byte index after the graphemes that fit into `max_characters` and the column. A first one that fills the column
-/// alone is cut inside.
-fn end_of(line: &str, max_characters: usize) -> usize {
+/// The byte index after the graphemes that fit into `max_characters` and the column. Cuts inside a first grapheme that
+/// exceeds the column.
+fn end_within(line: &str, max_characters: usize) -> usize {
     if line.is_ascii() {
-        // One line, so without the one grapheme of ASCII that has two characters.
+        // In one line of ASCII each character is a grapheme: CR LF, the only exception, cannot occur.
         return line.len().min(max_characters).min(MAX_CODE_POINTS);
     }
     let mut code_points = 0;
@@ -256,16 +257,16 @@ mod tests {
     #[test]
     fn a_given_hint_is_kept_as_it_is() {
         assert_eq!(
-            given(" # Kyoto\n**trip** ").as_deref(),
+            from_client(" # Kyoto\n**trip** ").as_deref(),
             Some("# Kyoto **trip**")
         );
-        assert_eq!(given("...").as_deref(), Some("..."));
-        assert_eq!(given(" \u{200B}\n"), None);
-        assert_eq!(given(&"x".repeat(300)), Some("x".repeat(256)));
+        assert_eq!(from_client("...").as_deref(), Some("..."));
+        assert_eq!(from_client(" \u{200B}\n"), None);
+        assert_eq!(from_client(&"x".repeat(300)), Some("x".repeat(256)));
         let family = "👩\u{200D}👩\u{200D}👧\u{200D}👦";
-        assert_eq!(given(&family.repeat(50)), Some(family.repeat(36)));
+        assert_eq!(from_client(&family.repeat(50)), Some(family.repeat(36)));
         assert_eq!(
-            given(&format!("q{}", "\u{301}".repeat(300))).map(|h| h.chars().count()),
+            from_client(&format!("q{}", "\u{301}".repeat(300))).map(|h| h.chars().count()),
             Some(256)
         );
     }
@@ -279,7 +280,7 @@ mod tests {
             "([ a_*~`\\[\\](!)>#1.京é🚀\u{200D}\u{301}-]{0,200}\n){0,3}",
             "([a-zа-я]{1,12}[ ,.-]){0,40}",
         ]) {
-            for (hint, most) in [(topic_hint(&message), MAX_CHARACTERS), (given(&message), MAX_CODE_POINTS)] {
+            for (hint, most) in [(topic_hint(&message), MAX_CHARACTERS), (from_client(&message), MAX_CODE_POINTS)] {
                 let Some(hint) = hint else { continue };
                 prop_assert_eq!(&single_line(&hint), &hint);
                 prop_assert!(is_nfc(&hint) && !hint.is_empty());

@@ -26,7 +26,7 @@ pub(super) fn of_message(text: &str, attachments: &[Attachment], openers: bool) 
         let names: Vec<&str> = attachments.iter().map(|file| file.name.as_str()).collect();
         return file_name::title_from(&names).map(Source::Title);
     }
-    (!openers || opener::says_something(text)).then(|| Source::Text(text.to_owned()))
+    (!openers || opener::has_content(text)).then(|| Source::Text(text.to_owned()))
 }
 
 /// The source in a stored conversation's first messages.

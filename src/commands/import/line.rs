@@ -80,7 +80,7 @@ impl Defaults {
         let created_at = began.unwrap_or(first.created_at);
         let said = messages.iter().find(|message| message.role == Role::User);
         let said = said.map(|message| shown_text(&message.text, &message.attachments));
-        let hint = hint.as_deref().and_then(topic_hint::given);
+        let hint = hint.as_deref().and_then(topic_hint::from_client);
         Ok(NewConversation {
             topic_hint: hint.or_else(|| topic_hint::topic_hint(&said?)),
             id,

@@ -1,11 +1,11 @@
-//! Answers to a question that look like a title: "The capital of Australia is Canberra".
+//! Detects answers to the message's question: "The capital of Australia is Canberra".
 
 use super::phrases::straighten;
 
 /// Words with which questions begin.
 const QUESTIONS: &str = "what what's who who's whose which when where why how is are was were do does did can could will would should has have";
 
-/// Verbs between what a question asks about and what answers it.
+/// Verbs between the subject of a question and its answer.
 const VERBS: [&str; 8] = [
     "is", "are", "was", "were", "means", "equals", "contains", "became",
 ];
@@ -14,8 +14,8 @@ const VERBS: [&str; 8] = [
 const FUNCTION_WORDS: &str =
     "the a an of to in on for and or with from by at this that it its your you my as be";
 
-/// Whether a title answers the question that a message asks: a statement whose subject, or whose predicate, is the
-/// question's, and whose other side is new. "Why the Sky Is Blue" states nothing, nor does a phrase of the message.
+/// Whether a title answers the message's question: a statement with the question's subject or predicate on one side,
+/// and new words on the other. "Why the Sky Is Blue" and phrases of the message are not statements.
 pub(super) fn is_answer(title: &str, message: &str) -> bool {
     const MAX_MESSAGE_CHARS: usize = 1_000;
 

@@ -1,11 +1,10 @@
-//! The marks that models put around a title: fences, JSON, escapes; and those that must not be left in one. Words and
-//! phrases live in `phrases`.
+//! Removes fences, JSON and escapes around a title, and rejects markup left inside it. `phrases` handles words.
 
 use serde_json::Value;
 
-use super::{Rejection, pieces, quotes, reasoning, tokens};
+use super::{Rejection, encoding, quotes, reasoning, tokens};
 
-/// The content of a code fence that wraps the whole text. One that is not closed is an answer cut off.
+/// The content of a code fence around the whole text. An unclosed fence is a truncated answer.
 pub(super) fn fenced(text: &str) -> Result<Option<&str>, Rejection> {
     let mark = if text.starts_with('~') { '~' } else { '`' };
     let body = text.trim_start_matches(mark);
@@ -29,7 +28,7 @@ pub(super) fn fenced(text: &str) -> Result<Option<&str>, Rejection> {
     Ok(Some(content))
 }
 
-/// Whether what a fence is labelled with is text; a program is no title.
+/// Whether a fence's label means plain text; source code is not a title.
 fn is_plain(info: &str) -> bool {
     const PLAIN: &str =
         "json json5 jsonc text txt plaintext plain markdown md title output answer none";
@@ -40,12 +39,12 @@ fn is_plain(info: &str) -> bool {
             .any(|plain| info.eq_ignore_ascii_case(plain))
 }
 
-/// Elements whose content is no text: a pair of their tags is no wrapper.
+/// Elements whose content is not text, so their tags are not wrappers.
 const OPAQUE: &str = "script style iframe object embed applet svg math template noscript textarea select button form \
      head meta link canvas audio video source code pre tool_call tool_calls function_call function_calls function \
      tool_response tool_result invoke error";
 
-/// Whether a text begins with the tag of an element whose content is no text.
+/// Whether a text begins with the tag of an opaque element.
 pub(super) fn is_opaque(text: &str) -> bool {
     text.strip_prefix('<').is_some_and(|rest| {
         let end = rest
@@ -58,7 +57,7 @@ pub(super) fn is_opaque(text: &str) -> bool {
     })
 }
 
-/// The title in the asked-for JSON object, or a JSON string. None if the text is no JSON.
+/// The title in the requested JSON object, or a JSON string. `None` if the text is not JSON.
 pub(super) fn json_title(text: &str) -> Result<Option<String>, Rejection> {
     let is_object = text.starts_with('{') && !text.starts_with("{{") && !text.starts_with("{}");
     if !(is_object || text.starts_with(['{', '[', '"'])) {
@@ -76,8 +75,8 @@ pub(super) fn json_title(text: &str) -> Result<Option<String>, Rejection> {
     }
 }
 
-/// A line without the backslashes of escaped quotes and markdown: `\"Kyoto\"`, `\_\_init\_\_`. One that stands apart
-/// from words is what the line is about: `Escaping \" in Bash`.
+/// Removes backslashes before quotes and markdown: `\"Kyoto\"`, `\_\_init\_\_`. Keeps them if none touches a word,
+/// since the line is about them: `Escaping \" in Bash`.
 pub(super) fn without_escapes(line: &str) -> String {
     const ESCAPED: [&str; 5] = ["\\\"", "\\'", "\\_", "\\*", "\\`"];
 
@@ -95,8 +94,7 @@ pub(super) fn without_escapes(line: &str) -> String {
     })
 }
 
-/// A text without HTML's character references, as far as models write them. `&nbsp;` stays: it says nothing by itself,
-/// so it is what the title is about.
+/// Decodes the HTML character references that models write. Keeps `&nbsp;`: a title with it is about it.
 pub(super) fn without_references(text: &str) -> String {
     const LONGEST: usize = 10;
 
@@ -119,7 +117,7 @@ pub(super) fn without_references(text: &str) -> String {
     plain
 }
 
-/// The character that a reference names, by what stands between its `&` and `;`.
+/// The character of a reference, by the text between `&` and `;`.
 fn referred(name: &str) -> Option<char> {
     if let Some(number) = name.strip_prefix('#') {
         let code = match number.strip_prefix(['x', 'X']) {
@@ -148,14 +146,14 @@ fn referred(name: &str) -> Option<char> {
     })
 }
 
-/// Why a text with these marks in it cannot be a title.
+/// The rejection for markup in a text, if there is any.
 pub(super) fn rejection(text: &str, message: Option<&str>) -> Option<Rejection> {
     if tokens::has_token(text, message)
         || reasoning::has_broken_tag(text)
         || reasoning::starts_in_channel(text)
     {
         Some(Rejection::Reasoning)
-    } else if pieces::is_garbled(text, message) {
+    } else if encoding::is_garbled(text, message) {
         Some(Rejection::Garbled)
     } else if has_json(text) {
         Some(Rejection::NotTheShape)
@@ -182,8 +180,8 @@ fn has_json(text: &str) -> bool {
     PIECES.iter().any(|piece| text.contains(piece))
 }
 
-/// Whether a text has a URL with a scheme: any that `://` follows, or a known one that some ASCII follows directly.
-/// "Kotlin: Coroutines" and "Data: A Guide" have none.
+/// Whether a text has a URL: any scheme before `://`, or a known one directly before ASCII. "Kotlin: Coroutines" and
+/// "Data: A Guide" have none.
 fn has_url(text: &str) -> bool {
     const SCHEMES: &str = "http https ftp ftps sftp file javascript vbscript data blob mailto tel sms magnet urn ws wss \
        ";
@@ -206,12 +204,12 @@ fn has_url(text: &str) -> bool {
     })
 }
 
-/// Letters and digits, those of full width too.
+/// Whether a character is an ASCII letter or digit, or a full-width one.
 fn is_of_scheme(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '０'..='９' | 'Ａ'..='Ｚ' | 'ａ'..='ｚ')
 }
 
-/// Whether markdown is left: a fence, a link, a table, or a delimiter at an end that has no partner.
+/// Whether markdown remains: a fence, a link, a table, or an unpaired delimiter at an end.
 fn has_markdown(text: &str) -> bool {
     let mark = text.chars().next().filter(|mark| "*_~".contains(*mark));
     let after = mark.and_then(|mark| text.trim_start_matches(mark).chars().next());
@@ -227,7 +225,7 @@ fn has_markdown(text: &str) -> bool {
             .any(|piece| text.contains(piece))
 }
 
-/// Tags that are markup wherever they stand, and those that models wrap an answer in.
+/// HTML tags, and tags that models wrap answers in.
 const HTML: &str = "a b body br center code div em font h1 h2 h3 head hr html i iframe img li mark ol p pre script span \
      strong style sub sup svg table title u ul answer final output response result";
 

@@ -1,32 +1,31 @@
-//! What becomes of a title model's output: a title that may be stored, or the reason why there is none. Pure and total.
-//! Calling the model again, and comparing the title's language with the message's, belong to the caller.
+//! Cleans and validates a title model's output: returns a title, or the [`Rejection`]. Pure and total.
 //!
-//! An output is unwrapped layer by layer until nothing changes, then judged. It is never cut to fit.
+//! The caller retries the model, and checks the title's language. An output is unwrapped layer by layer until nothing
+//! changes, then validated. It is never truncated to fit.
 //!
 //! Unwrapped, in this order:
-//! 1. Reasoning: `<think>…</think>` and its kin; what precedes a lone `</think>`; all channels but the final one; and
-//!    special tokens with the turns of others (`tokens`).
+//! 1. Reasoning: `<think>…</think>` and similar tags; text before a lone `</think>`; all channels but the final one;
+//!    special tokens, with the turns of other roles (`tokens`).
 //! 2. A pair of tags around the whole: `<title>…</title>`.
 //! 3. A code fence around the whole, and the asked-for JSON object's `title`, or a JSON string.
-//! 4. A first line that only announces, by ending in a colon or being a label, and rules (`---`) around the title.
+//! 4. A first line that only announces the title (ends in a colon, or is a label), and rules (`---`) around it.
 //! 5. HTML's character references, what [`single_line`] drops, and backslashes before quotes and markdown.
 //! 6. Markdown at the start (heading, quote, list item) and inside (bold, italics, strikethrough, code, links).
 //! 7. Quotes of any script, parentheses and brackets, when one pair wraps the whole. Inner quotes stay.
 //! 8. A label: `Title:`, `Sure, here's a title:`, `Titre :`, `标题：`, `[Title]`; and a note on the length: `(5 words)`.
-//! 9. Punctuation that ends a sentence or leads on. Question and exclamation marks carry meaning and stay, and so does
-//!    the period of an abbreviation.
+//! 9. Final punctuation. Question marks, exclamation marks and the period of an abbreviation stay.
 //!
-//! Regrets refuse when they stand alone or before a pause, and "I can't" when it goes on as models go on: people ask
-//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, refusals are
-//! told by their form, unless it says so itself (`refusals`), and so are reports of errors (`reports`) and answers to
-//! its question (`answers`).
+//! An apology is a refusal if it stands alone or before a pause, and "I can't" if it continues as models do: users ask
+//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, three kinds are
+//! detected by their form, unless the message has the same words: refusals (`refusals`), error reports (`reports`) and
+//! answers to its question (`answers`).
 //!
-//! Rejected: what a [`Rejection`] names. A title cleans to itself, since accepting one means that no rule changes it.
+//! Idempotent: an accepted title cleans to itself.
 
 mod answers;
+mod encoding;
 mod markup;
 mod phrases;
-mod pieces;
 mod quotes;
 mod reasoning;
 mod refusals;
@@ -42,46 +41,46 @@ use crate::conversation::{
     text::{is_invisible, single_line},
 };
 
-/// The longest output that is looked at: several times the token limit of a title call.
+/// The longest output that is examined: several times the token limit of a title call.
 const MAX_OUTPUT_BYTES: usize = 16 * 1024;
 
-/// The longest line that is looked at: a title of the longest characters, several times over.
+/// The longest line that is examined: several times the longest title in bytes.
 const MAX_LINE_BYTES: usize = 2 * 1024;
 
-/// How deep a title may be wrapped. Bounds the work on hostile output.
+/// The most layers of wrapping. Bounds the work on hostile output.
 const MAX_LAYERS: usize = 16;
 
 /// The most characters of a generated title, as a reader counts them.
 const MAX_CHARACTERS: usize = 60;
 
-/// The most words of a generated title, as white space divides them; so a line without any is one word.
+/// The most words of a generated title, separated by white space.
 const MAX_WORDS: usize = 10;
 
 /// Why an output cannot be a title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
-    /// Nothing at all, or nothing once it is cleaned.
+    /// Empty, or empty after cleaning.
     #[error("empty")]
     Empty,
-    /// Neither a letter nor a digit.
+    /// No letter and no digit.
     #[error("neither a letter nor a digit")]
     NoContent,
-    /// What an application calls a conversation that has no title, or a label without a title.
+    /// A default name of untitled conversations, or a label without a title.
     #[error("a placeholder")]
     Placeholder,
-    /// Reasoning that does not end, or that is all there is.
+    /// Unclosed reasoning, or nothing but reasoning.
     #[error("reasoning")]
     Reasoning,
-    /// JSON that is cut off or not the asked-for object.
-    #[error("not the asked-for shape")]
+    /// JSON that is cut off or not the requested object.
+    #[error("not the requested shape")]
     NotTheShape,
-    /// A quotation or a fence that is not closed: half a title.
+    /// An unclosed quotation or fence: half a title.
     #[error("cut off")]
     CutOff,
-    /// Markdown, HTML or TeX that is more than a wrapper, or too many wrappers.
+    /// Markdown, HTML or TeX inside the title, or too many wrappers.
     #[error("markup")]
     Markup,
-    /// Pieces of a tokenizer, bytes in another encoding, escapes.
+    /// Tokenizer pieces, bytes in another encoding, escapes.
     #[error("not decoded")]
     Garbled,
     /// A URL with a scheme.
@@ -90,29 +89,29 @@ pub enum Rejection {
     /// The model declines.
     #[error("a refusal")]
     Refusal,
-    /// The text of an error of which the message says nothing.
+    /// The text of an error that the message does not mention.
     #[error("the report of an error")]
     Report,
     /// The model talks to the user.
     #[error("an answer")]
     Answer,
-    /// More than one line, and not just an announcement and a title.
+    /// Several lines that are not an announcement and a title.
     #[error("several lines")]
     SeveralLines,
     /// Over 10 words.
     #[error("over 10 words")]
     TooManyWords,
-    /// Over 60 characters as a reader counts them, over 128 code points, or an output of pages.
+    /// Over 60 graphemes, over 128 code points, or over the limits of an output.
     #[error("too long")]
     TooLong,
 }
 
-/// The title in a text that answers no message; see the module for the rules.
+/// The title in a text, without a message to compare with.
 pub fn clean(output: &str) -> Result<Title, Rejection> {
     clean_with(output, None)
 }
 
-/// The title in what a model answered to a message; see the module for the rules.
+/// The title in a model's output for a message.
 pub fn clean_for(output: &str, message: &str) -> Result<Title, Rejection> {
     clean_with(output, Some(message))
 }
@@ -132,7 +131,7 @@ fn clean_with(output: &str, message: Option<&str>) -> Result<Title, Rejection> {
     Err(Rejection::Markup)
 }
 
-/// Takes off what wraps a text; gives the text itself if nothing does.
+/// Removes one layer of wrapping; returns the text itself if there is none.
 fn unwrap_layer(text: &str, message: Option<&str>) -> Result<String, Rejection> {
     if let Ok(Some(title)) = markup::json_title(text.trim()) {
         return Ok(title);
@@ -163,7 +162,7 @@ fn unwrap_layer(text: &str, message: Option<&str>) -> Result<String, Rejection> 
     if rest.len() > MAX_LINE_BYTES {
         return Err(Rejection::TooLong);
     }
-    if pieces::has_lost_bytes(rest) {
+    if encoding::has_lost_bytes(rest) {
         return Err(Rejection::Garbled);
     }
     let line = markup::without_escapes(&single_line(&markup::without_references(rest)));
@@ -177,7 +176,7 @@ fn unwrap_layer(text: &str, message: Option<&str>) -> Result<String, Rejection> 
 
 const LINE_ENDS: [char; 2] = ['\n', '\r'];
 
-/// The one line of a text, or what follows a line that announces it: one line, a fence or an object.
+/// The only line of a text, or what follows an announcing line: one line, a fence or an object.
 fn without_preamble(text: &str) -> Result<&str, Rejection> {
     let (first, rest) = split_line(text).ok_or(Rejection::NoContent)?;
     let Some((second, after)) = split_line(rest) else {
@@ -199,7 +198,7 @@ fn without_preamble(text: &str) -> Result<&str, Rejection> {
     }
 }
 
-/// The first line that says something, and what follows it.
+/// The first line that is not blank or a rule, and the rest.
 fn split_line(mut text: &str) -> Option<(&str, &str)> {
     while !text.is_empty() {
         let (line, rest) = text.split_once(LINE_ENDS).unwrap_or((text, ""));
@@ -233,8 +232,8 @@ fn is_list(line: &str) -> bool {
         .any(|(first, second)| line.starts_with(first) && line.contains(second))
 }
 
-/// A line without the punctuation that ends a sentence or leads on, and without a dash that nothing follows. The period
-/// of an abbreviation (U.S.A., Ph.D., p.m.) and the Greek question mark, which NFC makes a semicolon, stay.
+/// Removes final punctuation and a trailing dash. Keeps the period of an abbreviation (U.S.A., Ph.D., p.m.) and the
+/// Greek question mark, which NFC turns into a semicolon.
 fn without_ending(line: &str) -> &str {
     const ENDINGS: [char; 25] = [
         '.', '…', ',', ';', ':', '‥', '⋯', '。', '．', '｡', '，', '、', '､', '；', '：', '،', '؛',
@@ -255,7 +254,7 @@ fn without_ending(line: &str) -> &str {
     }
 }
 
-/// Whether the last word is letters between periods, its last one missing: `U.S.A`, `Ph.D`, `p.m`.
+/// Whether the last word is an abbreviation without its final period: `U.S.A`, `Ph.D`, `p.m`.
 fn is_abbreviation(words: &str) -> bool {
     let word = words.rsplit(' ').next().unwrap_or(words);
     let mut parts = word.trim_start_matches('(').rsplit('.');
@@ -267,15 +266,15 @@ fn is_abbreviation(words: &str) -> bool {
         && parts.all(|part| is_letters(part, 2))
 }
 
-/// Decides on a text that no rule changes any more.
+/// Validates a completely unwrapped text.
 fn judge(text: &str, message: Option<&str>) -> Result<Title, Rejection> {
     if !text.chars().any(is_letter_or_digit) {
         return Err(Rejection::NoContent);
     }
     let wording = phrases::rejection(text).filter(|rejection| {
-        // The form decides where the message may say so itself.
+        // With a message at hand, refusals are judged by `refusals` instead.
         *rejection != Rejection::Refusal
-            || message.is_none_or(|message| !refusals::is_said(text, message))
+            || message.is_none_or(|message| !refusals::is_in_message(text, message))
     });
     if let Some(rejection) = wording.or_else(|| markup::rejection(text, message)) {
         return Err(rejection);

@@ -1,9 +1,10 @@
-//! The words that models put before a title or in its place: labels, placeholders, refusals, small talk. Lists of
-//! phrases by language, to be extended when a log shows a new one; no rules about marks.
+//! Phrases that models write before or instead of a title: labels, placeholders, refusals, small talk.
+//!
+//! Lists by language, to be extended when a log shows a new phrase. `markup` has the rules about marks.
 
 use super::{Rejection, quotes};
 
-/// What a title, or the offer of one, is called; a label has one of these.
+/// Words for a title, or for the offer of one; every label has one of these.
 const NAMES: &str = "title titles suggestion suggested suggest topic subject headline heading titel chattitel gesprächstitel konversationstitel überschrift \
      thema titre sujet título titulo tema asunto assunto titolo oggetto tytuł temat название названия заголовок тема \
      назва název názov cím titlu başlık başlığı τίτλος otsikko tittel judul शीर्षक শিরোনাম عنوان العنوان כותרת \
@@ -11,7 +12,7 @@ const NAMES: &str = "title titles suggestion suggested suggest topic subject hea
      titelvorschlag vorschlag betreff názvu címe titlul titlului başlığın τίτλου عنوانا عنوانًا عنواناً தலைப்பு \
      శీర్షిక judulnya tajuk pamagat назву";
 
-/// What stands around it in a label, an announcement or a label alone.
+/// Other words of labels and announcements.
 const FILLERS: [&str; 6] = [
     // English
     "sure certainly of course ok okay here here's heres is are this that the a an my your for it its i i'd would \
@@ -35,13 +36,13 @@ const FILLERS: [&str; 6] = [
      cuộc trò chuyện berikut ini adalah ось подходящее вариант краткий",
 ];
 
-/// The same two, of the languages that write no spaces or glue particles to words.
+/// The same two lists for languages without spaces, or with particles attached to words.
 const DENSE_NAMES: &str =
     "标题 標題 题目 題目 主题 主題 タイトル 題名 件名 제목 주제 ชื่อเรื่อง ชื่อแชท หัวข้อ tiêuđề";
 const DENSE_FILLERS: &str = "はい 以下が こちら đâylà gợiý 以下是 以下は 以下の 这是 這是 建议 建議 推荐 推薦 会话 會話 对话 對話 聊天 本次 一个 一個 的 为 是 好 ， 会話 チャット 対話 こちらが 提案 案 です の は 대화 채팅 추천 다음은 \
      다음과 같습니다 입니다 의 은 네 当然 當然 这个 這個 、 ,";
 
-/// How the offer of a title begins.
+/// Openings of an offer of a title.
 const OFFERS: &str = "here's | here is | sure | of course | certainly | absolutely | okay | ok | based on | as requested | i suggest | \
      i'd suggest | i would suggest | i've generated | hier ist | natürlich | gerne | voici | bien sûr | \
      aquí tienes | aquí está | claro | por supuesto | aqui está | ecco | certo | вот | конечно";
@@ -51,7 +52,7 @@ const COUNTS: &str = "word words count total character characters chars letters 
      palavras parole caratteri слов слова символов символа woorden tekens słów słowa znaków kelime karakter từ kata";
 const DENSE_COUNTS: &str = "字 个字 個字 文字 词 個詞 个词 单词 語 글자 자 단어";
 
-/// What applications and models call a conversation without a title.
+/// Names of untitled conversations in applications and models.
 const PLACEHOLDERS: &str = "new chat | new conversation | new thread | new session | new topic | new message | untitled | \
      untitled chat | untitled conversation | untitled document | no title | no name | no topic | unnamed | \
      unnamed conversation | n/a | null | nil | undefined | none | not available | not applicable | unknown | \
@@ -76,8 +77,8 @@ const PLACEHOLDERS: &str = "new chat | new conversation | new thread | new sessi
      névtelen | conversație nouă | fără titlu | νέα συνομιλία | χωρίς τίτλο | שיחה חדשה | ללא כותרת | การสนทนาใหม่ | แชทใหม่ | \
      ไม่มีชื่อ | percakapan baru | tanpa judul | không có tiêu đề";
 
-/// Regrets. Alone, or with a pause after them, they refuse; "Apologies in Emails" and "Es tut mir leid auf Spanisch"
-/// are titles.
+/// Apologies. A refusal if alone or before a pause; "Apologies in Emails" and "Es tut mir leid auf Spanisch" are
+/// titles.
 const REGRETS: [&str; 5] = [
     // English, German, Dutch, Swedish, Danish, Norwegian, Finnish
     "i'm sorry | i am sorry | im sorry | i'm so sorry | i'm very sorry | i'm really sorry | we're sorry | sorry | \
@@ -108,7 +109,8 @@ const REGRETS: [&str; 5] = [
      미안해요 | 미안하지만 | 유감이지만 | 유감스럽게도 | ขอโทษ | ขอโทษครับ | ขอโทษค่ะ | ขออภัย",
 ];
 
-/// Who cannot, and what a model then says that it cannot do: "I can't help" refuses, "I Can't Sleep" is a title.
+/// Subjects with an inability, and the verbs that make them a refusal: "I can't help" refuses, "I Can't Sleep" is a
+/// title.
 const UNABLE: [(&str, &str); 8] = [
     (
         "i can't | i cannot | i cant | i can not | i could not | i couldn't | i won't | i will not | i won't be able to | \
@@ -161,7 +163,7 @@ const UNABLE: [(&str, &str); 8] = [
     ),
 ];
 
-/// How refusals begin.
+/// Openings of refusals.
 const REFUSALS: [&str; 4] = [
     // English
     "i'm sorry but | i am sorry but | sorry but | sorry i'm unable | i apologize but | i apologize for the | i'm afraid i | \
@@ -193,19 +195,19 @@ const REFUSALS: [&str; 4] = [
      maalesef bu | متأسفانه نمی | متاسفانه نمی | לצערי אינני | לצערי אני",
 ];
 
-/// The same, of the languages that write no spaces or glue particles to words; compared without white space.
+/// The same for languages without spaces, or with particles attached to words; compared without white space.
 const DENSE_REFUSALS: &str = "抱歉我 抱歉但 很抱歉我 对不起我不能 对不起我无法 對不起我 我无法提供 我无法帮 我无法协助 我无法回答 我无法生成 我无法为 我无法满足 我无法完成 我无法创建 \
      我无法讨论 我无法处理 我無法提供 我無法幫 我無法協助 我無法回答 我無法生成 我無法為 我無法滿足 我無法完成 我不能帮 我不能提供 我不能协助 我不能回答 我不能生成 我不能為 无法提供 無法提供 无法生成 无法回答 無法回答 \
      无法协助 无法满足 信息不足 作为ai， 作为ai模型 作为ai语言 作为ai助手 作为一个ai 作为一名ai 作为人工智能， 作为一个人工智能 作为一个语言模型 作为语言模型 作為ai， 作為一個ai 我是ai 我是一个ai 我是一个人工智能 \
      申し訳ありませんが 申し訳ございませんが aiとして aiなので 言語モデルとして 私はaiなので それはできません 죄송합니다만 죄송하지만 저는ai ai로서 언어모델로서 도와드릴수없 ขออภัยฉัน ขออภัยผม ขออภัยครับ ขออภัยค่ะ ขอโทษฉัน ขอโทษผม";
 
-/// What refuses wherever it stands.
+/// Phrases of refusal anywhere in a text.
 const REFUSALS_INSIDE: &str = "i'm sorry, but | i am sorry, but | i can't assist | i cannot assist | i can't help | i cannot help | \
      i'm unable to help | i'm unable to assist | i am unable to help | i am unable to assist | can't help with that | an ai language model | als ki-sprachmodell | \
      dabei nicht helfen | damit nicht helfen | nicht weiterhelfen | yardımcı olamam | yardımcı olamıyorum | \
      お手伝いできません | お答えできません | お応えできません | 対応できません | 提供できません | することができません | 无法帮助 | 無法協助 | 도와드릴 수 없 | 수 없습니다 | 제공할 수 없";
 
-/// How talk to the user begins: no title, though it may be short.
+/// Openings of answers to the user, which are not titles even if short.
 const ANSWERS: &str = "sure, | sure! | sure thing, | sure thing! | of course, | of course! | certainly, | certainly! | absolutely, | \
      absolutely! | here's a | here's an | here's the | here's your | here's my | here's one | here's how | here's what | here is a | \
      here is an | here is the | here is your | here is my | here is one | here is how | here are | as requested | i can help | \
@@ -226,7 +228,7 @@ const ANSWERS_INSIDE: &str = "how can i help | how can i assist | how may i help
      this title captures | this title reflects | this title summarizes | this title summarises | this title is | \
      , you should | , you can | , you need to | , you'll need | is a good title | is a great title | a good title for this | (note: | (note that | title 2: | option 2: | option b:";
 
-/// What talks to the user if it is all there is.
+/// Answers to the user, if they are the whole text.
 const TALK: &str = "yes | no | sure | sure thing | ok | okay | of course | certainly | absolutely | got it | understood | great | \
      great question | good question | hello | hi | hey | thanks | thank you | here you go | here it is | done | error | ja | nein | \
      gerne | natürlich | klar | verstanden | danke | hallo | oui | non | bien sûr | d'accord | merci | bonjour | sí | claro | \
@@ -234,7 +236,7 @@ const TALK: &str = "yes | no | sure | sure thing | ok | okay | of course | certa
      хорошо | спасибо | привет | tak | nie | evet | hayır | tamam | نعم | لا | حسنا | حسنًا | 好的 | 是的 | 当然 | 當然 | 你好 | 您好 | 不 | 明白了 | \
      はい | いいえ | もちろん | 了解しました | こんにちは | 네 | 아니요 | 물론 | 알겠습니다 | 안녕하세요";
 
-/// How reasoning begins that no tag gives away.
+/// Openings of reasoning without tags.
 const REASONINGS: &str = "the user wants | the user asks | the user asked | the user is asking | the user is planning | \
      the user is requesting | the user is looking | the user is trying | the user is talking | the user is saying | \
      the user is interested | the user is seeking | the user is greeting | the user would like | the user said | the user says | \
@@ -257,7 +259,7 @@ const REASONINGS: &str = "the user wants | the user asks | the user asked | the 
      пользователь хочет | пользователь спрашивает | пользователь просит";
 const DENSE_REASONINGS: &str = "用户想 用户要 用户问 用户询问 用户希望 用户正在 用戶想 用戶問 使用者想 好的，用户 嗯，用户 首先，用户 ユーザーは ユーザーが 사용자가 사용자는";
 
-/// A line without the label that it begins with. "Title IX Compliance" and "Python: A Guide" have none.
+/// Removes the label that a line begins with. "Title IX Compliance" and "Python: A Guide" have none.
 pub(super) fn without_label(line: &str) -> &str {
     let label = |head: &str| {
         let head = without_remark(quotes::without_quotes(head.trim()));
@@ -295,7 +297,7 @@ const SEPARATORS: [&str; 11] = [
     ":", "：", "﹕", " - ", " – ", " — ", "=", " → ", " -> ", " => ", "|",
 ];
 
-/// A label without what stands in parentheses after it: "Title (English)".
+/// Removes the parentheses after a label: "Title (English)".
 fn without_remark(label: &str) -> &str {
     label
         .strip_suffix(')')
@@ -313,7 +315,7 @@ fn is_offer(text: &str) -> bool {
     }
 }
 
-/// A line without a note on its length: "(5 words)", "[24 characters]".
+/// Removes a note on the length: "(5 words)", "[24 characters]".
 pub(super) fn without_count(line: &str) -> &str {
     let head = || {
         let note = line.strip_suffix([')', ']', '）'])?;
@@ -332,7 +334,7 @@ pub(super) fn without_count(line: &str) -> &str {
     head().filter(|head| !head.is_empty()).unwrap_or(line)
 }
 
-/// Whether a text is nothing but what a title is called: "Title", "Suggested chat title", "会話のタイトル".
+/// Whether a text is only a label: "Title", "Suggested chat title", "会話のタイトル".
 pub(super) fn is_label(text: &str) -> bool {
     const MAX_CHARS: usize = 100;
 
@@ -371,7 +373,7 @@ fn words(key: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// Whether a text announces who speaks or that something follows, rather than a title.
+/// Whether a text only names a speaker or announces an answer.
 pub(super) fn is_speaker(text: &str) -> bool {
     const SPEAKERS: &str = "assistant | model | final answer | final output | answer | output | response | result | \
          here you go | here's one | how about | chat name | conversation name";
@@ -380,7 +382,7 @@ pub(super) fn is_speaker(text: &str) -> bool {
     phrases(&[SPEAKERS]).any(|speaker| speaker == key) || is_numbered_label(&key)
 }
 
-/// "Title 1", "Option #2"; "Subject 101" and "Topic 3" say something.
+/// "Title 1", "Option #2"; but "Subject 101" and "Topic 3" have content.
 fn is_numbered_label(key: &str) -> bool {
     const NUMBERED: [&str; 7] = [
         "title",
@@ -401,7 +403,7 @@ fn without_number(key: &str) -> &str {
     key.trim_end_matches(|c: char| c.is_numeric() || " #(".contains(c))
 }
 
-/// Why a text with these words in it cannot be a title.
+/// The rejection for the phrases in a text, if there is any.
 pub(super) fn rejection(text: &str) -> Option<Rejection> {
     let key = fold(text);
     // Its end too: "sure!" is not "sure".
@@ -454,7 +456,7 @@ pub(super) fn rejection(text: &str) -> Option<Rejection> {
     }
 }
 
-/// Whether a text goes on after a pause: ", but", "! I", "。".
+/// Whether the rest of a text starts with a pause: ", but", "! I", "。".
 fn pauses(rest: &str) -> bool {
     rest.starts_with([
         ',', '.', '!', ';', '…', '，', '。', '！', '、', '،', '؛', '।', '—', '–',
@@ -463,12 +465,12 @@ fn pauses(rest: &str) -> bool {
         .any(|dash| rest.starts_with(dash))
 }
 
-/// The phrases of some lists, which ` | ` divides.
+/// The phrases of several lists, separated by ` | `.
 pub(super) fn phrases<'a>(lists: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
     lists.iter().flat_map(|list| list.split(" | "))
 }
 
-/// Whether a text begins with a phrase and not with a longer word.
+/// Whether a text begins with a phrase as whole words.
 pub(super) fn begins_with(text: &str, phrase: &str) -> bool {
     let ends_in_word = phrase.ends_with(char::is_alphanumeric);
     text.strip_prefix(phrase).is_some_and(|rest| {

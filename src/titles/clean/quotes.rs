@@ -1,6 +1,6 @@
-//! Quotes around a title, of any script, and half ones that tell of a title cut off.
+//! Removes quotes of any script around a title, and detects unpaired quotes, which mark a truncated title.
 
-/// Quotes: what opens, and what may close it.
+/// Opening quotes, each with the closing quotes that may follow.
 const QUOTES: [(char, &str); 35] = [
     ('"', "\""),
     ('\'', "'"),
@@ -39,10 +39,10 @@ const QUOTES: [(char, &str); 35] = [
     ('[', "]"),
 ];
 
-/// The marks that are apostrophes too, so that one alone says nothing.
+/// Quotes that are also apostrophes, so that a single one proves nothing.
 const APOSTROPHES: [char; 6] = ['\'', '’', '‘', '‚', '´', '＇'];
 
-/// Parentheses come off like quotes, but one alone is no half of a quotation: `a)`, `:)`.
+/// Parentheses, removed like quotes. A single one is not an unpaired quote: `a)`, `:)`.
 const PARENTHESES: [(char, &str); 3] = [('(', ")"), ('（', "）"), ('＜', "＞")];
 
 /// Double quotes that models pair at random: `“Kyoto"`, `“Kyoto“`.
@@ -54,7 +54,7 @@ pub(super) fn without_quotes(line: &str) -> &str {
         let inner = line.strip_prefix(DOUBLES)?.strip_suffix(DOUBLES)?;
         (!inner.contains(DOUBLES)).then_some(inner.trim())
     };
-    // As in TeX.
+    // TeX quotes.
     let ticks = || line.strip_prefix("``")?.strip_suffix("''").map(str::trim);
     let inner = || {
         let open = line.chars().next()?;

@@ -1,4 +1,4 @@
-//! What models say before their answer: reasoning tags and channels. Special tokens are in `tokens`.
+//! Removes reasoning tags and channels before an answer. `tokens` removes special tokens.
 
 use super::Rejection;
 
@@ -20,7 +20,7 @@ pub(super) fn without_reasoning(text: &str) -> Result<String, Rejection> {
     let mut kept = String::new();
     while let Some(tag) = reasoning_tag(rest) {
         if tag.closes {
-            // Its opening is missing: some servers swallow it.
+            // The opening tag is missing: some servers strip it.
             kept.clear();
             rest = &rest[tag.end..];
             continue;
@@ -42,7 +42,7 @@ pub(super) fn without_reasoning(text: &str) -> Result<String, Rejection> {
     Ok(kept)
 }
 
-/// The first `<think>`, `</think>`, `[THINK]`, `◁think▷` and so on. A tag that the text ends in counts as opening.
+/// The first `<think>`, `</think>`, `[THINK]`, `◁think▷` or similar. A tag cut off by the end of the text is opening.
 fn reasoning_tag(text: &str) -> Option<ReasoningTag> {
     for (start, opening) in text.match_indices(['<', '[', '◁']) {
         let inside = &text[start + opening.len()..];
@@ -92,20 +92,20 @@ fn without_channels(text: &str) -> Result<&str, Rejection> {
         }
         return Ok(message);
     }
-    // The same, from a server that drops the special tokens and keeps the words between them.
+    // The same from a server that strips the special tokens and keeps the words between them.
     Ok(text
         .rsplit_once("assistantfinal")
         .map_or(text, |(_, message)| message))
 }
 
-/// Whether a text has a spelling of a reasoning tag that is none.
+/// Whether a text has a malformed reasoning tag.
 pub(super) fn has_broken_tag(text: &str) -> bool {
     ["/think >", "/think＞"]
         .iter()
         .any(|tag| text.contains(tag))
 }
 
-/// Names of channels that are not the final one, as servers leave them over that drop the tokens around them.
+/// Names of channels other than the final one, left over by servers that strip the tokens around them.
 const CHANNELS: [&str; 7] = [
     "analysis",
     "thought",
@@ -116,8 +116,8 @@ const CHANNELS: [&str; 7] = [
     "reflection",
 ];
 
-/// Whether a text is a channel of thoughts without its special tokens: "analysisThe user wants …", "thought The user
-/// …". Titles begin in upper case, and "analysis of variance" goes on in lower case.
+/// Whether a text is a reasoning channel without its special tokens: "analysisThe user wants …", "thought The user …".
+/// Titles start in upper case, and "analysis of variance" continues in lower case.
 pub(super) fn starts_in_channel(text: &str) -> bool {
     CHANNELS.iter().any(|channel| {
         text.strip_prefix(channel).is_some_and(|rest| {

@@ -1,20 +1,21 @@
-//! Refusals by their form: a first person that negates an ability, an inability whose object is what models lack
-//! (links, files, the internet), a demand for input. A title of that form is one only if the message says so itself: "I
-//! Can't Log In to Gmail" for a person who can't.
+//! Detects refusals by their form: "I can't …", an inability about what models lack (links, files, the internet), a
+//! request for input.
+//!
+//! Such a title is valid only if the message contains it: "I Can't Log In to Gmail" from a user with that problem.
 
 use std::collections::HashSet;
 
 use super::phrases::{begins_with, phrases, straighten};
 
-/// How much of a message is compared with a title, in characters: its beginning and its end.
-const HEAD: usize = 8_000;
-const TAIL: usize = 2_000;
+/// The beginning and the end of a message that are compared with a title, in characters.
+const HEAD_CHARS: usize = 8_000;
+const TAIL_CHARS: usize = 2_000;
 
 /// Words with which an English first person negates.
 const NEGATIONS: &str = "can't cannot cant not unable don't dont won't couldn't didn't doesn't haven't wasn't isn't aren't \
      lack lacks no never neither decline refuse only limited incapable without nor wouldn't shouldn't";
 
-/// How a first person says in other languages that it cannot, whatever it cannot.
+/// First-person inabilities in other languages.
 const UNABLE: [&str; 6] = [
     // German, Dutch, Swedish, Danish, Norwegian, Finnish
     "ich kann nicht | ich kann keine | ich kann kein | ich kann leider | ich kann das | ich kann die | ich kann den | \
@@ -46,7 +47,7 @@ const UNABLE: [&str; 6] = [
     "私は | 私には | 저는 | 제가 | 나는 | ฉันไม่ | ผมไม่ | ดิฉันไม่ | ไม่สามารถ",
 ];
 
-/// Signs of an inability, wherever they stand; a message that has one may say so itself.
+/// Phrases of inability, anywhere in a text. A message with one may be the source of the title's wording.
 const INABILITIES: &str = "can't | cannot | can not | cant | unable | not able | inability | could not | couldn't | not possible | \
      impossible | no access | without access | lack | not accessible | inaccessible | unavailable | not available | unsupported | \
      not supported | not readable | unreadable | not allowed | not permitted | failed to | no ability | no permission | won't | \
@@ -75,7 +76,7 @@ const OBJECTS: &str = "url | link | website | webpage | web page | web pages | e
      liên kết | tệp | hình ảnh | trang web | ลิงก์ | ไฟล์ | รูปภาพ | เว็บไซต์ | 链接 | 連結 | 鏈接 | 网页 | 網頁 | 网站 | 網站 | 文件 | 檔案 | 图片 | 圖片 | 图像 | 附件 | 请求 | 請求 | 网址 | 網址 | \
      リンク | ファイル | 画像 | ページ | サイト | 添付 | リクエスト | 링크 | 파일 | 이미지 | 웹사이트 | 페이지 | 요청 | 첨부";
 
-/// What models say that they cannot do.
+/// Abilities that models deny.
 const ABILITIES: &str = "assist | help | provide | create | generate | comply | fulfil | fulfill | answer | discuss | engage | respond | \
      access | open | read | view | see | browse | visit | fetch | retrieve | load | click | follow | execute | run | perform | process | analyze | \
      analyse | summarize | summarise | translate | determine | identify | interpret | understand | verify | check | look | search | download | watch | \
@@ -83,11 +84,11 @@ const ABILITIES: &str = "assist | help | provide | create | generate | comply | 
      helfen | öffnen | lesen | zugreifen | aufrufen | aider | ouvrir | lire | accéder | ayudar | abrir | leer | acceder | ajudar | ler | acessar | aiutare | \
      aprire | leggere | accedere | открыть | прочитать | помочь | получить | otworzyć | pomóc | otevřít | openen | helpen | öppna | åbne | åpne | avata";
 
-/// Subjects that speak of the model, and what they lack.
+/// Subjects that refer to the model.
 const MODELS: &str = "assistant | the assistant | ai | the ai | ai model | the model | chatbot | the chatbot | language model | the language model | \
      ai assistant | my capabilities | my abilities | my training | my programming | my guidelines | my instructions | my knowledge";
 
-/// Refusals by policy, and inputs that are missing: phrases wherever they stand.
+/// Phrases of policy refusals and of missing input, anywhere in a text.
 const NOTES: &str = "content policy | policy violation | inappropriate request | inappropriate content | harmful content | unethical request | \
      request declined | request denied | request refused | request rejected | request blocked | declined request | refused request | \
      refusal to | refuses to | declines to | cannot be fulfilled | cannot be completed | not appropriate | disallowed content | safety guidelines | \
@@ -98,7 +99,7 @@ const NOTES: &str = "content policy | policy violation | inappropriate request |
      awaiting user | waiting for user | awaiting input | awaiting more | insufficient details | needs more context | more context needed | \
      more information needed | clarification needed";
 
-/// Demands for input, as titles begin.
+/// Requests for input at the start of a title.
 const DEMANDS: &str = "please provide | please share | please paste | please send | please attach | please upload | please describe | please enter | \
      please type | please include | please give me | please tell me | please specify | please copy | please clarify | please rephrase | please add | \
      please try | provide more | provide the | share the link's | could you provide | could you share | could you paste | could you clarify | \
@@ -111,12 +112,12 @@ const DEMANDS: &str = "please provide | please share | please paste | please sen
      请提供 | 請提供 | 请分享 | 請分享 | 请发送 | 请粘贴 | 请上传 | 請上傳 | 请告诉我 | 請告訴我 | 제공해 | lütfen paylaş | lütfen gönder | lütfen sağla | \
      الرجاء تقديم | يرجى تقديم | يرجى إرسال | कृपया | mohon berikan | silakan berikan | vui lòng cung cấp | กรุณา";
 
-/// Words that do not count when a title is compared with its message.
+/// Words ignored when a title is compared with its message.
 pub(super) const FUNCTION_WORDS: &str = "i i'm im i've i'd i'll we we're my me you your yours the a an this that these those it its to of in on for and or with \
      from by at is are am be been was were do does did can can't cannot could couldn't will won't would not no unable able don't have has \
      any as but so if there here please provide access right now currently directly";
 
-/// Whether a title refuses, or demands input, and the message does not say so itself.
+/// Whether a title is a refusal or a request for input that the message does not contain.
 pub(super) fn is_refusal(title: &str, message: &str) -> bool {
     let talk = straighten(title);
     let talk = talk.trim_matches(|c: char| !c.is_alphanumeric());
@@ -136,25 +137,25 @@ pub(super) fn is_refusal(title: &str, message: &str) -> bool {
     if !is_candidate {
         return false;
     }
-    let message = Message::of(message);
+    let message = FoldedMessage::of(message);
     if message.says(talk) {
         return false;
     }
-    // "I Can't Sleep" of a person who cannot fall asleep has other words than the message.
+    // A paraphrase is fine: "I Can't Sleep" for a message about not falling asleep.
     let is_ability = || has(ABILITIES) || has(OBJECTS);
     !(negates && message.is_unable() && !is_ability())
 }
 
-/// Whether a message says what a title does, word by word or in most of its words.
-pub(super) fn is_said(title: &str, message: &str) -> bool {
+/// Whether a message contains a title, verbatim or in most of its words.
+pub(super) fn is_in_message(title: &str, message: &str) -> bool {
     let talk = straighten(title);
-    Message::of(message).says(talk.trim_matches(|c: char| !c.is_alphanumeric()))
+    FoldedMessage::of(message).says(talk.trim_matches(|c: char| !c.is_alphanumeric()))
 }
 
 /// Negations that make a sentence about a model a refusal.
 const INABILITIES_OR_NEGATIONS: &str = "can't | cannot | unable | doesn't | does not | do not | don't | not | lacks | lack | no | only | limited | won't | never";
 
-/// Whether a title is a first person that negates: "I don't have access", "My Cat Won't Eat" is none.
+/// Whether a title is a first-person negation: "I don't have access", but not "My Cat Won't Eat".
 fn is_first_person_negated(talk: &str) -> bool {
     const REACH: usize = 5;
 
@@ -222,21 +223,21 @@ fn is_first_person_negated(talk: &str) -> bool {
         || others()
 }
 
-/// What a message says, in pieces to compare.
-pub(super) struct Message {
+/// A message prepared for comparison.
+pub(super) struct FoldedMessage {
     folded: String,
     words: HashSet<String>,
 }
 
-impl Message {
+impl FoldedMessage {
     pub(super) fn of(message: &str) -> Self {
-        let head: String = message.chars().take(HEAD).collect();
-        let tail: String = match message.char_indices().rev().nth(TAIL) {
+        let head: String = message.chars().take(HEAD_CHARS).collect();
+        let tail: String = match message.char_indices().rev().nth(TAIL_CHARS) {
             Some((start, _)) if start > head.len() => message[start..].to_owned(),
             _ => String::new(),
         };
         let text = straighten(&format!("{head}\n{tail}"));
-        // What stands in an address says nothing.
+        // Ignore words inside URLs.
         let text: Vec<&str> = text
             .split_whitespace()
             .filter(|word| !word.contains("://"))
@@ -260,7 +261,7 @@ impl Message {
                 .any(|sign| self.folded.contains(sign))
     }
 
-    /// Whether a message says what a title does: word by word, or with an inability and most of its words.
+    /// Whether the message contains a title: verbatim, or with an inability and most of its words.
     fn says(&self, talk: &str) -> bool {
         let phrase: Vec<&str> = words(talk).collect();
         if phrase.len() > 1
@@ -284,12 +285,12 @@ impl Message {
                     .any(|known| known == *word)
             })
             .collect();
-        let known = content.iter().filter(|word| self.has_like(word)).count();
+        let known = content.iter().filter(|word| self.has_form_of(word)).count();
         known >= 2 && known * 2 >= content.len()
     }
 
-    /// Whether a word of the message is this one, or a form of it.
-    pub(super) fn has_like(&self, word: &str) -> bool {
+    /// Whether the message has this word or a form of it.
+    pub(super) fn has_form_of(&self, word: &str) -> bool {
         self.words.contains(word)
             || self.words.iter().any(|known| {
                 let (short, long) = if known.len() < word.len() {
@@ -302,11 +303,11 @@ impl Message {
     }
 }
 
-/// Whether a text has a phrase, from the beginning of a word on. Scripts without spaces, and stems, go on behind it.
+/// Whether a text has a phrase at the start of a word. Non-ASCII phrases may be parts of words.
 pub(super) fn has_words(text: &str, phrase: &str) -> bool {
     let is_ascii = phrase.is_ascii();
     text.match_indices(phrase).any(|(at, _)| {
-        // Hebrew and Arabic glue articles to words.
+        // Hebrew and Arabic attach articles to words.
         let starts = !is_ascii || !text[..at].ends_with(char::is_alphanumeric);
         let rest = &text[at + phrase.len()..];
         let ending: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
@@ -320,7 +321,7 @@ fn is_dense(phrase: &str) -> bool {
     phrase.chars().any(is_dense_char)
 }
 
-/// Letters of scripts that write no spaces, or glue particles to words.
+/// Whether a character is of a script without spaces, or with particles attached to words.
 fn is_dense_char(c: char) -> bool {
     matches!(c, '\u{0E00}'..='\u{0E7F}' | '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7AF}')
 }

@@ -1,13 +1,14 @@
-//! Reports of errors: gateways and SDKs answer with the text of an error where the title was due, under a status of
-//! 200. "Error 404" is a title for who asks about it, so only a message that knows nothing of trouble makes it a
-//! report.
+//! Detects error reports: gateways and SDKs that return an error text as the answer, with status 200.
+//!
+//! "Error 404" is a valid title if the user asks about it, so a title is a report only if the message mentions no
+//! trouble.
 
 use super::{
     phrases::{phrases, straighten},
-    refusals::{FUNCTION_WORDS, Message, has_words, words},
+    refusals::{FUNCTION_WORDS, FoldedMessage, has_words, words},
 };
 
-/// What a service says when it fails.
+/// Phrases of error texts.
 const REPORTS: &str = "api error | http error | error code | error occurred | internal error | internal server error | server error | bad gateway | \
      service unavailable | temporarily unavailable | gateway timeout | gateway time-out | too many requests | rate limit exceeded | \
      rate limit reached | rate limit hit | quota exceeded | exceeded your current quota | current quota | insufficient quota | insufficient balance | \
@@ -21,7 +22,7 @@ const REPORTS: &str = "api error | http error | error code | error occurred | in
      ein fehler ist aufgetreten | interner fehler | une erreur est survenue | erreur interne | ha ocurrido un error | error interno | \
      ocorreu um erro | si è verificato un errore | произошла ошибка | внутренняя ошибка";
 
-/// Whether a title reports an error of which its message says nothing.
+/// Whether a title reports an error that its message does not mention.
 pub(super) fn is_report(title: &str, message: &str) -> bool {
     let text = straighten(title);
     let text = text.trim_matches(|c: char| !c.is_alphanumeric());
@@ -30,18 +31,18 @@ pub(super) fn is_report(title: &str, message: &str) -> bool {
     if !is_candidate {
         return false;
     }
-    let message = Message::of(message);
+    let message = FoldedMessage::of(message);
     let is_named = words(text)
         .filter(|word| {
             !FUNCTION_WORDS
                 .split_whitespace()
                 .any(|known| known == *word)
         })
-        .any(|word| message.has_like(word));
+        .any(|word| message.has_form_of(word));
     !is_named && !message.is_unable()
 }
 
-/// `Error: …`, `Error 503 …`, `[ERROR] …`. "Error Handling in Rust" goes on with a word.
+/// `Error: …`, `Error 503 …`, `[ERROR] …`. "Error Handling in Rust" continues with a word and is none.
 fn begins_with_error(text: &str) -> bool {
     [
         "error",

@@ -1,4 +1,4 @@
-//! Cases and properties of the rules next door.
+//! Cases and properties of the cleaning rules.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use super::*;
 
 const KYOTO: &str = "Planning a Trip to Kyoto";
 
-/// The cases that `¦` divides.
+/// The cases, separated by `¦`.
 fn cases(list: &'static str) -> impl Iterator<Item = &'static str> {
     list.split(" ¦ ")
 }
@@ -25,7 +25,7 @@ fn assert_rejects(output: &str, rejection: Rejection) {
     assert_eq!(clean(output), Err(rejection), "{output:?}");
 }
 
-/// What becomes of each line of a corpus, and which lines say otherwise.
+/// The lines of a corpus whose result differs from the expected one.
 fn wrong_in(corpus: &str) -> Vec<String> {
     let wrong = |line: &str| {
         let case: Value = serde_json::from_str(line).unwrap();
@@ -68,7 +68,7 @@ fn the_corpora_of_model_outputs() {
     }
 }
 
-/// A corpus beside the project. None, said aloud, where it is not.
+/// A corpus next to the project. Prints a note and returns `None` if it is missing.
 fn shared(name: &str) -> Option<String> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
     let corpus = std::fs::read_to_string(path.join(name));
@@ -93,7 +93,7 @@ fn the_shared_corpora_of_model_outputs() {
     }
 }
 
-/// Titles that were written for messages, none of which is a refusal, an answer, or garbled.
+/// Titles written for messages; none is a refusal, an answer, or garbled.
 #[test]
 fn good_titles_of_a_public_set_are_kept() {
     let Some(corpus) = shared("chat-titles-dev.jsonl") else {
@@ -499,7 +499,7 @@ fn what_is_too_long_is_rejected_and_never_cut() {
     }
 }
 
-/// The offline model's titles are judged as every model's are.
+/// The offline model's titles pass the same rules.
 #[test]
 fn the_titles_of_the_offline_model_pass_unchanged() {
     let snapshot = include_str!(
@@ -579,7 +579,7 @@ fn wrapped() -> impl Strategy<Value = String> {
     })
 }
 
-/// What is wrong with a title. Says in its own words what a title is, and asks none of the functions that make one.
+/// What is wrong with a title. Defined independently of the functions under test.
 fn flaw(text: &str) -> Option<&'static str> {
     let chars: Vec<char> = text.chars().collect();
     let neighbours = |at: usize| {

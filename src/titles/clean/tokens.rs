@@ -1,9 +1,8 @@
 //! Special tokens of model families, by their shape: `<|im_end|>`, `<｜end▁of▁sentence｜>`, `<turn|>`, `<bos>`,
 //! `[/INST]`.
 //!
-//! A token is a boundary. What stands between two of them is a piece of a turn, and one piece that says something is
-//! the title; several are a title with something else in it. Tokens that begin a thought take the piece behind them
-//! along, and those that begin somebody else's turn too. A token that stands in the message is a word of it, and stays.
+//! Tokens separate segments. If exactly one segment is not blank, it is the title; several are rejected. Segments of
+//! thoughts and of other roles' turns are dropped. A token that the message contains is ordinary text.
 
 use super::Rejection;
 
@@ -14,7 +13,7 @@ const MAX_NAME_BYTES: usize = 64;
 const ANGLED: &str = "s bos eos pad unk sep cls eot eod eop eom eoc sop sot mask endoftext image_soft_token turn \
      begin_of_text end_of_text end_of_utterance fim_prefix fim_middle fim_suffix bot human gpt";
 
-/// How names begin that stand in plain angle brackets.
+/// Prefixes of names in plain angle brackets.
 const ANGLED_PREFIXES: [&str; 10] = [
     "start_of_",
     "end_of_",
@@ -32,8 +31,8 @@ const ANGLED_PREFIXES: [&str; 10] = [
 const BRACKETED: &str = "BOS EOS PAD UNK CLS SEP INST gMASK sMASK TOOL_CALLS AVAILABLE_TOOLS TOOL_RESULTS \
      SYSTEM_PROMPT TOOL_CONTENT IMG IMG_END IMG_BREAK";
 
-/// Tokens of no common shape.
-const ODD: [&str; 6] = [
+/// Tokens without a common shape.
+const IRREGULAR: [&str; 6] = [
     "<<SYS>>",
     "<</SYS>>",
     "]~!b[",
@@ -42,8 +41,8 @@ const ODD: [&str; 6] = [
     "[|endofturn|]",
 ];
 
-/// Roles whose turn is the title's.
-const OURS: [&str; 9] = [
+/// Roles whose turn has the title.
+const ASSISTANT_ROLES: [&str; 9] = [
     "assistant",
     "model",
     "chatbot",
@@ -55,8 +54,8 @@ const OURS: [&str; 9] = [
     "falcon",
 ];
 
-/// Roles whose turn is somebody else's.
-const THEIRS: [&str; 14] = [
+/// Roles whose turn is dropped.
+const OTHER_ROLES: [&str; 14] = [
     "user",
     "system",
     "human",
@@ -73,24 +72,24 @@ const THEIRS: [&str; 14] = [
     "tool_response",
 ];
 
-/// What a token does to the text behind it.
+/// What a token does to the text after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Ends and begins pieces, and no more.
+enum Effect {
+    /// Only separates segments.
     Boundary,
     /// A role follows: `<|im_start|>assistant`.
     Turn,
     /// The name of a channel follows: `<|channel>thought`.
     Channel,
-    /// What follows is somebody else's.
-    Theirs,
-    /// What follows is ours.
-    Ours,
-    /// What follows is a thought, until the token that closes it.
+    /// The turn of another role follows.
+    OtherTurn,
+    /// The assistant's turn follows.
+    AssistantTurn,
+    /// A thought follows, until the token that closes it.
     Thought,
     /// Closes a thought.
     ThoughtEnd,
-    /// What follows is the answer, and what stands before it is not: `<|begin_of_box|>`.
+    /// The answer follows; everything before it is dropped: `<|begin_of_box|>`.
     Answer,
 }
 
@@ -102,78 +101,78 @@ struct Token<'a> {
     closes: bool,
 }
 
-/// The one piece of a text that says something; the text itself if it has no tokens.
+/// The only non-blank segment of a text; the text itself if it has no tokens.
 ///
 /// # Errors
-/// [`Rejection::Reasoning`] for an unclosed thought, or several pieces; [`Rejection::Empty`] for none.
+/// [`Rejection::Reasoning`] for an unclosed thought, or several segments; [`Rejection::Empty`] for none.
 pub(super) fn without_tokens(text: &str, message: Option<&str>) -> Result<String, Rejection> {
-    let mut quoted = Quoted::of(message);
-    let Some(mut token) = next_token(text, 0, &mut quoted) else {
+    let mut in_message = MessageTokens::of(message);
+    let Some(mut token) = next_token(text, 0, &mut in_message) else {
         return Ok(text.to_owned());
     };
-    let mut pieces = Pieces::default();
-    pieces.push(&text[..token.start]);
+    let mut segments = Segments::default();
+    segments.push(&text[..token.start]);
     loop {
-        let next = next_token(text, token.end, &mut quoted);
+        let next = next_token(text, token.end, &mut in_message);
         let end = next.as_ref().map_or(text.len(), |next| next.start);
-        pieces.token(&token, &text[token.end..end]);
+        segments.token(&token, &text[token.end..end]);
         match next {
             Some(next) => token = next,
-            None => return pieces.only(),
+            None => return segments.single(),
         }
     }
 }
 
-/// Whether a token is left in a text.
+/// Whether a text has a token that the message does not contain.
 pub(super) fn has_token(text: &str, message: Option<&str>) -> bool {
-    next_token(text, 0, &mut Quoted::of(message)).is_some()
+    next_token(text, 0, &mut MessageTokens::of(message)).is_some()
 }
 
 #[derive(Default)]
-struct Pieces<'a> {
+struct Segments<'a> {
     kept: Vec<&'a str>,
     in_thought: bool,
-    is_theirs: bool,
+    in_other_turn: bool,
 }
 
-impl<'a> Pieces<'a> {
+impl<'a> Segments<'a> {
     fn push(&mut self, piece: &'a str) {
-        if !self.in_thought && !self.is_theirs && !piece.trim().is_empty() {
+        if !self.in_thought && !self.in_other_turn && !piece.trim().is_empty() {
             self.kept.push(piece);
         }
     }
 
-    fn token(&mut self, token: &Token<'_>, behind: &'a str) {
-        let mut behind = behind;
-        let mut kind = kind_of(token);
-        if let Kind::Turn | Kind::Channel = kind {
-            let (word, rest) = first_word(behind);
+    fn token(&mut self, token: &Token<'_>, after: &'a str) {
+        let mut after = after;
+        let mut effect = effect_of(token);
+        if let Effect::Turn | Effect::Channel = effect {
+            let (word, rest) = first_word(after);
             let word = word.to_lowercase();
-            if OURS.contains(&word.as_str()) || word == "final" || word == "response" {
-                (kind, behind) = (Kind::Ours, rest);
-            } else if THEIRS.contains(&word.as_str()) {
-                (kind, behind) = (Kind::Theirs, rest);
-            } else if kind == Kind::Channel && !word.is_empty() {
-                kind = Kind::Thought;
+            if ASSISTANT_ROLES.contains(&word.as_str()) || word == "final" || word == "response" {
+                (effect, after) = (Effect::AssistantTurn, rest);
+            } else if OTHER_ROLES.contains(&word.as_str()) {
+                (effect, after) = (Effect::OtherTurn, rest);
+            } else if effect == Effect::Channel && !word.is_empty() {
+                effect = Effect::Thought;
             } else {
-                kind = Kind::Boundary;
+                effect = Effect::Boundary;
             }
         }
-        match kind {
-            Kind::Thought => self.in_thought = true,
-            Kind::ThoughtEnd => self.in_thought = false,
-            Kind::Theirs => self.is_theirs = true,
-            Kind::Ours => self.is_theirs = false,
-            Kind::Answer => {
+        match effect {
+            Effect::Thought => self.in_thought = true,
+            Effect::ThoughtEnd => self.in_thought = false,
+            Effect::OtherTurn => self.in_other_turn = true,
+            Effect::AssistantTurn => self.in_other_turn = false,
+            Effect::Answer => {
                 self.kept.clear();
-                (self.in_thought, self.is_theirs) = (false, false);
+                (self.in_thought, self.in_other_turn) = (false, false);
             }
-            Kind::Boundary | Kind::Turn | Kind::Channel => {}
+            Effect::Boundary | Effect::Turn | Effect::Channel => {}
         }
-        self.push(behind);
+        self.push(after);
     }
 
-    fn only(self) -> Result<String, Rejection> {
+    fn single(self) -> Result<String, Rejection> {
         match (self.kept.as_slice(), self.in_thought) {
             (_, true) => Err(Rejection::Reasoning),
             ([piece], false) => Ok((*piece).to_owned()),
@@ -183,7 +182,7 @@ impl<'a> Pieces<'a> {
     }
 }
 
-fn kind_of(token: &Token<'_>) -> Kind {
+fn effect_of(token: &Token<'_>) -> Effect {
     let name = token.name.to_lowercase().replace(['▁', '-', ' '], "_");
     let name = name.trim_matches('_');
     let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
@@ -197,30 +196,30 @@ fn kind_of(token: &Token<'_>) -> Kind {
         "scratchpad",
     ]) {
         return if closes {
-            Kind::ThoughtEnd
+            Effect::ThoughtEnd
         } else {
-            Kind::Thought
+            Effect::Thought
         };
     }
     if name.contains("channel") {
         return if closes {
-            Kind::ThoughtEnd
+            Effect::ThoughtEnd
         } else {
-            Kind::Channel
+            Effect::Channel
         };
     }
     if closes {
-        return Kind::Boundary;
+        return Effect::Boundary;
     }
     if has(&["box", "answer", "response", "solution"]) && has(&["begin", "start", "box", "answer"])
     {
-        return Kind::Answer;
+        return Effect::Answer;
     }
-    if OURS.contains(&name) {
-        return Kind::Ours;
+    if ASSISTANT_ROLES.contains(&name) {
+        return Effect::AssistantTurn;
     }
-    if THEIRS.contains(&name) {
-        return Kind::Theirs;
+    if OTHER_ROLES.contains(&name) {
+        return Effect::OtherTurn;
     }
     match name {
         "im_start"
@@ -232,8 +231,8 @@ fn kind_of(token: &Token<'_>) -> Kind {
         | "start_of_role"
         | "role_start"
         | "start_of_turn_token"
-        | "~b]" => Kind::Turn,
-        _ => Kind::Boundary,
+        | "~b]" => Effect::Turn,
+        _ => Effect::Boundary,
     }
 }
 
@@ -245,22 +244,26 @@ fn first_word(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-fn next_token<'a>(text: &'a str, from: usize, quoted: &mut Quoted<'a, '_>) -> Option<Token<'a>> {
+fn next_token<'a>(
+    text: &'a str,
+    from: usize,
+    in_message: &mut MessageTokens<'a, '_>,
+) -> Option<Token<'a>> {
     text[from..]
         .match_indices(['<', '[', ']'])
         .filter_map(|(at, _)| token_at(text, from + at))
-        .find(|token| !quoted.has(&text[token.start..token.end]))
+        .find(|token| !in_message.has(&text[token.start..token.end]))
 }
 
-/// Which tokens stand in the message. It is searched for a few different ones, so that an output full of tokens costs
-/// no more.
-struct Quoted<'a, 'm> {
+/// Caches which tokens the message contains. Searches for at most [`Self::MAX_TOKENS`] different ones, to bound the
+/// cost of an output full of tokens.
+struct MessageTokens<'a, 'm> {
     message: Option<&'m str>,
     known: Vec<(&'a str, bool)>,
 }
 
-impl<'a, 'm> Quoted<'a, 'm> {
-    const MOST: usize = 16;
+impl<'a, 'm> MessageTokens<'a, 'm> {
+    const MAX_TOKENS: usize = 16;
 
     fn of(message: Option<&'m str>) -> Self {
         Self {
@@ -276,8 +279,8 @@ impl<'a, 'm> Quoted<'a, 'm> {
         if let Some((_, is_there)) = self.known.iter().find(|(known, _)| *known == token) {
             return *is_there;
         }
-        let is_there = self.known.len() < Self::MOST && message.contains(token);
-        if self.known.len() < Self::MOST {
+        let is_there = self.known.len() < Self::MAX_TOKENS && message.contains(token);
+        if self.known.len() < Self::MAX_TOKENS {
             self.known.push((token, is_there));
         }
         is_there
@@ -286,11 +289,14 @@ impl<'a, 'm> Quoted<'a, 'm> {
 
 fn token_at(text: &str, start: usize) -> Option<Token<'_>> {
     let rest = &text[start..];
-    if let Some(odd) = ODD.iter().find(|odd| rest.starts_with(**odd)) {
-        let name = if *odd == "]~b]" { "~b]" } else { "end" };
+    if let Some(irregular) = IRREGULAR
+        .iter()
+        .find(|irregular| rest.starts_with(**irregular))
+    {
+        let name = if *irregular == "]~b]" { "~b]" } else { "end" };
         return Some(Token {
             start,
-            end: start + odd.len(),
+            end: start + irregular.len(),
             name,
             closes: false,
         });

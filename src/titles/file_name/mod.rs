@@ -1,6 +1,6 @@
-//! A title from the name of an attached file, for a message that has no text. Pure and total; calls no model.
+//! Makes a title from an attachment's file name, for a message without text. Pure and total; calls no model.
 //!
-//! The name is the user's own words, so it is tidied and not rewritten:
+//! The name is the user's wording, so it is tidied, not rewritten:
 //! 1. Percent-encoding is decoded if all of it is UTF-8, then folders go (`/` and `\`), then what [`single_line`]
 //!    drops.
 //! 2. Extensions go, `.tar.gz` as one; so do the marks of a second copy, `(1)`, and UUIDs.
@@ -24,12 +24,12 @@ use percent_encoding::percent_decode_str;
 use unicode_segmentation::UnicodeSegmentation;
 use uuid::Uuid;
 
-use self::names::{COMPRESSED, GIVEN_NAMES};
+use self::names::{COMPRESSED, GENERATED_NAMES};
 use super::clean::clean;
 use crate::conversation::{Title, text::single_line};
 
-/// The longest name that is looked at; file systems allow 255 bytes.
-const MAX_NAME_BYTES: usize = 4 * 1024;
+/// The longest name that is examined; file systems allow 255 bytes.
+const MAX_FILE_NAME_BYTES: usize = 4 * 1024;
 
 /// The limits that [`clean`] sets.
 const MAX_WORDS: usize = 10;
@@ -39,13 +39,13 @@ const MAX_CODE_POINTS: usize = 128;
 /// The length of a UUID with hyphens.
 const UUID_BYTES: usize = 36;
 
-/// The title that the first name with something to say gives. None if no name has.
+/// The title from the first name with content. `None` if no name has any.
 pub(super) fn title_from(names: &[&str]) -> Option<Title> {
     names.iter().find_map(|name| title_of(name))
 }
 
 fn title_of(name: &str) -> Option<Title> {
-    if name.len() > MAX_NAME_BYTES {
+    if name.len() > MAX_FILE_NAME_BYTES {
         return None;
     }
     let decoded = percent_decode_str(name).decode_utf8();
@@ -53,14 +53,14 @@ fn title_of(name: &str) -> Option<Title> {
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
     let name = single_line(name);
     let stem = without_uuids(without_copy_mark(without_extension(&name)));
-    if !says_something(&stem) {
+    if !has_content(&stem) {
         return None;
     }
-    let text = single_line(&spaced(&stem));
+    let text = single_line(&separate_words(&stem));
     clean(&cut(&capitalised(&text))).ok()
 }
 
-/// A name without its extension. `.gitignore` and "Dr. Smith" have none.
+/// Removes the extension. `.gitignore` and "Dr. Smith" have none.
 fn without_extension(name: &str) -> &str {
     let split = |name| -> Option<(&str, &str)> {
         let (stem, extension) = str::rsplit_once(name, '.')?;
@@ -78,7 +78,7 @@ fn without_extension(name: &str) -> &str {
     }
 }
 
-/// A stem without the number that browsers and file managers add to a second copy: "report (1)".
+/// Removes the number that browsers and file managers add to a copy: "report (1)".
 fn without_copy_mark(stem: &str) -> &str {
     let unmarked = || {
         let (head, number) = stem.trim_end().strip_suffix(')')?.rsplit_once('(')?;
@@ -105,21 +105,21 @@ fn without_uuids(stem: &str) -> String {
     text
 }
 
-/// Whether a stem has a word that a person gave it.
-fn says_something(stem: &str) -> bool {
+/// Whether a stem has a word that a user chose.
+fn has_content(stem: &str) -> bool {
     let words = stem.split(|c: char| !c.is_alphanumeric() && !is_mark(c));
     words.filter(|word| !is_random(word)).any(|word| {
         // "IMG1234" and "截屏2025" have no space before the number.
         word.split(char::is_numeric).any(|word| {
             let lower = word.to_lowercase();
             let is_word = word.chars().nth(1).is_some() || word.chars().any(|c| !is_cased(c));
-            is_word && !lower.is_empty() && !GIVEN.contains(lower.as_str())
+            is_word && !lower.is_empty() && !GENERATED_WORDS.contains(lower.as_str())
         })
     })
 }
 
-static GIVEN: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    GIVEN_NAMES
+static GENERATED_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    GENERATED_NAMES
         .iter()
         .flat_map(|list| list.split_whitespace())
         .collect()
@@ -137,8 +137,8 @@ fn is_random(word: &str) -> bool {
     (is_hex && has_digit) || (word.is_ascii() && word.len() >= 10 && changes.count() >= 4)
 }
 
-/// A stem with its words apart.
-fn spaced(stem: &str) -> String {
+/// Separates the words of a stem.
+fn separate_words(stem: &str) -> String {
     let has_spaces = stem.contains(char::is_whitespace);
     let chars: Vec<char> = stem.chars().collect();
     let mut text = String::with_capacity(stem.len() + 8);
@@ -154,17 +154,17 @@ fn spaced(stem: &str) -> String {
         match c {
             '_' => text.push(' '),
             '-' if !has_spaces && !in_number && !after_letter() => text.push(' '),
-            // The name of a hidden file begins with a point.
+            // Keep the leading dot of a hidden file.
             '.' if !has_spaces && !in_number && at > 0 => text.push(' '),
             c => text.push(c),
         }
     }
-    let words: Vec<String> = text.split_whitespace().map(without_humps).collect();
+    let words: Vec<String> = text.split_whitespace().map(split_camel_case).collect();
     words.join(" ")
 }
 
-/// The words of "MyThesisDraft". A word of two parts is left alone, as one with a part of a single letter is.
-fn without_humps(word: &str) -> String {
+/// Splits "MyThesisDraft" into words. Leaves words of two parts, or with a part of a single letter.
+fn split_camel_case(word: &str) -> String {
     let chars: Vec<char> = word.chars().collect();
     let begins_part = |at: &usize| {
         chars[*at].is_uppercase() && at.checked_sub(1).is_none_or(|at| chars[at].is_lowercase())
@@ -187,14 +187,14 @@ fn without_humps(word: &str) -> String {
     text
 }
 
-/// A text whose first word begins with a capital, if that word has none.
+/// Capitalises the first word, unless it has a capital.
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     let word = text.split_whitespace().next().unwrap_or("");
     match chars.next() {
         Some(first) if is_cased(first) && !word.chars().any(char::is_uppercase) => {
             let upper = first.to_uppercase();
-            // "ß" has no capital that a word could begin with.
+            // The capital of "ß" is two letters.
             let upper = if upper.len() == 1 {
                 upper.to_string()
             } else {
@@ -206,7 +206,7 @@ fn capitalised(text: &str) -> String {
     }
 }
 
-/// Whether a character is of a script whose sentences begin with a capital; Georgian has capitals and does not.
+/// Whether a character is of a script whose sentences start with a capital. Georgian has capitals but is not.
 fn is_cased(c: char) -> bool {
     c.is_alphabetic()
         && matches!(
@@ -215,14 +215,14 @@ fn is_cased(c: char) -> bool {
         )
 }
 
-/// A combining mark stands in a word: Indic vowel signs are no letters to Rust.
+/// Whether a character is a combining mark. Indic vowel signs are, and belong to words.
 fn is_mark(c: char) -> bool {
     use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
     c.general_category_group() == GeneralCategoryGroup::Mark
 }
 
-/// As much of a text as a title may have: whole words, or whole characters of a first word that is too long itself.
+/// Truncates a text to a title's limits: at a word, or inside a first word that is too long.
 fn cut(text: &str) -> String {
     let fits = |text: &str| {
         text.graphemes(true).count() <= MAX_CHARACTERS && text.chars().count() <= MAX_CODE_POINTS

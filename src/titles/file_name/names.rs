@@ -1,13 +1,14 @@
-//! The words in names that cameras, scanners, messengers, browsers and systems give to files, by what gives them. Data,
-//! in lower case, to be extended when a log shows a new one; the rules are the parent's.
+//! Words in generated file names (cameras, scanners, messengers, browsers, systems), by source.
+//!
+//! Data in lower case; extend it when a log shows a new word.
 
-/// Extensions that wrap another: the one before them goes too.
+/// Extensions of compression; the extension before them is removed too.
 pub(super) const COMPRESSED: &str =
     "gz bz2 xz zst lz lz4 lzma br z gpg asc enc bak part crdownload tmp download";
 
-/// Words that say nothing of a file's subject. A name made only of these and of numbers says nothing.
+/// Words without content. A name of only these and numbers has no content.
 #[rustfmt::skip]
-pub(super) const GIVEN_NAMES: &[&str] = &[
+pub(super) const GENERATED_NAMES: &[&str] = &[
     // Cameras and phones: DCIM prefixes and the words around dates
     "img imag imgp image images img_e dsc dscn dscf dcim pict pic pics picture pxl mvimg mvi mov vid video videos movie clip burst \
         pano panorama photo photos foto fotos portrait night cover edited cam camera gopr gp sam kimg rimg cimg p psx fb \

@@ -1,4 +1,4 @@
-//! Names that people gave, and names that machines gave.
+//! File names chosen by users, and generated file names.
 
 use proptest::prelude::*;
 

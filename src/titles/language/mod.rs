@@ -1,8 +1,8 @@
-//! The language of titles: the setting, what the prompt says of it, and whether a title keeps to it. Pure and total.
+//! The language of titles: the setting, its sentence in the prompt, and the check of a title's script. Pure and total.
 //!
-//! What is judged is the script, not the language: an English title for a German message passes. The complaint is about
-//! titles that the reader cannot read ("English titles for Japanese chats"), and telling languages of one script apart
-//! on six words would reject good titles.
+//! Only the script is checked, not the language: an English title for a German message passes. The check is against
+//! titles that the user cannot read ("English titles for Japanese chats"); detecting the language of six words would
+//! reject good titles.
 //!
 //! With [`TitleLanguage::Auto`], the scripts of the request's own words are expected (`request`: the first and the last
 //! sentence, outside of code, quotations and URLs; of a sentence that asks for a translation and the text to translate,
@@ -37,23 +37,23 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use self::{
     han::Standard,
-    request::{Request, asks},
+    request::{RequestText, introduces_quote},
 };
 
-/// Latin is expected from one part in so many of a sentence on.
-const LATIN_PARTS: usize = 3;
+/// Latin is expected if at least one in this many words of a sentence is Latin.
+const LATIN_DIVISOR: usize = 3;
 
-/// Latin words with which a sentence is Latin prose, and a title is.
+/// Latin function words; a text with one is Latin prose.
 const FUNCTION_WORDS: &str = "a an the of to in on for and with from by at is are or as about into between how what why \
      does do can could please me my i you your it this that these mean means nach für und mit von der die das ein eine wie \
      was bitte de la le les du des et pour avec sur que el los las y para con del una un por como qué o os da do em e di per \
      come il lo";
 
-/// Characters with which a text of Han characters alone is Chinese rather than Japanese.
+/// Characters that mark a text of only Han characters as Chinese rather than Japanese.
 const CHINESE_FUNCTION: &str =
     "的了是我你您他她它們们這这那個个在嗎吗呢吧把很和怎麼么請请給给對对說说會会還还沒没就都";
 
-/// Languages with a likely script that many write in Latin letters too, by law or custom.
+/// Languages that are also written in Latin letters besides their likely script.
 const ALSO_LATIN: [&str; 8] = ["az", "bs", "kk", "ku", "mn", "sr", "tg", "uz"];
 
 /// The language that titles are written in.
@@ -65,7 +65,7 @@ pub enum TitleLanguage {
     Tag(LanguageIdentifier),
 }
 
-/// A text that names no language.
+/// Not a language setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected AUTO or a language tag (BCP 47) such as en, pt-BR or zh-Hant")]
 pub struct InvalidLanguage;
@@ -73,7 +73,7 @@ pub struct InvalidLanguage;
 impl FromStr for TitleLanguage {
     type Err = InvalidLanguage;
 
-    /// Takes `AUTO` in any case, or a well-formed tag of language, script, region and variants (UTS #35,
+    /// Parses `AUTO` in any case, or a well-formed tag of language, script, region and variants (UTS #35,
     /// `unicode_language_id`; BCP 47 without extensions). The language has two or three letters: the longer ones that
     /// the syntax allows do not exist, so "english" is a mistake.
     fn from_str(text: &str) -> Result<Self, InvalidLanguage> {
@@ -100,8 +100,7 @@ impl fmt::Display for TitleLanguage {
     }
 }
 
-/// The sentence of the prompt that names the language. A tag is named as one, since small models know the common tags
-/// and a table of names would say no more.
+/// The prompt's sentence about the language. It contains the tag itself, since small models know the common tags.
 pub(super) fn instruction(language: &TitleLanguage) -> Cow<'static, str> {
     match language {
         TitleLanguage::Auto => "Use the language of the message.".into(),
@@ -112,7 +111,7 @@ pub(super) fn instruction(language: &TitleLanguage) -> Cow<'static, str> {
     }
 }
 
-/// Whether a title is in a script that its message, or the language asked for, is written in; see the module.
+/// Whether a title's script is that of its message, or of the configured language.
 pub(super) fn fits(title: &str, message: &str, language: &TitleLanguage) -> bool {
     if !title.chars().any(|c| script_of(c).is_some()) {
         return true;
@@ -124,23 +123,26 @@ pub(super) fn fits(title: &str, message: &str, language: &TitleLanguage) -> bool
             None => return true,
         },
     };
-    expected.scripts.is_empty() || expected.is_kept_to(title, message)
+    expected.scripts.is_empty() || expected.accepts(title, message)
 }
 
-/// What a title has to be written in.
+/// The expected script of a title.
 #[derive(Default)]
 struct Expected {
-    /// Any of these; empty if nothing says so.
+    /// Any of these; empty if unknown.
     scripts: Vec<Script>,
-    /// Which Han characters.
+    /// The expected standard of Han characters.
     standard: Option<Standard>,
 }
 
 impl Expected {
     fn of_message(message: &str) -> Self {
-        let request = Request::of(message);
+        let request = RequestText::of(message);
         let (first, last) = (Sentence::of(&request.first), Sentence::of(&request.last));
-        let (first_asks, last_asks) = (asks(&request.first), asks(&request.last));
+        let (first_asks, last_asks) = (
+            introduces_quote(&request.first),
+            introduces_quote(&request.last),
+        );
         let (first_scripts, last_scripts) = (first.scripts(), last.scripts());
         let are_apart = !first_scripts.iter().any(|s| last_scripts.contains(s));
         let (mut scripts, text) = match (first_asks, last_asks) {
@@ -166,7 +168,7 @@ impl Expected {
         Self { scripts, standard }
     }
 
-    /// None if the language is unknown.
+    /// `None` if the language is unknown.
     fn of_language(tag: &LanguageIdentifier, message: &str) -> Option<Self> {
         let (scripts, subtag) = scripts_of_language(tag)?;
         let is_explicit = tag.script.is_some() || tag.region.is_some();
@@ -183,7 +185,7 @@ impl Expected {
         Some(Self { scripts, standard })
     }
 
-    fn is_kept_to(&self, title: &str, message: &str) -> bool {
+    fn accepts(&self, title: &str, message: &str) -> bool {
         let expects = |script: Script| self.scripts.contains(&script);
         if !title.chars().filter_map(script_of).any(expects) {
             return false;
@@ -216,7 +218,7 @@ impl Expected {
     }
 }
 
-/// The next letters of one script in a text, with what stands between them if that is no letter, and what follows.
+/// The next run of letters of one script, with the other characters between them, its script, and the rest.
 fn next_run(text: &str) -> Option<(&str, Script, &str)> {
     let (start, script) = text
         .char_indices()
@@ -227,7 +229,7 @@ fn next_run(text: &str) -> Option<(&str, Script, &str)> {
         match script_of(c) {
             Some(other) if other == script => end = at + c.len_utf8(),
             Some(_) => break,
-            // A run goes on behind white space only in Latin letters: a phrase of several words.
+            // Only Latin runs continue after white space, so that a phrase is one run.
             None if script == Script::Latin || !c.is_whitespace() => {}
             None => break,
         }
@@ -240,7 +242,7 @@ fn has_function_word(text: &str) -> bool {
         .any(|word| FUNCTION_WORDS.split_whitespace().any(|known| known == word))
 }
 
-/// Whether three or more Latin words that the message does not have outweigh the rest of a title.
+/// Whether a title is mainly Latin: three or more Latin words that are not in the message outweigh the rest.
 fn is_mostly_latin(title: &str, quotes: impl Fn(&str) -> bool) -> bool {
     let (mut latin, mut latin_words, mut others) = (0, 0, 0);
     for word in title.unicode_words() {
@@ -250,7 +252,7 @@ fn is_mostly_latin(title: &str, quotes: impl Fn(&str) -> bool) -> bool {
                 latin += 2;
                 latin_words += 1;
             }
-            Some(script) => others += halves(script),
+            Some(script) => others += half_words(script),
             None => {}
         }
     }
@@ -260,8 +262,8 @@ fn is_mostly_latin(title: &str, quotes: impl Fn(&str) -> bool) -> bool {
 /// The words of a sentence, by script.
 #[derive(Default)]
 struct Sentence {
-    /// Half words by writing system, where kana count as Han. A text has few, so this is no map.
-    halves: Vec<(Script, usize)>,
+    /// Half words by writing system; kana count as Han. A list, since a text has few.
+    half_words: Vec<(Script, usize)>,
     /// The script of the first and the last word, if words of another script in between are quoted: Latin letters need
     /// function words around them for that.
     frame: Option<Script>,
@@ -275,17 +277,17 @@ impl Sentence {
             let Some(script) = script_of_word(word) else {
                 continue;
             };
-            let script = system(script);
+            let script = writing_system(script);
             first.get_or_insert(script);
             last = Some(script);
             function_words += usize::from(has_function_word(&word.to_lowercase()));
             match sentence
-                .halves
+                .half_words
                 .iter_mut()
                 .find(|(known, _)| *known == script)
             {
-                Some((_, count)) => *count += halves(script),
-                None => sentence.halves.push((script, halves(script))),
+                Some((_, count)) => *count += half_words(script),
+                None => sentence.half_words.push((script, half_words(script))),
             }
         }
         sentence.frame = first.filter(|&script| {
@@ -295,19 +297,23 @@ impl Sentence {
     }
 
     fn scripts(&self) -> Vec<Script> {
-        let total: usize = self.halves.iter().map(|(_, halves)| halves).sum();
-        let is_expected = |&(script, halves): &(Script, usize)| {
+        let total: usize = self
+            .half_words
+            .iter()
+            .map(|(_, half_words)| half_words)
+            .sum();
+        let is_expected = |&(script, half_words): &(Script, usize)| {
             let expected = match script {
-                Script::Latin => halves * LATIN_PARTS >= total || self.frame == Some(script),
+                Script::Latin => half_words * LATIN_DIVISOR >= total || self.frame == Some(script),
                 script => self.frame.is_none_or(|frame| frame == script),
             };
             expected.then_some(script)
         };
-        self.halves.iter().filter_map(is_expected).collect()
+        self.half_words.iter().filter_map(is_expected).collect()
     }
 }
 
-/// Whether a text with Han characters is Japanese. None if they alone do not say.
+/// Whether a text with Han characters is Japanese. `None` if undecided.
 fn is_japanese(text: &str) -> Option<bool> {
     let han = || text.chars().filter(|&c| script_of(c) == Some(Script::Han));
     if text.chars().filter_map(script_of).any(is_kana) {
@@ -320,7 +326,7 @@ fn is_japanese(text: &str) -> Option<bool> {
     (lacks(Standard::Hans) && lacks(Standard::Hant)).then_some(true)
 }
 
-/// The script of a word. "API를" is one word to Unicode, and not a Latin one.
+/// The script of a word. "API를" is one word in Unicode, and its script is Hangul.
 fn script_of_word(word: &str) -> Option<Script> {
     let mut letters = word.chars().filter_map(script_of);
     let first = letters.next()?;
@@ -331,16 +337,16 @@ fn script_of_word(word: &str) -> Option<Script> {
     }
 }
 
-fn system(script: Script) -> Script {
+fn writing_system(script: Script) -> Script {
     if is_kana(script) { Script::Han } else { script }
 }
 
-/// What a word counts, in half words.
-fn halves(script: Script) -> usize {
+/// The weight of a word of this script, in half words.
+fn half_words(script: Script) -> usize {
     if has_spaces(script) { 2 } else { 1 }
 }
 
-/// The script of a letter. None for what is no letter or belongs to several scripts.
+/// The script of a letter. `None` for other characters and for letters of several scripts.
 fn script_of(c: char) -> Option<Script> {
     if c.general_category_group() != GeneralCategoryGroup::Letter {
         return None;
@@ -356,7 +362,7 @@ fn is_kana(script: Script) -> bool {
     matches!(script, Script::Hiragana | Script::Katakana)
 }
 
-/// Whether a script's words are what UAX #29 divides. It divides the others about once a syllable.
+/// Whether UAX #29 splits a script into words. It splits the others about once a syllable.
 fn has_spaces(script: Script) -> bool {
     !matches!(
         script,
@@ -371,7 +377,7 @@ fn has_spaces(script: Script) -> bool {
     )
 }
 
-/// The scripts that a language's titles are judged by, and its likely subtag. None if it is unknown.
+/// The accepted scripts of a language, and its likely script subtag. `None` if it is unknown.
 fn scripts_of_language(tag: &LanguageIdentifier) -> Option<(Vec<Script>, subtags::Script)> {
     let mut likely = tag.clone();
     LocaleExpander::new_extended().maximize(&mut likely);

@@ -1,9 +1,9 @@
-//! A request's own words: what the person says, without what is quoted to be translated, explained or mended.
+//! Extracts a request's own words, without text quoted to be translated, explained or corrected.
 
-/// How much of a sentence is looked at, in characters.
+/// The most characters of a sentence that are examined.
 const SENTENCE_CHARS: usize = 1_000;
 
-/// Pairs of quotation marks that differ, so that a pair is no guess.
+/// Pairs of quotation marks with a distinct opening and closing mark.
 const QUOTES: [(char, char); 9] = [
     ('“', '”'),
     ('„', '“'),
@@ -16,20 +16,20 @@ const QUOTES: [(char, char); 9] = [
     ('‘', '’'),
 ];
 
-/// Parts of the verbs that ask for a translation: what stands beside such a sentence, in another script, is quoted.
-const TRANSLATE: &str = "translat übersetz uebersetz traduis traduir traduct traduc traduz tradur tłumacz přelož fordít \
+/// Stems of verbs that request a translation. Text in another script next to such a sentence is quoted.
+const TRANSLATE_STEMS: &str = "translat übersetz uebersetz traduis traduir traduct traduc traduz tradur tłumacz přelož fordít \
      çevir çeviri vertaal översätt oversæt oversett käännä перевед перевод переклад преведи мεταφρ μετάφρ 翻译 翻譯 翻訳 \
      訳して 번역 ترجم תרגם अनुवाद แปล dịch terjemah";
 
-/// The first and the last sentence of a message, outside of code, quotations and URLs; the message's prose if nothing
+/// The first and the last sentence of a message, outside of code, quotations and URLs. Includes quotations if nothing
 /// else is left. Linear in the message.
-pub(super) struct Request {
+pub(super) struct RequestText {
     pub(super) first: String,
-    /// Empty if there is one sentence alone.
+    /// Empty if there is only one sentence.
     pub(super) last: String,
 }
 
-impl Request {
+impl RequestText {
     pub(super) fn of(message: &str) -> Self {
         let prose = prose(message);
         let own = without_quotations(&prose);
@@ -50,11 +50,11 @@ impl Request {
     }
 }
 
-/// Whether what stands beside a sentence is quoted: it ends in a colon, or asks for a translation.
-pub(super) fn asks(sentence: &str) -> bool {
+/// Whether a sentence introduces quoted text: it ends in a colon, or requests a translation.
+pub(super) fn introduces_quote(sentence: &str) -> bool {
     let lower = sentence.to_lowercase();
     lower.trim_end().ends_with([':', '：'])
-        || TRANSLATE
+        || TRANSLATE_STEMS
             .split_whitespace()
             .any(|verb| lower.contains(verb))
 }
@@ -89,7 +89,7 @@ fn sentences(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A text without what stands in quotation marks or in lines that are quoted.
+/// Removes text in quotation marks, and quoted lines.
 fn without_quotations(text: &str) -> String {
     let mut own = String::with_capacity(text.len());
     for line in text.lines() {
@@ -113,7 +113,7 @@ fn without_quotations(text: &str) -> String {
                     rest = after;
                     own.push(' ');
                 }
-                // What is left is not searched for each of its marks again.
+                // Unclosed: keep the rest of the line without another search, to stay linear.
                 Some(None) => {
                     own.push_str(rest);
                     break;
@@ -126,14 +126,14 @@ fn without_quotations(text: &str) -> String {
     own
 }
 
-/// What follows the mark that closes a quotation. An apostrophe inside of a word closes none.
+/// The text after the closing mark. An apostrophe inside of a word does not close.
 fn closing(rest: &str, closer: char) -> Option<&str> {
     rest.match_indices(closer)
         .map(|(at, mark)| &rest[at + mark.len()..])
         .find(|after| closer != '\'' || !after.starts_with(char::is_alphanumeric))
 }
 
-/// A message without fenced code, code spans and URLs.
+/// Removes fenced code, code spans and URLs.
 pub(super) fn prose(message: &str) -> String {
     let mut prose = String::with_capacity(message.len());
     let mut in_fence = false;
@@ -151,7 +151,7 @@ pub(super) fn prose(message: &str) -> String {
 }
 
 fn push_prose(prose: &mut String, line: &str) {
-    // An odd last backtick opens nothing.
+    // An unpaired last backtick opens no code span.
     let pieces = line.split('`').count();
     for (i, piece) in line.split('`').enumerate() {
         if i % 2 == 0 || i + 1 == pieces {
@@ -161,7 +161,7 @@ fn push_prose(prose: &mut String, line: &str) {
     }
 }
 
-/// Drops URLs, even inside of a text without spaces: a scheme, `://` and the ASCII that follows.
+/// Drops URLs, also in text without spaces: a scheme, `://` and the ASCII that follows.
 fn push_without_urls(prose: &mut String, mut text: &str) {
     while let Some(at) = text.find("://") {
         let scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-');
@@ -191,7 +191,7 @@ mod tests {
             ("Fix:\n```\nlet x\n```\nNow", "Fix:", "Now "),
             ("京都。東京", "京都。", "東京 "),
         ] {
-            let request = Request::of(message);
+            let request = RequestText::of(message);
             assert_eq!(
                 (&*request.first, &*request.last),
                 (first, last),
@@ -206,7 +206,7 @@ mod tests {
         for piece in [
             "“", "\"", "« ", ". ", "a. ", "：", "`", "://", "> ", "‘’", "\n", "「a",
         ] {
-            let request = Request::of(&piece.repeat((64 << 10) / piece.len()));
+            let request = RequestText::of(&piece.repeat((64 << 10) / piece.len()));
             assert!(request.first.chars().count() <= SENTENCE_CHARS);
             assert!(request.last.chars().count() <= SENTENCE_CHARS + 1);
         }

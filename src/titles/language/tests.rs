@@ -161,7 +161,7 @@ fn a_tag_decides_whatever_the_message() {
     }
 }
 
-/// `message | title that fits | title that does not`, each by its rule.
+/// Messages, each with a title that fits and one that does not, by rule.
 #[test]
 fn the_request_s_own_words_decide() {
     #[rustfmt::skip]

@@ -1,11 +1,11 @@
-//! What people say before they say anything: greetings, thanks, assent, tests and small talk, by language. Data, to be
-//! extended when a log shows a new one; the rules are the parent's.
+//! Phrases of openers by language: greetings, thanks, assent, tests and small talk. Data only; extend it when a log
+//! shows a new phrase.
 //!
-//! A phrase belongs here if a message that is nothing else has no subject in any language. So `halo` does, and `help`,
-//! `more` or `problem` do not. Case, accents, Arabic and Hebrew points, punctuation and elongation are ignored when a
-//! phrase is compared, so each stands here once, in its usual spelling.
+//! A phrase belongs here if a message of it alone has no subject in any language: `halo` does; `help`, `more` and
+//! `problem` do not. Comparison ignores case, accents, Arabic and Hebrew points, punctuation and elongation, so each
+//! phrase is listed once, in its usual spelling.
 
-/// Phrases by language (ISO 639-1), `mul` for those of no language in particular.
+/// Phrases by language (ISO 639-1); `mul` for no particular language.
 #[rustfmt::skip]
 pub(super) const GREETINGS: &[(&str, &str)] = &[
     ("mul", "ok | okay | okey | k | kk | haha | hahaha | hehe | hihi | lol | xd | hm | hmm | mhm | uh | um | ah | oh | eh \
@@ -185,11 +185,11 @@ pub(super) const GREETINGS: &[(&str, &str)] = &[
     ("af", "goeie môre | goeie more | goeie dag | goeie naand | baie dankie | dankie | asseblief"),
 ];
 
-/// Whom people greet. They go with a greeting and say something alone: "GPT?", "AI".
-pub(super) const GREETED: &str = "ai assistant bot chatbot chatgpt gpt claude copilot gemini llama grok deepseek mistral siri alexa \
+/// Names that follow a greeting. Alone they are content: "GPT?", "AI".
+pub(super) const ADDRESSEES: &str = "ai assistant bot chatbot chatgpt gpt claude copilot gemini llama grok deepseek mistral siri alexa \
     robot team guys folks people man there again now today \
     dear everyone all friend friends buddy mate bro dude sir madam";
 
-/// Emoticons whose letters, digits and signs mean nothing, in lower case.
+/// Emoticons in lower case; their letters, digits and signs are not content.
 pub(super) const EMOTICONS: &str = ":d ;d =d xd :p ;p =p :-p :-d :3 <3 </3 :o :-o :0 ^^ ^_^ ^-^ >_< -_- =) =] :) :( :/ :-/ t_t o_o \
     o/ \\o uwu owo qwq orz m(__)m";

@@ -1,13 +1,13 @@
-//! Whether a message says anything that a title could be made from. Pure and total.
+//! Detects openers: messages without content for a title. Pure and total.
 //!
-//! An opener ("hi", "Hola, ¿qué tal?", "你好", "???") does not; the conversation's title then waits for its next user
-//! message. The rule is the design's: fewer than three words, no digit and no proper content. A wait in error is worse
-//! than the title "Greeting": often no other message follows. So "Hello, how are you?" has a title, and a message is an
-//! opener only if it is short and every word of it is known to say nothing:
+//! After an opener ("hi", "Hola, ¿qué tal?", "你好", "???") the title is deferred to the next user message. The rule:
+//! fewer than three words, no digit and no proper content. A false deferral is worse than the title "Greeting", since
+//! often no other message follows. So "Hello, how are you?" gets a title, and a message is an opener only if it is
+//! short and every word of it is known to have no content:
 //! - It has no word at all: punctuation, white space, emoji, emoticons.
 //! - Or it has one or two words, which are phrases from [`greetings`] or stop words of one language ("hi you", "so
-//!   what"). One stop word alone says something, because many are content in some other language: "die", "hat", "war",
-//!   "more". In scripts without spaces a phrase is a word.
+//!   what"). A single stop word is content, because many are words with content in some other language: "die", "hat",
+//!   "war", "more". In scripts without spaces a phrase is a word.
 //!
 //! A digit and a sign of code, mathematics or a currency are content; so, outside of phrases, are an acronym ("WHO")
 //! and a capital after the first word ("the Who").
@@ -27,15 +27,15 @@ use unicode_normalization::{UnicodeNormalization, char::canonical_combining_clas
 use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
-use self::greetings::{EMOTICONS, GREETED, GREETINGS};
+use self::greetings::{ADDRESSEES, EMOTICONS, GREETINGS};
 
-/// The most characters of an opener; a longer message says something, whatever it is.
+/// The most characters of an opener; a longer message counts as content.
 const MAX_CHARS: usize = 160;
 
-/// The most words of an opener: the design's "fewer than 3".
+/// The most words of an opener: "fewer than 3".
 const MAX_WORDS: usize = 2;
 
-/// The most words of an opener that are in no phrase.
+/// The most words of an opener outside of phrases.
 const MAX_OTHER_WORDS: usize = MAX_WORDS;
 
 /// The stop words' languages. Left out: `zh`, which has no spaces; `hinglish` and `sl`, whose lists are dictionaries.
@@ -45,8 +45,8 @@ const STOP_WORD_LANGUAGES: [&str; 29] = [
     "nl", "no", "pt", "ro", "ru", "sq", "sv", "ta", "tr", "uz",
 ];
 
-/// Whether a message has something to make a title from.
-pub(super) fn says_something(message: &str) -> bool {
+/// Whether a message has content for a title.
+pub(super) fn has_content(message: &str) -> bool {
     let message = message.trim();
     if message.chars().nth(MAX_CHARS).is_some() {
         return true;
@@ -58,7 +58,7 @@ pub(super) fn says_something(message: &str) -> bool {
     text.contains("()") || text.chars().any(is_content) || !is_opener(&text)
 }
 
-/// Whether a character is content wherever it stands: a digit, or a sign of code, mathematics or a currency.
+/// Whether a character is always content: a digit, or a sign of code, mathematics or a currency.
 fn is_content(c: char) -> bool {
     match c {
         '~' | '～' => false,
@@ -88,7 +88,7 @@ fn is_emoticon(token: &str) -> bool {
 fn is_opener(text: &str) -> bool {
     let words: Vec<(usize, &str)> = text.unicode_word_indices().collect();
     let keys: Vec<String> = words.iter().map(|(_, word)| key(word)).collect();
-    if units(&words, &keys) > MAX_WORDS {
+    if count_words(&words, &keys) > MAX_WORDS {
         return false;
     }
     let mut covered = vec![[0_u32; MAX_OTHER_WORDS + 1]; words.len() + 1];
@@ -113,14 +113,14 @@ fn is_opener(text: &str) -> bool {
         }
     }
     let [only_phrases, one_other, two_others] = covered[words.len()];
-    let stop_words_only = || keys.len() == 2 && !keys.iter().any(|k| WORDS.greeted.contains(k));
+    let stop_words_only = || keys.len() == 2 && !keys.iter().any(|k| WORDS.addressees.contains(k));
     only_phrases != 0
         || (one_other != 0 && words.len() > 1)
         || (two_others != 0 && (words.len() > 2 || stop_words_only()))
 }
 
-/// How many words a text has, where a phrase is one in scripts without spaces.
-fn units(words: &[(usize, &str)], keys: &[String]) -> usize {
+/// The number of words; in scripts without spaces a phrase is one word.
+fn count_words(words: &[(usize, &str)], keys: &[String]) -> usize {
     let mut least = vec![0_usize; words.len() + 1];
     for end in 1..=words.len() {
         // "哈哈哈哈" is one laugh.
@@ -141,13 +141,13 @@ fn units(words: &[(usize, &str)], keys: &[String]) -> usize {
     least[words.len()]
 }
 
-/// Whether a letter is of a script that writes no spaces between words.
+/// Whether a letter is of a script without spaces between words.
 fn has_no_spaces(c: char) -> bool {
     matches!(c, '\u{0E00}'..='\u{0FFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}'
         | '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{9FFF}')
 }
 
-static WORDS: LazyLock<Words> = LazyLock::new(Words::load);
+static WORDS: LazyLock<WordLists> = LazyLock::new(WordLists::load);
 
 /// Loads the word lists, which takes about 10 ms: at the start, so that no message waits for it on an async worker.
 pub(super) fn load() {
@@ -155,23 +155,23 @@ pub(super) fn load() {
 }
 
 /// All word lists, by [`key`].
-struct Words {
+struct WordLists {
     phrases: HashSet<Vec<String>>,
-    /// The same, [`squeezed`].
+    /// The same, [`without_repeats`].
     squeezed_phrases: HashSet<Vec<String>>,
     /// In words.
     longest_phrase: usize,
     /// The languages that have a stop word: a bit for each of [`STOP_WORD_LANGUAGES`].
     stop_words: HashMap<String, u32>,
-    greeted: HashSet<String>,
+    addressees: HashSet<String>,
 }
 
-impl Words {
+impl WordLists {
     fn load() -> Self {
         let (mut phrases, mut squeezed_phrases) = (HashSet::new(), HashSet::new());
         for phrase in GREETINGS.iter().flat_map(|(_, list)| list.split('|')) {
             let words: Vec<String> = phrase.unicode_words().map(key).collect();
-            squeezed_phrases.insert(words.iter().map(|word| squeezed(word)).collect());
+            squeezed_phrases.insert(words.iter().map(|word| without_repeats(word)).collect());
             phrases.insert(words);
         }
         let mut stop_words = HashMap::new();
@@ -185,28 +185,28 @@ impl Words {
             phrases,
             squeezed_phrases,
             stop_words,
-            greeted: GREETED.split_whitespace().map(key).collect(),
+            addressees: ADDRESSEES.split_whitespace().map(key).collect(),
         }
     }
 
     fn has_phrase(&self, keys: &[String]) -> bool {
-        // Only a word that is drawn out is compared without its double letters: "God" is not "good".
+        // Only elongated words are compared without repeated letters: "God" is not "good".
         self.phrases.contains(keys)
             || (keys.iter().any(|key| is_drawn_out(key)) && {
-                let keys: Vec<String> = keys.iter().map(|key| squeezed(key)).collect();
+                let keys: Vec<String> = keys.iter().map(|key| without_repeats(key)).collect();
                 self.squeezed_phrases.contains(&keys)
             })
     }
 
-    /// The languages in which a word outside of phrases says nothing.
+    /// The languages in which a word outside of phrases has no content.
     fn languages_of(&self, key: &str, word: &str, is_first: bool) -> u32 {
-        if self.greeted.contains(key) {
+        if self.addressees.contains(key) {
             return u32::MAX;
         }
         let mut chars = word.chars();
         let begins_upper = chars.next().is_some_and(char::is_uppercase);
         let is_name = match chars.next() {
-            // "I" and "I'm" are no names.
+            // "I" and "I'm" are not names.
             None | Some('\'') => false,
             Some(_) => begins_upper && (!is_first || !chars.any(char::is_lowercase)),
         };
@@ -217,7 +217,7 @@ impl Words {
     }
 }
 
-/// What two spellings of a word share: compatibility forms, case, accents, and Arabic and Hebrew points are folded.
+/// Folds a word for comparison: compatibility forms, case, accents, and Arabic and Hebrew points.
 /// Marks that make a letter in other scripts (vowel signs, dakuten, tones of Thai) stay: only marks above and below,
 /// and the fixed positions of Hebrew and Arabic points go (canonical combining classes of UAX #44).
 fn key(word: &str) -> String {
@@ -244,7 +244,7 @@ fn is_drawn_out(word: &str) -> bool {
 }
 
 /// A word with every run of one character as a single one.
-fn squeezed(word: &str) -> String {
+fn without_repeats(word: &str) -> String {
     let mut last = None;
     word.chars()
         .filter(|&c| last.replace(c) != Some(c))

@@ -1,7 +1,8 @@
-//! Text that somebody forgot to decode: pieces of tokenizers, bytes read in another encoding, escapes. What it stood
-//! for is not guessed; a title with any of it is none. What stands in the message just so is a word of it.
+//! Detects undecoded text: tokenizer pieces, bytes read in the wrong encoding, escapes.
+//!
+//! A title with any of it is rejected, not repaired. Sequences that the message contains verbatim are allowed.
 
-/// Whether a text has a piece that was not decoded.
+/// Whether a text has an undecoded sequence that the message does not contain.
 pub(super) fn is_garbled(text: &str, message: Option<&str>) -> bool {
     let is_quoted = |piece: &str| message.is_some_and(|message| message.contains(piece));
     text.contains('\u{FFFD}')
@@ -46,8 +47,8 @@ fn has_byte_token(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
         })
 }
 
-/// `\n` behind a word or at an end, `\xe9` and `%20` inside of one, `\u00e9` anywhere. "\n vs. \r\n" is about them, and
-/// so is a title whose message has it.
+/// `\n` after a word or at an end, `\xe9` and `%20` inside of a word, `\u00e9` anywhere. "\n vs. \r\n" is about escapes
+/// and is allowed.
 fn has_escape(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
     let glued = |at: usize, length: usize| {
         let head = &text[..at];
@@ -63,7 +64,7 @@ fn has_escape(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
     };
     let line = ["\\n", "\\r", "\\t"].iter().any(|escape| {
         text.match_indices(escape).any(|(at, _)| {
-            // "\name" is no line feed, but a path.
+            // "\name" is a path, not a line feed.
             let after = text[at + 2..].chars().next();
             let leads = at == 0 && after.is_some_and(char::is_uppercase);
             let apart = text[..at].ends_with(' ') && after.is_none();
@@ -110,8 +111,8 @@ fn has_word_piece(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
 }
 
 /// UTF-8 that was read as Latin-1 or Windows-1252, or that stands in byte-level BPE's letters: `CafÃ©`, `Dadâ€™s`,
-/// `âĢĻ`, `ÐŸÐ»Ð°Ð½`. Two letters at random decode now and then, so sequences of two bytes need a typical lead or
-/// company.
+/// `âĢĻ`, `ÐŸÐ»Ð°Ð½`. Two arbitrary letters sometimes decode, so sequences of two bytes need a typical lead byte or
+/// another such sequence.
 fn has_mojibake(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
     let chars: Vec<(usize, char)> = text.char_indices().collect();
     let mut at = 0;
@@ -150,7 +151,7 @@ fn has_mojibake(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
     false
 }
 
-/// The byte that a character stands for in Latin-1, Windows-1252 or byte-level BPE, if it is no ASCII.
+/// The byte of a non-ASCII character in Latin-1, Windows-1252 or byte-level BPE.
 fn byte_of(c: char) -> Option<u8> {
     const WINDOWS: &str = "€\u{81}‚ƒ„…†‡ˆ‰Š‹Œ\u{8d}Ž\u{8f}\u{90}‘’“”•–—˜™š›œ\u{9d}žŸ";
 
@@ -166,12 +167,12 @@ fn byte_of(c: char) -> Option<u8> {
     }
 }
 
-/// Whether controls of Latin-1 stand where the bytes of a letter would, before they are dropped as invisible.
+/// Whether Latin-1 control characters stand in place of a letter's bytes. Checked before they are dropped as invisible.
 pub(super) fn has_lost_bytes(text: &str) -> bool {
     let mut before = ' ';
     text.chars().any(|c| {
         let is_lost = matches!(c, '\u{80}'..='\u{9F}') && matches!(before, 'Â'..='ô' | '\u{80}'..='\u{9F}')
-            // A space that does not break, and à.
+            // A no-break space, and à.
             || (c == '\u{A0}' && matches!(before, 'Â' | 'Ã'));
         before = c;
         is_lost
