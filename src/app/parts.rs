@@ -13,7 +13,7 @@ use crate::{
     db::{BadRow, Database, SchemaState},
     events::{
         EventBroker,
-        relay::{ReadRows, Servers, Wanted},
+        relay::{ReadRows, RowQuery, Servers},
     },
     llm::{
         LanguageModel,
@@ -141,11 +141,11 @@ pub(super) fn read_rows(db: Database, heartbeat: &Heartbeat) -> ReadRows {
         let (db, heartbeat) = (db.clone(), heartbeat.clone());
         Box::pin(async move {
             let (rows, bad) = match wanted {
-                Wanted::Row(owner, id) => match db.find_row(&owner, id).await {
+                RowQuery::Row(owner, id) => match db.find_row(&owner, id).await {
                     Ok(row) => (row.into_iter().collect(), Vec::new()),
                     Err(error) => (Vec::new(), vec![BadRow::of(id.0, error)?]),
                 },
-                Wanted::Changed(owner, since, after) => {
+                RowQuery::Changed(owner, since, after) => {
                     db.rows_changed_since(&owner, since, after).await?
                 }
             };

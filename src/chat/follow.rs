@@ -11,7 +11,7 @@ use super::{Chat, remote, stored_end::stored_end};
 use crate::{
     conversation::{Message, MessageId, Owner},
     db::Turn,
-    events::{Read, ReplyEvent, ReplyLog, ReplyPlace, SoFar},
+    events::{ReplyEvent, ReplyLog, ReplyOffset, ReplySlice, SoFar},
 };
 
 /// A reply for one reader.
@@ -27,10 +27,10 @@ pub struct ReplyFollower {
 }
 
 impl ReplyFollower {
-    pub(super) fn running(run: Arc<ReplyLog>, after: Option<ReplyPlace>) -> Self {
+    pub(super) fn running(run: Arc<ReplyLog>, after: Option<ReplyOffset>) -> Self {
         Self {
-            message_id: run.of().message,
-            reply_id: run.of().reply,
+            message_id: run.ids().message,
+            reply_id: run.ids().reply,
             is_remote: false,
             events: run.follow(after.map(byte_offset)).boxed(),
         }
@@ -40,7 +40,7 @@ impl ReplyFollower {
         chat: &Chat,
         owner: &Owner,
         turn: Turn,
-        after: Option<ReplyPlace>,
+        after: Option<ReplyOffset>,
     ) -> Self {
         Self {
             message_id: turn.message_id,
@@ -51,14 +51,18 @@ impl ReplyFollower {
     }
 
     /// A reply that has ended.
-    pub(super) fn stored(turn: &Turn, message: Option<Message>, after: Option<ReplyPlace>) -> Self {
+    pub(super) fn stored(
+        turn: &Turn,
+        message: Option<Message>,
+        after: Option<ReplyOffset>,
+    ) -> Self {
         let end = stored_end(turn, message);
-        let place = match after {
-            Some(ReplyPlace::End) => Some(end.text.len()),
+        let offset = match after {
+            Some(ReplyOffset::End) => Some(end.text.len()),
             after => after.map(byte_offset),
         };
-        let read = Read::of(&end.text, place.unwrap_or_default(), true);
-        let so_far = SoFar::new(read, place);
+        let read = ReplySlice::from_offset(&end.text, offset.unwrap_or_default(), true);
+        let so_far = SoFar::new(read, offset);
         let events = [ReplyEvent::SoFar(so_far), ReplyEvent::Ended(Arc::new(end))];
         Self {
             message_id: turn.message_id,
@@ -71,9 +75,9 @@ impl ReplyFollower {
 
 /// The offset in bytes. A reader whose cursor says `end` for an end that was never stored starts over: no text is
 /// that long.
-fn byte_offset(place: ReplyPlace) -> usize {
-    match place {
-        ReplyPlace::Behind(bytes) => bytes,
-        ReplyPlace::End => usize::MAX,
+fn byte_offset(offset: ReplyOffset) -> usize {
+    match offset {
+        ReplyOffset::Bytes(bytes) => bytes,
+        ReplyOffset::End => usize::MAX,
     }
 }

@@ -45,17 +45,17 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
         let mut renewals = Vec::new();
         let mut lengths = HashMap::new();
         for run in &runs {
-            let known = checkpointed.get(&run.of().message).copied();
+            let known = checkpointed.get(&run.ids().message).copied();
             let mut length = 0;
             if let Some(known) = known {
                 let written = (run.length() > known).then(|| run.text());
                 length = written.as_ref().map_or(known, String::len);
                 renewals.push(RunCheckpoint {
-                    message: run.of().message,
+                    message: run.ids().message,
                     written,
                 });
             }
-            lengths.insert(run.of().message, length);
+            lengths.insert(run.ids().message, length);
         }
         // Lock order: two nodes that renew the same rows must lock them in the same order.
         renewals.sort_unstable_by_key(|run| run.message);
@@ -74,7 +74,7 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
                 }
                 let stopped = runs
                     .iter()
-                    .filter(|run| stopped.contains(&run.of().message));
+                    .filter(|run| stopped.contains(&run.ids().message));
                 stopped.for_each(|run| run.stop());
             }
             // The next tick retries.

@@ -40,7 +40,7 @@ use crate::{
     },
     db::{BegunTurn, Database, NewTurn, ReplyState, Turn},
     error::{Error, Result},
-    events::{Changes, EventBroker, LogOf, ReplyCursor, ReplyPlace},
+    events::{Changes, EventBroker, ReplyCursor, ReplyIds, ReplyOffset},
     llm::LanguageModel,
     step::{Step, step},
     supervisor::{Loop, Supervisor},
@@ -170,7 +170,7 @@ impl Chat {
         };
         // Open the run and subscribe before the turn is stored: a reader of the row finds the run, and no change of the
         // conversation is missed.
-        let run = inner.events.open_run(LogOf {
+        let run = inner.events.open_run(ReplyIds {
             owner: owner.clone(),
             conversation: new.conversation_id,
             message: new.message_id,
@@ -239,7 +239,7 @@ impl Chat {
     ) -> Result<SentMessage> {
         let turn = self.inner.db.find_turn(owner, cursor.message).await?;
         let turn = turn.ok_or_else(Error::no_conversation)?;
-        let sent = self.sent_before(owner, turn, Some(cursor.place)).await?;
+        let sent = self.sent_before(owner, turn, Some(cursor.offset)).await?;
         if sent.message.content != without_nul(text.to_owned()) {
             return Err(Error::invalid(
                 "the Last-Event-ID belongs to the reply to another message; send a new message without it",
@@ -253,7 +253,7 @@ impl Chat {
         &self,
         owner: &Owner,
         turn: Turn,
-        after: Option<ReplyPlace>,
+        after: Option<ReplyOffset>,
     ) -> Result<SentMessage> {
         let id = turn.conversation_id;
         let changes = self.inner.events.watch_conversation(owner, id);
@@ -285,7 +285,7 @@ impl Chat {
         }
         for (node, reply) in runs {
             if let Some(node) = node.filter(|node| *node != self.inner.events.node()) {
-                self.inner.events.stop_elsewhere(node, reply).await;
+                self.inner.events.stop_remote(node, reply).await;
             }
         }
         Ok((conversation, was_running))
@@ -320,8 +320,8 @@ impl Chat {
         let Some(turn) = self.find_turn(owner, id, after).await? else {
             return Ok(None);
         };
-        let place = after.map(|cursor| cursor.place);
-        self.follow_turn(owner, turn, place).await.map(Some)
+        let offset = after.map(|cursor| cursor.offset);
+        self.follow_turn(owner, turn, offset).await.map(Some)
     }
 
     /// Like [`Self::follow_reply`], with everything that the sender of the message receives.
@@ -337,8 +337,8 @@ impl Chat {
         let Some(turn) = self.find_turn(owner, id, after).await? else {
             return Ok(None);
         };
-        let place = after.map(|cursor| cursor.place);
-        self.sent_before(owner, turn, place).await.map(Some)
+        let offset = after.map(|cursor| cursor.offset);
+        self.sent_before(owner, turn, offset).await.map(Some)
     }
 
     async fn find_turn(
@@ -361,7 +361,7 @@ impl Chat {
         &self,
         owner: &Owner,
         turn: Turn,
-        after: Option<ReplyPlace>,
+        after: Option<ReplyOffset>,
     ) -> Result<ReplyFollower> {
         if let Some(run) = self.inner.events.find_run(owner, turn.reply_id) {
             return Ok(ReplyFollower::running(run, after));

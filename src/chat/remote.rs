@@ -14,7 +14,9 @@ use crate::{
     conversation::Owner,
     db::{ReplyState, Turn},
     error::{Error, Result},
-    events::{LogOf, Read, ReplyEnd, ReplyEvent, RunGuard, relay::ReadElsewhere, run::Outcome},
+    events::{
+        ReplyEnd, ReplyEvent, ReplyIds, ReplySlice, RunGuard, relay::RemoteSlice, run::Outcome,
+    },
 };
 
 /// How often the row is read while its node does not answer.
@@ -27,7 +29,7 @@ pub(super) fn follow(
     turn: Turn,
     after: Option<usize>,
 ) -> impl Stream<Item = ReplyEvent> + Send + use<> {
-    let of = LogOf {
+    let of = ReplyIds {
         owner: owner.clone(),
         conversation: turn.conversation_id,
         message: turn.message_id,
@@ -45,12 +47,12 @@ async fn fill(chat: Chat, turn: Turn, copy: RunGuard) {
     let log = copy.log();
     let polling = async {
         loop {
-            match poll(&chat, &log.of().owner, &turn, log.length()).await {
-                Ok((read, None)) => log.take_over(&read.text),
+            match poll(&chat, &log.ids().owner, &turn, log.length()).await {
+                Ok((read, None)) => log.append_remote(&read.text),
                 Ok((read, Some(end))) => {
                     // The stored text differs from the written one after another node closed or deleted the reply.
                     if read.recovered {
-                        log.take_over(&read.text);
+                        log.append_remote(&read.text);
                     }
                     break log.end(end);
                 }
@@ -68,7 +70,7 @@ async fn fill(chat: Chat, turn: Turn, copy: RunGuard) {
     let abandoned = async {
         loop {
             log.unwatched().await;
-            if copy.leave_unwatched() {
+            if copy.close_if_unwatched() {
                 break;
             }
         }
@@ -93,13 +95,13 @@ async fn poll(
     owner: &Owner,
     turn: &Turn,
     offset: usize,
-) -> Result<(Read, Option<ReplyEnd>)> {
+) -> Result<(ReplySlice, Option<ReplyEnd>)> {
     let events = &chat.inner.events;
     let answer = match turn.node {
-        Some(node) => events.read_elsewhere(node, turn.reply_id, offset).await,
+        Some(node) => events.read_remote(node, turn.reply_id, offset).await,
         None => None,
     };
-    if let Some(ReadElsewhere { read, ended }) = answer {
+    if let Some(RemoteSlice { read, ended }) = answer {
         let Some(ended) = ended else {
             return Ok((read, None));
         };
@@ -118,9 +120,9 @@ async fn poll(
     let row = row.unwrap_or_else(|| turn.clone());
     if row.reply != ReplyState::Running {
         let end = load_end(chat, owner, turn).await?;
-        return Ok((Read::of(&end.text, offset, true), Some(end)));
+        return Ok((ReplySlice::from_offset(&end.text, offset, true), Some(end)));
     }
-    let read = Read::of(&row.written, offset, false);
+    let read = ReplySlice::from_offset(&row.written, offset, false);
     if read.text.is_empty() {
         sleep(POLL_INTERVAL).await;
     }

@@ -1,47 +1,46 @@
-//! Where a reader of a reply is, so that it can go on there after a cut.
+//! Cursors of replies: a client sends back the last one to resume after a disconnect.
 
 use std::{fmt, str::FromStr};
 
 use crate::{conversation::MessageId, error::Error};
 
-/// A place in the reply to a message. A text for clients, who give it back as it is:
-/// `{message}.{bytes}` or `{message}.end`.
+/// A position in the reply to a message. Clients receive it as an opaque text, `{message}.{bytes}` or `{message}.end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyCursor {
     /// The message that is replied to.
     pub message: MessageId,
-    /// How far into the reply.
-    pub place: ReplyPlace,
+    /// The position in the reply.
+    pub offset: ReplyOffset,
 }
 
-/// How far a reader is.
+/// A position in a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyPlace {
-    /// Behind so many bytes (UTF-8) of the text.
-    Behind(usize),
-    /// Behind the end: there is nothing left to tell.
+pub enum ReplyOffset {
+    /// After this many bytes (UTF-8) of the text.
+    Bytes(usize),
+    /// After the end: no event is left.
     End,
 }
 
 impl ReplyCursor {
-    /// The place behind so many bytes.
-    pub fn behind(message: MessageId, bytes: usize) -> Self {
-        let place = ReplyPlace::Behind(bytes);
-        Self { message, place }
+    /// The position after this many bytes.
+    pub fn at(message: MessageId, bytes: usize) -> Self {
+        let offset = ReplyOffset::Bytes(bytes);
+        Self { message, offset }
     }
 
-    /// The place behind the end.
+    /// The position after the end.
     pub fn end(message: MessageId) -> Self {
-        let place = ReplyPlace::End;
-        Self { message, place }
+        let offset = ReplyOffset::End;
+        Self { message, offset }
     }
 }
 
 impl fmt::Display for ReplyCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            ReplyPlace::Behind(bytes) => write!(f, "{}.{bytes}", self.message),
-            ReplyPlace::End => write!(f, "{}.end", self.message),
+        match self.offset {
+            ReplyOffset::Bytes(bytes) => write!(f, "{}.{bytes}", self.message),
+            ReplyOffset::End => write!(f, "{}.end", self.message),
         }
     }
 }
@@ -50,16 +49,16 @@ impl FromStr for ReplyCursor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let (message, place) = text.split_once('.').ok_or(Error::InvalidCursor)?;
+        let (message, offset) = text.split_once('.').ok_or(Error::InvalidCursor)?;
         let message = message.parse().map_err(|_| Error::InvalidCursor)?;
-        let place = match place {
-            "end" => ReplyPlace::End,
+        let offset = match offset {
+            "end" => ReplyOffset::End,
             digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                ReplyPlace::Behind(digits.parse().map_err(|_| Error::InvalidCursor)?)
+                ReplyOffset::Bytes(digits.parse().map_err(|_| Error::InvalidCursor)?)
             }
             _ => return Err(Error::InvalidCursor),
         };
-        Ok(Self { message, place })
+        Ok(Self { message, offset })
     }
 }
 
@@ -71,8 +70,8 @@ mod tests {
     fn a_cursor_reads_as_it_was_written_and_nothing_else_does() {
         let message = MessageId::new();
         for cursor in [
-            ReplyCursor::behind(message, 0),
-            ReplyCursor::behind(message, 524_288),
+            ReplyCursor::at(message, 0),
+            ReplyCursor::at(message, 524_288),
             ReplyCursor::end(message),
         ] {
             assert_eq!(cursor.to_string().parse::<ReplyCursor>().unwrap(), cursor);

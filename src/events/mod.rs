@@ -1,13 +1,16 @@
-//! What happened, told to whoever listens now.
+//! Fan-out of events to the subscribers of this process, and between nodes.
 //!
-//! Two kinds of news pass through the [`EventBroker`]. A committed change of a conversation travels as
-//! the row itself ([`watch_conversation`](EventBroker::watch_conversation),
-//! [`watch_owner`](EventBroker::watch_owner)): what changed is seen by comparing it with what one had,
-//! so an event that was coalesced loses nothing. A running reply is a log that readers follow
-//! ([`run`]). Several nodes tell each other of changes, and read each other's logs ([`relay`]).
+//! Two kinds of events pass through the [`EventBroker`]:
 //!
-//! Rows are the truth and events are hints: nothing here is durable, and this room knows neither the
-//! database nor the model.
+//! - A committed change of a conversation is published as the whole row
+//!   ([`watch_conversation`](EventBroker::watch_conversation), [`watch_owner`](EventBroker::watch_owner)). Subscribers
+//!   compare it with the row that they have, so a coalesced event loses nothing.
+//! - A running reply is an append-only log that readers follow from an offset ([`run`]).
+//!
+//! With several nodes, [`relay`] sends wake-ups for changes through NATS and reads the logs of other nodes.
+//!
+//! Rows are the truth and events are hints: nothing here is durable. This module depends on neither the database nor the
+//! model.
 
 mod cursor;
 pub mod relay;
@@ -21,8 +24,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
 pub use self::{
-    cursor::{ReplyCursor, ReplyPlace},
-    run::{Delta, LogOf, Read, ReplyEnd, ReplyEvent, ReplyLog, RunGuard, SoFar},
+    cursor::{ReplyCursor, ReplyOffset},
+    run::{Delta, ReplyEnd, ReplyEvent, ReplyIds, ReplyLog, ReplySlice, RunGuard, SoFar},
     topics::Changes,
 };
 use crate::{
@@ -31,40 +34,40 @@ use crate::{
     error::Error,
 };
 
-/// The fan-out of one process. Cheap to clone.
+/// Publishes and subscribes within one process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EventBroker {
     node: Uuid,
     topics: Arc<topics::Topics>,
     runs: Arc<run::Runs>,
-    /// Copies of replies that other nodes write, for those who follow them here.
+    /// Copies of replies that other nodes write, shared by their readers here.
     copies: Arc<run::Runs>,
-    told: UnboundedSender<Told>,
-    /// How an event leaves the process, if it does.
+    published: UnboundedSender<PublishedRevision>,
+    /// Sends wake-ups to other nodes; `None` on a single node.
     outbox: Option<relay::Outbox>,
 }
 
-/// A revision of a conversation that the subscribers were told of.
-pub type Told = (ConversationId, i64);
+/// The id and revision of a published change.
+pub type PublishedRevision = (ConversationId, i64);
 
 impl EventBroker {
-    /// A broker without subscribers, and what it will have told. The receiver may be dropped; one that
-    /// is kept has to be read.
-    pub fn new(clock: Clock) -> (Self, UnboundedReceiver<Told>) {
-        let (told, receiver) = unbounded_channel();
+    /// A broker of a single node, and the channel of published revisions. The channel is unbounded: drop the receiver or
+    /// read it.
+    pub fn new(clock: Clock) -> (Self, UnboundedReceiver<PublishedRevision>) {
+        let (published, receiver) = unbounded_channel();
         let broker = Self {
             node: Uuid::now_v7(),
             topics: Arc::new(topics::Topics::new(clock)),
             runs: Arc::default(),
             copies: Arc::default(),
-            told,
+            published,
             outbox: None,
         };
         (broker, receiver)
     }
 
-    /// The same for one of several nodes, and what connects it with the others, which has to be run.
-    pub fn relayed(clock: Clock) -> (Self, UnboundedReceiver<Told>, relay::Relay) {
+    /// A broker of one of several nodes, and its relay, which has to be started.
+    pub fn relayed(clock: Clock) -> (Self, UnboundedReceiver<PublishedRevision>, relay::Relay) {
         let (mut broker, receiver) = Self::new(clock.clone());
         broker.topics = Arc::new(topics::Topics::relayed(clock));
         let (outbox, relay) =
@@ -73,50 +76,49 @@ impl EventBroker {
         (broker, receiver, relay)
     }
 
-    /// How the connection with other nodes is; none for a node that is alone.
+    /// The state of the relay; `None` on a single node.
     pub fn relay(&self) -> Option<&relay::Status> {
         self.outbox.as_ref().map(|outbox| &*outbox.status)
     }
 
-    /// The name of this process among those on the same database.
+    /// The id of this process among the nodes on the same database.
     pub fn node(&self) -> Uuid {
         self.node
     }
 
-    /// Tells the subscribers of the conversation and of its owner how it stands after a commit. A
-    /// revision older than one that was told already is dropped: two writers may get here in the
-    /// wrong order, and the newer row holds what the older one told.
+    /// Publishes a committed row to the subscribers of the conversation and of its owner. Ignores revisions ≤ the newest
+    /// published one: two writers may publish in the wrong order, and the newer row includes the older change.
     pub fn publish(&self, conversation: Conversation) {
         if let Some(outbox) = &self.outbox {
             outbox.send(&conversation);
         }
-        let told = (conversation.id, conversation.revision);
+        let revision = (conversation.id, conversation.revision);
         self.topics.publish(Arc::new(conversation));
-        // Nobody may want to know.
-        let _ = self.told.send(told);
+        // Fails if the receiver was dropped, which is allowed.
+        let _ = self.published.send(revision);
     }
 
-    /// Follows one conversation from now on. Subscribe first, read the row then.
+    /// Subscribes to one conversation. Subscribe first, then read the row.
     pub fn watch_conversation(&self, owner: &Owner, id: ConversationId) -> Changes {
         self.topics
             .subscribe(topics::Topic::Conversation(owner.clone(), id))
     }
 
-    /// Follows all of the owner's conversations from now on.
+    /// Subscribes to all conversations of the owner.
     pub fn watch_owner(&self, owner: &Owner) -> Changes {
         self.topics.subscribe(topics::Topic::Owner(owner.clone()))
     }
 
-    /// Opens the log of a reply, which others can find until the guard is dropped.
-    pub fn open_run(&self, of: LogOf) -> RunGuard {
+    /// Registers the log of a reply until the guard is dropped.
+    pub fn open_run(&self, of: ReplyIds) -> RunGuard {
         self.runs.open(of)
     }
 
-    /// Follows a reply that another node writes, from a place on. Whoever gets a guard has to fill the log
-    /// for all who follow it here, until it is unwatched or over.
+    /// Follows a reply that another node writes, from an offset. The first follower receives a guard: it must fill the log
+    /// for all followers until it has no readers or the reply ends.
     pub fn follow_copy(
         &self,
-        of: &LogOf,
+        of: &ReplyIds,
         after: Option<usize>,
     ) -> (
         impl Stream<Item = ReplyEvent> + Send + use<>,
@@ -125,46 +127,46 @@ impl EventBroker {
         self.copies.follow_copy(of, after)
     }
 
-    /// The log of a reply that runs in this process.
+    /// The log of a reply that this process writes.
     pub fn find_run(&self, owner: &Owner, reply: MessageId) -> Option<Arc<ReplyLog>> {
         self.runs.find(owner, reply)
     }
 
-    /// The logs of all replies that run in this conversation, oldest first.
+    /// The logs of the conversation's replies that this process writes, oldest first.
     pub fn find_runs(&self, owner: &Owner, conversation: ConversationId) -> Vec<Arc<ReplyLog>> {
         self.runs.of_conversation(owner, conversation)
     }
 
-    /// The logs of all replies that run in this process.
+    /// The logs of all replies that this process writes.
     pub fn runs(&self) -> Vec<Arc<ReplyLog>> {
         self.runs.all()
     }
 
-    /// What another node has of a reply behind this place, waiting a moment for something; `None` when it
-    /// cannot be asked, or does not write that reply any more. The row knows then.
-    pub async fn read_elsewhere(
+    /// Reads the text after an offset from the node that writes the reply; waits briefly for new text. `None` if the node
+    /// does not answer or no longer writes the reply: then read the row.
+    pub async fn read_remote(
         &self,
         node: Uuid,
         reply: MessageId,
-        place: usize,
-    ) -> Option<relay::ReadElsewhere> {
-        self.outbox.as_ref()?.read(node, reply, place).await
+        offset: usize,
+    ) -> Option<relay::RemoteSlice> {
+        self.outbox.as_ref()?.read(node, reply, offset).await
     }
 
-    /// Asks another node to stop a reply that it writes: a hint, the row says it too.
-    pub async fn stop_elsewhere(&self, node: Uuid, reply: MessageId) {
+    /// Requests that another node stops a reply. Only a hint: the row stores the stop flag.
+    pub async fn stop_remote(&self, node: Uuid, reply: MessageId) {
         if let Some(outbox) = &self.outbox {
             outbox.stop(node, reply).await;
         }
     }
 
-    /// How many topics somebody listens to; for tests and metrics.
+    /// The number of topics with subscribers; for tests and metrics.
     pub fn topic_count(&self) -> usize {
         self.topics.len()
     }
 }
 
-/// A subscriber was too slow: what it missed is gone, and it has to read the row.
+/// A subscriber was too slow and lost events: it has to read the row again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lagged;
 

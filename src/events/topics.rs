@@ -1,4 +1,4 @@
-//! Topics: who listens to which conversations.
+//! Topics: a broadcast channel for each watched conversation and each watched owner.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,36 +20,36 @@ use crate::{
     conversation::{Conversation, ConversationId, Owner},
 };
 
-/// How many changes a subscriber may be behind before it has lost some.
-const CAPACITY: usize = 256;
+/// How many changes a subscriber may lag behind before it loses some.
+const CHANNEL_CAPACITY: usize = 256;
 
 /// How many conversations' newest revisions are remembered at least.
-const REMEMBERED: usize = 4_096;
+const REVISION_CACHE_SIZE: usize = 4_096;
 
-/// What can be listened to. The owner is part of both, so that no mistake elsewhere can cross owners.
+/// What a subscriber can watch. The owner is part of both, so that a wrong id cannot cross owners.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Topic {
     Conversation(Owner, ConversationId),
     Owner(Owner),
 }
 
-type Senders = HashMap<Topic, Watched>;
+type Senders = HashMap<Topic, Channel>;
 
-/// A topic that somebody listens to.
+/// The channel of a topic with subscribers.
 #[derive(Debug)]
-struct Watched {
+struct Channel {
     sender: broadcast::Sender<Arc<Conversation>>,
     since: DateTime<Utc>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Topics {
-    // One lock for both: deciding that a revision is new and sending it must not be torn apart, or
-    // two publishers could still deliver in the wrong order. Nothing is awaited under it.
+    // One lock for senders and revisions: checking a revision and sending it must be atomic, or two publishers could
+    // deliver in the wrong order. Nothing is awaited under it.
     inner: Mutex<Inner>,
-    /// Wakes the relay when topics came or went.
-    stirred: Notify,
-    /// What rows' times go by.
+    /// Wakes the relay when topics were added or removed.
+    topics_changed: Notify,
+    /// The clock of the rows' times.
     clock: Clock,
 }
 
@@ -57,28 +57,28 @@ pub(super) struct Topics {
 struct Inner {
     senders: Senders,
     revisions: Revisions,
-    /// The topics that came or went since the relay last looked; none without a relay.
-    stirred: Option<HashSet<Topic>>,
+    /// Topics added or removed since the relay last took them; `None` without a relay.
+    changed: Option<HashSet<Topic>>,
 }
 
 impl Inner {
     fn send(&self, topic: &Topic, conversation: &Arc<Conversation>) {
         if let Some(watched) = self.senders.get(topic) {
-            // An error says that nobody listens any more, which is nobody's loss.
+            // An error means that the last subscriber has just left.
             let _ = watched.sender.send(conversation.clone());
         }
     }
 
-    /// Notes that a topic came or went; whether the relay does not know that yet.
-    fn stir(&mut self, topic: &Topic) -> bool {
-        self.stirred
+    /// Records for the relay that a topic was added or removed. Returns whether the relay must be woken.
+    fn mark_changed(&mut self, topic: &Topic) -> bool {
+        self.changed
             .as_mut()
-            .is_some_and(|stirred| stirred.insert(topic.clone()))
+            .is_some_and(|changed| changed.insert(topic.clone()))
     }
 }
 
 impl Topics {
-    /// Topics without subscribers; since when there are some, this clock says.
+    /// Topics of a node without a relay.
     pub(super) fn new(clock: Clock) -> Self {
         Self {
             clock,
@@ -86,24 +86,24 @@ impl Topics {
         }
     }
 
-    /// The time, as rows have it.
+    /// The current time by the clock of the rows.
     pub(super) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
 
-    /// Topics whose coming and going a relay wants to know.
+    /// Topics that record their changes for a relay.
     pub(super) fn relayed(clock: Clock) -> Self {
         let topics = Self::new(clock);
-        topics.lock().stirred = Some(HashSet::new());
+        topics.lock().changed = Some(HashSet::new());
         topics
     }
 
-    /// Tells everybody whom it concerns, unless this revision or a newer one was told.
+    /// Sends a change to the subscribers of its conversation and its owner. Ignores revisions ≤ the newest published one.
     pub(super) fn publish(&self, conversation: Arc<Conversation>) {
         let mut inner = self.lock();
         if !inner
             .revisions
-            .is_news(conversation.id, conversation.revision)
+            .advance(conversation.id, conversation.revision)
         {
             return;
         }
@@ -116,35 +116,35 @@ impl Topics {
         }
     }
 
-    /// Tells the subscribers of this topic alone, and does not remember it: the others still have to be
-    /// told. For topics whose subscribers compare revisions themselves.
-    pub(super) fn show(&self, topic: &Topic, conversation: Conversation) {
+    /// Sends a row to the subscribers of this topic only, without recording its revision, so that other topics still
+    /// receive it. For topics whose subscribers compare revisions themselves.
+    pub(super) fn send_to(&self, topic: &Topic, conversation: Conversation) {
         self.lock().send(topic, &Arc::new(conversation));
     }
 
-    /// Whether this revision, or a newer one, was told lately.
-    pub(super) fn has_told(&self, id: ConversationId, revision: i64) -> bool {
+    /// Whether this revision or a newer one was published recently.
+    pub(super) fn has_published(&self, id: ConversationId, revision: i64) -> bool {
         let known = self.lock().revisions.find(id);
         known.is_some_and(|known| known >= revision)
     }
 
-    /// Since when somebody listens to this; none: nobody does.
+    /// When the topic got its first current subscriber; `None` without subscribers.
     pub(super) fn watched_since(&self, topic: &Topic) -> Option<DateTime<Utc>> {
         self.lock().senders.get(topic).map(|watched| watched.since)
     }
 
-    /// Everything that somebody listens to.
+    /// All topics with subscribers.
     pub(super) fn watched(&self) -> Vec<Topic> {
         self.lock().senders.keys().cloned().collect()
     }
 
-    /// The topics that came or went since the last call, as soon as there are any.
-    pub(super) async fn stirred(&self) -> HashSet<Topic> {
+    /// Waits for topics to be added or removed, and takes those since the last call.
+    pub(super) async fn changed(&self) -> HashSet<Topic> {
         loop {
-            let stirred = self.lock().stirred.as_mut().map(std::mem::take);
-            match stirred {
-                Some(stirred) if !stirred.is_empty() => return stirred,
-                _ => self.stirred.notified().await,
+            let changed = self.lock().changed.as_mut().map(std::mem::take);
+            match changed {
+                Some(changed) if !changed.is_empty() => return changed,
+                _ => self.topics_changed.notified().await,
             }
         }
     }
@@ -154,13 +154,13 @@ impl Topics {
         let receiver = match inner.senders.get(&topic) {
             Some(watched) => watched.sender.subscribe(),
             None => {
-                let (sender, receiver) = broadcast::channel(CAPACITY);
+                let (sender, receiver) = broadcast::channel(CHANNEL_CAPACITY);
                 let since = self.clock.now();
                 inner
                     .senders
-                    .insert(topic.clone(), Watched { sender, since });
-                if inner.stir(&topic) {
-                    self.stirred.notify_one();
+                    .insert(topic.clone(), Channel { sender, since });
+                if inner.mark_changed(&topic) {
+                    self.topics_changed.notify_one();
                 }
                 receiver
             }
@@ -177,7 +177,8 @@ impl Topics {
         self.lock().senders.len()
     }
 
-    fn leave(&self, topic: &Topic) {
+    /// Removes a topic that has no subscribers.
+    fn remove_if_unused(&self, topic: &Topic) {
         let mut inner = self.lock();
         if inner
             .senders
@@ -185,23 +186,23 @@ impl Topics {
             .is_some_and(|watched| watched.sender.receiver_count() == 0)
         {
             inner.senders.remove(topic);
-            if inner.stir(topic) {
-                self.stirred.notify_one();
+            if inner.mark_changed(topic) {
+                self.topics_changed.notify_one();
             }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing under the lock can leave it half changed.
+        // No critical section can panic half-way through an update.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The changes that one subscriber gets: each the conversation's row after a commit, revisions rising.
-/// Leaving is dropping it.
+/// The changes for one subscriber: each is the conversation's row after a commit, with increasing revisions. Dropping it
+/// unsubscribes.
 #[derive(Debug)]
 pub struct Changes {
-    // None only while it is dropped: the receiver has to be gone before the topic counts who is left.
+    // `None` only during drop: the receiver must be gone before the topic counts its receivers.
     receiver: Option<BroadcastStream<Arc<Conversation>>>,
     topic: Topic,
     topics: Weak<Topics>,
@@ -224,13 +225,13 @@ impl Drop for Changes {
     fn drop(&mut self) {
         self.receiver = None;
         if let Some(topics) = self.topics.upgrade() {
-            topics.leave(&self.topic);
+            topics.remove_if_unused(&self.topic);
         }
     }
 }
 
-/// The newest revision told of each conversation lately: two generations, of which the older is
-/// forgotten when the newer is full.
+/// The newest published revision of recent conversations: a cache of two generations. When the young one is full, it
+/// replaces the old one.
 #[derive(Debug, Default)]
 struct Revisions {
     young: HashMap<ConversationId, i64>,
@@ -242,11 +243,12 @@ impl Revisions {
         self.young.get(&id).or_else(|| self.old.get(&id)).copied()
     }
 
-    fn is_news(&mut self, id: ConversationId, revision: i64) -> bool {
+    /// Records a revision. Returns whether it is newer than the recorded one.
+    fn advance(&mut self, id: ConversationId, revision: i64) -> bool {
         if self.find(id).is_some_and(|known| known >= revision) {
             return false;
         }
-        if self.young.len() >= REMEMBERED {
+        if self.young.len() >= REVISION_CACHE_SIZE {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(id, revision);
@@ -315,23 +317,23 @@ mod tests {
         topics.publish(conversation(id, "b", 1));
         assert_eq!(b.next().await.unwrap().unwrap().owner.user, "b");
         drop(topics);
-        // The topics are gone, so this ends; had anything arrived, it would come first.
+        // Dropping the topics ends the stream; an event would have come first.
         assert!(a.next().await.is_none());
     }
 
     #[tokio::test]
-    async fn falling_behind_is_told() {
+    async fn a_lagging_subscriber_receives_an_error() {
         let topics = Arc::new(Topics::new(Clock::default()));
         let id = ConversationId::new();
         let mut changes = topics.subscribe(Topic::Conversation(owner("a"), id));
-        for revision in 0..CAPACITY as i64 + 1 {
+        for revision in 0..CHANNEL_CAPACITY as i64 + 1 {
             topics.publish(conversation(id, "a", revision));
         }
         assert_eq!(changes.next().await, Some(Err(Lagged)));
     }
 
     #[test]
-    fn the_last_to_leave_takes_the_topic_along() {
+    fn the_last_subscriber_removes_the_topic() {
         let topics = Arc::new(Topics::new(Clock::default()));
         let first = topics.subscribe(Topic::Owner(owner("a")));
         let second = topics.subscribe(Topic::Owner(owner("a")));
@@ -342,17 +344,17 @@ mod tests {
     }
 
     #[test]
-    fn revisions_are_remembered_for_a_while_and_no_longer() {
+    fn the_revision_cache_is_bounded_and_keeps_recent_ones() {
         let mut revisions = Revisions::default();
         let id = ConversationId::new();
-        assert!(revisions.is_news(id, 2));
-        for _ in 0..REMEMBERED {
-            revisions.is_news(ConversationId::new(), 1);
+        assert!(revisions.advance(id, 2));
+        for _ in 0..REVISION_CACHE_SIZE {
+            revisions.advance(ConversationId::new(), 1);
         }
-        assert!(!revisions.is_news(id, 1), "still known");
-        for _ in 0..3 * REMEMBERED {
-            revisions.is_news(ConversationId::new(), 1);
+        assert!(!revisions.advance(id, 1), "still known");
+        for _ in 0..3 * REVISION_CACHE_SIZE {
+            revisions.advance(ConversationId::new(), 1);
         }
-        assert!(revisions.young.len() + revisions.old.len() <= 2 * REMEMBERED);
+        assert!(revisions.young.len() + revisions.old.len() <= 2 * REVISION_CACHE_SIZE);
     }
 }

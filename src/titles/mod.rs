@@ -53,7 +53,7 @@ use crate::{
     },
     db::{Database, NewTitle, TitleClaim, TitleRequestOutcome},
     error::{Error, Result},
-    events::{EventBroker, Told},
+    events::{EventBroker, PublishedRevision},
     llm::LanguageModel,
     supervisor::{Loop, Supervisor},
 };
@@ -158,7 +158,7 @@ impl Titles {
     pub fn keep_up(
         &self,
         supervisor: &Supervisor,
-        published: UnboundedReceiver<Told>,
+        published: UnboundedReceiver<PublishedRevision>,
         draining: &CancellationToken,
         closing: &CancellationToken,
     ) {

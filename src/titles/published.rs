@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     conversation::ConversationId,
     db::{BadRow, Database},
-    events::Told,
+    events::PublishedRevision,
     supervisor::Heartbeat,
 };
 
@@ -23,7 +23,7 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Records revisions until `closing`, then those still queued.
 pub(super) async fn record(
     db: &Database,
-    published: &mut UnboundedReceiver<Told>,
+    published: &mut UnboundedReceiver<PublishedRevision>,
     heartbeat: &Heartbeat,
     closing: &CancellationToken,
 ) {
@@ -45,7 +45,7 @@ pub(super) async fn record(
         while let Ok(revision) = published.try_recv() {
             add(&mut batch, revision);
         }
-        let mut rows: Vec<Told> = batch
+        let mut rows: Vec<PublishedRevision> = batch
             .iter()
             .map(|(id, revision)| (*id, *revision))
             .collect();
@@ -70,7 +70,7 @@ pub(super) async fn record(
     }
 }
 
-fn add(batch: &mut HashMap<ConversationId, i64>, (id, revision): Told) {
+fn add(batch: &mut HashMap<ConversationId, i64>, (id, revision): PublishedRevision) {
     let newest = batch.entry(id).or_insert(revision);
     *newest = revision.max(*newest);
 }

@@ -80,7 +80,7 @@ pub(super) struct ReplyError {
 /// The reply so far, its deltas, its end.
 pub(super) fn events(reply: ReplyFollower) -> impl Stream<Item = ReplyEvent> + Send + 'static {
     let message_id = ID::from(reply.reply_id.to_string());
-    let cursor = move |length| ReplyCursor::behind(reply.message_id, length).to_string();
+    let cursor = move |length| ReplyCursor::at(reply.message_id, length).to_string();
     reply.events.map(move |event| {
         let message_id = message_id.clone();
         match event {

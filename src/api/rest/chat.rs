@@ -27,7 +27,7 @@ use crate::{
     },
     chat::SendMessage,
     error::{Error, Result},
-    events::{ReplyCursor, ReplyPlace, run::Outcome},
+    events::{ReplyCursor, ReplyOffset, run::Outcome},
 };
 
 pub(super) async fn streamed(
@@ -86,7 +86,7 @@ pub(super) async fn reply(
     let turn = services.chat.turn(&owner, id, after).await?;
     // Nothing was sent yet, or the reader has heard of the end: with this status an EventSource does
     // not come back.
-    let Some(turn) = turn.filter(|_| after.is_none_or(|cursor| cursor.place != ReplyPlace::End))
+    let Some(turn) = turn.filter(|_| after.is_none_or(|cursor| cursor.offset != ReplyOffset::End))
     else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };

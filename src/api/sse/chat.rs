@@ -232,7 +232,7 @@ impl Encoder {
         });
         let place = match self.is_over {
             true => ReplyCursor::end(self.message),
-            false => ReplyCursor::behind(self.message, self.length),
+            false => ReplyCursor::at(self.message, self.length),
         };
         let id: &dyn Display = &place;
         frame(&event, self.options.with_ids.then_some(id))

@@ -1,6 +1,6 @@
-//! What a node was told to look at, and the looking: the rows are read and told to its own subscribers.
+//! Pending wake-ups and resyncs: reads the rows that they name and publishes them to this node's subscribers.
 //!
-//! However often a conversation is mentioned before its row is read, it is read once.
+//! Wake-ups are coalesced: several for one conversation cause one read of its row.
 
 use std::{
     collections::HashMap,
@@ -22,31 +22,31 @@ use crate::{
     events::topics::{Topic, Topics},
 };
 
-/// How long wake-ups are collected: not to be felt, and long enough for those of one moment.
-const MOMENT: Duration = Duration::from_millis(5);
+/// How long wake-ups are collected before their rows are read: too short to notice, long enough to coalesce a burst.
+const COALESCE_WINDOW: Duration = Duration::from_millis(5);
 
-/// How long the database is left alone after it failed.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The delay before a retry after a database error.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// How far apart the clocks of two nodes may be.
-const SKEW: TimeDelta = TimeDelta::seconds(2);
+const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::seconds(2);
 
-/// How many rows, or lists of rows, are read at a time: requests need the database too.
-const READS: usize = 4;
+/// Concurrent reads of rows or pages. Bounded, because requests share the connection pool.
+const MAX_CONCURRENT_READS: usize = 4;
 
-/// Rows that the relay asks for.
+/// A query of the relay for rows.
 #[derive(Clone, Debug)]
-pub enum Wanted {
-    /// This one, a tombstone too, if the owner has it.
+pub enum RowQuery {
+    /// This conversation, also as a tombstone, if it belongs to the owner.
     Row(Owner, ConversationId),
-    /// The owner's rows, tombstones too, that changed at this time or later: a page in the order of
-    /// their ids, behind this one. An empty page is the end.
+    /// The owner's rows, including tombstones, that changed at this time or later: a page ordered by id, after this id.
+    /// An empty page is the end.
     Changed(Owner, DateTime<Utc>, Option<ConversationId>),
 }
 
-/// How the relay reads rows, since events do not know the database.
+/// Reads rows for the relay. Injected, because `events` does not depend on `db`.
 pub type ReadRows =
-    Arc<dyn Fn(Wanted) -> BoxFuture<'static, Result<Vec<Conversation>>> + Send + Sync>;
+    Arc<dyn Fn(RowQuery) -> BoxFuture<'static, Result<Vec<Conversation>>> + Send + Sync>;
 
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
@@ -56,14 +56,14 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// The newest revision that was mentioned.
+    /// The newest revision named by a wake-up.
     rows: HashMap<ConversationId, (Owner, i64)>,
-    /// Topics that may have missed something since then.
+    /// Topics to resync, and the time since when wake-ups may be lost.
     topics: HashMap<Topic, DateTime<Utc>>,
 }
 
 impl Inbox {
-    /// This revision is there.
+    /// Queues a wake-up for this revision.
     pub(super) fn wake_up(&self, owner: Owner, id: ConversationId, revision: i64) {
         let mut pending = self.lock();
         let (_, newest) = pending.rows.entry(id).or_insert((owner, revision));
@@ -72,8 +72,8 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// This topic may have missed something since then.
-    pub(super) fn look_again(&self, topic: Topic, since: DateTime<Utc>) {
+    /// Queues a resync of the topic for changes since this time.
+    pub(super) fn request_resync(&self, topic: Topic, since: DateTime<Utc>) {
         let mut pending = self.lock();
         let oldest = pending.topics.entry(topic).or_insert(since);
         *oldest = since.min(*oldest);
@@ -81,15 +81,15 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
-    /// Reads and tells, until it is dropped. What cannot be read now is read later.
-    pub(super) async fn tell(&self, topics: &Topics, read: &ReadRows, status: &Status) {
+    /// Reads pending rows and publishes them, until dropped. A failed read is queued again.
+    pub(super) async fn run(&self, topics: &Topics, read: &ReadRows, status: &Status) {
         loop {
             self.arrived.notified().await;
-            sleep(MOMENT).await;
+            sleep(COALESCE_WINDOW).await;
             let pending = std::mem::take(&mut *self.lock());
-            let is_well = AtomicBool::new(true);
+            let is_ok = AtomicBool::new(true);
             let failed = |error: Error| {
-                if is_well.swap(false, Ordering::Relaxed) {
+                if is_ok.swap(false, Ordering::Relaxed) {
                     error.log();
                 }
             };
@@ -99,29 +99,29 @@ impl Inbox {
                 status,
             };
             stream::iter(pending.rows)
-                .for_each_concurrent(READS, |(id, (owner, revision))| async move {
-                    if let Err(error) = reader.tell_row(owner.clone(), id, revision).await {
+                .for_each_concurrent(MAX_CONCURRENT_READS, |(id, (owner, revision))| async move {
+                    if let Err(error) = reader.publish_row(owner.clone(), id, revision).await {
                         self.wake_up(owner, id, revision);
                         failed(error);
                     }
                 })
                 .await;
             stream::iter(pending.topics)
-                .for_each_concurrent(READS, |(topic, since)| async move {
-                    if let Err(error) = reader.tell_topic(&topic, since).await {
-                        self.look_again(topic, since);
+                .for_each_concurrent(MAX_CONCURRENT_READS, |(topic, since)| async move {
+                    if let Err(error) = reader.resync_topic(&topic, since).await {
+                        self.request_resync(topic, since);
                         failed(error);
                     }
                 })
                 .await;
-            if !is_well.into_inner() {
-                sleep(PAUSE).await;
+            if !is_ok.into_inner() {
+                sleep(RETRY_DELAY).await;
             }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Nothing under the lock can leave it half changed.
+        // Each critical section is one map update, so a panic cannot leave a partial one.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,43 +133,43 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    async fn rows(&self, wanted: Wanted) -> Result<Vec<Conversation>> {
+    async fn rows(&self, query: RowQuery) -> Result<Vec<Conversation>> {
         self.status.reads.fetch_add(1, Ordering::Relaxed);
-        (self.read)(wanted).await
+        (self.read)(query).await
     }
 
-    /// Tells of a conversation, unless this node has told so much already: its own change, or a
-    /// wake-up that came twice.
-    async fn tell_row(&self, owner: Owner, id: ConversationId, revision: i64) -> Result<()> {
-        if self.topics.has_told(id, revision) {
+    /// Publishes a conversation, unless this revision was published already: a change of this node, or a repeated
+    /// wake-up.
+    async fn publish_row(&self, owner: Owner, id: ConversationId, revision: i64) -> Result<()> {
+        if self.topics.has_published(id, revision) {
             return Ok(());
         }
-        for row in self.rows(Wanted::Row(owner, id)).await? {
+        for row in self.rows(RowQuery::Row(owner, id)).await? {
             self.topics.publish(Arc::new(row));
         }
         Ok(())
     }
 
-    /// Tells what a topic may have missed since then.
-    async fn tell_topic(&self, topic: &Topic, since: DateTime<Utc>) -> Result<()> {
-        // Before anybody listened nothing can be missed.
+    /// Publishes what changed in a topic since this time.
+    async fn resync_topic(&self, topic: &Topic, since: DateTime<Utc>) -> Result<()> {
+        // Nothing was missed before the first subscriber.
         let Some(begun) = self.topics.watched_since(topic) else {
             return Ok(());
         };
-        let since = since.max(begun) - SKEW;
+        let since = since.max(begun) - MAX_CLOCK_SKEW;
         match topic {
-            // Its subscribers compare with the row that they read. Whoever listens to all of the
-            // owner's conversations has nothing to compare with, and is not told what is no change.
+            // Subscribers of one conversation compare revisions with the row that they read, so an unchanged row is
+            // harmless. Subscribers of a list have nothing to compare with and must not receive it.
             Topic::Conversation(owner, id) => {
-                for row in self.rows(Wanted::Row(owner.clone(), *id)).await? {
-                    self.topics.show(topic, row);
+                for row in self.rows(RowQuery::Row(owner.clone(), *id)).await? {
+                    self.topics.send_to(topic, row);
                 }
             }
             Topic::Owner(owner) => {
                 let mut after = None;
                 loop {
                     let rows = self
-                        .rows(Wanted::Changed(owner.clone(), since, after))
+                        .rows(RowQuery::Changed(owner.clone(), since, after))
                         .await?;
                     let Some(last) = rows.last() else { break };
                     after = Some(last.id);

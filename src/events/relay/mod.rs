@@ -1,33 +1,32 @@
-//! Other nodes: what changes here is told there, and the other way round, through NATS.
+//! Relay between nodes: sends wake-ups for changes of this node through NATS, and applies those of other nodes.
 //!
-//! Nodes share the database; NATS carries only hints. After each publish a node sends a wake-up, the
-//! conversation's id and revision (`subject`). A node that somebody watches on subscribes for them,
-//! once a topic; it reads the row that a wake-up names and tells its own subscribers (`inbox`). The
-//! broker drops revisions that it has told, so a node hears its own change once, and so does everybody
-//! else. Nothing that is heard is sent again.
+//! Nodes share the database; NATS carries only hints. After each publish a node sends a wake-up with the conversation's
+//! id and revision (`subjects`). A node subscribes to the wake-ups of each topic that has subscribers
+//! (`subscriptions`), reads the row that a wake-up names, and publishes it to its own subscribers (`inbox`). The broker
+//! drops revisions that it has published already, so each change is delivered once. Received changes are not relayed.
 //!
-//! **Nothing waits for NATS.** Wake-ups go through a bounded queue; what does not fit is dropped and
-//! counted. A node that starts without NATS works, and connects when it can.
+//! **Publishing never waits for NATS.** Wake-ups go through a bounded queue; on overflow they are dropped and counted. A
+//! node starts without NATS and connects later.
 //!
-//! **Nothing is missed.** A change on another node can be told between a subscriber's first look at the
-//! row and the moment at which the server knows this node's subscription; subscribers do not wait for
-//! that moment. Instead the node says something to itself behind each subscription, the *echo*. A server
-//! takes what a connection says in order, so once the echo is back every later wake-up arrives, and
-//! what changed before is read from the rows, once. The same is done for all topics after a
-//! reconnection, from the last echo on that was heard, and the other nodes are asked to do it too
-//! (`LookAgain`), since wake-ups may have been lost on their way out; likewise after wake-ups were
-//! dropped. For one conversation that look is exact. For all of an owner's it asks for rows that changed
-//! since a time, and bears clocks of nodes that are two seconds apart, though all go by the database's; so whoever begins to watch a list
-//! may be told of a change of the two seconds before, from another node.
+//! **No change is missed.** A change on another node can fall between a subscriber's first read of the row and the moment
+//! when the NATS server has processed this node's subscription. Subscribers do not wait for that moment. Instead, the
+//! node sends itself an *echo* after each subscription. The server processes a connection in order, so after the echo
+//! arrives, all later wake-ups arrive too; the rows are then read once for what changed before. This *resync* also runs
+//! for all topics after a reconnect, from the last echo on. Wake-ups of this node may have been lost as well, so after a
+//! reconnect or an overflow it sends other nodes a `ResyncRequest`.
 //!
-//! **Running replies are read, not sent.** Whoever follows a reply that another node writes asks that node
-//! for what is behind a place of the text, and again when the answer is there (`replies`). Nothing is sent
-//! that nobody reads; an answer that is lost is asked for again; and what came meanwhile comes as one.
+//! The resync of one conversation is exact. The resync of an owner's list reads rows changed since a time, with a margin
+//! of two seconds for clock skew, although all nodes use the database's clock. So a new subscriber of a list may receive
+//! a change that another node made up to two seconds earlier.
+//!
+//! **Running replies are pulled, not pushed.** A node that follows a reply of another node requests the text after an
+//! offset, and repeats that after each answer (`remote_replies`). Without readers nothing is sent, a lost answer is
+//! requested again, and text that arrives in between is sent in one answer.
 
-mod ears;
 mod inbox;
-mod replies;
-mod subject;
+mod remote_replies;
+mod subjects;
+mod subscriptions;
 
 use std::{
     sync::{
@@ -50,10 +49,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::{ears::Ears, inbox::Inbox, subject::WakeUp};
+use self::{inbox::Inbox, subjects::WakeUp, subscriptions::Subscriptions};
 pub use self::{
-    inbox::{ReadRows, Wanted},
-    replies::{Ended, ReadElsewhere},
+    inbox::{ReadRows, RowQuery},
+    remote_replies::{RemoteEnd, RemoteSlice},
 };
 use super::{run::Runs, topics::Topics};
 use crate::{
@@ -61,20 +60,20 @@ use crate::{
     supervisor::{Heartbeat, Loop, Supervisor},
 };
 
-/// How many wake-ups may wait to be sent.
-const CAPACITY: usize = 4_096;
+/// How many wake-ups the send queue holds.
+const QUEUE_CAPACITY: usize = 4_096;
 
-/// How long an echo may take before the connection counts as degraded, and the first connection before an operator
-/// is told why there is none.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an echo may take before the connection counts as degraded. Also the timeout of a connection attempt, and the
+/// time before a failed first connection is logged.
+const NATS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest pause between two tries to connect.
-const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// The longest delay between two connection attempts.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// How long the last wake-ups may take at the end.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long sending the queued wake-ups may take at shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the relay has done, and whether it is connected.
+/// Connection state and counters of the relay.
 #[derive(Debug, Default)]
 pub struct Status {
     connected: AtomicBool,
@@ -83,73 +82,75 @@ pub struct Status {
     dropped: AtomicU64,
     reads: AtomicU64,
     subscriptions: AtomicU64,
-    /// Since when other nodes may have missed what this one did.
+    /// Wake-ups of this node may have been lost since this time.
     gap: Mutex<Option<DateTime<Utc>>>,
-    /// Up to then every wake-up has arrived; none: it was never connected.
-    heard_until: Mutex<Option<DateTime<Utc>>>,
+    /// All wake-ups up to this time have arrived; `None` before the first connection.
+    synced_until: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Status {
-    /// Whether everything that other nodes do is heard.
+    /// Whether wake-ups of other nodes arrive.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// Wake-ups that were sent.
+    /// Wake-ups sent.
     pub fn published(&self) -> u64 {
         self.published.load(Ordering::Relaxed)
     }
 
-    /// Wake-ups of other nodes that arrived.
+    /// Wake-ups received from other nodes.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Wake-ups that were not sent because too many waited.
+    /// Wake-ups dropped because the queue was full or the send failed.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Rows, and pages of rows, that were asked for.
+    /// Reads of rows, and of pages of rows.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// Topics that are subscribed to.
+    /// Topics subscribed to at NATS.
     pub fn subscriptions(&self) -> u64 {
         self.subscriptions.load(Ordering::Relaxed)
     }
 
-    /// Says it once, and again when it has changed.
-    fn connect(&self, is_connected: bool) {
+    /// Stores the connection state and logs a change.
+    fn set_connected(&self, is_connected: bool) {
         let was_connected = self.connected.swap(is_connected, Ordering::Relaxed);
         match (was_connected, is_connected) {
             (false, true) => tracing::info!("connected to NATS"),
             (true, false) => {
-                tracing::warn!("NATS is lost: changes on other nodes are seen when it is back");
+                tracing::warn!(
+                    "NATS disconnected; cross-node updates are delayed until it reconnects"
+                );
             }
             _ => {}
         }
     }
 
-    fn note_gap(&self, since: DateTime<Utc>) {
+    fn record_gap(&self, since: DateTime<Utc>) {
         let mut gap = self.gap();
         *gap = Some(gap.map_or(since, |oldest| oldest.min(since)));
     }
 
-    fn heard_until(&self) -> MutexGuard<'_, Option<DateTime<Utc>>> {
-        self.heard_until
+    fn synced_until(&self) -> MutexGuard<'_, Option<DateTime<Utc>>> {
+        self.synced_until
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gap(&self) -> MutexGuard<'_, Option<DateTime<Utc>>> {
-        // Nothing under the lock can leave it half changed.
+        // Each critical section is one assignment, so a panic cannot leave a partial update.
         self.gap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The broker's end: takes what was published, and never waits.
+/// The sending side of the relay, for the broker. Never blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
     queue: Sender<(Owner, ConversationId, i64)>,
@@ -163,53 +164,53 @@ impl Outbox {
         let hint = (owner, conversation.id, conversation.revision);
         if let Err(TrySendError::Full(_)) = self.queue.try_send(hint) {
             self.status.dropped.fetch_add(1, Ordering::Relaxed);
-            self.status.note_gap(conversation.updated_at);
+            self.status.record_gap(conversation.updated_at);
         }
     }
 
-    /// See [`EventBroker::read_elsewhere`](super::EventBroker::read_elsewhere).
+    /// See [`EventBroker::read_remote`](super::EventBroker::read_remote).
     pub(super) async fn read(
         &self,
         node: Uuid,
         reply: MessageId,
-        place: usize,
-    ) -> Option<ReadElsewhere> {
-        replies::read(&self.client()?, node, reply, place).await
+        offset: usize,
+    ) -> Option<RemoteSlice> {
+        remote_replies::read(&self.client()?, node, reply, offset).await
     }
 
-    /// See [`EventBroker::stop_elsewhere`](super::EventBroker::stop_elsewhere).
+    /// See [`EventBroker::stop_remote`](super::EventBroker::stop_remote).
     pub(super) async fn stop(&self, node: Uuid, reply: MessageId) {
         if let Some(client) = self.client() {
-            replies::stop(&client, node, reply).await;
+            remote_replies::stop(&client, node, reply).await;
         }
     }
 
-    /// The client, while there is a connection: it would keep what it is given meanwhile.
+    /// The client while it is connected. A disconnected client would buffer what it is given.
     fn client(&self) -> Option<Client> {
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         client.clone().filter(|_| self.status.is_connected())
     }
 }
 
-/// The client of the present run of the relay.
+/// The client of the current run of the relay.
 type CurrentClient = Arc<Mutex<Option<Client>>>;
 
-/// Wake-ups that wait to be sent.
+/// Queued wake-ups.
 type Queue = Receiver<(Owner, ConversationId, i64)>;
 
-/// The other end, which has to be run.
+/// The relay's background loop. Start it with [`keep_up`](Self::keep_up).
 #[derive(Debug)]
 pub struct Relay {
     node: Uuid,
     topics: Arc<Topics>,
     runs: Arc<Runs>,
-    /// It outlives a panic of the loop.
+    /// Kept here so that it survives a panic of the loop.
     queue: tokio::sync::Mutex<Queue>,
     client: CurrentClient,
     status: Arc<Status>,
 }
 
-/// The servers of one NATS, any of which will do: URLs, separated by commas.
+/// The servers of one NATS cluster: URLs separated by commas.
 #[derive(Clone, Debug)]
 pub struct Servers(Vec<ServerAddr>);
 
@@ -224,7 +225,7 @@ impl std::str::FromStr for Servers {
 
 impl Relay {
     pub(super) fn new(node: Uuid, topics: Arc<Topics>, runs: Arc<Runs>) -> (Outbox, Self) {
-        let (sender, queue) = channel(CAPACITY);
+        let (sender, queue) = channel(QUEUE_CAPACITY);
         let (client, status) = (CurrentClient::default(), Arc::<Status>::default());
         let outbox = Outbox {
             queue: sender,
@@ -262,7 +263,7 @@ impl Relay {
         });
     }
 
-    /// Connects and goes on until `closing`; whatever happens to NATS, it tries again.
+    /// Connects, and reconnects after each failure, until `closing`.
     async fn run(
         &self,
         servers: Servers,
@@ -270,27 +271,31 @@ impl Relay {
         heartbeat: &Heartbeat,
         closing: CancellationToken,
     ) {
-        let _unheard = Unheard(&self.status);
+        let _disconnect = DisconnectOnDrop(&self.status);
         let changed = Arc::new(Notify::new());
         let options = ConnectOptions::new()
             .name("titlecast")
             .retry_on_initial_connect()
             .max_reconnects(None)
             .reconnect_delay_callback(|attempt| {
-                // Nodes that lost the same server shall not all come back at once.
+                // Jitter, so that nodes do not reconnect all at once.
                 let pause = Duration::from_millis(50).saturating_mul(attempt.min(10) as u32);
-                pause.min(MAX_PAUSE).mul_f64(0.75 + 0.25 * fastrand::f64())
+                pause
+                    .min(MAX_RECONNECT_DELAY)
+                    .mul_f64(0.75 + 0.25 * fastrand::f64())
             })
-            .connection_timeout(PATIENCE)
-            .ping_interval(PATIENCE)
+            .connection_timeout(NATS_TIMEOUT)
+            .ping_interval(NATS_TIMEOUT)
             .event_callback({
                 let (changed, status) = (changed.clone(), self.status.clone());
                 move |event| {
                     match event {
-                        Event::Disconnected => status.connect(false),
-                        Event::ClientError(_) => tracing::debug!("NATS cannot be reached"),
-                        // What a server refuses names subjects, which are nobody's text.
-                        Event::ServerError(error) => tracing::warn!(%error, "NATS refuses"),
+                        Event::Disconnected => status.set_connected(false),
+                        Event::ClientError(_) => tracing::debug!("NATS connection attempt failed"),
+                        // The error may name subjects, which contain no text of clients.
+                        Event::ServerError(error) => {
+                            tracing::warn!(%error, "NATS server rejected a command")
+                        }
                         _ => {}
                     }
                     changed.notify_one();
@@ -299,9 +304,9 @@ impl Relay {
             });
         let client = match options.connect(servers.0.clone()).await {
             Ok(client) => client,
-            // The first connection is tried again too: this is a setting that cannot be met.
+            // A failed connection is retried, so this is an invalid setting.
             Err(error) => {
-                tracing::error!(%error, "the connection to NATS cannot be set up");
+                tracing::error!(%error, "invalid NATS settings; the relay does not start. Check --nats-url (TITLECAST_NATS_URL)");
                 return;
             }
         };
@@ -317,7 +322,7 @@ impl Relay {
         *current.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         let inbox = Arc::<Inbox>::default();
         let (is_connected, connected) = watch::channel(false);
-        let mut ears = Ears::new(
+        let mut subscriptions = Subscriptions::new(
             node,
             client.clone(),
             topics.clone(),
@@ -329,10 +334,10 @@ impl Relay {
             send(node, &client, queue, status, connected, &closing),
             async {
                 tokio::select! {
-                    () = inbox.tell(topics, &read, status) => {}
-                    () = ears.listen(&changed, heartbeat) => {}
-                    () = replies::answer(&client, node, runs) => {}
-                    () = complain(servers, status) => {}
+                    () = inbox.run(topics, &read, status) => {}
+                    () = subscriptions.run(&changed, heartbeat) => {}
+                    () = remote_replies::serve(&client, node, runs) => {}
+                    () = log_connect_failure(servers, status) => {}
                     () = closing.cancelled() => {}
                 }
             }
@@ -340,27 +345,27 @@ impl Relay {
     }
 }
 
-/// Nothing is heard from the end of a run on, however it ends.
-struct Unheard<'a>(&'a Status);
+/// Reports the relay as disconnected when a run ends, also by a panic.
+struct DisconnectOnDrop<'a>(&'a Status);
 
-impl Drop for Unheard<'_> {
+impl Drop for DisconnectOnDrop<'_> {
     fn drop(&mut self) {
         self.0.connected.store(false, Ordering::Relaxed);
     }
 }
 
-/// Says why there is no connection, if there is none after a while. The client, which goes on trying, only says of
-/// what kind its failures are, so this tries for itself. Never ends.
-async fn complain(servers: Servers, status: &Status) {
-    sleep(PATIENCE).await;
+/// Logs why the first connection failed, if there is none after [`NATS_TIMEOUT`]. The client retries, but does not report
+/// the cause, so this makes one attempt of its own. Never completes.
+async fn log_connect_failure(servers: Servers, status: &Status) {
+    sleep(NATS_TIMEOUT).await;
     if !status.is_connected() {
-        let tried: Vec<String> = servers.0.iter().map(place).collect();
-        let options = ConnectOptions::new().connection_timeout(PATIENCE);
+        let tried: Vec<String> = servers.0.iter().map(address).collect();
+        let options = ConnectOptions::new().connection_timeout(NATS_TIMEOUT);
         if let Err(error) = options.connect(servers.0).await {
             tracing::warn!(
                 servers = tried.join(","),
                 %error,
-                "NATS cannot be reached: other nodes are not heard until it can, and it is tried again and again. \
+                "NATS cannot be reached; cross-node updates are delayed until it can, and the connection is retried. \
                  Start NATS, or check --nats-url (TITLECAST_NATS_URL)"
             );
         }
@@ -368,12 +373,12 @@ async fn complain(servers: Servers, status: &Status) {
     std::future::pending().await
 }
 
-/// Where a server is, without the password that its URL may hold.
-fn place(server: &ServerAddr) -> String {
+/// Host and port of a server, without the password that its URL may contain.
+fn address(server: &ServerAddr) -> String {
     format!("{}:{}", server.host(), server.port())
 }
 
-/// Sends wake-ups while there is a connection, and the last ones at the end.
+/// Sends queued wake-ups while connected, and flushes the queue at shutdown.
 async fn send(
     node: Uuid,
     client: &Client,
@@ -392,14 +397,14 @@ async fn send(
         let Ok(body) = serde_json::to_vec(&wake_up) else {
             return;
         };
-        let subject = subject::conversation(&owner, id);
+        let subject = subjects::conversation(&owner, id);
         match client.publish(subject, body.into()).await {
             Ok(()) => status.published.fetch_add(1, Ordering::Relaxed),
             Err(_) => status.dropped.fetch_add(1, Ordering::Relaxed),
         };
     };
     let sending = async {
-        // The client would keep what it is given meanwhile, and then take nothing any more.
+        // A disconnected client buffers messages until it is full, then blocks.
         while connected
             .wait_for(|is_connected| *is_connected)
             .await
@@ -418,12 +423,12 @@ async fn send(
     if !*connected.borrow() {
         return;
     }
-    let farewell = async {
+    let flushing = async {
         while let Ok(hint) = queue.try_recv() {
             send(hint).await;
         }
-        // When it fails, nobody can be told.
+        // The process ends either way.
         let _ = client.flush().await;
     };
-    let _ = timeout(FAREWELL, farewell).await;
+    let _ = timeout(FLUSH_TIMEOUT, flushing).await;
 }

@@ -1,4 +1,4 @@
-//! The log of one reply: what was written, and who waits for more.
+//! The log of one running reply: its text so far, and a watch channel that wakes its readers.
 
 use std::{
     sync::{
@@ -13,50 +13,50 @@ use futures_util::Stream;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Delta, Outcome, Read, ReplyEnd, ReplyEvent, SoFar};
+use super::{Delta, Outcome, ReplyEnd, ReplyEvent, ReplySlice, SoFar};
 use crate::{
     conversation::{ConversationId, MessageId, Owner},
     error::Error,
 };
 
-/// How many pieces a reader may be behind and still get them one by one; beyond, the rest comes as one.
-const FEW: usize = 32;
+/// How many deltas a reader may lag and still receive them one by one; beyond, they are coalesced.
+const MAX_SEPARATE_DELTAS: usize = 32;
 
 /// The log of one running reply.
 #[derive(Debug)]
 pub struct ReplyLog {
-    of: LogOf,
+    of: ReplyIds,
     written: Mutex<Written>,
     progress: watch::Sender<Progress>,
-    /// Its message is stored.
+    /// Whether the message that is replied to is stored.
     is_begun: AtomicBool,
     stop: CancellationToken,
 }
 
-/// Whose log it is, and of which reply.
+/// The owner and the ids of a reply.
 #[derive(Clone, Debug)]
-pub struct LogOf {
-    /// Whose conversation it is.
+pub struct ReplyIds {
+    /// The owner of the conversation.
     pub owner: Owner,
     /// The conversation.
     pub conversation: ConversationId,
     /// The message that is replied to.
     pub message: MessageId,
-    /// The id that the reply's message has, or will have.
+    /// The id of the reply's message, assigned before it is stored.
     pub reply: MessageId,
 }
 
 #[derive(Debug, Default)]
 struct Written {
-    /// Whether it is known what there is: of another node's reply it is not at first.
+    /// Whether the text is known. The copy of another node's reply does not know it before the first answer.
     is_known: bool,
     text: String,
-    /// The same in the pieces that it came in.
+    /// The text as the deltas in which it arrived.
     pieces: Vec<Delta>,
     end: Option<Arc<ReplyEnd>>,
 }
 
-/// How far a log is.
+/// The state that readers wait on.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     is_known: bool,
@@ -75,11 +75,11 @@ impl Written {
         }
     }
 
-    /// What follows so many pieces: the next, or all of many.
-    fn behind(&self, pieces: usize) -> Option<(Delta, usize)> {
+    /// The next delta after this many pieces: one piece, or all of them coalesced. Returns the new number of pieces too.
+    fn next_delta(&self, pieces: usize) -> Option<(Delta, usize)> {
         let new = self.pieces.get(pieces..)?;
         let next = new.first()?;
-        if new.len() <= FEW {
+        if new.len() <= MAX_SEPARATE_DELTAS {
             return Some((next.clone(), pieces + 1));
         }
         let from = next.length - next.text.len();
@@ -92,15 +92,15 @@ impl Written {
 }
 
 impl ReplyLog {
-    /// The empty log of a reply that is written here.
-    pub(super) fn new(of: LogOf) -> Self {
+    /// The empty log of a reply that this node writes.
+    pub(super) fn new(of: ReplyIds) -> Self {
         let log = Self::copy(of);
         log.change(|written| written.is_known = true);
         log
     }
 
-    /// The log of a reply that is written elsewhere, of which nothing is known yet.
-    pub(super) fn copy(of: LogOf) -> Self {
+    /// The empty copy of a log that another node writes.
+    pub(super) fn copy(of: ReplyIds) -> Self {
         Self {
             of,
             written: Mutex::default(),
@@ -110,32 +110,32 @@ impl ReplyLog {
         }
     }
 
-    /// Whose it is, and of which reply.
-    pub fn of(&self) -> &LogOf {
+    /// The owner and the ids of the reply.
+    pub fn ids(&self) -> &ReplyIds {
         &self.of
     }
 
-    /// How many bytes there are.
+    /// The length of the text in bytes.
     pub fn length(&self) -> usize {
         self.progress.borrow().length
     }
 
-    /// All that there is.
+    /// The text so far.
     pub fn text(&self) -> String {
         self.lock().text.clone()
     }
 
-    /// Whether the message that is replied to is stored, so that there is a row to look for.
+    /// Whether the message that is replied to is stored, so that the row exists.
     pub fn is_begun(&self) -> bool {
         self.is_begun.load(Ordering::Acquire)
     }
 
-    /// Notes that the message is stored.
+    /// Records that the message is stored.
     pub fn begin(&self) {
         self.is_begun.store(true, Ordering::Release);
     }
 
-    /// Adds text.
+    /// Appends text.
     pub fn append(&self, delta: &str) {
         self.change(|written| {
             written.is_known = true;
@@ -147,22 +147,22 @@ impl ReplyLog {
         });
     }
 
-    /// Adds what the writing node has behind what is here, which may be nothing.
-    pub fn take_over(&self, text: &str) {
+    /// Appends text from the writing node; it may be empty.
+    pub fn append_remote(&self, text: &str) {
         match text {
-            // Nobody need be woken to hear of nothing.
+            // Empty and already known: do not wake the readers.
             "" if self.progress.borrow().is_known => {}
             "" => self.change(|written| written.is_known = true),
             text => self.append(text),
         }
     }
 
-    /// Adds the last event.
+    /// Ends the log.
     pub fn end(&self, end: ReplyEnd) {
         self.change(|written| written.end = Some(Arc::new(end)));
     }
 
-    /// Ready when nobody follows it, which may not last.
+    /// Completes when the log has no readers. A new reader may join right after.
     pub async fn unwatched(&self) {
         self.progress.closed().await;
     }
@@ -171,69 +171,69 @@ impl ReplyLog {
         self.progress.receiver_count() > 0
     }
 
-    /// Asks the owner of the run to stop; what was written is kept.
+    /// Requests that the run stops. Its text is kept.
     pub fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Becomes ready when the run shall stop.
+    /// Cancelled when the run should stop.
     pub fn stopped(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Follows the run: what there is behind the place `after`, or all of it, and what follows. A place
-    /// that is not reached yet is waited for.
+    /// Follows the log: a snapshot from the offset `after`, or of the whole text, then deltas, then the end. Waits for an
+    /// offset that the text has not reached yet.
     pub fn follow(self: Arc<Self>, after: Option<usize>) -> impl Stream<Item = ReplyEvent> + Send {
         let mut progress = self.progress.subscribe();
         stream! {
-            let place = after.unwrap_or_default();
-            // The sender is the log's own: none of these waits can fail.
-            let _ = progress.wait_for(|now| now.is_over || now.is_known && now.length >= place).await;
+            let offset = after.unwrap_or_default();
+            // `wait_for` fails only when the sender is dropped, and `self` owns the sender.
+            let _ = progress.wait_for(|now| now.is_over || now.is_known && now.length >= offset).await;
             let (so_far, mut next) = self.so_far(after);
             yield ReplyEvent::SoFar(so_far);
             loop {
                 let _ = progress.wait_for(|now| now.pieces > next || now.is_over).await;
-                let Some((delta, place)) = self.lock().behind(next) else { break };
-                next = place;
+                let Some((delta, pieces)) = self.lock().next_delta(next) else { break };
+                next = pieces;
                 yield ReplyEvent::Delta(delta);
             }
-            let (end, told) = {
+            let (end, delivered) = {
                 let written = self.lock();
                 (written.end.clone(), written.text.len())
             };
             if let Some(end) = end {
-                if end.text.len() != told {
-                    yield ReplyEvent::SoFar(SoFar::new(Read::anew(&end.text), None));
+                if end.text.len() != delivered {
+                    yield ReplyEvent::SoFar(SoFar::new(ReplySlice::replacement(&end.text), None));
                 }
                 yield ReplyEvent::Ended(end);
             }
         }
     }
 
-    /// What there is for a reader that joins, and the first piece behind it.
+    /// The snapshot for a reader that joins, and the number of pieces in it.
     fn so_far(&self, after: Option<usize>) -> (SoFar, usize) {
         let written = self.lock();
-        let read = Read::of(&written.text, after.unwrap_or_default(), true);
+        let read = ReplySlice::from_offset(&written.text, after.unwrap_or_default(), true);
         (SoFar::new(read, after), written.pieces.len())
     }
 
-    /// What a reader at this place, on another node, is told next, and the end if it is over; waits at
-    /// most so long for something.
+    /// Reads the text after an offset, for another node, and the end if the reply is over. Waits up to `max_wait` for new
+    /// text.
     pub(in crate::events) async fn read(
         &self,
-        place: usize,
-        patience: Duration,
-    ) -> (Read, Option<Arc<ReplyEnd>>) {
+        offset: usize,
+        max_wait: Duration,
+    ) -> (ReplySlice, Option<Arc<ReplyEnd>>) {
         let mut progress = self.progress.subscribe();
-        let news = progress.wait_for(|now| now.length > place || now.is_over);
-        // Nothing new is an answer too.
-        let _ = timeout(patience, news).await;
+        let news = progress.wait_for(|now| now.length > offset || now.is_over);
+        // On a timeout, answer with no text.
+        let _ = timeout(max_wait, news).await;
         let written = self.lock();
-        let read = Read::of(&written.text, place, written.end.is_some());
+        let read = ReplySlice::from_offset(&written.text, offset, written.end.is_some());
         (read, written.end.clone())
     }
 
-    /// Ends a run whose owner died without a word, so that no reader waits for ever.
+    /// Ends a log whose task panicked, so that readers do not wait forever.
     pub(super) fn end_if_open(&self) {
         if self.progress.borrow().is_over {
             return;
@@ -242,7 +242,9 @@ impl ReplyLog {
             text: self.text(),
             response_id: None,
             usage: None,
-            outcome: Outcome::Failed(Error::Internal("the reply's task died".into())),
+            outcome: Outcome::Failed(Error::Internal(
+                "the task of the reply ended without storing its end".into(),
+            )),
             reason: None,
         });
     }
@@ -257,7 +259,7 @@ impl ReplyLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Written> {
-        // A push either happened or not: nothing can be half changed.
+        // A change is one push or one assignment, so a panic cannot leave a partial one.
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,11 +1,10 @@
-//! A running reply: a log that its owner writes and any number of readers follow.
+//! A running reply: an append-only log with one writer and any number of readers.
 //!
-//! A reader is a place in the shared log and a wake-up, so a slow one costs nothing and can lose
-//! nothing while the run lasts. A place is a number of bytes of the text, and the text of a reply only
-//! grows: a reader that comes back with its place goes on there, in this log, in that of another node,
-//! or in the row, which are all beginnings of the same text.
+//! A reader holds only an offset into the shared log, so a slow reader uses no memory and loses no text. An offset is a
+//! number of bytes (UTF-8). The text only grows, so a reader that reconnects can resume at its offset in this log, in
+//! another node's copy, or in the row: all are prefixes of the same text.
 //!
-//! The log goes with the run: whoever comes later reads the row, which is stored before the log ends.
+//! The log exists only while the run does. Later readers read the row, which is stored before the log ends.
 
 mod log;
 mod runs;
@@ -16,16 +15,16 @@ use std::sync::Arc;
 
 pub(super) use self::runs::Runs;
 pub use self::{
-    log::{LogOf, ReplyLog},
+    log::{ReplyIds, ReplyLog},
     runs::RunGuard,
 };
 use crate::{conversation::Usage, error::Error};
 
-/// One step of a reply, for one reader.
+/// One event of a reply, for one reader.
 #[derive(Clone, Debug)]
 pub enum ReplyEvent {
-    /// What there is; always the first event. Comes again, not recovered, when what the reader was
-    /// told turns out to be more than what was kept: then this is all there is.
+    /// The text so far; always the first event. Sent again, with `recovered: false`, if the stored text differs from the
+    /// text that was sent: it replaces that text.
     SoFar(SoFar),
     /// More text.
     Delta(Delta),
@@ -33,20 +32,20 @@ pub enum ReplyEvent {
     Ended(Arc<ReplyEnd>),
 }
 
-/// What there is of a reply when a reader joins.
+/// The text of a reply when a reader joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SoFar {
-    /// What follows the reader's place; all of it if it was not recovered.
+    /// The text after the reader's offset; the full text if not recovered.
     pub text: Arc<str>,
-    /// How many bytes the reply has with it.
+    /// The length of the reply including this text, in bytes.
     pub length: usize,
-    /// Whether this goes on where the reader was. Otherwise what it has is worth nothing.
+    /// Whether the text continues at the reader's offset. If not, the reader must discard what it has.
     pub recovered: bool,
 }
 
 impl SoFar {
-    /// What a reader that came with this place, or with none, is told first.
-    pub fn new(read: Read, after: Option<usize>) -> Self {
+    /// The first event for a reader with this offset, or with none.
+    pub fn new(read: ReplySlice, after: Option<usize>) -> Self {
         Self {
             text: read.text.into(),
             length: read.length,
@@ -60,55 +59,55 @@ impl SoFar {
 pub struct Delta {
     /// The text.
     pub text: Arc<str>,
-    /// How many bytes the reply has with it.
+    /// The length of the reply including this text, in bytes.
     pub length: usize,
 }
 
 /// How a reply ended.
 #[derive(Debug)]
 pub struct ReplyEnd {
-    /// All of its text, as stored.
+    /// The full text, as stored.
     pub text: String,
-    /// The provider's id of it, if it gave one.
+    /// The provider's response id, if it sent one.
     pub response_id: Option<String>,
-    /// What it cost, if the provider said so.
+    /// The token usage, if the provider reported it.
     pub usage: Option<Usage>,
-    /// Whether it is whole.
+    /// Whether the text is complete.
     pub outcome: Outcome,
-    /// Why the model left it incomplete, where that is known.
+    /// Why the model stopped early, if known.
     pub reason: Option<&'static str>,
 }
 
-/// Whether a reply is whole.
+/// Whether a reply is complete.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It is.
+    /// The text is complete.
     Completed,
-    /// It was stopped, ran into a limit, or its process died.
+    /// The reply was stopped, reached a limit, or its process died.
     Incomplete,
-    /// It broke; what had come until then is stored.
+    /// The reply failed; its text up to then is stored.
     Failed(Error),
 }
 
-/// What a reader at some place is told next.
+/// The text after an offset.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Read {
-    /// What follows the place; all of it if it was not recovered.
+pub struct ReplySlice {
+    /// The text after the offset; the full text if not recovered.
     pub text: String,
-    /// How many bytes the reply has with it. Fewer than the reader has: what is missing may still come.
+    /// The length of the reply including this text, in bytes. May be less than the offset while the reply runs.
     pub length: usize,
-    /// Whether the place is one of this text.
+    /// Whether the offset belongs to this text.
     pub recovered: bool,
 }
 
-impl Read {
-    /// Reads a text from a place on. A text that is over and ends before the place is another one than
-    /// the reader has read; one that grows may get there.
-    pub fn of(text: &str, place: usize, is_over: bool) -> Self {
+impl ReplySlice {
+    /// Reads a text from an offset. A finished text that is shorter than the offset is not the text that the reader read;
+    /// a growing one may still reach the offset.
+    pub fn from_offset(text: &str, offset: usize, is_over: bool) -> Self {
         let length = text.len();
-        let (text, recovered) = match text.get(place..) {
+        let (text, recovered) = match text.get(offset..) {
             Some(rest) => (rest, true),
-            None if place > length && !is_over => ("", true),
+            None if offset > length && !is_over => ("", true),
             None => (text, false),
         };
         Self {
@@ -118,8 +117,8 @@ impl Read {
         }
     }
 
-    /// Reads a text that replaces what the reader has.
-    pub fn anew(text: &str) -> Self {
+    /// The full text, to replace what the reader has.
+    pub fn replacement(text: &str) -> Self {
         Self {
             text: text.to_owned(),
             length: text.len(),

@@ -1,4 +1,4 @@
-//! The logs of this process, by the id of the reply.
+//! Registry of reply logs in this process, by reply id.
 
 use std::{
     collections::HashMap,
@@ -7,19 +7,19 @@ use std::{
 
 use futures_util::Stream;
 
-use super::{LogOf, ReplyEvent, ReplyLog};
+use super::{ReplyEvent, ReplyIds, ReplyLog};
 use crate::conversation::{ConversationId, MessageId, Owner};
 
-/// Logs that can be found: of what is written here, or of what is written elsewhere and followed here.
+/// Registered logs: either of replies that this node writes, or of copies of replies that other nodes write.
 #[derive(Debug, Default)]
 pub(in crate::events) struct Runs(Mutex<HashMap<MessageId, Arc<ReplyLog>>>);
 
 impl Runs {
     pub(in crate::events) fn find(&self, owner: &Owner, reply: MessageId) -> Option<Arc<ReplyLog>> {
-        self.any(reply).filter(|log| log.of().owner == *owner)
+        self.any(reply).filter(|log| log.ids().owner == *owner)
     }
 
-    /// Whoever it belongs to: another node, which asks for it, has looked.
+    /// The log of any owner. For requests of other nodes, which have checked the owner.
     pub(in crate::events) fn any(&self, reply: MessageId) -> Option<Arc<ReplyLog>> {
         self.lock().get(&reply).cloned()
     }
@@ -34,38 +34,37 @@ impl Runs {
         conversation: ConversationId,
     ) -> Vec<Arc<ReplyLog>> {
         let mut logs = self.all();
-        logs.retain(|log| log.of().conversation == conversation && log.of().owner == *owner);
-        logs.sort_by_key(|log| log.of().reply);
+        logs.retain(|log| log.ids().conversation == conversation && log.ids().owner == *owner);
+        logs.sort_by_key(|log| log.ids().reply);
         logs
     }
 
-    /// Opens the log of a reply that is written here.
-    pub(in crate::events) fn open(self: &Arc<Self>, of: LogOf) -> RunGuard {
-        self.keep(Arc::new(ReplyLog::new(of)), &mut self.lock())
+    /// Registers the log of a reply that this node writes.
+    pub(in crate::events) fn open(self: &Arc<Self>, of: ReplyIds) -> RunGuard {
+        self.insert(Arc::new(ReplyLog::new(of)), &mut self.lock())
     }
 
-    /// Follows the copy of a reply that is written elsewhere. The guard is for whoever has to fill it: there
-    /// is one when nobody followed that reply here.
+    /// Follows the copy of a reply that another node writes. The first follower receives a guard, and must fill the copy.
     pub(in crate::events) fn follow_copy(
         self: &Arc<Self>,
-        of: &LogOf,
+        of: &ReplyIds,
         after: Option<usize>,
     ) -> (
         impl Stream<Item = ReplyEvent> + Send + use<>,
         Option<RunGuard>,
     ) {
-        // Under one lock with the last reader's leaving: nobody joins a log that is filled no more.
+        // The same lock as in `close_if_unwatched`, so that a reader never joins a copy that is no longer filled.
         let mut logs = self.lock();
         if let Some(log) = logs.get(&of.reply) {
             return (log.clone().follow(after), None);
         }
         let log = Arc::new(ReplyLog::copy(of.clone()));
-        let guard = self.keep(log.clone(), &mut logs);
+        let guard = self.insert(log.clone(), &mut logs);
         (log.follow(after), Some(guard))
     }
 
-    fn keep(self: &Arc<Self>, log: Arc<ReplyLog>, logs: &mut Logs<'_>) -> RunGuard {
-        logs.insert(log.of().reply, log.clone());
+    fn insert(self: &Arc<Self>, log: Arc<ReplyLog>, logs: &mut Logs<'_>) -> RunGuard {
+        logs.insert(log.ids().reply, log.clone());
         RunGuard {
             log,
             runs: self.clone(),
@@ -79,7 +78,7 @@ impl Runs {
 
 type Logs<'a> = MutexGuard<'a, HashMap<MessageId, Arc<ReplyLog>>>;
 
-/// Keeps a log findable; dropping it makes whoever comes later read the row.
+/// Keeps a log registered. After it is dropped, later readers read the row.
 #[derive(Debug)]
 pub struct RunGuard {
     log: Arc<ReplyLog>,
@@ -92,19 +91,19 @@ impl RunGuard {
         &self.log
     }
 
-    /// Makes it findable no more if nobody follows it; whether that is so.
-    pub fn leave_unwatched(&self) -> bool {
+    /// Unregisters the log if it has no readers. Returns whether it did.
+    pub fn close_if_unwatched(&self) -> bool {
         let mut logs = self.runs.lock();
-        let is_left = !self.log.is_watched();
-        if is_left {
-            self.forget(&mut logs);
+        let is_unwatched = !self.log.is_watched();
+        if is_unwatched {
+            self.remove(&mut logs);
         }
-        is_left
+        is_unwatched
     }
 
-    fn forget(&self, logs: &mut Logs<'_>) {
-        let reply = self.log.of().reply;
-        // Its successor is another's.
+    fn remove(&self, logs: &mut Logs<'_>) {
+        let reply = self.log.ids().reply;
+        // A newer log of the same reply has its own guard.
         if logs
             .get(&reply)
             .is_some_and(|log| Arc::ptr_eq(log, &self.log))
@@ -117,6 +116,6 @@ impl RunGuard {
 impl Drop for RunGuard {
     fn drop(&mut self) {
         self.log.end_if_open();
-        self.forget(&mut self.runs.lock());
+        self.remove(&mut self.runs.lock());
     }
 }

@@ -1,4 +1,4 @@
-//! What readers of a log are told.
+//! What readers of a log receive.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use futures_util::{Stream, StreamExt};
 use super::*;
 use crate::conversation::{ConversationId, MessageId, Owner};
 
-fn of() -> LogOf {
-    LogOf {
+fn of() -> ReplyIds {
+    ReplyIds {
         owner: Owner::local(),
         conversation: ConversationId::new(),
         message: MessageId::new(),
@@ -32,8 +32,8 @@ fn end(log: &ReplyLog) {
     });
 }
 
-/// What a reader is told, as `=all`, `~rest`, `+more` and `.` for the end.
-async fn told(events: impl Stream<Item = ReplyEvent>) -> Vec<String> {
+/// The events of a reader, as `=all`, `~rest`, `+more` and `.` for the end.
+async fn received(events: impl Stream<Item = ReplyEvent>) -> Vec<String> {
     let events = events.map(|event| match event {
         ReplyEvent::SoFar(so_far) if so_far.recovered => format!("~{}", so_far.text),
         ReplyEvent::SoFar(so_far) => format!("={}", so_far.text),
@@ -53,17 +53,17 @@ async fn a_late_reader_gets_what_was_written_and_then_the_rest() {
         guard.log().append("world");
         end(guard.log());
     };
-    let (told, ()) = tokio::join!(told(guard.log().clone().follow(None)), writing);
-    assert_eq!(told, ["=Hello, ", "+world", "."]);
+    let (received, ()) = tokio::join!(received(guard.log().clone().follow(None)), writing);
+    assert_eq!(received, ["=Hello, ", "+world", "."]);
 }
 
 #[tokio::test]
-async fn a_reader_goes_on_at_its_place_or_is_told_that_there_is_no_such_place() {
+async fn a_reader_resumes_at_its_offset_or_receives_the_full_text() {
     let (_runs, guard) = open();
     guard.log().append("Kyō");
     guard.log().append("to");
     end(guard.log());
-    let from = async |place| told(guard.log().clone().follow(Some(place))).await;
+    let from = async |offset| received(guard.log().clone().follow(Some(offset))).await;
     assert_eq!(from(0).await, ["~Kyōto", "."]);
     assert_eq!(from(2).await, ["~ōto", "."]);
     // In the middle of a character.
@@ -75,7 +75,7 @@ async fn a_reader_goes_on_at_its_place_or_is_told_that_there_is_no_such_place() 
 }
 
 #[tokio::test]
-async fn a_place_that_is_not_reached_yet_is_waited_for() {
+async fn a_reader_waits_until_its_offset_is_reached() {
     let (_runs, guard) = open();
     guard.log().append("Ky");
     let writing = async {
@@ -83,12 +83,12 @@ async fn a_place_that_is_not_reached_yet_is_waited_for() {
         guard.log().append("oto");
         end(guard.log());
     };
-    let (told, ()) = tokio::join!(told(guard.log().clone().follow(Some(4))), writing);
-    assert_eq!(told, ["~o", "."]);
+    let (received, ()) = tokio::join!(received(guard.log().clone().follow(Some(4))), writing);
+    assert_eq!(received, ["~o", "."]);
 }
 
 #[tokio::test]
-async fn a_reader_far_behind_gets_the_rest_as_one() {
+async fn deltas_for_a_lagging_reader_are_coalesced() {
     let (_runs, guard) = open();
     let mut events = std::pin::pin!(guard.log().clone().follow(None));
     assert!(matches!(events.next().await, Some(ReplyEvent::SoFar(_))));
@@ -97,15 +97,15 @@ async fn a_reader_far_behind_gets_the_rest_as_one() {
         guard.log().append(&letter.to_string());
     }
     end(guard.log());
-    assert_eq!(told(events).await, [format!("+{text}"), ".".into()]);
+    assert_eq!(received(events).await, [format!("+{text}"), ".".into()]);
 }
 
 #[tokio::test]
-async fn another_node_reads_what_follows_a_place() {
+async fn another_node_reads_the_text_after_an_offset() {
     let (_runs, guard) = open();
     let log = guard.log().clone();
     let now = Duration::ZERO;
-    let read = |text: &str, length, recovered| Read {
+    let read = |text: &str, length, recovered| ReplySlice {
         text: text.into(),
         length,
         recovered,
@@ -123,9 +123,9 @@ async fn another_node_reads_what_follows_a_place() {
 }
 
 #[tokio::test]
-async fn a_run_that_dies_ends_for_its_readers_and_is_found_no_more() {
+async fn a_dropped_run_ends_for_its_readers_and_is_unregistered() {
     let (runs, guard) = open();
-    let reply = guard.log().of().reply;
+    let reply = guard.log().ids().reply;
     let events = guard.log().clone().follow(None);
     assert!(runs.find(&Owner::local(), reply).is_some());
     drop(guard);
@@ -144,46 +144,46 @@ fn another_owner_finds_no_run() {
         tenant: "local".into(),
         user: "other".into(),
     };
-    assert!(runs.find(&other, guard.log().of().reply).is_none());
+    assert!(runs.find(&other, guard.log().ids().reply).is_none());
 }
 
 #[tokio::test]
-async fn those_who_follow_a_reply_of_another_node_share_one_copy() {
+async fn readers_of_a_remote_reply_share_one_copy() {
     let copies = Arc::new(Runs::default());
     let of = of();
     let (first, guard) = copies.follow_copy(&of, None);
-    let guard = guard.expect("nobody followed it");
+    let guard = guard.expect("the first follower fills the copy");
     let (second, none) = copies.follow_copy(&of, Some(2));
     assert!(none.is_none());
     let filling = async {
-        // What there is is not known yet, so nobody is told that it is nothing.
+        // The text is not known yet, so readers receive no empty snapshot.
         tokio::task::yield_now().await;
-        guard.log().take_over("Kyo");
+        guard.log().append_remote("Kyo");
         tokio::task::yield_now().await;
-        guard.log().take_over("");
-        guard.log().take_over("to");
+        guard.log().append_remote("");
+        guard.log().append_remote("to");
         end(guard.log());
     };
-    let (first, second, ()) = tokio::join!(told(first), told(second), filling);
+    let (first, second, ()) = tokio::join!(received(first), received(second), filling);
     assert_eq!(first, ["=Kyo", "+to", "."]);
-    // In one piece or in two.
+    // One delta or two.
     assert_eq!(second.concat().replace('+', ""), "~oto.");
 }
 
 #[tokio::test]
-async fn a_copy_goes_with_its_last_reader_and_not_with_one_who_has_just_come() {
+async fn a_copy_is_unregistered_with_its_last_reader_unless_a_new_one_joined() {
     let copies = Arc::new(Runs::default());
     let of = of();
     let (first, guard) = copies.follow_copy(&of, None);
-    let guard = guard.expect("nobody followed it");
-    assert!(!guard.leave_unwatched());
+    let guard = guard.expect("the first follower fills the copy");
+    assert!(!guard.close_if_unwatched());
     drop(first);
     guard.log().unwatched().await;
     let (second, none) = copies.follow_copy(&of, None);
-    assert!(none.is_none() && !guard.leave_unwatched());
+    assert!(none.is_none() && !guard.close_if_unwatched());
     drop(second);
-    assert!(guard.leave_unwatched());
-    // Whoever comes now begins another one, which the end of the first leaves alone.
+    assert!(guard.close_if_unwatched());
+    // A new reader starts a second copy, which dropping the first guard does not unregister.
     let (_third, another) = copies.follow_copy(&of, None);
     assert!(another.is_some());
     drop(guard);

@@ -1,5 +1,4 @@
-//! What a node listens to: the topics that somebody watches, its own echo, and the wish of others that it
-//! look again.
+//! NATS subscriptions of a node: watched topics, its own echo, and resync requests of other nodes.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,9 +20,9 @@ use tokio_util::{
 use uuid::Uuid;
 
 use super::{
-    PATIENCE, Status,
+    NATS_TIMEOUT, Status,
     inbox::Inbox,
-    subject::{self, LookAgain, WakeUp},
+    subjects::{self, ResyncRequest, WakeUp},
 };
 use crate::{
     conversation::ConversationId,
@@ -31,44 +30,44 @@ use crate::{
     supervisor::Heartbeat,
 };
 
-/// How often a node listens for its own echo, to know that it hears everything.
-const BEAT: Duration = Duration::from_secs(1);
+/// How often a node sends an echo to verify that messages arrive.
+const ECHO_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a node listens to.
-pub(super) struct Ears {
+/// Subscriptions of a node, and the echoes that confirm them.
+pub(super) struct Subscriptions {
     node: Uuid,
     client: Client,
     topics: Arc<Topics>,
     inbox: Arc<Inbox>,
     status: Arc<Status>,
     tasks: TaskTracker,
-    /// Dropping a guard ends a subscription.
+    /// Dropping a guard ends the subscription.
     subscribed: HashMap<Topic, DropGuard>,
-    /// Echoes that are on their way, oldest first.
+    /// Echoes that have not arrived yet, oldest first.
     echoes: VecDeque<Echo>,
     last_echo: u64,
-    /// Which of the connections so far this is.
+    /// The number of the current connection, counted from 1; 0 before the first.
     connection: u64,
-    /// Up to then every wake-up has arrived.
-    heard_until: DateTime<Utc>,
+    /// All wake-ups up to this time have arrived.
+    synced_until: DateTime<Utc>,
     is_connected: watch::Sender<bool>,
 }
 
-/// Something that the node said to itself, behind what it subscribed to.
+/// A message of the node to itself, sent after the subscriptions that it confirms.
 struct Echo {
     number: u64,
     sent_at: DateTime<Utc>,
     sent: Instant,
-    /// What is read once it is back.
-    topics: Behind,
+    /// What to resync when the echo arrives.
+    resync: ResyncScope,
 }
 
-enum Behind {
-    These(Vec<Topic>),
+enum ResyncScope {
+    Topics(Vec<Topic>),
     All,
 }
 
-impl Ears {
+impl Subscriptions {
     pub(super) fn new(
         node: Uuid,
         client: Client,
@@ -77,13 +76,13 @@ impl Ears {
         status: Arc<Status>,
         is_connected: watch::Sender<bool>,
     ) -> Self {
-        // After a run that panicked others may have missed what this node did meanwhile, and it what they did.
-        let before = *status.heard_until();
+        // After a panic of the previous run, wake-ups may be lost in both directions.
+        let before = *status.synced_until();
         if let Some(before) = before {
-            status.note_gap(before);
+            status.record_gap(before);
         }
         Self {
-            heard_until: before.unwrap_or_else(|| topics.now()),
+            synced_until: before.unwrap_or_else(|| topics.now()),
             node,
             client,
             topics,
@@ -98,60 +97,60 @@ impl Ears {
         }
     }
 
-    /// Never ends, unless the client does.
-    pub(super) async fn listen(&mut self, changed: &Notify, heartbeat: &Heartbeat) {
-        let Ok(mut own) = self.client.subscribe(subject::echo(self.node)).await else {
+    /// Receives until the client is closed.
+    pub(super) async fn run(&mut self, changed: &Notify, heartbeat: &Heartbeat) {
+        let Ok(mut echoes) = self.client.subscribe(subjects::echo(self.node)).await else {
             return;
         };
-        let Ok(mut again) = self.client.subscribe(subject::LOOK_AGAIN).await else {
+        let Ok(mut resyncs) = self.client.subscribe(subjects::RESYNC).await else {
             return;
         };
-        let mut beat = interval(BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(ECHO_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = changed.notified() => self.look().await,
-                stirred = { let topics = self.topics.clone(); async move { topics.stirred().await } } => {
-                    // Without a connection all is made good when it is there.
+                () = changed.notified() => self.check_connection().await,
+                changed_topics = { let topics = self.topics.clone(); async move { topics.changed().await } } => {
+                    // While disconnected, nothing to do: a new connection subscribes to all watched topics.
                     if self.is_open() {
-                        self.follow(stirred).await;
+                        self.apply(changed_topics).await;
                     }
                 }
-                Some(echo) = own.next() => self.hear(&echo.payload),
-                Some(said) = again.next() => self.look_again(&said.payload),
-                _ = beat.tick() => {
-                    let beating = async {
-                        self.look().await;
-                        self.beat().await;
+                Some(echo) = echoes.next() => self.receive_echo(&echo.payload),
+                Some(request) = resyncs.next() => self.receive_resync(&request.payload),
+                _ = ticks.tick() => {
+                    let ticking = async {
+                        self.check_connection().await;
+                        self.tick().await;
                         Ok(())
                     };
-                    // What it left undone is seen at the next beat.
-                    let _ = heartbeat.iteration(PATIENCE, beating).await;
+                    // On a timeout the next tick retries.
+                    let _ = heartbeat.iteration(NATS_TIMEOUT, ticking).await;
                 }
             }
         }
     }
 
-    /// Whether there is a connection, and its beginning was seen: until then nothing that comes on it
-    /// says that everything before was heard.
+    /// Whether the client is connected and [`check_connection`](Self::check_connection) has seen this connection. Before
+    /// that, an echo may belong to the previous connection and confirms nothing.
     fn is_open(&self) -> bool {
         self.connection > 0
             && self.connection == self.connections()
             && self.client.connection_state() == State::Connected
     }
 
-    /// How many connections there were.
+    /// How many connections the client has made.
     fn connections(&self) -> u64 {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
-    /// Sees whether there is a new connection. What the old one had subscribed to, the client subscribes
-    /// to again by itself.
-    async fn look(&mut self) {
+    /// On a new connection, subscribes to topics that came meanwhile and resyncs all. The client renews its existing
+    /// subscriptions itself.
+    async fn check_connection(&mut self) {
         let connection = self.connections();
         if self.client.connection_state() != State::Connected {
             self.is_connected.send_replace(false);
-            self.status.connect(false);
+            self.status.set_connected(false);
             return;
         }
         if connection == self.connection {
@@ -159,7 +158,7 @@ impl Ears {
         }
         self.is_connected.send_replace(true);
         if self.connection > 0 {
-            self.status.note_gap(self.heard_until);
+            self.status.record_gap(self.synced_until);
         }
         self.connection = connection;
         self.echoes.clear();
@@ -168,65 +167,66 @@ impl Ears {
         for topic in topics {
             self.subscribe_if_watched(topic).await;
         }
-        self.say(Behind::All).await;
+        self.send_echo(ResyncScope::All).await;
     }
 
-    /// Subscribes to topics that came, and leaves those that went.
-    async fn follow(&mut self, stirred: impl IntoIterator<Item = Topic>) {
+    /// Subscribes to topics that got their first subscriber, and unsubscribes from those that lost their last.
+    async fn apply(&mut self, changed_topics: impl IntoIterator<Item = Topic>) {
         let mut new = Vec::new();
-        for topic in stirred {
+        for topic in changed_topics {
             if self.subscribe_if_watched(topic.clone()).await {
                 new.push(topic);
             }
         }
         if !new.is_empty() {
-            self.say(Behind::These(new)).await;
+            self.send_echo(ResyncScope::Topics(new)).await;
         }
     }
 
-    /// Whether there is somebody who listens.
+    /// Subscribes to a topic if it has subscribers, else unsubscribes. Returns whether it is subscribed.
     async fn subscribe_if_watched(&mut self, topic: Topic) -> bool {
         let is_watched = self.topics.watched_since(&topic).is_some();
         if !is_watched {
             self.subscribed.remove(&topic);
         } else if !self.subscribed.contains_key(&topic) {
-            let Ok(subscriber) = self.client.subscribe(subject::topic(&topic)).await else {
+            let Ok(subscriber) = self.client.subscribe(subjects::topic(&topic)).await else {
                 return false;
             };
-            let left = CancellationToken::new();
-            self.tasks.spawn(take_in(
+            let cancelled = CancellationToken::new();
+            self.tasks.spawn(receive_wake_ups(
                 subscriber,
                 self.node,
                 topic.clone(),
                 self.inbox.clone(),
                 self.status.clone(),
-                left.clone(),
+                cancelled.clone(),
             ));
-            self.subscribed.insert(topic, left.drop_guard());
+            self.subscribed.insert(topic, cancelled.drop_guard());
         }
         let count = self.subscribed.len() as u64;
         self.status.subscriptions.store(count, Ordering::Relaxed);
         is_watched
     }
 
-    async fn say(&mut self, topics: Behind) {
+    /// Sends an echo that resyncs these topics when it arrives.
+    async fn send_echo(&mut self, resync: ResyncScope) {
         self.last_echo += 1;
         self.echoes.push_back(Echo {
             number: self.last_echo,
             sent_at: self.topics.now(),
             sent: Instant::now(),
-            topics,
+            resync,
         });
         let body = self.last_echo.to_string();
-        // When it fails, the echo does not come, which is noticed.
+        // If sending fails, the missing echo marks the connection as degraded.
         let _ = self
             .client
-            .publish(subject::echo(self.node), body.into())
+            .publish(subjects::echo(self.node), body.into())
             .await;
     }
 
-    /// The echo is back: from here on everything is heard; what was before is looked up.
-    fn hear(&mut self, payload: &[u8]) {
+    /// An echo arrived: all later wake-ups arrive too, so resync what changed before it.
+    fn receive_echo(&mut self, payload: &[u8]) {
         let number = std::str::from_utf8(payload).ok();
         let Some(number) = number.and_then(|text| text.parse::<u64>().ok()) else {
             return;
@@ -242,65 +242,66 @@ impl Ears {
             let Some(echo) = self.echoes.pop_front() else {
                 break;
             };
-            let topics = match echo.topics {
-                Behind::These(topics) => topics,
-                Behind::All => self.topics.watched(),
+            let topics = match echo.resync {
+                ResyncScope::Topics(topics) => topics,
+                ResyncScope::All => self.topics.watched(),
             };
             for topic in topics {
-                self.inbox.look_again(topic, self.heard_until);
+                self.inbox.request_resync(topic, self.synced_until);
             }
-            self.heard_until = echo.sent_at;
-            *self.status.heard_until() = Some(echo.sent_at);
-            self.status.connect(true);
+            self.synced_until = echo.sent_at;
+            *self.status.synced_until() = Some(echo.sent_at);
+            self.status.set_connected(true);
         }
     }
 
-    /// Another node lost wake-ups, maybe.
-    fn look_again(&self, payload: &[u8]) {
-        let Ok(said) = serde_json::from_slice::<LookAgain>(payload) else {
+    /// Another node may have lost wake-ups: resync all watched topics.
+    fn receive_resync(&self, payload: &[u8]) {
+        let Ok(request) = serde_json::from_slice::<ResyncRequest>(payload) else {
             return;
         };
-        if said.node != self.node {
+        if request.node != self.node {
             for topic in self.topics.watched() {
-                self.inbox.look_again(topic, said.since);
+                self.inbox.request_resync(topic, request.since);
             }
         }
     }
 
-    async fn beat(&mut self) {
+    /// Sends an echo and pending resync requests; reports a late echo.
+    async fn tick(&mut self) {
         if !self.is_open() {
             return;
         }
         match self.echoes.front() {
-            None => self.say(Behind::These(Vec::new())).await,
-            Some(echo) if echo.sent.elapsed() > PATIENCE => self.status.connect(false),
+            None => self.send_echo(ResyncScope::Topics(Vec::new())).await,
+            Some(echo) if echo.sent.elapsed() > NATS_TIMEOUT => self.status.set_connected(false),
             Some(_) => {}
         }
         let gap = self.status.gap().take();
         if let Some(since) = gap {
             let node = self.node;
-            if let Ok(body) = serde_json::to_vec(&LookAgain { node, since }) {
-                // When it fails, there is another connection soon, and another gap.
-                let _ = self.client.publish(subject::LOOK_AGAIN, body.into()).await;
+            if let Ok(body) = serde_json::to_vec(&ResyncRequest { node, since }) {
+                // If sending fails, the next reconnect records a gap again.
+                let _ = self.client.publish(subjects::RESYNC, body.into()).await;
             }
         }
     }
 }
 
-/// Takes in the wake-ups of one topic until it is left.
-async fn take_in(
+/// Receives the wake-ups of one topic until it is unsubscribed.
+async fn receive_wake_ups(
     mut subscriber: Subscriber,
     node: Uuid,
     topic: Topic,
     inbox: Arc<Inbox>,
     status: Arc<Status>,
-    left: CancellationToken,
+    cancelled: CancellationToken,
 ) {
     let (Topic::Conversation(owner, _) | Topic::Owner(owner)) = topic;
     loop {
         let message = tokio::select! {
             message = subscriber.next() => message,
-            () = left.cancelled() => return,
+            () = cancelled.cancelled() => return,
         };
         let Some(message) = message else { return };
         let Ok(wake_up) = serde_json::from_slice::<WakeUp>(&message.payload) else {

@@ -1,7 +1,7 @@
-//! What nodes say to each other, and on which subjects.
+//! NATS subjects and the messages on them.
 //!
-//! A subject is made of ids in hexadecimal, never of a client's text: a tenant named `*` or `>` would
-//! otherwise hear of everybody's conversations, and one with a dot of somebody else's.
+//! Tenant and user are encoded in hexadecimal, never copied into a subject. Otherwise a tenant named `*` or `>` would
+//! subscribe to all owners, and one with a dot to another owner.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,10 +12,10 @@ use crate::{
     events::topics::Topic,
 };
 
-/// Where nodes tell all others to look again.
-pub(super) const LOOK_AGAIN: &str = "titlecast.v1.again";
+/// Subject of resync requests to all nodes.
+pub(super) const RESYNC: &str = "titlecast.v1.again";
 
-/// A conversation has changed: a hint to read its row.
+/// A conversation changed: a hint to read its row.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct WakeUp {
     pub(super) node: Uuid,
@@ -23,42 +23,42 @@ pub(super) struct WakeUp {
     pub(super) revision: i64,
 }
 
-/// Wake-ups since then may have been lost.
+/// Asks all nodes to resync: wake-ups since this time may have been lost.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct LookAgain {
+pub(super) struct ResyncRequest {
     pub(super) node: Uuid,
     pub(super) since: DateTime<Utc>,
 }
 
-/// Where a node talks to itself, to see how far the server is.
+/// Subject of a node's echo: messages to itself that show how far the server has processed its connection.
 pub(super) fn echo(node: Uuid) -> String {
     format!("titlecast.v1.node.{}", node.simple())
 }
 
-/// Where a node is asked about the replies that it writes.
+/// Subject of requests for the replies that a node writes.
 pub(super) fn replies(node: Uuid) -> String {
     format!("titlecast.v1.node.{}.replies", node.simple())
 }
 
-/// Where it is told that this conversation has changed.
+/// Subject of the wake-ups of one conversation.
 pub(super) fn conversation(owner: &Owner, id: ConversationId) -> String {
-    format!("{}.{}", of(owner), id.0.simple())
+    format!("{}.{}", owner_prefix(owner), id.0.simple())
 }
 
-/// What a node subscribes to for this topic.
+/// The subject, possibly with a wildcard, of a topic's wake-ups.
 pub(super) fn topic(topic: &Topic) -> String {
     match topic {
         Topic::Conversation(owner, id) => conversation(owner, *id),
-        Topic::Owner(owner) => format!("{}.*", of(owner)),
+        Topic::Owner(owner) => format!("{}.*", owner_prefix(owner)),
     }
 }
 
-fn of(owner: &Owner) -> String {
+fn owner_prefix(owner: &Owner) -> String {
     let (tenant, user) = (token(&owner.tenant), token(&owner.user));
     format!("titlecast.v1.conv.{tenant}.{user}")
 }
 
-/// The hexadecimal digits of a text. A token must not be empty, which `-` stands for: it is no digit.
+/// A text in hexadecimal. NATS allows no empty token, so `-`, which is not a digit, encodes the empty text.
 fn token(text: &str) -> String {
     use std::fmt::Write;
 
