@@ -124,6 +124,7 @@ pub struct OpenAi {
     chat_model: String,
     title_model: String,
     title_profile: Profile,
+    connect_timeout: Duration,
     first_event_timeout: Duration,
     idle_timeout: Duration,
     /// Whether the server is OpenAI's own. It accepts parameters that compatible servers reject.
@@ -182,6 +183,7 @@ impl OpenAi {
             chat_model: config.chat_model,
             title_profile: Profile::title(&config.title_model).overridden(&config.title_parameters),
             title_model: config.title_model,
+            connect_timeout: config.connect_timeout,
             first_event_timeout: config.first_event_timeout,
             idle_timeout: config.idle_timeout,
             capabilities: Capabilities::default(),
@@ -194,8 +196,9 @@ impl OpenAi {
             .apply(&self.chat_model, &mut body, std::time::Instant::now());
         let mut dropped = Vec::new();
         loop {
+            let called = Instant::now();
             let timeouts = StreamTimeouts {
-                first_event_by: Instant::now() + self.first_event_timeout,
+                first_event_by: called + self.first_event_timeout,
                 idle: self.idle_timeout,
             };
             let request = self.request(&body)?;
@@ -208,7 +211,12 @@ impl OpenAi {
                     self.capabilities.record_refused(&self.chat_model, &dropped);
                     return Ok(stream::decode(events, timeouts));
                 }
-                Err(failure) => {
+                Err(mut failure) => {
+                    // Connected, so the request was sent: the provider may have worked on it, and bills that.
+                    let was_sent = called.elapsed() > self.connect_timeout;
+                    if was_sent && failure.error.kind == ModelErrorKind::Connection {
+                        failure.error.kind = ModelErrorKind::Timeout;
+                    }
                     dropped.push(
                         drop_named_parameter(&mut body, failure)
                             .map_err(|failure| failure.error)?,

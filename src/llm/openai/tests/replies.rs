@@ -368,6 +368,26 @@ async fn a_finished_reply_does_not_wait_for_pings_either() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_after_a_long_silence_is_not_made_again() {
+    // Nothing but a pause, and the end of the connection.
+    let server = Server::start([vec![(Duration::from_millis(500), Vec::new())]]);
+    let model = OpenAi::new(OpenAiConfig {
+        api_key: None,
+        base_url: Some(server.base_url.clone()),
+        chat_model: "local".to_owned(),
+        title_model: "local".to_owned(),
+        title_parameters: ProfileOverride::default(),
+        first_event_timeout: Duration::from_secs(20),
+        idle_timeout: Duration::from_secs(20),
+        connect_timeout: Duration::from_millis(200),
+        proxy: ProxySettings::default(),
+    });
+    let failed = model.unwrap().reply(request()).await.err().unwrap();
+    assert_eq!(failed.kind, ModelErrorKind::Timeout);
+    assert!(!failed.is_worth_another_try());
+}
+
+#[tokio::test]
 async fn a_password_in_the_url_is_sent_where_there_is_no_key() {
     let server = Server::start([events(&[STOP.as_bytes()], true)]);
     let mut server = server;
