@@ -1,4 +1,4 @@
-//! Opening a database: what is asked of its connections, and finding out why there is none.
+//! Opening a database: the options of its connections, and error diagnosis.
 
 use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use super::{
     guarded::{Guarded, StaleConnections},
     interrupt,
     open_error::OpenError,
-    pool::{Opener, Pool, Taken},
+    pool::{InUse, Opener, Pool},
     probe::Probe,
     search::share::Searches,
     statements::Statements,
@@ -29,32 +29,32 @@ use crate::clock::Clock;
 mod encoding;
 mod file;
 
-/// How long a server may take to answer on a connection that is about to be used, or was.
+/// The limit of the ping of a connection before and after its use.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection to a server is used: what a session gathers in the server's memory goes with it.
-const LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// The age at which a connection to a server is replaced, to free the memory of its session on the server.
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 
-/// Where a database is.
-enum Place {
+/// The location of a database.
+enum Location {
     File { path: PathBuf, mode: Mode },
     Server(Box<PgConnectOptions>),
 }
 
-/// What is done with a file.
+/// The access mode of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Read,
     Write,
-    /// The same, and it is created when it is not there.
+    /// Read and write; create the file if it does not exist.
     Create,
 }
 
 impl Database {
-    /// Opens the database that a URL names: `sqlite://file.db?mode=rwc` or `postgres://…`.
+    /// Opens the database at a URL: `sqlite://file.db?mode=rwc` or `postgres://…`.
     ///
     /// # Errors
-    /// When the URL is of neither kind, or the database does not open.
+    /// If the URL is invalid, or the database does not open.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
         let statements = Statements::default();
         let stale = StaleConnections::default();
@@ -64,10 +64,10 @@ impl Database {
             statements: statements.clone(),
         };
         let open = |connections: u32| opener.open(connections);
-        let (writer, reader, file) = match Place::of(url)? {
-            Place::File { path, mode } => {
+        let (writer, reader, file) = match Location::of(url)? {
+            Location::File { path, mode } => {
                 let may_create = mode == Mode::Create;
-                // What may not be written to SQLite opens for reading, and fails later.
+                // SQLite opens an unwritable file for reading, and fails only at the first write.
                 if mode != Mode::Read
                     && let Err(error) = file::check_writable(&path)
                 {
@@ -75,7 +75,7 @@ impl Database {
                 }
                 file::check(&path).await?;
                 let failed = |error| OpenError::of_file(&path, may_create, &error);
-                // The writer first: it creates the file.
+                // Open the writer first, because it creates the file.
                 let writer = file::retry_locked(|| open(1)).await.map_err(failed)?;
                 if mode != Mode::Read {
                     erase_words(&writer.current()).await.map_err(failed)?;
@@ -83,8 +83,8 @@ impl Database {
                 let reader = open(max_connections).await.map_err(failed)?;
                 (writer, reader, Some(Arc::new(DatabaseFile::opened(path))))
             }
-            Place::Server(server) => {
-                let pool = reach(&server, open(max_connections)).await?;
+            Location::Server(server) => {
+                let pool = open_server_pool(&server, open(max_connections)).await?;
                 (pool.clone(), pool, None)
             }
         };
@@ -108,10 +108,10 @@ impl Database {
 }
 
 impl Database {
-    /// What PostgreSQL's sessions wait for a lock at most, for tests: a pooler must not lose it.
+    /// The `lock_timeout` of a PostgreSQL session, for tests that a pooler does not lose it.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// If the database does not answer.
     pub async fn lock_timeout(&self) -> Result<String, DbErr> {
         let statement = self.statement("", "SELECT current_setting('lock_timeout') AS value", []);
         let row = self.writer.query_one_raw(statement).await?;
@@ -121,14 +121,14 @@ impl Database {
 
 #[cfg(feature = "failpoints")]
 impl Database {
-    /// Lets the server forget what each open connection has prepared, as poolers do, for tests.
+    /// Deallocates the prepared statements of each open connection, as poolers do; for tests.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// If the database does not answer.
     pub async fn forget_prepared(&self) -> Result<(), sqlx::Error> {
         let pool = self.writer.inner.current();
         let pool = pool.get_postgres_connection_pool();
-        // All at once, so that each is another one.
+        // Acquires all before releasing one, so that each is a different connection.
         let mut connections = Vec::new();
         for _ in 0..pool.size() {
             connections.push(pool.acquire().await?);
@@ -142,8 +142,8 @@ impl Database {
     }
 }
 
-impl Place {
-    /// What a URL names. What is wrong with it is said without quoting it: it may hold a password.
+impl Location {
+    /// Parses a URL. The error does not quote the URL, which may contain a password.
     fn of(url: &str) -> Result<Self, OpenError> {
         let refuse = |why: &str| Err(OpenError::Url(why.into()));
         let parsed = match reqwest::Url::parse(url) {
@@ -155,7 +155,7 @@ impl Place {
         let mode = mode.map(|(_, mode)| mode);
         match parsed.scheme() {
             "sqlite" if url.contains(":memory:") || mode.as_deref() == Some("memory") => refuse(
-                "an in-memory SQLite database is another one for each connection; name a file",
+                "an in-memory SQLite database would be separate for each connection; name a file",
             ),
             "sqlite" => {
                 let options: SqliteConnectOptions = url.parse().map_err(OpenError::of_url)?;
@@ -177,20 +177,21 @@ impl Place {
     }
 }
 
-/// Opens a pool of connections to a server. A pool says of a server that refuses it no more than that the time is over,
-/// and only then: so one connection is tried before, which says why. A server that may be about to start is
-/// waited for nevertheless.
-async fn reach(
+/// Opens a pool of connections to a server.
+///
+/// sqlx pools report a refused connection as `PoolTimedOut`, after the timeout. So this connects once first, to get the
+/// real error at once. If the server may be starting, the pool keeps trying.
+async fn open_server_pool(
     server: &PgConnectOptions,
     open: impl Future<Output = Result<Pool, DbErr>>,
 ) -> Result<Pool, OpenError> {
     let first = match timeout(CONNECT_TIMEOUT, server.connect()).await {
         Ok(Ok(connection)) => {
-            // It was good for what it was for.
+            // An error of the close does not matter: the connection only tested the server.
             let _ = connection.close().await;
             None
         }
-        Ok(Err(error)) if may_pass(&error) => {
+        Ok(Err(error)) if may_be_starting(&error) => {
             let error = OpenError::of_server(server, &error);
             let why = error.why();
             tracing::warn!(
@@ -200,30 +201,30 @@ async fn reach(
             Some(error)
         }
         Ok(Err(error)) => return Err(OpenError::of_server(server, &error)),
-        Err(_) => return Err(OpenError::silent(server)),
+        Err(_) => return Err(OpenError::timed_out(server)),
     };
     let opened = open.await;
     opened.map_err(|error| first.unwrap_or_else(|| OpenError::of_pool(server, &error)))
 }
 
-/// Whether a server may be about to start, which pools wait for too.
-fn may_pass(error: &sqlx::Error) -> bool {
+/// Whether the server may be starting. sqlx pools retry after these errors too.
+fn may_be_starting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
-        // It starts, or has all the connections that it may have.
+        // cannot_connect_now, too_many_connections.
         sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P03" | "53300")),
         _ => false,
     }
 }
 
-/// What a pool's connections are like.
+/// The options of a pool and its connections.
 pub(super) fn options(
     url: &str,
     connections: u32,
     stale: &StaleConnections,
-    taken: &Taken,
+    in_use: &InUse,
 ) -> ConnectOptions {
-    let (stale, taken) = (stale.clone(), taken.clone());
+    let (stale, in_use) = (stale.clone(), in_use.clone());
     let server = url.parse().ok().map(server_options);
     let server = server.map(|server| server.disable_statement_logging());
     let mut options = ConnectOptions::new(url);
@@ -234,19 +235,19 @@ pub(super) fn options(
         .map_sqlx_sqlite_opts(|sqlite| {
             sqlite
                 .journal_mode(SqliteJournalMode::Wal)
-                // An accepted message has to survive a power cut: WAL with NORMAL may lose it.
+                // An accepted message must survive a power failure; WAL with NORMAL may lose it.
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(LOCK_TIMEOUT)
                 .foreign_keys(true)
-                // What is deleted is overwritten (`erase`).
+                // Overwrites deleted text (`erase`).
                 .pragma("secure_delete", "ON")
         })
         .map_sqlx_sqlite_pool_opts(|pool| {
-            // A file does not go away as a server does.
+            // Unlike a server, a file needs no test before use.
             interrupt::on_file(pool)
                 .test_before_acquire(false)
-                // SQLite removes the write-ahead log when the last connection closes; a new log looks as if the file
-                // had been replaced. So none is closed for its age.
+                // SQLite removes the write-ahead log when the last connection closes, and a new log looks like a
+                // replaced file. So connections are never closed for age.
                 .max_lifetime(None)
                 .idle_timeout(None)
                 .after_release(|connection, _| {
@@ -254,21 +255,21 @@ pub(super) fn options(
                         if !connection.is_in_transaction() {
                             return Ok(true);
                         }
-                        // What was said before it is done by then: one that was dropped is taken back.
+                        // The ping runs after the queued commands, among them the rollback of a dropped transaction.
                         connection.ping().await?;
-                        // When the disk is full, SQLite takes a transaction back by itself. sqlx does not
-                        // notice, and would run all that follows inside of one that never ends.
+                        // When the disk is full, SQLite itself rolls a transaction back. sqlx does not detect that, and
+                        // would run all later statements in a transaction that never ends.
                         Ok(!connection.is_in_transaction())
                     })
                 })
         })
         .map_sqlx_postgres_pool_opts(move |pool| {
-            let (stale, made) = (stale.clone(), taken.clone());
-            let (reused, returned) = (taken.clone(), taken.clone());
+            let (stale, made) = (stale.clone(), in_use.clone());
+            let (reused, returned) = (in_use.clone(), in_use.clone());
             let (before, after) = (server.clone(), server.clone());
             // sqlx tests and closes connections without a deadline (transact-rs/sqlx#3540), and over TLS a close waits
-            // for the peer. A frozen connection would keep its place in the pool for good. So connections are tested
-            // and replaced here, under deadlines, and sqlx is given no reason to close one.
+            // for the peer. A frozen connection would occupy its slot in the pool forever. So connections are tested
+            // and replaced here, under deadlines, and sqlx gets no reason to close one.
             pool.after_connect(move |connection, _| {
                 let made = made.clone();
                 Box::pin(async move {
@@ -281,28 +282,28 @@ pub(super) fn options(
             .max_lifetime(None)
             .idle_timeout(None)
             .before_acquire(move |connection, known| {
-                let is_old = stale.covers(known.age) || known.age > LIFETIME;
+                let is_old = stale.covers(known.age) || known.age > MAX_LIFETIME;
                 let (server, reused) = (before.clone(), reused.clone());
                 Box::pin(async move {
                     if is_old {
                         let old = replace(connection, server).await?;
-                        // It is no matter if it does not take its leave.
+                        // A failed close does not matter; the socket is closed anyway.
                         let _ = timeout(PING_TIMEOUT, old.close()).await;
-                        // The age is that of the place in the pool, whatever is in it: with the place sqlx closes the
-                        // new connection, which answers.
+                        // sqlx keeps the age per slot, so the slot must go as well. `false` makes sqlx close the new
+                        // connection, which is responsive, so that this close cannot hang.
                         return Ok(false);
                     }
-                    answering(connection, PING_TIMEOUT, server).await?;
+                    ensure_responsive(connection, PING_TIMEOUT, server).await?;
                     reused.add();
                     Ok(true)
                 })
             })
             .after_release(move |connection, _| {
-                let (server, returning) = (after.clone(), returned.returning());
+                let (server, release) = (after.clone(), returned.release());
                 Box::pin(async move {
-                    let _returning = returning;
+                    let _release = release;
                     let within = interrupt::grace().unwrap_or(PING_TIMEOUT);
-                    answering(connection, within, server).await?;
+                    ensure_responsive(connection, within, server).await?;
                     Ok(true)
                 })
             })
@@ -311,7 +312,7 @@ pub(super) fn options(
     options
 }
 
-/// Gives a new connection to a server what its session needs.
+/// Applies the session settings to a new connection to a server.
 pub(super) async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let settings = sqlx::raw_sql(sqlx::AssertSqlSafe(session_settings()));
     settings.execute(&mut *connection).await?;
@@ -319,7 +320,7 @@ pub(super) async fn begin_session(connection: &mut PgConnection) -> Result<(), s
     Ok(())
 }
 
-/// sqlx would look up an IPv6 address with its brackets, as if it were a name.
+/// Removes the brackets of an IPv6 address, which sqlx would resolve as a host name.
 fn with_bare_host(options: PgConnectOptions) -> PgConnectOptions {
     let host = options.get_host();
     let bare = host
@@ -331,9 +332,9 @@ fn with_bare_host(options: PgConnectOptions) -> PgConnectOptions {
     }
 }
 
-/// Makes sure of a connection that answers: this one, once all that was sent before is done or taken back, or a new one
-/// in its place when a statement still runs or the peer is frozen.
-async fn answering(
+/// Ensures a responsive connection: waits until earlier statements are finished or rolled back, or replaces the
+/// connection if a statement still runs or the peer is frozen.
+async fn ensure_responsive(
     connection: &mut PgConnection,
     within: Duration,
     options: Option<PgConnectOptions>,
@@ -341,14 +342,14 @@ async fn answering(
     match timeout(within, connection.ping()).await {
         Ok(answered) => answered,
         Err(_) => {
-            // Its socket is closed at once. To close it in an orderly way would wait for its peer.
+            // Drop closes the socket at once; an orderly close would wait for the peer.
             drop(replace(connection, options).await?);
             Ok(())
         }
     }
 }
 
-/// Puts a new connection in the place of one. Returns that.
+/// Replaces a connection with a new one. Returns the old one.
 async fn replace(
     connection: &mut PgConnection,
     options: Option<PgConnectOptions>,
@@ -364,18 +365,20 @@ async fn replace(
     Ok(std::mem::replace(connection, fresh))
 }
 
-/// PgBouncer refuses a connection that sends any other start-up parameter than sqlx's own `DateStyle`,
-/// `client_encoding`, `TimeZone` and `application_name`. Floats travel in binary, so their digits need no setting.
+/// Removes `extra_float_digits` from the start-up parameters.
+///
+/// PgBouncer rejects start-up parameters other than `DateStyle`, `client_encoding`, `TimeZone` and `application_name`.
+/// Floats are transferred in binary, so the setting is not needed.
 fn server_options(options: PgConnectOptions) -> PgConnectOptions {
     with_bare_host(options).extra_float_digits(None)
 }
 
-/// What a session is set to, by one statement after it has begun.
+/// The statement that applies the settings of a session after its start.
 fn session_settings() -> String {
     format!(
         "SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
         LOCK_TIMEOUT.as_millis(),
-        // What a node that was cut off has locked is free again.
+        // Frees the locks of a node that lost its connection.
         IDLE_TRANSACTION_TIMEOUT.as_millis()
     )
 }
@@ -403,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_is_no_name() {
+    fn an_ipv6_address_loses_its_brackets() {
         for (url, host) in [
             ("postgres://u@[::1]:5432/db", "::1"),
             ("postgres://u:p@[2001:db8::5]/db", "2001:db8::5"),

@@ -1,5 +1,6 @@
-//! Why a database does not open, or its schema cannot be read or changed, in words for who runs the program:
-//! what happened, and what to do about it. Passwords are in none of them.
+//! Errors of opening a database and of migrating its schema, for operators: what happened, and what to do.
+//!
+//! No text contains a password.
 
 use std::{
     borrow::Cow,
@@ -19,24 +20,24 @@ use rustls::CertificateError;
 use super::CONNECT_TIMEOUT;
 use crate::error::innermost;
 
-/// The setting that most of it is about.
+/// The setting that most remedies refer to.
 const SETTING: &str = "--database-url (DATABASE_URL)";
 
-/// Why a database does not open. The text ends with what to do.
+/// Why a database does not open. The text ends with a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The URL cannot be used as it is written.
+    /// The URL is invalid.
     #[error(
         "{0}. Write --database-url (DATABASE_URL) as sqlite://FILE?mode=rwc or postgres://USER:PASSWORD@HOST/NAME, \
          with special characters of a password percent-encoded"
     )]
     Url(String),
-    /// What it names is not there, or lets nobody in.
+    /// The database does not exist, is unreachable, or rejects the connection.
     #[error("{why}. {remedy}")]
     Unopened {
-        /// What happened.
+        /// The cause.
         why: String,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
 }
@@ -49,45 +50,45 @@ impl OpenError {
         }
     }
 
-    /// What happened, without what to do.
+    /// The cause without the remedy.
     pub(super) fn why(&self) -> &str {
         match self {
             Self::Url(why) | Self::Unopened { why, .. } => why,
         }
     }
 
-    /// What is wrong with a URL that sqlx cannot read.
+    /// A URL that sqlx cannot parse.
     pub(super) fn of_url(error: sqlx::Error) -> Self {
         Self::Url(innermost(&error).to_string())
     }
 
-    /// A server that said nothing for as long as it was waited for.
-    pub(super) fn silent(server: &PgConnectOptions) -> Self {
-        let at = place(server);
+    /// A server that does not answer within [`CONNECT_TIMEOUT`].
+    pub(super) fn timed_out(server: &PgConnectOptions) -> Self {
+        let at = address(server);
         Self::unopened(
             format!("{at} does not answer within {CONNECT_TIMEOUT:?}"),
-            format!("Check host and port in {SETTING}, and what stands between"),
+            format!("Check host and port in {SETTING}, and firewalls in between"),
         )
     }
 
-    /// What a pool that did not open says.
+    /// The error of a pool that does not open.
     pub(super) fn of_pool(server: &PgConnectOptions, error: &DbErr) -> Self {
         match sqlx_error(error) {
-            Some(sqlx::Error::PoolTimedOut) => Self::silent(server),
+            Some(sqlx::Error::PoolTimedOut) => Self::timed_out(server),
             Some(error) => Self::of_server(server, error),
             None => Self::of_statement(error),
         }
     }
 
-    /// A statement that failed, on a connection that was open.
+    /// A statement that failed on an open connection.
     pub(super) fn of_statement(error: &DbErr) -> Self {
         let failed = Failed(error);
         Self::unopened(failed.why(), failed.remedy())
     }
 
-    /// What a server did instead of letting us in.
+    /// A failed connection to a server.
     pub(super) fn of_server(server: &PgConnectOptions, error: &sqlx::Error) -> Self {
-        let at = place(server);
+        let at = address(server);
         match error {
             sqlx::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
                 Self::unopened(
@@ -99,29 +100,29 @@ impl OpenError {
                 format!("no encrypted connection to {at}: {error}"),
                 format!("Check sslmode and sslrootcert in {SETTING}"),
             ),
-            // A handshake that fails is an error of reading or writing.
+            // sqlx reports a failed handshake as an I/O error.
             sqlx::Error::Io(error) if let Some(error) = tls_error(error) => Self::unopened(
                 format!("no encrypted connection to {at}: {error}"),
                 certificate_remedy(error),
             ),
             sqlx::Error::Protocol(_) => Self::unopened(
-                format!("what answers at {at} does not speak as PostgreSQL does"),
+                format!("the server at {at} does not speak the PostgreSQL protocol"),
                 format!("Check host and port in {SETTING}"),
             ),
             sqlx::Error::Database(error) => Self::of_refusal(server, &**error),
-            // An address that is not known or not reached, for one.
+            // For example an unknown or unreachable host.
             error => Self::unopened(
-                format!("{at} cannot be reached: {}", bare(error)),
+                format!("{at} cannot be reached: {}", cause(error)),
                 format!("Check host and port in {SETTING}"),
             ),
         }
     }
 
-    /// What a server said instead of letting us in (appendix A of PostgreSQL's manual has the codes).
+    /// A connection that the server rejected, by SQLSTATE (appendix A of PostgreSQL's manual).
     fn of_refusal(server: &PgConnectOptions, error: &dyn DatabaseError) -> Self {
-        let (at, user) = (place(server), server.get_username());
+        let (at, user) = (address(server), server.get_username());
         let name = server.get_database().unwrap_or(user);
-        let said = error.message();
+        let message = error.message();
         match error.code().as_deref() {
             Some("3D000") => Self::unopened(
                 format!("the server at {at} has no database {name:?}"),
@@ -136,20 +137,20 @@ impl OpenError {
                 format!("Check user and password in {SETTING}"),
             ),
             Some("28000") => Self::unopened(
-                format!("the server at {at} does not let {user:?} in: {said}"),
+                format!("the server at {at} does not let {user:?} in: {message}"),
                 format!("Check the user in {SETTING}, and the server's pg_hba.conf"),
             ),
             code => Self::unopened(
-                format!("the server at {at} says: {said}"),
-                remedy(code, said),
+                format!("the server at {at} rejects the connection: {message}"),
+                remedy(code, message),
             ),
         }
     }
 
-    /// Why a file does not open.
+    /// A file that does not open.
     pub(super) fn of_file(file: &Path, may_create: bool, error: &DbErr) -> Self {
         match sqlite_code(error) {
-            // SQLite says no more than that it does not; the system knows better.
+            // SQLite's error has no details; opening the file directly returns the system's error.
             Some(CANTOPEN | READONLY) => {
                 let opened = File::options().read(true).write(true).open(file);
                 Self::of_unwritable(file, may_create, opened.err())
@@ -165,18 +166,18 @@ impl OpenError {
         }
     }
 
-    /// A file that SQLite does not read.
+    /// A file that is not an SQLite database.
     pub(super) fn of_other_format(file: &Path) -> Self {
         Self::unopened(
             format!(
-                "{} is no SQLite database, or an encrypted one",
+                "{} is not an SQLite database, or is encrypted",
                 absolute(file).display()
             ),
             format!("Move it away, or name another file in {SETTING}"),
         )
     }
 
-    /// Another program's file.
+    /// A file with another program's database.
     pub(super) fn of_foreign_file(file: &Path, difference: &str) -> Self {
         Self::unopened(
             format!(
@@ -184,16 +185,16 @@ impl OpenError {
                 absolute(file).display()
             ),
             format!(
-                "Name another file in {SETTING}, and bring conversations along with `titlecast import` (docs/moving.md)"
+                "Name another file in {SETTING}, and import its conversations with `titlecast import` (docs/moving.md)"
             ),
         )
     }
 
-    /// A server's database whose texts are not UTF-8.
+    /// A server's database whose encoding is not UTF-8.
     pub(super) fn of_encoding(name: &str, encoding: &str) -> Self {
         Self::unopened(
             format!(
-                "the database {name:?} has the encoding {encoding}, which cannot hold every text; it has to be UTF8"
+                "the database {name:?} has the encoding {encoding}, which cannot store every text; it must be UTF8"
             ),
             format!(
                 "Create another one (CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0) and name it in {SETTING}"
@@ -201,7 +202,7 @@ impl OpenError {
         )
     }
 
-    /// Why a file cannot be written to, from what the system says when one tries.
+    /// A file that cannot be written to, with the system's error; `None` if the file itself is writable.
     pub(super) fn of_unwritable(file: &Path, may_create: bool, error: Option<io::Error>) -> Self {
         let path = absolute(file);
         let folder = path.parent().unwrap_or(&path);
@@ -228,9 +229,9 @@ impl OpenError {
                 format!("there is no file {name}"),
                 format!("Add ?mode=rwc to have it created, or {other}"),
             ),
-            // The file itself can be.
+            // The file is writable, so its folder is not.
             None => Self::unopened(
-                format!("no files can be created beside {name}, as SQLite has to"),
+                format!("no files can be created beside {name}, where SQLite puts its log"),
                 format!("Let this user write to {within}, or {other}"),
             ),
         }
@@ -241,14 +242,14 @@ fn absolute(file: &Path) -> PathBuf {
     std::path::absolute(file).unwrap_or_else(|_| file.to_owned())
 }
 
-/// SQLite's codes, as its header has them.
+/// SQLite's primary result codes.
 const BUSY: u32 = 5;
 const READONLY: u32 = 8;
 const FULL: u32 = 13;
 const CANTOPEN: u32 = 14;
 const NOTADB: u32 = 26;
 
-/// SQLite's own code of an error, without what extends it.
+/// SQLite's primary result code of an error.
 fn sqlite_code(error: &DbErr) -> Option<u32> {
     match sqlx_error(error)? {
         sqlx::Error::Database(error) => {
@@ -268,12 +269,12 @@ fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
     }
 }
 
-/// A statement that failed, without the layers that it came through: `why. What to do`.
+/// Displays a failed statement as cause and remedy, without the prefixes of the library layers.
 #[derive(Debug)]
 pub struct Failed<'a>(pub &'a DbErr);
 
 impl Failed<'_> {
-    /// What the database says, or the layer that knows better.
+    /// The database's message, or the most specific message of the layers.
     pub fn why(&self) -> String {
         match (self.0, sqlx_error(self.0)) {
             (_, Some(sqlx::Error::Database(error))) => error.message().to_owned(),
@@ -285,7 +286,7 @@ impl Failed<'_> {
 
     fn remedy(&self) -> Cow<'static, str> {
         match (sqlite_code(self.0), sqlx_error(self.0)) {
-            (Some(BUSY), _) => "Let the other program that has it locked end, and try again".into(),
+            (Some(BUSY), _) => "End the other program that has it locked, and try again".into(),
             (Some(READONLY), _) => "Let this user write to the file and to its folder".into(),
             (Some(FULL), _) => "Free some space on the disk, and try again".into(),
             (_, Some(sqlx::Error::Database(error))) => {
@@ -299,28 +300,28 @@ impl Failed<'_> {
 impl fmt::Display for Failed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            // Ours says itself what to do.
+            // Our own errors include a remedy.
             DbErr::Custom(why) => f.write_str(why),
             _ => write!(f, "{}. {}", self.why(), self.remedy()),
         }
     }
 }
 
-/// What to do about an error of PostgreSQL's.
-fn remedy(code: Option<&str>, said: &str) -> Cow<'static, str> {
-    let words = match code {
+/// The remedy for an error of PostgreSQL's.
+fn remedy(code: Option<&str>, message: &str) -> Cow<'static, str> {
+    let text = match code {
         Some("25006") => {
-            "It takes no writes, as a standby does: name the primary in --database-url (DATABASE_URL)"
+            "The server is read-only, as a standby is: name the primary in --database-url (DATABASE_URL)"
         }
-        Some("42501") => return missing_right(said),
+        Some("42501") => return missing_privilege(message),
         Some("3F000") => {
             "No schema of the role's search_path exists: create it, or set another (ALTER ROLE … SET search_path = …)"
         }
         Some("26000" | "42P05") => {
-            "A pooler in between gives its connections to others between two statements: set pool_mode = session, or \
+            "A pooler switches server connections between statements: set pool_mode = session, or \
              max_prepared_statements with PgBouncer from 1.21 on (docs/operations.md)"
         }
-        Some("08P01") if said.contains("startup parameter") => {
+        Some("08P01") if message.contains("startup parameter") => {
             "Take the parameter out of --database-url (DATABASE_URL) and set it on the role (ALTER ROLE … SET …), or add \
              it to ignore_startup_parameters of PgBouncer"
         }
@@ -330,22 +331,22 @@ fn remedy(code: Option<&str>, said: &str) -> Cow<'static, str> {
         Some("57P03") => "Wait until it has started, and try again",
         _ => "Check --database-url (DATABASE_URL)",
     };
-    words.into()
+    text.into()
 }
 
-/// What to grant, by what PostgreSQL says is denied.
-fn missing_right(said: &str) -> Cow<'static, str> {
-    if let Some((_, schema)) = said.split_once("denied for schema ") {
+/// The grant that fixes PostgreSQL's "permission denied" message.
+fn missing_privilege(message: &str) -> Cow<'static, str> {
+    if let Some((_, schema)) = message.split_once("denied for schema ") {
         return format!(
             "GRANT USAGE ON SCHEMA {schema} to the user, and CREATE to the one that runs `titlecast migrate up`"
         )
         .into();
     }
-    match said {
-        _ if said.contains("must be owner") => {
+    match message {
+        _ if message.contains("must be owner") => {
             "Run `titlecast migrate up` as the role that owns the tables".into()
         }
-        _ if said.contains("denied for table") => {
+        _ if message.contains("denied for table") => {
             "GRANT SELECT, INSERT, UPDATE, DELETE on all our tables to the user, and SELECT on seaql_migrations \
              (docs/operations.md)"
                 .into()
@@ -354,12 +355,12 @@ fn missing_right(said: &str) -> Cow<'static, str> {
     }
 }
 
-/// What TLS says of a connection that failed.
+/// The TLS error of a failed connection.
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// What to do about a server whose certificate is not accepted.
+/// The remedy for a server certificate that is not accepted.
 fn certificate_remedy(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
@@ -375,8 +376,8 @@ fn certificate_remedy(error: &rustls::Error) -> String {
     }
 }
 
-/// The server, as one would look for it.
-fn place(server: &PgConnectOptions) -> String {
+/// The server's host and port.
+fn address(server: &PgConnectOptions) -> String {
     let (host, port) = (host(server), server.get_port());
     match host.contains(':') {
         true => format!("[{host}]:{port}"),
@@ -384,7 +385,7 @@ fn place(server: &PgConnectOptions) -> String {
     }
 }
 
-/// Its host, or the folder of its socket.
+/// The server's host, or the folder of its socket.
 fn host(server: &PgConnectOptions) -> String {
     match server.get_socket() {
         Some(folder) => folder.display().to_string(),
@@ -392,8 +393,8 @@ fn host(server: &PgConnectOptions) -> String {
     }
 }
 
-/// The cause alone, where it has one.
-fn bare(error: &sqlx::Error) -> String {
+/// The text of the I/O error behind a sqlx error, or of the error itself.
+fn cause(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Io(cause) => cause.to_string(),
         error => error.to_string(),
@@ -415,21 +416,21 @@ mod tests {
         ] {
             let error = rustls::Error::InvalidCertificate(error);
             let error = io::Error::new(ErrorKind::InvalidData, error);
-            let said = OpenError::of_server(&server, &sqlx::Error::Io(error)).to_string();
-            assert!(said.contains(advice), "{said}");
+            let text = OpenError::of_server(&server, &sqlx::Error::Io(error)).to_string();
+            assert!(text.contains(advice), "{text}");
             assert!(
-                said.contains("no encrypted connection to db.example:5432"),
-                "{said}"
+                text.contains("no encrypted connection to db.example:5432"),
+                "{text}"
             );
-            assert!(!said.contains("host and port"), "{said}");
+            assert!(!text.contains("host and port"), "{text}");
         }
     }
 
     #[test]
-    fn an_ipv6_address_is_told_with_its_brackets() {
+    fn an_ipv6_address_is_shown_in_brackets() {
         let server = PgConnectOptions::new_without_pgpass()
             .host("::1")
             .port(5433);
-        assert_eq!(place(&server), "[::1]:5433");
+        assert_eq!(address(&server), "[::1]:5433");
     }
 }

@@ -1,8 +1,8 @@
-//! The connections to the database: a pool that can be replaced, and their numbers.
+//! A replaceable connection pool, and the detection of lost connections.
 //!
-//! sqlx tests and closes a connection that comes back without a deadline. One that freezes in just that moment keeps
-//! its place in the pool for good. Such places are found by counting ([`Database::keep_connections`]): the pool has a
-//! connection that is neither idle nor taken. A new pool then takes the place of the old one.
+//! sqlx tests and closes a released connection without a deadline. A connection that freezes at that moment occupies
+//! its slot in the pool forever. [`Database::keep_connections`] detects such slots by counting: a connection that is
+//! neither idle nor in use. A new pool then replaces the old one.
 
 use std::{
     sync::{
@@ -22,57 +22,56 @@ use tokio_util::sync::CancellationToken;
 use super::{Database, guarded::StaleConnections, open::options, statements::Statements};
 use crate::supervisor::Heartbeat;
 
-/// How often the places are counted: often enough that each place that comes back is seen to be there at some time.
-const COUNT_EVERY: Duration = Duration::from_millis(100);
+/// The interval of the counts of a server's connections. Short, so that normal releases are not counted as missing.
+const COUNT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The same of connections to a file, which do not freeze.
-const COUNT_OF_FILE_EVERY: Duration = Duration::from_secs(60);
+/// The interval for a file, whose connections do not freeze.
+const FILE_COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How long places have to be missing at each count: longer than a connection may take to be made.
-const MISSING_FOR: Duration = Duration::from_secs(10);
+/// The time for which every count must find connections missing: longer than a connection takes to open.
+const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the old pool may take to close what is idle in it.
+/// The limit of the close of the old pool's idle connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections to the database.
+/// The number of connections of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connections {
-    /// Which: `writer` and `reader` on SQLite, `all` on PostgreSQL.
+    /// The pool: `writer` and `reader` on SQLite, `all` on PostgreSQL.
     pub pool: &'static str,
-    /// How many are open.
+    /// Open connections.
     pub open: u32,
-    /// How many of them are not in use.
+    /// Open connections that are not in use.
     pub idle: u32,
 }
 
-/// A pool of connections that another one can take the place of. Cheap to clone.
+/// A replaceable connection pool. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Pool(Arc<RwLock<Opened>>);
 
-/// A pool, and how many of its connections are taken.
+/// A pool, and the number of its connections in use.
 #[derive(Clone, Debug)]
 struct Opened {
     connections: DatabaseConnection,
-    taken: Taken,
+    in_use: InUse,
 }
 
-/// Counts the connections that are taken from a pool, until the pool's own test of them when they come back. Cheap to
-/// clone.
+/// Counts the connections in use, from their acquisition until the pool's own test at their release. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Taken(Arc<AtomicU32>);
+pub(super) struct InUse(Arc<AtomicU32>);
 
-/// A connection that comes back; when this is dropped, it is with the pool.
-pub(super) struct Returning(Taken);
+/// A connection during its release. Drop decrements the count.
+pub(super) struct ReleaseGuard(InUse);
 
-impl Taken {
-    /// One is taken.
+impl InUse {
+    /// Counts an acquired connection.
     pub(super) fn add(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// One comes back.
-    pub(super) fn returning(&self) -> Returning {
-        Returning(self.clone())
+    /// Starts the release of a connection.
+    pub(super) fn release(&self) -> ReleaseGuard {
+        ReleaseGuard(self.clone())
     }
 
     fn count(&self) -> u32 {
@@ -80,14 +79,14 @@ impl Taken {
     }
 }
 
-impl Drop for Returning {
+impl Drop for ReleaseGuard {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Pool {
-    /// The connections of now.
+    /// The current pool.
     pub(super) fn current(&self) -> DatabaseConnection {
         self.opened().connections
     }
@@ -97,14 +96,17 @@ impl Pool {
         opened.clone()
     }
 
-    /// How many connections are neither idle nor taken: they are being made, or tested by the pool, or lost.
+    /// The number of connections that are neither idle nor in use: being opened, being tested by the pool, or lost.
     fn missing(&self) -> u32 {
-        let Opened { connections, taken } = self.opened();
+        let Opened {
+            connections,
+            in_use,
+        } = self.opened();
         let Connections { open, idle, .. } = count("", &connections);
-        open.saturating_sub(idle.saturating_add(taken.count()))
+        open.saturating_sub(idle.saturating_add(in_use.count()))
     }
 
-    /// Puts another pool in this one's place. Returns the connections of the old one.
+    /// Replaces the pool with another one. Returns the old one.
     fn replace(&self, other: &Self) -> DatabaseConnection {
         let fresh = other.opened();
         let mut opened = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -139,7 +141,7 @@ impl ConnectionTrait for Pool {
     }
 }
 
-/// Opens pools to a database, all alike.
+/// Opens pools to a database with the same options.
 #[derive(Clone)]
 pub(super) struct Opener {
     pub(super) url: String,
@@ -149,28 +151,31 @@ pub(super) struct Opener {
 
 impl std::fmt::Debug for Opener {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The URL may have a password.
+        // The URL may contain a password.
         f.debug_struct("Opener").finish_non_exhaustive()
     }
 }
 
 impl Opener {
-    /// Opens a pool of at most so many connections.
+    /// Opens a pool of at most `connections` connections.
     pub(super) async fn open(&self, connections: u32) -> Result<Pool, DbErr> {
-        let taken = Taken::default();
-        let options = options(&self.url, connections, &self.stale, &taken);
+        let in_use = InUse::default();
+        let options = options(&self.url, connections, &self.stale, &in_use);
         let mut connections = sea_orm::Database::connect(options).await?;
-        // The first connection was made to see that there is one. It was released without a word.
-        taken.0.store(0, Ordering::SeqCst);
+        // SeaORM opens one connection as a test, and releases it without a call of `after_release`.
+        in_use.0.store(0, Ordering::SeqCst);
         let statements = self.statements.clone();
-        connections.set_metric_callback(move |info| statements.note(info));
-        let opened = Opened { connections, taken };
+        connections.set_metric_callback(move |info| statements.count(info));
+        let opened = Opened {
+            connections,
+            in_use,
+        };
         Ok(Pool(Arc::new(RwLock::new(opened))))
     }
 }
 
 impl Database {
-    /// The connections there are.
+    /// The number of connections of each pool.
     pub fn connections(&self) -> Vec<Connections> {
         match self.is_embedded() {
             true => vec![
@@ -181,11 +186,11 @@ impl Database {
         }
     }
 
-    /// Replaces the pool until `closing` whenever it has lost a connection to a server.
+    /// Replaces a server's pool whenever it has lost a connection, until `closing`.
     pub async fn keep_connections(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
         let every = match self.opener {
-            Some(_) => COUNT_EVERY,
-            None => COUNT_OF_FILE_EVERY,
+            Some(_) => COUNT_INTERVAL,
+            None => FILE_COUNT_INTERVAL,
         };
         let mut missing_since = None;
         loop {
@@ -197,7 +202,7 @@ impl Database {
                 self.replace_lost_connections(&mut missing_since).await;
                 Ok(())
             };
-            // At its deadline it is tried again.
+            // After a timeout, the next iteration tries again.
             let _ = heartbeat.iteration(3 * CLOSE_TIMEOUT, counting).await;
         }
     }
@@ -211,24 +216,25 @@ impl Database {
             *missing_since = None;
             return;
         }
-        if missing_since.get_or_insert_with(Instant::now).elapsed() < MISSING_FOR {
+        if missing_since.get_or_insert_with(Instant::now).elapsed() < MISSING_TIMEOUT {
             return;
         }
         *missing_since = None;
-        // It opens with a connection. While none can be made, nothing is known: the old pool may be making one.
+        // Opening a pool opens one connection. If that fails, the old pool may still be opening one as well, so its
+        // missing connections are not known to be lost.
         let fresh = match opener.open(self.max_connections).await {
             Ok(fresh) => fresh,
             Err(error) => {
-                tracing::debug!(%error, "no new pool of connections to the database yet");
+                tracing::debug!(%error, "cannot open a new connection pool yet; retrying");
                 return;
             }
         };
         tracing::warn!(
             missing,
-            "connections to the database froze on their way back into the pool; using a new pool"
+            "connections to the database froze while being released to the pool; using a new pool"
         );
         let old = pool.replace(&fresh);
-        // What is lost does not close.
+        // The lost connections do not close before the timeout.
         let _ = timeout(CLOSE_TIMEOUT, old.close()).await;
     }
 }

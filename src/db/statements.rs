@@ -1,4 +1,4 @@
-//! Statements as operators see them: how many ran and failed, and a span for each in traces.
+//! Metrics and traces of statements: counts of run and failed ones, and a span for each.
 
 use std::{
     sync::{
@@ -18,8 +18,8 @@ use crate::{
     telemetry::{Finished, span},
 };
 
-/// Statements that were not sent, as there was no connection. The ORM reports those to nobody, so they are counted
-/// where their errors pass, for the process as a whole.
+/// Statements that were not sent because no connection was available. SeaORM's metric callback does not receive them,
+/// so they are counted at the error conversion, for the whole process.
 static UNSENT: AtomicU64 = AtomicU64::new(0);
 
 /// Counts a statement that was not sent.
@@ -33,8 +33,7 @@ pub(super) fn unsent() -> u64 {
     UNSENT.load(Ordering::Relaxed)
 }
 
-/// What the statements of one database came to since the start; brackets of transactions are not counted.
-/// Cheap to clone.
+/// Counts the statements of one database since the start, without BEGIN, COMMIT and ROLLBACK. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Statements(Arc<Counts>);
 
@@ -46,13 +45,13 @@ struct Counts {
 }
 
 impl Statements {
-    /// How many ran, and how many of them failed.
+    /// The number of run statements, and of failed ones among them.
     pub(super) fn counts(&self) -> (u64, u64) {
         let Counts { run, failed, .. } = &*self.0;
         (run.load(Ordering::Relaxed), failed.load(Ordering::Relaxed))
     }
 
-    /// All that run from now on. They hold what users wrote.
+    /// Records all statements from now on, with user text in them.
     pub(super) fn record(&self) -> UnboundedReceiver<Statement> {
         let (sender, recorded) = unbounded_channel();
         let is_first = self.0.recorder.set(sender).is_ok();
@@ -60,26 +59,25 @@ impl Statements {
         recorded
     }
 
-    /// Counts a statement that is over.
-    pub(super) fn note(&self, info: &sea_orm::metric::Info<'_>) {
+    /// Counts a finished statement.
+    pub(super) fn count(&self, info: &sea_orm::metric::Info<'_>) {
         self.0.run.fetch_add(1, Ordering::Relaxed);
         if info.failed {
             self.0.failed.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(recorder) = self.0.recorder.get() {
-            // Whoever recorded may have heard enough.
+            // The receiver may be gone.
             let _ = recorder.send(info.statement.clone());
         }
         span::finish(|| {
             let (operation, table) = summary(&info.statement.sql);
             let system = kind(info.statement.db_backend);
-            tell(system, operation, table, info.elapsed, info.failed)
+            finished(system, operation, table, info.elapsed, info.failed)
         });
     }
 }
 
-/// Waits for a transaction to begin or to be committed. That is where one waits for the writer and for the
-/// disk, so it is told like a statement.
+/// Runs a BEGIN or COMMIT with a span of its own, because they wait for the writer and for the disk.
 pub(super) async fn bracket<T>(
     backend: DbBackend,
     operation: &'static str,
@@ -88,17 +86,17 @@ pub(super) async fn bracket<T>(
     let started = Instant::now();
     let result = waited.await;
     let is_failed = result.is_err();
-    span::finish(|| tell(kind(backend), operation, None, started.elapsed(), is_failed));
+    span::finish(|| finished(kind(backend), operation, None, started.elapsed(), is_failed));
     result
 }
 
-/// Commits.
+/// Commits, with a span.
 pub(super) async fn commit(tx: Transaction) -> Result<(), UnknownCommit> {
     let committed = bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await;
     committed.map_err(UnknownCommit)
 }
 
-/// What health pages and OpenTelemetry call a database.
+/// The name of a database system on health pages and in OpenTelemetry.
 pub(super) fn kind(backend: DbBackend) -> &'static str {
     match backend {
         DbBackend::Sqlite => "sqlite",
@@ -106,7 +104,7 @@ pub(super) fn kind(backend: DbBackend) -> &'static str {
     }
 }
 
-fn tell(
+fn finished(
     system: &'static str,
     operation: &'static str,
     table: Option<&str>,
@@ -132,7 +130,7 @@ fn tell(
     }
 }
 
-/// What a statement does, and to which table first. Statements are ours: names in them are, too.
+/// The operation and the first table of a statement. Table names come from our own statements, never from users.
 fn summary(sql: &str) -> (&'static str, Option<&str>) {
     const OPERATIONS: [&str; 5] = ["SELECT", "INSERT", "UPDATE", "DELETE", "WITH"];
     let mut words = sql.split_ascii_whitespace();
@@ -166,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_statement_does_and_to_which_table() {
+    fn a_statement_is_summarized_by_operation_and_table() {
         #[rustfmt::skip]
         let table = [
             (r#"SELECT "a"."id" FROM "agent_turns" AS "a" WHERE "id" = $1"#, ("SELECT", Some("agent_turns"))),

@@ -37,7 +37,7 @@ async fn a_server_that_is_not_there_is_named_and_so_is_the_reason() {
         (refused, &[refused, "connection refused", "Start PostgreSQL", "host and port"]),
         ("no-such-host.invalid", &["no-such-host.invalid:5432", "cannot be reached", "host and port"]),
         (&silent, &[&silent, "does not answer within 5s", "host and port"]),
-        (other, &[other, "does not speak as PostgreSQL", "host and port"]),
+        (other, &[other, "does not speak the PostgreSQL protocol", "host and port"]),
     ];
     let began = Instant::now();
     let all = table.map(async |(server, parts)| {
@@ -118,7 +118,7 @@ async fn a_file_that_does_not_open_is_named_and_so_is_the_reason() {
         ("none/x.db?mode=rwc", &["there is no folder", "/none", "Create it"]),
         ("x.db", &["there is no file", "/x.db", "?mode=rwc"]),
         ("locked?mode=rwc", &["/locked is a folder", "Name a file"]),
-        ("text?mode=rwc", &["/text is no SQLite database", "another file"]),
+        ("text?mode=rwc", &["/text is not an SQLite database", "another file"]),
         ("locked/x.db?mode=rwc", &["/locked/x.db cannot be created", "Let this user write to"]),
         ("good?mode=rwc", &["/good cannot be written to", "Permission denied", "Let this user write to it"]),
         ("good", &["/good cannot be written to", "Permission denied"]),

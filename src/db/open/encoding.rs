@@ -1,12 +1,13 @@
-//! Whether a server's database can hold every text.
+//! Checks that a server's database can store every text.
 
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 
 use super::super::{Database, open_error::OpenError};
 
 impl Database {
-    /// Refuses a database whose texts, or whose connections, are not UTF-8: in LATIN1 a reply with a character that the
-    /// encoding lacks cannot be stored, and SQL_ASCII stores bytes that nothing can read back.
+    /// Rejects a database whose server or client encoding is not UTF-8.
+    ///
+    /// LATIN1 cannot store a reply with other characters, and SQL_ASCII stores bytes that cannot be decoded later.
     pub(super) async fn check_encoding(&self) -> Result<(), OpenError> {
         if self.is_embedded() {
             return Ok(());
@@ -19,7 +20,7 @@ impl Database {
         }
     }
 
-    /// The database's name, and the encodings of its texts and of this connection.
+    /// The database's name, and the encodings of the server and of this connection.
     async fn encodings(&self) -> Result<(String, [String; 2]), DbErr> {
         let statement = Statement::from_string(
             self.reader.get_database_backend(),
