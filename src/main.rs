@@ -18,7 +18,7 @@ use titlecast::{
         TokenArguments,
     },
     conversation::Owner,
-    db::Scope,
+    db::StatsFilter,
     panics,
     telemetry::{self, LogFormat},
     titles::backfill::Backfill,
@@ -237,7 +237,7 @@ async fn interruptible<T>(run: impl Future<Output = T>, interrupt: &Cancellation
 
 async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), StartError> {
     let db = app::database(settings).await?;
-    let scope = Scope {
+    let scope = StatsFilter {
         tenant: arguments.tenant,
         since: arguments.since,
     };

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::{
-    db::{Database, Scope, TitleStats},
+    db::{Database, StatsFilter, TitleStats},
     error::Result,
 };
 
@@ -11,7 +11,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Error::Database`](crate::error::Error::Database).
-pub async fn run(db: &Database, scope: &Scope, json: bool) -> Result<()> {
+pub async fn run(db: &Database, scope: &StatsFilter, json: bool) -> Result<()> {
     let stats = db.title_stats(scope).await?;
     if json {
         println!("{}", serde_json::json!(stats));

@@ -134,7 +134,7 @@ impl Database {
             Ok(tombstone)
         })
         .await?;
-        self.text_went();
+        self.schedule_erasure();
         Ok(tombstone)
     }
 }

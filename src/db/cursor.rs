@@ -1,9 +1,8 @@
-//! Opaque cursors: the place of a row in its list's order, so that a page begins where the last one
-//! ended whatever came or went meanwhile.
+//! Opaque keyset cursors: the sort key of a row, so that the next page is correct after inserts and deletions.
 //!
-//! A cursor names its version and its list, and is authenticated: what was changed, made up, or made by
-//! another service is no cursor, so nobody can come to depend on what is in one. It grants nothing all the
-//! same: each page is asked for with the owner.
+//! A cursor contains its version and its list, and is authenticated with an HMAC. A modified, forged or foreign cursor
+//! is rejected, so that clients cannot depend on its content. A cursor grants no access: each page is filtered by
+//! owner.
 
 use std::{fmt, sync::Arc};
 
@@ -18,7 +17,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What cursors are authenticated with; the same on every node, since it is kept in the database.
+/// The HMAC key of cursors. All nodes read the same key from the database.
 #[derive(Clone)]
 pub struct CursorKey(Arc<hmac::Key>);
 
@@ -38,10 +37,10 @@ impl fmt::Debug for CursorKey {
 }
 
 impl Database {
-    /// The key of cursors, which a migration has made.
+    /// Reads the key of cursors, which a migration has generated.
     ///
     /// # Errors
-    /// [`Error::Database`]; [`Error::Internal`] when somebody deleted it.
+    /// [`Error::Database`]; [`Error::Internal`] if the row was deleted.
     pub async fn cursor_key(&self) -> Result<CursorKey> {
         let row = cursor_key::Entity::find().one(&self.reader).await?;
         let row = row.ok_or_else(|| Error::Internal("there is no cursor key".into()))?;
@@ -49,29 +48,29 @@ impl Database {
     }
 }
 
-/// A place in a list of conversations, which is sorted by activity.
+/// A position in a list of conversations, which is sorted by activity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConversationCursor {
     pub(super) last_message_at: DateTime<Utc>,
     pub(super) id: ConversationId,
 }
 
-/// A place in a conversation.
+/// A position in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageCursor {
     pub(super) position: i64,
 }
 
-/// A place in a conversation, and whether the page behind it or the one before it is wanted.
+/// A position in a conversation, with the direction of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageCursor {
-    /// The place.
+    /// The position.
     pub at: MessageCursor,
-    /// Whether the page behind it is wanted.
+    /// Whether the page follows the position; otherwise it precedes it.
     pub is_forward: bool,
 }
 
-/// A place in the hits of a search.
+/// A position in the hits of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HitCursor {
     pub(super) score: f64,
@@ -80,18 +79,18 @@ pub struct HitCursor {
 
 /// A cursor of one of the lists.
 pub trait Cursor: Sized {
-    /// The text that a client gets.
+    /// The opaque text for the client.
     fn encode(&self, key: &CursorKey) -> String;
 
-    /// The cursor in a text that a client sent.
+    /// Parses the text sent by a client.
     ///
     /// # Errors
-    /// [`Error::InvalidCursor`] for anything that [`Self::encode`] of this list did not make with this key.
+    /// [`Error::InvalidCursor`] for any text not produced by [`Self::encode`] of this list with this key.
     fn decode(text: &str, key: &CursorKey) -> Result<Self>;
 }
 
 impl ConversationCursor {
-    /// The place of this conversation.
+    /// The position of this conversation.
     pub fn of(conversation: &Conversation) -> Self {
         Self {
             last_message_at: conversation.last_message_at,
@@ -101,7 +100,7 @@ impl ConversationCursor {
 }
 
 impl MessageCursor {
-    /// The place of this message.
+    /// The position of this message.
     pub fn of(message: &Message) -> Self {
         Self {
             position: message.position,
@@ -164,7 +163,7 @@ impl Cursor for PageCursor {
 
 impl Cursor for HitCursor {
     fn encode(&self, key: &CursorKey) -> String {
-        // The bits, not the digits: the score has to compare equal to itself.
+        // The bits, because a decimal score might not compare equal after a round trip.
         seal(
             key,
             's',
@@ -187,7 +186,7 @@ impl Cursor for HitCursor {
 
 const VERSION: &str = "2";
 
-/// How many bytes authenticate what follows them.
+/// The length of the truncated HMAC in bytes.
 const TAG_BYTES: usize = 32;
 
 fn seal(key: &CursorKey, list: char, fields: &[String]) -> String {
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_was_changed_or_made_up_is_none() {
+    fn a_modified_or_forged_cursor_is_rejected() {
         let key = CursorKey::new("a");
         let text = cursor().encode(&key);
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(&text).unwrap();

@@ -1,10 +1,10 @@
-//! On SQLite, what was deleted or replaced goes from the disk soon.
+//! Erasure of deleted and replaced text from SQLite's file.
 //!
-//! `secure_delete` overwrites freed parts of the file with zeros, and FTS5's `secure-delete` takes words out of the
-//! index at once instead of marking them. Three places are left: the write-ahead log, which holds earlier versions of
-//! pages; the gaps of pages from which SQLite moved rows to others; and the separators between pages of the index,
-//! which may be words that were deleted. So, beside the requests and soon after deletions and renames, the index and
-//! the file are rewritten if the file is small, and the log is truncated.
+//! `secure_delete` overwrites freed parts of the file with zeros, and FTS5's `secure-delete` removes words from the
+//! index at once instead of marking them. Deleted text remains in three places: the write-ahead log, which has earlier
+//! versions of pages; gaps in pages from which SQLite moved rows; and separator keys of the index, which may be deleted
+//! words. So a background loop, debounced after deletions and renames, rewrites the index and the file if the file is
+//! small, and truncates the log.
 
 use std::{
     sync::Arc,
@@ -21,59 +21,60 @@ use tokio_util::sync::CancellationToken;
 use super::Database;
 use crate::{error::innermost, supervisor::Heartbeat};
 
-/// How long no text may have gone before the file is rewritten, and the longest that this is waited for.
-const QUIET: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(30);
+/// The debounce interval after a deletion, and its upper bound.
+const DEBOUNCE: Duration = Duration::from_secs(1);
+const MAX_DEBOUNCE: Duration = Duration::from_secs(30);
 
-/// Rewriting locks out writers: it takes at most this share of the time, and only files of at most this size.
-const SHARE: u32 = 20;
-const LARGEST: i64 = 64 * 1024 * 1024;
+/// The pause after a rewrite, as a multiple of its duration, and the maximum size of a rewritten file. Both limit the
+/// time for which rewrites block writers.
+const PAUSE_FACTOR: u32 = 20;
+const MAX_REWRITE_BYTES: i64 = 64 * 1024 * 1024;
 
 const REBUILD_INDEX: &str =
     "INSERT INTO agent_search_words (agent_search_words) VALUES ('rebuild')";
 
-/// How long cutting the log may keep writers waiting for readers of earlier versions.
-const BUSY: Duration = Duration::from_millis(50);
+/// The busy timeout of the checkpoint: it blocks writers while it waits for readers of earlier versions.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How long one try may take; a log that has not been cut for long takes its time to be copied.
+/// The limit of one attempt; a large log takes long to checkpoint.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Wakes what erases.
+/// Wakes the erasure loop.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Erasure(Arc<Notify>);
 
 impl Database {
-    /// Text was deleted or replaced, and is committed.
-    pub(super) fn text_went(&self) {
+    /// Schedules an erasure after text was deleted or replaced in a committed transaction.
+    pub(super) fn schedule_erasure(&self) {
         if self.is_embedded() {
             self.erasure.0.notify_one();
         }
     }
 
-    /// Erases soon after text went, until `closing`.
+    /// Runs scheduled erasures until `closing`.
     pub async fn keep_erasing(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
         match self.is_embedded() {
             true => {
                 closing
-                    .run_until_cancelled(self.erase_for_ever(heartbeat))
+                    .run_until_cancelled(self.run_erasures(heartbeat))
                     .await;
             }
             false => closing.cancelled().await,
         }
     }
 
-    async fn erase_for_ever(&self, heartbeat: &Heartbeat) {
+    async fn run_erasures(&self, heartbeat: &Heartbeat) {
         loop {
             self.erasure.0.notified().await;
             let first = Instant::now();
-            while first.elapsed() < LONGEST
-                && timeout(QUIET, self.erasure.0.notified()).await.is_ok()
+            while first.elapsed() < MAX_DEBOUNCE
+                && timeout(DEBOUNCE, self.erasure.0.notified()).await.is_ok()
             {}
             let began = Instant::now();
             let erasing = async { Ok(self.erase().await?) };
             match heartbeat.iteration(DEADLINE, erasing).await {
                 Ok(true) => {}
-                // A reader of an earlier version is in the way.
+                // A reader of an earlier version blocks the checkpoint.
                 Ok(false) => self.erasure.0.notify_one(),
                 Err(error) => {
                     let cause = innermost(&error);
@@ -81,13 +82,13 @@ impl Database {
                     self.erasure.0.notify_one();
                 }
             }
-            heartbeat.pause(began.elapsed() * SHARE).await;
+            heartbeat.pause(began.elapsed() * PAUSE_FACTOR).await;
         }
     }
 
-    /// Rewrites a small file, and cuts the write-ahead log. Returns false when a reader is in the way.
+    /// Rewrites a small file and truncates the write-ahead log. Returns false if a reader blocks the checkpoint.
     async fn erase(&self) -> Result<bool, DbErr> {
-        // This opens the path, which has to lead to the file that the text went from.
+        // The code below opens the path again, which must still refer to the file that is in use.
         self.writer.confirm().await?;
         let options = self
             .writer
@@ -96,7 +97,7 @@ impl Database {
             .get_sqlite_connection_pool()
             .connect_options();
         let failed = |error: sqlx::Error| DbErr::Conn(RuntimeErr::SqlxError(error.into()));
-        let options = (*options).clone().busy_timeout(BUSY);
+        let options = (*options).clone().busy_timeout(BUSY_TIMEOUT);
         let mut connection: SqliteConnection = options.connect().await.map_err(failed)?;
         let bytes: i64 = sqlx::query_scalar(
             "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
@@ -104,7 +105,7 @@ impl Database {
         .fetch_one(&mut connection)
         .await
         .map_err(failed)?;
-        if bytes <= LARGEST {
+        if bytes <= MAX_REWRITE_BYTES {
             for rewrite in [REBUILD_INDEX, "VACUUM"] {
                 sqlx::query(rewrite)
                     .execute(&mut connection)
@@ -121,9 +122,10 @@ impl Database {
     }
 }
 
-/// Lets FTS5 take the words of deleted rows out of its index at once. Stored in the file with the index; does nothing
-/// where there is no index yet, or it is set.
-pub(super) async fn erase_words(writer: &DatabaseConnection) -> Result<(), DbErr> {
+/// Enables FTS5's `secure-delete`, which removes the words of deleted rows from the index at once.
+///
+/// The file stores the setting. Does nothing if the index does not exist yet or the setting is enabled.
+pub(super) async fn enable_secure_delete(writer: &DatabaseConnection) -> Result<(), DbErr> {
     let is_there = "SELECT 1 FROM sqlite_master WHERE name = 'agent_search_words_config'";
     let is_set = "SELECT 1 FROM agent_search_words_config WHERE k = 'secure-delete' AND v = 1";
     if has(writer, is_there).await? && !has(writer, is_set).await? {

@@ -1,8 +1,9 @@
-//! Ends statements whose future was dropped, or whose limit has passed: a client that left costs nothing more.
+//! Interrupts statements whose future was dropped or whose time limit has passed, so that a disconnected client causes
+//! no further work.
 //!
-//! - SQLite: each connection that a bounded future acquires gets a progress handler, which ends the statement.
-//! - PostgreSQL: a connection that is released and does not answer soon is replaced (`open`), and the server looks every half
-//!   second whether the client of a running statement is still connected. That works through PgBouncer too.
+//! - SQLite: each connection that a bounded future acquires gets a progress handler, which interrupts the statement.
+//! - PostgreSQL: a released connection that does not answer soon is replaced (`open`), and the server checks every half
+//!   second whether the client of a running statement is still connected. This also works through PgBouncer.
 
 use std::{
     pin::pin,
@@ -18,32 +19,32 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 
-/// SQLite's virtual machine instructions between two looks. A statement takes some 20 for a row that it reads.
-const OPERATIONS: i32 = 1_000;
+/// SQLite's virtual machine instructions between two calls of the progress handler. A statement needs about 20 per row.
+const HANDLER_INTERVAL: i32 = 1_000;
 
-/// How soon PostgreSQL answers on a connection whose last statement was dropped, unless the statement still runs.
+/// The limit of the ping of a released connection after a statement was dropped. A slower one still runs its statement.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// For how long after a statement was dropped the connections that come back are asked whether they answer.
-const WATCHED: Duration = Duration::from_secs(1);
+/// The time after a dropped statement in which released connections are pinged with [`GRACE`].
+const GRACE_WINDOW: Duration = Duration::from_secs(1);
 
 /// The first version of PostgreSQL with `client_connection_check_interval`.
-const CHECKS_CLIENTS: u32 = 140_000;
+const CHECKS_CLIENTS_FROM: u32 = 140_000;
 const CHECK_CLIENTS: &str = "SET client_connection_check_interval = 500";
 
 tokio::task_local! {
-    /// Whether the statements of this task may go on.
+    /// The flag of the current task's statements.
     static CURRENT: Arc<Flag>;
 }
 
-/// How many flags there are, with those that a progress handler still holds.
+/// The number of live flags, including those held by a progress handler.
 static FLAGS: AtomicUsize = AtomicUsize::new(0);
 
-/// When a statement was dropped last, in milliseconds since [`START`].
+/// The time of the last dropped statement, in milliseconds since [`START`].
 static LAST_ABANDONED: AtomicU64 = AtomicU64::new(u64::MAX);
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Whether the statements of one future may go on.
+/// The cancellation state of the statements of one future.
 #[derive(Debug)]
 struct Flag {
     state: AtomicU8,
@@ -68,7 +69,7 @@ impl Flag {
             .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    fn may_go_on(&self) -> bool {
+    fn may_continue(&self) -> bool {
         match self.state.load(Ordering::Relaxed) {
             RUNNING => !self.is_late(),
             state => state == FINISHED,
@@ -82,7 +83,7 @@ impl Drop for Flag {
     }
 }
 
-/// Marks the flag when the future that has it is dropped before its end.
+/// Marks the flag as dropped if its future is dropped before completion.
 struct DropMark(Arc<Flag>);
 
 impl DropMark {
@@ -101,21 +102,22 @@ impl Drop for DropMark {
     }
 }
 
-/// Runs a future whose statements end when it is dropped.
+/// Runs a future whose statements are interrupted when it is dropped.
 pub(crate) async fn interruptible<T>(work: impl Future<Output = T>) -> T {
     let flag = Arc::new(Flag::new(None));
     let mut work = pin!(CURRENT.scope(flag.clone(), work));
-    // Dropped before the work: its connections find the mark when they come back.
+    // Drops before `work`, so that the mark is set when the connections of `work` are released.
     let mark = DropMark(flag);
     let done = work.as_mut().await;
     mark.finished();
     done
 }
 
-/// The same with a limit; `what` names the work to the client.
+/// Runs a future whose statements are interrupted when it is dropped or after `limit`. `what` names the work in the
+/// error.
 ///
 /// # Errors
-/// [`Error::TimedOut`] behind the limit.
+/// [`Error::TimedOut`] after the limit.
 pub(super) async fn bounded<T>(
     limit: Duration,
     what: &'static str,
@@ -137,7 +139,7 @@ pub(super) async fn bounded<T>(
     }
 }
 
-/// Makes a task's statements end with those of the future that spawns it.
+/// Makes a spawned task's statements use the flag of the spawning future.
 pub(crate) fn inherited<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
     let current = CURRENT.try_with(Arc::clone).ok();
     async move {
@@ -148,24 +150,25 @@ pub(crate) fn inherited<F: Future>(work: F) -> impl Future<Output = F::Output> +
     }
 }
 
-/// Gives a connection the flag of the future that acquires it, instead of that of the future before it, whose end
-/// must not end another's statements.
+/// Sets the progress handler of an acquired connection to the flag of the current future.
+///
+/// It replaces the handler of the previous future, which must not interrupt another future's statements.
 async fn watch(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     match CURRENT.try_with(Arc::clone) {
         Ok(flag) => connection
             .lock_handle()
             .await?
-            .set_progress_handler(OPERATIONS, move || flag.may_go_on()),
+            .set_progress_handler(HANDLER_INTERVAL, move || flag.may_continue()),
         Err(_) if FLAGS.load(Ordering::Relaxed) > 0 => {
             connection.lock_handle().await?.remove_progress_handler();
         }
-        // A command, which has no clients.
+        // A command without clients uses no flags.
         Err(_) => {}
     }
     Ok(())
 }
 
-/// Lets connections to a file watch the flag of the future that acquires them.
+/// Adds the progress handler to the connections of an SQLite pool.
 pub(super) fn on_file(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
     pool.after_connect(|connection, _| Box::pin(watch(connection)))
         .before_acquire(|connection, _| {
@@ -176,27 +179,27 @@ pub(super) fn on_file(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
         })
 }
 
-/// How long a connection to a server that comes back may take to answer, when a statement was dropped lately: one
-/// that takes longer is busy with it.
+/// The limit of the ping of a released server connection, if a statement was dropped recently. A connection that
+/// exceeds it is still busy with the dropped statement.
 pub(super) fn grace() -> Option<Duration> {
     let last = LAST_ABANDONED.load(Ordering::Relaxed);
     let now = START.elapsed().as_millis() as u64;
-    let is_recent = last != u64::MAX && now.saturating_sub(last) <= WATCHED.as_millis() as u64;
+    let is_recent = last != u64::MAX && now.saturating_sub(last) <= GRACE_WINDOW.as_millis() as u64;
     is_recent.then_some(GRACE)
 }
 
-/// Lets the server look whether the client of a running statement is still there.
+/// Makes the server check whether the client of a running statement is still connected.
 pub(super) async fn check_clients(connection: &mut PgConnection) {
     let version = connection.server_version_num();
-    if version.is_some_and(|version| version >= CHECKS_CLIENTS) {
-        // Refused where the server's system cannot look: statements end by themselves there.
+    if version.is_some_and(|version| version >= CHECKS_CLIENTS_FROM) {
+        // Fails if the server's platform lacks support; statements then run to their end.
         let _ = connection.execute(CHECK_CLIENTS).await;
     }
 }
 
 #[cfg(feature = "failpoints")]
 impl super::Database {
-    /// A statement of ten minutes, for tests that drop it.
+    /// Runs a statement of at least ten minutes, for tests that drop it.
     ///
     /// # Errors
     /// [`Error::Database`].

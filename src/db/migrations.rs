@@ -14,7 +14,7 @@ use sea_orm::{
     sqlx::{self, postgres::PgPoolOptions},
 };
 
-use super::{CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, erase::erase_words};
+use super::{CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, erase::enable_secure_delete};
 
 /// The state of a database's schema relative to this version of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Database {
         if self.is_embedded() {
             change.run(&self.writer.inner.current()).await?;
             // The migration may have created the index.
-            return erase_words(&self.writer.inner.current()).await;
+            return enable_secure_delete(&self.writer.inner.current()).await;
         }
         let options = self
             .writer

@@ -64,7 +64,7 @@ pub use self::{
     probe::DatabaseState,
     reply_calls::ReplyCost,
     search::Hit,
-    stats::{Scope, TitleStats},
+    stats::{StatsFilter, TitleStats},
     title_calls::{NO_TENANT, TitleCall},
     titles::TitleRequestOutcome,
     turns::{

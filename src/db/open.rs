@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{
     CONNECT_TIMEOUT, Database, IDLE_TRANSACTION_TIMEOUT, LOCK_TIMEOUT,
-    erase::erase_words,
+    erase::enable_secure_delete,
     file::DatabaseFile,
     guarded::{Guarded, StaleConnections},
     interrupt,
@@ -78,7 +78,9 @@ impl Database {
                 // Open the writer first, because it creates the file.
                 let writer = file::retry_locked(|| open(1)).await.map_err(failed)?;
                 if mode != Mode::Read {
-                    erase_words(&writer.current()).await.map_err(failed)?;
+                    enable_secure_delete(&writer.current())
+                        .await
+                        .map_err(failed)?;
                 }
                 let reader = open(max_connections).await.map_err(failed)?;
                 (writer, reader, Some(Arc::new(DatabaseFile::opened(path))))

@@ -1,4 +1,4 @@
-//! What replies cost: one row for each whose provider counted tokens, without any text.
+//! The cost of replies: one row per reply whose provider reported tokens, without any text.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveValue::Set, EntityTrait};
@@ -13,20 +13,19 @@ use crate::{
     error::Result,
 };
 
-/// The most tokens that one reply counts: no model writes that many, and a sum of a million such replies is no
-/// overflow.
-const MOST_TOKENS: u64 = 1 << 40;
+/// The maximum token count of one reply: more than any model writes, and a sum of a million replies does not overflow.
+const MAX_TOKENS: u64 = 1 << 40;
 
-/// What one reply cost.
+/// The cost of one reply.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyCost<'a> {
     /// The model that wrote it.
     pub model: &'a str,
-    /// What the provider counted.
+    /// The tokens reported by the provider.
     pub usage: Usage,
 }
 
-/// Stores what a reply cost, in the transaction that stores its end.
+/// Stores the cost of a reply, in the transaction that stores the reply.
 pub(super) async fn insert(
     tx: &Transaction,
     owner: &Owner,
@@ -36,7 +35,7 @@ pub(super) async fn insert(
     at: DateTime<Utc>,
 ) -> Result<()> {
     let name = |text: &str| Set(text.chars().take(128).collect());
-    let count = |tokens: u64| Set(i64::try_from(tokens.min(MOST_TOKENS)).unwrap_or(i64::MAX));
+    let count = |tokens: u64| Set(i64::try_from(tokens.min(MAX_TOKENS)).unwrap_or(i64::MAX));
     let row = ActiveModel {
         id: Set(turn.reply_id.0),
         tenant_id: Set(owner.tenant.clone()),

@@ -1,4 +1,4 @@
-//! What became of titles and what they cost, over all owners: for operators, never for a request.
+//! Statistics of titles, failures and costs over all owners: for operators, never for a request.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -16,47 +16,47 @@ use super::{
 };
 use crate::{conversation::TitleStatus, error::Result};
 
-/// Which titles and calls are counted.
+/// Selects the titles and calls to count.
 #[derive(Clone, Debug, Default)]
-pub struct Scope {
+pub struct StatsFilter {
     /// Only this tenant's.
     pub tenant: Option<String>,
-    /// Only what began since then.
+    /// Only those created since then.
     pub since: Option<DateTime<Utc>>,
 }
 
-/// What became of titles, and what they cost.
+/// Statistics of titles and their cost.
 #[derive(Clone, Debug, Serialize)]
 pub struct TitleStats {
-    /// Conversations by how far their title is.
+    /// Conversations by the status and the source of their title.
     pub titles: Vec<TitleCount>,
-    /// Titles that failed, by reason.
+    /// Failed titles by reason.
     pub failures: Vec<FailureCount>,
     /// Calls by model and outcome.
     pub calls: Vec<CallCount>,
-    /// Replies by agent and model, as far as providers count their tokens.
+    /// Replies by agent and model, if the provider reported their tokens.
     pub replies: Vec<ReplyCount>,
-    /// How long calls that brought a title took; none when there were none.
+    /// The duration of calls that returned a title; `None` if there were none.
     pub latency: Option<Latency>,
 }
 
-/// Conversations whose title is this far.
+/// The conversations with one title status and source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult)]
 pub struct TitleCount {
     /// `pending`, `ready`, `failed` or `skipped`.
     pub status: String,
     /// `hint`, `generated` or `manual`.
     pub source: String,
-    /// How many.
+    /// The number of conversations.
     pub conversations: i64,
 }
 
-/// Titles that failed for this reason.
+/// The conversations whose title failed for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult)]
 pub struct FailureCount {
     /// The reason.
     pub reason: Option<String>,
-    /// How many.
+    /// The number of conversations.
     pub conversations: i64,
 }
 
@@ -65,43 +65,43 @@ pub struct FailureCount {
 pub struct CallCount {
     /// The model.
     pub model: String,
-    /// `title`, or the reason why there is none.
+    /// `title`, or the reason of the failure.
     pub outcome: String,
-    /// How many.
+    /// The number of calls.
     pub calls: i64,
-    /// Tokens of their input.
+    /// Input tokens.
     pub prompt_tokens: i64,
-    /// Tokens of their output, reasoning included.
+    /// Output tokens, including reasoning.
     pub completion_tokens: i64,
-    /// The part of them that was reasoning.
+    /// Reasoning tokens.
     pub reasoning_tokens: i64,
 }
 
 /// Replies of one agent by one model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult)]
 pub struct ReplyCount {
-    /// The agent; empty where a reply had no text.
+    /// The agent; empty for replies without text.
     pub agent: String,
     /// The model.
     pub model: String,
-    /// How many.
+    /// The number of replies.
     pub replies: i64,
-    /// Tokens of their input.
+    /// Input tokens.
     pub prompt_tokens: i64,
-    /// Tokens of their output, reasoning included.
+    /// Output tokens, including reasoning.
     pub completion_tokens: i64,
-    /// The part of them that was reasoning.
+    /// Reasoning tokens.
     pub reasoning_tokens: i64,
 }
 
-/// How long calls took, in milliseconds.
+/// The duration of calls in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Latency {
-    /// Half of them took no longer.
+    /// The median.
     pub p50_ms: i64,
-    /// 95 of 100 took no longer.
+    /// The 95th percentile.
     pub p95_ms: i64,
-    /// The slowest.
+    /// The maximum.
     pub max_ms: i64,
 }
 
@@ -110,9 +110,10 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn title_stats(&self, scope: &Scope) -> Result<TitleStats> {
+    pub async fn title_stats(&self, filter: &StatsFilter) -> Result<TitleStats> {
         use conversation::Column;
-        let conversations = || active().filter(scope.of(Column::TenantId, Column::CreatedAt));
+        let conversations =
+            || active().filter(filter.condition(Column::TenantId, Column::CreatedAt));
         let titles = conversations()
             .select_only()
             .column_as(Column::TitleStatus, "status")
@@ -138,16 +139,16 @@ impl Database {
         Ok(TitleStats {
             titles,
             failures,
-            calls: self.call_counts(scope).await?,
-            replies: self.reply_counts(scope).await?,
-            latency: self.latency(scope).await?,
+            calls: self.call_counts(filter).await?,
+            replies: self.reply_counts(filter).await?,
+            latency: self.latency(filter).await?,
         })
     }
 
-    async fn call_counts(&self, scope: &Scope) -> Result<Vec<CallCount>> {
+    async fn call_counts(&self, filter: &StatsFilter) -> Result<Vec<CallCount>> {
         use title_call::{Column, Entity};
         let mut select = Entity::find()
-            .filter(scope.of(Column::TenantId, Column::CreatedAt))
+            .filter(filter.condition(Column::TenantId, Column::CreatedAt))
             .select_only()
             .column(Column::Model)
             .column(Column::Outcome)
@@ -157,7 +158,7 @@ impl Database {
             (Column::CompletionTokens, "completion_tokens"),
             (Column::ReasoningTokens, "reasoning_tokens"),
         ] {
-            // PostgreSQL sums up to a numeric.
+            // PostgreSQL's sum of bigint is numeric.
             let sum = bounded(column).sum().cast_as("bigint");
             select = select.column_as(sum, name);
         }
@@ -171,10 +172,10 @@ impl Database {
             .await?)
     }
 
-    async fn reply_counts(&self, scope: &Scope) -> Result<Vec<ReplyCount>> {
+    async fn reply_counts(&self, filter: &StatsFilter) -> Result<Vec<ReplyCount>> {
         use reply_call::{Column, Entity};
         let mut select = Entity::find()
-            .filter(scope.of(Column::TenantId, Column::CreatedAt))
+            .filter(filter.condition(Column::TenantId, Column::CreatedAt))
             .select_only()
             .column(Column::Agent)
             .column(Column::Model)
@@ -197,24 +198,24 @@ impl Database {
             .await?)
     }
 
-    /// By position in the sorted list: neither database has the other's function for it.
-    async fn latency(&self, scope: &Scope) -> Result<Option<Latency>> {
+    /// Percentiles by offset in the sorted list, because SQLite lacks PostgreSQL's `percentile_disc`.
+    async fn latency(&self, filter: &StatsFilter) -> Result<Option<Latency>> {
         use title_call::{Column, Entity};
         let calls = || {
             Entity::find()
-                .filter(scope.of(Column::TenantId, Column::CreatedAt))
+                .filter(filter.condition(Column::TenantId, Column::CreatedAt))
                 .filter(Column::Outcome.eq(super::title_calls::TITLE))
         };
         let count = calls().count(&self.reader).await?;
         let Some(last) = count.checked_sub(1) else {
             return Ok(None);
         };
-        let at = async |place: u64| -> Result<i64> {
+        let at = async |offset: u64| -> Result<i64> {
             let duration = calls()
                 .select_only()
                 .column(Column::DurationMs)
                 .order_by_asc(Column::DurationMs)
-                .offset(place)
+                .offset(offset)
                 .limit(1)
                 .into_tuple()
                 .one(&self.reader)
@@ -229,8 +230,8 @@ impl Database {
     }
 }
 
-impl Scope {
-    fn of<C: ColumnTrait>(&self, tenant: C, time: C) -> Condition {
+impl StatsFilter {
+    fn condition<C: ColumnTrait>(&self, tenant: C, time: C) -> Condition {
         Condition::all()
             .add_option(self.tenant.as_ref().map(|name| tenant.eq(name)))
             .add_option(self.since.map(|since| time.gte(since)))

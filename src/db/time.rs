@@ -1,4 +1,4 @@
-//! The database's clock, by which everything that is stored goes.
+//! The database's clock, which is the time of all stored timestamps.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use crate::{
     supervisor::Heartbeat,
 };
 
-/// How often it is read. In between, machines drift by less than milliseconds.
-const EVERY: Duration = Duration::from_secs(30);
+/// The interval of the readings. In between, machines drift by less than a millisecond.
+const READ_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a reading may take at all.
-const READ_TIME: Duration = Duration::from_secs(20);
+/// The limit of one reading.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A reading that took longer says too little.
-const SLOW: Duration = Duration::from_secs(1);
+/// The maximum round trip of a sample. A slower one is too inaccurate.
+const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
 
-/// From how much on an operator should know.
-const WRONG: TimeDelta = TimeDelta::seconds(2);
+/// The clock skew from which on a warning is logged.
+const WARN_SKEW: TimeDelta = TimeDelta::seconds(2);
 
-/// How often the clock is asked for one reading.
-const READINGS: usize = 3;
+/// The number of samples per reading.
+const SAMPLES: usize = 3;
 
 impl Database {
-    /// The clock that everything stored goes by.
+    /// The clock of all stored timestamps.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -38,7 +38,7 @@ impl Database {
         self.clock.now()
     }
 
-    /// Reads a server's clock. An embedded database has none: its one machine's is right.
+    /// Reads a server's clock. An embedded database uses the local clock.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -50,9 +50,9 @@ impl Database {
         if self.is_embedded() {
             return Ok(());
         }
-        // The quickest answer is the nearest to the time at which it was asked for.
-        let mut quickest = SLOW;
-        for _ in 0..READINGS {
+        // The sample with the shortest round trip is the most accurate one.
+        let mut quickest = MAX_ROUND_TRIP;
+        for _ in 0..SAMPLES {
             let statement = self.statement("", "SELECT clock_timestamp() AS now", []);
             let asked = BootInstant::now();
             let row = self.reader.query_one_raw(statement).await?;
@@ -67,27 +67,27 @@ impl Database {
         Ok(())
     }
 
-    /// Reads the clock now and then until `closing`, and warns when this machine's is wrong.
+    /// Reads the clock periodically until `closing`, and warns if the local clock differs from it.
     pub async fn keep_time(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
-        let mut is_known = false;
+        let mut was_logged = false;
         loop {
-            let is_wrong = self.clock.is_ahead_by().abs() > WRONG;
-            if is_wrong && !is_known {
+            let is_skewed = self.clock.is_ahead_by().abs() > WARN_SKEW;
+            if is_skewed && !was_logged {
                 tracing::warn!(
                     ahead_ms = self.clock.is_ahead_by().num_milliseconds(),
-                    "this machine's clock is not the database's: tokens end by the one, all else goes by the other"
+                    "the local clock differs from the database's clock; tokens expire by the local clock, all other times use the database's"
                 );
             }
-            is_known = is_wrong;
+            was_logged = is_skewed;
             tokio::select! {
-                () = heartbeat.pause(EVERY) => {}
+                () = heartbeat.pause(READ_INTERVAL) => {}
                 () = closing.cancelled() => return,
             }
-            if let Err(error) = heartbeat.iteration(READ_TIME, self.read_clock()).await {
-                // It goes on as it went.
+            if let Err(error) = heartbeat.iteration(READ_TIMEOUT, self.read_clock()).await {
+                // The clock continues from the previous reading.
                 tracing::debug!(
                     error.code = error.code().as_str(),
-                    "the database's clock was not read"
+                    "cannot read the database's clock; using the previous reading"
                 );
             }
         }

@@ -160,7 +160,7 @@ impl Database {
             finish(tx, changed(rows)?, true).await
         });
         let renamed = renamed.await?.ok_or_else(Error::no_conversation)?;
-        self.text_went();
+        self.schedule_erasure();
         Ok(renamed)
     }
 

@@ -20,7 +20,7 @@ pub struct Model {
     pub content: String,
     pub status: String,
     pub created_at: DateTimeUtc,
-    /// JSON; NULL: none.
+    /// JSON; NULL without attachments.
     #[sea_orm(column_type = "Text", nullable)]
     pub attachments: Option<String>,
 }
@@ -30,7 +30,7 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// What is attached to a message, as its column holds it.
+/// Encodes attachments for their column.
 pub fn write_attachments(attachments: &[Attachment]) -> Result<Option<String>, Error> {
     if attachments.is_empty() {
         return Ok(None);
@@ -40,7 +40,7 @@ pub fn write_attachments(attachments: &[Attachment]) -> Result<Option<String>, E
         .map_err(|error| Error::Internal(error.into()))
 }
 
-/// What a newer version attached and this one cannot read is left out: the message can be read without it.
+/// Decodes attachments. Skips unknown ones of a newer version, so that the message stays readable.
 fn read_attachments(json: &str) -> Vec<Attachment> {
     let entries: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
     let readable = entries.into_iter().map(serde_json::from_value);
