@@ -1,82 +1,20 @@
-//! Whose request it is; the same for REST, GraphQL and WebSocket: where a token stands in a request, and
-//! what a handler must ask for to get at an owner.
+//! Authentication of requests, the same for REST, GraphQL and WebSocket: finds the token and verifies it.
 
-use std::{marker::PhantomData, sync::Arc};
-
-use axum::{
-    extract::{FromRef, FromRequestParts},
-    http::{HeaderMap, Method, header, request::Parts},
-};
+use axum::http::{HeaderMap, Method, header, request::Parts};
 use serde_json::Value;
-use tokio::time::Instant;
 
-use super::{Services, rest::RestError};
+use super::Services;
 use crate::{
-    auth::{Access, Principal, RateLimitKey, Scope, Tokens},
-    conversation::Owner,
+    auth::{Access, Principal, Tokens},
     error::{Error, Result},
     server::ClientAddress,
 };
 
-/// A caller who may do what `N` needs. Handlers of the legacy routes get their owner from nothing else.
-pub(super) struct Allowed<N> {
-    /// Whose data it is.
-    pub(super) owner: Owner,
-    /// When what the request opens has to end.
-    pub(super) until: Option<Instant>,
-    /// As whom its messages and streams are counted.
-    pub(super) counted: RateLimitKey,
-    needs: PhantomData<N>,
-}
-
-/// What a handler does.
-pub(super) trait Needs {
-    /// What it needs for it.
-    const SCOPE: Scope;
-}
-
-/// To read and to watch.
-pub(super) struct ToRead;
-/// To send, to stop, to rename.
-pub(super) struct ToWrite;
-/// To delete.
-pub(super) struct ToDelete;
-
-impl Needs for ToRead {
-    const SCOPE: Scope = Scope::Read;
-}
-impl Needs for ToWrite {
-    const SCOPE: Scope = Scope::Write;
-}
-impl Needs for ToDelete {
-    const SCOPE: Scope = Scope::Delete;
-}
-
-impl<S, N> FromRequestParts<S> for Allowed<N>
-where
-    S: Sync,
-    N: Needs,
-    Arc<Services>: FromRef<S>,
-{
-    type Rejection = RestError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, RestError> {
-        let services = Arc::<Services>::from_ref(state);
-        let principal = caller(&services, parts).await?;
-        Ok(Self {
-            owner: principal.owner(N::SCOPE)?.clone(),
-            until: principal.until(),
-            counted: principal.rate_limit_key().clone(),
-            needs: PhantomData,
-        })
-    }
-}
-
-/// Who sends a request, or opens a WebSocket.
+/// The caller of a request or a WebSocket handshake.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`], [`Error::AuthExpired`]; [`Error::ForbiddenOrigin`] for a cookie that
-/// another page may have sent.
+/// [`Error::Unauthenticated`], [`Error::AuthExpired`]; [`Error::ForbiddenOrigin`] for a cookie without a trusted origin
+/// (CSRF).
 pub(super) async fn caller(services: &Services, parts: &Parts) -> Result<Principal> {
     let tokens = match &services.access {
         Access::Open(owner) => {
@@ -90,7 +28,7 @@ pub(super) async fn caller(services: &Services, parts: &Parts) -> Result<Princip
         return tokens.principal(token).await;
     }
     let token = cookie_token(tokens, &parts.headers)?.ok_or(Error::Unauthenticated)?;
-    // A browser sends cookies whoever asks it to; only the origin says which page did.
+    // A browser attaches cookies to requests of any page, so a request that changes something needs a trusted origin.
     let is_safe = matches!(parts.method, Method::GET | Method::HEAD)
         && !parts.headers.contains_key(header::UPGRADE);
     if !is_safe && !services.allowed_origins.confirms(&parts.headers) {
@@ -99,8 +37,8 @@ pub(super) async fn caller(services: &Services, parts: &Parts) -> Result<Princip
     tokens.principal(token).await
 }
 
-/// Who a `connection_init` says it is, for browsers, whose WebSockets send no headers; `None` when it
-/// says nothing about that.
+/// The caller of a `connection_init` payload, for browsers, whose WebSockets cannot send headers; `None` if the payload
+/// has no token.
 pub(super) async fn introduced(services: &Services, payload: &Value) -> Option<Result<Principal>> {
     let Access::Tokens(tokens) = &services.access else {
         return None;
@@ -119,7 +57,7 @@ pub(super) async fn introduced(services: &Services, payload: &Value) -> Option<R
 /// The token of the `Authorization` header.
 ///
 /// # Errors
-/// When the header holds something else, or there are several: nobody guesses which is meant.
+/// [`Error::Unauthenticated`] if the header is not a bearer token, or is sent more than once: the choice would be a guess.
 fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     match (values.next(), values.next()) {
@@ -140,10 +78,10 @@ fn bearer(value: &str) -> Option<&str> {
         .then(|| token.trim_start())
 }
 
-/// The token of the cookie, if one may hold it.
+/// The token of the cookie, if a cookie is configured.
 ///
 /// # Errors
-/// When there are several: a page of a sibling domain may have added one.
+/// [`Error::Unauthenticated`] if the cookie is sent more than once: a sibling domain may have added one.
 fn cookie_token<'a>(tokens: &Tokens, headers: &'a HeaderMap) -> Result<Option<&'a str>> {
     let Some(wanted) = tokens.cookie() else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Whether the service lives, and whether it can do its work.
+//! Health endpoints: `/healthz` (liveness) and `/readyz` (readiness).
 
 use std::sync::Arc;
 
@@ -22,27 +22,27 @@ pub(super) fn routes() -> Router<Arc<Services>> {
         .route("/readyz", get(ready))
 }
 
-/// What health pages and gauges are made of.
+/// The sources of the health endpoints and gauges.
 #[derive(Clone)]
 pub struct Health {
-    /// How the database stands.
+    /// The state of the database.
     pub db: Database,
-    /// Which models answer.
+    /// The names of the models.
     pub model: Arc<dyn LanguageModel>,
-    /// How the title model stands.
+    /// The state of the title model.
     pub titles: Titles,
-    /// Whether other nodes are connected.
+    /// The state of the relay.
     pub events: EventBroker,
     /// Whether tokens can be verified.
     pub access: Access,
-    /// How the background loops stand.
+    /// The state of the background loops.
     pub loops: Supervisor,
-    /// Cancelled from the signal to stop on.
+    /// Cancelled when shutdown begins.
     pub leaving: CancellationToken,
 }
 
-/// 200 while the process works; 503 and the names of the loops when a background loop is stuck, which only a restart of
-/// the process mends. Never asks the database, whose absence a restart does not mend.
+/// Liveness: 503 with the names of the loops if a background loop is stuck, which only a restart fixes; else 200. Does not
+/// query the database, because a restart does not fix an outage.
 async fn alive(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
     let Health { db, model, .. } = &services.health;
     let stuck = services.health.loops_that_are(LoopState::Stuck);
@@ -63,44 +63,44 @@ async fn alive(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value
     (code, Json(page))
 }
 
-/// A part of the service: what it is called, the word for how it stands, and what that means.
+/// The state of one part of the service: its name, the word on the page, and the severity.
 struct Part {
     name: &'static str,
     word: String,
-    standing: Standing,
+    status: PartStatus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Standing {
-    Good,
-    /// The service does its work, and something is missing or late.
+enum PartStatus {
+    Ok,
+    /// The service works, but a feature is unavailable or late.
     Degraded,
-    /// It does not.
-    Broken,
+    /// The service does not work.
+    Unavailable,
 }
 
-/// How the service stands.
+/// The states of all parts.
 pub(super) struct Report {
     parts: Vec<Part>,
     is_leaving: bool,
-    /// What the database answered.
+    /// The state of the database.
     pub(super) database: DatabaseState,
 }
 
 impl Report {
     pub(super) fn is_ready(&self) -> bool {
-        !self.is_leaving && self.with(Standing::Broken).is_empty()
+        !self.is_leaving && self.with(PartStatus::Unavailable).is_empty()
     }
 
-    fn with(&self, standing: Standing) -> Vec<&'static str> {
-        let parts = self.parts.iter().filter(|part| part.standing == standing);
+    fn with(&self, status: PartStatus) -> Vec<&'static str> {
+        let parts = self.parts.iter().filter(|part| part.status == status);
         parts.map(|part| part.name).collect()
     }
 }
 
-/// 503 while the database does not answer or refuses writes, while no token can be verified, while a background loop is
-/// stuck, and from the signal to stop on. Says how each part stands, and names under `degraded` those whose absence
-/// keeps the service from nothing essential. Answers within a second.
+/// Readiness: 503 if the database is unavailable or read-only, no token can be verified, a background loop is stuck, or
+/// shutdown has begun; else 200. The page has the state of each part, and lists degraded parts under `degraded`. Answers
+/// within one second.
 async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
     let report = services.health.report().await;
     let is_ready = report.is_ready();
@@ -111,7 +111,7 @@ async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value
     } else {
         "not_ready"
     };
-    let mut page = json!({ "status": status, "degraded": report.with(Standing::Degraded) });
+    let mut page = json!({ "status": status, "degraded": report.with(PartStatus::Degraded) });
     for part in &report.parts {
         page[part.name] = part.word.as_str().into();
     }
@@ -123,7 +123,7 @@ async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value
 }
 
 impl Health {
-    /// How the service stands. Answers within a second.
+    /// Collects the states of all parts, within one second.
     pub(super) async fn report(&self) -> Report {
         let database = self.db.state().await;
         let mut parts = vec![database_part(database), self.title_model(), self.loops()];
@@ -144,19 +144,19 @@ impl Health {
             .collect()
     }
 
-    /// `ok`, or the names of those that are not: `stuck: relay; late: erasure, title_sweep; failing: dead_replies`.
+    /// `ok`, or the loops that are not, by state: `stuck: relay; late: erasure, title_sweep; failing: dead_replies`.
     fn loops(&self) -> Part {
         let mut words = Vec::new();
-        let mut standing = Standing::Good;
+        let mut status = PartStatus::Ok;
         for (state, word, means) in [
-            (LoopState::Stuck, "stuck", Standing::Broken),
-            (LoopState::Late, "late", Standing::Degraded),
-            (LoopState::Failing, "failing", Standing::Degraded),
+            (LoopState::Stuck, "stuck", PartStatus::Unavailable),
+            (LoopState::Late, "late", PartStatus::Degraded),
+            (LoopState::Failing, "failing", PartStatus::Degraded),
         ] {
             let names = self.loops_that_are(state);
             if !names.is_empty() {
                 words.push(format!("{word}: {}", names.join(", ")));
-                standing = standing.max(means);
+                status = status.max(means);
             }
         }
         let word = match words.is_empty() {
@@ -166,24 +166,24 @@ impl Health {
         Part {
             name: "loops",
             word,
-            standing,
+            status,
         }
     }
 
-    /// Titles are no condition: a service without them still answers.
+    /// Never unavailable: the service works without titles.
     fn title_model(&self) -> Part {
         let state = self.titles.model_state();
         Part {
             name: "title_model",
             word: state.as_str().to_owned(),
-            standing: match state {
-                ModelState::Unknown | ModelState::Answers => Standing::Good,
-                _ => Standing::Degraded,
+            status: match state {
+                ModelState::Unknown | ModelState::Answers => PartStatus::Ok,
+                _ => PartStatus::Degraded,
             },
         }
     }
 
-    /// Where keys are published: without a key no token can be verified.
+    /// Only with published keys. Without a valid key, no token can be verified.
     fn token_keys(&self) -> Option<Part> {
         let Access::Tokens(tokens) = &self.access else {
             return None;
@@ -192,24 +192,24 @@ impl Health {
         Some(Part {
             name: "token_keys",
             word: <&str>::from(state).to_owned(),
-            standing: match state {
-                KeyState::Ok => Standing::Good,
-                KeyState::Stale => Standing::Degraded,
-                KeyState::Expired => Standing::Broken,
+            status: match state {
+                KeyState::Ok => PartStatus::Ok,
+                KeyState::Stale => PartStatus::Degraded,
+                KeyState::Expired => PartStatus::Unavailable,
             },
         })
     }
 
-    /// Where there are several nodes: changes on the others are then seen late.
+    /// Only with several nodes. While disconnected, changes of other nodes arrive late.
     fn nats(&self) -> Option<Part> {
-        let (word, standing) = match self.events.relay()?.is_connected() {
-            true => ("ok", Standing::Good),
-            false => ("degraded", Standing::Degraded),
+        let (word, status) = match self.events.relay()?.is_connected() {
+            true => ("ok", PartStatus::Ok),
+            false => ("degraded", PartStatus::Degraded),
         };
         Some(Part {
             name: "nats",
             word: word.to_owned(),
-            standing,
+            status,
         })
     }
 }
@@ -218,11 +218,11 @@ fn database_part(state: DatabaseState) -> Part {
     Part {
         name: "database",
         word: <&str>::from(state).to_owned(),
-        standing: match state {
-            DatabaseState::Ok => Standing::Good,
+        status: match state {
+            DatabaseState::Ok => PartStatus::Ok,
             DatabaseState::Unavailable
             | DatabaseState::RefusesWrites
-            | DatabaseState::FileReplaced => Standing::Broken,
+            | DatabaseState::FileReplaced => PartStatus::Unavailable,
         },
     }
 }

@@ -1,8 +1,7 @@
-//! Which names the service may be addressed by: the `Host` header of every request.
+//! Checks the `Host` header of every request against the allowed names.
 //!
-//! Without this check a web page can read the service by DNS rebinding: the page's own name is made to resolve to
-//! this machine, and the browser takes page and service for one origin. The browser still sends that name as `Host`.
-//! An IP address cannot be rebound, so IP literals always pass.
+//! Prevents DNS rebinding: a web page makes its own name resolve to this machine, so the browser treats page and service as
+//! one origin. The browser still sends the page's name as `Host`. An IP address cannot be rebound, so IP literals pass.
 
 use std::{fmt, net::Ipv4Addr, net::Ipv6Addr, sync::Arc};
 
@@ -22,7 +21,7 @@ const MAX_NAME_BYTES: usize = 253;
 /// The longest label of a DNS name.
 const MAX_LABEL_BYTES: usize = 63;
 
-/// A well-formed `Host`: an address or a name, and a port.
+/// A valid `Host`: an address or a name, and an optional port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct HostPort {
     host: Host,
@@ -33,12 +32,12 @@ struct HostPort {
 enum Host {
     V4(Ipv4Addr),
     V6(Ipv6Addr),
-    /// Lower case, without the dot of the root.
+    /// Lower case, without the trailing dot.
     Name(String),
 }
 
 impl HostPort {
-    /// Reads `uri-host [ ":" port ]` (RFC 9110, section 7.2). Stricter than the RFC: no percent-encoding, no
+    /// Parses `uri-host [ ":" port ]` (RFC 9110, section 7.2). Stricter than the RFC: no percent-encoding, no
     /// sub-delimiters, no user.
     fn parse(text: &str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix('[') {
@@ -61,7 +60,7 @@ impl HostPort {
         Some(Self { host, port })
     }
 
-    /// The digits behind the colon; there may be none.
+    /// The digits after the colon; may be empty.
     fn port(text: &str) -> Option<Option<u16>> {
         if text.is_empty() {
             return Some(None);
@@ -70,7 +69,7 @@ impl HostPort {
         has_digits.then(|| text.parse().ok().map(Some))?
     }
 
-    /// The port, where none is given that of the scheme.
+    /// The port, or the default port of the scheme.
     fn port_or(&self, scheme: &str) -> u16 {
         let default = if scheme.eq_ignore_ascii_case("https") {
             443
@@ -81,8 +80,7 @@ impl HostPort {
     }
 }
 
-/// A DNS name in lower case, without the dot of the root. An underscore is no letter of a host name, but container
-/// networks use it.
+/// A DNS name in lower case, without the trailing dot. Allows underscores, which container networks use.
 fn name(text: &str) -> Option<String> {
     let text = text.strip_suffix('.').unwrap_or(text);
     let is_label = |label: &str| {
@@ -93,24 +91,24 @@ fn name(text: &str) -> Option<String> {
     is_name.then(|| text.to_ascii_lowercase())
 }
 
-/// The names that pass besides IP literals, `localhost` and its subdomains.
+/// The allowed names, besides IP literals, `localhost` and its subdomains.
 #[derive(Clone, Debug, Default)]
-pub struct AllowedHosts(Vec<Allowed>);
+pub struct AllowedHosts(Vec<HostPattern>);
 
 #[derive(Clone, Debug)]
-struct Allowed {
+struct HostPattern {
     host: Host,
-    /// Any port where none is given.
+    /// `None`: any port.
     port: Option<u16>,
-    /// Whether names below it pass, instead of it.
+    /// Whether the pattern matches subdomains of the host instead of the host.
     is_suffix: bool,
 }
 
 impl AllowedHosts {
-    /// Names such as `chat.example`, `chat.example:8443` or `*.chat.example`. Empty ones are passed over.
+    /// Parses names such as `chat.example`, `chat.example:8443` or `*.chat.example`. Ignores empty ones.
     ///
     /// # Errors
-    /// The first text that is no host.
+    /// The first invalid text.
     pub fn parse(hosts: &[String]) -> Result<Self, String> {
         let parse = |text: &String| {
             let text = text.trim();
@@ -120,7 +118,7 @@ impl AllowedHosts {
             };
             match HostPort::parse(rest) {
                 Some(HostPort { host, port }) if !is_suffix || matches!(host, Host::Name(_)) => {
-                    Ok(Allowed {
+                    Ok(HostPattern {
                         host,
                         port,
                         is_suffix,
@@ -129,7 +127,7 @@ impl AllowedHosts {
                 _ => Err(text.to_owned()),
             }
         };
-        // An empty environment variable is one empty text.
+        // An empty environment variable parses as one empty text.
         let hosts = hosts.iter().filter(|text| !text.trim().is_empty());
         hosts.map(parse).collect::<Result<_, _>>().map(Self)
     }
@@ -155,27 +153,27 @@ impl AllowedHosts {
     }
 }
 
-/// Which hosts a listener answers.
+/// The hosts that a listener accepts.
 #[derive(Clone, Debug)]
 pub(super) enum HostRule {
-    /// Any well-formed one: tokens keep out pages of other names.
+    /// Any valid host: a rebound page has no token.
     Any,
-    /// Those that no page can have, and those that are listed.
+    /// IP literals, `localhost`, and the listed hosts.
     Listed(AllowedHosts),
 }
 
-/// The host that a request is for.
+/// The host of a request.
 ///
 /// # Errors
-/// When it does not name exactly one.
-fn asked(uri: &Uri, headers: &HeaderMap) -> Result<HostPort, Error> {
+/// [`Error::InvalidHost`] unless the request has exactly one host.
+fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<HostPort, Error> {
     let mut values = headers.get_all(header::HOST).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(Error::InvalidHost);
     };
     let parsed = value.to_str().ok().and_then(HostPort::parse);
     let host = parsed.ok_or(Error::InvalidHost)?;
-    // The target of a request to a proxy (`GET http://host/`) has to say the same.
+    // An absolute request target (`GET http://host/`) must have the same host.
     if let Some(target) = uri.authority() {
         let scheme = uri.scheme().map_or("http", Scheme::as_str);
         let is_same = HostPort::parse(target.as_str()).is_some_and(|target| {
@@ -188,7 +186,7 @@ fn asked(uri: &Uri, headers: &HeaderMap) -> Result<HostPort, Error> {
     Ok(host)
 }
 
-/// Whether an origin is the service's own: the same host and port, by HTTP or HTTPS, as a proxy may end TLS.
+/// Whether an origin is the service's own: the same host and port. HTTP and HTTPS both match, as a proxy may terminate TLS.
 pub(super) fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let Some((scheme, origin)) = origin.split_once("://") else {
         return false;
@@ -207,14 +205,14 @@ pub(super) fn is_own(origin: &str, headers: &HeaderMap) -> bool {
         && origin.port_or(scheme) == host.port_or(scheme)
 }
 
-/// Refuses requests that name no host, several, or another one's.
+/// Rejects requests without exactly one valid, allowed host.
 pub(super) async fn check(
     State(rule): State<Arc<HostRule>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let asked = asked(request.uri(), request.headers());
-    let refusal = match (asked, &*rule) {
+    let host = requested_host(request.uri(), request.headers());
+    let refusal = match (host, &*rule) {
         (Err(error), _) => error,
         (Ok(host), HostRule::Listed(hosts)) if !hosts.allows(&host) => Error::ForbiddenHost,
         (Ok(_), _) => return next.run(request).await,
@@ -238,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_a_host_and_what_is_not() {
+    fn valid_hosts_parse_and_others_do_not() {
         for (text, read) in [
             ("localhost", "localhost"),
             ("LocalHost.:80", "localhost:80"),

@@ -1,8 +1,8 @@
-//! What one user may do: messages a minute, and streams and WebSockets at once. What an address may do, and
-//! all together, is [`server`](crate::server)'s.
+//! Rate limits of one user: messages per minute, title changes per minute, and open streams and WebSockets. Limits per
+//! address and in total are in [`server`](crate::server).
 //!
-//! RateLimitKey is the owner that a token names. Without authentication there is one owner, and counted is where
-//! a request comes from; on the server's own machine nobody is. Each process counts for itself.
+//! The key is the owner of the token. Without authentication all requests have the same owner, so the key is the client's
+//! address, and the server's own machine is exempt. Each process counts separately.
 
 use std::{
     fmt,
@@ -26,20 +26,20 @@ use crate::{
     server::{Slot, Slots, held},
 };
 
-/// When to try again, for who has too many streams: one may end at any time.
+/// `Retry-After` for too many open streams: a stream may end at any time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How many messages are counted until those are forgotten who may send as many again as ever.
+/// After this many messages, keys with a full quota are removed from memory.
 const SWEEP_EVERY: u64 = 1_024;
 
-/// The limits of users, and what was refused. Cheap to clone.
+/// Limits per user, and counters of rejections. Cheap to clone.
 #[derive(Clone)]
 pub struct UserLimits(Arc<Inner>);
 
 struct Inner {
-    /// `None` for any number.
+    /// `None`: unlimited.
     messages: Option<DefaultKeyedRateLimiter<RateLimitKey>>,
-    /// `None` for any number.
+    /// `None`: unlimited.
     title_changes: Option<DefaultKeyedRateLimiter<RateLimitKey>>,
     streams: Arc<Slots<RateLimitKey>>,
     counted_messages: AtomicU64,
@@ -47,12 +47,12 @@ struct Inner {
     refused_streams: AtomicU64,
 }
 
-/// What is done to a title.
+/// A change of a title that counts against the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TitleChange {
-    /// A person gives one.
+    /// A person sets the title.
     Rename,
-    /// The model makes another one.
+    /// The model generates a title.
     Generate,
 }
 
@@ -60,7 +60,7 @@ pub(super) enum TitleChange {
 pub(super) type OpenStream = Option<Slot<RateLimitKey>>;
 
 impl UserLimits {
-    /// So many messages a minute, all of them at once if need be, and so many streams; 0 for any number.
+    /// Limits; 0 means unlimited. The messages of one minute may come in one burst.
     pub fn new(messages_per_minute: u32, streams: u32, title_changes_per_minute: u32) -> Self {
         let limiter = |per_minute| {
             let quota = NonZeroU32::new(per_minute).map(Quota::per_minute);
@@ -76,7 +76,7 @@ impl UserLimits {
         }))
     }
 
-    /// One more stream, until it is dropped.
+    /// Takes a stream slot until it is dropped.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
@@ -94,10 +94,10 @@ impl UserLimits {
         })
     }
 
-    /// One more message.
+    /// Counts a message.
     ///
     /// # Errors
-    /// How long there can be none.
+    /// The time until the next message is allowed.
     fn message(&self, user: &RateLimitKey) -> Result<(), Duration> {
         let (Some(messages), false) = (&self.0.messages, *user == RateLimitKey::Exempt) else {
             return Ok(());
@@ -111,8 +111,8 @@ impl UserLimits {
         checked.map_err(|until| until.wait_time_from(messages.clock().now()))
     }
 
-    /// One more change of a title. What asks the model counts for a caller on the server's own machine as well: it is
-    /// the model's time that is shared.
+    /// Counts a change of a title. A change that calls the model also counts for exempt callers, because the model is
+    /// shared.
     ///
     /// # Errors
     /// [`Error::RateLimited`].
@@ -131,12 +131,12 @@ impl UserLimits {
         })
     }
 
-    /// Messages that were refused since the start.
+    /// Messages rejected since the start.
     pub(super) fn refused_messages(&self) -> u64 {
         self.0.refused_messages.load(Ordering::Relaxed)
     }
 
-    /// Streams that were refused since the start.
+    /// Streams rejected since the start.
     pub(super) fn refused_streams(&self) -> u64 {
         self.0.refused_streams.load(Ordering::Relaxed)
     }
@@ -148,11 +148,11 @@ impl fmt::Debug for UserLimits {
     }
 }
 
-/// Sends a message, if its user may send one now. A request that was sent before, by its idempotency key,
-/// always may: it is answered with what there is.
+/// Sends a message within the user's rate limit. A retry with a known idempotency key is always allowed, because it stores
+/// nothing.
 ///
 /// # Errors
-/// [`Error::RateLimited`]; what [`send_message`](crate::chat::Chat::send_message) may fail with.
+/// [`Error::RateLimited`], and the errors of [`send_message`](crate::chat::Chat::send_message).
 pub(super) async fn send_message(
     services: &Services,
     owner: &Owner,
@@ -176,8 +176,8 @@ pub(super) async fn send_message(
     services.chat.send_message(owner, message).await
 }
 
-/// A response that is a stream, which counts until it ends or nobody reads it any more.
-pub(super) fn counting(response: Response, stream: OpenStream) -> Response {
+/// Holds a stream slot until the response body ends or the client disconnects.
+pub(super) fn hold_slot(response: Response, stream: OpenStream) -> Response {
     held(response, stream)
 }
 
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_counted_who_is_not_and_nothing_is_without_a_limit() {
+    fn exempt_callers_and_unlimited_settings_are_not_limited() {
         let limits = UserLimits::new(1, 1, 1);
         let unlimited = UserLimits::new(0, 0, 0);
         let mut streams = Vec::new();
@@ -220,8 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn who_has_not_sent_for_long_is_forgotten() {
-        // A message is made up for in 60 µs.
+    fn idle_users_are_removed_from_memory() {
+        // The quota of one message refills in 60 µs.
         let limits = UserLimits::new(1_000_000, 0, 0);
         let many = 20 * SWEEP_EVERY as usize;
         for number in 0..many {

@@ -1,5 +1,4 @@
-//! What the service has done, for Prometheus, on a listener of its own: who watches a service is not who
-//! uses it.
+//! Prometheus metrics, on a separate listener, so that they are not exposed to clients.
 
 use std::{fmt, sync::Arc};
 
@@ -45,8 +44,8 @@ use crate::{
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The page at `/metrics`, and nothing else. It has no authentication, so hosts are checked with tokens too.
-pub fn router(watched: Watched, hosts: AllowedHosts) -> Router {
+/// The router of the metrics listener. It has no authentication, so it checks hosts even if tokens are required.
+pub fn router(watched: MetricSources, hosts: AllowedHosts) -> Router {
     let hosts = Arc::new(HostRule::Listed(hosts));
     let origins = Arc::new(AllowedOrigins::default());
     let mut registry = Registry::with_prefix("titlecast");
@@ -72,7 +71,7 @@ async fn page(State(page): State<Arc<Page>>) -> Result<Response, RestError> {
         registry,
         readiness,
     } = &*page;
-    readiness.look().await;
+    readiness.update().await;
     let mut page = String::new();
     text::encode(&mut page, registry).map_err(|error| Error::Internal(error.into()))?;
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response())
@@ -83,7 +82,7 @@ struct Page {
     readiness: Readiness,
 }
 
-/// What `/readyz` says, as gauges that are set when the page is asked for.
+/// The state of `/readyz` as gauges, updated at each scrape.
 struct Readiness {
     health: Health,
     ready: Gauge,
@@ -118,7 +117,7 @@ impl Readiness {
         }
     }
 
-    async fn look(&self) {
+    async fn update(&self) {
         let report = self.health.report().await;
         let is_up = report.database != DatabaseState::Unavailable;
         self.database_up.set(i64::from(is_up));
@@ -132,8 +131,8 @@ impl Readiness {
     }
 }
 
-/// What the page is about.
-pub struct Watched {
+/// The sources of the metrics.
+pub struct MetricSources {
     /// Requests.
     pub http: HttpMetrics,
     /// Replies.
@@ -148,19 +147,19 @@ pub struct Watched {
     pub db: Database,
     /// Connections of clients.
     pub connections: Limits,
-    /// What users were refused.
+    /// Requests rejected by user limits.
     pub users: UserLimits,
     /// Readiness and background loops.
     pub health: Health,
 }
 
-impl fmt::Debug for Watched {
+impl fmt::Debug for MetricSources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").finish_non_exhaustive()
+        f.debug_struct("MetricSources").finish_non_exhaustive()
     }
 }
 
-impl Collector for Watched {
+impl Collector for MetricSources {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let mut metric = |name: &str, help: &str, metric: &dyn EncodeMetric| {
             let encoder = encoder.encode_descriptor(name, help, None, metric.metric_type())?;
@@ -344,7 +343,7 @@ impl Collector for Watched {
     }
 }
 
-/// The connections of each pool, as a gauge with labels.
+/// Open connections of each pool, as a labelled gauge.
 struct Pools(Vec<Connections>);
 
 impl EncodeMetric for Pools {
@@ -364,7 +363,7 @@ impl EncodeMetric for Pools {
     }
 }
 
-/// A number of each background loop, as a counter with a label.
+/// A counter with a label for each background loop.
 struct LoopCounts<'a>(&'a [LoopReport], fn(&LoopReport) -> u64);
 
 impl EncodeMetric for LoopCounts<'_> {
@@ -381,7 +380,7 @@ impl EncodeMetric for LoopCounts<'_> {
     }
 }
 
-/// Whether each background loop runs in time, as a gauge with a label.
+/// The state of each background loop, as a labelled gauge.
 struct LoopsUp<'a>(&'a [LoopReport]);
 
 impl EncodeMetric for LoopsUp<'_> {

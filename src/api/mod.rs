@@ -1,8 +1,16 @@
 //! The surfaces: GraphQL, the legacy HTTP routes and their streams, pages for people, health pages and metrics.
 //!
-//! Each takes a request apart, calls `chat` or `titles` for what changes something and `db` for what
-//! only reads, and puts the answer into its own words. GraphQL and SSE are two encoders of the same
-//! events; neither is special.
+//! A surface parses a request, calls `chat` or `titles` to change data and `db` to read it, and encodes the answer.
+//! GraphQL and SSE are two encoders of the same events.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `graphql` | the schema, its resolvers and error format |
+//! | `rest`, `sse` | the legacy routes and their streams |
+//! | `turn`, `watch` | the events of one turn and of one conversation, for all surfaces |
+//! | `auth`, `host`, `origin`, `limits` | checks of every request: token, `Host`, `Origin`, limits per user |
+//! | `health`, `metrics`, `observe` | health endpoints, Prometheus metrics, request telemetry |
+//! | `pages` | the demo page, the explorer and GraphiQL |
 
 pub mod auth;
 pub mod graphql;
@@ -43,13 +51,13 @@ use crate::{
 /// The largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// What the surfaces stand on.
+/// The dependencies and settings of all surfaces.
 pub struct Services {
-    /// Who may call.
+    /// How callers are authenticated.
     pub access: Access,
-    /// For what only reads.
+    /// For reads.
     pub db: Database,
-    /// For what watches.
+    /// For subscriptions.
     pub events: EventBroker,
     /// For health pages.
     pub model: Arc<dyn LanguageModel>,
@@ -59,35 +67,35 @@ pub struct Services {
     pub chat: Chat,
     /// Counts the tasks that a shutdown waits for.
     pub tasks: TaskTracker,
-    /// What the health pages say.
+    /// The sources of the health endpoints.
     pub health: health::Health,
-    /// Ends the streams that only watch.
+    /// Ends read-only streams at shutdown.
     pub closing: CancellationToken,
     /// Counts requests.
     pub http: observe::HttpMetrics,
     /// How long the last event of a reply's stream waits for a title.
     pub title_grace: Duration,
-    /// How long an SSE stream may be silent.
+    /// The interval of keep-alive comments on silent SSE streams.
     pub keep_alive: Duration,
-    /// Whether subscribers that ask the same share one execution.
+    /// Whether identical subscriptions share one execution.
     pub cohorts: bool,
-    /// What the places in lists are authenticated with.
+    /// Authenticates the cursors of lists.
     pub cursors: CursorKey,
-    /// What each user may do.
+    /// Limits per user.
     pub users: limits::UserLimits,
-    /// Counts what subscriptions do.
+    /// Counters of subscriptions.
     pub subscriptions: Counters,
-    /// The web origins whose pages may use the service.
+    /// The allowed web origins.
     pub allowed_origins: origin::AllowedOrigins,
-    /// The names that the service may be addressed by where there are no tokens.
+    /// The allowed `Host` names, checked if tokens are not required.
     pub allowed_hosts: host::AllowedHosts,
-    /// Whether there are pages for people.
+    /// Whether to serve the pages for people.
     pub pages: bool,
-    /// What GraphQL answers.
+    /// The settings of GraphQL.
     pub graphql: graphql::GraphqlSettings,
 }
 
-/// An error that ends a request before a route of this path takes it, or instead of it.
+/// The response for an error outside the handlers, in the error format of the path.
 pub(crate) fn refuse(path: &str, error: Error) -> Response {
     match path == graphql::PATH {
         true => graphql::refused(error),
@@ -95,7 +103,7 @@ pub(crate) fn refuse(path: &str, error: Error) -> Response {
     }
 }
 
-/// A panic is an answer, and not a connection that breaks.
+/// Answers a panic of a handler with an error instead of closing the connection.
 async fn catch_panics(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let answer = panics::catch(next.run(request)).await;

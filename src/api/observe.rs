@@ -1,4 +1,4 @@
-//! What every request leaves for operators: a span, a count and a time.
+//! Telemetry of each request: a span, counters and a duration.
 
 use std::time::Instant;
 
@@ -22,15 +22,15 @@ use crate::{
     telemetry::{SPANS, span},
 };
 
-/// What a request that no route takes is counted under: its path is the client's own.
+/// The route label of requests that match no route. Their path is not used, because clients could create any label.
 const NO_ROUTE: &str = "none";
 
-/// From what a cache could answer to the longest execution, in seconds.
+/// Buckets of the request duration, in seconds.
 const LATENCIES: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 
-/// The counters of requests. Cheap to clone.
+/// The metrics of requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpMetrics {
     requests: Family<RequestLabels, Counter>,
@@ -39,7 +39,7 @@ pub struct HttpMetrics {
     errors: Family<ErrorLabels, Counter>,
 }
 
-/// Where clients meet an error.
+/// The surface on which a client received an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Surface {
@@ -82,7 +82,7 @@ impl Default for HttpMetrics {
 }
 
 impl HttpMetrics {
-    /// Names the counters to a registry.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "http_requests",
@@ -109,7 +109,7 @@ impl HttpMetrics {
 }
 
 impl HttpMetrics {
-    /// Counts an error that a client is given.
+    /// Counts an error sent to a client.
     pub fn failed(&self, surface: Surface, code: ErrorCode) {
         let labels = ErrorLabels {
             surface: surface.into(),
@@ -119,8 +119,7 @@ impl HttpMetrics {
     }
 }
 
-/// Counts a request, and puts what it does into a span of its own, which is part of the sender's trace if it
-/// names one (`traceparent`).
+/// Counts a request and runs it in a span, which continues the caller's trace (`traceparent`) if there is one.
 pub(super) async fn request(
     State(metrics): State<HttpMetrics>,
     request: Request,
@@ -129,11 +128,11 @@ pub(super) async fn request(
     let started = Instant::now();
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = path.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-    let method = name(request.method());
+    let method = method_label(request.method());
     let span = span(route, method, request.headers());
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
-    note_status(&span, status);
+    record_status(&span, status);
     let labels = RouteLabels {
         route: route.to_owned(),
         method,
@@ -157,7 +156,7 @@ pub(super) async fn request(
     }
     match is_stream(response.headers()) {
         true => {
-            let open = Open::new(metrics.streams.get_or_create_owned(&labels));
+            let open = OpenStreamCount::new(metrics.streams.get_or_create_owned(&labels));
             held(response, open)
         }
         false => response,
@@ -172,7 +171,7 @@ fn span(route: &str, method: &'static str, headers: &HeaderMap) -> Span {
         otel.kind = "server",
         http.request.method = method,
         http.route = route,
-        // What is in front of us may have spoken TLS; we do not.
+        // TLS, if any, ends at a proxy.
         url.scheme = "http",
         http.response.status_code = tracing::field::Empty,
     );
@@ -180,15 +179,15 @@ fn span(route: &str, method: &'static str, headers: &HeaderMap) -> Span {
     span
 }
 
-fn note_status(span: &Span, status: StatusCode) {
+fn record_status(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
         span::failed(span, "server_error");
     }
 }
 
-/// A method that HTTP knows; a client may send any word.
-fn name(method: &Method) -> &'static str {
+/// The method as a label. Bounded, because a client may send any word.
+fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",
@@ -197,7 +196,7 @@ fn name(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
         Method::PUT => "PUT",
-        // As OpenTelemetry has it.
+        // The value of the OpenTelemetry conventions.
         _ => "_OTHER",
     }
 }
@@ -209,17 +208,17 @@ fn is_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Counts a stream for as long as it is one.
-struct Open(Gauge);
+/// Counts an open stream until dropped.
+struct OpenStreamCount(Gauge);
 
-impl Open {
+impl OpenStreamCount {
     fn new(gauge: Gauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenStreamCount {
     fn drop(&mut self) {
         self.0.dec();
     }

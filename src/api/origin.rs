@@ -1,9 +1,8 @@
-//! Which web pages may talk to the service.
+//! Checks the origin of requests: only the service's own pages and the allowed origins may use it.
 //!
-//! A browser sends a page's origin along. Without this check any page on the web could open a
-//! WebSocket to a server on the reader's own machine, which CORS does not prevent. With links, forms and
-//! pictures it sends none, but says in `Sec-Fetch-Site` that they stand on another site. Requests with neither
-//! come from programs, not from pages.
+//! Without this check, any web page could open a WebSocket to a server on the user's machine; CORS does not prevent that.
+//! Browsers send `Origin` with scripted requests. For links, forms and images they omit it, but send `Sec-Fetch-Site`.
+//! Requests with neither header come from programs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,24 +17,24 @@ use tower_http::cors::{AllowHeaders, AllowPrivateNetwork, CorsLayer};
 use super::{graphql, host, refuse};
 use crate::error::Error;
 
-/// How long a browser may remember the answer to a preflight: the longest that Chromium takes.
+/// How long a browser may cache a preflight response: the maximum of Chromium.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
 
-/// The most headers that a preflight may ask for; the rest is left out.
+/// The most headers that a preflight may request; further ones are ignored.
 const MAX_REQUESTED_HEADERS: usize = 100;
 
-/// The headers of answers that pages may read, besides those that the Fetch standard lets them.
+/// Response headers that pages may read, besides those of the Fetch standard.
 const EXPOSED: [HeaderName; 2] = [header::RETRY_AFTER, header::WWW_AUTHENTICATE];
 
-/// The origins that are allowed besides the service's own.
+/// The allowed origins, besides the service's own.
 #[derive(Clone, Debug, Default)]
 pub struct AllowedOrigins(Vec<HeaderValue>);
 
 impl AllowedOrigins {
-    /// Origins as browsers write them: `https://app.example`. Empty ones are passed over.
+    /// Parses origins in the form of browsers: `https://app.example`. Ignores empty ones.
     ///
     /// # Errors
-    /// The first text that is no origin.
+    /// The first invalid text.
     pub fn parse(origins: &[String]) -> Result<Self, String> {
         let parse = |origin: &String| {
             let has_shape = origin.split_once("://").is_some_and(|(scheme, host)| {
@@ -48,26 +47,24 @@ impl AllowedOrigins {
         };
         origins
             .iter()
-            // An empty environment variable is one empty origin.
+            // An empty environment variable parses as one empty origin.
             .filter(|origin| !origin.is_empty())
             .map(parse)
             .collect::<Result<_, _>>()
             .map(Self)
     }
 
-    /// The CORS headers for the allowed origins, and for no others; with cookies where they may hold a
-    /// token.
+    /// The CORS layer for the allowed origins; with credentials if a cookie may hold the token.
     ///
-    /// Such a page may send any header: none changes what is done beyond what the page may do anyway, and tracing
-    /// and GraphQL clients send their own. It may also reach a private network from a public one, as the operator
-    /// has named it.
+    /// An allowed page may send any header: no header grants more than the page may do anyway, and tracing and GraphQL
+    /// clients send their own. It may also access a private network from a public one, because the operator listed it.
     pub(super) fn cors(&self, with_cookies: bool) -> CorsLayer {
         let listed = self.0.clone();
         CorsLayer::new()
             .allow_credentials(with_cookies)
             .allow_origin(self.0.clone())
             .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-            // `check` has left well-formed names alone.
+            // `check` has removed invalid names.
             .allow_headers(AllowHeaders::mirror_request())
             .allow_private_network(AllowPrivateNetwork::predicate(move |origin, _| {
                 listed.contains(origin)
@@ -76,7 +73,7 @@ impl AllowedOrigins {
             .max_age(PREFLIGHT_AGE)
     }
 
-    /// Whether an allowed page sent the request for sure. A cookie proves nothing without it.
+    /// Whether the request has an allowed origin. A cookie is accepted only then.
     pub(super) fn confirms(&self, headers: &HeaderMap) -> bool {
         headers.contains_key(header::ORIGIN) && self.allows(headers)
     }
@@ -89,17 +86,17 @@ impl AllowedOrigins {
                 let is_own = |origin| host::is_own(origin, headers);
                 self.0.contains(origin) || origin.to_str().is_ok_and(is_own)
             }
-            // A browser sends one.
+            // A browser sends at most one.
             (Some(_), Some(_)) => false,
         }
     }
 }
 
-/// Leaves the well-formed names of `Access-Control-Request-Headers`, which are repeated in the answer.
-fn keep_header_names(headers: &mut HeaderMap) {
-    let asked = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS);
-    let asked = asked.iter().filter_map(|value| value.to_str().ok());
-    let names = asked
+/// Removes invalid names from `Access-Control-Request-Headers`, because the response repeats them.
+fn remove_invalid_header_names(headers: &mut HeaderMap) {
+    let requested = headers.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let requested = requested.iter().filter_map(|value| value.to_str().ok());
+    let names = requested
         .flat_map(|value| value.split(','))
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
         .take(MAX_REQUESTED_HEADERS);
@@ -112,24 +109,24 @@ fn keep_header_names(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a link, a form or a picture on a page of another origin leads here.
-fn is_linked_from_elsewhere(headers: &HeaderMap) -> bool {
+/// Whether a link, a form or an image on a page of another origin made the request.
+fn is_cross_site_link(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site");
     !headers.contains_key(header::ORIGIN)
         && site.is_some_and(|site| site != "same-origin" && site != "none")
 }
 
-/// Refuses requests of foreign pages.
+/// Rejects requests of pages of other origins.
 pub(super) async fn check(
     State(origins): State<Arc<AllowedOrigins>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    keep_header_names(request.headers_mut());
+    remove_invalid_header_names(request.headers_mut());
     let path = request.uri().path();
-    // Any page may have a link to an explorer, or to a health page.
+    // Any page may link to an explorer or a health page.
     let has_data = path == graphql::PATH || path.starts_with("/api/");
-    let is_linked = has_data && is_linked_from_elsewhere(request.headers());
+    let is_linked = has_data && is_cross_site_link(request.headers());
     if origins.allows(request.headers()) && !is_linked {
         next.run(request).await
     } else {
@@ -166,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_link_of_another_site_is_known_by_what_browsers_say() {
+    fn a_cross_site_link_is_detected_by_its_fetch_metadata() {
         let is_linked = |headers: &[(&'static str, &'static str)]| {
             let headers = headers.iter();
             let headers = headers.map(|&(name, value)| {
                 let name = HeaderName::from_static(name);
                 (name, HeaderValue::from_static(value))
             });
-            is_linked_from_elsewhere(&headers.collect())
+            is_cross_site_link(&headers.collect())
         };
         assert!(is_linked(&[("sec-fetch-site", "cross-site")]));
         assert!(is_linked(&[("sec-fetch-site", "same-site")]));
@@ -181,7 +178,7 @@ mod tests {
             &[][..],
             &[("sec-fetch-site", "same-origin")],
             &[("sec-fetch-site", "none")],
-            // Its origin is checked.
+            // The origin check covers it.
             &[
                 ("sec-fetch-site", "cross-site"),
                 ("origin", "https://app.example"),
@@ -192,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_named() {
+    fn an_invalid_origin_is_named_in_the_error() {
         for bad in [
             "app.example",
             "https://",

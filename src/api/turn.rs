@@ -1,7 +1,6 @@
-//! One turn as its sender sees it: the reply's text, the title when it comes, the end.
+//! The events of one turn for its sender: the text of the reply, the title, the end.
 //!
-//! Knows no wire format: the SSE stream encodes these events, the route without streaming collects
-//! them.
+//! Independent of the wire format: the SSE stream encodes these events, the route without streaming collects them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,20 +22,20 @@ use crate::{
 pub(super) enum TurnEvent {
     /// The message is stored.
     Started(Arc<Conversation>),
-    /// What there is of the reply for a reader that comes back; or, not recovered, all that was kept of
-    /// it, which is less than was told.
+    /// The missed text for a client that reconnects; or, with `recovered: false`, the stored text, which replaces the text
+    /// that was sent.
     SoFar(SoFar),
-    /// More of the reply.
+    /// More text of the reply.
     Delta(Delta),
-    /// There is a title, or another one.
+    /// The title was set or changed.
     TitleChanged(Arc<Conversation>),
-    /// The reply is over; always the last event.
+    /// The reply has ended; always the last event.
     Ended(Arc<Conversation>, Arc<ReplyEnd>),
 }
 
-/// The events of a turn, in order; `is_resumed`: for a reader that comes back, which is told first where it is. The end
-/// is held back for a title that is made from this message, at most for the title grace; nothing else ever waits. At
-/// `until` the sender's token is over: the reply goes on without being told.
+/// The events of a turn, in order. With `is_resumed`, the client reconnected: its position comes before any title. If the
+/// title is made from this message, the end waits for it, at most for the title grace; no other event waits. At `until`
+/// the sender's token expires: the stream ends and the reply continues.
 pub(super) fn events(
     services: Arc<Services>,
     sent: SentMessage,
@@ -46,8 +45,8 @@ pub(super) fn events(
     stream! {
         let grace = services.title_grace;
         let SentMessage { conversation, makes_title, reply, changes, .. } = sent;
-        let mut watched = Watched {
-            // In a conversation that has its title the sender knows it already.
+        let mut watched = WatchedConversation {
+            // The sender knows a title that is older than the message.
             announced: match makes_title {
                 true => None,
                 false => conversation.display_name.clone(),
@@ -56,27 +55,27 @@ pub(super) fn events(
             states: watch::from(services, conversation, changes).boxed(),
         };
         let mut reply_events = reply.events;
-        // Kept only where it may be needed.
-        let mut told = until.map(|_| String::new());
+        // The text sent so far, needed only for the end of an expired token.
+        let mut sent_text = until.map(|_| String::new());
         let mut is_first = true;
         yield TurnEvent::Started(watched.conversation.clone());
-        // Until a reader that comes back knows where it is, nothing may give it another place.
-        let mut is_placed = !is_resumed;
-        if is_placed && let Some(titled) = watched.new_title() {
+        // A title frame carries a cursor, so it must not precede the position of a client that reconnects.
+        let mut is_positioned = !is_resumed;
+        if is_positioned && let Some(titled) = watched.new_title() {
             yield TurnEvent::TitleChanged(titled);
         }
         let end = loop {
             tokio::select! {
-                // The title first: it must not come behind the end when both are there.
+                // Poll the title first: it must not follow the end if both are ready.
                 biased;
-                () = sleep_until_opt(until) => break expired(told),
-                () = watched.changed(), if is_placed => if let Some(titled) = watched.new_title() {
+                () = sleep_until_opt(until) => break expired(sent_text),
+                () = watched.changed(), if is_positioned => if let Some(titled) = watched.new_title() {
                     yield TurnEvent::TitleChanged(titled);
                 },
                 event = reply_events.next() => match event {
                     Some(ReplyEvent::SoFar(so_far)) => {
-                        if let Some(told) = &mut told {
-                            told.replace_range(.., &so_far.text);
+                        if let Some(text) = &mut sent_text {
+                            text.replace_range(.., &so_far.text);
                         }
                         let is_beginning = std::mem::take(&mut is_first) && !is_resumed;
                         match (is_beginning, so_far) {
@@ -87,20 +86,20 @@ pub(super) fn events(
                             (true, _) => {}
                             (false, so_far) => yield TurnEvent::SoFar(so_far),
                         }
-                        if !std::mem::replace(&mut is_placed, true)
+                        if !std::mem::replace(&mut is_positioned, true)
                             && let Some(titled) = watched.new_title()
                         {
                             yield TurnEvent::TitleChanged(titled);
                         }
                     }
                     Some(ReplyEvent::Delta(delta)) => {
-                        if let Some(told) = &mut told {
-                            told.push_str(&delta.text);
+                        if let Some(text) = &mut sent_text {
+                            text.push_str(&delta.text);
                         }
                         yield TurnEvent::Delta(delta);
                     }
                     Some(ReplyEvent::Ended(end)) => break end,
-                    // A log always ends with an end.
+                    // Unreachable: a log always ends with an end event.
                     None => return,
                 },
             }
@@ -118,10 +117,10 @@ pub(super) fn events(
     }
 }
 
-/// The end of the stream, though not of the reply.
-fn expired(told: Option<String>) -> Arc<ReplyEnd> {
+/// The end of a stream whose token expired; the reply continues.
+fn expired(sent_text: Option<String>) -> Arc<ReplyEnd> {
     Arc::new(ReplyEnd {
-        text: told.unwrap_or_default(),
+        text: sent_text.unwrap_or_default(),
         response_id: None,
         usage: None,
         outcome: Outcome::Failed(Error::AuthExpired),
@@ -129,18 +128,18 @@ fn expired(told: Option<String>) -> Arc<ReplyEnd> {
     })
 }
 
-/// The conversation of the turn, kept up to date.
-struct Watched {
+/// The current state of the turn's conversation, and the last title that was sent.
+struct WatchedConversation {
     conversation: Arc<Conversation>,
     announced: Option<String>,
     states: BoxStream<'static, Arc<Conversation>>,
 }
 
-impl Watched {
-    /// Ready after the next change; never again once there can be none.
+impl WatchedConversation {
+    /// Waits for the next change; never completes after the last one.
     async fn changed(&mut self) {
         match self.states.next().await {
-            // A tombstone has no title any more; the end has the one that was told.
+            // A tombstone has no title; keep the one that was sent for the end event.
             Some(newer) if newer.is_deleted() => {
                 self.conversation = Arc::new(Conversation {
                     display_name: self.announced.clone(),
@@ -152,8 +151,8 @@ impl Watched {
         }
     }
 
-    /// Waits until the title is there or given up, or the grace is over. A title that nobody makes yet is
-    /// not waited for.
+    /// Waits until the title is ready or has failed, or the grace is over. Does not wait for a title that is not being
+    /// generated.
     async fn title_decided(&mut self, grace: Duration) {
         let decided = async {
             while self.conversation.title_status == TitleStatus::Pending
@@ -163,11 +162,11 @@ impl Watched {
                 self.changed().await;
             }
         };
-        // Too late is no error: every other surface still gets the title.
+        // A timeout is no error: subscribers receive the title later.
         let _ = timeout(grace, decided).await;
     }
 
-    /// The conversation, if its title is one that was not announced yet.
+    /// The conversation, if its title was not sent yet.
     fn new_title(&mut self) -> Option<Arc<Conversation>> {
         let title = self.conversation.display_name.as_ref()?;
         if self.announced.as_ref() == Some(title) {

@@ -1,4 +1,4 @@
-//! Following one conversation: what every surface that shows its present state does.
+//! Streams the state of one conversation, for all surfaces.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::{
     events::{Changes, Lagged},
 };
 
-/// The conversation as it is now, and after each change; ends behind its tombstone.
+/// The current row, then the row after each change; ends with the tombstone.
 ///
 /// # Errors
-/// [`NotFound`](crate::error::Error::NotFound) when the owner does not have it.
+/// [`NotFound`](crate::error::Error::NotFound) if the owner has no such conversation.
 pub(super) async fn conversation(
     services: Arc<Services>,
     owner: &Owner,
     id: ConversationId,
 ) -> Result<impl Stream<Item = Arc<Conversation>> + Send + 'static> {
-    // First listen, then look: nothing can fall in between.
+    // Subscribe first, then read: no change falls in between.
     let changes = services.events.watch_conversation(owner, id);
     let present = services.db.conversation(owner, id).await?;
     Ok(from(services, present, changes))
 }
 
-/// The same for a row and a subscription that is older than it.
+/// Like [`conversation`], from a row and a subscription that was made before the row was read.
 pub(super) fn from(
     services: Arc<Services>,
     present: Conversation,
@@ -40,11 +40,11 @@ pub(super) fn from(
         while !present.is_deleted() {
             let newer = match changes.next().await {
                 Some(Ok(newer)) => newer,
-                // Only the newest state is of interest, so falling behind costs a look at the row.
+                // Only the newest state matters, so after a lag read the row.
                 Some(Err(Lagged)) => {
                     match read(&services, &present).await {
                         Ok(Some(row)) => Arc::new(row),
-                        // Deleted: its tombstone is on its way.
+                        // Deleted: the tombstone follows as an event.
                         Ok(None) => continue,
                         Err(error) => {
                             error.log();
@@ -62,8 +62,8 @@ pub(super) fn from(
     }
 }
 
-/// Reads the row in a task of its own: a stream is not asked on while its reader takes nothing, and a database
-/// connection must not wait for that.
+/// Reads the row in a separate task. A slow reader stops polling the stream, and the read must not hold a database
+/// connection meanwhile.
 async fn read(services: &Arc<Services>, present: &Conversation) -> Result<Option<Conversation>> {
     let (db, owner, id) = (services.db.clone(), present.owner.clone(), present.id);
     let reading = services

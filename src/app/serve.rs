@@ -97,7 +97,7 @@ impl App {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
-        let watched = api::metrics::Watched {
+        let watched = api::metrics::MetricSources {
             http: self.http.clone(),
             chat: self.chat.clone(),
             titles: self.titles.clone(),

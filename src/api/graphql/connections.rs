@@ -1,4 +1,4 @@
-//! Pages on this wire: Relay's connections, and how their arguments are checked.
+//! Relay connections, and the validation of their arguments.
 
 use async_graphql::{
     ObjectType, OutputType,
@@ -14,30 +14,29 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The most items of one page.
-const MOST: i32 = 100;
+/// The largest page size.
+const MAX_PAGE: i32 = 100;
 
-/// A list of the API.
+/// A list in the schema.
 pub(super) type Connection<C, N> =
-    async_graphql::connection::Connection<Sealed<C>, N, EmptyFields, EmptyFields>;
+    async_graphql::connection::Connection<LazyCursor<C>, N, EmptyFields, EmptyFields>;
 
-/// The place of an item. It is written out and authenticated only where it is asked for, which of a page's items is
-/// often none.
-pub(super) struct Sealed<C> {
-    place: C,
+/// The cursor of an item. Encoded and authenticated lazily, because most queries select no item cursors.
+pub(super) struct LazyCursor<C> {
+    position: C,
     key: CursorKey,
 }
 
-impl<C: Cursor> CursorType for Sealed<C> {
+impl<C: Cursor> CursorType for LazyCursor<C> {
     type Error = &'static str;
 
-    /// Arguments are read by [`place`].
+    /// Unused: [`cursor`] decodes arguments.
     fn decode_cursor(_text: &str) -> std::result::Result<Self, Self::Error> {
         Err("the cursor of an item is written only")
     }
 
     fn encode_cursor(&self) -> String {
-        self.place.encode(&self.key)
+        self.position.encode(&self.key)
     }
 }
 
@@ -45,7 +44,7 @@ impl<C: Cursor> CursorType for Sealed<C> {
 pub(super) fn connection<T, C, N>(
     page: Page<T>,
     key: &CursorKey,
-    place: impl Fn(&T) -> C,
+    position: impl Fn(&T) -> C,
     node: impl Fn(T) -> N,
 ) -> Connection<C, N>
 where
@@ -55,41 +54,41 @@ where
     let mut connection = Connection::new(page.has_previous, page.has_next);
     connection.edges.extend(page.items.into_iter().map(|item| {
         let key = key.clone();
-        let place = place(&item);
-        Edge::new(Sealed { place, key }, node(item))
+        let position = position(&item);
+        Edge::new(LazyCursor { position, key }, node(item))
     }));
     connection
 }
 
-/// What a page costs: each of its items what is selected of it. A number that will be refused costs
-/// what the largest page does.
+/// The complexity of a page: the number of items times the complexity of one. Clamps invalid numbers, which are rejected
+/// later.
 pub(super) fn cost(asked: Option<i32>, default: usize, item: usize) -> usize {
     let items = asked.map_or(default, |count| {
-        count.clamp(1, MOST).unsigned_abs() as usize
+        count.clamp(1, MAX_PAGE).unsigned_abs() as usize
     });
     1 + items * item
 }
 
-/// How many items are asked for.
+/// Validates the number of requested items.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] unless 1 to 100.
 pub(super) fn limit(name: &'static str, asked: Option<i32>, default: u64) -> Result<u64> {
     match asked {
         None => Ok(default),
-        Some(count @ 1..=MOST) => Ok(count.unsigned_abs().into()),
+        Some(count @ 1..=MAX_PAGE) => Ok(count.unsigned_abs().into()),
         Some(_) => Err(Error::invalid_field(
             name,
-            format!("{name} must be 1 to {MOST}"),
+            format!("{name} must be 1 to {MAX_PAGE}"),
         )),
     }
 }
 
-/// The cursor in an argument.
+/// Decodes the cursor in an argument.
 ///
 /// # Errors
-/// [`Error::InvalidCursor`] when it is none of this list.
-pub(super) fn place<C: Cursor>(
+/// [`Error::InvalidCursor`] if it is not a cursor of this list.
+pub(super) fn cursor<C: Cursor>(
     name: &'static str,
     text: Option<&str>,
     key: &CursorKey,
@@ -99,11 +98,10 @@ pub(super) fn place<C: Cursor>(
         .about(name)
 }
 
-/// The part of a conversation that four arguments name. Without `first` and `last` it is the
-/// beginning.
+/// The range of messages for the four paging arguments. Without `first` and `last`, the first page.
 ///
 /// # Errors
-/// When an argument cannot be used, or both ends are asked for.
+/// If an argument is invalid, or both `first` and `last` are given.
 pub(super) fn message_range(
     first: Option<i32>,
     after: Option<&str>,
@@ -119,8 +117,8 @@ pub(super) fn message_range(
         None => limit("first", first, 50)?,
     };
     Ok(MessageRange {
-        after: place::<MessageCursor>("after", after, key)?,
-        before: place::<MessageCursor>("before", before, key)?,
+        after: cursor::<MessageCursor>("after", after, key)?,
+        before: cursor::<MessageCursor>("before", before, key)?,
         limit,
         from_end: last.is_some(),
     })

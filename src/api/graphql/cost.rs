@@ -1,4 +1,4 @@
-//! What an operation costs, for the error that refuses it: the engine's text has no numbers.
+//! Computes the complexity of a rejected operation, because the engine's error has no numbers.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,16 @@ use async_graphql_value::Value;
 
 use super::{MAX_COMPLEXITY, connections};
 
-/// How the engine refuses what costs too much.
+/// The engine's error message for too much complexity.
 const TOO_COMPLEX: &str = "Query is too complex.";
 
-/// A cost over the limit, and the list that causes most of it: `conversations.nodes.messages`.
+/// A complexity over the limit, and the list that causes most of it, such as `conversations.nodes.messages`.
 pub(super) struct Excess {
     cost: usize,
     field: String,
 }
 
-/// Looks whether an admitted request costs too much, counting as the engine does: all operations of the document.
+/// Computes the complexity like the engine, over all operations of the document; `None` if it is within the limit.
 pub(super) fn excess(request: &mut Request) -> Option<Excess> {
     let variables = request.variables.clone();
     let document = request.parsed_query().ok()?;
@@ -33,16 +33,16 @@ pub(super) fn excess(request: &mut Request) -> Option<Excess> {
     if cost <= MAX_COMPLEXITY {
         return None;
     }
-    let dearest = sets.max_by_key(|set| count.set(set))?;
+    let most_complex = sets.max_by_key(|set| count.set(set))?;
     let mut path = Vec::new();
-    count.dearest(dearest, &mut path);
+    count.most_complex(most_complex, &mut path);
     Some(Excess {
         cost,
         field: path.join("."),
     })
 }
 
-/// Adds to the engine's refusal what it was refused for.
+/// Adds the numbers and the field to the engine's error.
 pub(super) fn explain(response: &mut Response, excess: Option<&Excess>) {
     let Some(Excess { cost, field }) = excess else {
         return;
@@ -63,7 +63,7 @@ struct Count<'a> {
 }
 
 impl<'a> Count<'a> {
-    /// The gate has let through few enough fields to write fragments out, and no cycles.
+    /// The fields with fragments expanded. The gate has already limited their number and rejected cycles.
     fn fields(&self, set: &'a SelectionSet) -> Vec<&'a Field> {
         let mut fields = Vec::new();
         for selection in &set.items {
@@ -114,8 +114,8 @@ impl<'a> Count<'a> {
         number?.try_into().ok()
     }
 
-    /// The way to the dearest list, and to the dearest in it.
-    fn dearest(&self, set: &'a SelectionSet, path: &mut Vec<&'a str>) {
+    /// The path to the most complex list, and to the most complex list in it.
+    fn most_complex(&self, set: &'a SelectionSet, path: &mut Vec<&'a str>) {
         let fields = self.fields(set).into_iter();
         let Some(field) = fields.max_by_key(|field| self.field(field)) else {
             return;
@@ -123,7 +123,7 @@ impl<'a> Count<'a> {
         path.push(field.name.node.as_str());
         let inner = &field.selection_set.node;
         if default_page(field).is_none() || self.has_lists(inner) {
-            self.dearest(inner, path);
+            self.most_complex(inner, path);
         }
     }
 
@@ -134,7 +134,7 @@ impl<'a> Count<'a> {
     }
 }
 
-/// How many items a list has that is not asked for a number.
+/// The default page size of a list field.
 fn default_page(field: &Field) -> Option<usize> {
     match field.name.node.as_str() {
         "conversations" | "messages" => Some(50),
@@ -156,11 +156,11 @@ mod tests {
         excess(&mut request).map(|excess| (excess.cost, excess.field))
     }
 
-    /// The limit at which the engine takes it.
-    async fn engine_takes(query: &str, variables: &serde_json::Value, limit: usize) -> bool {
+    /// Whether the engine accepts the query at this limit.
+    async fn engine_accepts(query: &str, variables: &serde_json::Value, limit: usize) -> bool {
         let schema: Schema<_, _, _> = builder().limit_complexity(limit).finish();
         let request = Request::new(query).variables(Variables::from_json(variables.clone()));
-        // It fails for want of services then, or panics.
+        // An accepted query then fails or panics, because there are no services.
         let response = crate::panics::catch(schema.execute(request)).await;
         let is_refused = |response: &Response| {
             let mut errors = response.errors.iter();
@@ -180,17 +180,17 @@ mod tests {
             ("query A{conversations{nodes{messages(first:40){nodes{id role content}}}}} query B{conversations{nodes{messages(first:30){nodes{id role content}}}}}", none.clone(), "conversations.nodes.messages"),
             ("subscription A{conversationUpdated{id}} query B{conversations(first:100){nodes{messages(first:100){nodes{id}}}}}", none, "conversations.nodes.messages"),
         ];
-        for (query, variables, dearest) in table {
+        for (query, variables, most_complex) in table {
             let (cost, field) = excess_of(query, variables.clone()).expect(query);
-            assert_eq!(field, dearest, "{query}");
+            assert_eq!(field, most_complex, "{query}");
             let name = query.contains("query A").then_some("A");
             if name.is_none() && !query.starts_with("subscription") {
                 assert!(
-                    engine_takes(query, &variables, cost).await,
+                    engine_accepts(query, &variables, cost).await,
                     "{cost}: {query}"
                 );
                 assert!(
-                    !engine_takes(query, &variables, cost - 1).await,
+                    !engine_accepts(query, &variables, cost - 1).await,
                     "{cost}: {query}"
                 );
             }

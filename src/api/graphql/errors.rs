@@ -1,5 +1,5 @@
-//! Errors on this wire: the message, the stable code in `extensions.code`, and where it is known the seconds
-//! after which to try again in `extensions.retryAfter`, and the argument that cannot be used in `extensions.argument`.
+//! GraphQL errors: the message, the stable code in `extensions.code`, and, if known, the seconds until a retry in
+//! `extensions.retryAfter` and the invalid argument in `extensions.argument`.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use async_graphql::{ErrorExtensionValues, ServerError};
 
 use crate::error::{Error, ErrorCode};
 
-/// An error of a resolver. It has no `Display` on purpose: the library turns every error that has one
-/// into a response by itself, which would leak internal text and lose the code.
+/// An error of a resolver. Deliberately without `Display`: the library converts errors with `Display` itself, which would
+/// leak internal text and lose the code.
 #[derive(Clone, Debug)]
 pub(super) struct GraphqlError {
     error: Arc<Error>,
-    /// The argument that cannot be used, for `extensions.argument`: `first`, `input.displayName`.
+    /// The invalid argument, for `extensions.argument`: `first`, `input.displayName`.
     argument: Option<String>,
 }
 
-/// What resolvers return.
+/// The result of a resolver.
 pub(super) type Result<T, E = GraphqlError> = std::result::Result<T, E>;
 
 impl From<Error> for GraphqlError {
@@ -36,14 +36,14 @@ impl From<Arc<Error>> for GraphqlError {
 }
 
 impl GraphqlError {
-    /// The same error of a field of the argument `input`.
+    /// The same error, with the argument as a field of `input`.
     pub(super) fn in_input(mut self) -> Self {
         self.argument = self.argument.map(|argument| format!("input.{argument}"));
         self
     }
 }
 
-/// Says which argument a failure is about, if it is about one and does not say so itself.
+/// Adds the name of the invalid argument to an error that has none.
 pub(super) trait About<T> {
     /// Names the argument.
     fn about(self, argument: &str) -> Result<T>;
@@ -62,7 +62,7 @@ impl<T, E: Into<GraphqlError>> About<T> for std::result::Result<T, E> {
     }
 }
 
-/// A field's name as the schema has it.
+/// The name of a field in the schema.
 fn camel_case(field: &str) -> String {
     let mut words = field.split('_');
     let mut name = words.next().unwrap_or_default().to_owned();
@@ -85,7 +85,7 @@ impl From<GraphqlError> for async_graphql::Error {
     }
 }
 
-/// What keeps a request from being executed, for the transports.
+/// An error that prevents execution, for the transports.
 pub(super) fn server_error(error: &Error) -> ServerError {
     error.log();
     let mut graphql = ServerError::new(error.to_string(), None);
@@ -102,7 +102,7 @@ fn extensions(error: &Error) -> ErrorExtensionValues {
     extensions
 }
 
-/// A response that holds nothing but this error: nothing was executed.
+/// A response with only this error, without `data`.
 pub(super) fn refusal(error: Error) -> serde_json::Value {
     let graphql = async_graphql::Error::from(GraphqlError::from(error));
     serde_json::json!({

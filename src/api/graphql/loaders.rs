@@ -1,4 +1,4 @@
-//! Reads that many fields of one request share.
+//! Batched reads of one request (data loaders).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,8 +12,8 @@ use crate::{
     error::Error,
 };
 
-/// Loads the messages of all conversations of a list in one statement for each range asked for. Made
-/// anew for each request, and without a cache: a subscription lives longer than any row.
+/// Loads the messages of all conversations of a list, with one statement for each requested range. Created for each
+/// request and without a cache, because a subscription outlives the state of a row.
 pub(super) struct Messages {
     services: Arc<Services>,
     caller: Principal,
@@ -23,7 +23,7 @@ pub(super) struct Messages {
 pub(super) type MessageLoader = DataLoader<Messages>;
 
 pub(super) fn messages(services: Arc<Services>, caller: Principal) -> MessageLoader {
-    // The requests' tasks are the runtime's, not ours to wait for: nothing outlives its request.
+    // Shutdown need not wait for these tasks: a batch does not outlive its request.
     #[expect(
         clippy::disallowed_methods,
         reason = "a loader's batch ends with its request"
@@ -44,7 +44,7 @@ impl Loader<Part> for Messages {
     type Error = Arc<Error>;
 
     async fn load(&self, parts: &[Part]) -> Result<HashMap<Part, Self::Value>, Self::Error> {
-        // What a mutation answers with holds the conversation: to write is not to read what is in it.
+        // A mutation returns the conversation, but the write scope does not allow reading its messages.
         let owner = self.caller.owner(Scope::Read)?;
         let mut by_range: HashMap<MessageRange, Vec<ConversationId>> = HashMap::new();
         for part in parts {

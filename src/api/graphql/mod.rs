@@ -1,7 +1,7 @@
 //! The GraphQL schema and how it is served.
 //!
-//! One file a kind of thing: what there is (`objects`), what can be asked (`query`), changed
-//! (`mutation`) and watched (`subscription`). How requests come and go is [`transport`]'s.
+//! One file for each part of the schema: `objects`, `query`, `mutation`, `subscription` and `reply`. The protocols are in
+//! [`transport`].
 
 mod connections;
 mod cost;
@@ -30,25 +30,25 @@ use crate::{error::Error, transport};
 
 type TitlecastSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
-/// The most fields that one operation may come to, with every list counted as long as it was asked
-/// for: a default page of conversations with a default page of messages each, ids and texts.
+/// The maximum complexity of an operation: its fields, with lists multiplied by their page size. Allows a default page of
+/// conversations with a default page of messages each, ids and texts.
 const MAX_COMPLEXITY: usize = 8_000;
 
-/// What GraphQL answers.
+/// Settings of GraphQL.
 #[derive(Clone, Debug)]
 pub struct GraphqlSettings {
-    /// Which documents are executed.
+    /// The documents that may be executed.
     pub documents: transport::persisted::Documents,
-    /// Whether the schema can be asked for.
+    /// Whether introspection is enabled.
     pub introspection: bool,
-    /// Whether errors name what may have been meant.
+    /// Whether errors suggest similar names.
     pub suggestions: bool,
 }
 
-/// Where GraphQL is served, on every transport.
+/// The path of GraphQL, on every transport.
 pub(super) const PATH: &str = "/graphql";
 
-/// The answer to a request that does not get as far as the transports.
+/// The response for a request that is rejected before it reaches the transports.
 pub(super) fn refused(error: Error) -> Response {
     let (code, seconds) = (error.code(), error.retry_after());
     let mut response = (rest::status(code), Json(errors::refusal(error))).into_response();

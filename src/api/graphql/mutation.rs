@@ -1,11 +1,11 @@
-//! What can be changed. Each answer holds the changed objects, so that caches follow by themselves.
+//! The root type `Mutation`. Each payload contains the changed objects, so that client caches update themselves.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::{
     errors::{About, GraphqlError, Result},
     objects::{Conversation, Message},
-    query::{counted, parts},
+    query::{owner_for, rate_limit_key},
 };
 use crate::{
     api::{
@@ -205,15 +205,15 @@ impl Mutation {
     }
 }
 
-// The fields are nullable: one that fails takes none of its siblings along, which may be stored.
+// The fields are nullable, so that an error does not null sibling mutations, which may be committed.
 
-/// What a mutation answers with. A failure names the field of its input.
+/// Adds `input.` to the argument of an error.
 async fn payload<T>(result: impl Future<Output = Result<T>>) -> Option<Result<T>> {
     Some(result.await.map_err(GraphqlError::in_input))
 }
 
 async fn send_message(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
-    let (services, owner) = parts(ctx, Scope::Write)?;
+    let (services, owner) = owner_for(ctx, Scope::Write)?;
     let conversation = input.conversation_id;
     let message = SendMessage {
         conversation_id: conversation
@@ -233,7 +233,7 @@ async fn send_message(ctx: &Context<'_>, input: SendMessageInput) -> Result<Send
         auto_title: input.auto_title,
         agent: None,
     };
-    let sent = limits::send_message(services, owner, counted(ctx), message).await?;
+    let sent = limits::send_message(services, owner, rate_limit_key(ctx), message).await?;
     Ok(SendMessagePayload {
         conversation: sent.conversation.into(),
         message: sent.message.into(),
@@ -245,11 +245,11 @@ async fn rename_conversation(
     ctx: &Context<'_>,
     input: RenameConversationInput,
 ) -> Result<RenameConversationPayload> {
-    let (services, owner) = parts(ctx, Scope::Write)?;
+    let (services, owner) = owner_for(ctx, Scope::Write)?;
     let id = conversation_id(&input.id).about("id")?;
     services
         .users
-        .title_change(counted(ctx), TitleChange::Rename)?;
+        .title_change(rate_limit_key(ctx), TitleChange::Rename)?;
     let conversation = services
         .titles
         .rename(owner, id, &input.display_name)
@@ -263,27 +263,31 @@ async fn regenerate_title(
     ctx: &Context<'_>,
     input: RegenerateTitleInput,
 ) -> Result<RegenerateTitlePayload> {
-    let (services, owner) = parts(ctx, Scope::Write)?;
-    let wish = Regenerate {
+    let (services, owner) = owner_for(ctx, Scope::Write)?;
+    let request = Regenerate {
         id: conversation_id(&input.id).about("id")?,
         hint: input.hint,
         replace_manual: input.replace_manual,
     };
     services
         .users
-        .title_change(counted(ctx), TitleChange::Generate)?;
-    let conversation = services.titles.regenerate(owner, wish).await.about("id")?;
+        .title_change(rate_limit_key(ctx), TitleChange::Generate)?;
+    let conversation = services
+        .titles
+        .regenerate(owner, request)
+        .await
+        .about("id")?;
     Ok(RegenerateTitlePayload {
         conversation: conversation.into(),
     })
 }
 
 async fn reset_title(ctx: &Context<'_>, input: ResetTitleInput) -> Result<ResetTitlePayload> {
-    let (services, owner) = parts(ctx, Scope::Write)?;
+    let (services, owner) = owner_for(ctx, Scope::Write)?;
     let id = conversation_id(&input.id).about("id")?;
     services
         .users
-        .title_change(counted(ctx), TitleChange::Generate)?;
+        .title_change(rate_limit_key(ctx), TitleChange::Generate)?;
     let conversation = services.titles.reset(owner, id).await?;
     Ok(ResetTitlePayload {
         conversation: conversation.into(),
@@ -294,7 +298,7 @@ async fn delete_conversation(
     ctx: &Context<'_>,
     input: DeleteConversationInput,
 ) -> Result<DeleteConversationPayload> {
-    let (services, owner) = parts(ctx, Scope::Delete)?;
+    let (services, owner) = owner_for(ctx, Scope::Delete)?;
     let id = conversation_id(&input.id).about("id")?;
     let tombstone = services.chat.delete(owner, id).await?;
     Ok(DeleteConversationPayload {
@@ -304,7 +308,7 @@ async fn delete_conversation(
 }
 
 async fn stop_reply(ctx: &Context<'_>, input: StopReplyInput) -> Result<StopReplyPayload> {
-    let (services, owner) = parts(ctx, Scope::Write)?;
+    let (services, owner) = owner_for(ctx, Scope::Write)?;
     let id = conversation_id(&input.conversation_id).about("conversationId")?;
     let (conversation, stopped) = services.chat.stop(owner, id).await?;
     Ok(StopReplyPayload {

@@ -1,4 +1,4 @@
-//! What there is: conversations and their messages.
+//! The objects of the schema: conversations and messages.
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ impl Conversation {
 
     /// Where the shown title comes from.
     async fn title_source(&self) -> TitleSource {
-        // A tombstone has no title, whatever it had.
+        // A tombstone has no title.
         match self.row.is_deleted() {
             true => TitleSource::Hint,
             false => self.row.title_source.into(),

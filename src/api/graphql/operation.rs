@@ -1,5 +1,5 @@
-//! The span of one operation. The library's own extensions for that wrap every resolver, which costs more than
-//! half of the requests a second.
+//! The span of one operation. The library's tracing extensions wrap every resolver, which reduces throughput by more than
+//! half.
 
 use std::collections::HashSet;
 
@@ -15,8 +15,8 @@ use crate::{
     telemetry::{SPANS, span},
 };
 
-/// The span of a request. It is called by the fields at the root of the operation, as far as the schema has
-/// them: the operation's own name, like everything else in it, is a text of the client's.
+/// The span of a request. Its name is built from the root fields that exist in the schema. The operation's name is not
+/// used, because it is text of the client.
 pub(super) fn span(request: &mut Request, names: &HashSet<String>) -> Span {
     let span = tracing::debug_span!(
         target: SPANS,
@@ -60,8 +60,8 @@ fn summary<'a>(
     Some((kind, fields.collect()))
 }
 
-/// Says of a span what kept the operation from being carried out as a whole.
-pub(super) fn note_errors(span: &Span, response: &Response) {
+/// Records the errors of a response on its span.
+pub(super) fn record_errors(span: &Span, response: &Response) {
     let Some(error) = response.errors.first() else {
         return;
     };
@@ -69,7 +69,11 @@ pub(super) fn note_errors(span: &Span, response: &Response) {
         "titlecast.graphql.errors",
         i64::try_from(response.errors.len()).unwrap_or(i64::MAX),
     );
-    let code = match error.extensions.as_ref().and_then(|told| told.get("code")) {
+    let code = match error
+        .extensions
+        .as_ref()
+        .and_then(|extensions| extensions.get("code"))
+    {
         Some(Value::String(code)) => code.parse::<ErrorCode>().ok(),
         _ => None,
     };

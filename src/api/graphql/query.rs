@@ -1,11 +1,11 @@
-//! What can be asked.
+//! The root type `Query`.
 
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::{
-    connections::{Connection, connection, cost, limit, place},
+    connections::{Connection, connection, cost, cursor, limit},
     errors::{About, Result},
     objects::{Conversation, Message, Node},
 };
@@ -74,11 +74,11 @@ impl Query {
         #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
         #[graphql(desc = "Which ones; all when not said.")] filter: Option<ConversationFilter>,
     ) -> Result<Connection<ConversationCursor, Conversation>> {
-        let (services, owner) = parts(ctx, Scope::Read)?;
+        let (services, owner) = owner_for(ctx, Scope::Read)?;
         let filter = db::ConversationFilter {
             agent: filter.unwrap_or_default().agent_entrypoint,
         };
-        let after = place("after", after.as_deref(), &services.cursors)?;
+        let after = cursor("after", after.as_deref(), &services.cursors)?;
         let limit = limit("first", first, 50)?;
         let page = services
             .db
@@ -103,8 +103,8 @@ impl Query {
         #[graphql(desc = "How many: 1 to 100; 20 when not said.")] first: Option<i32>,
         #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
     ) -> Result<Connection<HitCursor, SearchHit>> {
-        let (services, owner) = parts(ctx, Scope::Read)?;
-        let after = place("after", after.as_deref(), &services.cursors)?;
+        let (services, owner) = owner_for(ctx, Scope::Read)?;
+        let after = cursor("after", after.as_deref(), &services.cursors)?;
         let limit = limit("first", first, 20)?;
         let page = services
             .db
@@ -126,7 +126,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation's id.")] id: ID,
     ) -> Result<Option<Conversation>> {
-        // Whatever is no id of ours names nothing. An error would take the whole batch along.
+        // An invalid id is an unknown entity. An error would fail the whole batch.
         if conversation_id(&id).is_err() {
             return Ok(None);
         }
@@ -143,10 +143,10 @@ impl Query {
     }
 }
 
-// The fields return `Option<Result<_>>`: an error of a `Result<Option<_>>` would take the parent along.
+// The fields return `Option<Result<_>>`: an error of a `Result<Option<_>>` would null the parent.
 
 async fn find_conversation(ctx: &Context<'_>, id: &ID) -> Result<Option<Conversation>> {
-    let (services, owner) = parts(ctx, Scope::Read)?;
+    let (services, owner) = owner_for(ctx, Scope::Read)?;
     let found = services
         .db
         .find_conversation(owner, conversation_id(id).about("id")?)
@@ -155,8 +155,8 @@ async fn find_conversation(ctx: &Context<'_>, id: &ID) -> Result<Option<Conversa
 }
 
 async fn find_node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
-    let (services, owner) = parts(ctx, Scope::Read)?;
-    // Whatever is no id of ours names nothing.
+    let (services, owner) = owner_for(ctx, Scope::Read)?;
+    // An invalid id is an unknown object.
     let Ok(id) = id.parse::<uuid::Uuid>() else {
         return Ok(None);
     };
@@ -171,9 +171,8 @@ async fn find_node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
     Ok(message.map(|row| Node::Message(row.into())))
 }
 
-/// The services, and whose data the caller of this request may use in this way. Resolvers have no other
-/// way to an owner.
-pub(super) fn parts<'a>(
+/// The services, and the owner if the caller has the scope. Resolvers have no other way to an owner.
+pub(super) fn owner_for<'a>(
     ctx: &Context<'a>,
     needed: Scope,
 ) -> Result<(&'a Arc<Services>, &'a Owner)> {
@@ -181,7 +180,7 @@ pub(super) fn parts<'a>(
     Ok((ctx.data_unchecked(), caller.owner(needed)?))
 }
 
-/// As whom the caller is counted.
-pub(super) fn counted<'a>(ctx: &Context<'a>) -> &'a RateLimitKey {
+/// The caller's key for rate limits.
+pub(super) fn rate_limit_key<'a>(ctx: &Context<'a>) -> &'a RateLimitKey {
     ctx.data_unchecked::<Principal>().rate_limit_key()
 }

@@ -1,4 +1,4 @@
-//! A reply being written, as the subscription `reply` tells it.
+//! The events of the subscription `reply`.
 
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ pub(super) struct ReplyError {
     message: String,
 }
 
-/// The reply so far, its deltas, its end.
+/// The events of a reply: snapshot, deltas, end.
 pub(super) fn events(reply: ReplyFollower) -> impl Stream<Item = ReplyEvent> + Send + 'static {
     let message_id = ID::from(reply.reply_id.to_string());
     let cursor = move |length| ReplyCursor::at(reply.message_id, length).to_string();

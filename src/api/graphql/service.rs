@@ -1,4 +1,4 @@
-//! The schema as the transports serve it: whose request it is, and who may share a subscription.
+//! Connects the schema to the transports: authentication, limits, and which subscriptions may share an execution.
 
 use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     transport::{RootField, Service, Sharing, code_of},
 };
 
-/// The schema with what its resolvers stand on. Cheap to clone.
+/// The schema and its dependencies. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Graphql {
     schema: TitlecastSchema,
@@ -37,7 +37,7 @@ impl Graphql {
         }
     }
 
-    fn owned(&self, caller: &Principal, request: Request) -> Request {
+    fn with_caller(&self, caller: &Principal, request: Request) -> Request {
         request
             .data(caller.clone())
             .data(loaders::messages(self.services.clone(), caller.clone()))
@@ -74,23 +74,23 @@ impl Service for Graphql {
     ) -> Result<Response, ServerError> {
         let span = operation::span(&mut request, &self.names);
         let excess = cost::excess(&mut request);
-        let execution = self.schema.execute(self.owned(caller, request));
+        let execution = self.schema.execute(self.with_caller(caller, request));
         let execution = interruptible(panics::catch(execution));
         let response = execution.instrument(span.clone()).await;
         let mut response = response.map_err(|error| server_error(&error))?;
         cost::explain(&mut response, excess.as_ref());
-        operation::note_errors(&span, &response);
+        operation::record_errors(&span, &response);
         Ok(response)
     }
 
     fn subscribe(&self, caller: &Principal, mut request: Request) -> BoxStream<'static, Response> {
-        // The beginning alone: what subscribers are told of was done by other requests.
+        // The span covers only the start: other requests cause the events.
         let _entered = operation::span(&mut request, &self.names).entered();
         let excess = cost::excess(&mut request);
-        let request = self.owned(caller, request);
+        let request = self.with_caller(caller, request);
         let session = Some(Arc::new(Data::default()));
         let responses = Executor::execute_stream(&self.schema, request, session);
-        // An error, and not an end that looks like a proper one.
+        // A panic becomes an error, not an end that looks like a normal one.
         let responses = AssertUnwindSafe(responses).catch_unwind();
         responses
             .map(move |response| {
@@ -111,13 +111,13 @@ impl Service for Graphql {
     }
 
     fn sharing(&self, caller: &Principal, root: &RootField) -> Sharing {
-        // A conversation has one owner, so nobody else can see the same events; and of the owner's own
-        // tokens one may allow less than another.
+        // Only the owner can receive the events of a conversation. The scope is part of the key, because the owner's tokens
+        // may differ in scope.
         let scope = caller.sharing();
         match root.name.as_str() {
             "conversationUpdated" if root.arguments.contains("id") => Sharing::State { scope },
             "conversationUpdated" => Sharing::Events { scope },
-            // What is written so far depends on when one joins.
+            // The snapshot depends on when a subscriber joins.
             _ => Sharing::Alone,
         }
     }

@@ -1,4 +1,4 @@
-//! What can be watched.
+//! The root type `Subscription`.
 
 use std::pin::Pin;
 
@@ -8,7 +8,7 @@ use futures_util::{Stream, StreamExt, future::Either, stream};
 use super::{
     errors::{About, GraphqlError, Result},
     objects::Conversation,
-    query::parts,
+    query::owner_for,
     reply::{self, ReplyEvent},
 };
 use crate::{
@@ -35,7 +35,7 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation; all of the caller's when not said.")] id: Option<ID>,
     ) -> Result<Conversations> {
-        let (services, owner) = parts(ctx, Scope::Read)?;
+        let (services, owner) = owner_for(ctx, Scope::Read)?;
         if let Some(id) = id {
             let id = conversation_id(&id).about("id")?;
             let states = watch::conversation(services.clone(), owner, id).await?;
@@ -47,7 +47,7 @@ impl Subscription {
                 Ok(row) => Ok(row.into()),
                 Err(Lagged) => Err(GraphqlError::from(Error::Lagged)),
             })
-            // Behind the first error nothing can be trusted to be complete.
+            // End after the first error: later events may be incomplete.
             .scan(false, |has_failed, item| {
                 let item = (!*has_failed).then_some(item);
                 *has_failed = matches!(item, Some(Err(_)));
@@ -66,7 +66,7 @@ impl Subscription {
         #[graphql(desc = "The last `cursor` that was seen; from the beginning when not said.")]
         after: Option<String>,
     ) -> Result<impl Stream<Item = ReplyEvent> + use<>> {
-        let (services, owner) = parts(ctx, Scope::Read)?;
+        let (services, owner) = owner_for(ctx, Scope::Read)?;
         let id = crate::api::rest::conversation_id(&conversation_id).about("conversationId")?;
         let after = after
             .map(|cursor| cursor.parse::<ReplyCursor>())

@@ -1,9 +1,9 @@
 //! The pages for people: at `/` one that shows what the service does, a first-party explorer at `/explorer`, and
 //! GraphiQL at `/graphiql`.
 //!
-//! They use the same routes as every other client, and know nothing of the service. The first two are one file each,
-//! which no build step touches. GraphiQL is embedded when its `dist` existed at build time; without it a page loads it
-//! from a CDN, by version and hash, and says where the explorer is when that fails.
+//! The pages use the public routes like other clients. The first two are one file each, without a build step. GraphiQL is
+//! embedded if its `dist` exists at build time. Otherwise a page loads it from a CDN by version and hash, and links to the
+//! explorer if that fails.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -24,13 +24,13 @@ static GRAPHIQL_FROM_CDN: LazyLock<OwnPage> = LazyLock::new(|| {
     OwnPage::with_cdn(include_str!("graphiql.html").replace("/* EXAMPLES */", &examples))
 });
 
-/// The built files of GraphiQL, gzipped, by their paths; none where it was not built.
+/// The built files of GraphiQL, gzipped, by path; empty if it was not built.
 const GRAPHIQL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/graphiql.rs"));
 
-/// Where GraphiQL comes from when it is not embedded.
+/// The source of GraphiQL if it is not embedded.
 const CDN: &str = "https://unpkg.com";
 
-/// What embedded GraphiQL may do. Its editor makes style elements; its workers take this policy from
+/// The content security policy of embedded GraphiQL. Its editor creates style elements; its workers apply the policy of
 /// their own response.
 const GRAPHIQL_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; \
     style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; \
@@ -43,7 +43,7 @@ struct OwnPage {
 }
 
 impl OwnPage {
-    /// The page may run its script, use its style and talk to this server, nothing else.
+    /// A page whose policy allows only its own script and style, and requests to this server.
     fn new(html: &'static str) -> Self {
         let policy = format!(
             "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
@@ -58,7 +58,7 @@ impl OwnPage {
         }
     }
 
-    /// The page may load scripts and styles from the CDN besides, which it checks against hashes, and make styles.
+    /// A page whose policy also allows scripts and styles from the CDN (verified by hashes) and inline styles.
     fn with_cdn(html: String) -> Self {
         let policy = format!(
             "default-src 'none'; script-src '{}' {CDN}; style-src 'unsafe-inline' {CDN}; font-src data:; \
@@ -86,7 +86,7 @@ pub(super) fn routes() -> Router {
         .route("/", get(async || HOME.respond()))
         .route("/explorer", get(async || EXPLORER.respond()))
         .route("/graphiql", get(graphiql))
-        // What `/graphiql` is where it was not built; tried by the browser's tests, which run where it was.
+        // The fallback of `/graphiql`, for browser tests in builds that embed GraphiQL.
         .route("/graphiql/cdn", get(async || GRAPHIQL_FROM_CDN.respond()))
         .route("/graphiql/{*path}", get(graphiql_file))
 }
@@ -113,7 +113,7 @@ fn file(path: &str) -> Option<Response> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     if path.starts_with("assets/") {
-        // Their names hold a hash of what is in them.
+        // Asset names contain a hash of their content.
         let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
         headers.insert(header::CACHE_CONTROL, forever);
     }
@@ -122,7 +122,7 @@ fn file(path: &str) -> Option<Response> {
 
 fn page(policy: &str, content_type: &'static str, body: axum::body::Body) -> Response {
     let mut response = Response::new(body);
-    // Policies are written here, in ASCII.
+    // Cannot fail: the policies are ASCII.
     let policy =
         HeaderValue::from_str(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     *response.headers_mut() = HeaderMap::from_iter([
@@ -141,7 +141,7 @@ fn page(policy: &str, content_type: &'static str, body: axum::body::Body) -> Res
     response
 }
 
-/// The hash by which a policy names the text of the one element of this name.
+/// The policy's hash of the only element with this name.
 fn hash_of(html: &str, element: &str) -> String {
     let text = html
         .split_once(&format!("<{element}>"))

@@ -1,5 +1,5 @@
-//! `POST /api/v1/chat/stream` and `POST /api/v1/chat`: one turn, streamed or whole. And
-//! `GET /api/v1/conversations/{id}/reply`: the stream of a turn for whoever comes back to it.
+//! Turns: `POST /api/v1/chat/stream` streams one, `POST /api/v1/chat` returns one as a whole, and
+//! `GET /api/v1/conversations/{id}/reply` resumes one.
 
 use std::sync::Arc;
 
@@ -14,14 +14,13 @@ use serde_json::json;
 
 use super::{
     RestError,
+    authorized::{Authorized, ToRead, ToWrite},
     errors::response,
     fields::{Body, ConversationPath, Params, conversation_id},
 };
 use crate::{
     api::{
-        Services,
-        auth::{Allowed, ToRead, ToWrite},
-        limits,
+        Services, limits,
         sse::{self, chat::StreamOptions},
         turn::{self, TurnEvent},
     },
@@ -32,49 +31,49 @@ use crate::{
 
 pub(super) async fn streamed(
     State(services): State<Arc<Services>>,
-    Allowed {
+    Authorized {
         owner,
         until,
-        counted,
+        rate_limit_key,
         ..
-    }: Allowed<ToWrite>,
+    }: Authorized<ToWrite>,
     params: Params,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, RestError> {
     let message = message(&headers, &body)?;
-    let stream = services.users.stream(&counted)?;
+    let stream = services.users.stream(&rate_limit_key)?;
     let mut options = StreamOptions {
         with_ids: params.wants_ids(&headers),
         ..StreamOptions::default()
     };
     let sent = match last_event_id(&params, &headers) {
-        // The same request once more, after a cut: nothing is sent again.
+        // A reconnect repeats the request: resume the reply, do not store the message again.
         Some(cursor) => {
             options.is_resumed = true;
             let text = &message.text;
             services.chat.resume(&owner, cursor, text).await?
         }
-        None => limits::send_message(&services, &owner, &counted, message).await?,
+        None => limits::send_message(&services, &owner, &rate_limit_key, message).await?,
     };
     let response = sse::chat::respond(services, sent, until, options);
-    Ok(limits::counting(response, stream))
+    Ok(limits::hold_slot(response, stream))
 }
 
-/// The place that a client that comes back was at. What is none of ours says nothing.
+/// The cursor of a client that reconnects. A foreign id is ignored.
 fn last_event_id(params: &Params, headers: &HeaderMap) -> Option<ReplyCursor> {
     params.last_event_id(headers)?.parse().ok()
 }
 
-/// The reply of a turn from a place on, or the newest from the beginning.
+/// Streams the reply of a cursor from there, or the newest reply from the beginning.
 pub(super) async fn reply(
     State(services): State<Arc<Services>>,
-    Allowed {
+    Authorized {
         owner,
         until,
-        counted,
+        rate_limit_key,
         ..
-    }: Allowed<ToRead>,
+    }: Authorized<ToRead>,
     ConversationPath(id): ConversationPath,
     params: Params,
     headers: HeaderMap,
@@ -84,8 +83,7 @@ pub(super) async fn reply(
         None => params.find("after").map(str::parse).transpose()?,
     };
     let turn = services.chat.turn(&owner, id, after).await?;
-    // Nothing was sent yet, or the reader has heard of the end: with this status an EventSource does
-    // not come back.
+    // No turn yet, or the reader has received the end: 204 tells an EventSource not to reconnect.
     let Some(turn) = turn.filter(|_| after.is_none_or(|cursor| cursor.offset != ReplyOffset::End))
     else {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -93,30 +91,34 @@ pub(super) async fn reply(
     let options = StreamOptions {
         with_ids: true,
         is_resumed: true,
-        only_watches: true,
+        is_read_only: true,
     };
-    let stream = services.users.stream(&counted)?;
+    let stream = services.users.stream(&rate_limit_key)?;
     let response = sse::chat::respond(services, turn, until, options);
-    Ok(limits::counting(response, stream))
+    Ok(limits::hold_slot(response, stream))
 }
 
 pub(super) async fn whole(
     State(services): State<Arc<Services>>,
-    Allowed { owner, counted, .. }: Allowed<ToWrite>,
+    Authorized {
+        owner,
+        rate_limit_key,
+        ..
+    }: Authorized<ToWrite>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, RestError> {
     let message = message(&headers, &body)?;
-    let _stream = services.users.stream(&counted)?;
-    let sent = limits::send_message(&services, &owner, &counted, message).await?;
-    // One answer to one request: the token had to be valid when it came.
+    let _stream = services.users.stream(&rate_limit_key)?;
+    let sent = limits::send_message(&services, &owner, &rate_limit_key, message).await?;
+    // No expiry: the answer is not a stream, so the token is checked once.
     let mut events = std::pin::pin!(turn::events(services, sent, None, false));
     while let Some(event) = events.next().await {
         let TurnEvent::Ended(conversation, end) = event else {
             continue;
         };
         if let Outcome::Failed(error) = &end.outcome {
-            // Logged when it happened, by the reply's own task.
+            // The task of the reply has logged it.
             return Ok(response(error));
         }
         let answer = json!({
@@ -132,7 +134,7 @@ pub(super) async fn whole(
         });
         return Ok(Json(answer).into_response());
     }
-    Err(Error::Internal("the turn ended without an end".into()).into())
+    Err(Error::Internal("the turn's stream ended without its last event".into()).into())
 }
 
 fn message(headers: &HeaderMap, body: &Body) -> Result<SendMessage> {
@@ -146,7 +148,7 @@ fn message(headers: &HeaderMap, body: &Body) -> Result<SendMessage> {
     Ok(SendMessage {
         conversation_id: conversation.as_deref().map(conversation_id).transpose()?,
         text: body.required_string("message")?,
-        // The contract of this route: accepted and ignored.
+        // This route accepts and ignores attachments.
         attachments: Vec::new(),
         topic_hint: context.string("topic_hint")?,
         idempotency_key: key,

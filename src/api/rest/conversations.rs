@@ -1,4 +1,4 @@
-//! Reading, renaming and deleting conversations.
+//! Lists, searches, reads, renames and deletes conversations.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 
 use super::{
     RestError,
+    authorized::{Authorized, ToDelete, ToRead, ToWrite},
     fields::{Body, ConversationPath, Params},
     until,
 };
 use crate::{
     api::{
         Services,
-        auth::{Allowed, ToDelete, ToRead, ToWrite},
         limits::{self, TitleChange},
         sse,
     },
@@ -32,12 +32,12 @@ use crate::{
     transport::EXECUTION,
 };
 
-/// The most messages that a history holds; longer ones are read in pages.
+/// The most messages of a history. Clients read longer ones in pages.
 const MAX_HISTORY: u64 = 1_000;
 
 pub(super) async fn list(
     State(services): State<Arc<Services>>,
-    Allowed { owner, .. }: Allowed<ToRead>,
+    Authorized { owner, .. }: Authorized<ToRead>,
     params: Params,
 ) -> Result<Json<Value>, RestError> {
     let limit = params.limit(50, 100)?;
@@ -57,7 +57,7 @@ pub(super) async fn list(
 
 pub(super) async fn search(
     State(services): State<Arc<Services>>,
-    Allowed { owner, .. }: Allowed<ToRead>,
+    Authorized { owner, .. }: Authorized<ToRead>,
     params: Params,
 ) -> Result<Json<Value>, RestError> {
     let limit = params.limit(20, 50)?;
@@ -86,7 +86,7 @@ pub(super) async fn search(
 
 pub(super) async fn history(
     State(services): State<Arc<Services>>,
-    Allowed { owner, .. }: Allowed<ToRead>,
+    Authorized { owner, .. }: Authorized<ToRead>,
     ConversationPath(id): ConversationPath,
 ) -> Result<Json<Value>, RestError> {
     let conversation = services.db.conversation(&owner, id).await?;
@@ -111,7 +111,7 @@ pub(super) async fn history(
 
 pub(super) async fn messages(
     State(services): State<Arc<Services>>,
-    Allowed { owner, .. }: Allowed<ToRead>,
+    Authorized { owner, .. }: Authorized<ToRead>,
     ConversationPath(id): ConversationPath,
     params: Params,
 ) -> Result<Json<Value>, RestError> {
@@ -121,7 +121,7 @@ pub(super) async fn messages(
         Some("asc") => false,
         Some(_) => return Err(Error::invalid("direction must be asc or desc").into()),
     };
-    // A cursor is a place to go on from, and says itself which way: pages are asked for in both.
+    // A cursor includes its direction, because pages link in both directions.
     let place = params.cursor::<PageCursor>(&services.cursors)?;
     let is_forward = place.is_none_or(|place| place.is_forward);
     let from_end = is_descending == is_forward;
@@ -153,12 +153,12 @@ pub(super) async fn messages(
 
 pub(super) async fn title_stream(
     State(services): State<Arc<Services>>,
-    Allowed {
+    Authorized {
         owner,
         until,
-        counted,
+        rate_limit_key,
         ..
-    }: Allowed<ToRead>,
+    }: Authorized<ToRead>,
     ConversationPath(id): ConversationPath,
     params: Params,
     headers: HeaderMap,
@@ -166,19 +166,25 @@ pub(super) async fn title_stream(
 ) -> Result<Response, RestError> {
     let with_ids = params.wants_ids(&headers);
     let allowed = allowed.map(|Extension(allowed)| allowed);
-    let stream = services.users.stream(&counted)?;
+    let stream = services.users.stream(&rate_limit_key)?;
     let response = sse::titles::respond(services, &owner, id, until, with_ids, allowed).await?;
-    Ok(limits::counting(response, stream))
+    Ok(limits::hold_slot(response, stream))
 }
 
 pub(super) async fn rename(
     State(services): State<Arc<Services>>,
-    Allowed { owner, counted, .. }: Allowed<ToWrite>,
+    Authorized {
+        owner,
+        rate_limit_key,
+        ..
+    }: Authorized<ToWrite>,
     ConversationPath(id): ConversationPath,
     body: Body,
 ) -> Result<Json<Value>, RestError> {
     let title = body.required_string("display_name")?;
-    services.users.title_change(&counted, TitleChange::Rename)?;
+    services
+        .users
+        .title_change(&rate_limit_key, TitleChange::Rename)?;
     let renaming = async { Ok(services.titles.rename(&owner, id, &title).await?) };
     let conversation = until(EXECUTION, renaming).await?;
     Ok(Json(summary(&conversation)))
@@ -186,14 +192,14 @@ pub(super) async fn rename(
 
 pub(super) async fn delete(
     State(services): State<Arc<Services>>,
-    Allowed { owner, .. }: Allowed<ToDelete>,
+    Authorized { owner, .. }: Authorized<ToDelete>,
     ConversationPath(id): ConversationPath,
 ) -> Result<StatusCode, RestError> {
     services.chat.delete(&owner, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A conversation in a list. Here `null` is written out.
+/// A conversation in a list. Includes fields that are `null`.
 fn summary(conversation: &Conversation) -> Value {
     json!({
         "conversation_id": conversation.id.to_string(),

@@ -1,4 +1,4 @@
-//! Errors on this wire: a status and the body that existing clients read.
+//! Errors of the legacy routes: the status, and the body that existing clients read.
 
 use axum::{
     Json,
@@ -12,7 +12,7 @@ use crate::{
     transport,
 };
 
-/// An error that becomes a response.
+/// An error as a response. Logs the error.
 #[derive(Debug)]
 pub(in crate::api) struct RestError(pub(in crate::api) Error);
 
@@ -29,10 +29,10 @@ impl IntoResponse for RestError {
     }
 }
 
-/// The response for an error that was logged before.
+/// The response for an error that is logged already.
 pub(super) fn response(error: &Error) -> Response {
     let text = error.to_string();
-    // Three names for the text: different clients read different ones.
+    // The text under three names: existing clients read different ones.
     let body = json!({
         "detail": text,
         "error": text,
@@ -40,7 +40,7 @@ pub(super) fn response(error: &Error) -> Response {
         "code": error.code().as_str(),
     });
     let mut response = (status(error.code()), Json(body)).into_response();
-    // Counted by `observe`.
+    // For the error counter in `observe`.
     response.extensions_mut().insert(error.code());
     if let Some(challenge) = challenge(error) {
         let headers = response.headers_mut();
@@ -53,7 +53,7 @@ pub(super) fn response(error: &Error) -> Response {
     response
 }
 
-/// What a client has to bring (RFC 6750, section 3).
+/// The `WWW-Authenticate` challenge (RFC 6750, section 3).
 fn challenge(error: &Error) -> Option<HeaderValue> {
     match error {
         Error::Unauthenticated => Some(HeaderValue::from_static("Bearer")),
@@ -66,7 +66,7 @@ fn challenge(error: &Error) -> Option<HeaderValue> {
     }
 }
 
-/// The status of a code.
+/// The HTTP status of an error code.
 pub fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,

@@ -1,5 +1,5 @@
-//! Taking requests apart, field by field, so that an error names the field and says what it must be.
-//! `null` is the same as absent, and unknown fields are ignored.
+//! Parses requests field by field, so that an error names the field and its type. Treats `null` as absent and ignores
+//! unknown fields.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -33,11 +33,11 @@ impl FromRequest<Arc<Services>> for Body {
     }
 }
 
-/// The JSON of a request's body, whatever its shape.
+/// Reads a JSON body of any shape.
 ///
 /// # Errors
-/// When it is not announced as JSON (which a page of another origin cannot do unasked), too large, or
-/// not JSON.
+/// If the content type is not JSON (which a page of another origin cannot set without a preflight), the body is too large,
+/// or it is not JSON.
 pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
     if !is_json(request.headers()) {
         return Err(Error::UnsupportedMediaType);
@@ -109,7 +109,7 @@ impl FromRequestParts<Arc<Services>> for Params {
 }
 
 impl Params {
-    /// A parameter; an empty one is the same as none.
+    /// A parameter. Treats an empty value as absent.
     pub(super) fn find(&self, name: &str) -> Option<&str> {
         self.0
             .get(name)
@@ -117,7 +117,7 @@ impl Params {
             .filter(|value| !value.is_empty())
     }
 
-    /// How many rows: 1 to `most`.
+    /// The page size: 1 to `most`.
     pub(super) fn limit(&self, default: u64, most: u64) -> Result<u64> {
         let Some(text) = self.find("limit") else {
             return Ok(default);
@@ -133,13 +133,13 @@ impl Params {
         cursor.map(|text| C::decode(text, key)).transpose()
     }
 
-    /// Whether the client asks for the `id:` lines that resuming needs.
+    /// Whether to send `id:` lines, which resuming needs.
     pub(super) fn wants_ids(&self, headers: &HeaderMap) -> bool {
         self.find("ids") == Some("true") || self.last_event_id(headers).is_some()
     }
 
-    /// The last id that a client that comes back has seen. Clients that cannot set the header, such as
-    /// event-source-polyfill, name it in the query string.
+    /// The last event id that a reconnecting client received. Clients that cannot set the header, such as
+    /// event-source-polyfill, send it in the query string.
     pub(super) fn last_event_id<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {
         match headers.get("last-event-id") {
             Some(id) => id.to_str().ok(),
@@ -150,7 +150,7 @@ impl Params {
     }
 }
 
-/// The conversation that the path names.
+/// The conversation id of the path.
 pub(super) struct ConversationPath(pub(super) ConversationId);
 
 impl FromRequestParts<Arc<Services>> for ConversationPath {
@@ -169,7 +169,7 @@ impl FromRequestParts<Arc<Services>> for ConversationPath {
     }
 }
 
-/// A conversation's id as clients write it.
+/// Parses a conversation id.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] for anything but a UUID.

@@ -1,6 +1,7 @@
-//! The legacy HTTP routes, whose clients exist and cannot change. Legacy words (`agent_type`,
-//! `is_terminal`) live here and in `sse`, nowhere else.
+//! The legacy HTTP routes, for existing clients that cannot change. Only this module and `sse` use the legacy names
+//! (`agent_type`, `is_terminal`).
 
+mod authorized;
 mod chat;
 mod conversations;
 mod errors;
@@ -25,7 +26,7 @@ use super::Services;
 use crate::{db::interrupt::interruptible, error::Error, transport::EXECUTION};
 
 pub(super) fn routes() -> Router<Arc<Services>> {
-    // Their bodies have a limit of their own, and a message has 15 seconds to be stored.
+    // No request deadline: reading a body has its own, and so has storing a message.
     let with_bodies = Router::new()
         .route("/api/v1/chat", post(chat::whole))
         .route("/api/v1/chat/stream", post(chat::streamed))
@@ -53,19 +54,22 @@ pub(super) fn routes() -> Router<Arc<Services>> {
             get(conversations::title_stream),
         );
     with_bodies
-        .merge(in_time(without, EXECUTION))
-        .layer(map_response(private))
+        .merge(with_deadline(without, EXECUTION))
+        .layer(map_response(no_store))
 }
 
-/// Gives each request of these routes so long until its response begins; a stream goes on afterwards.
-fn in_time<S: Clone + Send + Sync + 'static>(router: Router<S>, limit: Duration) -> Router<S> {
+/// Limits the time until a response begins. A stream may last longer.
+fn with_deadline<S: Clone + Send + Sync + 'static>(
+    router: Router<S>,
+    limit: Duration,
+) -> Router<S> {
     router.layer(from_fn(move |request: Request, next: Next| async move {
         let answered = until(limit, async { Ok(next.run(request).await) }).await;
         answered.unwrap_or_else(IntoResponse::into_response)
     }))
 }
 
-/// Does a request's work until its limit, at which its statements end. What it changed until then may stand.
+/// Runs a request's work until its deadline, which interrupts its SQL statements. Earlier commits stand.
 async fn until<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, RestError>>,
@@ -76,9 +80,8 @@ async fn until<T>(
         .unwrap_or_else(late)
 }
 
-/// What is one caller's is kept by no cache on the way: where a cookie holds the token, caches do not see
-/// that there is one.
-async fn private(mut response: Response) -> Response {
+/// Forbids caching: a shared cache cannot recognise a token in a cookie.
+async fn no_store(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let cache = headers.entry(header::CACHE_CONTROL);
     cache.or_insert(HeaderValue::from_static("no-store"));
@@ -119,12 +122,12 @@ mod tests {
         let routes = Router::new()
             .route("/endless", get(endless))
             .route("/quick", get(async || "here"));
-        let routes = in_time(routes, Duration::from_millis(50));
+        let routes = with_deadline(routes, Duration::from_millis(50));
         let ask = async |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
             let answering = routes.clone().oneshot(request);
             let answered = timeout(Duration::from_secs(5), answering).await;
-            answered.expect("it has no limit").unwrap()
+            answered.expect("the route has no deadline").unwrap()
         };
         assert_eq!(ask("/quick").await.status(), StatusCode::OK);
         let late = ask("/endless").await;
@@ -136,7 +139,7 @@ mod tests {
             page["message"],
             "the request took too long; try again, or ask for less"
         );
-        // Nothing of it goes on.
+        // The handler was cancelled.
         assert!(
             ended
                 .try_recv()

@@ -1,5 +1,4 @@
-//! The stream of one turn: `POST /api/v1/chat/stream`, and `GET /api/v1/conversations/{id}/reply` for
-//! whoever comes back to it.
+//! Encodes one turn as an SSE stream, for `POST /api/v1/chat/stream` and `GET /api/v1/conversations/{id}/reply`.
 
 use std::{fmt::Display, sync::Arc};
 
@@ -24,7 +23,7 @@ use crate::{
     events::{ReplyCursor, ReplyEnd, SoFar, run::Outcome},
 };
 
-/// The event of this wire. A field without a value is left out.
+/// One event as JSON. Omits fields without a value.
 #[derive(Serialize)]
 struct Event<'a> {
     kind: &'static str,
@@ -52,15 +51,15 @@ struct Event<'a> {
     server_timestamp: String,
 }
 
-/// How a turn is streamed.
+/// Options of a turn's stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::api) struct StreamOptions {
-    /// With the `id:` lines that resuming needs.
+    /// Send `id:` lines, which resuming needs.
     pub(in crate::api) with_ids: bool,
-    /// For a reader that comes back: begins with where it is.
+    /// The client reconnected: begin with a snapshot of its position.
     pub(in crate::api) is_resumed: bool,
-    /// Breaks off when the server ends, as the reply goes on without it or has another stream.
-    pub(in crate::api) only_watches: bool,
+    /// Close at shutdown: the reply does not depend on this stream.
+    pub(in crate::api) is_read_only: bool,
 }
 
 /// The response that streams a turn.
@@ -71,7 +70,7 @@ pub(in crate::api) fn respond(
     options: StreamOptions,
 ) -> Response {
     let keep_alive = services.keep_alive;
-    let cut = match options.only_watches || sent.reply.is_remote {
+    let cut = match options.is_read_only || sent.reply.is_remote {
         true => services.closing.clone(),
         false => CancellationToken::new(),
     };
@@ -89,13 +88,13 @@ pub(in crate::api) fn respond(
     response(frames, keep_alive, cut)
 }
 
-/// Numbers the events of one stream, and knows how far the reply is.
+/// Encodes the events of one stream; tracks the sequence number and the offset in the reply.
 struct Encoder {
     conversation_id: String,
     message: MessageId,
     sequence_number: u64,
     length: usize,
-    /// Whether the reply's own end was told: then there is nothing to come back for.
+    /// Whether the end of the reply was sent, so that the cursor is `end`.
     is_over: bool,
     options: StreamOptions,
     /// Counts errors.
@@ -150,7 +149,7 @@ impl Encoder {
         })
     }
 
-    /// Where a reader that comes back is: what it missed as a delta, or everything to begin anew with.
+    /// The position of a client that reconnects, then the missed text as a delta; or the full text to start over with.
     fn so_far(&mut self, so_far: &SoFar) -> Vec<Bytes> {
         let SoFar {
             text,
@@ -158,7 +157,7 @@ impl Encoder {
             recovered,
         } = so_far;
         self.length = length - if *recovered { text.len() } else { 0 };
-        let place = self.frame(|event| Event {
+        let position = self.frame(|event| Event {
             raw_type: Some("response.in_progress"),
             response_text: (!recovered).then_some(text),
             payload: Some(json!({ "recovered": recovered })),
@@ -166,14 +165,14 @@ impl Encoder {
         });
         self.length = *length;
         let missed = (*recovered && !text.is_empty()).then(|| self.delta(text));
-        [place].into_iter().chain(missed).collect()
+        [position].into_iter().chain(missed).collect()
     }
 
     fn terminal(&mut self, conversation: &Conversation, end: &ReplyEnd) -> Bytes {
         if let Outcome::Failed(error) = &end.outcome {
             self.http.failed(Surface::Sse, error.code());
         }
-        // These two end the stream, and the reply goes on or is closed by another process.
+        // These two end only the stream: the reply continues, or another node closes it.
         self.is_over = !matches!(
             end.outcome,
             Outcome::Failed(Error::AuthExpired | Error::ShuttingDown)
@@ -230,11 +229,11 @@ impl Encoder {
             agent_used: None,
             payload: None,
         });
-        let place = match self.is_over {
+        let cursor = match self.is_over {
             true => ReplyCursor::end(self.message),
             false => ReplyCursor::at(self.message, self.length),
         };
-        let id: &dyn Display = &place;
+        let id: &dyn Display = &cursor;
         frame(&event, self.options.with_ids.then_some(id))
     }
 }

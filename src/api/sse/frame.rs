@@ -1,4 +1,4 @@
-//! One event as the bytes on the wire.
+//! Encodes one event as an SSE frame.
 
 use std::fmt::{Display, Write};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::transport::one_line;
 
-/// The frame of an event; with an `id:` line behind the data where the client asked for it.
+/// The frame of an event, with an `id:` line after the data if there is an id.
 pub(super) fn frame(event: &impl Serialize, id: Option<&dyn Display>) -> Bytes {
     // Serialising plain structs of strings and numbers into memory cannot fail.
     let json = one_line(serde_json::to_string(event).unwrap_or_else(|_| "{}".into()));
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_comes_behind_the_data() {
+    fn the_id_follows_the_data() {
         assert_eq!(frame(&json!({}), Some(&3)), "data: {}\nid: 3\n\n");
     }
 }

@@ -1,8 +1,8 @@
 //! The legacy SSE wire: events to frames, frames to a response.
 //!
-//! A frame is one `data: {json}` line and an empty one. Known clients cut the byte stream at the empty
-//! line, skip what does not begin with `data: ` and parse the rest as JSON, so nothing may break that:
-//! no second line in a frame, no CR, and none of the characters that some line readers split at.
+//! A frame is one `data: {json}` line and an empty line. Existing clients split the byte stream at empty lines, skip lines
+//! that do not begin with `data: `, and parse the rest as JSON. So a frame has one data line, no CR, and none of the
+//! characters at which some line readers split.
 
 pub(super) mod chat;
 mod frame;
@@ -26,8 +26,8 @@ use crate::{
 
 const PING: &[u8] = b": ping\n\n";
 
-/// A response that streams frames, with a comment after each silence of `keep_alive`. At `cut` it breaks
-/// off: after a proper end clients take what they have for all.
+/// A response that streams frames, with a comment after each `keep_alive` without one. `cut` aborts the connection: after
+/// a proper end of the body, clients would treat the text as complete.
 fn response(
     frames: impl Stream<Item = Bytes> + Send + 'static,
     keep_alive: Duration,
@@ -51,9 +51,9 @@ fn response(
     head(Body::from_stream(body))
 }
 
-/// The same for a stream that lasts for as long as somebody listens: where the connection allows it, without what
-/// a server keeps for the next request.
-fn lasting(
+/// Like [`response`], for a stream without an end of its own. Detaches the connection from the HTTP server if it allows
+/// that, which frees the buffers for further requests.
+fn long_lived(
     allowed: Option<MayDetach>,
     frames: impl Stream<Item = Bytes> + Send + 'static,
     keep_alive: Duration,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{
     chat::{timestamp, title_event},
     frame::frame,
-    lasting,
+    long_lived,
 };
 use crate::{
     api::{Services, observe::Surface, watch},
@@ -30,11 +30,10 @@ struct TitleEvent<'a> {
     timestamp: String,
 }
 
-/// The present title at once, then one event a change, until the conversation is deleted, or the
-/// caller's token is over.
+/// Streams the current title, then each new one, until the conversation is deleted or the caller's token expires.
 ///
 /// # Errors
-/// [`NotFound`](crate::error::Error::NotFound) when the owner does not have the conversation.
+/// [`NotFound`](crate::error::Error::NotFound) if the owner has no such conversation.
 pub(in crate::api) async fn respond(
     services: Arc<Services>,
     owner: &Owner,
@@ -59,10 +58,10 @@ pub(in crate::api) async fn respond(
             ready(frame)
         }))
         .take_until(services.closing.clone().cancelled_owned());
-    Ok(lasting(allowed, frames, services.keep_alive))
+    Ok(long_lived(allowed, frames, services.keep_alive))
 }
 
-/// The last frame, when it is the token that is over.
+/// The last frame, if the token has expired.
 fn expired(id: ConversationId, until: Option<Instant>) -> Option<Bytes> {
     until.filter(|until| *until <= Instant::now())?;
     let error = Error::AuthExpired;
@@ -76,7 +75,7 @@ fn expired(id: ConversationId, until: Option<Instant>) -> Option<Bytes> {
     Some(frame(&event, None))
 }
 
-/// The frame of a title that was not sent before.
+/// The frame of a title that differs from the last one sent.
 fn new_title(
     sent: &mut Option<String>,
     conversation: &Conversation,
@@ -97,7 +96,7 @@ fn new_title(
         display_name: title,
         timestamp: timestamp(at.unwrap_or(conversation.updated_at)),
     };
-    // The revision: a client that comes back says which one it has.
+    // The id is the revision.
     let revision: &dyn Display = &conversation.revision;
     Some(frame(&event, with_ids.then_some(revision)))
 }
