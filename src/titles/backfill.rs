@@ -336,7 +336,7 @@ impl<'a, R: FnMut(&Totals)> Run<'a, R> {
         let (outcome, tokens) = match result {
             Ok(finished) => finished,
             Err(error) => {
-                tracing::error!(%error, "title task panicked");
+                tracing::error!(%error, "title task failed");
                 (TitleOutcome::Unknown, 0)
             }
         };

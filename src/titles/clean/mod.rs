@@ -7,7 +7,7 @@
 //! 1. Reasoning: `<think>…</think>` and similar tags; text before a lone `</think>`; all channels but the final one;
 //!    special tokens, with the turns of other roles (`tokens`).
 //! 2. A pair of tags around the whole: `<title>…</title>`.
-//! 3. A code fence around the whole, and the asked-for JSON object's `title`, or a JSON string.
+//! 3. A code fence around the whole, and the requested JSON object's `title`, or a JSON string.
 //! 4. A first line that only announces the title (ends in a colon, or is a label), and rules (`---`) around it.
 //! 5. HTML's character references, what [`single_line`] drops, and backslashes before quotes and markdown.
 //! 6. Markdown at the start (heading, quote, list item) and inside (bold, italics, strikethrough, code, links).

@@ -4,26 +4,30 @@
 //! titles that the user cannot read ("English titles for Japanese chats"); detecting the language of six words would
 //! reject good titles.
 //!
-//! With [`TitleLanguage::Auto`], the scripts of the request's own words are expected (`request`: the first and the last
-//! sentence, outside of code, quotations and URLs; of a sentence that asks for a translation and the text to translate,
-//! the former). They are counted in words, where a character of a script without spaces is half of one. Latin letters
-//! in a sentence of another script count from a third of it on: Japanese prose with a name in it gets no title in Latin
-//! letters alone, even if the title is that name. Words between others of one script do not count, if in Latin letters
-//! there are function words: "what does 猫 mean" is English. With a tag, the expected script is the one that the
-//! language is written in: its script subtag, or else CLDR's likely one (UTS #35, "Likely Subtags").
+//! Expected scripts:
+//! - With [`TitleLanguage::Auto`], those of the request's own words (`request`): the first and the last sentence,
+//!   outside of code, quotations and URLs. If only one of the two introduces quoted text ("translate:"), that one
+//!   decides.
+//! - Words are counted per script; a character of a script without spaces is half a word. Latin letters in a sentence
+//!   of another script count if they are a third of it or more, so Japanese prose with a Latin name still expects
+//!   Japanese.
+//! - Words of another script between words of one script do not count ("what does 猫 mean" is English). Around Latin
+//!   words this needs function words.
+//! - With a tag, the script that the language is written in: its script subtag, or CLDR's likely one (UTS #35, "Likely
+//!   Subtags").
 //!
 //! A title fits if
 //! - it has a letter of an expected script;
-//! - its letters of another script, except Latin ones and single Greek ones (symbols), stand in the message just so;
-//! - its Latin words, if Latin is not expected, are loanwords: no function words among them ("Planning a Trip to 京都"),
-//!   and few beside the rest;
+//! - its letters of other scripts, except Latin and single Greek ones (symbols), are in the message verbatim;
+//! - its Latin words, if Latin is not expected, are loanwords: no function words ("Planning a Trip to 京都"), and they
+//!   do not outweigh the rest;
 //! - its Han characters belong to the expected standard (`han`: Simplified, Traditional, Japanese) or to the message.
-//!   An explicit Hans or Hant, by script or region (`zh-TW`), is kept to; otherwise the message decides.
+//!   An explicit Hans or Hant, by script or region (`zh-TW`), is binding; otherwise the message decides.
 //!
-//! Han and kana are one writing system, since Japanese mixes them; kana need a message that is Japanese. Hangul is
-//! another. Serbian is kept to the letters of its message, or to those of `sr-Latn` and `sr-Cyrl`.
+//! Han and kana are one writing system, since Japanese mixes them; kana require a Japanese message. Hangul is another.
+//! Serbian follows the script of its message, or the one of `sr-Latn` and `sr-Cyrl`.
 //!
-//! A title, or a message, without letters is not judged, nor is a language that CLDR does not know.
+//! Titles and messages without letters pass, and so does every title in a language that CLDR does not know.
 
 mod han;
 mod request;

@@ -166,7 +166,7 @@ fn a_tag_decides_whatever_the_message() {
 fn the_request_s_own_words_decide() {
     #[rustfmt::skip]
     let table = [
-        // What is quoted to be translated or explained does not.
+        // Text quoted to be translated or explained does not.
         ("Translate this letter into English please:\n\nУважаемые коллеги, приглашаем вас на конференцию в мае.",
             "Conference Letter Translation", "Приглашение на конференцию"),
         ("Please translate this to English:\n新製品発表会へのご招待をお送りいたします。ご参加をお待ちしております。",

@@ -12,9 +12,9 @@
 //! A digit and a sign of code, mathematics or a currency are content; so, outside of phrases, are an acronym ("WHO")
 //! and a capital after the first word ("the Who").
 //!
-//! Stop words are the NLTK lists in the crate `stop-words`, of languages that write spaces. Its other lists, ISO, hold
-//! "help", "computer", "system" and "problem". No list of stop words has greetings, so those are our own. Words are
-//! what UAX #29 divides; a language without spaces is compared character by character, which phrases do not notice.
+//! Stop words are the NLTK lists in the crate `stop-words`, for languages with spaces. Its ISO lists contain "help",
+//! "computer", "system" and "problem", so they are not used. No stop word list has greetings; [`greetings`] is our own.
+//! UAX #29 splits text into words; scripts without spaces are split into characters, and so are their phrases.
 
 mod greetings;
 

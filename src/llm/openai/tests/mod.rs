@@ -23,14 +23,14 @@ const KEY: &str = "test-key-that-must-not-be-shown";
 type Script = Vec<(Duration, Vec<u8>)>;
 
 /// One recorded request.
-struct Asked {
+struct RecordedRequest {
     head: String,
     body: Value,
 }
 
 struct Server {
     base_url: String,
-    asked: mpsc::Receiver<Asked>,
+    requests: mpsc::Receiver<RecordedRequest>,
 }
 
 impl Server {
@@ -39,7 +39,7 @@ impl Server {
         let responses: Vec<Script> = responses.into_iter().collect();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base_url = format!("http://{}/v1/", listener.local_addr().unwrap());
-        let (sender, asked) = mpsc::channel();
+        let (sender, requests) = mpsc::channel();
         thread::spawn(move || {
             for response in responses {
                 let (connection, _) = listener.accept().unwrap();
@@ -47,14 +47,14 @@ impl Server {
                 send(connection, response);
             }
         });
-        Self { base_url, asked }
+        Self { base_url, requests }
     }
 
     fn model(&self, model: &str) -> OpenAi {
         self.model_with(model, Some(KEY), Duration::from_secs(5))
     }
 
-    fn impatient_model(&self) -> OpenAi {
+    fn model_with_short_timeouts(&self) -> OpenAi {
         self.model_with("local", Some(KEY), Duration::from_millis(150))
     }
 
@@ -74,12 +74,12 @@ impl Server {
     }
 
     /// All requests so far.
-    fn asked(&self) -> Vec<Asked> {
-        self.asked.try_iter().collect()
+    fn requests(&self) -> Vec<RecordedRequest> {
+        self.requests.try_iter().collect()
     }
 }
 
-fn receive(connection: &TcpStream) -> Asked {
+fn receive(connection: &TcpStream) -> RecordedRequest {
     let mut reader = BufReader::new(connection);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -89,7 +89,7 @@ fn receive(connection: &TcpStream) -> Asked {
     let length = head.split("content-length: ").nth(1).unwrap();
     let mut body = vec![0; length.lines().next().unwrap().parse().unwrap()];
     reader.read_exact(&mut body).unwrap();
-    Asked {
+    RecordedRequest {
         head,
         body: serde_json::from_slice(&body).unwrap(),
     }

@@ -43,19 +43,19 @@ fn request() -> ReplyRequest {
 
 /// The id's place, the text, the counts, and the end. Asserts their order on the way.
 #[derive(Debug, PartialEq)]
-struct Heard {
+struct Received {
     id: Option<String>,
     text: String,
     usage: Option<Usage>,
     end: Result<Finish, ModelErrorKind>,
 }
 
-async fn heard(model: &OpenAi) -> Heard {
+async fn received(model: &OpenAi) -> Received {
     let chunks: Vec<Result<ReplyChunk, ModelError>> = match model.reply(request()).await {
         Ok(reply) => reply.collect().await,
         Err(error) => vec![Err(error)],
     };
-    let mut heard = Heard {
+    let mut received = Received {
         id: None,
         text: String::new(),
         usage: None,
@@ -68,29 +68,33 @@ async fn heard(model: &OpenAi) -> Heard {
         match chunk {
             Ok(ReplyChunk::Started { response_id, .. }) => {
                 assert_eq!(i, 0, "the id comes first");
-                heard.id = Some(response_id);
+                received.id = Some(response_id);
             }
             Ok(ReplyChunk::Delta(text)) => {
-                assert!(!text.is_empty() && heard.usage.is_none());
-                heard.text += &text;
+                assert!(!text.is_empty() && received.usage.is_none());
+                received.text += &text;
             }
-            Ok(ReplyChunk::Usage(usage)) => assert!(heard.usage.replace(usage).is_none()),
-            Ok(ReplyChunk::Finished(finish)) => heard.end = Ok(finish),
-            Err(error) => heard.end = Err(error.kind),
+            Ok(ReplyChunk::Usage(usage)) => assert!(received.usage.replace(usage).is_none()),
+            Ok(ReplyChunk::Finished(finish)) => received.end = Ok(finish),
+            Err(error) => received.end = Err(error.kind),
         }
     }
-    heard
+    received
 }
 
-async fn heard_from(pieces: &[&str], whole: bool) -> Heard {
+async fn receive_from(pieces: &[&str], whole: bool) -> Received {
     let pieces: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
     let server = Server::start([events(&pieces, whole)]);
-    heard(&server.model("gpt-5-mini")).await
+    received(&server.model("gpt-5-mini")).await
 }
 
-async fn heard_with_end(pieces: &[&str], text: &str, end: Result<Finish, ModelErrorKind>) {
-    let heard = heard_from(pieces, true).await;
-    assert_eq!((heard.text.as_str(), heard.end), (text, end), "{pieces:?}");
+async fn assert_received(pieces: &[&str], text: &str, end: Result<Finish, ModelErrorKind>) {
+    let received = receive_from(pieces, true).await;
+    assert_eq!(
+        (received.text.as_str(), received.end),
+        (text, end),
+        "{pieces:?}"
+    );
 }
 
 #[tokio::test]
@@ -100,20 +104,20 @@ async fn the_request_and_its_stream() {
         &[START, &hello, &world, STOP, USAGE, DONE].map(str::as_bytes),
         true,
     )]);
-    let heard = heard(&server.model("gpt-5-mini")).await;
+    let received = received(&server.model("gpt-5-mini")).await;
     let usage = Usage {
         prompt_tokens: 9,
         completion_tokens: 70,
         reasoning_tokens: 64,
     };
-    let expected = Heard {
+    let expected = Received {
         id: Some("chatcmpl-7".to_owned()),
         text: "Hello world".to_owned(),
         usage: Some(usage),
         end: Ok(Finish::Stop),
     };
-    assert_eq!(heard, expected);
-    let asked = server.asked().remove(0);
+    assert_eq!(received, expected);
+    let asked = server.requests().remove(0);
     assert!(
         asked.head.contains("accept: text/event-stream\r\n"),
         "{}",
@@ -146,9 +150,9 @@ async fn any_packets_and_line_ends() {
                 .iter_mut()
                 .for_each(|(pause, _)| *pause = Duration::ZERO);
             let server = Server::start([script]);
-            let heard = heard(&server.model("local")).await;
+            let received = received(&server.model("local")).await;
             assert_eq!(
-                (heard.text.as_str(), heard.end),
+                (received.text.as_str(), received.end),
                 ("京都 🎌 é", Ok(Finish::Stop)),
                 "in pieces of {size}"
             );
@@ -161,16 +165,16 @@ async fn a_cut_is_never_an_end() {
     use ModelErrorKind::Interrupted;
     let half = delta("half");
     for whole in [true, false] {
-        let heard = heard_from(&[START, &half], whole).await;
+        let received = receive_from(&[START, &half], whole).await;
         assert_eq!(
-            (heard.text.as_str(), heard.end),
+            (received.text.as_str(), received.end),
             ("half", Err(Interrupted)),
             "whole: {whole}"
         );
     }
-    heard_with_end(&[&half, DONE], "half", Err(Interrupted)).await;
-    heard_with_end(&[], "", Err(Interrupted)).await;
-    heard_with_end(
+    assert_received(&[&half, DONE], "half", Err(Interrupted)).await;
+    assert_received(&[], "", Err(Interrupted)).await;
+    assert_received(
         &[
             r#"data: {"choices":[{"delta":{},"finish_reason":"error"}]}"#,
             "\n\n",
@@ -181,7 +185,7 @@ async fn a_cut_is_never_an_end() {
     .await;
     // Events after the finish reason do not change it.
     assert_eq!(
-        heard_from(&[&half, STOP], false).await.end,
+        receive_from(&[&half, STOP], false).await.end,
         Ok(Finish::Stop)
     );
 }
@@ -191,25 +195,25 @@ async fn the_other_ends() {
     let ended = |delta: &str, reason: &str| {
         format!("data: {{\"choices\":[{{\"delta\":{delta},\"finish_reason\":\"{reason}\"}}]}}\n\n")
     };
-    heard_with_end(
+    assert_received(
         &[START, &ended("{}", "length"), DONE],
         "",
         Ok(Finish::Length),
     )
     .await;
-    heard_with_end(
+    assert_received(
         &[&ended(r#"{"content":"a"}"#, "content_filter"), DONE],
         "a",
         Ok(Finish::ContentFilter),
     )
     .await;
-    heard_with_end(
+    assert_received(
         &[&ended(r#"{"content":null,"refusal":"I can't."}"#, "stop")],
         "I can't.",
         Ok(Finish::Stop),
     )
     .await;
-    heard_with_end(
+    assert_received(
         &[&ended(
             r#"{"reasoning_content":"hm","content":"a\u0000b"}"#,
             "eos",
@@ -218,7 +222,7 @@ async fn the_other_ends() {
         Ok(Finish::Stop),
     )
     .await;
-    heard_with_end(
+    assert_received(
         &[&ended(
             r#"{"content":[{"type":"text","text":"parts"}]}"#,
             "stop",
@@ -235,17 +239,17 @@ async fn broken_events_are_forgiven_once() {
     let odd = "event: keepalive\ndata: x\n\ndata: 1\n\ndata: {\"choices\":null}\n\ndata: {\"type\":\"new\",\"error\":null}\n\n";
     let id = "data: {\"id\":\"a\\u0000b\",\"choices\":[]}\n\n";
     assert_eq!(
-        heard_from(&[id, odd, STOP], true).await.id.as_deref(),
+        receive_from(&[id, odd, STOP], true).await.id.as_deref(),
         Some("ab")
     );
     // Its text is missing: reading continues, and the reply is incomplete.
-    heard_with_end(
+    assert_received(
         &[odd, &a, broken, &a, STOP, DONE],
         "aa",
         Ok(Finish::Unreadable),
     )
     .await;
-    heard_with_end(
+    assert_received(
         &[&a, broken, broken, &a, STOP],
         "a",
         Err(ModelErrorKind::Malformed),
@@ -263,9 +267,9 @@ async fn invalid_bytes_do_not_hold_up_the_stream() {
         &[head.as_bytes(), b"\xff", tail.as_bytes(), STOP.as_bytes()],
         true,
     )]);
-    let heard = heard(&server.model("local")).await;
+    let received = received(&server.model("local")).await;
     assert_eq!(
-        (heard.text.as_str(), heard.end),
+        (received.text.as_str(), received.end),
         ("a\u{fffd}b", Ok(Finish::Stop))
     );
 }
@@ -290,7 +294,7 @@ async fn errors_inside_the_stream() {
         (r#"{"error":"out of memory"}"#, Unavailable),
     ] {
         let event = format!("data: {event}\n\n");
-        heard_with_end(
+        assert_received(
             &[START, &delta("a"), &event, &delta("b"), STOP],
             "a",
             Err(kind),
@@ -306,9 +310,9 @@ async fn silence_is_a_timeout_and_ends_the_connection() {
     script.push((Duration::from_secs(3600), Vec::new()));
     let server = Server::start([script]);
     let begun = Instant::now();
-    let heard = heard(&server.impatient_model()).await;
+    let received = received(&server.model_with_short_timeouts()).await;
     assert_eq!(
-        (heard.text.as_str(), heard.end),
+        (received.text.as_str(), received.end),
         ("a", Err(ModelErrorKind::Timeout))
     );
     assert!(begun.elapsed() < Duration::from_secs(3));
@@ -349,8 +353,11 @@ async fn comments_and_reasoning_keep_a_reply_alive_and_silence_before_them_is_lo
         connect_timeout: Duration::from_secs(5),
         proxy: ProxySettings::default(),
     });
-    let heard = heard(&model.unwrap()).await;
-    assert_eq!((heard.text.as_str(), heard.end), ("a", Ok(Finish::Stop)));
+    let received = received(&model.unwrap()).await;
+    assert_eq!(
+        (received.text.as_str(), received.end),
+        ("a", Ok(Finish::Stop))
+    );
 }
 
 #[tokio::test]
@@ -362,8 +369,11 @@ async fn a_finished_reply_does_not_wait_for_pings_either() {
         300
     ]);
     let begun = Instant::now();
-    let heard = heard(&Server::start([script]).model("local")).await;
-    assert_eq!((heard.text.as_str(), heard.end), ("a", Ok(Finish::Stop)));
+    let received = received(&Server::start([script]).model("local")).await;
+    assert_eq!(
+        (received.text.as_str(), received.end),
+        ("a", Ok(Finish::Stop))
+    );
     assert!(begun.elapsed() < Duration::from_secs(15));
 }
 
@@ -393,8 +403,8 @@ async fn a_password_in_the_url_is_sent_where_there_is_no_key() {
     let mut server = server;
     server.base_url = server.base_url.replace("http://", "http://me:hunter2@");
     let model = server.model_with("local", None, Duration::from_secs(5));
-    heard(&model).await;
-    let head = server.asked().remove(0).head;
+    received(&model).await;
+    let head = server.requests().remove(0).head;
     assert!(head.contains("authorization: basic "), "{head}");
 }
 
@@ -415,8 +425,8 @@ async fn a_proxy_gets_what_goes_to_other_machines() {
             ..ProxySettings::default()
         },
     });
-    heard(&model.unwrap()).await;
-    let head = proxy.asked().remove(0).head;
+    received(&model.unwrap()).await;
+    let head = proxy.requests().remove(0).head;
     let asked = "post http://model.invalid/v1/chat/completions?api-version=7 http/1.1\r\n";
     assert!(head.starts_with(asked), "{head}");
 }
@@ -427,8 +437,11 @@ async fn a_finished_reply_does_not_wait_for_a_server_that_never_closes() {
     let mut script = events(&[a.as_bytes(), STOP.as_bytes()], false);
     script.push((Duration::from_secs(3600), Vec::new()));
     let begun = Instant::now();
-    let heard = heard(&Server::start([script]).model("local")).await;
-    assert_eq!((heard.text.as_str(), heard.end), ("a", Ok(Finish::Stop)));
+    let received = received(&Server::start([script]).model("local")).await;
+    assert_eq!(
+        (received.text.as_str(), received.end),
+        ("a", Ok(Finish::Stop))
+    );
     assert!(
         begun.elapsed() < Duration::from_secs(4),
         "well before the idle timeout of 5 s"
@@ -438,15 +451,15 @@ async fn a_finished_reply_does_not_wait_for_a_server_that_never_closes() {
 #[tokio::test]
 async fn too_much_text_is_cut_at_a_character() {
     let long = delta(&"é".repeat(50_001));
-    let heard = heard_from(&[&delta("a"), &long.repeat(6), STOP], true).await;
-    assert_eq!(heard.text.len(), MAX_TEXT_BYTES - 1);
-    assert_eq!(heard.end, Ok(Finish::Length));
+    let received = receive_from(&[&delta("a"), &long.repeat(6), STOP], true).await;
+    assert_eq!(received.text.len(), MAX_TEXT_BYTES - 1);
+    assert_eq!(received.end, Ok(Finish::Length));
 }
 
 #[tokio::test]
 async fn servers_that_do_not_stream() {
     let whole = r#"{"id":"x","choices":[{"message":{"content":"All at once."},"finish_reason":"stop"}],"usage":{"prompt_tokens":3}}"#;
-    let whole = heard(&Server::start([super::json(200, whole)]).model("local")).await;
+    let whole = received(&Server::start([super::json(200, whole)]).model("local")).await;
     assert_eq!(
         (whole.text.as_str(), whole.end),
         ("All at once.", Ok(Finish::Stop))
@@ -455,7 +468,7 @@ async fn servers_that_do_not_stream() {
 
     let refused = async |script| {
         let model = Server::start([script]).model("local");
-        heard(&model).await.end.unwrap_err()
+        received(&model).await.end.unwrap_err()
     };
     let html = response(
         200,
@@ -478,8 +491,8 @@ async fn a_reply_goes_on_without_refused_parameters() {
     let refusal = r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error","param":null,"code":null}}"#;
     let server = Server::start([super::json(400, refusal), events(&[STOP.as_bytes()], true)]);
     let model = server.model("local");
-    assert_eq!(heard(&model).await.end, Ok(Finish::Stop));
-    assert_eq!(server.asked()[1].body.get("stream_options"), None);
+    assert_eq!(received(&model).await.end, Ok(Finish::Stop));
+    assert_eq!(server.requests()[1].body.get("stream_options"), None);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn failure(script: Script) -> ModelError {
         .title(title_request())
         .await
         .unwrap_err();
-    assert_eq!(server.asked().len(), 1, "a failure is not retried");
+    assert_eq!(server.requests().len(), 1, "a failure is not retried");
     error
 }
 
@@ -51,7 +51,7 @@ async fn the_request_and_its_answer() {
         })
     );
 
-    let asked = server.asked().remove(0);
+    let asked = server.requests().remove(0);
     assert!(
         asked
             .head
@@ -125,7 +125,7 @@ async fn a_refused_parameter_is_dropped_once_and_for_all() {
     ]);
     let model = server.model("gpt-5-mini");
     model.title(title_request()).await.unwrap();
-    let asked = server.asked();
+    let asked = server.requests();
     assert_eq!(asked.len(), 3);
     assert_eq!(asked[1].body.get("reasoning_effort"), None);
     assert_eq!(asked[1].body["max_completion_tokens"], 512);
@@ -138,7 +138,7 @@ async fn a_refused_parameter_is_dropped_once_and_for_all() {
     );
 
     model.title(title_request()).await.unwrap();
-    let asked = server.asked();
+    let asked = server.requests();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].body.get("reasoning_effort"), None);
 
@@ -148,7 +148,7 @@ async fn a_refused_parameter_is_dropped_once_and_for_all() {
         ModelErrorKind::InvalidRequest,
         "it was not sent, so there is nothing left to drop"
     );
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn any_status_and_words_may_refuse_a_parameter() {
         let server = Server::start([super::json(status, llama), super::json(200, TITLE)]);
         let model = server.model("local");
         model.title(title_request()).await.unwrap();
-        let asked = server.asked();
+        let asked = server.requests();
         assert_eq!(asked[0].body["response_format"]["type"], "json_schema");
         assert_eq!(
             asked[1].body["response_format"],
@@ -180,7 +180,7 @@ async fn a_refusal_is_remembered_on_evidence_alone() {
     let error = model.title(title_request()).await.unwrap_err();
     assert_eq!(error.kind, ModelErrorKind::InvalidRequest);
     model.title(title_request()).await.unwrap();
-    let asked = server.asked();
+    let asked = server.requests();
     assert_eq!(asked[1].body.get("reasoning_effort"), None);
     assert_eq!(asked[2].body["reasoning_effort"], "minimal");
 }
@@ -199,7 +199,7 @@ async fn a_plain_request_has_nothing_but_the_model_and_the_messages() {
     for request in [&request, &request, &full, &request, &request, &request] {
         model.title(request.clone()).await.unwrap();
     }
-    let asked = server.asked();
+    let asked = server.requests();
     let keys: Vec<&str> = asked[0]
         .body
         .as_object()
@@ -215,7 +215,7 @@ async fn a_plain_request_has_nothing_but_the_model_and_the_messages() {
     for request in [&request, &request, &request, &full] {
         model.title(request.clone()).await.unwrap();
     }
-    let asked = server.asked();
+    let asked = server.requests();
     assert_eq!(asked[3].body, asked[0].body, "plain from the start");
 }
 
@@ -237,7 +237,7 @@ async fn a_model_that_does_not_reason_has_little_room_where_no_schema_holds_it()
     };
     model.title(twice).await.unwrap();
     let caps: Vec<Value> = server
-        .asked()
+        .requests()
         .iter()
         .map(|asked| asked.body["max_completion_tokens"].clone())
         .collect();
@@ -258,7 +258,7 @@ async fn a_server_that_only_knows_plain_text_gets_there() {
         (output.text.as_str(), output.finish, output.usage),
         ("Trip", Finish::Stop, None)
     );
-    let asked = server.asked();
+    let asked = server.requests();
     assert!(
         !asked[0].head.contains("authorization"),
         "no key, no header: {}",
@@ -335,7 +335,7 @@ async fn a_redirect_is_not_followed() {
         let error = failure(response(status, &location, "")).await;
         assert_eq!(error.kind, ModelErrorKind::Malformed);
     }
-    assert!(elsewhere.asked().is_empty());
+    assert!(elsewhere.requests().is_empty());
 }
 
 #[tokio::test]
@@ -387,7 +387,7 @@ async fn silence_and_broken_connections() {
         let server = Server::start([script]);
         let begun = Instant::now();
         let error = server
-            .impatient_model()
+            .model_with_short_timeouts()
             .title(title_request())
             .await
             .unwrap_err();
