@@ -25,18 +25,17 @@ pub(super) struct Mutation;
 /// A message to send.
 #[derive(InputObject)]
 struct SendMessageInput {
-    /// The conversation to continue, or the id (a UUID) that a new one shall have; a new conversation
-    /// when not said.
+    /// The conversation to continue, or the id (a UUID) of a new one; a new conversation if omitted.
     conversation_id: Option<ID>,
-    /// The message; may be empty when something is attached.
+    /// The message; may be empty if there are attachments.
     text: String,
-    /// What is attached to the message, at most 20 files. Only what they are called and what they are is
-    /// kept. A first message without a text takes its title from a name that says something.
+    /// Attached files, at most 20. Only names and media types are stored. A first message without text gets its title from
+    /// a meaningful file name.
     #[graphql(default)]
     attachments: Vec<AttachmentInput>,
-    /// What to show while a new conversation has no title; the beginning of the message when not said.
+    /// Shown while a new conversation has no title; the beginning of the message if omitted.
     topic_hint: Option<String>,
-    /// Makes a retry of the same request return the same turn: 1 to 255 visible ASCII characters.
+    /// A retry with the same key and request returns the same turn: 1 to 255 visible ASCII characters.
     idempotency_key: Option<String>,
     /// Whether a new conversation gets a title.
     #[graphql(default = true)]
@@ -46,20 +45,20 @@ struct SendMessageInput {
 /// A file that is attached to a message.
 #[derive(InputObject)]
 struct AttachmentInput {
-    /// What the file is called: 1 to 255 characters.
+    /// The name of the file: 1 to 255 characters.
     name: String,
     /// Its media type, such as `application/pdf`.
     media_type: Option<String>,
 }
 
-/// A message that was accepted.
+/// An accepted message.
 #[derive(SimpleObject)]
 struct SendMessagePayload {
     /// The conversation with the message in it.
     conversation: Conversation,
     /// The message.
     message: Message,
-    /// The id that the reply's message will have. The subscription `reply` shows it being written.
+    /// The id of the reply's message. The subscription `reply` streams it.
     reply_id: ID,
 }
 
@@ -79,33 +78,33 @@ struct RenameConversationPayload {
     conversation: Conversation,
 }
 
-/// A conversation whose title shall be generated again.
+/// A conversation whose title to generate again.
 #[derive(InputObject)]
 struct RegenerateTitleInput {
     /// The conversation.
     id: ID,
-    /// What the title should be like: at most 200 characters.
+    /// Instructions for the title: at most 200 characters.
     hint: Option<String>,
     /// Whether a title that a person gave may be replaced.
     #[graphql(default)]
     replace_manual: bool,
 }
 
-/// A conversation whose title is generated again.
+/// A conversation whose title is being generated again.
 #[derive(SimpleObject)]
 struct RegenerateTitlePayload {
-    /// The conversation. Its title stays until there is another: `titleStatus` is `PENDING` until then.
+    /// The conversation. It keeps its title, with `titleStatus` `PENDING`, until the new title is ready.
     conversation: Conversation,
 }
 
-/// A conversation to give back to automation.
+/// A conversation whose title to reset.
 #[derive(InputObject)]
 struct ResetTitleInput {
     /// The conversation.
     id: ID,
 }
 
-/// A conversation that has a generated title, or will have one.
+/// A conversation with a generated title, or one that is being generated.
 #[derive(SimpleObject)]
 struct ResetTitlePayload {
     /// The conversation.
@@ -122,23 +121,23 @@ struct DeleteConversationInput {
 /// A conversation that was deleted.
 #[derive(SimpleObject)]
 struct DeleteConversationPayload {
-    /// What is left of it: its id, its status and its times.
+    /// The tombstone: its id, status and times.
     conversation: Conversation,
     /// Its id.
     deleted_conversation_id: ID,
 }
 
-/// A conversation whose replies shall stop.
+/// A conversation whose replies to stop.
 #[derive(InputObject)]
 struct StopReplyInput {
     /// The conversation.
     conversation_id: ID,
 }
 
-/// A conversation whose replies were asked to stop.
+/// A conversation whose replies are being stopped.
 #[derive(SimpleObject)]
 struct StopReplyPayload {
-    /// The conversation. What was written until now is stored as an incomplete message in a moment.
+    /// The conversation. The text so far is stored as an incomplete message shortly after.
     conversation: Conversation,
     /// Whether a reply was running.
     stopped: bool,
@@ -147,7 +146,7 @@ struct StopReplyPayload {
 /// What can be changed.
 #[Object]
 impl Mutation {
-    /// Sends a message. Returns when it is stored; the reply and the title come by themselves.
+    /// Sends a message. Returns when it is stored; the reply and the title follow as events.
     async fn send_message(
         &self,
         ctx: &Context<'_>,
@@ -156,7 +155,7 @@ impl Mutation {
         payload(send_message(ctx, input)).await
     }
 
-    /// Gives a conversation a title. It replaces what is there, and no generated title replaces it.
+    /// Sets the title of a conversation. Generated titles do not replace it.
     async fn rename_conversation(
         &self,
         ctx: &Context<'_>,
@@ -165,19 +164,19 @@ impl Mutation {
         payload(rename_conversation(ctx, input)).await
     }
 
-    /// Generates another title from the first message. Returns at once; the title comes by itself. When
-    /// it fails, the present one stays and `titleError` says why. One that a person gave is replaced only
-    /// with `replaceManual`; else the code is `MANUAL_TITLE`.
+    /// Generates a new title from the first message. Returns at once; the title follows as an event. If generation fails,
+    /// the current title stays and `titleError` has the reason. A title that a person gave is replaced only with
+    /// `replaceManual`; otherwise the error code is `MANUAL_TITLE`.
     async fn regenerate_title(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The conversation, and what is wished.")] input: RegenerateTitleInput,
+        #[graphql(desc = "The conversation and the options.")] input: RegenerateTitleInput,
     ) -> Option<Result<RegenerateTitlePayload>> {
         payload(regenerate_title(ctx, input)).await
     }
 
-    /// Gives a conversation back to automation: drops a title that a person gave, or the wish for none,
-    /// and generates one. Returns at once; the title comes by itself. A generated title stays.
+    /// Returns a conversation to automatic titles: removes a title that a person gave, or `autoTitle: false`, and generates
+    /// a title. Returns at once; the title follows as an event. A generated title stays.
     async fn reset_title(
         &self,
         ctx: &Context<'_>,
@@ -195,7 +194,7 @@ impl Mutation {
         payload(delete_conversation(ctx, input)).await
     }
 
-    /// Stops the replies that are being written in a conversation. To disconnect is not to stop.
+    /// Stops the running replies of a conversation. Disconnecting does not stop them.
     async fn stop_reply(
         &self,
         ctx: &Context<'_>,

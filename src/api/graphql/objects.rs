@@ -48,7 +48,7 @@ impl From<domain::Conversation> for Conversation {
 /// A conversation: a title, and the messages of a person and a model.
 #[Object]
 impl Conversation {
-    /// The id, a UUID in small letters; unique among all objects. Arguments take capitals as well.
+    /// The id, a UUID in lower case; unique among all objects. Arguments also accept upper case.
     async fn id(&self) -> &ID {
         &self.id
     }
@@ -58,7 +58,7 @@ impl Conversation {
         self.row.shown_title()
     }
 
-    /// The title, generated or given by a person; null while there is none.
+    /// The title, generated or given by a person; null if there is none yet.
     async fn display_name(&self) -> Option<&str> {
         self.row.display_name.as_deref()
     }
@@ -84,7 +84,7 @@ impl Conversation {
         }
     }
 
-    /// How far the generated title has come.
+    /// The state of title generation.
     async fn title_status(&self) -> TitleStatus {
         match self.row.is_deleted() {
             true => TitleStatus::Skipped,
@@ -92,7 +92,7 @@ impl Conversation {
         }
     }
 
-    /// What a pending title waits for before it is generated; null when it is on its way, or settled.
+    /// What a pending title waits for; null if it is being generated or settled.
     async fn title_waits_for(&self) -> Option<TitleWaitsFor> {
         let waits = self.row.title_status == domain::TitleStatus::Pending
             && !self.row.title_begun
@@ -101,7 +101,7 @@ impl Conversation {
         waits.then_some(TitleWaitsFor::Message)
     }
 
-    /// Why the last attempt at a title brought none; null when it did, or is still on its way.
+    /// Why the last title generation failed; null if it succeeded or is still running.
     async fn title_error(&self) -> Option<TitleError> {
         let failure = self.row.title_failure.filter(|_| !self.row.is_deleted());
         failure.map(|failure| TitleError {
@@ -110,13 +110,12 @@ impl Conversation {
         })
     }
 
-    /// Rises with each change of the conversation: of two states the one with the higher revision is
-    /// the newer.
+    /// Increases with each change of the conversation: the state with the higher revision is newer.
     async fn revision(&self) -> i32 {
         self.row.revision.try_into().unwrap_or(i32::MAX)
     }
 
-    /// The agent that the conversation was begun with.
+    /// The agent that the conversation was started with.
     async fn agent_entrypoint(&self) -> &str {
         &self.row.agent_entrypoint
     }
@@ -126,7 +125,7 @@ impl Conversation {
         &self.row.active_agent
     }
 
-    /// Whether the conversation is there, or was deleted.
+    /// Whether the conversation is active or deleted.
     async fn status(&self) -> ConversationStatus {
         self.row.status.into()
     }
@@ -146,7 +145,7 @@ impl Conversation {
         self.row.last_message_at
     }
 
-    /// When the conversation was begun.
+    /// When the conversation was created.
     async fn created_at(&self) -> DateTime<Utc> {
         self.row.created_at
     }
@@ -162,11 +161,11 @@ impl Conversation {
     async fn messages(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "So many from the beginning, or behind `after`: 1 to 100.")] first: Option<
+        #[graphql(desc = "How many from the beginning, or after `after`: 1 to 100.")] first: Option<
             i32,
         >,
-        #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "So many from the end, or before `before`: 1 to 100.")] last: Option<i32>,
+        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many from the end, or before `before`: 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
     ) -> Result<Connection<MessageCursor, Message>> {
         let cursors = &ctx.data_unchecked::<Arc<Services>>().cursors;
@@ -214,7 +213,7 @@ impl Message {
         self.row.conversation_id.to_string().into()
     }
 
-    /// Who wrote it.
+    /// The author of the message.
     async fn role(&self) -> Role {
         self.row.role.into()
     }
@@ -224,7 +223,7 @@ impl Message {
         &self.row.content
     }
 
-    /// What is attached to it.
+    /// Attached files.
     async fn attachments(&self) -> Vec<Attachment> {
         let files = self.row.attachments.iter();
         files
@@ -235,7 +234,7 @@ impl Message {
             .collect()
     }
 
-    /// Whether the text is all of it.
+    /// Whether the text is complete.
     async fn status(&self) -> MessageStatus {
         self.row.status.into()
     }
@@ -258,15 +257,15 @@ pub(super) enum TitleSource {
     Manual,
 }
 
-/// How far the generated title has come.
+/// The state of title generation.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "domain::TitleStatus")]
 pub(super) enum TitleStatus {
-    /// Not yet, or on the way.
+    /// Not generated yet, or being generated.
     Pending,
     /// There is a title.
     Ready,
-    /// Given up: the topic hint stays.
+    /// Generation failed for good: the topic hint stays.
     Failed,
     /// Not wanted, or the conversation was deleted.
     Skipped,
@@ -275,7 +274,7 @@ pub(super) enum TitleStatus {
 /// What a pending title waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 pub(super) enum TitleWaitsFor {
-    /// A message that says something: the conversation has only openers ("hi") so far.
+    /// A message with a topic: the conversation has only openers ("hi") so far.
     Message,
 }
 
@@ -312,7 +311,7 @@ pub(super) enum TitleErrorCode {
     Rejected,
     /// The budget of tokens for the day is used up.
     BudgetExceeded,
-    /// The title was begun several times and never finished.
+    /// Generation was started several times and never finished.
     Abandoned,
     /// A newer version of the server stored a reason that this one does not know.
     Unknown,
@@ -321,23 +320,23 @@ pub(super) enum TitleErrorCode {
 /// A file that is attached to a message.
 #[derive(SimpleObject)]
 pub(super) struct Attachment {
-    /// What the file is called.
+    /// The name of the file.
     name: String,
-    /// Its media type, when the client knew it.
+    /// Its media type, if the client sent one.
     media_type: Option<String>,
 }
 
-/// Whether a conversation is there.
+/// Whether a conversation is active or deleted.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "domain::ConversationStatus")]
 pub(super) enum ConversationStatus {
-    /// It is there.
+    /// The conversation exists.
     Active,
-    /// It was deleted, and its text with it.
+    /// The conversation and its text were deleted.
     Deleted,
 }
 
-/// Who wrote a message.
+/// The author of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "domain::Role")]
 pub(super) enum Role {
@@ -347,12 +346,12 @@ pub(super) enum Role {
     Assistant,
 }
 
-/// Whether a message is whole.
+/// Whether a message is complete.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "domain::MessageStatus")]
 pub(super) enum MessageStatus {
-    /// All of it is there.
+    /// The text is complete.
     Complete,
-    /// The reply was stopped or broke off; this is what had come.
+    /// The reply was stopped or failed; the text is partial.
     Incomplete,
 }

@@ -25,7 +25,7 @@ pub(super) struct Query;
 /// Which conversations a list holds.
 #[derive(Default, InputObject)]
 pub(super) struct ConversationFilter {
-    /// Only those that were begun with this agent.
+    /// Only conversations that were started with this agent.
     agent_entrypoint: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct ConversationFilter {
 pub(super) struct SearchHit {
     /// The conversation.
     conversation: Conversation,
-    /// The message that matches best; null when the title does.
+    /// The best matching message; null if the title matches.
     message: Option<Message>,
     /// The part of the text around the match, one line of plain text.
     snippet: String,
@@ -56,7 +56,7 @@ impl From<db::Hit> for SearchHit {
 /// What can be asked.
 #[Object]
 impl Query {
-    /// The conversation with this id; null when the caller has none.
+    /// The conversation with this id; null if the caller has no such conversation.
     async fn conversation(
         &self,
         ctx: &Context<'_>,
@@ -70,9 +70,9 @@ impl Query {
     async fn conversations(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "How many: 1 to 100; 50 when not said.")] first: Option<i32>,
-        #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
-        #[graphql(desc = "Which ones; all when not said.")] filter: Option<ConversationFilter>,
+        #[graphql(desc = "How many: 1 to 100; default 50.")] first: Option<i32>,
+        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Which ones; all if omitted.")] filter: Option<ConversationFilter>,
     ) -> Result<Connection<ConversationCursor, Conversation>> {
         let (services, owner) = owner_for(ctx, Scope::Read)?;
         let filter = db::ConversationFilter {
@@ -92,16 +92,15 @@ impl Query {
         ))
     }
 
-    /// The caller's conversations that have every word of the query in their title or in one message,
-    /// best match first. The last word may be the beginning of one. Where more than 200 titles and
-    /// messages match, the newest 200 are looked at.
+    /// The caller's conversations that contain every word of the query in their title or in one message, best match first.
+    /// The last word matches as a prefix. If more than 200 titles and messages match, only the newest 200 are ranked.
     #[graphql(complexity = "cost(first, 20, child_complexity)")]
     async fn search_conversations(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The words to look for.")] query: String,
-        #[graphql(desc = "How many: 1 to 100; 20 when not said.")] first: Option<i32>,
-        #[graphql(desc = "Only those behind this cursor.")] after: Option<String>,
+        #[graphql(desc = "How many: 1 to 100; default 20.")] first: Option<i32>,
+        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
     ) -> Result<Connection<HitCursor, SearchHit>> {
         let (services, owner) = owner_for(ctx, Scope::Read)?;
         let after = cursor("after", after.as_deref(), &services.cursors)?;
@@ -133,7 +132,7 @@ impl Query {
         find_conversation(ctx, &id).await
     }
 
-    /// The object with this id; null when the caller has none.
+    /// The object with this id; null if the caller has no such object.
     async fn node(
         &self,
         ctx: &Context<'_>,

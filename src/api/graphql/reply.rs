@@ -10,7 +10,7 @@ use crate::{
     events::{self, ReplyCursor, ReplyEnd, run::Outcome},
 };
 
-/// One step of a reply.
+/// One event of a reply.
 #[derive(Union)]
 pub(super) enum ReplyEvent {
     SoFar(ReplySoFar),
@@ -18,29 +18,28 @@ pub(super) enum ReplyEvent {
     Ended(ReplyEnded),
 }
 
-/// What had been written when the subscription began; always the first event, possibly empty. Comes
-/// again, not recovered, should what was told be more than what was kept.
+/// The text when the subscription began; always the first event, possibly empty. Sent again, with `recovered: false`, if
+/// the stored text differs from the text that was sent.
 #[derive(SimpleObject)]
 pub(super) struct ReplySoFar {
-    /// The id that the reply's message has, or will have.
+    /// The id of the reply's message, assigned before it is stored.
     message_id: ID,
-    /// The text: what follows `after` when `recovered` is true, to be put behind what there is; else
-    /// all of it, in place of what there is.
+    /// The text. If `recovered` is true: the text after `after`; append it. Else the full text; it replaces what you have.
     text: String,
-    /// Whether the text goes on where `after` was.
+    /// Whether the text continues at `after`.
     recovered: bool,
-    /// The place behind the text, for `after`.
+    /// The cursor after this text, for `after`.
     cursor: String,
 }
 
-/// More text, to be put behind what there is.
+/// More text; append it.
 #[derive(SimpleObject)]
 pub(super) struct ReplyDelta {
-    /// The id that the reply's message will have.
+    /// The id of the reply's message, assigned before it is stored.
     message_id: ID,
     /// The text to add.
     text: String,
-    /// The place behind the text, for `after`.
+    /// The cursor after this text, for `after`.
     cursor: String,
 }
 
@@ -51,20 +50,20 @@ pub(super) struct ReplyEnded {
     message_id: ID,
     /// How it ended.
     outcome: ReplyOutcome,
-    /// The whole text, as stored; empty when nothing was written, and then no message is stored.
+    /// The full text, as stored. If it is empty, no message is stored.
     text: String,
-    /// Why it failed; null when it did not.
+    /// Why it failed; null if it did not.
     error: Option<ReplyError>,
 }
 
 /// How a reply ended.
 #[derive(Clone, Copy, PartialEq, Eq, Enum)]
 pub(super) enum ReplyOutcome {
-    /// It is whole.
+    /// The text is complete.
     Completed,
-    /// It was stopped or ran into a limit.
+    /// The reply was stopped or reached a limit.
     Incomplete,
-    /// It broke; the text is what had come until then.
+    /// The reply failed; the text is what was written up to then.
     Failed,
 }
 

@@ -26,14 +26,13 @@ type Conversations = Pin<Box<dyn Stream<Item = Result<Conversation>> + Send>>;
 /// What can be watched.
 #[Subscription]
 impl Subscription {
-    /// A conversation each time it changes: a title, a message, a deletion. With an id that one,
-    /// beginning with its present state; without an id all of the caller's, from now on. Ends with an
-    /// error of the code LAGGED when the client reads too slowly to be told of every change in the
-    /// list: it then reads the list again.
+    /// A conversation each time it changes: its title, a message, its deletion. With an id: that conversation, beginning
+    /// with its current state. Without an id: all conversations of the caller, from now on. Ends with the error code
+    /// LAGGED if the client reads too slowly to receive every change of the list; read the list again then.
     async fn conversation_updated(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The conversation; all of the caller's when not said.")] id: Option<ID>,
+        #[graphql(desc = "The conversation; all of the caller's if omitted.")] id: Option<ID>,
     ) -> Result<Conversations> {
         let (services, owner) = owner_for(ctx, Scope::Read)?;
         if let Some(id) = id {
@@ -56,14 +55,13 @@ impl Subscription {
             .boxed())
     }
 
-    /// The newest reply of a conversation: what is written so far, what is added, how it ends; written by
-    /// whichever node. A reply that is over is told at once. After a cut, `after` goes on where one was,
-    /// in the reply that it is a place of.
+    /// The newest reply of a conversation: the text so far, added text, and the end, from whichever node writes it. A
+    /// finished reply is sent at once. After a disconnect, `after` resumes the reply of that cursor.
     async fn reply(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation.")] conversation_id: ID,
-        #[graphql(desc = "The last `cursor` that was seen; from the beginning when not said.")]
+        #[graphql(desc = "The last `cursor` received; from the beginning if omitted.")]
         after: Option<String>,
     ) -> Result<impl Stream<Item = ReplyEvent> + use<>> {
         let (services, owner) = owner_for(ctx, Scope::Read)?;
