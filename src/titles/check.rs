@@ -36,7 +36,7 @@ pub enum ModelState {
     Malformed,
     /// A 404 that names no model: the base URL is wrong.
     NoEndpoint,
-    /// The last [`USELESS_AFTER`] conversations got answers, and none was a usable title.
+    /// The last several conversations got answers, and none was a usable title.
     Useless,
 }
 
