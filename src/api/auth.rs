@@ -57,7 +57,8 @@ pub(super) async fn introduced(services: &Services, payload: &Value) -> Option<R
 /// The token of the `Authorization` header.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] if the header is not a bearer token, or is sent more than once: the choice would be a guess.
+/// [`Error::Unauthenticated`] if the header is not a bearer token, or is sent more than once: the choice would
+/// be a guess.
 fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     match (values.next(), values.next()) {

@@ -41,8 +41,8 @@ pub struct Health {
     pub leaving: CancellationToken,
 }
 
-/// Liveness: 503 with the names of the loops if a background loop is stuck, which only a restart fixes; else 200. Does not
-/// query the database, because a restart does not fix an outage.
+/// Liveness: 503 with the names of the loops if a background loop is stuck, which only a restart fixes; else 200. Does
+/// not query the database, because a restart does not fix an outage.
 async fn alive(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
     let Health { db, model, .. } = &services.health;
     let stuck = services.health.loops_that_are(LoopState::Stuck);
@@ -99,8 +99,8 @@ impl Report {
 }
 
 /// Readiness: 503 if the database is unavailable or read-only, no token can be verified, a background loop is stuck, or
-/// shutdown has begun; else 200. The page has the state of each part, and lists degraded parts under `degraded`. Answers
-/// within one second.
+/// shutdown has begun; else 200. The page has the state of each part, and lists degraded parts under `degraded`.
+/// Answers within one second.
 async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
     let report = services.health.report().await;
     let is_ready = report.is_ready();

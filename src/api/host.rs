@@ -1,7 +1,8 @@
 //! Checks the `Host` header of every request against the allowed names.
 //!
-//! Prevents DNS rebinding: a web page makes its own name resolve to this machine, so the browser treats page and service as
-//! one origin. The browser still sends the page's name as `Host`. An IP address cannot be rebound, so IP literals pass.
+//! Prevents DNS rebinding: a web page makes its own name resolve to this machine, so the browser treats page and
+//! service as one origin. The browser still sends the page's name as `Host`. An IP address cannot be rebound, so IP
+//! literals pass.
 
 use std::{fmt, net::Ipv4Addr, net::Ipv6Addr, sync::Arc};
 
@@ -186,7 +187,8 @@ fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<HostPort, Error> {
     Ok(host)
 }
 
-/// Whether an origin is the service's own: the same host and port. HTTP and HTTPS both match, as a proxy may terminate TLS.
+/// Whether an origin is the service's own: the same host and port. HTTP and HTTPS both match, as a proxy may terminate
+/// TLS.
 pub(super) fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let Some((scheme, origin)) = origin.split_once("://") else {
         return false;

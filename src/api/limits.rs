@@ -1,8 +1,8 @@
 //! Rate limits of one user: messages per minute, title changes per minute, and open streams and WebSockets. Limits per
 //! address and in total are in [`server`](crate::server).
 //!
-//! The key is the owner of the token. Without authentication all requests have the same owner, so the key is the client's
-//! address, and the server's own machine is exempt. Each process counts separately.
+//! The key is the owner of the token. Without authentication all requests have the same owner, so the key is the
+//! client's address, and the server's own machine is exempt. Each process counts separately.
 
 use std::{
     fmt,
@@ -148,8 +148,8 @@ impl fmt::Debug for UserLimits {
     }
 }
 
-/// Sends a message within the user's rate limit. A retry with a known idempotency key is always allowed, because it stores
-/// nothing.
+/// Sends a message within the user's rate limit. A retry with a known idempotency key is always allowed, because it
+/// stores nothing.
 ///
 /// # Errors
 /// [`Error::RateLimited`], and the errors of [`send_message`](crate::chat::Chat::send_message).

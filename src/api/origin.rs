@@ -1,8 +1,8 @@
 //! Checks the origin of requests: only the service's own pages and the allowed origins may use it.
 //!
-//! Without this check, any web page could open a WebSocket to a server on the user's machine; CORS does not prevent that.
-//! Browsers send `Origin` with scripted requests. For links, forms and images they omit it, but send `Sec-Fetch-Site`.
-//! Requests with neither header come from programs.
+//! Without this check, any web page could open a WebSocket to a server on the user's machine; CORS does not prevent
+//! that. Browsers send `Origin` with scripted requests. For links, forms and images they omit it, but send
+//! `Sec-Fetch-Site`. Requests with neither header come from programs.
 
 use std::{sync::Arc, time::Duration};
 

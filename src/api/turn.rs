@@ -22,8 +22,8 @@ use crate::{
 pub(super) enum TurnEvent {
     /// The message is stored.
     Started(Arc<Conversation>),
-    /// The missed text for a client that reconnects; or, with `recovered: false`, the stored text, which replaces the text
-    /// that was sent.
+    /// The missed text for a client that reconnects; or, with `recovered: false`, the stored text, which replaces the
+    /// text that was sent.
     SoFar(SoFar),
     /// More text of the reply.
     Delta(Delta),
@@ -33,9 +33,9 @@ pub(super) enum TurnEvent {
     Ended(Arc<Conversation>, Arc<ReplyEnd>),
 }
 
-/// The events of a turn, in order. With `is_resumed`, the client reconnected: its position comes before any title. If the
-/// title is made from this message, the end waits for it, at most for the title grace; no other event waits. At `until`
-/// the sender's token expires: the stream ends and the reply continues.
+/// The events of a turn, in order. With `is_resumed`, the client reconnected: its position comes before any title. If
+/// the title is made from this message, the end waits for it, at most for the title grace; no other event waits. At
+/// `until` the sender's token expires: the stream ends and the reply continues.
 pub(super) fn events(
     services: Arc<Services>,
     sent: SentMessage,

@@ -1,8 +1,8 @@
 //! Turns: store a user message, write its reply, start its title.
 //!
-//! [`Chat::send_message`] is the only entry point, for GraphQL and for the legacy routes. It returns when the message is
-//! committed. The reply and the title then run as background tasks: they finish even if the client disconnects, and only
-//! [`Chat::stop`] and [`Chat::delete`] stop a reply.
+//! [`Chat::send_message`] is the only entry point, for GraphQL and for the legacy routes. It returns when the message
+//! is committed. The reply and the title then run as background tasks: they finish even if the client disconnects, and
+//! only [`Chat::stop`] and [`Chat::delete`] stop a reply.
 //!
 //! | file | what it does |
 //! | --- | --- |
@@ -224,9 +224,9 @@ impl Chat {
         })
     }
 
-    /// Resumes the reply to an earlier message from the client's cursor. Returns the same answer as the request that sent
-    /// the message. `text` is the text of this request and must equal the stored message, so that a new message with an
-    /// old cursor is not dropped.
+    /// Resumes the reply to an earlier message from the client's cursor. Returns the same answer as the request that
+    /// sent the message. `text` is the text of this request and must equal the stored message, so that a new message
+    /// with an old cursor is not dropped.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such message; [`Error::InvalidInput`] if the texts differ;
@@ -309,8 +309,8 @@ impl Chat {
     /// run here, run on another node, or be stored. `None` before the first message.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if the owner has no such conversation; [`Error::InvalidCursor`] if the cursor belongs to none
-    /// of its replies; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner has no such conversation; [`Error::InvalidCursor`] if the cursor
+    /// belongs to none of its replies; [`Error::Database`].
     pub async fn follow_reply(
         &self,
         owner: &Owner,
@@ -366,8 +366,8 @@ impl Chat {
         if let Some(run) = self.inner.events.find_run(owner, turn.reply_id) {
             return Ok(ReplyFollower::running(run, after));
         }
-        // A run is closed after its row is stored. So if no run is registered, read the row again: the row that was read
-        // before the lookup may be older.
+        // A run is closed after its row is stored. So if no run is registered, read the row again: the row that was
+        // read before the lookup may be older.
         let newer = self.inner.db.find_turn(owner, turn.message_id).await?;
         let turn = newer.unwrap_or(turn);
         if turn.reply == ReplyState::Running {

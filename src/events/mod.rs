@@ -9,8 +9,8 @@
 //!
 //! With several nodes, [`relay`] sends wake-ups for changes through NATS and reads the logs of other nodes.
 //!
-//! Rows are the truth and events are hints: nothing here is durable. This module depends on neither the database nor the
-//! model.
+//! Rows are the truth and events are hints: nothing here is durable. This module depends on neither the database nor
+//! the model.
 
 mod cursor;
 pub mod relay;
@@ -51,8 +51,8 @@ pub struct EventBroker {
 pub type PublishedRevision = (ConversationId, i64);
 
 impl EventBroker {
-    /// A broker of a single node, and the channel of published revisions. The channel is unbounded: drop the receiver or
-    /// read it.
+    /// A broker of a single node, and the channel of published revisions. The channel is unbounded: drop the receiver
+    /// or read it.
     pub fn new(clock: Clock) -> (Self, UnboundedReceiver<PublishedRevision>) {
         let (published, receiver) = unbounded_channel();
         let broker = Self {
@@ -86,8 +86,8 @@ impl EventBroker {
         self.node
     }
 
-    /// Publishes a committed row to the subscribers of the conversation and of its owner. Ignores revisions ≤ the newest
-    /// published one: two writers may publish in the wrong order, and the newer row includes the older change.
+    /// Publishes a committed row to the subscribers of the conversation and of its owner. Ignores revisions ≤ the
+    /// newest published one: two writers may publish in the wrong order, and the newer row includes the older change.
     pub fn publish(&self, conversation: Conversation) {
         if let Some(outbox) = &self.outbox {
             outbox.send(&conversation);
@@ -114,8 +114,8 @@ impl EventBroker {
         self.runs.open(of)
     }
 
-    /// Follows a reply that another node writes, from an offset. The first follower receives a guard: it must fill the log
-    /// for all followers until it has no readers or the reply ends.
+    /// Follows a reply that another node writes, from an offset. The first follower receives a guard: it must fill the
+    /// log for all followers until it has no readers or the reply ends.
     pub fn follow_copy(
         &self,
         of: &ReplyIds,
@@ -142,8 +142,8 @@ impl EventBroker {
         self.runs.all()
     }
 
-    /// Reads the text after an offset from the node that writes the reply; waits briefly for new text. `None` if the node
-    /// does not answer or no longer writes the reply: then read the row.
+    /// Reads the text after an offset from the node that writes the reply; waits briefly for new text. `None` if the
+    /// node does not answer or no longer writes the reply: then read the row.
     pub async fn read_remote(
         &self,
         node: Uuid,

@@ -98,7 +98,8 @@ impl Topics {
         topics
     }
 
-    /// Sends a change to the subscribers of its conversation and its owner. Ignores revisions ≤ the newest published one.
+    /// Sends a change to the subscribers of its conversation and its owner. Ignores revisions ≤ the newest published
+    /// one.
     pub(super) fn publish(&self, conversation: Arc<Conversation>) {
         let mut inner = self.lock();
         if !inner
@@ -198,8 +199,8 @@ impl Topics {
     }
 }
 
-/// The changes for one subscriber: each is the conversation's row after a commit, with increasing revisions. Dropping it
-/// unsubscribes.
+/// The changes for one subscriber: each is the conversation's row after a commit, with increasing revisions. Dropping
+/// it unsubscribes.
 #[derive(Debug)]
 pub struct Changes {
     // `None` only during drop: the receiver must be gone before the topic counts its receivers.

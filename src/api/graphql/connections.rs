@@ -60,8 +60,8 @@ where
     connection
 }
 
-/// The complexity of a page: the number of items times the complexity of one. Clamps invalid numbers, which are rejected
-/// later.
+/// The complexity of a page: the number of items times the complexity of one. Clamps invalid numbers, which are
+/// rejected later.
 pub(super) fn cost(asked: Option<i32>, default: usize, item: usize) -> usize {
     let items = asked.map_or(default, |count| {
         count.clamp(1, MAX_PAGE).unsigned_abs() as usize

@@ -7,8 +7,8 @@ use async_graphql::{ErrorExtensionValues, ServerError};
 
 use crate::error::{Error, ErrorCode};
 
-/// An error of a resolver. Deliberately without `Display`: the library converts errors with `Display` itself, which would
-/// leak internal text and lose the code.
+/// An error of a resolver. Deliberately without `Display`: the library converts errors with `Display` itself, which
+/// would leak internal text and lose the code.
 #[derive(Clone, Debug)]
 pub(super) struct GraphqlError {
     error: Arc<Error>,

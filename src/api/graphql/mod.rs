@@ -1,7 +1,7 @@
 //! The GraphQL schema and how it is served.
 //!
-//! One file for each part of the schema: `objects`, `query`, `mutation`, `subscription` and `reply`. The protocols are in
-//! [`transport`].
+//! One file for each part of the schema: `objects`, `query`, `mutation`, `subscription` and `reply`. The protocols are
+//! in [`transport`].
 
 mod connections;
 mod cost;
@@ -30,8 +30,8 @@ use crate::{error::Error, transport};
 
 type TitlecastSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
-/// The maximum complexity of an operation: its fields, with lists multiplied by their page size. Allows a default page of
-/// conversations with a default page of messages each, ids and texts.
+/// The maximum complexity of an operation: its fields, with lists multiplied by their page size. Allows a default page
+/// of conversations with a default page of messages each, ids and texts.
 const MAX_COMPLEXITY: usize = 8_000;
 
 /// Settings of GraphQL.

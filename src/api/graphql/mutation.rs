@@ -29,8 +29,8 @@ struct SendMessageInput {
     conversation_id: Option<ID>,
     /// The message; may be empty if there are attachments.
     text: String,
-    /// Attached files, at most 20. Only names and media types are stored. A first message without text gets its title from
-    /// a meaningful file name.
+    /// Attached files, at most 20. Only names and media types are stored. A first message without text gets its title
+    /// from a meaningful file name.
     #[graphql(default)]
     attachments: Vec<AttachmentInput>,
     /// Shown while a new conversation has no title; the beginning of the message if omitted.
@@ -164,8 +164,8 @@ impl Mutation {
         payload(rename_conversation(ctx, input)).await
     }
 
-    /// Generates a new title from the first message. Returns at once; the title follows as an event. If generation fails,
-    /// the current title stays and `titleError` has the reason. A title that a person gave is replaced only with
+    /// Generates a new title from the first message. Returns at once; the title follows as an event. If generation
+    /// fails, the current title stays and `titleError` has the reason. A title that a person gave is replaced only with
     /// `replaceManual`; otherwise the error code is `MANUAL_TITLE`.
     async fn regenerate_title(
         &self,
@@ -175,8 +175,8 @@ impl Mutation {
         payload(regenerate_title(ctx, input)).await
     }
 
-    /// Returns a conversation to automatic titles: removes a title that a person gave, or `autoTitle: false`, and generates
-    /// a title. Returns at once; the title follows as an event. A generated title stays.
+    /// Returns a conversation to automatic titles: removes a title that a person gave, or `autoTitle: false`, and
+    /// generates a title. Returns at once; the title follows as an event. A generated title stays.
     async fn reset_title(
         &self,
         ctx: &Context<'_>,

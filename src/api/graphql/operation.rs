@@ -1,5 +1,5 @@
-//! The span of one operation. The library's tracing extensions wrap every resolver, which reduces throughput by more than
-//! half.
+//! The span of one operation. The library's tracing extensions wrap every resolver, which reduces throughput by more
+//! than half.
 
 use std::collections::HashSet;
 

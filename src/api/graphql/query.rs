@@ -92,8 +92,9 @@ impl Query {
         ))
     }
 
-    /// The caller's conversations that contain every word of the query in their title or in one message, best match first.
-    /// The last word matches as a prefix. If more than 200 titles and messages match, only the newest 200 are ranked.
+    /// The caller's conversations that contain every word of the query in their title or in one message, best match
+    /// first. The last word matches as a prefix. If more than 200 titles and messages match, only the newest 200 are
+    /// ranked.
     #[graphql(complexity = "cost(first, 20, child_complexity)")]
     async fn search_conversations(
         &self,

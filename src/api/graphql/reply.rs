@@ -18,13 +18,14 @@ pub(super) enum ReplyEvent {
     Ended(ReplyEnded),
 }
 
-/// The text when the subscription began; always the first event, possibly empty. Sent again, with `recovered: false`, if
-/// the stored text differs from the text that was sent.
+/// The text when the subscription began; always the first event, possibly empty. Sent again, with `recovered: false`,
+/// if the stored text differs from the text that was sent.
 #[derive(SimpleObject)]
 pub(super) struct ReplySoFar {
     /// The id of the reply's message, assigned before it is stored.
     message_id: ID,
-    /// The text. If `recovered` is true: the text after `after`; append it. Else the full text; it replaces what you have.
+    /// The text. If `recovered` is true: the text after `after`; append it. Else the full text; it replaces what you
+    /// have.
     text: String,
     /// Whether the text continues at `after`.
     recovered: bool,

@@ -111,8 +111,8 @@ impl Service for Graphql {
     }
 
     fn sharing(&self, caller: &Principal, root: &RootField) -> Sharing {
-        // Only the owner can receive the events of a conversation. The scope is part of the key, because the owner's tokens
-        // may differ in scope.
+        // Only the owner can receive the events of a conversation. The scope is part of the key, because the owner's
+        // tokens may differ in scope.
         let scope = caller.sharing();
         match root.name.as_str() {
             "conversationUpdated" if root.arguments.contains("id") => Sharing::State { scope },

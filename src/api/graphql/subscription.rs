@@ -26,9 +26,9 @@ type Conversations = Pin<Box<dyn Stream<Item = Result<Conversation>> + Send>>;
 /// What can be watched.
 #[Subscription]
 impl Subscription {
-    /// A conversation each time it changes: its title, a message, its deletion. With an id: that conversation, beginning
-    /// with its current state. Without an id: all conversations of the caller, from now on. Ends with the error code
-    /// LAGGED if the client reads too slowly to receive every change of the list; read the list again then.
+    /// A conversation each time it changes: its title, a message, its deletion. With an id: that conversation,
+    /// beginning with its current state. Without an id: all conversations of the caller, from now on. Ends with the
+    /// error code LAGGED if the client reads too slowly to receive every change of the list; read the list again then.
     async fn conversation_updated(
         &self,
         ctx: &Context<'_>,

@@ -1,9 +1,9 @@
 //! The pages for people: at `/` one that shows what the service does, a first-party explorer at `/explorer`, and
 //! GraphiQL at `/graphiql`.
 //!
-//! The pages use the public routes like other clients. The first two are one file each, without a build step. GraphiQL is
-//! embedded if its `dist` exists at build time. Otherwise a page loads it from a CDN by version and hash, and links to the
-//! explorer if that fails.
+//! The pages use the public routes like other clients. The first two are one file each, without a build step. GraphiQL
+//! is embedded if its `dist` exists at build time. Otherwise a page loads it from a CDN by version and hash, and links
+//! to the explorer if that fails.
 
 use std::{borrow::Cow, sync::LazyLock};
 

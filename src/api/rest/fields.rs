@@ -36,8 +36,8 @@ impl FromRequest<Arc<Services>> for Body {
 /// Reads a JSON body of any shape.
 ///
 /// # Errors
-/// If the content type is not JSON (which a page of another origin cannot set without a preflight), the body is too large,
-/// or it is not JSON.
+/// If the content type is not JSON (which a page of another origin cannot set without a preflight), the body
+/// is too large, or it is not JSON.
 pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
     if !is_json(request.headers()) {
         return Err(Error::UnsupportedMediaType);

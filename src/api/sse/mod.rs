@@ -1,8 +1,8 @@
 //! The legacy SSE wire: events to frames, frames to a response.
 //!
-//! A frame is one `data: {json}` line and an empty line. Existing clients split the byte stream at empty lines, skip lines
-//! that do not begin with `data: `, and parse the rest as JSON. So a frame has one data line, no CR, and none of the
-//! characters at which some line readers split.
+//! A frame is one `data: {json}` line and an empty line. Existing clients split the byte stream at empty lines, skip
+//! lines that do not begin with `data: `, and parse the rest as JSON. So a frame has one data line, no CR, and none of
+//! the characters at which some line readers split.
 
 pub(super) mod chat;
 mod frame;
@@ -26,8 +26,8 @@ use crate::{
 
 const PING: &[u8] = b": ping\n\n";
 
-/// A response that streams frames, with a comment after each `keep_alive` without one. `cut` aborts the connection: after
-/// a proper end of the body, clients would treat the text as complete.
+/// A response that streams frames, with a comment after each `keep_alive` without one. `cut` aborts the connection:
+/// after a proper end of the body, clients would treat the text as complete.
 fn response(
     frames: impl Stream<Item = Bytes> + Send + 'static,
     keep_alive: Duration,

@@ -5,19 +5,19 @@
 //! (`subscriptions`), reads the row that a wake-up names, and publishes it to its own subscribers (`inbox`). The broker
 //! drops revisions that it has published already, so each change is delivered once. Received changes are not relayed.
 //!
-//! **Publishing never waits for NATS.** Wake-ups go through a bounded queue; on overflow they are dropped and counted. A
-//! node starts without NATS and connects later.
+//! **Publishing never waits for NATS.** Wake-ups go through a bounded queue; on overflow they are dropped and counted.
+//! A node starts without NATS and connects later.
 //!
-//! **No change is missed.** A change on another node can fall between a subscriber's first read of the row and the moment
-//! when the NATS server has processed this node's subscription. Subscribers do not wait for that moment. Instead, the
-//! node sends itself an *echo* after each subscription. The server processes a connection in order, so after the echo
-//! arrives, all later wake-ups arrive too; the rows are then read once for what changed before. This *resync* also runs
-//! for all topics after a reconnect, from the last echo on. Wake-ups of this node may have been lost as well, so after a
-//! reconnect or an overflow it sends other nodes a `ResyncRequest`.
+//! **No change is missed.** A change on another node can fall between a subscriber's first read of the row and the
+//! moment when the NATS server has processed this node's subscription. Subscribers do not wait for that moment.
+//! Instead, the node sends itself an *echo* after each subscription. The server processes a connection in order, so
+//! after the echo arrives, all later wake-ups arrive too; the rows are then read once for what changed before. This
+//! *resync* also runs for all topics after a reconnect, from the last echo on. Wake-ups of this node may have been lost
+//! as well, so after a reconnect or an overflow it sends other nodes a `ResyncRequest`.
 //!
-//! The resync of one conversation is exact. The resync of an owner's list reads rows changed since a time, with a margin
-//! of two seconds for clock skew, although all nodes use the database's clock. So a new subscriber of a list may receive
-//! a change that another node made up to two seconds earlier.
+//! The resync of one conversation is exact. The resync of an owner's list reads rows changed since a time, with a
+//! margin of two seconds for clock skew, although all nodes use the database's clock. So a new subscriber of a list may
+//! receive a change that another node made up to two seconds earlier.
 //!
 //! **Running replies are pulled, not pushed.** A node that follows a reply of another node requests the text after an
 //! offset, and repeats that after each answer (`remote_replies`). Without readers nothing is sent, a lost answer is
@@ -63,8 +63,8 @@ use crate::{
 /// How many wake-ups the send queue holds.
 const QUEUE_CAPACITY: usize = 4_096;
 
-/// How long an echo may take before the connection counts as degraded. Also the timeout of a connection attempt, and the
-/// time before a failed first connection is logged.
+/// How long an echo may take before the connection counts as degraded. Also the timeout of a connection attempt, and
+/// the time before a failed first connection is logged.
 const NATS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest delay between two connection attempts.
@@ -354,8 +354,8 @@ impl Drop for DisconnectOnDrop<'_> {
     }
 }
 
-/// Logs why the first connection failed, if there is none after [`NATS_TIMEOUT`]. The client retries, but does not report
-/// the cause, so this makes one attempt of its own. Never completes.
+/// Logs why the first connection failed, if there is none after [`NATS_TIMEOUT`]. The client retries, but does not
+/// report the cause, so this makes one attempt of its own. Never completes.
 async fn log_connect_failure(servers: Servers, status: &Status) {
     sleep(NATS_TIMEOUT).await;
     if !status.is_connected() {

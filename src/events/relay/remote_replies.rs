@@ -1,8 +1,8 @@
 //! Reads a reply that another node writes, by long polling over NATS.
 //!
 //! A node serves requests on a subject of its own. It answers when there is text after the requested offset, or after
-//! [`LONG_POLL_WAIT`]. The reader then requests the next offset. So each reader has at most one answer in flight, a slow
-//! network makes answers longer instead of more frequent, and a lost answer is simply requested again.
+//! [`LONG_POLL_WAIT`]. The reader then requests the next offset. So each reader has at most one answer in flight, a
+//! slow network makes answers longer instead of more frequent, and a lost answer is simply requested again.
 
 use std::{sync::Arc, time::Duration};
 

@@ -131,8 +131,8 @@ impl Subscriptions {
         }
     }
 
-    /// Whether the client is connected and [`check_connection`](Self::check_connection) has seen this connection. Before
-    /// that, an echo may belong to the previous connection and confirms nothing.
+    /// Whether the client is connected and [`check_connection`](Self::check_connection) has seen this connection.
+    /// Before that, an echo may belong to the previous connection and confirms nothing.
     fn is_open(&self) -> bool {
         self.connection > 0
             && self.connection == self.connections()

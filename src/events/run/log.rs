@@ -75,7 +75,8 @@ impl Written {
         }
     }
 
-    /// The next delta after this many pieces: one piece, or all of them coalesced. Returns the new number of pieces too.
+    /// The next delta after this many pieces: one piece, or all of them coalesced. Returns the new number of pieces
+    /// too.
     fn next_delta(&self, pieces: usize) -> Option<(Delta, usize)> {
         let new = self.pieces.get(pieces..)?;
         let next = new.first()?;
@@ -181,8 +182,8 @@ impl ReplyLog {
         &self.stop
     }
 
-    /// Follows the log: a snapshot from the offset `after`, or of the whole text, then deltas, then the end. Waits for an
-    /// offset that the text has not reached yet.
+    /// Follows the log: a snapshot from the offset `after`, or of the whole text, then deltas, then the end. Waits for
+    /// an offset that the text has not reached yet.
     pub fn follow(self: Arc<Self>, after: Option<usize>) -> impl Stream<Item = ReplyEvent> + Send {
         let mut progress = self.progress.subscribe();
         stream! {
@@ -217,8 +218,8 @@ impl ReplyLog {
         (SoFar::new(read, after), written.pieces.len())
     }
 
-    /// Reads the text after an offset, for another node, and the end if the reply is over. Waits up to `max_wait` for new
-    /// text.
+    /// Reads the text after an offset, for another node, and the end if the reply is over. Waits up to `max_wait` for
+    /// new text.
     pub(in crate::events) async fn read(
         &self,
         offset: usize,

@@ -23,8 +23,8 @@ use crate::{conversation::Usage, error::Error};
 /// One event of a reply, for one reader.
 #[derive(Clone, Debug)]
 pub enum ReplyEvent {
-    /// The text so far; always the first event. Sent again, with `recovered: false`, if the stored text differs from the
-    /// text that was sent: it replaces that text.
+    /// The text so far; always the first event. Sent again, with `recovered: false`, if the stored text differs from
+    /// the text that was sent: it replaces that text.
     SoFar(SoFar),
     /// More text.
     Delta(Delta),
@@ -101,8 +101,8 @@ pub struct ReplySlice {
 }
 
 impl ReplySlice {
-    /// Reads a text from an offset. A finished text that is shorter than the offset is not the text that the reader read;
-    /// a growing one may still reach the offset.
+    /// Reads a text from an offset. A finished text that is shorter than the offset is not the text that the reader
+    /// read; a growing one may still reach the offset.
     pub fn from_offset(text: &str, offset: usize, is_over: bool) -> Self {
         let length = text.len();
         let (text, recovered) = match text.get(offset..) {

@@ -44,7 +44,8 @@ impl Runs {
         self.insert(Arc::new(ReplyLog::new(of)), &mut self.lock())
     }
 
-    /// Follows the copy of a reply that another node writes. The first follower receives a guard, and must fill the copy.
+    /// Follows the copy of a reply that another node writes. The first follower receives a guard, and must fill the
+    /// copy.
     pub(in crate::events) fn follow_copy(
         self: &Arc<Self>,
         of: &ReplyIds,
