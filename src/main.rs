@@ -28,10 +28,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// The longest that the end may take beside what the settings give to running replies.
-const END: Duration = Duration::from_secs(10);
+/// Shutdown time beyond the drain times of the settings.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-// Whoever links the library chooses for themselves.
+// Only the binary sets an allocator, not the library.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -44,13 +44,13 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(run());
-    // Whatever still hangs, as the lookup of a name may, must not hold the end.
+    // Do not wait for blocking tasks that hang, such as DNS lookups.
     runtime.shutdown_background();
     code
 }
 
 async fn run() -> ExitCode {
-    // Tests hold a real process where FAILPOINTS says.
+    // Tests stop a real process at failpoints, by FAILPOINTS.
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     let cli = match Cli::read() {
@@ -59,16 +59,16 @@ async fn run() -> ExitCode {
     };
     let format = cli.settings.log_format;
     let command = cli.command.unwrap_or(Command::Serve);
-    // What these have to say is on standard output.
+    // These commands report on standard output.
     let quiet = matches!(
         command,
         Command::Backfill(_) | Command::Import(_) | Command::Stats(_)
     );
     let usual = if quiet { "warn" } else { "info" };
-    // The others are over before there is anything to trace.
+    // Other commands have nothing to trace.
     let is_traced = matches!(command, Command::Serve | Command::Backfill(_));
     let collector = cli.settings.otlp_endpoint.as_deref();
-    // What shells and `man` are told depends on no setting, so none of the log's can be in the way.
+    // These commands need no settings, so an invalid log setting must not stop them.
     let is_logged = !matches!(command, Command::Completions { .. } | Command::Man);
     let start = || {
         telemetry::start(
@@ -108,7 +108,7 @@ async fn run() -> ExitCode {
     end(result, format)
 }
 
-/// How the process ends, and if it failed, why: the last line of standard error.
+/// The exit code. Prints a failure as the last line of standard error.
 fn end(result: Result<(), StartError>, format: LogFormat) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -119,7 +119,7 @@ fn end(result: Result<(), StartError>, format: LogFormat) -> ExitCode {
     }
 }
 
-/// Prints to standard output. Who reads no further, as `head` does, has what it wanted.
+/// Prints to standard output. A closed pipe, as with `head`, is not an error.
 fn print(text: impl AsRef<[u8]>) -> Result<(), StartError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
@@ -130,7 +130,7 @@ fn print(text: impl AsRef<[u8]>) -> Result<(), StartError> {
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
     let mut signals = Signals::listen();
-    let longest_end = settings.drain_delay + settings.drain + END;
+    let shutdown_timeout = settings.drain_delay + settings.drain + SHUTDOWN_GRACE;
     let (address, metrics_address) = (settings.listen, settings.metrics_listen);
     let has_pages = settings.pages;
     let is_exposed =
@@ -154,7 +154,7 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
         tracing::info!("the page that shows it is http://{here}/");
     }
     let (stop, stopping) = (CancellationToken::new(), CancellationToken::new());
-    let obey = async {
+    let watch_signals = async {
         signals.next().await;
         stop.cancel();
         let force_shutdown = async {
@@ -162,14 +162,14 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
             app.force_shutdown();
             std::future::pending::<()>().await;
         };
-        // Whatever hangs: a service manager would kill us soon, and say less.
-        let _ = timeout(longest_end, force_shutdown).await;
-        StartError::Hung(longest_end)
+        // Exit with an error if the shutdown hangs, before a service manager kills the process.
+        let _ = timeout(shutdown_timeout, force_shutdown).await;
+        StartError::Hung(shutdown_timeout)
     };
     let serve = async {
         app.serve(app.access(), listener, stop.clone().cancelled_owned())
             .await;
-        // Until the last reply has ended, there is something to watch.
+        // Metrics are served until the last reply has ended.
         stopping.cancel();
     };
     let serve_metrics = app.serve_metrics(metrics, stopping.clone().cancelled_owned());
@@ -181,7 +181,7 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     };
     tokio::select! {
         result = run => result,
-        error = obey => Err(error),
+        error = watch_signals => Err(error),
     }
 }
 
@@ -211,7 +211,7 @@ async fn backfill(settings: Settings, arguments: &BackfillArguments) -> Result<(
 
 async fn import(settings: &Settings, arguments: &ImportArguments) -> Result<(), StartError> {
     let db = app::database(settings).await?;
-    // Where there are tokens, nobody is the local owner.
+    // With tokens, there is no local owner.
     let has_tokens = settings.jwt.settings().is_on();
     let owner = (!has_tokens).then(Owner::local);
     let interrupt = CancellationToken::new();
@@ -222,7 +222,7 @@ async fn import(settings: &Settings, arguments: &ImportArguments) -> Result<(), 
     db.close().await.map_err(StartError::Command)
 }
 
-/// Runs something to its end. A signal asks it to come to that soon.
+/// Runs a future to its end; a signal cancels `interrupt`.
 async fn interruptible<T>(run: impl Future<Output = T>, interrupt: &CancellationToken) -> T {
     let mut signals = Signals::listen();
     let mut run = std::pin::pin!(run);
@@ -257,7 +257,7 @@ fn token(settings: &Settings, arguments: TokenArguments) -> Result<(), StartErro
     print(format!("{token}\n"))
 }
 
-/// A listener, and the address that it got: port 0 is one that the system chooses.
+/// Binds a listener and returns its address, whose port the system chooses for port 0.
 async fn listen(
     address: SocketAddr,
     setting: &'static str,
@@ -288,7 +288,7 @@ async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartErr
     let mut signals = Signals::listen();
     tokio::select! {
         changed = change => changed.map_err(StartError::Migration)?,
-        // The transaction of the migration under way is rolled back.
+        // The transaction of the running migration is rolled back.
         () = signals.next() => return Err(StartError::Unfinished),
     }
     let after = db.migrations().await.map_err(StartError::Schema)?;
@@ -304,14 +304,14 @@ async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartErr
     print(after.into_iter().zip(before).map(line).collect::<String>())
 }
 
-/// The signals that ask the program to end: SIGINT and SIGTERM, or Ctrl-C.
+/// Shutdown signals: SIGINT and SIGTERM, or Ctrl-C.
 struct Signals {
     #[cfg(unix)]
     kinds: [Option<Signal>; 2],
 }
 
 impl Signals {
-    /// Listens from now on, awaited or not.
+    /// Registers the handlers. Signals are caught from now on.
     fn listen() -> Self {
         #[cfg(unix)]
         let listen = |kind| {
@@ -326,7 +326,7 @@ impl Signals {
         }
     }
 
-    /// Ready at the next one.
+    /// Waits for the next signal.
     #[cfg(unix)]
     async fn next(&mut self) {
         async fn next(signals: &mut Option<Signal>) {

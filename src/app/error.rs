@@ -1,5 +1,4 @@
-//! Why the program does not start, or failed, in words for who started it; and its exit codes. `docs/errors.md` lists
-//! them.
+//! Errors of the program for operators, and its exit codes. `docs/errors.md` lists them.
 
 use std::{error::Error as _, io::ErrorKind, net::SocketAddr, time::Duration};
 
@@ -15,19 +14,19 @@ use crate::{
     transport::persisted::ReadError,
 };
 
-/// It failed while it ran, and may not with the same settings at another time, or on another machine.
-const FAILED: u8 = 1;
+/// Exit code of a failure at run time. A retry, or another machine, may succeed with the same settings.
+const EXIT_FAILURE: u8 = 1;
 
-/// The command line or a setting cannot be used, whenever and wherever; clap's code too.
-const UNUSABLE: u8 = 2;
+/// Exit code of an invalid command line or setting. clap uses the same code.
+const EXIT_USAGE: u8 = 2;
 
-/// Why the program cannot do what it was asked to; each says what to do.
+/// Why the program failed; each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The database does not open.
     #[error("cannot open the database: {0}")]
     Database(#[from] OpenError),
-    /// The database does not say which migrations it has.
+    /// The list of applied migrations cannot be read.
     #[error("cannot read the database's migrations: {}", Failed(.0))]
     Schema(#[source] DbErr),
     /// A migration failed.
@@ -40,20 +39,20 @@ pub enum StartError {
         elsewhere = elsewhere.as_ref().map_or(String::new(), ToString::to_string)
     )]
     Behind {
-        /// How many are missing.
+        /// The number of pending migrations.
         pending: usize,
         /// The oldest of them.
         first: String,
-        /// Another schema that has the tables.
+        /// Another schema that contains the tables.
         elsewhere: Option<Elsewhere>,
     },
-    /// Another program's tables are where ours would be.
+    /// The schema contains the tables of another program.
     #[error(
         "the database belongs to another program: {0}. Nothing was changed. Name another database or schema in \
          --database-url (DATABASE_URL), and bring conversations along with `titlecast import` (docs/moving.md)"
     )]
     Foreign(String),
-    /// New tables would be made beside ours, by a role that does not see those.
+    /// A migration would create a second set of tables, because the role's search path misses the existing one.
     #[error(
         "the schema {0:?} has the tables, and this role does not see it: it would make a second, empty set in \"public\". \
          Nothing was changed. Let it see them (ALTER ROLE … SET search_path = {0}), or lead the role of a second \
@@ -66,7 +65,7 @@ pub enum StartError {
          back with it (`titlecast migrate down`)"
     )]
     Ahead(String),
-    /// Neither log nor traces were started.
+    /// The log or the traces cannot be started.
     #[error("{0}")]
     Telemetry(#[from] TelemetryError),
     /// The model client cannot be built.
@@ -75,80 +74,80 @@ pub enum StartError {
          (OPENAI_API_KEY)"
     )]
     Model(#[from] InvalidOpenAiConfig),
-    /// Other hosts would reach a service without authentication.
+    /// The service would be reachable from other hosts without authentication.
     #[error(
         "{0} can be reached from other hosts and there is no authentication: listen on 127.0.0.1, set up tokens \
          with --jwt-secret or --jwt-keys, or add --allow-unauthenticated if that is meant"
     )]
     Exposed(SocketAddr),
-    /// Other hosts would reach the metrics.
+    /// The metrics would be reachable from other hosts.
     #[error(
         "{0} can be reached from other hosts and there is no authentication for metrics: serve them on 127.0.0.1 \
          with --metrics-listen, or add --allow-unauthenticated if that is meant"
     )]
     ExposedMetrics(SocketAddr),
-    /// Tokens could not be verified, or not be made.
+    /// Tokens cannot be verified or signed.
     #[error("{0}")]
     Tokens(#[from] SetupError),
-    /// No NATS can be there.
+    /// The NATS URL is invalid.
     #[error(
         "{0}. Write --nats-url (TITLECAST_NATS_URL) as nats://USER:PASSWORD@HOST:4222, several separated by commas"
     )]
     Nats(#[source] std::io::Error),
-    /// An allowed origin is none.
+    /// An allowed origin is malformed.
     #[error(
         "{0:?} is no origin: write it as https://app.example, without a path. Check --allowed-origins \
          (TITLECAST_ALLOWED_ORIGINS)"
     )]
     Origin(String),
-    /// An allowed host is none.
+    /// An allowed host is malformed.
     #[error(
         "{0:?} is no host: write it as chat.example, chat.example:8443 or *.chat.example, without a scheme and a path. \
          Check --allowed-hosts (TITLECAST_ALLOWED_HOSTS)"
     )]
     Host(String),
-    /// A command failed half-way.
+    /// A command failed while it ran.
     #[error("{0}{cause}", cause = caused(.0))]
     Command(#[source] Error),
     /// An import failed, as a whole or in part.
     #[error("{0}")]
     Import(#[from] ImportError),
-    /// What was asked for cannot be printed.
+    /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] std::io::Error),
-    /// A command ended before all was done.
-    #[error("not all was done; run it again to go on")]
+    /// A command was interrupted before it finished.
+    #[error("interrupted before everything was done; run it again to continue")]
     Unfinished,
-    /// A trusted proxy is none.
+    /// A trusted proxy is malformed.
     #[error(
         "{0:?} is neither an address nor a network such as 10.0.0.0/8. Check --trusted-proxies (TITLECAST_TRUSTED_PROXIES)"
     )]
     Proxy(String),
-    /// Something did not end when everything was to end.
+    /// The shutdown timed out.
     #[error(
-        "not all has ended in {0:?}; what is stored is stored, and another start goes on with it"
+        "the shutdown did not finish within {0:?}; stored data is safe, and the next start continues from it"
     )]
     Hung(Duration),
-    /// The server that was asked for its health is not well.
+    /// `titlecast health`: the server is not ready.
     #[error("{0}")]
     Health(#[from] HealthError),
     /// The trusted documents cannot be read.
     #[error("{0}. Check --trusted-documents (TITLECAST_TRUSTED_DOCUMENTS)")]
     Documents(#[source] ReadError),
-    /// The address cannot be had.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {cause}. Choose another with {setting}{or}", or = or_end(.cause))]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Where it was set.
+        /// The setting with the address.
         setting: &'static str,
-        /// What the system says.
+        /// The operating system's error.
         #[source]
         cause: std::io::Error,
     },
 }
 
-/// A schema with our tables that the role's search path does not lead to.
+/// A schema that contains the tables but is not in the role's search path.
 #[derive(Debug, thiserror::Error)]
 #[error(
     " (the schema {0:?} has the tables, but the role does not see it: check its search_path, and USAGE on the schema)"
@@ -156,8 +155,7 @@ pub enum StartError {
 pub struct Elsewhere(pub String);
 
 impl StartError {
-    /// What the process ends with: 2 for what is wrong with the command line or a setting as it is written, 1 for all
-    /// else.
+    /// The exit code: 2 for an invalid command line or setting, 1 for any other failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Database(OpenError::Url(_))
@@ -175,8 +173,8 @@ impl StartError {
             | Self::Nats(_)
             | Self::Origin(_)
             | Self::Host(_)
-            | Self::Proxy(_) => UNUSABLE,
-            Self::Tokens(error) if error.is_of_a_setting() => UNUSABLE,
+            | Self::Proxy(_) => EXIT_USAGE,
+            Self::Tokens(error) if error.is_of_a_setting() => EXIT_USAGE,
             Self::Tokens(_)
             | Self::Database(OpenError::Unopened { .. })
             | Self::Schema(_)
@@ -194,12 +192,12 @@ impl StartError {
             | Self::Hung(_)
             | Self::Health(_)
             | Self::Documents(_)
-            | Self::Listen { .. } => FAILED,
+            | Self::Listen { .. } => EXIT_FAILURE,
         }
     }
 }
 
-/// What clients are not told: who runs the program is.
+/// The cause of an error. It is hidden from clients, but shown to the operator.
 fn caused(error: &Error) -> String {
     let Some(source) = error.source() else {
         return String::new();
@@ -210,7 +208,7 @@ fn caused(error: &Error) -> String {
     }
 }
 
-/// What else helps when an address is taken.
+/// A further remedy when the address is in use.
 fn or_end(cause: &std::io::Error) -> &'static str {
     match cause.kind() {
         ErrorKind::AddrInUse => ", or end the program that listens there",

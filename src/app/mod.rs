@@ -1,4 +1,4 @@
-//! Builds everything once and serves it. The only place that names concrete backends.
+//! Builds the service and serves it. The only module that names concrete backends.
 
 mod error;
 mod parts;
@@ -27,12 +27,12 @@ use crate::{
     transport::{cohort::Counters, persisted::Documents},
 };
 
-/// How the addresses are set.
+/// The setting of the service's address, for errors.
 pub const LISTEN: &str = "--listen (TITLECAST_LISTEN)";
 /// See [`LISTEN`].
 pub const METRICS_LISTEN: &str = "--metrics-listen (TITLECAST_METRICS_LISTEN)";
 
-/// The parts of a running service. Cheap to clone.
+/// A running service. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     db: Database,
@@ -43,9 +43,9 @@ pub struct App {
     tasks: TaskTracker,
     background: Background,
     abort: CancellationToken,
-    /// The server is about to go away.
+    /// Cancelled when a shutdown begins: the server is not ready.
     leaving: CancellationToken,
-    /// Nothing more is waited for.
+    /// Cancelled on a second signal: stop waiting for replies.
     force_shutdown: CancellationToken,
     subscriptions: Counters,
     http: HttpMetrics,
@@ -59,19 +59,18 @@ pub struct App {
     settings: Settings,
 }
 
-/// What goes on beside the requests until the end.
+/// Background tasks and loops.
 #[derive(Clone, Debug, Default)]
 struct Background {
     tasks: TaskTracker,
     loops: Supervisor,
-    /// Nothing new is begun any more.
+    /// Cancelled at the start of draining: no new work starts.
     draining: CancellationToken,
-    /// Everything has ended.
+    /// Cancelled after draining: the loops end.
     closing: CancellationToken,
 }
 
-/// Starts the loops that read the database's clock, erase what was deleted, replace a pool that lost connections, and ask
-/// how the database stands.
+/// Starts the database loops: clock, erasure of deleted rows, pool replacement, and health probe.
 fn watch_database(db: &Database, background: &Background) {
     let Background { loops, closing, .. } = background;
     let (clock, end) = (db.clone(), closing.clone());
@@ -101,12 +100,12 @@ fn watch_database(db: &Database, background: &Background) {
 }
 
 impl App {
-    /// Opens the database, brings an embedded one up to date, and connects the parts.
+    /// Builds the service: opens the database, migrates an embedded one, and starts the background loops.
     ///
     /// # Errors
-    /// [`StartError`], before anything was served.
+    /// [`StartError`], before any request is served.
     pub async fn build(settings: Settings) -> Result<Self, StartError> {
-        // What can be wrong without the database comes before it is touched.
+        // Validate everything else before touching the database.
         let model = model(&settings)?;
         let origins =
             AllowedOrigins::parse(&settings.allowed_origins).map_err(StartError::Origin)?;
@@ -200,7 +199,7 @@ impl App {
         })
     }
 
-    /// Who may call, as the settings say.
+    /// The access rules of the settings.
     pub fn access(&self) -> Access {
         self.access.clone()
     }

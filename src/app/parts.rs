@@ -1,4 +1,4 @@
-//! The parts, as the settings want them.
+//! Builds the parts of the service from the settings.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,13 +26,13 @@ use crate::{
     titles::{TitleSettings, Titles},
 };
 
-/// The pause between two words of the offline model: slow enough to be seen streaming.
-const OFFLINE_PACE: Duration = Duration::from_millis(25);
+/// The delay between two words of the offline model, slow enough to see it stream.
+const OFFLINE_WORD_INTERVAL: Duration = Duration::from_millis(25);
 
 /// How long the provider may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who may call; follows published keys in the background.
+/// Builds the access rules; refreshes published keys in the background.
 pub(super) async fn access(
     settings: &Settings,
     background: &Background,
@@ -47,10 +47,10 @@ pub(super) async fn access(
     })
 }
 
-/// The database as it is, and how its schema stands to the program. Writes nothing to it.
+/// Opens the database and compares its schema with the program's. Writes nothing.
 ///
 /// # Errors
-/// [`StartError`], also when a newer version or another program has made it.
+/// [`StartError`], also when the schema belongs to a newer version or another program.
 pub async fn open(
     settings: &Settings,
     connections: u32,
@@ -66,7 +66,7 @@ pub async fn open(
     }
 }
 
-/// Refuses to make tables where another schema has them and this one is merely the default.
+/// Refuses to create tables in the default schema if another schema contains them.
 ///
 /// # Errors
 /// [`StartError::Misled`].
@@ -77,7 +77,7 @@ pub fn misled(state: &SchemaState) -> Result<(), StartError> {
     }
 }
 
-/// The database, brought up to date where that is asked for or where nobody else could have a say in it.
+/// Opens the database. Migrates it with `--migrate`, and always if it is embedded.
 ///
 /// # Errors
 /// [`StartError`].
@@ -104,8 +104,8 @@ pub async fn database(settings: &Settings) -> Result<Database, StartError> {
     Ok(db)
 }
 
-/// The database and the titles alone, for commands. Nobody is told of what they change: that is left to
-/// the servers' next sweep.
+/// Builds only the database and the titles, for commands. Their changes are not published: running servers
+/// find them in their next sweep.
 ///
 /// # Errors
 /// [`StartError`].
@@ -133,8 +133,8 @@ pub(super) fn nats(settings: &Settings) -> Result<Option<Servers>, StartError> {
         .transpose()
 }
 
-/// How the relay reads what other nodes changed. A row that cannot be read is left out: to ask for it again would not
-/// help, and others wait behind it.
+/// Reads rows that other nodes changed, for the relay. An unreadable row is skipped: a retry would fail again and
+/// block the rows after it.
 pub(super) fn read_rows(db: Database, heartbeat: &Heartbeat) -> ReadRows {
     let heartbeat = heartbeat.clone();
     Arc::new(move |wanted| {
@@ -173,9 +173,9 @@ pub(super) fn title_settings(settings: &Settings) -> TitleSettings {
 pub(super) fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, StartError> {
     if !settings.has_provider() {
         tracing::warn!(
-            "no OPENAI_API_KEY and no OPENAI_BASE_URL: the offline model answers, which only shows that things work"
+            "OPENAI_API_KEY and OPENAI_BASE_URL are not set: the offline model answers, for demonstration only"
         );
-        let offline = Arc::new(Offline::new(OFFLINE_PACE));
+        let offline = Arc::new(Offline::new(OFFLINE_WORD_INTERVAL));
         return Ok(Arc::new(TracedModel::new(offline, "offline", None)));
     }
     let model = OpenAi::new(OpenAiConfig {

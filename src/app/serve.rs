@@ -1,4 +1,4 @@
-//! Serving, and ending well.
+//! Serves requests, and shuts down gracefully.
 
 use std::{future::Future, time::Duration};
 
@@ -15,25 +15,26 @@ use crate::{
     server::{self, Limits, Server},
 };
 
-/// The most connections of those who read the metrics.
+/// The most connections to the metrics listener.
 const METRICS_CONNECTIONS: u32 = 100;
 
-// What the end may take beside `--drain`: these times, and those of the traces and of the database's
-// connections, come to less than the 10 seconds that `main` allows.
+// Shutdown budget beyond `--drain`: these times, plus those of the traces and of the database connections, stay
+// below the 10 seconds that `main` allows.
 
-/// How long replies that are cut short may take to be stored.
-const CUT: Duration = Duration::from_secs(4);
+/// How long aborted replies may take to be stored.
+const ABORT_GRACE: Duration = Duration::from_secs(4);
 
-/// How long clients may leave the end of their streams unread.
-const UNREAD: Duration = Duration::from_secs(2);
+/// How long clients may take to read the end of their streams.
+const STREAM_GRACE: Duration = Duration::from_secs(2);
 
-/// How long what goes on beside the requests may take to end.
-const NOTES: Duration = Duration::from_secs(1);
+/// How long background tasks may take to end.
+const BACKGROUND_GRACE: Duration = Duration::from_secs(1);
 
 impl App {
-    /// Serves those who may call on a listener until `shutdown` is ready: then nothing new is accepted, streams
-    /// that only watch end at once, and replies and titles under way get the time to finish that the
-    /// settings give them.
+    /// Serves requests until `shutdown`, then drains.
+    ///
+    /// Draining accepts no new connections and ends read-only streams at once. Running replies and titles may finish
+    /// within the time of the settings.
     pub async fn serve(
         &self,
         access: Access,
@@ -75,7 +76,7 @@ impl App {
         }
         tracing::info!(tasks = self.tasks.len(), "shutting down");
         self.background.draining.cancel();
-        // The server is polled meanwhile, or its listener would stay open and let new connections wait.
+        // Keep polling the server, which closes its listener; otherwise new connections would queue.
         let drained = CancellationToken::new();
         let drain = async {
             self.drain().await;
@@ -84,14 +85,14 @@ impl App {
         let end = async {
             tokio::select! {
                 () = &mut serving => {}
-                // Every stream has ended by then; a client that does not read must not hold us.
-                () = async { drained.cancelled().await; sleep(UNREAD).await } => {}
+                // Every stream has ended by then; do not wait for clients that do not read.
+                () = async { drained.cancelled().await; sleep(STREAM_GRACE).await } => {}
             }
         };
         tokio::join!(drain, end);
     }
 
-    /// Serves what the service has done, for monitoring, on a listener of its own, until `shutdown`.
+    /// Serves metrics on a separate listener until `shutdown`.
     pub async fn serve_metrics(
         &self,
         listener: TcpListener,
@@ -109,7 +110,7 @@ impl App {
             health: self.health(),
         };
         let router = api::metrics::router(watched, self.hosts.clone());
-        // Not counted with the others: monitoring has to work when they are too many.
+        // Separate limits, so that monitoring works while the service is at its connection limit.
         let limits = Limits::new(server::Settings {
             connections: METRICS_CONNECTIONS,
             ..server::Settings::default()
@@ -119,7 +120,7 @@ impl App {
         let mut serving = std::pin::pin!(server.serve(listener, closing.clone()));
         tokio::select! {
             () = &mut serving => {}
-            // A client that keeps its connection must not hold us.
+            // Do not wait for clients that keep their connection open.
             () = async { shutdown.await; closing.cancel(); sleep(Duration::from_secs(1)).await } => {}
         }
     }
@@ -136,7 +137,7 @@ impl App {
         }
     }
 
-    /// Closes the database once nothing is served any more.
+    /// Ends the background loops and closes the database, after serving.
     pub async fn close(self) {
         self.background.draining.cancel();
         self.background.closing.cancel();
@@ -144,23 +145,25 @@ impl App {
         tasks.close();
         loops.tasks().close();
         let ended = async { tokio::join!(tasks.wait(), loops.tasks().wait()) };
-        if timeout(NOTES, ended).await.is_err() {
-            tracing::warn!("what was told last was not noted: it will be told again");
+        if timeout(BACKGROUND_GRACE, ended).await.is_err() {
+            tracing::warn!(
+                "timed out recording the last publications; they will be published again"
+            );
         }
-        // A connection that is stuck, since its database is, must not hold us.
+        // Do not wait for a connection that hangs.
         match timeout(Duration::from_secs(1), self.db.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error.log(),
-            Err(_) => tracing::warn!("the database did not say goodbye"),
+            Err(_) => tracing::warn!("timed out closing database connections"),
         }
     }
 
-    /// Lets nothing be waited for any more: replies that still run are cut short and stored as they are.
+    /// Stops waiting for running replies: they are aborted and stored as incomplete.
     pub fn force_shutdown(&self) {
         self.force_shutdown.cancel();
     }
 
-    /// Goes on as before, until those who look at readiness have seen it.
+    /// Keeps serving for `--drain-delay`, so that load balancers see that the node is not ready.
     async fn delay_drain(&self) {
         let delay = self.settings.drain_delay;
         if !delay.is_zero() {
@@ -169,7 +172,7 @@ impl App {
         }
     }
 
-    /// Waits for replies and titles; cuts short what takes too long.
+    /// Waits for replies and titles; aborts them after the drain time.
     async fn drain(&self) {
         self.tasks.close();
         let finished = timeout(self.settings.drain, self.tasks.wait());
@@ -178,7 +181,7 @@ impl App {
         }
         tracing::warn!(tasks = self.tasks.len(), "cutting replies short");
         self.abort.cancel();
-        if timeout(CUT, self.tasks.wait()).await.is_err() {
+        if timeout(ABORT_GRACE, self.tasks.wait()).await.is_err() {
             tracing::error!(tasks = self.tasks.len(), "tasks did not end");
         }
     }

@@ -1,9 +1,8 @@
-//! The signatures of tokens, by ring.
+//! The cryptography provider of jsonwebtoken, with ring.
 //!
-//! jsonwebtoken leaves the cryptography to a provider. Its own ones bring another C library along
-//! (aws-lc) or a dozen crates, of which `rsa` leaks its private key's timing; ring is in this program
-//! for TLS already. Tokens are signed by HMAC only, which is for development: nobody hands us a private
-//! key.
+//! jsonwebtoken's own providers add another C library (aws-lc) or a dozen crates, of which `rsa` has a
+//! timing side channel on private keys. ring is a dependency for TLS already. Signing supports HMAC only,
+//! for development tokens; the program holds no private keys.
 
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey,
@@ -16,13 +15,13 @@ use ring::{hmac, signature as ring_signature};
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: signer,
     verifier_factory: verifier,
-    // For making JWKs, which is not done here.
+    // Only needed to create JWKs.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// To be called before anything else of jsonwebtoken.
+/// Installs the provider. Must run before any other use of jsonwebtoken.
 pub(super) fn install() {
-    // An error only says that it was called before.
+    // Fails if it is installed already.
     let _ = PROVIDER.install_default();
 }
 
@@ -47,7 +46,7 @@ fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>
 }
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
-    // The algorithm is the token's own word: a key is used for nothing but what it is.
+    // The token names the algorithm, so check that it matches the key's type (algorithm confusion).
     if key.family() != algorithm.family() {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }
@@ -93,7 +92,7 @@ impl JwtVerifier for Hmac {
     }
 }
 
-/// A key that anybody may know.
+/// A public key.
 struct Public {
     algorithm: Algorithm,
     key: DecodingKey,

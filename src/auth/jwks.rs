@@ -1,4 +1,4 @@
-//! Sets of keys as they are published (RFC 7517), and which key of one a token is verified with. Pure.
+//! JSON Web Key Sets (RFC 7517): parsing, and selection of a token's key. Pure.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use serde_json::Value;
 
 use super::source::SourceError;
 
-/// One key.
+/// A public key.
 pub(super) struct Key {
     pub(super) id: Option<String>,
-    /// What it may be used for: what it is, what its publisher says, and what the settings allow.
+    /// The algorithms that its type, its publisher and the settings all allow.
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
 }
 
-/// The key with this id. A token that names none is verified with the only key that can be meant.
+/// The key with this id. Without an id, the only key for the algorithm.
 pub(super) fn find(keys: &[Key], id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
     let mut fitting = keys.iter().filter(|key| {
         key.algorithms.contains(&algorithm) && (id.is_none() || key.id.as_deref() == id)
@@ -30,7 +30,7 @@ pub(super) fn find(keys: &[Key], id: Option<&str>, algorithm: Algorithm) -> Opti
     }
 }
 
-/// The usable keys of a JSON Web Key Set (RFC 7517); the others are passed over.
+/// Parses a JSON Web Key Set (RFC 7517); skips unusable keys.
 pub(super) fn parse(bytes: &[u8], allowed: &[Algorithm]) -> Result<Arc<[Key]>, SourceError> {
     let set: Value = serde_json::from_slice(bytes).map_err(|_| SourceError::Malformed)?;
     let keys = set.get("keys").and_then(Value::as_array);
@@ -40,7 +40,7 @@ pub(super) fn parse(bytes: &[u8], allowed: &[Algorithm]) -> Result<Arc<[Key]>, S
         .filter_map(|key| Key::of(key, allowed))
         .collect();
     match usable.is_empty() {
-        true => Err(SourceError::Useless {
+        true => Err(SourceError::NoUsableKey {
             keys: keys.len(),
             allowed: allowed.to_vec(),
         }),
@@ -63,7 +63,7 @@ impl Key {
             return None;
         }
         use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
-        let able: &[Algorithm] = match &jwk.algorithm {
+        let supported: &[Algorithm] = match &jwk.algorithm {
             AlgorithmParameters::RSA(_) => &[RS256, RS384, RS512, PS256, PS384, PS512],
             AlgorithmParameters::EllipticCurve(key) => match key.curve {
                 EllipticCurve::P256 => &[ES256],
@@ -74,17 +74,20 @@ impl Key {
                 EllipticCurve::Ed25519 => &[EdDSA],
                 _ => &[],
             },
-            // A secret that is published is none.
+            // A published symmetric key is not secret.
             _ => &[],
         };
-        // What its publisher says it is for, if anything.
-        let meant = match jwk.common.key_algorithm {
+        // The algorithm that the publisher declares, if any.
+        let declared = match jwk.common.key_algorithm {
             Some(named) => Some(Algorithm::try_from(named).ok()?),
             None => None,
         };
-        let algorithms: Vec<Algorithm> = able
+        let algorithms: Vec<Algorithm> = supported
             .iter()
-            .filter(|able| allowed.contains(able) && meant.is_none_or(|meant| meant == **able))
+            .filter(|supported| {
+                allowed.contains(supported)
+                    && declared.is_none_or(|declared| declared == **supported)
+            })
             .copied()
             .collect();
         if algorithms.is_empty() {
@@ -128,7 +131,7 @@ mod tests {
             (with("key_ops", json!(["verify"])), true),
             (with("key_ops", json!(["encrypt"])), false),
             (with("alg", "RS256".into()), true),
-            // Not allowed by the settings, of another family, and unheard of.
+            // Not allowed by the settings; of another family; unknown.
             (with("alg", "RS512".into()), false),
             (with("alg", "HS256".into()), false),
             (with("alg", "XX".into()), false),
@@ -149,7 +152,7 @@ mod tests {
             (json!(1), false),
         ] {
             assert_eq!(set(&json!([key])).is_ok(), is_used, "{key}");
-            // Whatever cannot be used does not take the others along.
+            // An unusable key does not affect the others.
             assert!(set(&json!([key, rsa("b")])).is_ok(), "{key}");
         }
         for malformed in ["", "[]", "{}", r#"{"keys":{}}"#] {

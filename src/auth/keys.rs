@@ -1,4 +1,4 @@
-//! The keys that tokens are verified with, and how they follow those that are published.
+//! Verification keys: a secret, or published keys that are refreshed.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,59 +23,59 @@ use super::{
     source::{Source, SourceError},
 };
 
-/// How often published keys are read anew.
-const REFRESH_EVERY: Duration = Duration::from_secs(10 * 60);
+/// How often published keys are refreshed.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// How long reading them may take in all.
-const READ_TIME: Duration = Duration::from_secs(60);
+/// Timeout of a refresh.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How soon after a failure, and how often at most because of a key that is not known.
-const RETRY_EVERY: Duration = Duration::from_secs(30);
+/// Delay after a failed refresh, and the least interval of refreshes caused by unknown keys.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long keys are used when they cannot be read anew.
-const MOST_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long keys stay in use while refreshes fail.
+const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What tokens are verified with.
+/// The keys that tokens are verified with.
 pub(super) enum Keys {
-    /// One secret, for all.
+    /// One secret for all tokens.
     Secret(DecodingKey),
-    /// Keys that somebody publishes.
+    /// A published key set (JWKS).
     Published(Arc<Published>),
 }
 
-/// How the keys stand, for `/readyz`.
+/// The state of the keys, for `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum KeyState {
-    /// As published.
+    /// The last refresh succeeded.
     Ok,
-    /// They could not be read the last time; the older ones are in use.
+    /// The last refresh failed; the older keys are in use.
     Stale,
-    /// They could not be read for so long that none is in use.
+    /// Refreshes failed for longer than [`MAX_AGE`]; no key is in use.
     Expired,
 }
 
-/// Keys that somebody publishes, as they were read last.
+/// A published key set, as of its last refresh.
 pub(super) struct Published {
     source: Source,
     allowed: Vec<Algorithm>,
-    read: Mutex<Read>,
-    /// The last reading for the sake of an unknown key, and when it began. Whoever meets an unknown key
-    /// within the next seconds waits for that one, finished or not.
-    round: Mutex<Option<(Instant, Round)>>,
+    read: Mutex<Snapshot>,
+    /// The last refresh caused by an unknown key, and its start. Requests with unknown keys within
+    /// [`RETRY_INTERVAL`] share it, finished or not.
+    refresh: Mutex<Option<(Instant, SharedRefresh)>>,
     tasks: TaskTracker,
 }
 
-type Round = Shared<BoxFuture<'static, ()>>;
+type SharedRefresh = Shared<BoxFuture<'static, ()>>;
 
-struct Read {
+struct Snapshot {
     keys: Arc<[Key]>,
     at: Instant,
     has_failed: bool,
 }
 
 impl Keys {
-    /// The key for a token; reads published ones anew when this one is not known.
+    /// The key for a token; refreshes published keys if it is unknown.
     pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
         match self {
             Self::Secret(key) => Some(key.clone()),
@@ -85,14 +85,14 @@ impl Keys {
 }
 
 impl Published {
-    /// Reads them for the first time.
+    /// Reads the keys for the first time.
     pub(super) async fn read(
         source: Source,
         allowed: Vec<Algorithm>,
         tasks: TaskTracker,
     ) -> Result<Arc<Self>, SourceError> {
         let keys = parse(&source.read().await?, &allowed)?;
-        let read = Read {
+        let read = Snapshot {
             keys,
             at: Instant::now(),
             has_failed: false,
@@ -101,24 +101,24 @@ impl Published {
             source,
             allowed,
             read: Mutex::new(read),
-            round: Mutex::default(),
+            refresh: Mutex::default(),
             tasks,
         }))
     }
 
-    /// Reads them anew from time to time, until `closing`.
+    /// Refreshes the keys periodically until `closing`.
     pub(super) async fn keep_up(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
         loop {
             let pause = match self.state() {
-                KeyState::Ok => REFRESH_EVERY,
-                KeyState::Stale | KeyState::Expired => RETRY_EVERY,
+                KeyState::Ok => REFRESH_INTERVAL,
+                KeyState::Stale | KeyState::Expired => RETRY_INTERVAL,
             };
             tokio::select! {
                 () = closing.cancelled() => return,
                 () = heartbeat.pause(pause) => {}
             }
-            // It says itself what went wrong, and has a deadline of its own.
-            let _ = heartbeat.iteration(READ_TIME, self.refresh()).await;
+            // `refresh` logs its own errors.
+            let _ = heartbeat.iteration(REFRESH_TIMEOUT, self.refresh()).await;
         }
     }
 
@@ -138,26 +138,26 @@ impl Published {
         if let Some(id) = id
             && !keys.iter().any(|key| key.id.as_deref() == Some(id))
         {
-            self.next_round(Instant::now()).await;
+            self.shared_refresh(Instant::now()).await;
             return find(&self.current(), Some(id), algorithm);
         }
         find(&keys, id, algorithm)
     }
 
-    /// A reading that began a moment ago, or one that begins now.
-    fn next_round(self: &Arc<Self>, now: Instant) -> Round {
-        let mut last = lock(&self.round);
-        if let Some((at, round)) = &*last
-            && now.duration_since(*at) < RETRY_EVERY
+    /// The recent refresh, or a new one.
+    fn shared_refresh(self: &Arc<Self>, now: Instant) -> SharedRefresh {
+        let mut last = lock(&self.refresh);
+        if let Some((at, refresh)) = &*last
+            && now.duration_since(*at) < RETRY_INTERVAL
         {
-            return round.clone();
+            return refresh.clone();
         }
-        // A task of its own: the request that wants it may be given up, and others wait for it.
+        // In a task of its own: the request may be cancelled while others wait for the refresh.
         let keys = self.clone();
         let reading = self.tasks.spawn(async move { keys.refresh().await });
-        let round = reading.map(|_| ()).boxed().shared();
-        *last = Some((now, round.clone()));
-        round
+        let refresh = reading.map(|_| ()).boxed().shared();
+        *last = Some((now, refresh.clone()));
+        refresh
     }
 
     async fn refresh(&self) -> Result<()> {
@@ -165,12 +165,12 @@ impl Published {
         match read.and_then(|bytes| parse(&bytes, &self.allowed)) {
             Ok(keys) => {
                 let number = keys.len();
-                *lock(&self.read) = Read {
+                *lock(&self.read) = Snapshot {
                     keys,
                     at: Instant::now(),
                     has_failed: false,
                 };
-                tracing::debug!(auth.keys = number, "read the keys of tokens anew");
+                tracing::debug!(auth.keys = number, "token keys refreshed");
                 Ok(())
             }
             Err(error) => {
@@ -199,9 +199,9 @@ impl Published {
     }
 }
 
-impl Read {
+impl Snapshot {
     fn is_expired(&self, now: Instant) -> bool {
-        now.duration_since(self.at) > MOST_STALE
+        now.duration_since(self.at) > MAX_AGE
     }
 }
 
@@ -223,13 +223,13 @@ mod tests {
 
     #[test]
     fn keys_that_cannot_be_read_anew_are_used_for_a_day() {
-        let read = Read {
+        let read = Snapshot {
             keys: parse(set().as_bytes(), &RSA).unwrap(),
             at: Instant::now(),
             has_failed: true,
         };
-        assert!(!read.is_expired(read.at + MOST_STALE));
-        assert!(read.is_expired(read.at + MOST_STALE + Duration::from_secs(1)));
+        assert!(!read.is_expired(read.at + MAX_AGE));
+        assert!(read.is_expired(read.at + MAX_AGE + Duration::from_secs(1)));
     }
 
     #[tokio::test]
@@ -240,12 +240,12 @@ mod tests {
         let keys = Published::read(source, RSA.to_vec(), TaskTracker::new());
         let keys = keys.await.ok().unwrap();
         let now = Instant::now();
-        let first = keys.next_round(now);
-        assert!(first.ptr_eq(&keys.next_round(now + RETRY_EVERY / 2)));
+        let first = keys.shared_refresh(now);
+        assert!(first.ptr_eq(&keys.shared_refresh(now + RETRY_INTERVAL / 2)));
         first.await;
         assert_eq!(keys.state(), KeyState::Ok);
         std::fs::remove_file(&path).unwrap();
-        keys.next_round(now + RETRY_EVERY).await;
+        keys.shared_refresh(now + RETRY_INTERVAL).await;
         assert_eq!(keys.state(), KeyState::Stale);
         assert!(keys.find(Some("a"), Algorithm::RS256).await.is_some());
     }

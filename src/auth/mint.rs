@@ -7,23 +7,23 @@ use serde_json::{Map, Value};
 
 use super::{JwtSettings, Scope, SetupError, tokens::is_name};
 
-/// What a token shall say.
+/// The contents of a token to sign.
 #[derive(Clone, Debug)]
 pub struct TokenRequest {
-    /// Whose it is.
+    /// The tenant.
     pub tenant: String,
-    /// Whose it is, within the tenant.
+    /// The user within the tenant.
     pub user: String,
-    /// What it allows.
+    /// The scopes.
     pub scopes: Vec<Scope>,
-    /// For how long.
+    /// The time until it expires.
     pub lifetime: Duration,
 }
 
-/// A token that a server with the same settings takes.
+/// Signs a token that a server with the same settings accepts.
 ///
 /// # Errors
-/// [`SetupError`], also when there is no secret.
+/// [`SetupError`], also without a secret.
 pub fn mint(settings: &JwtSettings, request: &TokenRequest) -> Result<String, SetupError> {
     let rules = settings.rules()?.ok_or(SetupError::NoSecret(""))?;
     let secret = settings.secret.as_ref().filter(|secret| !secret.is_empty());
@@ -52,7 +52,7 @@ pub fn mint(settings: &JwtSettings, request: &TokenRequest) -> Result<String, Se
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-    // There is one at least: without any named, HS256.
+    // `rules` returns at least one algorithm; the default is HS256.
     let header = Header::new(rules.algorithms.first().copied().unwrap_or_default());
     encode(
         &header,

@@ -1,8 +1,7 @@
-//! Who calls: a token goes in, a principal comes out.
+//! Authentication: verifies a token and returns its principal.
 //!
-//! Knows no HTTP framework: where in a request a token stands is [`api::auth`](crate::api)'s business.
-//! A token is never logged, and neither is why it was not taken: the client learns that it has
-//! expired, or that it is not valid.
+//! Independent of HTTP: [`api::auth`](crate::api) extracts tokens from requests. A token's contents are never
+//! logged. The client learns only whether the token has expired or is invalid.
 
 mod crypto;
 mod jwks;
@@ -25,11 +24,11 @@ pub use self::{
     tokens::{Tokens, is_name},
 };
 
-/// Who may call.
+/// The access rules.
 #[derive(Clone, Debug)]
 pub enum Access {
-    /// Everybody, as this owner and with every scope.
+    /// No authentication: every request acts as this owner with every scope.
     Open(Owner),
-    /// Who brings a token.
+    /// Every request needs a token.
     Tokens(Arc<Tokens>),
 }

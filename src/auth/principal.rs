@@ -1,4 +1,4 @@
-//! The caller: whose data, what may be done with it, and for how long.
+//! The principal: the owner of the data, the scopes, and the expiry of a caller.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What a token may allow.
+/// A scope of a token.
 #[derive(
     Clone,
     Copy,
@@ -24,37 +24,39 @@ use crate::{
     VariantArray,
 )]
 pub enum Scope {
-    /// To read conversations, and to watch them.
+    /// Read conversations and subscribe to them.
     #[strum(serialize = "conversations:read")]
     Read,
-    /// To send messages, to stop replies, and to change titles.
+    /// Send messages, stop replies, and change titles.
     #[strum(serialize = "conversations:write")]
     Write,
-    /// To delete conversations.
+    /// Delete conversations.
     #[strum(serialize = "conversations:delete")]
     Delete,
 }
 
 impl Scope {
-    /// The scope as tokens name it.
+    /// The scope's name in tokens.
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// As whom a caller's messages and streams are counted.
+/// The key that a caller's messages and streams are counted by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RateLimitKey {
-    /// The user that the token names.
+    /// The token's user.
     User(Owner),
-    /// Where the request comes from: there are no tokens.
+    /// The client address, without authentication.
     Address(IpAddr),
-    /// Not at all: it comes from the server's own machine.
+    /// Not limited: a request from the server's own machine, without authentication.
     Exempt,
 }
 
-/// The caller. It hands its owner out for a scope only: whoever forgets to ask for one gets at no data,
-/// since every query starts from an owner.
+/// An authenticated caller.
+///
+/// Every query needs an owner, and the owner is available only by naming a scope. So a handler cannot forget the
+/// scope check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     owner: Owner,
@@ -64,8 +66,7 @@ pub struct Principal {
 }
 
 impl Principal {
-    /// The caller of a server without authentication: may do everything, for ever. `address` is where it
-    /// is counted by.
+    /// The principal of a server without authentication: every scope, no expiry. `address` is its rate limit key.
     pub fn local(owner: Owner, address: Option<IpAddr>) -> Self {
         Self {
             rate_limit_key: address.map_or(RateLimitKey::Exempt, RateLimitKey::Address),
@@ -75,7 +76,7 @@ impl Principal {
         }
     }
 
-    /// The bearer of a token that is valid until then.
+    /// The bearer of a token that is valid until `until`.
     pub(super) fn bearer(owner: Owner, scopes: BTreeSet<Scope>, until: Instant) -> Self {
         Self {
             rate_limit_key: RateLimitKey::User(owner.clone()),
@@ -85,10 +86,10 @@ impl Principal {
         }
     }
 
-    /// Whose data the caller may use in this way.
+    /// The owner, if the caller has the scope `needed`.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] when it may not.
+    /// [`Error::Forbidden`] without the scope.
     pub fn owner(&self, needed: Scope) -> Result<&Owner> {
         match self.scopes.contains(&needed) {
             true => Ok(&self.owner),
@@ -98,22 +99,22 @@ impl Principal {
         }
     }
 
-    /// When what the caller has open must end; `None` for never.
+    /// When the caller's open streams must end; `None` for never.
     pub fn until(&self) -> Option<Instant> {
         self.until
     }
 
-    /// As whom its messages and streams are counted.
+    /// The key that its messages and streams are counted by.
     pub fn rate_limit_key(&self) -> &RateLimitKey {
         &self.rate_limit_key
     }
 
-    /// A text that two callers share only when everything that they ask is answered alike: the same
-    /// owner, and the same scopes.
+    /// The sharing scope of subscriptions: equal only for the same owner and the same scopes, so that every answer is
+    /// the same.
     pub fn sharing(&self) -> String {
         let Owner { tenant, user } = &self.owner;
         let scopes: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
-        // Encoded as a list, no part can run into the next.
+        // JSON encoding keeps the parts separate.
         serde_json::json!([tenant, user, scopes]).to_string()
     }
 }
@@ -134,7 +135,7 @@ mod tests {
         assert_ne!(
             reader.sharing(),
             Principal::local(Owner::local(), None).sharing(),
-            "who may do less shares nothing with who may do more"
+            "callers with different scopes share nothing"
         );
     }
 }

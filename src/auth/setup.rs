@@ -1,4 +1,4 @@
-//! From settings to tokens: what can be wrong with them is said before anything is served.
+//! Builds token verification from the settings, and validates them at start-up.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use super::{
     tokens::{Rules, Tokens},
 };
 
-/// The shortest secret, in bytes: as long as the hash of HS256 (RFC 7518, section 3.2).
+/// The shortest secret, in bytes: the hash size of HS256 (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
-/// A secret, which no log shows.
+/// A secret; `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -32,7 +32,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Whether there is nothing in it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -42,18 +42,18 @@ impl Secret {
     }
 }
 
-/// Which tokens are taken. Nothing is set by an empty text.
+/// Settings of token verification. An empty text counts as unset.
 #[derive(Clone, Debug)]
 pub struct JwtSettings {
-    /// The secret that signs them, or
+    /// The secret that tokens are signed with.
     pub secret: Option<Secret>,
-    /// the file or the URL with the keys that verify them.
+    /// The file or URL of the published keys; excludes a secret.
     pub keys: Option<String>,
-    /// Who makes them.
+    /// The required issuer.
     pub issuer: Option<String>,
-    /// Whom they are made for.
+    /// The required audience.
     pub audience: Option<String>,
-    /// How they may be signed; none is the default.
+    /// The allowed algorithms; empty for the default.
     pub algorithms: Vec<String>,
     /// The claim that names the user.
     pub user_claim: String,
@@ -61,69 +61,69 @@ pub struct JwtSettings {
     pub tenant_claim: String,
     /// The claim that lists the scopes.
     pub scope_claim: String,
-    /// The cookie that may hold one.
+    /// The cookie that may hold a token.
     pub cookie: Option<String>,
 }
 
-/// Why these settings do not work; each says what to do.
+/// Why the settings are invalid; each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The secret is short.
+    /// The secret is too short.
     #[error(
         "--jwt-secret (TITLECAST_JWT_SECRET) is shorter than {MIN_SECRET_BYTES} bytes; `openssl rand -base64 32` \
          makes one"
     )]
     ShortSecret,
-    /// Two ways to verify tokens.
+    /// Both a secret and published keys are set.
     #[error("--jwt-secret and --jwt-keys exclude each other: keep one of them")]
     SecretAndKeys,
-    /// Tokens are described, and there is no way to verify them.
+    /// A token setting is set, but neither a secret nor keys.
     #[error(
         "{0} is set, but neither --jwt-secret (TITLECAST_JWT_SECRET) nor --jwt-keys (TITLECAST_JWT_KEYS): tokens \
          could not be verified"
     )]
     NoKey(&'static str),
-    /// Something else is needed along with the keys.
+    /// A required setting is missing.
     #[error("{0} is missing: it is needed as soon as tokens are verified")]
     Missing(&'static str),
-    /// An algorithm that there is not, or not here.
+    /// An unknown or unsupported algorithm.
     #[error("--jwt-algorithms (TITLECAST_JWT_ALGORITHMS): {name:?} cannot be used {with}")]
     Algorithm {
-        /// What was written.
+        /// The name in the setting.
         name: String,
-        /// What it was to be used with, and what else can be.
+        /// The kind of key, and the algorithms that it supports.
         with: &'static str,
     },
-    /// No header could hold a cookie of this name.
+    /// The name of the cookie is invalid.
     #[error("--auth-cookie (TITLECAST_AUTH_COOKIE): {0:?} is no name of a cookie")]
     Cookie(String),
-    /// Where the keys are cannot be read.
+    /// The source of the keys is invalid.
     #[error("--jwt-keys (TITLECAST_JWT_KEYS): {0}")]
     Source(#[source] SourceError),
-    /// The keys cannot be had.
+    /// The keys cannot be read.
     #[error(
         "cannot read the keys of tokens at {place}: {cause}. Check --jwt-keys (TITLECAST_JWT_KEYS)"
     )]
     Keys {
-        /// Where they were looked for, without passwords.
+        /// The source, without passwords.
         place: String,
-        /// What was found instead.
+        /// The cause.
         #[source]
         cause: SourceError,
     },
-    /// There is nothing to sign tokens with.
+    /// No secret is set to sign tokens with.
     #[error("a token is signed with --jwt-secret (TITLECAST_JWT_SECRET), which is not set{0}")]
     NoSecret(&'static str),
-    /// A name that the server would not take either.
+    /// The name of a tenant or a user is invalid.
     #[error("{0} has to have 1 to 128 characters, and no control characters")]
     Name(&'static str),
-    /// The library refused.
+    /// The library failed to sign.
     #[error("the token could not be signed")]
     Signing,
 }
 
 impl SetupError {
-    /// Whether a setting cannot be used as it is written, whatever is found where it points.
+    /// Whether a setting itself is invalid, as opposed to the resource that it points to.
     pub fn is_of_a_setting(&self) -> bool {
         match self {
             Self::Keys { .. } | Self::Source(SourceError::Tls) | Self::Signing => false,
@@ -149,12 +149,12 @@ impl JwtSettings {
         self.keys.as_deref().filter(|keys| !keys.is_empty())
     }
 
-    /// Whether callers have to bring tokens.
+    /// Whether requests need tokens.
     pub fn is_on(&self) -> bool {
         self.secret().is_some() || self.keys().is_some()
     }
 
-    /// What takes the tokens; `None` when nothing is configured. Reads published keys for the first time.
+    /// Builds the verifier, and reads published keys; `None` when nothing is configured.
     ///
     /// # Errors
     /// [`SetupError`].
@@ -177,7 +177,7 @@ impl JwtSettings {
         Ok(Some(Tokens::new(rules, keys, cookie)))
     }
 
-    /// What tokens have to say; `None` when nothing is configured.
+    /// The rules for tokens; `None` when nothing is configured.
     pub(super) fn rules(&self) -> Result<Option<Rules>, SetupError> {
         const ISSUER: &str = "--jwt-issuer (TITLECAST_JWT_ISSUER)";
         const AUDIENCE: &str = "--jwt-audience (TITLECAST_JWT_AUDIENCE)";
@@ -186,7 +186,7 @@ impl JwtSettings {
         let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let (issuer, audience) = (set(&self.issuer), set(&self.audience));
         if !self.is_on() {
-            // A secret that got lost on its way must not open the service to everybody.
+            // Fail if the secret is missing by mistake, instead of serving without authentication.
             let described = [
                 (issuer.is_some(), ISSUER),
                 (audience.is_some(), AUDIENCE),
@@ -228,7 +228,8 @@ impl JwtSettings {
         }))
     }
 
-    /// A public key that were taken for a secret would let everybody sign: the two kinds never mix.
+    /// The allowed algorithms. HMAC and public-key algorithms never mix: a public key used as an HMAC secret would let
+    /// anyone sign.
     fn algorithms(&self) -> Result<Vec<Algorithm>, SetupError> {
         let is_secret = self.secret().is_some();
         let named: Vec<&String> = self
@@ -262,7 +263,7 @@ impl JwtSettings {
 
     fn cookie(&self) -> Result<Option<String>, SetupError> {
         let cookie = self.cookie.clone().filter(|name| !name.is_empty());
-        // A token, as RFC 6265 has it of RFC 2616.
+        // A `token` of RFC 2616, as RFC 6265 requires.
         let is_name = |name: &String| {
             name.bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))

@@ -1,4 +1,4 @@
-//! Where keys are published: a file, or a URL.
+//! The source of published keys: a file or a URL.
 
 use std::{error::Error as _, fmt, io::Read, path::PathBuf, time::Duration};
 
@@ -11,56 +11,55 @@ use crate::error::innermost;
 /// The largest set of keys, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// The longest time for reading it, connecting included: requests with a key that is not known wait so
-/// long.
+/// Timeout of a read, connecting included. Requests with unknown keys wait this long at most.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Where keys are published.
+/// The source of published keys.
 #[derive(Clone)]
 pub(super) enum Source {
     File(PathBuf),
     Url(Url, Client),
 }
 
-/// Why they were not read; without the URL, which may hold a password.
+/// Why the keys cannot be read. Omits the URL, which may contain a password.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// It is no URL.
+    /// The URL is malformed.
     #[error("the URL is malformed")]
     Url,
     /// TLS could not be set up.
     #[error("the HTTPS client could not be set up; are certificate authorities installed?")]
     Tls,
-    /// The file is not there, or not ours to read.
+    /// The file cannot be read.
     #[error("{0}")]
     File(#[source] std::io::Error),
-    /// Nobody answered, or not to the end.
+    /// The server did not answer, or the response broke off.
     #[error("no answer: {0}")]
     NoAnswer(String),
-    /// The answer is none of keys.
+    /// The response status is not 200.
     #[error("the answer was {0}, not 200")]
     Status(u16),
-    /// It took too long.
+    /// The read timed out.
     #[error("no answer within {DEADLINE:?}")]
     Timeout,
-    /// It is too large.
+    /// The key set exceeds the size limit.
     #[error("more than {MAX_BYTES} bytes")]
     TooLarge,
-    /// It is no set of keys.
-    #[error("it is no JSON Web Key Set, which is an object with a list of `keys`")]
+    /// The text is not a JSON Web Key Set.
+    #[error("not a JSON Web Key Set, which is an object with a list of `keys`")]
     Malformed,
-    /// There is nothing in it to verify tokens with.
+    /// The set has no key for an allowed algorithm.
     #[error("none of its {keys} key(s) is for one of {allowed:?} (--jwt-algorithms)")]
-    Useless {
-        /// How many there are.
+    NoUsableKey {
+        /// The number of keys in the set.
         keys: usize,
-        /// What the settings allow.
+        /// The allowed algorithms.
         allowed: Vec<Algorithm>,
     },
 }
 
 impl fmt::Display for Source {
-    /// Without the parts of a URL that may hold a password.
+    /// Omits the parts of a URL that may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
@@ -72,13 +71,13 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// A path, or an http(s) URL. Nothing is read yet.
+    /// Parses a path or an http(s) URL. Reads nothing yet.
     pub(super) fn new(place: &str) -> Result<Self, SourceError> {
         if !place.starts_with("http://") && !place.starts_with("https://") {
             return Ok(Self::File(place.into()));
         }
         let url = Url::parse(place).map_err(|_| SourceError::Url)?;
-        // An error only says that the process has a provider already, which is as good.
+        // Fails if the process has a provider already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .user_agent(concat!(
@@ -89,14 +88,14 @@ impl Source {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .retry(retry::never())
-            // It is asked every few minutes at most.
+            // Requests are minutes apart: keep no idle connection.
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|_| SourceError::Tls)?;
         Ok(Self::Url(url, client))
     }
 
-    /// What is published now.
+    /// Reads the current key set.
     pub(super) async fn read(&self) -> Result<Vec<u8>, SourceError> {
         let reading = async {
             match self {
@@ -104,7 +103,7 @@ impl Source {
                     let path = path.clone();
                     #[expect(
                         clippy::disallowed_methods,
-                        reason = "it reads a file that the operator named"
+                        reason = "reads a small file of the operator's in a blocking task"
                     )]
                     let reading = tokio::task::spawn_blocking(move || {
                         let mut bytes = Vec::new();
@@ -135,7 +134,7 @@ async fn fetch(url: Url, client: &Client) -> Result<Vec<u8>, SourceError> {
         } else {
             "the exchange broke off"
         };
-        // The error itself names the URL; what caused it does not.
+        // The error contains the URL; its cause does not.
         SourceError::NoAnswer(match error.source().map(innermost) {
             Some(cause) => format!("{what} ({cause})"),
             None => what.to_owned(),

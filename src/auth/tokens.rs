@@ -1,4 +1,4 @@
-//! A token: what has to be right about it, and whose it is.
+//! Verifies tokens and extracts their principal.
 
 use std::{
     collections::BTreeSet,
@@ -22,19 +22,19 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How far apart the clocks of issuer and server may be.
+/// Allowed clock skew between issuer and server.
 pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 
 /// The longest token, in bytes.
 const MAX_BYTES: usize = 8 * 1024;
 
-/// The longest name of a tenant or a user, in characters: what the columns hold.
+/// The longest name of a tenant or a user, in characters; the size of the columns.
 const MAX_NAME: usize = 128;
 
-/// The longest that a timer runs: tokens for longer are as good as for ever.
-const MOST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// The longest timer; a token with a longer lifetime effectively never expires.
+const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What tokens have to say.
+/// The required claims and algorithms of tokens.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) issuer: String,
@@ -45,7 +45,7 @@ pub(super) struct Rules {
     pub(super) scope_claim: String,
 }
 
-/// Takes tokens and says whose they are.
+/// Verifies tokens.
 pub struct Tokens {
     rules: Rules,
     keys: Keys,
@@ -69,12 +69,12 @@ impl Tokens {
         }
     }
 
-    /// The name of the cookie that may hold a token, if one may.
+    /// The name of the cookie that may hold a token, if configured.
     pub fn cookie(&self) -> Option<&str> {
         self.cookie.as_deref()
     }
 
-    /// How the published keys stand; `None` with a secret.
+    /// The state of published keys; `None` with a secret.
     pub fn key_state(&self) -> Option<KeyState> {
         match &self.keys {
             Keys::Secret(_) => None,
@@ -82,7 +82,7 @@ impl Tokens {
         }
     }
 
-    /// Follows published keys until `closing`, as a supervised loop.
+    /// Refreshes published keys until `closing`, in a supervised loop.
     pub fn keep_up(&self, supervisor: &Supervisor, closing: &CancellationToken) {
         if let Keys::Published(published) = &self.keys {
             let (published, end) = (published.clone(), closing.clone());
@@ -93,10 +93,10 @@ impl Tokens {
         }
     }
 
-    /// Whose token this is.
+    /// Verifies a token and returns its principal.
     ///
     /// # Errors
-    /// [`Error::AuthExpired`] and [`Error::Unauthenticated`]: no more is told.
+    /// [`Error::AuthExpired`] or [`Error::Unauthenticated`], without a reason.
     pub async fn principal(&self, token: &str) -> Result<Principal> {
         if token.len() > MAX_BYTES {
             return Err(refused("length"));
@@ -105,7 +105,7 @@ impl Tokens {
         if !self.rules.algorithms.contains(&header.alg) {
             return Err(refused("algorithm"));
         }
-        // Critical extensions have to be understood (RFC 7515, section 4.1.11), and none is.
+        // Unsupported critical extensions must be refused (RFC 7515, section 4.1.11); none is supported.
         if header.crit.is_some() {
             return Err(refused("extension"));
         }
@@ -129,8 +129,7 @@ impl Tokens {
     }
 }
 
-/// The client is not told why, and the operator only who asks for it, in words of ours: what the token
-/// says is nobody else's.
+/// Logs the reason at `debug`, as a constant without token contents. The client does not receive it.
 fn refused(reason: &'static str) -> Error {
     tracing::debug!(auth.reason = reason, "a token was refused");
     Error::Unauthenticated
@@ -147,9 +146,9 @@ impl Rules {
         validation
     }
 
-    /// What verified claims say; `None` when they do not say whose they are.
+    /// The principal of verified claims; `None` without a valid tenant and user.
     fn principal(&self, claims: &Map<String, Value>) -> Option<Principal> {
-        // The library takes a list of issuers too, of which one may be ours.
+        // The library also accepts a list of issuers that contains ours.
         claims.get("iss").filter(|issuer| issuer.is_string())?;
         let name = |claim: &str| {
             let name = claims.get(claim)?.as_str()?;
@@ -164,14 +163,14 @@ impl Rules {
     }
 }
 
-/// Whether something can be the name of a tenant or a user.
+/// Whether a text is a valid name of a tenant or a user.
 pub fn is_name(text: &str) -> bool {
     let length = text.chars().count();
     (1..=MAX_NAME).contains(&length) && !text.contains(char::is_control)
 }
 
-/// The scopes that are ours, of a list or of a text with spaces (RFC 8693, section 4.2). Without the
-/// claim there are none, and nothing is allowed.
+/// The known scopes in a list or a space-separated text (RFC 8693, section 4.2). Without the claim there are
+/// none.
 fn scopes(claim: Option<&Value>) -> BTreeSet<Scope> {
     let ours = |name: &str| name.parse().ok();
     match claim {
@@ -184,7 +183,7 @@ fn scopes(claim: Option<&Value>) -> BTreeSet<Scope> {
     }
 }
 
-/// When the token is over, the leeway included.
+/// When the token expires, leeway included.
 fn deadline(claims: &Map<String, Value>) -> Option<Instant> {
     let exp = claims.get("exp")?;
     let exp = exp
@@ -192,7 +191,7 @@ fn deadline(claims: &Map<String, Value>) -> Option<Instant> {
         .or_else(|| exp.as_f64().map(|exp| exp as u64))?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let end = Duration::from_secs(exp).saturating_add(LEEWAY);
-    let left = end.saturating_sub(now.ok()?).min(MOST);
+    let left = end.saturating_sub(now.ok()?).min(MAX_LIFETIME);
     Some(Instant::now() + left)
 }
 
@@ -241,7 +240,7 @@ mod tests {
     #[test]
     fn an_end_that_no_timer_reaches_is_as_good_as_none() {
         let claims = |exp: Value| json!({ "exp": exp }).as_object().unwrap().clone();
-        assert!(deadline(&claims(json!(u64::MAX))).unwrap() > Instant::now() + MOST / 2);
+        assert!(deadline(&claims(json!(u64::MAX))).unwrap() > Instant::now() + MAX_LIFETIME / 2);
         assert!(deadline(&claims(json!(0))).unwrap() <= Instant::now());
         assert!(deadline(&claims(json!("soon"))).is_none());
     }

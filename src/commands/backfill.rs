@@ -17,7 +17,7 @@ use crate::{
 
 const BAR: &str = "{bar:40} {pos}/{len} conversations, {eta} left, {msg}";
 
-/// Says what a backfill would do, and what that would cost.
+/// Prints what a backfill would do and cost.
 ///
 /// # Errors
 /// [`Error::Database`](crate::error::Error::Database).
@@ -56,7 +56,7 @@ pub async fn dry_run(titles: &Titles, backfill: &Backfill, price: Option<Price>)
     Ok(())
 }
 
-/// Does it, and shows how far it is. Returns whether all was done.
+/// Runs a backfill and shows its progress. Returns whether it finished.
 ///
 /// # Errors
 /// [`Error::Database`](crate::error::Error::Database).
@@ -71,14 +71,14 @@ pub async fn run(
     let (done, end) = titles
         .backfill(backfill, interrupt, |done| {
             let words = || format!("{} failed, {} tokens", done.failed, done.tokens);
-            progress.at(all(done), words, done);
+            progress.update(all(done), words, done);
         })
         .await?;
     let words = format!(
         "{} titled, {} failed, {} without anything to title, {} superseded, {} tokens",
         done.titled, done.failed, done.nothing_to_title, done.superseded, done.tokens
     );
-    progress.end(reason(end), &words, &done);
+    progress.finish(reason(end), &words, &done);
     Ok(matches!(
         end,
         StopReason::Finished | StopReason::Limit | StopReason::Budget

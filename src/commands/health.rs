@@ -1,5 +1,5 @@
-//! `titlecast health`: whether the server on the configured address is ready. It lets a container or a
-//! service manager ask without another program beside this one.
+//! `titlecast health`: reports whether the server on the configured address is ready. Containers and service
+//! managers need no other program for health checks.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -8,29 +8,29 @@ use std::{
 
 use reqwest::{Client, StatusCode};
 
-/// The longest time for an answer: shorter than whoever asks will wait.
+/// Timeout of the request: shorter than the usual timeout of a health check.
 const DEADLINE: Duration = Duration::from_secs(4);
 
-/// Why it is not.
+/// Why the health check fails.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthError {
-    /// There is no such server, or it hangs.
+    /// The server does not listen, or hangs.
     #[error(
         "{address} does not answer. Is that where the server listens (--listen, TITLECAST_LISTEN)?"
     )]
     NoAnswer {
-        /// Where it was asked.
+        /// The address.
         address: SocketAddr,
     },
-    /// The server says so itself.
+    /// The server reports that it is not ready.
     #[error("not ready: {0}")]
     NotReady(String),
 }
 
-/// Asks `/readyz` of the server that listens there, and prints what it says.
+/// Requests `/readyz` and prints the response.
 ///
 /// # Errors
-/// When it is not ready, or does not say.
+/// When the server is not ready or does not answer.
 pub async fn run(listen: SocketAddr) -> Result<(), HealthError> {
     let address = from_this_machine(listen);
     let (status, page) = ask(address)
@@ -44,7 +44,7 @@ pub async fn run(listen: SocketAddr) -> Result<(), HealthError> {
 }
 
 async fn ask(address: SocketAddr) -> reqwest::Result<(StatusCode, String)> {
-    // An error only says that the process has a provider already, which is as good.
+    // Fails if the process has a provider already, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = Client::builder().no_proxy().timeout(DEADLINE).build()?;
     let response = client
@@ -54,7 +54,7 @@ async fn ask(address: SocketAddr) -> reqwest::Result<(StatusCode, String)> {
     Ok((response.status(), response.text().await?))
 }
 
-/// Where this machine itself finds what listens on an address: what listens on all of them, on the loopback one.
+/// The address to reach a listener from this machine: loopback if it listens on all addresses.
 pub fn from_this_machine(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,4 +1,4 @@
-//! How far a migration is: a bar on a terminal, otherwise a line every few seconds.
+//! Progress of a migration: a bar on a terminal, otherwise log lines.
 
 use std::{
     io::IsTerminal,
@@ -9,30 +9,30 @@ use indicatif::{ProgressBar, ProgressStyle};
 use migration::progress::{At, Progress};
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often a log line says how far it is.
-const SAY_EVERY: Duration = Duration::from_secs(5);
+/// Interval of log lines.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often a bar moves.
-const DRAW_EVERY: Duration = Duration::from_millis(200);
+/// Interval of updates of the bar.
+const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
 const BAR: &str = "{msg} {bar:40} {pos}/{len} rows, {eta} left";
 const SPINNER: &str = "{spinner} {msg}, {elapsed}";
 
-/// Runs something that migrates, and shows how far it is to who runs the command.
+/// Runs a migration and shows its progress on the terminal.
 pub async fn shown<T>(run: impl Future<Output = T>) -> T {
     if !std::io::stderr().is_terminal() {
         return logged(run).await;
     }
     let bar = ProgressBar::no_length();
     let mut last = None;
-    let result = observed(run, DRAW_EVERY, |at, _| draw(&bar, &mut last, at)).await;
+    let result = observed(run, DRAW_INTERVAL, |at, _| draw(&bar, &mut last, at)).await;
     bar.finish_and_clear();
     result
 }
 
-/// The same in the log.
+/// Runs a migration and logs its progress.
 pub async fn logged<T>(run: impl Future<Output = T>) -> T {
-    observed(run, SAY_EVERY, |at, elapsed| {
+    observed(run, LOG_INTERVAL, |at, elapsed| {
         tracing::info!(
             migration = at.migration,
             rows = at.done,
@@ -54,7 +54,7 @@ async fn observed<T>(
     let mut run = std::pin::pin!(progress.follow(run));
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The first is at once.
+    // Skips the immediate first tick.
     ticks.tick().await;
     loop {
         tokio::select! {

@@ -1,5 +1,4 @@
-//! What the program does for operators, and how it shows it: on a terminal for people, otherwise as JSON for
-//! programs. Nothing here decides anything.
+//! The commands for operators and their output: text on a terminal, otherwise JSON. No business logic.
 
 pub mod backfill;
 pub mod health;

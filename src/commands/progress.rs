@@ -1,5 +1,4 @@
-//! How far a long command is: a bar on a terminal, and for a program that reads along a JSON object a line, one a second
-//! and one at the end.
+//! Progress of a long command: a bar on a terminal, otherwise JSON lines, one per second and one at the end.
 
 use std::{
     io::IsTerminal,
@@ -10,21 +9,24 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 
-/// How often a program that reads along is told.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Interval of JSON lines.
+const PRINT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Who reads along.
+/// The output of progress.
 pub(super) enum Progress {
     Bar(ProgressBar),
-    Lines { total: Option<u64>, told: Instant },
+    Lines {
+        total: Option<u64>,
+        printed: Instant,
+    },
 }
 
 impl Progress {
-    /// Begins. `template` is the bar's, in indicatif's words.
+    /// Starts to show progress. `template` is an indicatif template for the bar.
     pub(super) fn new(total: Option<u64>, template: &str) -> Self {
         if !std::io::stdout().is_terminal() {
-            let told = Instant::now();
-            return Self::Lines { total, told };
+            let printed = Instant::now();
+            return Self::Lines { total, printed };
         }
         let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -33,8 +35,8 @@ impl Progress {
         Self::Bar(bar)
     }
 
-    /// Tells what was done until now: `words` stand beside the bar.
-    pub(super) fn at(
+    /// Updates the progress; `words` is shown beside the bar.
+    pub(super) fn update(
         &mut self,
         position: u64,
         words: impl FnOnce() -> String,
@@ -45,8 +47,8 @@ impl Progress {
                 bar.set_position(position);
                 bar.set_message(words());
             }
-            Self::Lines { total, told } if told.elapsed() >= TELL_EVERY => {
-                *told = Instant::now();
+            Self::Lines { total, printed } if printed.elapsed() >= PRINT_INTERVAL => {
+                *printed = Instant::now();
                 println!(
                     "{}",
                     json!({ "event": "progress", "total": total, "done": done })
@@ -56,21 +58,21 @@ impl Progress {
         }
     }
 
-    /// Says on standard error what cannot be done.
-    pub(super) fn complain(&self, line: &str) {
+    /// Prints an error to standard error, without disturbing the bar.
+    pub(super) fn print_error(&self, line: &str) {
         match self {
             Self::Bar(bar) => bar.suspend(|| eprintln!("{line}")),
             Self::Lines { .. } => eprintln!("{line}"),
         }
     }
 
-    /// Tells why it ends, and what was done: `words` for people.
-    pub(super) fn end(&self, reason: &str, words: &str, done: &impl Serialize) {
+    /// Prints the reason for the end and the result; `words` is the text for a terminal.
+    pub(super) fn finish(&self, reason: &str, words: &str, done: &impl Serialize) {
         match self {
             Self::Bar(bar) => {
                 match reason {
                     "finished" => bar.finish(),
-                    // It stays where it is: `finish` would draw it full.
+                    // `abandon` keeps the position; `finish` would draw the bar full.
                     _ => bar.abandon(),
                 }
                 println!("{reason}: {words}");
@@ -95,8 +97,8 @@ mod tests {
             let bar =
                 ProgressBar::with_draw_target(Some(10), indicatif::ProgressDrawTarget::hidden());
             let mut progress = Progress::Bar(bar.clone());
-            progress.at(3, String::new, &json!({}));
-            progress.end(reason, "", &json!({}));
+            progress.update(3, String::new, &json!({}));
+            progress.finish(reason, "", &json!({}));
             assert_eq!(bar.position(), position, "{reason}");
             assert!(bar.is_finished());
         }

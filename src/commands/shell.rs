@@ -1,4 +1,4 @@
-//! What shells and `man` know of the program, made of the command line's own definition.
+//! Shell completions and the manual page, generated from the definition of the command line.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// A script that completes the program's commands and options in a shell.
+/// Generates a completion script for a shell.
 pub fn completions(mut program: Command, shell: Shell) -> Vec<u8> {
     let name = program.get_name().to_owned();
     let mut script = Vec::new();
@@ -14,10 +14,10 @@ pub fn completions(mut program: Command, shell: Shell) -> Vec<u8> {
     script
 }
 
-/// One page for the whole program: the settings, then a section for each command with what it takes besides.
+/// Renders one manual page: the settings, then a section per command with its options.
 ///
 /// # Errors
-/// Those of writing; into memory there are none.
+/// I/O errors, which do not occur when writing to memory.
 pub fn man(program: Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
     let whole = Man::new(program.clone().disable_help_subcommand(true));
@@ -35,8 +35,8 @@ pub fn man(program: Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// The sections of a command and of those below it. It does not belong to the program while it is rendered, so that
-/// the settings, which every command takes, are not told again.
+/// Renders the sections of a command and its subcommands. The command is detached from the program, so that the
+/// global settings are not repeated.
 fn section(page: &mut Vec<u8>, parent: &str, command: &Command) -> io::Result<()> {
     let name = format!("{parent} {}", command.get_name());
     let alone = command.clone().bin_name(&name).disable_help_flag(true);

@@ -1,4 +1,4 @@
-//! What the program can be asked to do, and what each command takes besides the settings.
+//! The commands and their arguments, besides the settings.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -17,7 +17,7 @@ Where it goes, for the next shell that starts:
   elvish      titlecast completions elvish >> ~/.config/elvish/rc.elv
   powershell  titlecast completions powershell >> $PROFILE";
 
-/// What the program can do.
+/// A command.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Serve GraphQL and the legacy HTTP routes (the default)
@@ -52,7 +52,7 @@ pub enum Command {
     Man,
 }
 
-/// What `backfill` does.
+/// Arguments of `backfill`.
 #[derive(Args, Clone, Debug)]
 pub struct BackfillArguments {
     /// Only say what would be done, and what it would cost
@@ -84,7 +84,7 @@ pub struct BackfillArguments {
     pub price: Option<Price>,
 }
 
-/// What `import` reads.
+/// Arguments of `import`.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArguments {
     /// The file, or - for standard input
@@ -104,7 +104,7 @@ pub struct ImportArguments {
     pub user: Option<String>,
 }
 
-/// What a million tokens cost, in whatever currency.
+/// The price of a million tokens, in any currency.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Price {
     input: f64,
@@ -112,13 +112,13 @@ pub struct Price {
 }
 
 impl Price {
-    /// What so many tokens cost.
+    /// The cost of tokens.
     pub fn of(self, input: u64, output: u64) -> f64 {
         (input as f64 * self.input + output as f64 * self.output) / 1e6
     }
 }
 
-/// What `stats` counts.
+/// Arguments of `stats`.
 #[derive(Args, Clone, Debug)]
 pub struct StatsArguments {
     /// Only this tenant
@@ -134,7 +134,7 @@ pub struct StatsArguments {
     pub json: bool,
 }
 
-/// What `token` prints.
+/// Arguments of `token`.
 #[derive(Args, Clone, Debug)]
 pub struct TokenArguments {
     /// Whose token it is
@@ -159,7 +159,7 @@ pub struct TokenArguments {
     pub expires: Duration,
 }
 
-/// What `migrate` does.
+/// The actions of `migrate`.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Migrate {
     /// Apply the pending migrations
@@ -178,7 +178,7 @@ pub enum Migrate {
     Status,
 }
 
-/// A day or a time, by UTC.
+/// Parses a day or a time, in UTC.
 fn date(text: &str) -> Result<DateTime<Utc>, String> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d");
     let midnight = day.map(|day| day.and_time(NaiveTime::MIN).and_utc());
@@ -187,13 +187,13 @@ fn date(text: &str) -> Result<DateTime<Utc>, String> {
         .map_err(|_| "write a day, 2026-01-31, or a time, 2026-01-31T12:00:00Z".into())
 }
 
-/// The name of a tenant or a user.
+/// Parses the name of a tenant or a user.
 fn name(text: &str) -> Result<String, String> {
     let name = auth::is_name(text).then(|| text.to_owned());
     name.ok_or_else(|| "it has to have 1 to 128 characters, and no control characters".into())
 }
 
-/// One scope.
+/// Parses a scope.
 fn scope(text: &str) -> Result<Scope, String> {
     let scope = text.trim().parse();
     scope.map_err(|_| {
@@ -201,7 +201,7 @@ fn scope(text: &str) -> Result<Scope, String> {
     })
 }
 
-/// A number a minute: `120/min` or `120`.
+/// Parses a rate per minute: `120/min` or `120`.
 fn rate(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix("/min").unwrap_or(text).parse();
     number
@@ -210,7 +210,7 @@ fn rate(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "write a number a minute, such as 120/min".into())
 }
 
-/// Two prices, of input and output.
+/// Parses the prices of input and output: `0.1/0.5`.
 fn price(text: &str) -> Result<Price, String> {
     let number = |text: &str| {
         let number = text.trim().parse::<f64>().ok();

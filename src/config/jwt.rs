@@ -1,10 +1,10 @@
-//! Who may call: the settings of tokens.
+//! Settings of token verification.
 
 use clap::Args;
 
 use crate::auth::{JwtSettings, Secret};
 
-/// Which tokens are taken.
+/// Settings of token verification.
 #[derive(Args, Clone, Debug)]
 pub struct JwtArguments {
     /// Secret of at least 32 bytes that callers' tokens (JWTs) are signed with; with it, or with keys,
@@ -100,7 +100,7 @@ pub struct JwtArguments {
 }
 
 impl JwtArguments {
-    /// The same for those who verify.
+    /// Converts the arguments for [`crate::auth`].
     pub fn settings(&self) -> JwtSettings {
         let arguments = self.clone();
         JwtSettings {

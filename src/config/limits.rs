@@ -1,8 +1,8 @@
-//! Settings of what callers may use; 0 is no limit.
+//! Settings of limits per caller; 0 means unlimited.
 
 use clap::Args;
 
-/// What callers may use.
+/// Limits per caller.
 #[derive(Args, Clone, Debug)]
 pub struct LimitArguments {
     /// Most connections in all, 0 for any number

@@ -1,5 +1,5 @@
-//! Every setting: its flag, its environment name, its default and its unit. The only reader of the
-//! environment. What it can be asked to do is in `command`.
+//! Settings: flags, environment variables, defaults and units. The only module that reads the
+//! environment. Commands are in `command`.
 
 mod command;
 mod jwt;
@@ -32,7 +32,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line or a 
 #[derive(Debug, Parser)]
 #[command(version, about, long_about = None, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// What to do; `serve` when nothing is said
+    /// The command; `serve` by default
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Settings, the same for every command
@@ -41,8 +41,8 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The command line and the environment. Prints what is wrong with them, or the help that was asked for, and
-    /// returns the exit code then.
+    /// Parses the command line and the environment. On an error, or for `--help`, prints the text and returns the exit
+    /// code.
     ///
     /// # Errors
     /// The exit code.
@@ -60,11 +60,11 @@ impl Cli {
     }
 }
 
-/// Whether lines of the log are JSON, where the command line as a whole cannot be used.
+/// Whether log lines are JSON, if the command line as a whole is invalid.
 fn wants_json() -> bool {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the parser, which reads it otherwise, has failed"
+        reason = "clap reads it normally, but has failed here"
     )]
     let mut format = std::env::var("TITLECAST_LOG_FORMAT").ok();
     let mut arguments = std::env::args();
@@ -427,23 +427,23 @@ impl Settings {
     }
 }
 
-/// An address with its port. Names are not looked up: one may stand for several addresses.
+/// Parses an address with its port. Names are not resolved, because a name may have several addresses.
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned()
     })
 }
 
-/// A positive time with its unit: `10s`, `250ms`, `2m`.
+/// Parses a positive duration with a unit: `10s`, `250ms`, `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
     let duration = duration_or_none(text)?;
     if duration.is_zero() {
-        return Err("it has to be longer than nothing".into());
+        return Err("must be longer than 0s".into());
     }
     Ok(duration)
 }
 
-/// The same, or `0s`.
+/// Parses a duration, or `0s`.
 fn duration_or_none(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write a number with its unit, such as 10s or 250ms"))

@@ -1,10 +1,10 @@
-//! The proxy on the way to the model's provider: the setting, else the variables that other programs read.
+//! The proxy to the model's provider: the setting, else the usual environment variables.
 
 use super::Settings;
 use crate::llm::openai::ProxySettings;
 
 impl Settings {
-    /// The proxies by scheme. An empty setting or variable is none.
+    /// The proxies by scheme. An empty setting or variable counts as unset.
     pub fn proxy(&self) -> ProxySettings {
         #[expect(clippy::disallowed_methods, reason = "a part of config")]
         let read = |name: &str| std::env::var(name).ok();

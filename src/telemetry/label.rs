@@ -1,7 +1,7 @@
-//! Texts as values of metrics' labels.
+//! Label values of metrics.
 //!
-//! The library that writes the exposition does not escape label values, so every value that is not a constant of the
-//! program has this type. [`Bounded`] limits how many series such a label can make.
+//! The metrics library does not escape label values, so every value that is not a constant has this type. [`Bounded`]
+//! limits the number of series of a label.
 
 use std::{
     collections::HashSet,
@@ -14,7 +14,7 @@ use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 /// The longest value, in characters.
 const MAX_CHARS: usize = 128;
 
-/// The value under which values beyond the bound are counted together.
+/// The value that stands for all values beyond the bound.
 pub const OTHERS: &str = "(others)";
 
 /// A label value, escaped when it is written.
@@ -31,8 +31,8 @@ impl From<&str> for LabelText {
 }
 
 impl EncodeLabelValue for LabelText {
-    /// Escapes as the OpenMetrics specification says, under "Escaping". Control characters, which some parsers refuse,
-    /// become U+FFFD.
+    /// Escapes as the OpenMetrics specification requires ("Escaping"). Control characters become U+FFFD, because some
+    /// parsers refuse them.
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
         for c in self.0.chars() {
             match c {
@@ -47,7 +47,7 @@ impl EncodeLabelValue for LabelText {
     }
 }
 
-/// The values that a label may have: the first `MOST` that come, and [`OTHERS`]. Cheap to clone.
+/// A bounded set of label values: the first `MOST`, then [`OTHERS`]. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Bounded<const MOST: usize>(Arc<Mutex<HashSet<LabelText>>>);
 

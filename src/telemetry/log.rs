@@ -1,4 +1,4 @@
-//! The lines of the log: who may write them, and what they look like.
+//! Log lines: their format, and the allowlist of libraries that may log.
 
 use std::{fmt, io::IsTerminal};
 
@@ -13,23 +13,23 @@ use tracing_subscriber::{
 
 use super::{SPANS, span};
 
-/// What the lines of the log look like: text for people, or a JSON object a line for machines.
+/// The format of log lines: text, or one JSON object per line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[expect(
     missing_docs,
-    reason = "said of one variant alone, it would make the help twice as long"
+    reason = "doc comments on the variants would lengthen the help"
 )]
 pub enum LogFormat {
     Text,
     Json,
 }
 
-/// The libraries that may write to the log, and up to which level. Whatever the operator asks for, the others
-/// may not: at `debug` and `trace` libraries write what passes through them (statements with their values,
-/// headers, bodies), which is users' text and keys, and some do at `error`. What matters of their failures is
-/// logged here, without it.
+/// The libraries that may log, with their level, whatever the filter allows.
+///
+/// Libraries log user text and keys (statements with values, headers, bodies) at `debug` and `trace`, some even at
+/// `error`. Their relevant failures are logged by this program, without such data.
 const LIBRARIES: [(&str, Level); 1] = [
-    // That connections to the database are slow to be had.
+    // Warns of slow acquisition of database connections.
     ("sqlx::pool", Level::WARN),
 ];
 
@@ -39,11 +39,11 @@ pub(super) fn layer(
 ) -> Result<Box<dyn Layer<Registry> + Send + Sync>, ParseError> {
     let asked = EnvFilter::try_new(filter)?;
     let allowed = filter_fn(move |metadata| match metadata.is_span() {
-        // In a text they would only repeat what its line says.
-        true => format == LogFormat::Json && is_told(metadata),
+        // In text format, spans would only repeat the line's fields.
+        true => format == LogFormat::Json && is_logged(metadata),
         false => may_write(metadata.target(), *metadata.level()),
     });
-    // Without the hint every event of every library would be looked at.
+    // Without the hint, every event of every library would reach the filter.
     let filter = asked.and(allowed.with_max_level_hint(LevelFilter::TRACE));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     Ok(match format {
@@ -63,7 +63,7 @@ pub(super) fn layer(
     })
 }
 
-/// A line that names its trace, where traces are sent: `trace_id` leads from the log to the trace.
+/// Adds `trace_id` to a line if traces are exported.
 struct WithTrace<F> {
     inner: F,
     format: LogFormat,
@@ -98,7 +98,7 @@ where
     }
 }
 
-/// The last line of standard error, which says why the program failed.
+/// Formats the last line of standard error: why the program failed.
 pub fn last_line(format: LogFormat, why: &str) -> String {
     match format {
         LogFormat::Text => format!("titlecast: {why}"),
@@ -112,8 +112,8 @@ pub fn last_line(format: LogFormat, why: &str) -> String {
     }
 }
 
-/// Turns and titles: which of them a line belongs to is worth knowing. Smaller spans are for traces.
-fn is_told(span: &Metadata<'_>) -> bool {
+/// Whether a span appears in log lines: turns and titles do, smaller spans are for traces only.
+fn is_logged(span: &Metadata<'_>) -> bool {
     span.target() == SPANS && *span.level() <= Level::INFO
 }
 
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_write_only_what_they_may() {
+    fn libraries_log_only_up_to_their_level() {
         assert!(may_write("titlecast", Level::TRACE));
         assert!(may_write("titlecast::llm::openai", Level::TRACE));
         assert!(!may_write("titlecaster", Level::ERROR));

@@ -1,11 +1,11 @@
-//! The log and the traces of one process: what operators see of it.
+//! The log and the traces of the process.
 //!
 //! - `log`: lines on standard error, as text or JSON
-//! - `traces`: spans sent to an OpenTelemetry collector, where one is named
-//! - `label`: texts as label values of metrics
-//! - `span`: how other rooms make spans, and what they may say
+//! - `traces`: spans exported to an OpenTelemetry collector, if configured
+//! - `label`: label values of metrics
+//! - `span`: how other modules create spans, and what spans may contain
 //!
-//! Neither ever holds a user's text or a key. Fields are dotted, messages lower case.
+//! Neither ever contains user text or keys. Field names are dotted, messages lower case.
 
 pub mod label;
 mod log;
@@ -24,28 +24,28 @@ pub use self::{
     traces::InvalidEndpoint,
 };
 
-/// How long the last spans may take to leave the process.
-const FLUSH: Duration = Duration::from_millis(1_500);
+/// Timeout of the last export.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// Why neither log nor traces were started.
+/// Why the log or the traces cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter of the log is malformed.
+    /// The log filter is malformed.
     #[error("--log (TITLECAST_LOG) is malformed: {0}")]
     Filter(#[from] ParseError),
-    /// Nothing can be sent there.
+    /// The endpoint of traces is invalid.
     #[error("--otlp-endpoint (OTEL_EXPORTER_OTLP_ENDPOINT) {0}")]
     Endpoint(#[from] InvalidEndpoint),
 }
 
-/// What was started; to be stopped at the end.
+/// The running telemetry, to be stopped at exit.
 #[derive(Debug)]
 pub struct Telemetry {
     traces: Option<traces::Traces>,
 }
 
-/// Starts logging to standard error, as `filter` says, and sending traces to `collector`, the base URL of an
-/// OTLP/HTTP endpoint such as `http://127.0.0.1:4318`. Has to be called on the runtime, once.
+/// Starts logging to standard error by `filter`, and exporting traces to `collector`, the base URL of an
+/// OTLP/HTTP endpoint such as `http://127.0.0.1:4318`. Must be called once, on the runtime.
 ///
 /// # Errors
 /// [`TelemetryError`].
@@ -65,10 +65,10 @@ pub fn start(
 }
 
 impl Telemetry {
-    /// Sends the spans that are still here, for as long as the end of a process can wait.
+    /// Exports the remaining spans, within [`FLUSH_TIMEOUT`].
     pub async fn stop(self) {
         if let Some(traces) = self.traces {
-            traces.stop(FLUSH).await;
+            traces.stop(FLUSH_TIMEOUT).await;
         }
     }
 }

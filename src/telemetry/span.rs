@@ -1,10 +1,9 @@
-//! Spans: what a request, a turn, a title, a statement and a call of the model are called in a trace.
+//! Spans of requests, turns, titles, statements and model calls.
 //!
-//! A span is made where the thing begins, with `tracing`'s macros and the target [`SPANS`]: turns and titles at
-//! `INFO`, which JSON lines name too, all others at `DEBUG`. Names and attributes follow OpenTelemetry's
-//! semantic conventions. They hold what the program itself chose (routes, models, tables, codes) and numbers,
-//! never what a client, a model or a database wrote. Where no collector is named, a span that no line of the log
-//! wants is one comparison.
+//! Spans are created with `tracing`'s macros and the target [`SPANS`]: turns and titles at `INFO`, which JSON log
+//! lines include, all others at `DEBUG`. Names and attributes follow OpenTelemetry's semantic conventions. They
+//! contain constants of the program (routes, models, tables, codes) and numbers, never text of a client, a model or
+//! a database. Without a collector, a span that the log does not use costs one comparison.
 
 use std::{
     sync::OnceLock,
@@ -25,27 +24,26 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The target of every span.
 pub const SPANS: &str = "titlecast::span";
 
-/// What makes the spans that are told when they are over; there where traces are sent.
+/// The tracer for spans that are recorded after they ended; set if traces are exported.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 pub(super) fn set_tracer(tracer: SdkTracer) {
-    // Traces are started once.
+    // Set once.
     let _ = TRACER.set(tracer);
 }
 
-/// Makes a span part of the trace that the sender of a request began (W3C `traceparent`). What is malformed
-/// says nothing.
+/// Continues the trace of a request's sender (W3C `traceparent`). Ignores a malformed header.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     if span.is_disabled() || !headers.contains_key("traceparent") {
         return;
     }
     let context = TraceContextPropagator::new()
         .extract_with_context(&Context::new(), &HeaderExtractor(headers));
-    // An error says that nobody listens.
+    // Fails if no layer exports traces.
     let _ = span.set_parent(context);
 }
 
-/// The trace that the present span is part of, where traces are sent.
+/// The trace id of the current span, if traces are exported.
 pub(super) fn trace_id() -> Option<TraceId> {
     TRACER.get()?;
     let context = Span::current().context();
@@ -53,26 +51,26 @@ pub(super) fn trace_id() -> Option<TraceId> {
     span.is_valid().then(|| span.trace_id())
 }
 
-/// Says of a span that it failed, and with what: a code of ours or a status, never a message.
+/// Marks a span as failed. `error` is an error code or a status, never a message.
 pub fn failed(span: &Span, error: &'static str) {
     span.set_attribute("error.type", error);
     span.set_status(Status::error(""));
 }
 
-/// Something that is over and took so long, as part of the present span.
+/// A finished operation, to record as a child of the current span.
 #[derive(Debug)]
 pub struct Finished {
-    /// What it is called.
+    /// The name of the span.
     pub name: String,
-    /// How long it took, until now.
+    /// How long it took; it ends now.
     pub elapsed: Duration,
-    /// What there is to say of it.
+    /// The attributes.
     pub attributes: Vec<KeyValue>,
     /// Whether it failed.
     pub is_failed: bool,
 }
 
-/// Tells what `finished` returns, if the present span is part of a trace that is sent.
+/// Records the span that `finished` returns, if the current span is sampled.
 pub fn finish(finished: impl FnOnce() -> Finished) {
     let Some(tracer) = TRACER.get() else { return };
     let parent = Span::current().context();

@@ -1,8 +1,8 @@
-//! Sending spans to an OpenTelemetry collector (OTLP over HTTP, protobuf).
+//! Exports spans to an OpenTelemetry collector (OTLP over HTTP, protobuf).
 //!
-//! The SDK collects spans in a bounded queue and sends them in batches from a thread of its own; what does not
-//! fit is dropped. So nothing that is served waits for a collector, or fails with one. Requests go through the
-//! HTTP client that is here anyway.
+//! The SDK queues spans in a bounded queue, drops those that do not fit, and exports batches from a thread of its
+//! own. So requests never wait for the collector, and never fail with it. Export uses reqwest, which is a dependency
+//! already.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -21,35 +21,35 @@ use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
 use super::{SPANS, span};
 
-/// Where a collector takes traces, below its base URL.
-const PATH: &str = "/v1/traces";
+/// The path of traces below the collector's base URL.
+const TRACES_PATH: &str = "/v1/traces";
 
-/// The longest that one batch may take.
-const EXPORT: Duration = Duration::from_secs(10);
+/// Timeout of one batch.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often it is said that batches do not get through.
-const COMPLAIN: Duration = Duration::from_secs(60);
+/// The least interval of warnings about failed exports.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A URL that no traces can be sent to.
+/// Why an endpoint is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEndpoint {
-    /// It is not an absolute one.
+    /// It is not an absolute http(s) URL.
     #[error("is not an http:// or https:// URL")]
     Url,
-    /// TLS could not be set up, as on a machine without any certificate authorities.
+    /// TLS cannot be set up, for example without any certificate authorities.
     #[error("cannot be reached: the HTTPS client could not be set up")]
     Tls,
 }
 
-/// The way to a collector.
+/// The running export of traces.
 #[derive(Debug)]
 pub(super) struct Traces {
     provider: SdkTracerProvider,
 }
 
 impl Traces {
-    /// Begins to send to the collector with this base URL. Which part of the traces is kept, how the service is
-    /// called and what headers a batch has, the library reads from the environment, as OpenTelemetry specifies.
+    /// Starts the export to a collector's base URL. The library reads the sampler, the service name and the headers of
+    /// batches from the environment, as OpenTelemetry specifies.
     pub(super) fn start(endpoint: &str) -> Result<Self, InvalidEndpoint> {
         let url = endpoint.trim().trim_end_matches('/');
         let parsed = Url::parse(url).map_err(|_| InvalidEndpoint::Url)?;
@@ -58,8 +58,8 @@ impl Traces {
         }
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(Client::new()?)
-            .with_endpoint(format!("{url}{PATH}"))
+            .with_http_client(ExportClient::new()?)
+            .with_endpoint(format!("{url}{TRACES_PATH}"))
             .build()
             .map_err(|_| InvalidEndpoint::Url)?;
         let provider = SdkTracerProvider::builder()
@@ -70,7 +70,7 @@ impl Traces {
         Ok(Self { provider })
     }
 
-    /// What hands spans, and nothing but ours, over to be sent. Events are not: what they say is for the log.
+    /// The layer that exports this program's spans. It excludes spans of libraries, and all events.
     pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
         let is_ours = |metadata: &Metadata<'_>| metadata.is_span() && metadata.target() == SPANS;
         tracing_opentelemetry::layer()
@@ -84,19 +84,19 @@ impl Traces {
             .with_filter(filter_fn(is_ours).with_max_level_hint(tracing::Level::DEBUG))
     }
 
-    /// Sends what is left, for so long at most.
-    pub(super) async fn stop(self, patience: Duration) {
-        // It waits for the library's thread, and that for the runtime.
-        #[expect(clippy::disallowed_methods, reason = "it waits, once, at the end")]
+    /// Exports the remaining spans within `timeout`.
+    pub(super) async fn stop(self, timeout: Duration) {
+        // `shutdown` blocks on the library's thread, which needs the runtime.
+        #[expect(clippy::disallowed_methods, reason = "blocks once, at exit")]
         let stopping =
-            tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(patience));
+            tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(timeout));
         if !matches!(stopping.await, Ok(Ok(()))) {
             tracing::warn!("the last spans were not sent");
         }
     }
 }
 
-/// Who sends: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` go before the name of the program.
+/// The resource: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` take precedence over the program's name.
 fn resource() -> Resource {
     let named = Resource::builder().build();
     let name = named.get(&"service.name".into());
@@ -111,20 +111,20 @@ fn resource() -> Resource {
     }
 }
 
-/// The HTTP client that is here anyway, for a library that brings none.
+/// Adapts reqwest to the exporter's HTTP client trait.
 #[derive(Debug)]
-struct Client {
+struct ExportClient {
     http: reqwest::Client,
     runtime: Handle,
-    complained: Mutex<Option<Instant>>,
+    last_warning: Mutex<Option<Instant>>,
 }
 
-impl Client {
+impl ExportClient {
     fn new() -> Result<Self, InvalidEndpoint> {
-        // An error only says that the process has a provider already, which is as good.
+        // Fails if the process has a provider already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
-            .timeout(EXPORT)
+            .timeout(EXPORT_TIMEOUT)
             .no_proxy()
             .redirect(redirect::Policy::none())
             .build()
@@ -132,39 +132,39 @@ impl Client {
         Ok(Self {
             http,
             runtime: Handle::current(),
-            complained: Mutex::default(),
+            last_warning: Mutex::default(),
         })
     }
 
-    /// Says that a batch did not get through, once in a while. `reason` is a status or a kind of failure: what a
-    /// collector writes may be anything.
-    fn complain(&self, reason: &str) {
-        let mut complained = self
-            .complained
+    /// Warns of a failed export, at most once per interval. `reason` is a status or a kind of failure, never text of
+    /// the collector.
+    fn warn(&self, reason: &str) {
+        let mut last_warning = self
+            .last_warning
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
-            *complained = Some(Instant::now());
+        if last_warning.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
+            *last_warning = Some(Instant::now());
             tracing::warn!(reason, "traces cannot be sent to the collector");
         }
     }
 }
 
 #[async_trait]
-impl HttpClient for Client {
+impl HttpClient for ExportClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let http = self.http.clone();
-        // The library asks from a thread of its own, and the client needs the runtime.
+        // The exporter runs on a thread of its own, but reqwest needs the runtime.
         let exchange = self.runtime.spawn(exchange(http, request));
         match exchange.await? {
             Ok(response) => {
                 if !response.status().is_success() {
-                    self.complain(response.status().as_str());
+                    self.warn(response.status().as_str());
                 }
                 Ok(response)
             }
             Err(error) => {
-                self.complain(match error.is_timeout() {
+                self.warn(match error.is_timeout() {
                     true => "timeout",
                     false => "connection",
                 });
@@ -182,7 +182,7 @@ async fn exchange(
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = answer.status();
     *response.headers_mut() = std::mem::take(answer.headers_mut());
-    // Read, so that the connection can be used again.
+    // Read the body, so that the connection can be reused.
     *response.body_mut() = answer.bytes().await?;
     Ok(response)
 }

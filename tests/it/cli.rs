@@ -191,7 +191,7 @@ async fn a_malformed_setting_is_refused_in_one_line_that_names_it() {
     #[rustfmt::skip]
     let table: &[(&str, &str, &[&str])] = &[
         ("TITLECAST_TITLE_GRACE", "10", &["--title-grace", "10s or 250ms"]),
-        ("TITLECAST_TITLE_DEADLINE", "0s", &["--title-deadline", "longer than nothing"]),
+        ("TITLECAST_TITLE_DEADLINE", "0s", &["--title-deadline", "longer than 0s"]),
         ("TITLECAST_REPLY_IDLE", "soon", &["--reply-idle", "soon"]),
         ("TITLECAST_TITLE_CONCURRENCY", "0", &["--title-concurrency", "1..=10000"]),
         ("TITLECAST_DATABASE_CONNECTIONS", "many", &["--database-connections", "many"]),

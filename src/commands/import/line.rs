@@ -1,7 +1,6 @@
-//! What a line says: a conversation of another system, checked by the rules that a message sent to us is checked by.
+//! Parses a line of an import: a conversation of another system, validated by the rules for sent messages.
 //!
-//! Why a line cannot be used is said in the words of the format: which field, and what is wrong with it. What stands
-//! in the field is somebody's text and is not repeated.
+//! Errors name the field and the problem. They never repeat a field's contents, which are user text.
 
 use std::collections::HashSet;
 
@@ -21,29 +20,29 @@ use crate::{
     json,
 };
 
-/// By how much the clock of another system may be ahead.
-const AHEAD: TimeDelta = TimeDelta::days(1);
+/// How far the clock of another system may be ahead.
+const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::days(1);
 
-/// The longest name of an unknown field that is repeated.
+/// The longest name of an unknown field that an error repeats, in characters.
 const MAX_FIELD_CHARS: usize = 40;
 
-/// Why a line cannot be used.
-type Why = String;
+/// Why a line is rejected.
+type Rejection = String;
 
-/// What lines leave open.
+/// Defaults for fields that a line omits.
 #[derive(Clone, Debug)]
 pub(super) struct Defaults {
-    /// The tenant of a conversation that names none.
+    /// The default tenant.
     pub tenant: Option<String>,
-    /// The user of a conversation that names none.
+    /// The default user.
     pub user: Option<String>,
-    /// The time.
+    /// The current time.
     pub now: DateTime<Utc>,
 }
 
 impl Defaults {
-    /// The conversation that a line holds.
-    pub(super) fn conversation(&self, line: &[u8]) -> Result<NewConversation, Why> {
+    /// Parses the conversation of a line.
+    pub(super) fn conversation(&self, line: &[u8]) -> Result<NewConversation, Rejection> {
         let line = json::from_client(line)
             .map_err(|error| format!("no valid JSON at column {}", error.column()))?;
         let mut fields = Fields::of(line, String::new())?;
@@ -62,7 +61,7 @@ impl Defaults {
         check_agent(&agent).map_err(|error| format!("agent: {error}"))?;
         let began = self.time(&mut fields, "created_at")?;
         let listed = fields.list("messages")?;
-        fields.nothing_else()?;
+        fields.reject_unknown()?;
         let mut messages: Vec<NewMessage> = Vec::with_capacity(listed.len());
         let mut ids = HashSet::new();
         for (place, message) in listed.into_iter().enumerate() {
@@ -78,11 +77,11 @@ impl Defaults {
         }
         let first = messages.first().ok_or("messages is empty")?;
         let created_at = began.unwrap_or(first.created_at);
-        let said = messages.iter().find(|message| message.role == Role::User);
-        let said = said.map(|message| shown_text(&message.text, &message.attachments));
+        let first_user = messages.iter().find(|message| message.role == Role::User);
+        let first_user = first_user.map(|message| shown_text(&message.text, &message.attachments));
         let hint = hint.as_deref().and_then(topic_hint::from_client);
         Ok(NewConversation {
-            topic_hint: hint.or_else(|| topic_hint::topic_hint(&said?)),
+            topic_hint: hint.or_else(|| topic_hint::topic_hint(&first_user?)),
             id,
             owner,
             title,
@@ -97,7 +96,7 @@ impl Defaults {
         mut fields: Fields,
         conversation: ConversationId,
         before: Option<DateTime<Utc>>,
-    ) -> Result<NewMessage, Why> {
+    ) -> Result<NewMessage, Rejection> {
         let role = match fields.text("role")?.as_deref() {
             Some("user") => Role::User,
             Some("assistant") => Role::Assistant,
@@ -115,7 +114,7 @@ impl Defaults {
         let text = checked_text(text, &attachments)
             .map_err(|error| format!("{}: {error}", fields.path))?;
         let created_at = self.time(&mut fields, "created_at")?;
-        fields.nothing_else()?;
+        fields.reject_unknown()?;
         Ok(NewMessage {
             id,
             role,
@@ -125,13 +124,13 @@ impl Defaults {
         })
     }
 
-    /// Whose it is: as the line says, or else as is said for all lines.
+    /// The tenant or user of the line, else the default.
     fn name(
         &self,
         fields: &mut Fields,
         field: &str,
         default: Option<&String>,
-    ) -> Result<String, Why> {
+    ) -> Result<String, Rejection> {
         let name = fields.key(field)?.or_else(|| default.cloned());
         let name = name.ok_or_else(|| format!("{field} is missing, and there is no --{field}"))?;
         match is_name(&name) {
@@ -142,7 +141,7 @@ impl Defaults {
         }
     }
 
-    fn time(&self, fields: &mut Fields, field: &str) -> Result<Option<DateTime<Utc>>, Why> {
+    fn time(&self, fields: &mut Fields, field: &str) -> Result<Option<DateTime<Utc>>, Rejection> {
         let Some(time) = fields.take(field) else {
             return Ok(None);
         };
@@ -151,19 +150,19 @@ impl Defaults {
             let path = fields.path_of(field);
             return Err(format!("{path} is no time such as 2026-01-31T12:00:00Z"));
         };
-        // As exactly as PostgreSQL keeps it.
+        // The precision of PostgreSQL.
         let time = time.to_utc().trunc_subsecs(6);
-        match time > self.now + AHEAD {
-            // At the top of the list it would stay there.
+        match time > self.now + MAX_CLOCK_SKEW {
+            // It would stay at the top of the list.
             true => Err(format!("{} lies in the future", fields.path_of(field))),
             false => Ok(Some(time)),
         }
     }
 }
 
-/// The title, and who gave it. Who says nothing of that may have titles that people gave: as such nothing replaces
-/// them unasked.
-fn title(fields: &mut Fields) -> Result<Option<(Title, TitleSource)>, Why> {
+/// The title and its source. The default source is manual: a manual title is never replaced automatically, and it may
+/// have been written by a user.
+fn title(fields: &mut Fields) -> Result<Option<(Title, TitleSource)>, Rejection> {
     let title = fields.text("title")?;
     let source = match fields.text("title_source")?.as_deref() {
         None | Some("manual") => TitleSource::Manual,
@@ -177,7 +176,7 @@ fn title(fields: &mut Fields) -> Result<Option<(Title, TitleSource)>, Why> {
     }
 }
 
-fn attachments(fields: &mut Fields) -> Result<Vec<Attachment>, Why> {
+fn attachments(fields: &mut Fields) -> Result<Vec<Attachment>, Rejection> {
     let path = fields.path_of("attachments");
     let listed = fields.list("attachments")?;
     let read = |(place, attachment)| {
@@ -185,25 +184,25 @@ fn attachments(fields: &mut Fields) -> Result<Vec<Attachment>, Why> {
         let mut fields = Fields::of(attachment, path.clone())?;
         let name = fields.text("name")?.unwrap_or_default();
         let attachment = Attachment::new(&name, fields.text("media_type")?);
-        fields.nothing_else()?;
+        fields.reject_unknown()?;
         attachment.map_err(|error| format!("{path}: {error}"))
     };
     listed.into_iter().enumerate().map(read).collect()
 }
 
-/// The id of a conversation: a UUID is kept, and anything else makes one.
+/// The id of a conversation: a UUID is kept, any other id is hashed to one.
 fn conversation_id(owner: &Owner, id: &str) -> ConversationId {
     let Owner { tenant, user } = owner;
     ConversationId(Uuid::parse_str(id).unwrap_or_else(|_| named(&[tenant, user, id])))
 }
 
-/// The same for a message. What another system calls a message, it may call so in each conversation.
+/// The id of a message. Other ids are hashed with the conversation's, because they may repeat across conversations.
 fn message_id(conversation: ConversationId, id: &str) -> MessageId {
     let conversation = conversation.to_string();
     MessageId(Uuid::parse_str(id).unwrap_or_else(|_| named(&[&conversation, id])))
 }
 
-/// The UUID of a name, the same for ever: version 8 of SHA-256 (RFC 9562, appendix B.2).
+/// A stable UUID of a name: version 8 from SHA-256 (RFC 9562, appendix B.2).
 fn named(name: &[&str]) -> Uuid {
     let mut hash = Sha256::new();
     for part in name {
@@ -215,14 +214,14 @@ fn named(name: &[&str]) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-/// The fields of an object, each taken once.
+/// The fields of an object that are not read yet.
 struct Fields {
     path: String,
     fields: Map<String, Value>,
 }
 
 impl Fields {
-    fn of(value: Value, path: String) -> Result<Self, Why> {
+    fn of(value: Value, path: String) -> Result<Self, Rejection> {
         match value {
             Value::Object(fields) => Ok(Self { path, fields }),
             _ if path.is_empty() => Err("no JSON object".into()),
@@ -241,7 +240,7 @@ impl Fields {
         self.fields.remove(field).filter(|value| !value.is_null())
     }
 
-    fn text(&mut self, field: &str) -> Result<Option<String>, Why> {
+    fn text(&mut self, field: &str) -> Result<Option<String>, Rejection> {
         match self.take(field) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -249,8 +248,8 @@ impl Fields {
         }
     }
 
-    /// A name that another system gives something: a text, or a number.
-    fn key(&mut self, field: &str) -> Result<Option<String>, Why> {
+    /// An id of another system: a text or a whole number.
+    fn key(&mut self, field: &str) -> Result<Option<String>, Rejection> {
         match self.take(field) {
             None => Ok(None),
             Some(Value::String(text)) if text.is_empty() => {
@@ -265,7 +264,7 @@ impl Fields {
         }
     }
 
-    fn list(&mut self, field: &str) -> Result<Vec<Value>, Why> {
+    fn list(&mut self, field: &str) -> Result<Vec<Value>, Rejection> {
         match self.take(field) {
             None => Ok(Vec::new()),
             Some(Value::Array(values)) => Ok(values),
@@ -273,8 +272,8 @@ impl Fields {
         }
     }
 
-    /// A field that nobody took would be lost unnoticed: a title that is called otherwise, say.
-    fn nothing_else(self) -> Result<(), Why> {
+    /// Rejects unknown fields, whose data would be lost silently: a misspelt `title`, for example.
+    fn reject_unknown(self) -> Result<(), Rejection> {
         let Some(field) = self.fields.keys().next() else {
             return Ok(());
         };

@@ -1,25 +1,25 @@
-//! The lines of a file or of standard input, none longer than memory can bear.
+//! Reads lines of a file or of standard input, with a bounded length.
 
 use std::io::{self, BufRead, BufReader, Read};
 
 /// The longest line, in bytes: a conversation of a few million words.
 pub(super) const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
 
-/// Lines of something, one after the other.
+/// A line reader.
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
-    /// How many were read; the number of the last one.
+    /// The number of lines read, which is the number of the last line.
     pub number: u64,
-    /// How many bytes were read.
+    /// The number of bytes read.
     pub bytes: u64,
 }
 
 /// A line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// Its bytes, without its end.
+    /// The bytes without the line feed.
     Whole(Vec<u8>),
-    /// It is longer than [`MAX_LINE_BYTES`]; it was passed over.
+    /// A line longer than [`MAX_LINE_BYTES`], which was skipped.
     TooLong,
 }
 
@@ -32,10 +32,10 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// The next line; `None` behind the last.
+    /// The next line; `None` at the end.
     pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
         let mut line = Vec::new();
-        // Room for a line and for its end.
+        // A line and its line feed.
         let room = MAX_LINE_BYTES as u64 + 1;
         let read = (&mut self.reader).take(room).read_until(b'\n', &mut line)?;
         if read == 0 {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_passed_over_and_the_next_one_read() {
+    fn a_line_that_is_too_long_is_skipped_and_the_next_one_read() {
         let longest = vec![b'x'; MAX_LINE_BYTES];
         let text = [
             &longest[..],

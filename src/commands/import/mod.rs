@@ -1,8 +1,8 @@
-//! `titlecast import`: conversations of another system, a JSON object a line.
+//! `titlecast import`: imports conversations of another system from JSON lines.
 //!
-//! One thread reads and checks lines, in batches; each batch is stored in one transaction while the next is read. So
-//! memory holds two batches, however long the file is. Nothing is remembered of a run: the next one finds what is
-//! stored already by its ids.
+//! One thread reads and validates lines in batches. Each batch is stored in one transaction while the next is read, so
+//! memory holds two batches, however long the file is. Runs keep no state: a repeated run is idempotent, because it
+//! finds stored conversations by id.
 
 mod line;
 mod lines;
@@ -31,14 +31,14 @@ use crate::{
     error::Error,
 };
 
-/// A batch ends with so many lines: other writers to an SQLite file wait for one transaction.
+/// The most lines of a batch: other writers to an SQLite file wait for its transaction.
 const BATCH_LINES: usize = 100;
 
-/// A batch ends behind so many bytes.
+/// A batch ends after this many bytes.
 const BATCH_BYTES: u64 = 1024 * 1024;
 
 const BAR: &str = "{bar:40} {bytes}/{total_bytes}, {eta} left, {msg}";
-/// Nobody knows how long standard input is.
+/// For standard input, whose length is unknown.
 const COUNTER: &str = "{spinner} {bytes}, {msg}";
 
 /// Why an import fails, as a whole or in part.
@@ -49,54 +49,56 @@ pub enum ImportError {
     Read {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The operating system's error.
         #[source]
         cause: io::Error,
     },
     /// The database failed.
     #[error("{0}. What was stored is stored; run it again to go on")]
     Failed(#[from] Error),
-    /// Some lines cannot be used. They were named; all others were stored, or would be.
+    /// Some lines are rejected, and were reported. All others are stored, unless it is a dry run.
     #[error("{0} line(s) cannot be used; each is named above")]
     Lines(u64),
 }
 
-/// What was done so far.
+/// The counts of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 struct Done {
-    /// Bytes that were read.
+    /// Bytes read.
     bytes: u64,
-    /// Lines that were read, empty ones not counted.
+    /// Lines read, empty ones excluded.
     lines: u64,
-    /// Conversations that are new.
+    /// New conversations.
     added: u64,
-    /// Conversations that were there, and messages were added to them.
+    /// Existing conversations that received new messages.
     continued: u64,
-    /// Messages that are new.
+    /// New messages.
     messages: u64,
-    /// Conversations that were there with all their messages.
+    /// Existing conversations without new messages.
     unchanged: u64,
-    /// Conversations that were there and were deleted.
+    /// Conversations that were deleted here, and stay deleted.
     deleted: u64,
-    /// Conversations that are there with other messages.
+    /// Existing conversations with different messages.
     diverged: u64,
-    /// Lines that cannot be used.
+    /// Rejected lines.
     refused: u64,
 }
 
-/// A line that is no empty one, its number, and what it holds.
-type Numbered = (u64, Result<NewConversation, String>);
+/// The number of a non-empty line, and its parsed conversation.
+type ParsedLine = (u64, Result<NewConversation, String>);
 
-/// Lines that are stored together.
+/// Lines that are stored in one transaction.
 #[derive(Default)]
 struct Batch {
-    lines: Vec<Numbered>,
-    /// How many bytes were read with it.
+    lines: Vec<ParsedLine>,
+    /// The bytes read for the batch.
     bytes: u64,
 }
 
-/// Takes all conversations of a file over; with `dry_run` only looks what would become of each. Conversations that name
-/// nobody are `owner`'s, unless the arguments say whose. Returns whether it came to the end.
+/// Imports all conversations of a file; with `dry_run` it only checks them.
+///
+/// Conversations without an owner get that of the arguments, else `owner`. Returns whether it reached the end of the
+/// file.
 ///
 /// # Errors
 /// [`ImportError`].
@@ -118,21 +120,21 @@ pub async fn run(
         path: arguments.file.display().to_string(),
         cause,
     };
-    let mut reading = Reading::begin(&arguments.file, defaults).map_err(unreadable)?;
-    let template = reading.length.map_or(COUNTER, |_| BAR);
-    let mut progress = Progress::new(reading.length, template);
+    let mut reader = Reader::begin(&arguments.file, defaults).map_err(unreadable)?;
+    let template = reader.length.map_or(COUNTER, |_| BAR);
+    let mut progress = Progress::new(reader.length, template);
     let mut done = Done::default();
     let is_finished = loop {
-        let next = interrupt.run_until_cancelled(reading.batches.recv()).await;
+        let next = interrupt.run_until_cancelled(reader.batches.recv()).await;
         let Some(next) = next else { break false };
         let Some(batch) = next else { break true };
         let batch = batch.map_err(unreadable)?;
         store(db, batch, arguments.dry_run, &progress, &mut done).await?;
-        progress.at(done.bytes, || done.in_short(), &done);
+        progress.update(done.bytes, || done.short_summary(), &done);
     };
     if is_finished {
-        // A thread that died has read no end.
-        let read = reading.thread.await;
+        // A panicked thread has not reached the end of the file.
+        let read = reader.thread.await;
         read.map_err(|died| Error::Internal(died.into()))?;
     }
     let reason = match (is_finished, arguments.dry_run) {
@@ -145,26 +147,23 @@ pub async fn run(
     } else {
         ""
     };
-    progress.end(reason, &format!("{would_be}{}", done.in_words()), &done);
+    progress.finish(reason, &format!("{would_be}{}", done.summary()), &done);
     match done.diverged + done.refused {
         lines if is_finished && lines > 0 => Err(ImportError::Lines(lines)),
         _ => Ok(is_finished),
     }
 }
 
-/// A thread that reads, and what it has read.
-struct Reading {
+/// The reader thread and its batches.
+struct Reader {
     batches: Receiver<io::Result<Batch>>,
     thread: JoinHandle<()>,
-    /// The bytes of a file that has a length.
+    /// The length in bytes; `None` for standard input and pipes.
     length: Option<u64>,
 }
 
-impl Reading {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the thread that reads the file, of a command"
-    )]
+impl Reader {
+    #[expect(clippy::disallowed_methods, reason = "a command's reader thread")]
     fn begin(path: &Path, defaults: Defaults) -> io::Result<Self> {
         let (sender, batches) = channel(1);
         let (thread, length) = if path == Path::new("-") {
@@ -185,7 +184,7 @@ impl Reading {
     }
 }
 
-/// Reads until the end, or until nobody wants more.
+/// Reads to the end of the file, or until the receiver is dropped.
 fn read(source: impl Read, defaults: &Defaults, batches: &Sender<io::Result<Batch>>) {
     let mut lines = Lines::of(source);
     loop {
@@ -215,7 +214,7 @@ fn next_batch(lines: &mut Lines<impl Read>, defaults: &Defaults) -> io::Result<O
     Ok(Some(batch))
 }
 
-/// Stores a batch, counts what became of it, and says which lines cannot be used.
+/// Stores a batch, counts the outcomes, and reports rejected lines.
 async fn store(
     db: &Database,
     batch: Batch,
@@ -225,7 +224,7 @@ async fn store(
 ) -> Result<(), Error> {
     done.bytes += batch.bytes;
     let (mut numbers, mut conversations) = (Vec::new(), Vec::new());
-    let mut complaints = Vec::new();
+    let mut errors = Vec::new();
     for (number, line) in batch.lines {
         done.lines += 1;
         match line {
@@ -235,7 +234,7 @@ async fn store(
             }
             Err(why) => {
                 done.refused += 1;
-                complaints.push((number, why));
+                errors.push((number, why));
             }
         }
     }
@@ -246,18 +245,18 @@ async fn store(
     let outcomes = stored.inspect_err(Error::log)?;
     for ((number, conversation), outcome) in numbers.into_iter().zip(conversations).zip(outcomes) {
         if let Some(why) = done.count(&conversation, outcome) {
-            complaints.push((number, why.to_owned()));
+            errors.push((number, why.to_owned()));
         }
     }
-    complaints.sort_by_key(|(number, _)| *number);
-    for (number, why) in complaints {
-        progress.complain(&format!("line {number}: {why}"));
+    errors.sort_by_key(|(number, _)| *number);
+    for (number, why) in errors {
+        progress.print_error(&format!("line {number}: {why}"));
     }
     Ok(())
 }
 
 impl Done {
-    /// Counts what became of a conversation, and says why it cannot be used, if it cannot.
+    /// Counts an outcome; returns the reason if the conversation is rejected.
     fn count(&mut self, conversation: &NewConversation, outcome: Imported) -> Option<&'static str> {
         match outcome {
             Imported::Added => {
@@ -276,7 +275,7 @@ impl Done {
             }
             Imported::Foreign => {
                 self.refused += 1;
-                return Some("id is that of somebody else's conversation");
+                return Some("id belongs to a conversation of another user");
             }
             Imported::MessageTaken => {
                 self.refused += 1;
@@ -288,7 +287,7 @@ impl Done {
         None
     }
 
-    fn in_short(&self) -> String {
+    fn short_summary(&self) -> String {
         format!(
             "{} added, {} cannot be used",
             self.added,
@@ -296,7 +295,7 @@ impl Done {
         )
     }
 
-    fn in_words(&self) -> String {
+    fn summary(&self) -> String {
         format!(
             "{} conversations added, {} continued, {} messages; {} were there, {} deleted ones stay deleted, \
              {} have other messages here, {} lines refused",

@@ -145,7 +145,7 @@ async fn brings_nothing_back_that_was_deleted_and_takes_nothing_that_is_anothers
     let theirs = with(line, json!({ "user": "other" }));
     let ended = import(&server.database, &[theirs], &[]).await;
     assert_counts(&end(&ended)["done"], json!({ "refused": 1 }));
-    let why = "line 1: id is that of somebody else's conversation\n";
+    let why = "line 1: id belongs to a conversation of another user\n";
     assert!(ended.stderr.starts_with(why), "{}", ended.stderr);
     assert_eq!(server.database.census().await, before);
     server.stop().await;
