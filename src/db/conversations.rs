@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Which conversations a list holds.
+/// Selects the conversations of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConversationFilter {
     /// Only conversations that started with this agent.

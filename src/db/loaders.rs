@@ -1,4 +1,4 @@
-//! Messages of many conversations in one statement, for lists that show the ends of each.
+//! Batched reads: messages of many conversations in one statement, for lists that show a part of each.
 
 use std::collections::HashMap;
 
@@ -22,21 +22,21 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The most bytes of text in the pages that one statement reads.
+/// The maximum size of the text in the pages of one statement.
 const MAX_TEXT_BYTES: i64 = 8 * 1024 * 1024;
 
-/// A column: the bytes of text in this row and the rows before it.
+/// A column: the running total of text bytes up to and including this row.
 const TOTAL_BYTES: &str = "total_bytes";
 
 impl Database {
-    /// The same part of several conversations. A conversation that the owner does not have, or that
-    /// has no message there, gets no entry.
+    /// The same range of several conversations' messages.
     ///
-    /// All pages together hold at most 8 MiB of text. A page that would exceed it is shorter than `range.limit`, and
-    /// says that more rows follow.
+    /// A conversation that the owner does not have, or without a message in the range, gets no entry. All pages
+    /// together have at most 8 MiB of text. A page that would exceed it is shorter than `range.limit`, and has the flag
+    /// for more rows.
     ///
     /// # Errors
-    /// [`Error::QueryTooLarge`] when nothing is left for some page;
+    /// [`Error::QueryTooLarge`] if the limit leaves no row for some page;
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn messages_of_many(
         &self,
@@ -83,8 +83,8 @@ fn rows_in(
     conversations: &[ConversationId],
     range: MessageRange,
 ) -> SelectStatement {
-    // These among the owner's, and not the owner's messages among theirs: PostgreSQL would look through all that
-    // the owner has.
+    // Starts from the conversations, filtered by owner. With a filter on the messages, PostgreSQL would scan all
+    // conversations of the owner.
     let conversations = these_of(owner, conversations.iter().copied())
         .select_only()
         .column(conversation::Column::Id)
@@ -99,8 +99,8 @@ fn rows_in(
     QuerySelect::query(&mut rows).to_owned()
 }
 
-/// The rows of each page and one more, in order, the first rows of all pages first. The text of rows beyond
-/// [`MAX_TEXT_BYTES`] is empty, so that it stays in the database.
+/// The rows of each page and one more, ordered by their number in the page. Rows beyond [`MAX_TEXT_BYTES`] have an
+/// empty text, so that the database does not send it.
 fn within_bytes(rows: SelectStatement, range: MessageRange) -> SelectStatement {
     let numbered = Query::select()
         .columns(Column::iter())

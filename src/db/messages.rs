@@ -1,4 +1,4 @@
-//! Messages: pages of one conversation, and the history that a reply is made from.
+//! Messages: pages of one conversation, and the history for a reply.
 
 use sea_orm::{ColumnTrait, Order, QueryFilter, QueryOrder, QuerySelect};
 
@@ -8,14 +8,14 @@ use crate::{
     error::Result,
 };
 
-/// Which part of a conversation is wanted. Pages are always in the order of the conversation.
+/// A range of a conversation's messages. Pages are always in the order of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageRange {
-    /// Only those behind this place.
+    /// Only messages after this position.
     pub after: Option<MessageCursor>,
-    /// Only those before this place.
+    /// Only messages before this position.
     pub before: Option<MessageCursor>,
-    /// How many.
+    /// The maximum number of messages.
     pub limit: u64,
     /// Whether `limit` counts from the end.
     pub from_end: bool,
@@ -35,7 +35,7 @@ impl Database {
             .transpose()
     }
 
-    /// A part of one conversation, at most 8 MiB of text; empty when the owner does not have it.
+    /// A page of one conversation's messages, at most 8 MiB of text; empty if the owner does not have the conversation.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -62,7 +62,7 @@ impl Database {
             .unwrap_or_else(|| range.page(Vec::new(), false)))
     }
 
-    /// The first messages of the person in a conversation, oldest first.
+    /// The first user messages of a conversation, oldest first.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -82,8 +82,9 @@ impl Database {
         rows.into_iter().map(Message::try_from).collect()
     }
 
-    /// The newest messages of a conversation up to and with `last`, oldest first: as many as fit into
-    /// `budget_chars` characters, `last` whatever its length.
+    /// The newest messages of a conversation up to and including `last`, oldest first.
+    ///
+    /// As many as fit into `budget_chars` characters; always includes `last`.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -126,7 +127,7 @@ impl Database {
 }
 
 impl MessageRange {
-    /// The order in which rows are read.
+    /// The read order of the rows.
     pub(super) fn order(self) -> Order {
         match self.from_end {
             true => Order::Desc,
@@ -134,8 +135,9 @@ impl MessageRange {
         }
     }
 
-    /// The page that `rows` are, which were read in the range's direction and one more than asked for. `is_cut` says
-    /// that there are more although fewer were read.
+    /// Makes a page of rows that were read in the range's direction with a limit of one more than the page.
+    ///
+    /// `is_cut`: more rows follow, although fewer than the limit were read.
     pub(super) fn page(self, mut rows: Vec<Message>, is_cut: bool) -> Page<Message> {
         let more = is_cut || rows.len() as u64 > self.limit;
         rows.truncate(self.limit as usize);

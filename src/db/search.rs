@@ -1,11 +1,11 @@
-//! Search over titles and messages: asking the index. [`index`] keeps it.
+//! Full-text search over titles and messages. [`index`] maintains the index.
 //!
-//! A client's text never becomes query syntax: it is taken apart into words by the function that made
-//! the index ([`migration::search_text`]), and every word is quoted. Each word begins with the mark of its
-//! owner, so that the index is read where this owner's words are.
+//! A client's text never becomes query syntax: the tokenizer of the index ([`migration::search_text`]) splits it into
+//! words, and every word is quoted. Each word is prefixed with its owner's mark, so that a search reads only the
+//! owner's part of the index.
 //!
-//! A search is bounded: in its words ([`query`]), in how many run at once ([`share`]), and in time. The database gives
-//! the newest texts that match; they are scored ([`rank`]) and shown ([`snippet`]) off the async workers.
+//! A search is bounded in words ([`query`]), concurrency ([`share`]) and time. The database returns the newest matching
+//! texts; blocking threads score them ([`rank`]) and cut their snippets ([`snippet`]).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -37,16 +37,16 @@ mod snippet;
 pub struct Hit {
     /// The conversation.
     pub conversation: Conversation,
-    /// The message that matches best; `None` when the title does.
+    /// The best matching message; `None` if the title matches best.
     pub message: Option<Message>,
-    /// The part of the text around the first match, one line.
+    /// The text around the first match, on one line.
     pub snippet: String,
-    /// How well it matches: higher is better; comparable within one search only.
+    /// The score: higher is better. Comparable only within one search.
     pub score: f64,
 }
 
 impl Hit {
-    /// The place of this hit among the others.
+    /// The position of this hit in the list.
     pub fn cursor(&self) -> HitCursor {
         HitCursor {
             score: self.score,
@@ -69,24 +69,24 @@ struct Best {
     score: f64,
 }
 
-/// The longest that the statements of a search may take, and what is made of their rows.
+/// The time limits of a search: its statements, and the processing of their rows.
 const STATEMENTS: Duration = Duration::from_secs(4);
 const WORK: Duration = Duration::from_secs(1);
 
-/// How many matching texts are ranked: the newest. To rank every text with a word that an owner wrote a hundred
-/// thousand times would take seconds, and say little.
+/// The number of matching texts to rank, newest first. Ranking every text with a very common word would take seconds,
+/// and would not improve the result.
 const MOST_RANKED: usize = 200;
 
-/// How many of the owner's newest texts PostgreSQL reads one by one before it looks into the index of words. A word
-/// with [`MOST_RANKED`] matches among them is in the index so often that to read all of its places takes longer.
+/// The number of the owner's newest texts that PostgreSQL scans before it uses the word index. A word with
+/// [`MOST_RANKED`] matches among them is so common that reading all of its index entries takes longer than the scan.
 const MOST_READ: usize = 8_000;
 
-/// What the caller may find.
+/// The filter for conversations that the caller may read.
 const MINE: &str = "tenant_id = $2 AND user_id = $3 AND status = 'active'
         AND ($4 = '' OR agent_entrypoint = $4)";
 
-// Taken in the order of the index, newest first, so that no more is read than is ranked. Each is looked up among the
-// owner's conversations before it counts.
+// Reads in the order of the index, newest first, so that it stops at the limit. The join filters by owner before a row
+// counts.
 const SQLITE_MATCHES: &str = "
     matches AS MATERIALIZED (
         SELECT conversation_id, message_id, agent_search.body AS body
@@ -98,13 +98,13 @@ const SQLITE_MATCHES: &str = "
         LIMIT {most}
     )";
 
-// PostgreSQL's index of words knows no order. Common words are found by reading the newest texts, all others by the
-// index; which it is shows in what the first finds. Left to itself the planner would guess, and could read the table:
+// PostgreSQL's GIN index has no order. The query scans the newest texts for common words, and uses the index for all
+// others; it decides by the number of matches of the scan. The planner alone would estimate, and might scan the table:
 //
-// - What websearch_to_tsquery makes of a quoted word is printed, and the prefix mark goes behind the last lexeme of it.
-//   That being a subquery, the planner does not look at the word.
-// - With BETWEEN, and the mark in the order, no index but that of owners has the rows as they are asked for.
-// - OFFSET 0 keeps the order of the texts: their conversations are looked up until enough are the owner's.
+// - The query is cast from the printed result of websearch_to_tsquery, with the prefix marker after its last lexeme. As
+//   it is a subquery, the planner cannot estimate by the word.
+// - With BETWEEN, and the mark in ORDER BY, only the index of owners returns the rows in the required order.
+// - OFFSET 0 keeps the order of the texts: the conversations are looked up one by one until the limit is reached.
 const POSTGRES_MATCHES: &str = "
     asked AS MATERIALIZED (
         SELECT (nullif(websearch_to_tsquery('simple', $1)::text, '') || ':*')::tsquery AS query
@@ -150,13 +150,14 @@ fn statement(matches: &str) -> String {
 }
 
 impl Database {
-    /// A page of the owner's conversations that have every word of `text` in their title or in one
-    /// message, best match first. The last word may be the beginning of one. A text without a word
-    /// finds nothing. Of more than 200 texts that match, the newest are ranked.
+    /// A page of the owner's conversations that have every word of `text` in their title or in one message, best match
+    /// first.
+    ///
+    /// The last word matches as a prefix. A text without words finds nothing. Ranks only the 200 newest matching texts.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for too many words, [`Error::Busy`] and [`Error::RateLimited`] for too many searches at
-    /// once, [`Error::TimedOut`], [`Error::Database`].
+    /// [`Error::InvalidInput`] for too many words, [`Error::Busy`] and [`Error::RateLimited`] for too many concurrent
+    /// searches, [`Error::TimedOut`], [`Error::Database`].
     pub async fn search(
         &self,
         owner: &Owner,
@@ -186,7 +187,7 @@ impl Database {
         let has_next = best.len() as u64 > limit;
         best.truncate(limit as usize);
         let found = bounded(STATEMENTS, "search", self.rows(owner, best)).await?;
-        // Readers are free while the processor works.
+        // Releases the permit, because cutting the snippets uses no database connection.
         drop(place);
         Ok(Page {
             items: shown(&query, found).await?,
@@ -195,7 +196,7 @@ impl Database {
         })
     }
 
-    /// The newest texts of the owner that match.
+    /// The owner's newest matching texts.
     async fn matches(
         &self,
         owner: &Owner,
@@ -223,7 +224,7 @@ impl Database {
             .await?)
     }
 
-    /// Reads the rows of the best matches: two statements at most, however many they are.
+    /// Reads the rows of the best matches, with at most two statements.
     async fn rows(&self, owner: &Owner, best: Vec<Best>) -> Result<Vec<Found>> {
         let ids: Vec<_> = best
             .iter()
@@ -242,7 +243,7 @@ impl Database {
         }
         let mut all = Vec::with_capacity(best.len());
         for found in best {
-            // Deleted since the index was asked.
+            // The conversation was deleted after the index was read.
             let Some(row) = conversations.remove(&found.conversation_id) else {
                 continue;
             };
@@ -264,7 +265,7 @@ struct Found {
     score: f64,
 }
 
-/// The best match of each conversation behind the place, best first.
+/// The best match of each conversation, best first, starting after a position.
 fn ranked(
     query: &SearchQuery,
     mark: &str,
@@ -283,7 +284,7 @@ fn ranked(
             message_id: found.message_id,
             score,
         };
-        // Of equal ones the title, then the oldest message.
+        // On equal scores, prefers the title, then the oldest message.
         let key = |one: &Best| (one.score, std::cmp::Reverse(one.message_id));
         match best.get(&found.conversation_id) {
             Some(other) if key(other) >= key(&one) => {}
@@ -302,7 +303,7 @@ fn ranked(
     Ok(best)
 }
 
-/// The hits with their snippets.
+/// Cuts the snippets of the hits.
 async fn shown(query: &SearchQuery, found: Vec<Found>) -> Result<Vec<Hit>> {
     let message_bytes = |found: &Found| found.message.as_ref().map_or(0, |one| one.content.len());
     let bytes = found.iter().map(message_bytes).sum();

@@ -1,4 +1,4 @@
-//! Keeping the index with the rows: which words of a text it holds.
+//! Maintenance of the search index, in the transaction that changes the text.
 
 use std::{fmt::Write, time::Duration};
 
@@ -13,34 +13,34 @@ use crate::{
     work,
 };
 
-/// The longest that the words of one text may take.
+/// The limit of the tokenization of one text.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What the index holds of a text. For short texts, and where nothing else waits.
+/// The index entry of a text. Computes in place: only for short texts, or in commands without other tasks.
 pub(in crate::db) fn indexed(owner: &Owner, text: &str) -> String {
     marked(&mark(owner), &capped(&words(text)))
 }
 
-/// The same for any text, off the async workers. To be called before a transaction begins.
+/// The index entry of any text, computed off the async workers. Call it before a transaction begins.
 ///
 /// # Errors
-/// When the server has no thread for it.
+/// [`Error::Busy`](crate::error::Error::Busy) if no thread is free in time.
 pub(in crate::db) async fn prepared(owner: &Owner, text: &str) -> Result<String> {
     let (owner, text) = (owner.clone(), text.to_owned());
     work::heavy_if(text.len(), LIMIT, move |_| indexed(&owner, &text)).await
 }
 
-/// A text that the index shall have.
+/// A text to index.
 pub(in crate::db) struct Text {
     pub(in crate::db) conversation: ConversationId,
-    /// `None`: it is the conversation's title.
+    /// The message; `None` for the conversation's title.
     pub(in crate::db) message: Option<MessageId>,
-    /// As [`prepared`] makes it.
+    /// The index entry, from [`prepared`] or [`indexed`].
     pub(in crate::db) body: String,
 }
 
 impl Text {
-    /// The title of a conversation, as lists show it.
+    /// The title of a conversation, or its substitute, as lists show it.
     pub(in crate::db) fn title(conversation: &Conversation) -> Self {
         Self {
             conversation: conversation.id,
@@ -50,7 +50,7 @@ impl Text {
     }
 }
 
-/// Adds a message that was stored in this transaction, and the title of its conversation if that was begun with it.
+/// Indexes a message stored in this transaction, and its conversation's title if it is the first message.
 pub(in crate::db) async fn index_message(
     tx: &Transaction,
     conversation: &Conversation,
@@ -69,7 +69,7 @@ pub(in crate::db) async fn index_message(
     }
 }
 
-/// Adds texts that were stored in this transaction, by one statement.
+/// Indexes texts stored in this transaction, with one statement.
 pub(in crate::db) async fn index(tx: &Transaction, texts: Vec<Text>) -> Result<()> {
     let mut sql = "INSERT INTO agent_search (conversation_id, message_id, body) VALUES".to_owned();
     let mut values: Vec<sea_orm::Value> = Vec::with_capacity(3 * texts.len());
@@ -89,7 +89,7 @@ pub(in crate::db) async fn index(tx: &Transaction, texts: Vec<Text>) -> Result<(
     Ok(())
 }
 
-/// Takes over a title that was changed in this transaction.
+/// Updates the index entry of a title changed in this transaction.
 pub(in crate::db) async fn index_title(
     tx: &Transaction,
     conversation: &Conversation,
@@ -106,7 +106,7 @@ pub(in crate::db) async fn index_title(
     Ok(())
 }
 
-/// Takes a conversation out of the index.
+/// Removes a conversation from the index.
 pub(in crate::db) async fn forget(tx: &Transaction, conversation: ConversationId) -> Result<()> {
     tx.execute_raw(Statement::from_sql_and_values(
         tx.get_database_backend(),

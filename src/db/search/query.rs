@@ -1,4 +1,4 @@
-//! What a client looks for: a bounded number of words, the same ones for the index, the score and the snippet.
+//! The parsed query: a bounded number of words, used for the index, the score and the snippet.
 
 use std::collections::HashSet;
 
@@ -6,26 +6,26 @@ use migration::search_text::{capped, marked, words};
 
 use crate::error::{Error, Result};
 
-/// The most words in all, where each part of a phrase is one: an index is asked for each, and a database that
-/// combines thousands of them takes seconds and gigabytes.
+/// The maximum number of words, where each part of a phrase counts. The database looks up each word, and combining
+/// thousands takes seconds and gigabytes.
 const MOST_WORDS: usize = 32;
 
-/// The longest text, in bytes. Few words may stand there often.
+/// The maximum length of the text in bytes. A long text may repeat few words.
 const MOST_BYTES: usize = 64 * 1024;
 
 /// The words of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SearchQuery {
-    /// Each run of non-space, as the words that the index holds. All are required; the last word of the last phrase
-    /// may be the beginning of one.
+    /// Each run of non-space characters as index words. All phrases must match; the last word of the last phrase
+    /// matches as a prefix.
     phrases: Vec<String>,
 }
 
 impl SearchQuery {
-    /// The words of a text; `None` when there are none. What stands there twice counts once.
+    /// Parses a text; `None` if it has no words. Duplicates count once.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when there are too many.
+    /// [`Error::InvalidInput`] if there are too many words, or the text is too long.
     pub(super) fn parse(text: &str) -> Result<Option<Self>> {
         if text.len() > MOST_BYTES {
             return Err(Error::invalid(format!(
@@ -35,7 +35,7 @@ impl SearchQuery {
         let phrases = text.split_whitespace().map(|run| capped(&words(run)));
         let mut phrases: Vec<String> = phrases.filter(|phrase| !phrase.is_empty()).collect();
         let mut seen = HashSet::new();
-        // The last of equal ones stays, since the last of all is a prefix.
+        // Keeps the last of several duplicates, because the last word is a prefix.
         phrases.reverse();
         phrases.retain(|phrase| seen.insert(phrase.clone()));
         phrases.reverse();
@@ -47,7 +47,7 @@ impl SearchQuery {
         Ok((!phrases.is_empty()).then_some(Self { phrases }))
     }
 
-    /// The different words.
+    /// The distinct words.
     pub(super) fn words(&self) -> Vec<String> {
         let words = self.phrases.iter().flat_map(|phrase| runs(phrase));
         let mut words: Vec<String> = words.map(str::to_owned).collect();
@@ -56,12 +56,12 @@ impl SearchQuery {
         words
     }
 
-    /// The word that may be the beginning of one.
+    /// The word that matches as a prefix.
     pub(super) fn last_word(&self) -> Option<&str> {
         self.phrases.last().and_then(|phrase| runs(phrase).last())
     }
 
-    /// The query in the form that both databases read: each phrase quoted, each word with the owner's mark.
+    /// The query syntax of both databases: each phrase quoted, each word with the owner's mark.
     pub(super) fn quoted(&self, mark: &str) -> String {
         let phrases = self
             .phrases
@@ -71,7 +71,7 @@ impl SearchQuery {
     }
 }
 
-/// The parts of indexed words that a database counts: letters and digits next to each other.
+/// The tokens that the databases see in index words: runs of letters and digits.
 pub(super) fn runs(words: &str) -> impl Iterator<Item = &str> {
     words
         .split(|c: char| !c.is_alphanumeric())

@@ -1,21 +1,21 @@
-//! How well a text matches: from the words of the query and of the text alone.
+//! The score of a match, computed only from the words of the query and of the text.
 //!
-//! Neither how often others wrote a word nor how much they wrote changes a score, and both databases give the same.
+//! Other owners' texts do not influence a score, and both databases return the same scores.
 
 use super::query::{SearchQuery, runs};
 
-/// How fast more places of a word stop to count (k1 of BM25).
+/// The saturation of the term frequency (k1 of BM25).
 const SATURATION: f64 = 1.2;
 
-/// How much of that depends on the length of the text (b of BM25), and the length that is neither long nor short. A
-/// measured average would depend on other texts.
+/// The weight of the length normalization (b of BM25), and the reference length. A constant, because a measured average
+/// would depend on other texts.
 const LENGTH_SHARE: f64 = 0.75;
 const USUAL_WORDS: f64 = 64.0;
 
-/// What a match in the title counts more.
+/// The weight of a match in the title.
 const TITLE: f64 = 2.0;
 
-/// The score of a text whose words, as the index holds them, each begin with the `mark`: between 0 and 2.
+/// The score of an index entry, whose words each begin with the `mark`: between 0 and 2.
 pub(super) fn score(query: &SearchQuery, mark: &str, body: &str, is_title: bool) -> f64 {
     let words = query.words();
     if words.is_empty() {

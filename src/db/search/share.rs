@@ -1,7 +1,7 @@
-//! How many searches run at once: a share of the readers, and of that a share for each user.
+//! Concurrency limits of searches: half of the readers in total, and fewer per user.
 //!
-//! Searches are the dearest reads. Other reads always have the rest of the connections, and one user's searches
-//! leave places to the others'.
+//! Searches are the most expensive reads. The limits keep connections free for other reads, and for other users'
+//! searches.
 
 use std::{
     collections::HashMap,
@@ -19,18 +19,18 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The most searches of one user at once.
+/// The maximum number of concurrent searches per user.
 const PER_USER: usize = 2;
 
-/// The most that one user may have waiting beside those.
+/// The maximum number of queued searches per user.
 const WAITING_PER_USER: usize = 16;
 
-/// The longest wait for a place.
+/// The limit of the wait for a permit.
 const WAIT: Duration = Duration::from_secs(2);
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The places for searches. Cheap to clone.
+/// The permits for searches. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(in crate::db) struct Searches {
     places: Arc<Semaphore>,
@@ -41,14 +41,15 @@ pub(in crate::db) struct Searches {
 #[derive(Debug)]
 struct User {
     places: Arc<Semaphore>,
-    /// Running and waiting.
+    /// Running and queued searches.
     searches: usize,
 }
 
-/// A search that runs; its places are free when it is dropped.
+/// The permits of a running search. Drop releases them.
 #[derive(Debug)]
 pub(super) struct Place {
-    // Freed first, so that another of the same user does not take it before others had a chance.
+    // Dropped first: if the user's own permit were free first, the user's next search would join the shared queue
+    // earlier.
     _shared: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
     _user: Counted,
@@ -62,22 +63,24 @@ struct Counted {
 }
 
 impl Searches {
-    /// Half of these connections, at least one.
+    /// Permits for half of the connections, at least one.
     pub(in crate::db) fn among(connections: u32) -> Self {
         let places = (connections as usize / 2).max(1);
         Self {
             places: Arc::new(Semaphore::new(places)),
-            // One place stays for others, where there are several.
+            // Leaves one permit for other users if there are several.
             per_user: PER_USER.min(places.saturating_sub(1)).max(1),
             users: Arc::default(),
         }
     }
 
-    /// Waits for a place. The places of all are taken in the order in which searches came; of one user's, only
-    /// those few stand in that line which have a place of the user's.
+    /// Waits for a permit.
+    ///
+    /// A search first takes a permit of its user, then queues for a shared one in FIFO order. So one user has at most a
+    /// few searches in the shared queue.
     ///
     /// # Errors
-    /// [`Error::RateLimited`] when the user has too many; [`Error::Busy`] when all have.
+    /// [`Error::RateLimited`] if the user has too many searches; [`Error::Busy`] if no permit is free in time.
     pub(super) async fn enter(&self, owner: &Owner) -> Result<Place> {
         let (user, own) = self.count(owner)?;
         let waited = timeout(WAIT, async {

@@ -1,4 +1,4 @@
-//! The part of a text that shows why it was found.
+//! Snippets: the part of a text around the match.
 
 use std::ops::Range;
 
@@ -7,22 +7,23 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::{conversation::text::single_line, work::Stop};
 
-/// How much is shown before the match and from it on, in characters as a reader counts them.
+/// The length before the match, and from its start on, in grapheme clusters.
 const BEFORE: usize = 40;
 const FROM: usize = 120;
 
-/// The same in bytes: a character may have thousands of accents.
+/// The limits in bytes, because a grapheme cluster may have thousands of combining marks.
 const BEFORE_BYTES: usize = 8 * BEFORE;
 const FROM_BYTES: usize = 8 * FROM;
 
-/// How far into a text the match is looked for.
+/// The number of bytes at the start of a text that are searched for the match.
 const LOOKED_AT: usize = 256 * 1024;
 
-/// How many words are looked at between two questions whether to stop.
+/// The number of words between two polls of [`Stop`].
 const STRIDE: usize = 256;
 
-/// One line around the first word of `text` that begins with one of the `searched` words; the beginning of the
-/// text when none does, or when the time is over. Linear in the text.
+/// One line around the first word of `text` that begins with one of the `searched` words.
+///
+/// Falls back to the beginning of the text if no word matches or the time is over. Linear in the length of the text.
 pub(super) fn around_match(text: &str, searched: &[String], stop: &Stop) -> String {
     let looked_at = &text[..text.floor_char_boundary(LOOKED_AT)];
     let start = looked_at
@@ -38,7 +39,7 @@ pub(super) fn around_match(text: &str, searched: &[String], stop: &Stop) -> Stri
     format!("{head}{}{tail}", single_line(&text[shown]))
 }
 
-/// The part around a place, cut between characters as a reader counts them where they are of usual length.
+/// The range around a position, cut at grapheme boundaries unless a cluster exceeds the limit in bytes.
 fn around(text: &str, start: usize) -> Range<usize> {
     let first = text.ceil_char_boundary(start.saturating_sub(BEFORE_BYTES));
     let before: usize = text[first..start]
@@ -56,8 +57,8 @@ fn around(text: &str, start: usize) -> Range<usize> {
     start - before..start + from
 }
 
-/// Whether a word of the text, as it is indexed, begins with one of the searched ones. A word of the text may be
-/// several of the index.
+/// Whether a word of the text, tokenized like the index, begins with one of the searched words. One word of the text
+/// may be several index words.
 fn begins_with_any(word: &str, searched: &[String]) -> bool {
     if word.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return searched.iter().any(|searched| {
