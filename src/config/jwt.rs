@@ -8,7 +8,7 @@ use crate::auth::{JwtSettings, Secret};
 #[derive(Args, Clone, Debug)]
 pub struct JwtArguments {
     /// Secret of at least 32 bytes that callers' tokens (JWTs) are signed with; with it, or with keys,
-    /// nobody is served without a token
+    /// every request needs a token
     #[arg(
         long,
         env = "TITLECAST_JWT_SECRET",
