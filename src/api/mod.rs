@@ -48,6 +48,9 @@ use crate::{
     transport::cohort::Counters,
 };
 
+/// The path of GraphQL, on every transport.
+const GRAPHQL_PATH: &str = "/graphql";
+
 /// The largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
@@ -97,7 +100,7 @@ pub struct Services {
 
 /// The response for an error outside the handlers, in the error format of the path.
 pub(crate) fn refuse(path: &str, error: Error) -> Response {
-    match path == graphql::PATH {
+    match path == GRAPHQL_PATH {
         true => graphql::refused(error),
         false => rest::RestError(error).into_response(),
     }

@@ -15,7 +15,7 @@ use prometheus_client::{
 };
 use tracing::{Instrument, Span};
 
-use super::graphql;
+use super::GRAPHQL_PATH;
 use crate::{
     error::ErrorCode,
     server::held,
@@ -149,7 +149,7 @@ pub(super) async fn request(
     metrics.requests.get_or_create(&counted).inc();
     if let Some(code) = response.extensions().get::<ErrorCode>() {
         let surface = match route {
-            graphql::PATH => Surface::Graphql,
+            GRAPHQL_PATH => Surface::Graphql,
             _ => Surface::Rest,
         };
         metrics.failed(surface, *code);

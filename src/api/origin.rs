@@ -14,7 +14,7 @@ use axum::{
 };
 use tower_http::cors::{AllowHeaders, AllowPrivateNetwork, CorsLayer};
 
-use super::{graphql, host, refuse};
+use super::{GRAPHQL_PATH, host, refuse};
 use crate::error::Error;
 
 /// How long a browser may cache a preflight response: the maximum of Chromium.
@@ -125,7 +125,7 @@ pub(super) async fn check(
     remove_invalid_header_names(request.headers_mut());
     let path = request.uri().path();
     // Any page may link to an explorer or a health page.
-    let has_data = path == graphql::PATH || path.starts_with("/api/");
+    let has_data = path == GRAPHQL_PATH || path.starts_with("/api/");
     let is_linked = has_data && is_cross_site_link(request.headers());
     if origins.allows(request.headers()) && !is_linked {
         next.run(request).await

@@ -1,12 +1,40 @@
 //! Classifies failed statements: the only module that interprets SQLSTATEs and SQLite's result codes for retries.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use sea_orm::{
     DbErr, RuntimeErr,
     sqlx::{self, sqlite::SqliteError},
 };
 
-use super::{guarded::UnknownCommit, statements::count_unsent};
 use crate::error::Error;
+
+/// Statements that were not sent because no connection was available. SeaORM's metric callback does not receive them,
+/// so they are counted at the error conversion, for the whole process.
+static UNSENT: AtomicU64 = AtomicU64::new(0);
+
+/// Counts a statement that was not sent.
+pub(super) fn count_unsent(error: &DbErr) {
+    if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
+        UNSENT.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn unsent() -> u64 {
+    UNSENT.load(Ordering::Relaxed)
+}
+
+/// The commit was sent, and failed or timed out: the transaction may or may not be committed.
+#[derive(Debug, thiserror::Error)]
+#[error("the outcome of the commit is unknown")]
+pub(super) struct UnknownCommit(#[source] pub(super) DbErr);
+
+impl From<UnknownCommit> for Error {
+    fn from(unknown: UnknownCommit) -> Self {
+        count_unsent(&unknown.0);
+        Self::Database(Box::new(unknown))
+    }
+}
 
 /// The class of a failed statement, which decides about a retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

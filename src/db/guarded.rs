@@ -9,10 +9,7 @@
 //!
 //! A write to an SQLite file succeeds only if the path still refers to the opened file afterwards.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sea_orm::{
@@ -22,13 +19,14 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::{
-    fault::{is_lost_connection, is_read_only, is_stale_plan},
+    fault::{UnknownCommit, is_lost_connection, is_stale_plan},
     file::DatabaseFile,
     interrupt::interruptible,
     pool::Pool,
-    statements::count_unsent,
+    stale::StaleConnections,
+    statements::bracket,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Retries of a statement or a transaction after a stale plan or a lost connection, each on a new connection.
 const MAX_RETRIES: usize = 2;
@@ -52,18 +50,6 @@ where
     }
 }
 
-/// The commit was sent, and failed or timed out: the transaction may or may not be committed.
-#[derive(Debug, thiserror::Error)]
-#[error("the outcome of the commit is unknown")]
-pub(super) struct UnknownCommit(#[source] pub(super) DbErr);
-
-impl From<UnknownCommit> for Error {
-    fn from(unknown: UnknownCommit) -> Self {
-        count_unsent(&unknown.0);
-        Self::Database(Box::new(unknown))
-    }
-}
-
 /// A connection pool or a transaction.
 #[derive(Clone, Debug)]
 pub(super) struct Guarded<C> {
@@ -79,41 +65,6 @@ pub(super) struct Guarded<C> {
 
 /// A transaction.
 pub(super) type Transaction = Guarded<DatabaseTransaction>;
-
-/// The minimum time between two replacements of connections because the server is read-only.
-const MIN_REPLACE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The time at which the open connections were last found to be stale; the pool replaces them. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct StaleConnections(Arc<Mutex<Option<Instant>>>);
-
-impl StaleConnections {
-    /// Marks all open connections as stale if the error would repeat on each: their prepared plans are older than the
-    /// schema, or their server is no longer the primary.
-    pub(super) fn mark_after(&self, error: &DbErr) {
-        let mut marked = self.lock();
-        let is_pause_over = marked.is_none_or(|at| at.elapsed() > MIN_REPLACE_INTERVAL);
-        let why = if is_stale_plan(error) {
-            "the schema changed under prepared statements"
-        } else if is_read_only(error) && is_pause_over {
-            "the server is read-only"
-        } else {
-            return;
-        };
-        *marked = Some(Instant::now());
-        tracing::info!("{why}; replacing the connections to the database");
-    }
-
-    /// Whether a connection of this age was open at the last mark.
-    pub(super) fn covers(&self, age: Duration) -> bool {
-        let marked = *self.lock();
-        marked.is_some_and(|marked| age >= marked.elapsed())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl<C> Guarded<C> {
     /// A handle that only reads.
@@ -221,6 +172,12 @@ impl Guarded<Pool> {
     }
 }
 
+/// Commits, with a span.
+pub(super) async fn commit(tx: Transaction) -> Result<(), UnknownCommit> {
+    let committed = bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await;
+    committed.map_err(UnknownCommit)
+}
+
 impl Guarded<DatabaseTransaction> {
     /// Commits. After an error the outcome is unknown.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
@@ -297,19 +254,5 @@ impl<C: ConnectionTrait + Retries> ConnectionTrait for Guarded<C> {
 
     fn support_returning(&self) -> bool {
         self.inner.support_returning()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_that_were_open_at_a_change_of_the_schema_are_stale_and_new_ones_are_not() {
-        let stale = StaleConnections::default();
-        assert!(!stale.covers(Duration::from_secs(60)));
-        *stale.lock() = Some(Instant::now());
-        assert!(stale.covers(Duration::from_secs(60)));
-        assert!(!stale.covers(Duration::ZERO));
     }
 }

@@ -15,12 +15,14 @@ mod fault;
 mod file;
 mod guarded;
 mod imports;
+mod in_use;
 pub(crate) mod interrupt;
 mod loaders;
 mod messages;
 mod migrations;
 mod open;
 mod open_error;
+mod options;
 mod pages;
 mod pool;
 mod probe;
@@ -29,6 +31,7 @@ mod relayed;
 mod reply_calls;
 mod scope;
 mod search;
+mod stale;
 mod statements;
 mod stats;
 mod time;
@@ -43,11 +46,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{
     erase::Erasure,
-    guarded::{Guarded, Transaction},
+    guarded::{Guarded, Transaction, commit},
     pool::{Opener, Pool},
     probe::Probe,
     search::share::Searches,
-    statements::{Statements, bracket, commit, kind},
+    statements::{Statements, bracket, kind},
 };
 use crate::{clock::Clock, error::Result};
 
@@ -151,7 +154,7 @@ impl Database {
 
     /// The number of attempted statements and of failed ones. Both include statements that got no connection.
     pub fn statements_for_operators(&self) -> (u64, u64) {
-        let ((run, failed), unsent) = (self.statements.counts(), statements::unsent());
+        let ((run, failed), unsent) = (self.statements.counts(), fault::unsent());
         (run + unsent, failed + unsent)
     }
 

@@ -5,10 +5,7 @@
 //! neither idle nor in use. A new pool then replaces the old one.
 
 use std::{
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -19,7 +16,9 @@ use sea_orm::{
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Database, guarded::StaleConnections, open::options, statements::Statements};
+use super::{
+    Database, in_use::InUse, options::options, stale::StaleConnections, statements::Statements,
+};
 use crate::supervisor::Heartbeat;
 
 /// The interval of the counts of a server's connections. Short, so that normal releases are not counted as missing.
@@ -54,35 +53,6 @@ pub(super) struct Pool(Arc<RwLock<Opened>>);
 struct Opened {
     connections: DatabaseConnection,
     in_use: InUse,
-}
-
-/// Counts the connections in use, from their acquisition until the pool's own test at their release. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub(super) struct InUse(Arc<AtomicU32>);
-
-/// A connection during its release. Drop decrements the count.
-pub(super) struct ReleaseGuard(InUse);
-
-impl InUse {
-    /// Counts an acquired connection.
-    pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Starts the release of a connection.
-    pub(super) fn release(&self) -> ReleaseGuard {
-        ReleaseGuard(self.clone())
-    }
-
-    fn count(&self) -> u32 {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for ReleaseGuard {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 impl Pool {
@@ -163,7 +133,7 @@ impl Opener {
         let options = options(&self.url, connections, &self.stale, &in_use);
         let mut connections = sea_orm::Database::connect(options).await?;
         // SeaORM opens one connection as a test, and releases it without a call of `after_release`.
-        in_use.0.store(0, Ordering::SeqCst);
+        in_use.reset();
         let statements = self.statements.clone();
         connections.set_metric_callback(move |info| statements.count(info));
         let opened = Opened {

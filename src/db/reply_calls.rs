@@ -6,10 +6,9 @@ use sea_orm::{ActiveValue::Set, EntityTrait};
 use super::{
     entity::reply_call::{ActiveModel, Entity},
     guarded::Transaction,
-    turns::Turn,
 };
 use crate::{
-    conversation::{Owner, Usage},
+    conversation::{ConversationId, MessageId, Owner, Usage},
     error::Result,
 };
 
@@ -29,7 +28,7 @@ pub struct ReplyCost<'a> {
 pub(super) async fn insert(
     tx: &Transaction,
     owner: &Owner,
-    turn: &Turn,
+    (conversation, reply): (ConversationId, MessageId),
     agent: &str,
     cost: ReplyCost<'_>,
     at: DateTime<Utc>,
@@ -37,9 +36,9 @@ pub(super) async fn insert(
     let name = |text: &str| Set(text.chars().take(128).collect());
     let count = |tokens: u64| Set(i64::try_from(tokens.min(MAX_TOKENS)).unwrap_or(i64::MAX));
     let row = ActiveModel {
-        id: Set(turn.reply_id.0),
+        id: Set(reply.0),
         tenant_id: Set(owner.tenant.clone()),
-        conversation_id: Set(turn.conversation_id.0),
+        conversation_id: Set(conversation.0),
         agent: name(agent),
         model: name(cost.model),
         prompt_tokens: count(cost.usage.prompt_tokens),

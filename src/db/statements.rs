@@ -9,29 +9,13 @@ use std::{
 };
 
 use opentelemetry::KeyValue;
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
+use sea_orm::{DbBackend, DbErr, Statement};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::guarded::{Transaction, UnknownCommit};
 use crate::{
     error::Result,
     telemetry::{Finished, span},
 };
-
-/// Statements that were not sent because no connection was available. SeaORM's metric callback does not receive them,
-/// so they are counted at the error conversion, for the whole process.
-static UNSENT: AtomicU64 = AtomicU64::new(0);
-
-/// Counts a statement that was not sent.
-pub(super) fn count_unsent(error: &DbErr) {
-    if matches!(error, DbErr::ConnectionAcquire(_) | DbErr::Conn(_)) {
-        UNSENT.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-pub(super) fn unsent() -> u64 {
-    UNSENT.load(Ordering::Relaxed)
-}
 
 /// Counts the statements of one database since the start, without BEGIN, COMMIT and ROLLBACK. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -88,12 +72,6 @@ pub(super) async fn bracket<T>(
     let is_failed = result.is_err();
     span::finish(|| finished(kind(backend), operation, None, started.elapsed(), is_failed));
     result
-}
-
-/// Commits, with a span.
-pub(super) async fn commit(tx: Transaction) -> Result<(), UnknownCommit> {
-    let committed = bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await;
-    committed.map_err(UnknownCommit)
 }
 
 /// The name of a database system on health pages and in OpenTelemetry.

@@ -10,8 +10,9 @@ use std::{
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Inner, prompt,
-    task::{MAX_TOKENS, failure_of},
+    Inner,
+    failure::{FailureCause, failure_of},
+    prompt::{self, MAX_TOKENS},
 };
 use crate::{
     conversation::{ConversationId, TitleFailure, Usage},
@@ -52,19 +53,6 @@ impl ModelState {
             Self::Useless => "no_usable_answers",
         }
     }
-}
-
-/// What caused a call to make no title.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FailureCause {
-    /// The message: a content filter, its length, or an unusable answer to it.
-    Message,
-    /// The model or its provider.
-    Model,
-    /// An answer that is not of the protocol.
-    Protocol,
-    /// The base URL.
-    BaseUrl,
 }
 
 /// This many different conversations in a row without a title make the model [`ModelState::Useless`].

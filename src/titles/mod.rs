@@ -22,6 +22,7 @@ mod budget;
 mod call_queue;
 mod check;
 pub mod clean;
+mod failure;
 mod file_name;
 pub mod language;
 pub mod metrics;

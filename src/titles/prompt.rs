@@ -18,6 +18,9 @@ const REGENERATE: &str = "Write another title than the one between the <previous
 /// Added when the user gave a hint.
 const FOLLOW_HINT: &str = "Heed the wish between the <wish> marks.";
 
+/// The first call's cap on visible and reasoning tokens together. After a truncated answer the retry has twice that.
+pub(super) const MAX_TOKENS: u32 = 512;
+
 /// The beginning and the end of a long message that are sent, in characters.
 const HEAD_CHARS: usize = 1_500;
 const TAIL_CHARS: usize = 450;

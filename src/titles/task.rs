@@ -10,16 +10,17 @@ use super::{
     Inner,
     breaker::Admission,
     call_queue::Priority,
-    check::FailureCause,
-    clean, language,
-    prompt::{self, Regeneration},
+    clean,
+    failure::{FailureCause, cause_of, failure_of, is_final},
+    language,
+    prompt::{self, MAX_TOKENS, Regeneration},
     source::{self, Source},
 };
 use crate::{
     conversation::{Title, TitleFailure, Usage},
     db::{TitleCall, TitleClaim},
     error::Result,
-    llm::{Finish, ModelError, ModelErrorKind, TitleOutput, TitleRequest},
+    llm::{Finish, ModelErrorKind, TitleOutput, TitleRequest},
     step::{Step, step},
     telemetry::{SPANS, span},
     work,
@@ -27,9 +28,6 @@ use crate::{
 
 /// The most calls for one title: the first and one retry.
 const ATTEMPTS: u32 = 2;
-
-/// The first call's cap on visible and reasoning tokens together. After a truncated answer the retry has twice that.
-pub(super) const MAX_TOKENS: u32 = 512;
 
 /// The longest wait for a worker thread that validates a title.
 const JUDGE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -396,61 +394,4 @@ async fn recovered(titles: &Inner) {
         error.log();
     }
     titles.recovered.notify_one();
-}
-
-/// The cause of a failed call. The message causes content filter errors and overlong contexts.
-fn cause_of(error: &ModelError) -> FailureCause {
-    const MESSAGE_CODES: [&str; 9] = [
-        "content_filter",
-        "content_policy_violation",
-        "context_length_exceeded",
-        "string_above_max_length",
-        "responsibleaipolicyviolation",
-        "moderation_blocked",
-        "safety",
-        "invalid_prompt",
-        "request_too_large",
-    ];
-
-    let code = error
-        .code
-        .as_deref()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    match error.kind {
-        ModelErrorKind::InvalidRequest
-            if MESSAGE_CODES.contains(&code.as_str()) || error.status == Some(413) =>
-        {
-            FailureCause::Message
-        }
-        ModelErrorKind::Malformed => FailureCause::Protocol,
-        ModelErrorKind::NoEndpoint => FailureCause::BaseUrl,
-        _ => FailureCause::Model,
-    }
-}
-
-/// Whether every call fails until an operator acts. Opens the breaker.
-fn is_final(kind: ModelErrorKind) -> bool {
-    matches!(
-        kind,
-        ModelErrorKind::Unauthorized
-            | ModelErrorKind::NotFound
-            | ModelErrorKind::NoEndpoint
-            | ModelErrorKind::QuotaExceeded
-    )
-}
-
-pub(super) fn failure_of(error: &ModelError) -> TitleFailure {
-    match error.kind {
-        ModelErrorKind::Timeout => TitleFailure::Timeout,
-        ModelErrorKind::RateLimited => TitleFailure::RateLimited,
-        ModelErrorKind::QuotaExceeded => TitleFailure::QuotaExceeded,
-        ModelErrorKind::Unauthorized => TitleFailure::Unauthorized,
-        ModelErrorKind::NotFound | ModelErrorKind::NoEndpoint => TitleFailure::ModelNotFound,
-        ModelErrorKind::InvalidRequest => TitleFailure::InvalidRequest,
-        ModelErrorKind::Malformed => TitleFailure::Rejected,
-        ModelErrorKind::Connection | ModelErrorKind::Unavailable | ModelErrorKind::Interrupted => {
-            TitleFailure::Unavailable
-        }
-    }
 }

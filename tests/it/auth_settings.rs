@@ -75,7 +75,7 @@ async fn keys_that_cannot_be_read_are_named_and_so_is_the_reason() {
         ("/no/such/keys.json", &["/no/such/keys.json", "No such file"]),
         ("/", &["at /:", "Is a directory"]),
         (useless, &[useless, "none of its 1 key(s)", "RS256, ES256, EdDSA", "--jwt-algorithms"]),
-        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), &["Cargo.toml", "no JSON Web Key Set"]),
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), &["Cargo.toml", "not a JSON Web Key Set"]),
         ("http://me:hunter2@127.0.0.1:1/keys?key=hunter2", &["http://127.0.0.1:1/keys", "Connection refused"]),
         ("http://me:hunter2@no-such-host.invalid/", &["http://no-such-host.invalid/", "lookup"]),
         (&other, &["the answer was 404"]),

@@ -88,7 +88,7 @@ async fn dead_replies_that_cannot_be_closed_keep_none_behind_them_open_and_are_l
     dead_reply(&rows, &later, 60, "Then we").await;
     assert_eq!(closed(&later).await, "Then we");
     let log = node.stop().await;
-    let logged = log.lines().filter(|line| line.contains("steps over"));
+    let logged = log.lines().filter(|line| line.contains("skips it"));
     assert_eq!(logged.count(), bad.len());
 }
 

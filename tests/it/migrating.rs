@@ -245,13 +245,13 @@ async fn a_file_of_another_program_or_format_keeps_its_bytes() {
     let places = std::fs::read(&path).unwrap();
     let table: [(Vec<u8>, &str); 5] = [
         (places, "moz_places"),
-        (b"titles: 3\n".to_vec(), "no SQLite database"),
-        (b"no database ".repeat(1000), "no SQLite database"),
+        (b"titles: 3\n".to_vec(), "not an SQLite database"),
+        (b"no database ".repeat(1000), "not an SQLite database"),
         (
             (0..8192_u32).map(|i| ((i * 7919) >> 3) as u8).collect(),
             "encrypted",
         ),
-        (b"SQLite format 3\0".to_vec(), "no SQLite database"),
+        (b"SQLite format 3\0".to_vec(), "not an SQLite database"),
     ];
     for (content, part) in table {
         std::fs::write(&path, &content).unwrap();

@@ -14,19 +14,12 @@ use super::{
     contestant::{Contestant, Transport},
     publisher::Publisher,
     session::{PATIENCE, events, websocket},
+    titles::MARK,
 };
 use crate::{Result, decode::Decoder};
 
 #[cfg(test)]
 mod tests;
-
-/// What a title ends with, but for its number.
-const MARK: &str = ", part ";
-
-/// The title of an event.
-pub fn title(number: u64) -> String {
-    format!("Plan a trip to Kyoto in April{MARK}{number}")
-}
 
 pub struct Client {
     poll: Poll,

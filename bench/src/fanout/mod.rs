@@ -7,6 +7,7 @@ mod plot;
 mod publisher;
 mod report;
 mod session;
+mod titles;
 
 use std::{fs, path::PathBuf};
 

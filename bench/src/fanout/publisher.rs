@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    client::title,
     contestant::Contestant,
     session::{open, until},
+    titles::title,
 };
 use crate::Result;
 

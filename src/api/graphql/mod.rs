@@ -26,7 +26,7 @@ use axum::{
 };
 
 use super::{Services, rest};
-use crate::{error::Error, transport};
+use crate::{api::GRAPHQL_PATH, error::Error, transport};
 
 type TitlecastSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
@@ -44,9 +44,6 @@ pub struct GraphqlSettings {
     /// Whether errors suggest similar names.
     pub suggestions: bool,
 }
-
-/// The path of GraphQL, on every transport.
-pub(super) const PATH: &str = "/graphql";
 
 /// The response for a request that is rejected before it reaches the transports.
 pub(super) fn refused(error: Error) -> Response {
@@ -83,7 +80,7 @@ pub(super) fn routes(services: Arc<Services>) -> Router {
         transport::Endpoint::new(service, settings, asked.documents, tasks, closing, counters);
     Router::new()
         .route(
-            PATH,
+            GRAPHQL_PATH,
             get(transport::by_get)
                 .post(transport::by_post)
                 .fallback(transport::other_method),

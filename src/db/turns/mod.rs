@@ -212,7 +212,8 @@ impl Database {
         if let Some(cost) = cost {
             // Without a text the conversation's row was not read, so the agent is unknown.
             let agent = conversation.as_ref().map_or("", |c| &c.active_agent);
-            reply_calls::insert(&tx, owner, turn, agent, cost, at).await?;
+            let ids = (turn.conversation_id, turn.reply_id);
+            reply_calls::insert(&tx, owner, ids, agent, cost, at).await?;
         }
         step(Step::ReplyCommitting, turn.conversation_id);
         commit(tx).await?;

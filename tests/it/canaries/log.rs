@@ -294,7 +294,7 @@ async fn what_people_write_and_keys_reach_neither_the_log_nor_traces() {
             "DATABASE_UNAVAILABLE",
             "MODEL_MISCONFIGURED",
             "MODEL_UNAVAILABLE",
-            "NATS cannot be reached",
+            "NATS connection attempt failed",
             "agent_messages",
             "reply ended",
             "a token was refused",

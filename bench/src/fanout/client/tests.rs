@@ -8,7 +8,10 @@ use std::{
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
-use super::{super::contestant::ALL, *};
+use super::{
+    super::{contestant::ALL, titles::title},
+    *,
+};
 
 /// How many follow the conversation.
 const SUBSCRIBERS: usize = 2;
