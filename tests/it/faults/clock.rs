@@ -76,7 +76,10 @@ impl Nodes {
     async fn stop(self) {
         self.right.stop().await;
         let log = self.wrong.stop().await;
-        assert!(log.contains("the local clock differs from the database's clock"), "{log}");
+        assert!(
+            log.contains("the local clock differs from the database's clock"),
+            "{log}"
+        );
     }
 }
 

@@ -56,6 +56,10 @@ pub async fn two_nodes_with(model: &ModelServer, url: &str, settings: &[&str]) -
 pub async fn nats_is(url: &str, expected: &str) {
     eventually(async || {
         let (status, page) = request(url, "GET", "/readyz", None).await;
+        // A busy machine may miss the deadline of the database's probe, which says nothing of NATS.
+        if page["database"] == "unavailable" {
+            return None;
+        }
         assert_eq!((status, &page["status"]), (200, &json!("ready")), "{page}");
         (page["nats"] == expected).then_some(())
     })
