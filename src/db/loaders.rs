@@ -37,7 +37,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::QueryTooLarge`] if the limit leaves no row for some page;
-    /// [`Error::Database`](crate::error::Error::Database).
+    /// [`Error::Database`].
     pub async fn messages_of_many(
         &self,
         owner: &Owner,
