@@ -51,7 +51,7 @@ pub enum KeyState {
     Ok,
     /// The last refresh failed; the older keys are in use.
     Stale,
-    /// Refreshes failed for longer than [`MAX_AGE`]; no key is in use.
+    /// Refreshes failed for longer than their maximum age; no key is in use.
     Expired,
 }
 

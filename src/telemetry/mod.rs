@@ -65,7 +65,7 @@ pub fn start(
 }
 
 impl Telemetry {
-    /// Exports the remaining spans, within [`FLUSH_TIMEOUT`].
+    /// Exports the remaining spans, within a few seconds.
     pub async fn stop(self) {
         if let Some(traces) = self.traces {
             traces.stop(FLUSH_TIMEOUT).await;
