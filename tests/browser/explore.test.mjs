@@ -184,7 +184,7 @@ test('explorer: shows the schema, searchable and linked', async () => {
     await page.getByLabel('Schema').fill('titlest');
     await seen(docs, /TitleStatus[^]*Conversation\.titleStatus|Conversation\.titleStatus[^]*TitleStatus/);
     await docs.getByRole('button', { name: 'Conversation.titleStatus' }).click();
-    await seen(docs, /How far the generated title has come/);
+    await seen(docs, /The state of title generation/);
     await picture(page, 'explorer-docs');
     await docs.getByRole('button', { name: 'TitleStatus!' }).click();
     await seen(docs, /PENDING[^]*SKIPPED/);
