@@ -132,6 +132,11 @@ impl<C> Guarded<C> {
         result
     }
 
+    /// Marks all open connections of the pool as stale.
+    pub(super) fn replace_connections(&self) {
+        self.stale.mark();
+    }
+
     /// See [`StaleConnections::mark_after`].
     pub(super) fn mark_stale_after(&self, error: &DbErr) {
         self.stale.mark_after(error);

@@ -154,6 +154,10 @@ impl Database {
         let before = last.map(|(state, _)| state);
         *last = Some((state, Instant::now()));
         drop(last);
+        if before == Some(DatabaseState::RefusesWrites) && state == DatabaseState::Ok {
+            // Sessions that began on a read-only server stay read-only.
+            self.writer.replace_connections();
+        }
         if before.is_some_and(|before| before != state) {
             let name: &str = state.into();
             match state {

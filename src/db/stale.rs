@@ -33,6 +33,11 @@ impl StaleConnections {
         tracing::info!("{why}; replacing the connections to the database");
     }
 
+    /// Marks all open connections as stale.
+    pub(super) fn mark(&self) {
+        *self.lock() = Some(Instant::now());
+    }
+
     /// Whether a connection of this age was open at the last mark.
     pub(super) fn covers(&self, age: Duration) -> bool {
         let marked = *self.lock();
