@@ -107,7 +107,7 @@ pub enum Error {
         what: &'static str,
     },
     /// The answer exceeds the text limit of one query.
-    #[error("the messages hold more than 8 MiB of text; ask for fewer, or for fewer conversations")]
+    #[error("the messages hold more than 4 MiB of text; ask for fewer, or for fewer conversations")]
     QueryTooLarge,
     /// The resource does not exist or belongs to another owner. The response does not disclose which.
     #[error("no such {what}")]

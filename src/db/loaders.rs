@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The maximum size of the text in the pages of one statement.
-const MAX_TEXT_BYTES: i64 = 8 * 1024 * 1024;
+const MAX_TEXT_BYTES: i64 = 4 * 1024 * 1024;
 
 /// A column: the running total of text bytes up to and including this row.
 const TOTAL_BYTES: &str = "total_bytes";
@@ -32,7 +32,7 @@ impl Database {
     /// The same range of several conversations' messages.
     ///
     /// A conversation that the owner does not have, or without a message in the range, gets no entry. All pages
-    /// together have at most 8 MiB of text. A page that would exceed it is shorter than `range.limit`, and has the flag
+    /// together have at most 4 MiB of text. A page that would exceed it is shorter than `range.limit`, and has the flag
     /// for more rows.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ impl Database {
             .transpose()
     }
 
-    /// A page of one conversation's messages, at most 8 MiB of text; empty if the owner does not have the conversation.
+    /// A page of one conversation's messages, at most 4 MiB of text; empty if the owner does not have the conversation.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -1,4 +1,4 @@
-//! One query reads at most 8 MiB of message text: pages end early and say so.
+//! One query reads at most 4 MiB of message text: pages end early and say so.
 
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ async fn a_page_of_large_messages_ends_early_and_the_next_one_goes_on() {
                 .await;
             let page = &data["conversation"]["messages"];
             let nodes = page["nodes"].as_array().unwrap();
-            assert!(nodes.len() <= 8 * 1024 * 1024 / TEXT_BYTES);
+            assert!(nodes.len() <= 4 * 1024 * 1024 / TEXT_BYTES);
             assert!(
                 nodes
                     .iter()
@@ -73,7 +73,7 @@ async fn a_page_of_large_messages_ends_early_and_the_next_one_goes_on() {
                 break;
             }
         }
-        assert_eq!(pages, 2);
+        assert_eq!(pages, 3);
         assert_eq!(read.len(), 60);
         read.sort();
         read.dedup();
@@ -89,10 +89,10 @@ async fn pages_without_room_for_one_message_are_refused_with_what_to_do() {
     let answer = server.graphql(query, json!({ "n": 50 })).await;
     let error = &answer["errors"][0];
     assert_eq!(error["extensions"]["code"], "QUERY_TOO_COMPLEX");
-    assert!(error["message"].as_str().unwrap().contains("8 MiB"));
-    let answer = server.data(query, json!({ "n": 40 })).await;
+    assert!(error["message"].as_str().unwrap().contains("4 MiB"));
+    let answer = server.data(query, json!({ "n": 20 })).await;
     assert_eq!(
         answer["conversations"]["nodes"].as_array().unwrap().len(),
-        40
+        20
     );
 }

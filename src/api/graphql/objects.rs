@@ -156,7 +156,7 @@ impl Conversation {
     }
 
     /// The messages, oldest first: the first 50, or as many from either end as asked for. Where the messages of a query
-    /// hold more than 8 MiB of text, pages are shorter, and `pageInfo` says that more follow.
+    /// hold more than 4 MiB of text, pages are shorter, and `pageInfo` says that more follow.
     #[graphql(complexity = "cost(first.or(last), 50, child_complexity)")]
     async fn messages(
         &self,
