@@ -89,14 +89,8 @@ fn rows_in(
         .select_only()
         .column(conversation::Column::Id)
         .into_query();
-    let mut rows = Entity::find().filter(Column::ConversationId.in_subquery(conversations));
-    if let Some(after) = range.after {
-        rows = rows.filter(Column::Position.gt(after.position));
-    }
-    if let Some(before) = range.before {
-        rows = rows.filter(Column::Position.lt(before.position));
-    }
-    QuerySelect::query(&mut rows).to_owned()
+    let rows = Entity::find().filter(Column::ConversationId.in_subquery(conversations));
+    QuerySelect::query(&mut range.restrict(rows)).to_owned()
 }
 
 /// The rows of each page and one more, ordered by their number in the page. Rows beyond [`MAX_TEXT_BYTES`] have an

@@ -1,8 +1,13 @@
 //! Messages: pages of one conversation, and the history for a reply.
 
-use sea_orm::{ColumnTrait, Order, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select};
 
-use super::{Database, Page, cursor::MessageCursor, entity::message::Column, scope::messages_of};
+use super::{
+    Database, Page,
+    cursor::MessageCursor,
+    entity::message::{Column, Entity},
+    scope::messages_of,
+};
 use crate::{
     conversation::{ConversationId, Message, MessageId, Owner, Role},
     error::Result,
@@ -45,15 +50,10 @@ impl Database {
         conversation: ConversationId,
         range: MessageRange,
     ) -> Result<Page<Message>> {
-        let mut rows = messages_of(owner)
+        let rows = messages_of(owner)
             .filter(Column::ConversationId.eq(conversation.0))
             .limit(range.limit + 1);
-        if let Some(after) = range.after {
-            rows = rows.filter(Column::Position.gt(after.position));
-        }
-        if let Some(before) = range.before {
-            rows = rows.filter(Column::Position.lt(before.position));
-        }
+        let rows = range.restrict(rows);
         let rows =
             QuerySelect::query(&mut rows.order_by(Column::Position, range.order())).to_owned();
         let mut pages = self.pages(range, rows).await?;
@@ -127,6 +127,17 @@ impl Database {
 }
 
 impl MessageRange {
+    /// Restricts messages to those between the cursors.
+    pub(super) fn restrict(self, mut rows: Select<Entity>) -> Select<Entity> {
+        if let Some(after) = self.after {
+            rows = rows.filter(Column::Position.gt(after.position));
+        }
+        if let Some(before) = self.before {
+            rows = rows.filter(Column::Position.lt(before.position));
+        }
+        rows
+    }
+
     /// The read order of the rows.
     pub(super) fn order(self) -> Order {
         match self.from_end {

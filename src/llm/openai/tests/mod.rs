@@ -58,17 +58,30 @@ impl Server {
         self.model_with("local", Some(KEY), Duration::from_millis(150))
     }
 
+    /// Settings for this server: no key, the model `local`, timeouts of 5 s.
+    fn config(&self) -> OpenAiConfig {
+        let timeout = Duration::from_secs(5);
+        OpenAiConfig {
+            api_key: None,
+            base_url: Some(self.base_url.clone()),
+            chat_model: "local".to_owned(),
+            title_model: "local".to_owned(),
+            title_parameters: ProfileOverride::default(),
+            first_event_timeout: timeout,
+            idle_timeout: timeout,
+            connect_timeout: timeout,
+            proxy: ProxySettings::default(),
+        }
+    }
+
     fn model_with(&self, model: &str, key: Option<&str>, idle_timeout: Duration) -> OpenAi {
         OpenAi::new(OpenAiConfig {
             api_key: key.map(str::to_owned),
-            base_url: Some(self.base_url.clone()),
             chat_model: model.to_owned(),
             title_model: model.to_owned(),
-            title_parameters: ProfileOverride::default(),
             first_event_timeout: idle_timeout,
             idle_timeout,
-            connect_timeout: Duration::from_secs(5),
-            proxy: ProxySettings::default(),
+            ..self.config()
         })
         .unwrap()
     }

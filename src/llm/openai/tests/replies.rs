@@ -343,15 +343,9 @@ async fn comments_and_reasoning_keep_a_reply_alive_and_silence_before_them_is_lo
     }
     let server = Server::start([script]);
     let model = OpenAi::new(OpenAiConfig {
-        api_key: None,
-        base_url: Some(server.base_url.clone()),
-        chat_model: "local".to_owned(),
-        title_model: "local".to_owned(),
-        title_parameters: ProfileOverride::default(),
         first_event_timeout: Duration::from_secs(20),
         idle_timeout: Duration::from_millis(800),
-        connect_timeout: Duration::from_secs(5),
-        proxy: ProxySettings::default(),
+        ..server.config()
     });
     let received = received(&model.unwrap()).await;
     assert_eq!(
@@ -382,15 +376,10 @@ async fn a_connection_that_breaks_after_a_long_silence_is_not_made_again() {
     // Nothing but a pause, and the end of the connection.
     let server = Server::start([vec![(Duration::from_millis(500), Vec::new())]]);
     let model = OpenAi::new(OpenAiConfig {
-        api_key: None,
-        base_url: Some(server.base_url.clone()),
-        chat_model: "local".to_owned(),
-        title_model: "local".to_owned(),
-        title_parameters: ProfileOverride::default(),
         first_event_timeout: Duration::from_secs(20),
         idle_timeout: Duration::from_secs(20),
         connect_timeout: Duration::from_millis(200),
-        proxy: ProxySettings::default(),
+        ..server.config()
     });
     let failed = model.unwrap().reply(request()).await.err().unwrap();
     assert_eq!(failed.kind, ModelErrorKind::Timeout);
@@ -414,16 +403,11 @@ async fn a_proxy_gets_what_goes_to_other_machines() {
     let model = OpenAi::new(OpenAiConfig {
         api_key: Some(KEY.to_owned()),
         base_url: Some("http://model.invalid/v1?api-version=7".to_owned()),
-        chat_model: "local".to_owned(),
-        title_model: "local".to_owned(),
-        title_parameters: ProfileOverride::default(),
-        first_event_timeout: Duration::from_secs(5),
-        idle_timeout: Duration::from_secs(5),
-        connect_timeout: Duration::from_secs(5),
         proxy: ProxySettings {
             http: Some(proxy.base_url.replace("/v1/", "")),
             ..ProxySettings::default()
         },
+        ..proxy.config()
     });
     received(&model.unwrap()).await;
     let head = proxy.requests().remove(0).head;
