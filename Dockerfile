@@ -13,6 +13,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY migration/ migration/
 COPY src/ src/
+# A member of the workspace, which cargo wants to see; it is not built.
+COPY tests/support/ tests/support/
 COPY tools/graphiql/examples.js tools/graphiql/
 # build.rs embeds it.
 COPY --from=graphiql /src/tools/graphiql/dist/ tools/graphiql/dist/

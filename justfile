@@ -19,15 +19,20 @@ cluster *arguments:
 migrate:
     cargo run --quiet -- migrate up
 
-# All tests, on SQLite; with TEST_DATABASE_URL set, on that PostgreSQL server
+# All tests but endurance, on SQLite; with TEST_DATABASE_URL set, on that PostgreSQL server
 [group("check")]
 test *arguments:
     cargo test --workspace {{arguments}}
 
-# All tests on a PostgreSQL server: just test-postgres postgres://postgres@127.0.0.1/postgres
+# All tests, endurance too, on a PostgreSQL server: just test-postgres postgres://postgres@127.0.0.1/postgres
 [group("check")]
 test-postgres url *arguments:
-    TEST_DATABASE_URL={{url}} cargo test --test it {{arguments}}
+    TEST_DATABASE_URL={{url}} cargo test --test it --test endurance {{arguments}}
+
+# Faults, and short runs of chaos, cuts and freezes; with TEST_DATABASE_URL set, on that PostgreSQL server
+[group("check")]
+endurance *arguments:
+    cargo test --test endurance {{arguments}}
 
 # Format, lints and documentation, as CI checks them
 [group("check")]
@@ -57,32 +62,32 @@ fuzz:
 [doc("Kill servers at random, 200 times and more, and look for what is lost")]
 [group("check at length")]
 chaos seed="":
-    TEST_DATABASE_URL= TITLECAST_CHAOS_SEED={{seed}} cargo test --test it -- --ignored --nocapture --test-threads 1 chaos::a_long_run
-    [ -z "${TEST_DATABASE_URL:-}" ] || TITLECAST_CHAOS_SEED={{seed}} cargo test --test it -- --ignored --nocapture --test-threads 1 chaos::a_long_run
+    TEST_DATABASE_URL= TITLECAST_CHAOS_SEED={{seed}} cargo test --test endurance -- --ignored --nocapture --test-threads 1 chaos::a_long_run
+    [ -z "${TEST_DATABASE_URL:-}" ] || TITLECAST_CHAOS_SEED={{seed}} cargo test --test endurance -- --ignored --nocapture --test-threads 1 chaos::a_long_run
 
 # Kill `migrate up` at random points on 20,000 messages, on SQLite and on a PostgreSQL of its own
 [group("check at length")]
 migration-kills kills="200":
-    TITLECAST_KILLS={{kills}} cargo test --test it -- --ignored --nocapture --test-threads 1 migration_kills::
+    TITLECAST_KILLS={{kills}} cargo test --test endurance -- --ignored --nocapture --test-threads 1 migration_kills::
 
 # Needs nats-server, and TEST_DATABASE_URL for PostgreSQL.
 [doc("Read 1,000 replies through cuts, on two processes by turns, and others while their NATS is killed 20 times")]
 [group("check at length")]
 cuts:
-    cargo test --test it -- --ignored --nocapture --test-threads 1 cuts::
+    cargo test --test endurance -- --ignored --nocapture --test-threads 1 cuts::
 
 # Needs TEST_DATABASE_URL; the nodes are connected where TEST_NATS_URL names a NATS.
 [doc("Freeze the connections of two nodes to PostgreSQL, 20 times under load, and look for what others notice and what is lost")]
 [group("check at length")]
 freezes:
-    cargo test --test it -- --ignored --nocapture --test-threads 1 freezes::
+    cargo test --test endurance -- --ignored --nocapture --test-threads 1 freezes::
 
 # On SQLite, and on PostgreSQL where TEST_DATABASE_URL names a server, which restarting nodes needs.
 [doc("Restart two nodes under load, end a server with a hundred open streams, send the same a thousand times at once")]
 [group("check at length")]
 shows:
-    TEST_DATABASE_URL= cargo test --test it -- --ignored --nocapture --test-threads 1 faults::
-    [ -z "${TEST_DATABASE_URL:-}" ] || cargo test --test it -- --ignored --nocapture --test-threads 1 faults::
+    TEST_DATABASE_URL= cargo test --test endurance -- --ignored --nocapture --test-threads 1 faults::
+    [ -z "${TEST_DATABASE_URL:-}" ] || cargo test --test endurance -- --ignored --nocapture --test-threads 1 faults::
 
 # Measure the longest poll of an async worker under each hostile input: at most 10 ms of processor time
 [group("check at length")]
@@ -93,7 +98,7 @@ polls:
 [group("check at length")]
 attack:
     cargo build --release --bin titlecast
-    TEST_DATABASE_URL= TITLECAST_BINARY={{justfile_directory()}}/target/release/titlecast cargo test --test it -- --ignored --nocapture --test-threads 1 attack
+    TEST_DATABASE_URL= TITLECAST_BINARY={{justfile_directory()}}/target/release/titlecast cargo test --test endurance -- --ignored --nocapture --test-threads 1 attack
 
 # Fetches the model and its server by the names of their packages; compiling the server takes about 20 minutes, once.
 [doc("Titles of ten messages by a real, very small model on llama-cpp-python's server")]

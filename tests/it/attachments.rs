@@ -2,8 +2,7 @@
 //! the model, and a name that says something is the title, at once and without a call.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Events, ModelServer, Rows, Server, Watched,
     calls::{code, data},
     server::{client, graphql},

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 use strum::VariantArray;
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     Server,
     auth::{GUARDED, SECRET, claims, encode, graphql_as, hmac_sha256, now, signed, token, with},
     keys::Pair,
@@ -185,7 +184,7 @@ async fn an_expired_token_is_told_apart_everywhere() {
     // Only for who was let in once.
     let header = json!({ "alg": "HS256" });
     let forged = with(claims("acme", "ada"), "exp", (now() - 32).into());
-    let forged = crate::support::auth::token(&header, &forged, hmac_sha256(WRONG.as_bytes()));
+    let forged = titlecast_testing::auth::token(&header, &forged, hmac_sha256(WRONG.as_bytes()));
     everywhere(
         &server,
         &id,

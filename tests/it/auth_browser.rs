@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     Events, Server,
     auth::{GUARDED, claims, now, signed, with},
     raw_socket::RawSocket,

@@ -1,8 +1,7 @@
 //! A connection ends when its token does, on every surface that keeps one open.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, ModelServer, Server, Step,
     auth::{claims, graphql_as, short, signed},
     calls, eventually,
@@ -110,7 +109,7 @@ async fn a_turn_s_stream_ends_with_an_error_and_the_reply_goes_on() {
     let mut stream = Events::of(request).await;
     steps.send(Step::delta("Half a ")).unwrap();
     let events = stream.rest().await;
-    let terminal = crate::support::assert_common_stream(&events);
+    let terminal = titlecast_testing::assert_common_stream(&events);
     assert_eq!(terminal["kind"], "error");
     assert_eq!(terminal["payload"]["code"], "AUTH_EXPIRED");
     assert_eq!(text(&events), "Half a ");

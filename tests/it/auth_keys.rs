@@ -7,14 +7,13 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use strum::VariantArray;
 use titlecast::conversation::Owner;
-use uuid::Uuid;
-
-use crate::support::{
+use titlecast_testing::{
     Server,
     auth::{AUDIENCE, ISSUER, claims, graphql_as, hmac_sha256, token, with},
     keys::{KeyServer, Pair},
     surface::Surface,
 };
+use uuid::Uuid;
 
 /// A server that takes tokens of the keys that are published there.
 async fn server(keys: &str) -> Server {

@@ -9,8 +9,7 @@ use async_graphql::parser::{
 use serde_json::{Value, json};
 use strum::VariantArray;
 use titlecast::{auth::Scope, conversation::Owner};
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server,
     auth::{claims, graphql_as, signed, with},
     calls::code,

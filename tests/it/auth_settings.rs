@@ -2,8 +2,7 @@
 //! the program mints itself, and that no log shows one.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Titlecast,
     auth::{AUDIENCE, ISSUER, SECRET, claims, graphql_as, now, signed, with},
     keys::Pair,
@@ -209,7 +208,7 @@ async fn is_acknowledged(url: &str, token: &str) -> bool {
     socket
         .say(json!({ "type": "connection_init", "payload": payload }))
         .await;
-    crate::support::surface::verdict(&mut socket, false)
+    titlecast_testing::surface::verdict(&mut socket, false)
         .await
         .is_none()
 }

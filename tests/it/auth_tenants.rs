@@ -1,8 +1,7 @@
 //! Tenants are apart.
 
 use serde_json::json;
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server,
     auth::{claims, graphql_as, signed},
     eventually,

@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Rows, Server, TestDatabase,
     calls::conversation_when,
     eventually,
@@ -61,7 +60,7 @@ impl Untitled {
 
     async fn set(&self, id: &str, change: &str) {
         let sql = format!("UPDATE agent_conversations SET {change} WHERE id = $1");
-        let id = crate::support::stored::id(id);
+        let id = titlecast_testing::stored::id(id);
         self.rows.run(&sql, [id]).await.unwrap();
     }
 }
@@ -85,7 +84,7 @@ async fn whatever_lacks_a_title_gets_one_and_nothing_else_changes() {
         .set(failed, "title_status = 'failed', title_failure = 'timeout'")
         .await;
     let hi = "UPDATE agent_messages SET content = 'hi' WHERE conversation_id = $1";
-    let id = crate::support::stored::id(greeting);
+    let id = titlecast_testing::stored::id(greeting);
     untitled.rows.run(hi, [id]).await.unwrap();
 
     let ended = untitled.run(&["--rate", "6000/min"]).await;
@@ -284,52 +283,4 @@ async fn beside_a_server_its_subscribers_are_told() {
     assert!(told.contains(&id));
     conversation_when(&server.url, &id, |now| now["titleStatus"] == "READY").await;
     server.stop().await;
-}
-
-/// The whole of it, killed in the middle: `cargo test --release --test it -- --ignored ten_thousand`.
-#[tokio::test]
-#[ignore = "takes minutes"]
-async fn ten_thousand_at_the_configured_rate_with_flat_memory_and_killed_in_the_middle() {
-    const ALL: usize = 10_000;
-    const PER_MINUTE: usize = 6_000;
-    let untitled = Untitled::seed(ALL).await;
-    untitled.model.delay(Duration::from_millis(50));
-    let rate = format!("{PER_MINUTE}/min");
-    let started = Instant::now();
-    let mut process = untitled.start(&["--rate", &rate]);
-    let mut memory = Vec::new();
-    for tenth in 1..=5 {
-        while untitled.calls() < tenth * ALL / 10 {
-            process.stdout_line().await.expect("it goes on");
-        }
-        memory.push(process.peak_memory());
-    }
-    let half = started.elapsed();
-    process.kill();
-    process.ended().await;
-    let mut process = untitled.start(&["--rate", &rate]);
-    let mut last = String::new();
-    while let Some(line) = process.stdout_line().await {
-        last = line;
-    }
-    process.ended().await.ok();
-    let whole = started.elapsed();
-    println!(
-        "{ALL} at {PER_MINUTE}/min: {:.1} s to {} calls, {:.1} s in all, {} calls in all, memory at each \
-         tenth {memory:?} KiB; {last}",
-        half.as_secs_f64(),
-        ALL / 2,
-        whole.as_secs_f64(),
-        untitled.calls(),
-    );
-    assert_eq!(untitled.titled().await, ALL as i64);
-    assert!(untitled.calls() <= ALL + 32, "{} calls", untitled.calls());
-    // Once the caches of the database's connections are full.
-    let (early, late) = (memory[2], memory[4]);
-    assert!(late < early + early / 20, "{memory:?} KiB");
-    // Within a tenth of the configured rate, the wait for the lease of what was killed aside.
-    let fastest = Duration::from_secs((60 * ALL / PER_MINUTE) as u64);
-    assert!(
-        whole > fastest.mul_f64(0.95) && whole < fastest.mul_f64(1.1) + Duration::from_secs(10)
-    );
 }

@@ -6,9 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::Value as Bound;
 use serde_json::{Value, json};
 use titlecast::conversation::{ConversationId, Owner};
-use uuid::Uuid;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Node, Rows, Server, Step, TestDatabase, Titlecast,
     calls::{conversation, conversation_when, send_message},
     eventually,
@@ -18,6 +16,7 @@ use crate::support::{
     stored,
     titles::{assert_titled, decided},
 };
+use uuid::Uuid;
 
 /// More rows than the largest page of a loop has.
 const PAGES: usize = 250;
@@ -58,7 +57,7 @@ async fn dead_reply(rows: &Rows, conversation: &str, overdue: i64, text: &str) {
 /// How often a loop has stepped over a row.
 async fn bad_rows(url: &str, name: &str) -> f64 {
     let page = metrics(url).await;
-    let of_loop = |one: &crate::support::metrics::Series| {
+    let of_loop = |one: &titlecast_testing::metrics::Series| {
         one.name == "titlecast_loop_bad_rows_total" && one.labels["loop"] == name
     };
     series(&page).into_iter().find(of_loop).unwrap().value

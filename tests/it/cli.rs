@@ -6,12 +6,10 @@ use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
 use serde_json::json;
 use titlecast::config::Cli;
+use titlecast_testing::{Rows, TestDatabase, Titlecast, process::Ended};
 use uuid::Uuid;
 
-use crate::{
-    migrations::NAMES,
-    support::{Rows, TestDatabase, Titlecast, process::Ended},
-};
+use crate::migrations::NAMES;
 
 const KEY: &str = "sk-proj-a-key-that-nobody-may-read";
 
@@ -289,7 +287,7 @@ async fn a_server_s_database_that_is_behind_is_not_served_but_by_request() {
         .env("DATABASE_URL", &database.url)
         .start();
     let url = serving.url().await;
-    let (status, health) = crate::support::server::request(&url, "GET", "/readyz", None).await;
+    let (status, health) = titlecast_testing::server::request(&url, "GET", "/readyz", None).await;
     assert_eq!(
         (status, health),
         (

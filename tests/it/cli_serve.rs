@@ -4,12 +4,11 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tokio::net::TcpStream;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, ModelServer, Step, TestDatabase, Titlecast, assert_common_stream,
     server::request, sse::text, within,
 };
+use tokio::net::TcpStream;
 
 const KEY: &str = "sk-proj-a-key-that-nobody-may-read";
 const LOCAL: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];

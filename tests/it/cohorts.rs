@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{GraphqlSocket, ModelServer, Server, eventually, server::request};
+use titlecast_testing::{GraphqlSocket, ModelServer, Server, eventually, server::request};
 
 const ONE: &str =
     "subscription ($id: ID!) { conversationUpdated(id: $id) { displayName revision } }";

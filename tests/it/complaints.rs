@@ -2,8 +2,7 @@
 //! about two replicas is in `two_nodes`.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Rows, Server, Step, Watched, assert_common_stream,
     calls::{code, rename, send_message, stop_reply},
     eventually,

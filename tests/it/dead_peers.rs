@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
+use titlecast_testing::{Server, eventually, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -15,8 +16,6 @@ use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest},
 };
-
-use crate::support::{Server, eventually, within};
 
 /// The longest that anything of a dead peer may stay.
 const PATIENCE: Duration = Duration::from_secs(40);

@@ -9,8 +9,7 @@ use std::{
 use async_graphql::parser::{parse_query, types::DocumentOperations};
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use serde_json::{Value, json};
-
-use crate::support::{ModelServer, Server};
+use titlecast_testing::{ModelServer, Server};
 
 /// A document, as far as it can be checked.
 #[derive(Default)]

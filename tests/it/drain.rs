@@ -3,9 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedSender;
-
-use crate::support::{
+use titlecast_testing::{
     Events, ModelServer, Rows, Step, TestDatabase, Titlecast, assert_common_stream, eventually,
     process::Process,
     raw_socket::RawSocket,
@@ -13,6 +11,7 @@ use crate::support::{
     sse::text,
     within,
 };
+use tokio::sync::mpsc::UnboundedSender;
 
 /// The longest that all of it may take.
 const LONGEST: Duration = Duration::from_secs(30);

@@ -17,6 +17,7 @@ use titlecast::{
     error::Error,
     server::{Limits, Server, Settings, Timeouts},
 };
+use titlecast_testing::{eventually, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -25,8 +26,6 @@ use tokio::{
     time::{Instant, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-
-use crate::support::{eventually, within};
 
 const HEAD: Duration = Duration::from_millis(300);
 const BODY: Duration = Duration::from_millis(600);

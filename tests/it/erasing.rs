@@ -3,8 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde_json::json;
-
-use crate::support::{ModelServer, Server, TestDatabase, eventually};
+use titlecast_testing::{ModelServer, Server, TestDatabase, eventually};
 
 /// How many conversations are deleted, and as many renamed.
 const CONVERSATIONS: usize = 200;

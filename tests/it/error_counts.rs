@@ -2,9 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
-use uuid::Uuid;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, ModelServer, Scene, Server, Titlecast,
     auth::GUARDED,
     eventually,
@@ -14,6 +12,7 @@ use crate::support::{
     server::{client, graphql, metrics},
     within,
 };
+use uuid::Uuid;
 
 /// How often each error was counted: `graphql NOT_FOUND`.
 async fn errors(page: &str) -> Vec<(String, f64)> {

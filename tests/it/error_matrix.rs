@@ -4,9 +4,8 @@
 use serde_json::json;
 use strum::VariantArray;
 use titlecast::{api::rest::status, error::ErrorCode, transport::Code};
+use titlecast_testing::{Answer, ModelServer, Scene, Server};
 use uuid::Uuid;
-
-use crate::support::{Answer, ModelServer, Scene, Server};
 
 #[test]
 fn every_code_has_its_name_and_its_status() {

@@ -1,8 +1,7 @@
 //! Many subscribers of one conversation cost one execution an event, and all get the same bytes.
 
 use serde_json::json;
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server, calls::rename, eventually, raw_socket::RawSocket, server::metrics,
 };
 

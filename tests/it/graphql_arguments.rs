@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{Server, raw_socket::RawSocket, server::client, within};
+use titlecast_testing::{Server, raw_socket::RawSocket, server::client, within};
 
 const NO_UUID: &str = "no-uuid";
 

@@ -3,12 +3,11 @@
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
+use titlecast_testing::{ModelServer, Server, calls::code, server::client, within};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{self, client::IntoClientRequest},
 };
-
-use crate::support::{ModelServer, Server, calls::code, server::client, within};
 
 /// A POST as it is; status and answer.
 async fn post(server: &Server, headers: &[(&str, &str)], body: impl Into<String>) -> (u16, Value) {

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Server,
     calls::{conversation_when, delete, rename, send_message, settled_conversation},
 };

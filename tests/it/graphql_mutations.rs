@@ -2,8 +2,7 @@
 //! deletions have files of their own.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Server, Step,
     calls::{
         code, conversation, conversation_when, delete, send_message, settled_conversation,

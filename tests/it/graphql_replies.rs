@@ -4,8 +4,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Server, Step,
     calls::{conversation, conversation_when, send_message, settled_conversation, stop_reply},
     replies::{REPLY, Reader, being_written, write},

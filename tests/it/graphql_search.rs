@@ -2,8 +2,7 @@
 //! is never query syntax.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Server,
     calls::{conversation_when, delete, rename, send_message, settled_conversation},
 };

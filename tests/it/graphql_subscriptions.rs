@@ -6,16 +6,15 @@ use std::collections::BTreeSet;
 use futures_util::{SinkExt, StreamExt, future::join_all};
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
+use titlecast_testing::{
+    Answer, GraphqlSocket, ModelServer, Server,
+    calls::{conversation, delete, rename, send_message, settled_conversation},
+    within,
+};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Message, client::IntoClientRequest},
-};
-
-use crate::support::{
-    Answer, GraphqlSocket, ModelServer, Server,
-    calls::{conversation, delete, rename, send_message, settled_conversation},
-    within,
 };
 
 const ALL: &str = "subscription { conversationUpdated {

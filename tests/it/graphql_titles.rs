@@ -2,15 +2,14 @@
 //! while and after; what was deleted stays gone whatever finishes later.
 
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Server, Step,
     calls::{
         code, conversation, conversation_when, delete, rename, send_message, settled_conversation,
     },
     eventually,
 };
+use tokio::sync::oneshot;
 
 /// One title is made after the other, so that the next title tells that the one before was dealt with.
 const ONE_BY_ONE: [&str; 2] = ["--title-concurrency", "1"];

@@ -12,19 +12,17 @@ use futures_util::future::{join, join_all};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use titlecast::supervisor::Loop;
-
-use crate::{
-    readiness::Refusing,
-    support::{
-        Answer, Hold, ModelServer, Node, Server, SmallDisk, TestDatabase, Titlecast,
-        metrics::series,
-        nats::NatsServer,
-        process::Process,
-        proxy::{Proxy, Way},
-        server::{client, metrics, request},
-        titles::title_when,
-    },
+use titlecast_testing::{
+    Answer, Hold, ModelServer, Node, Server, SmallDisk, TestDatabase, Titlecast,
+    metrics::series,
+    nats::NatsServer,
+    process::Process,
+    proxy::{Proxy, Way},
+    server::{client, metrics, request},
+    titles::title_when,
 };
+
+use crate::readiness::Refusing;
 
 /// How long `/healthz`, `/readyz` and `/metrics` may take.
 const PROBE_TIME: Duration = Duration::from_secs(1);

@@ -7,14 +7,13 @@ use migration::search_text::owner_mark;
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-use tokio::time::timeout;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Server,
     calls::settled_conversation,
     eventually,
     server::{client, graphql, request},
 };
+use tokio::time::timeout;
 
 const SEARCH: &str = "query ($q: String!) { searchConversations(query: $q, first: 30) {
     nodes { conversation { id } snippet score }

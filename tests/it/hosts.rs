@@ -2,12 +2,11 @@
 //! requests get. Over raw sockets, as no client library sends most of them.
 
 use serde_json::Value;
+use titlecast_testing::{Server, TestDatabase, auth::GUARDED, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-
-use crate::support::{Server, TestDatabase, auth::GUARDED, within};
 
 const OFFLINE: [&str; 4] = ["--openai-base-url", "", "--openai-api-key", ""];
 

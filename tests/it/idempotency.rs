@@ -4,8 +4,7 @@
 use futures_util::future::{join, join_all};
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, ModelServer, Server, Step, assert_common_stream,
     legacy::post,
     server::graphql,
@@ -207,7 +206,7 @@ async fn the_same_mutation_gets_the_same_conversation_message_and_reply() {
 
     // The reply has the id that was promised.
     let id = &sent["conversation"]["id"];
-    crate::support::eventually(async || {
+    titlecast_testing::eventually(async || {
         let messages = messages(&server, id).await;
         let reply = messages.as_array().unwrap().get(1)?.clone();
         assert_eq!(reply["message_id"], sent["replyId"]);

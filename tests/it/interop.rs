@@ -4,12 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-
-use crate::support::{
+use titlecast_testing::{
     Events, ModelServer, Server, Step,
     legacy::post,
     raw_socket::RawSocket,
@@ -17,6 +12,10 @@ use crate::support::{
     server::{client, request},
     sse::text,
     within,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
 
 /// Sends bytes and reads up to this mark.

@@ -3,8 +3,7 @@
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::Server;
+use titlecast_testing::Server;
 
 /// The length of each message's text in these tests, in bytes.
 const TEXT_BYTES: usize = 200_000;

@@ -1,6 +1,6 @@
 //! What roles need on PostgreSQL: rights on rows to serve, rights on the schema to migrate, none to read on a standby.
 
-use crate::support::{Titlecast, postgres::Postgres};
+use titlecast_testing::{Titlecast, postgres::Postgres};
 
 /// What docs/operations.md grants, in a schema that is not `public`.
 const SETUP: [&str; 11] = [
@@ -85,7 +85,7 @@ async fn a_role_with_rights_on_rows_alone_serves_and_one_that_reads_alone_counts
         .start();
     let address = serving.url().await;
     let body = serde_json::json!({ "message": "Plan a trip to Kyoto in April" });
-    let sent = crate::support::server::client()
+    let sent = titlecast_testing::server::client()
         .post(format!("{address}/api/v1/chat/stream"))
         .header("content-type", "application/json")
         .body(body.to_string())
@@ -94,7 +94,7 @@ async fn a_role_with_rights_on_rows_alone_serves_and_one_that_reads_alone_counts
         .unwrap();
     assert_eq!(sent.status(), 200);
     assert!(sent.text().await.unwrap().contains("response.completed"));
-    let ready = crate::support::server::client()
+    let ready = titlecast_testing::server::client()
         .get(format!("{address}/readyz"))
         .send()
         .await

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server,
     auth::{GUARDED, claims, signed},
     eventually,

@@ -2,8 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-
-use crate::support::{ModelServer, Titlecast, server::request};
+use titlecast_testing::{ModelServer, Titlecast, server::request};
 
 #[tokio::test]
 async fn every_line_is_an_object_with_flat_fields() {

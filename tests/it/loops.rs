@@ -13,8 +13,7 @@ use titlecast::{
     conversation::Owner,
     supervisor::{Loop, LoopReport, LoopState},
 };
-
-use crate::support::{
+use titlecast_testing::{
     Hold, ModelServer, Server, TestDatabase,
     auth::{AUDIENCE, ISSUER},
     calls::rename,

@@ -1,16 +1,13 @@
-//! All integration tests, in one binary: one file a behaviour.
+//! The integration tests that a change has to pass, in one binary: one file a behaviour.
 //!
-//! They drive the real server over real sockets. Every test runs on an SQLite file of its own, or,
-//! where `TEST_DATABASE_URL` names a PostgreSQL server, on a database of its own there.
-#![expect(
-    unreachable_pub,
-    reason = "the support modules are the tests' own library"
-)]
+//! They drive the real server over real sockets. Every test has an SQLite file of its own, or, with
+//! `TEST_DATABASE_URL`, a database of its own on that PostgreSQL server. The crate `titlecast_testing`
+//! (`tests/support`) provides the server, the scripted model and the clients. `tests/endurance` has faults and load.
+
+#![expect(unreachable_pub, reason = "a test binary exports nothing")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod allocations;
 mod attachments;
-mod attack;
 mod auth;
 mod auth_browser;
 mod auth_expiry;
@@ -23,12 +20,10 @@ mod backfill;
 mod bad_input;
 mod bad_rows;
 mod canaries;
-mod chaos;
 mod cli;
 mod cli_serve;
 mod cohorts;
 mod complaints;
-mod cuts;
 mod dead_peers;
 mod docs;
 mod drain;
@@ -38,8 +33,6 @@ mod error_counts;
 mod error_matrix;
 mod errors_doc;
 mod fanout;
-mod faults;
-mod freezes;
 mod graphql_arguments;
 mod graphql_errors;
 mod graphql_lists;
@@ -64,8 +57,8 @@ mod loops;
 mod methods;
 mod metrics;
 mod migrating;
-mod migration_kills;
 mod migrations;
+mod model_answers;
 mod nodes;
 mod nodes_outage;
 mod openers;
@@ -97,7 +90,6 @@ mod statements;
 mod stream;
 mod stream_wire;
 mod stuck_sockets;
-mod support;
 mod surrogates;
 mod title_budget;
 mod title_faults;

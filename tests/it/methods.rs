@@ -4,8 +4,7 @@ use form_urlencoded::Serializer;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use crate::support::{Server, server::client, within};
+use titlecast_testing::{Server, server::client, within};
 
 const MUTATION: &str =
     "mutation M { sendMessage(input: { text: \"Hello\", autoTitle: false }) { replyId } }";

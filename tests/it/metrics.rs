@@ -7,8 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, GraphqlSocket, ModelServer, Server,
     auth::{claims, signed},
     eventually,

@@ -5,12 +5,10 @@ use futures_util::future::join_all;
 use migration::{Migrator, MigratorTrait, SchemaManager};
 use sea_orm::{ConnectionTrait, Database as SeaOrm};
 use titlecast::db::Database;
+use titlecast_testing::{Rows, Server, TestDatabase, Titlecast, postgres::Postgres};
 use uuid::Uuid;
 
-use crate::{
-    migrations::NAMES,
-    support::{Rows, Server, TestDatabase, Titlecast, postgres::Postgres},
-};
+use crate::migrations::NAMES;
 
 const SERVE: [&str; 4] = ["serve", "--migrate", "--listen", "127.0.0.1:0"];
 

@@ -5,9 +5,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::QueryResult;
 use serde_json::json;
 use titlecast::db::Database;
+use titlecast_testing::{Rows, Server, TestDatabase, assert_common_stream, stored::StoredTitle};
 use uuid::Uuid;
-
-use crate::support::{Rows, Server, TestDatabase, assert_common_stream, stored::StoredTitle};
 
 /// All of them, oldest first; a new one is added here.
 pub const NAMES: [&str; 11] = [
@@ -243,7 +242,7 @@ async fn a_text_of_more_words_than_can_be_indexed_does_not_stop_a_migration() {
     let id = insert(&rows, "kyoto", "Plan a trip to Kyoto").await;
     insert(&rows, "nara", "Plan a trip to Nara").await;
     let sql = "UPDATE agent_messages SET content = $2 WHERE conversation_id = $1";
-    let values = [crate::support::stored::id(&id), long.into()];
+    let values = [titlecast_testing::stored::id(&id), long.into()];
     rows.run(sql, values).await.unwrap();
     db.migrate_down(FROM_SEARCH_ON).await.unwrap();
     db.migrate_up(None).await.unwrap();

@@ -4,9 +4,7 @@
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-use uuid::Uuid;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, ModelServer, Rows, Server, Watched,
     calls::{delete, rename},
     eventually,
@@ -14,6 +12,7 @@ use crate::support::{
     server::{client, metrics},
     titles::{regenerate, replied, send, title},
 };
+use uuid::Uuid;
 
 const MESSAGE: &str = "Plan a trip to Kyoto";
 const RENAMED: &str = "Kyoto in autumn";

@@ -9,8 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server, Titlecast, Watched,
     calls::{delete, rename},
     eventually,

@@ -4,8 +4,7 @@
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, ModelServer, Rows, Server, assert_common_stream,
     legacy::post,
     sse::{text, titles},

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::CommandFactory;
 use titlecast::config::Cli;
-
-use crate::support::{ModelServer, Server, server::metrics};
+use titlecast_testing::{ModelServer, Server, server::metrics};
 
 const COMPOSE: &str = include_str!("../../docker-compose.yml");
 const IMAGE: &str = include_str!("../../Dockerfile");

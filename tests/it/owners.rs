@@ -3,8 +3,7 @@
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, GraphqlSocket, ModelServer, Server, Step,
     calls::{FIELDS, code, conversation, data, rename, send_message, settled_conversation},
     eventually,
@@ -226,7 +225,7 @@ async fn a_deleted_id_stays_taken_for_everyone() {
     let model = ModelServer::start().await;
     let (server, id, urls) = shared(&model).await;
     rename(&server.url, &id, "Mine").await;
-    crate::support::calls::delete(&server.url, &id).await;
+    titlecast_testing::calls::delete(&server.url, &id).await;
     let before = server.database.census().await;
     let send = format!(
         "mutation ($id: ID!) {{ sendMessage(input: {{ conversationId: $id, text: \"Hi\" }}) {{

@@ -2,8 +2,7 @@
 //! says is nowhere. In the real program, whose tests let it panic.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Titlecast,
     raw_socket::RawSocket,
     server::{client, request},

@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server,
     raw_socket::RawSocket,
     server::{client, request},

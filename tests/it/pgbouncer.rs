@@ -9,13 +9,12 @@ use std::{
 
 use serde_json::json;
 use titlecast::db::Database;
-use uuid::Uuid;
-
-use crate::support::{
+use titlecast_testing::{
     Rows, Server, TestDatabase, Titlecast, assert_common_stream, eventually,
     postgres::{Postgres, other_user},
     skipped,
 };
+use uuid::Uuid;
 
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 

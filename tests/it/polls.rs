@@ -17,16 +17,13 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-use tokio::runtime::{Builder, Runtime};
-
-use crate::{
+use titlecast_testing::{
+    Server,
     hostile::{Wire, requests},
-    support::{
-        Server,
-        server::{client, request},
-        within,
-    },
+    server::{client, request},
+    within,
 };
+use tokio::runtime::{Builder, Runtime};
 
 const LONGEST: Duration = match cfg!(debug_assertions) {
     true => Duration::from_secs(1),

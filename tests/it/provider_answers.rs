@@ -7,13 +7,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use titlecast_testing::{Rows, Server, TestDatabase, assert_common_stream, eventually};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-
-use crate::support::{Rows, Server, TestDatabase, assert_common_stream, eventually};
 
 const ROWS: &str = include_str!("provider_answers.jsonl");
 

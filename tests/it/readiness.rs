@@ -5,8 +5,7 @@ use sea_orm::{
     TransactionTrait,
 };
 use serde_json::{Value, json};
-
-use crate::support::{Answer, ModelServer, Server, TestDatabase, eventually};
+use titlecast_testing::{Answer, ModelServer, Server, TestDatabase, eventually};
 
 /// The page, once its status is this one.
 async fn page_when(server: &Server, status: u16) -> Value {

@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use serde_json::json;
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Node, Rows, TestDatabase,
     calls::code,
     eventually,

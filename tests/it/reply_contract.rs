@@ -2,8 +2,7 @@
 //! another one through NATS, and on another one that can only look at the rows.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Server, Step,
     calls::{
         conversation, conversation_when, delete, send_message, settled_conversation, stop_reply,
@@ -209,7 +208,7 @@ async fn a_place_that_is_in_no_reply_of_the_conversation_is_refused(nodes: Nodes
     let (id, reply, steps) = being_written(&nodes.model, url).await;
     let cursor = nodes.join(&id, &reply).await.cursor;
     let another = settled_conversation(url, json!({ "text": "Bake bread" })).await;
-    let mut socket = crate::support::GraphqlSocket::connect(nodes.url()).await;
+    let mut socket = titlecast_testing::GraphqlSocket::connect(nodes.url()).await;
     let nobody = format!("{}.0", uuid::Uuid::new_v4());
     for (id, cursor) in [
         (&another, cursor.as_str()),
@@ -291,7 +290,7 @@ async fn a_deleted_conversation_ends_its_reply(nodes: Nodes) {
     delete(nodes.url(), &id).await;
     assert_eq!(reader.end().await["outcome"], "INCOMPLETE");
     // Nothing that was written stays anywhere.
-    let rows = crate::support::Rows::of(&nodes.writer.database).await;
+    let rows = titlecast_testing::Rows::of(&nodes.writer.database).await;
     eventually(async || {
         let turns = "SELECT reply_status, run_text FROM agent_turns";
         let row = rows.all(turns, []).await.remove(0);
@@ -323,8 +322,8 @@ async fn a_retried_request_goes_on_with_the_same_reply(nodes: Nodes) {
     nodes.model.reply(answer);
     let body = json!({ "message": "Plan a trip to Kyoto", "context": { "auto_title": false } });
     let send = async |url: &str| {
-        let request = crate::support::legacy::post(url, "/api/v1/chat/stream", body.clone());
-        crate::support::Events::of(request.header("idempotency-key", "one")).await
+        let request = titlecast_testing::legacy::post(url, "/api/v1/chat/stream", body.clone());
+        titlecast_testing::Events::of(request.header("idempotency-key", "one")).await
     };
     let mut first = send(&nodes.writer.url).await;
     write(&steps, "First we");

@@ -5,13 +5,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedSender;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Rows, Scene, Server, Step, TestDatabase, assert_common_stream,
     sse::{text, titles},
     within,
 };
+use tokio::sync::mpsc::UnboundedSender;
 
 /// How a reply must end.
 pub struct End<'a> {

@@ -2,8 +2,7 @@
 //! the budget holds, and always the newest message.
 
 use serde_json::{Value, json};
-
-use crate::support::{Answer, Scene, assert_common_stream};
+use titlecast_testing::{Answer, Scene, assert_common_stream};
 
 /// The newest request for a reply, as role and text.
 fn shown(scene: &Scene) -> Vec<(String, String)> {

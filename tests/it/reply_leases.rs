@@ -2,8 +2,7 @@
 //! a process that was only late is left alone.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Rows, Server, Step, TestDatabase,
     calls::{conversation, conversation_when, send_message},
     eventually,

@@ -2,9 +2,7 @@
 //! `GET /api/v1/conversations/{id}/reply`; from the place that the last `id:` named.
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc::UnboundedSender;
-
-use crate::support::{
+use titlecast_testing::{
     Events, ModelServer, Server, Step, assert_common_stream,
     legacy::post,
     replies::write,
@@ -12,6 +10,7 @@ use crate::support::{
     sse::{text, titles},
     within,
 };
+use tokio::sync::mpsc::UnboundedSender;
 
 const PATH: &str = "/api/v1/chat/stream?ids=true";
 

@@ -2,8 +2,7 @@
 
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Server, Step, assert_common_stream, server::client, sse::titles, within,
 };
 

@@ -2,8 +2,7 @@
 
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-
-use crate::support::{Answer, ModelServer, Server, eventually};
+use titlecast_testing::{Answer, ModelServer, Server, eventually};
 
 const LIST: &str = "/api/v1/conversations";
 const SUMMARY: [&str; 11] = [

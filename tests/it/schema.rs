@@ -1,8 +1,7 @@
 //! The schema: the committed file is what the code says, and everything in it is described.
 
 use serde_json::{Value, json};
-
-use crate::support::{ModelServer, Server};
+use titlecast_testing::{ModelServer, Server};
 
 #[test]
 fn the_committed_schema_is_what_the_code_says() {

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement, TransactionTrait};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server, TestDatabase,
     calls::{conversation_when, data, delete, rename},
     eventually,
     server::request,
     titles::{regenerate, reset},
 };
+use tokio::task::JoinSet;
 
 const LIST: &str =
     "{ conversations(first: 20) { nodes { id title messages(last: 3) { nodes { content } } } } }";

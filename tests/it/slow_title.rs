@@ -7,8 +7,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, ModelServer, Rows, Server, assert_common_stream, eventually,
     server::client,
     sse::{text, titles},

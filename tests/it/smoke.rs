@@ -1,8 +1,7 @@
 //! The main job, end to end: a first message gets its reply and its title, and everyone sees it.
 
 use serde_json::json;
-
-use crate::support::{Answer, ModelServer, Server, assert_common_stream, sse::titles, within};
+use titlecast_testing::{Answer, ModelServer, Server, assert_common_stream, sse::titles, within};
 
 const LIST: &str = "subscription { conversationUpdated { id displayName titleStatus revision } }";
 const ONE: &str =

@@ -3,8 +3,7 @@
 
 use futures_util::{StreamExt, stream::BoxStream};
 use serde_json::{Value, json};
-
-use crate::support::{ModelServer, Server, eventually, server::client, within};
+use titlecast_testing::{ModelServer, Server, eventually, server::client, within};
 
 const ALL: &str = "subscription { conversationUpdated { id displayName } }";
 const MULTIPART: &str =

@@ -10,9 +10,8 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use titlecast_testing::{ModelServer, TestDatabase, Titlecast, postgres::Postgres, process::Ended};
 use uuid::Uuid;
-
-use crate::support::{ModelServer, TestDatabase, Titlecast, postgres::Postgres, process::Ended};
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
 

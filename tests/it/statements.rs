@@ -2,14 +2,13 @@
 
 use sea_orm::Statement;
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedReceiver;
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Rows, Server,
     calls::send_message,
     eventually,
     titles::{decided, replied},
 };
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Statements as `VERB table`, without what is noted afterwards of what was told.
 fn taken(statements: &mut UnboundedReceiver<Statement>) -> Vec<String> {

@@ -2,8 +2,7 @@
 //! whatever becomes of the reply and its title.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, ModelServer, Server, Step, assert_common_stream, eventually, sse::titles,
 };
 

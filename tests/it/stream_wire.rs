@@ -1,8 +1,7 @@
 //! The legacy stream's wire: headers, frames of one line, keep-alive comments, `id:` lines on demand.
 
 use serde_json::json;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Events, ModelServer, Server, Step, assert_common_stream, legacy::post, sse::text,
 };
 

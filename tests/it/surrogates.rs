@@ -2,8 +2,7 @@
 //! surface and stored as U+FFFD. Halves that belong together are one character.
 
 use serde_json::{Value, json};
-
-use crate::support::{Server, raw_socket::RawSocket, server::client, within};
+use titlecast_testing::{Server, raw_socket::RawSocket, server::client, within};
 
 /// What is sent inside a JSON string, and what is stored.
 const TABLE: [(&str, &str); 6] = [

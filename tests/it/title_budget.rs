@@ -3,8 +3,7 @@
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Rows, Server,
     calls::rename,
     eventually,

@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-
-use crate::support::{Answer, Scene};
+use titlecast_testing::{Answer, Scene};
 
 /// A refusal for good: one call, and none for the conversation after it. Both wait for the provider.
 async fn refused_for_good(answer: Answer, reason: &str) {

@@ -7,9 +7,8 @@ use titlecast::{
     db::{BegunTurn, Database, NewTitle, NewTurn, TitleClaim},
 };
 
+use titlecast_testing::{TestDatabase, eventually};
 use uuid::Uuid;
-
-use crate::support::{TestDatabase, eventually};
 
 /// A claim for the title of a new conversation, as soon as its lease has run out.
 async fn outlived(db: &Database, owner: &Owner) -> TitleClaim {

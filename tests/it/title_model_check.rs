@@ -1,8 +1,7 @@
 //! Whether the title model answers: asked at the start, seen with every call, shown to operators.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Scene, Server, eventually, process::Titlecast, server::metrics,
 };
 
@@ -159,7 +158,7 @@ async fn the_metrics_have_a_listener_of_their_own() {
     let (status, _) = server.get("/metrics").await;
     assert_eq!(status, 404, "not where users are");
     let (status, refusal): (_, Value) =
-        crate::support::server::request(&page, "GET", "/healthz", None).await;
+        titlecast_testing::server::request(&page, "GET", "/healthz", None).await;
     assert_eq!((status, &refusal["code"]), (404, &json!("NOT_FOUND")));
     server.stop().await;
 }

@@ -1,8 +1,7 @@
 //! What title models write, sent through the server: each output beside the message that it answers.
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Server,
     titles::{replied, send, settled},
 };

@@ -5,8 +5,7 @@ use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Rows, Server, TestDatabase, Watched,
     calls::{code, rename},
     eventually,

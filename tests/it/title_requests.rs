@@ -2,8 +2,7 @@
 //! is not asked at all.
 
 use serde_json::{Value, json};
-
-use crate::support::{Answer, Scene};
+use titlecast_testing::{Answer, Scene};
 
 /// The request for the title of [`Scene::MESSAGE`].
 async fn request(settings: &[&str]) -> Value {

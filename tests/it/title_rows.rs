@@ -9,8 +9,7 @@ use titlecast::{
     conversation::{Owner, Title},
     titles::clean::clean,
 };
-
-use crate::support::{ModelServer, Rows, Server, stored::id, text::tricky};
+use titlecast_testing::{ModelServer, Rows, Server, stored::id, text::tricky};
 
 #[tokio::test]
 async fn a_title_is_the_same_row_on_both_databases() {

@@ -5,8 +5,7 @@
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Hold, ModelServer, Rows, Server, Watched,
     calls::{conversation, delete, rename},
     stored,

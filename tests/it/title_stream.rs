@@ -1,8 +1,7 @@
 //! `GET /api/v1/conversations/{id}/stream`: the title of one conversation, live, for an `EventSource`.
 
 use serde_json::{Value, json};
-
-use crate::support::{Answer, Events, ModelServer, Server, eventually, server::client};
+use titlecast_testing::{Answer, Events, ModelServer, Server, eventually, server::client};
 
 const TITLE: &str = r#"{"title":"Planning a Trip to Kyoto"}"#;
 

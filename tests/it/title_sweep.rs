@@ -5,14 +5,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::Value as Bound;
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-use uuid::Uuid;
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Rows, Server, TestDatabase, Watched,
     calls::{delete, rename},
     eventually, stored,
     titles::{assert_titled, decided, replied, send, settled, title_when},
 };
+use uuid::Uuid;
 
 const MESSAGE: &str = "Plan a trip to Kyoto";
 

@@ -8,8 +8,7 @@
 
 use serde_json::{Value, json};
 use tiktoken_rs::{CoreBPE, o200k_base_singleton};
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server, eventually,
     titles::{regenerate, settled},
 };

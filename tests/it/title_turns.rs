@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Rows, Scene, Server, eventually,
     server::request,
     titles::{decided, replied, send, settled},

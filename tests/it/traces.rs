@@ -3,8 +3,7 @@
 use axum::http::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     Answer, Collector, Events, ModelServer, Step, TestDatabase, Titlecast,
     collector::Span,
     process::Process,
@@ -342,7 +341,10 @@ async fn lines_of_the_log_name_the_trace_that_they_belong_to() {
             .header("content-type", "application/json")
             .header("traceparent", format!("00-{TRACE}-{CALLER}-01"))
             .body(json!({ "message": "Plan a trip to Kyoto" }).to_string());
-        let status = crate::support::within(sent.send()).await.unwrap().status();
+        let status = titlecast_testing::within(sent.send())
+            .await
+            .unwrap()
+            .status();
         assert_eq!(status, 502);
         let failed = serving.line("request failed").await;
         let named = match format {

@@ -2,8 +2,7 @@
 
 use futures_util::future::join_all;
 use serde_json::json;
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Rows, Server, Watched,
     server::graphql,
     titles::{appearances, decided, new_id, replied},

@@ -5,9 +5,7 @@ use chrono::{TimeDelta, Utc};
 use sea_orm::Value as Bound;
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-use uuid::Uuid;
-
-use crate::support::{
+use titlecast_testing::{
     Events, ModelServer, Rows, Server, Titlecast, Watched,
     calls::{data, rename},
     eventually,
@@ -16,6 +14,7 @@ use crate::support::{
     stored::id as bound,
     titles::{TITLE_FIELDS, assert_titled, decided, settled},
 };
+use uuid::Uuid;
 
 const OFTEN: [&str; 2] = ["--title-sweep", "100ms"];
 

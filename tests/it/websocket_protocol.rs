@@ -1,13 +1,12 @@
 //! `graphql-transport-ws`, rule by rule, as graphql-ws's PROTOCOL.md states them.
 
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message;
-
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server, eventually,
     raw_socket::{Heard, RawSocket},
     server::request,
 };
+use tokio_tungstenite::tungstenite::Message;
 
 const ALL: &str = "subscription { conversationUpdated { id displayName titleStatus } }";
 
@@ -347,7 +346,7 @@ async fn a_subscriber_that_leaves_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_foreign_page_cannot_open_a_socket() {
     let server = Server::offline().await;
-    let client = crate::support::server::client();
+    let client = titlecast_testing::server::client();
     let response = client
         .get(format!("{}/graphql", server.url))
         .header("connection", "upgrade")

@@ -13,15 +13,15 @@ use async_graphql::parser::{
 };
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-
-use self::rows::{Others, ROWS, Row};
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Server,
     auth::{claims, now, signed, with},
     calls,
     legacy::post,
     within,
 };
+
+use self::rows::{Others, ROWS, Row};
 
 /// Whether values of this type are ids, or hold some.
 fn is_id(ty: &Type) -> bool {

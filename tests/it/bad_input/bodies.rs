@@ -2,9 +2,9 @@
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
+use titlecast_testing::{server::client, within};
 
 use super::{CHAT, Filled, LIST};
-use crate::support::{server::client, within};
 
 #[tokio::test]
 async fn a_body_that_is_no_json_object_is_refused() {

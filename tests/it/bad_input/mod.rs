@@ -5,8 +5,7 @@ mod parameters;
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-
-use crate::support::{ModelServer, Server, legacy::post, server::client, within};
+use titlecast_testing::{ModelServer, Server, legacy::post, server::client, within};
 
 const CHAT: [&str; 2] = ["/api/v1/chat/stream", "/api/v1/chat"];
 const LIST: &str = "/api/v1/conversations";

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
+use titlecast_testing::{legacy::post, server::client, within};
 
 use super::{CHAT, Filled, LIST};
-use crate::support::{legacy::post, server::client, within};
 
 #[tokio::test]
 async fn an_id_that_is_no_uuid_is_refused() {

@@ -1,14 +1,14 @@
 //! Failures of what the service stands on, seen from all surfaces.
 
 use serde_json::{Value, json};
-
-use super::{broker::RefusingBroker, found};
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Rows, Server, TestDatabase,
     raw_socket::{Heard, RawSocket},
     server::client,
     within,
 };
+
+use super::{broker::RefusingBroker, found};
 
 const SEND: &str = "mutation ($text: String!) {
     sendMessage(input: { text: $text }) { replyId conversation { id titleError titleStatus } }

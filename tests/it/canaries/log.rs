@@ -1,15 +1,15 @@
 //! The real program, at `--log trace`, while people say all that can be said to it.
 
 use serde_json::{Value, json};
-
-use super::{broker::RefusingBroker, found};
-use crate::support::{
+use titlecast_testing::{
     Answer, Collector, ModelServer, Rows, TestDatabase, Titlecast,
     auth::{AUDIENCE, ISSUER, claims, hmac_sha256, token},
     raw_socket::RawSocket,
     server::client,
     within,
 };
+
+use super::{broker::RefusingBroker, found};
 
 const KEY: &str = "sk-proj-canary-key";
 const SECRET: &str = "canary-secret-of-more-than-32-bytes-for-tests";

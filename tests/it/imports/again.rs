@@ -1,13 +1,13 @@
 //! A second import: what is there stays, what came since is added, and what went two ways is said.
 
 use serde_json::{Value, json};
-
-use super::{assert_counts, conversation, counts, end, import, start, with};
-use crate::support::{
+use titlecast_testing::{
     ModelServer, Rows, Server, TestDatabase,
     calls::{conversation as shown, delete, rename, send_message},
     titles::replied,
 };
+
+use super::{assert_counts, conversation, counts, end, import, start, with};
 
 const KYOTO: &str = "0190163d-8694-739b-aea5-966c26f8ad90";
 

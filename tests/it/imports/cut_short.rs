@@ -1,14 +1,11 @@
 //! An import that does not come to its end: nothing is half there, and the next one does the rest.
 
-use std::{
-    io::{PipeWriter, Write, pipe},
-    time::Instant,
-};
+use std::io::{PipeWriter, Write, pipe};
 
 use serde_json::{Value, json};
+use titlecast_testing::{Rows, TestDatabase, Titlecast, eventually, process::Process};
 
 use super::{assert_counts, conversation, counts, end, start, text};
-use crate::support::{Rows, TestDatabase, Titlecast, at_length, eventually, process::Process};
 
 /// Conversations of three messages each.
 fn lines(count: usize) -> Vec<Value> {
@@ -101,27 +98,4 @@ async fn interrupted_it_keeps_what_it_has_and_says_that_there_is_more() {
         &done,
         json!({ "added": 50, "messages": 150, "unchanged": 200 }),
     );
-}
-
-/// What docs/moving.md says of speed and memory: `cargo test --test it -- --ignored --nocapture ten_thousand_conversations`.
-#[tokio::test]
-#[ignore = "takes a minute"]
-async fn ten_thousand_conversations_in_little_memory() {
-    let all = at_length(10_000);
-    let database = TestDatabase::new().await;
-    let lines = lines(all);
-    for outcome in ["added", "unchanged"] {
-        let started = Instant::now();
-        let mut process = start(&database, &lines, &[]);
-        let (mut peak, mut last) = (0, Value::Null);
-        while let Some(line) = process.stdout_line().await {
-            peak = process.peak_memory().max(peak);
-            last = serde_json::from_str(&line).unwrap();
-        }
-        process.ended().await.ok();
-        assert_eq!(last["done"][outcome], all, "{last}");
-        let rate = all as f64 / started.elapsed().as_secs_f64();
-        println!("{outcome}: {rate:.0} conversations of three messages a second, {peak} KiB");
-        assert!(peak < 200 * 1024, "{peak} KiB");
-    }
 }

@@ -7,8 +7,7 @@ mod refused;
 mod served;
 
 use serde_json::{Value, json};
-
-use crate::support::{
+use titlecast_testing::{
     TestDatabase, Titlecast,
     process::{Ended, Process},
 };

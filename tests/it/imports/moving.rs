@@ -8,9 +8,9 @@ use std::{
 
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
+use titlecast_testing::{Rows, TestDatabase, skipped};
 
 use super::{assert_counts, command, counts};
-use crate::support::{Rows, TestDatabase, skipped};
 
 fn in_the_repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)

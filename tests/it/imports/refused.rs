@@ -2,9 +2,9 @@
 //! others are stored.
 
 use serde_json::{Value, json};
+use titlecast_testing::{Rows, TestDatabase, Titlecast, auth::GUARDED};
 
 use super::{assert_counts, command, conversation, counts, end, import, text, with};
-use crate::support::{Rows, TestDatabase, Titlecast, auth::GUARDED};
 
 /// What no complaint may repeat.
 const SECRET: &str = "tell-nobody";
@@ -196,7 +196,7 @@ async fn ids_of_messages_are_kept_and_taken_once() {
     let rows = Rows::of(&database).await;
     let kept = rows.all(
         "SELECT id FROM agent_messages WHERE id = $1",
-        [crate::support::stored::id(id)],
+        [titlecast_testing::stored::id(id)],
     );
     assert_eq!(kept.await.len(), 1);
     // One that is there, and one that comes twice in a batch.

@@ -3,16 +3,16 @@
 use sea_orm::QueryResult;
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
-use uuid::Uuid;
-
-use super::{conversation, counts, import, with};
-use crate::support::{
+use titlecast_testing::{
     Answer, ModelServer, Rows, Server, TestDatabase, Titlecast,
     auth::{GUARDED, claims, graphql_as, signed},
     calls::{FIELDS, data},
     stored::id as bound,
     titles::{decided, replied, settled, title},
 };
+use uuid::Uuid;
+
+use super::{conversation, counts, import, with};
 
 const KYOTO: &str = "0190163d-8694-739b-aea5-966c26f8ad90";
 const SKY: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
@@ -189,7 +189,7 @@ async fn its_rows_are_those_that_the_service_would_have_written() {
     let server = Server::start(&model).await;
     let long = "# Kyoto — *in* April?\n\n".to_owned() + &"A word, ".repeat(60);
     let files = json!([{ "name": " photo.png", "mediaType": "image/png" }, { "name": "b.pdf" }]);
-    let sent = crate::support::calls::send_message(
+    let sent = titlecast_testing::calls::send_message(
         &server.url,
         json!({ "text": long, "autoTitle": true }),
     )
@@ -198,7 +198,7 @@ async fn its_rows_are_those_that_the_service_would_have_written() {
     replied(&server.url, &held, 2).await;
     decided(&server.url, &held).await;
     let second = json!({ "text": " ", "attachments": files, "conversationId": held });
-    crate::support::calls::send_message(&server.url, second).await;
+    titlecast_testing::calls::send_message(&server.url, second).await;
     replied(&server.url, &held, 4).await;
 
     let reply = ModelServer::REPLY.concat();

@@ -15,15 +15,15 @@ use titlecast::{
         ConversationFilter, Database, Imported, Keyset, NewConversation, NewMessage, TitleBacklog,
     },
 };
-use tokio::sync::mpsc::UnboundedReceiver;
-
-use self::explain::complaints;
-use crate::support::{
+use titlecast_testing::{
     Events, ModelServer, Server, TestDatabase,
     calls::{delete, rename, send_message},
     server::client,
     titles::{regenerate, replied, reset, settled},
 };
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use self::explain::complaints;
 
 /// Pages of one conversation in both directions, and of the list's conversations.
 const LIST: &str = "query ($after: String, $filter: ConversationFilter) {

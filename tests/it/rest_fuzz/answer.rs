@@ -3,13 +3,13 @@
 use serde_json::Value;
 use strum::VariantArray;
 use titlecast::{api::rest::status, error::ErrorCode};
+use titlecast_testing::within;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
 use super::request::Request;
-use crate::support::within;
 
 /// A whole answer; of a stream that never ends only the head.
 pub struct Answer {

@@ -11,13 +11,13 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use serde_json::Value;
+use titlecast_testing::{ModelServer, Server, assert_common_stream};
 use uuid::Uuid;
 
 use self::{
     answer::Answer,
     request::{Known, Request},
 };
-use crate::support::{ModelServer, Server, assert_common_stream};
 
 const REQUESTS: usize = 1_500;
 

@@ -6,8 +6,7 @@ use std::fmt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
-
-use crate::support::text::tricky;
+use titlecast_testing::text::tricky;
 
 /// One request.
 #[derive(Clone)]

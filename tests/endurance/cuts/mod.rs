@@ -1,0 +1,73 @@
+//! Readers that lose their connection at any moment and come back on the other node: whether each
+//! reply reaches each of them once and in order; and what they notice of a broker that comes and goes.
+
+mod broker;
+mod model;
+mod nodes;
+mod story;
+mod viewer;
+
+use fastrand::Rng;
+use futures_util::{StreamExt, stream};
+use titlecast_testing::at_length;
+
+use self::{
+    model::StoryModel,
+    nodes::Nodes,
+    story::{Faults, Told},
+    viewer::{Plan, Viewer},
+};
+
+/// How many replies run at once.
+const AT_ONCE: usize = 50;
+
+/// Sends so many messages and reads their replies through cuts; what became of them.
+async fn read_all(nodes: &Nodes, replies: usize, seed: u64, plan: Plan) -> Told {
+    let viewers = (0..replies).map(|number| {
+        let rng = Rng::with_seed(seed ^ (number as u64) << 20);
+        Viewer::new(nodes, number, rng, plan).read()
+    });
+    let told = stream::iter(viewers).buffer_unordered(AT_ONCE);
+    told.fold(Told::default(), async |all, one| all + one).await
+}
+
+/// Every reply whole, and each message answered once.
+async fn check(replies: usize, nodes: &Nodes, model: &StoryModel) {
+    let told = read_all(nodes, replies, fastrand::u64(..), Plan::honest()).await;
+    eprintln!("{replies} replies: {told:?}");
+    assert_eq!(told.faults, Faults::default());
+    assert!(told.cuts > replies / 2, "{told:?}");
+    assert_eq!(model.asked(), replies);
+    assert_eq!(told.completed, replies);
+}
+
+#[tokio::test]
+async fn a_reader_that_is_cut_off_and_comes_back_elsewhere_misses_nothing() {
+    let model = StoryModel::start().await;
+    let Some(nodes) = Nodes::in_process(&model).await else {
+        return;
+    };
+    check(40, &nodes, &model).await;
+}
+
+/// Whether the check would see what it looks for: readers that say a place one character off.
+#[tokio::test]
+async fn a_place_that_is_off_is_noticed() {
+    let model = StoryModel::start().await;
+    let Some(nodes) = Nodes::in_process(&model).await else {
+        return;
+    };
+    let told = read_all(&nodes, 10, 1, Plan::off_by(-1)).await;
+    assert!(told.faults.doubled > 0, "{told:?}");
+    let told = read_all(&nodes, 10, 1, Plan::off_by(1)).await;
+    assert!(told.faults.missing > 0, "{told:?}");
+}
+
+#[tokio::test]
+#[ignore = "takes a minute: just cuts"]
+async fn a_thousand_replies_through_two_processes() {
+    let model = StoryModel::start().await;
+    let mut nodes = Nodes::processes(&model).await.unwrap();
+    check(at_length(1_000), &nodes, &model).await;
+    nodes.stop().await;
+}

@@ -1,0 +1,111 @@
+//! One who sends a message and reads its reply through cuts.
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+use titlecast_testing::{Events, legacy::post, server::client};
+use uuid::Uuid;
+
+use super::{
+    model::StoryModel,
+    nodes::Nodes,
+    story::{Reading, Told},
+};
+
+/// How readers behave.
+#[derive(Clone, Copy)]
+pub struct Plan {
+    /// By how many bytes they say a wrong place.
+    off_by: i64,
+}
+
+impl Plan {
+    pub fn honest() -> Self {
+        Self { off_by: 0 }
+    }
+
+    pub fn off_by(off_by: i64) -> Self {
+        Self { off_by }
+    }
+}
+
+/// The reader.
+pub struct Viewer<'a> {
+    nodes: &'a Nodes,
+    number: usize,
+    rng: Rng,
+    plan: Plan,
+    conversation: Uuid,
+    /// The last `id:`.
+    place: Option<String>,
+}
+
+impl<'a> Viewer<'a> {
+    pub fn new(nodes: &'a Nodes, number: usize, rng: Rng, plan: Plan) -> Self {
+        Self {
+            nodes,
+            number,
+            rng,
+            plan,
+            conversation: Uuid::new_v4(),
+            place: None,
+        }
+    }
+
+    /// Reads to the end, from one node and then from the other.
+    pub async fn read(mut self) -> Told {
+        let mut reading = Reading::of(self.number);
+        let mut node = self.number;
+        loop {
+            let url = &self.nodes.urls[node % 2];
+            let mut events = match &self.place {
+                Some(place) => self.resume(url, place).await,
+                // Nothing was heard of the answer: the same request, with the same key.
+                None => {
+                    reading.begin();
+                    self.send(url).await
+                }
+            };
+            let until = self.rng.usize(..40);
+            for _ in 0..until {
+                let Some(event) = events.next().await else {
+                    panic!("story {} ended without an end", self.number);
+                };
+                if reading.take(&event) {
+                    return reading.told;
+                }
+                self.place = Some(events.last_id());
+            }
+            reading.told.cuts += 1;
+            node += 1;
+        }
+    }
+
+    async fn send(&self, url: &str) -> Events {
+        let body = json!({
+            "message": StoryModel::message(self.number),
+            "conversation_id": self.conversation,
+            "context": { "auto_title": false },
+        });
+        let request = post(url, "/api/v1/chat/stream?ids=true", body);
+        Events::of(request.header("idempotency-key", self.conversation.to_string())).await
+    }
+
+    async fn resume(&self, url: &str, place: &str) -> Events {
+        let url = format!("{url}/api/v1/conversations/{}/reply", self.conversation);
+        let place = match place.split_once('.') {
+            Some((message, bytes)) if self.plan.off_by != 0 => {
+                let bytes: i64 = bytes.parse().unwrap();
+                format!("{message}.{}", (bytes + self.plan.off_by).max(0))
+            }
+            _ => place.to_owned(),
+        };
+        Events::of(client().get(url).header("last-event-id", place)).await
+    }
+}
+
+/// The events of a reply, from the beginning, on a node that may not write it.
+pub async fn watch(url: &str, conversation: &Value) -> Events {
+    let id = conversation.as_str().unwrap();
+    let url = format!("{url}/api/v1/conversations/{id}/reply");
+    Events::of(client().get(url)).await
+}

@@ -1,0 +1,100 @@
+//! What the tests stand on: a server, its database, a model that follows a script, and clients.
+
+#![expect(missing_docs, reason = "tests are its only users")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+pub mod auth;
+pub mod calls;
+pub mod collector;
+pub mod database;
+pub mod failpoint;
+pub mod graphql;
+pub mod hostile;
+pub mod keys;
+pub mod legacy;
+pub mod metrics;
+pub mod model;
+pub mod nats;
+pub mod node;
+pub mod postgres;
+pub mod process;
+pub mod proxy;
+pub mod raw_socket;
+pub mod refusing;
+pub mod replies;
+pub mod rows;
+pub mod scene;
+pub mod server;
+pub mod small_disk;
+pub mod sse;
+pub mod stored;
+pub mod surface;
+pub mod talkative;
+pub mod text;
+pub mod titles;
+
+use std::{future::Future, time::Duration};
+
+pub use self::{
+    collector::Collector,
+    database::TestDatabase,
+    failpoint::Hold,
+    graphql::GraphqlSocket,
+    model::{Answer, ModelServer, Step},
+    node::Node,
+    process::Titlecast,
+    scene::Scene,
+    server::Server,
+    small_disk::SmallDisk,
+    sse::{Events, assert_common_stream},
+    stored::Rows,
+    titles::Watched,
+};
+
+/// The longest that anything awaited may take. A test never sleeps to wait for something.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Says aloud that a test is skipped for want of something. Where `TEST_SKIP_NOTHING` is set, that is a
+/// failure.
+pub fn skipped(why: &str) {
+    assert!(
+        std::env::var_os("TEST_SKIP_NOTHING").is_none(),
+        "nothing is to be skipped here, and {why}"
+    );
+    eprintln!("SKIPPED: {why}");
+}
+
+/// How much of a long suite runs: `all`, or a tenth where `TITLECAST_SHORT` is set, as CI does.
+pub fn at_length(all: usize) -> usize {
+    match std::env::var_os("TITLECAST_SHORT") {
+        Some(_) => all.div_ceil(10),
+        None => all,
+    }
+}
+
+/// Awaits what has to happen soon.
+#[track_caller]
+pub fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let caller = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(DEADLINE, future).await {
+            Ok(output) => output,
+            Err(_) => panic!("nothing happened for {DEADLINE:?}, awaited at {caller}"),
+        }
+    }
+}
+
+/// Asks again and again until the answer is the expected one; for what no event tells.
+#[track_caller]
+pub fn eventually<T, F: Future<Output = Option<T>>>(
+    mut ask: impl FnMut() -> F,
+) -> impl Future<Output = T> {
+    within(async move {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+}

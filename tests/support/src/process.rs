@@ -1,0 +1,334 @@
+//! The real binary, run as an operator runs it.
+
+use std::{
+    future::ready,
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::LazyLock,
+    time::Duration,
+};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use uuid::Uuid;
+
+use super::{SmallDisk, eventually, postgres::is_root, within};
+
+/// The path of the program under test: cargo passes it to integration tests. A test binary that was started by hand uses
+/// the program of its own build.
+fn program() -> &'static str {
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| {
+        let passed = std::env::var_os("CARGO_BIN_EXE_titlecast").map(PathBuf::from);
+        let program = passed.unwrap_or_else(|| {
+            let test = std::env::current_exe().unwrap();
+            test.ancestors().nth(2).unwrap().join("titlecast")
+        });
+        program.into_os_string().into_string().unwrap()
+    });
+    &PROGRAM
+}
+
+/// What an operator types and sets, and where. The environment holds nothing else: neither the keys
+/// nor the settings of whoever runs the tests.
+pub struct Titlecast {
+    command: Command,
+    directory: PathBuf,
+}
+
+impl Titlecast {
+    /// With these arguments, in an empty directory of its own.
+    pub fn new(arguments: &[&str]) -> Self {
+        Self::of(program(), arguments)
+    }
+
+    /// The same of another build of the program.
+    pub fn of(program: &str, arguments: &[&str]) -> Self {
+        let directory = std::env::temp_dir().join(format!("titlecast-test-{}", Uuid::now_v7()));
+        std::fs::create_dir(&directory).unwrap();
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir(&directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // The help shows what is set.
+        if !arguments.contains(&"--help") {
+            command.env("TITLECAST_METRICS_LISTEN", "127.0.0.1:0");
+        }
+        Self { command, directory }
+    }
+
+    /// The same for who may not write where the permissions say so, which root may.
+    pub fn unprivileged(arguments: &[&str]) -> Self {
+        if !is_root() {
+            return Self::new(arguments);
+        }
+        let drop = ["--bounding-set=-dac_override", program()];
+        Self::of("setpriv", &[&drop, arguments].concat())
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Puts a file into its directory.
+    pub fn file(self, name: &str, content: &str) -> Self {
+        std::fs::write(self.directory.join(name), content).unwrap();
+        self
+    }
+
+    /// Gives it something to read on standard input.
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
+    /// Runs it where the disk is.
+    pub fn on(self, disk: &SmallDisk) -> Self {
+        let mut command = Command::new("/usr/bin/nsenter");
+        let pid = disk.pid().to_string();
+        command
+            .args(["-t", &pid, "-m", "--"])
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_clear()
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        Self {
+            command,
+            directory: self.directory.clone(),
+        }
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Process {
+        let mut child = self.command.spawn().unwrap();
+        let (sender, lines) = unbounded_channel();
+        read(child.stdout.take().unwrap(), true, sender.clone());
+        read(child.stderr.take().unwrap(), false, sender);
+        Process {
+            child,
+            directory: self.directory,
+            lines,
+            stdout: String::new(),
+            stderr: String::new(),
+        }
+    }
+
+    /// Starts it and waits for its end.
+    pub async fn run(self) -> Ended {
+        self.start().ended().await
+    }
+}
+
+fn read(
+    stream: impl Read + Send + 'static,
+    is_stdout: bool,
+    lines: UnboundedSender<(bool, String)>,
+) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            if lines.send((is_stdout, line.unwrap())).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// A running process; killed when it is dropped.
+pub struct Process {
+    child: Child,
+    /// Where it runs.
+    pub directory: PathBuf,
+    lines: UnboundedReceiver<(bool, String)>,
+    stdout: String,
+    stderr: String,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; none: a signal killed it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Process {
+    /// The address that it says it listens on, as `http://127.0.0.1:PORT`.
+    pub async fn url(&mut self) -> String {
+        let line = self.line("listening").await;
+        let address = line.split("address=").nth(1).unwrap();
+        format!("http://{}", address.split(' ').next().unwrap())
+    }
+
+    /// The next line on standard error that holds this.
+    pub async fn line(&mut self, part: &str) -> String {
+        loop {
+            let Some((is_stdout, line)) = self.next().await else {
+                panic!("ended without {part:?}: {}", self.stderr);
+            };
+            if !is_stdout && line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// Asks it to end, as service managers do.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal: `KILL`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let (flag, pid) = (format!("-{name}"), self.child.id().to_string());
+        let status = Command::new("kill").args([&flag, &pid]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Kills it, without a word.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+    }
+
+    /// The next line on standard output.
+    pub async fn stdout_line(&mut self) -> Option<String> {
+        loop {
+            if let (true, line) = self.next().await? {
+                return Some(line);
+            }
+        }
+    }
+
+    /// The time that its threads were on a processor.
+    pub fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        // A thread may end while it is looked at.
+        let spent = tasks.filter_map(|task| {
+            let path = task.ok()?.path().join("schedstat");
+            let schedstat = std::fs::read_to_string(path).ok()?;
+            schedstat.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(spent.sum())
+    }
+
+    /// Bounds how many files and connections it can have open.
+    pub fn limit_files(&self, files: u32) {
+        let (files, pid) = (format!("--nofile={files}"), self.child.id().to_string());
+        let status = Command::new("prlimit")
+            .args(["--pid", &pid, &files])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    /// How many files and connections it has open.
+    pub fn open_files(&self) -> u32 {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        files.unwrap().count().try_into().unwrap()
+    }
+
+    /// The memory that it has now, in KiB.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The highest that its memory has been, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name));
+        let number = line.unwrap().split_whitespace().nth(1);
+        number.unwrap().parse().unwrap()
+    }
+
+    /// Waits for its end; the exit code, none when a signal killed it.
+    pub async fn exit(&mut self) -> Option<i32> {
+        while self.next().await.is_some() {}
+        let status = eventually(|| ready(self.child.try_wait().unwrap())).await;
+        status.code()
+    }
+
+    /// Waits for its end.
+    pub async fn ended(mut self) -> Ended {
+        Ended {
+            code: self.exit().await,
+            stdout: std::mem::take(&mut self.stdout),
+            stderr: std::mem::take(&mut self.stderr),
+        }
+    }
+
+    async fn next(&mut self) -> Option<(bool, String)> {
+        let (is_stdout, line) = within(self.lines.recv()).await?;
+        let all = match is_stdout {
+            true => &mut self.stdout,
+            false => &mut self.stderr,
+        };
+        all.push_str(&line);
+        all.push('\n');
+        Some((is_stdout, line))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended already, or nobody waits for it any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Ended {
+    /// It went well and had nothing to say but on standard output.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self.stdout
+    }
+
+    /// It refused the command line or a setting, and said why in one line that says all of these.
+    #[track_caller]
+    pub fn assert_refused(&self, parts: &[&str]) {
+        self.assert_gave_up(2, parts);
+    }
+
+    /// It failed while it ran, and said why in one line that says all of these.
+    #[track_caller]
+    pub fn assert_failed(&self, parts: &[&str]) {
+        self.assert_gave_up(1, parts);
+    }
+
+    /// One line says why, and no more than that was printed but the log, and clap's pointers to the help.
+    #[track_caller]
+    fn assert_gave_up(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stdout, "");
+        let lines: Vec<&str> = self
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("titlecast: ") || line.starts_with("error: "))
+            .collect();
+        let [line] = lines.as_slice() else {
+            panic!("{} lines say why: {}", lines.len(), self.stderr);
+        };
+        for part in parts {
+            assert!(line.contains(part), "{part:?} is missing: {line}");
+        }
+        // What libraries wrap their errors in says nothing.
+        assert!(!line.contains("Error: "), "{line}");
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+    }
+}
