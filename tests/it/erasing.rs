@@ -16,6 +16,7 @@ fn left(database: &str, texts: &[String]) -> Vec<String> {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let file = PathBuf::from(format!("{path}{suffix}"));
         let Ok(bytes) = std::fs::read(&file) else {
+            assert!(!suffix.is_empty(), "the database file cannot be read");
             continue;
         };
         let bytes = bytes.to_ascii_lowercase();

@@ -52,8 +52,9 @@ async fn a_server_that_is_not_there_is_named_and_so_is_the_reason() {
             "{}",
             ended.stderr
         );
-        let is_long = is_waited_for || server == silent;
-        assert_eq!(took.as_secs() >= 5, is_long, "{server}: {took:?}");
+        if is_waited_for || server == silent {
+            assert!(took.as_secs() >= 5, "{server}: {took:?}");
+        }
     }
 }
 

@@ -184,6 +184,7 @@ async fn nobody_else_gets_at_anything_by_any_of_them() {
     let url = server.url.clone();
     let ada = signed(&claims("acme", "ada"));
     let old = signed(&with(claims("acme", "ada"), "exp", (now() - 60).into()));
+    let mut asked = 0;
     for row in &ROWS {
         let (document, ids) = filled(&open, row).await;
         let before = server.database.census().await;
@@ -194,6 +195,7 @@ async fn nobody_else_gets_at_anything_by_any_of_them() {
                 // Nothing comes, which another test waits for.
                 continue;
             }
+            asked += 1;
             let answer = first_answer(Some(&token), &url, &document).await;
             match row.2 {
                 Others::Nothing(data) => {
@@ -238,4 +240,5 @@ async fn nobody_else_gets_at_anything_by_any_of_them() {
         let is_told = ids.iter().any(|id| text.contains(id)) || text.contains("replyId");
         assert!(is_told, "{document}: {text}");
     }
+    assert!(asked > ROWS.len(), "{asked}");
 }
