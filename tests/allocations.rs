@@ -12,8 +12,8 @@ use std::{
 
 use serde_json::{Value, json};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use tokio::runtime::Runtime;
 use titlecast_testing::{Server, TestDatabase, calls::settled_conversation};
+use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
