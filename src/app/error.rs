@@ -34,8 +34,8 @@ pub enum StartError {
     Migration(#[source] DbErr),
     /// The schema is older than the program.
     #[error(
-        "the database is behind by {pending} migration(s), the first being {first}{elsewhere}. Run `titlecast migrate \
-         up` with the same database URL, or start with --migrate",
+        "the database schema is behind by {pending} migration(s), starting with {first}{elsewhere}. Run `titlecast \
+         migrate up` with the same database URL, or start with --migrate",
         elsewhere = elsewhere.as_ref().map_or(String::new(), ToString::to_string)
     )]
     Behind {
@@ -48,21 +48,21 @@ pub enum StartError {
     },
     /// The schema contains the tables of another program.
     #[error(
-        "the database belongs to another program: {0}. Nothing was changed. Name another database or schema in \
-         --database-url (DATABASE_URL), and bring conversations along with `titlecast import` (docs/moving.md)"
+        "the database belongs to another program: {0}. Nothing was changed. Use another database or schema in \
+         --database-url (DATABASE_URL); to bring its conversations, use `titlecast import` (docs/moving.md)"
     )]
     Foreign(String),
     /// A migration would create a second set of tables, because the role's search path misses the existing one.
     #[error(
-        "the schema {0:?} has the tables, and this role does not see it: it would make a second, empty set in \"public\". \
-         Nothing was changed. Let it see them (ALTER ROLE … SET search_path = {0}), or lead the role of a second \
-         installation to a schema of its own in the same way"
+        "the schema {0:?} has the tables, but it is not in this role's search_path, so the migration would create a \
+         second, empty set in \"public\". Nothing was changed. Run ALTER ROLE … SET search_path = {0}, or, for a second \
+         installation, set the search_path to a schema of its own"
     )]
     Misled(String),
     /// The schema is newer than the program.
     #[error(
-        "the database is ahead: it has the migration {0} of a newer version. Run that version, or take the migration \
-         back with it (`titlecast migrate down`)"
+        "the database schema is ahead: it has the migration {0} of a newer version. Run that version, or revert the \
+         migration with it (`titlecast migrate down`)"
     )]
     Ahead(String),
     /// The log or the traces cannot be started.
@@ -70,20 +70,20 @@ pub enum StartError {
     Telemetry(#[from] TelemetryError),
     /// The model client cannot be built.
     #[error(
-        "cannot set up the model's client: {0}. Check --openai-base-url (OPENAI_BASE_URL) and --openai-api-key \
+        "cannot set up the model client: {0}. Check --openai-base-url (OPENAI_BASE_URL) and --openai-api-key \
          (OPENAI_API_KEY)"
     )]
     Model(#[from] InvalidOpenAiConfig),
     /// The service would be reachable from other hosts without authentication.
     #[error(
-        "{0} can be reached from other hosts and there is no authentication: listen on 127.0.0.1, set up tokens \
-         with --jwt-secret or --jwt-keys, or add --allow-unauthenticated if that is meant"
+        "other hosts can reach {0}, and there is no authentication. Listen on 127.0.0.1, set up tokens with --jwt-secret \
+         or --jwt-keys, or add --allow-unauthenticated if this is intended"
     )]
     Exposed(SocketAddr),
     /// The metrics would be reachable from other hosts.
     #[error(
-        "{0} can be reached from other hosts and there is no authentication for metrics: serve them on 127.0.0.1 \
-         with --metrics-listen, or add --allow-unauthenticated if that is meant"
+        "other hosts can reach {0}, and there is no authentication for metrics. Serve them on 127.0.0.1 with \
+         --metrics-listen, or add --allow-unauthenticated if this is intended"
     )]
     ExposedMetrics(SocketAddr),
     /// Tokens cannot be verified or signed.
@@ -96,14 +96,14 @@ pub enum StartError {
     Nats(#[source] std::io::Error),
     /// An allowed origin is malformed.
     #[error(
-        "{0:?} is no origin: write it as https://app.example, without a path. Check --allowed-origins \
+        "{0:?} is not an origin; write it as https://app.example, without a path. Check --allowed-origins \
          (TITLECAST_ALLOWED_ORIGINS)"
     )]
     Origin(String),
     /// An allowed host is malformed.
     #[error(
-        "{0:?} is no host: write it as chat.example, chat.example:8443 or *.chat.example, without a scheme and a path. \
-         Check --allowed-hosts (TITLECAST_ALLOWED_HOSTS)"
+        "{0:?} is not a host name; write it as chat.example, chat.example:8443 or *.chat.example, without a scheme or \
+         path. Check --allowed-hosts (TITLECAST_ALLOWED_HOSTS)"
     )]
     Host(String),
     /// A command failed while it ran.
@@ -116,16 +116,16 @@ pub enum StartError {
     #[error("cannot write to standard output: {0}")]
     Output(#[source] std::io::Error),
     /// A command was interrupted before it finished.
-    #[error("interrupted before everything was done; run it again to continue")]
+    #[error("interrupted before it finished; run it again to continue")]
     Unfinished,
     /// A trusted proxy is malformed.
     #[error(
-        "{0:?} is neither an address nor a network such as 10.0.0.0/8. Check --trusted-proxies (TITLECAST_TRUSTED_PROXIES)"
+        "{0:?} is not an address or a network such as 10.0.0.0/8. Check --trusted-proxies (TITLECAST_TRUSTED_PROXIES)"
     )]
     Proxy(String),
     /// The shutdown timed out.
     #[error(
-        "the shutdown did not finish within {0:?}; stored data is safe, and the next start continues from it"
+        "the shutdown did not finish within {0:?}; stored data is safe, and the next start resumes from it"
     )]
     Hung(Duration),
     /// `titlecast health`: the server is not ready.
@@ -150,7 +150,7 @@ pub enum StartError {
 /// A schema that contains the tables but is not in the role's search path.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    " (the schema {0:?} has the tables, but the role does not see it: check its search_path, and USAGE on the schema)"
+    " (the schema {0:?} has the tables, but this role cannot see it: check its search_path, and USAGE on the schema)"
 )]
 pub struct Elsewhere(pub String);
 
@@ -211,7 +211,7 @@ fn caused(error: &Error) -> String {
 /// A further remedy when the address is in use.
 fn or_end(cause: &std::io::Error) -> &'static str {
     match cause.kind() {
-        ErrorKind::AddrInUse => ", or end the program that listens there",
+        ErrorKind::AddrInUse => ", or stop the program that listens there",
         _ => "",
     }
 }

@@ -28,7 +28,7 @@ pub fn mint(settings: &JwtSettings, request: &TokenRequest) -> Result<String, Se
     let rules = settings.rules()?.ok_or(SetupError::NoSecret(""))?;
     let secret = settings.secret.as_ref().filter(|secret| !secret.is_empty());
     let secret = secret.ok_or(SetupError::NoSecret(
-        "; with --jwt-keys only their owner makes tokens",
+        "; with --jwt-keys only the owner of the private keys can sign tokens",
     ))?;
     for (name, flag) in [(&request.tenant, "--tenant"), (&request.user, "--user")] {
         if !is_name(name) {

@@ -70,24 +70,24 @@ pub struct JwtSettings {
 pub enum SetupError {
     /// The secret is too short.
     #[error(
-        "--jwt-secret (TITLECAST_JWT_SECRET) is shorter than {MIN_SECRET_BYTES} bytes; `openssl rand -base64 32` \
-         makes one"
+        "--jwt-secret (TITLECAST_JWT_SECRET) is shorter than {MIN_SECRET_BYTES} bytes; generate one with `openssl rand \
+         -base64 32`"
     )]
     ShortSecret,
     /// Both a secret and published keys are set.
-    #[error("--jwt-secret and --jwt-keys exclude each other: keep one of them")]
+    #[error("--jwt-secret and --jwt-keys exclude each other; set only one of them")]
     SecretAndKeys,
     /// A token setting is set, but neither a secret nor keys.
     #[error(
-        "{0} is set, but neither --jwt-secret (TITLECAST_JWT_SECRET) nor --jwt-keys (TITLECAST_JWT_KEYS): tokens \
-         could not be verified"
+        "{0} is set, but tokens cannot be verified without --jwt-secret (TITLECAST_JWT_SECRET) or --jwt-keys \
+         (TITLECAST_JWT_KEYS)"
     )]
     NoKey(&'static str),
     /// A required setting is missing.
-    #[error("{0} is missing: it is needed as soon as tokens are verified")]
+    #[error("{0} is missing; it is required with --jwt-secret or --jwt-keys")]
     Missing(&'static str),
     /// An unknown or unsupported algorithm.
-    #[error("--jwt-algorithms (TITLECAST_JWT_ALGORITHMS): {name:?} cannot be used {with}")]
+    #[error("--jwt-algorithms (TITLECAST_JWT_ALGORITHMS): {name:?} is not supported {with}")]
     Algorithm {
         /// The name in the setting.
         name: String,
@@ -95,14 +95,14 @@ pub enum SetupError {
         with: &'static str,
     },
     /// The name of the cookie is invalid.
-    #[error("--auth-cookie (TITLECAST_AUTH_COOKIE): {0:?} is no name of a cookie")]
+    #[error("--auth-cookie (TITLECAST_AUTH_COOKIE): {0:?} is not a valid cookie name")]
     Cookie(String),
     /// The source of the keys is invalid.
     #[error("--jwt-keys (TITLECAST_JWT_KEYS): {0}")]
     Source(#[source] SourceError),
     /// The keys cannot be read.
     #[error(
-        "cannot read the keys of tokens at {place}: {cause}. Check --jwt-keys (TITLECAST_JWT_KEYS)"
+        "cannot read the token keys at {place}: {cause}. Check --jwt-keys (TITLECAST_JWT_KEYS)"
     )]
     Keys {
         /// The source, without passwords.
@@ -112,10 +112,10 @@ pub enum SetupError {
         cause: SourceError,
     },
     /// No secret is set to sign tokens with.
-    #[error("a token is signed with --jwt-secret (TITLECAST_JWT_SECRET), which is not set{0}")]
+    #[error("--jwt-secret (TITLECAST_JWT_SECRET) is not set, so the token cannot be signed{0}")]
     NoSecret(&'static str),
     /// The name of a tenant or a user is invalid.
-    #[error("{0} has to have 1 to 128 characters, and no control characters")]
+    #[error("{0} must be 1 to 128 characters without control characters")]
     Name(&'static str),
     /// The library failed to sign.
     #[error("the token could not be signed")]
@@ -250,10 +250,9 @@ impl JwtSettings {
             algorithm.filter(fits).ok_or_else(|| SetupError::Algorithm {
                 name: (*name).clone(),
                 with: match is_secret {
-                    true => "with a secret; HS256, HS384 and HS512 can be",
+                    true => "with a secret; use HS256, HS384 or HS512",
                     false => {
-                        "with published keys; RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 and EdDSA \
-                         can be"
+                        "with published keys; use RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA"
                     }
                 },
             })

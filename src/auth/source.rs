@@ -37,19 +37,19 @@ pub enum SourceError {
     #[error("no answer: {0}")]
     NoAnswer(String),
     /// The response status is not 200.
-    #[error("the answer was {0}, not 200")]
+    #[error("the server answered {0} instead of 200")]
     Status(u16),
     /// The read timed out.
     #[error("no answer within {DEADLINE:?}")]
     Timeout,
     /// The key set exceeds the size limit.
-    #[error("more than {MAX_BYTES} bytes")]
+    #[error("the answer is larger than {MAX_BYTES} bytes")]
     TooLarge,
     /// The text is not a JSON Web Key Set.
     #[error("not a JSON Web Key Set, which is an object with a list of `keys`")]
     Malformed,
     /// The set has no key for an allowed algorithm.
-    #[error("none of its {keys} key(s) is for one of {allowed:?} (--jwt-algorithms)")]
+    #[error("none of its {keys} key(s) fits the algorithms {allowed:?} (--jwt-algorithms)")]
     NoUsableKey {
         /// The number of keys in the set.
         keys: usize,

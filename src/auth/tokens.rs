@@ -131,7 +131,7 @@ impl Tokens {
 
 /// Logs the reason at `debug`, as a constant without token contents. The client does not receive it.
 fn refused(reason: &'static str) -> Error {
-    tracing::debug!(auth.reason = reason, "a token was refused");
+    tracing::debug!(auth.reason = reason, "token rejected");
     Error::Unauthenticated
 }
 

@@ -34,24 +34,21 @@ pub async fn dry_run(titles: &Titles, backfill: &Backfill, price: Option<Price>)
         return Ok(());
     }
     println!(
-        "{} conversations would be titled by the model",
+        "{} conversations would get a title from the model",
         estimate.titles
     );
     println!(
-        "{} by the name of a file, without a call",
+        "{} would get one from a file name, without a call",
         estimate.from_file_names
     );
+    println!("{} have no message with a topic", estimate.nothing_to_title);
     println!(
-        "{} have no message that says anything",
-        estimate.nothing_to_title
-    );
-    println!(
-        "about {input} tokens of input and {output} of output; at least {minutes} min at {} a minute",
+        "about {input} input and {output} output tokens; at least {minutes} min at {} titles per minute",
         backfill.per_minute
     );
     match cost {
         Some(cost) => println!("about {cost:.4} at the given price"),
-        None => println!("for what that costs, add --price INPUT/OUTPUT, per million tokens"),
+        None => println!("for the cost, add --price INPUT/OUTPUT (per million tokens)"),
     }
     Ok(())
 }
@@ -75,7 +72,7 @@ pub async fn run(
         })
         .await?;
     let words = format!(
-        "{} titled, {} failed, {} without anything to title, {} superseded, {} tokens",
+        "{} titled, {} failed, {} without a topic, {} superseded, {} tokens",
         done.titled, done.failed, done.nothing_to_title, done.superseded, done.tokens
     );
     progress.finish(reason(end), &words, &done);

@@ -16,7 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(4);
 pub enum HealthError {
     /// The server does not listen, or hangs.
     #[error(
-        "{address} does not answer. Is that where the server listens (--listen, TITLECAST_LISTEN)?"
+        "{address} does not answer. Check that the server listens there (--listen, TITLECAST_LISTEN)"
     )]
     NoAnswer {
         /// The address.

@@ -38,7 +38,7 @@ fn write(page: &mut String, stats: &TitleStats) -> std::fmt::Result {
         )?;
     }
     if !stats.failures.is_empty() {
-        writeln!(page, "\nfailed because of")?;
+        writeln!(page, "\nfailed titles by reason")?;
     }
     for row in &stats.failures {
         let reason = row.reason.as_deref().unwrap_or("unknown");
@@ -81,9 +81,9 @@ fn write(page: &mut String, stats: &TitleStats) -> std::fmt::Result {
     match stats.latency {
         Some(latency) => writeln!(
             page,
-            "\na title's call takes {} ms (half of them), {} ms (95 of 100), {} ms (the slowest)",
+            "\nlatency of calls that returned a title: {} ms (p50), {} ms (p95), {} ms (max)",
             latency.p50_ms, latency.p95_ms, latency.max_ms
         ),
-        None => writeln!(page, "\nno call has brought a title"),
+        None => writeln!(page, "\nno call has returned a title"),
     }
 }

@@ -10,10 +10,10 @@ use super::duration;
 use crate::auth::{self, Scope};
 
 const WHERE_COMPLETIONS_GO: &str = "\
-Where it goes, for the next shell that starts:
+To install it for new shells:
   bash        titlecast completions bash > ~/.local/share/bash-completion/completions/titlecast
   fish        titlecast completions fish > ~/.config/fish/completions/titlecast.fish
-  zsh         titlecast completions zsh > DIRECTORY/_titlecast, a DIRECTORY of $fpath
+  zsh         titlecast completions zsh > DIRECTORY/_titlecast, with a DIRECTORY from $fpath
   elvish      titlecast completions elvish >> ~/.config/elvish/rc.elv
   powershell  titlecast completions powershell >> $PROFILE";
 
@@ -22,30 +22,30 @@ Where it goes, for the next shell that starts:
 pub enum Command {
     /// Serve GraphQL and the legacy HTTP routes (the default)
     Serve,
-    /// Look at or change the database's schema version
+    /// Apply, revert or list schema migrations
     Migrate {
-        /// Which way
+        /// What to do
         #[command(subcommand)]
         direction: Migrate,
     },
-    /// Make titles for conversations that never got one: those from before there were titles, and those
-    /// whose title failed. May be interrupted, and run beside servers
+    /// Generate titles for conversations without one: those from before titles existed, and those whose title failed.
+    /// Safe to interrupt, and to run beside servers
     Backfill(BackfillArguments),
-    /// Take over conversations of another system, a JSON object a line (docs/moving.md). May be interrupted, run
-    /// beside servers, and run again: it adds what is not there yet
+    /// Import conversations of another system from JSON lines (docs/moving.md). Safe to interrupt, to run beside
+    /// servers, and to repeat: it adds only what is missing
     Import(ImportArguments),
-    /// Print what became of titles, why some failed, and what they cost
+    /// Print titles by outcome, failures by reason, tokens and latency
     Stats(StatsArguments),
-    /// Print a token for development, signed with --jwt-secret
+    /// Print a development token, signed with --jwt-secret
     Token(TokenArguments),
-    /// Say whether the server on the --listen address is ready, for health checks: succeeds when it is
+    /// Check whether the server on the --listen address is ready; exits with 0 if it is
     Health,
     /// Print the GraphQL schema
     Schema,
-    /// Print a script that completes commands and options in a shell
+    /// Print a completion script for a shell
     #[command(after_help = WHERE_COMPLETIONS_GO)]
     Completions {
-        /// Which shell
+        /// The shell
         shell: Shell,
     },
     /// Print the manual page
@@ -55,15 +55,15 @@ pub enum Command {
 /// Arguments of `backfill`.
 #[derive(Args, Clone, Debug)]
 pub struct BackfillArguments {
-    /// Only say what would be done, and what it would cost
+    /// Only print what would be done, and what it would cost
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Begin at most N titles
+    /// Start at most N titles
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
 
-    /// Only conversations that were begun since this day (UTC) or time: 2026-01-31, or 2026-01-31T12:00:00Z
+    /// Only conversations created since this day (UTC) or time: 2026-01-31, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub since: Option<DateTime<Utc>>,
 
@@ -71,15 +71,15 @@ pub struct BackfillArguments {
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub tenant: Option<String>,
 
-    /// Titles a minute
+    /// Maximum number of titles per minute
     #[arg(long, value_name = "N/min", default_value = "120/min", value_parser = rate)]
     pub rate: u32,
 
-    /// Begin no title after so many tokens
+    /// Stop after using N tokens; titles already started finish
     #[arg(long, value_name = "N")]
     pub budget_tokens: Option<u64>,
 
-    /// What a million tokens of input and of output cost, for the dry run: 0.1/0.5
+    /// Price of a million input tokens and a million output tokens, for the dry run: 0.1/0.5
     #[arg(long, value_name = "INPUT/OUTPUT", value_parser = price)]
     pub price: Option<Price>,
 }
@@ -91,15 +91,15 @@ pub struct ImportArguments {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// Only check the lines, and say what would be done
+    /// Only check the lines, and print what would be imported
     #[arg(long)]
     pub dry_run: bool,
 
-    /// The tenant of conversations that name none; without tokens it is local
+    /// Tenant of conversations that name none; without authentication, local by default
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub tenant: Option<String>,
 
-    /// The user of conversations that name none; without tokens it is local
+    /// User of conversations that name none; without authentication, local by default
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub user: Option<String>,
 }
@@ -125,11 +125,11 @@ pub struct StatsArguments {
     #[arg(long)]
     pub tenant: Option<String>,
 
-    /// Only what began since this day (UTC) or time
+    /// Only conversations, calls and replies since this day (UTC) or time
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub since: Option<DateTime<Utc>>,
 
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -137,15 +137,15 @@ pub struct StatsArguments {
 /// Arguments of `token`.
 #[derive(Args, Clone, Debug)]
 pub struct TokenArguments {
-    /// Whose token it is
+    /// Tenant in the token
     #[arg(long)]
     pub tenant: String,
 
-    /// Whose it is within the tenant
+    /// User in the token
     #[arg(long)]
     pub user: String,
 
-    /// What it allows, separated by commas
+    /// Scopes of the token, separated by commas
     #[arg(
         long,
         value_delimiter = ',',
@@ -154,7 +154,7 @@ pub struct TokenArguments {
     )]
     pub scopes: Vec<Scope>,
 
-    /// How long it is valid
+    /// Lifetime of the token
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
     pub expires: Duration,
 }
@@ -164,17 +164,17 @@ pub struct TokenArguments {
 pub enum Migrate {
     /// Apply the pending migrations
     Up {
-        /// Only the next N of them
+        /// Only the next N
         #[arg(long, value_name = "N")]
         steps: Option<u32>,
     },
-    /// Take back the newest migration; going below the titles drops them
+    /// Revert the newest migrations; reverting the one that added titles drops all titles
     Down {
-        /// The newest N of them
+        /// How many to revert
         #[arg(long, value_name = "N", default_value_t = 1)]
         steps: u32,
     },
-    /// List the migrations, and which of them the database has
+    /// List the migrations, and whether each is applied
     Status,
 }
 
@@ -184,20 +184,20 @@ fn date(text: &str) -> Result<DateTime<Utc>, String> {
     let midnight = day.map(|day| day.and_time(NaiveTime::MIN).and_utc());
     midnight
         .or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()))
-        .map_err(|_| "write a day, 2026-01-31, or a time, 2026-01-31T12:00:00Z".into())
+        .map_err(|_| "expected a day, 2026-01-31, or a time, 2026-01-31T12:00:00Z".into())
 }
 
 /// Parses the name of a tenant or a user.
 fn name(text: &str) -> Result<String, String> {
     let name = auth::is_name(text).then(|| text.to_owned());
-    name.ok_or_else(|| "it has to have 1 to 128 characters, and no control characters".into())
+    name.ok_or_else(|| "must be 1 to 128 characters without control characters".into())
 }
 
 /// Parses a scope.
 fn scope(text: &str) -> Result<Scope, String> {
     let scope = text.trim().parse();
     scope.map_err(|_| {
-        "the scopes are conversations:read, conversations:write and conversations:delete".into()
+        "expected conversations:read, conversations:write or conversations:delete".into()
     })
 }
 
@@ -207,7 +207,7 @@ fn rate(text: &str) -> Result<u32, String> {
     number
         .ok()
         .filter(|rate| *rate > 0)
-        .ok_or_else(|| "write a number a minute, such as 120/min".into())
+        .ok_or_else(|| "expected a positive number per minute, such as 120/min".into())
 }
 
 /// Parses the prices of input and output: `0.1/0.5`.
@@ -218,8 +218,8 @@ fn price(text: &str) -> Result<Price, String> {
     };
     let prices = text.split_once('/');
     let prices = prices.and_then(|(input, output)| Some((number(input)?, number(output)?)));
-    let (input, output) =
-        prices.ok_or("write the prices of a million tokens of input and output: 0.1/0.5")?;
+    let (input, output) = prices
+        .ok_or("expected the prices of a million input and output tokens, such as 0.1/0.5")?;
     Ok(Price { input, output })
 }
 

@@ -7,8 +7,8 @@ use crate::auth::{JwtSettings, Secret};
 /// Settings of token verification.
 #[derive(Args, Clone, Debug)]
 pub struct JwtArguments {
-    /// Secret of at least 32 bytes that callers' tokens (JWTs) are signed with; with it, or with keys,
-    /// every request needs a token
+    /// Secret of at least 32 bytes that clients' tokens (JWTs) are signed with; with a secret or keys, every request
+    /// needs a token
     #[arg(
         long,
         env = "TITLECAST_JWT_SECRET",
@@ -18,8 +18,8 @@ pub struct JwtArguments {
     )]
     jwt_secret: Option<Secret>,
 
-    /// File or http(s) URL with the public keys (a JWKS) that callers' tokens are verified with; read
-    /// anew every 10 minutes, and when a token names an unknown key
+    /// File or http(s) URL of the public keys (a JWKS) that verify clients' tokens; read again every 10 minutes, and
+    /// when a token names an unknown key
     #[arg(
         long,
         env = "TITLECAST_JWT_KEYS",
@@ -29,7 +29,7 @@ pub struct JwtArguments {
     )]
     jwt_keys: Option<String>,
 
-    /// Issuer (`iss`) that tokens must have
+    /// Required issuer (`iss`) of tokens
     #[arg(
         long,
         env = "TITLECAST_JWT_ISSUER",
@@ -38,7 +38,7 @@ pub struct JwtArguments {
     )]
     jwt_issuer: Option<String>,
 
-    /// Audience (`aud`) that tokens must have
+    /// Required audience (`aud`) of tokens
     #[arg(
         long,
         env = "TITLECAST_JWT_AUDIENCE",
@@ -47,8 +47,8 @@ pub struct JwtArguments {
     )]
     jwt_audience: Option<String>,
 
-    /// How tokens may be signed, separated by commas; HS256 with a secret and RS256,ES256,EdDSA with keys
-    /// when not said
+    /// Accepted signature algorithms, separated by commas; by default HS256 with a secret and RS256,ES256,EdDSA with
+    /// keys
     #[arg(
         long,
         env = "TITLECAST_JWT_ALGORITHMS",
@@ -58,7 +58,7 @@ pub struct JwtArguments {
     )]
     jwt_algorithms: Vec<String>,
 
-    /// Claim of a token that names the user
+    /// Claim that names the user
     #[arg(
         long,
         env = "TITLECAST_JWT_USER_CLAIM",
@@ -68,7 +68,7 @@ pub struct JwtArguments {
     )]
     jwt_user_claim: String,
 
-    /// Claim of a token that names the tenant
+    /// Claim that names the tenant
     #[arg(
         long,
         env = "TITLECAST_JWT_TENANT_CLAIM",
@@ -78,8 +78,7 @@ pub struct JwtArguments {
     )]
     jwt_tenant_claim: String,
 
-    /// Claim of a token that lists what it allows: conversations:read, conversations:write and
-    /// conversations:delete
+    /// Claim that lists the scopes: conversations:read, conversations:write and conversations:delete
     #[arg(
         long,
         env = "TITLECAST_JWT_SCOPE_CLAIM",
@@ -89,7 +88,7 @@ pub struct JwtArguments {
     )]
     jwt_scope_claim: String,
 
-    /// Cookie that may hold the token, for pages that cannot send a header (EventSource)
+    /// Cookie that may carry the token, for pages that cannot send a header (EventSource)
     #[arg(
         long,
         env = "TITLECAST_AUTH_COOKIE",

@@ -5,7 +5,7 @@ use clap::Args;
 /// Limits per caller.
 #[derive(Args, Clone, Debug)]
 pub struct LimitArguments {
-    /// Most connections in all, 0 for any number
+    /// Maximum number of connections, 0 for unlimited
     #[arg(
         long,
         env = "TITLECAST_MAX_CONNECTIONS",
@@ -15,8 +15,8 @@ pub struct LimitArguments {
     )]
     pub max_connections: u32,
 
-    /// Most connections from one address, or from one /64 of IPv6, 0 for any number; behind a proxy most
-    /// requests, streams and WebSockets at once. This machine's own are not counted
+    /// Maximum number of connections per address (IPv6: per /64), 0 for unlimited; behind a proxy, of concurrent
+    /// requests, streams and WebSockets. Clients on this machine are exempt
     #[arg(
         long,
         env = "TITLECAST_CONNECTIONS_PER_ADDRESS",
@@ -26,8 +26,8 @@ pub struct LimitArguments {
     )]
     pub connections_per_address: u32,
 
-    /// Proxies whose X-Forwarded-For is believed, besides those on this machine: addresses and networks
-    /// such as 10.0.0.0/8, separated by commas
+    /// Proxies whose X-Forwarded-For is trusted, besides those on this machine: addresses and networks such as
+    /// 10.0.0.0/8, separated by commas
     #[arg(
         long,
         env = "TITLECAST_TRUSTED_PROXIES",
@@ -37,8 +37,8 @@ pub struct LimitArguments {
     )]
     pub trusted_proxies: Vec<String>,
 
-    /// Most streams and WebSockets that a user has open on one node, 0 for any number; without
-    /// authentication, those of an address that is not this machine's
+    /// Maximum number of open streams and WebSockets per user and node, 0 for unlimited; without authentication, per
+    /// address, and clients on this machine are exempt
     #[arg(
         long,
         env = "TITLECAST_STREAMS_PER_USER",
@@ -48,8 +48,8 @@ pub struct LimitArguments {
     )]
     pub streams_per_user: u32,
 
-    /// Most messages that a user sends in a minute to one node, 0 for any number; without authentication,
-    /// those of an address that is not this machine's
+    /// Maximum number of messages per minute, user and node, 0 for unlimited; without authentication, per address, and
+    /// clients on this machine are exempt
     #[arg(
         long,
         env = "TITLECAST_MESSAGES_PER_MINUTE",
@@ -59,7 +59,7 @@ pub struct LimitArguments {
     )]
     pub messages_per_minute: u32,
 
-    /// Most titles that a user has made again, resets or renames in a minute on one node, 0 for any number
+    /// Maximum number of title changes (regenerations, resets, renames) per minute, user and node, 0 for unlimited
     #[arg(
         long,
         env = "TITLECAST_TITLE_CHANGES_PER_MINUTE",

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// See [`StartError::exit_code`](crate::app::StartError::exit_code).
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 the command line or a setting cannot be used. The last line on \
-                          standard error says why.";
+const EXIT_CODES: &str = "Exit codes: 0 success, 1 failure, 2 invalid command line or setting. The last line on standard \
+                          error states the reason.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -52,7 +52,7 @@ impl Cli {
                 let text = error.render().to_string();
                 eprintln!("{}", telemetry::last_line(LogFormat::Json, text.trim_end()));
             } else {
-                // Where it cannot be printed, the code says it all.
+                // If it cannot be printed, the exit code remains.
                 let _ = error.print();
             }
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(u8::MAX))
@@ -92,7 +92,7 @@ pub struct Settings {
     )]
     pub listen: SocketAddr,
 
-    /// Address to serve metrics on, at /metrics, for Prometheus
+    /// Address to serve Prometheus metrics on, at /metrics
     #[arg(
         long,
         env = "TITLECAST_METRICS_LISTEN",
@@ -103,17 +103,17 @@ pub struct Settings {
     )]
     pub metrics_listen: SocketAddr,
 
-    /// Serve an address that other hosts can reach without authentication: everyone who reaches it
-    /// reads and writes everything. With a --jwt-secret or --jwt-keys it opens nothing but the metrics,
-    /// which never have authentication
+    /// Allow listening on an address that other hosts can reach without authentication: any client that reaches it
+    /// can read and write everything. With --jwt-secret or --jwt-keys this applies only to the metrics, which never
+    /// require authentication
     #[arg(long, env = "TITLECAST_ALLOW_UNAUTHENTICATED", value_parser = FalseyValueParser::new(), global = true)]
     pub allow_unauthenticated: bool,
 
-    /// Which tokens are taken
+    /// Token verification
     #[command(flatten)]
     pub jwt: JwtArguments,
 
-    /// Web origins whose pages may use the service, besides its own; separated by commas
+    /// Web origins whose pages may call the service, besides its own; separated by commas
     #[arg(
         long,
         env = "TITLECAST_ALLOWED_ORIGINS",
@@ -123,9 +123,8 @@ pub struct Settings {
     )]
     pub allowed_origins: Vec<String>,
 
-    /// Names that the service may be addressed by (the Host header), besides IP addresses, localhost and its
-    /// subdomains; separated by commas: chat.example, *.chat.example. With a --jwt-secret or --jwt-keys the
-    /// metrics alone are held to it
+    /// Host names to accept in the Host header, besides IP addresses, localhost and its subdomains; separated by
+    /// commas: chat.example, *.chat.example. With --jwt-secret or --jwt-keys only the metrics check it
     #[arg(
         long,
         env = "TITLECAST_ALLOWED_HOSTS",
@@ -135,12 +134,12 @@ pub struct Settings {
     )]
     pub allowed_hosts: Vec<String>,
 
-    /// What callers may use
+    /// Limits per caller
     #[command(flatten)]
     pub limits: LimitArguments,
 
-    /// Execute only the GraphQL documents of this manifest (a JSON object from ids to documents) or
-    /// folder of .graphql files, and refuse all others
+    /// Execute only the GraphQL documents in this manifest (a JSON object that maps ids to documents) or folder of
+    /// .graphql files, and reject all others
     #[arg(
         long,
         env = "TITLECAST_TRUSTED_DOCUMENTS",
@@ -149,7 +148,7 @@ pub struct Settings {
     )]
     pub trusted_documents: Option<PathBuf>,
 
-    /// Serve the pages for people: /, which shows conversations, replies and what is sent for them; /explorer and
+    /// Serve the web pages: a demo chat that shows the traffic behind it at /, and the GraphQL consoles /explorer and
     /// /graphiql
     #[arg(
         long,
@@ -161,7 +160,7 @@ pub struct Settings {
     )]
     pub pages: bool,
 
-    /// Answer GraphQL introspection
+    /// Allow GraphQL introspection
     #[arg(
         long,
         env = "TITLECAST_INTROSPECTION",
@@ -183,7 +182,7 @@ pub struct Settings {
     )]
     pub suggestions: bool,
 
-    /// Database: sqlite://FILE?mode=rwc or postgres://USER:PASSWORD@HOST/NAME
+    /// Database URL: sqlite://FILE?mode=rwc or postgres://USER:PASSWORD@HOST/NAME
     #[arg(
         long,
         env = "DATABASE_URL",
@@ -194,13 +193,13 @@ pub struct Settings {
     )]
     pub database_url: String,
 
-    /// Most connections to the database; on SQLite these are readers, besides one writer
+    /// Maximum number of database connections; on SQLite, of readers beside the one writer
     #[arg(long, env = "TITLECAST_DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N", global = true,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
 
-    /// NATS, through which several nodes on one database tell each other of changes:
-    /// nats://USER:PASSWORD@HOST:4222, several servers separated by commas
+    /// NATS servers, separated by commas: nats://USER:PASSWORD@HOST:4222. Nodes that share a database notify each
+    /// other of changes through NATS
     #[arg(
         long,
         env = "TITLECAST_NATS_URL",
@@ -210,11 +209,11 @@ pub struct Settings {
     )]
     pub nats_url: Option<String>,
 
-    /// Apply pending migrations before serving; an embedded SQLite database is always migrated
+    /// Apply pending migrations before serving; SQLite databases are always migrated
     #[arg(long, env = "TITLECAST_MIGRATE", value_parser = FalseyValueParser::new(), global = true)]
     pub migrate: bool,
 
-    /// Key of the model's provider; without it and without a base URL the offline model answers
+    /// API key of the model provider; without a key or a base URL, the offline model answers
     #[arg(
         long,
         env = "OPENAI_API_KEY",
@@ -224,7 +223,7 @@ pub struct Settings {
     )]
     pub openai_api_key: Option<String>,
 
-    /// Base URL of a server that speaks OpenAI's Chat Completions, such as http://127.0.0.1:11434/v1
+    /// Base URL of a server with OpenAI's Chat Completions API, such as http://127.0.0.1:11434/v1
     #[arg(
         long,
         env = "OPENAI_BASE_URL",
@@ -234,8 +233,8 @@ pub struct Settings {
     )]
     pub openai_base_url: Option<String>,
 
-    /// HTTP proxy on the way to the model's provider; without it HTTPS_PROXY, HTTP_PROXY and ALL_PROXY say. Hosts in
-    /// NO_PROXY and this machine are asked directly
+    /// HTTP proxy for requests to the model provider; by default taken from HTTPS_PROXY, HTTP_PROXY or ALL_PROXY.
+    /// Requests to hosts in NO_PROXY and to this machine bypass it
     #[arg(
         long,
         env = "TITLECAST_PROXY",
@@ -245,7 +244,7 @@ pub struct Settings {
     )]
     pub proxy: Option<String>,
 
-    /// Model that writes the replies
+    /// Model that writes replies
     #[arg(
         long,
         env = "TITLECAST_CHAT_MODEL",
@@ -255,7 +254,7 @@ pub struct Settings {
     )]
     pub chat_model: String,
 
-    /// Model that writes the titles
+    /// Model that writes titles
     #[arg(
         long,
         env = "TITLECAST_TITLE_MODEL",
@@ -265,28 +264,28 @@ pub struct Settings {
     )]
     pub title_model: String,
 
-    /// Longest time for making one title, a second try included
+    /// Time limit for generating one title, including a retry
     #[arg(long, env = "TITLECAST_TITLE_DEADLINE", default_value = "10s", value_parser = duration, value_name = "TIME", global = true)]
     pub title_deadline: Duration,
 
-    /// Longest time that the last event of a reply's stream waits for a title that is still on its way
+    /// How long the last event of a reply's stream waits for a title that is still being generated
     #[arg(long, env = "TITLECAST_TITLE_GRACE", default_value = "2s", value_parser = duration, value_name = "TIME", global = true)]
     pub title_grace: Duration,
 
-    /// Most title calls in flight at once
+    /// Maximum number of concurrent title calls
     #[arg(long, env = "TITLECAST_TITLE_CONCURRENCY", default_value_t = 32, value_name = "N", global = true,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub title_concurrency: u32,
 
-    /// How often to look for titles that a crash left behind
+    /// How often to look for titles that a crash interrupted
     #[arg(long, env = "TITLECAST_TITLE_SWEEP", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
     pub title_sweep: Duration,
 
-    /// How often a provider that refuses all calls (key, model, quota) is asked for one title as a probe
+    /// How often to probe a provider that refuses all calls (key, model, quota), with one title
     #[arg(long, env = "TITLECAST_TITLE_PROBE", default_value = "1m", value_parser = duration, value_name = "TIME", hide = true, global = true)]
     pub title_probe: Duration,
 
-    /// Ask the title model for one tiny title at the start, to see that it answers
+    /// Request one short title at startup, to check that the title model answers
     #[arg(
         long,
         env = "TITLECAST_TITLE_CHECK",
@@ -297,8 +296,8 @@ pub struct Settings {
     )]
     pub title_check: bool,
 
-    /// Let a conversation that begins with an opener ("hi", "good morning", "test": one or two words without a
-    /// subject) wait for a message that has one; false makes a title of any first message
+    /// Skip openers ("hi", "good morning", "test": one or two words without a subject) and generate the title from the
+    /// first message with a subject; false uses any first message
     #[arg(
         long,
         env = "TITLECAST_TITLE_OPENERS",
@@ -309,8 +308,8 @@ pub struct Settings {
     )]
     pub title_openers: bool,
 
-    /// Language of titles: AUTO is the message's own, else a BCP-47 tag such as pt-BR; for some tenants
-    /// another one: AUTO,acme=de,globex=ja
+    /// Language of titles: AUTO for the message's own, or a BCP 47 tag such as pt-BR; with exceptions per tenant:
+    /// AUTO,acme=de,globex=ja
     #[arg(
         long,
         env = "TITLECAST_TITLE_LANGUAGE",
@@ -320,8 +319,8 @@ pub struct Settings {
     )]
     pub title_language: PerTenant<TitleLanguage>,
 
-    /// Tokens that titles may cost a tenant in a day (UTC), 0 for any number; for some tenants another
-    /// number: 200000,acme=1000000
+    /// Tokens that each tenant's titles may use per day (UTC), 0 for unlimited; with exceptions per tenant:
+    /// 200000,acme=1000000
     #[arg(
         long,
         env = "TITLECAST_TITLE_BUDGET",
@@ -331,8 +330,8 @@ pub struct Settings {
     )]
     pub title_budget: PerTenant<u64>,
 
-    /// What the title model takes, where the built-in table of models is wrong: any of effort=, verbosity=,
-    /// temperature= and role=, separated by commas, each with a value or `none`
+    /// Request parameters that the title model supports, where the built-in table of models is wrong: any of effort=,
+    /// verbosity=, temperature= and role=, separated by commas, each with a value or `none`
     #[arg(
         long,
         env = "TITLECAST_TITLE_PARAMETERS",
@@ -341,7 +340,7 @@ pub struct Settings {
     )]
     pub title_parameters: Option<ProfileOverride>,
 
-    /// How much of a conversation the chat model is shown, in characters
+    /// Maximum length of the history sent to the chat model, in characters
     #[arg(
         long,
         env = "TITLECAST_HISTORY_BUDGET",
@@ -351,36 +350,35 @@ pub struct Settings {
     )]
     pub history_budget: usize,
 
-    /// Longest wait for the chat model's first event; a model may reason in silence
+    /// Maximum wait for the chat model's first event; some models send nothing while they reason
     #[arg(long, env = "TITLECAST_REPLY_FIRST_EVENT", default_value = "3m", value_parser = duration, value_name = "TIME", global = true)]
     pub reply_first_event: Duration,
 
-    /// Longest silence of the chat model between two events; comments and reasoning count
+    /// Maximum time between two events of the chat model; comments and reasoning count as events
     #[arg(long, env = "TITLECAST_REPLY_IDLE", default_value = "60s", value_parser = duration, value_name = "TIME", global = true)]
     pub reply_idle: Duration,
 
-    /// Longest time for one reply
+    /// Time limit for one reply
     #[arg(long, env = "TITLECAST_REPLY_DEADLINE", default_value = "10m", value_parser = duration, value_name = "TIME", global = true)]
     pub reply_deadline: Duration,
 
-    /// How long a node that writes a reply may be silent before others close the reply as incomplete
+    /// Lease of a running reply; if its node fails to renew it in time, another node closes the reply as incomplete
     #[arg(long, env = "TITLECAST_REPLY_LEASE", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
     pub reply_lease: Duration,
 
-    /// Longest silence on a stream before a comment line, an empty part or a ping keeps it alive
+    /// Interval of keep-alives on an idle stream: a comment line, an empty part or a ping
     #[arg(long, env = "TITLECAST_KEEP_ALIVE", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
     pub keep_alive: Duration,
 
-    /// How long running replies may go on after a signal to stop
+    /// How long running replies may continue after a shutdown signal
     #[arg(long, env = "TITLECAST_DRAIN", default_value = "20s", value_parser = duration, value_name = "TIME", global = true)]
     pub drain: Duration,
 
-    /// How long to go on as before after a signal to stop, saying only that it is not ready: until load
-    /// balancers have seen that
+    /// How long to keep serving after a shutdown signal while /readyz answers 503, so that load balancers notice
     #[arg(long, env = "TITLECAST_DRAIN_DELAY", default_value = "0s", value_parser = duration_or_none, value_name = "TIME", global = true)]
     pub drain_delay: Duration,
 
-    /// Let subscribers that ask the same share one execution; false is for measuring what that saves
+    /// Let equal subscriptions share one execution; false is for measuring what that saves
     #[arg(
         long,
         env = "TITLECAST_COHORTS",
@@ -392,12 +390,12 @@ pub struct Settings {
     )]
     pub cohorts: bool,
 
-    /// What to log: a level, or directives such as info,titlecast::titles=debug; when not said, info, and
-    /// warn for backfill, import and stats
+    /// What to log: a level, or directives such as info,titlecast::titles=debug; by default info, and warn for
+    /// backfill, import and stats
     #[arg(long, env = "TITLECAST_LOG", value_name = "FILTER", global = true)]
     pub log: Option<String>,
 
-    /// What the lines of the log look like
+    /// Format of log lines
     #[arg(
         long,
         env = "TITLECAST_LOG_FORMAT",
@@ -407,8 +405,8 @@ pub struct Settings {
     )]
     pub log_format: LogFormat,
 
-    /// Base URL of an OpenTelemetry collector that traces are sent to, by OTLP over HTTP, such as
-    /// http://127.0.0.1:4318; without it there are none
+    /// Base URL of an OpenTelemetry collector for traces (OTLP over HTTP), such as http://127.0.0.1:4318; without it,
+    /// tracing is off
     #[arg(
         long,
         env = "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -430,7 +428,7 @@ impl Settings {
 /// Parses an address with its port. Names are not resolved, because a name may have several addresses.
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
-        "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned()
+        "expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned()
     })
 }
 
@@ -446,7 +444,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Parses a duration, or `0s`.
 fn duration_or_none(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number with its unit, such as 10s or 250ms"))
+        .map_err(|error| format!("{error}; expected a number with a unit, such as 10s or 250ms"))
 }
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ impl OpenError {
             Some("3D000") => Self::unopened(
                 format!("the server at {at} has no database {name:?}"),
                 format!(
-                    "Create it (createdb -h {} -p {} -U {user} {name}), or name another one in {SETTING}",
+                    "Create it (createdb -h {} -p {} -U {user} {name}), or name another in {SETTING}",
                     host(server),
                     server.get_port()
                 ),
@@ -137,7 +137,7 @@ impl OpenError {
                 format!("Check user and password in {SETTING}"),
             ),
             Some("28000") => Self::unopened(
-                format!("the server at {at} does not let {user:?} in: {message}"),
+                format!("the server at {at} rejects the user {user:?}: {message}"),
                 format!("Check the user in {SETTING}, and the server's pg_hba.conf"),
             ),
             code => Self::unopened(
@@ -218,7 +218,7 @@ impl OpenError {
                 format!("Let this user write to it and to its folder, or {other}"),
             ),
             Some(_) if !folder.is_dir() => Self::unopened(
-                format!("there is no folder {within}"),
+                format!("the folder {within} does not exist"),
                 format!("Create it, or {other}"),
             ),
             Some(_) if may_create => Self::unopened(
@@ -226,12 +226,14 @@ impl OpenError {
                 format!("Let this user write to {within}, or {other}"),
             ),
             Some(_) => Self::unopened(
-                format!("there is no file {name}"),
-                format!("Add ?mode=rwc to have it created, or {other}"),
+                format!("the file {name} does not exist"),
+                format!("Add ?mode=rwc to create it, or {other}"),
             ),
             // The file is writable, so its folder is not.
             None => Self::unopened(
-                format!("no files can be created beside {name}, where SQLite puts its log"),
+                format!(
+                    "cannot create files beside {name}, where SQLite keeps its write-ahead log"
+                ),
                 format!("Let this user write to {within}, or {other}"),
             ),
         }
@@ -286,9 +288,9 @@ impl Failed<'_> {
 
     fn remedy(&self) -> Cow<'static, str> {
         match (sqlite_code(self.0), sqlx_error(self.0)) {
-            (Some(BUSY), _) => "End the other program that has it locked, and try again".into(),
+            (Some(BUSY), _) => "Stop the other program that locks it, and try again".into(),
             (Some(READONLY), _) => "Let this user write to the file and to its folder".into(),
-            (Some(FULL), _) => "Free some space on the disk, and try again".into(),
+            (Some(FULL), _) => "Free space on the disk, and try again".into(),
             (_, Some(sqlx::Error::Database(error))) => {
                 remedy(error.code().as_deref(), error.message())
             }
@@ -319,11 +321,11 @@ fn remedy(code: Option<&str>, message: &str) -> Cow<'static, str> {
         }
         Some("26000" | "42P05") => {
             "A pooler switches server connections between statements: set pool_mode = session, or \
-             max_prepared_statements with PgBouncer from 1.21 on (docs/operations.md)"
+             max_prepared_statements with PgBouncer 1.21 or later (docs/operations.md)"
         }
         Some("08P01") if message.contains("startup parameter") => {
-            "Take the parameter out of --database-url (DATABASE_URL) and set it on the role (ALTER ROLE … SET …), or add \
-             it to ignore_startup_parameters of PgBouncer"
+            "Remove the parameter from --database-url (DATABASE_URL) and set it on the role (ALTER ROLE … SET …), or add \
+             it to PgBouncer's ignore_startup_parameters"
         }
         Some("53300") => {
             "Raise its max_connections, or lower --database-connections (TITLECAST_DATABASE_CONNECTIONS)"
@@ -338,7 +340,7 @@ fn remedy(code: Option<&str>, message: &str) -> Cow<'static, str> {
 fn missing_privilege(message: &str) -> Cow<'static, str> {
     if let Some((_, schema)) = message.split_once("denied for schema ") {
         return format!(
-            "GRANT USAGE ON SCHEMA {schema} to the user, and CREATE to the one that runs `titlecast migrate up`"
+            "GRANT USAGE ON SCHEMA {schema} to the user, and CREATE to the role that runs `titlecast migrate up`"
         )
         .into();
     }
@@ -351,7 +353,8 @@ fn missing_privilege(message: &str) -> Cow<'static, str> {
              (docs/operations.md)"
                 .into()
         }
-        _ => "Grant it to the user (docs/operations.md), or name another in --database-url (DATABASE_URL)".into(),
+        _ => "Grant the privilege to the user (docs/operations.md), or name another user in --database-url (DATABASE_URL)"
+            .into(),
     }
 }
 

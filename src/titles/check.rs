@@ -139,14 +139,14 @@ pub(super) async fn run(titles: &Inner) {
     let model = titles.model.title_model().to_owned();
     let duration_ms = started.elapsed().as_millis() as u64;
     match &outcome {
-        Ok(()) => tracing::info!(model, duration_ms, "the title model answers"),
+        Ok(()) => tracing::info!(model, duration_ms, "title model check passed"),
         Err((failure, error)) => tracing::error!(
             model,
             duration_ms,
             reason = failure.as_str(),
             status = error.status,
             code = error.code,
-            "the title model does not answer; conversations get no titles. {}",
+            "title model check failed; new conversations get no titles. {}",
             remedy(*failure, error)
         ),
     }
@@ -173,15 +173,15 @@ pub(super) async fn run(titles: &Inner) {
 fn remedy(failure: TitleFailure, error: &ModelError) -> &'static str {
     match failure {
         TitleFailure::ModelNotFound if error.kind == ModelErrorKind::NoEndpoint => {
-            "Nothing there knows models: correct --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
+            "There is no model API at this URL: correct --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
         }
         TitleFailure::Unauthorized => {
             "The provider refuses the key: check --openai-api-key (OPENAI_API_KEY), and that it belongs to the \
              provider at --openai-base-url (OPENAI_BASE_URL)"
         }
         TitleFailure::ModelNotFound => {
-            "The provider does not know the model: name a model that it offers with --title-model \
-             (TITLECAST_TITLE_MODEL), or correct --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
+            "The provider does not know the model: set --title-model (TITLECAST_TITLE_MODEL) to one that it offers, or \
+             correct --openai-base-url (OPENAI_BASE_URL), which often ends in /v1"
         }
         TitleFailure::QuotaExceeded => {
             "The account's quota is used up: check the provider's billing, or use another key (OPENAI_API_KEY)"
@@ -200,15 +200,15 @@ fn remedy(failure: TitleFailure, error: &ModelError) -> &'static str {
             "There is no connection to the provider: check --openai-base-url (OPENAI_BASE_URL), the proxy and the network"
         }
         TitleFailure::Timeout => {
-            "The model took too long: raise --title-deadline (TITLECAST_TITLE_DEADLINE), or name a faster model with \
-             --title-model (TITLECAST_TITLE_MODEL)"
+            "The model took too long: raise --title-deadline (TITLECAST_TITLE_DEADLINE), or set --title-model \
+             (TITLECAST_TITLE_MODEL) to a faster one"
         }
         TitleFailure::Rejected
         | TitleFailure::Truncated
         | TitleFailure::BudgetExceeded
         | TitleFailure::Abandoned
         | TitleFailure::Unknown => {
-            "The server does not speak OpenAI's Chat Completions: check --openai-base-url (OPENAI_BASE_URL)"
+            "The server does not speak OpenAI's Chat Completions API: check --openai-base-url (OPENAI_BASE_URL)"
         }
     }
 }

@@ -182,10 +182,10 @@ fn report(titles: &Inner, claim: &TitleClaim, outcome: &TitleOutcome, started: I
         TitleOutcome::Failed(failure) => {
             let reason = failure.as_str();
             let model = titles.model.title_model();
-            tracing::warn!(conversation.id = %id, duration_ms, reason, model, "no title");
+            tracing::warn!(conversation.id = %id, duration_ms, reason, model, "title generation failed");
         }
         TitleOutcome::NothingToTitle => {
-            tracing::debug!(conversation.id = %id, "no message with content; no title")
+            tracing::debug!(conversation.id = %id, "no message with a topic; no title generated")
         }
         TitleOutcome::Superseded => {
             tracing::info!(conversation.id = %id, duration_ms, "title superseded or conversation gone");

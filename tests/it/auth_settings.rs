@@ -77,14 +77,14 @@ async fn keys_that_cannot_be_read_are_named_and_so_is_the_reason() {
         (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), &["Cargo.toml", "not a JSON Web Key Set"]),
         ("http://me:hunter2@127.0.0.1:1/keys?key=hunter2", &["http://127.0.0.1:1/keys", "Connection refused"]),
         ("http://me:hunter2@no-such-host.invalid/", &["http://no-such-host.invalid/", "lookup"]),
-        (&other, &["the answer was 404"]),
+        (&other, &["answered 404 instead of 200"]),
     ];
     for (keys, parts) in table {
         let settings = [("TITLECAST_JWT_KEYS", keys), ON[1], ON[2]];
         let command = titlecast(&["serve", "--listen", "127.0.0.1:0"], &settings);
         let ended = command.run().await;
         let what = [
-            "cannot read the keys of tokens",
+            "cannot read the token keys",
             "--jwt-keys",
             "TITLECAST_JWT_KEYS",
         ];
@@ -255,7 +255,7 @@ async fn no_log_shows_a_token_nor_the_secret() {
     }
     // It does say why, or the above would prove nothing.
     for reason in ["malformed", "expired", "audience", "names"] {
-        let line = format!("a token was refused auth.reason=\"{reason}\"");
+        let line = format!("token rejected auth.reason=\"{reason}\"");
         assert!(ended.stderr.contains(&line), "{reason}: {}", ended.stderr);
     }
     ended.ok();

@@ -156,7 +156,7 @@ async fn a_database_of_a_newer_version_is_left_alone() {
         "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m99991231_000001_future', 0)";
     rows.run(insert, []).await.unwrap();
     let parts = [
-        "the database is ahead",
+        "the database schema is ahead",
         "m99991231_000001_future",
         "titlecast migrate down",
     ];
@@ -344,7 +344,7 @@ async fn the_manual_page_has_each_command_and_each_option() {
     assert!(page.contains("\n.TH titlecast 1 "), "{page}");
     let (_, exit) = page.split_once("\n.SH \"EXIT STATUS\"\n").unwrap();
     assert!(
-        exit.starts_with("Exit codes: 0 done, 1 failed, 2 "),
+        exit.starts_with("Exit codes: 0 success, 1 failure, 2 "),
         "{exit}"
     );
     let mut commands = vec![("TITLECAST".to_owned(), Cli::command())];

@@ -495,7 +495,7 @@ async fn the_schema_is_behind() {
     if TestDatabase::is_on_server() {
         let database = TestDatabase::empty().await;
         let fault = "the schema is behind (PostgreSQL)";
-        does_not_start(fault, &database, "the database is behind").await;
+        does_not_start(fault, &database, "the database schema is behind").await;
     }
 }
 
@@ -507,7 +507,12 @@ async fn the_schema_is_ahead() {
     let connection = database.connect().await;
     connection.execute_unprepared(newer).await.unwrap();
     connection.close().await.unwrap();
-    does_not_start("the schema is ahead", &database, "the database is ahead").await;
+    does_not_start(
+        "the schema is ahead",
+        &database,
+        "the database schema is ahead",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -655,9 +660,7 @@ async fn the_server_drains() {
 fn documented() -> BTreeMap<String, Vec<Vec<String>>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
     let page = fs::read_to_string(path).unwrap();
-    let (_, section) = page
-        .split_once("\n### What tells of which fault\n")
-        .unwrap();
+    let (_, section) = page.split_once("\n### How each fault shows\n").unwrap();
     let section = section.split("\n#").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| "));
     let rows = rows.map(|line| {

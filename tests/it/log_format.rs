@@ -18,7 +18,7 @@ async fn every_line_is_an_object_with_flat_fields() {
     let body = json!({ "message": "Plan a trip to Kyoto" });
     let (status, answer) = request(&url, "POST", "/api/v1/chat", Some(body)).await;
     assert_eq!(status, 200);
-    serving.line("no title").await;
+    serving.line("title generation failed").await;
     serving.terminate();
     let ended = serving.ended().await;
     let lines = ended.stderr.lines().map(|line| {
@@ -48,7 +48,7 @@ async fn every_line_is_an_object_with_flat_fields() {
         ended["span"],
         json!({ "name": "turn", "conversation.id": id })
     );
-    let untitled = line("no title");
+    let untitled = line("title generation failed");
     assert_eq!(
         (&untitled["level"], &untitled["reason"]),
         (&json!("WARN"), &json!("invalid_request"))
@@ -67,9 +67,13 @@ async fn the_last_line_of_a_program_that_fails_is_an_object_too() {
         (
             &["serve", "--database-url", none][..],
             1,
-            "there is no folder",
+            "the folder /none does not exist",
         ),
-        (&["stats", "--database-url", none], 1, "there is no folder"),
+        (
+            &["stats", "--database-url", none],
+            1,
+            "the folder /none does not exist",
+        ),
         (
             &["serve", "--allowed-hosts", "https://a"],
             2,

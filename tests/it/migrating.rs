@@ -303,7 +303,7 @@ async fn an_interrupt_ends_a_migration_that_waits_and_leaves_nothing() {
         process.line("migration waits").await;
         process.signal(signal);
         let ended = process.ended().await;
-        ended.assert_failed(&["interrupted before everything was done"]);
+        ended.assert_failed(&["interrupted before it finished"]);
     }
     holder.execute_unprepared("ROLLBACK").await.unwrap();
     assert!(schema_of(&Rows(holder)).await.is_empty());

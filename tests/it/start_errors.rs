@@ -83,7 +83,7 @@ async fn what_a_server_says_no_to_is_told() {
         ("postgres:hunter2@/missing", &["no database \"missing\"", &missing]),
         ("ada:hunter2@/postgres", &["refuses the password of \"ada\"", "user and password"]),
         ("ada@/postgres", &["refuses the password of \"ada\"", "user and password"]),
-        ("nobody:hunter2@/postgres", &["let \"nobody\" in", "does not exist", "pg_hba.conf"]),
+        ("nobody:hunter2@/postgres", &["rejects the user \"nobody\"", "does not exist", "pg_hba.conf"]),
     ];
     for (url, parts) in table {
         let url = format!("postgres://{}", url.replace('@', &format!("@{at}")));
@@ -115,8 +115,8 @@ async fn a_file_that_does_not_open_is_named_and_so_is_the_reason() {
     fs::set_permissions(folder.join("locked"), Permissions::from_mode(0o555)).unwrap();
     #[rustfmt::skip]
     let table: [(&str, &[&str]); 7] = [
-        ("none/x.db?mode=rwc", &["there is no folder", "/none", "Create it"]),
-        ("x.db", &["there is no file", "/x.db", "?mode=rwc"]),
+        ("none/x.db?mode=rwc", &["the folder", "/none does not exist", "Create it"]),
+        ("x.db", &["the file", "/x.db does not exist", "?mode=rwc"]),
         ("locked?mode=rwc", &["/locked is a folder", "Name a file"]),
         ("text?mode=rwc", &["/text is not an SQLite database", "another file"]),
         ("locked/x.db?mode=rwc", &["/locked/x.db cannot be created", "Let this user write to"]),

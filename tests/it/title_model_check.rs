@@ -84,7 +84,7 @@ async fn the_log_says_why_there_is_no_answer_and_what_to_do() {
         (Some(error(401, "invalid_api_key")), &["unauthorized", "status=401", "invalid_api_key", "OPENAI_API_KEY"]),
         (Some(unknown_model()), &["model_not_found", "status=404", "gpt-6-luna", "TITLECAST_TITLE_MODEL"]),
         // No such path: the base URL is another's.
-        (Some(Answer::Status(404, vec![], json!("nothing here"))), &["model_not_found", "Nothing there knows models", "OPENAI_BASE_URL", "/v1"]),
+        (Some(Answer::Status(404, vec![], json!("nothing here"))), &["model_not_found", "no model API at this URL", "OPENAI_BASE_URL", "/v1"]),
         (Some(error(400, "context_length_exceeded")), &["invalid_request", "TITLECAST_TITLE_PARAMETERS"]),
         (Some(error(429, "insufficient_quota")), &["quota_exceeded", "billing"]),
         (Some(error(503, "overloaded")), &["unavailable", "status=503", "server error"]),
@@ -101,7 +101,7 @@ async fn the_log_says_why_there_is_no_answer_and_what_to_do() {
             .env("OPENAI_BASE_URL", url)
             .env("OPENAI_API_KEY", KEY)
             .start();
-        let line = serving.line("the title model does not answer").await;
+        let line = serving.line("title model check failed").await;
         for part in [&["ERROR"], parts].concat() {
             assert!(line.contains(part), "{part}: {line}");
         }

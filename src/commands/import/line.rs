@@ -44,7 +44,7 @@ impl Defaults {
     /// Parses the conversation of a line.
     pub(super) fn conversation(&self, line: &[u8]) -> Result<NewConversation, Rejection> {
         let line = json::from_client(line)
-            .map_err(|error| format!("no valid JSON at column {}", error.column()))?;
+            .map_err(|error| format!("invalid JSON at column {}", error.column()))?;
         let mut fields = Fields::of(line, String::new())?;
         let owner = Owner {
             tenant: self.name(&mut fields, "tenant", self.tenant.as_ref())?,
@@ -52,7 +52,7 @@ impl Defaults {
         };
         let id = fields.key("id")?;
         let id =
-            id.ok_or("id is missing: without it another run would add the conversation again")?;
+            id.ok_or("id is missing; without it, another run would add the conversation again")?;
         let id = conversation_id(&owner, &id);
         let title = title(&mut fields)?;
         let hint = fields.text("topic_hint")?;
@@ -70,7 +70,7 @@ impl Defaults {
             let message = self.message(fields, id, before.or(began))?;
             if message.id.is_some_and(|id| !ids.insert(id)) {
                 return Err(format!(
-                    "messages[{place}].id is that of an earlier message"
+                    "messages[{place}].id repeats the id of an earlier message"
                 ));
             }
             messages.push(message);
@@ -102,7 +102,7 @@ impl Defaults {
             Some("assistant") => Role::Assistant,
             _ => {
                 return Err(format!(
-                    "{} is neither user nor assistant",
+                    "{} must be user or assistant",
                     fields.path_of("role")
                 ));
             }
@@ -132,11 +132,11 @@ impl Defaults {
         default: Option<&String>,
     ) -> Result<String, Rejection> {
         let name = fields.key(field)?.or_else(|| default.cloned());
-        let name = name.ok_or_else(|| format!("{field} is missing, and there is no --{field}"))?;
+        let name = name.ok_or_else(|| format!("{field} is missing; add it, or pass --{field}"))?;
         match is_name(&name) {
             true => Ok(name),
             false => Err(format!(
-                "{field} has to have 1 to 128 characters, and no control characters"
+                "{field} must be 1 to 128 characters without control characters"
             )),
         }
     }
@@ -148,13 +148,15 @@ impl Defaults {
         let time = time.as_str().map(DateTime::parse_from_rfc3339);
         let Some(Ok(time)) = time else {
             let path = fields.path_of(field);
-            return Err(format!("{path} is no time such as 2026-01-31T12:00:00Z"));
+            return Err(format!(
+                "{path} must be a time with an offset, such as 2026-01-31T12:00:00Z"
+            ));
         };
         // The precision of PostgreSQL.
         let time = time.to_utc().trunc_subsecs(6);
         match time > self.now + MAX_CLOCK_SKEW {
             // It would stay at the top of the list.
-            true => Err(format!("{} lies in the future", fields.path_of(field))),
+            true => Err(format!("{} is in the future", fields.path_of(field))),
             false => Ok(Some(time)),
         }
     }
@@ -167,7 +169,7 @@ fn title(fields: &mut Fields) -> Result<Option<(Title, TitleSource)>, Rejection>
     let source = match fields.text("title_source")?.as_deref() {
         None | Some("manual") => TitleSource::Manual,
         Some("generated") => TitleSource::Generated,
-        Some(_) => return Err("title_source is neither manual nor generated".into()),
+        Some(_) => return Err("title_source must be manual or generated".into()),
     };
     match title.as_deref().map(Title::new) {
         None | Some(Err(InvalidTitle::Empty)) => Ok(None),
@@ -224,8 +226,8 @@ impl Fields {
     fn of(value: Value, path: String) -> Result<Self, Rejection> {
         match value {
             Value::Object(fields) => Ok(Self { path, fields }),
-            _ if path.is_empty() => Err("no JSON object".into()),
-            _ => Err(format!("{path} is no object")),
+            _ if path.is_empty() => Err("the line must be a JSON object".into()),
+            _ => Err(format!("{path} must be an object")),
         }
     }
 
@@ -244,7 +246,7 @@ impl Fields {
         match self.take(field) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(format!("{} is no text", self.path_of(field))),
+            Some(_) => Err(format!("{} must be a string", self.path_of(field))),
         }
     }
 
@@ -258,7 +260,7 @@ impl Fields {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(Value::Number(number)) if !number.is_f64() => Ok(Some(number.to_string())),
             Some(_) => Err(format!(
-                "{} is neither a text nor a whole number",
+                "{} must be a string or an integer",
                 self.path_of(field)
             )),
         }
@@ -268,7 +270,7 @@ impl Fields {
         match self.take(field) {
             None => Ok(Vec::new()),
             Some(Value::Array(values)) => Ok(values),
-            Some(_) => Err(format!("{} is no list", self.path_of(field))),
+            Some(_) => Err(format!("{} must be an array", self.path_of(field))),
         }
     }
 
@@ -279,8 +281,8 @@ impl Fields {
         };
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.$".contains(c);
         match field.len() <= MAX_FIELD_CHARS && field.chars().all(is_plain) {
-            true => Err(format!("there is no field {}", self.path_of(field))),
-            false => Err("there is a field that the format does not know".into()),
+            true => Err(format!("unknown field {}", self.path_of(field))),
+            false => Err("unknown field (its name may be user text, and is not shown)".into()),
         }
     }
 }

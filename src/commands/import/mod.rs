@@ -54,10 +54,10 @@ pub enum ImportError {
         cause: io::Error,
     },
     /// The database failed.
-    #[error("{0}. What was stored is stored; run it again to go on")]
+    #[error("{0}. Imported conversations are kept; run it again to continue")]
     Failed(#[from] Error),
     /// Some lines are rejected, and were reported. All others are stored, unless it is a dry run.
-    #[error("{0} line(s) cannot be used; each is named above")]
+    #[error("{0} line(s) rejected; the reasons are above")]
     Lines(u64),
 }
 
@@ -143,7 +143,7 @@ pub async fn run(
         (false, _) => "interrupted",
     };
     let would_be = if arguments.dry_run {
-        "nothing was stored; it would be "
+        "dry run, nothing stored; would be: "
     } else {
         ""
     };
@@ -206,7 +206,7 @@ fn next_batch(lines: &mut Lines<impl Read>, defaults: &Defaults) -> io::Result<O
             None => break,
             Some(Line::Whole(line)) if line.trim_ascii().is_empty() => continue,
             Some(Line::Whole(line)) => defaults.conversation(&line),
-            Some(Line::TooLong) => Err(format!("longer than {MAX_LINE_BYTES} bytes")),
+            Some(Line::TooLong) => Err(format!("the line is longer than {MAX_LINE_BYTES} bytes")),
         };
         batch.lines.push((lines.number, conversation));
     }
@@ -271,16 +271,16 @@ impl Done {
             Imported::Deleted => self.deleted += 1,
             Imported::Diverged => {
                 self.diverged += 1;
-                return Some("the conversation is here with other messages, and stays as it is");
+                return Some("the stored conversation has other messages, and stays unchanged");
             }
             Imported::Foreign => {
                 self.refused += 1;
-                return Some("id belongs to a conversation of another user");
+                return Some("id belongs to another user's conversation");
             }
             Imported::MessageTaken => {
                 self.refused += 1;
                 return Some(
-                    "the id of a message is that of one in another conversation; leave it out",
+                    "a message's id belongs to another conversation; omit it to get a new one",
                 );
             }
         }
@@ -289,7 +289,7 @@ impl Done {
 
     fn short_summary(&self) -> String {
         format!(
-            "{} added, {} cannot be used",
+            "{} added, {} rejected",
             self.added,
             self.diverged + self.refused
         )
@@ -297,8 +297,8 @@ impl Done {
 
     fn summary(&self) -> String {
         format!(
-            "{} conversations added, {} continued, {} messages; {} were there, {} deleted ones stay deleted, \
-             {} have other messages here, {} lines refused",
+            "{} conversations added, {} continued, {} messages; {} unchanged, {} stay deleted, {} differ from the \
+             stored ones, {} lines rejected",
             self.added,
             self.continued,
             self.messages,

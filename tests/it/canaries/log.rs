@@ -297,7 +297,7 @@ async fn what_people_write_and_keys_reach_neither_the_log_nor_traces() {
             "NATS connection attempt failed",
             "agent_messages",
             "reply ended",
-            "a token was refused",
+            "token rejected",
         ] {
             assert!(
                 ended.stderr.contains(told),

@@ -120,9 +120,9 @@ async fn leaves_what_went_on_here_and_says_what_went_two_ways() {
         };
         assert_eq!(
             *line,
-            "line 1: the conversation is here with other messages, and stays as it is"
+            "line 1: the stored conversation has other messages, and stays unchanged"
         );
-        assert!(whole.contains("1 line(s) cannot be used"), "{whole}");
+        assert!(whole.contains("1 line(s) rejected"), "{whole}");
     }
     assert_eq!(shown(&server.url, KYOTO).await, before);
     assert_eq!(shown(&server.url, bread).await["messageCount"], 3);
@@ -145,7 +145,7 @@ async fn brings_nothing_back_that_was_deleted_and_takes_nothing_that_is_anothers
     let theirs = with(line, json!({ "user": "other" }));
     let ended = import(&server.database, &[theirs], &[]).await;
     assert_counts(&end(&ended)["done"], json!({ "refused": 1 }));
-    let why = "line 1: id belongs to a conversation of another user\n";
+    let why = "line 1: id belongs to another user's conversation\n";
     assert!(ended.stderr.starts_with(why), "{}", ended.stderr);
     assert_eq!(server.database.census().await, before);
     server.stop().await;

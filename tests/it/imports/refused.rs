@@ -28,37 +28,40 @@ fn bad() -> Vec<(String, &'static str)> {
     let twice = json!({ "role": "user", "content": SECRET, "id": id });
     let files: Vec<_> = (0..21).map(|_| json!({ "name": "a.pdf" })).collect();
     vec![
-        (SECRET.into(), "no valid JSON at column 2"),
+        (SECRET.into(), "invalid JSON at column 2"),
         (
             format!("{{\"id\": \"{SECRET}\""),
-            "no valid JSON at column 21",
+            "invalid JSON at column 21",
         ),
-        (format!("[\"{SECRET}\"]"), "no JSON object"),
+        (format!("[\"{SECRET}\"]"), "the line must be a JSON object"),
         (
             changed(json!({ "id": null })),
-            "id is missing: without it another run would add the conversation again",
+            "id is missing; without it, another run would add the conversation again",
         ),
         (
             changed(json!({ "id": 1.5 })),
-            "id is neither a text nor a whole number",
+            "id must be a string or an integer",
         ),
         (changed(json!({ "user": "" })), "user is empty"),
         (
             changed(json!({ "user": "a\nb" })),
-            "user has to have 1 to 128 characters, and no control characters",
+            "user must be 1 to 128 characters without control characters",
         ),
         (
             changed(json!({ "tenant": "x".repeat(129) })),
-            "tenant has to have 1 to 128 characters, and no control characters",
+            "tenant must be 1 to 128 characters without control characters",
         ),
         (
             changed(json!({ "title": "x".repeat(129) })),
             "title: a title has at most 128 characters",
         ),
-        (changed(json!({ "title": [SECRET] })), "title is no text"),
+        (
+            changed(json!({ "title": [SECRET] })),
+            "title must be a string",
+        ),
         (
             changed(json!({ "title_source": SECRET })),
-            "title_source is neither manual nor generated",
+            "title_source must be manual or generated",
         ),
         (
             changed(json!({ "agent": "a\u{7}" })),
@@ -66,41 +69,44 @@ fn bad() -> Vec<(String, &'static str)> {
         ),
         (
             changed(json!({ "created_at": SECRET })),
-            "created_at is no time such as 2026-01-31T12:00:00Z",
+            "created_at must be a time with an offset, such as 2026-01-31T12:00:00Z",
         ),
         (
             changed(json!({ "created_at": 1_714_554_000 })),
-            "created_at is no time such as 2026-01-31T12:00:00Z",
+            "created_at must be a time with an offset, such as 2026-01-31T12:00:00Z",
         ),
         (
             changed(json!({ "created_at": "2024-05-01T09:00:00" })),
-            "created_at is no time such as 2026-01-31T12:00:00Z",
+            "created_at must be a time with an offset, such as 2026-01-31T12:00:00Z",
         ),
         (
             changed(json!({ "created_at": "9024-05-01T09:00:00Z" })),
-            "created_at lies in the future",
+            "created_at is in the future",
         ),
         (
             changed(json!({ "display_name": SECRET })),
-            "there is no field display_name",
+            "unknown field display_name",
         ),
         (
             changed(json!({ "tell nobody": 1 })),
-            "there is a field that the format does not know",
+            "unknown field (its name may be user text, and is not shown)",
         ),
         (changed(json!({ "messages": null })), "messages is empty"),
-        (changed(json!({ "messages": {} })), "messages is no list"),
+        (
+            changed(json!({ "messages": {} })),
+            "messages must be an array",
+        ),
         (
             changed(json!({ "messages": [SECRET] })),
-            "messages[0] is no object",
+            "messages[0] must be an object",
         ),
         (
             changed(json!({ "messages": [twice, twice] })),
-            "messages[1].id is that of an earlier message",
+            "messages[1].id repeats the id of an earlier message",
         ),
         (
             message(json!({ "role": "system" })),
-            "messages[0].role is neither user nor assistant",
+            "messages[0].role must be user or assistant",
         ),
         (
             message(json!({ "content": " \u{0}" })),
@@ -108,7 +114,7 @@ fn bad() -> Vec<(String, &'static str)> {
         ),
         (
             message(json!({ "content": [SECRET] })),
-            "messages[0].content is no text",
+            "messages[0].content must be a string",
         ),
         (
             message(json!({ "content": long })),
@@ -116,11 +122,11 @@ fn bad() -> Vec<(String, &'static str)> {
         ),
         (
             message(json!({ "created_at": "soon" })),
-            "messages[0].created_at is no time such as 2026-01-31T12:00:00Z",
+            "messages[0].created_at must be a time with an offset, such as 2026-01-31T12:00:00Z",
         ),
         (
             message(json!({ "text": SECRET })),
-            "there is no field messages[0].text",
+            "unknown field messages[0].text",
         ),
         (
             message(json!({ "attachments": [{ "name": " " }] })),
@@ -132,7 +138,7 @@ fn bad() -> Vec<(String, &'static str)> {
         ),
         (
             message(json!({ "attachments": [{ "name": "a", "url": SECRET }] })),
-            "there is no field messages[0].attachments[0].url",
+            "unknown field messages[0].attachments[0].url",
         ),
     ]
 }
@@ -152,7 +158,7 @@ async fn each_is_named_and_all_others_are_stored() {
     }
     let stored = 4 * bad.len() as i64;
     expected.push(format!(
-        "titlecast: {} line(s) cannot be used; each is named above",
+        "titlecast: {} line(s) rejected; the reasons are above",
         bad.len()
     ));
     let nothing = database.census().await;
@@ -207,7 +213,7 @@ async fn ids_of_messages_are_kept_and_taken_once() {
         &end(&ended)["done"],
         json!({ "added": 1, "messages": 1, "refused": 2 }),
     );
-    let why = "the id of a message is that of one in another conversation; leave it out";
+    let why = "a message's id belongs to another conversation; omit it to get a new one";
     let complaints: Vec<_> = ended.stderr.lines().take(2).collect();
     assert_eq!(
         complaints,
@@ -224,7 +230,7 @@ async fn where_there_are_tokens_nobody_is_the_local_owner() {
         command(&database, &text(&[good("a")]), &arguments)
     };
     let ended = tokens(&["--tenant", "acme"]).run().await;
-    let why = "line 1: user is missing, and there is no --user\n";
+    let why = "line 1: user is missing; add it, or pass --user\n";
     assert!(ended.stderr.starts_with(why), "{}", ended.stderr);
     assert_eq!(database.census().await[0], 0);
     counts(tokens(&["--tenant", "acme", "--user", "ada"]).run().await);
