@@ -52,16 +52,16 @@ pub enum Error {
         limit_bytes: usize,
     },
     /// The request body did not arrive before its deadline.
-    #[error("the request body arrived too slowly; send it faster")]
+    #[error("the request body did not arrive in time; retry on a new connection")]
     SlowBody,
     /// The path does not support the method.
     #[error("this path does not support this method")]
     MethodNotAllowed,
     /// The token is missing or invalid. The reason is not disclosed.
-    #[error("a valid bearer token is needed")]
+    #[error("a valid bearer token is required")]
     Unauthenticated,
     /// The token has expired.
-    #[error("the token has expired; come back with a new one")]
+    #[error("the token has expired; retry with a new one")]
     AuthExpired,
     /// The token lacks the required scope.
     #[error("the token lacks the scope {scope}")]
@@ -70,13 +70,13 @@ pub enum Error {
         scope: &'static str,
     },
     /// The `Origin` header names an origin that is not allowed.
-    #[error("this origin may not use the service")]
+    #[error("this origin is not allowed; the operator can add it to --allowed-origins")]
     ForbiddenOrigin,
     /// The request has no host, several hosts, or a malformed one.
-    #[error("the request has to name one host, in one Host header")]
+    #[error("the request must have exactly one valid Host header")]
     InvalidHost,
     /// The request's host is not in `--allowed-hosts`.
-    #[error("this host is not served here; the operator can list it in --allowed-hosts")]
+    #[error("this host is not allowed; the operator can add it to --allowed-hosts")]
     ForbiddenHost,
     /// The caller or its address exceeds a limit.
     #[error("too many {what}; try again in {} s", seconds(*retry_after))]
@@ -101,16 +101,16 @@ pub enum Error {
         retry_after: Duration,
     },
     /// The work exceeded its time limit.
-    #[error("the {what} took too long; try again, or ask for less")]
+    #[error("the {what} took too long; try again, or request less")]
     TimedOut {
         /// The kind of work: `search`.
         what: &'static str,
     },
     /// The answer exceeds the text limit of one query.
-    #[error("the messages hold more than 4 MiB of text; ask for fewer, or for fewer conversations")]
+    #[error("the messages hold more than 4 MiB of text; request fewer messages or conversations")]
     QueryTooLarge,
     /// The resource does not exist or belongs to another owner. The response does not disclose which.
-    #[error("no such {what}")]
+    #[error("{what} not found")]
     NotFound {
         /// The kind of resource: `conversation`, `path`.
         what: &'static str,
@@ -119,10 +119,10 @@ pub enum Error {
     #[error("this idempotency key was used with another request")]
     IdempotencyKeyReused,
     /// The title is manual, and the request does not permit replacing it.
-    #[error("the title was given by a person; replace it only when asked to, with replaceManual")]
+    #[error("the title was set by the user; pass replaceManual: true to replace it")]
     ManualTitle,
     /// The subscriber fell behind and lost events.
-    #[error("the subscription fell behind and lost events; read again and subscribe again")]
+    #[error("the subscription fell behind and lost events; subscribe again, then reload")]
     Lagged,
     /// The model was unreachable, closed the stream early, or sent an invalid response.
     #[error("the model is unavailable; the message is stored, try again later")]

@@ -126,7 +126,7 @@ impl UserLimits {
             changes.shrink_to_fit();
         }
         changes.check_key(user).map_err(|until| Error::RateLimited {
-            what: "changes of titles",
+            what: "title changes",
             retry_after: until.wait_time_from(changes.clock().now()),
         })
     }

@@ -125,17 +125,17 @@ impl TitleFailure {
     pub fn message(self) -> &'static str {
         match self {
             Self::Timeout => "The title model took too long.",
-            Self::RateLimited => "The title model has too much to do at the moment.",
-            Self::QuotaExceeded => "The quota of the title model is used up.",
+            Self::RateLimited => "The title model is rate-limited at the moment.",
+            Self::QuotaExceeded => "The title model's quota is used up.",
             Self::Unauthorized | Self::ModelNotFound | Self::InvalidRequest => {
-                "The title model is not set up correctly."
+                "The title model is misconfigured."
             }
             Self::Unavailable => "The title model could not be reached.",
-            Self::Truncated | Self::Rejected => "The title model gave no usable title.",
-            Self::BudgetExceeded => "The budget for titles is used up for today.",
-            Self::Abandoned => "The title was begun several times and never finished.",
+            Self::Truncated | Self::Rejected => "The title model returned no usable title.",
+            Self::BudgetExceeded => "Today's budget for titles is used up.",
+            Self::Abandoned => "Title generation was started several times and never finished.",
             Self::Unknown => {
-                "The title failed for a reason that this version of the server does not know."
+                "Title generation failed for a reason that this version of the server does not know."
             }
         }
     }

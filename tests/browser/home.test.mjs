@@ -63,7 +63,7 @@ test('a message is sent, and its title arrives in both streams before the reply 
     const { first, heading, graphql, sse, state, field } = parts(page);
     await seen(state, /^Connected$/);
     await send(page, MESSAGE);
-    await seen(first, /^Can you help me plan a trip to Kyoto in April\?\s+1 message, being named$/);
+    await seen(first, /^Can you help me plan a trip to Kyoto in April\?\s+1 message, title pending$/);
     assert.equal(await field.inputValue(), '');
     const stream = await model.reply();
     stream.say(REPLY[0]);
@@ -249,7 +249,7 @@ test('with tokens the page asks for one, and works with it', async () => {
       browser,
       own.url,
       async (page) => {
-        await seen(parts(page).state, /^A valid token is needed$/);
+        await seen(parts(page).state, /^A valid token is required$/);
         const mint = ['token', '--tenant', 'acme', '--user', 'ada'];
         const token = execFileSync(BINARY, mint, { env: { ...process.env, ...tokens }, encoding: 'utf8' });
         await page.getByLabel('Token').fill(token);

@@ -1,5 +1,5 @@
-// The operations to start from, of GraphiQL where it is built and where it comes from a CDN. The explorer
-// (src/api/pages/explorer.html) has the same ones, and the browser test compares the two.
+// Example operations of GraphiQL, embedded or from a CDN. The explorer (src/api/pages/explorer.html) has the same ones;
+// the browser test compares them.
 
 const example = (query, variables) => ({
   query,
@@ -7,7 +7,7 @@ const example = (query, variables) => ({
 });
 
 export const EXAMPLES = [
-  // GraphiQL leaves out the variables of the first tab, so that has none.
+  // GraphiQL drops the variables of the first tab, so it has none.
   example(`query Conversations {
   conversations(first: 10) { nodes { id title } }
 }`),

@@ -19,7 +19,7 @@ use crate::{
     titles::Regenerate,
 };
 
-/// What can be changed.
+/// The operations that change data.
 pub(super) struct Mutation;
 
 /// A message to send.
@@ -62,7 +62,7 @@ struct SendMessagePayload {
     reply_id: ID,
 }
 
-/// A title to give.
+/// A new title.
 #[derive(InputObject)]
 struct RenameConversationInput {
     /// The conversation.
@@ -78,14 +78,14 @@ struct RenameConversationPayload {
     conversation: Conversation,
 }
 
-/// A conversation whose title to generate again.
+/// The conversation whose title is generated again.
 #[derive(InputObject)]
 struct RegenerateTitleInput {
     /// The conversation.
     id: ID,
     /// Instructions for the title: at most 200 characters.
     hint: Option<String>,
-    /// Whether a title that a person gave may be replaced.
+    /// Whether a title set by the user may be replaced.
     #[graphql(default)]
     replace_manual: bool,
 }
@@ -97,14 +97,14 @@ struct RegenerateTitlePayload {
     conversation: Conversation,
 }
 
-/// A conversation whose title to reset.
+/// The conversation whose title is reset.
 #[derive(InputObject)]
 struct ResetTitleInput {
     /// The conversation.
     id: ID,
 }
 
-/// A conversation with a generated title, or one that is being generated.
+/// A conversation whose title is generated, or being generated.
 #[derive(SimpleObject)]
 struct ResetTitlePayload {
     /// The conversation.
@@ -127,7 +127,7 @@ struct DeleteConversationPayload {
     deleted_conversation_id: ID,
 }
 
-/// A conversation whose replies to stop.
+/// The conversation whose replies are stopped.
 #[derive(InputObject)]
 struct StopReplyInput {
     /// The conversation.
@@ -143,7 +143,7 @@ struct StopReplyPayload {
     stopped: bool,
 }
 
-/// What can be changed.
+/// The operations that change data.
 #[Object]
 impl Mutation {
     /// Sends a message. Returns when it is stored; the reply and the title follow as events.
@@ -165,7 +165,7 @@ impl Mutation {
     }
 
     /// Generates a new title from the first message. Returns at once; the title follows as an event. If generation
-    /// fails, the current title stays and `titleError` has the reason. A title that a person gave is replaced only with
+    /// fails, the current title stays and `titleError` has the reason. A title set by the user is replaced only with
     /// `replaceManual`; otherwise the error code is `MANUAL_TITLE`.
     async fn regenerate_title(
         &self,
@@ -175,7 +175,7 @@ impl Mutation {
         payload(regenerate_title(ctx, input)).await
     }
 
-    /// Returns a conversation to automatic titles: removes a title that a person gave, or `autoTitle: false`, and
+    /// Returns a conversation to automatic titles: removes a title set by the user, or undoes `autoTitle: false`, and
     /// generates a title. Returns at once; the title follows as an event. A generated title stays.
     async fn reset_title(
         &self,

@@ -22,14 +22,14 @@ use crate::{
 /// The caller's conversations.
 pub(super) struct Query;
 
-/// Which conversations a list holds.
+/// Restricts a list of conversations.
 #[derive(Default, InputObject)]
 pub(super) struct ConversationFilter {
     /// Only conversations that were started with this agent.
     agent_entrypoint: Option<String>,
 }
 
-/// A conversation that a search found.
+/// A search result.
 #[derive(SimpleObject)]
 pub(super) struct SearchHit {
     /// The conversation.
@@ -53,7 +53,7 @@ impl From<db::Hit> for SearchHit {
     }
 }
 
-/// What can be asked.
+/// The operations that read data.
 #[Object]
 impl Query {
     /// The conversation with this id; null if the caller has no such conversation.
@@ -72,7 +72,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "How many: 1 to 100; default 50.")] first: Option<i32>,
         #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "Which ones; all if omitted.")] filter: Option<ConversationFilter>,
+        #[graphql(desc = "Restricts the list; all if omitted.")] filter: Option<ConversationFilter>,
     ) -> Result<Connection<ConversationCursor, Conversation>> {
         let (services, owner) = owner_for(ctx, Scope::Read)?;
         let filter = db::ConversationFilter {
@@ -99,7 +99,7 @@ impl Query {
     async fn search_conversations(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The words to look for.")] query: String,
+        #[graphql(desc = "The words to find.")] query: String,
         #[graphql(desc = "How many: 1 to 100; default 20.")] first: Option<i32>,
         #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
     ) -> Result<Connection<HitCursor, SearchHit>> {

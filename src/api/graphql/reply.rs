@@ -73,7 +73,7 @@ pub(super) enum ReplyOutcome {
 pub(super) struct ReplyError {
     /// One of the codes that errors carry in `extensions.code`.
     code: String,
-    /// What happened, for people.
+    /// A description for people.
     message: String,
 }
 

@@ -18,12 +18,12 @@ use crate::{
     events::{Lagged, ReplyCursor},
 };
 
-/// What can be watched.
+/// The live updates.
 pub(super) struct Subscription;
 
 type Conversations = Pin<Box<dyn Stream<Item = Result<Conversation>> + Send>>;
 
-/// What can be watched.
+/// The live updates.
 #[Subscription]
 impl Subscription {
     /// A conversation each time it changes: its title, a message, its deletion. With an id: that conversation,

@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(page["code"], "TIMEOUT");
         assert_eq!(
             page["message"],
-            "the request took too long; try again, or ask for less"
+            "the request took too long; try again, or request less"
         );
         // The handler was cancelled.
         assert!(

@@ -75,7 +75,7 @@ async fn a_conversation_of_another_owner_does_not_exist() {
         client().delete(&path),
     ] {
         let text = filled.refused(request, 404, "NOT_FOUND").await;
-        assert_eq!(text, "no such conversation");
+        assert_eq!(text, "conversation not found");
     }
     for list in [LIST, &format!("{LIST}/search?q=kyoto")] {
         let response = within(client().get(format!("{theirs}{list}")).send())
