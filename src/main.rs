@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("titlecast: the runtime cannot be started: {error}");
+            eprintln!("titlecast: cannot start the async runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -147,11 +147,11 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     };
     let (listener, address) = listen(address, app::LISTEN).await?;
     let (metrics, metrics_address) = listen(metrics_address, app::METRICS_LISTEN).await?;
-    tracing::info!(%metrics_address, "metrics");
+    tracing::info!(%metrics_address, "serving metrics");
     tracing::info!(%address, database = app.database().kind(), "listening");
     if has_pages {
         let here = commands::health::from_this_machine(address);
-        tracing::info!("the page that shows it is http://{here}/");
+        tracing::info!("open http://{here}/ to try it");
     }
     let (stop, stopping) = (CancellationToken::new(), CancellationToken::new());
     let watch_signals = async {

@@ -95,18 +95,18 @@ impl Readiness {
         let (ready, database_up) = (Gauge::default(), Gauge::default());
         registry.register(
             "ready",
-            "1 while the service does its work, as /readyz says",
+            "1 if /readyz answers 200, 0 if it answers 503",
             ready.clone(),
         );
         registry.register(
             "database_up",
-            "1 while the database answers",
+            "1 if the database answers, else 0",
             database_up.clone(),
         );
         let database_states = Family::default();
         registry.register(
             "database_state",
-            "1 for the word that /readyz has for the database, 0 for the others",
+            "1 for the current state of the database in /readyz, 0 for the other states",
             database_states.clone(),
         );
         Self {
@@ -167,19 +167,19 @@ impl Collector for MetricSources {
         };
         metric(
             "replies_running",
-            "Replies that this process is writing",
+            "Running replies of this process",
             &ConstGauge::new(self.events.runs().len() as i64),
         )?;
         let is_open = ConstGauge::new(i64::from(self.titles.breaker_is_open()));
         metric(
             "title_breaker_open",
-            "1 while calls are kept away from a provider that refuses them for good",
+            "1 while the breaker is open: the provider refuses all calls, and only probes reach it",
             &is_open,
         )?;
         let used_up = ConstGauge::new(self.titles.used_up_budgets() as i64);
         metric(
             "title_budgets_used_up",
-            "Tenants whose budget for the day was seen to be used up",
+            "Tenants that this process found to have used up their title budget for the day",
             &used_up,
         )?;
         let state = match self.titles.model_state() {
@@ -193,72 +193,72 @@ impl Collector for MetricSources {
         if let Some(state) = state {
             metric(
                 "title_model_up",
-                "Whether the title model answered the last call",
+                "1 if the last call of the title model succeeded, else 0; absent before the first call",
                 &ConstGauge::new(state),
             )?;
         }
         if let Some(relay) = self.events.relay() {
             metric(
                 "nats_connected",
-                "1 while everything that other nodes tell is heard",
+                "1 while this node receives the other nodes' wake-ups through NATS, else 0",
                 &ConstGauge::new(i64::from(relay.is_connected())),
             )?;
             metric(
                 "nats_subscriptions",
-                "Topics that this node listens to at NATS",
+                "NATS subscriptions of this node, one per watched topic",
                 &ConstGauge::new(relay.subscriptions() as i64),
             )?;
             metric(
                 "nats_published",
-                "Wake-ups that were sent to other nodes",
+                "Wake-ups sent to other nodes",
                 &ConstCounter::new(relay.published()),
             )?;
             metric(
                 "nats_received",
-                "Wake-ups that other nodes sent",
+                "Wake-ups received from other nodes",
                 &ConstCounter::new(relay.received()),
             )?;
             metric(
                 "nats_dropped",
-                "Wake-ups that were not sent because too many waited",
+                "Wake-ups dropped because the send queue was full",
                 &ConstCounter::new(relay.dropped()),
             )?;
             metric(
                 "nats_reads",
-                "Reads of rows because of other nodes",
+                "Row reads caused by other nodes",
                 &ConstCounter::new(relay.reads()),
             )?;
         }
         let connections = self.connections.counts();
         metric(
             "connections",
-            "Connections that are open",
+            "Open client connections",
             &ConstGauge::new(i64::from(connections.connections)),
         )?;
         for (name, help, count) in [
             (
                 "refused_connections",
-                "Connections that were one too many in all",
+                "Connections rejected by the total limit",
                 connections.full,
             ),
             (
                 "refused_of_address",
-                "Connections, and requests through proxies, that were one too many of their address",
+                "Connections, and requests through proxies, rejected by the limit per address",
                 connections.crowded,
             ),
             (
                 "refused_slow_bodies",
-                "Requests whose body came too slowly",
+                "Requests rejected because their body arrived too slowly",
                 connections.slow_bodies,
             ),
             (
                 "refused_streams",
-                "Streams and WebSockets that were one too many of their user",
+                "Streams and WebSockets rejected by the limit per user",
                 self.users.refused_streams(),
             ),
             (
                 "refused_messages",
-                "Messages that were one too many of their user's in a minute",
+                "Messages rejected by the limit per user and minute",
                 self.users.refused_messages(),
             ),
         ] {
@@ -267,39 +267,40 @@ impl Collector for MetricSources {
         let (run, failed) = self.db.statements_for_operators();
         metric(
             "database_statements",
-            "Statements that ran, or failed for want of a connection",
+            "Database statements executed, or failed because no connection was available",
             &ConstCounter::new(run),
         )?;
         metric(
             "database_statements_failed",
-            "Statements that failed, for want of a connection too; two requests that race may make one fail and try again",
+            "Database statements that failed, also for lack of a connection; includes races between requests, which are \
+             retried",
             &ConstCounter::new(failed),
         )?;
         let loops = self.health.loops.report();
         metric(
             "loop_restarts",
-            "How often a background loop was started again after it ended",
+            "Restarts of a background loop after it ended",
             &LoopCounts(&loops, |one| one.restarts),
         )?;
         metric(
             "loop_failures",
-            "Iterations of a background loop that failed or were ended at their deadline",
+            "Iterations of a background loop that failed or timed out",
             &LoopCounts(&loops, |one| one.failures),
         )?;
         metric(
             "loop_bad_rows",
-            "How often a background loop stepped over a row that cannot be read or stored",
+            "Rows skipped by a background loop because they cannot be read or stored",
             &LoopCounts(&loops, |one| one.bad_rows),
         )?;
         metric(
             "loop_up",
-            "1 while a background loop works, 0 while it is failing, late or stuck",
+            "1 while a background loop is healthy, 0 while it is failing, late or stuck",
             &LoopsUp(&loops),
         )?;
         let pools = Pools(self.db.connections());
         metric(
             "database_connections",
-            "Open connections to the database, by pool and whether they are in use",
+            "Open database connections, by pool and state (used or idle)",
             &pools,
         )?;
         let Counts {
@@ -317,27 +318,27 @@ impl Collector for MetricSources {
         )?;
         metric(
             "subscription_cohorts",
-            "Groups of subscribers that ask the same and share one execution",
+            "Groups of equal subscriptions that share one execution",
             &ConstGauge::new(cohorts as i64),
         )?;
         metric(
             "subscription_members",
-            "Subscribers in all cohorts",
+            "Subscriptions in all cohorts",
             &ConstGauge::new(members as i64),
         )?;
         metric(
             "subscription_executions",
-            "Events that were executed and serialised",
+            "Events executed and serialised",
             &ConstCounter::new(executions),
         )?;
         metric(
             "subscription_deliveries",
-            "Events that subscribers were given",
+            "Events delivered to subscribers",
             &ConstCounter::new(deliveries),
         )?;
         metric(
             "subscription_lagged",
-            "Events that subscribers lost because they fell behind",
+            "Events lost by subscribers that fell behind",
             &ConstCounter::new(lagged),
         )
     }

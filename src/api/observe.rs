@@ -86,23 +86,23 @@ impl HttpMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "http_requests",
-            "Requests that were answered, by route, method and status; a WebSocket is one with 101",
+            "Answered requests, by route, method and status; a WebSocket counts as one request with status 101",
             self.requests.clone(),
         );
         registry.register_with_unit(
             "http_request_duration",
-            "From a request to the beginning of its answer, of which a stream is only the beginning",
+            "Time from a request to the head of its response; the body of a stream is not included",
             Unit::Seconds,
             self.duration.clone(),
         );
         registry.register(
             "http_streams_open",
-            "Answers that are streams (server-sent events, multipart) and have not ended",
+            "Open response streams (server-sent events, multipart)",
             self.streams.clone(),
         );
         registry.register(
             "errors",
-            "Errors that clients were given, by surface and code, on every transport; of a shared subscription one",
+            "Errors sent to clients, by surface and code, on every transport; one per shared subscription",
             self.errors.clone(),
         );
     }

@@ -167,7 +167,10 @@ impl App {
     async fn delay_drain(&self) {
         let delay = self.settings.drain_delay;
         if !delay.is_zero() {
-            tracing::info!(delay_ms = delay.as_millis() as u64, "not ready any more");
+            tracing::info!(
+                delay_ms = delay.as_millis() as u64,
+                "shutdown signal received; still serving while /readyz answers 503 (--drain-delay)"
+            );
             self.force_shutdown.run_until_cancelled(sleep(delay)).await;
         }
     }
@@ -179,10 +182,16 @@ impl App {
         if let Some(Ok(())) = self.force_shutdown.run_until_cancelled(finished).await {
             return;
         }
-        tracing::warn!(tasks = self.tasks.len(), "cutting replies short");
+        tracing::warn!(
+            tasks = self.tasks.len(),
+            "drain time exceeded; running replies are stored as incomplete (--drain)"
+        );
         self.abort.cancel();
         if timeout(ABORT_GRACE, self.tasks.wait()).await.is_err() {
-            tracing::error!(tasks = self.tasks.len(), "tasks did not end");
+            tracing::error!(
+                tasks = self.tasks.len(),
+                "tasks did not end after the abort; leases and sweeps recover them"
+            );
         }
     }
 }

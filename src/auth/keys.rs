@@ -183,7 +183,7 @@ impl Published {
                 tracing::error!(
                     auth.keys.age = %age,
                     %error,
-                    "cannot read the keys of tokens; the older ones stay in use for a day"
+                    "cannot refresh the token keys; the last ones stay in use for a day (--jwt-keys)"
                 );
                 Err(Error::Internal(error.into()))
             }

@@ -70,23 +70,23 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "replies_ended",
-            "Replies that this process wrote, by how they ended: completed, incomplete or failed",
+            "Finished replies of this process, by outcome: completed, incomplete or failed",
             self.ended.clone(),
         );
         registry.register(
             "reply_tokens",
-            "Tokens of replies; reasoning is part of the completion",
+            "Tokens of replies; completion includes reasoning",
             self.tokens.clone(),
         );
         registry.register_with_unit(
             "reply_duration",
-            "From the stored message to the stored reply",
+            "Time from the stored message to the stored reply",
             Unit::Seconds,
             self.duration.clone(),
         );
         registry.register_with_unit(
             "reply_first_text",
-            "From the stored message to the first text of its reply",
+            "Time from the stored message to the first text of its reply",
             Unit::Seconds,
             self.first_text.clone(),
         );

@@ -284,7 +284,7 @@ async fn store(
                     conversation.id = %turn.conversation_id,
                     duration_ms = started.elapsed().as_millis() as u64,
                     error.cause = %innermost(&error),
-                    "reply not stored yet"
+                    "cannot store the reply yet; retrying"
                 );
                 sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(5));

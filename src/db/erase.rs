@@ -78,7 +78,7 @@ impl Database {
                 Ok(false) => self.erasure.0.notify_one(),
                 Err(error) => {
                     let cause = innermost(&error);
-                    tracing::debug!(%cause, "deleted text is not erased yet; trying again");
+                    tracing::debug!(%cause, "cannot erase deleted text yet; retrying");
                     self.erasure.0.notify_one();
                 }
             }

@@ -88,8 +88,8 @@ impl DatabaseFile {
             if !checked.is_there() && !checked.is_gone.swap(true, Ordering::Relaxed) {
                 tracing::error!(
                     path = %checked.path.display(),
-                    "SQLite's file or its write-ahead log was removed or replaced while it is open: writes are refused. \
-                     Copy what the API still shows, put the file and its log back, and restart"
+                    "the SQLite file or its write-ahead log was removed or replaced while open; writes are refused. \
+                     Export what the API still returns, put the file and its log back, and restart"
                 );
             }
             checked.checks.fetch_sub(1, Ordering::Relaxed);

@@ -192,7 +192,7 @@ async fn open_server_pool(
             let why = error.why();
             tracing::warn!(
                 why,
-                "no connection to the database yet, trying for {CONNECT_TIMEOUT:?}"
+                "cannot connect to the database yet; retrying for {CONNECT_TIMEOUT:?}"
             );
             Some(error)
         }

@@ -167,7 +167,7 @@ impl Database {
                 DatabaseState::Unavailable | DatabaseState::RefusesWrites => {
                     tracing::warn!(
                         database.state = name,
-                        "the database is not available; not ready"
+                        "the database does not answer or refuses writes; /readyz answers 503"
                     );
                 }
                 // `DatabaseFile` logs it with more detail.
@@ -223,7 +223,7 @@ impl Database {
         match timeout(PING_TIMEOUT, self.reader.inner.current().ping()).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the database does not answer");
+                tracing::debug!(%error, "database probe failed");
                 false
             }
             Err(_) => false,

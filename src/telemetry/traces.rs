@@ -91,7 +91,7 @@ impl Traces {
         let stopping =
             tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(timeout));
         if !matches!(stopping.await, Ok(Ok(()))) {
-            tracing::warn!("the last spans were not sent");
+            tracing::warn!("cannot send the last spans; they are lost");
         }
     }
 }
@@ -145,7 +145,10 @@ impl ExportClient {
             .unwrap_or_else(PoisonError::into_inner);
         if last_warning.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
             *last_warning = Some(Instant::now());
-            tracing::warn!(reason, "traces cannot be sent to the collector");
+            tracing::warn!(
+                reason,
+                "traces cannot be sent to the collector; spans are dropped (--otlp-endpoint)"
+            );
         }
     }
 }

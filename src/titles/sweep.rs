@@ -123,7 +123,7 @@ async fn abandon_exhausted(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> 
         for candidate in &exhausted.rows {
             match titles.db.abandon_title(candidate).await {
                 Ok(Some(conversation)) => {
-                    tracing::warn!(conversation.id = %conversation.id, "title abandoned");
+                    tracing::warn!(conversation.id = %conversation.id, "title abandoned: started too often without an outcome");
                     titles.metrics.abandoned();
                     titles.events.publish(conversation);
                 }

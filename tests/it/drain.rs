@@ -93,7 +93,7 @@ async fn replies_get_their_time_and_are_then_stored_as_they_are() {
     let ended = serving.ended().await;
     assert!(stopping.elapsed() < LONGEST, "{:?}", stopping.elapsed());
     assert!(
-        ended.stderr.contains("cutting replies short"),
+        ended.stderr.contains("drain time exceeded"),
         "{}",
         ended.stderr
     );
@@ -160,7 +160,7 @@ async fn a_load_balancer_is_given_time_to_see_that_it_is_not_ready() {
     let mut idle = RawSocket::ready(&url).await;
     let stopping = Instant::now();
     serving.terminate();
-    serving.line("not ready any more").await;
+    serving.line("shutdown signal received").await;
     let (status, page) = request(&url, "GET", "/readyz", None).await;
     assert_eq!((status, &page["status"]), (503, &json!("shutting_down")));
     // Everything else is as it was.

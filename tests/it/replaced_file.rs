@@ -128,9 +128,8 @@ async fn suffers(harm: Harm) {
     let ended = server.process.ended().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let said = ended.stderr.lines();
-    let said = said.filter(|line| {
-        line.contains("ERROR") && line.contains("removed or replaced while it is open")
-    });
+    let said = said
+        .filter(|line| line.contains("ERROR") && line.contains("removed or replaced while open"));
     assert_eq!(said.count(), 1, "{}", ended.stderr);
 
     match harm {
