@@ -26,7 +26,7 @@ function show(event) {
   element("state").textContent = event.is_terminal ? (event.payload?.error ?? "The end.") : "";
   return event.is_terminal;
 }
-/** An EventSource comes back by itself after a cut, and says where it was. After a proxy's 503 it closes: a new one comes back. */
+/** An EventSource reconnects and resumes by itself after a disconnect. After a proxy's 503 it closes, so open a new one. */
 function follow(path, isLast, wait = 1000, place = "") {
   const from = place ? `${path.split("?")[0]}?after=${place}` : path;
   const source = new EventSource(`${url}/api/v1/conversations/${conversation}/${from}`, { withCredentials });
@@ -37,7 +37,7 @@ function follow(path, isLast, wait = 1000, place = "") {
   source.onerror = async () => {
     if (source.readyState !== EventSource.CLOSED) return;
     const { status } = await fetch(source.url, { method: "HEAD", credentials }).catch(() => ({ status: 503 }));
-    const isOver = status !== 200 && status !== 429 && status < 500; // 204: there is nothing to come back for
+    const isOver = status !== 200 && status !== 429 && status < 500; // 204: there is nothing to resume
     isOver || setTimeout(follow, wait, path, isLast, Math.min(2 * wait, 30_000), place);
   };
 }
