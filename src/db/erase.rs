@@ -89,7 +89,7 @@ impl Database {
     /// Rewrites a small file and truncates the write-ahead log. Returns false if a reader blocks the checkpoint.
     async fn erase(&self) -> Result<bool, DbErr> {
         // The code below opens the path again, which must still refer to the file that is in use.
-        self.writer.confirm().await?;
+        self.writer.confirm()?;
         let options = self
             .writer
             .inner

@@ -50,7 +50,7 @@ impl DatabaseFile {
 
     /// Whether the path still refers to the opened file and its log.
     ///
-    /// Blocks on the file system; not for async workers. Returns true on an I/O error, and the next check tries again.
+    /// Blocks on the file system. Returns true on an I/O error, and the next check tries again.
     pub(super) fn is_there(&self) -> bool {
         if self.file.is_some() && identity(&self.path).is_ok_and(|found| found != self.file) {
             return false;
@@ -73,6 +73,26 @@ impl DatabaseFile {
         self.is_gone.load(Ordering::Relaxed)
     }
 
+    /// Checks whether the file was removed or replaced, right after a commit to it.
+    ///
+    /// Reads two inodes on the async worker, a few microseconds: the file system has just answered the commit, and a
+    /// thread for it would cost as much as a statement.
+    pub(super) fn is_gone_after_commit(&self) -> bool {
+        self.check();
+        self.is_gone()
+    }
+
+    /// Looks at the path, and logs the first time that the file is gone.
+    fn check(&self) {
+        if !self.is_there() && !self.is_gone.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                path = %self.path.display(),
+                "the SQLite file or its write-ahead log was removed or replaced while open; writes are refused. \
+                 Export what the API still returns, put the file and its log back, and restart"
+            );
+        }
+    }
+
     /// Checks whether the file was removed or replaced, and logs it the first time.
     pub(super) async fn check_is_gone(file: &Arc<Self>) -> bool {
         if file.checks.fetch_add(1, Ordering::Relaxed) >= MAX_CHECKS {
@@ -85,13 +105,7 @@ impl DatabaseFile {
             reason = "file system access, which uses no processor time"
         )]
         let check = tokio::task::spawn_blocking(move || {
-            if !checked.is_there() && !checked.is_gone.swap(true, Ordering::Relaxed) {
-                tracing::error!(
-                    path = %checked.path.display(),
-                    "the SQLite file or its write-ahead log was removed or replaced while open; writes are refused. \
-                     Export what the API still returns, put the file and its log back, and restart"
-                );
-            }
+            checked.check();
             checked.checks.fetch_sub(1, Ordering::Relaxed);
         });
         // After a timeout, the next check tries again.

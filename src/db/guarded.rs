@@ -151,9 +151,9 @@ impl<C> Guarded<C> {
     }
 
     /// Checks that the path still refers to the opened file: otherwise the writes are lost when the process ends.
-    pub(super) async fn confirm(&self) -> Result<(), DbErr> {
+    pub(super) fn confirm(&self) -> Result<(), DbErr> {
         match &self.file {
-            Some(file) if DatabaseFile::check_is_gone(file).await => Err(gone()),
+            Some(file) if file.is_gone_after_commit() => Err(gone()),
             _ => Ok(()),
         }
     }
@@ -188,7 +188,7 @@ impl Guarded<DatabaseTransaction> {
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         let guard = self.wrap(());
         guard.with_deadline(self.inner.commit()).await?;
-        guard.confirm().await
+        guard.confirm()
     }
 
     pub(super) async fn rollback(self) -> Result<(), DbErr> {
@@ -219,7 +219,7 @@ macro_rules! guarded {
         if $self.inner.get_database_backend() == DbBackend::Sqlite {
             $self.refuse_if_gone()?;
             let result = $self.with_deadline($self.inner.$method($statement)).await?;
-            $self.confirm().await?;
+            $self.confirm()?;
             return Ok(result);
         }
         let mut retries = 0;

@@ -8,7 +8,7 @@
 use std::{
     pin::pin,
     sync::{
-        Arc, LazyLock,
+        Arc, LazyLock, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -168,8 +168,40 @@ async fn watch(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// Adds the progress handler to the connection of an SQLite pool of one, such as the writer's.
+///
+/// The handler is set once and reads the flag of the current future: setting it for each use would wake the
+/// connection's thread once more.
+pub(super) fn on_single_connection(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
+    let current = Arc::new(Mutex::new(None::<Arc<Flag>>));
+    let handler_flag = current.clone();
+    pool.after_connect(move |connection, _| {
+        let current = handler_flag.clone();
+        Box::pin(async move {
+            set_current(&current);
+            let may_continue = move || {
+                let flag = current.lock().unwrap_or_else(PoisonError::into_inner);
+                flag.as_ref().is_none_or(|flag| flag.may_continue())
+            };
+            let mut handle = connection.lock_handle().await?;
+            handle.set_progress_handler(HANDLER_INTERVAL, may_continue);
+            Ok(())
+        })
+    })
+    .before_acquire(move |_, _| {
+        set_current(&current);
+        Box::pin(async { Ok(true) })
+    })
+}
+
+/// Records the flag of the current future, or that it has none.
+fn set_current(current: &Mutex<Option<Arc<Flag>>>) {
+    let flag = CURRENT.try_with(Arc::clone).ok();
+    *current.lock().unwrap_or_else(PoisonError::into_inner) = flag;
+}
+
 /// Adds the progress handler to the connections of an SQLite pool.
-pub(super) fn on_file(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
+pub(super) fn on_connections(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
     pool.after_connect(|connection, _| Box::pin(watch(connection)))
         .before_acquire(|connection, _| {
             Box::pin(async move {

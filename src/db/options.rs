@@ -48,10 +48,13 @@ pub(super) fn options(
                 // Overwrites deleted text (`erase`).
                 .pragma("secure_delete", "ON")
         })
-        .map_sqlx_sqlite_pool_opts(|pool| {
+        .map_sqlx_sqlite_pool_opts(move |pool| {
             // Unlike a server, a file needs no test before use.
-            interrupt::on_file(pool)
-                .test_before_acquire(false)
+            let pool = match connections {
+                1 => interrupt::on_single_connection(pool),
+                _ => interrupt::on_connections(pool),
+            };
+            pool.test_before_acquire(false)
                 // SQLite removes the write-ahead log when the last connection closes, and a new log looks like a
                 // replaced file. So connections are never closed for age.
                 .max_lifetime(None)
@@ -108,7 +111,12 @@ pub(super) fn options(
                 let (server, release) = (after.clone(), returned.release());
                 Box::pin(async move {
                     let _release = release;
-                    let within = interrupt::grace().unwrap_or(PING_TIMEOUT);
+                    // sqlx pings a released connection, without a deadline. Where the last statement was answered, that
+                    // suffices.
+                    let within = match interrupt::grace() {
+                        None if !connection.is_in_transaction() => return Ok(true),
+                        grace => grace.unwrap_or(PING_TIMEOUT),
+                    };
                     ensure_responsive(connection, within, server).await?;
                     Ok(true)
                 })
