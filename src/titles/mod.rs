@@ -136,6 +136,8 @@ impl Titles {
         settings: TitleSettings,
     ) -> Self {
         opener::load();
+        file_name::load();
+        language::load();
         let inner = Inner {
             calls: call_queue::CallQueue::new(settings.max_in_flight),
             recovered: Notify::new(),

@@ -118,6 +118,11 @@ fn has_content(stem: &str) -> bool {
     })
 }
 
+/// Loads the word list at the start, so that no message pays for it.
+pub(super) fn load() {
+    LazyLock::force(&GENERATED_WORDS);
+}
+
 static GENERATED_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     GENERATED_NAMES
         .iter()

@@ -21,6 +21,11 @@ static TABLE: LazyLock<HashMap<char, &'static str>> = LazyLock::new(|| {
         .collect()
 });
 
+/// Loads the table at the start, so that no message pays for it.
+pub(in crate::titles) fn load() {
+    LazyLock::force(&TABLE);
+}
+
 impl Standard {
     fn code(self) -> &'static str {
         match self {

@@ -39,6 +39,7 @@ use icu_properties::{CodePointMapData, props::Script};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
+pub(super) use self::han::load;
 use self::{
     han::Standard,
     request::{RequestText, introduces_quote},

@@ -149,7 +149,7 @@ fn has_no_spaces(c: char) -> bool {
 
 static WORDS: LazyLock<WordLists> = LazyLock::new(WordLists::load);
 
-/// Loads the word lists, which takes about 10 ms: at the start, so that no message waits for it on an async worker.
+/// Loads the word lists, which takes about 10 ms: at the start, so that no message pays for it on an async worker.
 pub(super) fn load() {
     LazyLock::force(&WORDS);
 }
