@@ -11,6 +11,7 @@ RUN npm run build
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY crates/ crates/
 COPY migration/ migration/
 COPY src/ src/
 # A member of the workspace, which cargo wants to see; it is not built.

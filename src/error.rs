@@ -211,6 +211,11 @@ impl ErrorCode {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+
+    /// The code with this name; [`Self::Internal`] for an unknown one.
+    pub fn named(name: &str) -> Self {
+        name.parse().unwrap_or(Self::Internal)
+    }
 }
 
 impl Error {

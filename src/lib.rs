@@ -12,13 +12,15 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `app`, `config`, `commands` | the command line, start and shutdown |
-//! | `api`, `transport`, `server`, `auth` | GraphQL, the legacy REST and SSE routes, WebSockets, connections, tokens |
+//! | `api`, `server`, `auth` | GraphQL, the legacy REST and SSE routes, connections, tokens |
 //! | `chat` | turns: stores a message, writes its reply, starts its title |
 //! | `titles` | generates titles, validates them, retries and sweeps |
 //! | `db` | all SQL, for SQLite and PostgreSQL |
 //! | `events` | fan-out of changes and running replies to subscribers, across nodes through NATS |
 //! | `llm` | the chat model and the title model |
 //! | `conversation`, `clock`, `error` | shared types |
+//!
+//! GraphQL's protocols are crates of their own: `graphql-transport` and `graphql-gate`, in `crates/`.
 //!
 //! Three rules hold everywhere:
 //!
@@ -39,7 +41,6 @@ pub mod conversation;
 pub mod db;
 pub mod error;
 pub mod events;
-pub mod json;
 pub mod llm;
 pub mod panics;
 pub mod server;
@@ -47,5 +48,4 @@ mod step;
 pub mod supervisor;
 pub mod telemetry;
 pub mod titles;
-pub mod transport;
 mod work;

@@ -10,6 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use graphql_transport::cohort::{Counters, Counts};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text},
@@ -39,7 +40,6 @@ use crate::{
     server::Limits,
     supervisor::{LoopReport, LoopState},
     titles::{ModelState, Titles},
-    transport::cohort::{Counters, Counts},
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -34,6 +34,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use graphql_transport::cohort::Counters;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -45,7 +46,6 @@ use crate::{
     llm::LanguageModel,
     panics,
     titles::Titles,
-    transport::cohort::Counters,
 };
 
 /// The path of GraphQL, on every transport.

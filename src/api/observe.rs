@@ -8,6 +8,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use graphql_transport::RefusalCode;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -147,12 +148,12 @@ pub(super) async fn request(
         status: status.as_u16(),
     };
     metrics.requests.get_or_create(&counted).inc();
-    if let Some(code) = response.extensions().get::<ErrorCode>() {
+    if let Some(code) = error_code(&response) {
         let surface = match route {
             GRAPHQL_PATH => Surface::Graphql,
             _ => Surface::Rest,
         };
-        metrics.failed(surface, *code);
+        metrics.failed(surface, code);
     }
     match is_stream(response.headers()) {
         true => {
@@ -161,6 +162,14 @@ pub(super) async fn request(
         }
         false => response,
     }
+}
+
+/// The code of the error that refused the request, from the legacy routes or from GraphQL.
+fn error_code(response: &Response) -> Option<ErrorCode> {
+    let extensions = response.extensions();
+    let refused = || extensions.get::<RefusalCode>();
+    let code = extensions.get::<ErrorCode>().copied();
+    code.or_else(|| refused().map(|code| ErrorCode::named(&code.0)))
 }
 
 fn span(route: &str, method: &'static str, headers: &HeaderMap) -> Span {

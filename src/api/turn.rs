@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_stream::stream;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
+use graphql_transport::sleep_until_opt;
 use tokio::time::{Instant, timeout};
 
 use super::{Services, watch};
@@ -14,7 +15,6 @@ use crate::{
     conversation::{Conversation, TitleStatus},
     error::Error,
     events::{Delta, ReplyEnd, ReplyEvent, SoFar, run::Outcome},
-    transport::sleep_until_opt,
 };
 
 /// One event of a turn.

@@ -2,6 +2,7 @@
 
 use std::{error::Error as _, io::ErrorKind, net::SocketAddr, time::Duration};
 
+use graphql_transport::persisted::ReadError;
 use sea_orm::DbErr;
 
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     error::Error,
     llm::openai::InvalidOpenAiConfig,
     telemetry::{InvalidEndpoint, TelemetryError},
-    transport::persisted::ReadError,
 };
 
 /// Exit code of a failure at run time. A retry, or another machine, may succeed with the same settings.

@@ -6,6 +6,7 @@ mod serve;
 
 use std::sync::Arc;
 
+use graphql_transport::{cohort::Counters, persisted::Documents};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::parts::{access, limits, model, nats, read_rows, title_settings};
@@ -24,7 +25,6 @@ use crate::{
     server::Limits,
     supervisor::{Loop, Supervisor},
     titles::Titles,
-    transport::{cohort::Counters, persisted::Documents},
 };
 
 /// The setting of the service's address, for errors.

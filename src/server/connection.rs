@@ -7,11 +7,12 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
+use graphql_transport::direct::{DirectIo, Link};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -19,10 +20,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::{
-    link::{Link, Shared, is_serving},
-    wire::Wire,
-};
+use super::{shared::is_serving, socket::Socket};
 
 /// Timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -64,9 +62,8 @@ impl Timeouts {
 
 /// The I/O object that hyper reads and writes.
 pub(super) struct Connection {
-    wire: Arc<Wire>,
+    link: Link<Socket>,
     timeouts: Timeouts,
-    shared: Arc<Shared>,
     /// The last value of `shared.transitions` that was processed.
     transitions: u32,
     /// The current phase; `None` while a request is served.
@@ -85,21 +82,15 @@ enum ReadPhase {
 }
 
 impl Connection {
-    pub(super) fn new(wire: Arc<Wire>, timeouts: Timeouts, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(link: Link<Socket>, timeouts: Timeouts) -> Self {
         Self {
-            wire,
+            link,
             timeouts,
-            shared,
             transitions: 0,
             reading: Some(ReadPhase::Head),
             read_timer: None,
             write_timer: None,
         }
-    }
-
-    /// Splits the connection into its socket and its shared state.
-    pub(super) fn into_parts(self) -> (Arc<Wire>, Arc<Shared>) {
-        (self.wire, self.shared)
     }
 
     fn begin(&mut self, reading: Option<ReadPhase>) {
@@ -108,7 +99,7 @@ impl Connection {
     }
 
     fn sync_phase(&mut self) {
-        let transitions = self.shared.transitions.load(Ordering::Relaxed);
+        let transitions = self.link.shared().transitions.load(Ordering::Relaxed);
         if self.transitions != transitions {
             self.transitions = transitions;
             self.begin((!is_serving(transitions)).then_some(ReadPhase::Idle));
@@ -169,10 +160,10 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.sync_phase();
-        let wire = self.wire.clone();
+        let link = self.link.clone();
         let polled = when_ready(
-            || wire.stream().poll_read_ready(cx),
-            || wire.stream().try_read_buf(buffer),
+            || link.stream().poll_read_ready(cx),
+            || link.stream().try_read_buf(buffer),
         );
         let Poll::Ready(read) = polled else {
             return self.poll_read_timeout(cx);
@@ -197,8 +188,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let stream = self.wire.stream();
-        let polled = when_ready(|| stream.poll_write_ready(cx), || stream.try_write(bytes));
+        let polled = self.link.poll_write(cx, bytes);
         self.poll_write_timeout(cx, polled)
     }
 
@@ -207,7 +197,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let stream = self.wire.stream();
+        let stream = self.link.stream();
         let polled = when_ready(
             || stream.poll_write_ready(cx),
             || stream.try_write_vectored(slices),
@@ -221,24 +211,21 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper has written its whole buffer.
-        self.shared.detaching.flushed();
+        self.link.shared().detaching.flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Closing a socket with unread data resets it, which could discard written data: shut down writing first.
-        let socket = socket2::SockRef::from(self.wire.stream());
+        let socket = socket2::SockRef::from(self.link.stream());
         Poll::Ready(socket.shutdown(std::net::Shutdown::Write))
     }
 }
 
-impl Link {
-    /// The socket of an upgraded connection, and the bytes already read from it; `None` for a connection of
-    /// another server.
-    pub fn of_upgraded(upgraded: Upgraded) -> Option<(Self, Vec<u8>)> {
-        let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
-        let (wire, shared) = parts.io.into_inner().into_parts();
-        // Copied: a slice of hyper's buffer, even an empty one, keeps all of its 8 KiB.
-        Some((Self::new(wire, shared), parts.read_buf.to_vec()))
-    }
+/// The link of an upgraded connection, and the bytes already read from it; `None` for a connection of another server.
+pub(super) fn of_upgraded(upgraded: Upgraded) -> Option<(Link, Vec<u8>)> {
+    let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
+    let link = parts.io.into_inner().link.erased();
+    // Copied: a slice of hyper's buffer, even an empty one, keeps all of its 8 KiB.
+    Some((link, parts.read_buf.to_vec()))
 }

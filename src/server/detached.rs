@@ -4,43 +4,29 @@
 //! the 16 KiB of buffers that hyper keeps for the next request. Producers write to the socket from their own
 //! tasks.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{
     body::{Body, Bytes},
     http::{HeaderValue, Method, Request, Version, header},
     response::Response,
 };
+use graphql_transport::direct::{DirectWrites, WriteBody};
 
-use super::{
-    body::GuardedBody,
-    link::{Detached, Link, Run},
-};
+use super::{body::GuardedBody, connection::of_upgraded, shared::Detached};
 
-/// Request extension: the response may be [`detached`].
-#[derive(Clone, Copy, Debug)]
-pub struct MayDetach(());
-
-impl MayDetach {
-    /// `Some` for HTTP/1.1 requests with a response body: only chunked bodies can be detached.
-    pub(super) fn of<B>(request: &Request<B>) -> Option<Self> {
-        let is_chunked = request.version() == Version::HTTP_11 && request.method() != Method::HEAD;
-        is_chunked.then_some(Self(()))
+/// The direct writes that a request allows. Only chunked bodies can be detached: HTTP/1.1, with a response body.
+pub(super) fn direct_writes<B>(request: &Request<B>) -> DirectWrites {
+    let is_chunked = request.version() == Version::HTTP_11 && request.method() != Method::HEAD;
+    DirectWrites {
+        of_upgraded,
+        detach: is_chunked.then_some(detach),
     }
 }
 
-/// A response whose body `run` writes in chunks (RFC 9112, section 7.1). The connection closes when `run`
-/// returns.
-pub fn detached<F: Future<Output = ()> + Send + 'static>(
-    _allowed: MayDetach,
-    mut response: Response,
-    run: impl FnOnce(Link) -> F + Send + 'static,
-) -> Response {
-    let run: Run = Box::new(|link| Box::pin(run(link)));
-    let detached = Detached(Arc::new(Mutex::new(Some(run))));
+/// A response whose body `write_body` writes in chunks (RFC 9112, section 7.1). The connection closes when it returns.
+fn detach(mut response: Response, write_body: WriteBody) -> Response {
+    let detached = Detached(Arc::new(Mutex::new(Some(write_body))));
     response.extensions_mut().insert(detached);
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);

@@ -10,9 +10,9 @@ mod client;
 mod connection;
 mod detached;
 mod limits;
-mod link;
+mod shared;
 mod slots;
-mod wire;
+mod socket;
 
 use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
 
@@ -22,6 +22,7 @@ use axum::{
     http::{HeaderValue, Request, StatusCode, header},
     response::Response,
 };
+use graphql_transport::direct::Link;
 use hyper::{
     body::{Body as _, Incoming},
     server::conn::http1,
@@ -35,21 +36,20 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
-pub use self::{
-    body::{BodyError, read_body},
-    client::parse_networks,
-    connection::Timeouts,
-    detached::{MayDetach, detached, held},
-    limits::{Counts, Limits, Settings},
-    link::Link,
-    slots::{Slot, Slots},
-};
 use self::{
     body::{DeadlineBody, GuardedBody},
     connection::Connection,
+    detached::direct_writes,
     limits::Refusal,
-    link::Shared,
-    wire::Wire,
+    shared::Shared,
+    socket::Socket,
+};
+pub use self::{
+    client::parse_networks,
+    connection::Timeouts,
+    detached::held,
+    limits::{Counts, Limits, Settings},
+    slots::{Slot, Slots},
 };
 use crate::error::Error;
 
@@ -203,8 +203,8 @@ impl Peer {
             Some(_) => Timeouts::REFUSAL,
         };
         let shared = self.shared.clone();
-        let wire = Arc::new(Wire::new(stream));
-        let io = TokioIo::new(Connection::new(wire.clone(), timeouts, shared.clone()));
+        let link = Link::new(Socket::new(stream, shared.clone()));
+        let io = TokioIo::new(Connection::new(link.clone(), timeouts));
         let peer = Arc::new(self);
         let service = {
             let peer = peer.clone();
@@ -231,9 +231,7 @@ impl Peer {
             }
         };
         drop(connection);
-        abort
-            .run_until_cancelled(run(Link::new(wire, shared)))
-            .await;
+        abort.run_until_cancelled(run(link.erased())).await;
     }
 
     async fn serve(
@@ -277,11 +275,9 @@ impl Peer {
         client: Option<IpAddr>,
         path: &str,
     ) -> Response {
-        let may_detach = MayDetach::of(&request);
+        let direct_writes = direct_writes(&request);
         let (mut parts, body) = request.into_parts();
-        if let Some(may_detach) = may_detach {
-            parts.extensions.insert(may_detach);
-        }
+        parts.extensions.insert(direct_writes);
         if let Some(client) = client {
             parts.extensions.insert(ClientAddress(client));
         }

@@ -24,6 +24,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// The crates of this repository that log.
+const OURS: [&str; 2] = [env!("CARGO_CRATE_NAME"), "graphql_transport"];
+
 /// The libraries that may log, with their level, whatever the filter allows.
 ///
 /// Libraries log user text and keys (statements with values, headers, bodies) at `debug` and `trace`, some even at
@@ -122,7 +125,7 @@ fn may_write(target: &str, level: Level) -> bool {
         let rest = target.strip_prefix(name);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    is_of(env!("CARGO_CRATE_NAME"))
+    OURS.iter().any(|name| is_of(name))
         || LIBRARIES
             .iter()
             .any(|(name, most)| is_of(name) && level <= *most)
@@ -136,6 +139,7 @@ mod tests {
     fn libraries_log_only_up_to_their_level() {
         assert!(may_write("titlecast", Level::TRACE));
         assert!(may_write("titlecast::llm::openai", Level::TRACE));
+        assert!(may_write("graphql_transport::websocket", Level::TRACE));
         assert!(!may_write("titlecaster", Level::ERROR));
         assert!(may_write("sqlx::pool::acquire", Level::WARN));
         assert!(!may_write("sqlx::pool::acquire", Level::INFO));

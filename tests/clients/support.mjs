@@ -13,7 +13,7 @@ import WebSocket from "ws";
 
 // Sooner than the server's first keep-alive after 12 seconds, which must not be what brings an event.
 const DEADLINE_MS = 10_000;
-const BINARY =
+export const BINARY =
   process.env.TITLECAST_BIN ??
   fileURLToPath(new URL("../../target/debug/titlecast", import.meta.url));
 

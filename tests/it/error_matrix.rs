@@ -1,9 +1,10 @@
 //! The codes that clients rely on: what each is on every surface. A change here is a change of the
 //! API.
 
+use graphql_transport::Code;
 use serde_json::json;
 use strum::VariantArray;
-use titlecast::{api::rest::status, error::ErrorCode, transport::Code};
+use titlecast::{api::rest::status, error::ErrorCode};
 use titlecast_testing::{Answer, ModelServer, Scene, Server};
 use uuid::Uuid;
 

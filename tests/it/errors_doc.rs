@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use graphql_transport::CloseCode;
 use strum::VariantArray;
 use titlecast::{
     api::{graphql::sdl, rest::status},
     error::ErrorCode,
-    transport::CloseCode,
 };
 
 /// A file of the repository, as it is now.

@@ -1,5 +1,5 @@
-//! GraphQL over server-sent events (graphql-sse's PROTOCOL.md, distinct connections), and Apollo's
-//! multipart subscriptions: the same operations on other wires.
+//! Server-sent events and multipart subscriptions of the service. The protocols themselves, rule by rule:
+//! `crates/graphql-transport/tests/protocols`.
 
 use futures_util::{StreamExt, stream::BoxStream};
 use serde_json::{Value, json};
@@ -102,68 +102,6 @@ async fn a_subscription_streams_next_events() {
 }
 
 #[tokio::test]
-async fn a_query_is_one_next_and_complete() {
-    let server = Server::offline().await;
-    let mut stream = sse(&server, "{ __typename }").await;
-    let next = (
-        "next".to_owned(),
-        r#"{"data":{"__typename":"Query"}}"#.to_owned(),
-    );
-    assert_eq!(stream.event().await, Some(next));
-    assert_eq!(
-        stream.event().await,
-        Some(("complete".to_owned(), String::new()))
-    );
-    assert_eq!(stream.next().await, None);
-}
-
-#[tokio::test]
-async fn a_get_request_streams_too() {
-    let server = Server::offline().await;
-    let request = client()
-        .get(format!("{}/graphql?query=%7B__typename%7D", server.url))
-        .header("accept", "text/event-stream");
-    let mut stream = Pieces::of(request, "\n\n").await;
-    assert_eq!(stream.event().await.unwrap().0, "next");
-    assert_eq!(stream.event().await.unwrap().0, "complete");
-}
-
-#[tokio::test]
-async fn a_document_that_does_not_hold_is_told_as_next_and_complete() {
-    let server = Server::offline().await;
-    for query in ["{ unknown }", "{ not closed", "subscription { unknown }"] {
-        let mut stream = sse(&server, query).await;
-        assert_eq!(stream.status, 200, "{query}");
-        let (name, data) = stream.event().await.unwrap();
-        let data: Value = serde_json::from_str(&data).unwrap();
-        assert_eq!(name, "next");
-        assert!(
-            data["errors"][0]["extensions"]["code"].is_string(),
-            "{data}"
-        );
-        assert_eq!(data.get("data"), None);
-        assert_eq!(stream.event().await.unwrap().0, "complete");
-    }
-}
-
-#[tokio::test]
-async fn a_malformed_request_is_a_400() {
-    let server = Server::offline().await;
-    for body in [json!({}), json!({ "query": 1 }), json!([])] {
-        let stream = Pieces::post(&server, "text/event-stream", body, "\n\n").await;
-        assert_eq!(stream.status, 400);
-    }
-}
-
-#[tokio::test]
-async fn a_subscription_without_a_stream_to_carry_it_is_a_406() {
-    let server = Server::offline().await;
-    let body = json!({ "query": ALL });
-    let response = Pieces::post(&server, "application/json", body, "\n").await;
-    assert_eq!(response.status, 406);
-}
-
-#[tokio::test]
 async fn closing_the_connection_ends_the_operation() {
     let server = Server::offline().await;
     let stream = sse(&server, ALL).await;
@@ -207,26 +145,6 @@ async fn multipart_parts_are_whole_when_they_arrive() {
     let (_, json) = part.split_once("\r\n\r\n").unwrap();
     let part: Value = serde_json::from_str(json).unwrap();
     assert_eq!(part["payload"]["data"]["conversationUpdated"]["id"], id);
-}
-
-#[tokio::test]
-async fn multipart_closes_with_its_last_delimiter() {
-    let server = Server::offline().await;
-    let body = json!({ "query": "subscription { reply(conversationId: \"00000000-0000-7000-8000-000000000000\") { __typename } }" });
-    let mut stream = Pieces::post(&server, MULTIPART, body, "\r\n--graphql").await;
-    let part = stream.next().await.unwrap();
-    assert!(part.contains("NOT_FOUND"), "{part}");
-    let closing = stream.next().await.unwrap();
-    assert!(closing.ends_with("{}"), "{closing}");
-    assert_eq!(stream.buffer, "--\r\n");
-}
-
-#[tokio::test]
-async fn a_query_in_multipart_clients_is_plain_json() {
-    let server = Server::offline().await;
-    let body = json!({ "query": "{ __typename }" });
-    let response = Pieces::post(&server, MULTIPART, body, "\n").await;
-    assert!(response.content_type.starts_with("application/json"));
 }
 
 #[tokio::test]

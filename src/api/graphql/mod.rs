@@ -1,7 +1,7 @@
 //! The GraphQL schema and how it is served.
 //!
 //! One file for each part of the schema: `objects`, `query`, `mutation`, `subscription` and `reply`. The protocols are
-//! in [`transport`].
+//! in [`graphql_transport`].
 
 mod connections;
 mod cost;
@@ -22,11 +22,12 @@ use axum::{
     Json, Router,
     http::header,
     response::{IntoResponse, Response},
-    routing::get,
 };
 
 use super::{Services, rest};
-use crate::{api::GRAPHQL_PATH, error::Error, transport};
+use graphql_transport::{Endpoint, Options, Settings, persisted::Documents};
+
+use crate::{api::GRAPHQL_PATH, error::Error};
 
 type TitlecastSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
@@ -38,7 +39,7 @@ const MAX_COMPLEXITY: usize = 8_000;
 #[derive(Clone, Debug)]
 pub struct GraphqlSettings {
     /// The documents that may be executed.
-    pub documents: transport::persisted::Documents,
+    pub documents: Documents,
     /// Whether introspection is enabled.
     pub introspection: bool,
     /// Whether errors suggest similar names.
@@ -59,9 +60,6 @@ pub(super) fn refused(error: Error) -> Response {
 
 /// The route `/graphql`.
 pub(super) fn routes(services: Arc<Services>) -> Router {
-    let closing = services.closing.clone();
-    let tasks = services.tasks.clone();
-    let counters = services.subscriptions.clone();
     let asked = services.graphql.clone();
     let mut schema = builder().data(services.clone());
     if !asked.introspection {
@@ -70,22 +68,20 @@ pub(super) fn routes(services: Arc<Services>) -> Router {
     if !asked.suggestions {
         schema = schema.disable_suggestions();
     }
-    let settings = transport::Settings {
-        cohorts: services.cohorts,
-        keep_alive: services.keep_alive,
-        ..transport::Settings::default()
+    let options = Options {
+        settings: Settings {
+            cohorts: services.cohorts,
+            keep_alive: services.keep_alive,
+            ..Settings::default()
+        },
+        documents: asked.documents,
+        tasks: services.tasks.clone(),
+        closing: services.closing.clone(),
+        counters: services.subscriptions.clone(),
     };
     let service = service::Graphql::new(schema.finish(), services);
-    let endpoint =
-        transport::Endpoint::new(service, settings, asked.documents, tasks, closing, counters);
-    Router::new()
-        .route(
-            GRAPHQL_PATH,
-            get(transport::by_get)
-                .post(transport::by_post)
-                .fallback(transport::other_method),
-        )
-        .with_state(endpoint)
+    let endpoint = Endpoint::new(service, options);
+    Router::new().route(GRAPHQL_PATH, endpoint.methods())
 }
 
 /// The schema in the schema definition language, as `schema.graphql` holds it.

@@ -5,6 +5,7 @@ use std::{collections::HashSet, panic::AssertUnwindSafe, sync::Arc};
 use async_graphql::{Data, Executor, Request, Response, ServerError};
 use axum::http::request::Parts;
 use futures_util::{StreamExt, stream::BoxStream};
+use graphql_transport::{RootField, Service, Sharing, code_of};
 use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -14,8 +15,8 @@ use crate::{
     api::{Services, auth, limits::OpenStream, observe::Surface},
     auth::Principal,
     db::interrupt::interruptible,
+    error::ErrorCode,
     panics,
-    transport::{RootField, Service, Sharing, code_of},
 };
 
 /// The schema and its dependencies. Cheap to clone.
@@ -106,7 +107,9 @@ impl Service for Graphql {
 
     fn failed(&self, errors: &[ServerError]) {
         for error in errors {
-            self.services.http.failed(Surface::Graphql, code_of(error));
+            self.services
+                .http
+                .failed(Surface::Graphql, ErrorCode::named(code_of(error)));
         }
     }
 

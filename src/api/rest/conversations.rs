@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
+use graphql_transport::{EXECUTION, direct::DirectWrites};
 use serde_json::{Value, json};
 
 use super::{
@@ -28,8 +29,6 @@ use crate::{
         cursor::{ConversationCursor, Cursor, MessageCursor, PageCursor},
     },
     error::{Error, Result},
-    server::MayDetach,
-    transport::EXECUTION,
 };
 
 /// The most messages of a history. Clients read longer ones in pages.
@@ -162,12 +161,12 @@ pub(super) async fn title_stream(
     ConversationPath(id): ConversationPath,
     params: Params,
     headers: HeaderMap,
-    allowed: Option<Extension<MayDetach>>,
+    direct: Option<Extension<DirectWrites>>,
 ) -> Result<Response, RestError> {
     let with_ids = params.wants_ids(&headers);
-    let allowed = allowed.map(|Extension(allowed)| allowed);
+    let detach = direct.and_then(|Extension(direct)| direct.detach);
     let stream = services.users.stream(&rate_limit_key)?;
-    let response = sse::titles::respond(services, &owner, id, until, with_ids, allowed).await?;
+    let response = sse::titles::respond(services, &owner, id, until, with_ids, detach).await?;
     Ok(limits::hold_slot(response, stream))
 }
 

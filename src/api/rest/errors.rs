@@ -5,12 +5,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use graphql_transport::EXPIRED_CHALLENGE;
 use serde_json::json;
 
-use crate::{
-    error::{Error, ErrorCode},
-    transport,
-};
+use crate::error::{Error, ErrorCode};
 
 /// An error as a response. Logs the error.
 #[derive(Debug)]
@@ -57,7 +55,7 @@ pub(super) fn response(error: &Error) -> Response {
 fn challenge(error: &Error) -> Option<HeaderValue> {
     match error {
         Error::Unauthenticated => Some(HeaderValue::from_static("Bearer")),
-        Error::AuthExpired => Some(HeaderValue::from_static(transport::EXPIRED_CHALLENGE)),
+        Error::AuthExpired => Some(HeaderValue::from_static(EXPIRED_CHALLENGE)),
         Error::Forbidden { scope } => {
             let text = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
             HeaderValue::from_str(&text).ok()

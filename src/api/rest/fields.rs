@@ -7,6 +7,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts},
 };
+use graphql_transport::{BodyError, read_body};
 use serde_json::{Map, Value};
 
 use super::RestError;
@@ -15,8 +16,6 @@ use crate::{
     conversation::ConversationId,
     db::cursor::{Cursor, CursorKey},
     error::{Error, Result},
-    json,
-    server::{BodyError, read_body},
 };
 
 /// A JSON body that is an object.
@@ -50,7 +49,7 @@ pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
             },
             BodyError::Malformed => Error::InvalidJson,
         })?;
-    json::from_client(&bytes).map_err(|_| Error::InvalidJson)
+    lenient_json::from_client(&bytes).map_err(|_| Error::InvalidJson)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -17,13 +17,14 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, patch, post},
 };
+use graphql_transport::EXECUTION;
 use tokio::time::timeout;
 
 pub(super) use self::{errors::RestError, fields::conversation_id};
 pub use errors::status;
 
 use super::Services;
-use crate::{db::interrupt::interruptible, error::Error, transport::EXECUTION};
+use crate::{db::interrupt::interruptible, error::Error};
 
 pub(super) fn routes() -> Router<Arc<Services>> {
     // No request deadline: reading a body has its own, and so has storing a message.

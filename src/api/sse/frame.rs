@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use axum::body::Bytes;
 use serde::Serialize;
 
-use crate::transport::one_line;
+use graphql_transport::one_line;
 
 /// The frame of an event, with an `id:` line after the data if there is an id.
 pub(super) fn frame(event: &impl Serialize, id: Option<&dyn Display>) -> Bytes {

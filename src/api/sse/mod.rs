@@ -16,13 +16,9 @@ use axum::{
     response::Response,
 };
 use futures_util::{Stream, StreamExt};
+use graphql_transport::{chunked_stream, direct::Detach, stream_head};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-
-use crate::{
-    server::MayDetach,
-    transport::{chunked_stream, stream_head},
-};
 
 const PING: &[u8] = b": ping\n\n";
 
@@ -54,12 +50,12 @@ fn response(
 /// Like [`response`], for a stream without an end of its own. Detaches the connection from the HTTP server if it allows
 /// that, which frees the buffers for further requests.
 fn long_lived(
-    allowed: Option<MayDetach>,
+    detach: Option<Detach>,
     frames: impl Stream<Item = Bytes> + Send + 'static,
     keep_alive: Duration,
 ) -> Response {
-    match allowed {
-        Some(allowed) => chunked_stream(allowed, head(Body::empty()), frames, keep_alive, PING),
+    match detach {
+        Some(detach) => chunked_stream(detach, head(Body::empty()), frames, keep_alive, PING),
         None => response(frames, keep_alive, CancellationToken::new()),
     }
 }

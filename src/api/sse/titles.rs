@@ -5,6 +5,7 @@ use std::{fmt::Display, sync::Arc};
 use axum::{body::Bytes, response::Response};
 use chrono::Utc;
 use futures_util::{StreamExt, future::ready, stream};
+use graphql_transport::{direct::Detach, sleep_until_opt};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::Instant;
@@ -18,8 +19,6 @@ use crate::{
     api::{Services, observe::Surface, watch},
     conversation::{Conversation, ConversationId, Owner, TitleSource},
     error::{Error, ErrorCode, Result},
-    server::MayDetach,
-    transport::sleep_until_opt,
 };
 
 #[derive(Serialize)]
@@ -40,7 +39,7 @@ pub(in crate::api) async fn respond(
     id: ConversationId,
     until: Option<Instant>,
     with_ids: bool,
-    allowed: Option<MayDetach>,
+    detach: Option<Detach>,
 ) -> Result<Response> {
     let states = watch::conversation(services.clone(), owner, id).await?;
     let http = services.http.clone();
@@ -58,7 +57,7 @@ pub(in crate::api) async fn respond(
             ready(frame)
         }))
         .take_until(services.closing.clone().cancelled_owned());
-    Ok(long_lived(allowed, frames, services.keep_alive))
+    Ok(long_lived(detach, frames, services.keep_alive))
 }
 
 /// The last frame, if the token has expired.

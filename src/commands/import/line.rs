@@ -17,7 +17,6 @@ use crate::{
         attachment::shown_text, topic_hint,
     },
     db::{NewConversation, NewMessage},
-    json,
 };
 
 /// How far the clock of another system may be ahead.
@@ -43,7 +42,7 @@ pub(super) struct Defaults {
 impl Defaults {
     /// Parses the conversation of a line.
     pub(super) fn conversation(&self, line: &[u8]) -> Result<NewConversation, Rejection> {
-        let line = json::from_client(line)
+        let line = lenient_json::from_client(line)
             .map_err(|error| format!("invalid JSON at column {}", error.column()))?;
         let mut fields = Fields::of(line, String::new())?;
         let owner = Owner {

@@ -11,10 +11,7 @@ use reqwest::{StatusCode, header::HeaderMap};
 use serde_json::Value;
 
 use super::wire::{PARAMS, Param};
-use crate::{
-    json,
-    llm::{ModelError, ModelErrorKind},
-};
+use crate::llm::{ModelError, ModelErrorKind};
 
 /// A failed exchange, and how the request can be adapted.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +38,8 @@ impl Failure {
     pub(super) fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
         let text = text.trim_start_matches('\u{feff}');
-        let value = json::from_provider(text.as_bytes()).unwrap_or_else(|_| Value::from(text));
+        let value =
+            lenient_json::from_provider(text.as_bytes()).unwrap_or_else(|_| Value::from(text));
         let error = ErrorBody::read(&value);
         let mut failure = error.failure(Some(status.as_u16()));
         failure.error.status = Some(status.as_u16());

@@ -17,10 +17,7 @@ use super::{
     surrogates::{self, SurrogateJoiner},
     wire::{self, ChoiceContent},
 };
-use crate::{
-    json,
-    llm::{Finish, ModelError, ModelErrorKind, ReplyChunk, ReplyStream, Usage},
-};
+use crate::llm::{Finish, ModelError, ModelErrorKind, ReplyChunk, ReplyStream, Usage};
 
 /// The longest reply. The rest is dropped, and the reply ends with [`Finish::Length`].
 pub(super) const MAX_TEXT_BYTES: usize = 512 * 1024;
@@ -154,8 +151,8 @@ impl Event {
         }
         let marked = surrogates::marked(data);
         Ok(Self {
-            value: json::from_provider(data.as_bytes())?,
-            marked: marked.and_then(|marked| json::from_provider(marked.as_bytes()).ok()),
+            value: lenient_json::from_provider(data.as_bytes())?,
+            marked: marked.and_then(|marked| lenient_json::from_provider(marked.as_bytes()).ok()),
         })
     }
 

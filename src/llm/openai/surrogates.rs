@@ -5,14 +5,12 @@
 //! replaced by a mark, a private-use character. Matching marks are joined across events; a mark without a partner
 //! becomes U+FFFD.
 
-use crate::json;
-
 /// The mark of U+D800; the marks of the other surrogates follow. The last code points of the last plane.
 const FIRST_MARK: u32 = 0x10_f800;
 
 /// The JSON with a mark in place of each lone surrogate; `None` if there is none.
 pub(super) fn marked(text: &str) -> Option<String> {
-    let replaced = json::without_lone_surrogates(text.as_bytes());
+    let replaced = lenient_json::without_lone_surrogates(text.as_bytes());
     let mut marked = String::with_capacity(text.len());
     let mut copied = 0;
     // The replacement `\ufffd` is as long as `\ud83d` and differs from its third byte on, so positions stay.

@@ -24,10 +24,7 @@ use super::{
     failure::Failure,
     stream,
 };
-use crate::{
-    json,
-    llm::{ModelError, ModelErrorKind},
-};
+use crate::llm::{ModelError, ModelErrorKind};
 
 /// The most bytes read of an error's body.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -138,7 +135,7 @@ impl Transport {
         }
         let text = String::from_utf8_lossy(&bytes);
         let text = text.trim_start_matches('\u{feff}');
-        let document = match json::from_provider::<Value>(text.as_bytes()) {
+        let document = match lenient_json::from_provider::<Value>(text.as_bytes()) {
             Ok(document) if document.is_object() => document,
             // Some servers answer with events or JSON lines although a document was requested.
             _ => stream::document(text).map_err(|failure| match failure.error.kind {

@@ -84,7 +84,7 @@ async fn known(server: &Server) -> Known {
 
 /// Reads again what a request was told that it changed; whether it changed anything.
 async fn accepted(server: &Server, request: &Request, answer: &Answer) -> bool {
-    let body = || titlecast::json::from_client::<Value>(&request.body).unwrap();
+    let body = || lenient_json::from_client::<Value>(&request.body).unwrap();
     match (
         request.method.as_str(),
         request.path.as_str(),

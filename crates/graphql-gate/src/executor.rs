@@ -1,0 +1,53 @@
+//! The gate in front of an engine.
+
+use std::sync::Arc;
+
+use async_graphql::{
+    Data, Executor, Request, Response,
+    futures_util::{
+        StreamExt,
+        stream::{self, BoxStream},
+    },
+};
+
+use crate::{Limits, admit};
+
+/// An engine behind the gate: an [`Executor`] for any integration of async-graphql. Cheap to clone if the engine is.
+#[derive(Clone, Debug)]
+pub struct Gated<E> {
+    engine: E,
+    limits: Limits,
+}
+
+impl<E: Executor> Gated<E> {
+    /// Checks each request of `engine`, usually a schema, against `limits`.
+    pub fn new(engine: E, limits: Limits) -> Self {
+        Self { engine, limits }
+    }
+
+    /// Checks a request; the response of a refused one.
+    fn refused(&self, request: &mut Request) -> Option<Response> {
+        let refusal = admit(request, &self.limits).err()?;
+        Some(Response::from_errors(vec![refusal.to_error()]))
+    }
+}
+
+impl<E: Executor> Executor for Gated<E> {
+    async fn execute(&self, mut request: Request) -> Response {
+        match self.refused(&mut request) {
+            None => self.engine.execute(request).await,
+            Some(refused) => refused,
+        }
+    }
+
+    fn execute_stream(
+        &self,
+        mut request: Request,
+        session_data: Option<Arc<Data>>,
+    ) -> BoxStream<'static, Response> {
+        match self.refused(&mut request) {
+            None => self.engine.execute_stream(request, session_data),
+            Some(refused) => stream::once(async { refused }).boxed(),
+        }
+    }
+}

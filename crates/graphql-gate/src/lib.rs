@@ -1,0 +1,189 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # How it works
+//!
+//! Each step is linear in the input that passed the one before:
+//!
+//! 1. bytes of the document and of the variables;
+//! 2. a scan for nesting and tokens (`brackets`), which knows strings and comments;
+//! 3. escapes that the parser does not support are replaced (`literals`);
+//! 4. one parse, whose result stays with the request;
+//! 5. the operation is chosen and its variables are checked (`variables`);
+//! 6. costs are counted as if fragments were expanded (`measure`), without expanding them;
+//! 7. a subscription's root is rewritten to the form that the engine expects (`subscription`).
+//!
+//! The gate does not use the schema.
+
+mod brackets;
+mod executor;
+mod literals;
+mod measure;
+mod refusal;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod totals;
+mod values;
+mod variables;
+mod walk;
+
+use async_graphql::{
+    Positioned, Request,
+    parser::{
+        parse_query,
+        types::{DocumentOperations, OperationDefinition, OperationType},
+    },
+};
+
+pub use self::{
+    executor::Gated,
+    refusal::{Refusal, RefusalKind},
+};
+
+/// Limits of a request. Every limit is inclusive.
+///
+/// "Expanded" means that a fragment counts at each place that spreads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The document, in bytes of UTF-8. 16 KiB: twenty times what a page of a client sends.
+    pub document_bytes: usize,
+    /// Brackets of any kind inside each other: `{`, `(` and `[`. 64, as many selection sets as the
+    /// parser takes. Its debug build needs up to 10 KiB of stack for each of them, and a thread has
+    /// 2 MiB.
+    pub nesting: usize,
+    /// Tokens of the document, as section 2.1.6 of the specification counts them (graphql-js:
+    /// `maxTokens`). 4,000; the parser needs about 1 µs for each.
+    pub tokens: usize,
+    /// Fields, spreads and inline fragments of all operations together, expanded. 500; the
+    /// largest introspection query of graphql-js has 242.
+    pub selections: usize,
+    /// Fields inside each other, expanded. 15: exactly the introspection query of graphql-js
+    /// 16 and GraphiQL 5, which asks for nine levels of `ofType`.
+    pub depth: usize,
+    /// Selection sets inside each other, expanded, those of fragments included. 24, as
+    /// `limit_recursive_depth` of the engine; introspection has 17.
+    pub levels: usize,
+    /// Aliases of all operations together, expanded. 30: an alias repeats a resolver.
+    pub aliases: usize,
+    /// Fields at the root of an operation, expanded. 10.
+    pub root_fields: usize,
+    /// Definitions of fragments. 50.
+    pub fragments: usize,
+    /// Directives in the document. 50.
+    pub directives: usize,
+    /// Directives at one place. 8, as `limit_directives` of the engine.
+    pub directives_each: usize,
+    /// Definitions of variables in the document. 100.
+    pub variables: usize,
+    /// The values of the variables, in bytes, about as JSON has them. 64 KiB, as the body.
+    pub variables_bytes: usize,
+    /// Items of one list, or entries of one object, be it a literal or a variable's. 1,000.
+    pub list_items: usize,
+    /// Lists and objects inside each other, in a literal or a variable; also lists in a type. 16.
+    pub value_nesting: usize,
+    /// Values in all arguments of all operations, expanded. A variable counts with all that is
+    /// in it at each use, because the engine copies it there; a text counts once for every 64
+    /// bytes. 10,000.
+    pub values: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            document_bytes: 16 * 1024,
+            nesting: 64,
+            tokens: 4_000,
+            selections: 500,
+            depth: 15,
+            levels: 24,
+            aliases: 30,
+            root_fields: 10,
+            fragments: 50,
+            directives: 50,
+            directives_each: 8,
+            variables: 100,
+            variables_bytes: 64 * 1024,
+            list_items: 1_000,
+            value_nesting: 16,
+            values: 10_000,
+        }
+    }
+}
+
+/// The selected operation of an admitted request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The operation's type.
+    pub kind: OperationType,
+    /// The only root field of a subscription, by its name in the schema; `None` for queries and
+    /// mutations.
+    pub root_field: Option<String>,
+    /// The response key of that field: its alias, or its name.
+    pub response_key: Option<String>,
+}
+
+/// Checks a request and returns its operation.
+///
+/// Afterwards the request carries the parsed document. Its variables are those that the operation
+/// defines, with defaults applied: the engine's `@skip` and `@include` ignore defaults.
+///
+/// # Errors
+/// When the request cannot be executed or exceeds a limit. The document is then not attached.
+pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal> {
+    if request.query.len() > limits.document_bytes {
+        return Err(Refusal::DocumentTooLarge {
+            limit_bytes: limits.document_bytes,
+        });
+    }
+    variables::check_bounds(&request.variables, limits)?;
+    variables::whole_numbers(&mut request.variables);
+    brackets::scan(&request.query, limits)?;
+    let readable = literals::readable(&request.query)?;
+    let mut document = parse_query(&readable).map_err(|error| refusal::syntax(&error))?;
+    let operation = choose(&mut document.operations, request.operation_name.as_deref())?;
+    let costs = variables::coerce(&mut request.variables, &operation.node, limits)?;
+    measure::check(&document, &costs, limits)?;
+
+    let operation = choose(&mut document.operations, request.operation_name.as_deref())?;
+    let kind = operation.node.ty;
+    let root = match kind {
+        OperationType::Query | OperationType::Mutation => None,
+        OperationType::Subscription => Some(subscription::settle(operation, &document.fragments)?),
+    };
+    let (root_field, response_key) = match root {
+        Some(root) => {
+            subscription::forget_unused(&mut document, &root.inlined);
+            (Some(root.field), Some(root.response_key))
+        }
+        None => (None, None),
+    };
+    request.set_parsed_query(document);
+    Ok(Admitted {
+        kind,
+        root_field,
+        response_key,
+    })
+}
+
+/// Selects the operation, by `GetOperation` of the specification (section 6.1). As in graphql-js,
+/// an empty name matches no operation.
+fn choose<'a>(
+    operations: &'a mut DocumentOperations,
+    name: Option<&str>,
+) -> Result<&'a mut Positioned<OperationDefinition>, Refusal> {
+    match (operations, name) {
+        (DocumentOperations::Single(operation), None) => Ok(operation),
+        (DocumentOperations::Single(_), Some(name)) => Err(Refusal::unknown_operation(name)),
+        (DocumentOperations::Multiple(operations), Some(name)) => operations
+            .get_mut(name)
+            .ok_or_else(|| Refusal::unknown_operation(name)),
+        (DocumentOperations::Multiple(operations), None) => {
+            let several = operations.len() > 1;
+            let first = operations.values_mut().next().ok_or(Refusal::NoOperation)?;
+            if several {
+                return Err(Refusal::AmbiguousOperation);
+            }
+            Ok(first)
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Documents that someone would send to do harm: none costs much, and none takes the process down.
+//!
+//! Unoptimised, each takes milliseconds; what is exponential or quadratic would take seconds.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{LAX, Limits, check_with, numbered};
+
+pub(super) fn bomb() -> String {
+    let fragments = numbered(24, |i| {
+        format!("fragment F{i} on Q{{...F{next} ...F{next}}}", next = i + 1)
+    });
+    format!("{{...F0}}{fragments}fragment F24 on Q{{a}}")
+}
+
+/// Documents that someone would send to do harm, by name; under the default limits, and most of
+/// them with a second life under [`LAX`].
+fn hostile() -> Vec<(String, String)> {
+    let mut all = vec![("bomb".to_owned(), bomb())];
+    let mut add = |name: &str, document: String| all.push((name.to_owned(), document));
+    for open in [
+        "{a", "{...", "(", "[", "{", "{a(b:", "{a(b:[", "{a(b:{c:", "}", ")", "]",
+    ] {
+        add(&format!("2000 {open}"), open.repeat(2_000));
+    }
+    add("closed fields", "{a".repeat(2_000) + &"}".repeat(2_000));
+    add(
+        "closed lists",
+        format!("{{a(b:{}{})}}", "[".repeat(2_000), "]".repeat(2_000)),
+    );
+    let types = ("[".repeat(2_000), "]".repeat(2_000));
+    add(
+        "list types",
+        format!("query($a:{}I{}){{a}}", types.0, types.1),
+    );
+    add(
+        "aliases",
+        format!("{{{}}}", numbered(10_000, |i| format!("a{i}:x "))),
+    );
+    add("directives", format!("{{a {}}}", "@d ".repeat(1_000)));
+    add(
+        "fragments",
+        format!(
+            "{{a}}{}",
+            numbered(1_000, |i| format!("fragment F{i} on Q{{a}}"))
+        ),
+    );
+    add("list", format!("{{a(x:[{}])}}", "1 ".repeat(7_000)));
+    add(
+        "unknown fields",
+        format!("{{{}}}", numbered(1_000, |i| format!("f{i} "))),
+    );
+    add(
+        "variables",
+        format!("query({}){{a}}", numbered(10_000, |i| format!("$v{i}:I "))),
+    );
+    for (name, flood) in [
+        ("#", "#"),
+        ("#\\n", "#\n"),
+        ("BOM", "\u{feff}"),
+        (",", ","),
+        ("\\r", "\r"),
+    ] {
+        let flood = flood.repeat(5_000);
+        add(&format!("{name} before"), format!("{flood}\n{{a}}"));
+        add(&format!("{name} inside"), format!("{{a{flood}\n}}"));
+        add(&format!("{name} after on"), format!("{{...on{flood}\n"));
+        add(&format!("{name} at the end"), "{a".repeat(60) + &flood);
+    }
+    add("open string", format!("{{a(x:\"{}", "{".repeat(10_000)));
+    add(
+        "open block string",
+        format!("{{a(x:\"\"\"{}", "{".repeat(10_000)),
+    );
+    add(
+        "quotes",
+        format!("{{a(x:[\"\"\"{}", "\\\"\"\"\"\"".repeat(2_600)),
+    );
+    add("digits", format!("{{a(x:{})}}", "9".repeat(10_000)));
+    add(
+        "digits of a fraction",
+        format!("{{a(x:0.{}e1)}}", "9".repeat(10_000)),
+    );
+    add("name", format!("{{{}}}", "a".repeat(16_000)));
+    all
+}
+
+#[test]
+fn hostile_documents_are_refused_or_harmless() {
+    for (name, document) in hostile() {
+        for limits in [Limits::default(), LAX] {
+            let start = Instant::now();
+            let checked = check_with(&limits, &document);
+            let took = start.elapsed();
+            assert!(took < Duration::from_secs(1), "{name}: {took:?}");
+            if let Err(refusal) = checked {
+                assert!(
+                    refusal.to_string().chars().count() < 260,
+                    "{name}: {refusal}"
+                );
+            }
+        }
+    }
+}
+
+/// A debug build of the parser and of the gate has to get by with half of what a thread has.
+/// The deepest documents, those with one pair of brackets for each level, need 631 KiB.
+#[test]
+fn nothing_that_passes_the_scan_overflows_a_stack() {
+    let pairs = [("{a", "}"), ("{...", "}"), ("{...on A@b", "}")];
+    let selections = pairs.map(|(open, close)| open.repeat(63) + "{a" + &close.repeat(63) + "}");
+    let values = [("[", "]"), ("{a:", "}"), ("{a:[", "]}")].map(|(open, close)| {
+        let times = 62 / open.matches(['[', '{']).count();
+        let value = format!("{}1{}", open.repeat(times), close.repeat(times));
+        format!("query($a:I={value}){{a(b:{value})@c(d:{value})}}")
+    });
+    let both = "{a".repeat(32) + "(x:" + &"[".repeat(31) + &"]".repeat(31) + ")" + &"}".repeat(32);
+    for document in selections.into_iter().chain(values).chain([both]) {
+        let checking = thread::Builder::new()
+            .stack_size(1024 * 1024)
+            .spawn(move || {
+                check_with(&LAX, &document)
+                    .map(|_| ())
+                    .map_err(|refusal| (document, refusal))
+            });
+        assert_eq!(checking.unwrap().join().unwrap(), Ok(()));
+    }
+}

@@ -1,0 +1,104 @@
+//! Byte streams that several tasks write to.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+};
+
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// The byte stream of a connection. One task reads it; several write to it, one at a time.
+pub trait DirectIo: Send + Sync + 'static {
+    /// Reads into `buffer`; 0 bytes at the end of the stream. Wakes the last task that polled.
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes some of `bytes`. Wakes the last task that polled.
+    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes some of `bytes` without waiting.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing can be written; any other when the connection broke.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Shuts down the write half, without waiting.
+    fn shut_down(&self);
+}
+
+impl DirectIo for TcpStream {
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match self.try_read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read),
+            }
+        }
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            match self.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write(bytes)
+    }
+
+    fn shut_down(&self) {
+        // Fails if the peer has closed already.
+        let _ = socket2::SockRef::from(self).shutdown(std::net::Shutdown::Write);
+    }
+}
+
+/// An upgraded connection of any server.
+pub(super) struct UpgradedIo(Mutex<TokioIo<Upgraded>>);
+
+impl UpgradedIo {
+    pub(super) fn new(upgraded: Upgraded) -> Self {
+        Self(Mutex::new(TokioIo::new(upgraded)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TokioIo<Upgraded>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DirectIo for UpgradedIo {
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut *self.lock()).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut io = self.lock();
+        let written = ready!(Pin::new(&mut *io).poll_write(cx, bytes))?;
+        // TLS keeps what it has encrypted until it is flushed. What a flush leaves follows with the next write.
+        let _ = Pin::new(&mut *io).poll_flush(cx);
+        Poll::Ready(Ok(written))
+    }
+
+    fn shut_down(&self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        // Fails if the peer has closed already.
+        let _ = Pin::new(&mut *self.lock()).poll_shutdown(&mut cx);
+    }
+}

@@ -1,0 +1,183 @@
+//! A connection with a write buffer for several writers.
+//!
+//! One task reads it and several write to it. Each writer writes from its own task, so a delivery wakes no other task.
+//! Bytes that the connection does not accept are buffered in order; the reading task flushes them.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use hyper::upgrade::Upgraded;
+use tokio::sync::Notify;
+
+use super::io::{DirectIo, UpgradedIo};
+
+/// A connection that a server has released, shared by its writers. Cheap to clone.
+pub struct Link<T: DirectIo + ?Sized = dyn DirectIo>(Arc<Inner<T>>);
+
+// One allocation, the I/O last: a delivery that follows another pointer costs a cache miss.
+struct Inner<T: ?Sized> {
+    /// Bytes that the connection has not accepted yet.
+    pending: Mutex<PendingBytes>,
+    fell_behind: Notify,
+    io: T,
+}
+
+impl<T: DirectIo + ?Sized> Clone for Link<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T: DirectIo + ?Sized> fmt::Debug for Link<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").finish_non_exhaustive()
+    }
+}
+
+/// The I/O, for the server until it releases the connection.
+impl<T: DirectIo> Deref for Link<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.io
+    }
+}
+
+/// Buffered bytes, in order.
+#[derive(Debug, Default)]
+struct PendingBytes {
+    bytes: Vec<u8>,
+    /// How many of them the connection has accepted.
+    sent: usize,
+}
+
+impl PendingBytes {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn took(&mut self, count: usize) {
+        self.sent += count;
+        if self.sent == self.bytes.len() {
+            // Frees the buffer: an idle connection holds no memory for an earlier backlog.
+            *self = Self::default();
+        } else if self.sent >= self.bytes.len() / 2 {
+            // Compacting at half keeps the cost at one move per byte, however slow the peer is.
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+    }
+}
+
+impl<T: DirectIo> Link<T> {
+    /// Creates the link of a connection.
+    pub fn new(io: T) -> Self {
+        Self(Arc::new(Inner {
+            pending: Mutex::default(),
+            fell_behind: Notify::new(),
+            io,
+        }))
+    }
+
+    /// Erases the type of the I/O.
+    pub fn erased(self) -> Link {
+        Link(self.0)
+    }
+}
+
+impl Link {
+    /// The link of an upgraded connection of any server.
+    pub(crate) fn of_upgraded(upgraded: Upgraded) -> Self {
+        Link::new(UpgradedIo::new(upgraded)).erased()
+    }
+
+    /// Writes without waiting; bytes that the connection does not accept are buffered. On a broken connection the
+    /// bytes are dropped: the reading task gets the error.
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        self.add(&mut self.lock(), bytes);
+    }
+
+    /// Writes unless `max_pending` bytes are buffered already; whether it wrote.
+    pub(super) fn write_unless_behind(&self, max_pending: usize, bytes: &[u8]) -> bool {
+        let mut pending = self.lock();
+        let has_room = pending.waiting().len() < max_pending;
+        if has_room {
+            self.add(&mut pending, bytes);
+        }
+        has_room
+    }
+
+    /// The number of buffered bytes.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting().len()
+    }
+
+    fn add(&self, pending: &mut PendingBytes, bytes: &[u8]) {
+        let mut rest = bytes;
+        if pending.waiting().is_empty() {
+            match self.0.io.try_write(bytes) {
+                Ok(taken) => rest = &bytes[taken..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => rest = &[],
+            }
+        }
+        if !rest.is_empty() {
+            pending.bytes.extend_from_slice(rest);
+            self.0.fell_behind.notify_one();
+        }
+    }
+
+    /// Waits until bytes are buffered; wakes once for any number of writes.
+    pub(super) async fn fell_behind(&self) {
+        self.0.fell_behind.notified().await;
+    }
+
+    /// Flushes some buffered bytes once the connection accepts some; returns how many remain.
+    ///
+    /// # Errors
+    /// When the connection is closed or broken.
+    pub(super) async fn flush_some(&self) -> io::Result<usize> {
+        poll_fn(|cx| {
+            let mut pending = self.lock();
+            self.0.io.poll_write(cx, pending.waiting()).map_ok(|taken| {
+                pending.took(taken);
+                pending.waiting().len()
+            })
+        })
+        .await
+    }
+
+    /// Reads into `buffer`; 0 bytes at the end of the stream. For the one task that reads.
+    pub(crate) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.io.poll_read(cx, buffer)
+    }
+
+    /// Waits until the peer closes the connection; discards what it sends until then.
+    pub(crate) async fn closed(&self) {
+        let mut discarded = [0; 256];
+        while let Ok(1..) = poll_fn(|cx| self.0.io.poll_read(cx, &mut discarded)).await {}
+    }
+
+    /// Shuts down the write half.
+    pub(crate) fn finish(&self) {
+        self.0.io.shut_down();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PendingBytes> {
+        // A panic cannot leave the buffer inconsistent.
+        self.0
+            .pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

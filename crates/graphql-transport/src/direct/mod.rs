@@ -1,0 +1,233 @@
+//! Direct delivery: events written to a subscriber's socket, with backpressure and stall detection.
+
+mod io;
+mod link;
+
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+use hyper::upgrade::Upgraded;
+use tokio::time::Instant;
+
+pub use self::{io::DirectIo, link::Link};
+use super::{
+    cohort::{Delivery, Outlet},
+    expiry::sleep_until_opt,
+    payload::Payload,
+};
+
+/// Request extension of a server that can release its connections. Without it, WebSockets work on any server, and
+/// server-sent events are ordinary bodies.
+///
+/// A server that offers it saves memory and time for each idle stream: hyper holds at least 16 KiB of buffers for a
+/// connection, and an event that is written to the socket directly wakes no task.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectWrites {
+    /// The link of an upgraded connection, and the bytes that were read from it already; `None` for a connection of
+    /// another server.
+    pub of_upgraded: fn(Upgraded) -> Option<(Link, Vec<u8>)>,
+    /// Makes a response whose body is written directly; `None` where the request allows no chunked body.
+    pub detach: Option<Detach>,
+}
+
+/// Replaces the response's body by chunks (RFC 9112, section 7.1) that the function writes to the connection, which
+/// closes when it returns.
+pub type Detach = fn(Response, WriteBody) -> Response;
+
+/// Writes the body of a detached response.
+pub type WriteBody = Box<dyn FnOnce(Link) -> BoxFuture<'static, ()> + Send>;
+
+/// The most bytes buffered for a peer before a subscription of events counts as lagging.
+const MAX_PENDING_BYTES: usize = 64 * 1024;
+
+/// The wire format of an event.
+pub(super) trait Encode: Send + Sync + 'static {
+    /// Bytes sent after an idle interval; empty where the transport has its own keep-alive.
+    const KEEP_ALIVE: &[u8] = b"";
+
+    /// Appends the bytes on the wire to an empty buffer.
+    fn encode(&self, payload: &Payload, bytes: &mut Vec<u8>);
+}
+
+/// One subscription and the socket that receives its events.
+pub(super) struct Direct<E> {
+    link: Link,
+    encode: E,
+    state: Mutex<State>,
+}
+
+struct State {
+    is_over: bool,
+    /// The newest state, kept back because the socket had no room.
+    unsent: Option<Payload>,
+    /// The time of the last write.
+    last_write: Instant,
+}
+
+impl<E> fmt::Debug for Direct<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Direct").finish_non_exhaustive()
+    }
+}
+
+impl<E: Encode> Direct<E> {
+    pub(super) fn new(link: Link, encode: E) -> Self {
+        let state = State {
+            is_over: false,
+            unsent: None,
+            last_write: Instant::now(),
+        };
+        Self {
+            link,
+            encode,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Writes an event, however much is buffered.
+    pub(super) fn send(&self, payload: &Payload) {
+        let mut bytes = Vec::new();
+        self.encode.encode(payload, &mut bytes);
+        self.link.write(&bytes);
+        self.record_write(&mut self.lock());
+    }
+
+    /// Writes the state that was kept back, now that the socket has room.
+    pub(super) fn catch_up(&self) {
+        let mut state = self.lock();
+        if let Some(payload) = state.unsent.take() {
+            let mut bytes = Vec::new();
+            self.encode.encode(&payload, &mut bytes);
+            self.link.write(&bytes);
+            self.record_write(&mut state);
+        }
+    }
+
+    /// Writes the keep-alive bytes.
+    pub(super) fn keep_alive(&self) {
+        self.link.write(E::KEEP_ALIVE);
+        self.record_write(&mut self.lock());
+    }
+
+    /// The time of the last write.
+    pub(super) fn last_write(&self) -> Instant {
+        self.lock().last_write
+    }
+
+    fn record_write(&self, state: &mut State) {
+        // Reading the clock is a measurable part of a delivery: skip it where it is unused.
+        if !E::KEEP_ALIVE.is_empty() {
+            state.last_write = Instant::now();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Encode> Outlet for Direct<E> {
+    fn deliver(&self, payload: &Payload, is_state: bool, buffer: &mut Vec<u8>) -> Delivery {
+        buffer.clear();
+        self.encode.encode(payload, buffer);
+        let mut state = self.lock();
+        if state.is_over {
+            return Delivery::Taken;
+        }
+        // A state queued behind others would be stale when read. Keep only the newest until there is room.
+        let max_pending = if is_state { 1 } else { MAX_PENDING_BYTES };
+        if self.link.write_unless_behind(max_pending, buffer) {
+            state.unsent = None;
+            self.record_write(&mut state);
+            return Delivery::Taken;
+        }
+        if !is_state {
+            return Delivery::Lost;
+        }
+        match state.unsent.replace(payload.clone()) {
+            Some(_) => Delivery::Skipped,
+            None => Delivery::Taken,
+        }
+    }
+
+    fn leave(&self) {
+        let mut state = self.lock();
+        state.is_over = true;
+        state.unsent = None;
+    }
+}
+
+/// Flushes a socket's buffered bytes and detects a stalled peer.
+pub(super) struct Backlog {
+    link: Link,
+    /// How long the peer may accept no bytes.
+    stall: Duration,
+    /// Since when the socket has accepted nothing; `None` without a backlog.
+    stalled: Option<Instant>,
+}
+
+/// A change of a backlog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Bytes are buffered from now on.
+    FellBehind,
+    /// The socket accepted some bytes.
+    Moved,
+    /// The socket accepted all bytes.
+    CaughtUp,
+    /// The socket accepted nothing for too long.
+    Stalled,
+    /// The connection is closed or broken.
+    Gone,
+}
+
+impl Backlog {
+    pub(super) fn new(link: Link, stall: Duration) -> Self {
+        Self {
+            link,
+            stall,
+            stalled: None,
+        }
+    }
+
+    /// Whether nothing is buffered, so that more may be sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stalled.is_none()
+    }
+
+    /// Waits for the next change. Cancel-safe.
+    pub(super) async fn progress(&mut self) -> Progress {
+        let Some(since) = self.stalled else {
+            self.link.fell_behind().await;
+            self.stalled = Some(Instant::now());
+            return Progress::FellBehind;
+        };
+        let flushed = tokio::select! {
+            biased;
+            flushed = self.link.flush_some() => flushed,
+            () = sleep_until_opt(Some(since + self.stall)) => return Progress::Stalled,
+        };
+        match flushed {
+            Ok(0) => {
+                self.stalled = None;
+                Progress::CaughtUp
+            }
+            Ok(_) => {
+                self.stalled = Some(Instant::now());
+                Progress::Moved
+            }
+            Err(_) => Progress::Gone,
+        }
+    }
+
+    /// Waits until the backlog is empty or the peer stalls.
+    pub(super) async fn drain(mut self) {
+        self.stalled = Some(Instant::now());
+        while self.progress().await == Progress::Moved {}
+    }
+}

@@ -1,0 +1,216 @@
+//! Operations: runs a request and yields one response or a subscription, for every transport.
+
+use std::sync::Arc;
+
+use async_graphql::{
+    Request, ServerError, Value as ConstValue,
+    parser::types::{OperationType, Selection},
+};
+use async_graphql_value::Value;
+use futures_util::{StreamExt, stream::BoxStream};
+use tokio::time::timeout;
+
+use super::{
+    Code, Endpoint, RootField, Service, Sharing,
+    cohort::{Attachment, Cohorts, Key, MemberEnd, Outlet},
+    payload::Payload,
+    request::RawRequest,
+};
+
+/// The result of starting an operation.
+pub(super) enum Answer {
+    /// One response.
+    Single(Payload),
+    /// A response for each event.
+    Subscription(Subscription),
+}
+
+/// An admitted subscription; it starts once its events have a destination.
+pub(super) struct Subscription {
+    cohorts: Cohorts,
+    /// The cohort's key, and whether its events are states; `None` if it is not shared.
+    shared: Option<(Key, bool)>,
+    start: Box<dyn FnOnce() -> BoxStream<'static, Payload> + Send>,
+}
+
+/// The source of a subscription's events.
+pub(super) enum Events {
+    /// The cohort delivers events to the outlet.
+    Attached(Attachment),
+    /// The subscription has its own execution, and the stream must be polled.
+    Own(BoxStream<'static, Payload>),
+}
+
+/// An event of an operation.
+pub(super) enum Event {
+    /// A response.
+    Next(Payload),
+    /// The last event: the operation was not executed, or cannot continue.
+    Refused(Payload),
+    /// The last event: the operation is complete.
+    Completed,
+}
+
+impl Events {
+    /// The next event that is not delivered to the outlet. Must not be called after the last event. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Event {
+        match self {
+            Self::Attached(attachment) => match attachment.ended().await {
+                MemberEnd::Completed => Event::Completed,
+                MemberEnd::Refused(payload) => Event::Refused(payload),
+            },
+            Self::Own(payloads) => match payloads.next().await {
+                Some(payload) if payload.refused.is_some() => Event::Refused(payload),
+                Some(payload) => Event::Next(payload),
+                None => Event::Completed,
+            },
+        }
+    }
+}
+
+impl Subscription {
+    /// Starts the subscription as a stream, to be read at any pace.
+    pub(super) fn events(self) -> BoxStream<'static, Payload> {
+        match self.shared {
+            Some((key, is_state)) => self.cohorts.join(key, is_state, self.start),
+            None => self.cohorts.spawned((self.start)()),
+        }
+    }
+
+    /// Starts the subscription; shared events are delivered to `outlet`.
+    pub(super) fn attach(self, outlet: Arc<dyn Outlet>) -> Events {
+        match self.shared {
+            Some((key, is_state)) => {
+                let attachment = self.cohorts.attach(key, is_state, self.start, outlet);
+                Events::Attached(attachment)
+            }
+            None => Events::Own(self.cohorts.count_unshared((self.start)())),
+        }
+    }
+}
+
+/// The operations that a transport supports for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carries {
+    /// Queries only: a GET must not change state.
+    Queries,
+    /// Queries and subscriptions, which are read-only.
+    Reads,
+    /// Queries and mutations.
+    Single,
+    /// All operations.
+    Everything,
+}
+
+impl<S: Service> Endpoint<S> {
+    /// Runs a request as far as its first response or its subscription.
+    ///
+    /// # Errors
+    /// When the request is not executed.
+    pub(super) async fn run(
+        &self,
+        caller: &S::Caller,
+        raw: RawRequest,
+        carries: Carries,
+    ) -> Result<Answer, ServerError> {
+        let inner = &self.inner;
+        let document = inner.documents.resolve(&raw)?;
+        let mut request = raw.into_request(document);
+        let admitted = graphql_gate::admit(&mut request, &inner.settings.limits)
+            .map_err(|refusal| refusal.to_error())?;
+        match (admitted.kind, carries) {
+            (OperationType::Mutation, Carries::Queries | Carries::Reads) => {
+                return Err(Code::MethodNotAllowed.error("a mutation needs POST"));
+            }
+            (OperationType::Subscription, Carries::Queries) => {
+                return Err(
+                    Code::MethodNotAllowed.error("a subscription needs a stream to carry it")
+                );
+            }
+            (OperationType::Subscription, Carries::Single) => {
+                return Err(Code::NotAcceptable.error(
+                    "a subscription needs a WebSocket, or Accept: text/event-stream or multipart/mixed",
+                ));
+            }
+            (OperationType::Subscription, Carries::Reads | Carries::Everything) => {}
+            (OperationType::Query | OperationType::Mutation, _) => {
+                return self.execute(caller, request).await.map(Answer::Single);
+            }
+        }
+        let max_errors = inner.settings.errors;
+        let root = root_field(&mut request).unwrap_or_default();
+        let sharing = match inner.settings.cohorts {
+            true => inner.service.sharing(caller, &root),
+            false => Sharing::Alone,
+        };
+        let service = inner.service.clone();
+        let subscriber = caller.clone();
+        let (scope, is_state) = match sharing {
+            Sharing::Alone => (None, false),
+            Sharing::State { scope } => (Some(scope), true),
+            Sharing::Events { scope } => (Some(scope), false),
+        };
+        Ok(Answer::Subscription(Subscription {
+            cohorts: inner.cohorts.clone(),
+            shared: scope.map(|scope| (Key::new(&request, &scope), is_state)),
+            start: Box::new(move || {
+                service
+                    .subscribe(&subscriber, request)
+                    .map(move |response| {
+                        service.failed(&response.errors);
+                        Payload::of(response, max_errors)
+                    })
+                    .boxed()
+            }),
+        }))
+    }
+
+    async fn execute(&self, caller: &S::Caller, request: Request) -> Result<Payload, ServerError> {
+        let inner = &self.inner;
+        let execution = inner.service.execute(caller, request);
+        match timeout(inner.settings.execution, execution).await {
+            Ok(response) => {
+                let response = response?;
+                inner.service.failed(&response.errors);
+                Ok(Payload::of(response, inner.settings.errors))
+            }
+            // Execution started, so changes made so far may persist.
+            Err(_) => {
+                let error = Code::Timeout.error("the execution took too long");
+                inner.service.failed(std::slice::from_ref(&error));
+                Ok(Payload::failed_execution(error))
+            }
+        }
+    }
+}
+
+/// The root field of a subscription. The gate leaves exactly one, possibly after emptied fragments.
+fn root_field(request: &mut Request) -> Option<RootField> {
+    let (variables, name) = (request.variables.clone(), request.operation_name.clone());
+    let document = request.parsed_query().ok()?;
+    let (_, operation) = document.operations.iter().find(|(operation, _)| {
+        name.is_none() || operation.map(|operation| operation.as_str()) == name.as_deref()
+    })?;
+    let items = &operation.node.selection_set.node.items;
+    let field = items.iter().find_map(|item| match &item.node {
+        Selection::Field(field) => Some(field),
+        _ => None,
+    })?;
+    let is_given = |value: &Value| match value {
+        Value::Null => false,
+        // The gate has applied the defaults.
+        Value::Variable(variable) => variables
+            .get(variable)
+            .is_some_and(|value| *value != ConstValue::Null),
+        _ => true,
+    };
+    let given = field
+        .node
+        .arguments
+        .iter()
+        .filter(|(_, value)| is_given(&value.node));
+    Some(RootField {
+        name: field.node.name.node.to_string(),
+        arguments: given.map(|(name, _)| name.node.to_string()).collect(),
+    })
+}
