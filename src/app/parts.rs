@@ -55,7 +55,9 @@ pub async fn open(
     settings: &Settings,
     connections: u32,
 ) -> Result<(Database, SchemaState), StartError> {
-    let db = Database::connect(&settings.database_url, connections).await?;
+    let db = Database::connect(&settings.database_url, connections)
+        .await?
+        .with_command_deadlines();
     let mut state = db.schema_state().await.map_err(StartError::Schema)?;
     if let Some(difference) = state.foreign.take() {
         return Err(StartError::Foreign(difference));

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sea_orm::{
-    DbErr, RuntimeErr,
+    ConnAcquireErr, DbErr, RuntimeErr,
     sqlx::{self, sqlite::SqliteError},
 };
 
@@ -171,6 +171,14 @@ pub(super) fn is_read_only(error: &DbErr) -> bool {
         Some(sqlx::Error::Database(error)) => error.code().as_deref() == Some("25006"),
         _ => false,
     }
+}
+
+/// Whether the pool was replaced while the statement waited for a connection, so that the statement was not sent.
+pub(super) fn is_of_replaced_pool(error: &DbErr) -> bool {
+    matches!(
+        error,
+        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)
+    )
 }
 
 /// Whether the connection was lost, or terminated by the server: by an administrator, a crash or an idle timeout.

@@ -19,7 +19,7 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::{
-    fault::{UnknownCommit, is_lost_connection, is_stale_plan},
+    fault::{UnknownCommit, is_lost_connection, is_of_replaced_pool, is_stale_plan},
     file::DatabaseFile,
     interrupt::interruptible,
     pool::Pool,
@@ -38,7 +38,9 @@ pub(super) async fn transact<T, F>(mut run: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
 {
-    let is_of_connection = |error: &DbErr| is_stale_plan(error) || is_lost_connection(error);
+    let is_of_connection = |error: &DbErr| {
+        is_stale_plan(error) || is_of_replaced_pool(error) || is_lost_connection(error)
+    };
     let mut runs = 0;
     loop {
         match run().await {
@@ -93,7 +95,9 @@ impl<C> Guarded<C> {
 
     /// Whether a statement outside a transaction can be retried after this error.
     fn may_retry(&self, error: &DbErr) -> bool {
-        is_stale_plan(error) || (self.is_reader && is_lost_connection(error))
+        is_stale_plan(error)
+            || is_of_replaced_pool(error)
+            || (self.is_reader && is_lost_connection(error))
     }
 
     /// Sets the limit of each statement.

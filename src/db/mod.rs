@@ -86,6 +86,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// operation, so that a request through a frozen connection fails with the real reason.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 
+/// The deadline of a statement of a command, so that a database that stops answering ends it with an error.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// The limit of a statement's wait for a lock, on both databases.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -168,7 +171,16 @@ impl Database {
         Ok(())
     }
 
-    /// Sets a deadline for each statement. Used by `serve`; the other commands have no deadlines.
+    /// Sets the deadline of each statement for a command: long, because it may read the whole database.
+    pub fn with_command_deadlines(self) -> Self {
+        Self {
+            reader: self.reader.within(COMMAND_TIMEOUT),
+            writer: self.writer.within(COMMAND_TIMEOUT),
+            ..self
+        }
+    }
+
+    /// Sets the deadline of each statement for `serve`.
     pub fn with_deadlines(self) -> Self {
         Self {
             reader: self.reader.within(ANSWER_TIMEOUT),

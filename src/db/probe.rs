@@ -43,6 +43,13 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const WAIT_FOR_PING: Duration = Duration::from_millis(700);
 const WAIT_FOR_WRITE: Duration = Duration::from_millis(150);
 
+/// The rights that the server's role lacks on its tables; NULL if it has all.
+const MISSING_RIGHTS: &str = "
+    SELECT string_agg(p || ' ON ' || t, ', ')
+    FROM unnest(ARRAY['agent_conversations', 'agent_messages', 'agent_turns', 'agent_search']) AS t,
+         unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
+    WHERE NOT has_table_privilege(t, p)";
+
 /// The health of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -277,6 +284,8 @@ impl Database {
         !is_slow && rounds.last.is_none_or(|(_, was_taken)| was_taken)
     }
 
+    /// Fails also if the role lacks a right on a table, which no-op statements on other tables would not show.
+    ///
     /// Uses the sqlx pool directly, so that probes do not count as statements.
     async fn try_write(&self) -> Result<(), sqlx::Error> {
         let writer = self.writer.inner.current();
@@ -295,6 +304,14 @@ impl Database {
                      SELECT pg_logical_emit_message(true, 'titlecast', '')",
                 )
                 .await?;
+                let missing: Option<String> =
+                    sqlx::query_scalar(MISSING_RIGHTS).fetch_one(pool).await?;
+                if let Some(missing) = missing {
+                    let text = format!(
+                        "the role lacks rights: {missing}; see GRANT in docs/operations.md"
+                    );
+                    return Err(sqlx::Error::Configuration(text.into()));
+                }
             }
         }
         Ok(())

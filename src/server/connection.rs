@@ -209,7 +209,13 @@ impl AsyncWrite for Connection {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // After a response that took a while, hyper waits for the next request on an earlier read, so the idle time
+        // begins here. When it is over, hyper is woken and reads.
+        self.sync_phase();
+        if self.reading == Some(ReadPhase::Idle) {
+            let _ = self.poll_read_timeout(cx);
+        }
         // hyper has written its whole buffer.
         self.link.shared().detaching.flushed();
         Poll::Ready(Ok(()))

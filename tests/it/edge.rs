@@ -207,7 +207,6 @@ async fn between_two_requests_there_may_be_a_longer_pause_but_not_for_ever() {
     edge.stop().await;
 
     let timeouts = Timeouts {
-        head: SHORT,
         idle: SHORT,
         ..UNLIMITED
     };
@@ -216,6 +215,26 @@ async fn between_two_requests_there_may_be_a_longer_pause_but_not_for_ever() {
     let begun = Instant::now();
     peer.say(GET).await;
     peer.hear("hello").await;
+    assert_eq!(peer.rest().await, "");
+    assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());
+    edge.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_when_idle_also_after_an_answer_that_took_a_while() {
+    let timeouts = Timeouts {
+        idle: SHORT,
+        ..UNLIMITED
+    };
+    let edge = Edge::start_with(Settings::default(), timeouts).await;
+    let mut peer = edge.connect().await;
+    peer.say("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
+    // hyper waits for the next request while this one is served.
+    sleep(SHORT).await;
+    edge.held.add_permits(1);
+    let begun = Instant::now();
+    peer.hear("let go").await;
     assert_eq!(peer.rest().await, "");
     assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());
     edge.stop().await;

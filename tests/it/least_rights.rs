@@ -1,6 +1,6 @@
 //! What roles need on PostgreSQL: rights on rows to serve, rights on the schema to migrate, none to read on a standby.
 
-use titlecast_testing::{Titlecast, postgres::Postgres};
+use titlecast_testing::{Titlecast, eventually, postgres::Postgres};
 
 /// What docs/operations.md grants, in a schema that is not `public`.
 const SETUP: [&str; 11] = [
@@ -100,6 +100,21 @@ async fn a_role_with_rights_on_rows_alone_serves_and_one_that_reads_alone_counts
         .await
         .unwrap();
     assert_eq!(ready.status(), 200);
+
+    // Messages could not be stored, whatever other tables allow.
+    server
+        .administer("REVOKE INSERT ON chat.agent_search FROM rows")
+        .await;
+    let refuses = eventually(async || {
+        let ready = titlecast_testing::server::client()
+            .get(format!("{address}/readyz"))
+            .send()
+            .await
+            .unwrap();
+        (ready.status() == 503).then_some(ready)
+    });
+    let body = refuses.await.text().await.unwrap();
+    assert!(body.contains("refuses_writes"), "{body}");
     serving.terminate();
     assert_eq!(serving.exit().await, Some(0));
 }

@@ -22,7 +22,7 @@ pub async fn sleep_until_opt(until: Option<Instant>) {
 
 /// The last payload of a stream whose token has expired.
 pub(super) fn expired() -> Payload {
-    let error = Code::AuthExpired.error("the token has expired; come back with a new one");
+    let error = Code::AuthExpired.error("the token has expired; retry with a new one");
     Payload::refusal(vec![error])
 }
 

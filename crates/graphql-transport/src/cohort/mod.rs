@@ -308,7 +308,7 @@ impl Shared {
             }
             if delivery == Delivery::Lost {
                 let error = Code::Lagged.error(
-                    "the subscription fell behind and lost events; read again and subscribe again",
+                    "the subscription fell behind and lost events; subscribe again, then reload",
                 );
                 let mut cohorts = self.lock();
                 let cohort = cohorts.get_mut(key);
