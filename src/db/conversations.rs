@@ -5,13 +5,11 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, se
 use super::{
     Database, Page,
     claims::without_claim,
-    commit,
     cursor::ConversationCursor,
     entity::{
         conversation::{Column, Listed},
         message,
     },
-    guarded::transact,
     scope::{behind, change_of, changed, conversations_of},
     search, turns,
 };
@@ -109,8 +107,7 @@ impl Database {
         owner: &Owner,
         id: ConversationId,
     ) -> Result<Conversation> {
-        let tombstone = transact(|| async {
-            let tx = self.begin().await?;
+        let deleted = self.transaction(|tx| async move {
             let none: Option<String> = None;
             let rows = without_claim(change_of(owner, id, self.now()))
                 .col_expr(
@@ -130,10 +127,9 @@ impl Database {
                 .await?;
             search::index::forget(&tx, id).await?;
             turns::clear_checkpoints(&tx, id).await?;
-            commit(tx).await?;
-            Ok(tombstone)
-        })
-        .await?;
+            Ok((tx, tombstone))
+        });
+        let tombstone = deleted.await?;
         self.schedule_erasure();
         Ok(tombstone)
     }

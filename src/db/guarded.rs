@@ -19,34 +19,31 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::{
-    fault::{UnknownCommit, is_lost_connection, is_of_replaced_pool, is_stale_plan},
+    fault::{is_lost_connection, is_of_replaced_pool, is_stale_plan},
     file::DatabaseFile,
     interrupt::interruptible,
     pool::Pool,
     stale::StaleConnections,
-    statements::bracket,
 };
 use crate::error::Result;
 
 /// Retries of a statement or a transaction after a stale plan or a lost connection, each on a new connection.
-const MAX_RETRIES: usize = 2;
+pub(super) const MAX_RETRIES: usize = 2;
 
-/// Runs a transaction, and the whole of it again on another connection when the first one was lost or had a stale plan.
-/// The server takes back what was done until then; a commit that is not answered is not among these failures
-/// ([`UnknownCommit`]).
-pub(super) async fn transact<T, F>(mut run: impl FnMut() -> F) -> Result<T>
+/// Calls `run`, and again after an error that `is_retryable`, at most `retries` times. `run` takes the number of calls
+/// before.
+pub(super) async fn retry<T, E, F>(
+    retries: usize,
+    is_retryable: impl Fn(&E) -> bool,
+    mut run: impl FnMut(usize) -> F,
+) -> Result<T, E>
 where
-    F: Future<Output = Result<T>>,
+    F: Future<Output = Result<T, E>>,
 {
-    let is_of_connection = |error: &DbErr| {
-        is_stale_plan(error) || is_of_replaced_pool(error) || is_lost_connection(error)
-    };
-    let mut runs = 0;
+    let mut calls = 0;
     loop {
-        match run().await {
-            Err(error) if runs < MAX_RETRIES && error.cause().is_some_and(is_of_connection) => {
-                runs += 1;
-            }
+        match run(calls).await {
+            Err(error) if calls < retries && is_retryable(&error) => calls += 1,
             result => return result,
         }
     }
@@ -181,23 +178,12 @@ impl Guarded<Pool> {
     }
 }
 
-/// Commits, with a span.
-pub(super) async fn commit(tx: Transaction) -> Result<(), UnknownCommit> {
-    let committed = bracket(tx.get_database_backend(), "COMMIT", tx.commit()).await;
-    committed.map_err(UnknownCommit)
-}
-
 impl Guarded<DatabaseTransaction> {
     /// Commits. After an error the outcome is unknown.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         let guard = self.wrap(());
         guard.with_deadline(self.inner.commit()).await?;
         guard.confirm()
-    }
-
-    pub(super) async fn rollback(self) -> Result<(), DbErr> {
-        let guard = self.wrap(());
-        guard.with_deadline(self.inner.rollback()).await
     }
 }
 
@@ -220,22 +206,12 @@ macro_rules! guarded {
         if C::RETRIES == 0 {
             return $self.with_deadline($self.inner.$method($statement)).await;
         }
-        if $self.inner.get_database_backend() == DbBackend::Sqlite {
-            $self.refuse_if_gone()?;
-            let result = $self.with_deadline($self.inner.$method($statement)).await?;
-            $self.confirm()?;
-            return Ok(result);
-        }
-        let mut retries = 0;
-        loop {
-            let result = $self
-                .with_deadline($self.inner.$method($statement.clone()))
-                .await;
-            match result {
-                Err(error) if retries < C::RETRIES && $self.may_retry(&error) => retries += 1,
-                result => return result,
-            }
-        }
+        $self.refuse_if_gone()?;
+        let may_retry = |error: &DbErr| $self.may_retry(error);
+        let run = |_| $self.with_deadline($self.inner.$method($statement.clone()));
+        let result = retry(C::RETRIES, may_retry, run).await?;
+        $self.confirm()?;
+        Ok(result)
     }};
 }
 

@@ -16,9 +16,9 @@ use sea_orm::{
 };
 
 use super::{
-    Database, commit,
+    Database,
     entity::{conversation, message},
-    guarded::{Transaction, transact},
+    guarded::{Transaction, retry},
     scope::{change_of, these_of},
     search::index::{Text, index, indexed},
 };
@@ -30,8 +30,8 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Tries for a conversation that concurrent transactions change.
-const MAX_TRIES: usize = 3;
+/// Retries for a conversation that concurrent transactions change.
+const MAX_RETRIES: usize = 2;
 
 /// Rows per statement.
 ///
@@ -101,14 +101,16 @@ impl Database {
     /// # Errors
     /// [`Error::Database`]. A retry with the same batch is idempotent.
     pub async fn import(&self, batch: &[NewConversation]) -> Result<Vec<Imported>> {
-        match transact(|| self.try_import(batch)).await {
+        match self.try_import(batch).await {
             // The batch has an id twice, or a concurrent transaction stored one of its conversations.
             Err(error) if is_collision(&error) => {}
             result => return result,
         }
         let mut outcomes = Vec::with_capacity(batch.len());
         for one in batch {
-            outcomes.extend(self.import_alone(one).await?);
+            let one = std::slice::from_ref(one);
+            let imported = retry(MAX_RETRIES, is_collision, |_| self.try_import(one));
+            outcomes.extend(imported.await?);
         }
         Ok(outcomes)
     }
@@ -121,30 +123,21 @@ impl Database {
         classify(&self.reader, batch).await
     }
 
-    async fn import_alone(&self, one: &NewConversation) -> Result<Vec<Imported>> {
-        let mut tries = 1;
-        loop {
-            match transact(|| self.try_import(std::slice::from_ref(one))).await {
-                Err(error) if tries < MAX_TRIES && is_collision(&error) => tries += 1,
-                result => return result,
-            }
-        }
-    }
-
     async fn try_import(&self, batch: &[NewConversation]) -> Result<Vec<Imported>> {
-        let tx = self.begin().await?;
-        let outcomes = classify(&tx, batch).await?;
-        add(&tx, batch, &outcomes).await?;
-        let mut decided: Vec<_> = batch.iter().zip(&outcomes).collect();
-        // The lock order of every transaction that updates several conversations, to prevent deadlocks.
-        decided.sort_by_key(|(one, _)| one.id);
-        for (one, outcome) in decided {
-            if let Imported::Continued { messages } = outcome {
-                append(&tx, one, *messages, self.now()).await?;
+        self.transaction(|tx| async move {
+            let outcomes = classify(&tx, batch).await?;
+            add(&tx, batch, &outcomes).await?;
+            let mut decided: Vec<_> = batch.iter().zip(&outcomes).collect();
+            // The lock order of every transaction that updates several conversations, to prevent deadlocks.
+            decided.sort_by_key(|(one, _)| one.id);
+            for (one, outcome) in decided {
+                if let Imported::Continued { messages } = outcome {
+                    append(&tx, one, *messages, self.now()).await?;
+                }
             }
-        }
-        commit(tx).await?;
-        Ok(outcomes)
+            Ok((tx, outcomes))
+        })
+        .await
     }
 }
 

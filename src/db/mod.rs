@@ -37,20 +37,21 @@ mod stats;
 mod time;
 mod title_calls;
 mod titles;
+mod transaction;
 mod turns;
 
 use std::{sync::Arc, time::Duration};
 
-use sea_orm::{DbBackend, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait};
+use sea_orm::{DbBackend, Statement};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{
     erase::Erasure,
-    guarded::{Guarded, Transaction, commit},
+    guarded::Guarded,
     pool::{Opener, Pool},
     probe::Probe,
     search::share::Searches,
-    statements::{Statements, bracket, kind},
+    statements::{Statements, kind},
 };
 use crate::{clock::Clock, error::Result};
 
@@ -187,20 +188,6 @@ impl Database {
             writer: self.writer.within(ANSWER_TIMEOUT),
             ..self
         }
-    }
-
-    async fn begin(&self) -> Result<Transaction> {
-        let options = TransactionOptions {
-            // A deferred transaction that upgrades to a write fails at once if another connection writes, regardless of
-            // the busy timeout.
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..Default::default()
-        };
-        self.writer.refuse_if_gone()?;
-        let backend = self.writer.get_database_backend();
-        let pool = self.writer.inner.current();
-        let begin = self.writer.with_deadline(pool.begin_with_options(options));
-        Ok(self.writer.wrap(bracket(backend, "BEGIN", begin).await?))
     }
 
     fn statement(

@@ -11,10 +11,9 @@ use sea_orm::{
 };
 
 use super::{
-    BadRow, Database, Keyset, KeysetPage, commit,
+    BadRow, Database, Keyset, KeysetPage,
     entity::conversation::{Column, Entity},
     fault::is_of_row,
-    guarded::transact,
     pages::{beyond, read_page},
 };
 use crate::{
@@ -77,8 +76,7 @@ impl Database {
     }
 
     async fn record_all_published(&self, published: &[(ConversationId, i64)]) -> Result<()> {
-        transact(|| async {
-            let tx = self.begin().await?;
+        self.transaction(|tx| async move {
             for (id, revision) in published {
                 Entity::update_many()
                     .col_expr(Column::PublishedRevision, Expr::val(*revision))
@@ -87,8 +85,7 @@ impl Database {
                     .exec(&tx)
                     .await?;
             }
-            commit(tx).await?;
-            Ok(())
+            Ok((tx, ()))
         })
         .await
     }

@@ -11,9 +11,9 @@ use sea_orm::{
 };
 
 use super::{
-    Database, commit,
+    Database,
     entity::title_call::{ActiveModel, Column, Entity},
-    guarded::{Transaction, transact},
+    guarded::Transaction,
 };
 use crate::{
     conversation::{ConversationId, TitleFailure, Usage},
@@ -57,12 +57,10 @@ impl Database {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn store_title_call(&self, call: TitleCall) -> Result<()> {
-        let calls = [call];
-        transact(|| async {
-            let tx = self.begin().await?;
-            insert(&tx, NO_TENANT, None, &calls, self.now()).await?;
-            commit(tx).await?;
-            Ok(())
+        let calls = &[call];
+        self.transaction(|tx| async move {
+            insert(&tx, NO_TENANT, None, calls, self.now()).await?;
+            Ok((tx, ()))
         })
         .await
     }

@@ -14,10 +14,9 @@ use sea_orm::{
 use super::{
     Database, TitleCall, TitleClaim,
     claims::{with_claim, with_failure, without_claim},
-    commit,
-    entity::conversation::{Column, Entity},
+    entity::conversation::{Column, Entity, Model},
     fault::is_of_row,
-    guarded::{Transaction, transact},
+    guarded::Transaction,
     scope::{change_of, changed},
     search, title_calls,
 };
@@ -39,6 +38,39 @@ pub enum TitleRequestOutcome {
     Unchanged(Conversation),
 }
 
+/// The outcome of a claim.
+#[derive(Clone, Copy)]
+enum Outcome<'a> {
+    Title(&'a Title),
+    Failure(TitleFailure),
+    /// The claim is released for this time.
+    Deferral(Duration),
+}
+
+impl Outcome<'_> {
+    /// The update that stores the outcome while the claim is held.
+    fn update(self, claim: &TitleClaim, at: DateTime<Utc>) -> UpdateMany<Entity> {
+        let row = fenced(claim, at);
+        match self {
+            Self::Title(title) => with_title(row, title, TitleSource::Generated)
+                .col_expr(Column::TitleGeneratedAt, Expr::val(at)),
+            Self::Failure(failure) => with_failure(row, claim.previous.is_some(), failure)
+                .filter(Column::TitleLeaseUntil.gt(at)),
+            Self::Deferral(time) => {
+                let (no_token, no_failure): (Option<Uuid>, Option<String>) = (None, None);
+                row.col_expr(Column::TitleToken, Expr::val(no_token))
+                    .col_expr(Column::TitleLeaseUntil, Expr::val(at + time))
+                    .col_expr(Column::TitleAttempts, Expr::val(0))
+                    .col_expr(
+                        Column::TitleStatus,
+                        Expr::val(TitleStatus::Pending.as_str()),
+                    )
+                    .col_expr(Column::TitleFailure, Expr::val(no_failure))
+            }
+        }
+    }
+}
+
 impl Database {
     /// Stores a generated title and the cost of its calls.
     ///
@@ -52,17 +84,8 @@ impl Database {
         title: &Title,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        store_or_drop_calls(calls, |calls| async move {
-            let tx = self.begin().await?;
-            let at = self.now();
-            store_calls(&tx, claim, calls, at).await?;
-            let rows = with_title(fenced(claim, at), title, TitleSource::Generated)
-                .col_expr(Column::TitleGeneratedAt, Expr::val(at))
-                .exec_with_returning(&tx)
-                .await?;
-            finish(tx, changed(rows)?, calls.is_some()).await
-        })
-        .await
+        self.store_outcome(claim, Outcome::Title(title), calls)
+            .await
     }
 
     /// Stores a title failure and the cost of its calls.
@@ -78,18 +101,8 @@ impl Database {
         failure: TitleFailure,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        store_or_drop_calls(calls, |calls| async move {
-            let tx = self.begin().await?;
-            let at = self.now();
-            store_calls(&tx, claim, calls, at).await?;
-            let rows = with_failure(fenced(claim, at), claim.previous.is_some(), failure)
-                .filter(Column::TitleLeaseUntil.gt(at))
-                .exec_with_returning(&tx)
-                .await?;
-            commit(tx).await?;
-            changed(rows)
-        })
-        .await
+        self.store_outcome(claim, Outcome::Failure(failure), calls)
+            .await
     }
 
     /// Releases a claim for `time`, until the provider accepts calls again, and stores the cost of the calls.
@@ -105,24 +118,44 @@ impl Database {
         time: Duration,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        store_or_drop_calls(calls, |calls| async move {
-            let (no_token, no_failure): (Option<Uuid>, Option<String>) = (None, None);
-            let tx = self.begin().await?;
+        self.store_outcome(claim, Outcome::Deferral(time), calls)
+            .await
+    }
+
+    /// Stores the outcome of a claim and the cost of its calls. If a row fails, retries without the calls and the
+    /// search index, because an outcome that is not stored is generated and paid for again.
+    async fn store_outcome(
+        &self,
+        claim: &TitleClaim,
+        outcome: Outcome<'_>,
+        calls: &[TitleCall],
+    ) -> Result<Option<Conversation>> {
+        match self.try_store_outcome(claim, outcome, Some(calls)).await {
+            Err(error) if is_of_row(&error) => {
+                error.log();
+                self.try_store_outcome(claim, outcome, None).await
+            }
+            stored => stored,
+        }
+    }
+
+    async fn try_store_outcome(
+        &self,
+        claim: &TitleClaim,
+        outcome: Outcome<'_>,
+        calls: Option<&[TitleCall]>,
+    ) -> Result<Option<Conversation>> {
+        self.transaction(|tx| async move {
             let at = self.now();
-            store_calls(&tx, claim, calls, at).await?;
-            let rows = fenced(claim, at)
-                .col_expr(Column::TitleToken, Expr::val(no_token))
-                .col_expr(Column::TitleLeaseUntil, Expr::val(at + time))
-                .col_expr(Column::TitleAttempts, Expr::val(0))
-                .col_expr(
-                    Column::TitleStatus,
-                    Expr::val(TitleStatus::Pending.as_str()),
-                )
-                .col_expr(Column::TitleFailure, Expr::val(no_failure))
-                .exec_with_returning(&tx)
-                .await?;
-            commit(tx).await?;
-            changed(rows)
+            if let Some(calls) = calls {
+                title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, at).await?;
+            }
+            let rows = outcome.update(claim, at).exec_with_returning(&tx).await?;
+            let conversation = match (outcome, calls) {
+                (Outcome::Title(_), Some(_)) => reindexed(&tx, rows).await?,
+                _ => changed(rows)?,
+            };
+            Ok((tx, conversation))
         })
         .await
     }
@@ -152,12 +185,11 @@ impl Database {
         id: ConversationId,
         title: &Title,
     ) -> Result<Conversation> {
-        let renamed = transact(|| async {
-            let tx = self.begin().await?;
-            let rows = with_title(change_of(owner, id, self.now()), title, TitleSource::Manual)
-                .exec_with_returning(&tx)
-                .await?;
-            finish(tx, changed(rows)?, true).await
+        let renamed = self.transaction(|tx| async move {
+            let change = change_of(owner, id, self.now());
+            let rows = with_title(change, title, TitleSource::Manual).exec_with_returning(&tx);
+            let renamed = reindexed(&tx, rows.await?).await?;
+            Ok((tx, renamed))
         });
         let renamed = renamed.await?.ok_or_else(Error::no_conversation)?;
         self.schedule_erasure();
@@ -211,8 +243,7 @@ impl Database {
         id: ConversationId,
         lease: Option<Duration>,
     ) -> Result<TitleRequestOutcome> {
-        transact(|| async {
-            let tx = self.begin().await?;
+        let reset = self.transaction(|tx| async move {
             let at = self.now();
             let no_text: Option<String> = None;
             let no_time: Option<DateTime<Utc>> = None;
@@ -230,15 +261,14 @@ impl Database {
                 .exec_with_returning(&tx)
                 .await?;
             let claim = rows.first().and_then(TitleClaim::of);
-            Ok(match (finish(tx, changed(rows)?, true).await?, claim) {
-                (Some(conversation), Some(claim)) => {
-                    TitleRequestOutcome::Claimed(conversation, claim)
-                }
-                (Some(conversation), None) => TitleRequestOutcome::Deferred(conversation),
-                (None, _) => TitleRequestOutcome::Unchanged(self.conversation(owner, id).await?),
-            })
+            let conversation = reindexed(&tx, rows).await?;
+            Ok((tx, (conversation, claim)))
+        });
+        Ok(match reset.await? {
+            (Some(conversation), Some(claim)) => TitleRequestOutcome::Claimed(conversation, claim),
+            (Some(conversation), None) => TitleRequestOutcome::Deferred(conversation),
+            (None, _) => TitleRequestOutcome::Unchanged(self.conversation(owner, id).await?),
         })
-        .await
     }
 }
 
@@ -294,43 +324,11 @@ fn with_title(
         .col_expr(Column::TitleFailure, Expr::val(no_failure))
 }
 
-/// Stores a title's outcome with the cost of its calls. If a row fails, retries without the calls and the search index
-/// (`None`), because an outcome that is not stored is generated and paid for again.
-async fn store_or_drop_calls<'a, F>(
-    calls: &'a [TitleCall],
-    store: impl Fn(Option<&'a [TitleCall]>) -> F,
-) -> Result<Option<Conversation>>
-where
-    F: Future<Output = Result<Option<Conversation>>>,
-{
-    match transact(|| store(Some(calls))).await {
-        Err(error) if is_of_row(&error) => {
-            error.log();
-            transact(|| store(None)).await
-        }
-        stored => stored,
+/// The row returned by an update of a title, which is updated in the search index too.
+async fn reindexed(tx: &Transaction, rows: Vec<Model>) -> Result<Option<Conversation>> {
+    let conversation = changed(rows)?;
+    if let Some(conversation) = &conversation {
+        search::index::index_title(tx, conversation).await?;
     }
-}
-
-async fn store_calls(
-    tx: &Transaction,
-    claim: &TitleClaim,
-    calls: Option<&[TitleCall]>,
-    at: DateTime<Utc>,
-) -> Result<()> {
-    let calls = calls.unwrap_or_default();
-    title_calls::insert(tx, &claim.owner.tenant, Some(claim.id), calls, at).await
-}
-
-/// Updates the title in the search index if `is_indexed`, and commits.
-async fn finish(
-    tx: Transaction,
-    conversation: Option<Conversation>,
-    is_indexed: bool,
-) -> Result<Option<Conversation>> {
-    if is_indexed && let Some(conversation) = &conversation {
-        search::index::index_title(&tx, conversation).await?;
-    }
-    commit(tx).await?;
     Ok(conversation)
 }

@@ -19,13 +19,12 @@ use crate::{
     db::{
         Database, TitleClaim,
         claims::with_attempt,
-        commit,
         entity::{
             conversation, message,
             turn::{self, Column, Entity},
         },
         fault::UnknownCommit,
-        guarded::{Transaction, transact},
+        guarded::{Transaction, retry},
         scope::{conversations_of, row_of},
         search::index,
     },
@@ -33,8 +32,8 @@ use crate::{
     step::{Step, step},
 };
 
-/// One try may end in an unknown commit, one in a race with another transaction; the last one reads the result.
-const MAX_TRIES: usize = 3;
+/// One transaction may end in an unknown commit, one in a race with another transaction; the last one reads the result.
+const MAX_RETRIES: usize = 2;
 
 /// A user message to store.
 #[derive(Clone, Debug)]
@@ -112,32 +111,33 @@ impl Database {
     /// [`Error::NotFound`] if the conversation belongs to another owner or was deleted;
     /// [`Error::IdempotencyKeyReused`]; [`Error::Database`].
     pub async fn begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
-        let body = index::prepared(owner, &new.shown_text()).await?;
-        let mut tries = 1;
-        loop {
-            match transact(|| self.try_begin_turn(owner, new, &body, tries > 1)).await {
-                // Either a concurrent transaction created the same conversation or used the same key, or the connection
-                // was lost and the outcome of our commit is unknown. The next try reads the committed state; if that
-                // commit is still in progress, the inserts wait for it.
-                Err(error) if tries < MAX_TRIES && is_retryable(&error) => tries += 1,
-                result => return result,
-            }
-        }
+        let body = &index::prepared(owner, &new.shown_text()).await?;
+        // Either a concurrent transaction created the same conversation or used the same key, or the connection was lost
+        // and the outcome of our commit is unknown. The retry reads the committed state; if that commit is still in
+        // progress, the inserts wait for it.
+        retry(MAX_RETRIES, is_retryable, |retries| {
+            self.transaction(move |tx| async move {
+                if retries > 0
+                    && let Some(stored) = find_stored_turn(&tx, owner, new).await?
+                {
+                    return Ok((tx, stored));
+                }
+                let begun = self.begin_turn_in(&tx, owner, new, body).await?;
+                Ok((tx, begun))
+            })
+        })
+        .await
     }
 
-    async fn try_begin_turn(
+    async fn begin_turn_in(
         &self,
+        tx: &Transaction,
         owner: &Owner,
         new: &NewTurn,
         body: &str,
-        is_retry: bool,
     ) -> Result<BegunTurn> {
-        let tx = self.begin().await?;
-        if is_retry && let Some(stored) = find_stored_turn(&tx, owner, new).await? {
-            return Ok(stored);
-        }
         if let Some((key, hash)) = &new.idempotency
-            && let Some(known) = find_by_key(&tx, owner, key).await?
+            && let Some(known) = find_by_key(tx, owner, key).await?
         {
             if known.request_hash.as_ref() != Some(hash) {
                 return Err(Error::IdempotencyKeyReused);
@@ -147,15 +147,15 @@ impl Database {
         let at = self.now();
         let continued = match new.is_conversation_new {
             true => None,
-            false => continue_conversation(&tx, owner, new, at).await?,
+            false => continue_conversation(tx, owner, new, at).await?,
         };
         let (row, claim, is_first) = match continued {
             None => {
-                let row = begin_conversation(&tx, owner, new, at).await?;
+                let row = begin_conversation(tx, owner, new, at).await?;
                 let claim = TitleClaim::of(&row);
                 (row, claim, true)
             }
-            Some(row) => match claim_deferred(&tx, owner, new, &row, at).await? {
+            Some(row) => match claim_deferred(tx, owner, new, &row, at).await? {
                 Some(claimed) => {
                     let claim = TitleClaim::of(&claimed);
                     (claimed, claim, false)
@@ -176,7 +176,7 @@ impl Database {
             attachments: message::write_attachments(&new.attachments)?,
         };
         message::Entity::insert(message.clone().into_active_model())
-            .exec_without_returning(&tx)
+            .exec_without_returning(tx)
             .await?;
         let message = Message::try_from(message)?;
         let (key, hash) = new.idempotency.clone().unzip();
@@ -196,11 +196,10 @@ impl Database {
             run_text: Set(None),
             stop_asked: Set(false),
         })
-        .exec_without_returning(&tx)
+        .exec_without_returning(tx)
         .await?;
-        index::index_message(&tx, &conversation, new.message_id, body.into(), is_first).await?;
+        index::index_message(tx, &conversation, new.message_id, body.into(), is_first).await?;
         step(Step::TurnCommitting, conversation.id);
-        commit(tx).await?;
         Ok(BegunTurn::New {
             conversation,
             message,

@@ -15,13 +15,13 @@ pub use self::{
     runs::{DeadRun, RenewalOutcome, RunCheckpoint},
 };
 use super::{
-    Database, ReplyCost, commit,
+    Database, ReplyCost,
     entity::{
         conversation, known, message,
         turn::{self, Column, Entity},
     },
     fault::is_of_row,
-    guarded::{Transaction, transact},
+    guarded::Transaction,
     reply_calls,
     scope::{change_of, changed},
     search::index,
@@ -150,9 +150,7 @@ impl Database {
                 StoredDetail::TextOnly => (outcome, None, None),
                 StoredDetail::NoText => (unstorable, None, None),
             };
-            let stored = transact(|| {
-                self.try_end_reply(owner, turn, outcome, body, cost, condition.clone())
-            });
+            let stored = self.try_end_reply(owner, turn, outcome, body, cost, &condition);
             match (stored.await, detail.reduced()) {
                 (Err(error), Some(reduced)) if is_of_row(&error) => {
                     (detail, refused) = (reduced, Some(error));
@@ -174,50 +172,55 @@ impl Database {
         outcome: ReplyOutcome<'_>,
         body: Option<&str>,
         cost: Option<ReplyCost<'_>>,
-        condition: Condition,
+        condition: &Condition,
     ) -> Result<Option<Conversation>> {
-        let tx = self.begin().await?;
-        let at = self.now();
-        // Updates the conversation before the turn: every transaction uses this lock order, to prevent deadlocks.
-        let conversation = match outcome.text {
-            "" => None,
-            text => {
-                let counted = count_message(owner, turn.conversation_id, text, at);
-                changed(counted.exec_with_returning(&tx).await?)?
+        let ended = self.transaction(|tx| async move {
+            let at = self.now();
+            // Updates the conversation before the turn: every transaction uses this lock order, to prevent deadlocks.
+            let conversation = match outcome.text {
+                "" => None,
+                text => {
+                    let counted = count_message(owner, turn.conversation_id, text, at);
+                    changed(counted.exec_with_returning(&tx).await?)?
+                }
+            };
+            // The text is not stored if the conversation was deleted, so the reply is incomplete.
+            let state = match conversation {
+                None if !outcome.text.is_empty() => ReplyState::Incomplete,
+                _ => outcome.state,
+            };
+            let failure: Option<&str> = outcome.failure.map(ErrorCode::as_str);
+            let no_text: Option<String> = None;
+            let fenced = Entity::update_many()
+                .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(state)))
+                .col_expr(Column::ReplyFailure, Expr::val(failure))
+                .col_expr(Column::RunText, Expr::val(no_text))
+                .filter(Column::MessageId.eq(turn.message_id.0))
+                .filter(is_running())
+                .filter(condition.clone())
+                .exec(&tx)
+                .await?;
+            if fenced.rows_affected == 0 {
+                return Err(Error::Database(Box::new(NotRunning)));
             }
-        };
-        // The text is not stored if the conversation was deleted, so the reply is incomplete.
-        let state = match conversation {
-            None if !outcome.text.is_empty() => ReplyState::Incomplete,
-            _ => outcome.state,
-        };
-        let failure: Option<&str> = outcome.failure.map(ErrorCode::as_str);
-        let no_text: Option<String> = None;
-        let fenced = Entity::update_many()
-            .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(state)))
-            .col_expr(Column::ReplyFailure, Expr::val(failure))
-            .col_expr(Column::RunText, Expr::val(no_text))
-            .filter(Column::MessageId.eq(turn.message_id.0))
-            .filter(is_running())
-            .filter(condition)
-            .exec(&tx)
-            .await?;
-        if fenced.rows_affected == 0 {
-            tx.rollback().await?;
-            return self.find_stored_reply(owner, turn, outcome).await;
+            if let Some(conversation) = &conversation {
+                add_reply(&tx, conversation, turn, outcome, body, at).await?;
+            }
+            if let Some(cost) = cost {
+                // Without a text the conversation's row was not read, so the agent is unknown.
+                let agent = conversation.as_ref().map_or("", |c| &c.active_agent);
+                let ids = (turn.conversation_id, turn.reply_id);
+                reply_calls::insert(&tx, owner, ids, agent, cost, at).await?;
+            }
+            step(Step::ReplyCommitting, turn.conversation_id);
+            Ok((tx, conversation))
+        });
+        match ended.await {
+            Err(error) if error.cause::<NotRunning>().is_some() => {
+                self.find_stored_reply(owner, turn, outcome).await
+            }
+            ended => ended,
         }
-        if let Some(conversation) = &conversation {
-            add_reply(&tx, conversation, turn, outcome, body, at).await?;
-        }
-        if let Some(cost) = cost {
-            // Without a text the conversation's row was not read, so the agent is unknown.
-            let agent = conversation.as_ref().map_or("", |c| &c.active_agent);
-            let ids = (turn.conversation_id, turn.reply_id);
-            reply_calls::insert(&tx, owner, ids, agent, cost, at).await?;
-        }
-        step(Step::ReplyCommitting, turn.conversation_id);
-        commit(tx).await?;
-        Ok(conversation)
     }
 
     /// The conversation, if it has the reply with exactly this outcome.
@@ -283,6 +286,11 @@ impl Database {
             .transpose()
     }
 }
+
+/// The reply has ended already, or does not meet the caller's condition.
+#[derive(Debug, thiserror::Error)]
+#[error("the reply is not running")]
+struct NotRunning;
 
 fn is_running() -> Expr {
     Column::ReplyStatus.eq(<&str>::from(ReplyState::Running))

@@ -14,10 +14,9 @@ use super::{ReplyOutcome, ReplyState, Turn, is_running};
 use crate::{
     conversation::{Conversation, ConversationId, MessageId, Owner},
     db::{
-        BadRow, Database, Keyset, KeysetPage, commit,
+        BadRow, Database, Keyset, KeysetPage,
         entity::turn::{Column, Entity, Model},
         fault::is_of_row,
-        guarded::transact,
         pages::{beyond, read_page},
     },
     error::Result,
@@ -98,8 +97,7 @@ impl Database {
     }
 
     async fn renew_all(&self, runs: &[RunCheckpoint], lease: Duration) -> Result<Vec<MessageId>> {
-        transact(|| async {
-            let tx = self.begin().await?;
+        self.transaction(|tx| async move {
             let until = self.now() + lease;
             let mut stopped = Vec::new();
             for run in runs {
@@ -115,8 +113,7 @@ impl Database {
                     stopped.push(run.message);
                 }
             }
-            commit(tx).await?;
-            Ok(stopped)
+            Ok((tx, stopped))
         })
         .await
     }
