@@ -1,4 +1,5 @@
-//! The HMAC key of cursors: shared by all nodes, generated once by this migration.
+//! The HMAC key of cursors: shared by all nodes, generated once by this migration. Read only by older versions, whose
+//! cursors were authenticated.
 
 use sea_orm_migration::{
     prelude::*,

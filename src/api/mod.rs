@@ -38,14 +38,8 @@ use graphql_transport::cohort::Counters;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Access,
-    chat::Chat,
-    db::{Database, cursor::CursorKey},
-    error::Error,
-    events::EventBroker,
-    llm::LanguageModel,
-    panics,
-    titles::Titles,
+    auth::Access, chat::Chat, db::Database, error::Error, events::EventBroker, llm::LanguageModel,
+    panics, titles::Titles,
 };
 
 /// The path of GraphQL, on every transport.
@@ -82,8 +76,6 @@ pub struct Services {
     pub keep_alive: Duration,
     /// Whether identical subscriptions share one execution.
     pub cohorts: bool,
-    /// Authenticates the cursors of lists.
-    pub cursors: CursorKey,
     /// Limits per user.
     pub users: limits::UserLimits,
     /// Counters of subscriptions.

@@ -19,7 +19,7 @@ use crate::{
     auth::Access,
     chat::{Chat, ChatSettings},
     config::Settings,
-    db::{Database, cursor::CursorKey},
+    db::Database,
     events::EventBroker,
     llm::LanguageModel,
     server::Limits,
@@ -53,7 +53,6 @@ pub struct App {
     hosts: AllowedHosts,
     documents: Documents,
     access: Access,
-    cursors: CursorKey,
     users: UserLimits,
     limits: Limits,
     settings: Settings,
@@ -119,7 +118,6 @@ impl App {
         let nats = nats(&settings)?;
         let limits = limits(&settings)?;
         let db = database(&settings).await?.with_deadlines();
-        let cursors = db.cursor_key().await.map_err(StartError::Command)?;
         let (events, told) = match nats {
             Some(servers) => {
                 let (events, told, relay) = EventBroker::relayed(db.clock().clone());
@@ -188,7 +186,6 @@ impl App {
             hosts,
             documents,
             access,
-            cursors,
             users: UserLimits::new(
                 settings.limits.messages_per_minute,
                 settings.limits.streams_per_user,

@@ -56,7 +56,6 @@ impl App {
             title_grace: self.settings.title_grace,
             keep_alive: self.settings.keep_alive,
             cohorts: self.settings.cohorts,
-            cursors: self.cursors.clone(),
             users: self.users.clone(),
             subscriptions: self.subscriptions.clone(),
             allowed_origins: self.origins.clone(),

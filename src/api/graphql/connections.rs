@@ -9,7 +9,7 @@ use super::errors::{About, GraphqlError};
 use crate::{
     db::{
         MessageRange, Page,
-        cursor::{Cursor, CursorKey, MessageCursor},
+        cursor::{Cursor, MessageCursor},
     },
     error::{Error, Result},
 };
@@ -21,11 +21,8 @@ const MAX_PAGE: i32 = 100;
 pub(super) type Connection<C, N> =
     async_graphql::connection::Connection<LazyCursor<C>, N, EmptyFields, EmptyFields>;
 
-/// The cursor of an item. Encoded and authenticated lazily, because most queries select no item cursors.
-pub(super) struct LazyCursor<C> {
-    position: C,
-    key: CursorKey,
-}
+/// The cursor of an item. Encoded lazily, because most queries select no item cursors.
+pub(super) struct LazyCursor<C>(C);
 
 impl<C: Cursor> CursorType for LazyCursor<C> {
     type Error = &'static str;
@@ -36,14 +33,13 @@ impl<C: Cursor> CursorType for LazyCursor<C> {
     }
 
     fn encode_cursor(&self) -> String {
-        self.position.encode(&self.key)
+        self.0.encode()
     }
 }
 
 /// A page as a connection.
 pub(super) fn connection<T, C, N>(
     page: Page<T>,
-    key: &CursorKey,
     position: impl Fn(&T) -> C,
     node: impl Fn(T) -> N,
 ) -> Connection<C, N>
@@ -53,9 +49,8 @@ where
 {
     let mut connection = Connection::new(page.has_previous, page.has_next);
     connection.edges.extend(page.items.into_iter().map(|item| {
-        let key = key.clone();
-        let position = position(&item);
-        Edge::new(LazyCursor { position, key }, node(item))
+        let cursor = LazyCursor(position(&item));
+        Edge::new(cursor, node(item))
     }));
     connection
 }
@@ -91,11 +86,8 @@ pub(super) fn limit(name: &'static str, asked: Option<i32>, default: u64) -> Res
 pub(super) fn cursor<C: Cursor>(
     name: &'static str,
     text: Option<&str>,
-    key: &CursorKey,
 ) -> Result<Option<C>, GraphqlError> {
-    text.map(|text| C::decode(text, key))
-        .transpose()
-        .about(name)
+    text.map(C::decode).transpose().about(name)
 }
 
 /// The range of messages for the four paging arguments. Without `first` and `last`, the first page.
@@ -107,7 +99,6 @@ pub(super) fn message_range(
     after: Option<&str>,
     last: Option<i32>,
     before: Option<&str>,
-    key: &CursorKey,
 ) -> Result<MessageRange, GraphqlError> {
     if first.is_some() && last.is_some() {
         return Err(Error::invalid_field("last", "first and last exclude each other").into());
@@ -117,8 +108,8 @@ pub(super) fn message_range(
         None => limit("first", first, 50)?,
     };
     Ok(MessageRange {
-        after: cursor::<MessageCursor>("after", after, key)?,
-        before: cursor::<MessageCursor>("before", before, key)?,
+        after: cursor::<MessageCursor>("after", after)?,
+        before: cursor::<MessageCursor>("before", before)?,
         limit,
         from_end: last.is_some(),
     })

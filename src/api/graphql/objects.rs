@@ -11,7 +11,6 @@ use super::{
     loaders::{MessageLoader, Part},
 };
 use crate::{
-    api::Services,
     conversation as domain,
     db::{Page, cursor::MessageCursor},
 };
@@ -167,8 +166,7 @@ impl Conversation {
         #[graphql(desc = "How many from the end, or before `before`: 1 to 100.")] last: Option<i32>,
         #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
     ) -> Result<Connection<MessageCursor, Message>> {
-        let cursors = &ctx.data_unchecked::<Arc<Services>>().cursors;
-        let range = message_range(first, after.as_deref(), last, before.as_deref(), cursors)?;
+        let range = message_range(first, after.as_deref(), last, before.as_deref())?;
         let loader = ctx.data_unchecked::<MessageLoader>();
         let part = Part {
             conversation: self.row.id,
@@ -180,7 +178,7 @@ impl Conversation {
             has_next: false,
             has_previous: false,
         });
-        Ok(connection(page, cursors, MessageCursor::of, Message::from))
+        Ok(connection(page, MessageCursor::of, Message::from))
     }
 }
 

@@ -78,18 +78,13 @@ impl Query {
         let filter = db::ConversationFilter {
             agent: filter.unwrap_or_default().agent_entrypoint,
         };
-        let after = cursor("after", after.as_deref(), &services.cursors)?;
+        let after = cursor("after", after.as_deref())?;
         let limit = limit("first", first, 50)?;
         let page = services
             .db
             .conversations(owner, &filter, after, limit)
             .await?;
-        Ok(connection(
-            page,
-            &services.cursors,
-            ConversationCursor::of,
-            Conversation::from,
-        ))
+        Ok(connection(page, ConversationCursor::of, Conversation::from))
     }
 
     /// The caller's conversations that contain every word of the query in their title or in one message, best match
@@ -104,19 +99,14 @@ impl Query {
         #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
     ) -> Result<Connection<HitCursor, SearchHit>> {
         let (services, owner) = owner_for(ctx, Scope::Read)?;
-        let after = cursor("after", after.as_deref(), &services.cursors)?;
+        let after = cursor("after", after.as_deref())?;
         let limit = limit("first", first, 20)?;
         let page = services
             .db
             .search(owner, &query, None, after, limit)
             .await
             .about("query")?;
-        Ok(connection(
-            page,
-            &services.cursors,
-            Hit::cursor,
-            SearchHit::from,
-        ))
+        Ok(connection(page, Hit::cursor, SearchHit::from))
     }
 
     /// The conversation that another subgraph refers to; for federation's `_entities`.

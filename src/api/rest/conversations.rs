@@ -43,13 +43,13 @@ pub(super) async fn list(
     let filter = ConversationFilter {
         agent: params.find("agent").map(str::to_owned),
     };
-    let after = params.cursor(&services.cursors)?;
+    let after = params.cursor()?;
     let page = services
         .db
         .conversations(&owner, &filter, after, limit)
         .await?;
     let next = page.items.last().filter(|_| page.has_next);
-    let next = next.map(|last| ConversationCursor::of(last).encode(&services.cursors));
+    let next = next.map(|last| ConversationCursor::of(last).encode());
     let items: Vec<Value> = page.items.iter().map(summary).collect();
     Ok(Json(json!({ "items": items, "next_cursor": next })))
 }
@@ -63,13 +63,13 @@ pub(super) async fn search(
     let text = params
         .find("q")
         .ok_or_else(|| Error::invalid("q is missing"))?;
-    let after = params.cursor(&services.cursors)?;
+    let after = params.cursor()?;
     let page = services
         .db
         .search(&owner, text, params.find("agent"), after, limit)
         .await?;
     let next = page.items.last().filter(|_| page.has_next);
-    let next = next.map(|last| last.cursor().encode(&services.cursors));
+    let next = next.map(|last| last.cursor().encode());
     let items: Vec<Value> = page
         .items
         .iter()
@@ -121,7 +121,7 @@ pub(super) async fn messages(
         Some(_) => return Err(Error::invalid("direction must be asc or desc").into()),
     };
     // A cursor includes its direction, because pages link in both directions.
-    let place = params.cursor::<PageCursor>(&services.cursors)?;
+    let place = params.cursor::<PageCursor>()?;
     let is_forward = place.is_none_or(|place| place.is_forward);
     let from_end = is_descending == is_forward;
     let at = place.map(|place| place.at);
@@ -140,7 +140,7 @@ pub(super) async fn messages(
     }
     let cursor = |message: Option<&Message>, is_forward, exists| {
         let at = message.filter(|_| exists).map(MessageCursor::of)?;
-        Some(PageCursor { at, is_forward }.encode(&services.cursors))
+        Some(PageCursor { at, is_forward }.encode())
     };
     let items: Vec<Value> = page.items.iter().map(message).collect();
     Ok(Json(json!({

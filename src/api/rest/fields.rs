@@ -14,7 +14,7 @@ use super::RestError;
 use crate::{
     api::{MAX_BODY_BYTES, Services},
     conversation::ConversationId,
-    db::cursor::{Cursor, CursorKey},
+    db::cursor::Cursor,
     error::{Error, Result},
 };
 
@@ -127,9 +127,8 @@ impl Params {
         }
     }
 
-    pub(super) fn cursor<C: Cursor>(&self, key: &CursorKey) -> Result<Option<C>> {
-        let cursor = self.find("cursor");
-        cursor.map(|text| C::decode(text, key)).transpose()
+    pub(super) fn cursor<C: Cursor>(&self) -> Result<Option<C>> {
+        self.find("cursor").map(C::decode).transpose()
     }
 
     /// Whether to send `id:` lines, which resuming needs.

@@ -5,7 +5,6 @@
 )]
 
 pub mod conversation;
-pub mod cursor_key;
 pub mod message;
 pub mod reply_call;
 pub mod title_call;

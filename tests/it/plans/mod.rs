@@ -246,7 +246,6 @@ async fn look_after(db: &Database) {
     db.renew_runs(&[], second).await.unwrap();
     db.title_tokens("local", day_ago).await.unwrap();
     db.is_key_used(&owner, "one").await.unwrap();
-    db.cursor_key().await.unwrap();
     db.ping().await.unwrap();
     for since in [None, Some(day_ago)] {
         db.is_any_leased(since, None).await.unwrap();
