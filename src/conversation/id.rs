@@ -1,13 +1,14 @@
-//! Typed ids: UUIDs whose type prevents mixing ids of messages and conversations.
+//! Typed ids: UUIDs whose type prevents mixing ids of messages and conversations, also as columns of the database.
 
 use std::{fmt, str::FromStr};
 
+use sea_orm::DeriveValueType;
 use uuid::Uuid;
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, DeriveValueType)]
         pub struct $name(pub Uuid);
 
         impl $name {

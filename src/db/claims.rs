@@ -50,7 +50,7 @@ impl TitleClaim {
     pub(super) fn of(row: &Model) -> Option<Self> {
         Some(Self {
             owner: row.owner(),
-            id: ConversationId(row.id),
+            id: row.id,
             until: row.title_lease_until?,
             hint: row.title_hint.clone(),
             previous: row.display_name.clone(),
@@ -102,7 +102,7 @@ pub struct Candidate {
 impl TitleBacklog<'_> {
     fn condition(self, at: DateTime<Utc>) -> Condition {
         let overdue = Column::TitleLeaseUntil.lte(at);
-        let is_pending = Column::TitleStatus.eq(TitleStatus::Pending.as_str());
+        let is_pending = Column::TitleStatus.eq(TitleStatus::Pending);
         let open = Condition::all().add(Column::TitleAttempts.lt(MAX_ATTEMPTS));
         match self {
             Self::Overdue => open.add(is_pending).add(overdue),
@@ -119,7 +119,7 @@ impl TitleBacklog<'_> {
 }
 
 fn untitled(since: Option<DateTime<Utc>>, tenant: Option<&str>) -> Condition {
-    let statuses = [TitleStatus::Pending, TitleStatus::Failed].map(TitleStatus::as_str);
+    let statuses = [TitleStatus::Pending, TitleStatus::Failed];
     Condition::all()
         .add(Column::DisplayName.is_null())
         .add(Column::TitleStatus.is_in(statuses))
@@ -159,7 +159,7 @@ impl Database {
         let candidate = |row: Model| {
             Ok(Candidate {
                 owner: row.owner(),
-                id: ConversationId(row.id),
+                id: row.id,
                 has_title: row.display_name.is_some(),
             })
         };
@@ -300,6 +300,6 @@ pub(super) fn with_failure(
         false => TitleStatus::Failed,
     };
     without_claim(update)
-        .col_expr(Column::TitleStatus, Expr::val(status.as_str()))
-        .col_expr(Column::TitleFailure, Expr::val(failure.as_str()))
+        .col_expr(Column::TitleStatus, Expr::val(status))
+        .col_expr(Column::TitleFailure, Expr::val(failure))
 }

@@ -36,7 +36,7 @@ impl Database {
         id: ConversationId,
     ) -> Result<Option<Conversation>> {
         conversations_of(owner)
-            .filter(Column::Id.eq(id.0))
+            .filter(Column::Id.eq(id))
             .one(&self.reader)
             .await?
             .map(Conversation::try_from)
@@ -110,10 +110,7 @@ impl Database {
         let deleted = self.transaction(|tx| async move {
             let none: Option<String> = None;
             let rows = without_claim(change_of(owner, id, self.now()))
-                .col_expr(
-                    Column::Status,
-                    Expr::val(ConversationStatus::Deleted.as_str()),
-                )
+                .col_expr(Column::Status, Expr::val(ConversationStatus::Deleted))
                 .col_expr(Column::DisplayName, Expr::val(none.clone()))
                 .col_expr(Column::TopicHint, Expr::val(none.clone()))
                 .col_expr(Column::LastMessagePreview, Expr::val(none))
@@ -122,7 +119,7 @@ impl Database {
                 .await?;
             let tombstone = changed(rows)?.ok_or_else(Error::no_conversation)?;
             message::Entity::delete_many()
-                .filter(message::Column::ConversationId.eq(id.0))
+                .filter(message::Column::ConversationId.eq(id))
                 .exec(&tx)
                 .await?;
             search::index::forget(&tx, id).await?;

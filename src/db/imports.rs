@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, SqlErr, prelude::Uuid, sea_query::Expr,
+    QuerySelect, QueryTrait, SqlErr, sea_query::Expr,
 };
 
 use super::{
@@ -143,16 +143,16 @@ impl Database {
 
 /// Compares each conversation with the stored one.
 async fn classify(db: &impl ConnectionTrait, batch: &[NewConversation]) -> Result<Vec<Imported>> {
-    let ids = batch.iter().map(|one| one.id.0);
+    let ids = batch.iter().map(|one| one.id);
     let rows = conversation::Entity::find()
         .filter(conversation::Column::Id.is_in(ids))
         .all(db)
         .await?;
-    let rows: HashMap<Uuid, conversation::Model> =
+    let rows: HashMap<ConversationId, conversation::Model> =
         rows.into_iter().map(|row| (row.id, row)).collect();
     let mut outcomes = Vec::with_capacity(batch.len());
     for one in batch {
-        outcomes.push(match rows.get(&one.id.0) {
+        outcomes.push(match rows.get(&one.id) {
             None => Imported::Added,
             Some(row) if row.owner() != one.owner => Imported::Foreign,
             Some(row) if row.status != ConversationStatus::Active.as_str() => Imported::Deleted,
@@ -176,7 +176,7 @@ async fn compare(db: &impl ConnectionTrait, one: &NewConversation) -> Result<Imp
         .into_query();
     let stored = message::Entity::find()
         .filter(Expr::exists(conversation))
-        .filter(message::Column::ConversationId.eq(one.id.0))
+        .filter(message::Column::ConversationId.eq(one.id))
         .order_by_asc(message::Column::Position)
         .limit(one.messages.len() as u64)
         .all(db)
@@ -196,13 +196,13 @@ async fn find_taken(
     db: &impl ConnectionTrait,
     batch: &[NewConversation],
     outcomes: &[Imported],
-) -> Result<HashSet<Uuid>> {
+) -> Result<HashSet<MessageId>> {
     let new = batch.iter().zip(outcomes);
     let new = new.flat_map(|(one, outcome)| one.unstored(*outcome));
-    let ids: Vec<Uuid> = new.filter_map(|new| new.id).map(|id| id.0).collect();
+    let ids: Vec<MessageId> = new.filter_map(|new| new.id).collect();
     let mut taken = HashSet::new();
     for ids in ids.chunks(ROWS) {
-        let found: Vec<Uuid> = message::Entity::find()
+        let found: Vec<MessageId> = message::Entity::find()
             .select_only()
             .column(message::Column::Id)
             .filter(message::Column::Id.is_in(ids.iter().copied()))
@@ -246,36 +246,24 @@ impl NewConversation {
         let last = self.messages.last();
         let last_message_at = last.map_or(self.created_at, |last| last.created_at);
         conversation::Model {
-            id: self.id.0,
-            tenant_id: self.owner.tenant.clone(),
-            user_id: self.owner.user.clone(),
             topic_hint: self.topic_hint.clone(),
-            agent_entrypoint: self.agent.clone(),
-            active_agent: self.agent.clone(),
-            status: ConversationStatus::Active.as_str().into(),
             message_count: self.messages.len() as i64,
             last_message_preview: last.map(NewMessage::preview),
             last_message_at,
-            created_at: self.created_at,
             updated_at: last_message_at,
             display_name,
             title_generated_at: (source == TitleSource::Generated).then_some(self.created_at),
             title_source: source.as_str().into(),
             title_status: status.as_str().into(),
-            title_failure: None,
-            revision: 1,
-            title_token: None,
-            title_lease_until: None,
-            title_attempts: 0,
-            title_hint: None,
             published_revision: 1,
+            ..conversation::Model::new(&self.owner, self.id, &self.agent, self.created_at)
         }
     }
 }
 
 impl NewMessage {
-    fn is_of(&self, ids: &HashSet<Uuid>) -> bool {
-        self.id.is_some_and(|id| ids.contains(&id.0))
+    fn is_of(&self, ids: &HashSet<MessageId>) -> bool {
+        self.id.is_some_and(|id| ids.contains(&id))
     }
 
     fn shown_text(&self) -> Cow<'_, str> {
@@ -298,8 +286,8 @@ impl Positioned<'_> {
     fn row(&self) -> Result<message::Model> {
         let message = self.message;
         Ok(message::Model {
-            id: message.id.unwrap_or_default().0,
-            conversation_id: self.conversation.id.0,
+            id: message.id.unwrap_or_default(),
+            conversation_id: self.conversation.id,
             position: self.position as i64,
             role: message.role.as_str().into(),
             content: message.text.clone(),
@@ -367,7 +355,7 @@ async fn add_messages(tx: &Transaction, messages: &[Positioned<'_>]) -> Result<(
         let rows = rows.collect::<Result<Vec<_>>>()?;
         let texts = messages.iter().zip(&rows).map(|(new, row)| Text {
             conversation: new.conversation.id,
-            message: Some(MessageId(row.id)),
+            message: Some(row.id),
             body: indexed(&new.conversation.owner, &new.message.shown_text()),
         });
         let texts = texts.collect();

@@ -33,7 +33,7 @@ impl Database {
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn find_message(&self, owner: &Owner, id: MessageId) -> Result<Option<Message>> {
         messages_of(owner)
-            .filter(Column::Id.eq(id.0))
+            .filter(Column::Id.eq(id))
             .one(&self.reader)
             .await?
             .map(Message::try_from)
@@ -51,7 +51,7 @@ impl Database {
         range: MessageRange,
     ) -> Result<Page<Message>> {
         let rows = messages_of(owner)
-            .filter(Column::ConversationId.eq(conversation.0))
+            .filter(Column::ConversationId.eq(conversation))
             .limit(range.limit + 1);
         let rows = range.restrict(rows);
         let rows =
@@ -73,8 +73,8 @@ impl Database {
         limit: u64,
     ) -> Result<Vec<Message>> {
         let rows = messages_of(owner)
-            .filter(Column::ConversationId.eq(conversation.0))
-            .filter(Column::Role.eq(Role::User.as_str()))
+            .filter(Column::ConversationId.eq(conversation))
+            .filter(Column::Role.eq(Role::User))
             .order_by_asc(Column::Position)
             .limit(limit)
             .all(&self.reader)
@@ -101,7 +101,7 @@ impl Database {
         let mut below = last + 1;
         'reading: loop {
             let rows = messages_of(owner)
-                .filter(Column::ConversationId.eq(conversation.0))
+                .filter(Column::ConversationId.eq(conversation))
                 .filter(Column::Position.lt(below))
                 .order_by_desc(Column::Position)
                 .limit(BATCH)

@@ -80,7 +80,7 @@ impl Database {
             for (id, revision) in published {
                 Entity::update_many()
                     .col_expr(Column::PublishedRevision, Expr::val(*revision))
-                    .filter(Column::Id.eq(id.0))
+                    .filter(Column::Id.eq(*id))
                     .filter(Column::PublishedRevision.lt(*revision))
                     .exec(&tx)
                     .await?;

@@ -23,7 +23,7 @@ impl Database {
         id: ConversationId,
     ) -> Result<Option<Conversation>> {
         rows_of(owner)
-            .filter(Column::Id.eq(id.0))
+            .filter(Column::Id.eq(id))
             .one(&self.reader)
             .await?
             .map(Conversation::try_from)

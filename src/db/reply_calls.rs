@@ -36,9 +36,9 @@ pub(super) async fn insert(
     let name = |text: &str| Set(text.chars().take(128).collect());
     let count = |tokens: u64| Set(i64::try_from(tokens.min(MAX_TOKENS)).unwrap_or(i64::MAX));
     let row = ActiveModel {
-        id: Set(reply.0),
+        id: Set(reply),
         tenant_id: Set(owner.tenant.clone()),
-        conversation_id: Set(conversation.0),
+        conversation_id: Set(conversation),
         agent: name(agent),
         model: name(cost.model),
         prompt_tokens: count(cost.usage.prompt_tokens),

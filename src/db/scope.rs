@@ -20,7 +20,7 @@ use crate::{
 
 /// The conversations of all owners, without tombstones. Never for a request.
 pub(super) fn active() -> Select<Entity> {
-    Entity::find().filter(Column::Status.eq(ConversationStatus::Active.as_str()))
+    Entity::find().filter(Column::Status.eq(ConversationStatus::Active))
 }
 
 /// The owner's conversations, without tombstones.
@@ -43,7 +43,7 @@ pub(super) fn these_of(
         Expr::expr(Func::coalesce([column, Expr::val("")]))
     };
     active()
-        .filter(Column::Id.is_in(ids.into_iter().map(|id| id.0)))
+        .filter(Column::Id.is_in(ids))
         .filter(hidden(Column::TenantId).eq(&owner.tenant))
         .filter(hidden(Column::UserId).eq(&owner.user))
 }
@@ -84,16 +84,16 @@ pub(super) fn change_of(
 /// An update of one of the owner's conversations, unless it is a tombstone, in columns that no client sees.
 pub(super) fn row_of(owner: &Owner, id: ConversationId) -> UpdateMany<Entity> {
     Entity::update_many()
-        .filter(Column::Id.eq(id.0))
+        .filter(Column::Id.eq(id))
         .filter(Column::TenantId.eq(&owner.tenant))
         .filter(Column::UserId.eq(&owner.user))
-        .filter(Column::Status.eq(ConversationStatus::Active.as_str()))
+        .filter(Column::Status.eq(ConversationStatus::Active))
 }
 
 /// The rows after a position in a list sorted by a time column and then by id, newest first.
 pub(super) fn behind(time: Column, at: DateTime<Utc>, id: ConversationId) -> Expr {
     let place = Expr::tuple([Expr::col(time), Expr::col(Column::Id)]);
-    place.lt(Expr::tuple([Expr::val(at), Expr::val(id.0)]))
+    place.lt(Expr::tuple([Expr::val(at), Expr::val(id)]))
 }
 
 /// The row returned by an update of at most one row.

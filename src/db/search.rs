@@ -10,7 +10,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use migration::search_text::owner_mark;
-use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, prelude::Uuid};
+use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter};
 
 use self::query::SearchQuery;
 use super::{
@@ -21,7 +21,7 @@ use super::{
     scope::{messages_of, these_of},
 };
 use crate::{
-    conversation::{Conversation, ConversationId, Message, Owner, text::without_nul},
+    conversation::{Conversation, ConversationId, Message, MessageId, Owner, text::without_nul},
     error::{Error, Result},
     work,
 };
@@ -57,15 +57,15 @@ impl Hit {
 
 #[derive(FromQueryResult)]
 struct Match {
-    conversation_id: Uuid,
-    message_id: Option<Uuid>,
+    conversation_id: ConversationId,
+    message_id: Option<MessageId>,
     body: String,
 }
 
 /// The best match of a conversation.
 struct Best {
-    conversation_id: Uuid,
-    message_id: Option<Uuid>,
+    conversation_id: ConversationId,
+    message_id: Option<MessageId>,
     score: f64,
 }
 
@@ -226,11 +226,9 @@ impl Database {
 
     /// Reads the rows of the best matches, with at most two statements.
     async fn rows(&self, owner: &Owner, best: Vec<Best>) -> Result<Vec<Found>> {
-        let ids: Vec<_> = best
-            .iter()
-            .map(|found| ConversationId(found.conversation_id))
-            .collect();
-        let message_ids: Vec<Uuid> = best.iter().filter_map(|found| found.message_id).collect();
+        let ids: Vec<_> = best.iter().map(|found| found.conversation_id).collect();
+        let message_ids: Vec<MessageId> =
+            best.iter().filter_map(|found| found.message_id).collect();
         let (mut conversations, mut messages) = (HashMap::new(), HashMap::new());
         if !ids.is_empty() {
             let rows = these_of(owner, ids).all(&self.reader).await?;
@@ -273,7 +271,7 @@ fn ranked(
     after: Option<HitCursor>,
     is_late: impl Fn() -> Option<Error>,
 ) -> Result<Vec<Best>> {
-    let mut best: HashMap<Uuid, Best> = HashMap::new();
+    let mut best: HashMap<ConversationId, Best> = HashMap::new();
     for found in matches {
         if let Some(error) = is_late() {
             return Err(error);
@@ -292,7 +290,7 @@ fn ranked(
         }
     }
     let is_behind = |one: &Best| match after {
-        Some(place) => (one.score, one.conversation_id) < (place.score, place.id.0),
+        Some(place) => (one.score, one.conversation_id) < (place.score, place.id),
         None => true,
     };
     let mut best: Vec<Best> = best.into_values().filter(is_behind).collect();

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, Condition, EntityTrait, FromQueryResult, IdenStatic, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect,
     sea_query::{Expr, ExprTrait},
 };
 use serde::Serialize;
@@ -127,7 +127,7 @@ impl Database {
             .all(&self.reader)
             .await?;
         let failures = conversations()
-            .filter(Column::TitleStatus.eq(TitleStatus::Failed.as_str()))
+            .filter(Column::TitleStatus.eq(TitleStatus::Failed))
             .select_only()
             .column_as(Column::TitleFailure, "reason")
             .column_as(Column::Id.count(), "conversations")
@@ -153,14 +153,14 @@ impl Database {
             .column(Column::Model)
             .column(Column::Outcome)
             .column_as(Column::Id.count(), "calls");
-        for (column, name) in [
-            (Column::PromptTokens, "prompt_tokens"),
-            (Column::CompletionTokens, "completion_tokens"),
-            (Column::ReasoningTokens, "reasoning_tokens"),
+        for column in [
+            Column::PromptTokens,
+            Column::CompletionTokens,
+            Column::ReasoningTokens,
         ] {
             // PostgreSQL's sum of bigint is numeric.
             let sum = bounded(column).sum().cast_as("bigint");
-            select = select.column_as(sum, name);
+            select = select.column_as(sum, column.as_str());
         }
         Ok(select
             .group_by(Column::Model)
@@ -180,13 +180,13 @@ impl Database {
             .column(Column::Agent)
             .column(Column::Model)
             .column_as(Column::Id.count(), "replies");
-        for (column, name) in [
-            (Column::PromptTokens, "prompt_tokens"),
-            (Column::CompletionTokens, "completion_tokens"),
-            (Column::ReasoningTokens, "reasoning_tokens"),
+        for column in [
+            Column::PromptTokens,
+            Column::CompletionTokens,
+            Column::ReasoningTokens,
         ] {
             let sum = Expr::col(column).sum().cast_as("bigint");
-            select = select.column_as(sum, name);
+            select = select.column_as(sum, column.as_str());
         }
         Ok(select
             .group_by(Column::Agent)

@@ -108,7 +108,7 @@ pub(super) async fn insert(
     let rows = calls.iter().map(|call| ActiveModel {
         id: Set(Uuid::now_v7()),
         tenant_id: Set(tenant.into()),
-        conversation_id: Set(conversation.map(|id| id.0)),
+        conversation_id: Set(conversation),
         model: Set(call.model.chars().take(128).collect()),
         outcome: Set(call.outcome().into()),
         prompt_tokens: count(call.usage.prompt_tokens),

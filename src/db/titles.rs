@@ -61,10 +61,7 @@ impl Outcome<'_> {
                 row.col_expr(Column::TitleToken, Expr::val(no_token))
                     .col_expr(Column::TitleLeaseUntil, Expr::val(at + time))
                     .col_expr(Column::TitleAttempts, Expr::val(0))
-                    .col_expr(
-                        Column::TitleStatus,
-                        Expr::val(TitleStatus::Pending.as_str()),
-                    )
+                    .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Pending))
                     .col_expr(Column::TitleFailure, Expr::val(no_failure))
             }
         }
@@ -212,7 +209,7 @@ impl Database {
         lease: Duration,
     ) -> Result<TitleRequestOutcome> {
         let at = self.now();
-        let not_manual = Column::TitleSource.ne(TitleSource::Manual.as_str());
+        let not_manual = Column::TitleSource.ne(TitleSource::Manual);
         let rows = begin(change_of(owner, id, at), hint, Some(at + lease))
             .filter(unclaimed(at))
             .filter(Condition::all().add_option((!replace_manual).then_some(not_manual)))
@@ -250,12 +247,12 @@ impl Database {
             let change = change_of(owner, id, at)
                 .col_expr(Column::DisplayName, Expr::val(no_text))
                 .col_expr(Column::TitleGeneratedAt, Expr::val(no_time))
-                .col_expr(Column::TitleSource, Expr::val(TitleSource::Hint.as_str()));
-            let has_none = Column::TitleSource.eq(TitleSource::Hint.as_str());
+                .col_expr(Column::TitleSource, Expr::val(TitleSource::Hint));
+            let has_none = Column::TitleSource.eq(TitleSource::Hint);
             let rows = begin(change, None, lease.map(|lease| at + lease))
                 .filter(
                     Condition::any()
-                        .add(Column::TitleSource.eq(TitleSource::Manual.as_str()))
+                        .add(Column::TitleSource.eq(TitleSource::Manual))
                         .add(has_none.and(unclaimed(at))),
                 )
                 .exec_with_returning(&tx)
@@ -304,10 +301,7 @@ fn begin(
     };
     update
         .col_expr(Column::TitleAttempts, Expr::val(i32::from(until.is_some())))
-        .col_expr(
-            Column::TitleStatus,
-            Expr::val(TitleStatus::Pending.as_str()),
-        )
+        .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Pending))
         .col_expr(Column::TitleFailure, Expr::val(no_failure))
 }
 
@@ -319,8 +313,8 @@ fn with_title(
     let no_failure: Option<String> = None;
     without_claim(update)
         .col_expr(Column::DisplayName, Expr::val(title.as_str()))
-        .col_expr(Column::TitleSource, Expr::val(source.as_str()))
-        .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Ready.as_str()))
+        .col_expr(Column::TitleSource, Expr::val(source))
+        .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Ready))
         .col_expr(Column::TitleFailure, Expr::val(no_failure))
 }
 

@@ -11,33 +11,59 @@ use crate::{
     error::Error,
 };
 
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "agent_conversations")]
-pub struct Model {
-    #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
-    pub tenant_id: String,
-    pub user_id: String,
-    pub topic_hint: Option<String>,
-    pub agent_entrypoint: String,
-    pub active_agent: String,
-    pub status: String,
-    pub message_count: i64,
-    pub last_message_preview: Option<String>,
-    pub last_message_at: DateTimeUtc,
-    pub created_at: DateTimeUtc,
-    pub updated_at: DateTimeUtc,
-    pub display_name: Option<String>,
-    pub title_generated_at: Option<DateTimeUtc>,
-    pub title_source: String,
-    pub title_status: String,
-    pub title_failure: Option<String>,
-    pub revision: i64,
-    pub title_token: Option<Uuid>,
-    pub title_lease_until: Option<DateTimeUtc>,
-    pub title_attempts: i32,
-    pub title_hint: Option<String>,
-    pub published_revision: i64,
+/// A row of a list, decoded by column index in the order of [`Model`]. Lookups by name in each of 50 rows take a tenth
+/// of the time of a list.
+pub struct Listed(pub Model);
+
+/// Defines the model, and the decoding of [`Listed`] from the same columns.
+macro_rules! columns {
+    ($(#[$attribute:meta])* pub struct $model:ident {
+        $($(#[$key:meta])* pub $column:ident: $type:ident $(<$of:ident>)?,)*
+    }) => {
+        $(#[$attribute])*
+        pub struct $model {
+            $($(#[$key])* pub $column: $type $(<$of>)?,)*
+        }
+
+        impl FromQueryResult for Listed {
+            fn from_query_result(row: &QueryResult, _prefix: &str) -> Result<Self, DbErr> {
+                let mut places = 0..;
+                let mut next = || places.next().unwrap_or_default();
+                Ok(Self($model { $($column: row.try_get_by_index(next())?,)* }))
+            }
+        }
+    };
+}
+
+columns! {
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "agent_conversations")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: ConversationId,
+        pub tenant_id: String,
+        pub user_id: String,
+        pub topic_hint: Option<String>,
+        pub agent_entrypoint: String,
+        pub active_agent: String,
+        pub status: String,
+        pub message_count: i64,
+        pub last_message_preview: Option<String>,
+        pub last_message_at: DateTimeUtc,
+        pub created_at: DateTimeUtc,
+        pub updated_at: DateTimeUtc,
+        pub display_name: Option<String>,
+        pub title_generated_at: Option<DateTimeUtc>,
+        pub title_source: String,
+        pub title_status: String,
+        pub title_failure: Option<String>,
+        pub revision: i64,
+        pub title_token: Option<Uuid>,
+        pub title_lease_until: Option<DateTimeUtc>,
+        pub title_attempts: i32,
+        pub title_hint: Option<String>,
+        pub published_revision: i64,
+    }
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
@@ -45,43 +71,36 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// A row of a list, decoded by column index in the order of [`Model`]. Lookups by name in each of 50 rows take a tenth
-/// of the time of a list.
-pub struct Listed(pub Model);
-
-impl FromQueryResult for Listed {
-    fn from_query_result(row: &QueryResult, _prefix: &str) -> Result<Self, DbErr> {
-        let mut places = 0..;
-        let mut next = || places.next().unwrap_or_default();
-        Ok(Self(Model {
-            id: row.try_get_by_index(next())?,
-            tenant_id: row.try_get_by_index(next())?,
-            user_id: row.try_get_by_index(next())?,
-            topic_hint: row.try_get_by_index(next())?,
-            agent_entrypoint: row.try_get_by_index(next())?,
-            active_agent: row.try_get_by_index(next())?,
-            status: row.try_get_by_index(next())?,
-            message_count: row.try_get_by_index(next())?,
-            last_message_preview: row.try_get_by_index(next())?,
-            last_message_at: row.try_get_by_index(next())?,
-            created_at: row.try_get_by_index(next())?,
-            updated_at: row.try_get_by_index(next())?,
-            display_name: row.try_get_by_index(next())?,
-            title_generated_at: row.try_get_by_index(next())?,
-            title_source: row.try_get_by_index(next())?,
-            title_status: row.try_get_by_index(next())?,
-            title_failure: row.try_get_by_index(next())?,
-            revision: row.try_get_by_index(next())?,
-            title_token: row.try_get_by_index(next())?,
-            title_lease_until: row.try_get_by_index(next())?,
-            title_attempts: row.try_get_by_index(next())?,
-            title_hint: row.try_get_by_index(next())?,
-            published_revision: row.try_get_by_index(next())?,
-        }))
-    }
-}
-
 impl Model {
+    /// A pending conversation without messages.
+    pub fn new(owner: &Owner, id: ConversationId, agent: &str, created_at: DateTimeUtc) -> Self {
+        Self {
+            id,
+            tenant_id: owner.tenant.clone(),
+            user_id: owner.user.clone(),
+            topic_hint: None,
+            agent_entrypoint: agent.into(),
+            active_agent: agent.into(),
+            status: ConversationStatus::Active.as_str().into(),
+            message_count: 0,
+            last_message_preview: None,
+            last_message_at: created_at,
+            created_at,
+            updated_at: created_at,
+            display_name: None,
+            title_generated_at: None,
+            title_source: TitleSource::Hint.as_str().into(),
+            title_status: TitleStatus::Pending.as_str().into(),
+            title_failure: None,
+            revision: 1,
+            title_token: None,
+            title_lease_until: None,
+            title_attempts: 0,
+            title_hint: None,
+            published_revision: 0,
+        }
+    }
+
     pub fn owner(&self) -> Owner {
         Owner {
             tenant: self.tenant_id.clone(),
@@ -106,7 +125,7 @@ impl TryFrom<Model> for Conversation {
                 (false, _) => TitleSource::Hint,
             });
         Ok(Self {
-            id: ConversationId(row.id),
+            id: row.id,
             owner: Owner {
                 tenant: row.tenant_id,
                 user: row.user_id,

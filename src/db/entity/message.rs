@@ -12,8 +12,8 @@ use crate::{
 #[sea_orm(table_name = "agent_messages")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
-    pub conversation_id: Uuid,
+    pub id: MessageId,
+    pub conversation_id: ConversationId,
     pub position: i64,
     pub role: String,
     #[sea_orm(column_type = "Text")]
@@ -52,8 +52,8 @@ impl TryFrom<Model> for Message {
 
     fn try_from(row: Model) -> Result<Self, Error> {
         Ok(Self {
-            id: MessageId(row.id),
-            conversation_id: ConversationId(row.conversation_id),
+            id: row.id,
+            conversation_id: row.conversation_id,
             position: row.position,
             role: known(&row.role).unwrap_or(Role::Assistant),
             content: row.content,

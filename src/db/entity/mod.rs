@@ -10,9 +10,50 @@ pub mod reply_call;
 pub mod title_call;
 pub mod turn;
 
+use sea_orm::{DbErr, TryFromU64, Value};
+
+use crate::conversation::{
+    ConversationId, ConversationStatus, MessageId, MessageStatus, Role, TitleFailure, TitleSource,
+    TitleStatus,
+};
+
+/// No database generates ids, so none is read from the number of an inserted row.
+macro_rules! id {
+    ($($name:ident),*) => {$(
+        impl TryFromU64 for $name {
+            fn try_from_u64(_: u64) -> Result<Self, DbErr> {
+                Err(DbErr::ConvertFromU64(stringify!($name)))
+            }
+        }
+    )*};
+}
+
+id!(ConversationId, MessageId);
+
+/// Lets statements take an enum as its stored name.
+macro_rules! stored_name {
+    ($($name:ident),*) => {$(
+        impl From<$name> for Value {
+            fn from(value: $name) -> Self {
+                <&str>::from(value).into()
+            }
+        }
+    )*};
+}
+
+stored_name!(
+    ConversationStatus,
+    MessageStatus,
+    Role,
+    TitleFailure,
+    TitleSource,
+    TitleStatus
+);
+
 /// Parses the stored name of an enum value; `None` for a name of a newer version.
 ///
-/// The caller then uses the nearest known value, so that one row does not fail a list or stop a loop.
+/// The caller then uses the nearest known value, so that one row does not fail a list or stop a loop. So the columns are
+/// strings: SeaORM's derives for enums fail the row.
 pub(super) fn known<T: std::str::FromStr>(name: &str) -> Option<T> {
     name.parse().ok()
 }

@@ -2,14 +2,15 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::conversation::{ConversationId, MessageId};
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "agent_reply_calls")]
 pub struct Model {
-    /// The reply's id.
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: Uuid,
+    pub id: MessageId,
     pub tenant_id: String,
-    pub conversation_id: Uuid,
+    pub conversation_id: ConversationId,
     pub agent: String,
     pub model: String,
     pub prompt_tokens: i64,

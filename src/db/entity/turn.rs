@@ -2,13 +2,15 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::conversation::{ConversationId, MessageId};
+
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "agent_turns")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub message_id: Uuid,
-    pub conversation_id: Uuid,
-    pub reply_id: Uuid,
+    pub message_id: MessageId,
+    pub conversation_id: ConversationId,
+    pub reply_id: MessageId,
     pub tenant_id: String,
     pub user_id: String,
     pub idempotency_key: Option<String>,

@@ -79,8 +79,8 @@ pub(in crate::db) async fn index(tx: &Transaction, texts: Vec<Text>) -> Result<(
         // Writing to a string cannot fail.
         let _ = write!(sql, "{comma} (${id}, ${message}, ${body})");
         values.extend([
-            text.conversation.0.into(),
-            text.message.map(|id| id.0).into(),
+            text.conversation.into(),
+            text.message.into(),
             text.body.into(),
         ]);
     }
@@ -99,7 +99,7 @@ pub(in crate::db) async fn index_title(
         "UPDATE agent_search SET body = $1 WHERE conversation_id = $2 AND message_id IS NULL",
         [
             indexed(&conversation.owner, conversation.shown_title()).into(),
-            conversation.id.0.into(),
+            conversation.id.into(),
         ],
     ))
     .await?;
@@ -111,7 +111,7 @@ pub(in crate::db) async fn forget(tx: &Transaction, conversation: ConversationId
     tx.execute_raw(Statement::from_sql_and_values(
         tx.get_database_backend(),
         "DELETE FROM agent_search WHERE conversation_id = $1",
-        [conversation.0.into()],
+        [conversation.into()],
     ))
     .await?;
     Ok(())

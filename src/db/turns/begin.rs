@@ -166,8 +166,8 @@ impl Database {
         };
         let conversation = Conversation::try_from(row)?;
         let message = message::Model {
-            id: new.message_id.0,
-            conversation_id: conversation.id.0,
+            id: new.message_id,
+            conversation_id: conversation.id,
             position: conversation.message_count,
             role: Role::User.as_str().into(),
             content: new.text.clone(),
@@ -181,9 +181,9 @@ impl Database {
         let message = Message::try_from(message)?;
         let (key, hash) = new.idempotency.clone().unzip();
         Entity::insert(turn::ActiveModel {
-            message_id: Set(new.message_id.0),
-            conversation_id: Set(conversation.id.0),
-            reply_id: Set(new.reply_id.0),
+            message_id: Set(new.message_id),
+            conversation_id: Set(conversation.id),
+            reply_id: Set(new.reply_id),
             tenant_id: Set(owner.tenant.clone()),
             user_id: Set(owner.user.clone()),
             idempotency_key: Set(key),
@@ -223,7 +223,7 @@ async fn continue_conversation(
     if let Some(row) = update.exec_with_returning(tx).await?.pop() {
         return Ok(Some(row));
     }
-    let taken = Entity::find_by_id(new.conversation_id.0).one(tx).await?;
+    let taken = Entity::find_by_id(new.conversation_id).one(tx).await?;
     let is_ours = |row: &conversation::Model| {
         row.tenant_id == owner.tenant
             && row.user_id == owner.user
@@ -279,29 +279,17 @@ async fn begin_conversation(
         NewTitle::Skipped => (TitleSource::Hint, TitleStatus::Skipped),
     };
     let row = conversation::Model {
-        id: new.conversation_id.0,
-        tenant_id: owner.tenant.clone(),
-        user_id: owner.user.clone(),
         topic_hint: new.topic_hint.clone(),
-        agent_entrypoint: agent.into(),
-        active_agent: agent.into(),
-        status: ConversationStatus::Active.as_str().into(),
         message_count: 1,
         last_message_preview: Some(preview(&new.shown_text())),
-        last_message_at: at,
-        created_at: at,
-        updated_at: at,
         title_generated_at: title.as_ref().map(|_| at),
         display_name: title,
         title_source: source.as_str().into(),
         title_status: status.as_str().into(),
-        title_failure: None,
-        revision: 1,
         title_token: lease.map(|_| Uuid::new_v4()),
         title_lease_until: lease.map(|lease| at + lease),
         title_attempts: i32::from(lease.is_some()),
-        title_hint: None,
-        published_revision: 0,
+        ..conversation::Model::new(owner, new.conversation_id, agent, at)
     };
     conversation::Entity::insert(row.clone().into_active_model())
         .exec_without_returning(tx)
@@ -315,15 +303,13 @@ async fn find_stored_turn(
     owner: &Owner,
     new: &NewTurn,
 ) -> Result<Option<BegunTurn>> {
-    let message = message::Entity::find_by_id(new.message_id.0)
-        .one(tx)
-        .await?;
+    let message = message::Entity::find_by_id(new.message_id).one(tx).await?;
     let Some(message) = message else {
         return Ok(None);
     };
     let message = Message::try_from(message)?;
     let row = conversations_of(owner)
-        .filter(conversation::Column::Id.eq(new.conversation_id.0))
+        .filter(conversation::Column::Id.eq(new.conversation_id))
         .one(tx)
         .await?
         .ok_or_else(Error::no_conversation)?;

@@ -195,7 +195,7 @@ impl Database {
                 .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(state)))
                 .col_expr(Column::ReplyFailure, Expr::val(failure))
                 .col_expr(Column::RunText, Expr::val(no_text))
-                .filter(Column::MessageId.eq(turn.message_id.0))
+                .filter(Column::MessageId.eq(turn.message_id))
                 .filter(is_running())
                 .filter(condition.clone())
                 .exec(&tx)
@@ -245,7 +245,7 @@ impl Database {
     /// # Errors
     /// [`Error::Database`].
     pub async fn find_turn(&self, owner: &Owner, message: MessageId) -> Result<Option<Turn>> {
-        Entity::find_by_id(message.0)
+        Entity::find_by_id(message)
             .filter(Column::TenantId.eq(&owner.tenant))
             .filter(Column::UserId.eq(&owner.user))
             .one(&self.reader)
@@ -275,7 +275,7 @@ impl Database {
     ) -> Result<Option<Turn>> {
         use sea_orm::QueryOrder;
         Entity::find()
-            .filter(Column::ConversationId.eq(conversation.0))
+            .filter(Column::ConversationId.eq(conversation))
             .filter(Column::TenantId.eq(&owner.tenant))
             .filter(Column::UserId.eq(&owner.user))
             .order_by_desc(Column::CreatedAt)
@@ -306,8 +306,8 @@ async fn add_reply(
     at: DateTime<Utc>,
 ) -> Result<()> {
     message::Entity::insert(message::ActiveModel {
-        id: Set(turn.reply_id.0),
-        conversation_id: Set(conversation.id.0),
+        id: Set(turn.reply_id),
+        conversation_id: Set(conversation.id),
         position: Set(conversation.message_count),
         role: Set(Role::Assistant.as_str().into()),
         content: Set(outcome.text.into()),
@@ -359,9 +359,9 @@ impl TryFrom<turn::Model> for Turn {
 
     fn try_from(row: turn::Model) -> Result<Self> {
         Ok(Self {
-            conversation_id: ConversationId(row.conversation_id),
-            message_id: MessageId(row.message_id),
-            reply_id: MessageId(row.reply_id),
+            conversation_id: row.conversation_id,
+            message_id: row.message_id,
+            reply_id: row.reply_id,
             reply: known(&row.reply_status).unwrap_or(ReplyState::Incomplete),
             failure: row.reply_failure.and_then(|code| known(&code)),
             node: row.run_node,

@@ -103,7 +103,7 @@ impl Database {
             for run in runs {
                 let mut update = Entity::update_many()
                     .col_expr(Column::RunLeaseUntil, Expr::val(until))
-                    .filter(Column::MessageId.eq(run.message.0))
+                    .filter(Column::MessageId.eq(run.message))
                     .filter(is_running())
                     .filter(Column::StopAsked.eq(false));
                 if let Some(written) = &run.written {
@@ -129,16 +129,14 @@ impl Database {
     ) -> Result<Vec<(Option<Uuid>, MessageId)>> {
         let rows = Entity::update_many()
             .col_expr(Column::StopAsked, Expr::val(true))
-            .filter(Column::ConversationId.eq(conversation.0))
+            .filter(Column::ConversationId.eq(conversation))
             .filter(Column::TenantId.eq(&owner.tenant))
             .filter(Column::UserId.eq(&owner.user))
             .filter(is_running())
             .exec_with_returning(&self.writer)
             .await?;
         let runs = rows.into_iter();
-        Ok(runs
-            .map(|row| (row.run_node, MessageId(row.reply_id)))
-            .collect())
+        Ok(runs.map(|row| (row.run_node, row.reply_id)).collect())
     }
 
     /// A page of the runs of all owners whose lease has expired, oldest lease first, starting after `after`.
@@ -194,7 +192,7 @@ pub(in crate::db) async fn clear_checkpoints(
     Entity::update_many()
         .col_expr(Column::RunText, Expr::val(no_text))
         .col_expr(Column::StopAsked, Expr::val(true))
-        .filter(Column::ConversationId.eq(conversation.0))
+        .filter(Column::ConversationId.eq(conversation))
         .filter(is_running())
         .exec(tx)
         .await?;
