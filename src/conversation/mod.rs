@@ -3,9 +3,10 @@
 //!
 //! - `title`, `topic_hint`: a title, and the fallback shown without one
 //! - `attachment`, `id`, `tenant`: attachments, typed UUIDs, settings per tenant
-//! - `text`, `markup`: text rules that titles, hints and messages share
+//! - `text`, `markup`, `fence`: text rules that titles, hints and messages share
 
 pub mod attachment;
+pub mod fence;
 pub mod id;
 pub mod markup;
 mod tenant;

@@ -5,6 +5,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
+    fence::{Fences, Line},
     markup::{without_inline_markup, without_leading_markup, without_tag_pair},
     text::{is_meaningful, single_line},
 };
@@ -24,20 +25,15 @@ const MAX_SCANNED_CHARS: usize = 4096;
 /// The hint of a message: its first meaningful line without markup, cut at a word to at most 80 graphemes. Lines of
 /// code and of tags are used only if there is no other. `None` if no line has a letter, a digit or a symbol.
 pub fn topic_hint(message: &str) -> Option<String> {
-    let mut fence: Option<&str> = None;
+    let mut fences = Fences::default();
     let mut code = None;
     for line in message.split([
         '\n', '\r', '\u{B}', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}',
     ]) {
         let rest = without_leading_markup(line);
-        match (fence, fence_of(rest)) {
-            (None, Some(opening)) => fence = Some(opening),
-            (Some(opening), Some(closing))
-                if closing.starts_with(opening) && closing.len() == rest.len() =>
-            {
-                fence = None;
-            }
-            (None, None) if !is_tags(rest) => {
+        match fences.read(rest) {
+            Line::Fence => {}
+            Line::Text if !is_tags(rest) => {
                 if let Some(hint) = hint_of(rest) {
                     return Some(hint);
                 }
@@ -60,15 +56,6 @@ pub fn from_client(hint: &str) -> Option<String> {
 pub fn preview(message: &str) -> String {
     let line = single_line(scanned_part(message));
     single_line(&line[..end_within(&line, MAX_PREVIEW_CHARACTERS)])
-}
-
-/// The fence that a line opens or closes: its run of three or more backticks or tildes.
-fn fence_of(line: &str) -> Option<&str> {
-    let mark = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
-    let info = line.trim_start_matches(mark);
-    let fence = &line[..line.len() - info.len()];
-    // "```code```" within one line is a code span.
-    (fence.len() >= 3 && !(mark == '`' && info.contains('`'))).then_some(fence)
 }
 
 /// Whether a line has only HTML or XML tags.

@@ -12,6 +12,7 @@ use super::{
     word::{Word, cased, has, words_of},
 };
 use crate::conversation::{
+    fence::{Fences, Line},
     markup::{without_inline_markup, without_leading_markup},
     text::single_line,
 };
@@ -51,22 +52,22 @@ pub(super) fn title(message: &str) -> String {
 /// The sentences of a message without markup, each with a score bonus for its kind.
 fn sentences(message: &str) -> Vec<(String, i32)> {
     const ENDS: [char; 9] = ['?', '!', '。', '！', '？', '؟', '।', '.', '…'];
-    let mut in_fence = false;
+    let mut fences = Fences::default();
     // After a line like "Rewrite this:" comes the object of the request, not the request.
     let mut is_quoted = false;
     let mut sentences = Vec::new();
     for line in message.lines() {
-        if line.trim_start().starts_with("```") {
-            in_fence = !in_fence;
+        let text = without_leading_markup(line);
+        let kind = fences.read(text);
+        if kind == Line::Fence {
             continue;
         }
-        let text = without_leading_markup(line);
         let is_item = text.len() < line.trim().len();
         let mut line = single_line(&without_inline_markup(text));
         if line.contains("</") {
             line = line.replace(['<', '>'], " ");
         }
-        let bonus = match in_fence || is_code(&line) {
+        let bonus = match kind == Line::Code || is_code(&line) {
             true => -4,
             false if is_quoted => -6,
             false if is_item => -2,

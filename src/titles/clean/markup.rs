@@ -3,15 +3,13 @@
 use serde_json::Value;
 
 use super::{Rejection, encoding, quotes, reasoning, tokens};
+use crate::conversation::fence::split_fence;
 
 /// The content of a code fence around the whole text. An unclosed fence is a truncated answer.
 pub(super) fn fenced(text: &str) -> Result<Option<&str>, Rejection> {
-    let mark = if text.starts_with('~') { '~' } else { '`' };
-    let body = text.trim_start_matches(mark);
-    let fence = &text[..text.len() - body.len()];
-    if fence.len() < 3 {
+    let Some((fence, body)) = split_fence(text) else {
         return Ok(None);
-    }
+    };
     let body = body
         .trim_end()
         .strip_suffix(fence)

@@ -1,5 +1,10 @@
 //! Extracts a request's own words, without text quoted to be translated, explained or corrected.
 
+use crate::conversation::{
+    fence::{Fences, Line},
+    markup::without_leading_markup,
+};
+
 /// The most characters of a sentence that are examined.
 const SENTENCE_CHARS: usize = 1_000;
 
@@ -136,13 +141,9 @@ fn closing(rest: &str, closer: char) -> Option<&str> {
 /// Removes fenced code, code spans and URLs.
 pub(super) fn prose(message: &str) -> String {
     let mut prose = String::with_capacity(message.len());
-    let mut in_fence = false;
+    let mut fences = Fences::default();
     for line in message.lines() {
-        let start = line.trim_start();
-        if start.starts_with("```") || start.starts_with("~~~") {
-            // "```code```" within one line is a code span.
-            in_fence ^= !start[3..].contains("```");
-        } else if !in_fence {
+        if fences.read(without_leading_markup(line)) == Line::Text {
             push_prose(&mut prose, line);
             prose.push('\n');
         }
