@@ -2,10 +2,21 @@
 //!
 //! `markup` handles markup; rules specific to titles or hints are with those.
 
+use icu_properties::{
+    CodePointSetData, CodePointSetDataBorrowed,
+    props::{DefaultIgnorableCodePoint, NoncharacterCodePoint, VariationSelector},
+};
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{
     GeneralCategory, GeneralCategoryGroup, UnicodeEmoji, UnicodeGeneralCategory,
 };
+
+const VARIATION_SELECTORS: CodePointSetDataBorrowed<'static> =
+    CodePointSetData::new::<VariationSelector>();
+const IGNORABLES: CodePointSetDataBorrowed<'static> =
+    CodePointSetData::new::<DefaultIgnorableCodePoint>();
+const NONCHARACTERS: CodePointSetDataBorrowed<'static> =
+    CodePointSetData::new::<NoncharacterCodePoint>();
 
 const ZWNJ: char = '\u{200C}';
 const ZWJ: char = '\u{200D}';
@@ -82,7 +93,7 @@ pub fn is_invisible(c: char) -> bool {
         Category::Control => !c.is_whitespace(),
         Category::Format | Category::PrivateUse | Category::Surrogate => true,
         // Unassigned characters count as visible: they may become emoji.
-        _ => is_noncharacter(c) || is_ignorable(c),
+        _ => NONCHARACTERS.contains(c) || IGNORABLES.contains(c),
     }
 }
 
@@ -162,22 +173,8 @@ fn takes_variants(base: char, selector: char) -> bool {
     }
 }
 
-/// Property `Variation_Selector` (Unicode's PropList.txt).
 fn is_variation_selector(c: char) -> bool {
-    matches!(c, '\u{180B}'..='\u{180D}' | '\u{180F}' | '\u{FE00}'..='\u{FE0F}' | '\u{E0100}'..='\u{E01EF}')
-}
-
-/// Property `Default_Ignorable_Code_Point` (DerivedCoreProperties.txt), without category `Format`.
-fn is_ignorable(c: char) -> bool {
-    is_variation_selector(c)
-        || matches!(c,
-            '\u{034F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{2065}' | '\u{3164}'
-            | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{E0000}'..='\u{E0FFF}')
-}
-
-/// Property `Noncharacter_Code_Point`.
-fn is_noncharacter(c: char) -> bool {
-    matches!(c, '\u{FDD0}'..='\u{FDEF}') || u32::from(c) & 0xFFFE == 0xFFFE
+    VARIATION_SELECTORS.contains(c)
 }
 
 #[cfg(test)]
