@@ -51,11 +51,6 @@ impl Title {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The text, owned.
-    pub fn into_string(self) -> String {
-        self.0
-    }
 }
 
 impl fmt::Display for Title {

@@ -72,7 +72,7 @@ pub(super) struct Probe {
     file: Option<Arc<DatabaseFile>>,
     ping: SharedProbe,
     write: SharedProbe,
-    last: Mutex<Option<(DatabaseState, Instant)>>,
+    last: Mutex<Option<DatabaseState>>,
     tasks: TaskTracker,
 }
 
@@ -157,9 +157,9 @@ impl Database {
     /// Probes the health of the database; returns within a second.
     pub async fn state(&self) -> DatabaseState {
         let state = self.run_probes().await;
-        let mut last = self.last_state();
-        let before = last.map(|(state, _)| state);
-        *last = Some((state, Instant::now()));
+        let last = &self.probe.last;
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = last.replace(state);
         drop(last);
         if before == Some(DatabaseState::RefusesWrites) && state == DatabaseState::Ok {
             // Sessions that began on a read-only server stay read-only.
@@ -182,18 +182,6 @@ impl Database {
             }
         }
         state
-    }
-
-    /// The result of the last probes and its time; `None` before the first ones.
-    pub fn known_state(&self) -> Option<(DatabaseState, Instant)> {
-        *self.last_state()
-    }
-
-    fn last_state(&self) -> MutexGuard<'_, Option<(DatabaseState, Instant)>> {
-        self.probe
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs the probes periodically until `closing`, so that metrics and logs are current without requests to

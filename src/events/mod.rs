@@ -160,7 +160,7 @@ impl EventBroker {
         }
     }
 
-    /// The number of topics with subscribers; for tests and metrics.
+    /// The number of topics with subscribers; for tests.
     pub fn topic_count(&self) -> usize {
         self.topics.len()
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn title(name: &str) -> Option<String> {
-    title_from(&[name]).map(Title::into_string)
+    title_from(&[name]).map(|title| title.to_string())
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn names_that_say_nothing_give_no_title() {
 fn the_first_name_that_says_something_wins() {
     let names = ["IMG_1.jpg", "Tax return.pdf", "Plan.md"];
     assert_eq!(
-        title_from(&names).map(Title::into_string).as_deref(),
+        title_from(&names).map(|title| title.to_string()).as_deref(),
         Some("Tax return")
     );
     assert_eq!(title_from(&["image.png", "scan.pdf"]), None);
