@@ -91,12 +91,17 @@ impl Principal {
     /// # Errors
     /// [`Error::Forbidden`] without the scope.
     pub fn owner(&self, needed: Scope) -> Result<&Owner> {
-        match self.scopes.contains(&needed) {
+        match self.allows(needed) {
             true => Ok(&self.owner),
             false => Err(Error::Forbidden {
                 scope: needed.as_str(),
             }),
         }
+    }
+
+    /// Whether the caller has a scope.
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
     }
 
     /// When the caller's open streams must end; `None` for never.

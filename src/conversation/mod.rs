@@ -119,6 +119,12 @@ impl Conversation {
             .unwrap_or(Self::UNTITLED)
     }
 
+    /// The text to show to callers that may not read messages: the title, else [`Self::UNTITLED`]. The topic hint may
+    /// be the beginning of a message.
+    pub fn title_without_messages(&self) -> &str {
+        self.display_name.as_deref().unwrap_or(Self::UNTITLED)
+    }
+
     /// Whether it was deleted; only its tombstone remains.
     pub fn is_deleted(&self) -> bool {
         self.status == ConversationStatus::Deleted

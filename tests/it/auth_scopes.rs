@@ -275,6 +275,69 @@ async fn to_write_is_not_to_read_what_is_there() {
 }
 
 #[tokio::test]
+async fn the_answer_to_a_change_has_message_text_only_for_readers() {
+    let (_model, server, id) = filled().await;
+    let fields = "conversation { title topicHint displayName lastMessagePreview }";
+    let on = format!("id: \"{id}\"");
+    let changes = [
+        (
+            "renameConversation",
+            format!("renameConversation(input: {{ {on}, displayName: \"K\" }})"),
+        ),
+        (
+            "regenerateTitle",
+            format!("regenerateTitle(input: {{ {on}, replaceManual: true }})"),
+        ),
+        ("resetTitle", format!("resetTitle(input: {{ {on} }})")),
+        (
+            "stopReply",
+            format!("stopReply(input: {{ conversationId: \"{id}\" }})"),
+        ),
+        (
+            "sendMessage",
+            format!("sendMessage(input: {{ conversationId: \"{id}\", text: \"Hi\" }})"),
+        ),
+    ];
+    let (writer, both) = (token(&[Scope::Write]), token(&[Scope::Write, Scope::Read]));
+    for (name, change) in &changes {
+        for (token, reads) in [(&writer, false), (&both, true)] {
+            let query = format!("mutation {{ {change} {{ {fields} }} }}");
+            let answer = graphql_as(token, &server.url, &query).await;
+            assert_eq!(answer.get("errors"), None, "{name}: {answer}");
+            let conversation = &answer["data"][name]["conversation"];
+            assert_eq!(
+                conversation["lastMessagePreview"].is_string(),
+                reads,
+                "{answer}"
+            );
+            assert!(reads || conversation["topicHint"].is_null(), "{answer}");
+            let untitled = json!("New conversation");
+            let shown = match &conversation["displayName"] {
+                Value::Null => &untitled,
+                title => title,
+            };
+            assert!(reads || conversation["title"] == *shown, "{answer}");
+        }
+    }
+    for (token, reads) in [(&writer, false), (&both, true)] {
+        let url = format!("{}/api/v1/conversations/{id}/title", server.url);
+        let request = client().patch(url).bearer_auth(token);
+        let request = request.header("content-type", "application/json");
+        let body = json!({ "display_name": "Kyoto" }).to_string();
+        let response = within(request.body(body).send()).await.unwrap();
+        let text = within(response.text()).await.unwrap();
+        let summary: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            summary["last_message_preview"].is_string(),
+            reads,
+            "{summary}"
+        );
+        assert!(reads || summary["topic_hint"].is_null(), "{summary}");
+        assert_eq!(summary["display_name"], "Kyoto");
+    }
+}
+
+#[tokio::test]
 async fn without_a_claim_of_scopes_nothing_is_allowed() {
     let (_model, server, id) = filled().await;
     let query = format!("{{ conversation(id: \"{id}\") {{ id }} }}");

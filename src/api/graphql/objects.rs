@@ -11,6 +11,7 @@ use super::{
     loaders::{MessageLoader, Part},
 };
 use crate::{
+    auth::{Principal, Scope},
     conversation as domain,
     db::{Page, cursor::MessageCursor},
 };
@@ -44,6 +45,12 @@ impl From<domain::Conversation> for Conversation {
     }
 }
 
+/// Whether the caller may read message text. The payload of a mutation returns the conversation to callers that may
+/// not, so each field with text of a message checks it.
+fn reads_messages(ctx: &Context<'_>) -> bool {
+    ctx.data_unchecked::<Principal>().allows(Scope::Read)
+}
+
 /// A conversation: a title, and the messages of a user and a model.
 #[Object]
 impl Conversation {
@@ -53,8 +60,11 @@ impl Conversation {
     }
 
     /// The title to show: `displayName`, else `topicHint`, else "New conversation".
-    async fn title(&self) -> &str {
-        self.row.shown_title()
+    async fn title(&self, ctx: &Context<'_>) -> &str {
+        match reads_messages(ctx) {
+            true => self.row.shown_title(),
+            false => self.row.title_without_messages(),
+        }
     }
 
     /// The title, generated or set by the user; null if there is none yet.
@@ -62,9 +72,11 @@ impl Conversation {
         self.row.display_name.as_deref()
     }
 
-    /// The fallback while there is no title: the client's hint, or the beginning of the first message.
-    async fn topic_hint(&self) -> Option<&str> {
-        self.row.topic_hint.as_deref()
+    /// The fallback while there is no title: the client's hint, or the beginning of the first message. Null if the
+    /// token cannot read conversations.
+    async fn topic_hint(&self, ctx: &Context<'_>) -> Option<&str> {
+        let hint = self.row.topic_hint.as_deref();
+        hint.filter(|_| reads_messages(ctx))
     }
 
     /// When the title was generated; kept when the user replaces it.
@@ -133,9 +145,10 @@ impl Conversation {
         self.row.message_count.try_into().unwrap_or(i32::MAX)
     }
 
-    /// The beginning of the newest message, one line.
-    async fn last_message_preview(&self) -> Option<&str> {
-        self.row.last_message_preview.as_deref()
+    /// The beginning of the newest message, one line. Null if the token cannot read conversations.
+    async fn last_message_preview(&self, ctx: &Context<'_>) -> Option<&str> {
+        let preview = self.row.last_message_preview.as_deref();
+        preview.filter(|_| reads_messages(ctx))
     }
 
     /// When the newest message was stored; lists are sorted by it.

@@ -23,6 +23,8 @@ pub(super) struct Authorized<N> {
     pub(super) until: Option<Instant>,
     /// The key that messages and streams are counted under.
     pub(super) rate_limit_key: RateLimitKey,
+    /// Whether the caller may read message text too.
+    pub(super) reads_messages: bool,
     scope: PhantomData<N>,
 }
 
@@ -64,6 +66,7 @@ where
             owner: principal.owner(N::SCOPE)?.clone(),
             until: principal.until(),
             rate_limit_key: principal.rate_limit_key().clone(),
+            reads_messages: principal.allows(Scope::Read),
             scope: PhantomData,
         })
     }

@@ -175,6 +175,7 @@ pub(super) async fn rename(
     Authorized {
         owner,
         rate_limit_key,
+        reads_messages,
         ..
     }: Authorized<ToWrite>,
     ConversationPath(id): ConversationPath,
@@ -186,7 +187,13 @@ pub(super) async fn rename(
         .title_change(&rate_limit_key, TitleChange::Rename)?;
     let renaming = async { Ok(services.titles.rename(&owner, id, &title).await?) };
     let conversation = until(EXECUTION, renaming).await?;
-    Ok(Json(summary(&conversation)))
+    let mut summary = summary(&conversation);
+    if !reads_messages {
+        // Both may be the beginning of a message.
+        summary["topic_hint"] = Value::Null;
+        summary["last_message_preview"] = Value::Null;
+    }
+    Ok(Json(summary))
 }
 
 pub(super) async fn delete(
