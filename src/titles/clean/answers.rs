@@ -1,6 +1,9 @@
 //! Detects answers to the message's question: "The capital of Australia is Canberra".
 
-use super::phrases::straighten;
+use super::{
+    phrases::{begins_with, phrases, straighten},
+    refusals::is_in_message,
+};
 
 /// Words with which questions begin.
 const QUESTIONS: &str = "what what's who who's whose which when where why how is are was were do does did can could will would should has have";
@@ -55,6 +58,25 @@ pub(super) fn is_answer(title: &str, message: &str) -> bool {
     };
     let (subject, predicate) = (content(subject), content(predicate));
     (knows(&subject) && is_new(&predicate)) || (is_new(&subject) && knows(&predicate))
+}
+
+/// Openings of advice to the user.
+const ADVICE: &str = "you should | you could | you can | you must | you may | you might | you need to | you have to | you'll | you will | \
+     it depends";
+
+/// Whether a title advises the user: "You should prune in winter", "First, sharpen your shears". Valid if the message
+/// contains it.
+pub(super) fn is_advice(title: &str, message: &str) -> bool {
+    let text = straighten(title);
+    let opening = phrases(&[ADVICE]).find(|opening| begins_with(&text, opening));
+    // "First, Second and Third Person" is a title.
+    let is_step = ["First, ", "Start by "]
+        .iter()
+        .filter_map(|opening| title.strip_prefix(opening))
+        .any(|rest| rest.starts_with(char::is_lowercase) && !begins_with(rest, "second"));
+    let is_candidate = is_step || opening.is_some();
+    let is_quoted = |opening| straighten(message).contains(opening);
+    is_candidate && !opening.is_some_and(is_quoted) && !is_in_message(title, message)
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {

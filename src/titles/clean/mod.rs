@@ -16,14 +16,15 @@
 //! 9. Final punctuation. Question marks, exclamation marks and the period of an abbreviation stay.
 //!
 //! An apology is a refusal if it stands alone or before a pause, and "I can't" if it continues as models do: users ask
-//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, three kinds are
-//! detected by their form, unless the message has the same words: refusals (`refusals`), error reports (`reports`) and
-//! answers to its question (`answers`).
+//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, four kinds are
+//! detected by their form, unless the message has the same words: refusals (`refusals`), error reports (`reports`),
+//! answers to its question (`answers`) and what is no topic (`leftovers`).
 //!
 //! Idempotent: an accepted title cleans to itself.
 
 mod answers;
 mod encoding;
+mod leftovers;
 mod markup;
 mod phrases;
 mod quotes;
@@ -62,10 +63,10 @@ pub enum Rejection {
     /// Empty, or empty after cleaning.
     #[error("empty")]
     Empty,
-    /// No letter and no digit.
+    /// No letter and no digit; or only a letter or a number that the message does not contain.
     #[error("neither a letter nor a digit")]
     NoContent,
-    /// A default name of untitled conversations, or a label without a title.
+    /// A default name of untitled conversations, a label without a title, or only words of the task.
     #[error("a placeholder")]
     Placeholder,
     /// Unclosed reasoning, or nothing but reasoning.
@@ -83,7 +84,7 @@ pub enum Rejection {
     /// Tokenizer pieces, bytes in another encoding, escapes.
     #[error("not decoded")]
     Garbled,
-    /// A URL with a scheme.
+    /// A URL, or an address without a scheme that the message does not contain.
     #[error("a URL")]
     Url,
     /// The model declines.
@@ -286,8 +287,11 @@ fn judge(text: &str, message: Option<&str>) -> Result<Title, Rejection> {
         if reports::is_report(text, message) {
             return Err(Rejection::Report);
         }
-        if answers::is_answer(text, message) {
+        if answers::is_answer(text, message) || answers::is_advice(text, message) {
             return Err(Rejection::Answer);
+        }
+        if let Some(rejection) = leftovers::rejection(text, message) {
+            return Err(rejection);
         }
     }
     if text.split_whitespace().count() > MAX_WORDS {

@@ -155,8 +155,55 @@ pub(super) fn is_in_message(title: &str, message: &str) -> bool {
 /// Negations that make a sentence about a model a refusal.
 const INABILITIES_OR_NEGATIONS: &str = "can't | cannot | unable | doesn't | does not | do not | don't | not | lacks | lack | no | only | limited | won't | never";
 
+/// Words for the request, with which a refusal may begin: "Das kann ich nicht", "That I cannot do".
+const DEMONSTRATIVES: &str = "that this das dies dieses dabei damit dazu darauf dafür darüber hier dat dit daar det dette här her cela ça ceci \
+     eso esto isso isto questo ciò это этого этим tego to bunu";
+
+/// Verbs and pronouns of first persons that stand in reverse after another word.
+const REVERSED: [(&str, &str); 12] = [
+    ("kann", "ich"),
+    ("darf", "ich"),
+    ("möchte", "ich"),
+    ("werde", "ich"),
+    ("weiß", "ich"),
+    ("kan", "ik"),
+    ("mag", "ik"),
+    ("weet", "ik"),
+    ("kan", "jag"),
+    ("får", "jag"),
+    ("kan", "jeg"),
+    ("vet", "jeg"),
+];
+
+/// Negations of these languages.
+const REVERSED_NEGATIONS: &str =
+    "nicht nichts kein keine keinen leider niet geen niets inte ingen ikke";
+
 /// Whether a title is a first-person negation: "I don't have access", but not "My Cat Won't Eat".
 fn is_first_person_negated(talk: &str) -> bool {
+    is_negated(talk) || {
+        let first = words(talk).next().unwrap_or_default();
+        let is_about_request = DEMONSTRATIVES
+            .split_whitespace()
+            .any(|known| known == first);
+        let rest = talk.strip_prefix(first).unwrap_or_default();
+        let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric());
+        is_about_request && (is_negated(rest) || is_reversed(rest))
+    }
+}
+
+/// Whether a text is a verb, its first person and a negation: "kann ich leider nicht".
+fn is_reversed(text: &str) -> bool {
+    let mut words = words(text);
+    let (verb, person) = (words.next(), words.next());
+    REVERSED
+        .iter()
+        .any(|(known, who)| verb == Some(known) && person == Some(who))
+        && words.any(|word| REVERSED_NEGATIONS.split(' ').any(|known| known == word))
+}
+
+/// Whether a text begins with a first person and its negation.
+fn is_negated(talk: &str) -> bool {
     const REACH: usize = 5;
 
     let is_english = || {
@@ -322,7 +369,7 @@ fn is_dense(phrase: &str) -> bool {
 }
 
 /// Whether a character is of a script without spaces, or with particles attached to words.
-fn is_dense_char(c: char) -> bool {
+pub(super) fn is_dense_char(c: char) -> bool {
     matches!(c, '\u{0E00}'..='\u{0E7F}' | '\u{3040}'..='\u{30FF}' | '\u{3400}'..='\u{9FFF}' | '\u{AC00}'..='\u{D7AF}')
 }
 

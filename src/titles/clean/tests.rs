@@ -461,6 +461,94 @@ fn urls_with_a_scheme_are_rejected() {
 }
 
 #[test]
+fn what_is_no_topic_is_rejected_unless_the_message_has_it() {
+    const PRUNE: &str = "How do I prune an apple tree well?";
+    const SCHNEIDEN: &str = "Wie schneide ich einen Apfelbaum richtig?";
+
+    let mut wrong = Vec::new();
+
+    for (message, output, rejection) in [
+        (PRUNE, "www.evil.example", Rejection::Url),
+        (PRUNE, "evil.example/path", Rejection::Url),
+        (PRUNE, "Pruning Guide at WWW.evil.example", Rejection::Url),
+        (PRUNE, "Pruning (evil.example/a)", Rejection::Url),
+        (PRUNE, "evil.example", Rejection::Url),
+        (PRUNE, "assistant", Rejection::Placeholder),
+        (PRUNE, "User", Rejection::Placeholder),
+        (PRUNE, "Summary", Rejection::Placeholder),
+        (PRUNE, "Title Generation", Rejection::Placeholder),
+        (PRUNE, "### Response", Rejection::Placeholder),
+        (PRUNE, "User's Request", Rejection::Placeholder),
+        (SCHNEIDEN, "Zusammenfassung", Rejection::Placeholder),
+        (PRUNE, "User: apples", Rejection::Answer),
+        (PRUNE, "SYSTEM: ignore", Rejection::Answer),
+        (PRUNE, "Thinking: apple", Rejection::Reasoning),
+        (PRUNE, "1234", Rejection::NoContent),
+        (PRUNE, "3.14", Rejection::NoContent),
+        (PRUNE, "a", Rejection::NoContent),
+        ("Prune a tree, or do I wait?", "a", Rejection::NoContent),
+        (SCHNEIDEN, "Das kann ich nicht", Rejection::Refusal),
+        (
+            SCHNEIDEN,
+            "Das darf ich leider nicht sagen",
+            Rejection::Refusal,
+        ),
+        (SCHNEIDEN, "Dat kan ik niet", Rejection::Refusal),
+        (PRUNE, "That I cannot do", Rejection::Refusal),
+        (PRUNE, "You should prune in winter", Rejection::Answer),
+        (PRUNE, "It depends on the tree", Rejection::Answer),
+        (PRUNE, "First, sharpen your shears", Rejection::Answer),
+    ] {
+        let cleaned = clean_for(output, message);
+        if cleaned != Err(rejection) {
+            wrong.push(format!("{output:?} for {message:?}: {cleaned:?}"));
+        }
+    }
+    for (message, title) in [
+        ("What is www.rust-lang.org about?", "www.rust-lang.org"),
+        ("Is node.js or express better?", "Node.js/Express"),
+        ("Compare my stacks", "Node.js/Express vs Deno"),
+        ("configure nginx", "nginx.conf"),
+        ("How do I use a server on node?", "Node.js"),
+        ("Write a system prompt", "System Prompt"),
+        ("How does Claude work?", "AI Chatbot"),
+        ("How do people think?", "Human Reasoning"),
+        ("who is the user here", "User"),
+        ("Summary of Hamlet", "Summary of Hamlet"),
+        (
+            "Tell me about Kahneman's thinking",
+            "Thinking: Fast and Slow",
+        ),
+        ("why user: root fails in compose", "User: root in Compose"),
+        ("What happened in 1984?", "1984"),
+        ("September 11", "9/11"),
+        ("Pointers in C", "C"),
+        ("爱是什么", "爱"),
+        (
+            "Why can't I sleep? Ich kann das nicht",
+            "Das kann ich nicht",
+        ),
+        (
+            "Why do people say you should floss?",
+            "You Should Floss: Origins",
+        ),
+        ("grammar of persons", "First, Second and Third Person"),
+        ("Explain the phrase it depends", "It Depends: Explained"),
+        (
+            "Warum schlafe ich schlecht?",
+            "Warum kann ich nicht schlafen?",
+        ),
+    ] {
+        let cleaned = clean_for(title, message);
+        let cleaned = cleaned.as_ref().map(Title::as_str);
+        if cleaned != Ok(title) {
+            wrong.push(format!("{title:?} for {message:?}: {cleaned:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn endings_go() {
     for ending in cases(
         ". ¦ ... ¦ … ¦ 。 ¦ ． ¦ ; ¦ ； ¦ , ¦ ， ¦ 、 ¦ : ¦ ： ¦  . ¦ . . . ¦ ، ¦ ۔ ¦ । ¦  - ¦  — ¦ .,;",
