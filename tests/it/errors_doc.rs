@@ -1,6 +1,10 @@
 //! The page of errors names every code that a client can see, once and with its status, and no other.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use graphql_transport::CloseCode;
 use strum::VariantArray;
@@ -59,12 +63,12 @@ fn every_reason_for_no_title_has_one_row() {
 
 #[test]
 fn every_code_that_closes_a_websocket_has_one_row() {
-    let expected: Vec<String> = CloseCode::VARIANTS
-        .iter()
-        .map(|code| code.number().to_string())
-        .collect();
+    let ours = CloseCode::VARIANTS.iter();
+    let mut expected: BTreeSet<String> = ours.map(|code| code.number().to_string()).collect();
+    // The WebSocket library answers a close frame with a forbidden code.
+    expected.insert("1002".into());
     let rows = rows("How a WebSocket is closed");
-    assert_eq!(rows.into_keys().collect::<Vec<_>>(), expected);
+    assert_eq!(rows.into_keys().collect::<BTreeSet<_>>(), expected);
 }
 
 /// Where the program says why it does not start, and what is wrong while it does.
