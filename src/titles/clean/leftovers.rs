@@ -37,9 +37,7 @@ pub(super) fn rejection(title: &str, message: &str) -> Option<Rejection> {
         Rejection::Placeholder
     } else if let Some(rejection) = turn(&text) {
         rejection
-    } else if !text.chars().any(char::is_alphabetic) {
-        Rejection::NoContent
-    } else if is_letter(&text) {
+    } else if !text.chars().any(char::is_alphabetic) || is_letter(&text) {
         Rejection::NoContent
     } else if let Some(host) = address(title) {
         let is_in_message = straighten(message).contains(&straighten(host));
