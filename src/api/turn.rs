@@ -14,7 +14,7 @@ use crate::{
     chat::SentMessage,
     conversation::{Conversation, TitleStatus},
     error::Error,
-    events::{Delta, ReplyEnd, ReplyEvent, SoFar, run::Outcome},
+    events::{Delta, ReplyEnd, ReplyLogEvent, SoFar, run::Outcome},
 };
 
 /// One event of a turn.
@@ -73,7 +73,7 @@ pub(super) fn events(
                     yield TurnEvent::TitleChanged(titled);
                 },
                 event = reply_events.next() => match event {
-                    Some(ReplyEvent::SoFar(so_far)) => {
+                    Some(ReplyLogEvent::SoFar(so_far)) => {
                         if let Some(text) = &mut sent_text {
                             text.replace_range(.., &so_far.text);
                         }
@@ -92,13 +92,13 @@ pub(super) fn events(
                             yield TurnEvent::TitleChanged(titled);
                         }
                     }
-                    Some(ReplyEvent::Delta(delta)) => {
+                    Some(ReplyLogEvent::Delta(delta)) => {
                         if let Some(text) = &mut sent_text {
                             text.push_str(&delta.text);
                         }
                         yield TurnEvent::Delta(delta);
                     }
-                    Some(ReplyEvent::Ended(end)) => break end,
+                    Some(ReplyLogEvent::Ended(end)) => break end,
                     // Unreachable: a log always ends with an end event.
                     None => return,
                 },

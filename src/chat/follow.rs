@@ -11,7 +11,7 @@ use super::{Chat, remote, stored_end::stored_end};
 use crate::{
     conversation::{Message, MessageId, Owner},
     db::Turn,
-    events::{ReplyEvent, ReplyLog, ReplyOffset, ReplySlice, SoFar},
+    events::{ReplyLog, ReplyLogEvent, ReplyOffset, ReplySlice, SoFar},
 };
 
 /// A reply for one reader.
@@ -23,7 +23,7 @@ pub struct ReplyFollower {
     /// Whether another node writes it, so that it continues after this node stops.
     pub is_remote: bool,
     /// A snapshot, deltas, and the end.
-    pub events: BoxStream<'static, ReplyEvent>,
+    pub events: BoxStream<'static, ReplyLogEvent>,
 }
 
 impl ReplyFollower {
@@ -63,7 +63,10 @@ impl ReplyFollower {
         };
         let read = ReplySlice::from_offset(&end.text, offset.unwrap_or_default(), true);
         let so_far = SoFar::new(read, offset);
-        let events = [ReplyEvent::SoFar(so_far), ReplyEvent::Ended(Arc::new(end))];
+        let events = [
+            ReplyLogEvent::SoFar(so_far),
+            ReplyLogEvent::Ended(Arc::new(end)),
+        ];
         Self {
             message_id: turn.message_id,
             reply_id: turn.reply_id,

@@ -15,7 +15,7 @@ use crate::{
     db::{ReplyState, Turn},
     error::{Error, Result},
     events::{
-        ReplyEnd, ReplyEvent, ReplyIds, ReplySlice, RunGuard, relay::RemoteSlice, run::Outcome,
+        ReplyEnd, ReplyIds, ReplyLogEvent, ReplySlice, RunGuard, relay::RemoteSlice, run::Outcome,
     },
 };
 
@@ -28,7 +28,7 @@ pub(super) fn follow(
     owner: &Owner,
     turn: Turn,
     after: Option<usize>,
-) -> impl Stream<Item = ReplyEvent> + Send + use<> {
+) -> impl Stream<Item = ReplyLogEvent> + Send + use<> {
     let of = ReplyIds {
         owner: owner.clone(),
         conversation: turn.conversation_id,

@@ -12,7 +12,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{Chat, stored_end::load_end};
 use crate::{
     conversation::{Conversation, Message, Owner, Role, Usage},
-    db::{Fault, ReplyCost, ReplyOutcome, ReplyState, Turn},
+    db::{Fault, FinishedReply, ReplyCost, ReplyState, Turn},
     error::{Error, Result, innermost},
     events::{ReplyEnd, ReplyLog, RunGuard, run::Outcome},
     llm::{
@@ -261,7 +261,7 @@ async fn store(
         Outcome::Failed(error) if text.is_empty() => (ReplyState::Failed, Some(error.code())),
         Outcome::Failed(error) => (ReplyState::Incomplete, Some(error.code())),
     };
-    let outcome = ReplyOutcome {
+    let outcome = FinishedReply {
         state,
         text,
         failure,

@@ -72,7 +72,7 @@ pub use self::{
     title_calls::{NO_TENANT, TitleCall},
     titles::TitleRequestOutcome,
     turns::{
-        BegunTurn, DeadRun, NewTitle, NewTurn, RenewalOutcome, ReplyOutcome, ReplyState,
+        BegunTurn, DeadRun, FinishedReply, NewTitle, NewTurn, RenewalOutcome, ReplyState,
         RunCheckpoint, Turn,
     },
 };

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 pub use self::{
     cursor::{ReplyCursor, ReplyOffset},
-    run::{Delta, ReplyEnd, ReplyEvent, ReplyIds, ReplyLog, ReplySlice, RunGuard, SoFar},
+    run::{Delta, ReplyEnd, ReplyIds, ReplyLog, ReplyLogEvent, ReplySlice, RunGuard, SoFar},
     topics::Changes,
 };
 use crate::{
@@ -121,7 +121,7 @@ impl EventBroker {
         of: &ReplyIds,
         after: Option<usize>,
     ) -> (
-        impl Stream<Item = ReplyEvent> + Send + use<>,
+        impl Stream<Item = ReplyLogEvent> + Send + use<>,
         Option<RunGuard>,
     ) {
         self.copies.follow_copy(of, after)

@@ -84,18 +84,18 @@ pub(super) fn events(reply: ReplyFollower) -> impl Stream<Item = ReplyEvent> + S
     reply.events.map(move |event| {
         let message_id = message_id.clone();
         match event {
-            events::ReplyEvent::SoFar(so_far) => ReplyEvent::SoFar(ReplySoFar {
+            events::ReplyLogEvent::SoFar(so_far) => ReplyEvent::SoFar(ReplySoFar {
                 message_id,
                 text: so_far.text.as_ref().to_owned(),
                 recovered: so_far.recovered,
                 cursor: cursor(so_far.length),
             }),
-            events::ReplyEvent::Delta(delta) => ReplyEvent::Delta(ReplyDelta {
+            events::ReplyLogEvent::Delta(delta) => ReplyEvent::Delta(ReplyDelta {
                 message_id,
                 text: delta.text.as_ref().to_owned(),
                 cursor: cursor(delta.length),
             }),
-            events::ReplyEvent::Ended(end) => ReplyEvent::Ended(ended(message_id, end)),
+            events::ReplyLogEvent::Ended(end) => ReplyEvent::Ended(ended(message_id, end)),
         }
     })
 }

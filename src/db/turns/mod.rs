@@ -91,7 +91,7 @@ impl StoredDetail {
 
 /// The final state of a reply to store.
 #[derive(Clone, Copy, Debug)]
-pub struct ReplyOutcome<'a> {
+pub struct FinishedReply<'a> {
     /// Any state but [`ReplyState::Running`].
     pub state: ReplyState,
     /// The text. For an empty text, only the state is stored.
@@ -100,7 +100,7 @@ pub struct ReplyOutcome<'a> {
     pub failure: Option<ErrorCode>,
 }
 
-impl ReplyOutcome<'_> {
+impl FinishedReply<'_> {
     fn message_status(&self) -> MessageStatus {
         match self.state {
             ReplyState::Completed => MessageStatus::Complete,
@@ -121,7 +121,7 @@ impl Database {
         &self,
         owner: &Owner,
         turn: &Turn,
-        outcome: ReplyOutcome<'_>,
+        outcome: FinishedReply<'_>,
         cost: Option<ReplyCost<'_>>,
     ) -> Result<Option<Conversation>> {
         self.end_reply(owner, turn, outcome, cost, Condition::all())
@@ -133,12 +133,12 @@ impl Database {
         &self,
         owner: &Owner,
         turn: &Turn,
-        outcome: ReplyOutcome<'_>,
+        outcome: FinishedReply<'_>,
         cost: Option<ReplyCost<'_>>,
         condition: Condition,
     ) -> Result<Option<Conversation>> {
         let body = index::prepared(owner, outcome.text).await?;
-        let unstorable = ReplyOutcome {
+        let unstorable = FinishedReply {
             state: ReplyState::Failed,
             text: "",
             failure: Some(ErrorCode::DatabaseUnavailable),
@@ -169,7 +169,7 @@ impl Database {
         &self,
         owner: &Owner,
         turn: &Turn,
-        outcome: ReplyOutcome<'_>,
+        outcome: FinishedReply<'_>,
         body: Option<&str>,
         cost: Option<ReplyCost<'_>>,
         condition: &Condition,
@@ -228,7 +228,7 @@ impl Database {
         &self,
         owner: &Owner,
         turn: &Turn,
-        outcome: ReplyOutcome<'_>,
+        outcome: FinishedReply<'_>,
     ) -> Result<Option<Conversation>> {
         let message = self.find_message(owner, turn.reply_id).await?;
         let is_same = |message: &Message| {
@@ -301,7 +301,7 @@ async fn add_reply(
     tx: &Transaction,
     conversation: &Conversation,
     turn: &Turn,
-    outcome: ReplyOutcome<'_>,
+    outcome: FinishedReply<'_>,
     body: Option<&str>,
     at: DateTime<Utc>,
 ) -> Result<()> {

@@ -10,7 +10,7 @@ use sea_orm::{
     prelude::Uuid, sea_query::Expr,
 };
 
-use super::{ReplyOutcome, ReplyState, Turn, is_running};
+use super::{FinishedReply, ReplyState, Turn, is_running};
 use crate::{
     conversation::{Conversation, ConversationId, MessageId, Owner},
     db::{
@@ -172,7 +172,7 @@ impl Database {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn close_dead_run(&self, dead: &DeadRun) -> Result<Option<Conversation>> {
-        let outcome = ReplyOutcome {
+        let outcome = FinishedReply {
             state: ReplyState::Incomplete,
             text: &dead.turn.written,
             failure: None,

@@ -13,7 +13,7 @@ use futures_util::Stream;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Delta, Outcome, ReplyEnd, ReplyEvent, ReplySlice, SoFar};
+use super::{Delta, Outcome, ReplyEnd, ReplyLogEvent, ReplySlice, SoFar};
 use crate::{
     conversation::{ConversationId, MessageId, Owner},
     error::Error,
@@ -184,19 +184,22 @@ impl ReplyLog {
 
     /// Follows the log: a snapshot from the offset `after`, or of the whole text, then deltas, then the end. Waits for
     /// an offset that the text has not reached yet.
-    pub fn follow(self: Arc<Self>, after: Option<usize>) -> impl Stream<Item = ReplyEvent> + Send {
+    pub fn follow(
+        self: Arc<Self>,
+        after: Option<usize>,
+    ) -> impl Stream<Item = ReplyLogEvent> + Send {
         let mut progress = self.progress.subscribe();
         stream! {
             let offset = after.unwrap_or_default();
             // `wait_for` fails only when the sender is dropped, and `self` owns the sender.
             let _ = progress.wait_for(|now| now.is_over || now.is_known && now.length >= offset).await;
             let (so_far, mut next) = self.so_far(after);
-            yield ReplyEvent::SoFar(so_far);
+            yield ReplyLogEvent::SoFar(so_far);
             loop {
                 let _ = progress.wait_for(|now| now.pieces > next || now.is_over).await;
                 let Some((delta, pieces)) = self.lock().next_delta(next) else { break };
                 next = pieces;
-                yield ReplyEvent::Delta(delta);
+                yield ReplyLogEvent::Delta(delta);
             }
             let (end, delivered) = {
                 let written = self.lock();
@@ -204,9 +207,9 @@ impl ReplyLog {
             };
             if let Some(end) = end {
                 if end.text.len() != delivered {
-                    yield ReplyEvent::SoFar(SoFar::new(ReplySlice::replacement(&end.text), None));
+                    yield ReplyLogEvent::SoFar(SoFar::new(ReplySlice::replacement(&end.text), None));
                 }
-                yield ReplyEvent::Ended(end);
+                yield ReplyLogEvent::Ended(end);
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::{conversation::Usage, error::Error};
 
 /// One event of a reply, for one reader.
 #[derive(Clone, Debug)]
-pub enum ReplyEvent {
+pub enum ReplyLogEvent {
     /// The text so far; always the first event. Sent again, with `recovered: false`, if the stored text differs from
     /// the text that was sent: it replaces that text.
     SoFar(SoFar),

@@ -7,7 +7,7 @@ use std::{
 
 use futures_util::Stream;
 
-use super::{ReplyEvent, ReplyIds, ReplyLog};
+use super::{ReplyIds, ReplyLog, ReplyLogEvent};
 use crate::conversation::{ConversationId, MessageId, Owner};
 
 /// Registered logs: either of replies that this node writes, or of copies of replies that other nodes write.
@@ -51,7 +51,7 @@ impl Runs {
         of: &ReplyIds,
         after: Option<usize>,
     ) -> (
-        impl Stream<Item = ReplyEvent> + Send + use<>,
+        impl Stream<Item = ReplyLogEvent> + Send + use<>,
         Option<RunGuard>,
     ) {
         // The same lock as in `close_if_unwatched`, so that a reader never joins a copy that is no longer filled.

@@ -33,12 +33,12 @@ fn end(log: &ReplyLog) {
 }
 
 /// The events of a reader, as `=all`, `~rest`, `+more` and `.` for the end.
-async fn received(events: impl Stream<Item = ReplyEvent>) -> Vec<String> {
+async fn received(events: impl Stream<Item = ReplyLogEvent>) -> Vec<String> {
     let events = events.map(|event| match event {
-        ReplyEvent::SoFar(so_far) if so_far.recovered => format!("~{}", so_far.text),
-        ReplyEvent::SoFar(so_far) => format!("={}", so_far.text),
-        ReplyEvent::Delta(delta) => format!("+{}", delta.text),
-        ReplyEvent::Ended(_) => ".".into(),
+        ReplyLogEvent::SoFar(so_far) if so_far.recovered => format!("~{}", so_far.text),
+        ReplyLogEvent::SoFar(so_far) => format!("={}", so_far.text),
+        ReplyLogEvent::Delta(delta) => format!("+{}", delta.text),
+        ReplyLogEvent::Ended(_) => ".".into(),
     });
     events.collect().await
 }
@@ -91,7 +91,7 @@ async fn a_reader_waits_until_its_offset_is_reached() {
 async fn deltas_for_a_lagging_reader_are_coalesced() {
     let (_runs, guard) = open();
     let mut events = std::pin::pin!(guard.log().clone().follow(None));
-    assert!(matches!(events.next().await, Some(ReplyEvent::SoFar(_))));
+    assert!(matches!(events.next().await, Some(ReplyLogEvent::SoFar(_))));
     let text: String = ('a'..='z').chain('A'..='Z').collect();
     for letter in text.chars() {
         guard.log().append(&letter.to_string());
@@ -132,7 +132,7 @@ async fn a_dropped_run_ends_for_its_readers_and_is_unregistered() {
     let events: Vec<_> = events.collect().await;
     assert!(matches!(
         &events[..],
-        [ReplyEvent::SoFar(_), ReplyEvent::Ended(end)] if matches!(end.outcome, Outcome::Failed(_))
+        [ReplyLogEvent::SoFar(_), ReplyLogEvent::Ended(end)] if matches!(end.outcome, Outcome::Failed(_))
     ));
     assert!(runs.find(&Owner::local(), reply).is_none());
 }
