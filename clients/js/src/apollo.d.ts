@@ -1,0 +1,20 @@
+import type { ConversationUpdate } from "./updates.js";
+
+/** What this needs of an InMemoryCache; those of versions 3 and 4 are one. */
+export interface Cache {
+  identify(object: any): string | undefined;
+  readFragment(options: any): any;
+  writeFragment(options: any): any;
+  modify(options: any): boolean;
+  evict(options: any): boolean;
+  batch(options: any): any;
+}
+
+/**
+ * Puts an update (`{ conversationUpdated }`, or a conversation) into the cache: the conversation, and each list `conversations` that it
+ * joins, leaves or moves in. Returns false, and changes nothing, if the cache has a higher revision. Read the subscription with
+ * `fetchPolicy: "no-cache"`: else the client itself has written an older one before.
+ */
+export function applyConversationUpdate(cache: Cache, data: ConversationUpdate): boolean;
+
+export { newestConversations } from "./updates.js";
