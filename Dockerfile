@@ -14,7 +14,9 @@ COPY Cargo.toml Cargo.lock build.rs ./
 COPY crates/ crates/
 COPY migration/ migration/
 COPY src/ src/
-# A member of the workspace, which cargo wants to see; it is not built.
+# Members of the workspace, which cargo wants to see; they are not built.
+COPY bench/Cargo.toml bench/
+COPY bench/src/ bench/src/
 COPY tests/support/ tests/support/
 COPY tools/graphiql/examples.js tools/graphiql/
 # build.rs embeds it.

@@ -76,6 +76,20 @@ migration-kills kills="200":
 cuts:
     cargo test --test endurance -- --ignored --nocapture --test-threads 1 cuts::
 
+# Needs nats-server, and TEST_DATABASE_URL for PostgreSQL.
+[doc("Keep 50 lists by the feed through 100,000 changes, cuts, kills of nodes and outages of NATS")]
+[group("check at length")]
+feed:
+    TEST_DATABASE_URL= cargo test --test endurance -- --ignored --nocapture --test-threads 1 feed::
+    [ -z "${TEST_DATABASE_URL:-}" ] || cargo test --test endurance -- --ignored --nocapture --test-threads 1 feed::
+
+# On SQLite, and on PostgreSQL where TEST_DATABASE_URL names a server.
+[doc("Export, erase and import 100,000 conversations, and prune a million messages, beside a server where people talk")]
+[group("check at length")]
+duties:
+    TEST_DATABASE_URL= cargo test --test endurance -- --ignored --nocapture --test-threads 1 duties::
+    [ -z "${TEST_DATABASE_URL:-}" ] || cargo test --test endurance -- --ignored --nocapture --test-threads 1 duties::
+
 # Needs TEST_DATABASE_URL; the nodes are connected where TEST_NATS_URL names a NATS.
 [doc("Freeze the connections of two nodes to PostgreSQL, 20 times under load, and look for what others notice and what is lost")]
 [group("check at length")]
@@ -88,6 +102,38 @@ freezes:
 shows:
     TEST_DATABASE_URL= cargo test --test endurance -- --ignored --nocapture --test-threads 1 faults::
     [ -z "${TEST_DATABASE_URL:-}" ] || cargo test --test endurance -- --ignored --nocapture --test-threads 1 faults::
+
+# Needs PostgreSQL, nats-server and python3; starts its own.
+[doc("Write 1,000 replies from outside through cut uploads, and kill their agent and two nodes: just foreign-agent --seed 7")]
+[group("check at length")]
+foreign-agent *arguments:
+    cargo build
+    clients/run --install
+    clients/.cache/venv/bin/python -B tests/foreign/run {{arguments}}
+
+# On SQLite; with --two-nodes on a PostgreSQL and a NATS of their own: just wires --two-nodes --turns 1000
+[doc("Read 10,000 random turns on every wire at once, and compare with what is stored; compare one turn with its transcripts")]
+[group("check at length")]
+wires *arguments="--turns 10000":
+    cargo build
+    tests/clients/run --install
+    tests/clients/.cache/venv/bin/python -B tests/wires/transcripts
+    tests/clients/.cache/venv/bin/python -B tests/wires/run {{arguments}}
+
+# Needs PostgreSQL, nats-server and python3; starts its own.
+[doc("An hour of people's turns on two nodes with a deploy, a kill or a database failover every ten minutes: just soak --minutes 5 --every 75")]
+[group("check at length")]
+soak *arguments:
+    cargo build --release --bin titlecast
+    TITLECAST_BIN={{justfile_directory()}}/target/release/titlecast tests/clients/run --install
+    tests/clients/.cache/venv/bin/python -B tests/soak/run --titlecast target/release/titlecast {{arguments}}
+
+# Write the transcripts of one turn on every wire anew, and look at the difference
+[group("write")]
+transcripts:
+    cargo build
+    tests/clients/run --install
+    tests/clients/.cache/venv/bin/python -B tests/wires/transcripts --write
 
 # Measure the longest poll of an async worker under each hostile input: at most 10 ms of processor time
 [group("check at length")]
@@ -107,16 +153,22 @@ real-model *arguments:
     cargo build
     tools/real-model/run {{arguments}}
 
-# Measure a release build, all of it or one scenario: just bench fanout --only titlecast (docs/performance.md)
+# Measure a release build, all of it or one scenario: just bench goals (docs/performance.md)
 [group("check at length")]
 bench *arguments:
     cargo build --release
-    cargo run --release --quiet --manifest-path bench/Cargo.toml -- {{arguments}}
+    cargo build --release --package titlecast-bench --bins
+    cargo run --release --quiet --package titlecast-bench -- {{arguments}}
 
 # Write schema.graphql anew
 [group("write")]
 schema:
     cargo run --quiet -- schema > schema.graphql
+
+# Write openapi.json anew
+[group("write")]
+openapi:
+    cargo run --quiet -- openapi > openapi.json
 
 # Begin a migration: just new-migration add_tags
 [group("write")]

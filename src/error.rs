@@ -39,9 +39,21 @@ pub enum Error {
     /// The request body is not valid JSON.
     #[error("the request body is not valid JSON")]
     InvalidJson,
+    /// One line of the request body is not valid JSON.
+    #[error("line {line} of the request body is not valid JSON")]
+    InvalidJsonLine {
+        /// Its number, from 1.
+        line: usize,
+    },
+    /// An upload is in no known format, or in another one than it says.
+    #[error("{0}")]
+    UnknownFormat(&'static str),
     /// The cursor is malformed or was issued by another list.
     #[error("the cursor is malformed or belongs to another list")]
     InvalidCursor,
+    /// The search has no words.
+    #[error("q is missing or blank; pass the words to find")]
+    BlankSearch,
     /// The request's `Content-Type` is not JSON.
     #[error("the Content-Type must be application/json")]
     UnsupportedMediaType,
@@ -69,6 +81,15 @@ pub enum Error {
         /// The required scope.
         scope: &'static str,
     },
+    /// The request must not act on behalf of another user, or not here.
+    #[error("{reason}")]
+    ForbiddenOnBehalf {
+        /// What is not allowed.
+        reason: &'static str,
+    },
+    /// Another user of the tenant owns the conversation, and the tenant's policy lets others only read.
+    #[error("only the owner of this conversation may change it")]
+    ForbiddenToGuests,
     /// The `Origin` header names an origin that is not allowed.
     #[error("this origin is not allowed; the operator can add it to --allowed-origins")]
     ForbiddenOrigin,
@@ -118,11 +139,49 @@ pub enum Error {
     /// The idempotency key was used with a different request.
     #[error("this idempotency key was used with another request")]
     IdempotencyKeyReused,
+    /// The message is not the newest of the user, nor its reply.
+    #[error("only the newest message can be edited, and only its reply can be regenerated")]
+    NotNewest,
+    /// The reply to the message is still running, or its node died and its lease has not expired.
+    #[error(
+        "the reply is still running; stop it first, or wait for its end (if its server is gone, it ends within {} s)",
+        seconds(*retry_after)
+    )]
+    ReplyRunning {
+        /// The time until the reply's lease expires and the reply is closed, if its node does not renew it.
+        retry_after: Duration,
+    },
+    /// The id that the request chose belongs to something else.
+    #[error("{what} belongs to something else; choose another id")]
+    IdTaken {
+        /// The field with the id.
+        what: &'static str,
+    },
+    /// The bytes of an append do not continue the reply.
+    #[error("the reply continues at offset {expected}; send the bytes from there")]
+    OffsetMismatch {
+        /// The offset at which the reply continues.
+        expected: usize,
+    },
+    /// Another request writes the reply.
+    #[error("another request is writing this reply; try again when it has ended")]
+    ReplyBusy,
+    /// A client stopped the reply.
+    #[error("the reply was stopped; write no more of it")]
+    ReplyStopped,
+    /// The reply has ended, so nothing can be added to it.
+    #[error("the reply has ended; open another one")]
+    ReplyEnded,
     /// The title is manual, and the request does not permit replacing it.
     #[error("the title was set by the user; pass replaceManual: true to replace it")]
     ManualTitle,
-    /// The subscriber fell behind and lost events.
-    #[error("the subscription fell behind and lost events; subscribe again, then reload")]
+    /// The conversation's texts were dropped when its title was settled.
+    #[error("the texts of this conversation are not kept here; rename it, or write in another one")]
+    NoText,
+    /// The subscriber fell behind and lost events, or the policy of its tenant changed.
+    #[error(
+        "the subscription lost events, or what it may show has changed; subscribe again, then reload"
+    )]
     Lagged,
     /// The model was unreachable, closed the stream early, or sent an invalid response.
     #[error("the model is unavailable; the message is stored, try again later")]
@@ -133,6 +192,21 @@ pub enum Error {
     /// The provider rejects the key, the model or the request. The operator must change the configuration.
     #[error("the model is misconfigured; the operator must check the model's URL, name and key")]
     ModelMisconfigured(#[source] Source),
+    /// The conversation is longer than the context of every model that was asked. The message is stored.
+    #[error(
+        "the conversation is too long for the model; start a new one, or send less (the operator can lower the agent's \
+         history_budget)"
+    )]
+    ContextTooLong(#[source] Source),
+    /// The tenant has used up its tokens of the day, in all or for the agent. The message is stored.
+    #[error(
+        "the token budget of the day is used up; the message is stored, try again in {} s",
+        seconds(*retry_after)
+    )]
+    BudgetExceeded {
+        /// The time until the budget of the next day.
+        retry_after: Duration,
+    },
     /// A database operation failed.
     #[error("the database is unavailable; try again later")]
     Database(#[source] Source),
@@ -174,7 +248,9 @@ pub enum Error {
 pub enum ErrorCode {
     InvalidInput,
     InvalidJson,
+    UnknownFormat,
     InvalidCursor,
+    BlankSearch,
     UnsupportedMediaType,
     PayloadTooLarge,
     RequestTimeout,
@@ -189,11 +265,21 @@ pub enum ErrorCode {
     Overloaded,
     NotFound,
     IdempotencyKeyReused,
+    NotNewest,
+    ReplyRunning,
+    IdTaken,
+    OffsetMismatch,
+    ReplyBusy,
+    ReplyStopped,
+    ReplyEnded,
     ManualTitle,
+    NoText,
     Lagged,
     ModelUnavailable,
     ModelRateLimited,
     ModelMisconfigured,
+    ContextTooLong,
+    BudgetExceeded,
     DatabaseUnavailable,
     ShuttingDown,
     Internal,
@@ -212,6 +298,15 @@ impl ErrorCode {
         self.into()
     }
 
+    /// The code for columns that earlier versions read: they fail at codes that they do not know.
+    pub fn known_before(self) -> &'static str {
+        match self {
+            Self::BudgetExceeded => Self::ModelRateLimited.as_str(),
+            Self::ContextTooLong => Self::ModelMisconfigured.as_str(),
+            code => code.as_str(),
+        }
+    }
+
     /// The code with this name; [`Self::Internal`] for an unknown one.
     pub fn named(name: &str) -> Self {
         name.parse().unwrap_or(Self::Internal)
@@ -223,15 +318,19 @@ impl Error {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::InvalidInput(_) | Self::InvalidField { .. } => ErrorCode::InvalidInput,
-            Self::InvalidJson => ErrorCode::InvalidJson,
+            Self::InvalidJson | Self::InvalidJsonLine { .. } => ErrorCode::InvalidJson,
+            Self::UnknownFormat(_) => ErrorCode::UnknownFormat,
             Self::InvalidCursor => ErrorCode::InvalidCursor,
+            Self::BlankSearch => ErrorCode::BlankSearch,
             Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
             Self::PayloadTooLarge { .. } => ErrorCode::PayloadTooLarge,
             Self::SlowBody => ErrorCode::RequestTimeout,
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
             Self::Unauthenticated => ErrorCode::Unauthenticated,
             Self::AuthExpired => ErrorCode::AuthExpired,
-            Self::Forbidden { .. } => ErrorCode::Forbidden,
+            Self::Forbidden { .. } | Self::ForbiddenOnBehalf { .. } | Self::ForbiddenToGuests => {
+                ErrorCode::Forbidden
+            }
             Self::ForbiddenOrigin => ErrorCode::ForbiddenOrigin,
             Self::InvalidHost => ErrorCode::InvalidHost,
             Self::ForbiddenHost => ErrorCode::ForbiddenHost,
@@ -241,11 +340,21 @@ impl Error {
             Self::QueryTooLarge => ErrorCode::QueryTooComplex,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::IdempotencyKeyReused => ErrorCode::IdempotencyKeyReused,
+            Self::NotNewest => ErrorCode::NotNewest,
+            Self::ReplyRunning { .. } => ErrorCode::ReplyRunning,
+            Self::IdTaken { .. } => ErrorCode::IdTaken,
+            Self::OffsetMismatch { .. } => ErrorCode::OffsetMismatch,
+            Self::ReplyBusy => ErrorCode::ReplyBusy,
+            Self::ReplyStopped => ErrorCode::ReplyStopped,
+            Self::ReplyEnded => ErrorCode::ReplyEnded,
             Self::ManualTitle => ErrorCode::ManualTitle,
+            Self::NoText => ErrorCode::NoText,
             Self::Lagged => ErrorCode::Lagged,
             Self::ModelUnavailable(_) => ErrorCode::ModelUnavailable,
             Self::ModelRateLimited(_) => ErrorCode::ModelRateLimited,
             Self::ModelMisconfigured(_) => ErrorCode::ModelMisconfigured,
+            Self::ContextTooLong(_) => ErrorCode::ContextTooLong,
+            Self::BudgetExceeded { .. } => ErrorCode::BudgetExceeded,
             Self::Database(_) => ErrorCode::DatabaseUnavailable,
             Self::ShuttingDown => ErrorCode::ShuttingDown,
             Self::Internal(_) | Self::Panicked { .. } => ErrorCode::Internal,
@@ -257,7 +366,17 @@ impl Error {
         match self {
             Self::RateLimited { retry_after, .. }
             | Self::Overloaded { retry_after }
+            | Self::BudgetExceeded { retry_after }
+            | Self::ReplyRunning { retry_after }
             | Self::Busy { retry_after, .. } => Some(seconds(*retry_after)),
+            _ => None,
+        }
+    }
+
+    /// The offset at which the reply continues, if the request named another one.
+    pub fn expected_offset(&self) -> Option<usize> {
+        match self {
+            Self::OffsetMismatch { expected } => Some(*expected),
             _ => None,
         }
     }
@@ -280,6 +399,40 @@ impl Error {
             field,
             message: message.into(),
         }
+    }
+
+    /// The same error, of one item of a list in the request.
+    #[must_use]
+    pub fn of_item(self, list: &str, place: usize) -> Self {
+        match self {
+            Self::InvalidInput(message) | Self::InvalidField { message, .. } => {
+                Self::InvalidInput(format!("{list}[{place}]: {message}"))
+            }
+            error => error,
+        }
+    }
+
+    /// The same error, of one line of the request body. Lines count from 1.
+    #[must_use]
+    pub fn of_line(self, line: usize) -> Self {
+        match self {
+            Self::InvalidJson => Self::InvalidJsonLine { line },
+            Self::InvalidInput(message) | Self::InvalidField { message, .. } => {
+                Self::InvalidInput(format!("line {line}: {message}"))
+            }
+            error => error,
+        }
+    }
+
+    /// Whether the request itself is wrong, so that the same one would fail again.
+    pub fn is_of_request(&self) -> bool {
+        matches!(
+            self.code(),
+            ErrorCode::InvalidInput
+                | ErrorCode::InvalidJson
+                | ErrorCode::UnknownFormat
+                | ErrorCode::PayloadTooLarge
+        )
     }
 
     /// The cause of a database or internal error, if it has this type.

@@ -13,12 +13,15 @@
 //! | --- | --- |
 //! | `app`, `config`, `commands` | the command line, start and shutdown |
 //! | `api`, `server`, `auth` | GraphQL, the legacy REST and SSE routes, connections, tokens |
+//! | `agents` | who answers: agents by name, their instructions and models |
 //! | `chat` | turns: stores a message, writes its reply, starts its title |
 //! | `titles` | generates titles, validates them, retries and sweeps |
+//! | `webhooks` | announces changes to receivers outside |
 //! | `db` | all SQL, for SQLite and PostgreSQL |
 //! | `events` | fan-out of changes and running replies to subscribers, across nodes through NATS |
 //! | `llm` | the chat model and the title model |
 //! | `conversation`, `clock`, `error` | shared types |
+//! | `budget` | tokens that tenants have spent in a day |
 //!
 //! GraphQL's protocols are crates of their own: `graphql-transport` and `graphql-gate`, in `crates/`.
 //!
@@ -30,9 +33,11 @@
 //!
 //! `ARCHITECTURE.md` follows one message through the code.
 
+pub mod agents;
 pub mod api;
 pub mod app;
 pub mod auth;
+mod budget;
 pub mod chat;
 pub mod clock;
 pub mod commands;
@@ -48,4 +53,5 @@ mod step;
 pub mod supervisor;
 pub mod telemetry;
 pub mod titles;
+pub mod webhooks;
 mod work;

@@ -1,32 +1,40 @@
 //! Parses the arguments, starts the log, runs one command. No logic lives here.
 
+mod service_manager;
+mod signals;
+
 use std::{
     io::{ErrorKind, Write},
-    net::SocketAddr,
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
 use clap::CommandFactory;
 use titlecast::{
     api,
-    app::{self, App, StartError},
+    app::{self, App, InForce, StartError},
     auth::{self, TokenRequest},
-    commands,
+    commands::{self, config_check::PolicyOf, try_titles::Trial},
     config::{
-        BackfillArguments, Cli, Command, ImportArguments, Migrate, Settings, StatsArguments,
-        TokenArguments,
+        AuditArguments, BackfillArguments, Cli, Command, ConfigCommand, ConfigErrors,
+        EraseArguments, ExportArguments, ImportArguments, Migrate, Plan, PruneArguments, Settings,
+        StatsArguments, TokenArguments, TryArguments, WebhooksCommand,
     },
     conversation::Owner,
-    db::StatsFilter,
+    db::{ExportScope, Forgotten, StatsFilter},
     panics,
+    server::{ListenAddress, Listener},
     telemetry::{self, LogFormat},
     titles::backfill::Backfill,
 };
-#[cfg(unix)]
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
+use tokio::{runtime::Runtime, time::timeout};
 use tokio_util::sync::CancellationToken;
+
+use self::{
+    service_manager::{Inherited, Notifier},
+    signals::{Reloads, Signals},
+};
 
 /// Shutdown time beyond the drain times of the settings.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -36,6 +44,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before the runtime's threads.
+    let inherited = Inherited::from_environment();
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -43,13 +53,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(run());
+    let code = runtime.block_on(run(inherited));
     // Do not wait for blocking tasks that hang, such as DNS lookups.
     runtime.shutdown_background();
     code
 }
 
-async fn run() -> ExitCode {
+async fn run(inherited: Inherited) -> ExitCode {
     // Tests stop a real process at failpoints, by FAILPOINTS.
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
@@ -62,7 +72,16 @@ async fn run() -> ExitCode {
     // These commands report on standard output.
     let quiet = matches!(
         command,
-        Command::Backfill(_) | Command::Import(_) | Command::Stats(_)
+        Command::Backfill(_)
+            | Command::Audit(_)
+            | Command::Config { .. }
+            | Command::Erase(_)
+            | Command::Export(_)
+            | Command::Import(_)
+            | Command::Prune(_)
+            | Command::Stats(_)
+            | Command::Try(_)
+            | Command::Webhooks { .. }
     );
     let usual = if quiet { "warn" } else { "info" };
     // Other commands have nothing to trace.
@@ -85,16 +104,40 @@ async fn run() -> ExitCode {
         panics::log_without_text();
     }
     let result = match command {
-        Command::Serve => serve(cli.settings).await,
+        Command::Serve => serve(cli.settings, inherited).await,
         Command::Migrate { direction } => migrate(&cli.settings, direction).await,
         Command::Backfill(arguments) => backfill(cli.settings, &arguments).await,
+        Command::Try(arguments) => try_titles(&cli.settings, &arguments).await,
         Command::Import(arguments) => import(&cli.settings, &arguments).await,
+        Command::Audit(arguments) => audit(&cli.settings, &arguments).await,
+        Command::Webhooks { action } => webhooks(&cli.settings, &action).await,
+        Command::Erase(arguments) => erase(&cli.settings, arguments).await,
+        Command::Prune(arguments) => prune(&cli.settings, &arguments).await,
+        Command::Export(arguments) => export(&cli.settings, arguments).await,
         Command::Stats(arguments) => stats(&cli.settings, arguments).await,
+        Command::Config {
+            action:
+                ConfigCommand::Check {
+                    live,
+                    tenant,
+                    agent,
+                },
+        } => {
+            let policy_of = PolicyOf {
+                tenant: tenant.as_deref(),
+                agent: agent.as_deref(),
+            };
+            config_check(&cli.settings, live, policy_of).await
+        }
         Command::Token(arguments) => token(&cli.settings, arguments),
-        Command::Health => commands::health::run(cli.settings.listen)
-            .await
-            .map_err(StartError::Health),
+        Command::Health => {
+            let source = cli.settings.limits.client_address;
+            commands::health::run(&cli.settings.listen, source)
+                .await
+                .map_err(StartError::Health)
+        }
         Command::Schema => print(api::graphql::sdl()),
+        Command::Openapi => print(api::openapi::document()),
         Command::Completions { shell } => {
             print(commands::shell::completions(Cli::command(), shell))
         }
@@ -128,34 +171,36 @@ fn print(text: impl AsRef<[u8]>) -> Result<(), StartError> {
     }
 }
 
-async fn serve(settings: Settings) -> Result<(), StartError> {
+async fn serve(mut settings: Settings, mut inherited: Inherited) -> Result<(), StartError> {
+    let notifier = Notifier::new();
     let mut signals = Signals::listen();
+    // A service manager may send SIGHUP to a service without a file to read again.
+    let mut reloads = Reloads::listen(settings.config_path().is_some() || notifier.is_on());
     let shutdown_timeout = settings.drain_delay + settings.drain + SHUTDOWN_GRACE;
-    let (address, metrics_address) = (settings.listen, settings.metrics_listen);
-    let has_pages = settings.pages;
-    let is_exposed =
-        |address: SocketAddr| !address.ip().is_loopback() && !settings.allow_unauthenticated;
-    if is_exposed(address) && !settings.jwt.settings().is_on() {
-        return Err(StartError::Exposed(address));
-    }
-    if is_exposed(metrics_address) {
-        return Err(StartError::ExposedMetrics(metrics_address));
-    }
+    // They replace the addresses of the settings, also for the check of who reaches them.
+    let passed = take(&mut inherited, 0, &mut settings.listen)?;
+    let passed_metrics = take(&mut inherited, 1, &mut settings.metrics_listen)?;
+    let (address, metrics_address) = (settings.listen.clone(), settings.metrics_listen.clone());
+    let (has_pages, base_path) = (settings.pages, settings.base_path.clone());
+    app::check_exposure(&settings)?;
     let app = tokio::select! {
         app = App::build(settings) => app?,
         () = signals.next() => return Ok(()),
     };
-    let (listener, address) = listen(address, app::LISTEN).await?;
-    let (metrics, metrics_address) = listen(metrics_address, app::METRICS_LISTEN).await?;
+    let (listener, address) = listen(passed, address, app::LISTEN).await?;
+    let (metrics, metrics_address) =
+        listen(passed_metrics, metrics_address, app::METRICS_LISTEN).await?;
     tracing::info!(%metrics_address, "serving metrics");
     tracing::info!(%address, database = app.database().kind(), "listening");
-    if has_pages {
+    if let (true, ListenAddress::Tcp(address)) = (has_pages, address) {
         let here = commands::health::from_this_machine(address);
-        tracing::info!("open http://{here}/ to try it");
+        tracing::info!("open http://{here}{base_path} to try it");
     }
+    notifier.ready();
     let (stop, stopping) = (CancellationToken::new(), CancellationToken::new());
     let watch_signals = async {
         signals.next().await;
+        notifier.stopping();
         stop.cancel();
         let force_shutdown = async {
             signals.next().await;
@@ -178,6 +223,22 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
         app.clone().close().await;
         tracing::info!("stopped");
         Ok(())
+    };
+    let reload = async {
+        while reloads.next().await {
+            notifier.reloading();
+            app.reload_apart().await;
+            notifier.ready();
+        }
+        std::future::pending::<()>().await;
+    };
+    let run = async {
+        tokio::select! {
+            result = run => result,
+            // Neither ends.
+            () = reload => Ok(()),
+            () = notifier.watch(&app) => Ok(()),
+        }
     };
     tokio::select! {
         result = run => result,
@@ -209,13 +270,100 @@ async fn backfill(settings: Settings, arguments: &BackfillArguments) -> Result<(
     db.close().await.map_err(failed)
 }
 
+async fn try_titles(settings: &Settings, arguments: &TryArguments) -> Result<(), StartError> {
+    let plan = Plan::read(settings)?;
+    let InForce { agents, titles, .. } = app::configured(&plan)?;
+    let find = |name: &str| -> Result<_, String> {
+        let model = plan.find_model(name)?;
+        let mut providers = agents.providers().iter();
+        let provider = providers.find(|provider| provider.name() == model.provider);
+        let provider = provider.ok_or("the offline model is always compared")?;
+        Ok(provider.model(&model.model))
+    };
+    let trial = Trial {
+        policies: &titles,
+        find: &find,
+        host: &|model| plan.host_of(model.provider()),
+        overrides: Arc::new(settings.title_parameters.clone().unwrap_or_default()),
+        deadline: settings.title_deadline,
+        concurrency: settings.title_concurrency as usize,
+    };
+    let is_of_database = arguments.tenant.is_some() || arguments.all_tenants;
+    let needs_database = is_of_database && arguments.file.is_none();
+    let db = match needs_database {
+        true => Some(app::database_as_it_is(settings).await?),
+        false => None,
+    };
+    let interrupt = CancellationToken::new();
+    let run = commands::try_titles::run(arguments, &trial, db.as_ref(), &interrupt);
+    let is_whole = interruptible(run, &interrupt).await?;
+    if let Some(db) = db {
+        db.close().await.map_err(StartError::Command)?;
+    }
+    match is_whole {
+        true => Ok(()),
+        false => Err(StartError::Unfinished),
+    }
+}
+
 async fn import(settings: &Settings, arguments: &ImportArguments) -> Result<(), StartError> {
+    let policies = Plan::read(settings)?.titles;
     let db = app::database(settings).await?;
     // With tokens, there is no local owner.
     let has_tokens = settings.jwt.settings().is_on();
     let owner = (!has_tokens).then(Owner::local);
     let interrupt = CancellationToken::new();
-    let run = commands::import::run(&db, arguments, owner, &interrupt);
+    let run = commands::import::run(&db, arguments, owner, policies, &interrupt);
+    if !interruptible(run, &interrupt).await? {
+        return Err(StartError::Unfinished);
+    }
+    db.close().await.map_err(StartError::Command)
+}
+
+async fn erase(settings: &Settings, arguments: EraseArguments) -> Result<(), StartError> {
+    let audit = Plan::read(settings)?.audit;
+    let db = app::database_as_it_is(settings).await?;
+    db.audit(audit.is_on);
+    let of = Forgotten {
+        tenant: arguments.tenant,
+        user: arguments.user,
+    };
+    commands::erase::run(&db, &of, arguments.wait, arguments.dry_run).await?;
+    db.close().await.map_err(StartError::Command)
+}
+
+async fn prune(settings: &Settings, arguments: &PruneArguments) -> Result<(), StartError> {
+    let plan = Plan::read(settings)?;
+    let db = app::database_as_it_is(settings).await?;
+    let interrupt = CancellationToken::new();
+    let run = commands::prune::run(
+        &db,
+        &plan.retentions,
+        &plan.titles,
+        arguments.dry_run,
+        &interrupt,
+    );
+    if !interruptible(run, &interrupt)
+        .await
+        .map_err(StartError::Command)?
+    {
+        return Err(StartError::Unfinished);
+    }
+    db.close().await.map_err(StartError::Command)
+}
+
+async fn export(settings: &Settings, arguments: ExportArguments) -> Result<(), StartError> {
+    let audit = Plan::read(settings)?.audit;
+    let db = app::database_as_it_is(settings).await?;
+    db.audit(audit.is_on);
+    let scope = ExportScope {
+        tenant: arguments.tenant,
+        user: arguments.user,
+        since: arguments.since,
+        as_guest: false,
+    };
+    let interrupt = CancellationToken::new();
+    let run = commands::export::run(&db, scope, &interrupt);
     if !interruptible(run, &interrupt).await? {
         return Err(StartError::Unfinished);
     }
@@ -235,6 +383,24 @@ async fn interruptible<T>(run: impl Future<Output = T>, interrupt: &Cancellation
     }
 }
 
+async fn audit(settings: &Settings, arguments: &AuditArguments) -> Result<(), StartError> {
+    let db = app::database_as_it_is(settings).await?;
+    let mut out = std::io::stdout();
+    commands::audit::run(&db, arguments, &mut out)
+        .await
+        .map_err(StartError::Command)?;
+    db.close().await.map_err(StartError::Command)
+}
+
+async fn webhooks(settings: &Settings, action: &WebhooksCommand) -> Result<(), StartError> {
+    let db = app::database_as_it_is(settings).await?;
+    let mut out = std::io::stdout();
+    commands::webhooks::run(&db, action, &mut out)
+        .await
+        .map_err(StartError::Command)?;
+    db.close().await.map_err(StartError::Command)
+}
+
 async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), StartError> {
     let db = app::database(settings).await?;
     let scope = StatsFilter {
@@ -244,6 +410,64 @@ async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), Sta
     commands::stats::run(&db, &scope, arguments.json)
         .await
         .map_err(StartError::Command)
+}
+
+/// Prints what is in force, and with `live` the models' answers; or every error, the last one as the reason of the exit.
+async fn config_check(
+    settings: &Settings,
+    live: bool,
+    policy_of: PolicyOf<'_>,
+) -> Result<(), StartError> {
+    let mut errors = app::check(settings);
+    let plan = Plan::read(settings);
+    let in_force = match &plan {
+        Ok(plan) => app::configured(plan)
+            .map_err(|error| errors.push(error))
+            .ok(),
+        Err(_) => None,
+    };
+    let of_file = plan
+        .as_ref()
+        .err()
+        .into_iter()
+        .flat_map(ConfigErrors::lines);
+    let lines: Vec<String> = of_file
+        .chain(errors.iter().map(ToString::to_string))
+        .collect();
+    match (plan, in_force, lines.len()) {
+        (Ok(plan), Some(in_force), 0) => {
+            app::check_agent(&plan, policy_of.agent)?;
+            print(commands::config_check::report(settings, &plan, policy_of))?;
+            match live {
+                true => ask_models(settings, &in_force).await,
+                false => Ok(()),
+            }
+        }
+        (Err(errors), _, 1) => Err(errors.into()),
+        (_, _, 1) => Err(errors.remove(0)),
+        (_, _, count) => {
+            for line in lines {
+                eprintln!("{line}");
+            }
+            Err(StartError::Invalid(count))
+        }
+    }
+}
+
+/// Asks each model for one word, and prints the answers.
+async fn ask_models(settings: &Settings, in_force: &InForce) -> Result<(), StartError> {
+    let overrides = settings.title_parameters.clone().unwrap_or_default();
+    let checks =
+        commands::config_live::run(&in_force.agents, &in_force.titles, Arc::new(overrides)).await;
+    let lines = checks.iter().map(|check| format!("  {check}\n"));
+    print(format!("live:\n{}", lines.collect::<String>()))?;
+    match checks.iter().filter(|check| !check.passed()).count() {
+        0 => Ok(()),
+        failed => Err(StartError::Silent {
+            failed,
+            asked: checks.len(),
+        }),
+    }
 }
 
 fn token(settings: &Settings, arguments: TokenArguments) -> Result<(), StartError> {
@@ -257,18 +481,36 @@ fn token(settings: &Settings, arguments: TokenArguments) -> Result<(), StartErro
     print(format!("{token}\n"))
 }
 
-/// Binds a listener and returns its address, whose port the system chooses for port 0.
+/// Takes a socket that the service manager passed, and its address in place of the setting's.
+fn take(
+    inherited: &mut Inherited,
+    index: usize,
+    address: &mut ListenAddress,
+) -> Result<Option<Listener>, StartError> {
+    let Some(listener) = inherited.take(index).map_err(StartError::Inherited)? else {
+        return Ok(None);
+    };
+    *address = listener.address().map_err(StartError::Inherited)?;
+    Ok(Some(listener))
+}
+
+/// Binds a listener, unless the service manager passed one, and returns its address, whose port the system chooses for
+/// port 0.
 async fn listen(
-    address: SocketAddr,
+    passed: Option<Listener>,
+    address: ListenAddress,
     setting: &'static str,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+) -> Result<(Listener, ListenAddress), StartError> {
     let listen_error = |cause| StartError::Listen {
-        address,
+        address: address.clone(),
         setting,
         cause,
     };
-    let listener = TcpListener::bind(address).await.map_err(listen_error)?;
-    let address = listener.local_addr().map_err(listen_error)?;
+    let listener = match passed {
+        Some(listener) => listener,
+        None => Listener::bind(&address).await.map_err(listen_error)?,
+    };
+    let address = listener.address().map_err(listen_error)?;
     Ok((listener, address))
 }
 
@@ -302,52 +544,4 @@ async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartErr
         format!("{state} {name}{since}\n")
     };
     print(after.into_iter().zip(before).map(line).collect::<String>())
-}
-
-/// Shutdown signals: SIGINT and SIGTERM, or Ctrl-C.
-struct Signals {
-    #[cfg(unix)]
-    kinds: [Option<Signal>; 2],
-}
-
-impl Signals {
-    /// Registers the handlers. Signals are caught from now on.
-    fn listen() -> Self {
-        #[cfg(unix)]
-        let listen = |kind| {
-            let signals = signal(kind);
-            signals
-                .inspect_err(|error| tracing::warn!(%error, "cannot listen for signals"))
-                .ok()
-        };
-        Self {
-            #[cfg(unix)]
-            kinds: [SignalKind::interrupt(), SignalKind::terminate()].map(listen),
-        }
-    }
-
-    /// Waits for the next signal.
-    #[cfg(unix)]
-    async fn next(&mut self) {
-        async fn next(signals: &mut Option<Signal>) {
-            match signals {
-                Some(signals) => {
-                    signals.recv().await;
-                }
-                None => std::future::pending().await,
-            }
-        }
-        let [interrupt, terminate] = &mut self.kinds;
-        tokio::select! {
-            () = next(interrupt) => {}
-            () = next(terminate) => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Failpoints around the durable steps of a turn and of a title: the places where a crash or a race matters.
+//! Failpoints around the durable steps of a turn, of a title and of a webhook: the places where a crash or a race matters.
 //!
 //! With the feature `failpoints`, a test pauses the task or aborts the process at a step. It selects the step by name,
 //! or by name and conversation id. Without the feature, a step compiles to nothing.
@@ -21,7 +21,7 @@ pub(crate) enum Step {
     #[strum(serialize = "turns.ended")]
     ReplyCommitted,
     /// After a finished reply was published to the conversation's subscribers.
-    #[strum(serialize = "turns.told")]
+    #[strum(serialize = "turns.published")]
     ReplyPublished,
     /// After a title claim was stored.
     #[strum(serialize = "titles.claimed")]
@@ -33,8 +33,14 @@ pub(crate) enum Step {
     #[strum(serialize = "titles.stored")]
     TitleStored,
     /// After the title's outcome was published.
-    #[strum(serialize = "titles.told")]
+    #[strum(serialize = "titles.published")]
     TitlePublished,
+    /// Before an event of a webhook is sent.
+    #[strum(serialize = "webhooks.sending")]
+    WebhookSending,
+    /// After the receiver of a webhook answered or failed, before that is stored.
+    #[strum(serialize = "webhooks.sent")]
+    WebhookSent,
 }
 
 /// Evaluates the failpoints of a step.

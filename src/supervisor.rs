@@ -62,12 +62,18 @@ pub enum Loop {
     DatabaseProbe,
     /// Replaces a PostgreSQL connection pool that has lost connections.
     DatabaseConnections,
+    /// Removes what is older than its tenant keeps it.
+    Retention,
     /// Erases deleted text from SQLite's file.
     Erasure,
     /// Reloads the published token keys; only with `--jwt-keys`.
     TokenKeys,
     /// Exchanges wake-ups with other nodes; only with NATS.
     Relay,
+    /// Sends the events of webhooks.
+    Webhooks,
+    /// Removes old entries of the audit log.
+    Audit,
 }
 
 impl Loop {

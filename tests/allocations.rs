@@ -1,4 +1,4 @@
-//! What telling subscribers allocates: something for an event, nothing for one more who is told.
+//! What notifying subscribers allocates: something for an event, nothing for an additional subscriber.
 //!
 //! Everything that the process allocates is counted, so this is the only test of its binary.
 
@@ -24,7 +24,7 @@ const RENAME: &str = "mutation ($id: ID!, $title: String!) {
     renameConversation(input: { id: $id, displayName: $title }) { conversation { id } }
 }";
 
-/// So many subscribers are told.
+/// Numbers of subscribers that are notified.
 const SIZES: [usize; 3] = [0, 10, 200];
 
 /// Events for each number of subscribers. The fewest allocations count: other tasks of the runtime only add to them.
@@ -105,12 +105,12 @@ fn count(subscribe: impl Fn(&str, &str) -> TcpStream) {
             .min();
         counts.push(fewest.unwrap());
     }
-    println!("allocations of a change that {SIZES:?} are told of: {counts:?}");
-    let [untold, few, many] = counts[..] else {
+    println!("allocations of a change delivered to {SIZES:?} subscribers: {counts:?}");
+    let [baseline, few, many] = counts[..] else {
         panic!("{counts:?}");
     };
     assert!(
-        untold < few,
+        baseline < few,
         "the execution for subscribers was not counted"
     );
     // A few are the runtime's, or another task's.

@@ -4,7 +4,7 @@ use memchr::memmem;
 
 use crate::Result;
 
-/// What one subscriber's socket has brought and nobody has understood yet.
+/// What one subscriber's socket has received and that is not decoded yet.
 pub enum Decoder {
     WebSocket {
         rest: Vec<u8>,

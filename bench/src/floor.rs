@@ -215,12 +215,12 @@ fn tell(
     let next = frame(&next.to_string());
     for subscriber in subscribers {
         if let Some(connection) = &mut connections[subscriber.0] {
-            let told = match connection.speaks {
+            let message = match connection.speaks {
                 Speaks::WebSocket => &next,
                 _ => &event,
             };
             // A subscriber that does not take it makes the floor fail, which the runner sees.
-            connection.stream.write_all(told)?;
+            connection.stream.write_all(message)?;
         }
     }
     Ok(())

@@ -33,6 +33,13 @@ pub fn request(method: &str, path: &str, accept: &str, body: Option<&Value>) -> 
     .into_bytes()
 }
 
+/// The same request with another header, as `name: value`.
+pub fn with_header(request: &[u8], header: &str) -> Vec<u8> {
+    let line = request.iter().position(|&byte| byte == b'\n');
+    let (line, rest) = request.split_at(line.map_or(0, |end| end + 1));
+    [line, header.as_bytes(), b"\r\n", rest].concat()
+}
+
 /// Sends a request and reads the whole answer, which has to be JSON.
 pub async fn json(to: SocketAddr, method: &str, path: &str, body: &Value) -> Result<Value> {
     let mut stream = connect(Ipv4Addr::LOCALHOST, to).await?;

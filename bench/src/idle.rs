@@ -24,7 +24,7 @@ use crate::{
 /// How many connect at the same time.
 const CONNECTING: usize = 64;
 
-/// The longest that the event may take to reach everybody.
+/// The longest that the event may take to reach all subscribers.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
@@ -79,9 +79,9 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     let memory_with = memory(server.pid)?;
 
     let marker = "This has to reach everybody";
-    let mut told = listen(subscribers, marker);
+    let mut received = listen(subscribers, marker);
     let (cpu, begun) = (server.cpu()?, Instant::now());
-    let lost = timeout(Duration::from_secs(seconds), told.recv()).await;
+    let lost = timeout(Duration::from_secs(seconds), received.recv()).await;
     let (cpu, idle) = (server.cpu()? - cpu, begun.elapsed());
     let memory_after = memory(server.pid)?;
     if let Ok(lost) = lost {
@@ -99,11 +99,11 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     .await?;
     let mut delays = Vec::with_capacity(count);
     while delays.len() < count {
-        let heard = timeout(PATIENCE, told.recv()).await;
-        let Ok(Some(heard)) = heard else {
-            return Err(format!("only {} of {count} heard of it", delays.len()).into());
+        let received = timeout(PATIENCE, received.recv()).await;
+        let Ok(Some(received)) = received else {
+            return Err(format!("only {} of {count} received it", delays.len()).into());
         };
-        delays.push(heard?.duration_since(begun));
+        delays.push(received?.duration_since(begun));
     }
     delays.sort_unstable();
 
@@ -169,16 +169,16 @@ fn listen(
     subscribers: Vec<Subscriber>,
     text: &'static str,
 ) -> mpsc::UnboundedReceiver<Result<Instant>> {
-    let (sender, told) = mpsc::unbounded_channel();
+    let (sender, received) = mpsc::unbounded_channel();
     let sender = Arc::new(sender);
     for mut subscriber in subscribers {
         let sender = sender.clone();
         #[expect(clippy::disallowed_methods, reason = "it ends with the program")]
         tokio::spawn(async move {
-            let heard = subscriber.hear(text).await.map(|()| Instant::now());
-            // Nobody waits for it any more when measuring failed.
-            let _ = sender.send(heard);
+            let received = subscriber.receive(text).await.map(|()| Instant::now());
+            // The receiver is gone when measuring failed.
+            let _ = sender.send(received);
         });
     }
-    told
+    received
 }

@@ -45,7 +45,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Whoever wrote there has ended, so what could fail is no harm. Only the last one takes the root with it.
+        // The process that wrote there has ended, so what could fail is no harm. Only the last one takes the root with it.
         let _ = fs::remove_dir_all(&self.0);
         let _ = fs::remove_dir(root());
     }
@@ -61,7 +61,7 @@ static DATABASES: Mutex<Vec<(PgConnectOptions, String)>> = Mutex::const_new(Vec:
 
 /// Makes a database beside the one that is named.
 pub async fn create_database(server: &PgConnectOptions, name: &str) -> Result<()> {
-    // Held until it is there, so that nobody removes it before.
+    // Held until it is there, so that no other process removes it before.
     let mut databases = DATABASES.lock().await;
     let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
     server.connect().await?.execute(create).await?;
@@ -69,7 +69,7 @@ pub async fn create_database(server: &PgConnectOptions, name: &str) -> Result<()
     Ok(())
 }
 
-/// Removes all that were made, whoever is connected to them.
+/// Removes all that were made, even with open connections.
 pub async fn remove_databases() -> Result<()> {
     let mut databases = DATABASES.lock().await;
     while let Some((server, name)) = databases.last() {

@@ -156,7 +156,7 @@ fn busy() -> Result<Duration> {
     Ok(TICK * busy)
 }
 
-/// What one has to know to compare figures with those of another machine.
+/// What is needed to compare figures with those of another machine.
 #[derive(Serialize, Deserialize)]
 pub struct Description {
     processor: String,

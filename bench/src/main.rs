@@ -5,12 +5,15 @@ mod cost;
 mod decode;
 mod fanout;
 mod floor;
+mod goals;
 mod http;
 mod idle;
+mod ingest;
 mod leftovers;
 mod list;
 mod machine;
 mod peers;
+mod people;
 mod requests;
 mod running;
 mod search;
@@ -26,7 +29,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// What any step may fail with; the text is for whoever runs it.
+/// What any step may fail with; the text is for the operator.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
@@ -40,6 +43,7 @@ struct Cli {
 
 /// Everything, as one would type it.
 const EVERYTHING: &[&[&str]] = &[
+    &["people", "--rounds", "1"],
     &["idle", "--transport", "websocket"],
     &["idle", "--transport", "sse"],
     &["idle", "--transport", "title-stream"],
@@ -48,10 +52,18 @@ const EVERYTHING: &[&[&str]] = &[
     &["turn"],
     &["stream"],
     &["cost"],
+    &["ingest"],
 ];
 
 #[derive(Subcommand)]
 enum Scenario {
+    /// People who talk, with two tabs each: what a turn costs by its parts, how long they wait, and how many they may be,
+    /// beside a program of the same statements and the AI SDK's route
+    People(people::Arguments),
+
+    /// What the goals of docs/performance.md need, in under 20 minutes, and whether each is met
+    Goals(goals::Arguments),
+
     /// Many subscribers to one conversation, at which nothing happens: what they cost, and how long one event takes to
     /// reach all of them
     Idle(idle::Arguments),
@@ -80,12 +92,19 @@ enum Scenario {
     /// What a conversation costs: processor time, bytes of the database, tokens, bytes on the wires
     Cost(cost::Arguments),
 
+    /// What a token costs that another program writes, beside one of our own model call
+    Ingest(ingest::Arguments),
+
     /// Draw what `fanout` has found
     Plot(fanout::PlotArguments),
 
     /// Serve what `fanout` compares with: nothing but sockets
     #[command(hide = true)]
     Floor(floor::Arguments),
+
+    /// Serve what `people` compares with: a route that was written by hand
+    #[command(hide = true)]
+    PeopleFloor(people::FloorArguments),
 
     /// Run what `turn` compares with: nothing but the statements
     #[command(hide = true)]
@@ -140,6 +159,9 @@ async fn everything() -> Result<()> {
 
 async fn measure(scenario: Scenario) -> Result<()> {
     match scenario {
+        Scenario::People(arguments) => people::run(&arguments),
+        Scenario::Goals(arguments) => goals::run(&arguments),
+        Scenario::PeopleFloor(arguments) => people::serve_floor(arguments).await,
         Scenario::Idle(arguments) => idle::run(arguments).await,
         Scenario::Seed(arguments) => seed::run(arguments).await,
         Scenario::List(arguments) => list::run(arguments),
@@ -148,6 +170,7 @@ async fn measure(scenario: Scenario) -> Result<()> {
         Scenario::Fanout(arguments) => fanout::run(&arguments),
         Scenario::Stream(arguments) => stream::run(&arguments),
         Scenario::Cost(arguments) => cost::run(&arguments),
+        Scenario::Ingest(arguments) => ingest::run(&arguments),
         Scenario::Plot(arguments) => fanout::plot(&arguments),
         Scenario::Floor(arguments) => floor::serve(arguments),
         Scenario::Turn(arguments) => turn::run(&arguments),

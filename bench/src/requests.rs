@@ -29,8 +29,18 @@ impl Client {
         })
     }
 
+    /// The connection, on which nothing is left to be read.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Sends a request and reads its whole answer, which must be a 200 with a length; the body.
     pub async fn ask(&mut self, request: &[u8]) -> Result<&[u8]> {
+        self.answered(request, 200).await
+    }
+
+    /// The same with another status.
+    pub async fn answered(&mut self, request: &[u8], status: u16) -> Result<&[u8]> {
         self.stream.write_all(request).await?;
         self.read.clear();
         loop {
@@ -41,7 +51,7 @@ impl Client {
                 continue;
             };
             let head = std::str::from_utf8(&self.read[..end])?.to_ascii_lowercase();
-            if !head.starts_with("http/1.1 200") {
+            if !head.starts_with(&format!("http/1.1 {status}")) {
                 return Err(format!("refused: {}", String::from_utf8_lossy(&self.read)).into());
             }
             let length = head

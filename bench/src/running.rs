@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often one looks whether it listens: `start` measures that.
 const LOOK: Duration = Duration::from_micros(250);
@@ -48,7 +48,7 @@ impl Running {
         command: impl FnOnce(u16, &Path) -> Result<Command>,
     ) -> Result<Self> {
         let folder = Folder::create()?;
-        // Free now, and nobody is given it again so soon.
+        // Free now, and not reassigned so soon.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
             .local_addr()?
             .port();

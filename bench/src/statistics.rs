@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// The median of what the rounds have found, and the outermost ones.
+#[derive(Serialize)]
 pub struct Rounds {
     pub median: f64,
     lowest: f64,

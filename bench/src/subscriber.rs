@@ -31,7 +31,7 @@ pub enum Transport {
     TitleStream,
 }
 
-/// A subscriber that has been told the present state.
+/// A subscriber that has received the current state.
 pub enum Subscriber {
     WebSocket(Box<WebSocketStream<TcpStream>>),
     Events(TcpStream),
@@ -64,12 +64,12 @@ impl Subscriber {
                 .await?
             }
         };
-        subscriber.hear(conversation).await?;
+        subscriber.receive(conversation).await?;
         Ok(subscriber)
     }
 
-    /// Waits until something is told that holds this text; answers pings meanwhile.
-    pub async fn hear(&mut self, text: &str) -> Result<()> {
+    /// Waits until an event with this text is received; answers pings meanwhile.
+    pub async fn receive(&mut self, text: &str) -> Result<()> {
         match self {
             Self::WebSocket(socket) => loop {
                 match socket.next().await.ok_or("the WebSocket has ended")?? {
@@ -79,20 +79,23 @@ impl Subscriber {
                 }
             },
             Self::Events(stream) => {
-                let mut told = Vec::new();
+                let mut received = Vec::new();
                 loop {
                     // Room for one small event: ten thousand of them are a lot of memory.
-                    told.reserve(512);
-                    if stream.read_buf(&mut told).await? == 0 {
-                        let told = String::from_utf8_lossy(&told);
-                        return Err(format!("the stream has ended: {told}").into());
+                    received.reserve(512);
+                    if stream.read_buf(&mut received).await? == 0 {
+                        let received = String::from_utf8_lossy(&received);
+                        return Err(format!("the stream has ended: {received}").into());
                     }
-                    if told.windows(text.len()).any(|part| part == text.as_bytes()) {
+                    if received
+                        .windows(text.len())
+                        .any(|part| part == text.as_bytes())
+                    {
                         return Ok(());
                     }
-                    // What was told, but for what may be the beginning of the text.
-                    let known = told.len().saturating_sub(text.len());
-                    told.drain(..known);
+                    // Keep only what may be the beginning of the text.
+                    let known = received.len().saturating_sub(text.len());
+                    received.drain(..known);
                 }
             }
         }
@@ -104,7 +107,7 @@ async fn events(mut stream: TcpStream, request: &[u8]) -> Result<Subscriber> {
     Ok(Subscriber::Events(stream))
 }
 
-/// A WebSocket that has asked for a subscription; what is told first is not read yet.
+/// A WebSocket that has asked for a subscription; its first event is not read yet.
 pub async fn websocket(stream: TcpStream, query: &Value) -> Result<WebSocketStream<TcpStream>> {
     let mut request = "ws://127.0.0.1/graphql".into_client_request()?;
     let protocol = HeaderValue::from_static("graphql-transport-ws");

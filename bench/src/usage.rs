@@ -64,7 +64,7 @@ pub fn cpu_of(name: &str) -> Result<Duration> {
     Ok(TICK * ticks)
 }
 
-/// The processes that this one has started, and those that they have, as far as they run.
+/// The running child processes of `of`, and theirs.
 pub fn descendants(of: u32) -> HashSet<u32> {
     let processes: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()

@@ -30,9 +30,10 @@ struct Shape {
 }
 
 const FIRST: &str = "m20251101_000001_create_conversations";
+const WEBHOOKS: &str = "m20251223_000001_create_webhooks";
 
 #[rustfmt::skip]
-const SHAPES: [Shape; 7] = [
+const SHAPES: [Shape; 17] = [
     Shape {
         table: "agent_conversations", migration: FIRST,
         columns: &[
@@ -43,6 +44,8 @@ const SHAPES: [Shape; 7] = [
         later: &[
             "display_name", "title_generated_at", "title_source", "title_status", "title_failure", "revision",
             "title_token", "title_lease_until", "title_attempts", "title_hint", "published_revision",
+            "title_retry_at", "title_tries", "title_failing_since", "title_from", "previous_title",
+            "previous_title_source", "title_locked", "title_refreshes", "title_refreshed_at",
         ],
     },
     Shape {
@@ -51,7 +54,7 @@ const SHAPES: [Shape; 7] = [
             ("id", Uuid), ("conversation_id", Uuid), ("position", Long), ("role", Text), ("content", Text),
             ("status", Text), ("created_at", Time),
         ],
-        later: &["attachments"],
+        later: &["attachments", "in_reply_to", "outcome", "model"],
     },
     Shape {
         table: "agent_turns", migration: "m20251116_000001_create_turns",
@@ -74,7 +77,7 @@ const SHAPES: [Shape; 7] = [
             ("prompt_tokens", Long), ("completion_tokens", Long), ("reasoning_tokens", Long), ("duration_ms", Long),
             ("created_at", Time),
         ],
-        later: &[],
+        later: &["agent"],
     },
     Shape {
         table: "agent_cursor_key", migration: "m20251120_000001_create_cursor_key",
@@ -88,6 +91,73 @@ const SHAPES: [Shape; 7] = [
             ("prompt_tokens", Long), ("completion_tokens", Long), ("reasoning_tokens", Long), ("created_at", Time),
         ],
         later: &[],
+    },
+    Shape {
+        table: "agent_message_versions", migration: "m20251201_000001_create_versions",
+        columns: &[
+            ("id", Uuid), ("conversation_id", Uuid), ("message_id", Uuid), ("position", Long), ("role", Text),
+            ("content", Text), ("status", Text), ("attachments", Text), ("outcome", Text), ("failure", Text),
+            ("model", Text), ("created_at", Time), ("replaced_at", Time),
+        ],
+        later: &[],
+    },
+    Shape {
+        table: "agent_reply_parts", migration: "m20251201_000001_create_versions",
+        columns: &[("reply_id", Uuid), ("conversation_id", Uuid), ("message_id", Uuid), ("parts", Text)],
+        later: &[],
+    },
+    Shape {
+        table: "agent_feeds", migration: "m20251220_000001_create_feeds",
+        columns: &[
+            ("id", Any), ("tenant_id", Text), ("user_id", Text), ("position", Long), ("floor", Long), ("epoch", Long),
+        ],
+        later: &[],
+    },
+    Shape {
+        table: "agent_changes", migration: "m20251220_000001_create_feeds",
+        columns: &[("feed_id", Long), ("conversation_id", Uuid), ("change", Long), ("created", Long)],
+        later: &[],
+    },
+    Shape {
+        table: "agent_webhook_routes", migration: WEBHOOKS,
+        columns: &[("tenant_id", Text), ("event", Text), ("hook", Text), ("seen_at", Time)],
+        later: &[],
+    },
+    Shape {
+        table: "agent_webhook_gone", migration: WEBHOOKS,
+        columns: &[("hook", Text), ("since", Time)],
+        later: &[],
+    },
+    Shape {
+        table: "agent_webhook_lanes", migration: WEBHOOKS,
+        columns: &[
+            ("hook", Text), ("conversation_id", Uuid), ("tenant_id", Text), ("user_id", Text), ("next_at", Time),
+            ("token", Uuid), ("attempts", Any), ("failing_since", Time), ("failure", Text),
+            ("parked_at", Time),
+        ],
+        later: &[],
+    },
+    Shape {
+        table: "agent_webhook_events", migration: WEBHOOKS,
+        columns: &[
+            ("number", Any), ("id", Uuid), ("hook", Text), ("conversation_id", Uuid), ("tenant_id", Text),
+            ("user_id", Text), ("event", Text), ("revision", Long), ("rank", Any), ("subject_id", Uuid),
+            ("created_at", Time),
+        ],
+        later: &[],
+    },
+    Shape {
+        table: "agent_audit", migration: "m20251223_000002_create_audit",
+        columns: &[
+            ("id", Uuid), ("tenant_id", Text), ("actor", Text), ("act", Text), ("conversation_id", Uuid), ("subject", Text),
+            ("created_at", Time),
+        ],
+        later: &[],
+    },
+    Shape {
+        table: "agent_search_texts", migration: "m20251224_000001_create_search_texts",
+        columns: &[("id", Any), ("conversation_id", Uuid), ("message_id", Uuid)],
+        later: &["body"],
     },
 ];
 

@@ -15,12 +15,20 @@ use unicode_segmentation::UnicodeSegmentation;
 
 /// Lower-cased words without accents, one space between two.
 pub fn words(text: &str) -> String {
+    if text.is_ascii() {
+        // Nothing to fold but the case. A search reads the words of many texts again.
+        return joined(&text.to_ascii_lowercase());
+    }
     let folded: String = text
         .nfkd()
         .filter(|c| !('\u{300}'..='\u{36f}').contains(c))
         .nfc()
         .collect::<String>()
         .to_lowercase();
+    joined(&folded)
+}
+
+fn joined(folded: &str) -> String {
     let mut words = String::with_capacity(folded.len());
     // A quote between Hebrew letters is part of a word (UAX #29, WB7b); it would end a quoted phrase.
     for word in folded.split('"').flat_map(str::unicode_words) {
@@ -47,6 +55,12 @@ const MAX_WORD_CHARS: usize = 64;
 
 /// Limits these [`words`] to the size that the index stores.
 pub fn capped(words: &str) -> String {
+    let is_short = |word: &str| word.len() <= MAX_WORD_CHARS;
+    let count = words.split(' ').count();
+    if count <= usize::from(MAX_POSITIONS) && words.split(' ').all(is_short) {
+        // No word can be too frequent, and the sum is far below the limits.
+        return words.to_owned();
+    }
     let mut positions: HashMap<&str, u16> = HashMap::new();
     let mut kept = String::with_capacity(words.len().min(MAX_BYTES));
     let mut count = 0;
@@ -103,6 +117,41 @@ pub fn marked(mark: &str, words: &str) -> String {
     text
 }
 
+/// The tokens of index words: runs of letters and digits.
+pub fn runs(words: &str) -> impl Iterator<Item = &str> {
+    words
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|run| !run.is_empty())
+}
+
+/// A text in PostgreSQL's index: the mark, and each run behind a space; a space at the end. Empty without words.
+///
+/// So a word or phrase is found between two spaces, and the index adds the mark to each run ([`LEXEMES`]).
+pub fn entry_of_marked(marked: &str) -> String {
+    let mut entry = String::with_capacity(marked.len());
+    for run in runs(marked) {
+        let (mark, run) = run.split_at_checked(MARK_LETTERS).unwrap_or(("", run));
+        if entry.is_empty() {
+            entry.push_str(mark);
+        }
+        entry.push(' ');
+        entry.push_str(run);
+    }
+    if !entry.is_empty() {
+        entry.push(' ');
+    }
+    entry
+}
+
+/// The runs of such an entry.
+pub fn runs_of_entry(entry: &str) -> &str {
+    entry.get(MARK_LETTERS..).unwrap_or_default()
+}
+
+/// The marked runs of an entry, in SQL, for PostgreSQL's index.
+pub const LEXEMES: &str =
+    "array_to_tsvector(string_to_array(replace(body, ' ', ' ' || \"left\"(body, 4)), ' '))";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +165,25 @@ mod tests {
             "xyplan xy京 xy都 xysnake_xycase"
         );
         assert_eq!(marked("xy", ""), "");
+    }
+
+    #[test]
+    fn an_entry_has_the_mark_once_and_spaces_around_each_run() {
+        let marked = marked("abcd", "plan 京 都 snake_case abcdef");
+        assert_eq!(
+            entry_of_marked(&marked),
+            "abcd plan 京 都 snake case abcdef "
+        );
+        assert_eq!(entry_of_marked(""), "");
+        assert_eq!(runs_of_entry("abcd plan it "), " plan it ");
+    }
+
+    #[test]
+    fn the_short_way_of_ascii_leads_to_the_same_words() {
+        for text in ["Don't \"quote\" 3.14, e.g. a_B-c@d.ORG", "\u{7f}A\r\nb\tC"] {
+            // A sign that is folded away.
+            assert_eq!(words(text), words(&format!("{text} \u{301}")));
+        }
     }
 
     #[test]

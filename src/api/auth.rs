@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, Method, header, request::Parts};
 use serde_json::Value;
 
-use super::Services;
+use super::{Services, on_behalf};
 use crate::{
     auth::{Access, Principal, Tokens},
     error::{Error, Result},
@@ -16,6 +16,11 @@ use crate::{
 /// [`Error::Unauthenticated`], [`Error::AuthExpired`]; [`Error::ForbiddenOrigin`] for a cookie without a trusted origin
 /// (CSRF).
 pub(super) async fn caller(services: &Services, parts: &Parts) -> Result<Principal> {
+    let caller = bearer_of(services, parts).await?;
+    Ok(caller.on_behalf(on_behalf::named(&parts.headers)))
+}
+
+async fn bearer_of(services: &Services, parts: &Parts) -> Result<Principal> {
     let tokens = match &services.access {
         Access::Open(owner) => {
             let client = parts.extensions.get::<ClientAddress>();

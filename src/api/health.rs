@@ -1,20 +1,26 @@
 //! Health endpoints: `/healthz` (liveness) and `/readyz` (readiness).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::Services;
 use crate::{
     auth::{Access, KeyState},
+    chat::Chat,
     db::{Database, DatabaseState},
     events::EventBroker,
-    llm::LanguageModel,
+    llm::{Chain, ModelErrorKind, Task},
     supervisor::{LoopState, Supervisor},
-    titles::{ModelState, Titles},
+    titles::{ChainHealth, ModelState, Titles},
+    webhooks::Webhooks,
 };
+
+/// The most chains of models that `/readyz` names.
+const MAX_SHOWN: usize = 8;
 
 pub(super) fn routes() -> Router<Arc<Services>> {
     Router::new()
@@ -27,10 +33,12 @@ pub(super) fn routes() -> Router<Arc<Services>> {
 pub struct Health {
     /// The state of the database.
     pub db: Database,
-    /// The names of the models.
-    pub model: Arc<dyn LanguageModel>,
+    /// The models that write replies.
+    pub chat: Chat,
     /// The state of the title model.
     pub titles: Titles,
+    /// The state of the receivers of webhooks.
+    pub webhooks: Webhooks,
     /// The state of the relay.
     pub events: EventBroker,
     /// Whether tokens can be verified.
@@ -41,25 +49,65 @@ pub struct Health {
     pub leaving: CancellationToken,
 }
 
-/// Liveness: 503 with the names of the loops if a background loop is stuck, which only a restart fixes; else 200. Does
-/// not query the database, because a restart does not fix an outage.
-async fn alive(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
-    let Health { db, model, .. } = &services.health;
+/// The page of `/healthz`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Liveness {
+    /// `ok` or `stuck`.
+    status: &'static str,
+    /// The server's version.
+    version: &'static str,
+    /// `sqlite` or `postgresql`.
+    database: &'static str,
+    /// The models that write replies.
+    chat_model: String,
+    /// The models that make titles.
+    title_model: String,
+    /// The background loops that are stuck.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    stuck: Vec<&'static str>,
+}
+
+/// The page of `/readyz`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// `ready`, `not_ready` or `shutting_down`.
+    status: &'static str,
+    /// The parts that are degraded.
+    degraded: Vec<&'static str>,
+    /// The state of each part, such as `database`.
+    #[serde(flatten)]
+    parts: BTreeMap<&'static str, String>,
+}
+
+/// Says whether the server is alive.
+///
+/// 503 with the names of the loops if a background loop is stuck, which only a restart fixes; else 200. Does not query
+/// the database, because a restart does not fix an outage.
+#[utoipa::path(
+    get, path = "/healthz", operation_id = "alive", tag = "operations",
+    responses(
+        (status = 200, description = "It is", body = Liveness),
+        (status = 503, description = "It has to be restarted", body = Liveness),
+    ),
+)]
+pub(super) async fn alive(State(services): State<Arc<Services>>) -> (StatusCode, Json<Liveness>) {
+    let Health {
+        db, chat, titles, ..
+    } = &services.health;
     let stuck = services.health.loops_that_are(LoopState::Stuck);
     let (code, status) = match stuck.is_empty() {
         true => (StatusCode::OK, "ok"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "stuck"),
     };
-    let mut page = json!({
-        "status": status,
-        "version": env!("CARGO_PKG_VERSION"),
-        "database": db.kind(),
-        "chat_model": model.chat_model(),
-        "title_model": model.title_model(),
-    });
-    if !stuck.is_empty() {
-        page["stuck"] = stuck.into();
-    }
+    let page = Liveness {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        database: db.kind(),
+        chat_model: model_names(chat.agents().chains()),
+        title_model: model_names([&titles.chain()]),
+        stuck,
+    };
     (code, Json(page))
 }
 
@@ -98,10 +146,18 @@ impl Report {
     }
 }
 
-/// Readiness: 503 if the database is unavailable or read-only, no token can be verified, a background loop is stuck, or
-/// shutdown has begun; else 200. The page has the state of each part, and lists degraded parts under `degraded`.
-/// Answers within one second.
-async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value>) {
+/// Says whether the server can serve.
+///
+/// 503 if the database is unavailable or read-only, no token can be verified, a background loop is stuck, or shutdown
+/// has begun; else 200. Answers within one second.
+#[utoipa::path(
+    get, path = "/readyz", operation_id = "ready", tag = "operations",
+    responses(
+        (status = 200, description = "It can; parts may be degraded", body = Readiness),
+        (status = 503, description = "It cannot", body = Readiness),
+    ),
+)]
+pub(super) async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Readiness>) {
     let report = services.health.report().await;
     let is_ready = report.is_ready();
     let status = if report.is_leaving {
@@ -111,10 +167,15 @@ async fn ready(State(services): State<Arc<Services>>) -> (StatusCode, Json<Value
     } else {
         "not_ready"
     };
-    let mut page = json!({ "status": status, "degraded": report.with(PartStatus::Degraded) });
-    for part in &report.parts {
-        page[part.name] = part.word.as_str().into();
-    }
+    let page = Readiness {
+        status,
+        degraded: report.with(PartStatus::Degraded),
+        parts: report
+            .parts
+            .into_iter()
+            .map(|part| (part.name, part.word))
+            .collect(),
+    };
     let code = match is_ready {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
@@ -126,9 +187,15 @@ impl Health {
     /// Collects the states of all parts, within one second.
     pub(super) async fn report(&self) -> Report {
         let database = self.db.state().await;
-        let mut parts = vec![database_part(database), self.title_model(), self.loops()];
+        let mut parts = vec![
+            database_part(database),
+            self.chat_model(),
+            self.title_model(),
+            self.loops(),
+        ];
         parts.extend(self.token_keys());
         parts.extend(self.nats());
+        parts.extend(self.webhooks());
         Report {
             parts,
             is_leaving: self.leaving.is_cancelled(),
@@ -170,16 +237,34 @@ impl Health {
         }
     }
 
+    /// Never unavailable: stored conversations can be read without replies.
+    fn chat_model(&self) -> Part {
+        let agents = self.chat.agents();
+        let is_only = agents.chains().count() == 1;
+        let word = |chain: &Chain| match chain.outage(Task::Reply) {
+            Some(failure) if is_only => Some(reason(failure).to_owned()),
+            Some(failure) => Some(format!("{}: {}", chain.first().name(), reason(failure))),
+            None => fallback(chain, Task::Reply),
+        };
+        model_part("chat_model", joined(agents.chains().filter_map(word)))
+    }
+
     /// Never unavailable: the service works without titles.
     fn title_model(&self) -> Part {
-        let state = self.titles.model_state();
-        Part {
-            name: "title_model",
-            word: state.as_str().to_owned(),
-            status: match state {
-                ModelState::Unknown | ModelState::Answers => PartStatus::Ok,
-                _ => PartStatus::Degraded,
+        let chains = self.titles.model_health();
+        let word = |health: &ChainHealth| match health.state.is_up() {
+            Some(false) if chains.len() == 1 => Some(health.state.as_str().to_owned()),
+            Some(false) => Some(format!("{}: {}", health.model, health.state.as_str())),
+            _ => fallback(&health.chain, Task::Title),
+        };
+        let is_known = chains.iter().any(|health| health.state.is_up().is_some());
+        match joined(chains.iter().filter_map(word)) {
+            None if !is_known => Part {
+                name: "title_model",
+                word: ModelState::Unknown.as_str().to_owned(),
+                status: PartStatus::Ok,
             },
+            word => model_part("title_model", word),
         }
     }
 
@@ -211,6 +296,69 @@ impl Health {
             word: word.to_owned(),
             status,
         })
+    }
+}
+
+impl Health {
+    /// Only with webhooks. Never unavailable: their events wait.
+    fn webhooks(&self) -> Option<Part> {
+        let complaints = self.webhooks.complaints()?;
+        Some(model_part("webhooks", joined(complaints.into_iter())))
+    }
+}
+
+/// The part of a model that is not as it should be, in this word, or `ok`.
+fn model_part(name: &'static str, word: Option<String>) -> Part {
+    Part {
+        name,
+        status: match word {
+            Some(_) => PartStatus::Degraded,
+            None => PartStatus::Ok,
+        },
+        word: word.unwrap_or_else(|| "ok".to_owned()),
+    }
+}
+
+/// The states of several chains in one line, each once: several agents or policies may have the same chain.
+fn joined(words: impl Iterator<Item = String>) -> Option<String> {
+    let mut found: Vec<String> = Vec::new();
+    for word in words {
+        if !found.contains(&word) {
+            found.push(word);
+        }
+    }
+    let others = found.len().saturating_sub(MAX_SHOWN);
+    found.truncate(MAX_SHOWN);
+    if others > 0 {
+        found.push(format!("{others} more"));
+    }
+    (!found.is_empty()).then(|| found.join("; "))
+}
+
+/// The model that answers in place of the first one of its chain, and why.
+fn fallback(chain: &Chain, task: Task) -> Option<String> {
+    let failure = reason(chain.first().failure(task)?);
+    let (first, answering) = (chain.first().name(), chain.answering(task).name());
+    (first != answering).then(|| format!("{answering} answers in place of {first}: {failure}"))
+}
+
+/// The models' names at their providers, in order, each once.
+fn model_names<'c>(chains: impl IntoIterator<Item = &'c Chain>) -> String {
+    let models = chains.into_iter().flat_map(Chain::models);
+    let mut names: Vec<&str> = Vec::new();
+    for name in models.map(|model| model.name().model()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names.join(", ")
+}
+
+/// The failure's name, as titles have it.
+pub(super) fn reason(failure: ModelErrorKind) -> &'static str {
+    match failure {
+        ModelErrorKind::NotFound => "model_not_found",
+        other => other.into(),
     }
 }
 

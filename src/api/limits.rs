@@ -20,8 +20,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use super::Services;
 use crate::{
     auth::RateLimitKey,
-    chat::{SendMessage, SentMessage},
-    conversation::Owner,
+    chat::{SendMessage, SentMessage, actor_key, external::TakePermit},
+    conversation::Actor,
     error::{Error, Result},
     server::{Slot, Slots, held},
 };
@@ -42,6 +42,7 @@ struct Inner {
     /// `None`: unlimited.
     title_changes: Option<DefaultKeyedRateLimiter<RateLimitKey>>,
     streams: Arc<Slots<RateLimitKey>>,
+    ingest: Arc<Slots<RateLimitKey>>,
     counted_messages: AtomicU64,
     refused_messages: AtomicU64,
     refused_streams: AtomicU64,
@@ -61,7 +62,12 @@ pub(super) type OpenStream = Option<Slot<RateLimitKey>>;
 
 impl UserLimits {
     /// Limits; 0 means unlimited. The messages of one minute may come in one burst.
-    pub fn new(messages_per_minute: u32, streams: u32, title_changes_per_minute: u32) -> Self {
+    pub fn new(
+        messages_per_minute: u32,
+        streams: u32,
+        title_changes_per_minute: u32,
+        ingest_streams: u32,
+    ) -> Self {
         let limiter = |per_minute| {
             let quota = NonZeroU32::new(per_minute).map(Quota::per_minute);
             quota.map(RateLimiter::keyed)
@@ -70,6 +76,7 @@ impl UserLimits {
             messages: limiter(messages_per_minute),
             title_changes: limiter(title_changes_per_minute),
             streams: Slots::new(streams),
+            ingest: Slots::new(ingest_streams),
             counted_messages: AtomicU64::new(0),
             refused_messages: AtomicU64::new(0),
             refused_streams: AtomicU64::new(0),
@@ -89,6 +96,24 @@ impl UserLimits {
             self.0.refused_streams.fetch_add(1, Ordering::Relaxed);
             Error::RateLimited {
                 what: "open streams",
+                retry_after: RETRY_AFTER,
+            }
+        })
+    }
+
+    /// Takes a slot for a reply from outside that a service keeps open, until it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`].
+    pub(super) fn open_reply(&self, service: &RateLimitKey) -> Result<OpenStream> {
+        if *service == RateLimitKey::Exempt {
+            return Ok(None);
+        }
+        let slot = self.0.ingest.take(service.clone());
+        slot.map(Some).ok_or_else(|| {
+            self.0.refused_streams.fetch_add(1, Ordering::Relaxed);
+            Error::RateLimited {
+                what: "open replies",
                 retry_after: RETRY_AFTER,
             }
         })
@@ -148,20 +173,43 @@ impl fmt::Debug for UserLimits {
     }
 }
 
-/// Sends a message within the user's rate limit. A retry with a known idempotency key is always allowed, because it
-/// stores nothing.
+/// What takes a permit for one more open reply of a service.
+pub(super) fn reply_permit(services: &Services, service: &RateLimitKey) -> TakePermit {
+    let (users, service) = (services.users.clone(), service.clone());
+    Arc::new(move || Ok(Box::new(users.open_reply(&service)?)))
+}
+
+/// Sends a message within the user's rate limit.
 ///
 /// # Errors
 /// [`Error::RateLimited`], and the errors of [`send_message`](crate::chat::Chat::send_message).
 pub(super) async fn send_message(
     services: &Services,
-    owner: &Owner,
+    actor: &Actor,
     user: &RateLimitKey,
     message: SendMessage,
 ) -> Result<SentMessage> {
+    admit_message(services, actor, user, message.idempotency_key.as_deref()).await?;
+    services.chat.send_message(actor, message).await
+}
+
+/// Admits a message, or another reply to one, within the user's rate limit. A retry with a known idempotency key is
+/// always allowed, because it stores nothing.
+///
+/// # Errors
+/// [`Error::RateLimited`]; [`Error::Database`].
+pub(super) async fn admit_message(
+    services: &Services,
+    actor: &Actor,
+    user: &RateLimitKey,
+    key: Option<&str>,
+) -> Result<()> {
     if let Err(retry_after) = services.users.message(user) {
-        let is_known = match &message.idempotency_key {
-            Some(key) => services.db.is_key_used(owner, key).await?,
+        let is_known = match key {
+            Some(key) => {
+                let key = actor_key(actor, key);
+                services.db.is_key_used(&actor.owner, &key).await?
+            }
             None => false,
         };
         if !is_known {
@@ -173,7 +221,7 @@ pub(super) async fn send_message(
             });
         }
     }
-    services.chat.send_message(owner, message).await
+    Ok(())
 }
 
 /// Holds a stream slot until the response body ends or the client disconnects.
@@ -184,6 +232,7 @@ pub(super) fn hold_slot(response: Response, stream: OpenStream) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::conversation::Owner;
 
     fn user(number: usize) -> RateLimitKey {
         RateLimitKey::User(Owner {
@@ -194,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_user_may_send_a_minutes_messages_at_once_and_then_waits_for_the_next() {
-        let limits = UserLimits::new(3, 0, 0);
+        let limits = UserLimits::new(3, 0, 0, 0);
         for _ in 0..3 {
             limits.message(&user(1)).unwrap();
         }
@@ -208,8 +257,8 @@ mod tests {
 
     #[test]
     fn exempt_callers_and_unlimited_settings_are_not_limited() {
-        let limits = UserLimits::new(1, 1, 1);
-        let unlimited = UserLimits::new(0, 0, 0);
+        let limits = UserLimits::new(1, 1, 1, 1);
+        let unlimited = UserLimits::new(0, 0, 0, 0);
         let mut streams = Vec::new();
         for _ in 0..10 {
             limits.message(&RateLimitKey::Exempt).unwrap();
@@ -222,7 +271,7 @@ mod tests {
     #[test]
     fn idle_users_are_removed_from_memory() {
         // The quota of one message refills in 60 µs.
-        let limits = UserLimits::new(1_000_000, 0, 0);
+        let limits = UserLimits::new(1_000_000, 0, 0, 0);
         let many = 20 * SWEEP_EVERY as usize;
         for number in 0..many {
             limits.message(&user(number)).unwrap();

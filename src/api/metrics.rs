@@ -28,6 +28,7 @@ use super::{
     health::Health,
     host::{self, AllowedHosts, HostRule},
     limits::UserLimits,
+    model_metrics::ModelEntries,
     observe::HttpMetrics,
     origin::{self, AllowedOrigins},
     rest::{self, RestError},
@@ -39,7 +40,8 @@ use crate::{
     events::EventBroker,
     server::Limits,
     supervisor::{LoopReport, LoopState},
-    titles::{ModelState, Titles},
+    titles::Titles,
+    webhooks::Webhooks,
 };
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -52,6 +54,7 @@ pub fn router(watched: MetricSources, hosts: AllowedHosts) -> Router {
     watched.http.register(&mut registry);
     watched.chat.metrics().register(&mut registry);
     watched.titles.metrics().register(&mut registry);
+    watched.webhooks.metrics().register(&mut registry);
     let readiness = Readiness::new(watched.health.clone(), &mut registry);
     registry.register_collector(Box::new(watched));
     Router::new()
@@ -66,7 +69,16 @@ pub fn router(watched: MetricSources, hosts: AllowedHosts) -> Router {
         .layer(middleware::from_fn_with_state(hosts, host::check))
 }
 
-async fn page(State(page): State<Arc<Page>>) -> Result<Response, RestError> {
+/// Returns the metrics, on the listener of `--metrics-listen`.
+#[utoipa::path(
+    get, path = "/metrics", operation_id = "metrics", tag = "operations",
+    servers((url = "http://127.0.0.1:9464", description = "`--metrics-listen`")),
+    responses((
+        status = 200, description = "OpenMetrics", body = String,
+        content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )),
+)]
+pub(super) async fn page(State(page): State<Arc<Page>>) -> Result<Response, RestError> {
     let Page {
         registry,
         readiness,
@@ -77,7 +89,7 @@ async fn page(State(page): State<Arc<Page>>) -> Result<Response, RestError> {
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response())
 }
 
-struct Page {
+pub(super) struct Page {
     registry: Registry,
     readiness: Readiness,
 }
@@ -139,6 +151,8 @@ pub struct MetricSources {
     pub chat: Chat,
     /// Titles.
     pub titles: Titles,
+    /// Webhooks.
+    pub webhooks: Webhooks,
     /// Subscriptions.
     pub subscriptions: Counters,
     /// Runs, and other nodes.
@@ -170,33 +184,55 @@ impl Collector for MetricSources {
             "Running replies of this process",
             &ConstGauge::new(self.events.runs().len() as i64),
         )?;
+        let has_failed = ConstGauge::new(i64::from(self.chat.has_failed_reload()));
+        metric(
+            "config_reload_failed",
+            "1 if the last reload of --config failed, so that an older configuration is in force, else 0",
+            &has_failed,
+        )?;
         let is_open = ConstGauge::new(i64::from(self.titles.breaker_is_open()));
         metric(
             "title_breaker_open",
-            "1 while the breaker is open: the provider refuses all calls, and only probes reach it",
+            "1 while the breaker of a policy's models is open: they refuse all calls, and only probes reach them",
             &is_open,
         )?;
         let used_up = ConstGauge::new(self.titles.used_up_budgets() as i64);
         metric(
             "title_budgets_used_up",
-            "Tenants that this process found to have used up their title budget for the day",
+            "Title budgets of tenants, and of agents for tenants, that this process found to be used up for the day",
             &used_up,
         )?;
-        let state = match self.titles.model_state() {
-            ModelState::Unknown => None,
-            ModelState::Answers => Some(1),
-            ModelState::Fails(_)
-            | ModelState::Malformed
-            | ModelState::NoEndpoint
-            | ModelState::Useless => Some(0),
-        };
-        if let Some(state) = state {
+        let health = self.titles.model_health();
+        let is_up = health.iter().filter_map(|one| one.state.is_up());
+        // Of several chains of policies, each has to answer.
+        if let Some(is_up) = is_up.reduce(|all, one| all && one) {
             metric(
                 "title_model_up",
-                "1 if the last call of the title model succeeded, else 0; absent before the first call",
-                &ConstGauge::new(state),
+                "1 if the last call of the title model, and of each policy's, succeeded, else 0; absent before the first call",
+                &ConstGauge::new(i64::from(is_up)),
             )?;
         }
+        let entries = ModelEntries::new(&self.chat, &self.titles);
+        metric(
+            "model_open",
+            "1 while the breaker of a model is open: it is asked only by probes, or if no other model is left",
+            &entries.gauge(|entry| entry.refusal.is_some()),
+        )?;
+        metric(
+            "model_failing",
+            "1 if the last call of a model failed, also while its breaker is open; 0 after an answer",
+            &entries.gauge(|entry| entry.failure.is_some()),
+        )?;
+        metric(
+            "model_answering",
+            "1 for the model of each chain that answers, 0 for the others",
+            &entries.gauge(|entry| entry.is_answering),
+        )?;
+        metric(
+            "model_refused_parameters",
+            "Parameters that requests to a model omit, because it rejected them",
+            &entries.refused_parameters(),
+        )?;
         if let Some(relay) = self.events.relay() {
             metric(
                 "nats_connected",
@@ -250,6 +286,11 @@ impl Collector for MetricSources {
                 "refused_slow_bodies",
                 "Requests rejected because their body arrived too slowly",
                 connections.slow_bodies,
+            ),
+            (
+                "refused_proxy_headers",
+                "Connections of trusted proxies closed because they did not begin with a header of the PROXY protocol",
+                connections.bad_proxy_headers,
             ),
             (
                 "refused_streams",

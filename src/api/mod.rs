@@ -6,23 +6,32 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `graphql` | the schema, its resolvers and error format |
-//! | `rest`, `sse` | the legacy routes and their streams |
-//! | `turn`, `watch` | the events of one turn and of one conversation, for all surfaces |
-//! | `auth`, `host`, `origin`, `limits` | checks of every request: token, `Host`, `Origin`, limits per user |
+//! | `rest`, `sse` | the legacy routes, and the streams of all SSE wires |
+//! | `reach` | whose conversation a request names, and what the caller may do in it |
+//! | `turn`, `watch`, `feed` | the events of a turn, of a conversation, and of all conversations, for all surfaces |
+//! | `auth`, `on_behalf`, `host`, `origin`, `limits` | checks of every request: token, owner, `Host`, `Origin`, limits |
+//! | `base_path` | the path below which all routes are served |
 //! | `health`, `metrics`, `observe` | health endpoints, Prometheus metrics, request telemetry |
+//! | `openapi` | `/openapi.json`, from the descriptions at the handlers |
 //! | `pages` | the demo page, the explorer and GraphiQL |
 
 pub mod auth;
+pub mod base_path;
+mod feed;
 pub mod graphql;
 pub mod health;
 pub mod host;
 pub mod limits;
 pub mod metrics;
+mod model_metrics;
 pub mod observe;
+mod on_behalf;
+pub mod openapi;
 pub mod origin;
 mod pages;
+mod reach;
 pub mod rest;
-mod sse;
+pub mod sse;
 mod turn;
 mod watch;
 
@@ -38,8 +47,14 @@ use graphql_transport::cohort::Counters;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::Access, chat::Chat, db::Database, error::Error, events::EventBroker, llm::LanguageModel,
-    panics, titles::Titles,
+    auth::{Access, Sharing},
+    chat::Chat,
+    db::Database,
+    error::Error,
+    events::EventBroker,
+    panics,
+    server::ErrorResponder,
+    titles::Titles,
 };
 
 /// The path of GraphQL, on every transport.
@@ -52,12 +67,12 @@ const MAX_BODY_BYTES: usize = 256 * 1024;
 pub struct Services {
     /// How callers are authenticated.
     pub access: Access,
+    /// Who sees the conversations of a tenant.
+    pub sharing: Sharing,
     /// For reads.
     pub db: Database,
     /// For subscriptions.
     pub events: EventBroker,
-    /// For health pages.
-    pub model: Arc<dyn LanguageModel>,
     /// For renames.
     pub titles: Titles,
     /// For turns.
@@ -72,6 +87,10 @@ pub struct Services {
     pub http: observe::HttpMetrics,
     /// How long the last event of a reply's stream waits for a title.
     pub title_grace: Duration,
+    /// The contract of legacy streams whose request names none.
+    pub legacy_contract: sse::Contract,
+    /// The longest pause of an upload, and the time limit of one reply.
+    pub upload_limits: (Duration, Duration),
     /// The interval of keep-alive comments on silent SSE streams.
     pub keep_alive: Duration,
     /// Whether identical subscriptions share one execution.
@@ -84,6 +103,8 @@ pub struct Services {
     pub allowed_origins: origin::AllowedOrigins,
     /// The allowed `Host` names, checked if tokens are not required.
     pub allowed_hosts: host::AllowedHosts,
+    /// The path below which all routes are served.
+    pub base_path: base_path::BasePath,
     /// Whether to serve the pages for people.
     pub pages: bool,
     /// The settings of GraphQL.
@@ -98,6 +119,28 @@ pub(crate) fn refuse(path: &str, error: Error) -> Response {
     }
 }
 
+/// Renders errors of the server outside the router. Pages of allowed origins may read them, as they may read other errors.
+pub(crate) fn edge_errors(
+    base: base_path::BasePath,
+    origins: origin::AllowedOrigins,
+    access: &Access,
+) -> ErrorResponder {
+    let with_cookies = takes_cookies(access);
+    Box::new(move |path, origin, error| {
+        let mut response = refuse(base.strip(path).unwrap_or(path), error);
+        origins.reveal(origin, with_cookies, &mut response);
+        response
+    })
+}
+
+/// Whether a cookie may hold the token.
+fn takes_cookies(access: &Access) -> bool {
+    match access {
+        Access::Open(_) => false,
+        Access::Tokens(tokens) => tokens.cookie().is_some(),
+    }
+}
+
 /// Answers a panic of a handler with an error instead of closing the connection.
 async fn catch_panics(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
@@ -108,33 +151,42 @@ async fn catch_panics(request: Request, next: Next) -> Response {
 /// All routes.
 pub fn router(services: Services) -> Router {
     let origins = Arc::new(services.allowed_origins.clone());
-    let takes_cookies = match &services.access {
-        Access::Open(_) => false,
-        Access::Tokens(tokens) => tokens.cookie().is_some(),
-    };
     let hosts = Arc::new(match &services.access {
         Access::Open(_) => host::HostRule::Listed(services.allowed_hosts.clone()),
         Access::Tokens(_) => host::HostRule::Any,
     });
-    let cors = origins.cors(takes_cookies);
+    let cors = origins.cors(takes_cookies(&services.access));
     let http = services.http.clone();
     let pages = match services.pages {
         true => pages::routes(),
         false => Router::new(),
     };
+    let base = services.base_path.clone();
     let services = Arc::new(services);
-    Router::new()
+    let checked = |routes: Router| {
+        routes
+            .fallback(rest::no_such_path)
+            .method_not_allowed_fallback(rest::method_not_allowed)
+            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .layer(middleware::from_fn(catch_panics))
+            .layer(middleware::from_fn(on_behalf::check))
+            .layer(cors.clone())
+            .layer(middleware::from_fn_with_state(
+                origins.clone(),
+                origin::check,
+            ))
+            .layer(middleware::from_fn_with_state(hosts.clone(), host::check))
+            .layer(middleware::from_fn_with_state(
+                http.clone(),
+                observe::request,
+            ))
+    };
+    let routes = Router::new()
         .merge(health::routes())
         .merge(rest::routes())
         .with_state(services.clone())
         .merge(graphql::routes(services))
-        .merge(pages)
-        .fallback(rest::no_such_path)
-        .method_not_allowed_fallback(rest::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .layer(middleware::from_fn(catch_panics))
-        .layer(cors)
-        .layer(middleware::from_fn_with_state(origins, origin::check))
-        .layer(middleware::from_fn_with_state(hosts, host::check))
-        .layer(middleware::from_fn_with_state(http, observe::request))
+        .merge(openapi::routes(&base))
+        .merge(pages);
+    base.mount(checked(routes), checked(Router::new()))
 }

@@ -24,7 +24,13 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
 const MAX_REQUESTED_HEADERS: usize = 100;
 
 /// Response headers that pages may read, besides those of the Fetch standard.
-const EXPOSED: [HeaderName; 2] = [header::RETRY_AFTER, header::WWW_AUTHENTICATE];
+const EXPOSED: [HeaderName; 5] = [
+    header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
+    header::ETAG,
+    header::LOCATION,
+    HeaderName::from_static("x-vercel-ai-ui-message-stream"),
+];
 
 /// The allowed origins, besides the service's own.
 #[derive(Clone, Debug, Default)]
@@ -38,7 +44,7 @@ impl AllowedOrigins {
     pub fn parse(origins: &[String]) -> Result<Self, String> {
         let parse = |origin: &String| {
             let has_shape = origin.split_once("://").is_some_and(|(scheme, host)| {
-                matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/')
+                matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains(['/', '*'])
             });
             match HeaderValue::from_str(&origin.to_ascii_lowercase()) {
                 Ok(value) if has_shape => Ok(value),
@@ -71,6 +77,29 @@ impl AllowedOrigins {
             }))
             .expose_headers(EXPOSED)
             .max_age(PREFLIGHT_AGE)
+    }
+
+    /// Lets a page of a listed origin read a response that was made outside the CORS layer.
+    pub(super) fn reveal(
+        &self,
+        origin: Option<&HeaderValue>,
+        with_cookies: bool,
+        response: &mut Response,
+    ) {
+        let headers = response.headers_mut();
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+        let Some(origin) = origin.filter(|origin| self.0.contains(origin)) else {
+            return;
+        };
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        let exposed = EXPOSED.map(|name| name.to_string()).join(",");
+        if let Ok(exposed) = HeaderValue::try_from(exposed) {
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+        if with_cookies {
+            let yes = HeaderValue::from_static("true");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+        }
     }
 
     /// Whether the request has an allowed origin. A cookie is accepted only then.
@@ -196,6 +225,7 @@ mod tests {
             "https://app.example/",
             "ftp://x",
             "*",
+            "http://localhost:*",
         ] {
             assert_eq!(AllowedOrigins::parse(&[bad.into()]).unwrap_err(), bad);
         }

@@ -1,6 +1,6 @@
 //! The events of one turn for its sender: the text of the reply, the title, the end.
 //!
-//! Independent of the wire format: the SSE stream encodes these events, the route without streaming collects them.
+//! Independent of the wire format: each streaming wire encodes these events, the route without streaming collects them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,9 +12,9 @@ use tokio::time::{Instant, timeout};
 use super::{Services, watch};
 use crate::{
     chat::SentMessage,
-    conversation::{Conversation, TitleStatus},
+    conversation::{Conversation, Part, TitleStatus},
     error::Error,
-    events::{Delta, ReplyEnd, ReplyLogEvent, SoFar, run::Outcome},
+    events::{Delta, ReasoningDelta, ReplyEnd, ReplyLogEvent, ReplySnapshot, run::Outcome},
 };
 
 /// One event of a turn.
@@ -24,9 +24,13 @@ pub(super) enum TurnEvent {
     Started(Arc<Conversation>),
     /// The missed text for a client that reconnects; or, with `recovered: false`, the stored text, which replaces the
     /// text that was sent.
-    SoFar(SoFar),
+    Snapshot(ReplySnapshot),
     /// More text of the reply.
     Delta(Delta),
+    /// A part that is new or has changed: it replaces the part of the same index.
+    Part(Arc<Part>),
+    /// More reasoning of a part.
+    Reasoning(ReasoningDelta),
     /// The title was set or changed.
     TitleChanged(Arc<Conversation>),
     /// The reply has ended; always the last event.
@@ -34,8 +38,8 @@ pub(super) enum TurnEvent {
 }
 
 /// The events of a turn, in order. With `is_resumed`, the client reconnected: its position comes before any title. If
-/// the title is made from this message, the end waits for it, at most for the title grace; no other event waits. At
-/// `until` the sender's token expires: the stream ends and the reply continues.
+/// the title is made from this message, the end waits for it, at most for the title grace, unless the reply was stopped;
+/// no other event waits. At `until` the sender's token expires: the stream ends and the reply continues.
 pub(super) fn events(
     services: Arc<Services>,
     sent: SentMessage,
@@ -73,18 +77,27 @@ pub(super) fn events(
                     yield TurnEvent::TitleChanged(titled);
                 },
                 event = reply_events.next() => match event {
-                    Some(ReplyLogEvent::SoFar(so_far)) => {
+                    Some(ReplyLogEvent::Snapshot(snapshot)) => {
                         if let Some(text) = &mut sent_text {
-                            text.replace_range(.., &so_far.text);
+                            text.replace_range(.., &snapshot.text);
                         }
                         let is_beginning = std::mem::take(&mut is_first) && !is_resumed;
-                        match (is_beginning, so_far) {
-                            (true, SoFar { text, length: 1.., .. }) => {
-                                let length = text.len();
-                                yield TurnEvent::Delta(Delta { text, length });
+                        if is_beginning {
+                            for event in beginning(&snapshot) {
+                                yield event;
                             }
-                            (true, _) => {}
-                            (false, so_far) => yield TurnEvent::SoFar(so_far),
+                        } else {
+                            let mut parts = snapshot.parts.clone();
+                            if snapshot.recovered {
+                                // Cursors of turns are offsets in the text: a reader has had the parts before its own,
+                                // though not what became of them later.
+                                let from = snapshot.length.saturating_sub(snapshot.text.len());
+                                parts.retain(|part| part.at >= from || part.may_have_changed());
+                            }
+                            yield TurnEvent::Snapshot(snapshot);
+                            for part in parts {
+                                yield TurnEvent::Part(part);
+                            }
                         }
                         if !std::mem::replace(&mut is_positioned, true)
                             && let Some(titled) = watched.new_title()
@@ -98,13 +111,16 @@ pub(super) fn events(
                         }
                         yield TurnEvent::Delta(delta);
                     }
+                    Some(ReplyLogEvent::Part(part)) => yield TurnEvent::Part(part),
+                    Some(ReplyLogEvent::Reasoning(delta)) => yield TurnEvent::Reasoning(delta),
                     Some(ReplyLogEvent::Ended(end)) => break end,
                     // Unreachable: a log always ends with an end event.
                     None => return,
                 },
             }
         };
-        let is_over = matches!(end.outcome, Outcome::Failed(Error::AuthExpired));
+        // The user who stopped a reply does not wait for more.
+        let is_over = matches!(end.outcome, Outcome::Stopped | Outcome::Failed(Error::AuthExpired));
         if makes_title && !is_over {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let grace = left.map_or(grace, |left| grace.min(left));
@@ -117,12 +133,35 @@ pub(super) fn events(
     }
 }
 
+/// The text so far and the parts, each part behind the text that precedes it.
+pub(super) fn beginning(snapshot: &ReplySnapshot) -> Vec<TurnEvent> {
+    let text = &snapshot.text;
+    let mut events = Vec::new();
+    let mut from = 0;
+    let mut add_text = |events: &mut Vec<TurnEvent>, to: usize| {
+        if let Some(piece) = text.get(from..to).filter(|piece| !piece.is_empty()) {
+            events.push(TurnEvent::Delta(Delta {
+                text: piece.into(),
+                length: to,
+            }));
+            from = to;
+        }
+    };
+    for part in &snapshot.parts {
+        add_text(&mut events, part.at);
+        events.push(TurnEvent::Part(part.clone()));
+    }
+    add_text(&mut events, text.len());
+    events
+}
+
 /// The end of a stream whose token expired; the reply continues.
 fn expired(sent_text: Option<String>) -> Arc<ReplyEnd> {
     Arc::new(ReplyEnd {
         text: sent_text.unwrap_or_default(),
         response_id: None,
         usage: None,
+        model: None,
         outcome: Outcome::Failed(Error::AuthExpired),
         reason: None,
     })

@@ -3,29 +3,37 @@
 use std::sync::Arc;
 
 use async_stream::stream;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream::BoxStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Services;
+use super::{Services, reach};
 use crate::{
-    conversation::{Conversation, ConversationId, Owner},
+    auth::Reach,
+    conversation::{Conversation, ConversationId},
+    db::Named,
     error::{Error, Result},
     events::{Changes, Lagged},
 };
 
-/// The current row, then the row after each change; ends with the tombstone.
+/// The current row, then the row after each change; ends with the tombstone. In a tenant that shares its conversations also
+/// with [`Lagged`](crate::error::Error::Lagged), when its policy changes.
 ///
 /// # Errors
 /// [`NotFound`](crate::error::Error::NotFound) if the owner has no such conversation.
 pub(super) async fn conversation(
     services: Arc<Services>,
-    owner: &Owner,
+    reach: Reach<'_>,
     id: ConversationId,
-) -> Result<impl Stream<Item = Arc<Conversation>> + Send + 'static> {
+) -> Result<BoxStream<'static, Result<Arc<Conversation>>>> {
+    let owner = reach::owner(&services, reach, Named::Conversation(id)).await?;
     // Subscribe first, then read: no change falls in between.
-    let changes = services.events.watch_conversation(owner, id);
-    let present = services.db.conversation(owner, id).await?;
-    Ok(from(services, present, changes))
+    let changes = services.events.watch_conversation(&owner, id);
+    let present = services.db.conversation(&owner, id).await?;
+    let states = from(services.clone(), present, changes);
+    Ok(match reach.visibility().is_shared() {
+        true => reach::until_policy_changes(&services, reach, states).boxed(),
+        false => states.map(Ok).boxed(),
+    })
 }
 
 /// Like [`conversation`], from a row and a subscription that was made before the row was read.

@@ -1,16 +1,21 @@
 //! Errors of the program for operators, and its exit codes. `docs/errors.md` lists them.
 
-use std::{error::Error as _, io::ErrorKind, net::SocketAddr, time::Duration};
+use std::{io::ErrorKind, time::Duration};
 
 use graphql_transport::persisted::ReadError;
 use sea_orm::DbErr;
 
 use crate::{
     auth::SetupError,
-    commands::{health::HealthError, import::ImportError},
-    db::{Failed, OpenError},
+    commands::{
+        erase::EraseError, export::ExportError, health::HealthError, import::ImportError,
+        try_titles::TryError,
+    },
+    config::ConfigErrors,
+    db::{Failed, OpenError, caused},
     error::Error,
-    llm::openai::InvalidOpenAiConfig,
+    llm::InvalidProvider,
+    server::ListenAddress,
     telemetry::{InvalidEndpoint, TelemetryError},
 };
 
@@ -73,19 +78,47 @@ pub enum StartError {
         "cannot set up the model client: {0}. Check --openai-base-url (OPENAI_BASE_URL) and --openai-api-key \
          (OPENAI_API_KEY)"
     )]
-    Model(#[from] InvalidOpenAiConfig),
+    Model(#[source] InvalidProvider),
+    /// A provider of the file cannot be built.
+    #[error("{0}: {1}")]
+    Provider(String, #[source] InvalidProvider),
+    /// A webhook of the file cannot be built.
+    #[error("webhooks.{0}: {1}")]
+    Webhook(String, #[source] InvalidProvider),
+    /// The file of providers and agents, or what it refers to, is invalid.
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    /// A reload would leave no provider: a file that is being written is empty for a moment.
+    #[error(
+        "the file has no providers any more, and the offline model would answer; restart the service if that is intended"
+    )]
+    NoProviders,
+    /// `titlecast config check` printed more than one error.
+    #[error("the configuration has {0} errors")]
+    Invalid(usize),
+    /// `titlecast config check --live`: models did not answer.
+    #[error("{failed} of {asked} models did not answer; see above")]
+    Silent {
+        /// How many did not answer.
+        failed: usize,
+        /// How many were asked.
+        asked: usize,
+    },
+    /// `titlecast config check --agent`: there is no such agent.
+    #[error("there is no such agent; those of the configuration are: {0}")]
+    NoAgent(String),
     /// The service would be reachable from other hosts without authentication.
     #[error(
         "other hosts can reach {0}, and there is no authentication. Listen on 127.0.0.1, set up tokens with --jwt-secret \
          or --jwt-keys, or add --allow-unauthenticated if this is intended"
     )]
-    Exposed(SocketAddr),
+    Exposed(ListenAddress),
     /// The metrics would be reachable from other hosts.
     #[error(
         "other hosts can reach {0}, and there is no authentication for metrics. Serve them on 127.0.0.1 with \
          --metrics-listen, or add --allow-unauthenticated if this is intended"
     )]
-    ExposedMetrics(SocketAddr),
+    ExposedMetrics(ListenAddress),
     /// Tokens cannot be verified or signed.
     #[error("{0}")]
     Tokens(#[from] SetupError),
@@ -94,6 +127,15 @@ pub enum StartError {
         "{0}. Write --nats-url (TITLECAST_NATS_URL) as nats://USER:PASSWORD@HOST:4222, several separated by commas"
     )]
     Nats(#[source] std::io::Error),
+    /// The certificate authorities of NATS cannot be read.
+    #[error("{0}. Check --nats-ca (TITLECAST_NATS_CA): a file with certificates in PEM")]
+    NatsAuthorities(#[source] std::io::Error),
+    /// A socket that the service manager passed cannot be used.
+    #[error(
+        "cannot use the socket that the service manager passed (LISTEN_FDS): {0}. Pass a stream socket for requests, \
+         and, if you like, a second one for metrics"
+    )]
+    Inherited(#[source] std::io::Error),
     /// An allowed origin is malformed.
     #[error(
         "{0:?} is not an origin; write it as https://app.example, without a path. Check --allowed-origins \
@@ -112,6 +154,15 @@ pub enum StartError {
     /// An import failed, as a whole or in part.
     #[error("{0}")]
     Import(#[from] ImportError),
+    /// An erasure failed.
+    #[error("{0}")]
+    Erase(#[from] EraseError),
+    /// An export failed.
+    #[error("{0}")]
+    Export(#[from] ExportError),
+    /// `titlecast try` failed.
+    #[error("{0}")]
+    Try(#[from] TryError),
     /// Standard output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[source] std::io::Error),
@@ -138,7 +189,7 @@ pub enum StartError {
     #[error("cannot listen on {address}: {cause}. Choose another with {setting}{or}", or = or_end(.cause))]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
         /// The setting with the address.
         setting: &'static str,
         /// The operating system's error.
@@ -162,19 +213,29 @@ impl StartError {
             | Self::Telemetry(
                 TelemetryError::Filter(_) | TelemetryError::Endpoint(InvalidEndpoint::Url),
             )
+            | Self::Provider(..)
+            | Self::Webhook(_, InvalidProvider::Authorities)
             | Self::Model(
-                InvalidOpenAiConfig::ApiKey
-                | InvalidOpenAiConfig::BaseUrl
-                | InvalidOpenAiConfig::Fragment
-                | InvalidOpenAiConfig::Proxy,
+                InvalidProvider::ApiKey
+                | InvalidProvider::Authorities
+                | InvalidProvider::BaseUrl
+                | InvalidProvider::Fragment
+                | InvalidProvider::IdentitySecret
+                | InvalidProvider::Proxy,
             )
+            | Self::Config(_)
+            | Self::NoProviders
+            | Self::Invalid(_)
+            | Self::NoAgent(_)
             | Self::Exposed(_)
             | Self::ExposedMetrics(_)
             | Self::Nats(_)
+            | Self::NatsAuthorities(_)
             | Self::Origin(_)
             | Self::Host(_)
             | Self::Proxy(_) => EXIT_USAGE,
             Self::Tokens(error) if error.is_of_a_setting() => EXIT_USAGE,
+            Self::Try(error) if error.is_of_the_command_line() => EXIT_USAGE,
             Self::Tokens(_)
             | Self::Database(OpenError::Unopened { .. })
             | Self::Schema(_)
@@ -184,27 +245,22 @@ impl StartError {
             | Self::Ahead(_)
             | Self::Foreign(_)
             | Self::Telemetry(TelemetryError::Endpoint(InvalidEndpoint::Tls))
-            | Self::Model(InvalidOpenAiConfig::Tls)
+            | Self::Model(InvalidProvider::Tls)
+            | Self::Webhook(..)
             | Self::Command(_)
+            | Self::Erase(_)
+            | Self::Export(_)
             | Self::Import(_)
+            | Self::Try(_)
             | Self::Output(_)
+            | Self::Silent { .. }
             | Self::Unfinished
             | Self::Hung(_)
             | Self::Health(_)
             | Self::Documents(_)
+            | Self::Inherited(_)
             | Self::Listen { .. } => EXIT_FAILURE,
         }
-    }
-}
-
-/// The cause of an error. It is hidden from clients, but shown to the operator.
-fn caused(error: &Error) -> String {
-    let Some(source) = error.source() else {
-        return String::new();
-    };
-    match source.downcast_ref() {
-        Some(error) => format!(" ({})", Failed(error).why()),
-        None => format!(" ({source})"),
     }
 }
 

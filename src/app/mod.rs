@@ -1,31 +1,42 @@
 //! Builds the service and serves it. The only module that names concrete backends.
 
+mod agents;
+mod audit;
+mod check;
 mod error;
 mod parts;
 mod serve;
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use graphql_transport::{cohort::Counters, persisted::Documents};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::parts::{access, limits, model, nats, read_rows, title_settings};
+use self::audit::AuditLog;
+use self::parts::{access, in_force, limits, nats, read_rows, title_settings};
 pub use self::{
+    agents::InForce,
+    check::{check, check_agent, check_exposure},
     error::StartError,
-    parts::{database, misled, open, titles},
+    parts::{configured, database, database_as_it_is, misled, open, titles},
 };
 use crate::{
+    agents::Registry,
     api::{host::AllowedHosts, limits::UserLimits, observe::HttpMetrics, origin::AllowedOrigins},
-    auth::Access,
+    auth::{Access, Sharing},
     chat::{Chat, ChatSettings},
-    config::Settings,
+    config::{Plan, Settings},
     db::Database,
     events::EventBroker,
-    llm::LanguageModel,
     server::Limits,
-    supervisor::{Loop, Supervisor},
+    supervisor::{Loop, LoopState, Supervisor},
     titles::Titles,
+    webhooks::Webhooks,
+    work,
 };
+
+/// How long a reload waits for a thread.
+const RELOAD_WAIT: Duration = Duration::from_secs(30);
 
 /// The setting of the service's address, for errors.
 pub const LISTEN: &str = "--listen (TITLECAST_LISTEN)";
@@ -37,9 +48,11 @@ pub const METRICS_LISTEN: &str = "--metrics-listen (TITLECAST_METRICS_LISTEN)";
 pub struct App {
     db: Database,
     events: EventBroker,
-    model: Arc<dyn LanguageModel>,
+    registry: Registry,
     titles: Titles,
     chat: Chat,
+    webhooks: Webhooks,
+    audit: AuditLog,
     tasks: TaskTracker,
     background: Background,
     abort: CancellationToken,
@@ -53,6 +66,7 @@ pub struct App {
     hosts: AllowedHosts,
     documents: Documents,
     access: Access,
+    sharing: Sharing,
     users: UserLimits,
     limits: Limits,
     settings: Settings,
@@ -105,7 +119,16 @@ impl App {
     /// [`StartError`], before any request is served.
     pub async fn build(settings: Settings) -> Result<Self, StartError> {
         // Validate everything else before touching the database.
-        let model = model(&settings)?;
+        let plan = Plan::read(&settings)?;
+        let InForce {
+            agents,
+            titles: policies,
+            sharing,
+            webhooks,
+            retentions,
+            audit,
+        } = in_force(&plan)?;
+        let registry = Registry::new(agents);
         let origins =
             AllowedOrigins::parse(&settings.allowed_origins).map_err(StartError::Origin)?;
         let hosts = AllowedHosts::parse(&settings.allowed_hosts).map_err(StartError::Host)?;
@@ -118,17 +141,17 @@ impl App {
         let nats = nats(&settings)?;
         let limits = limits(&settings)?;
         let db = database(&settings).await?.with_deadlines();
-        let (events, told) = match nats {
+        let (events, published) = match nats {
             Some(servers) => {
-                let (events, told, relay) = EventBroker::relayed(db.clock().clone());
+                let (events, published, relay) = EventBroker::relayed(db.clock().clone());
                 let db = db.clone();
-                relay.keep_up(
+                relay.start(
                     servers,
                     move |heartbeat| read_rows(db.clone(), heartbeat),
                     &background.loops,
                     &background.closing,
                 );
-                (events, told)
+                (events, published)
             }
             None => EventBroker::new(db.clock().clone()),
         };
@@ -138,7 +161,8 @@ impl App {
         let titles = Titles::new(
             db.clone(),
             events.clone(),
-            model.clone(),
+            registry.clone(),
+            policies,
             tasks.clone(),
             title_settings(&settings),
         );
@@ -148,8 +172,8 @@ impl App {
             closing,
             ..
         } = &background;
-        titles.keep_up(loops, told, draining, closing);
-        if settings.has_provider() && settings.title_check {
+        titles.start_loops(loops, published, draining, closing);
+        if !plan.providers.is_empty() && settings.title_check {
             let (titles, draining) = (titles.clone(), background.draining.clone());
             background.tasks.spawn(async move {
                 draining.run_until_cancelled(titles.check_model()).await;
@@ -158,23 +182,33 @@ impl App {
         let chat = Chat::new(
             db.clone(),
             events.clone(),
-            model.clone(),
+            registry.clone(),
             titles.clone(),
             tasks.clone(),
             abort.clone(),
             ChatSettings {
-                history_budget_chars: settings.history_budget,
+                budget: (settings.reply_budget.clone())
+                    .map(|tokens| (tokens > 0).then_some(tokens)),
                 reply_deadline: settings.reply_deadline,
                 reply_lease: settings.reply_lease,
+                external_lease: settings.ingest_idle,
             },
         );
-        chat.keep_up(loops, draining, closing);
+        chat.replace_retentions(retentions);
+        chat.start_loops(loops, draining, closing);
+        let (sending, draining) = (background.tasks.clone(), draining.clone());
+        let webhooks = Webhooks::new(db.clone(), webhooks, sending, draining, closing.clone());
+        webhooks.start_loop(loops);
+        let audit = AuditLog::new(db.clone(), audit);
+        audit.start_loop(loops, &background.closing);
         Ok(Self {
             db,
             events,
-            model,
+            registry,
             titles,
             chat,
+            webhooks,
+            audit,
             tasks,
             background,
             abort,
@@ -186,14 +220,85 @@ impl App {
             hosts,
             documents,
             access,
+            sharing: Sharing::new(sharing),
             users: UserLimits::new(
                 settings.limits.messages_per_minute,
                 settings.limits.streams_per_user,
                 settings.limits.title_changes_per_minute,
+                settings.limits.ingest_streams,
             ),
             limits,
             settings,
         })
+    }
+
+    /// Reads the file of providers, agents, titles and webhooks and what it refers to again, and puts it in force. After an error the
+    /// former ones stay in force. Running replies keep their agent; providers that did not change keep the state of
+    /// their breakers.
+    ///
+    /// # Errors
+    /// [`StartError`], which is logged already.
+    pub fn reload(&self) -> Result<(), StartError> {
+        let (current, hooks) = (self.registry.current(), self.webhooks.current());
+        let built = Plan::reread(&self.settings)
+            .map_err(StartError::from)
+            .and_then(|plan| agents::build(&plan, Some((&current, &hooks))))
+            .and_then(|built| {
+                let is_lost =
+                    built.agents.providers().is_empty() && !current.providers().is_empty();
+                match is_lost {
+                    true => Err(StartError::NoProviders),
+                    false => Ok(built),
+                }
+            });
+        match built {
+            Ok(InForce {
+                agents,
+                titles,
+                sharing,
+                webhooks,
+                retentions,
+                audit,
+            }) => {
+                self.chat.replace_retentions(retentions);
+                self.titles.replace_policies(titles);
+                self.sharing.replace(sharing);
+                self.webhooks.replace(webhooks);
+                self.audit.replace(audit);
+                self.registry.replace(agents);
+                tracing::info!("configuration reloaded");
+                Ok(())
+            }
+            Err(error) => {
+                self.registry.record_failed_reload();
+                let lines = match &error {
+                    StartError::Config(errors) => errors.lines().collect(),
+                    error => vec![error.to_string()],
+                };
+                for line in lines {
+                    tracing::error!(
+                        "configuration not reloaded; the former one stays in force: {line}"
+                    );
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// [`Self::reload`] on a blocking thread: a file system may be slow. The outcome is logged.
+    pub async fn reload_apart(&self) {
+        let app = self.clone();
+        let reloaded = work::heavy(RELOAD_WAIT, move |_| app.reload().is_ok());
+        if let Err(error) = reloaded.await {
+            self.registry.record_failed_reload();
+            tracing::error!("configuration not reloaded; the former one stays in force: {error}");
+        }
+    }
+
+    /// Whether no background loop is stuck: the rule of `/healthz`.
+    pub fn is_alive(&self) -> bool {
+        let loops = self.background.loops.report();
+        loops.iter().all(|one| one.state != LoopState::Stuck)
     }
 
     /// The access rules of the settings.
@@ -204,6 +309,16 @@ impl App {
     /// The database, for tests that look at rows.
     pub fn database(&self) -> &Database {
         &self.db
+    }
+
+    /// The turns, for tests that follow a reply as a slow reader.
+    pub fn chat(&self) -> &Chat {
+        &self.chat
+    }
+
+    /// Whether no reply and no title is in progress, for tests that wait for all of them.
+    pub fn is_idle(&self) -> bool {
+        self.tasks.is_empty()
     }
 
     /// The titles, for tests that wait for a sweep.

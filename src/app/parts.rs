@@ -1,36 +1,25 @@
 //! Builds the parts of the service from the settings.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
-use super::{Background, StartError, error::Elsewhere};
+use super::{Background, InForce, StartError, agents, error::Elsewhere};
 use crate::{
+    agents::Registry,
     auth::Access,
     commands,
-    config::Settings,
+    config::{Plan, Settings},
     conversation::Owner,
     db::{BadRow, Database, SchemaState},
     events::{
         EventBroker,
         relay::{ReadRows, RowQuery, Servers},
     },
-    llm::{
-        LanguageModel,
-        offline::Offline,
-        openai::{self, OpenAi, OpenAiConfig},
-        traced::TracedModel,
-    },
     server::{self, Limits},
     supervisor::Heartbeat,
     titles::{TitleSettings, Titles},
 };
-
-/// The delay between two words of the offline model, slow enough to see it stream.
-const OFFLINE_WORD_INTERVAL: Duration = Duration::from_millis(25);
-
-/// How long the provider may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Builds the access rules; refreshes published keys in the background.
 pub(super) async fn access(
@@ -40,7 +29,7 @@ pub(super) async fn access(
     let tokens = settings.jwt.settings().tokens(&background.tasks).await?;
     Ok(match tokens {
         Some(tokens) => {
-            tokens.keep_up(&background.loops, &background.closing);
+            tokens.start_refresh(&background.loops, &background.closing);
             Access::Tokens(Arc::new(tokens))
         }
         None => Access::Open(Owner::local()),
@@ -106,17 +95,45 @@ pub async fn database(settings: &Settings) -> Result<Database, StartError> {
     Ok(db)
 }
 
+/// Opens the database for reading. Migrates nothing.
+///
+/// # Errors
+/// [`StartError`], also when the schema is behind.
+pub async fn database_as_it_is(settings: &Settings) -> Result<Database, StartError> {
+    let (db, state) = open(settings, settings.database_connections).await?;
+    match state.pending.first() {
+        Some(first) => Err(StartError::Behind {
+            pending: state.pending.len(),
+            first: first.clone(),
+            elsewhere: state.elsewhere.map(Elsewhere),
+        }),
+        None => Ok(db),
+    }
+}
+
 /// Builds only the database and the titles, for commands. Their changes are not published: running servers
 /// find them in their next sweep.
 ///
 /// # Errors
 /// [`StartError`].
 pub async fn titles(settings: &Settings) -> Result<(Database, Titles), StartError> {
-    let model = model(settings)?;
+    let plan = Plan::read(settings)?;
+    let InForce {
+        agents,
+        titles: policies,
+        ..
+    } = in_force(&plan)?;
     let db = database(settings).await?;
     let (events, _) = EventBroker::new(db.clock().clone());
     let tasks = TaskTracker::new();
-    let titles = Titles::new(db.clone(), events, model, tasks, title_settings(settings));
+    let titles = Titles::new(
+        db.clone(),
+        events,
+        Registry::new(agents),
+        policies,
+        tasks,
+        title_settings(settings),
+    );
     Ok((db, titles))
 }
 
@@ -126,13 +143,22 @@ pub(super) fn limits(settings: &Settings) -> Result<Limits, StartError> {
         connections: limits.max_connections,
         per_address: limits.connections_per_address,
         proxies: server::parse_networks(&limits.trusted_proxies).map_err(StartError::Proxy)?,
+        client_source: limits.client_address,
     }))
 }
 
 pub(super) fn nats(settings: &Settings) -> Result<Option<Servers>, StartError> {
     let url = settings.nats_url.as_ref().filter(|url| !url.is_empty());
-    url.map(|url| url.parse().map_err(StartError::Nats))
-        .transpose()
+    let Some(url) = url else { return Ok(None) };
+    let servers: Servers = url.parse().map_err(StartError::Nats)?;
+    let authorities = settings.nats_ca.as_deref();
+    match authorities.filter(|path| !path.as_os_str().is_empty()) {
+        Some(path) => servers
+            .with_authorities(path)
+            .map(Some)
+            .map_err(StartError::NatsAuthorities),
+        None => Ok(Some(servers)),
+    }
 }
 
 /// Reads rows that other nodes changed, for the relay. An unreadable row is skipped: a retry would fail again and
@@ -143,12 +169,12 @@ pub(super) fn read_rows(db: Database, heartbeat: &Heartbeat) -> ReadRows {
         let (db, heartbeat) = (db.clone(), heartbeat.clone());
         Box::pin(async move {
             let (rows, bad) = match wanted {
-                RowQuery::Row(owner, id) => match db.find_row(&owner, id).await {
+                RowQuery::Row(audience, id) => match db.find_row(&audience, id).await {
                     Ok(row) => (row.into_iter().collect(), Vec::new()),
                     Err(error) => (Vec::new(), vec![BadRow::of(id.0, error)?]),
                 },
-                RowQuery::Changed(owner, since, after) => {
-                    db.rows_changed_since(&owner, since, after).await?
+                RowQuery::Changed(audience, since, after) => {
+                    db.rows_changed_since(&audience, since, after).await?
                 }
             };
             for BadRow { id, error } in bad {
@@ -160,49 +186,31 @@ pub(super) fn read_rows(db: Database, heartbeat: &Heartbeat) -> ReadRows {
 }
 
 pub(super) fn title_settings(settings: &Settings) -> TitleSettings {
-    let budget = settings.title_budget.clone();
     TitleSettings {
-        openers: settings.title_openers,
-        probe_every: settings.title_probe,
         deadline: settings.title_deadline,
         max_in_flight: settings.title_concurrency as usize,
         sweep_every: settings.title_sweep,
-        language: settings.title_language.clone(),
-        budget: budget.map(|tokens| (tokens > 0).then_some(tokens)),
+        parameters: Arc::new(settings.title_parameters.clone().unwrap_or_default()),
     }
 }
 
-pub(super) fn model(settings: &Settings) -> Result<Arc<dyn LanguageModel>, StartError> {
-    if !settings.has_provider() {
+/// Builds the agents and title policies of a configuration, for commands. Sends nothing.
+///
+/// # Errors
+/// [`StartError::Model`] and [`StartError::Provider`].
+pub fn configured(plan: &Plan) -> Result<InForce, StartError> {
+    agents::build(plan, None)
+}
+
+/// The agents and title policies of a configuration. Logs what deserves attention.
+pub(super) fn in_force(plan: &Plan) -> Result<InForce, StartError> {
+    if plan.providers.is_empty() {
         tracing::warn!(
             "OPENAI_API_KEY and OPENAI_BASE_URL are not set: the offline model answers, for demonstration only"
         );
-        let offline = Arc::new(Offline::new(OFFLINE_WORD_INTERVAL));
-        return Ok(Arc::new(TracedModel::new(offline, "offline", None)));
     }
-    let model = OpenAi::new(OpenAiConfig {
-        api_key: settings
-            .openai_api_key
-            .clone()
-            .filter(|key| !key.is_empty()),
-        base_url: settings
-            .openai_base_url
-            .clone()
-            .filter(|url| !url.is_empty()),
-        chat_model: settings.chat_model.clone(),
-        title_model: settings.title_model.clone(),
-        title_parameters: settings.title_parameters.clone().unwrap_or_default(),
-        first_event_timeout: settings.reply_first_event,
-        idle_timeout: settings.reply_idle,
-        connect_timeout: CONNECT_TIMEOUT,
-        proxy: settings.proxy(),
-    })?;
-    let url = settings.openai_base_url.as_deref();
-    let url = url.filter(|url| !url.is_empty());
-    let url = url.unwrap_or(openai::DEFAULT_BASE_URL);
-    Ok(Arc::new(TracedModel::new(
-        Arc::new(model),
-        "openai",
-        Some(url),
-    )))
+    for note in &plan.notes {
+        tracing::warn!("{note}");
+    }
+    configured(plan)
 }

@@ -2,17 +2,14 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{App, Background};
 use crate::{
     api,
     auth::Access,
-    server::{self, Limits, Server},
+    server::{self, Limits, Listener, Server},
 };
 
 /// The most connections to the metrics listener.
@@ -38,15 +35,17 @@ impl App {
     pub async fn serve(
         &self,
         access: Access,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
         let (leaving, closing) = (self.leaving.clone(), CancellationToken::new());
+        let base_path = self.settings.base_path.clone();
+        let refuse = api::edge_errors(base_path.clone(), self.origins.clone(), &access);
         let router = api::router(api::Services {
             access,
+            sharing: self.sharing.clone(),
             db: self.db.clone(),
             events: self.events.clone(),
-            model: self.model.clone(),
             titles: self.titles.clone(),
             chat: self.chat.clone(),
             tasks: self.tasks.clone(),
@@ -54,12 +53,15 @@ impl App {
             closing: closing.clone(),
             http: self.http.clone(),
             title_grace: self.settings.title_grace,
+            legacy_contract: self.settings.legacy_contract,
+            upload_limits: (self.settings.ingest_idle, self.settings.reply_deadline),
             keep_alive: self.settings.keep_alive,
             cohorts: self.settings.cohorts,
             users: self.users.clone(),
             subscriptions: self.subscriptions.clone(),
             allowed_origins: self.origins.clone(),
             allowed_hosts: self.hosts.clone(),
+            base_path,
             pages: self.settings.pages,
             graphql: api::graphql::GraphqlSettings {
                 documents: self.documents.clone(),
@@ -67,7 +69,7 @@ impl App {
                 suggestions: self.settings.suggestions,
             },
         });
-        let server = Server::new(router, self.limits.clone(), api::refuse);
+        let server = Server::new(router, self.limits.clone(), refuse);
         let mut serving = std::pin::pin!(server.serve(listener, closing.clone()));
         tokio::select! {
             () = &mut serving => return,
@@ -94,13 +96,14 @@ impl App {
     /// Serves metrics on a separate listener until `shutdown`.
     pub async fn serve_metrics(
         &self,
-        listener: TcpListener,
+        listener: impl Into<Listener>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) {
         let watched = api::metrics::MetricSources {
             http: self.http.clone(),
             chat: self.chat.clone(),
             titles: self.titles.clone(),
+            webhooks: self.webhooks.clone(),
             subscriptions: self.subscriptions.clone(),
             events: self.events.clone(),
             db: self.db.clone(),
@@ -115,7 +118,8 @@ impl App {
             ..server::Settings::default()
         });
         let closing = CancellationToken::new();
-        let server = Server::new(router, limits, api::refuse);
+        let refuse = Box::new(|path: &str, _: Option<&_>, error| api::refuse(path, error));
+        let server = Server::new(router, limits, refuse);
         let mut serving = std::pin::pin!(server.serve(listener, closing.clone()));
         tokio::select! {
             () = &mut serving => {}
@@ -127,8 +131,9 @@ impl App {
     fn health(&self) -> api::health::Health {
         api::health::Health {
             db: self.db.clone(),
-            model: self.model.clone(),
+            chat: self.chat.clone(),
             titles: self.titles.clone(),
+            webhooks: self.webhooks.clone(),
             events: self.events.clone(),
             access: self.access.clone(),
             loops: self.background.loops.clone(),

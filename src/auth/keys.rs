@@ -107,7 +107,7 @@ impl Published {
     }
 
     /// Refreshes the keys periodically until `closing`.
-    pub(super) async fn keep_up(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
+    pub(super) async fn run_refresh(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
         loop {
             let pause = match self.state() {
                 KeyState::Ok => REFRESH_INTERVAL,

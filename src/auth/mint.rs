@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Map, Value};
 
-use super::{JwtSettings, Scope, SetupError, tokens::is_name};
+use super::{ANY_TENANT, JwtSettings, Scope, SetupError, tokens::is_name};
 
 /// The contents of a token to sign.
 #[derive(Clone, Debug)]
@@ -34,6 +34,9 @@ pub fn mint(settings: &JwtSettings, request: &TokenRequest) -> Result<String, Se
         if !is_name(name) {
             return Err(SetupError::Name(flag));
         }
+    }
+    if request.tenant == ANY_TENANT && !rules.allows_any_tenant {
+        return Err(SetupError::AnyTenant);
     }
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default();

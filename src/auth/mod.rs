@@ -7,8 +7,10 @@ mod crypto;
 mod jwks;
 mod keys;
 mod mint;
+mod on_behalf;
 mod principal;
 mod setup;
+mod sharing;
 mod source;
 mod tokens;
 
@@ -19,8 +21,10 @@ use crate::conversation::Owner;
 pub use self::{
     keys::KeyState,
     mint::{TokenRequest, mint},
+    on_behalf::{ANY_TENANT, NamedOwner, OnBehalf, OnBehalfRefusal},
     principal::{Principal, RateLimitKey, Scope},
     setup::{JwtSettings, Secret, SetupError},
+    sharing::{Reach, Sharing},
     tokens::{Tokens, is_name},
 };
 

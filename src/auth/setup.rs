@@ -37,6 +37,11 @@ impl Secret {
         self.0.is_empty()
     }
 
+    /// The secret itself, to send or to sign with. It must not be logged or printed.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -63,6 +68,8 @@ pub struct JwtSettings {
     pub scope_claim: String,
     /// The cookie that may hold a token.
     pub cookie: Option<String>,
+    /// Whether a token may be for any tenant (`*`).
+    pub any_tenant: bool,
 }
 
 /// Why the settings are invalid; each message says what to do.
@@ -117,6 +124,11 @@ pub enum SetupError {
     /// The name of a tenant or a user is invalid.
     #[error("{0} must be 1 to 128 characters without control characters")]
     Name(&'static str),
+    /// A token for any tenant would be refused.
+    #[error(
+        "--tenant '*' is for any tenant, which the server accepts only with --ingest-any-tenant"
+    )]
+    AnyTenant,
     /// The library failed to sign.
     #[error("the token could not be signed")]
     Signing,
@@ -135,7 +147,8 @@ impl SetupError {
             | Self::Cookie(_)
             | Self::Source(_)
             | Self::NoSecret(_)
-            | Self::Name(_) => true,
+            | Self::Name(_)
+            | Self::AnyTenant => true,
         }
     }
 }
@@ -152,6 +165,23 @@ impl JwtSettings {
     /// Whether requests need tokens.
     pub fn is_on(&self) -> bool {
         self.secret().is_some() || self.keys().is_some()
+    }
+
+    /// Validates the settings without reading published keys.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn check(&self) -> Result<(), SetupError> {
+        if self.rules()?.is_none() {
+            return Ok(());
+        }
+        self.cookie()?;
+        match self.secret() {
+            Some(_) => Ok(()),
+            None => Source::new(self.keys().unwrap_or_default())
+                .map(drop)
+                .map_err(SetupError::Source),
+        }
     }
 
     /// Builds the verifier, and reads published keys; `None` when nothing is configured.
@@ -182,6 +212,7 @@ impl JwtSettings {
         const ISSUER: &str = "--jwt-issuer (TITLECAST_JWT_ISSUER)";
         const AUDIENCE: &str = "--jwt-audience (TITLECAST_JWT_AUDIENCE)";
         const COOKIE: &str = "--auth-cookie (TITLECAST_AUTH_COOKIE)";
+        const ANY_TENANT: &str = "--ingest-any-tenant (TITLECAST_INGEST_ANY_TENANT)";
         crypto::install();
         let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let (issuer, audience) = (set(&self.issuer), set(&self.audience));
@@ -191,6 +222,7 @@ impl JwtSettings {
                 (issuer.is_some(), ISSUER),
                 (audience.is_some(), AUDIENCE),
                 (set(&self.cookie).is_some(), COOKIE),
+                (self.any_tenant, ANY_TENANT),
             ];
             return match described.iter().find(|(is_set, _)| *is_set) {
                 Some((_, setting)) => Err(SetupError::NoKey(setting)),
@@ -225,6 +257,7 @@ impl JwtSettings {
                 &self.scope_claim,
                 "--jwt-scope-claim (TITLECAST_JWT_SCOPE_CLAIM)",
             )?,
+            allows_any_tenant: self.any_tenant,
         }))
     }
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::supervisor::{Loop, Supervisor};
 
 use super::{
-    Principal, Scope,
+    ANY_TENANT, Principal, Scope,
     keys::{KeyState, Keys},
 };
 use crate::{
@@ -43,6 +43,8 @@ pub(super) struct Rules {
     pub(super) user_claim: String,
     pub(super) tenant_claim: String,
     pub(super) scope_claim: String,
+    /// Whether the tenant claim may be [`ANY_TENANT`].
+    pub(super) allows_any_tenant: bool,
 }
 
 /// Verifies tokens.
@@ -83,12 +85,12 @@ impl Tokens {
     }
 
     /// Refreshes published keys until `closing`, in a supervised loop.
-    pub fn keep_up(&self, supervisor: &Supervisor, closing: &CancellationToken) {
+    pub fn start_refresh(&self, supervisor: &Supervisor, closing: &CancellationToken) {
         if let Keys::Published(published) = &self.keys {
             let (published, end) = (published.clone(), closing.clone());
             supervisor.spawn(Loop::TokenKeys, closing.clone(), move |heartbeat| {
                 let (published, end) = (published.clone(), end.clone());
-                async move { published.keep_up(&heartbeat, &end).await }
+                async move { published.run_refresh(&heartbeat, &end).await }
             });
         }
     }
@@ -146,7 +148,7 @@ impl Rules {
         validation
     }
 
-    /// The principal of verified claims; `None` without a valid tenant and user.
+    /// The principal of verified claims; `None` without a tenant and a user that are valid here.
     fn principal(&self, claims: &Map<String, Value>) -> Option<Principal> {
         // The library also accepts a list of issuers that contains ours.
         claims.get("iss").filter(|issuer| issuer.is_string())?;
@@ -158,6 +160,9 @@ impl Rules {
             tenant: name(&self.tenant_claim)?,
             user: name(&self.user_claim)?,
         };
+        if owner.tenant == ANY_TENANT && !self.allows_any_tenant {
+            return None;
+        }
         let scopes = scopes(claims.get(&self.scope_claim));
         Some(Principal::bearer(owner, scopes, deadline(claims)?))
     }

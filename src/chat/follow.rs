@@ -9,15 +9,15 @@ use futures_util::{
 
 use super::{Chat, remote, stored_end::stored_end};
 use crate::{
-    conversation::{Message, MessageId, Owner},
+    conversation::{Message, MessageId, Owner, Part, Usage},
     db::Turn,
-    events::{ReplyLog, ReplyLogEvent, ReplyOffset, ReplySlice, SoFar},
+    events::{Place, ReplyEnd, ReplyLog, ReplyLogEvent, ReplyOffset, ReplySlice, ReplySnapshot},
 };
 
 /// A reply for one reader.
 pub struct ReplyFollower {
-    /// The message that is replied to.
-    pub message_id: MessageId,
+    /// The turn, which cursors of the reply hold.
+    pub turn_id: MessageId,
     /// The id of the reply's message, assigned before it is stored.
     pub reply_id: MessageId,
     /// Whether another node writes it, so that it continues after this node stops.
@@ -29,10 +29,10 @@ pub struct ReplyFollower {
 impl ReplyFollower {
     pub(super) fn running(run: Arc<ReplyLog>, after: Option<ReplyOffset>) -> Self {
         Self {
-            message_id: run.ids().message,
+            turn_id: run.ids().turn,
             reply_id: run.ids().reply,
             is_remote: false,
-            events: run.follow(after.map(byte_offset)).boxed(),
+            events: run.follow(after.map(place)).boxed(),
         }
     }
 
@@ -43,32 +43,40 @@ impl ReplyFollower {
         after: Option<ReplyOffset>,
     ) -> Self {
         Self {
-            message_id: turn.message_id,
+            turn_id: turn.id,
             reply_id: turn.reply_id,
             is_remote: true,
-            events: remote::follow(chat, owner, turn, after.map(byte_offset)).boxed(),
+            events: remote::follow(chat, owner, turn, after.map(place)).boxed(),
         }
     }
 
-    /// A reply that has ended.
+    /// A reply that has ended, with its stored parts and its tokens.
     pub(super) fn stored(
         turn: &Turn,
         message: Option<Message>,
+        (parts, usage): (Vec<Part>, Option<Usage>),
         after: Option<ReplyOffset>,
     ) -> Self {
-        let end = stored_end(turn, message);
-        let offset = match after {
-            Some(ReplyOffset::End) => Some(end.text.len()),
-            after => after.map(byte_offset),
+        let end = ReplyEnd {
+            usage,
+            ..stored_end(turn, message)
         };
-        let read = ReplySlice::from_offset(&end.text, offset.unwrap_or_default(), true);
-        let so_far = SoFar::new(read, offset);
+        let after = match after {
+            Some(ReplyOffset::End) => Some(Place {
+                bytes: end.text.len(),
+                part: Some(usize::MAX),
+            }),
+            after => after.map(place),
+        };
+        let read = ReplySlice::from_offset(&end.text, after.unwrap_or_default().bytes, true);
+        let parts = parts.into_iter().map(Arc::new).collect();
+        let snapshot = ReplySnapshot::new(read, parts, after);
         let events = [
-            ReplyLogEvent::SoFar(so_far),
+            ReplyLogEvent::Snapshot(snapshot),
             ReplyLogEvent::Ended(Arc::new(end)),
         ];
         Self {
-            message_id: turn.message_id,
+            turn_id: turn.id,
             reply_id: turn.reply_id,
             is_remote: false,
             events: stream::iter(events).boxed(),
@@ -76,11 +84,11 @@ impl ReplyFollower {
     }
 }
 
-/// The offset in bytes. A reader whose cursor says `end` for an end that was never stored starts over: no text is
-/// that long.
-fn byte_offset(offset: ReplyOffset) -> usize {
+/// The place in the log. A reader whose cursor says `end` for an end that was never stored starts over: no text is that
+/// long.
+fn place(offset: ReplyOffset) -> Place {
     match offset {
-        ReplyOffset::Bytes(bytes) => bytes,
-        ReplyOffset::End => usize::MAX,
+        ReplyOffset::At(place) => place,
+        ReplyOffset::End => Place::bytes(usize::MAX),
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The longest time between two checkpoints of a reply's text.
-const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(1_500);
+pub(super) const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(1_500);
 
 /// How many expired replies one page holds.
 const PAGE_SIZE: u64 = 100;
@@ -31,9 +31,9 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
     let every = CHECKPOINT_INTERVAL.min(chat.inner.settings.reply_lease / 4);
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Bytes checkpointed of each reply. A reply is first checkpointed at its second tick: most replies end before it,
+    // Bytes and changes of parts checkpointed of each reply. A reply is first checkpointed at its second tick: most replies end before it,
     // so they cost no write.
-    let mut checkpointed: HashMap<MessageId, usize> = HashMap::new();
+    let mut checkpointed: HashMap<MessageId, (usize, u64)> = HashMap::new();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -45,20 +45,37 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
         let mut renewals = Vec::new();
         let mut lengths = HashMap::new();
         for run in &runs {
-            let known = checkpointed.get(&run.ids().message).copied();
-            let mut length = 0;
-            if let Some(known) = known {
-                let written = (run.length() > known).then(|| run.text());
-                length = written.as_ref().map_or(known, String::len);
+            if run.is_external() {
+                // Its session stores the text. The node renews the lease as far as the program wrote.
+                let lease = chat.inner.external.lease_left(chat, run.ids().reply);
+                renewals.extend(lease.map(|lease| RunCheckpoint {
+                    turn: run.ids().turn,
+                    fence: Some((chat.inner.events.node(), lease)),
+                    written: None,
+                    parts: None,
+                }));
+                continue;
+            }
+            let known = checkpointed.get(&run.ids().turn).copied();
+            let mut checkpoint = (0, 0);
+            if let Some((length, changes)) = known {
+                let written = (run.length() > length).then(|| run.text());
+                let parts = (run.changes() > changes).then(|| run.stored_parts());
+                checkpoint = (
+                    written.as_ref().map_or(length, String::len),
+                    parts.as_ref().map_or(changes, |(_, changes)| *changes),
+                );
                 renewals.push(RunCheckpoint {
-                    message: run.ids().message,
+                    turn: run.ids().turn,
+                    fence: None,
                     written,
+                    parts: parts.map(|(parts, _)| parts),
                 });
             }
-            lengths.insert(run.ids().message, length);
+            lengths.insert(run.ids().turn, checkpoint);
         }
         // Lock order: two nodes that renew the same rows must lock them in the same order.
-        renewals.sort_unstable_by_key(|run| run.message);
+        renewals.sort_unstable_by_key(|run| run.turn);
         if renewals.is_empty() {
             checkpointed = lengths;
             continue;
@@ -72,10 +89,14 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
                 for BadRow { id, error } in bad {
                     heartbeat.skip_row(id, &error);
                 }
-                let stopped = runs
-                    .iter()
-                    .filter(|run| stopped.contains(&run.ids().message));
-                stopped.for_each(|run| run.stop());
+                let stopped = runs.iter().filter(|run| stopped.contains(&run.ids().turn));
+                for run in stopped {
+                    match run.is_external() {
+                        // It was stopped, or another node has taken it over.
+                        true => chat.inner.external.lost_lease(run.ids().reply),
+                        false => run.stop(),
+                    }
+                }
             }
             // The next tick retries.
             Err(error) => error.log(),
@@ -149,7 +170,8 @@ async fn close_expired_page(
         {
             continue;
         }
-        match db.close_dead_run(&expired).await {
+        let redacts = chat.inner.titles.redacts(&expired.owner.tenant);
+        match db.close_dead_run(&expired, redacts).await {
             Ok(closed) => {
                 tracing::warn!(
                     conversation.id = %expired.turn.conversation_id,
@@ -160,7 +182,7 @@ async fn close_expired_page(
                     .for_each(|conversation| events.publish(conversation));
             }
             Err(error) => {
-                let BadRow { id, error } = BadRow::of(expired.turn.message_id.0, error)?;
+                let BadRow { id, error } = BadRow::of(expired.turn.id.0, error)?;
                 heartbeat.skip_row(id, &error);
             }
         }

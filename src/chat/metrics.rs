@@ -10,6 +10,7 @@ use prometheus_client::{
 
 use crate::{
     conversation::Usage,
+    db::Removed,
     telemetry::label::{Bounded, LabelText},
 };
 
@@ -32,6 +33,7 @@ pub struct Metrics {
     ended: Family<OutcomeLabels, Counter>,
     duration: Histogram,
     first_text: Histogram,
+    pruned: Family<TableLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     tenants: Bounded<NAMED_TENANTS>,
     agents: Bounded<NAMED_AGENTS>,
@@ -47,6 +49,11 @@ struct TokenLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabels {
+    table: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
     outcome: &'static str,
 }
@@ -57,6 +64,7 @@ impl Default for Metrics {
             ended: Family::default(),
             duration: Histogram::new(DURATIONS),
             first_text: Histogram::new(FIRST_TEXT),
+            pruned: Family::default(),
             tokens: Family::default(),
             tenants: Bounded::default(),
             agents: Bounded::default(),
@@ -78,6 +86,11 @@ impl Metrics {
             "Tokens of replies; completion includes reasoning",
             self.tokens.clone(),
         );
+        registry.register(
+            "pruned_rows",
+            "Rows that retention removed, by table; deleted_conversations are those that became tombstones",
+            self.pruned.clone(),
+        );
         registry.register_with_unit(
             "reply_duration",
             "Time from the stored message to the stored reply",
@@ -90,6 +103,14 @@ impl Metrics {
             Unit::Seconds,
             self.first_text.clone(),
         );
+    }
+
+    /// Counts the rows that retention removed.
+    pub(super) fn pruned(&self, removed: &Removed) {
+        for (table, rows) in &removed.0 {
+            let labels = TableLabels { table };
+            self.pruned.get_or_create(&labels).inc_by(*rows);
+        }
     }
 
     pub(super) fn ended(&self, outcome: &'static str, duration: Duration) {

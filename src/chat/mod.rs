@@ -1,28 +1,49 @@
 //! Turns: store a user message, write its reply, start its title.
 //!
-//! [`Chat::send_message`] is the only entry point, for GraphQL and for the legacy routes. It returns when the message
-//! is committed. The reply and the title then run as background tasks: they finish even if the client disconnects, and
+//! [`Chat::send_message`], [`Chat::regenerate_reply`] and [`Chat::edit_message`] are the entry points, for GraphQL and
+//! for the legacy routes. They return when the turn is committed. The reply and the title then run as background tasks: they finish even if the client disconnects, and
 //! only [`Chat::stop`] and [`Chat::delete`] stop a reply.
 //!
 //! | file | what it does |
 //! | --- | --- |
 //! | `request` | validates a message and hashes it for its idempotency key |
-//! | `reply` | writes one reply: history, model call, log, row |
+//! | `reply` | the task of one reply: a source and a writer |
+//! | `model` | a source: asks the model and copies its stream |
+//! | `patience` | reads for a reply again while the database is unreachable |
+//! | `writer` | writes one reply, whatever its source: log, row, end |
+//! | `external` | replies that a program outside of the server writes: open, append, finish, lease, take-over |
+//! | `upload` | the formats in which such a program uploads a reply |
+//! | `archive` | archives, pins, and stores metadata |
+//! | `rewrite` | a further reply to the newest message, which may be edited |
+//! | `record` | stores messages that another program has |
 //! | `follow` | streams a reply to one reader, whether it runs here, on another node, or is stored |
 //! | `remote` | copies the text of a reply that another node writes |
 //! | `stored_end` | reads how a reply ended from its rows |
 //! | `leases` | renews leases, checkpoints text, closes replies whose lease expired |
 //! | `metrics` | Prometheus metrics of replies |
 
+mod archive;
+pub mod external;
 mod follow;
+pub mod forget;
 mod leases;
 pub mod metrics;
+mod model;
+mod patience;
+mod prune;
+mod record;
 mod remote;
 mod reply;
 mod request;
+mod rewrite;
 mod stored_end;
+pub mod upload;
+mod writer;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,37 +52,40 @@ use tracing::Instrument;
 use self::metrics::Metrics;
 pub use self::{
     follow::ReplyFollower,
-    request::{SendMessage, check_agent, checked_text},
+    record::{MAX_RECORDED_MESSAGES, RecordMessage, RecordedMessages},
+    request::{SendMessage, actor_key, check_agent, checked_text},
+    rewrite::{EditMessage, RegenerateReply},
+    stored_end::{replayed_end, stored_error},
 };
 use crate::{
+    agents::{Agents, Registry},
+    budget::Budget,
     conversation::{
-        Conversation, ConversationId, Message, MessageId, Owner, attachment::shown_text,
-        text::without_nul, topic_hint,
+        Actor, Conversation, ConversationId, ConversationName, Message, MessageId, Owner,
+        PerTenant, attachment::shown_text, retention::Retentions, text::without_nul, topic_hint,
     },
     db::{BegunTurn, Database, NewTurn, ReplyState, Turn},
     error::{Error, Result},
     events::{Changes, EventBroker, ReplyCursor, ReplyIds, ReplyOffset},
-    llm::LanguageModel,
     step::{Step, step},
     supervisor::{Loop, Supervisor},
     titles::Titles,
 };
 
-/// The agent of a conversation if the client names none.
-pub const DEFAULT_AGENT: &str = "triage";
-
 /// How long storing a message may take, including one retry after a broken connection.
 const STORE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Settings of turns.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ChatSettings {
-    /// How much history is sent to the model, in characters. The newest message is always sent.
-    pub history_budget_chars: usize,
+    /// The tokens of replies that a tenant may use in a day; `None` for no limit.
+    pub budget: PerTenant<Option<u64>>,
     /// How long one reply may take.
     pub reply_deadline: Duration,
     /// The lease of a running reply: without a renewal within it, another node closes the reply.
     pub reply_lease: Duration,
+    /// How long a reply that is written from outside stays open without an append, and the longest pause of an upload.
+    pub external_lease: Duration,
 }
 
 /// Runs turns. Cheap to clone.
@@ -73,13 +97,18 @@ pub struct Chat {
 struct Inner {
     db: Database,
     events: EventBroker,
-    model: Arc<dyn LanguageModel>,
+    registry: Registry,
     titles: Titles,
     tasks: TaskTracker,
     /// Aborts all replies: the shutdown deadline is over.
     abort: CancellationToken,
     settings: ChatSettings,
+    /// The tokens of replies.
+    budget: Budget,
+    /// The replies from outside that are open on this node.
+    external: external::Sessions,
     metrics: Metrics,
+    retentions: RwLock<Retentions>,
 }
 
 /// An accepted message, from this request or from an earlier one with the same idempotency key.
@@ -101,7 +130,7 @@ impl Chat {
     pub fn new(
         db: Database,
         events: EventBroker,
-        model: Arc<dyn LanguageModel>,
+        registry: Registry,
         titles: Titles,
         tasks: TaskTracker,
         abort: CancellationToken,
@@ -110,16 +139,41 @@ impl Chat {
         let inner = Inner {
             db,
             events,
-            model,
+            registry,
             titles,
             tasks,
             abort,
+            budget: Budget::default(),
             settings,
+            external: external::Sessions::default(),
             metrics: Metrics::default(),
+            retentions: RwLock::default(),
         };
         Self {
             inner: Arc::new(inner),
         }
+    }
+
+    /// The agents in force.
+    pub fn agents(&self) -> Arc<Agents> {
+        self.inner.registry.current()
+    }
+
+    /// Validates the name of an agent that a message asks for, where an unknown one is not answered by another.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if the tenant has no such agent.
+    pub fn check_agent(&self, owner: &Owner, agent: &str) -> Result<()> {
+        let agents = self.agents();
+        if agents.is_configured() && agents.find(&owner.tenant, agent).is_none() {
+            return Err(Error::invalid_field("agent", "there is no such agent"));
+        }
+        Ok(())
+    }
+
+    /// Whether the last reload of the configuration failed.
+    pub fn has_failed_reload(&self) -> bool {
+        self.inner.registry.has_failed_reload()
     }
 
     /// The metrics of replies in this process.
@@ -131,53 +185,99 @@ impl Chat {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if a field is invalid; [`Error::NotFound`] if the conversation belongs to another owner;
-    /// [`Error::IdempotencyKeyReused`]; [`Error::ShuttingDown`]; [`Error::Database`]. After an error the message is not
-    /// stored. The exception is a lost connection during the commit: the outcome is unknown until the client retries
-    /// with the same idempotency key.
-    pub async fn send_message(&self, owner: &Owner, message: SendMessage) -> Result<SentMessage> {
-        let (chat, owner) = (self.clone(), owner.clone());
+    /// [`Error::IdTaken`] if the conversation has a message of its external id; [`Error::IdempotencyKeyReused`];
+    /// [`Error::ShuttingDown`]; [`Error::Database`]. After an error the message is not stored. The exception is a lost
+    /// connection during the commit: the outcome is unknown until the client retries with the same idempotency key.
+    pub async fn send_message(&self, actor: &Actor, message: SendMessage) -> Result<SentMessage> {
+        let (chat, actor) = (self.clone(), actor.clone());
         // A separate task, so that a disconnect does not cancel the transaction.
-        let begin = async move { chat.begin(&owner, message).await };
+        let begin = async move { chat.begin(&actor, message).await };
         match self.inner.tasks.spawn(begin.in_current_span()).await {
             Ok(sent) => sent,
             Err(died) => Err(Error::Internal(died.into())),
         }
     }
 
-    async fn begin(&self, owner: &Owner, message: SendMessage) -> Result<SentMessage> {
-        let inner = &self.inner;
+    async fn begin(&self, actor: &Actor, message: SendMessage) -> Result<SentMessage> {
+        let (inner, owner) = (&self.inner, &actor.owner);
         if inner.abort.is_cancelled() {
             return Err(Error::ShuttingDown);
         }
         let message = message.validated()?;
+        let conversation_id = message.conversation.as_ref().map(|name| name.id(owner));
+        let agents = self.agents();
+        let stored_name = |asked: &String| agents.stored_name(&owner.tenant, asked).to_owned();
+        let (named, default_agent) = (
+            message.agent.as_deref(),
+            agents.default_agent().name.as_str(),
+        );
+        let redacts = match named {
+            Some(agent) => inner.titles.redacts_with(&owner.tenant, agent),
+            None if conversation_id.is_none() => {
+                inner.titles.redacts_with(&owner.tenant, default_agent)
+            }
+            // The agent is that of the conversation, if there is one already.
+            None => inner.titles.redacts(&owner.tenant),
+        };
+        let agent = named.unwrap_or(default_agent);
         let new = NewTurn {
-            conversation_id: message.conversation_id.unwrap_or_default(),
-            is_conversation_new: message.conversation_id.is_none(),
+            is_until_titled: agents.answering(&owner.tenant, agent).is_until_titled,
+            conversation_id: conversation_id.unwrap_or_default(),
+            is_conversation_new: conversation_id.is_none(),
+            external_id: message
+                .conversation
+                .clone()
+                .and_then(ConversationName::into_external),
             message_id: MessageId::new(),
+            external_message_id: message.external_message_id.clone(),
             reply_id: MessageId::new(),
-            idempotency: message.idempotency(),
+            author: actor.author.clone(),
+            idempotency: message.idempotency(actor, conversation_id),
             topic_hint: message.topic_hint.or_else(|| {
-                topic_hint::topic_hint(&shown_text(&message.text, &message.attachments))
+                topic_hint::topic_hint(&shown_text(&message.text, &message.attachments), redacts)
             }),
-            title: inner
-                .titles
-                .plan(&message.text, &message.attachments, message.auto_title),
+            redacts,
+            title: inner.titles.plan(
+                (&owner.tenant, agent),
+                &message.text,
+                &message.attachments,
+                message.auto_title,
+            ),
             text: message.text,
             attachments: message.attachments,
-            agent: message.agent,
-            default_agent: DEFAULT_AGENT,
+            agent: message.agent.as_ref().map(stored_name),
+            entrypoint: message.agent,
+            default_agent: agents.default_agent().name.clone(),
+            kept_agents: agents.kept_names(&owner.tenant),
             run: (inner.events.node(), inner.settings.reply_lease),
         };
-        // Open the run and subscribe before the turn is stored: a reader of the row finds the run, and no change of the
-        // conversation is missed.
-        let run = inner.events.open_run(ReplyIds {
+        let ids = ReplyIds {
             owner: owner.clone(),
             conversation: new.conversation_id,
-            message: new.message_id,
+            turn: new.message_id,
             reply: new.reply_id,
-        });
-        let changes = inner.events.watch_conversation(owner, new.conversation_id);
-        let begun = match timeout(STORE_TIMEOUT, inner.db.begin_turn(owner, &new)).await {
+        };
+        let text = new.text.clone();
+        self.start(ids, text, inner.db.begin_turn(owner, &new))
+            .await
+    }
+
+    /// Stores a turn, and starts its reply and its title. `text` is the text of its message.
+    async fn start(
+        &self,
+        ids: ReplyIds,
+        text: String,
+        store: impl Future<Output = Result<BegunTurn>>,
+    ) -> Result<SentMessage> {
+        let inner = &self.inner;
+        let agents = self.agents();
+        let owner = &ids.owner.clone();
+        let (turn_id, reply_id) = (ids.turn, ids.reply);
+        // Open the run and subscribe before the turn is stored: a reader of the row finds the run, and no change of the
+        // conversation is missed.
+        let changes = inner.events.watch_conversation(owner, ids.conversation);
+        let run = inner.events.open_run(ids);
+        let begun = match timeout(STORE_TIMEOUT, store).await {
             Ok(begun) => begun?,
             Err(late) => return Err(Error::Database(late.into())),
         };
@@ -193,28 +293,40 @@ impl Chat {
         step(Step::TurnCommitted, conversation.id);
         inner.events.publish(conversation.clone());
         let turn = Turn {
-            conversation_id: new.conversation_id,
-            message_id: new.message_id,
-            reply_id: new.reply_id,
+            id: turn_id,
+            conversation_id: conversation.id,
+            message_id: message.id,
+            reply_id,
             reply: ReplyState::Running,
             failure: None,
-            node: Some(new.run.0),
+            reason: None,
+            node: Some(inner.events.node()),
+            is_external: false,
+            is_stopping: false,
+            lease_until: None,
+            created_at: message.created_at,
             written: String::new(),
+            written_parts: Vec::new(),
         };
         let reply = ReplyFollower::running(run.log().clone(), None);
-        let makes_title = claim.is_some() || message.is_first();
+        let makes_title = claim.is_some() || message.is_first() && turn_id == message.id;
         match claim {
-            Some(claim) if message.is_first() => inner.titles.start(claim, new.text),
+            Some(claim) if message.is_first() => inner.titles.start(claim, message.id, text),
             Some(claim) => inner.titles.start_deferred(claim),
             None => {}
         }
-        inner.tasks.spawn(reply::run(
-            self.clone(),
-            owner.clone(),
-            turn,
-            message.clone(),
-            run,
-        ));
+        let active = &conversation.active_agent;
+        let asked = reply::Asked {
+            message: message.clone(),
+            agent: agents.answering(&owner.tenant, active).clone(),
+            agent_name: match agents.is_configured() {
+                true => agents.answering(&owner.tenant, active).name.clone(),
+                false => active.clone(),
+            },
+        };
+        inner
+            .tasks
+            .spawn(reply::run(self.clone(), owner.clone(), turn, asked, run));
         Ok(SentMessage {
             conversation,
             message,
@@ -237,7 +349,7 @@ impl Chat {
         cursor: ReplyCursor,
         text: &str,
     ) -> Result<SentMessage> {
-        let turn = self.inner.db.find_turn(owner, cursor.message).await?;
+        let turn = self.inner.db.find_turn(owner, cursor.turn).await?;
         let turn = turn.ok_or_else(Error::no_conversation)?;
         let sent = self.sent_before(owner, turn, Some(cursor.offset)).await?;
         if sent.message.content != without_nul(text.to_owned()) {
@@ -248,8 +360,11 @@ impl Chat {
         Ok(sent)
     }
 
-    /// The answer for a message that is stored already.
-    async fn sent_before(
+    /// The answer for a message that is stored already: its turn.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the conversation was deleted; [`Error::Database`].
+    pub async fn sent_before(
         &self,
         owner: &Owner,
         turn: Turn,
@@ -263,9 +378,9 @@ impl Chat {
         Ok(SentMessage {
             conversation,
             // The row does not say which later message made the title.
-            makes_title: message.is_first(),
+            makes_title: message.is_first() && turn.id == message.id,
             message,
-            reply: self.follow_turn(owner, turn, after).await?,
+            reply: self.follow_turn(owner, turn, after, true).await?,
             changes,
         })
     }
@@ -276,9 +391,34 @@ impl Chat {
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such conversation; [`Error::Database`].
     pub async fn stop(&self, owner: &Owner, id: ConversationId) -> Result<(Conversation, bool)> {
+        self.stop_in(owner, id, None).await
+    }
+
+    /// Like [`Self::stop`], for one reply.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the owner has no such reply; [`Error::Database`].
+    pub async fn stop_reply(
+        &self,
+        owner: &Owner,
+        reply: MessageId,
+    ) -> Result<(Conversation, bool)> {
+        let turn = self.inner.db.find_turn_of(owner, reply).await?;
+        let turn = turn.filter(|turn| turn.reply_id == reply);
+        let turn = turn.ok_or(Error::NotFound { what: "reply" })?;
+        self.stop_in(owner, turn.conversation_id, Some(reply)).await
+    }
+
+    async fn stop_in(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        reply: Option<MessageId>,
+    ) -> Result<(Conversation, bool)> {
         let conversation = self.inner.db.conversation(owner, id).await?;
-        let runs = self.inner.db.stop_runs(owner, id).await?;
-        let here = self.inner.events.find_runs(owner, id);
+        let runs = self.inner.db.stop_runs(owner, id, reply).await?;
+        let mut here = self.inner.events.find_runs(owner, id);
+        here.retain(|run| reply.is_none_or(|reply| run.ids().reply == reply));
         let was_running = !runs.is_empty() || !here.is_empty();
         for run in here {
             run.stop();
@@ -291,12 +431,18 @@ impl Chat {
         Ok((conversation, was_running))
     }
 
-    /// Deletes a conversation with all its text, and stops its replies. Returns the tombstone.
+    /// Deletes a conversation with all its text, and stops its replies. Returns the tombstone. `actor`: the user who
+    /// deletes it, for the audit log.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such conversation; [`Error::Database`].
-    pub async fn delete(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
-        let tombstone = self.inner.db.delete_conversation(owner, id).await?;
+    pub async fn delete(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        actor: &str,
+    ) -> Result<Conversation> {
+        let tombstone = self.inner.db.delete_conversation(owner, id, actor).await?;
         tracing::info!(conversation.id = %id, "conversation deleted");
         for run in self.inner.events.find_runs(owner, id) {
             run.stop();
@@ -306,7 +452,8 @@ impl Chat {
     }
 
     /// Follows a reply of the conversation: with a cursor the reply of that cursor, else the newest one. The reply may
-    /// run here, run on another node, or be stored. `None` before the first message.
+    /// run here, run on another node, or be stored. `None` before the first message. `with_parts`: read the parts and
+    /// the tokens of a stored reply.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such conversation; [`Error::InvalidCursor`] if the cursor
@@ -316,12 +463,43 @@ impl Chat {
         owner: &Owner,
         id: ConversationId,
         after: Option<ReplyCursor>,
+        with_parts: bool,
     ) -> Result<Option<ReplyFollower>> {
         let Some(turn) = self.find_turn(owner, id, after).await? else {
             return Ok(None);
         };
         let offset = after.map(|cursor| cursor.offset);
-        self.follow_turn(owner, turn, offset).await.map(Some)
+        self.follow_turn(owner, turn, offset, with_parts)
+            .await
+            .map(Some)
+    }
+
+    /// Follows one reply: by its id the reply itself, by the id of the message that it answers the newest reply to it.
+    /// With a cursor, the reply of that cursor.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the owner has no such reply; [`Error::InvalidCursor`] if the cursor belongs to a reply to
+    /// another message; [`Error::Database`].
+    pub async fn follow_reply_of(
+        &self,
+        owner: &Owner,
+        message: MessageId,
+        after: Option<ReplyCursor>,
+        with_parts: bool,
+    ) -> Result<ReplyFollower> {
+        let db = &self.inner.db;
+        let turn = db.find_turn_of(owner, message).await?;
+        let mut turn = turn.ok_or(Error::NotFound { what: "reply" })?;
+        if let Some(cursor) = after.filter(|cursor| cursor.turn != turn.id) {
+            let of_cursor = db.find_turn(owner, cursor.turn).await?;
+            // A reply that was named by its own id is never another one.
+            let is_of_message = message == turn.message_id;
+            turn = of_cursor
+                .filter(|other| is_of_message && other.message_id == turn.message_id)
+                .ok_or(Error::InvalidCursor)?;
+        }
+        self.follow_turn(owner, turn, after.map(|cursor| cursor.offset), with_parts)
+            .await
     }
 
     /// Like [`Self::follow_reply`], with everything that the sender of the message receives.
@@ -352,7 +530,7 @@ impl Chat {
         let Some(cursor) = after else {
             return db.find_last_turn(owner, id).await;
         };
-        let turn = db.find_turn(owner, cursor.message).await?;
+        let turn = db.find_turn(owner, cursor.turn).await?;
         let turn = turn.filter(|turn| turn.conversation_id == id);
         turn.map(Some).ok_or(Error::InvalidCursor)
     }
@@ -362,29 +540,39 @@ impl Chat {
         owner: &Owner,
         turn: Turn,
         after: Option<ReplyOffset>,
+        with_parts: bool,
     ) -> Result<ReplyFollower> {
         if let Some(run) = self.inner.events.find_run(owner, turn.reply_id) {
             return Ok(ReplyFollower::running(run, after));
         }
         // A run is closed after its row is stored. So if no run is registered, read the row again: the row that was
         // read before the lookup may be older.
-        let newer = self.inner.db.find_turn(owner, turn.message_id).await?;
+        let newer = self.inner.db.find_turn(owner, turn.id).await?;
         let turn = newer.unwrap_or(turn);
         if turn.reply == ReplyState::Running {
             return Ok(ReplyFollower::remote(self, owner, turn, after));
         }
         let message = self.inner.db.find_message(owner, turn.reply_id).await?;
-        Ok(ReplyFollower::stored(&turn, message, after))
+        let beside = match with_parts {
+            true => {
+                let parts = self.inner.db.reply_parts(owner, &[turn.reply_id]).await?;
+                let parts = parts.into_values().next().unwrap_or_default();
+                (parts, stored_end::usage(self, owner, &turn).await?)
+            }
+            false => (Vec::new(), None),
+        };
+        Ok(ReplyFollower::stored(&turn, message, beside, after))
     }
 
     /// Starts the background loops of replies: checkpoints and leases until `closing`, and closing replies whose
     /// lease expired until `draining`.
-    pub fn keep_up(
+    pub fn start_loops(
         &self,
         supervisor: &Supervisor,
         draining: &CancellationToken,
         closing: &CancellationToken,
     ) {
+        self.inner.external.set_draining(draining.clone());
         let (chat, end) = (self.clone(), closing.clone());
         supervisor.spawn(Loop::ReplyLeases, closing.clone(), move |heartbeat| {
             let (chat, end) = (chat.clone(), end.clone());
@@ -394,6 +582,11 @@ impl Chat {
         supervisor.spawn(Loop::DeadReplies, draining.clone(), move |heartbeat| {
             let (chat, end) = (chat.clone(), end.clone());
             async move { leases::close_expired(&chat, &heartbeat, &end).await }
+        });
+        let (chat, end) = (self.clone(), draining.clone());
+        supervisor.spawn(Loop::Retention, draining.clone(), move |heartbeat| {
+            let (chat, end) = (chat.clone(), end.clone());
+            async move { prune::keep_pruning(&chat, &heartbeat, &end).await }
         });
     }
 }

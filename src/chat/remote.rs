@@ -11,11 +11,12 @@ use tokio::time::sleep;
 
 use super::{Chat, stored_end::load_end};
 use crate::{
-    conversation::Owner,
+    conversation::{Owner, Part},
     db::{ReplyState, Turn},
     error::{Error, Result},
     events::{
-        ReplyEnd, ReplyIds, ReplyLogEvent, ReplySlice, RunGuard, relay::RemoteSlice, run::Outcome,
+        Place, ReplyEnd, ReplyIds, ReplyLogEvent, ReplySlice, RunGuard, relay::RemoteSlice,
+        run::Outcome,
     },
 };
 
@@ -27,12 +28,12 @@ pub(super) fn follow(
     chat: &Chat,
     owner: &Owner,
     turn: Turn,
-    after: Option<usize>,
+    after: Option<Place>,
 ) -> impl Stream<Item = ReplyLogEvent> + Send + use<> {
     let of = ReplyIds {
         owner: owner.clone(),
         conversation: turn.conversation_id,
-        message: turn.message_id,
+        turn: turn.id,
         reply: turn.reply_id,
     };
     let (events, unfilled) = chat.inner.events.follow_copy(&of, after);
@@ -43,16 +44,36 @@ pub(super) fn follow(
 }
 
 /// Fills the copy until the reply ends or has no readers.
-async fn fill(chat: Chat, turn: Turn, copy: RunGuard) {
+pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
     let log = copy.log();
     let polling = async {
+        // The last change of parts that the writing node sent.
+        let mut changes = 0;
         loop {
-            match poll(&chat, &log.ids().owner, &turn, log.length()).await {
-                Ok((read, None)) => log.append_remote(&read.text),
-                Ok((read, Some(end))) => {
+            match poll(&chat, &log.ids().owner, &mut turn, log.length(), changes).await {
+                Ok(Polled {
+                    read,
+                    parts,
+                    changes: last,
+                    is_moved,
+                    end: None,
+                }) => {
+                    log.append_remote(&read.text, parts);
+                    // Each node counts the changes of its own log.
+                    changes = match is_moved {
+                        true => 0,
+                        false => changes.max(last),
+                    };
+                }
+                Ok(Polled {
+                    read,
+                    parts,
+                    end: Some(end),
+                    ..
+                }) => {
                     // The stored text differs from the written one after another node closed or deleted the reply.
                     if read.recovered {
-                        log.append_remote(&read.text);
+                        log.append_remote(&read.text, parts);
                     }
                     break log.end(end);
                 }
@@ -82,49 +103,99 @@ async fn fill(chat: Chat, turn: Turn, copy: RunGuard) {
             text: log.text(),
             response_id: None,
             usage: None,
+            model: None,
             outcome: Outcome::Failed(Error::ShuttingDown),
             reason: None,
         }),
     }
 }
 
-/// Reads the text after the offset, and the end if the reply is over. Waits up to [`POLL_INTERVAL`] when there is no
-/// new text.
+/// What a poll returns.
+struct Polled {
+    /// The text after the offset.
+    read: ReplySlice,
+    /// Parts that are new or changed, and maybe others.
+    parts: Vec<Part>,
+    /// The last change of parts that the writing node sent.
+    changes: u64,
+    /// Whether another node writes the reply now.
+    is_moved: bool,
+    /// The end, if the reply is over.
+    end: Option<ReplyEnd>,
+}
+
+/// Reads the text after the offset and the parts after the change, and the end if the reply is over. Waits up to
+/// [`POLL_INTERVAL`] when there is nothing new.
 async fn poll(
     chat: &Chat,
     owner: &Owner,
-    turn: &Turn,
+    turn: &mut Turn,
     offset: usize,
-) -> Result<(ReplySlice, Option<ReplyEnd>)> {
+    changes: u64,
+) -> Result<Polled> {
     let events = &chat.inner.events;
     let answer = match turn.node {
-        Some(node) => events.read_remote(node, turn.reply_id, offset).await,
+        Some(node) => {
+            events
+                .read_remote(node, turn.reply_id, offset, changes)
+                .await
+        }
         None => None,
     };
-    if let Some(RemoteSlice { read, ended }) = answer {
+    if let Some(RemoteSlice {
+        read,
+        parts,
+        changes,
+        ended,
+    }) = answer
+    {
         let Some(ended) = ended else {
-            return Ok((read, None));
+            return Ok(Polled {
+                read,
+                parts,
+                changes,
+                is_moved: false,
+                end: None,
+            });
         };
         // The writing node stores the end before it reports it. Only that node knows the usage.
         let end = load_end(chat, owner, turn).await?;
-        return Ok((
+        return Ok(Polled {
             read,
-            Some(ReplyEnd {
+            parts,
+            changes,
+            is_moved: false,
+            end: Some(ReplyEnd {
                 response_id: ended.response_id,
-                usage: ended.usage,
+                usage: ended.usage.or(end.usage),
                 ..end
             }),
-        ));
+        });
     }
-    let row = chat.inner.db.find_turn(owner, turn.message_id).await?;
+    let row = chat.inner.db.find_turn(owner, turn.id).await?;
     let row = row.unwrap_or_else(|| turn.clone());
     if row.reply != ReplyState::Running {
         let end = load_end(chat, owner, turn).await?;
-        return Ok((ReplySlice::from_offset(&end.text, offset, true), Some(end)));
+        let parts = chat.inner.db.reply_parts(owner, &[turn.reply_id]).await?;
+        return Ok(Polled {
+            read: ReplySlice::from_offset(&end.text, offset, true),
+            parts: parts.into_values().next().unwrap_or_default(),
+            changes: 0,
+            is_moved: false,
+            end: Some(end),
+        });
     }
     let read = ReplySlice::from_offset(&row.written, offset, false);
-    if read.text.is_empty() {
+    let is_moved = row.node != turn.node;
+    turn.node = row.node;
+    if read.text.is_empty() && !is_moved {
         sleep(POLL_INTERVAL).await;
     }
-    Ok((read, None))
+    Ok(Polled {
+        read,
+        parts: row.written_parts,
+        changes: 0,
+        is_moved,
+        end: None,
+    })
 }

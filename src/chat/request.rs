@@ -1,11 +1,14 @@
 //! Input of [`send_message`](super::Chat::send_message) and its validation.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
     conversation::{
-        Attachment, ConversationId, attachment::MAX_ATTACHMENTS, text::without_nul, topic_hint,
+        Actor, Attachment, ConversationId, ConversationName, attachment::MAX_ATTACHMENTS,
+        text::without_nul, topic_hint,
     },
     error::{Error, Result},
 };
@@ -20,7 +23,9 @@ const MAX_KEY_CHARS: usize = 255;
 #[derive(Clone, Debug)]
 pub struct SendMessage {
     /// The conversation to continue, or the id for a new one; `None` creates one with a new id.
-    pub conversation_id: Option<ConversationId>,
+    pub conversation: Option<ConversationName>,
+    /// The message's id in the client's own system, by which a further request may name it.
+    pub external_message_id: Option<String>,
     /// The text; may be empty if there are attachments.
     pub text: String,
     /// Attached files, by name and media type.
@@ -43,17 +48,8 @@ impl SendMessage {
     pub(super) fn validated(mut self) -> Result<Self> {
         self.text = checked_text(self.text, &self.attachments)?;
         self.topic_hint = self.topic_hint.as_deref().and_then(topic_hint::from_client);
-        if let Some(key) = &self.idempotency_key
-            && (key.is_empty()
-                || key.len() > MAX_KEY_CHARS
-                || !key.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
-            return Err(Error::invalid_field(
-                "idempotency_key",
-                format!(
-                    "the idempotency key must be 1 to {MAX_KEY_CHARS} visible ASCII characters"
-                ),
-            ));
+        if let Some(key) = &self.idempotency_key {
+            check_key(key)?;
         }
         if let Some(agent) = &self.agent {
             check_agent(agent)?;
@@ -62,10 +58,14 @@ impl SendMessage {
     }
 
     /// The idempotency key, and a hash of the whole request.
-    pub(super) fn idempotency(&self) -> Option<(String, String)> {
-        let key = self.idempotency_key.clone()?;
+    pub(super) fn idempotency(
+        &self,
+        actor: &Actor,
+        conversation: Option<ConversationId>,
+    ) -> Option<(String, String)> {
+        let key = actor_key(actor, self.idempotency_key.as_deref()?).into_owned();
         let mut asked = vec![
-            json!(self.conversation_id.map(|id| id.to_string())),
+            json!(conversation.map(|id| id.to_string())),
             json!(self.text),
             json!(self.topic_hint),
             json!(self.auto_title),
@@ -75,9 +75,38 @@ impl SendMessage {
         if !self.attachments.is_empty() {
             asked.push(json!(self.attachments));
         }
-        let hash = Sha256::digest(Value::from(asked).to_string());
-        Some((key, hash.iter().map(|byte| format!("{byte:02x}")).collect()))
+        Some((key, hash(asked)))
     }
+}
+
+/// The stored form of a client's idempotency key. The turns in a conversation are its owner's, so the key of another user is
+/// stored in a form that no client can send: with a space. A key therefore is one of its author among the conversations of
+/// one owner.
+pub fn actor_key<'k>(actor: &Actor, key: &'k str) -> Cow<'k, str> {
+    if !actor.is_guest() {
+        return Cow::Borrowed(key);
+    }
+    Cow::Owned(format!(
+        "guest {}",
+        hash(vec![json!(actor.author), json!(key)])
+    ))
+}
+
+/// The hash of a request, stored with its idempotency key.
+pub(super) fn hash(asked: Vec<Value>) -> String {
+    hex::encode(Sha256::digest(Value::from(asked).to_string()))
+}
+
+/// Validates an idempotency key.
+pub(super) fn check_key(key: &str) -> Result<()> {
+    let is_visible = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if key.is_empty() || key.len() > MAX_KEY_CHARS || !is_visible {
+        return Err(Error::invalid_field(
+            "idempotency_key",
+            format!("the idempotency key must be 1 to {MAX_KEY_CHARS} visible ASCII characters"),
+        ));
+    }
+    Ok(())
 }
 
 /// Validates the text of a message with its attachments, and returns it without NUL characters.

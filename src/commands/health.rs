@@ -2,14 +2,32 @@
 //! managers need no other program for health checks.
 
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
-use reqwest::{Client, StatusCode};
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::server::{ClientSource, ListenAddress};
 
 /// Timeout of the request: shorter than the usual timeout of a health check.
 const DEADLINE: Duration = Duration::from_secs(4);
+
+/// The longest response, in bytes.
+const MAX_RESPONSE_BYTES: u64 = 64 * 1024;
+
+/// HTTP/1.0, so that the response ends with the connection.
+const REQUEST: &str = "GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n";
+
+/// The header of the PROXY protocol for a connection that no client made.
+const OWN_CONNECTION: &str = "PROXY UNKNOWN\r\n";
 
 /// Why the health check fails.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +38,7 @@ pub enum HealthError {
     )]
     NoAnswer {
         /// The address.
-        address: SocketAddr,
+        address: ListenAddress,
     },
     /// The server reports that it is not ready.
     #[error("not ready: {0}")]
@@ -31,27 +49,56 @@ pub enum HealthError {
 ///
 /// # Errors
 /// When the server is not ready or does not answer.
-pub async fn run(listen: SocketAddr) -> Result<(), HealthError> {
-    let address = from_this_machine(listen);
-    let (status, page) = ask(address)
-        .await
-        .map_err(|_| HealthError::NoAnswer { address })?;
-    if status != StatusCode::OK {
+pub async fn run(listen: &ListenAddress, source: ClientSource) -> Result<(), HealthError> {
+    let address = match listen {
+        ListenAddress::Tcp(address) => ListenAddress::Tcp(from_this_machine(*address)),
+        #[cfg(unix)]
+        unix => unix.clone(),
+    };
+    let asked = timeout(DEADLINE, ask(&address, source)).await;
+    let Ok(Ok((status, page))) = asked else {
+        return Err(HealthError::NoAnswer { address });
+    };
+    if status != 200 {
         return Err(HealthError::NotReady(page));
     }
     println!("{page}");
     Ok(())
 }
 
-async fn ask(address: SocketAddr) -> reqwest::Result<(StatusCode, String)> {
-    // Fails if the process has a provider already, which is fine.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::builder().no_proxy().timeout(DEADLINE).build()?;
-    let response = client
-        .get(format!("http://{address}/readyz"))
-        .send()
+async fn ask(address: &ListenAddress, source: ClientSource) -> io::Result<(u16, String)> {
+    match address {
+        ListenAddress::Tcp(address) => exchange(TcpStream::connect(address).await?, source).await,
+        #[cfg(unix)]
+        ListenAddress::Unix { path, .. } => {
+            exchange(UnixStream::connect(path).await?, source).await
+        }
+    }
+}
+
+/// Sends the request, and returns the status and body of the response.
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    source: ClientSource,
+) -> io::Result<(u16, String)> {
+    let first = match source {
+        ClientSource::ProxyProtocol => OWN_CONNECTION,
+        ClientSource::XForwardedFor | ClientSource::Forwarded => "",
+    };
+    stream
+        .write_all(format!("{first}{REQUEST}").as_bytes())
         .await?;
-    Ok((response.status(), response.text().await?))
+    let mut response = String::new();
+    stream
+        .take(MAX_RESPONSE_BYTES)
+        .read_to_string(&mut response)
+        .await?;
+    let parse = || {
+        let (head, page) = response.split_once("\r\n\r\n")?;
+        let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
+        Some((status.parse().ok()?, page.to_owned()))
+    };
+    parse().ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The address to reach a listener from this machine: loopback if it listens on all addresses.

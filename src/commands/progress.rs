@@ -66,6 +66,16 @@ impl Progress {
         }
     }
 
+    /// Shows the end, where other output follows. On a terminal the bar stays; otherwise nothing is printed.
+    pub(super) fn end(&self, reason: &str) {
+        if let Self::Bar(bar) = self {
+            match reason {
+                "finished" => bar.finish(),
+                _ => bar.abandon(),
+            }
+        }
+    }
+
     /// Prints the reason for the end and the result; `words` is the text for a terminal.
     pub(super) fn finish(&self, reason: &str, words: &str, done: &impl Serialize) {
         match self {

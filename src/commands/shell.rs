@@ -30,8 +30,13 @@ pub fn man(program: Command) -> io::Result<Vec<u8>> {
     for command in program.get_subcommands() {
         section(&mut page, &name, command)?;
     }
-    writeln!(page, ".SH \"EXIT STATUS\"")?;
-    writeln!(page, "{}", program.get_after_help().unwrap_or_default())?;
+    // The help ends with a paragraph on secrets and one on exit codes.
+    let end = program.get_after_help().map(ToString::to_string);
+    let end = end.unwrap_or_default();
+    let (secrets, exit) = end.rsplit_once("\n\n").unwrap_or(("", &end));
+    for (title, text) in [("SECRETS", secrets), ("EXIT STATUS", exit)] {
+        writeln!(page, ".SH \"{title}\"\n{text}")?;
+    }
     Ok(page)
 }
 

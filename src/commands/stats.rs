@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use chrono::SecondsFormat;
+
 use crate::{
     db::{Database, StatsFilter, TitleStats},
     error::Result,
@@ -43,6 +45,14 @@ fn write(page: &mut String, stats: &TitleStats) -> std::fmt::Result {
     for row in &stats.failures {
         let reason = row.reason.as_deref().unwrap_or("unknown");
         writeln!(page, "{:>10}  {reason}", row.conversations)?;
+    }
+    if let Some(oldest) = stats.waiting.oldest {
+        let waiting = stats.waiting.conversations;
+        let oldest = oldest.to_rfc3339_opts(SecondsFormat::Secs, true);
+        writeln!(
+            page,
+            "\n{waiting:>10}  wait for their next try, the oldest since {oldest}"
+        )?;
     }
     writeln!(
         page,

@@ -6,8 +6,12 @@ use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
-use super::duration;
-use crate::auth::{self, Scope};
+use super::{duration, settings::duration_or_none};
+use crate::{
+    auth::{self, Scope},
+    conversation::ConversationId,
+    titles::policy::{MAX_INSTRUCTION_CHARS, MAX_STYLE_CHARS},
+};
 
 const WHERE_COMPLETIONS_GO: &str = "\
 To install it for new shells:
@@ -31,9 +35,35 @@ pub enum Command {
     /// Generate titles for conversations without one: those from before titles existed, and those whose title failed.
     /// Safe to interrupt, and to run beside servers
     Backfill(BackfillArguments),
+    /// Compare models and prompts by the titles that they make of the same messages (docs/titles.md). Writes nothing to
+    /// the database; messages go to the named models only
+    Try(TryArguments),
     /// Import conversations of another system from JSON lines (docs/moving.md). Safe to interrupt, to run beside
     /// servers, and to repeat: it adds only what is missing
     Import(ImportArguments),
+    /// Print conversations as JSON lines, which import reads back to the same rows (docs/moving.md). Safe beside
+    /// servers; reads one snapshot, and nothing is changed
+    Export(ExportArguments),
+    /// Erase everything of a tenant or of one user, and print a certificate (docs/retention.md). Asks nothing, and cannot
+    /// be undone. Safe beside servers, and to repeat
+    Erase(EraseArguments),
+    /// Remove what is older than the limits of the section retention, as servers do little by little
+    /// (docs/retention.md)
+    Prune(PruneArguments),
+    /// Check the configuration
+    Config {
+        /// What to do
+        #[command(subcommand)]
+        action: ConfigCommand,
+    },
+    /// List events of webhooks that are not received, try them again, or drop them (docs/webhooks.md). Prints JSON lines
+    Webhooks {
+        /// What to do
+        #[command(subcommand)]
+        action: WebhooksCommand,
+    },
+    /// Print the audit log as JSON lines, oldest first (docs/audit.md)
+    Audit(AuditArguments),
     /// Print titles by outcome, failures by reason, tokens and latency
     Stats(StatsArguments),
     /// Print a development token, signed with --jwt-secret
@@ -42,6 +72,8 @@ pub enum Command {
     Health,
     /// Print the GraphQL schema
     Schema,
+    /// Print the description of the HTTP routes (OpenAPI 3.1)
+    Openapi,
     /// Print a completion script for a shell
     #[command(after_help = WHERE_COMPLETIONS_GO)]
     Completions {
@@ -50,6 +82,73 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// The actions of `config`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Validate the file of --config, flags and environment without starting the server, and print what is in force
+    Check {
+        /// Also ask each model of each agent and of titles for one word, and print how long it took and which
+        /// parameters the model refused
+        #[arg(long)]
+        live: bool,
+
+        /// Print the policy of titles that holds for this tenant
+        #[arg(long, value_name = "NAME", value_parser = name)]
+        tenant: Option<String>,
+
+        /// Print the policy of titles that holds where this agent answers
+        #[arg(long, value_name = "NAME", value_parser = name)]
+        agent: Option<String>,
+    },
+}
+
+/// Arguments of `audit`.
+#[derive(Args, Clone, Debug)]
+pub struct AuditArguments {
+    /// Only this tenant
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub tenant: Option<String>,
+
+    /// Only what was done since this day (UTC) or time
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// The actions of `webhooks`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum WebhooksCommand {
+    /// List the conversations whose events fail or were given up
+    List {
+        /// Only those of this webhook
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+
+        /// Only those that were given up
+        #[arg(long)]
+        parked: bool,
+    },
+    /// Send failing and given up events again, also to a receiver that answered 410 Gone
+    Retry {
+        /// The webhook
+        #[arg(value_name = "NAME")]
+        name: String,
+
+        /// Only those of this conversation
+        #[arg(long, value_name = "ID", value_parser = conversation)]
+        conversation: Option<ConversationId>,
+    },
+    /// Remove the event that was given up from each conversation, so that those behind it are sent
+    Drop {
+        /// The webhook
+        #[arg(value_name = "NAME")]
+        name: String,
+
+        /// Only that of this conversation
+        #[arg(long, value_name = "ID", value_parser = conversation)]
+        conversation: Option<ConversationId>,
+    },
 }
 
 /// Arguments of `backfill`.
@@ -84,6 +183,60 @@ pub struct BackfillArguments {
     pub price: Option<Price>,
 }
 
+/// Arguments of `try`.
+#[derive(Args, Clone, Debug)]
+pub struct TryArguments {
+    /// Models to compare, as PROVIDER/MODEL, separated by commas; by default those of the default policy
+    #[arg(long, value_delimiter = ',', value_name = "MODELS")]
+    pub models: Vec<String>,
+
+    /// Style to add to the instruction; several are compared. Empty for none; by default that of the policy
+    #[arg(long, value_name = "TEXT", value_parser = style)]
+    pub style: Vec<String>,
+
+    /// Instruction in place of the built-in one; several are compared. Empty for the built-in one; by default that of
+    /// the policy
+    #[arg(long, value_name = "TEXT", value_parser = instruction)]
+    pub instruction: Vec<String>,
+
+    /// Take the messages from JSON lines {"message": "…", "title": "…"} instead of the database; a title is a reference
+    #[arg(long, value_name = "FILE", conflicts_with = "all_tenants")]
+    pub file: Option<PathBuf>,
+
+    /// Take the first messages of this tenant's conversations; with --file, only its policy
+    #[arg(long, value_name = "NAME", value_parser = name, conflicts_with = "all_tenants")]
+    pub tenant: Option<String>,
+
+    /// Take the first messages of all tenants' conversations
+    #[arg(long)]
+    pub all_tenants: bool,
+
+    /// Number of messages
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub sample: u32,
+
+    /// Ask for no more titles after using N tokens; those that are being made (--title-concurrency) are finished
+    #[arg(long, value_name = "N")]
+    pub budget_tokens: Option<u64>,
+
+    /// Price of a million input tokens and a million output tokens, of all models or of one; separated by commas:
+    /// 0.1/0.5 or openai/gpt-5-mini=0.25/2
+    #[arg(long, value_delimiter = ',', value_name = "[MODEL=]INPUT/OUTPUT", value_parser = model_price)]
+    pub price: Vec<(Option<String>, Price)>,
+
+    /// Write an HTML page with all titles side by side to this new file
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// Keep results in this file, and do not ask again for those that it has
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+
+    /// Send the messages without asking for consent
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// Arguments of `import`.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArguments {
@@ -102,6 +255,50 @@ pub struct ImportArguments {
     /// User of conversations that name none; without authentication, local by default
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub user: Option<String>,
+}
+
+/// Arguments of `export`.
+#[derive(Args, Clone, Debug)]
+pub struct ExportArguments {
+    /// Only this tenant's conversations
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub tenant: Option<String>,
+
+    /// Only this user's conversations
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub user: Option<String>,
+
+    /// Only conversations that changed since this day (UTC) or time: 2026-01-31, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub since: Option<DateTime<Utc>>,
+}
+
+/// Arguments of `erase`.
+#[derive(Args, Clone, Debug)]
+pub struct EraseArguments {
+    /// The tenant
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub tenant: String,
+
+    /// One user of the tenant; all of the tenant without it
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub user: Option<String>,
+
+    /// Only print what would be erased
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// How long servers get to stop replies and to tell clients, before rows are removed; 0s without servers
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration_or_none)]
+    pub wait: Duration,
+}
+
+/// Arguments of `prune`.
+#[derive(Args, Clone, Debug)]
+pub struct PruneArguments {
+    /// Only count what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// The price of a million tokens, in any currency.
@@ -193,11 +390,18 @@ fn name(text: &str) -> Result<String, String> {
     name.ok_or_else(|| "must be 1 to 128 characters without control characters".into())
 }
 
+/// Parses the id of a conversation.
+fn conversation(text: &str) -> Result<ConversationId, String> {
+    let id = text.parse();
+    id.map_err(|_| "expected the id of a conversation, a UUID".into())
+}
+
 /// Parses a scope.
 fn scope(text: &str) -> Result<Scope, String> {
     let scope = text.trim().parse();
     scope.map_err(|_| {
-        "expected conversations:read, conversations:write or conversations:delete".into()
+        "expected conversations:read, conversations:write, conversations:delete, conversations:ingest, account:erase or audit:read"
+            .into()
     })
 }
 
@@ -208,6 +412,31 @@ fn rate(text: &str) -> Result<u32, String> {
         .ok()
         .filter(|rate| *rate > 0)
         .ok_or_else(|| "expected a positive number per minute, such as 120/min".into())
+}
+
+/// Parses a price with or without its model.
+fn model_price(text: &str) -> Result<(Option<String>, Price), String> {
+    match text.rsplit_once('=') {
+        Some((model, text)) => Ok((Some(model.trim().to_owned()), price(text)?)),
+        None => Ok((None, price(text)?)),
+    }
+}
+
+/// Parses a style.
+fn style(text: &str) -> Result<String, String> {
+    at_most(text, MAX_STYLE_CHARS)
+}
+
+/// Parses an instruction.
+fn instruction(text: &str) -> Result<String, String> {
+    at_most(text, MAX_INSTRUCTION_CHARS)
+}
+
+fn at_most(text: &str, chars: usize) -> Result<String, String> {
+    match text.chars().count() <= chars {
+        true => Ok(text.to_owned()),
+        false => Err(format!("is longer than {chars} characters")),
+    }
 }
 
 /// Parses the prices of input and output: `0.1/0.5`.

@@ -1,6 +1,6 @@
 //! Settings of token verification.
 
-use clap::Args;
+use clap::{Args, builder::FalseyValueParser};
 
 use crate::auth::{JwtSettings, Secret};
 
@@ -78,7 +78,8 @@ pub struct JwtArguments {
     )]
     jwt_tenant_claim: String,
 
-    /// Claim that lists the scopes: conversations:read, conversations:write and conversations:delete
+    /// Claim that lists the scopes: conversations:read, conversations:write,
+    /// conversations:delete, conversations:ingest, account:erase and audit:read
     #[arg(
         long,
         env = "TITLECAST_JWT_SCOPE_CLAIM",
@@ -96,9 +97,19 @@ pub struct JwtArguments {
         global = true
     )]
     auth_cookie: Option<String>,
+
+    /// Accept tokens with the scope conversations:ingest for any tenant: their tenant claim is *, and each request names
+    /// the tenant in Titlecast-Tenant
+    #[arg(long, env = "TITLECAST_INGEST_ANY_TENANT", value_parser = FalseyValueParser::new(), global = true)]
+    ingest_any_tenant: bool,
 }
 
 impl JwtArguments {
+    /// Whether this is the secret of `--jwt-secret`.
+    pub(super) fn has_secret(&self, secret: &Secret) -> bool {
+        self.jwt_secret.as_ref() == Some(secret)
+    }
+
     /// Converts the arguments for [`crate::auth`].
     pub fn settings(&self) -> JwtSettings {
         let arguments = self.clone();
@@ -112,6 +123,7 @@ impl JwtArguments {
             tenant_claim: arguments.jwt_tenant_claim,
             scope_claim: arguments.jwt_scope_claim,
             cookie: arguments.auth_cookie,
+            any_tenant: arguments.ingest_any_tenant,
         }
     }
 }

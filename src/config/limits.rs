@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::server::ClientSource;
+
 /// Limits per caller.
 #[derive(Args, Clone, Debug)]
 pub struct LimitArguments {
@@ -26,8 +28,8 @@ pub struct LimitArguments {
     )]
     pub connections_per_address: u32,
 
-    /// Proxies whose X-Forwarded-For is trusted, besides those on this machine: addresses and networks such as
-    /// 10.0.0.0/8, separated by commas
+    /// Proxies that are trusted to state the address of their client, besides those on this machine: addresses and
+    /// networks such as 10.0.0.0/8, separated by commas
     #[arg(
         long,
         env = "TITLECAST_TRUSTED_PROXIES",
@@ -36,6 +38,18 @@ pub struct LimitArguments {
         global = true
     )]
     pub trusted_proxies: Vec<String>,
+
+    /// Where trusted proxies state the address of their client: in a header of each request, or in the header of the
+    /// PROXY protocol (version 1 or 2) at the beginning of each connection
+    #[arg(
+        long,
+        env = "TITLECAST_CLIENT_ADDRESS",
+        value_enum,
+        default_value_t,
+        value_name = "SOURCE",
+        global = true
+    )]
+    pub client_address: ClientSource,
 
     /// Maximum number of open streams and WebSockets per user and node, 0 for unlimited; without authentication, per
     /// address, and clients on this machine are exempt
@@ -68,4 +82,14 @@ pub struct LimitArguments {
         global = true
     )]
     pub title_changes_per_minute: u32,
+
+    /// Maximum number of replies from outside that are open per service (token) and node, 0 for unlimited
+    #[arg(
+        long,
+        env = "TITLECAST_INGEST_STREAMS",
+        default_value_t = 1_000,
+        value_name = "N",
+        global = true
+    )]
+    pub ingest_streams: u32,
 }

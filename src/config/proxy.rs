@@ -1,7 +1,7 @@
 //! The proxy to the model's provider: the setting, else the usual environment variables.
 
 use super::Settings;
-use crate::llm::openai::ProxySettings;
+use crate::llm::ProxySettings;
 
 impl Settings {
     /// The proxies by scheme. An empty setting or variable counts as unset.

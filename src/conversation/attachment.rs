@@ -1,4 +1,4 @@
-//! Attachments of messages: name and media type only. The client keeps the files.
+//! Attachments of messages: names, media types and ids only. The client keeps the files.
 
 use std::borrow::Cow;
 
@@ -21,6 +21,9 @@ pub struct Attachment {
     /// The media type, such as `application/pdf`, if the client knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
+    /// The file's id in the client's own store, which legacy clients send and read back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_id: Option<String>,
 }
 
 /// Why an attachment is invalid.
@@ -59,7 +62,29 @@ impl Attachment {
         {
             return Err(InvalidAttachment::MediaType);
         }
-        Ok(Self { name, media_type })
+        Ok(Self {
+            name,
+            media_type,
+            object_id: None,
+        })
+    }
+
+    /// An attachment of a client that must not be refused: cuts a long name, and drops a malformed media type or id.
+    /// `None` if nothing names the file.
+    pub fn lenient(
+        name: Option<&str>,
+        media_type: Option<&str>,
+        object_id: Option<&str>,
+    ) -> Option<Self> {
+        let object_id = object_id
+            .map(single_line)
+            .filter(|id| !id.is_empty() && id.chars().count() <= MAX_NAME_CHARS);
+        let name = name.map(single_line).filter(|name| !name.is_empty());
+        let name = name.or_else(|| object_id.clone())?;
+        let name: String = name.chars().take(MAX_NAME_CHARS).collect();
+        let typed = Self::new(&name, media_type.map(str::to_owned));
+        let file = typed.or_else(|_| Self::new(&name, None)).ok()?;
+        Some(Self { object_id, ..file })
     }
 }
 
@@ -85,6 +110,19 @@ mod tests {
         let typed = |media_type: &str| Attachment::new("a", Some(media_type.into())).is_ok();
         assert!(typed("image/svg+xml;charset=utf-8"));
         assert!(!typed("") && !typed("png") && !typed("image/ png"));
+    }
+
+    #[test]
+    fn a_lenient_attachment_keeps_what_is_valid() {
+        let file = Attachment::lenient(Some("a.pdf"), Some("pdf"), Some("42")).unwrap();
+        assert_eq!((&*file.name, file.media_type), ("a.pdf", None));
+        assert_eq!(file.object_id.as_deref(), Some("42"));
+        let file = Attachment::lenient(Some(" "), None, Some("42")).unwrap();
+        assert_eq!(file.name, "42");
+        let long = "x".repeat(300);
+        let file = Attachment::lenient(Some(&long), None, Some(&long)).unwrap();
+        assert_eq!((file.name.len(), file.object_id), (255, None));
+        assert_eq!(Attachment::lenient(None, Some("image/png"), None), None);
     }
 
     #[test]

@@ -2,13 +2,23 @@
 //! format.
 //!
 //! - `title`, `topic_hint`: a title, and the fallback shown without one
-//! - `attachment`, `id`, `tenant`: attachments, typed UUIDs, settings per tenant
+//! - `part`: the parts of a reply beside its text
+//! - `attachment`, `id`, `external`, `tenant`: attachments, typed UUIDs, ids of other systems, settings per tenant
+//! - `metadata`: what an application stores beside a conversation
+//! - `sharing`: who besides the owner reads and writes a conversation
+//! - `redact`: secrets and personal numbers are left out of what lists show
 //! - `text`, `markup`, `fence`: text rules that titles, hints and messages share
 
 pub mod attachment;
+pub mod external;
 pub mod fence;
 pub mod id;
 pub mod markup;
+mod metadata;
+pub mod part;
+pub mod redact;
+pub mod retention;
+mod sharing;
 mod tenant;
 pub mod text;
 pub mod title;
@@ -19,9 +29,13 @@ use strum::{EnumString, IntoStaticStr};
 
 pub use self::{
     attachment::{Attachment, InvalidAttachment},
+    external::{ConversationName, InvalidName},
     id::{ConversationId, MessageId},
+    metadata::{InvalidMetadata, Metadata, check_key},
+    part::{Part, PartContent, ToolState},
+    sharing::{Actor, Audience, Rows, Visibility},
     tenant::PerTenant,
-    title::{InvalidTitle, Title, TitleFailure, TitleSource, TitleStatus},
+    title::{InvalidTitle, Title, TitleFailure, TitleFrom, TitleSource, TitleStatus},
 };
 
 /// Implements `as_str`: an enum's stored name, which its `FromStr` parses.
@@ -39,8 +53,10 @@ macro_rules! stored_name {
 stored_name!(
     ConversationStatus,
     MessageStatus,
+    ReplyOutcome,
     Role,
     TitleFailure,
+    TitleFrom,
     TitleSource,
     TitleStatus
 );
@@ -69,6 +85,8 @@ impl Owner {
 pub struct Conversation {
     /// Its id, chosen by the server or by the client that created it.
     pub id: ConversationId,
+    /// Its id in the caller's own system, if it was named by one.
+    pub external_id: Option<String>,
     /// Its owner.
     pub owner: Owner,
     /// The title, generated or manual. NULL without one: no fallback is ever stored here.
@@ -81,10 +99,16 @@ pub struct Conversation {
     pub title_status: TitleStatus,
     /// Whether the title has been claimed. A pending title without a claim waits for a message with content.
     pub title_begun: bool,
-    /// Whether the title is deferred because the provider refuses calls.
+    /// Whether the previous version has deferred the title because the provider refuses calls.
     pub title_waits: bool,
     /// Why the last attempt failed.
     pub title_failure: Option<TitleFailure>,
+    /// When the failed title is tried again, at the earliest; `None`: not again.
+    pub title_retry_at: Option<DateTime<Utc>>,
+    /// The title before the present one; `None` if there was none, or the user replaced it.
+    pub previous_title: Option<String>,
+    /// Whether no generated title replaces the present one unasked: the user gave or restored it.
+    pub title_locked: bool,
     /// The fallback: the client's hint, or the first meaningful line of the first message.
     pub topic_hint: Option<String>,
     /// The agent that the conversation was created with.
@@ -105,6 +129,14 @@ pub struct Conversation {
     pub updated_at: DateTime<Utc>,
     /// Increases by one with each committed change.
     pub revision: i64,
+    /// Whether its texts are not stored, because its agent keeps them elsewhere and its title is settled.
+    pub drops_text: bool,
+    /// When it was archived; lists leave it out. `None` if it is not.
+    pub archived_at: Option<DateTime<Utc>>,
+    /// When it was pinned; `None` if it is not.
+    pub pinned_at: Option<DateTime<Utc>>,
+    /// What an application stores beside it.
+    pub metadata: Metadata,
 }
 
 impl Conversation {
@@ -123,6 +155,14 @@ impl Conversation {
     /// be the beginning of a message.
     pub fn title_without_messages(&self) -> &str {
         self.display_name.as_deref().unwrap_or(Self::UNTITLED)
+    }
+
+    /// Whether its title waits for a message with content: no title is being made.
+    pub fn title_waits_for_message(&self) -> bool {
+        self.title_status == TitleStatus::Pending
+            && !self.title_begun
+            && !self.title_waits
+            && !self.is_deleted()
     }
 
     /// Whether it was deleted; only its tombstone remains.
@@ -145,8 +185,10 @@ pub enum ConversationStatus {
 /// One stored message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Its id, assigned by the server before it is stored.
+    /// Its id, assigned by the server before it is stored, or by the service that records it.
     pub id: MessageId,
+    /// Its id in the caller's own system, if it was named by one.
+    pub external_id: Option<String>,
     /// Its conversation.
     pub conversation_id: ConversationId,
     /// Its place in the conversation, from 1.
@@ -159,8 +201,21 @@ pub struct Message {
     pub attachments: Vec<Attachment>,
     /// Whether the text is complete.
     pub status: MessageStatus,
-    /// When it was stored.
+    /// When it was stored, or edited.
     pub created_at: DateTime<Utc>,
+    /// Whether it counts as a message of its conversation. A reply that failed, has no text or was replaced does not,
+    /// nor does the former text of an edited message.
+    pub is_counted: bool,
+    /// The message that a reply answers; `None` for replies stored by older versions and by imports.
+    pub in_reply_to: Option<MessageId>,
+    /// How a reply ended; `None` for replies stored by older versions and by imports.
+    pub outcome: Option<ReplyOutcome>,
+    /// The code of the error for which a reply failed.
+    pub failure: Option<String>,
+    /// The model that wrote a reply, if known.
+    pub model: Option<String>,
+    /// The user who wrote a message of the user; `None` for the owner of the conversation, and for replies.
+    pub author: Option<String>,
 }
 
 impl Message {
@@ -171,7 +226,7 @@ impl Message {
 }
 
 /// The author of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// The user.
@@ -188,6 +243,22 @@ pub enum MessageStatus {
     Complete,
     /// The reply was stopped or interrupted; the text is what was received.
     Incomplete,
+    /// The reply failed; the text is what was received. Stored only for messages that do not count.
+    Failed,
+}
+
+/// How a reply ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum ReplyOutcome {
+    /// The text is complete.
+    Completed,
+    /// A client stopped it.
+    Stopped,
+    /// It reached a limit, or its process died.
+    Incomplete,
+    /// It failed.
+    Failed,
 }
 
 /// Tokens of one model call, as reported by the provider.
@@ -205,6 +276,16 @@ impl Usage {
     /// The cap on each count. Above every context window; a larger count is a provider's mistake and must not overflow
     /// sums.
     pub const MAX_TOKENS: u64 = 10_000_000;
+
+    /// The sums of both, each at most [`Self::MAX_TOKENS`].
+    pub fn plus(self, other: Self) -> Self {
+        let sum = |a: u64, b: u64| a.saturating_add(b).min(Self::MAX_TOKENS);
+        Self {
+            prompt_tokens: sum(self.prompt_tokens, other.prompt_tokens),
+            completion_tokens: sum(self.completion_tokens, other.completion_tokens),
+            reasoning_tokens: sum(self.reasoning_tokens, other.reasoning_tokens),
+        }
+    }
 
     /// Input and output together; reasoning is part of the output.
     pub fn total_tokens(&self) -> u64 {

@@ -18,9 +18,26 @@ impl<T> PerTenant<T> {
         }
     }
 
+    /// The same with a value for one tenant.
+    pub fn with(mut self, tenant: String, value: T) -> Self {
+        self.tenants.insert(tenant, value);
+        self
+    }
+
     /// The value of this tenant.
     pub fn of(&self, tenant: &str) -> &T {
         self.tenants.get(tenant).unwrap_or(&self.default)
+    }
+
+    /// The default value.
+    pub fn default_value(&self) -> &T {
+        &self.default
+    }
+
+    /// The tenants with a value of their own.
+    pub fn tenants(&self) -> impl Iterator<Item = (&str, &T)> {
+        let tenants = self.tenants.iter();
+        tenants.map(|(tenant, value)| (tenant.as_str(), value))
     }
 
     /// Applies a function to all values.

@@ -5,10 +5,11 @@
 //! | pending | NULL | NULL | Hint | Pending |
 //! | generated | text | time | Generated | Ready |
 //! | renamed | text | NULL, or the time of the generated one it replaced | Manual | Ready |
-//! | failed | NULL | NULL | Hint | Failed (with a reason) |
+//! | failed | NULL | NULL | Hint | Failed (with a reason; with the time of the next try, if the reason passes) |
 //! | not wanted, or no text to title | NULL | NULL | Hint | Skipped |
 //! | regenerating | text | unchanged | unchanged | Pending |
-//! | regeneration failed | text | unchanged | unchanged | Ready (with a reason) |
+//! | regeneration failed | text | unchanged | unchanged | Ready (the same) |
+//! | refreshing | text | unchanged | Generated | Ready |
 
 use std::fmt;
 
@@ -83,6 +84,19 @@ pub enum TitleStatus {
     Failed,
     /// Not wanted.
     Skipped,
+}
+
+/// What a title is made from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum TitleFrom {
+    /// The first message with content.
+    #[default]
+    FirstMessage,
+    /// The whole conversation, on the user's request.
+    Conversation,
+    /// The whole conversation, unasked: its subject may have moved.
+    Drift,
 }
 
 /// Why there is no generated title.

@@ -2,11 +2,14 @@
 //!
 //! `titles::clean` has the rules of titles.
 
+use std::borrow::Cow;
+
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
     fence::{Fences, Line},
     markup::{without_inline_markup, without_leading_markup, without_tag_pair},
+    redact::redact,
     text::{is_meaningful, single_line},
 };
 
@@ -22,23 +25,43 @@ const MAX_CODE_POINTS: usize = 256;
 /// The most characters of a line that are scanned. Bounds the cost of a long one.
 const MAX_SCANNED_CHARS: usize = 4096;
 
+/// The most bytes of lines that are searched for a hint. Bounds the cost of many lines without one.
+const MAX_SEARCHED_BYTES: usize = 64 * 1024;
+
 /// The hint of a message: its first meaningful line without markup, cut at a word to at most 80 graphemes. Lines of
-/// code and of tags are used only if there is no other. `None` if no line has a letter, a digit or a symbol.
-pub fn topic_hint(message: &str) -> Option<String> {
+/// code and of tags are used only if there is no other. `redacts` removes secrets and personal numbers first. `None` if
+/// no line has a letter, a digit or a symbol.
+pub fn topic_hint(message: &str, redacts: bool) -> Option<String> {
     let mut fences = Fences::default();
     let mut code = None;
+    let mut in_key = false;
+    let mut searched = 0;
     for line in message.split([
         '\n', '\r', '\u{B}', '\u{C}', '\u{85}', '\u{2028}', '\u{2029}',
     ]) {
+        if redacts {
+            // The lines of a private key, up to its end.
+            let is_inside = in_key;
+            if line.contains("PRIVATE KEY-----") {
+                in_key = line.contains("-----BEGIN") && !line.contains("-----END");
+            }
+            if is_inside {
+                continue;
+            }
+        }
         let rest = without_leading_markup(line);
         match fences.read(rest) {
             Line::Fence => {}
             Line::Text if !is_tags(rest) => {
-                if let Some(hint) = hint_of(rest) {
+                if let Some(hint) = hint_of(rest, redacts) {
                     return Some(hint);
                 }
+                searched += rest.len().min(MAX_SCANNED_CHARS);
+                if searched > MAX_SEARCHED_BYTES {
+                    break;
+                }
             }
-            _ if code.is_none() => code = hint_of(line),
+            _ if code.is_none() => code = hint_of(line, redacts),
             _ => {}
         }
     }
@@ -52,10 +75,19 @@ pub fn from_client(hint: &str) -> Option<String> {
     (!hint.is_empty()).then_some(hint)
 }
 
-/// The preview of a message: its beginning as one line, at most 120 graphemes.
-pub fn preview(message: &str) -> String {
+/// The preview of a message: its beginning as one line, at most 120 graphemes. `redacts` removes secrets and personal
+/// numbers first.
+pub fn preview(message: &str, redacts: bool) -> String {
     let line = single_line(scanned_part(message));
+    let line = redacted(&line, redacts);
     single_line(&line[..end_within(&line, MAX_PREVIEW_CHARACTERS)])
+}
+
+fn redacted(line: &str, redacts: bool) -> Cow<'_, str> {
+    match redacts {
+        true => redact(line),
+        false => line.into(),
+    }
 }
 
 /// Whether a line has only HTML or XML tags.
@@ -67,14 +99,17 @@ fn is_tags(line: &str) -> bool {
             .all(|tag| tag.is_empty() || tag.trim_start().starts_with('<'))
 }
 
-fn hint_of(line: &str) -> Option<String> {
+fn hint_of(line: &str, redacts: bool) -> Option<String> {
     let line = single_line(scanned_part(line));
+    let line = redacted(&line, redacts);
     let line = without_tag_pair(without_leading_markup(&line));
     let cells = line
         .strip_prefix('|')
         .and_then(|l| l.strip_suffix('|'))
         .unwrap_or(line);
     let line = single_line(&without_inline_markup(cells));
+    // Markup may have split a secret.
+    let line = redacted(&line, redacts);
     let hint = single_line(cut_at_word(&line));
     is_meaningful(&hint).then_some(hint)
 }
@@ -141,7 +176,7 @@ mod tests {
 
     #[track_caller]
     fn assert_hint(message: &str, hint: Option<&str>) {
-        assert_eq!(topic_hint(message).as_deref(), hint, "{message:?}");
+        assert_eq!(topic_hint(message, true).as_deref(), hint, "{message:?}");
     }
 
     #[test]
@@ -235,10 +270,39 @@ mod tests {
 
     #[test]
     fn a_preview_is_the_beginning_of_a_message_in_one_line() {
-        assert_eq!(preview(" Plan a\n\ntrip "), "Plan a trip");
-        assert_eq!(preview(&"é".repeat(500)), "é".repeat(120));
+        assert_eq!(preview(" Plan a\n\ntrip ", true), "Plan a trip");
+        assert_eq!(preview(&"é".repeat(500), true), "é".repeat(120));
         let family = "👩\u{200D}👩\u{200D}👧\u{200D}👦";
-        assert_eq!(preview(&family.repeat(50)), family.repeat(36));
+        assert_eq!(preview(&family.repeat(50), true), family.repeat(36));
+    }
+
+    #[test]
+    fn hints_and_previews_leave_out_secrets() {
+        let key = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----";
+        for (message, hint) in [
+            ("anna@example.com\nmoves out", Some("moves out")),
+            (
+                "Refund to 4111 1111 1111 1111, please",
+                Some("Refund to, please"),
+            ),
+            (
+                &format!("{key}\nIs this key valid?"),
+                Some("Is this key valid?"),
+            ),
+            (&format!("My key: {key}"), Some("My key:")),
+            ("4111111111111111", None),
+        ] {
+            assert_eq!(topic_hint(message, true).as_deref(), hint, "{message}");
+            assert_ne!(topic_hint(message, false).as_deref(), hint, "{message}");
+        }
+        let message = format!(
+            "{key}\n{} a@example.com, {}",
+            "x".repeat(100),
+            "y".repeat(100)
+        );
+        let left = format!("{}, {}", "x".repeat(100), "y".repeat(18));
+        assert_eq!(preview(&message, true), left);
+        assert!(preview(&message, false).starts_with("-----BEGIN"));
     }
 
     #[test]
@@ -267,7 +331,7 @@ mod tests {
             "([ a_*~`\\[\\](!)>#1.京é🚀\u{200D}\u{301}-]{0,200}\n){0,3}",
             "([a-zа-я]{1,12}[ ,.-]){0,40}",
         ]) {
-            for (hint, most) in [(topic_hint(&message), MAX_CHARACTERS), (from_client(&message), MAX_CODE_POINTS)] {
+            for (hint, most) in [(topic_hint(&message, true), MAX_CHARACTERS), (from_client(&message), MAX_CODE_POINTS)] {
                 let Some(hint) = hint else { continue };
                 prop_assert_eq!(&single_line(&hint), &hint);
                 prop_assert!(is_nfc(&hint) && !hint.is_empty());

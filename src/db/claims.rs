@@ -17,12 +17,16 @@ use sea_orm::{
 
 use super::{
     Database, Keyset, KeysetPage,
-    entity::conversation::{Column, Entity, Model},
+    entity::{
+        conversation::{Column, Entity, Model},
+        known,
+    },
     pages::read_page,
+    retention::settled_rows,
     scope::{active, behind, change_of, changed, row_of},
 };
 use crate::{
-    conversation::{Conversation, ConversationId, Owner, TitleFailure, TitleStatus},
+    conversation::{Conversation, ConversationId, Owner, TitleFailure, TitleFrom, TitleStatus},
     error::Result,
 };
 
@@ -36,12 +40,20 @@ pub struct TitleClaim {
     pub owner: Owner,
     /// The conversation.
     pub id: ConversationId,
+    /// The agent that answers in it.
+    pub agent: String,
     /// The end of the lease, after which another process may take over.
     pub until: DateTime<Utc>,
     /// The user's instruction for a regenerated title.
     pub hint: Option<String>,
     /// The current title, which stays if the generation fails.
     pub previous: Option<String>,
+    /// What the title is made from.
+    pub from: TitleFrom,
+    /// The tries that failed so far.
+    pub tries: u32,
+    /// When the first of them failed; `None` without any.
+    pub failing_since: Option<DateTime<Utc>>,
     pub(super) token: Uuid,
 }
 
@@ -51,9 +63,17 @@ impl TitleClaim {
         Some(Self {
             owner: row.owner(),
             id: row.id,
+            agent: row.active_agent.clone(),
             until: row.title_lease_until?,
             hint: row.title_hint.clone(),
             previous: row.display_name.clone(),
+            from: row
+                .title_from
+                .as_deref()
+                .and_then(known)
+                .unwrap_or_default(),
+            tries: row.title_tries.try_into().unwrap_or_default(),
+            failing_since: row.title_failing_since,
             token: row.title_token?,
         })
     }
@@ -95,8 +115,26 @@ pub struct Candidate {
     pub owner: Owner,
     /// The conversation.
     pub id: ConversationId,
+    /// The agent that answers in it.
+    pub agent: String,
+    /// When its title failed first, and when it is tried again; `None` unless it waits for its next try.
+    pub retry: Option<(DateTime<Utc>, DateTime<Utc>)>,
     /// Whether it has a title, which stays if the generation fails.
-    has_title: bool,
+    pub has_title: bool,
+}
+
+impl Candidate {
+    pub(super) fn of(row: Model) -> Self {
+        Self {
+            owner: row.owner(),
+            id: row.id,
+            retry: row
+                .title_retry_at
+                .map(|at| (row.title_failing_since.unwrap_or(at), at)),
+            has_title: row.display_name.is_some(),
+            agent: row.active_agent,
+        }
+    }
 }
 
 impl TitleBacklog<'_> {
@@ -156,14 +194,7 @@ impl Database {
             select = select.filter(behind(Column::CreatedAt, *at, ConversationId(*id)));
         }
         let order = (Column::CreatedAt, Column::Id);
-        let candidate = |row: Model| {
-            Ok(Candidate {
-                owner: row.owner(),
-                id: row.id,
-                has_title: row.display_name.is_some(),
-            })
-        };
-        read_page(&self.reader, select, order, candidate).await
+        read_page(&self.reader, select, order, |row| Ok(Candidate::of(row))).await
     }
 
     /// Whether an untitled conversation has a live lease.
@@ -238,31 +269,24 @@ impl Database {
         Ok(rows.first().and_then(TitleClaim::of))
     }
 
-    /// Releases a claim and resets its attempts, because the conversation has no text to make a title from.
-    ///
-    /// # Errors
-    /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn release_claim(&self, claim: &TitleClaim) -> Result<()> {
-        without_claim(row_of(&claim.owner, claim.id))
-            .col_expr(Column::TitleAttempts, Expr::val(0))
-            .filter(Column::TitleToken.eq(claim.token))
-            .exec(&self.writer)
-            .await?;
-        Ok(())
-    }
-
     /// Marks an exhausted title as abandoned. `None`: the title is no longer exhausted.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn abandon_title(&self, exhausted: &Candidate) -> Result<Option<Conversation>> {
-        let at = self.now();
-        let change = change_of(&exhausted.owner, exhausted.id, at);
-        let rows = with_failure(change, exhausted.has_title, TitleFailure::Abandoned)
-            .filter(TitleBacklog::Exhausted.condition(at))
-            .exec_with_returning(&self.writer)
-            .await?;
-        changed(rows)
+        let abandoned = self.transaction(|tx| async move {
+            let at = self.now();
+            let change = without_claim(change_of(&exhausted.owner, exhausted.id, at));
+            let rows = with_failure(change, exhausted.has_title, TitleFailure::Abandoned)
+                .filter(TitleBacklog::Exhausted.condition(at))
+                .exec_with_returning(&tx)
+                .await?;
+            let abandoned = changed(settled_rows(&tx, rows).await?)?;
+            Ok((tx, abandoned))
+        });
+        let abandoned = abandoned.await?;
+        self.erase_dropped(abandoned.as_ref());
+        Ok(abandoned)
     }
 }
 
@@ -279,17 +303,40 @@ pub(super) fn with_attempt(update: UpdateMany<Entity>, until: DateTime<Utc>) -> 
     with_claim(update, until).col_expr(Column::TitleAttempts, attempts)
 }
 
-/// Clears the claim in an update, so that a result in flight is discarded.
+/// Ends the claim in an update, so that a result in flight is discarded, and any next try.
 pub(super) fn without_claim(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
-    let (no_token, no_time, no_text): (Option<Uuid>, Option<DateTime<Utc>>, Option<String>) =
-        (None, None, None);
+    let no_text: Option<String> = None;
+    without_retry(without_lease(update))
+        .col_expr(Column::TitleHint, Expr::val(no_text.clone()))
+        .col_expr(Column::TitleFrom, Expr::val(no_text))
+}
+
+/// Ends the claim in an update, and keeps what the title is to be made from.
+pub(super) fn without_lease(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
+    let (no_token, no_time): (Option<Uuid>, Option<DateTime<Utc>>) = (None, None);
     update
         .col_expr(Column::TitleToken, Expr::val(no_token))
         .col_expr(Column::TitleLeaseUntil, Expr::val(no_time))
-        .col_expr(Column::TitleHint, Expr::val(no_text))
 }
 
-/// Adds a title failure to an update. A current title stays, with the status `ready`.
+/// Forgets in an update that the title failed, and when it is tried again.
+pub(super) fn without_retry(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
+    let no_time: Option<DateTime<Utc>> = None;
+    update
+        .col_expr(Column::TitleRetryAt, Expr::val(no_time))
+        .col_expr(Column::TitleTries, Expr::val(0))
+        .col_expr(Column::TitleFailingSince, Expr::val(no_time))
+}
+
+/// The rows that no process has claimed.
+pub(super) fn unclaimed(at: DateTime<Utc>) -> Expr {
+    Column::TitleLeaseUntil
+        .is_null()
+        .or(Column::TitleLeaseUntil.lte(at))
+}
+
+/// Adds a title failure to an update, of which the caller ends the claim. A current title stays, with the status
+/// `ready`.
 pub(super) fn with_failure(
     update: UpdateMany<Entity>,
     has_title: bool,
@@ -299,7 +346,7 @@ pub(super) fn with_failure(
         true => TitleStatus::Ready,
         false => TitleStatus::Failed,
     };
-    without_claim(update)
+    update
         .col_expr(Column::TitleStatus, Expr::val(status))
         .col_expr(Column::TitleFailure, Expr::val(failure))
 }

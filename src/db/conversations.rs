@@ -1,41 +1,33 @@
-//! Conversations: finding, listing, deleting.
+//! Conversations: finding and deleting. Lists are in `lists`.
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{
-    Database, Page,
-    claims::without_claim,
-    cursor::ConversationCursor,
-    entity::{
-        conversation::{Column, Listed},
-        message,
-    },
-    scope::{behind, change_of, changed, conversations_of},
+    Act, Database,
+    entity::{conversation::Column, message},
+    removal,
+    scope::{change_of, changed, conversations_of},
     search, turns,
 };
 use crate::{
-    conversation::{Conversation, ConversationId, ConversationStatus, Owner, text::without_nul},
+    conversation::{Conversation, ConversationId, Owner, Rows},
     error::{Error, Result},
 };
 
-/// Selects the conversations of a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ConversationFilter {
-    /// Only conversations that started with this agent.
-    pub agent: Option<String>,
-}
+/// The most conversations in which [`Database::newest_titles`] looks for titles.
+const MAX_SCANNED: u64 = 500;
 
 impl Database {
-    /// The conversation with this id, if the owner has it.
+    /// The conversation with this id, if it may be read.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn find_conversation(
         &self,
-        owner: &Owner,
+        rows: impl Into<Rows<'_>>,
         id: ConversationId,
     ) -> Result<Option<Conversation>> {
-        conversations_of(owner)
+        conversations_of(rows)
             .filter(Column::Id.eq(id))
             .one(&self.reader)
             .await?
@@ -46,59 +38,46 @@ impl Database {
     /// The conversation with this id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have it; [`Error::Database`].
-    pub async fn conversation(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
+    /// [`Error::NotFound`] when it may not be read; [`Error::Database`].
+    pub async fn conversation(
+        &self,
+        rows: impl Into<Rows<'_>>,
+        id: ConversationId,
+    ) -> Result<Conversation> {
         // Tests make a read panic, to check the error that the caller receives.
         fail::fail_point!("db.conversation");
-        self.find_conversation(owner, id)
+        self.find_conversation(rows, id)
             .await?
             .ok_or_else(Error::no_conversation)
     }
 
-    /// A page of the owner's conversations, newest activity first.
+    /// At most `limit` titles of the owner's other conversations, those of the newest activity first. Looks at the newest
+    /// 500 conversations.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn conversations(
+    pub async fn newest_titles(
         &self,
         owner: &Owner,
-        filter: &ConversationFilter,
-        after: Option<ConversationCursor>,
-        limit: u64,
-    ) -> Result<Page<Conversation>> {
-        let mut select = conversations_of(owner)
+        except: ConversationId,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        let rows: Vec<(ConversationId, Option<String>)> = conversations_of(owner)
             .order_by_desc(Column::LastMessageAt)
             .order_by_desc(Column::Id)
-            .limit(limit + 1);
-        if let Some(agent) = &filter.agent {
-            // Stored names have no U+0000 either, because PostgreSQL rejects it.
-            let agent = without_nul(agent.clone());
-            select = select.filter(Column::AgentEntrypoint.eq(agent));
-        }
-        if let Some(after) = after {
-            select = select.filter(behind(
-                Column::LastMessageAt,
-                after.last_message_at,
-                after.id,
-            ));
-        }
-        let rows = select.into_model::<Listed>().all(&self.reader).await?;
-        let has_next = rows.len() as u64 > limit;
-        let items = rows
-            .into_iter()
-            .take(limit as usize)
-            .map(|Listed(row)| Conversation::try_from(row))
-            .collect::<Result<_>>()?;
-        Ok(Page {
-            items,
-            has_next,
-            has_previous: after.is_some(),
-        })
+            .limit(MAX_SCANNED)
+            .select_only()
+            .columns([Column::Id, Column::DisplayName])
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        let others = rows.into_iter().filter(|(id, _)| *id != except);
+        Ok(others.filter_map(|(_, title)| title).take(limit).collect())
     }
 
     /// Deletes a conversation's messages and texts, and leaves a tombstone. Returns the tombstone.
     ///
-    /// The tombstone keeps the id, so that a reply or a title in flight cannot recreate the conversation.
+    /// `actor`: the user who deletes it. The tombstone keeps the id, so that a reply or a title in flight cannot recreate the conversation.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have it; [`Error::Database`].
@@ -106,15 +85,10 @@ impl Database {
         &self,
         owner: &Owner,
         id: ConversationId,
+        actor: &str,
     ) -> Result<Conversation> {
         let deleted = self.transaction(|tx| async move {
-            let none: Option<String> = None;
-            let rows = without_claim(change_of(owner, id, self.now()))
-                .col_expr(Column::Status, Expr::val(ConversationStatus::Deleted))
-                .col_expr(Column::DisplayName, Expr::val(none.clone()))
-                .col_expr(Column::TopicHint, Expr::val(none.clone()))
-                .col_expr(Column::LastMessagePreview, Expr::val(none))
-                .col_expr(Column::MessageCount, Expr::val(0))
+            let rows = removal::tombstone(change_of(owner, id, self.now()))
                 .exec_with_returning(&tx)
                 .await?;
             let tombstone = changed(rows)?.ok_or_else(Error::no_conversation)?;
@@ -124,6 +98,8 @@ impl Database {
                 .await?;
             search::index::forget(&tx, id).await?;
             turns::clear_checkpoints(&tx, id).await?;
+            self.record_act(&tx, (owner, actor), Act::Deleted, id)
+                .await?;
             Ok((tx, tombstone))
         });
         let tombstone = deleted.await?;

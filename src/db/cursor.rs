@@ -5,26 +5,40 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Datelike, Utc};
+use uuid::Uuid;
 
 use crate::{
-    conversation::{Conversation, ConversationId, Message},
+    conversation::{ConversationId, Message},
     error::{Error, Result},
 };
 
 /// Version 2 had an HMAC.
 const VERSION: &str = "3";
 
-/// A position in a list of conversations, which is sorted by activity.
+/// A position in a list of conversations: the time by which it is sorted, and the id.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConversationCursor {
-    pub(super) last_message_at: DateTime<Utc>,
+    pub(super) at: DateTime<Utc>,
     pub(super) id: ConversationId,
+    /// `None`: a list by activity, without a filter or with an agent.
+    pub(super) list: Option<ListMark>,
+}
+
+/// What tells lists of other orders and filters apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListMark {
+    /// The order, and in which part of the list the position is: one lower-case letter.
+    pub(super) order: char,
+    /// A digest of the filter.
+    pub(super) filter: u32,
 }
 
 /// A position in a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageCursor {
     pub(super) position: i64,
+    /// Whether it is behind the message of this position: a reply that does not count.
+    pub(super) is_behind: bool,
 }
 
 /// A position in a conversation, with the direction of the page.
@@ -36,11 +50,41 @@ pub struct PageCursor {
     pub is_forward: bool,
 }
 
+/// A position among the events that are replayed of a conversation's replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerCursor {
+    /// The conversation: positions of another one mean nothing in it.
+    pub conversation: ConversationId,
+    /// The last message of which all events were sent; `None` at the beginning.
+    pub at: Option<MessageCursor>,
+    /// The events of the next reply that were sent.
+    pub events: usize,
+}
+
+/// A position in the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditCursor {
+    pub(super) at: DateTime<Utc>,
+    pub(super) id: Uuid,
+}
+
 /// A position in the hits of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HitCursor {
     pub(super) score: f64,
     pub(super) id: ConversationId,
+}
+
+/// A position in a feed of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedCursor {
+    /// The feed: a feed that is erased or begun again has another epoch.
+    pub(super) epoch: i64,
+    /// The number of the last change.
+    pub(super) change: i64,
+    /// The position at which the reader was last up to date, until it is again: a conversation that was created behind it
+    /// is new to the reader, however often it changed since.
+    pub(super) since: i64,
 }
 
 /// A cursor of one of the lists.
@@ -77,21 +121,12 @@ pub trait Cursor: Sized {
     }
 }
 
-impl ConversationCursor {
-    /// The position of this conversation.
-    pub fn of(conversation: &Conversation) -> Self {
-        Self {
-            last_message_at: conversation.last_message_at,
-            id: conversation.id,
-        }
-    }
-}
-
 impl MessageCursor {
     /// The position of this message.
     pub fn of(message: &Message) -> Self {
         Self {
             position: message.position,
+            is_behind: !message.is_counted,
         }
     }
 }
@@ -100,19 +135,52 @@ impl Cursor for ConversationCursor {
     const LIST: char = 'c';
 
     fn position(&self) -> String {
-        format!("{}:{}", self.last_message_at.timestamp_micros(), self.id)
+        let place = format!("{}:{}", self.at.timestamp_micros(), self.id);
+        match self.list {
+            Some(ListMark { order, filter }) => format!("{place}:{order}{filter:08x}"),
+            None => place,
+        }
     }
 
     fn parse(position: &str) -> Option<Self> {
         let (micros, id) = position.split_once(':')?;
-        let last_message_at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+        let (id, list) = match id.split_once(':') {
+            Some((id, list)) => (id, Some(list)),
+            None => (id, None),
+        };
+        let at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
         let id = id.parse().ok()?;
+        let list = match list {
+            Some(list) => Some(ListMark::parse(list)?),
+            None => None,
+        };
         // PostgreSQL rejects times that chrono accepts. Imports accept the years that RFC 3339 can write.
-        let is_in_range = (0..10_000).contains(&last_message_at.year());
-        is_in_range.then_some(Self {
-            last_message_at,
-            id,
-        })
+        let is_in_range = (0..10_000).contains(&at.year());
+        is_in_range.then_some(Self { at, id, list })
+    }
+}
+
+impl Cursor for AuditCursor {
+    const LIST: char = 'a';
+
+    fn position(&self) -> String {
+        format!("{}:{}", self.at.timestamp_micros(), self.id)
+    }
+
+    fn parse(position: &str) -> Option<Self> {
+        let (micros, id) = position.split_once(':')?;
+        let at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+        let is_in_range = (0..10_000).contains(&at.year());
+        let id = id.parse().ok()?;
+        is_in_range.then_some(Self { at, id })
+    }
+}
+
+impl ListMark {
+    fn parse(text: &str) -> Option<Self> {
+        let order = text.chars().next().filter(char::is_ascii_lowercase)?;
+        let filter = u32::from_str_radix(&text[1..], 16).ok()?;
+        Some(Self { order, filter })
     }
 }
 
@@ -120,12 +188,19 @@ impl Cursor for MessageCursor {
     const LIST: char = 'm';
 
     fn position(&self) -> String {
-        self.position.to_string()
+        let behind = if self.is_behind { "+" } else { "" };
+        format!("{}{behind}", self.position)
     }
 
     fn parse(position: &str) -> Option<Self> {
-        let position = position.parse().ok()?;
-        Some(Self { position })
+        let (position, is_behind) = match position.strip_suffix('+') {
+            Some(position) => (position, true),
+            None => (position, false),
+        };
+        Some(Self {
+            position: position.parse().ok()?,
+            is_behind,
+        })
     }
 }
 
@@ -134,7 +209,7 @@ impl Cursor for PageCursor {
 
     fn position(&self) -> String {
         let direction = if self.is_forward { "next" } else { "previous" };
-        format!("{direction}:{}", self.at.position)
+        format!("{direction}:{}", self.at.position())
     }
 
     fn parse(position: &str) -> Option<Self> {
@@ -142,6 +217,47 @@ impl Cursor for PageCursor {
         Some(Self {
             at: MessageCursor::parse(position)?,
             is_forward: direction == "next",
+        })
+    }
+}
+
+impl Cursor for LedgerCursor {
+    const LIST: char = 'l';
+
+    fn position(&self) -> String {
+        let at = self.at.map(|at| at.position()).unwrap_or_default();
+        format!("{}:{}:{at}", self.conversation, self.events)
+    }
+
+    fn parse(position: &str) -> Option<Self> {
+        let (conversation, place) = position.split_once(':')?;
+        let (events, at) = place.split_once(':')?;
+        let at = match at {
+            "" => None,
+            at => Some(MessageCursor::parse(at)?),
+        };
+        Some(Self {
+            conversation: conversation.parse().ok()?,
+            at,
+            events: events.parse().ok()?,
+        })
+    }
+}
+
+impl Cursor for FeedCursor {
+    const LIST: char = 'f';
+
+    fn position(&self) -> String {
+        format!("{}:{}:{}", self.epoch, self.change, self.since)
+    }
+
+    fn parse(position: &str) -> Option<Self> {
+        let mut numbers = position.splitn(3, ':').map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(Self {
+            epoch: next()?,
+            change: next()?,
+            since: next()?,
         })
     }
 }
@@ -168,8 +284,9 @@ mod tests {
 
     fn cursor() -> ConversationCursor {
         ConversationCursor {
-            last_message_at: DateTime::from_timestamp_micros(1_763_000_000_123_456).unwrap(),
+            at: DateTime::from_timestamp_micros(1_763_000_000_123_456).unwrap(),
             id: ConversationId::new(),
+            list: None,
         }
     }
 
@@ -190,18 +307,53 @@ mod tests {
         assert_refused::<MessageCursor>(&text);
         assert_refused::<PageCursor>(&text);
         assert_refused::<HitCursor>(&text);
+        let in_order = ConversationCursor {
+            list: Some(ListMark {
+                order: 'c',
+                filter: 0x0a_bc,
+            }),
+            ..cursor
+        };
+        let marked = in_order.encode();
+        assert_eq!(ConversationCursor::decode(&marked).unwrap(), in_order);
         let hit = HitCursor {
             score: 0.1 + 0.2,
             id: ConversationId::new(),
         };
         assert_eq!(HitCursor::decode(&hit.encode()).unwrap(), hit);
-        for is_forward in [true, false] {
-            let at = MessageCursor { position: 7 };
+        for (is_forward, is_behind) in [(true, false), (false, true)] {
+            let position = 7;
+            let at = MessageCursor {
+                position,
+                is_behind,
+            };
             let page = PageCursor { at, is_forward };
             assert_eq!(PageCursor::decode(&page.encode()).unwrap(), page);
         }
+        for at in [
+            None,
+            Some(MessageCursor {
+                position: 7,
+                is_behind: true,
+            }),
+        ] {
+            let place = LedgerCursor {
+                conversation: cursor.id,
+                at,
+                events: 3,
+            };
+            assert_eq!(LedgerCursor::decode(&place.encode()).unwrap(), place);
+        }
+        let feed = FeedCursor {
+            epoch: 9_007_199_254_740_991,
+            change: 17,
+            since: 3,
+        };
+        assert_eq!(FeedCursor::decode(&feed.encode()).unwrap(), feed);
+        assert_refused::<FeedCursor>(&text);
         for bad in ["", "x", "💥", "MWM6MTox", "AAAA", &text[1..]] {
             assert_refused::<ConversationCursor>(bad);
+            assert_refused::<FeedCursor>(bad);
         }
     }
 
@@ -209,16 +361,28 @@ mod tests {
     fn what_no_list_returns_is_refused() {
         let id = ConversationId::new();
         let plain = |plain: &str| BASE64_URL_SAFE_NO_PAD.encode(plain);
-        assert!(MessageCursor::decode(&plain("3:17:m")).is_ok());
+        for good in ["3:17:m", "3:17+:m"] {
+            assert!(MessageCursor::decode(&plain(good)).is_ok());
+        }
         #[rustfmt::skip]
         let bad = [
-            "3:07:m", "3:+7:m", "3:7 :m", "3::m", "3:7:7:m", "37:m", "3:7m", "7:m", "2:7:m", "3:1", "3:17", "3:17:",
+            "3:07:m", "3:+7:m", "3:7++:m", "3:+:m", "3:7 :m", "3::m", "3:7:7:m", "37:m", "3:7m", "7:m", "2:7:m", "3:1", "3:17", "3:17:",
         ];
         for bad in bad {
             assert_refused::<MessageCursor>(&plain(bad));
         }
         for bad in ["3:back:7:p", "3:next::p", "3:7:p"] {
             assert_refused::<PageCursor>(&plain(bad));
+        }
+        for bad in [
+            "3:1:2:f",
+            "3:1:2:3:4:f",
+            "3:1:2:x:f",
+            "3:1:2::f",
+            "3:+1:2:3:f",
+            "3:1:02:3:f",
+        ] {
+            assert_refused::<FeedCursor>(&plain(bad));
         }
         for score in [f64::NAN, f64::INFINITY] {
             assert_refused::<HitCursor>(&plain(&format!("3:{}:{id}:s", score.to_bits())));
@@ -230,6 +394,12 @@ mod tests {
             format!("{}:{id}", i64::MAX),
             format!("{}:{id}", 253_402_300_800_000_000_i64),
             format!("1763000000123456:{simple}"),
+            format!("1763000000123456:{id}:"),
+            format!("1763000000123456:{id}:c"),
+            format!("1763000000123456:{id}:cABCDEF01"),
+            format!("1763000000123456:{id}:C00000abc"),
+            format!("1763000000123456:{id}:c00000abc:"),
+            format!("1763000000123456:{id}:💥0000abc"),
         ] {
             assert_refused::<ConversationCursor>(&plain(&format!("3:{position}:c")));
         }

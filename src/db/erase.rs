@@ -1,10 +1,9 @@
 //! Erasure of deleted and replaced text from SQLite's file.
 //!
-//! `secure_delete` overwrites freed parts of the file with zeros, and FTS5's `secure-delete` removes words from the
-//! index at once instead of marking them. Deleted text remains in three places: the write-ahead log, which has earlier
-//! versions of pages; gaps in pages from which SQLite moved rows; and separator keys of the index, which may be deleted
-//! words. So a background loop, debounced after deletions and renames, rewrites the index and the file if the file is
-//! small, and truncates the log.
+//! `secure_delete` overwrites freed parts of the file with zeros. Deleted text remains in three places: the write-ahead
+//! log, which has earlier versions of pages; gaps in pages from which SQLite moved rows; and the search index, where FTS5
+//! only marks the deleted row. So a background loop, debounced after deletions and renames, rewrites the index, the file
+//! if it is small, and truncates the log. The index of a large file is rewritten in steps, between which others write.
 
 use std::{
     sync::Arc,
@@ -12,14 +11,26 @@ use std::{
 };
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, Statement,
+    ColumnTrait, DbErr, EntityTrait, QueryFilter, RuntimeErr,
+    prelude::Uuid,
+    sea_query::Expr,
     sqlx::{self, ConnectOptions as _, Connection, SqliteConnection},
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::Database;
-use crate::{error::innermost, supervisor::Heartbeat};
+use super::{
+    Database,
+    entity::conversation::{Column, Entity},
+};
+use crate::{
+    conversation::ConversationId,
+    error::{Result, innermost},
+    supervisor::Heartbeat,
+};
 
 /// The debounce interval after a deletion, and its upper bound.
 const DEBOUNCE: Duration = Duration::from_secs(1);
@@ -30,8 +41,16 @@ const MAX_DEBOUNCE: Duration = Duration::from_secs(30);
 const PAUSE_FACTOR: u32 = 20;
 const MAX_REWRITE_BYTES: i64 = 64 * 1024 * 1024;
 
-const REBUILD_INDEX: &str =
-    "INSERT INTO agent_search_words (agent_search_words) VALUES ('rebuild')";
+/// Rewrites the index as one segment, without what deleted rows left in it.
+const REWRITE_INDEX: &str =
+    "INSERT INTO agent_search_words (agent_search_words) VALUES ('optimize')";
+
+/// A step of the same, which writes about 500 pages. It changes fewer than two rows when nothing is left to do.
+const REWRITE_PART: &str =
+    "INSERT INTO agent_search_words (agent_search_words, rank) VALUES ('merge', -500)";
+
+/// The busy timeout of such a step.
+const PART_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
 
 /// The busy timeout of the checkpoint: it blocks writers while it waits for readers of earlier versions.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(50);
@@ -39,15 +58,55 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(50);
 /// The limit of one attempt; a large log takes long to checkpoint.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The pause between two attempts of a command.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Wakes the erasure loop.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Erasure(Arc<Notify>);
+#[derive(Clone, Debug)]
+pub(super) struct Erasure {
+    wake: Arc<Notify>,
+    /// Whether the file had a log when it was opened: a killed process may have left texts in it.
+    had_log: bool,
+}
+
+impl Erasure {
+    pub(super) fn after(had_log: bool) -> Self {
+        Self {
+            wake: Arc::default(),
+            had_log,
+        }
+    }
+}
 
 impl Database {
+    /// Erases a column of conversations that the previous version deleted: it does not know the column. `unerased` is the
+    /// condition of the partial index of these rows.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub(super) async fn erase_of_deleted(
+        &self,
+        column: Column,
+        unerased: &'static str,
+    ) -> Result<()> {
+        let none: Option<String> = None;
+        let erased = Entity::update_many()
+            .col_expr(column, Expr::val(none))
+            .filter(Expr::cust(unerased))
+            // Makes SQLite search the index by its key.
+            .filter(Column::Id.gt(ConversationId(Uuid::nil())))
+            .exec(&self.writer)
+            .await?;
+        if erased.rows_affected > 0 {
+            self.schedule_erasure();
+        }
+        Ok(())
+    }
+
     /// Schedules an erasure after text was deleted or replaced in a committed transaction.
     pub(super) fn schedule_erasure(&self) {
         if self.is_embedded() {
-            self.erasure.0.notify_one();
+            self.erasure.wake.notify_one();
         }
     }
 
@@ -64,30 +123,64 @@ impl Database {
     }
 
     async fn run_erasures(&self, heartbeat: &Heartbeat) {
+        // A killed process may have left deleted texts in the log, and could not erase them.
+        if self.erasure.had_log {
+            self.erasure.wake.notify_one();
+        }
         loop {
-            self.erasure.0.notified().await;
+            self.erasure.wake.notified().await;
             let first = Instant::now();
             while first.elapsed() < MAX_DEBOUNCE
-                && timeout(DEBOUNCE, self.erasure.0.notified()).await.is_ok()
+                && timeout(DEBOUNCE, self.erasure.wake.notified())
+                    .await
+                    .is_ok()
             {}
             let began = Instant::now();
-            let erasing = async { Ok(self.erase().await?) };
+            let erasing = async { Ok(self.erase(MAX_REWRITE_BYTES).await?) };
             match heartbeat.iteration(DEADLINE, erasing).await {
                 Ok(true) => {}
                 // A reader of an earlier version blocks the checkpoint.
-                Ok(false) => self.erasure.0.notify_one(),
+                Ok(false) => self.erasure.wake.notify_one(),
                 Err(error) => {
                     let cause = innermost(&error);
                     tracing::debug!(%cause, "cannot erase deleted text yet; retrying");
-                    self.erasure.0.notify_one();
+                    self.erasure.wake.notify_one();
                 }
             }
             heartbeat.pause(began.elapsed() * PAUSE_FACTOR).await;
         }
     }
 
-    /// Rewrites a small file and truncates the write-ahead log. Returns false if a reader blocks the checkpoint.
-    async fn erase(&self) -> Result<bool, DbErr> {
+    /// Erases deleted text from SQLite's file now, as a command does that ends. `is_whole`: also rewrites a large file, so that
+    /// no byte of it holds a deleted text; writers wait meanwhile. Returns false if other processes use the file for a
+    /// minute without a pause. Does nothing on a server.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn compact(&self, is_whole: bool) -> Result<bool> {
+        if !self.is_embedded() {
+            return Ok(true);
+        }
+        let max_bytes = match is_whole {
+            true => i64::MAX,
+            false => MAX_REWRITE_BYTES,
+        };
+        let began = Instant::now();
+        loop {
+            let is_late = began.elapsed() > DEADLINE;
+            match self.erase(max_bytes).await {
+                Ok(true) => return Ok(true),
+                Err(error) if is_late => return Err(error.into()),
+                Ok(false) if is_late => return Ok(false),
+                // Another process writes, or reads an earlier version.
+                Ok(false) | Err(_) => sleep(RETRY_INTERVAL).await,
+            }
+        }
+    }
+
+    /// Rewrites a file of at most `max_bytes`, and truncates the write-ahead log. Returns false if a reader blocks the
+    /// checkpoint.
+    async fn erase(&self, max_bytes: i64) -> Result<bool, DbErr> {
         // The code below opens the path again, which must still refer to the file that is in use.
         self.writer.confirm()?;
         let options = self
@@ -105,13 +198,15 @@ impl Database {
         .fetch_one(&mut connection)
         .await
         .map_err(failed)?;
-        if bytes <= MAX_REWRITE_BYTES {
-            for rewrite in [REBUILD_INDEX, "VACUUM"] {
+        if bytes <= max_bytes {
+            for rewrite in [REWRITE_INDEX, "VACUUM"] {
                 sqlx::query(rewrite)
                     .execute(&mut connection)
                     .await
                     .map_err(failed)?;
             }
+        } else {
+            rewrite_in_parts(&mut connection).await.map_err(failed)?;
         }
         let is_busy: i64 = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
             .fetch_one(&mut connection)
@@ -122,23 +217,26 @@ impl Database {
     }
 }
 
-/// Enables FTS5's `secure-delete`, which removes the words of deleted rows from the index at once.
-///
-/// The file stores the setting. Does nothing if the index does not exist yet or the setting is enabled.
-pub(super) async fn enable_secure_delete(writer: &DatabaseConnection) -> Result<(), DbErr> {
-    let is_there = "SELECT 1 FROM sqlite_master WHERE name = 'agent_search_words_config'";
-    let is_set = "SELECT 1 FROM agent_search_words_config WHERE k = 'secure-delete' AND v = 1";
-    if has(writer, is_there).await? && !has(writer, is_set).await? {
-        writer
-            .execute_unprepared(
-                "INSERT INTO agent_search_words (agent_search_words, rank) VALUES ('secure-delete', 1)",
-            )
+/// Rewrites the index in steps, each a transaction. If the deadline ends it, the next attempt goes on.
+async fn rewrite_in_parts(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let changes = "SELECT total_changes()";
+    sqlx::query(PART_TIMEOUT).execute(&mut *connection).await?;
+    let mut before: i64 = sqlx::query_scalar(changes)
+        .fetch_one(&mut *connection)
+        .await?;
+    loop {
+        sqlx::query(REWRITE_PART).execute(&mut *connection).await?;
+        let after: i64 = sqlx::query_scalar(changes)
+            .fetch_one(&mut *connection)
             .await?;
+        if after - before < 2 {
+            break;
+        }
+        before = after;
     }
+    let timeout = format!("PRAGMA busy_timeout = {}", BUSY_TIMEOUT.as_millis());
+    sqlx::query(sqlx::AssertSqlSafe(timeout))
+        .execute(connection)
+        .await?;
     Ok(())
-}
-
-async fn has(writer: &DatabaseConnection, sql: &str) -> Result<bool, DbErr> {
-    let statement = Statement::from_string(writer.get_database_backend(), sql);
-    Ok(writer.query_one_raw(statement).await?.is_some())
 }

@@ -173,8 +173,14 @@ pub(super) fn is_read_only(error: &DbErr) -> bool {
     }
 }
 
+/// Whether the database did not execute the statement because of its connection: it has a stale plan, or its pool was
+/// replaced. Any statement can be retried then, on another connection.
+pub(super) fn was_not_executed(error: &DbErr) -> bool {
+    is_stale_plan(error) || is_of_replaced_pool(error)
+}
+
 /// Whether the pool was replaced while the statement waited for a connection, so that the statement was not sent.
-pub(super) fn is_of_replaced_pool(error: &DbErr) -> bool {
+fn is_of_replaced_pool(error: &DbErr) -> bool {
     matches!(
         error,
         DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed)

@@ -114,6 +114,11 @@ impl DatabaseFile {
     }
 }
 
+/// Whether the file has a write-ahead log with content: it is in use, or its last process was killed.
+pub(super) fn has_log(path: &Path) -> bool {
+    std::fs::metadata(log_of(path)).is_ok_and(|log| log.len() > 0)
+}
+
 fn log_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");

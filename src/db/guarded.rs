@@ -19,7 +19,7 @@ use sea_orm::{
 use tokio::time::timeout;
 
 use super::{
-    fault::{is_lost_connection, is_of_replaced_pool, is_stale_plan},
+    fault::{is_lost_connection, was_not_executed},
     file::DatabaseFile,
     interrupt::interruptible,
     pool::Pool,
@@ -27,14 +27,41 @@ use super::{
 };
 use crate::error::Result;
 
-/// Retries of a statement or a transaction after a stale plan or a lost connection, each on a new connection.
-pub(super) const MAX_RETRIES: usize = 2;
+/// Retries of a statement or a transaction after a lost connection, each on a new connection.
+const MAX_RETRIES: usize = 2;
+
+/// Retries after a stale plan: a migration may change the schema several times while one request runs.
+const MAX_STALE_RETRIES: usize = 8;
+
+/// The number of retries after an error of the connection; zero if it is another error. `is_repeatable`: the statement
+/// may run twice, so that it can be retried without knowing whether it ran.
+pub(super) fn connection_retries(error: &DbErr, is_repeatable: bool) -> usize {
+    if was_not_executed(error) {
+        MAX_STALE_RETRIES
+    } else if is_repeatable && is_lost_connection(error) {
+        MAX_RETRIES
+    } else {
+        0
+    }
+}
 
 /// Calls `run`, and again after an error that `is_retryable`, at most `retries` times. `run` takes the number of calls
 /// before.
 pub(super) async fn retry<T, E, F>(
     retries: usize,
     is_retryable: impl Fn(&E) -> bool,
+    run: impl FnMut(usize) -> F,
+) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    let retries = |error: &E| if is_retryable(error) { retries } else { 0 };
+    retry_by_error(retries, run).await
+}
+
+/// Like [`retry`], with a number of retries that depends on the error.
+pub(super) async fn retry_by_error<T, E, F>(
+    retries: impl Fn(&E) -> usize,
     mut run: impl FnMut(usize) -> F,
 ) -> Result<T, E>
 where
@@ -43,7 +70,7 @@ where
     let mut calls = 0;
     loop {
         match run(calls).await {
-            Err(error) if calls < retries && is_retryable(&error) => calls += 1,
+            Err(error) if calls < retries(&error) => calls += 1,
             result => return result,
         }
     }
@@ -88,13 +115,6 @@ impl<C> Guarded<C> {
             is_reader: false,
             ..Self::reader(inner, stale)
         }
-    }
-
-    /// Whether a statement outside a transaction can be retried after this error.
-    fn may_retry(&self, error: &DbErr) -> bool {
-        is_stale_plan(error)
-            || is_of_replaced_pool(error)
-            || (self.is_reader && is_lost_connection(error))
     }
 
     /// Sets the limit of each statement.
@@ -187,29 +207,29 @@ impl Guarded<DatabaseTransaction> {
     }
 }
 
-/// The number of retries of a single statement. Zero in a transaction, because a failed statement aborts it.
+/// Whether a single statement is retried. Not in a transaction, because a failed statement aborts it.
 pub(super) trait Retries {
-    const RETRIES: usize;
+    const IS_RETRIED: bool;
 }
 
 impl Retries for Pool {
-    const RETRIES: usize = MAX_RETRIES;
+    const IS_RETRIED: bool = true;
 }
 
 impl Retries for DatabaseTransaction {
-    const RETRIES: usize = 0;
+    const IS_RETRIED: bool = false;
 }
 
 /// Runs a method of the inner connection with deadline, retries and the check of SQLite's file.
 macro_rules! guarded {
     ($self:ident.$method:ident($statement:expr)) => {{
-        if C::RETRIES == 0 {
+        if !C::IS_RETRIED {
             return $self.with_deadline($self.inner.$method($statement)).await;
         }
         $self.refuse_if_gone()?;
-        let may_retry = |error: &DbErr| $self.may_retry(error);
+        let retries = |error: &DbErr| connection_retries(error, $self.is_reader);
         let run = |_| $self.with_deadline($self.inner.$method($statement.clone()));
-        let result = retry(C::RETRIES, may_retry, run).await?;
+        let result = retry_by_error(retries, run).await?;
         $self.confirm()?;
         Ok(result)
     }};

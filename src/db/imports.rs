@@ -1,4 +1,4 @@
-//! Import of conversations from another system. Idempotent: a later run finds the stored ones and appends new messages.
+//! Import of conversations from another system, or from an export of this one. Idempotent: a later run finds the stored ones and appends new messages.
 //!
 //! A new conversation is not published: its revision counts as published, so that no sweep publishes a whole import. An
 //! untitled one has no lease: its title waits for a backfill or for the next message. A continued conversation is a
@@ -12,12 +12,15 @@ use std::{
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, SqlErr, sea_query::Expr,
+    QuerySelect, QueryTrait, SqlErr,
+    sea_query::{Expr, OnConflict},
 };
 
 use super::{
     Database,
-    entity::{conversation, message},
+    entity::{conversation, message, reply_call, reply_part, turn, version},
+    exports::{Line, Reply, StoredRows},
+    feed::lock_feeds,
     guarded::{Transaction, retry},
     scope::{change_of, these_of},
     search::index::{Text, index, indexed},
@@ -44,18 +47,24 @@ const ROWS: usize = 20;
 pub struct NewConversation {
     /// The id, the same in every run.
     pub id: ConversationId,
+    /// The id in the other system, unless it is a UUID.
+    pub external_id: Option<String>,
     /// The owner.
     pub owner: Owner,
     /// The title and its source; `None` waits for a backfill.
     pub title: Option<(Title, TitleSource)>,
     /// The text to show without a title.
     pub topic_hint: Option<String>,
+    /// Whether previews leave out secrets and personal numbers.
+    pub redacts: bool,
     /// The agent that replies.
     pub agent: String,
     /// The time of creation.
     pub created_at: DateTime<Utc>,
-    /// The messages, oldest first; at least one.
+    /// The messages, oldest first.
     pub messages: Vec<NewMessage>,
+    /// The rows of an exported conversation, stored as they are in place of those made from the fields above.
+    pub stored: Option<StoredRows>,
 }
 
 /// A message to import.
@@ -63,6 +72,8 @@ pub struct NewConversation {
 pub struct NewMessage {
     /// The id; `None` generates one.
     pub id: Option<MessageId>,
+    /// The id in the other system, unless it is a UUID.
+    pub external_id: Option<String>,
     /// The author's role.
     pub role: Role,
     /// The text.
@@ -135,6 +146,11 @@ impl Database {
                     append(&tx, one, *messages, self.now()).await?;
                 }
             }
+            let is_stored =
+                |outcome| matches!(outcome, Imported::Added | Imported::Continued { .. });
+            let stored = batch.iter().zip(&outcomes);
+            let stored = stored.filter(|(_, outcome)| is_stored(**outcome));
+            lock_feeds(&tx, stored.map(|(one, _)| &one.owner)).await?;
             Ok((tx, outcomes))
         })
         .await
@@ -161,7 +177,10 @@ async fn classify(db: &impl ConnectionTrait, batch: &[NewConversation]) -> Resul
     }
     let taken = find_taken(db, batch, &outcomes).await?;
     for (one, outcome) in batch.iter().zip(&mut outcomes) {
-        if one.unstored(*outcome).iter().any(|new| new.is_of(&taken)) {
+        let mut versions = one.unstored_versions(*outcome);
+        if one.unstored(*outcome).iter().any(|new| new.is_of(&taken))
+            || versions.any(|version| taken.contains(&version.row.id))
+        {
             *outcome = Imported::MessageTaken;
         }
     }
@@ -197,15 +216,28 @@ async fn find_taken(
     batch: &[NewConversation],
     outcomes: &[Imported],
 ) -> Result<HashSet<MessageId>> {
-    let new = batch.iter().zip(outcomes);
-    let new = new.flat_map(|(one, outcome)| one.unstored(*outcome));
-    let ids: Vec<MessageId> = new.filter_map(|new| new.id).collect();
+    let new = || batch.iter().zip(outcomes);
+    let messages = new().flat_map(|(one, outcome)| one.unstored(*outcome));
+    let versions = new().flat_map(|(one, outcome)| one.unstored_versions(*outcome));
+    let versions: Vec<MessageId> = versions.map(|version| version.row.id).collect();
+    let mut ids: Vec<MessageId> = messages.filter_map(|new| new.id).collect();
+    ids.extend(&versions);
     let mut taken = HashSet::new();
     for ids in ids.chunks(ROWS) {
         let found: Vec<MessageId> = message::Entity::find()
             .select_only()
             .column(message::Column::Id)
             .filter(message::Column::Id.is_in(ids.iter().copied()))
+            .into_tuple()
+            .all(db)
+            .await?;
+        taken.extend(found);
+    }
+    for ids in versions.chunks(ROWS) {
+        let found: Vec<MessageId> = version::Entity::find()
+            .select_only()
+            .column(version::Column::Id)
+            .filter(version::Column::Id.is_in(ids.iter().copied()))
             .into_tuple()
             .all(db)
             .await?;
@@ -224,6 +256,19 @@ impl NewConversation {
         }
     }
 
+    /// The exported rows.
+    fn line(&self) -> Option<&Line> {
+        self.stored.as_ref().map(|stored| &*stored.0)
+    }
+
+    /// The exported versions of the messages to store.
+    fn unstored_versions(&self, outcome: Imported) -> impl Iterator<Item = &Reply<version::Model>> {
+        let ids: HashSet<_> = self.unstored(outcome).iter().map(|new| new.id).collect();
+        let versions = self.line().map(|line| line.versions.as_slice());
+        let versions = versions.unwrap_or_default().iter();
+        versions.filter(move |version| ids.contains(&Some(version.row.message_id)))
+    }
+
     /// The messages after the first `stored` ones, with their positions.
     fn positioned(&self, stored: usize) -> impl Iterator<Item = Positioned<'_>> {
         let new = self.messages.iter().enumerate().skip(stored);
@@ -235,6 +280,9 @@ impl NewConversation {
     }
 
     fn row(&self) -> conversation::Model {
+        if let Some(line) = self.line() {
+            return line.conversation.clone();
+        }
         let (display_name, source) = match &self.title {
             Some((title, source)) => (Some(title.as_str().to_owned()), *source),
             None => (None, TitleSource::Hint),
@@ -246,9 +294,10 @@ impl NewConversation {
         let last = self.messages.last();
         let last_message_at = last.map_or(self.created_at, |last| last.created_at);
         conversation::Model {
+            external_id: self.external_id.clone(),
             topic_hint: self.topic_hint.clone(),
             message_count: self.messages.len() as i64,
-            last_message_preview: last.map(NewMessage::preview),
+            last_message_preview: last.map(|last| last.preview(self.redacts)),
             last_message_at,
             updated_at: last_message_at,
             display_name,
@@ -270,8 +319,8 @@ impl NewMessage {
         shown_text(&self.text, &self.attachments)
     }
 
-    fn preview(&self) -> String {
-        preview(&self.shown_text())
+    fn preview(&self, redacts: bool) -> String {
+        preview(&self.shown_text(), redacts)
     }
 }
 
@@ -285,6 +334,10 @@ struct Positioned<'a> {
 impl Positioned<'_> {
     fn row(&self) -> Result<message::Model> {
         let message = self.message;
+        let line = self.conversation.line();
+        if let Some(stored) = line.and_then(|line| line.messages.get(self.position - 1)) {
+            return Ok(stored.row.clone());
+        }
         Ok(message::Model {
             id: message.id.unwrap_or_default(),
             conversation_id: self.conversation.id,
@@ -294,6 +347,11 @@ impl Positioned<'_> {
             status: MessageStatus::Complete.as_str().into(),
             created_at: message.created_at,
             attachments: message::write_attachments(&message.attachments)?,
+            in_reply_to: None,
+            outcome: None,
+            model: None,
+            external_id: message.external_id.clone(),
+            author: None,
         })
     }
 }
@@ -316,6 +374,9 @@ async fn add(tx: &Transaction, batch: &[NewConversation], outcomes: &[Imported])
     }
     let messages = new.iter().flat_map(|one| one.positioned(0));
     add_messages(tx, &messages.collect::<Vec<_>>()).await?;
+    for one in &new {
+        add_beside(tx, one, Imported::Added).await?;
+    }
     let rows = rows.into_iter().map(Conversation::try_from);
     let conversations = rows.collect::<Result<Vec<_>>>()?;
     for conversations in conversations.chunks(ROWS) {
@@ -336,34 +397,109 @@ async fn append(
         return Ok(());
     };
     let stored = one.messages.len() - messages;
+    // Messages that retention had removed before the export.
+    let before = one.line().map_or(0, |line| {
+        line.conversation.message_count - line.messages.len() as i64
+    });
     let counted = change_of(&one.owner, one.id, at)
-        .col_expr(Column::MessageCount, Expr::val(one.messages.len() as i64))
-        .col_expr(Column::LastMessagePreview, Expr::val(last.preview()))
+        .col_expr(
+            Column::MessageCount,
+            Expr::val(before + one.messages.len() as i64),
+        )
+        .col_expr(
+            Column::LastMessagePreview,
+            Expr::val(last.preview(one.redacts)),
+        )
         .col_expr(Column::LastMessageAt, Expr::val(last.created_at))
-        .filter(Column::MessageCount.eq(stored as i64))
+        .filter(Column::MessageCount.eq(before + stored as i64))
         .exec(tx)
         .await?;
     if counted.rows_affected == 0 {
         return Err(Error::Database(Box::new(ConcurrentChange)));
     }
-    add_messages(tx, &one.positioned(stored).collect::<Vec<_>>()).await
+    add_messages(tx, &one.positioned(stored).collect::<Vec<_>>()).await?;
+    add_beside(tx, one, Imported::Continued { messages }).await
+}
+
+/// Stores what an export has beside the new messages: versions, parts, usage and turns.
+async fn add_beside(tx: &Transaction, one: &NewConversation, outcome: Imported) -> Result<()> {
+    let Some(line) = one.line() else {
+        return Ok(());
+    };
+    let new = &line.messages[line.messages.len() - one.unstored(outcome).len()..];
+    let versions: Vec<_> = one.unstored_versions(outcome).collect();
+    let rows: Vec<_> = versions.iter().map(|version| version.row.clone()).collect();
+    for rows in rows.chunks(ROWS) {
+        let rows = rows.iter().cloned().map(IntoActiveModel::into_active_model);
+        version::Entity::insert_many(rows)
+            .exec_without_returning(tx)
+            .await?;
+    }
+    let part = |reply, message, parts: &Option<String>| {
+        Some(reply_part::Model {
+            reply_id: reply,
+            conversation_id: one.id,
+            message_id: message,
+            parts: parts.clone()?,
+        })
+    };
+    let replies = new.iter().filter_map(|reply| {
+        let row = &reply.row;
+        part(row.id, row.in_reply_to?, &reply.parts)
+    });
+    let others = versions
+        .iter()
+        .filter_map(|reply| part(reply.row.id, reply.row.message_id, &reply.parts));
+    let parts: Vec<_> = replies.chain(others).collect();
+    for rows in parts.chunks(ROWS) {
+        let rows = rows.iter().cloned().map(IntoActiveModel::into_active_model);
+        reply_part::Entity::insert_many(rows)
+            .exec_without_returning(tx)
+            .await?;
+    }
+    // The cost outlives a conversation, and a key of a deleted one may have been used again: those rows stay.
+    let there = || OnConflict::new().do_nothing().to_owned();
+    let usage = new.iter().filter_map(|reply| reply.usage.clone());
+    let others = versions.iter().filter_map(|reply| reply.usage.clone());
+    let usage: Vec<_> = usage.chain(others).collect();
+    for rows in usage.chunks(ROWS) {
+        let rows = rows.iter().cloned().map(IntoActiveModel::into_active_model);
+        reply_call::Entity::insert_many(rows)
+            .on_conflict(there())
+            .exec_without_returning(tx)
+            .await?;
+    }
+    for rows in line.turns.chunks(ROWS) {
+        let rows = rows.iter().cloned().map(IntoActiveModel::into_active_model);
+        turn::Entity::insert_many(rows)
+            .on_conflict(there())
+            .exec_without_returning(tx)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn add_messages(tx: &Transaction, messages: &[Positioned<'_>]) -> Result<()> {
     for messages in messages.chunks(ROWS) {
         let rows = messages.iter().map(Positioned::row);
         let rows = rows.collect::<Result<Vec<_>>>()?;
-        let texts = messages.iter().zip(&rows).map(|(new, row)| Text {
+        let texts = messages.iter().zip(&rows).filter(|(new, _)| {
+            let line = new.conversation.line();
+            !line.is_some_and(|line| line.conversation.drops_text())
+        });
+        let texts = texts.map(|(new, row)| Text {
             conversation: new.conversation.id,
             message: Some(row.id),
             body: indexed(&new.conversation.owner, &new.message.shown_text()),
         });
-        let texts = texts.collect();
+        let texts: Vec<Text> = texts.collect();
         let models = rows.iter().cloned().map(IntoActiveModel::into_active_model);
         message::Entity::insert_many(models)
             .exec_without_returning(tx)
             .await?;
-        index(tx, texts).await?;
+        if !texts.is_empty() {
+            index(tx, texts).await?;
+        }
     }
     Ok(())
 }

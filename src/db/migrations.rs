@@ -14,7 +14,9 @@ use sea_orm::{
     sqlx::{self, postgres::PgPoolOptions},
 };
 
-use super::{CONNECT_TIMEOUT, Database, LOCK_TIMEOUT, erase::enable_secure_delete};
+use tokio::time::timeout;
+
+use super::{CONNECT_TIMEOUT, Database, LOCK_TIMEOUT};
 
 /// The state of a database's schema relative to this version of the program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,9 +129,7 @@ impl Database {
             return Ok(());
         }
         if self.is_embedded() {
-            change.run(&self.writer.inner.current()).await?;
-            // The migration may have created the index.
-            return enable_secure_delete(&self.writer.inner.current()).await;
+            return change.run(&self.writer.inner.current()).await;
         }
         let options = self
             .writer
@@ -137,7 +137,7 @@ impl Database {
             .current()
             .get_postgres_connection_pool()
             .connect_options();
-        let lock = lock::take(&options).await?;
+        let mut lock = lock::take(&options).await?;
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .acquire_timeout(CONNECT_TIMEOUT)
@@ -153,9 +153,12 @@ impl Database {
             .await
             .map_err(lock::failed)?;
         let db = DatabaseConnection::from(pool);
-        let result = change.run(&db).await;
-        // An error of the close is irrelevant to the migration.
-        let _ = db.close().await;
+        let result = tokio::select! {
+            result = change.run(&db) => result,
+            error = lock::lost(&mut lock) => Err(error),
+        };
+        // An error of the close is irrelevant to the migration. A frozen connection does not close.
+        let _ = timeout(CONNECT_TIMEOUT, db.close()).await;
         lock::release(lock).await;
         result
     }
@@ -182,7 +185,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings of a migration's session.
 ///
-/// Statements have no limit. Lock waits have one, because a queued lock blocks all later statements on the table. After
+/// Statements have no limit; [`lock::lost`] detects a server that stopped answering. Lock waits have one, because a queued lock blocks all later statements on the table. After
 /// a crash of the process, the server (from version 14 on) aborts the statement within a second.
 fn session_settings() -> String {
     format!(

@@ -1,22 +1,30 @@
 //! The database: one handle, with one `impl Database` file per subject.
 //!
-//! Every query that reads or changes a user's data takes an [`Owner`](crate::conversation::Owner) and filters by it in
+//! Every query that changes a user's data takes an [`Owner`](crate::conversation::Owner), every one that reads it an owner or
+//! [`Rows`](crate::conversation::Rows) of a tenant that shares them, and filters by it in
 //! the statement. This module publishes no events and calls no models. No transaction outlives a method.
 //!
 //! SQLite has one writer connection, whose transactions are `BEGIN IMMEDIATE`, and several readers; PostgreSQL has one
 //! pool. Inside a transaction all statements use the transaction: with one writer, a second connection would deadlock.
 
+mod archive;
+mod audit;
 mod claims;
 mod conversations;
 pub mod cursor;
 mod entity;
 mod erase;
+mod excerpts;
+mod exports;
 mod fault;
+mod feed;
 mod file;
+mod forget;
 mod guarded;
 mod imports;
 mod in_use;
 pub(crate) mod interrupt;
+mod lists;
 mod loaders;
 mod messages;
 mod migrations;
@@ -26,27 +34,40 @@ mod options;
 mod pages;
 mod pool;
 mod probe;
+mod prune;
 mod published;
+mod records;
 mod relayed;
+mod removal;
 mod reply_calls;
+mod reply_parts;
+mod retention;
 mod scope;
 mod search;
+mod sharing;
 mod stale;
 mod statements;
 mod stats;
 mod time;
 mod title_calls;
+mod title_retries;
 mod titles;
 mod transaction;
+mod trials;
 mod turns;
+mod webhooks;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use sea_orm::{DbBackend, Statement};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use self::{
     erase::Erasure,
+    exports::Exports,
     guarded::Guarded,
     pool::{Opener, Pool},
     probe::Probe,
@@ -56,24 +77,39 @@ use self::{
 use crate::{clock::Clock, error::Result};
 
 pub use self::{
+    archive::{MetadataChange, Requested},
+    audit::{Act, AuditEntry, OPERATOR},
     claims::{Candidate, TitleBacklog, TitleClaim},
-    conversations::ConversationFilter,
+    excerpts::Excerpt,
+    exports::{ExportScope, MAX_LINE_BYTES, StoredRows},
     fault::Fault,
+    feed::{ChangeKind, FeedChange, FeedPage},
+    forget::{ForgetPlace, Forgotten},
     imports::{Imported, NewConversation, NewMessage},
+    lists::{ConversationFilter, ConversationList, ConversationOrder},
     messages::MessageRange,
     migrations::SchemaState,
-    open_error::{Failed, OpenError},
+    open_error::{Failed, OpenError, caused},
     pages::{BadRow, Keyset, KeysetPage},
     pool::Connections,
     probe::DatabaseState,
+    prune::{Prune, PrunePlace, Pruned},
+    records::{NewRecord, Recorded, RecordedMessage},
+    removal::Removed,
     reply_calls::ReplyCost,
-    search::Hit,
+    search::{Highlight, Hit},
+    sharing::Named,
     stats::{StatsFilter, TitleStats},
     title_calls::{NO_TENANT, TitleCall},
-    titles::TitleRequestOutcome,
+    title_retries::{Retry, WaitingTitles, WaitsFor},
+    titles::{RefreshLimits, TitleRequestOutcome, TitleWish},
+    trials::TrialRow,
     turns::{
-        BegunTurn, DeadRun, FinishedReply, NewTitle, NewTurn, RenewalOutcome, ReplyState,
-        RunCheckpoint, Turn,
+        BegunTurn, DeadRun, Edit, FinishedReply, NewExternalReply, NewTitle, NewTurn, OpenedReply,
+        RenewalOutcome, ReplyState, Rewrite, RunCheckpoint, Turn,
+    },
+    webhooks::{
+        ParkedLane, WebhookBacklog, WebhookContent, WebhookEvent, WebhookLane, WebhookRoute,
     },
 };
 
@@ -89,6 +125,15 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// The deadline of a statement of a command, so that a database that stops answering ends it with an error.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// [`COMMAND_TIMEOUT`]; the failpoint sets another one, in seconds.
+fn command_timeout() -> Duration {
+    fail::fail_point!("db.command_timeout", |seconds| {
+        let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+        seconds.map_or(COMMAND_TIMEOUT, Duration::from_secs)
+    });
+    COMMAND_TIMEOUT
+}
 
 /// The limit of a statement's wait for a lock, on both databases.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -121,6 +166,11 @@ pub struct Database {
     searches: Searches,
     clock: Clock,
     erasure: Erasure,
+    exports: Exports,
+    /// Whether acts are recorded in the audit log.
+    is_audited: Arc<AtomicBool>,
+    /// How long a transaction tries to begin while other processes lock SQLite's file, at least once.
+    lock_patience: Duration,
 }
 
 impl Database {
@@ -174,9 +224,11 @@ impl Database {
 
     /// Sets the deadline of each statement for a command: long, because it may read the whole database.
     pub fn with_command_deadlines(self) -> Self {
+        let within = command_timeout();
         Self {
-            reader: self.reader.within(COMMAND_TIMEOUT),
-            writer: self.writer.within(COMMAND_TIMEOUT),
+            lock_patience: within,
+            reader: self.reader.within(within),
+            writer: self.writer.within(within),
             ..self
         }
     }
@@ -184,6 +236,7 @@ impl Database {
     /// Sets the deadline of each statement for `serve`.
     pub fn with_deadlines(self) -> Self {
         Self {
+            lock_patience: Duration::ZERO,
             reader: self.reader.within(ANSWER_TIMEOUT),
             writer: self.writer.within(ANSWER_TIMEOUT),
             ..self

@@ -1,6 +1,6 @@
 //! Opens a database, and diagnoses why it cannot be opened.
 
-use std::{io::ErrorKind, path::PathBuf, sync::Arc};
+use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use sea_orm::{
     ConnectionTrait, DbErr,
@@ -13,8 +13,9 @@ use tokio::time::timeout;
 
 use super::{
     CONNECT_TIMEOUT, Database,
-    erase::enable_secure_delete,
-    file::DatabaseFile,
+    erase::Erasure,
+    exports::Exports,
+    file::{DatabaseFile, has_log},
     guarded::Guarded,
     open_error::OpenError,
     options::server_options,
@@ -45,6 +46,14 @@ enum Mode {
 }
 
 impl Database {
+    /// Validates a URL without opening the database.
+    ///
+    /// # Errors
+    /// If the URL is invalid.
+    pub fn check_url(url: &str) -> Result<(), OpenError> {
+        Location::of(url).map(drop)
+    }
+
     /// Opens the database at a URL: `sqlite://file.db?mode=rwc` or `postgres://…`.
     ///
     /// # Errors
@@ -58,6 +67,7 @@ impl Database {
             statements: statements.clone(),
         };
         let open = |connections: u32| opener.open(connections);
+        let mut had_log = false;
         let (writer, reader, file) = match Location::of(url)? {
             Location::File { path, mode } => {
                 let may_create = mode == Mode::Create;
@@ -68,14 +78,10 @@ impl Database {
                     return Err(OpenError::of_unwritable(&path, may_create, Some(error)));
                 }
                 file::check(&path).await?;
+                had_log = has_log(&path);
                 let failed = |error| OpenError::of_file(&path, may_create, &error);
                 // Open the writer first, because it creates the file.
                 let writer = file::retry_locked(|| open(1)).await.map_err(failed)?;
-                if mode != Mode::Read {
-                    enable_secure_delete(&writer.current())
-                        .await
-                        .map_err(failed)?;
-                }
                 let reader = open(max_connections).await.map_err(failed)?;
                 (writer, reader, Some(Arc::new(DatabaseFile::opened(path))))
             }
@@ -93,7 +99,10 @@ impl Database {
             probe: Arc::new(Probe::of(file)),
             searches: Searches::among(max_connections),
             clock: Clock::default(),
-            erasure: Default::default(),
+            erasure: Erasure::after(had_log),
+            exports: Exports::default(),
+            is_audited: Arc::default(),
+            lock_patience: Duration::ZERO,
         };
         database.check_encoding().await?;
         match database.set_clock().await {

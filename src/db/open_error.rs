@@ -4,6 +4,7 @@
 
 use std::{
     borrow::Cow,
+    error::Error as _,
     fmt,
     fs::File,
     io::{self, ErrorKind},
@@ -18,7 +19,7 @@ use sea_orm::{
 use rustls::CertificateError;
 
 use super::CONNECT_TIMEOUT;
-use crate::error::innermost;
+use crate::error::{Error, innermost};
 
 /// The setting that most remedies refer to.
 const SETTING: &str = "--database-url (DATABASE_URL)";
@@ -105,6 +106,15 @@ impl OpenError {
                 format!("no encrypted connection to {at}: {error}"),
                 certificate_remedy(error),
             ),
+            // Without a socket's file, it is one of those that the URL names.
+            sqlx::Error::Io(error)
+                if error.kind() == ErrorKind::NotFound && server.get_socket().is_none() =>
+            {
+                Self::unopened(
+                    format!("a certificate or key for {at} cannot be read: {error}"),
+                    format!("Check sslrootcert, sslcert and sslkey in {SETTING}"),
+                )
+            }
             sqlx::Error::Protocol(_) => Self::unopened(
                 format!("the server at {at} does not speak the PostgreSQL protocol"),
                 format!("Check host and port in {SETTING}"),
@@ -281,7 +291,13 @@ impl Failed<'_> {
         match (self.0, sqlx_error(self.0)) {
             (_, Some(sqlx::Error::Database(error))) => error.message().to_owned(),
             (_, Some(error)) => error.to_string(),
-            (DbErr::Custom(why), None) => why.clone(),
+            (
+                DbErr::Custom(why)
+                | DbErr::Conn(RuntimeErr::Internal(why))
+                | DbErr::Exec(RuntimeErr::Internal(why))
+                | DbErr::Query(RuntimeErr::Internal(why)),
+                None,
+            ) => why.clone(),
             (error, None) => error.to_string(),
         }
     }
@@ -306,6 +322,18 @@ impl fmt::Display for Failed<'_> {
             DbErr::Custom(why) => f.write_str(why),
             _ => write!(f, "{}. {}", self.why(), self.remedy()),
         }
+    }
+}
+
+/// The cause of an error, in parentheses; empty without one. It is hidden from clients, but shown to the operator of a
+/// command.
+pub fn caused(error: &Error) -> String {
+    let Some(source) = error.source() else {
+        return String::new();
+    };
+    match source.downcast_ref() {
+        Some(error) => format!(" ({})", Failed(error).why()),
+        None => format!(" ({source})"),
     }
 }
 
@@ -366,7 +394,10 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 /// The remedy for a server certificate that is not accepted.
 fn certificate_remedy(error: &rustls::Error) -> String {
     match error {
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
+        // A bad signature is that of another authority with the same name, such as one that was made anew.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => format!(
             "Name the certificate authority that signed it: sslrootcert=FILE.pem in {SETTING}"
         ),
         rustls::Error::InvalidCertificate(

@@ -203,10 +203,27 @@ impl Database {
             missing,
             "connections to the database froze while being released to the pool; using a new pool"
         );
-        let old = pool.replace(&fresh);
-        // The lost connections do not close before the timeout.
-        let _ = timeout(CLOSE_TIMEOUT, old.close()).await;
+        close(pool.replace(&fresh)).await;
     }
+
+    /// Replaces a server's pool, as after the loss of a connection; for tests.
+    ///
+    /// # Errors
+    /// If no connection of the new pool opens.
+    #[cfg(feature = "failpoints")]
+    pub async fn replace_pool(&self) -> Result<(), DbErr> {
+        if let Some(opener) = &self.opener {
+            let fresh = opener.open(self.max_connections).await?;
+            close(self.writer.inner.replace(&fresh)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Closes a replaced pool. What waits for one of its connections fails, and is retried on the new pool.
+async fn close(old: DatabaseConnection) {
+    // Connections in use, and lost ones, do not close before the timeout.
+    let _ = timeout(CLOSE_TIMEOUT, old.close()).await;
 }
 
 fn count(pool: &'static str, connection: &DatabaseConnection) -> Connections {

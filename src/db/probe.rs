@@ -46,7 +46,8 @@ const WAIT_FOR_WRITE: Duration = Duration::from_millis(150);
 /// The rights that the server's role lacks on its tables; NULL if it has all.
 const MISSING_RIGHTS: &str = "
     SELECT string_agg(p || ' ON ' || t, ', ')
-    FROM unnest(ARRAY['agent_conversations', 'agent_messages', 'agent_turns', 'agent_search']) AS t,
+    FROM unnest(ARRAY['agent_conversations', 'agent_messages', 'agent_turns', 'agent_search',
+                      'agent_search_texts']) AS t,
          unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
     WHERE NOT has_table_privilege(t, p)";
 

@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{BadRow, Database, entity::conversation::Column, pages::read_page, scope::rows_of};
 use crate::{
-    conversation::{Conversation, ConversationId, Owner},
+    conversation::{Conversation, ConversationId, Rows},
     error::Result,
 };
 
@@ -13,16 +13,16 @@ use crate::{
 const PAGE: u64 = 200;
 
 impl Database {
-    /// The owner's row with this id, also if it is a tombstone.
+    /// The row with this id, if it may be read, also if it is a tombstone.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn find_row(
         &self,
-        owner: &Owner,
+        rows: impl Into<Rows<'_>>,
         id: ConversationId,
     ) -> Result<Option<Conversation>> {
-        rows_of(owner)
+        rows_of(rows)
             .filter(Column::Id.eq(id))
             .one(&self.reader)
             .await?
@@ -30,7 +30,7 @@ impl Database {
             .transpose()
     }
 
-    /// A page of the owner's rows, tombstones included, that changed at `since` or later, with the rows that cannot be
+    /// A page of the rows that may be read, tombstones included, that changed at `since` or later, with the rows that cannot be
     /// read.
     ///
     /// Ordered by id, starting after `after`. A page without a readable row is the end.
@@ -39,14 +39,15 @@ impl Database {
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn rows_changed_since(
         &self,
-        owner: &Owner,
+        rows: impl Into<Rows<'_>>,
         since: DateTime<Utc>,
         after: Option<ConversationId>,
     ) -> Result<(Vec<Conversation>, Vec<BadRow>)> {
+        let rows = rows.into();
         let mut after = after.map(|id| id.0);
         let mut bad = Vec::new();
         loop {
-            let mut select = rows_of(owner)
+            let mut select = rows_of(rows)
                 .filter(Column::UpdatedAt.gte(since))
                 .order_by_asc(Column::Id)
                 .limit(PAGE);

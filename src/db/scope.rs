@@ -1,4 +1,5 @@
-//! Owner scopes: every statement on a user's data starts from one of these functions.
+//! Scopes: every statement on a user's data starts from one of these functions. What is read may be an owner's or a
+//! tenant's ([`Rows`]); what is changed is one owner's.
 //!
 //! Background work (the sweep, the backfill) finds rows of all owners with [`active`], and processes each row as its
 //! owner.
@@ -6,15 +7,18 @@
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Select, UpdateMany,
-    sea_query::{Expr, Func},
+    sea_query::{Expr, Func, LockType},
 };
 
-use super::entity::{
-    conversation::{Column, Entity, Model},
-    message,
+use super::{
+    entity::{
+        conversation::{Column, Entity, Model},
+        message, reply_part, version,
+    },
+    guarded::Transaction,
 };
 use crate::{
-    conversation::{Conversation, ConversationId, ConversationStatus, Owner},
+    conversation::{Conversation, ConversationId, ConversationStatus, Owner, Rows},
     error::Result,
 };
 
@@ -23,43 +27,51 @@ pub(super) fn active() -> Select<Entity> {
     Entity::find().filter(Column::Status.eq(ConversationStatus::Active))
 }
 
-/// The owner's conversations, without tombstones.
-pub(super) fn conversations_of(owner: &Owner) -> Select<Entity> {
-    active()
-        .filter(Column::TenantId.eq(&owner.tenant))
-        .filter(Column::UserId.eq(&owner.user))
+/// The conversations that may be read, without tombstones.
+pub(super) fn conversations_of<'a>(rows: impl Into<Rows<'a>>) -> Select<Entity> {
+    within(active(), rows.into())
 }
 
-/// The owner's conversations among `ids`, without tombstones.
+fn within(select: Select<Entity>, rows: Rows<'_>) -> Select<Entity> {
+    match rows {
+        Rows::Of(owner) => select
+            .filter(Column::TenantId.eq(&owner.tenant))
+            .filter(Column::UserId.eq(&owner.user)),
+        Rows::OfTenant(tenant) => select.filter(Column::TenantId.eq(tenant)),
+    }
+}
+
+/// The conversations among `ids` that may be read, without tombstones.
 ///
 /// COALESCE hides the owner's columns from their index. SQLite assumes few conversations per owner, and would scan all
 /// of them instead of looking up the ids.
-pub(super) fn these_of(
-    owner: &Owner,
+pub(super) fn these_of<'a>(
+    rows: impl Into<Rows<'a>>,
     ids: impl IntoIterator<Item = ConversationId>,
 ) -> Select<Entity> {
     let hidden = |column: Column| {
         let column = Expr::col((Entity, column));
         Expr::expr(Func::coalesce([column, Expr::val("")]))
     };
-    active()
-        .filter(Column::Id.is_in(ids))
-        .filter(hidden(Column::TenantId).eq(&owner.tenant))
-        .filter(hidden(Column::UserId).eq(&owner.user))
+    let these = active().filter(Column::Id.is_in(ids));
+    match rows.into() {
+        Rows::Of(owner) => these
+            .filter(hidden(Column::TenantId).eq(&owner.tenant))
+            .filter(hidden(Column::UserId).eq(&owner.user)),
+        Rows::OfTenant(tenant) => these.filter(hidden(Column::TenantId).eq(tenant)),
+    }
 }
 
-/// The owner's conversations, tombstones included: to publish deletions, never to show.
-pub(super) fn rows_of(owner: &Owner) -> Select<Entity> {
-    Entity::find()
-        .filter(Column::TenantId.eq(&owner.tenant))
-        .filter(Column::UserId.eq(&owner.user))
+/// The conversations that may be read, tombstones included: to publish deletions, never to show.
+pub(super) fn rows_of<'a>(rows: impl Into<Rows<'a>>) -> Select<Entity> {
+    within(Entity::find(), rows.into())
 }
 
-/// The messages of the owner's conversations.
+/// The messages of the conversations that may be read.
 ///
 /// EXISTS looks up each message's conversation. For IN, SQLite would materialize all conversations of the owner.
-pub(super) fn messages_of(owner: &Owner) -> Select<message::Entity> {
-    let conversation = conversations_of(owner)
+pub(super) fn messages_of<'a>(rows: impl Into<Rows<'a>>) -> Select<message::Entity> {
+    let conversation = conversations_of(rows)
         .select_only()
         .expr(Expr::value(1))
         .filter(
@@ -68,6 +80,32 @@ pub(super) fn messages_of(owner: &Owner) -> Select<message::Entity> {
         )
         .into_query();
     message::Entity::find().filter(Expr::exists(conversation))
+}
+
+/// Those of their messages that do not count: see [`version`].
+pub(super) fn versions_of<'a>(rows: impl Into<Rows<'a>>) -> Select<version::Entity> {
+    let conversation = conversations_of(rows)
+        .select_only()
+        .expr(Expr::value(1))
+        .filter(
+            Expr::col((Entity, Column::Id))
+                .equals((version::Entity, version::Column::ConversationId)),
+        )
+        .into_query();
+    version::Entity::find().filter(Expr::exists(conversation))
+}
+
+/// The parts of replies in the conversations that may be read.
+pub(super) fn parts_of<'a>(rows: impl Into<Rows<'a>>) -> Select<reply_part::Entity> {
+    let conversation = conversations_of(rows)
+        .select_only()
+        .expr(Expr::value(1))
+        .filter(
+            Expr::col((Entity, Column::Id))
+                .equals((reply_part::Entity, reply_part::Column::ConversationId)),
+        )
+        .into_query();
+    reply_part::Entity::find().filter(Expr::exists(conversation))
 }
 
 /// An update of one of the owner's conversations, unless it is a tombstone. Increments the revision.
@@ -94,6 +132,12 @@ pub(super) fn row_of(owner: &Owner, id: ConversationId) -> UpdateMany<Entity> {
 pub(super) fn behind(time: Column, at: DateTime<Utc>, id: ConversationId) -> Expr {
     let place = Expr::tuple([Expr::col(time), Expr::col(Column::Id)]);
     place.lt(Expr::tuple([Expr::val(at), Expr::val(id)]))
+}
+
+/// The first of these rows, locked until the transaction ends by the lock of an update: rows that refer to the
+/// conversation can still be inserted.
+pub(super) async fn locked(tx: &Transaction, rows: Select<Entity>) -> Result<Option<Model>> {
+    Ok(rows.lock(LockType::NoKeyUpdate).one(tx).await?)
 }
 
 /// The row returned by an update of at most one row.

@@ -4,14 +4,18 @@
 //! words, and every word is quoted. Each word is prefixed with its owner's mark, so that a search reads only the
 //! owner's part of the index.
 //!
+//! Both databases write `agent_search`, a view of what they store (migration m20251224): SQLite the words in FTS5 alone,
+//! PostgreSQL the words of a text in their order, and a GIN index over them.
+//!
 //! A search is bounded in words ([`query`]), concurrency ([`share`]) and time. The database returns the newest matching
 //! texts; blocking threads score them ([`rank`]) and cut their snippets ([`snippet`]).
 
-use std::{collections::HashMap, time::Duration};
+use std::{borrow::Cow, collections::HashMap, time::Duration};
 
-use migration::search_text::owner_mark;
+use migration::search_text::{capped, owner_mark, runs_of_entry, words};
 use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter};
 
+pub use self::highlight::Highlight;
 use self::query::SearchQuery;
 use super::{
     Database, Page,
@@ -21,11 +25,14 @@ use super::{
     scope::{messages_of, these_of},
 };
 use crate::{
-    conversation::{Conversation, ConversationId, Message, MessageId, Owner, text::without_nul},
+    conversation::{
+        Conversation, ConversationId, Message, MessageId, Owner, Rows, text::without_nul,
+    },
     error::{Error, Result},
     work,
 };
 
+mod highlight;
 pub(super) mod index;
 mod query;
 mod rank;
@@ -41,6 +48,8 @@ pub struct Hit {
     pub message: Option<Message>,
     /// The text around the first match, on one line.
     pub snippet: String,
+    /// The ranges of the snippet that match.
+    pub highlights: Vec<Highlight>,
     /// The score: higher is better. Comparable only within one search.
     pub score: f64,
 }
@@ -59,7 +68,18 @@ impl Hit {
 struct Match {
     conversation_id: ConversationId,
     message_id: Option<MessageId>,
+    /// The text itself on SQLite, which stores it once; the index entry on PostgreSQL.
     body: String,
+}
+
+impl Match {
+    /// The words as they were indexed, without marks.
+    fn indexed(&self, is_embedded: bool) -> Cow<'_, str> {
+        match is_embedded {
+            true => capped(&words(&self.body)).into(),
+            false => runs_of_entry(&self.body).into(),
+        }
+    }
 }
 
 /// The best match of a conversation.
@@ -73,6 +93,13 @@ struct Best {
 const STATEMENTS: Duration = Duration::from_secs(4);
 const WORK: Duration = Duration::from_secs(1);
 
+/// The most users of a tenant whose conversations one search covers.
+const MOST_MEMBERS: usize = 500;
+
+/// The most lookups of words in the index for one search: each word once for each mark. PostgreSQL takes 6 seconds for twice
+/// as many.
+const MOST_LOOKUPS: usize = 8_000;
+
 /// The number of matching texts to rank, newest first. Ranking every text with a very common word would take seconds,
 /// and would not improve the result.
 const MOST_RANKED: usize = 200;
@@ -85,13 +112,20 @@ const MOST_READ: usize = 8_000;
 const MINE: &str = "tenant_id = $2 AND user_id = $3 AND status = 'active'
         AND ($4 = '' OR agent_entrypoint = $4)";
 
+/// The same if the users of the tenant share them: the user only asks.
+const OURS: &str = "tenant_id = $2 AND $3 <> '' AND status = 'active'
+        AND ($4 = '' OR agent_entrypoint = $4)";
+
 // Reads in the order of the index, newest first, so that it stops at the limit. The join filters by owner before a row
 // counts.
 const SQLITE_MATCHES: &str = "
     matches AS MATERIALIZED (
-        SELECT conversation_id, message_id, agent_search.body AS body
+        SELECT conversation_id, message_id, CASE
+            WHEN message_id IS NULL THEN coalesce(display_name, topic_hint, '{untitled}')
+            ELSE coalesce((SELECT content FROM agent_messages WHERE agent_messages.id = message_id), '')
+        END AS body
         FROM agent_search_words
-        CROSS JOIN agent_search ON agent_search.id = agent_search_words.rowid
+        CROSS JOIN agent_search_texts ON agent_search_texts.id = agent_search_words.rowid
         CROSS JOIN agent_conversations ON agent_conversations.id = conversation_id
         WHERE agent_search_words MATCH $1 AND {mine}
         ORDER BY agent_search_words.rowid DESC
@@ -101,18 +135,18 @@ const SQLITE_MATCHES: &str = "
 // PostgreSQL's GIN index has no order. The query scans the newest texts for common words, and uses the index for all
 // others; it decides by the number of matches of the scan. The planner alone would estimate, and might scan the table:
 //
-// - The query is cast from the printed result of websearch_to_tsquery, with the prefix marker after its last lexeme. As
-//   it is a subquery, the planner cannot estimate by the word.
+// - The query is cast in a subquery, so that the planner cannot estimate by the word. It has no phrases, because the
+//   index has no positions: a phrase is looked for in the entry ({phrases}), where its words stand between spaces.
 // - With BETWEEN, and the mark in ORDER BY, only the index of owners returns the rows in the required order.
 // - OFFSET 0 keeps the order of the texts: the conversations are looked up one by one until the limit is reached.
 const POSTGRES_MATCHES: &str = "
     asked AS MATERIALIZED (
-        SELECT (nullif(websearch_to_tsquery('simple', $1)::text, '') || ':*')::tsquery AS query
+        SELECT CAST(CAST($1 AS text) AS tsquery) AS query
     ),
     recent AS MATERIALIZED (
         SELECT text.id
         FROM (
-            SELECT id, conversation_id, words FROM agent_search
+            SELECT id, conversation_id, body FROM agent_search
             WHERE left(body, 4) BETWEEN $5 AND $5
             ORDER BY left(body, 4) DESC, id DESC
             LIMIT {read}
@@ -120,14 +154,14 @@ const POSTGRES_MATCHES: &str = "
         CROSS JOIN LATERAL (
             SELECT FROM agent_conversations WHERE id = text.conversation_id AND {mine} OFFSET 0
         ) AS mine
-        WHERE words @@ (SELECT query FROM asked)
+        WHERE {phrases}
         LIMIT {most}
     ),
     every AS (
         SELECT text.id
         FROM (
             SELECT id, conversation_id FROM agent_search
-            WHERE words @@ (SELECT query FROM asked) AND (SELECT count(*) FROM recent) < {most}
+            WHERE words @@ (SELECT query FROM asked) AND {order} AND (SELECT count(*) FROM recent) < {most}
             ORDER BY id DESC
         ) AS text
         CROSS JOIN LATERAL (
@@ -141,26 +175,33 @@ const POSTGRES_MATCHES: &str = "
         WHERE id IN (SELECT id FROM recent UNION SELECT id FROM every)
     )";
 
-fn statement(matches: &str) -> String {
+fn statement(matches: &str, is_tenant: bool) -> String {
+    let (mine, read) = match is_tenant {
+        true => (OURS, 0),
+        false => (MINE, MOST_READ),
+    };
     let matches = matches
-        .replace("{mine}", MINE)
-        .replace("{read}", &MOST_READ.to_string())
+        .replace("{mine}", mine)
+        .replace("{untitled}", Conversation::UNTITLED)
+        .replace("{read}", &read.to_string())
         .replace("{most}", &MOST_RANKED.to_string());
     format!("WITH {matches} SELECT conversation_id, message_id, body FROM matches")
 }
 
 impl Database {
-    /// A page of the owner's conversations that have every word of `text` in their title or in one message, best match
+    /// A page of the conversations that may be read and have every word of `text` in their title or in one message, best match
     /// first.
     ///
     /// The last word matches as a prefix. A text without words finds nothing. Ranks only the 200 newest matching texts.
+    /// In a tenant, covers the caller and the first 500 users by name. Counts against the
+    /// concurrent searches of `caller`.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for too many words, [`Error::Busy`] and [`Error::RateLimited`] for too many concurrent
     /// searches, [`Error::TimedOut`], [`Error::Database`].
     pub async fn search(
         &self,
-        owner: &Owner,
+        (caller, rows): (&Owner, impl Into<Rows<'_>>),
         text: &str,
         agent: Option<&str>,
         after: Option<HitCursor>,
@@ -175,18 +216,19 @@ impl Database {
                 has_previous: false,
             });
         };
-        let place = self.searches.enter(owner).await?;
-        let matches = self.matches(owner, &query, agent);
+        let rows = rows.into();
+        let place = self.searches.enter(caller).await?;
+        let matches = self.matches(caller, rows, &query, agent);
         let matches = bounded(STATEMENTS, "search", matches).await?;
-        let (asked, mark) = (query.clone(), mark(owner));
+        let (asked, is_embedded) = (query.clone(), self.is_embedded());
         let ranking = move |stop: &work::Stop| {
             let is_late = || stop.is_due().then_some(Error::TimedOut { what: "search" });
-            ranked(&asked, &mark, matches, after, is_late)
+            ranked(&asked, is_embedded, matches, after, is_late)
         };
         let mut best = work::heavy(WORK, ranking).await??;
         let has_next = best.len() as u64 > limit;
         best.truncate(limit as usize);
-        let found = bounded(STATEMENTS, "search", self.rows(owner, best)).await?;
+        let found = bounded(STATEMENTS, "search", self.rows(rows, best)).await?;
         // Releases the permit, because cutting the snippets uses no database connection.
         drop(place);
         Ok(Page {
@@ -196,28 +238,58 @@ impl Database {
         })
     }
 
-    /// The owner's newest matching texts.
+    /// The marks of the owners whose conversations a search covers. Words in the index carry the mark of their owner under
+    /// every policy, so a policy takes effect at once, and nothing is marked again when it changes.
+    async fn marks(&self, caller: &Owner, rows: Rows<'_>) -> Result<Vec<String>> {
+        let mut marks = vec![mark(caller)];
+        if let Rows::OfTenant(tenant) = rows {
+            let members = self.members(tenant, MOST_MEMBERS).await?;
+            marks.extend(members.iter().map(mark));
+            marks.sort_unstable();
+            marks.dedup();
+        }
+        Ok(marks)
+    }
+
+    /// The newest matching texts.
     async fn matches(
         &self,
-        owner: &Owner,
+        caller: &Owner,
+        rows: Rows<'_>,
         query: &SearchQuery,
         agent: Option<&str>,
     ) -> Result<Vec<Match>> {
-        let mark = mark(owner);
-        let mut quoted = query.quoted(&mark);
-        if self.is_embedded() {
-            quoted.push_str(" *");
+        let marks = self.marks(caller, rows).await?;
+        let words = query.words().len();
+        if words * marks.len() > MOST_LOOKUPS {
+            let most = MOST_LOOKUPS / marks.len();
+            return Err(Error::invalid(format!(
+                "the search has {words} words; among so many users it may have {most}"
+            )));
         }
+        let asked = query.of_any(&marks, self.is_embedded());
+        let is_tenant = matches!(rows, Rows::OfTenant(_));
         let mut values: Vec<sea_orm::Value> = vec![
-            quoted.into(),
-            owner.tenant.as_str().into(),
-            owner.user.as_str().into(),
+            asked.into(),
+            caller.tenant.as_str().into(),
+            caller.user.as_str().into(),
             without_nul(agent.unwrap_or_default().to_owned()).into(),
         ];
+        let (sqlite, mut postgres) = (statement(SQLITE_MATCHES, is_tenant), String::new());
         if !self.is_embedded() {
-            values.push(mark.into());
+            values.push(mark(caller).into());
+            let mut found = Vec::new();
+            for phrase in query.phrases() {
+                values.push(phrase.into());
+                found.push(format!("strpos(body, ${}) > 0", values.len()));
+            }
+            let found = found.join(" AND ");
+            // The index alone decides on single words.
+            let order = if query.has_order() { &found } else { "TRUE" };
+            postgres = statement(POSTGRES_MATCHES, is_tenant)
+                .replace("{phrases}", &found)
+                .replace("{order}", order);
         }
-        let (sqlite, postgres) = (statement(SQLITE_MATCHES), statement(POSTGRES_MATCHES));
         let statement = self.statement(&sqlite, &postgres, values);
         Ok(Match::find_by_statement(statement)
             .all(&self.reader)
@@ -225,19 +297,19 @@ impl Database {
     }
 
     /// Reads the rows of the best matches, with at most two statements.
-    async fn rows(&self, owner: &Owner, best: Vec<Best>) -> Result<Vec<Found>> {
+    async fn rows(&self, rows: Rows<'_>, best: Vec<Best>) -> Result<Vec<MatchedRows>> {
         let ids: Vec<_> = best.iter().map(|found| found.conversation_id).collect();
         let message_ids: Vec<MessageId> =
             best.iter().filter_map(|found| found.message_id).collect();
         let (mut conversations, mut messages) = (HashMap::new(), HashMap::new());
         if !ids.is_empty() {
-            let rows = these_of(owner, ids).all(&self.reader).await?;
-            conversations.extend(rows.into_iter().map(|row| (row.id, row)));
+            let found = these_of(rows, ids).all(&self.reader).await?;
+            conversations.extend(found.into_iter().map(|row| (row.id, row)));
         }
         if !message_ids.is_empty() {
-            let found = messages_of(owner).filter(message::Column::Id.is_in(message_ids));
-            let rows = found.all(&self.reader).await?;
-            messages.extend(rows.into_iter().map(|row| (row.id, row)));
+            let found = messages_of(rows).filter(message::Column::Id.is_in(message_ids));
+            let found = found.all(&self.reader).await?;
+            messages.extend(found.into_iter().map(|row| (row.id, row)));
         }
         let mut all = Vec::with_capacity(best.len());
         for found in best {
@@ -246,7 +318,7 @@ impl Database {
                 continue;
             };
             let message = found.message_id.and_then(|id| messages.remove(&id));
-            all.push(Found {
+            all.push(MatchedRows {
                 conversation: row.try_into()?,
                 message: message.map(Message::try_from).transpose()?,
                 score: found.score,
@@ -257,7 +329,7 @@ impl Database {
 }
 
 /// A hit before its snippet.
-struct Found {
+struct MatchedRows {
     conversation: Conversation,
     message: Option<Message>,
     score: f64,
@@ -266,7 +338,7 @@ struct Found {
 /// The best match of each conversation, best first, starting after a position.
 fn ranked(
     query: &SearchQuery,
-    mark: &str,
+    is_embedded: bool,
     matches: Vec<Match>,
     after: Option<HitCursor>,
     is_late: impl Fn() -> Option<Error>,
@@ -276,7 +348,8 @@ fn ranked(
         if let Some(error) = is_late() {
             return Err(error);
         }
-        let score = rank::score(query, mark, &found.body, found.message_id.is_none());
+        let indexed = found.indexed(is_embedded);
+        let score = rank::score(query, &indexed, found.message_id.is_none());
         let one = Best {
             conversation_id: found.conversation_id,
             message_id: found.message_id,
@@ -301,20 +374,25 @@ fn ranked(
     Ok(best)
 }
 
-/// Cuts the snippets of the hits.
-async fn shown(query: &SearchQuery, found: Vec<Found>) -> Result<Vec<Hit>> {
-    let message_bytes = |found: &Found| found.message.as_ref().map_or(0, |one| one.content.len());
+/// Cuts the snippets of the hits, and marks in them what matches.
+async fn shown(query: &SearchQuery, found: Vec<MatchedRows>) -> Result<Vec<Hit>> {
+    let message_bytes =
+        |found: &MatchedRows| found.message.as_ref().map_or(0, |one| one.content.len());
     let bytes = found.iter().map(message_bytes).sum();
-    let words = query.words();
+    let (query, words) = (query.clone(), query.words());
     work::heavy_if(bytes, WORK, move |stop| {
-        let hits = found.into_iter().map(|found| Hit {
-            snippet: match &found.message {
+        let hits = found.into_iter().map(|found| {
+            let snippet = match &found.message {
                 Some(message) => snippet::around_match(&message.content, &words, stop),
                 None => found.conversation.shown_title().to_owned(),
-            },
-            conversation: found.conversation,
-            message: found.message,
-            score: found.score,
+            };
+            Hit {
+                highlights: highlight::highlights(&query, &snippet),
+                snippet,
+                conversation: found.conversation,
+                message: found.message,
+                score: found.score,
+            }
         });
         hits.collect()
     })

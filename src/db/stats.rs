@@ -9,7 +9,7 @@ use sea_orm::{
 use serde::Serialize;
 
 use super::{
-    Database,
+    Database, WaitingTitles,
     entity::{conversation, reply_call, title_call},
     scope::active,
     title_calls::bounded,
@@ -32,6 +32,8 @@ pub struct TitleStats {
     pub titles: Vec<TitleCount>,
     /// Failed titles by reason.
     pub failures: Vec<FailureCount>,
+    /// Failed titles that wait for their next try, and new titles that were asked for and wait for theirs.
+    pub waiting: WaitingTitles,
     /// Calls by model and outcome.
     pub calls: Vec<CallCount>,
     /// Replies by agent and model, if the provider reported their tokens.
@@ -80,7 +82,7 @@ pub struct CallCount {
 /// Replies of one agent by one model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult)]
 pub struct ReplyCount {
-    /// The agent; empty for replies without text.
+    /// The agent; empty for those of earlier versions that have no text.
     pub agent: String,
     /// The model.
     pub model: String,
@@ -139,6 +141,7 @@ impl Database {
         Ok(TitleStats {
             titles,
             failures,
+            waiting: self.waiting_titles(filter).await?,
             calls: self.call_counts(filter).await?,
             replies: self.reply_counts(filter).await?,
             latency: self.latency(filter).await?,
@@ -231,7 +234,7 @@ impl Database {
 }
 
 impl StatsFilter {
-    fn condition<C: ColumnTrait>(&self, tenant: C, time: C) -> Condition {
+    pub(super) fn condition<C: ColumnTrait>(&self, tenant: C, time: C) -> Condition {
         Condition::all()
             .add_option(self.tenant.as_ref().map(|name| tenant.eq(name)))
             .add_option(self.since.map(|since| time.gte(since)))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, EntityTrait, QueryFilter, QuerySelect,
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
     prelude::Uuid,
     sea_query::{Expr, ExprTrait},
 };
@@ -29,6 +29,8 @@ pub const NO_TENANT: &str = "";
 /// One call of the title model.
 #[derive(Clone, Debug)]
 pub struct TitleCall {
+    /// The agent under whose policy it was made; empty for none.
+    pub agent: String,
     /// The model.
     pub model: String,
     /// Whether the call returned a title, or the reason for the failure.
@@ -65,17 +67,25 @@ impl Database {
         .await
     }
 
-    /// The tokens used for a tenant's titles since then.
+    /// The tokens used for a tenant's titles since then, of one agent or of all.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn title_tokens(&self, tenant: &str, since: DateTime<Utc>) -> Result<u64> {
+    pub async fn title_tokens(
+        &self,
+        tenant: &str,
+        agent: Option<&str>,
+        since: DateTime<Utc>,
+    ) -> Result<u64> {
         let tokens = bounded(Column::PromptTokens).add(bounded(Column::CompletionTokens));
         let sum: Option<Option<i64>> = Entity::find()
             .select_only()
             .column_as(tokens.sum().cast_as("bigint"), "tokens")
             .filter(Column::TenantId.eq(tenant))
             .filter(Column::CreatedAt.gte(since))
+            .apply_if(agent, |select, agent| {
+                select.filter(Column::Agent.eq(agent))
+            })
             .into_tuple()
             .one(&self.reader)
             .await?;
@@ -105,17 +115,19 @@ pub(super) async fn insert(
         return Ok(());
     }
     let count = |tokens: u64| Set(Ord::min(tokens, Usage::MAX_TOKENS) as i64);
+    let name = |text: &str| text.chars().take(128).collect::<String>();
     let rows = calls.iter().map(|call| ActiveModel {
         id: Set(Uuid::now_v7()),
         tenant_id: Set(tenant.into()),
         conversation_id: Set(conversation),
-        model: Set(call.model.chars().take(128).collect()),
+        model: Set(name(&call.model)),
         outcome: Set(call.outcome().into()),
         prompt_tokens: count(call.usage.prompt_tokens),
         completion_tokens: count(call.usage.completion_tokens),
         reasoning_tokens: count(call.usage.reasoning_tokens),
         duration_ms: Set(call.duration.as_millis().try_into().unwrap_or(i64::MAX)),
         created_at: Set(at),
+        agent: Set(Some(name(&call.agent)).filter(|agent| !agent.is_empty())),
     });
     Entity::insert_many(rows).exec_without_returning(tx).await?;
     Ok(())

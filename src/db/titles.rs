@@ -6,23 +6,23 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, UpdateMany, prelude::Uuid,
-    sea_query::Expr,
-};
+use sea_orm::{ColumnTrait, Condition, ExprTrait, QueryFilter, UpdateMany, sea_query::Expr};
 
 use super::{
-    Database, TitleCall, TitleClaim,
-    claims::{with_claim, with_failure, without_claim},
+    Act, Database, TitleCall, TitleClaim,
+    claims::{unclaimed, with_claim, with_failure, without_claim, without_lease, without_retry},
     entity::conversation::{Column, Entity, Model},
     fault::is_of_row,
     guarded::Transaction,
-    scope::{change_of, changed},
+    retention::settled_rows,
+    scope::{change_of, changed, conversations_of, row_of},
     search, title_calls,
+    title_retries::{Retry, with_retry},
 };
 use crate::{
     conversation::{
-        Conversation, ConversationId, Owner, Title, TitleFailure, TitleSource, TitleStatus,
+        Conversation, ConversationId, Owner, Title, TitleFailure, TitleFrom, TitleSource,
+        TitleStatus,
     },
     error::{Error, Result},
 };
@@ -38,13 +38,31 @@ pub enum TitleRequestOutcome {
     Unchanged(Conversation),
 }
 
+/// What a user asks of a new title.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TitleWish<'a> {
+    /// What the title shall be like.
+    pub hint: Option<&'a str>,
+    /// Whether a locked title may be replaced.
+    pub replace_manual: bool,
+    /// What the title is made from.
+    pub from: TitleFrom,
+}
+
+/// How often a title is refreshed.
+#[derive(Clone, Copy, Debug)]
+pub struct RefreshLimits {
+    /// The most refreshes of a conversation.
+    pub most: i32,
+    /// The shortest time between two of them.
+    pub pause: Duration,
+}
+
 /// The outcome of a claim.
 #[derive(Clone, Copy)]
 enum Outcome<'a> {
     Title(&'a Title),
-    Failure(TitleFailure),
-    /// The claim is released for this time.
-    Deferral(Duration),
+    Failure(TitleFailure, Option<Retry>),
 }
 
 impl Outcome<'_> {
@@ -52,17 +70,17 @@ impl Outcome<'_> {
     fn update(self, claim: &TitleClaim, at: DateTime<Utc>) -> UpdateMany<Entity> {
         let row = fenced(claim, at);
         match self {
-            Self::Title(title) => with_title(row, title, TitleSource::Generated)
-                .col_expr(Column::TitleGeneratedAt, Expr::val(at)),
-            Self::Failure(failure) => with_failure(row, claim.previous.is_some(), failure)
-                .filter(Column::TitleLeaseUntil.gt(at)),
-            Self::Deferral(time) => {
-                let (no_token, no_failure): (Option<Uuid>, Option<String>) = (None, None);
-                row.col_expr(Column::TitleToken, Expr::val(no_token))
-                    .col_expr(Column::TitleLeaseUntil, Expr::val(at + time))
-                    .col_expr(Column::TitleAttempts, Expr::val(0))
-                    .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Pending))
-                    .col_expr(Column::TitleFailure, Expr::val(no_failure))
+            Self::Title(title) => {
+                with_generated(row, title, claim).col_expr(Column::TitleGeneratedAt, Expr::val(at))
+            }
+            Self::Failure(failure, retry) => {
+                let row = with_failure(row, claim.previous.is_some(), failure);
+                let row = match retry {
+                    Some(retry) => with_retry(without_lease(row), claim, retry, at),
+                    None => without_claim(row),
+                };
+                row.col_expr(Column::TitleAttempts, Expr::val(0))
+                    .filter(Column::TitleLeaseUntil.gt(at))
             }
         }
     }
@@ -85,7 +103,7 @@ impl Database {
             .await
     }
 
-    /// Stores a title failure and the cost of its calls.
+    /// Stores a title failure, when it is tried again (`None`: never), and the cost of its calls.
     ///
     /// `None`: the claim is lost or its lease has expired. Only the calls are stored then. A process that outlives its
     /// lease was suspended, so its timeout is no evidence against the model; another process tries again.
@@ -96,26 +114,10 @@ impl Database {
         &self,
         claim: &TitleClaim,
         failure: TitleFailure,
+        retry: Option<Retry>,
         calls: &[TitleCall],
     ) -> Result<Option<Conversation>> {
-        self.store_outcome(claim, Outcome::Failure(failure), calls)
-            .await
-    }
-
-    /// Releases a claim for `time`, until the provider accepts calls again, and stores the cost of the calls.
-    ///
-    /// Resets the attempts. The row stores the deferral as a lease without a token. `None`: the claim is lost, and only
-    /// the calls are stored.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn defer_title(
-        &self,
-        claim: &TitleClaim,
-        time: Duration,
-        calls: &[TitleCall],
-    ) -> Result<Option<Conversation>> {
-        self.store_outcome(claim, Outcome::Deferral(time), calls)
+        self.store_outcome(claim, Outcome::Failure(failure, retry), calls)
             .await
     }
 
@@ -142,37 +144,45 @@ impl Database {
         outcome: Outcome<'_>,
         calls: Option<&[TitleCall]>,
     ) -> Result<Option<Conversation>> {
-        self.transaction(|tx| async move {
+        let stored = self.transaction(|tx| async move {
             let at = self.now();
             if let Some(calls) = calls {
                 title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, at).await?;
             }
             let rows = outcome.update(claim, at).exec_with_returning(&tx).await?;
+            let rows = settled_rows(&tx, rows).await?;
             let conversation = match (outcome, calls) {
                 (Outcome::Title(_), Some(_)) => reindexed(&tx, rows).await?,
                 _ => changed(rows)?,
             };
             Ok((tx, conversation))
+        });
+        let stored = stored.await?;
+        self.erase_dropped(stored.as_ref());
+        Ok(stored)
+    }
+
+    /// Releases a claim and resets its attempts: there is nothing to title, or the present title stays. Stores the cost of
+    /// the calls.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn release_claim(&self, claim: &TitleClaim, calls: &[TitleCall]) -> Result<()> {
+        self.transaction(|tx| async move {
+            title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, self.now())
+                .await?;
+            without_claim(row_of(&claim.owner, claim.id))
+                .col_expr(Column::TitleAttempts, Expr::val(0))
+                .filter(Column::TitleToken.eq(claim.token))
+                .exec(&tx)
+                .await?;
+            Ok((tx, ()))
         })
         .await
     }
 
-    /// Ends the deferral of all titles that wait for the provider, for all owners.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn wake_deferred_titles(&self) -> Result<()> {
-        let at = self.now();
-        Entity::update_many()
-            .col_expr(Column::TitleLeaseUntil, Expr::val(at))
-            .filter(Column::TitleToken.is_null())
-            .filter(Column::TitleLeaseUntil.gt(at))
-            .exec(&self.writer)
-            .await?;
-        Ok(())
-    }
-
-    /// Stores a manual title, which replaces any other. Keeps the generation time of a replaced title.
+    /// Stores a manual title, which replaces any other. Keeps the generation time of a replaced title. `actor`: the user
+    /// who gave it.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
@@ -181,11 +191,17 @@ impl Database {
         owner: &Owner,
         id: ConversationId,
         title: &Title,
+        actor: &str,
     ) -> Result<Conversation> {
         let renamed = self.transaction(|tx| async move {
             let change = change_of(owner, id, self.now());
-            let rows = with_title(change, title, TitleSource::Manual).exec_with_returning(&tx);
+            let change = without_former(with_title(change, title, TitleSource::Manual), false);
+            let rows = settled_rows(&tx, change.exec_with_returning(&tx).await?);
             let renamed = reindexed(&tx, rows.await?).await?;
+            if renamed.is_some() {
+                self.record_act(&tx, (owner, actor), Act::Renamed, id)
+                    .await?;
+            }
             Ok((tx, renamed))
         });
         let renamed = renamed.await?.ok_or_else(Error::no_conversation)?;
@@ -193,9 +209,61 @@ impl Database {
         Ok(renamed)
     }
 
+    /// Brings the former title back and locks it. Returns the conversation unchanged if its title was brought back
+    /// already, so that a repeated request changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if there is no former title; [`Error::NotFound`] when the owner does not have the
+    /// conversation; [`Error::Database`].
+    pub async fn restore_title(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        actor: &str,
+    ) -> Result<Conversation> {
+        let restored = self.transaction(|tx| async move {
+            let no_failure: Option<String> = None;
+            let source = Expr::case(
+                Column::PreviousTitleSource.eq(TitleSource::Manual),
+                TitleSource::Manual,
+            );
+            let change = without_claim(change_of(owner, id, self.now()))
+                .col_expr(Column::DisplayName, Expr::col(Column::PreviousTitle))
+                .col_expr(
+                    Column::TitleSource,
+                    source.finally(TitleSource::Generated).into(),
+                )
+                .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Ready))
+                .col_expr(Column::TitleFailure, Expr::val(no_failure))
+                .filter(Column::PreviousTitle.is_not_null());
+            let change = without_former(change, true);
+            let restored = reindexed(&tx, change.exec_with_returning(&tx).await?).await?;
+            if restored.is_some() {
+                self.record_act(&tx, (owner, actor), Act::TitleRestored, id)
+                    .await?;
+            }
+            Ok((tx, restored))
+        });
+        if let Some(restored) = restored.await? {
+            self.schedule_erasure();
+            return Ok(restored);
+        }
+        let row = conversations_of(owner).filter(Column::Id.eq(id));
+        let row = row.one(&self.reader).await?;
+        let row = row.ok_or_else(Error::no_conversation)?;
+        // A title that the user gave is locked too, without this mark.
+        match row.title_locked {
+            true => row.try_into(),
+            false => Err(Error::invalid_field(
+                "id",
+                "the conversation has no former title",
+            )),
+        }
+    }
+
     /// Claims the regeneration of a title. The current title stays until the new one is stored.
     ///
-    /// A manual title is replaced only with `replace_manual`.
+    /// A locked title is replaced only with `replace_manual`. A refresh in progress gives way.
     ///
     /// # Errors
     /// [`Error::ManualTitle`]; [`Error::NotFound`] when the owner does not have the conversation;
@@ -204,15 +272,16 @@ impl Database {
         &self,
         owner: &Owner,
         id: ConversationId,
-        hint: Option<&str>,
-        replace_manual: bool,
+        wish: TitleWish<'_>,
         lease: Duration,
     ) -> Result<TitleRequestOutcome> {
         let at = self.now();
-        let not_manual = Column::TitleSource.ne(TitleSource::Manual);
-        let rows = begin(change_of(owner, id, at), hint, Some(at + lease))
-            .filter(unclaimed(at))
-            .filter(Condition::all().add_option((!replace_manual).then_some(not_manual)))
+        let unlocked = Column::TitleSource
+            .ne(TitleSource::Manual)
+            .and(Column::TitleLocked.eq(false));
+        let rows = begin(change_of(owner, id, at), wish, Some(at + lease))
+            .filter(unclaimed(at).or(Column::TitleFrom.eq(TitleFrom::Drift)))
+            .filter(Condition::all().add_option((!wish.replace_manual).then_some(unlocked)))
             .exec_with_returning(&self.writer)
             .await?;
         if let Some(row) = rows.into_iter().next()
@@ -221,13 +290,47 @@ impl Database {
             return Ok(TitleRequestOutcome::Claimed(row.try_into()?, claim));
         }
         let conversation = self.conversation(owner, id).await?;
-        if conversation.title_source == TitleSource::Manual && !replace_manual {
+        if conversation.title_locked && !wish.replace_manual {
             return Err(Error::ManualTitle);
         }
         Ok(TitleRequestOutcome::Unchanged(conversation))
     }
 
-    /// Clears a manual or skipped title, and claims the generation of a new one.
+    /// Claims a refresh of a generated, unlocked title, and counts it. `None`: the limits, a lock or another claim forbid it.
+    ///
+    /// The title stays `ready`. So no client sees the claim, and no process takes it over if this one dies.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn begin_refresh(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        limits: RefreshLimits,
+        lease: Duration,
+    ) -> Result<Option<TitleClaim>> {
+        let at = self.now();
+        let refreshes = Expr::col(Column::TitleRefreshes).add(1);
+        let is_rested = Column::TitleRefreshedAt
+            .is_null()
+            .or(Column::TitleRefreshedAt.lte(at - limits.pause));
+        let rows = with_claim(row_of(owner, id), at + lease)
+            .col_expr(Column::TitleFrom, Expr::val(TitleFrom::Drift))
+            .col_expr(Column::TitleRefreshes, refreshes)
+            .col_expr(Column::TitleRefreshedAt, Expr::val(at))
+            .filter(Column::TitleSource.eq(TitleSource::Generated))
+            .filter(Column::TitleStatus.eq(TitleStatus::Ready))
+            .filter(Column::TitleLocked.eq(false))
+            .filter(Column::TitleRetryAt.is_null())
+            .filter(Column::TitleRefreshes.lt(limits.most))
+            .filter(is_rested)
+            .filter(unclaimed(at))
+            .exec_with_returning(&self.writer)
+            .await?;
+        Ok(rows.first().and_then(TitleClaim::of))
+    }
+
+    /// Clears a locked or skipped title, and claims the generation of a new one.
     ///
     /// Without a lease nothing is claimed, and the title waits for a message with enough content. A generated title
     /// stays.
@@ -239,26 +342,32 @@ impl Database {
         owner: &Owner,
         id: ConversationId,
         lease: Option<Duration>,
+        actor: &str,
     ) -> Result<TitleRequestOutcome> {
         let reset = self.transaction(|tx| async move {
             let at = self.now();
             let no_text: Option<String> = None;
             let no_time: Option<DateTime<Utc>> = None;
-            let change = change_of(owner, id, at)
+            let change = without_former(change_of(owner, id, at), false)
                 .col_expr(Column::DisplayName, Expr::val(no_text))
                 .col_expr(Column::TitleGeneratedAt, Expr::val(no_time))
                 .col_expr(Column::TitleSource, Expr::val(TitleSource::Hint));
             let has_none = Column::TitleSource.eq(TitleSource::Hint);
-            let rows = begin(change, None, lease.map(|lease| at + lease))
+            let rows = begin(change, TitleWish::default(), lease.map(|lease| at + lease))
                 .filter(
                     Condition::any()
                         .add(Column::TitleSource.eq(TitleSource::Manual))
+                        .add(Column::TitleLocked.eq(true))
                         .add(has_none.and(unclaimed(at))),
                 )
                 .exec_with_returning(&tx)
                 .await?;
             let claim = rows.first().and_then(TitleClaim::of);
             let conversation = reindexed(&tx, rows).await?;
+            if conversation.is_some() {
+                self.record_act(&tx, (owner, actor), Act::TitleReset, id)
+                    .await?;
+            }
             Ok((tx, (conversation, claim)))
         });
         Ok(match reset.await? {
@@ -282,27 +391,55 @@ fn fenced(claim: &TitleClaim, at: DateTime<Utc>) -> UpdateMany<Entity> {
     change.filter(Condition::all().add(held).add_option(first))
 }
 
-fn unclaimed(at: DateTime<Utc>) -> Expr {
-    Column::TitleLeaseUntil
-        .is_null()
-        .or(Column::TitleLeaseUntil.lte(at))
-}
-
 /// Adds a pending title to an update, claimed if `until` is given. Clears the outcome of earlier attempts.
 fn begin(
     update: UpdateMany<Entity>,
-    hint: Option<&str>,
+    wish: TitleWish<'_>,
     until: Option<DateTime<Utc>>,
 ) -> UpdateMany<Entity> {
     let no_failure: Option<String> = None;
     let update = match until {
-        Some(until) => with_claim(update, until).col_expr(Column::TitleHint, Expr::val(hint)),
+        Some(until) => with_claim(without_retry(update), until)
+            .col_expr(Column::TitleHint, Expr::val(wish.hint))
+            .col_expr(Column::TitleFrom, Expr::val(wish.from)),
         None => without_claim(update),
     };
     update
         .col_expr(Column::TitleAttempts, Expr::val(i32::from(until.is_some())))
         .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Pending))
         .col_expr(Column::TitleFailure, Expr::val(no_failure))
+}
+
+/// Adds a generated title to an update under a claim. The one that it replaces becomes the former title.
+fn with_generated(
+    update: UpdateMany<Entity>,
+    title: &Title,
+    claim: &TitleClaim,
+) -> UpdateMany<Entity> {
+    let mut update = with_title(update, title, TitleSource::Generated)
+        .col_expr(Column::TitleLocked, Expr::val(false));
+    if let Some(former) = claim.previous.as_deref()
+        && former != title.as_str()
+    {
+        update = update
+            .col_expr(Column::PreviousTitle, Expr::val(former))
+            .col_expr(Column::PreviousTitleSource, Expr::col(Column::TitleSource));
+    }
+    match claim.from {
+        TitleFrom::Drift => update
+            .filter(Column::TitleSource.eq(TitleSource::Generated))
+            .filter(Column::TitleLocked.eq(false)),
+        TitleFrom::FirstMessage | TitleFrom::Conversation => update,
+    }
+}
+
+/// Forgets the former title in an update, and sets the lock.
+pub(super) fn without_former(update: UpdateMany<Entity>, is_locked: bool) -> UpdateMany<Entity> {
+    let no_text: Option<String> = None;
+    update
+        .col_expr(Column::PreviousTitle, Expr::val(no_text.clone()))
+        .col_expr(Column::PreviousTitleSource, Expr::val(no_text))
+        .col_expr(Column::TitleLocked, Expr::val(is_locked))
 }
 
 fn with_title(

@@ -1,13 +1,16 @@
 //! Write transactions: `BEGIN IMMEDIATE` on SQLite, retried as a whole after the loss of their connection.
 
+use std::time::Instant;
+
+use migration::run::is_locked;
 use sea_orm::{
     ConnectionTrait, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 
 use super::{
     Database,
-    fault::{UnknownCommit, is_lost_connection, is_of_replaced_pool, is_stale_plan},
-    guarded::{MAX_RETRIES, Transaction, retry},
+    fault::UnknownCommit,
+    guarded::{Transaction, connection_retries, retry_by_error},
     statements::bracket,
 };
 use crate::error::{Error, Result};
@@ -21,7 +24,11 @@ impl Database {
     where
         F: Future<Output = Result<(Transaction, T)>>,
     {
-        retry(MAX_RETRIES, is_of_connection, |_| async {
+        let retries = |error: &Error| {
+            let cause = error.cause::<DbErr>();
+            cause.map_or(0, |error| connection_retries(error, true))
+        };
+        retry_by_error(retries, |_| async {
             let (tx, value) = run(self.begin().await?).await?;
             let backend = tx.get_database_backend();
             let committed = bracket(backend, "COMMIT", tx.commit()).await;
@@ -41,13 +48,15 @@ impl Database {
         self.writer.refuse_if_gone()?;
         let backend = self.writer.get_database_backend();
         let pool = self.writer.inner.current();
-        let begin = self.writer.with_deadline(pool.begin_with_options(options));
-        Ok(self.writer.wrap(bracket(backend, "BEGIN", begin).await?))
+        let began = Instant::now();
+        loop {
+            let begin = self.writer.with_deadline(pool.begin_with_options(options));
+            match bracket(backend, "BEGIN", begin).await {
+                // Each try waits for the busy timeout. SQLite has no queue: a process that writes all the time may keep
+                // the lock from another one for longer than that.
+                Err(error) if is_locked(&error) && began.elapsed() < self.lock_patience => {}
+                begun => return Ok(self.writer.wrap(begun?)),
+            }
+        }
     }
-}
-
-fn is_of_connection(error: &Error) -> bool {
-    error.cause().is_some_and(|error: &DbErr| {
-        is_stale_plan(error) || is_of_replaced_pool(error) || is_lost_connection(error)
-    })
 }

@@ -3,7 +3,7 @@
 //! Two kinds of events pass through the [`EventBroker`]:
 //!
 //! - A committed change of a conversation is published as the whole row
-//!   ([`watch_conversation`](EventBroker::watch_conversation), [`watch_owner`](EventBroker::watch_owner)). Subscribers
+//!   ([`watch_conversation`](EventBroker::watch_conversation), [`watch`](EventBroker::watch)). Subscribers
 //!   compare it with the row that they have, so a coalesced event loses nothing.
 //! - A running reply is an append-only log that readers follow from an offset ([`run`]).
 //!
@@ -24,13 +24,16 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use uuid::Uuid;
 
 pub use self::{
-    cursor::{ReplyCursor, ReplyOffset},
-    run::{Delta, ReplyEnd, ReplyIds, ReplyLog, ReplyLogEvent, ReplySlice, RunGuard, SoFar},
+    cursor::{Place, ReplyCursor, ReplyOffset},
+    run::{
+        Delta, ReasoningDelta, ReplyEnd, ReplyIds, ReplyLog, ReplyLogEvent, ReplySlice,
+        ReplySnapshot, RunGuard,
+    },
     topics::Changes,
 };
 use crate::{
     clock::Clock,
-    conversation::{Conversation, ConversationId, MessageId, Owner},
+    conversation::{Audience, Conversation, ConversationId, MessageId, Owner},
     error::Error,
 };
 
@@ -86,7 +89,7 @@ impl EventBroker {
         self.node
     }
 
-    /// Publishes a committed row to the subscribers of the conversation and of its owner. Ignores revisions ≤ the
+    /// Publishes a committed row to the subscribers of the conversation, of its owner and of its tenant. Ignores revisions ≤ the
     /// newest published one: two writers may publish in the wrong order, and the newer row includes the older change.
     pub fn publish(&self, conversation: Conversation) {
         if let Some(outbox) = &self.outbox {
@@ -104,9 +107,9 @@ impl EventBroker {
             .subscribe(topics::Topic::Conversation(owner.clone(), id))
     }
 
-    /// Subscribes to all conversations of the owner.
-    pub fn watch_owner(&self, owner: &Owner) -> Changes {
-        self.topics.subscribe(topics::Topic::Owner(owner.clone()))
+    /// Subscribes to all conversations of an audience.
+    pub fn watch(&self, audience: Audience) -> Changes {
+        self.topics.subscribe(topics::Topic::Audience(audience))
     }
 
     /// Registers the log of a reply until the guard is dropped.
@@ -114,12 +117,24 @@ impl EventBroker {
         self.runs.open(of)
     }
 
+    /// The same for a reply that a program outside of the server writes.
+    pub fn open_external_run(&self, of: ReplyIds) -> RunGuard {
+        self.runs.open_external(of)
+    }
+
+    /// Makes the log of a reply that this process wrote the copy of one that another node writes: its readers go on, and
+    /// the caller must fill it.
+    pub fn hand_over_run(&self, mut run: RunGuard) -> RunGuard {
+        run.move_to(&self.copies);
+        run
+    }
+
     /// Follows a reply that another node writes, from an offset. The first follower receives a guard: it must fill the
     /// log for all followers until it has no readers or the reply ends.
     pub fn follow_copy(
         &self,
         of: &ReplyIds,
-        after: Option<usize>,
+        after: Option<Place>,
     ) -> (
         impl Stream<Item = ReplyLogEvent> + Send + use<>,
         Option<RunGuard>,
@@ -142,21 +157,36 @@ impl EventBroker {
         self.runs.all()
     }
 
-    /// Reads the text after an offset from the node that writes the reply; waits briefly for new text. `None` if the
+    /// Reads the text after an offset, and the parts changed after a change, from the node that writes the reply; waits
+    /// briefly for news. `None` if the
     /// node does not answer or no longer writes the reply: then read the row.
     pub async fn read_remote(
         &self,
         node: Uuid,
         reply: MessageId,
         offset: usize,
+        changes: u64,
     ) -> Option<relay::RemoteSlice> {
-        self.outbox.as_ref()?.read(node, reply, offset).await
+        // Another node may have written it when the reader joined.
+        if node == self.node {
+            return relay::read_here(&self.runs, reply, offset, changes).await;
+        }
+        let outbox = self.outbox.as_ref()?;
+        outbox.read(node, reply, offset, changes).await
     }
 
     /// Requests that another node stops a reply. Only a hint: the row stores the stop flag.
     pub async fn stop_remote(&self, node: Uuid, reply: MessageId) {
         if let Some(outbox) = &self.outbox {
             outbox.stop(node, reply).await;
+        }
+    }
+
+    /// Whether an upload of a reply is open on another node, as far as that node answers.
+    pub async fn is_held_remotely(&self, node: Uuid, reply: MessageId) -> bool {
+        match &self.outbox {
+            Some(outbox) if node != self.node => outbox.is_held(node, reply).await,
+            _ => false,
         }
     }
 

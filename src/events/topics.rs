@@ -1,4 +1,4 @@
-//! Topics: a broadcast channel for each watched conversation and each watched owner.
+//! Topics: a broadcast channel for each watched conversation and each watched audience.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +17,7 @@ use tokio_stream::{
 use super::Lagged;
 use crate::{
     clock::Clock,
-    conversation::{Conversation, ConversationId, Owner},
+    conversation::{Audience, Conversation, ConversationId, Owner},
 };
 
 /// How many changes a subscriber may lag behind before it loses some.
@@ -26,11 +26,12 @@ const CHANNEL_CAPACITY: usize = 256;
 /// How many conversations' newest revisions are remembered at least.
 const REVISION_CACHE_SIZE: usize = 4_096;
 
-/// What a subscriber can watch. The owner is part of both, so that a wrong id cannot cross owners.
+/// What a subscriber can watch. The owner or the tenant is part of each, so that a wrong id cannot cross owners.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Topic {
     Conversation(Owner, ConversationId),
-    Owner(Owner),
+    /// The conversations of a user, or of all users of a tenant.
+    Audience(Audience),
 }
 
 type Senders = HashMap<Topic, Channel>;
@@ -98,7 +99,7 @@ impl Topics {
         topics
     }
 
-    /// Sends a change to the subscribers of its conversation and its owner. Ignores revisions ≤ the newest published
+    /// Sends a change to the subscribers of its conversation, its owner and its tenant. Ignores revisions ≤ the newest published
     /// one.
     pub(super) fn publish(&self, conversation: Arc<Conversation>) {
         let mut inner = self.lock();
@@ -111,7 +112,8 @@ impl Topics {
         let owner = conversation.owner.clone();
         for topic in [
             Topic::Conversation(owner.clone(), conversation.id),
-            Topic::Owner(owner),
+            Topic::Audience(Audience::Tenant(owner.tenant.clone())),
+            Topic::Audience(Audience::User(owner)),
         ] {
             inner.send(&topic, &conversation);
         }
@@ -263,10 +265,12 @@ mod tests {
     use tokio_stream::StreamExt;
 
     use super::*;
-    use crate::conversation::{ConversationStatus, TitleSource, TitleStatus};
+    use crate::conversation::{ConversationStatus, Metadata, TitleSource, TitleStatus};
 
     fn conversation(id: ConversationId, user: &str, revision: i64) -> Arc<Conversation> {
         Arc::new(Conversation {
+            external_id: None,
+            drops_text: false,
             id,
             owner: owner(user),
             display_name: None,
@@ -276,6 +280,9 @@ mod tests {
             title_begun: false,
             title_waits: false,
             title_failure: None,
+            title_retry_at: None,
+            previous_title: None,
+            title_locked: false,
             topic_hint: None,
             agent_entrypoint: "triage".into(),
             active_agent: "triage".into(),
@@ -286,6 +293,9 @@ mod tests {
             created_at: DateTime::UNIX_EPOCH,
             updated_at: DateTime::UNIX_EPOCH,
             revision,
+            archived_at: None,
+            pinned_at: None,
+            metadata: Metadata::default(),
         })
     }
 
@@ -300,7 +310,7 @@ mod tests {
     async fn an_older_revision_never_follows_a_newer_one() {
         let topics = Arc::new(Topics::new(Clock::default()));
         let id = ConversationId::new();
-        let mut changes = topics.subscribe(Topic::Owner(owner("a")));
+        let mut changes = topics.subscribe(Topic::Audience(Audience::User(owner("a"))));
         for revision in [1, 3, 2, 3, 4] {
             topics.publish(conversation(id, "a", revision));
         }
@@ -323,6 +333,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_tenant_receives_the_changes_of_its_users_and_of_no_other_tenant() {
+        let topics = Arc::new(Topics::new(Clock::default()));
+        let tenant = |tenant: &str| Topic::Audience(Audience::Tenant(tenant.into()));
+        let (mut ours, mut others) = (
+            topics.subscribe(tenant("t")),
+            topics.subscribe(tenant("other")),
+        );
+        for user in ["a", "b"] {
+            topics.publish(conversation(ConversationId::new(), user, 1));
+            assert_eq!(ours.next().await.unwrap().unwrap().owner.user, user);
+        }
+        drop(topics);
+        // Dropping the topics ends the stream; an event would have come first.
+        assert!(others.next().await.is_none());
+    }
+
+    #[tokio::test]
     async fn a_lagging_subscriber_receives_an_error() {
         let topics = Arc::new(Topics::new(Clock::default()));
         let id = ConversationId::new();
@@ -336,8 +363,8 @@ mod tests {
     #[test]
     fn the_last_subscriber_removes_the_topic() {
         let topics = Arc::new(Topics::new(Clock::default()));
-        let first = topics.subscribe(Topic::Owner(owner("a")));
-        let second = topics.subscribe(Topic::Owner(owner("a")));
+        let first = topics.subscribe(Topic::Audience(Audience::User(owner("a"))));
+        let second = topics.subscribe(Topic::Audience(Audience::User(owner("a"))));
         drop(first);
         assert_eq!(topics.len(), 1);
         drop(second);

@@ -132,16 +132,6 @@ const OTHER_TITLES: Profile = Profile {
     temperature: Some(0.2),
 };
 
-/// Parameters of replies: none. The provider's defaults are tuned for chat, and no server can reject a missing
-/// parameter.
-pub(super) static REPLIES: Profile = Profile {
-    reasoning: false,
-    role: None,
-    effort: None,
-    verbosity: None,
-    temperature: None,
-};
-
 impl Profile {
     /// Whether the model reasons, by the table or because an effort is sent.
     pub(super) fn reasons(&self) -> bool {

@@ -2,16 +2,14 @@
 //!
 //! Attributes follow OpenTelemetry's semantic conventions for generative AI.
 
-use std::sync::Arc;
-
-use futures_util::{FutureExt, StreamExt, future::BoxFuture};
+use futures_util::StreamExt;
 use opentelemetry::{Array, StringValue, Value};
 use reqwest::Url;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
-    Finish, LanguageModel, ModelError, ReplyChunk, ReplyRequest, ReplyStream, TitleOutput,
+    Finish, ModelError, ReplyChunk, ReplyModel, ReplyRequest, ReplyStream, TitleModel, TitleOutput,
     TitleRequest, Usage,
 };
 use crate::telemetry::{SPANS, span};
@@ -19,20 +17,31 @@ use crate::telemetry::{SPANS, span};
 /// The longest model name that is recorded, in bytes.
 const MAX_MODEL_NAME_BYTES: usize = 128;
 
-/// A model whose calls are traced.
-pub struct TracedModel {
-    model: Arc<dyn LanguageModel>,
+/// Where a model is asked, in the terms of traces.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Server {
+    /// OpenTelemetry's name of the provider.
     provider: &'static str,
-    server: Option<Url>,
+    /// Only host and port: a URL may hold a password.
+    host: Option<String>,
+    port: Option<u16>,
 }
 
-impl TracedModel {
-    /// Wraps `model`. `provider` is OpenTelemetry's name of the provider; `url` is its base URL.
-    pub fn new(model: Arc<dyn LanguageModel>, provider: &'static str, url: Option<&str>) -> Self {
+impl Server {
+    /// No server: the built-in model.
+    pub(super) fn none() -> Self {
         Self {
-            model,
-            provider,
-            server: url.and_then(|url| Url::parse(url.trim()).ok()),
+            provider: "offline",
+            ..Self::default()
+        }
+    }
+
+    /// A server with OpenAI's API.
+    pub(super) fn at(url: &Url) -> Self {
+        Self {
+            provider: "openai",
+            host: url.host_str().map(str::to_owned),
+            port: url.port_or_known_default(),
         }
     }
 
@@ -46,14 +55,11 @@ impl TracedModel {
             gen_ai.provider.name = self.provider,
             gen_ai.request.model = model,
         );
-        if let Some(server) = &self.server
-            && !span.is_disabled()
-        {
-            // Only host and port: a URL may hold a password.
-            if let Some(host) = server.host_str() {
-                span.set_attribute("server.address", host.to_owned());
+        if !span.is_disabled() {
+            if let Some(host) = &self.host {
+                span.set_attribute("server.address", host.clone());
             }
-            if let Some(port) = server.port_or_known_default() {
+            if let Some(port) = self.port {
                 span.set_attribute("server.port", i64::from(port));
             }
         }
@@ -61,62 +67,66 @@ impl TracedModel {
     }
 }
 
-impl LanguageModel for TracedModel {
-    fn chat_model(&self) -> &str {
-        self.model.chat_model()
-    }
-
-    fn title_model(&self) -> &str {
-        self.model.title_model()
-    }
-
-    fn reply(&self, request: ReplyRequest) -> BoxFuture<'_, Result<ReplyStream, ModelError>> {
-        let span = self.span(self.chat_model());
-        let asked = self.model.reply(request).instrument(span.clone());
-        asked
-            .map(move |answer| match answer {
-                Ok(stream) if span.is_disabled() => Ok(stream),
-                // The stream owns the span, so the span ends with the stream.
-                Ok(stream) => {
-                    let recorded =
-                        stream.inspect(move |chunk| span.in_scope(|| record_chunk(&span, chunk)));
-                    Ok(recorded.boxed())
+/// Asks for a reply, in a span that ends with the stream.
+pub(super) async fn reply<M: ReplyModel + ?Sized>(
+    model: &M,
+    server: &Server,
+    request: ReplyRequest,
+) -> Result<ReplyStream, ModelError> {
+    let span = server.span(model.name().model());
+    match model.reply(request).instrument(span.clone()).await {
+        Ok(stream) if span.is_disabled() => Ok(stream),
+        // The stream owns the span, so the span ends with the stream.
+        Ok(stream) => {
+            // The last counts of several.
+            let mut usage = None;
+            let recorded = stream.inspect(move |chunk| {
+                if let Ok(ReplyChunk::Usage(counts)) = chunk {
+                    usage = Some(*counts);
                 }
-                Err(error) => {
-                    record_error(&span, &error);
-                    Err(error)
-                }
-            })
-            .boxed()
-    }
-
-    fn title(&self, request: TitleRequest) -> BoxFuture<'_, Result<TitleOutput, ModelError>> {
-        let span = self.span(self.title_model());
-        span.set_attribute("gen_ai.request.max_tokens", i64::from(request.max_tokens));
-        span.set_attribute("gen_ai.output.type", "json");
-        let asked = self.model.title(request).instrument(span.clone());
-        asked
-            .inspect(move |answer| match answer {
-                Ok(output) => {
-                    record_model(&span, output.model.as_deref());
-                    record_finish(&span, output.finish);
-                    if let Some(usage) = output.usage {
-                        record_usage(&span, usage);
-                    }
-                }
-                Err(error) => record_error(&span, error),
-            })
-            .boxed()
+                span.in_scope(|| record_chunk(&span, chunk, usage));
+            });
+            Ok(recorded.boxed())
+        }
+        Err(error) => {
+            record_error(&span, &error);
+            Err(error)
+        }
     }
 }
 
-fn record_chunk(span: &Span, chunk: &Result<ReplyChunk, ModelError>) {
+/// Asks for a title, in a span.
+pub(super) async fn title<M: TitleModel + ?Sized>(
+    model: &M,
+    server: &Server,
+    request: TitleRequest,
+) -> Result<TitleOutput, ModelError> {
+    let span = server.span(model.name().model());
+    span.set_attribute("gen_ai.request.max_tokens", i64::from(request.max_tokens));
+    span.set_attribute("gen_ai.output.type", "json");
+    let answer = model.title(request).instrument(span.clone()).await;
+    match &answer {
+        Ok(output) => {
+            record_model(&span, output.model.as_deref());
+            record_finish(&span, output.finish);
+            if let Some(usage) = output.usage {
+                record_usage(&span, usage);
+            }
+        }
+        Err(error) => record_error(&span, error),
+    }
+    answer
+}
+
+fn record_chunk(span: &Span, chunk: &Result<ReplyChunk, ModelError>, usage: Option<Usage>) {
     match chunk {
-        Ok(ReplyChunk::Started { model, .. }) => record_model(span, model.as_deref()),
-        Ok(ReplyChunk::Usage(usage)) => record_usage(span, *usage),
+        Ok(ReplyChunk::Started { model, .. }) => return record_model(span, model.as_deref()),
         Ok(ReplyChunk::Finished(finish)) => record_finish(span, *finish),
-        Ok(ReplyChunk::Delta(_)) => {}
+        Ok(_) => return,
         Err(error) => record_error(span, error),
+    }
+    if let Some(usage) = usage {
+        record_usage(span, usage);
     }
 }
 

@@ -20,6 +20,22 @@ pub(super) struct DeadlineBody {
     /// Runs while the next frame is pending.
     waiting: Option<Pin<Box<Sleep>>>,
     missed: DeadlineMissed,
+    lifted: BodyDeadline,
+}
+
+/// Request extension: lets a handler lift the deadline of the request's body. Such a handler bounds the pauses itself.
+#[derive(Clone, Debug, Default)]
+pub struct BodyDeadline(Arc<AtomicBool>);
+
+impl BodyDeadline {
+    /// Lifts the deadline.
+    pub fn lift(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_lifted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Shared flag: set once the deadline of a [`DeadlineBody`] has passed.
@@ -34,13 +50,18 @@ impl DeadlineMissed {
 
 impl DeadlineBody {
     /// Wraps the body. The flag tells a missed deadline from a broken connection; the reader sees only an error.
-    pub(super) fn new(body: Incoming, until: Instant) -> (Self, DeadlineMissed) {
+    pub(super) fn new(
+        body: Incoming,
+        until: Instant,
+        lifted: BodyDeadline,
+    ) -> (Self, DeadlineMissed) {
         let missed = DeadlineMissed::default();
         let body = Self {
             body,
             until,
             waiting: None,
             missed: missed.clone(),
+            lifted,
         };
         (body, missed)
     }
@@ -55,6 +76,9 @@ impl HttpBody for DeadlineBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if self.lifted.is_lifted() {
+            return polled.map(|frame| frame.map(|frame| frame.map_err(Into::into)));
+        }
         let is_over = match &polled {
             Poll::Ready(_) => Instant::now() >= self.until,
             Poll::Pending => {

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::HeaderMap;
+use clap::ValueEnum;
+use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 
 /// Parses the networks of a setting: addresses, or networks such as `10.0.0.0/8`.
@@ -20,36 +21,74 @@ pub fn parse_networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
     texts.map(parse).collect()
 }
 
-/// The proxies whose `X-Forwarded-For` header is trusted.
+/// Where trusted proxies state the address of their client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[expect(
+    missing_docs,
+    reason = "doc comments on the variants would lengthen the help"
+)]
+pub enum ClientSource {
+    #[default]
+    XForwardedFor,
+    Forwarded,
+    ProxyProtocol,
+}
+
+/// The proxies that are trusted, and where they state the address of their client. Only one place counts: proxies pass
+/// on the headers that they do not write, with what the client put there.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Proxies(Vec<IpNet>);
+pub(super) struct Proxies {
+    networks: Vec<IpNet>,
+    pub(super) source: ClientSource,
+}
 
 impl Proxies {
-    pub(super) fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+    pub(super) fn new(networks: Vec<IpNet>, source: ClientSource) -> Self {
+        Self { networks, source }
     }
 
-    /// Whether `X-Forwarded-For` from this address is trusted. Loopback always is: its peers run on this machine.
+    /// Whether this address is a trusted proxy's. Loopback always is: its peers run on this machine.
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        address.is_loopback() || self.0.iter().any(|network| network.contains(&address))
+        address.is_loopback()
+            || self
+                .networks
+                .iter()
+                .any(|network| network.contains(&address))
     }
 
-    /// The client behind a trusted proxy: the rightmost untrusted address of `X-Forwarded-For`.
+    /// The client behind a trusted proxy: the rightmost untrusted address of the header.
     ///
     /// Entries to its left can be forged by the client. `None` when the proxy sends a request of its own.
     pub(super) fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        let values = headers.get_all("x-forwarded-for").iter().rev();
-        let addresses = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
-        for text in addresses {
+        let (name, parse): (_, fn(&str) -> Option<IpAddr>) = match self.source {
+            ClientSource::XForwardedFor => (X_FORWARDED_FOR, parse_address),
+            ClientSource::Forwarded => (header::FORWARDED, parse_element),
+            ClientSource::ProxyProtocol => return None,
+        };
+        let values = headers.get_all(name).iter().rev();
+        let entries = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        for entry in entries {
             // A trusted proxy writes only addresses, so the rest of the header is untrusted.
-            let address = parse_address(text.trim())?;
+            let address = parse(entry.trim())?;
             if !self.trusts(address) {
                 return Some(address);
             }
         }
         None
     }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The address of an element of `Forwarded` (RFC 7239), such as `for="[2001:db8::1]:4711";proto=https`. The commas
+/// between elements are found without regard to quotes: an address contains none, and a quote that a client left open
+/// must not hide what a proxy appended.
+fn parse_element(text: &str) -> Option<IpAddr> {
+    let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
+    let mut clients = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
+    let (_, client) = clients.next()?;
+    parse_address(client.trim().trim_matches('"'))
 }
 
 /// An address, with or without a port.
@@ -72,14 +111,49 @@ pub(super) fn address_key(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn client(trusted: &[&str], forwarded: &[&'static str]) -> Option<String> {
+    /// The client by one header, beside which the other one claims another.
+    fn stated(source: ClientSource, trusted: &[&str], values: &[&'static str]) -> Option<String> {
         let trusted: Vec<String> = trusted.iter().map(|&text| text.to_owned()).collect();
-        let proxies = Proxies::new(parse_networks(&trusted).unwrap());
+        let proxies = Proxies::new(parse_networks(&trusted).unwrap(), source);
+        let (name, other, claim) = match source {
+            ClientSource::Forwarded => ("forwarded", "x-forwarded-for", "203.0.113.9"),
+            _ => ("x-forwarded-for", "forwarded", "for=203.0.113.9"),
+        };
         let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().unwrap());
+        headers.append(other, claim.parse().unwrap());
+        for value in values {
+            headers.append(name, value.parse().unwrap());
         }
         Some(proxies.client(&headers)?.to_string())
+    }
+
+    fn client(trusted: &[&str], forwarded: &[&'static str]) -> Option<String> {
+        stated(ClientSource::XForwardedFor, trusted, forwarded)
+    }
+
+    #[test]
+    fn elements_of_forwarded_name_the_client() {
+        let is = |text: &str| Some(text.to_owned());
+        let client =
+            |values: &[&'static str]| stated(ClientSource::Forwarded, &["10.0.0.0/8"], values);
+        assert_eq!(client(&["for=192.0.2.1"]), is("192.0.2.1"));
+        let chain = [
+            "for=198.51.100.7, For=\"[2001:db8::1]:47\";proto=https;by=10.0.0.1",
+            "proto=http;for=10.1.2.3",
+        ];
+        assert_eq!(client(&chain), is("2001:db8::1"));
+        assert_eq!(
+            client(&["for=192.0.2.1:4711;host=a.example"]),
+            is("192.0.2.1")
+        );
+        assert_eq!(client(&["for=\"left open, for=192.0.2.1"]), is("192.0.2.1"));
+        for none in ["", "for=unknown", "for=_hidden", "by=192.0.2.1", "for"] {
+            assert_eq!(client(&[none]), None, "{none:?}");
+        }
+        assert_eq!(
+            stated(ClientSource::ProxyProtocol, &[], &["192.0.2.1"]),
+            None
+        );
     }
 
     #[test]

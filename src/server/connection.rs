@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use graphql_transport::direct::{DirectIo, Link};
+use graphql_transport::direct::{DirectIo, Link, when_ready};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -139,20 +139,6 @@ impl Connection {
     }
 }
 
-/// Polls readiness, then runs `act`, until `act` does not block.
-fn when_ready<R>(
-    mut ready: impl FnMut() -> Poll<io::Result<()>>,
-    mut act: impl FnMut() -> io::Result<R>,
-) -> Poll<io::Result<R>> {
-    loop {
-        ready!(ready())?;
-        match act() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return Poll::Ready(done),
-        }
-    }
-}
-
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -223,8 +209,7 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Closing a socket with unread data resets it, which could discard written data: shut down writing first.
-        let socket = socket2::SockRef::from(self.link.stream());
-        Poll::Ready(socket.shutdown(std::net::Shutdown::Write))
+        Poll::Ready(self.link.stream().shut_down())
     }
 }
 

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{
-    client::{Proxies, address_key},
+    client::{ClientSource, Proxies, address_key},
     slots::{Slot, Slots},
 };
 use crate::error::Error;
@@ -31,8 +31,10 @@ pub struct Settings {
     pub connections: u32,
     /// The most connections per address. Behind a trusted proxy: the most open requests, streams and WebSockets.
     pub per_address: u32,
-    /// Networks of proxies whose `X-Forwarded-For` is trusted.
+    /// Networks of the trusted proxies.
     pub proxies: Vec<IpNet>,
+    /// Where they state the address of their client.
+    pub client_source: ClientSource,
 }
 
 /// The limits shared by a service's listeners. Cheap to clone.
@@ -48,6 +50,7 @@ struct Inner {
     full: AtomicU64,
     crowded: AtomicU64,
     slow_bodies: AtomicU64,
+    bad_proxy_headers: AtomicU64,
 }
 
 /// Connection counts, for metrics.
@@ -61,6 +64,8 @@ pub struct Counts {
     pub crowded: u64,
     /// Requests whose body missed its deadline.
     pub slow_bodies: u64,
+    /// Connections of trusted proxies that did not begin with a header of the PROXY protocol.
+    pub bad_proxy_headers: u64,
 }
 
 /// The slots that a connection occupies.
@@ -69,6 +74,16 @@ pub(super) struct ConnectionPermit {
     _all: Slot<()>,
     _address: Option<Slot<IpAddr>>,
     _token: TaskTrackerToken,
+}
+
+impl ConnectionPermit {
+    /// The same with the slot of an address that became known later.
+    pub(super) fn with_address(self, slot: Slot<IpAddr>) -> Self {
+        Self {
+            _address: Some(slot),
+            ..self
+        }
+    }
 }
 
 /// Which limit a connection or request exceeds.
@@ -98,13 +113,14 @@ impl Limits {
     /// Creates the limits from settings.
     pub fn new(settings: Settings) -> Self {
         Self(Arc::new(Inner {
-            proxies: Proxies::new(settings.proxies),
+            proxies: Proxies::new(settings.proxies, settings.client_source),
             all: Slots::new(settings.connections),
             addresses: Slots::new(settings.per_address),
             refusing: Slots::new(MAX_REFUSALS),
             full: AtomicU64::new(0),
             crowded: AtomicU64::new(0),
             slow_bodies: AtomicU64::new(0),
+            bad_proxy_headers: AtomicU64::new(0),
         }))
     }
 
@@ -115,6 +131,7 @@ impl Limits {
             full: self.0.full.load(Ordering::Relaxed),
             crowded: self.0.crowded.load(Ordering::Relaxed),
             slow_bodies: self.0.slow_bodies.load(Ordering::Relaxed),
+            bad_proxy_headers: self.0.bad_proxy_headers.load(Ordering::Relaxed),
         }
     }
 
@@ -122,6 +139,11 @@ impl Limits {
     /// individually.
     pub(super) fn direct(&self, peer: IpAddr) -> Option<IpAddr> {
         (!self.0.proxies.trusts(peer)).then(|| address_key(peer))
+    }
+
+    /// Whether a trusted proxy begins its connections with a header of the PROXY protocol.
+    pub(super) fn is_proxy_protocol(&self) -> bool {
+        self.0.proxies.source == ClientSource::ProxyProtocol
     }
 
     /// The address key that a trusted proxy's request is counted by; `None` for the proxy's own requests.
@@ -157,7 +179,14 @@ impl Limits {
     /// Takes one slot of an address.
     pub(super) fn address(&self, address: IpAddr) -> Result<Slot<IpAddr>, Refusal> {
         let slot = self.0.addresses.take(address);
-        slot.ok_or_else(|| self.refuse(Refusal::Crowded))
+        slot.ok_or_else(|| {
+            tracing::debug!(client.address = %address, "refused: too many connections from one address");
+            self.refuse(Refusal::Crowded)
+        })
+    }
+
+    pub(super) fn count_bad_proxy_header(&self) {
+        self.0.bad_proxy_headers.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_slow_body(&self) {
@@ -184,7 +213,7 @@ mod tests {
         Limits::new(Settings {
             connections,
             per_address,
-            proxies: Vec::new(),
+            ..Settings::default()
         })
     }
 

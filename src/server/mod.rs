@@ -5,16 +5,26 @@
 //! write ends the connection. Otherwise it runs hyper as axum does: HTTP/1.1 with keep-alive and upgrades.
 //! This module knows no routes: the router and the rendering of refusals are parameters.
 
+mod admission;
 mod body;
 mod client;
 mod connection;
 mod detached;
 mod limits;
+mod listener;
+mod proxy_protocol;
 mod shared;
 mod slots;
 mod socket;
+mod stream;
 
-use std::{convert::Infallible, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -29,26 +39,27 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service as _;
 
 use self::{
+    admission::{Admitted, Client},
     body::{DeadlineBody, GuardedBody},
     connection::Connection,
     detached::direct_writes,
     limits::Refusal,
     shared::Shared,
     socket::Socket,
+    stream::Stream,
 };
 pub use self::{
-    client::parse_networks,
+    body::BodyDeadline,
+    client::{ClientSource, parse_networks},
     connection::Timeouts,
     detached::held,
     limits::{Counts, Limits, Settings},
+    listener::{ListenAddress, Listener},
     slots::{Slot, Slots},
 };
 use crate::error::Error;
@@ -74,8 +85,8 @@ const REQUEST_GRACE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Renders an error for a request path.
-pub type ErrorResponder = fn(&str, Error) -> Response;
+/// Renders an error outside the router: the request's path, its `Origin`, the error.
+pub type ErrorResponder = Box<dyn Fn(&str, Option<&HeaderValue>, Error) -> Response + Send + Sync>;
 
 /// Serves a router on a listener.
 pub struct Server {
@@ -120,7 +131,8 @@ impl Server {
 
     /// Accepts connections until `closing`, then shuts each down gracefully and waits for the last one, WebSockets
     /// included. Dropping the future aborts them.
-    pub async fn serve(self, listener: TcpListener, closing: CancellationToken) {
+    pub async fn serve(self, listener: impl Into<Listener>, closing: CancellationToken) {
+        let listener = listener.into();
         if let Err(error) = limit_send_buffers(&listener) {
             tracing::warn!(%error, "cannot limit send buffers; slow readers may receive stale events");
         }
@@ -131,9 +143,24 @@ impl Server {
         while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = server.admit(stream, peer.ip(), &connections);
-                    if let Some((peer, stream)) = connection {
-                        connections.spawn(peer.run(stream, closing.clone(), abort.clone()));
+                    // The peers of a Unix domain socket run on this machine.
+                    let peer = peer.map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip());
+                    let Some(admitted) = server.admit(&stream, peer, &connections) else {
+                        continue;
+                    };
+                    let (closing, abort) = (closing.clone(), abort.clone());
+                    if admitted.client == Client::Unnamed {
+                        let server = server.clone();
+                        connections.spawn(async move {
+                            let naming = server.name_client(&stream, admitted);
+                            if let Some(Ok(admitted)) = closing.run_until_cancelled(naming).await {
+                                Peer::new(&server, admitted)
+                                    .run(stream, closing, abort)
+                                    .await;
+                            }
+                        });
+                    } else {
+                        connections.spawn(Peer::new(&server, admitted).run(stream, closing, abort));
                     }
                 }
                 Err(error) if is_peer_error(&error) => {}
@@ -147,39 +174,17 @@ impl Server {
         connections.close();
         connections.wait().await;
     }
-
-    /// Admits a connection, to be served or to be refused with a response; `None` closes it.
-    fn admit(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        peer: IpAddr,
-        connections: &TaskTracker,
-    ) -> Option<(Peer, TcpStream)> {
-        // Nagle's algorithm would delay small frames by up to 40 ms.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-        let address = self.limits.direct(peer);
-        let (place, refusal) = match self.limits.permit(address, connections.token()) {
-            Ok(place) => (place, None),
-            Err(refusal) => {
-                let place = self.limits.refusal_permit(connections.token())?;
-                (place, Some(refusal))
-            }
-        };
-        let peer = Peer {
-            server: self.clone(),
-            address,
-            refusal,
-            shared: Shared::new(place),
-        };
-        Some((peer, stream))
-    }
 }
 
 /// Limits the kernel's send buffers. Accepted connections inherit the options.
-fn limit_send_buffers(listener: &TcpListener) -> io::Result<()> {
-    let socket = socket2::SockRef::from(listener);
+fn limit_send_buffers(listener: &Listener) -> io::Result<()> {
+    let socket = match listener {
+        Listener::Tcp(listener) => socket2::SockRef::from(listener),
+        #[cfg(unix)]
+        Listener::Unix(listener) => {
+            return socket2::SockRef::from(listener).set_send_buffer_size(SEND_BUFFER_BYTES);
+        }
+    };
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
@@ -197,7 +202,16 @@ fn is_peer_error(error: &io::Error) -> bool {
 }
 
 impl Peer {
-    async fn run(self, stream: TcpStream, closing: CancellationToken, abort: CancellationToken) {
+    fn new(server: &Arc<Server>, admitted: Admitted) -> Self {
+        Self {
+            server: server.clone(),
+            address: admitted.client.address(),
+            refusal: admitted.refusal,
+            shared: Shared::new(admitted.place),
+        }
+    }
+
+    async fn run(self, stream: Stream, closing: CancellationToken, abort: CancellationToken) {
         let timeouts = match self.refusal {
             None => self.server.timeouts,
             Some(_) => Timeouts::REFUSAL,
@@ -239,10 +253,16 @@ impl Peer {
         request: Request<Incoming>,
     ) -> Result<Response<GuardedBody<Guard>>, Infallible> {
         let mut guard = Guard::new(self.shared.clone());
-        let path = request.uri().path().to_owned();
         let response = match self.admit_request(&request, &mut guard) {
-            Ok(client) => self.answer(request, client, &path).await,
-            Err(refusal) => closed((self.server.refuse)(&path, refusal.error())),
+            Ok(client) => self.answer(request, client).await,
+            Err(refusal) => {
+                let origin = request.headers().get(header::ORIGIN);
+                closed((self.server.refuse)(
+                    request.uri().path(),
+                    origin,
+                    refusal.error(),
+                ))
+            }
         };
         let is_detached = self.shared.detaching.begin(&response);
         if is_detached || response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -269,12 +289,9 @@ impl Peer {
         Ok(client)
     }
 
-    async fn answer(
-        &self,
-        request: Request<Incoming>,
-        client: Option<IpAddr>,
-        path: &str,
-    ) -> Response {
+    async fn answer(&self, request: Request<Incoming>, client: Option<IpAddr>) -> Response {
+        let path = request.uri().path().to_owned();
+        let origin = request.headers().get(header::ORIGIN).cloned();
         let direct_writes = direct_writes(&request);
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(direct_writes);
@@ -285,8 +302,10 @@ impl Peer {
         let body = match body.is_end_stream() {
             true => Body::empty(),
             false => {
-                let (body, late) =
-                    DeadlineBody::new(body, Instant::now() + self.server.timeouts.body);
+                let lifted = BodyDeadline::default();
+                parts.extensions.insert(lifted.clone());
+                let until = Instant::now() + self.server.timeouts.body;
+                let (body, late) = DeadlineBody::new(body, until, lifted);
                 missed = Some(late);
                 Body::new(body)
             }
@@ -295,7 +314,11 @@ impl Peer {
         let Ok(response) = router.call(Request::from_parts(parts, body)).await;
         if missed.is_some_and(|late| late.is_set()) {
             self.server.limits.count_slow_body();
-            return closed((self.server.refuse)(path, Error::SlowBody));
+            return closed((self.server.refuse)(
+                &path,
+                origin.as_ref(),
+                Error::SlowBody,
+            ));
         }
         response
     }

@@ -7,23 +7,21 @@ use std::{
     task::{Context, Poll},
 };
 
-use graphql_transport::direct::DirectIo;
-use tokio::net::TcpStream;
-
-use super::shared::Shared;
+use super::{shared::Shared, stream::Stream};
+use graphql_transport::direct::{DirectIo, when_ready};
 
 /// The socket, with the state that lives until it closes.
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     shared: Arc<Shared>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(stream: Stream, shared: Arc<Shared>) -> Self {
         Self { stream, shared }
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
+    pub(super) fn stream(&self) -> &Stream {
         &self.stream
     }
 
@@ -34,11 +32,13 @@ impl Socket {
 
 impl DirectIo for Socket {
     fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        DirectIo::poll_read(&self.stream, cx, buffer)
+        let stream = &self.stream;
+        when_ready(|| stream.poll_read_ready(cx), || stream.try_read(buffer))
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        DirectIo::poll_write(&self.stream, cx, bytes)
+        let stream = &self.stream;
+        when_ready(|| stream.poll_write_ready(cx), || stream.try_write(bytes))
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -46,6 +46,7 @@ impl DirectIo for Socket {
     }
 
     fn shut_down(&self) {
-        self.stream.shut_down();
+        // Fails if the peer has closed already.
+        let _ = self.stream.shut_down();
     }
 }

@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn libraries_log_only_up_to_their_level() {
         assert!(may_write("titlecast", Level::TRACE));
-        assert!(may_write("titlecast::llm::openai", Level::TRACE));
+        assert!(may_write("titlecast::llm::provider", Level::TRACE));
         assert!(may_write("graphql_transport::websocket", Level::TRACE));
         assert!(!may_write("titlecaster", Level::ERROR));
         assert!(may_write("sqlx::pool::acquire", Level::WARN));

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Inner, Titles,
     call_queue::Priority,
+    failure::failure_of,
     metrics::Trigger,
     prompt,
     source::{self, Source},
@@ -25,6 +26,7 @@ use crate::{
     conversation::TitleFailure,
     db::{BadRow, Candidate, Keyset, TitleBacklog},
     error::Result,
+    llm::{Admission, Task},
 };
 
 /// Rows per read.
@@ -120,7 +122,7 @@ impl Titles {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn estimate_backfill(&self, backfill: &Backfill) -> Result<Estimate> {
-        let (db, openers) = (&self.inner.db, self.inner.settings.openers);
+        let db = &self.inner.db;
         let waiting = backfill.untitled();
         let limit = backfill.limit.unwrap_or(u64::MAX);
         let mut estimate = Estimate::default();
@@ -129,7 +131,9 @@ impl Titles {
             let page = db.find_candidates(waiting, after.as_ref(), PAGE).await?;
             log_bad(page.bad);
             for candidate in &page.rows {
-                let source = source::of_conversation(db, &candidate.owner, candidate.id, openers);
+                let Candidate { owner, agent, .. } = candidate;
+                let policy = self.inner.policy(&owner.tenant, agent);
+                let source = source::of_conversation(db, owner, candidate.id, &policy);
                 let source = match source.await {
                     Ok(source) => source,
                     Err(error) => {
@@ -137,7 +141,7 @@ impl Titles {
                         continue;
                     }
                 };
-                match source {
+                match source.map(|found| found.source) {
                     Some(Source::Text(text)) => {
                         estimate.titles += 1;
                         estimate.prompt_tokens += PROMPT_TOKENS + prompt::estimated_tokens(&text);
@@ -328,8 +332,15 @@ impl<'a, R: FnMut(&Totals)> Run<'a, R> {
         if self.backfill.budget_tokens.is_some_and(spent) {
             return Some(StopReason::Budget);
         }
-        let refusal = self.titles.breaker.refusal(std::time::Instant::now());
-        refusal.map(StopReason::Refused)
+        // While a probe is due, the next title is the probe.
+        let refusal = match self.titles.peek() {
+            Admission::RefusedFor(_) => {
+                let policies = self.titles.policies();
+                policies.default_policy().models.refusal(Task::Title)
+            }
+            Admission::Allowed | Admission::Probe => None,
+        };
+        refusal.map(|kind| StopReason::Refused(failure_of(kind)))
     }
 
     fn count(&mut self, result: Result<(TitleOutcome, u64), tokio::task::JoinError>) {
@@ -347,7 +358,7 @@ impl<'a, R: FnMut(&Totals)> Run<'a, R> {
                 self.done.failed += 1
             }
             TitleOutcome::NothingToTitle => self.done.nothing_to_title += 1,
-            TitleOutcome::Superseded => self.done.superseded += 1,
+            TitleOutcome::Superseded | TitleOutcome::Unchanged => self.done.superseded += 1,
         }
         (self.report)(&self.done);
     }

@@ -1,9 +1,9 @@
-//! Health of the title model: one check at startup, then updated by every call.
+//! Health of the title models, by chain: one check at startup, then updated by every call.
 //!
 //! `/readyz` and the metrics show it, so that a retired model or a revoked key is seen before users miss titles.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     conversation::{ConversationId, TitleFailure, Usage},
     db::{NO_TENANT, TitleCall},
-    llm::{ModelError, ModelErrorKind, TitleRequest},
+    llm::{CallIdentity, Chain, Model, ModelError, ModelErrorKind, Task, TitleModel, TitleRequest},
 };
 
 /// The message of the check.
@@ -42,6 +42,15 @@ pub enum ModelState {
 }
 
 impl ModelState {
+    /// Whether the last call succeeded; `None` before the first one.
+    pub fn is_up(self) -> Option<bool> {
+        match self {
+            Self::Unknown => None,
+            Self::Answers => Some(true),
+            Self::Fails(_) | Self::Malformed | Self::NoEndpoint | Self::Useless => Some(false),
+        }
+    }
+
     /// `unknown`, `ok`, or the failure's name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,41 +67,125 @@ impl ModelState {
 /// This many different conversations in a row without a title make the model [`ModelState::Useless`].
 const USELESS_AFTER: usize = 8;
 
-/// The health of the title model.
+/// The most chains whose health is kept; those of former configurations go first.
+const MAX_CHAINS: usize = 10_000;
+
+/// The health of one chain of models.
+#[derive(Clone, Debug)]
+pub struct ChainHealth {
+    /// The chain.
+    pub chain: Chain,
+    /// Whether it answers, by its last call.
+    pub state: ModelState,
+    /// The model of that call; empty before the first one.
+    pub model: String,
+}
+
+/// The health of each chain of the policies, by the names of its models.
 #[derive(Debug, Default)]
-pub(super) struct Health(Mutex<HealthState>);
+pub(super) struct Health(Mutex<HashMap<Vec<String>, HealthState>>);
 
 #[derive(Debug, Default)]
 struct HealthState {
     state: ModelState,
+    model: String,
     /// Conversations since the last title for which [`FailureCause::Message`] was recorded.
     without_title: HashSet<ConversationId>,
 }
 
+/// What the health of a chain is kept by.
+fn names(chain: &Chain) -> Vec<String> {
+    let names = chain.models().iter().map(|model| model.name().to_string());
+    names.collect()
+}
+
 impl Health {
-    pub(super) fn state(&self) -> ModelState {
-        self.lock().state
+    /// The health of these chains, each once.
+    pub(super) fn of<'c>(&self, chains: impl IntoIterator<Item = &'c Chain>) -> Vec<ChainHealth> {
+        let known = self.lock();
+        let mut found: Vec<(Vec<String>, ChainHealth)> = Vec::new();
+        for chain in chains {
+            let names = names(chain);
+            if found.iter().any(|(same, _)| *same == names) {
+                continue;
+            }
+            let (state, model) = known.get(&names).map_or_else(Default::default, |health| {
+                (health.state, health.model.clone())
+            });
+            let chain = chain.clone();
+            found.push((
+                names,
+                ChainHealth {
+                    chain,
+                    state,
+                    model,
+                },
+            ));
+        }
+        found.into_iter().map(|(_, health)| health).collect()
+    }
+
+    /// Changes the health of a chain by a call of one of its models.
+    fn change(&self, chain: &Chain, model: &str, change: impl FnOnce(&mut HealthState)) {
+        let mut known = self.lock();
+        let names = names(chain);
+        if known.len() >= MAX_CHAINS && !known.contains_key(&names) {
+            known.clear();
+        }
+        let health = known.entry(names).or_default();
+        health.model = model.to_owned();
+        change(health);
     }
 
     /// Records a call for a conversation. An unusable answer counts as answered, unless [`USELESS_AFTER`] conversations
     /// in a row got one.
     pub(super) fn record(
         &self,
+        (chain, model): (&Chain, &str),
         id: ConversationId,
         outcome: Result<(), TitleFailure>,
         cause: FailureCause,
     ) {
-        let mut health = self.lock();
-        health.state = match (outcome, cause) {
+        self.change(chain, model, |health| health.record(id, outcome, cause));
+    }
+
+    /// Records the startup check. Its message is fixed, so every failure is the model's.
+    fn record_check(
+        &self,
+        (chain, model): (&Chain, &str),
+        outcome: Result<(), (TitleFailure, ModelErrorKind)>,
+    ) {
+        let state = match outcome {
+            Ok(()) => ModelState::Answers,
+            Err((_, ModelErrorKind::Malformed)) => ModelState::Malformed,
+            Err((_, ModelErrorKind::NoEndpoint)) => ModelState::NoEndpoint,
+            Err((failure, _)) => ModelState::Fails(failure),
+        };
+        self.change(chain, model, |health| health.state = state);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<String>, HealthState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HealthState {
+    fn record(
+        &mut self,
+        id: ConversationId,
+        outcome: Result<(), TitleFailure>,
+        cause: FailureCause,
+    ) {
+        self.state = match (outcome, cause) {
             (Ok(()), _) => {
-                health.without_title.clear();
+                self.without_title.clear();
                 ModelState::Answers
             }
             (Err(_), FailureCause::Message) => {
-                if health.without_title.len() < USELESS_AFTER {
-                    health.without_title.insert(id);
+                if self.without_title.len() < USELESS_AFTER {
+                    self.without_title.insert(id);
                 }
-                match health.without_title.len() {
+                match self.without_title.len() {
                     USELESS_AFTER.. => ModelState::Useless,
                     _ => ModelState::Answers,
                 }
@@ -102,51 +195,70 @@ impl Health {
             (Err(_), FailureCause::BaseUrl) => ModelState::NoEndpoint,
         };
     }
+}
 
-    /// Records the startup check. Its message is fixed, so every failure is the model's.
-    fn record_check(&self, outcome: Result<(), (TitleFailure, ModelErrorKind)>) {
-        self.lock().state = match outcome {
-            Ok(()) => ModelState::Answers,
-            Err((_, ModelErrorKind::Malformed)) => ModelState::Malformed,
-            Err((_, ModelErrorKind::NoEndpoint)) => ModelState::NoEndpoint,
-            Err((failure, _)) => ModelState::Fails(failure),
+/// Asks the models of the chain in order until one answers or fails in passing, and logs the result.
+pub(super) async fn run(titles: &Inner) {
+    let chain = titles.policies().default_policy().models.clone();
+    let mut refused: Vec<(&Model, ModelErrorKind)> = Vec::new();
+    for model in chain.models() {
+        let error = match ask(titles, &chain, model).await {
+            Ok(()) => {
+                titles.recovered.add(model.name());
+                break;
+            }
+            Err(error) => error,
         };
+        if !error.is_final() {
+            return;
+        }
+        refused.push((model, error));
     }
-
-    fn lock(&self) -> MutexGuard<'_, HealthState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    // Their titles go to the model that answers at once. Without one, the next title tries them again.
+    if refused.len() < chain.models().len() {
+        for (model, error) in refused {
+            model.open(Task::Title, error, std::time::Instant::now());
+        }
     }
 }
 
-/// Runs the check and logs the result.
-pub(super) async fn run(titles: &Inner) {
+/// Asks one model.
+///
+/// # Errors
+/// The kind of failure.
+async fn ask(titles: &Inner, chain: &Chain, model: &Model) -> Result<(), ModelErrorKind> {
     let request = TitleRequest {
         instruction: prompt::INSTRUCTION.to_owned(),
         input: prompt::delimited("message", MESSAGE),
         max_tokens: MAX_TOKENS,
-        plain: false,
+        caller: CallIdentity {
+            task: Task::Title,
+            ..CallIdentity::default()
+        },
+        overrides: titles.settings.parameters.clone(),
+        ..TitleRequest::default()
     };
     let started = Instant::now();
-    let answer = timeout(titles.settings.deadline, titles.model.title(request)).await;
+    let answer = timeout(titles.settings.deadline, model.title(request)).await;
     let (outcome, usage) = match answer {
         Ok(Ok(output)) => (Ok(()), output.usage),
-        Ok(Err(error)) => (Err((failure_of(&error), error)), None),
+        Ok(Err(error)) => (Err((failure_of(error.kind), error)), None),
         Err(_) => {
             let error = ModelError::new(ModelErrorKind::Timeout);
             (Err((TitleFailure::Timeout, error)), None)
         }
     };
-    let model = titles.model.title_model().to_owned();
+    let name = model.name();
     let duration_ms = started.elapsed().as_millis() as u64;
     match &outcome {
-        Ok(()) => tracing::info!(model, duration_ms, "title model check passed"),
+        Ok(()) => tracing::info!(model = %name, duration_ms, "title model check passed"),
         Err((failure, error)) => tracing::error!(
-            model,
+            model = %name,
             duration_ms,
             reason = failure.as_str(),
             status = error.status,
             code = error.code,
-            "title model check failed; new conversations get no titles. {}",
+            "title model check failed; this model writes no titles. {}",
             remedy(*failure, error)
         ),
     }
@@ -154,10 +266,11 @@ pub(super) async fn run(titles: &Inner) {
         .as_ref()
         .copied()
         .map_err(|(failure, error)| (*failure, error.kind));
-    titles.health.record_check(seen);
+    titles.health.record_check((chain, &name.to_string()), seen);
     let call = TitleCall {
-        model,
-        outcome: outcome.map_err(|(failure, _)| failure),
+        agent: String::new(),
+        model: name.to_string(),
+        outcome: outcome.as_ref().copied().map_err(|(failure, _)| *failure),
         usage: usage.unwrap_or_default(),
         duration: started.elapsed(),
     };
@@ -167,6 +280,7 @@ pub(super) async fn run(titles: &Inner) {
     {
         error.log();
     }
+    seen.map_err(|(_, kind)| kind)
 }
 
 /// What the operator has to do about a failed check.
@@ -219,26 +333,26 @@ mod tests {
 
     #[test]
     fn unusable_answers_fail_the_model_only_after_many_conversations() {
-        let health = Health::default();
+        let mut health = HealthState::default();
         let id = ConversationId::new();
         for _ in 0..20 {
             health.record(id, Err(TitleFailure::Rejected), FailureCause::Message);
-            assert_eq!(health.state(), ModelState::Answers);
+            assert_eq!(health.state, ModelState::Answers);
         }
         for _ in 1..USELESS_AFTER {
-            assert_eq!(health.state(), ModelState::Answers);
+            assert_eq!(health.state, ModelState::Answers);
             health.record(
                 ConversationId::new(),
                 Err(TitleFailure::Truncated),
                 FailureCause::Message,
             );
         }
-        assert_eq!(health.state(), ModelState::Useless);
+        assert_eq!(health.state, ModelState::Useless);
         health.record(id, Ok(()), FailureCause::Message);
-        assert_eq!(health.state(), ModelState::Answers);
+        assert_eq!(health.state, ModelState::Answers);
         health.record(id, Err(TitleFailure::Rejected), FailureCause::Protocol);
-        assert_eq!(health.state(), ModelState::Malformed);
+        assert_eq!(health.state, ModelState::Malformed);
         health.record(id, Err(TitleFailure::Timeout), FailureCause::Model);
-        assert_eq!(health.state(), ModelState::Fails(TitleFailure::Timeout));
+        assert_eq!(health.state, ModelState::Fails(TitleFailure::Timeout));
     }
 }

@@ -1,10 +1,11 @@
 //! Prometheus metrics of titles in this process: outcomes, latency, calls, tokens.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
+use chrono::TimeDelta;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
@@ -33,6 +34,8 @@ pub struct Metrics {
     claims: Family<ClaimLabels, Counter>,
     sweeps: Counter,
     retold: Counter,
+    waiting: Gauge,
+    waiting_for: Gauge<f64, AtomicU64>,
     tenants: Bounded<NAMED_TENANTS>,
     models: Bounded<NAMED_MODELS>,
 }
@@ -72,6 +75,10 @@ pub(super) enum Trigger {
     Person,
     /// A sweep: the previous claim expired.
     Sweep,
+    /// A reply after which the subject may have moved.
+    Drift,
+    /// A sweep: the next try of a failed title is due.
+    Retry,
     /// A backfill.
     Backfill,
 }
@@ -87,6 +94,8 @@ impl Default for Metrics {
             claims: Family::default(),
             sweeps: Counter::default(),
             retold: Counter::default(),
+            waiting: Gauge::default(),
+            waiting_for: Gauge::default(),
             tenants: Bounded::default(),
             models: Bounded::default(),
         }
@@ -137,6 +146,17 @@ impl Metrics {
             "title_retold_changes",
             "Changes that a sweep found committed but not published, and published",
             self.retold.clone(),
+        );
+        registry.register(
+            "titles_waiting",
+            "Failed titles of all nodes that are tried again, as of this node's last sweep",
+            self.waiting.clone(),
+        );
+        registry.register_with_unit(
+            "titles_waiting_oldest",
+            "Time since the first failure of the title that waits for a model for the longest time, 0 if none waits",
+            Unit::Seconds,
+            self.waiting_for.clone(),
         );
     }
 
@@ -196,6 +216,13 @@ impl Metrics {
 
     pub(super) fn swept(&self) {
         self.sweeps.inc();
+    }
+
+    /// Records the titles that wait for their next try, and for how long the oldest that no budget holds back.
+    pub(super) fn waiting(&self, titles: i64, oldest: Option<TimeDelta>) {
+        self.waiting.set(titles);
+        let seconds = oldest.map_or(0.0, TimeDelta::as_seconds_f64);
+        self.waiting_for.set(seconds.max(0.0));
     }
 
     pub(super) fn retold(&self, changes: usize) {

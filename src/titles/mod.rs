@@ -3,64 +3,90 @@
 //! One title, step by step:
 //! 1. A message is committed together with a title claim: a token plus a lease in the conversation's row (`db`).
 //!    `source` decides whether the message has content; `opener` skips greetings, `file_name` titles attachments.
-//! 2. `task` runs the claim: it waits in `call_queue`, checks `budget` and `breaker`, and calls the model with
-//!    `prompt`.
-//! 3. [`clean`] unwraps and validates the output; `language` checks its script.
+//! 2. `task` runs the claim under its [`policy`]: it waits in `call_queue` and checks the budget. `generate` calls the
+//!    models of a chain with `prompt`; `distinct` finds near-duplicates.
+//! 3. [`clean`] unwraps and validates the output; `redact` removes secrets; `language` checks the script; `shape` gives
+//!    it the policy's form.
 //! 4. One fenced UPDATE stores the title. It changes nothing if a rename, a deletion or another claim came first.
 //! 5. The new revision is published after the commit; `published` records that it was.
 //!
 //! Recovery and operation:
 //! - `sweep`: resumes titles whose lease expired, republishes changes that were committed and not published
+//! - `retry`, `due`, `recovery`: when a failed title is tried again, those that are due, models that answer again
+//! - `digest`, `drift`: titles from the whole conversation, on request, or because the subject may have moved
 //! - `backfill`: titles for conversations without one
+//! - [`trial`]: titles that are compared and not stored, for `titlecast try`
 //! - `check`, `metrics`: whether the title model answers; outcomes, latency and tokens
 //!
 //! Replies do not wait for titles. A failed title fails nothing else.
 
 pub mod backfill;
-mod breaker;
-mod budget;
 mod call_queue;
 mod check;
 pub mod clean;
+mod digest;
+mod distinct;
+mod drift;
+mod due;
+mod echo;
 mod failure;
 mod file_name;
+mod generate;
+mod keep;
 pub mod language;
 pub mod metrics;
 mod opener;
+pub mod policy;
 mod prompt;
 mod published;
+mod recovery;
+mod redact;
+mod retry;
+mod shape;
 mod source;
 mod sweep;
 mod task;
+pub mod trial;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Mutex, Notify, mpsc::UnboundedReceiver};
+use tokio::sync::{Mutex, mpsc::UnboundedReceiver};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
     call_queue::Priority,
     check::Health,
     metrics::{Metrics, Trigger},
-    source::Source,
+    policy::{Policies, TitlePolicy},
+    recovery::Recovery,
+    source::{Found, Source},
 };
-pub use self::{check::ModelState, language::TitleLanguage};
+pub use self::{
+    check::{ChainHealth, ModelState},
+    language::TitleLanguage,
+};
 use crate::{
+    agents::Registry,
+    budget::{Budget, midnight},
     conversation::{
-        Attachment, Conversation, ConversationId, Owner, PerTenant, Title, text::single_line,
+        Attachment, Conversation, ConversationId, MessageId, Owner, Title, TitleFrom,
+        text::single_line,
     },
-    db::{Database, NewTitle, TitleClaim, TitleRequestOutcome},
+    db::{Database, NewTitle, TitleClaim, TitleRequestOutcome, TitleWish},
     error::{Error, Result},
     events::{EventBroker, PublishedRevision},
-    llm::LanguageModel,
+    llm::{Admission, Chain, ProfileOverride, Task},
     supervisor::{Loop, Supervisor},
 };
 
 /// The longest hint of a [`Regenerate`] request, in characters.
 const MAX_HINT_CHARS: usize = 200;
+
+/// The user's messages from which on another title is made from the whole conversation.
+const MANY_MESSAGES: usize = 3;
 
 /// Settings of title generation.
 #[derive(Clone, Debug)]
@@ -69,16 +95,10 @@ pub struct TitleSettings {
     pub deadline: Duration,
     /// The most concurrent calls. Others queue; their deadline starts when they leave the queue.
     pub max_in_flight: usize,
-    /// The pause between probes of a provider that refuses all calls.
-    pub probe_every: Duration,
     /// The pause between sweeps for interrupted titles and unpublished changes.
     pub sweep_every: Duration,
-    /// Whether an opener ("hi") defers the title until a message with content.
-    pub openers: bool,
-    /// The language of titles.
-    pub language: PerTenant<TitleLanguage>,
-    /// The token budget of a day; `None` for no limit.
-    pub budget: PerTenant<Option<u64>>,
+    /// The operator's overrides of the models' parameters.
+    pub parameters: Arc<ProfileOverride>,
 }
 
 impl TitleSettings {
@@ -103,14 +123,15 @@ pub struct Titles {
 struct Inner {
     db: Database,
     events: EventBroker,
-    model: Arc<dyn LanguageModel>,
+    registry: Registry,
+    /// Those in force; a reload replaces them.
+    policies: RwLock<Arc<Policies>>,
     tasks: TaskTracker,
     settings: TitleSettings,
     calls: call_queue::CallQueue,
-    /// Notified when the provider answers again: deferred titles are due.
-    recovered: Notify,
-    breaker: breaker::Breaker,
-    budget: budget::Budget,
+    /// The models that answer again: titles that wait for them are due.
+    recovered: Recovery,
+    budget: Budget,
     health: Health,
     metrics: Metrics,
 }
@@ -122,32 +143,83 @@ pub struct Regenerate {
     pub id: ConversationId,
     /// What the user wants the new title to be like.
     pub hint: Option<String>,
-    /// Whether a title that the user gave may be replaced.
+    /// Whether a title that the user gave or restored may be replaced.
     pub replace_manual: bool,
+    /// What the title is made from; `None`: the whole conversation from three messages of the user on, else the first message.
+    pub from: Option<TitleFrom>,
+}
+
+impl Inner {
+    /// The policies in force. Hold the result for the length of one operation, so that it sees one state.
+    fn policies(&self) -> Arc<Policies> {
+        // The lock is held for the length of a clone, and a panic cannot happen in between.
+        let policies = self.policies.read();
+        policies.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The policy for titles of a tenant's conversations whose active agent has this name.
+    fn policy(&self, tenant: &str, active_agent: &str) -> TitlePolicy {
+        let agent = self.answering(tenant, active_agent);
+        self.policies().of(tenant, &agent)
+    }
+
+    /// The name of the agent that answers in a tenant's conversations whose active agent has this name.
+    fn answering(&self, tenant: &str, active_agent: &str) -> String {
+        let agents = self.registry.current();
+        agents.stored_name(tenant, active_agent).to_owned()
+    }
+
+    /// Whether a call of any policy's models would be admitted.
+    fn peek(&self) -> Admission {
+        let (policies, now) = (self.policies(), Instant::now());
+        let admissions = policies.models().map(|chain| chain.peek(Task::Title, now));
+        let best = admissions.min_by_key(|admission| match admission {
+            Admission::Allowed => Duration::ZERO,
+            Admission::Probe => Duration::from_nanos(1),
+            Admission::RefusedFor(time) => *time + Duration::from_nanos(2),
+        });
+        best.unwrap_or(Admission::Allowed)
+    }
+
+    /// The models that write the titles of an owner's conversations with this agent.
+    fn chain_of(&self, owner: &Owner, agent: &str) -> Chain {
+        self.policy(&owner.tenant, agent).models
+    }
+}
+
+/// The conversation, if its texts are kept: another title could be made from them.
+fn with_text(conversation: Conversation) -> Result<Conversation> {
+    match conversation.drops_text {
+        true => Err(Error::NoText),
+        false => Ok(conversation),
+    }
 }
 
 impl Titles {
-    /// Titles generated by `model`, stored in `db` and published through `events`, in tasks tracked by `tasks`.
+    /// Titles under `policies`, for the agents of `registry`; stored in `db` and published through `events`, in tasks
+    /// tracked by `tasks`.
     pub fn new(
         db: Database,
         events: EventBroker,
-        model: Arc<dyn LanguageModel>,
+        registry: Registry,
+        policies: Policies,
         tasks: TaskTracker,
         settings: TitleSettings,
     ) -> Self {
         opener::load();
         file_name::load();
+        crate::conversation::redact::load();
         language::load();
         let inner = Inner {
             calls: call_queue::CallQueue::new(settings.max_in_flight),
-            recovered: Notify::new(),
-            budget: budget::Budget::new(settings.budget.clone()),
-            breaker: breaker::Breaker::new(settings.probe_every),
+            recovered: Recovery::default(),
+            budget: Budget::default(),
             health: Health::default(),
             metrics: Metrics::default(),
             db,
             events,
-            model,
+            registry,
+            policies: RwLock::new(Arc::new(policies)),
             tasks,
             settings,
         };
@@ -158,7 +230,7 @@ impl Titles {
 
     /// Starts the background loops of titles: the sweep until `draining`, and recording published revisions until
     /// `closing` and the last record.
-    pub fn keep_up(
+    pub fn start_loops(
         &self,
         supervisor: &Supervisor,
         published: UnboundedReceiver<PublishedRevision>,
@@ -190,19 +262,60 @@ impl Titles {
         check::run(&self.inner).await;
     }
 
-    /// Whether the title model answers, by its last call.
-    pub fn model_state(&self) -> ModelState {
-        self.inner.health.state()
+    /// The policies in force.
+    pub fn policies(&self) -> Arc<Policies> {
+        self.inner.policies()
     }
 
-    /// Whether the circuit breaker is open: the provider refuses every call.
+    /// Whether hints and previews of this tenant's conversations with this agent leave out secrets and personal numbers.
+    pub fn redacts_with(&self, tenant: &str, agent: &str) -> bool {
+        self.inner.policy(tenant, agent).redact
+    }
+
+    /// The same where the agent is not known: if the policy of the tenant or of any agent says so.
+    pub fn redacts(&self, tenant: &str) -> bool {
+        self.inner.policies().redacts_with_any(tenant)
+    }
+
+    /// Puts other policies in force. Titles that are being made keep theirs.
+    pub fn replace_policies(&self, policies: Policies) {
+        let mut current = self
+            .inner
+            .policies
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(policies);
+        drop(current);
+        // Their budgets may be higher.
+        self.inner.recovered.add_budgets();
+    }
+
+    /// The models that write titles, unless the policy of a tenant or an agent names others.
+    pub fn chain(&self) -> Chain {
+        self.inner.policies().default_policy().models.clone()
+    }
+
+    /// Whether the models answer: each chain of the policies once, the default one first.
+    pub fn model_health(&self) -> Vec<ChainHealth> {
+        self.inner.health.of(self.inner.policies().models())
+    }
+
+    /// Whether the circuit breakers of all models of a policy are open: its titles wait.
     pub fn breaker_is_open(&self) -> bool {
-        self.inner.breaker.refusal(Instant::now()).is_some()
+        let policies = self.inner.policies();
+        let mut chains = policies.models();
+        chains.any(|chain| chain.refusal(Task::Title).is_some())
     }
 
-    /// The number of tenants whose token budget of the day is known to be used up.
+    /// The number of token budgets of the day, of tenants and of their agents, that are known to be used up.
     pub fn used_up_budgets(&self) -> usize {
-        self.inner.budget.used_up()
+        let Inner { db, budget, .. } = &*self.inner;
+        let policies = self.inner.policies();
+        let since = midnight(db.clock().now());
+        budget.used_up(since, |spender| match &spender.agent {
+            None => policies.of_tenant(&spender.tenant).budget,
+            Some(agent) => policies.budget_of_agent(agent),
+        })
     }
 
     /// The counters of titles in this process.
@@ -210,13 +323,21 @@ impl Titles {
         &self.inner.metrics
     }
 
-    /// The initial title state of a conversation whose first message this is.
-    pub fn plan(&self, text: &str, attachments: &[Attachment], wanted: bool) -> NewTitle {
+    /// The initial title state of a conversation whose first message this is, under the policy of a tenant and an agent.
+    /// For a later message, `agent` may be another than the conversation's; the claim's own policy decides in the end.
+    pub fn plan(
+        &self,
+        (tenant, agent): (&str, &str),
+        text: &str,
+        attachments: &[Attachment],
+        wanted: bool,
+    ) -> NewTitle {
         if !wanted {
             return NewTitle::Skipped;
         }
         let lease = self.inner.settings.lease();
-        match source::of_message(text, attachments, self.inner.settings.openers) {
+        let policy = self.inner.policy(tenant, agent);
+        match source::of_message(text, attachments, &policy) {
             Some(Source::Text(_)) => NewTitle::Claimed(lease),
             Some(Source::Title(title)) => NewTitle::Known(title, lease),
             None if text.trim().is_empty() => NewTitle::Skipped,
@@ -225,8 +346,9 @@ impl Titles {
     }
 
     /// Starts the title that was claimed with this message. Returns at once.
-    pub fn start(&self, claim: TitleClaim, message: String) {
-        self.spawn(claim, Some(Source::Text(message)), Trigger::Message);
+    pub fn start(&self, claim: TitleClaim, message: MessageId, text: String) {
+        let source = Source::Text(text);
+        self.spawn(claim, Some(Found { source, message }), Trigger::Message);
     }
 
     /// Starts the title that was claimed with a later message. The source is the first message with content.
@@ -234,7 +356,7 @@ impl Titles {
         self.spawn(claim, None, Trigger::Message);
     }
 
-    fn spawn(&self, claim: TitleClaim, source: Option<Source>, by: Trigger) {
+    fn spawn(&self, claim: TitleClaim, source: Option<Found>, by: Trigger) {
         let inner = self.inner.clone();
         inner.metrics.claimed(by);
         let priority = match by {
@@ -246,7 +368,8 @@ impl Titles {
             .spawn(task::run(inner, claim, source, priority));
     }
 
-    /// Stores a title that the user gave. Replaces any title; generated titles never replace it.
+    /// Stores a title that the user gave. Replaces any title; generated titles never replace it. `actor`: that user, for
+    /// the audit log.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] when it is empty or over 128 characters; [`Error::NotFound`] when the owner has no such
@@ -256,10 +379,11 @@ impl Titles {
         owner: &Owner,
         id: ConversationId,
         text: &str,
+        actor: &str,
     ) -> Result<Conversation> {
         let title = Title::new(text)
             .map_err(|invalid| Error::invalid_field("display_name", invalid.to_string()))?;
-        let conversation = self.inner.db.rename(owner, id, &title).await?;
+        let conversation = self.inner.db.rename(owner, id, &title, actor).await?;
         tracing::info!(conversation.id = %id, "conversation renamed");
         self.inner.events.publish(conversation.clone());
         Ok(conversation)
@@ -270,18 +394,27 @@ impl Titles {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the owner has no such conversation; [`Error::Database`].
-    pub async fn reset(&self, owner: &Owner, id: ConversationId) -> Result<Conversation> {
+    pub async fn reset(
+        &self,
+        owner: &Owner,
+        id: ConversationId,
+        actor: &str,
+    ) -> Result<Conversation> {
         let Inner { db, settings, .. } = &*self.inner;
         let lease = settings.lease();
-        let mut source = source::of_conversation(db, owner, id, settings.openers).await?;
+        let agent = with_text(db.conversation(owner, id).await?)?.active_agent;
+        let policy = self.inner.policy(&owner.tenant, &agent);
+        let mut source = source::of_conversation(db, owner, id, &policy).await?;
         let wanted = source.is_some().then_some(lease);
-        let mut begun = db.reset_title(owner, id, wanted).await?;
+        let mut begun = db.reset_title(owner, id, wanted, actor).await?;
         if let TitleRequestOutcome::Deferred(_) = begun {
             // Race: a message with content may have arrived before the reset, and claimed nothing because the
             // conversation still had a title.
-            source = source::of_conversation(db, owner, id, settings.openers).await?;
+            source = source::of_conversation(db, owner, id, &policy).await?;
             if source.is_some() {
-                begun = db.begin_regeneration(owner, id, None, false, lease).await?;
+                begun = db
+                    .begin_regeneration(owner, id, TitleWish::default(), lease)
+                    .await?;
             }
         }
         Ok(self.publish_and_start(begun, source))
@@ -307,35 +440,56 @@ impl Titles {
                 format!("the hint is longer than {MAX_HINT_CHARS} characters"),
             ));
         }
-        let source =
-            source::of_conversation(&inner.db, owner, request.id, inner.settings.openers).await?;
+        let agent = with_text(inner.db.conversation(owner, request.id).await?)?.active_agent;
+        let policy = inner.policy(&owner.tenant, &agent);
+        let source = source::of_conversation(&inner.db, owner, request.id, &policy).await?;
         if source.is_none() {
-            // First check that the owner has it: the answer must not reveal another owner's conversation.
-            inner.db.conversation(owner, request.id).await?;
             return Err(Error::invalid(
                 "the conversation has no message to make a title from",
             ));
         }
         let lease = inner.settings.lease();
+        let from = match request.from {
+            Some(from) => from,
+            None => {
+                let messages = inner.db.count_user_messages(owner, request.id);
+                match messages.await? {
+                    MANY_MESSAGES.. => TitleFrom::Conversation,
+                    _ => TitleFrom::FirstMessage,
+                }
+            }
+        };
+        let wish = TitleWish {
+            hint: hint.as_deref(),
+            replace_manual: request.replace_manual,
+            from,
+        };
         let begun = inner
             .db
-            .begin_regeneration(
-                owner,
-                request.id,
-                hint.as_deref(),
-                request.replace_manual,
-                lease,
-            )
+            .begin_regeneration(owner, request.id, wish, lease)
             .await?;
         Ok(self.publish_and_start(begun, source))
     }
 
-    /// Publishes the changed row, and starts the title if it was claimed.
-    fn publish_and_start(
+    /// Brings the former title back and locks it. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] if there is no former title; [`Error::NotFound`] when the owner has no such conversation;
+    /// [`Error::Database`].
+    pub async fn restore(
         &self,
-        begun: TitleRequestOutcome,
-        source: Option<Source>,
-    ) -> Conversation {
+        owner: &Owner,
+        id: ConversationId,
+        actor: &str,
+    ) -> Result<Conversation> {
+        let conversation = self.inner.db.restore_title(owner, id, actor).await?;
+        tracing::info!(conversation.id = %id, "former title restored");
+        self.inner.events.publish(conversation.clone());
+        Ok(conversation)
+    }
+
+    /// Publishes the changed row, and starts the title if it was claimed.
+    fn publish_and_start(&self, begun: TitleRequestOutcome, source: Option<Found>) -> Conversation {
         let (conversation, claim) = match begun {
             TitleRequestOutcome::Unchanged(conversation) => return conversation,
             TitleRequestOutcome::Deferred(conversation) => (conversation, None),

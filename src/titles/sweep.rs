@@ -1,17 +1,20 @@
-//! Recovers from crashes: resumes titles whose lease expired, republishes changes that were committed and not
-//! published.
+//! Recovers from crashes and outages: resumes titles whose lease expired, tries failed ones again, republishes changes
+//! that were committed and not published.
 //!
 //! Every process sweeps at startup and then periodically.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, breaker::Admission, call_queue::Priority, metrics::Trigger, task};
+use super::{
+    Inner,
+    call_queue::Priority,
+    due::{self, Rest},
+    metrics::Trigger,
+    task,
+};
 use crate::{
     db::{BadRow, Candidate, Fault, Keyset, TitleBacklog},
     error::Result,
@@ -29,7 +32,7 @@ const SWEEP_TIMEOUT: Duration = Duration::from_secs(120);
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Rows per read.
-const PAGE: u64 = 200;
+pub(super) const PAGE: u64 = 200;
 
 /// Sweeps until `draining`: a process that is shutting down takes over no titles.
 pub(super) async fn run(titles: &Arc<Inner>, heartbeat: &Heartbeat, draining: &CancellationToken) {
@@ -44,44 +47,57 @@ pub(super) async fn run(titles: &Arc<Inner>, heartbeat: &Heartbeat, draining: &C
             .sweep_every
             .mul_f64(0.75 + 0.5 * fastrand::f64());
         match swept {
-            Ok(Some(lease_end)) => pause = pause.min(until_lease_end(titles, lease_end)),
-            Ok(None) => {}
+            Ok((Rest::More, _)) => pause = Duration::ZERO,
+            Ok((Rest::Nothing, Some(next))) => pause = pause.min(until_lease_end(titles, next)),
+            Ok((Rest::Nothing, None)) => {}
             // The next sweep finds the remaining rows.
             Err(error) => error.log(),
         }
         titles.metrics.swept();
         tokio::select! {
             () = heartbeat.pause(pause) => {}
-            () = titles.recovered.notified() => {}
+            () = titles.recovered.added() => {}
             () = draining.cancelled() => return,
         }
     }
 }
 
-/// The pause until a lease expires; its holder may have died.
+/// The pause until a lease expires, whose holder may have died.
 fn until_lease_end(titles: &Inner, lease_end: DateTime<Utc>) -> Duration {
     let left = (lease_end - titles.db.clock().now()).to_std();
     left.unwrap_or_default().max(MIN_PAUSE) + MIN_PAUSE.mul_f64(fastrand::f64())
 }
 
-/// Runs one sweep, page by page. Skips rows that cannot be read or stored. Returns the end of the first running lease.
-async fn sweep(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<Option<DateTime<Utc>>> {
+/// Runs one sweep, page by page. Skips rows that cannot be read or stored. Returns what is left to do, and when the first
+/// running lease ends.
+async fn sweep(
+    titles: &Arc<Inner>,
+    heartbeat: &Heartbeat,
+) -> Result<(Rest, Option<DateTime<Utc>>)> {
     // A step that fails does not stop the others, unless the database is unavailable.
     let mut failed = Ok(());
     continue_unless_transient(&mut failed, republish(titles, heartbeat).await)?;
     continue_unless_transient(&mut failed, abandon_exhausted(titles, heartbeat).await)?;
+    continue_unless_transient(&mut failed, titles.db.erase_former_titles().await)?;
+    continue_unless_transient(&mut failed, titles.db.erase_left_metadata().await)?;
     continue_unless_transient(&mut failed, take_over_all(titles, heartbeat).await)?;
+    continue_unless_transient(&mut failed, due::wake(titles, heartbeat).await)?;
+    let tried = due::try_again(titles, heartbeat).await;
+    let rest = continue_unless_transient(&mut failed, tried)?;
+    continue_unless_transient(&mut failed, due::give_up(titles, heartbeat).await)?;
+    continue_unless_transient(&mut failed, due::count(titles).await)?;
     failed?;
-    titles.db.next_lease_end().await
+    let next = titles.db.next_lease_end().await?;
+    Ok((rest.unwrap_or(Rest::Nothing), next))
 }
 
-fn continue_unless_transient(failed: &mut Result<()>, swept: Result<()>) -> Result<()> {
+fn continue_unless_transient<T>(failed: &mut Result<()>, swept: Result<T>) -> Result<Option<T>> {
     match swept {
         Err(error) if Fault::of_error(&error) != Some(Fault::Transient) => {
             *failed = Err(error);
-            Ok(())
+            Ok(None)
         }
-        swept => swept,
+        swept => swept.map(Some),
     }
 }
 
@@ -148,18 +164,9 @@ async fn take_over_all(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<()>
             .await?;
         step_over(heartbeat, page.bad);
         for candidate in &page.rows {
-            // While the breaker is open, one row is the probe, and the others are not claimed.
-            let admission = titles.breaker.peek(Instant::now());
-            if let Admission::RefusedFor(_) = admission {
-                return Ok(());
-            }
+            // Also while no model admits calls: the title then fails, and waits for the next probe.
             if let Err(error) = take_over(titles, candidate).await {
-                // The next row becomes the probe.
                 step_over(heartbeat, [BadRow::of(candidate.id.0, error)?]);
-                continue;
-            }
-            if admission == Admission::Probe {
-                return Ok(());
             }
         }
         match page.last {
@@ -169,7 +176,7 @@ async fn take_over_all(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<()>
     }
 }
 
-fn step_over(heartbeat: &Heartbeat, bad: impl IntoIterator<Item = BadRow>) {
+pub(super) fn step_over(heartbeat: &Heartbeat, bad: impl IntoIterator<Item = BadRow>) {
     for BadRow { id, error } in bad {
         heartbeat.skip_row(id, &error);
     }
@@ -189,12 +196,10 @@ async fn take_over(titles: &Arc<Inner>, candidate: &Candidate) -> Result<()> {
         .db
         .claim_candidate(candidate, TitleBacklog::Overdue, lease)
         .await?;
-    drop(permit);
     if let Some(claim) = claim {
         titles.metrics.claimed(Trigger::Sweep);
-        titles
-            .tasks
-            .spawn(task::run(titles.clone(), claim, None, Priority::Background));
+        let resumed = task::run_admitted(titles.clone(), claim, permit);
+        titles.tasks.spawn(resumed);
     }
     Ok(())
 }

@@ -1,39 +1,35 @@
-//! Runs one title claim: call the model, validate the answer, store it if the claim still holds, publish.
+//! Runs one title claim: make the title, store it if the claim still holds, publish.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::Instant;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{
     Inner,
-    breaker::Admission,
-    call_queue::Priority,
-    clean,
-    failure::{FailureCause, cause_of, failure_of, is_final},
-    language,
-    prompt::{self, MAX_TOKENS, Regeneration},
-    source::{self, Source},
+    call_queue::{CallPermit, Priority},
+    digest::{self, Digest},
+    distinct, drift,
+    failure::FailureCause,
+    generate::{self, Job, Observer},
+    policy::{Fallback, TitlePolicy},
+    prompt::{self, Regeneration},
+    retry::{self, Obstacle},
+    source::{self, Found, Source},
 };
 use crate::{
-    conversation::{Title, TitleFailure, Usage},
-    db::{TitleCall, TitleClaim},
+    budget::{Exhausted, Reservation, Spender, midnight},
+    conversation::{MessageId, Title, TitleFailure, TitleFrom},
+    db::{Retry, TitleCall, TitleClaim},
     error::Result,
-    llm::{Finish, ModelErrorKind, TitleOutput, TitleRequest},
+    llm::{CallIdentity, Chain, Model, Task},
     step::{Step, step},
     telemetry::{SPANS, span},
-    work,
 };
 
-/// The most calls for one title: the first and one retry.
-const ATTEMPTS: u32 = 2;
-
-/// The longest wait for a worker thread that validates a title.
-const JUDGE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The pause before the retry when the provider sends no `Retry-After`.
-const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// How many of the owner's newest titles a new one is compared with.
+const DISTINCT_AMONG: usize = 50;
 
 /// The outcome of one claim.
 #[derive(Debug)]
@@ -44,9 +40,11 @@ pub(super) enum TitleOutcome {
     Failed(TitleFailure),
     /// No message has content: the claim was released.
     NothingToTitle,
+    /// The subject has not moved: the present title stays.
+    Unchanged,
     /// A rename, a deletion or another claim came first.
     Superseded,
-    /// The provider refuses all calls: the title is deferred until the next probe.
+    /// No model admits a call: the title waits for the next probe.
     WaitsForProvider,
     /// Nothing is stored: the database failed or the call queue is full. The claim expires.
     Unknown,
@@ -59,6 +57,7 @@ impl TitleOutcome {
             Self::Titled => "titled",
             Self::Failed(failure) => failure.as_str(),
             Self::NothingToTitle => "nothing_to_title",
+            Self::Unchanged => "unchanged",
             Self::Superseded => "superseded",
             Self::WaitsForProvider => "waits_for_provider",
             Self::Unknown => "database_failed",
@@ -73,24 +72,41 @@ impl TitleOutcome {
 pub(super) fn run(
     titles: Arc<Inner>,
     claim: TitleClaim,
-    source: Option<Source>,
+    source: Option<Found>,
     priority: Priority,
 ) -> impl Future<Output = (TitleOutcome, u64)> + Send + 'static {
     let span = tracing::info_span!(target: SPANS, "title", conversation.id = %claim.id);
-    async move { make_and_store(&titles, &claim, source, priority).await }.instrument(span)
+    let generated = async move {
+        let waited = Instant::now();
+        let Some(_permit) = titles.calls.acquire(&claim.owner, priority).await else {
+            // The queue is full: the sweep resumes the title when its lease expires.
+            return (TitleOutcome::Unknown, 0);
+        };
+        make_and_store(&titles, &claim, source, waited).await
+    };
+    generated.instrument(span)
+}
+
+/// Like [`run`], with a permit that the caller has acquired.
+pub(super) fn run_admitted(
+    titles: Arc<Inner>,
+    claim: TitleClaim,
+    permit: CallPermit,
+) -> impl Future<Output = (TitleOutcome, u64)> + Send + 'static {
+    let span = tracing::info_span!(target: SPANS, "title", conversation.id = %claim.id);
+    let generated = async move {
+        let _permit = permit;
+        make_and_store(&titles, &claim, None, Instant::now()).await
+    };
+    generated.instrument(span)
 }
 
 async fn make_and_store(
     titles: &Inner,
     claim: &TitleClaim,
-    source: Option<Source>,
-    priority: Priority,
+    source: Option<Found>,
+    waited: Instant,
 ) -> (TitleOutcome, u64) {
-    let waited = Instant::now();
-    let Some(_permit) = titles.calls.acquire(&claim.owner, priority).await else {
-        // The queue is full: the sweep resumes the title when its lease expires.
-        return (TitleOutcome::Unknown, 0);
-    };
     let started = Instant::now();
     let mut calls = Vec::new();
     let outcome = match attempt(titles, claim, source, started, &mut calls).await {
@@ -100,7 +116,7 @@ async fn make_and_store(
             TitleOutcome::Unknown
         }
     };
-    report(titles, claim, &outcome, started);
+    report(titles, claim, &calls, &outcome, started);
     titles.metrics.finished(&outcome, waited.elapsed());
     (outcome, calls.iter().map(TitleCall::tokens).sum())
 }
@@ -108,7 +124,7 @@ async fn make_and_store(
 async fn attempt(
     titles: &Inner,
     claim: &TitleClaim,
-    source: Option<Source>,
+    source: Option<Found>,
     started: Instant,
     calls: &mut Vec<TitleCall>,
 ) -> Result<TitleOutcome> {
@@ -124,33 +140,51 @@ async fn attempt(
             return Ok(TitleOutcome::Superseded);
         }
     }
+    let policy = titles.policy(&claim.owner.tenant, &claim.agent);
     let source = match source {
         Some(source) => Some(source),
-        None => {
-            let openers = titles.settings.openers;
-            source::of_conversation(&titles.db, &claim.owner, claim.id, openers).await?
+        None => source::of_conversation(&titles.db, &claim.owner, claim.id, &policy).await?,
+    };
+    let Some(found) = source else {
+        titles.db.release_claim(claim, &[]).await?;
+        return Ok(TitleOutcome::NothingToTitle);
+    };
+    let digest = match claim.from {
+        TitleFrom::FirstMessage => None,
+        TitleFrom::Conversation | TitleFrom::Drift => {
+            Some(digest::of_conversation(&titles.db, claim, &found).await?)
         }
     };
-    let made = match source {
-        Some(Source::Text(message)) => make_in_time(titles, claim, &message, started, calls).await,
+    let Found { source, message } = found;
+    let made = match (digest, source) {
+        (Some(Digest { text, asked }), _) => {
+            let text = Text {
+                message,
+                asked: &asked,
+                digest: Some(&text),
+            };
+            make_in_time(titles, claim, &policy, text, started, calls).await
+        }
+        (None, Source::Text(asked)) => {
+            let text = Text::of_message(message, &asked);
+            make_in_time(titles, claim, &policy, text, started, calls).await
+        }
         // A regeneration must differ from the file name, so the model makes it.
-        Some(Source::Title(name)) if claim.previous.is_some() => {
-            make_in_time(titles, claim, name.as_str(), started, calls).await
+        (None, Source::Title(name)) if claim.previous.is_some() => {
+            let text = Text::of_message(message, name.as_str());
+            make_in_time(titles, claim, &policy, text, started, calls).await
         }
-        Some(Source::Title(title)) => Ok(title),
-        None => {
-            titles.db.release_claim(claim).await?;
-            return Ok(TitleOutcome::NothingToTitle);
-        }
+        (None, Source::Title(title)) => Ok(title),
     };
+    if claim.from == TitleFrom::Drift {
+        return store_refresh(titles, claim, made, calls).await;
+    }
     step(Step::TitleAnswered, claim.id);
     let stored = match &made {
         Ok(title) => titles.db.store_generated_title(claim, title, calls).await?,
-        Err(NoTitle::Deferred(time)) => titles.db.defer_title(claim, *time, calls).await?,
-        Err(NoTitle::Failed(failure)) => {
-            titles
-                .db
-                .store_title_failure(claim, *failure, calls)
+        Err(NoTitle { failure, retry, .. }) => {
+            let db = &titles.db;
+            db.store_title_failure(claim, *failure, *retry, calls)
                 .await?
         }
     };
@@ -162,12 +196,54 @@ async fn attempt(
     step(Step::TitlePublished, claim.id);
     Ok(match made {
         Ok(_) => TitleOutcome::Titled,
-        Err(NoTitle::Deferred(_)) => TitleOutcome::WaitsForProvider,
-        Err(NoTitle::Failed(failure)) => TitleOutcome::Failed(failure),
+        Err(NoTitle {
+            obstacle: Some(Obstacle::Refusal(_)),
+            ..
+        }) => TitleOutcome::WaitsForProvider,
+        Err(NoTitle { failure, .. }) => TitleOutcome::Failed(failure),
     })
 }
 
-fn report(titles: &Inner, claim: &TitleClaim, outcome: &TitleOutcome, started: Instant) {
+/// Stores a title that was made because the subject may have moved, if it did. Otherwise the present title stays, and no
+/// error is shown: the user did not ask for another one.
+async fn store_refresh(
+    titles: &Inner,
+    claim: &TitleClaim,
+    made: Result<Title, NoTitle>,
+    calls: &[TitleCall],
+) -> Result<TitleOutcome> {
+    let previous = claim.previous.as_deref().unwrap_or_default();
+    let title = match made {
+        Ok(title) if drift::has_moved(previous, title.as_str()) => title,
+        Ok(_) => {
+            titles.db.release_claim(claim, calls).await?;
+            return Ok(TitleOutcome::Unchanged);
+        }
+        Err(NoTitle { failure, .. }) => {
+            titles.db.release_claim(claim, calls).await?;
+            return Ok(TitleOutcome::Failed(failure));
+        }
+    };
+    match titles
+        .db
+        .store_generated_title(claim, &title, calls)
+        .await?
+    {
+        Some(conversation) => {
+            titles.events.publish(conversation);
+            Ok(TitleOutcome::Titled)
+        }
+        None => Ok(TitleOutcome::Superseded),
+    }
+}
+
+fn report(
+    titles: &Inner,
+    claim: &TitleClaim,
+    calls: &[TitleCall],
+    outcome: &TitleOutcome,
+    started: Instant,
+) {
     let id = claim.id;
     let duration_ms = started.elapsed().as_millis() as u64;
     let span = Span::current();
@@ -181,217 +257,225 @@ fn report(titles: &Inner, claim: &TitleClaim, outcome: &TitleOutcome, started: I
         }
         TitleOutcome::Failed(failure) => {
             let reason = failure.as_str();
-            let model = titles.model.title_model();
+            let last = calls.last().map(|call| call.model.as_str());
+            let first = || {
+                titles
+                    .chain_of(&claim.owner, &claim.agent)
+                    .first()
+                    .name()
+                    .to_string()
+            };
+            let model = last.map_or_else(first, str::to_owned);
             tracing::warn!(conversation.id = %id, duration_ms, reason, model, "title generation failed");
         }
         TitleOutcome::NothingToTitle => {
             tracing::debug!(conversation.id = %id, "no message with a topic; no title generated")
         }
+        TitleOutcome::Unchanged => {
+            tracing::debug!(conversation.id = %id, duration_ms, "the subject has not moved; the title stays");
+        }
         TitleOutcome::Superseded => {
             tracing::info!(conversation.id = %id, duration_ms, "title superseded or conversation gone");
         }
         TitleOutcome::WaitsForProvider => {
-            tracing::debug!(conversation.id = %id, "title deferred; the provider refuses calls");
+            tracing::debug!(conversation.id = %id, "no model admits a call; the title is tried again after the next probe");
         }
         // The error is already logged; the row stays pending.
         TitleOutcome::Unknown => {}
     }
 }
 
-/// Why an attempt made no title.
-enum NoTitle {
-    /// Generation failed.
-    Failed(TitleFailure),
-    /// The provider refuses all calls; retry after this time.
-    Deferred(Duration),
+/// What a title is made from.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    /// The first message with content.
+    message: MessageId,
+    /// What the user wrote.
+    asked: &'a str,
+    /// The whole conversation in short, if the title is made from it.
+    digest: Option<&'a str>,
 }
 
-impl From<TitleFailure> for NoTitle {
-    fn from(failure: TitleFailure) -> Self {
-        Self::Failed(failure)
+impl<'a> Text<'a> {
+    fn of_message(message: MessageId, asked: &'a str) -> Self {
+        Self {
+            message,
+            asked,
+            digest: None,
+        }
     }
 }
 
-/// Calls the model within the deadline, unless the budget is used up or the breaker is open.
+/// Why an attempt made no title.
+struct NoTitle {
+    failure: TitleFailure,
+    /// What has to pass before the next try; `None`: the failure does not pass.
+    obstacle: Option<Obstacle>,
+    /// The next try; `None` if there is none.
+    retry: Option<Retry>,
+}
+
+impl NoTitle {
+    fn new(
+        titles: &Inner,
+        claim: &TitleClaim,
+        policy: &TitlePolicy,
+        (failure, obstacle): (TitleFailure, Option<Obstacle>),
+    ) -> Self {
+        let now = titles.db.clock().now();
+        let retry = obstacle.and_then(|obstacle| retry::next(claim, obstacle, now, policy.retry));
+        Self {
+            failure,
+            obstacle,
+            retry,
+        }
+    }
+}
+
+/// What has to pass before the next try.
+fn obstacle_of(no: generate::NoTitle) -> Option<Obstacle> {
+    match no {
+        generate::NoTitle::Rejected(_) => None,
+        generate::NoTitle::Failed(_, wait) => Some(Obstacle::Failure(wait)),
+        generate::NoTitle::Refused(_, time) => Some(Obstacle::Refusal(time)),
+    }
+}
+
+/// Reserves the tokens of a title in the budgets of today (UTC): the tenant's, and the agent's for its titles.
+async fn reserve<'t>(
+    titles: &'t Inner,
+    tenant: &str,
+    agent: &str,
+    tokens: u64,
+) -> Result<Vec<Reservation<'t>>, Obstacle> {
+    let policies = titles.policies();
+    let since = midnight(titles.db.clock().now());
+    let mut reserved = Vec::new();
+    for (agent, limit) in [
+        (None, policies.of_tenant(tenant).budget),
+        (Some(agent), policies.budget_of_agent(agent)),
+    ] {
+        let Some(limit) = limit else {
+            continue;
+        };
+        let query = titles.db.title_tokens(tenant, agent, since);
+        let spender = Spender::new(tenant, agent);
+        let reservation = titles.budget.reserve(spender, limit, since, tokens, query);
+        reserved.push(reservation.await.map_err(|exhausted| match exhausted {
+            Exhausted::UsedUp => Obstacle::Budget,
+            Exhausted::InFlight => Obstacle::BudgetInFlight(titles.settings.deadline),
+        })?);
+    }
+    Ok(reserved)
+}
+
+/// Makes the title within the deadline, unless the budget is used up or every breaker is open. What failed for good, the
+/// offline model makes if the policy says so.
 async fn make_in_time(
     titles: &Inner,
     claim: &TitleClaim,
-    message: &str,
+    policy: &TitlePolicy,
+    text: Text<'_>,
     started: Instant,
     calls: &mut Vec<TitleCall>,
 ) -> Result<Title, NoTitle> {
-    titles.budget.check(&titles.db, &claim.owner.tenant).await?;
-    if let Admission::RefusedFor(time) = titles.breaker.admit(started.into_std()) {
-        return Err(NoTitle::Deferred(time));
-    }
-    let until = started + titles.settings.deadline;
-    let mut call = Instant::now();
-    let made = timeout_at(until, make(titles, claim, message, until, calls, &mut call)).await;
-    made.unwrap_or_else(|_| {
-        let failure = TitleFailure::Timeout;
-        record(
-            titles,
-            claim,
-            calls,
-            Err(failure),
-            None,
-            call.elapsed(),
-            FailureCause::Model,
-        );
-        Err(failure.into())
-    })
-}
-
-/// Calls the model up to [`ATTEMPTS`] times; the caller enforces `until`. `call` is set to the start of each call.
-async fn make(
-    titles: &Inner,
-    claim: &TitleClaim,
-    message: &str,
-    until: Instant,
-    calls: &mut Vec<TitleCall>,
-    call: &mut Instant,
-) -> Result<Title, NoTitle> {
-    let language = titles.settings.language.of(&claim.owner.tenant);
-    let regeneration = Regeneration {
-        previous: claim.previous.as_deref(),
-        hint: claim.hint.as_deref(),
+    let tenant = &claim.owner.tenant;
+    let agent = titles.answering(tenant, &claim.agent);
+    let job = Job {
+        policy,
+        message: text.asked,
+        regeneration: Regeneration {
+            previous: claim.previous.as_deref(),
+            hint: claim.hint.as_deref(),
+            digest: text.digest,
+        },
+        caller: CallIdentity {
+            tenant: tenant.clone(),
+            user: claim.owner.user.clone(),
+            conversation: claim.id.to_string(),
+            message: text.message.to_string(),
+            agent: agent.clone(),
+            task: Task::Title,
+        },
+        overrides: titles.settings.parameters.clone(),
     };
-    let mut request = TitleRequest {
-        instruction: prompt::instruction(language, regeneration),
-        input: prompt::input(message, regeneration),
-        max_tokens: MAX_TOKENS,
-        plain: false,
+    let mut record = Record {
+        titles,
+        claim,
+        chain: &policy.models,
+        calls,
     };
-    let mut attempt = 1;
-    loop {
-        *call = Instant::now();
-        let answer = titles.model.title(request.clone()).await;
-        let duration = call.elapsed();
-        let (failure, pause) = match answer {
-            Ok(output) => {
-                let judged = judge(&output, message, language).await;
-                let outcome = judged.as_ref().map(|_| ()).map_err(|failure| *failure);
-                record(
-                    titles,
-                    claim,
-                    calls,
-                    outcome,
-                    output.usage,
-                    duration,
-                    FailureCause::Message,
-                );
-                if titles.breaker.close() {
-                    recovered(titles).await;
-                }
-                match judged {
-                    Ok(title) => return Ok(title),
-                    Err(failure) => (failure, Duration::ZERO),
-                }
+    let tokens = prompt::estimated_call_tokens(text.digest.unwrap_or(text.asked));
+    let failed = match reserve(titles, tenant, &agent, tokens).await {
+        Err(obstacle) => (TitleFailure::BudgetExceeded, Some(obstacle)),
+        // Held until the calls have ended and are counted.
+        Ok(_reserved) => {
+            let mut walk = policy.models.walk(Task::Title);
+            let deadline = titles.settings.deadline;
+            let made = generate::title(&job, started, deadline, &mut walk, &mut record).await;
+            match made {
+                Ok(title) => return Ok(title),
+                Err(no) => (no.failure(), obstacle_of(no)),
             }
-            Err(error) => {
-                tracing::debug!(conversation.id = %claim.id, attempt, %error, "title call failed");
-                let cause = cause_of(&error);
-                let failure = match cause {
-                    FailureCause::Message => TitleFailure::Rejected,
-                    FailureCause::Model | FailureCause::Protocol | FailureCause::BaseUrl => {
-                        failure_of(&error)
-                    }
-                };
-                record(titles, claim, calls, Err(failure), None, duration, cause);
-                if is_final(error.kind) {
-                    titles.breaker.open(failure, std::time::Instant::now());
-                    tracing::warn!(
-                        reason = failure.as_str(),
-                        status = error.status,
-                        model = titles.model.title_model(),
-                        is_url_suspect = error.kind == ModelErrorKind::NoEndpoint,
-                        "provider refuses title calls; titles are deferred and one call a minute probes it"
-                    );
-                    return Err(NoTitle::Deferred(titles.settings.probe_every));
-                }
-                request.plain = cause != FailureCause::Message && error.may_be_of_a_parameter();
-                if !request.plain && !error.kind.is_transient() {
-                    return Err(failure.into());
-                }
-                (failure, error.retry_after.unwrap_or(RETRY_PAUSE))
-            }
-        };
-        // Fail now if the pause ends after the deadline.
-        if attempt == ATTEMPTS || Instant::now() + pause >= until {
-            return Err(failure.into());
         }
-        if failure == TitleFailure::Truncated {
-            request.max_tokens *= 2;
-        }
-        sleep(pause).await;
-        attempt += 1;
-    }
-}
-
-/// Records one call: health, budget, metrics, and the rows to store.
-fn record(
-    titles: &Inner,
-    claim: &TitleClaim,
-    calls: &mut Vec<TitleCall>,
-    outcome: Result<(), TitleFailure>,
-    usage: Option<Usage>,
-    duration: Duration,
-    cause: FailureCause,
-) {
-    let call = TitleCall {
-        model: titles.model.title_model().to_owned(),
-        outcome,
-        usage: usage.unwrap_or_default(),
-        duration,
     };
-    titles.health.record(claim.id, call.outcome, cause);
-    titles.budget.spend(&claim.owner.tenant, call.tokens());
-    titles.metrics.called(&claim.owner.tenant, &call);
-    calls.push(call);
-}
-
-async fn judge(
-    output: &TitleOutput,
-    message: &str,
-    language: &language::TitleLanguage,
-) -> Result<Title, TitleFailure> {
-    match output.finish {
-        // A truncated title is not usable.
-        Finish::Length => return Err(TitleFailure::Truncated),
-        Finish::ContentFilter | Finish::NoText | Finish::Unreadable | Finish::Unknown => {
-            return Err(TitleFailure::Rejected);
-        }
-        Finish::Stop => {}
+    let no = NoTitle::new(titles, claim, policy, failed);
+    // A title that is there stays.
+    let is_extracted = policy.fallback == Fallback::Extract && claim.previous.is_none();
+    if !is_extracted || no.retry.is_some() {
+        return Err(no);
     }
-    let (text, asked, language) = (output.text.clone(), message.to_owned(), language.clone());
-    // Validation scans the whole message several times, so a long one goes to a worker thread.
-    let judged = work::heavy_if(message.len(), JUDGE_TIMEOUT, move |_| {
-        title_in(&text, &asked, &language)
-    });
-    judged.await.unwrap_or(Err(TitleFailure::Timeout))
-}
-
-fn title_in(
-    output: &str,
-    message: &str,
-    language: &language::TitleLanguage,
-) -> Result<Title, TitleFailure> {
-    let title = clean::clean_for(output, message).map_err(|rejection| {
-        tracing::debug!(%rejection, "title output rejected");
-        TitleFailure::Rejected
-    })?;
-    if !language::fits(title.as_str(), message, language) {
-        tracing::debug!("title output rejected: wrong script");
-        return Err(TitleFailure::Rejected);
-    }
+    let (title, call) = generate::extracted(&job).await.ok_or(no)?;
+    titles.metrics.called(tenant, &call);
+    record.calls.push(call);
     Ok(title)
 }
 
-/// Makes all deferred titles due, and wakes this node's sweep. Other nodes wait for their own probe.
-async fn recovered(titles: &Inner) {
-    tracing::info!("title model answers again; deferred titles are due");
-    if let Err(error) = titles.db.wake_deferred_titles().await {
-        error.log();
+/// Records the calls for one claim: health, budget, metrics, and the rows to store.
+struct Record<'a> {
+    titles: &'a Inner,
+    claim: &'a TitleClaim,
+    chain: &'a Chain,
+    calls: &'a mut Vec<TitleCall>,
+}
+
+impl Observer for Record<'_> {
+    fn called(&mut self, call: TitleCall, cause: FailureCause, _: Option<&str>) {
+        let Self { titles, claim, .. } = self;
+        let tenant = &claim.owner.tenant;
+        let answered = (self.chain, call.model.as_str());
+        titles
+            .health
+            .record(answered, claim.id, call.outcome, cause);
+        let agent = Some(call.agent.as_str());
+        titles.budget.spend(tenant, agent, call.tokens());
+        titles.metrics.called(tenant, &call);
+        self.calls.push(call);
     }
-    titles.recovered.notify_one();
+
+    fn recovered(&mut self, model: &Model) {
+        recovered(self.titles, model);
+    }
+
+    async fn is_taken(&mut self, title: &Title) -> bool {
+        let Self { titles, claim, .. } = self;
+        let newest = titles
+            .db
+            .newest_titles(&claim.owner, claim.id, DISTINCT_AMONG)
+            .await;
+        match newest {
+            Ok(newest) => distinct::is_among(title.as_str(), &newest),
+            // Storing the title reports it.
+            Err(error) => {
+                error.log();
+                false
+            }
+        }
+    }
+}
+
+/// Wakes the sweep, which makes the titles due that wait for this model. Other nodes find them due as well.
+fn recovered(titles: &Inner, model: &Model) {
+    tracing::info!(model = %model.name(), "title model answers; titles that wait for it are due");
+    titles.recovered.add(model.name());
 }

@@ -28,13 +28,14 @@ try {
       const name = (what) => ({ path: `${folder}/${what}-${viewport.width}-${colorScheme}.png` });
       await page.goto(server.url);
       await seen(page.locator('#state'), /^Connected$/);
+      await page.getByRole('button', { name: 'Frames', exact: true }).click();
       await page.getByLabel('Deltas').uncheck();
       await page.getByRole('textbox', { name: 'Message' }).fill(LAST);
       await page.keyboard.press('Enter');
       await seen(page.getByRole('list', { name: "Frames of the reply's stream" }), /response.completed/);
       await seen(page.locator('#list button').first(), /2 messages/);
-      // On a phone the panes are below each other.
-      await page.screenshot({ ...name('page'), fullPage: true });
+      await page.screenshot(name('page'));
+      await page.getByRole('button', { name: 'Close the frames' }).click();
       page.once('dialog', (dialog) => dialog.accept());
       await page.getByRole('button', { name: 'Delete' }).click();
       await seen(page.locator('#heading'), /^New conversation$/);

@@ -37,14 +37,14 @@ export const launch = () =>
 /**
  * Runs `use` with what opens tabs of one browser profile, and fails if a page complained or spoke to another host.
  * `expected` matches the complaints that belong to the test; `answers` has what other hosts answer, as files by their URL;
- * null is no answer.
+ * null is no answer. `others` has origins that pages may speak to besides their own.
  */
-export async function withTabs(browser, use, { expected, answers = {}, ...options } = {}) {
+export async function withTabs(browser, use, { expected, answers = {}, others = [], ...options } = {}) {
   const context = await browser.newContext({ viewport: DESKTOP, ...options });
   context.setDefaultTimeout(DEADLINE_MS);
   const complaints = [];
   const strangers = [];
-  const hosts = new Set();
+  const hosts = new Set(others.map((url) => new URL(url).host));
   const visit = (url) => {
     const { protocol, host } = new URL(url);
     if (!/^(data|blob):$/.test(protocol) && !hosts.has(host) && !(url in answers)) strangers.push(url);
@@ -219,6 +219,13 @@ export class Model {
         response.end('data: [DONE]\n\n');
       },
     };
+  }
+
+  /** Refuses the next request for a reply. */
+  async refuse() {
+    const response = await this.#next('reply');
+    response.writeHead(400, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ error: { message: 'no', type: 'invalid_request_error' } }));
   }
 
   end() {

@@ -89,10 +89,10 @@ export function contract(name, Wire, connect) {
       all.stop();
       await within(all.operation.ended, "end of the operation");
       const second = await send("Which soil do blueberries like?");
-      const told = [all.events.values.length, all.operation.messages.length];
+      const received = [all.events.values.length, all.operation.messages.length];
       const other = await watch(second.id);
       await titled(other, second);
-      assert.deepEqual([all.events.values.length, all.operation.messages.length], told);
+      assert.deepEqual([all.events.values.length, all.operation.messages.length], received);
       kept.stop();
       other.stop();
       await client.close();

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
@@ -31,7 +32,7 @@ export async function within(promise, what, deadlineMs = DEADLINE_MS) {
   }
 }
 
-/** What a subscription was told, in order; a sink for the client, a queue for the test. */
+/** What a subscription received, in order; a sink for the client, a queue for the test. */
 export class Events {
   values = [];
   #end;
@@ -69,10 +70,13 @@ export class Server {
   #folder = mkdtempSync(path.join(tmpdir(), "titlecast-clients-"));
   #process;
   #port;
+  #settings;
   #ready;
 
-  static async start() {
+  /** `settings` are of its environment. */
+  static async start(settings = {}) {
     const server = new Server();
+    server.#settings = settings;
     server.#port = await freePort();
     await server.#spawn();
     return server;
@@ -91,20 +95,20 @@ export class Server {
     return this.#ready;
   }
 
-  /** Stops the process as an operator would, and starts another on the same port and database. */
-  async restart() {
-    this.#process.kill("SIGTERM");
+  /** Stops the process, by default as an operator would, and starts another on the same port and database. */
+  async restart(signal = "SIGTERM") {
+    this.#process.kill(signal);
     let spawned;
     this.#ready = new Promise((resolve, reject) => (spawned = { resolve, reject }));
     this.#ready.catch(() => {});
     const [code] = await within(once(this.#process, "exit"), "end of the server");
-    if (code !== 0) throw new Error(`the server exited with ${code}`);
+    if (code !== 0 && signal === "SIGTERM") throw new Error(`the server exited with ${code}`);
     await this.#spawn().then(spawned.resolve, spawned.reject);
     return this.#ready;
   }
 
   async end() {
-    if (this.#process.exitCode === null) {
+    if (this.#process.exitCode === null && !this.#process.signalCode) {
       this.#process.kill("SIGKILL");
       await once(this.#process, "exit");
     }
@@ -116,7 +120,7 @@ export class Server {
     const database = `sqlite://${path.join(this.#folder, "titlecast.db")}?mode=rwc`;
     const listen = `127.0.0.1:${this.#port}`;
     const child = spawn(BINARY, ["--listen", listen, "--metrics-listen", "127.0.0.1:0", "--database-url", database], {
-      env: { ...env, TITLECAST_LOG: env.TITLECAST_LOG ?? "error" },
+      env: { ...env, TITLECAST_LOG: env.TITLECAST_LOG ?? "error", ...this.#settings },
       stdio: ["ignore", "inherit", "inherit"],
     });
     process.once("exit", () => child.kill("SIGKILL"));
@@ -135,6 +139,16 @@ export class Server {
     }
     throw new Error(`the server exited with ${child.exitCode}`);
   }
+}
+
+/** The scripted model: a message says how long its reply is ("… in 40 words"), and that it breaks off ("… then break"). */
+export async function startModel(pace = 0.005) {
+  const program = fileURLToPath(new URL("../../clients/testing/model.py", import.meta.url));
+  const child = spawn("python3", ["-B", program, String(pace)], { stdio: ["ignore", "pipe", "inherit"] });
+  process.once("exit", () => child.kill());
+  const [url] = await once(createInterface(child.stdout), "line");
+  const settings = { OPENAI_BASE_URL: url, OPENAI_API_KEY: "none", TITLECAST_TITLE_CHECK: "false" };
+  return { settings, end: () => child.kill() };
 }
 
 /** A port that is free and stays so: below those that the system gives to outgoing connections. */
@@ -234,7 +248,7 @@ export class Streams {
       });
       client.pipe(upstream).on("error", () => client.destroy());
       upstream.pipe(client).on("error", () => upstream.end());
-      // What the server sent before it knew would keep its end from being seen: nobody reads any more.
+      // What the server sent before it knew would keep its end from being seen: nothing is read any more.
       client.once("close", () => upstream.resume());
     });
     this.#proxy.listen(0, "127.0.0.1");

@@ -46,7 +46,7 @@ def read(id):
 
 
 class Watching:
-    """A subscription under way; `states` is what it was told."""
+    """A subscription under way; `states` is what it received."""
 
     def __init__(self, session, id=None):
         self.states = []

@@ -112,10 +112,10 @@ class Contract:
         async with asyncio.timeout(DEADLINE_S):
             self.assertEqual(await self.wire.stopped.get(), everything.operation)
         second = await self.send("Which soil do blueberries like?")
-        told = len(self.wire.about(everything.operation))
+        received = len(self.wire.about(everything.operation))
         other = await self.watch(second["id"])
         await other.titled(second)
-        self.assertEqual(len(self.wire.about(everything.operation)), told)
+        self.assertEqual(len(self.wire.about(everything.operation)), received)
         await kept.stop()
         await other.stop()
 

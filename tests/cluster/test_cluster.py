@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import unittest
+import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ def events(response):
     begun = time.monotonic()
     for line in response:
         if time.monotonic() > begun + 20:
-            raise AssertionError("nothing more was told in 20 s")
+            raise AssertionError("no further event in 20 s")
         if line.startswith(b"data: "):
             yield time.monotonic(), json.loads(line[6:])
 
@@ -40,7 +41,7 @@ def listens(url):
 class ClusterTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        # Settings of whoever runs the tests have no part in it.
+        # The caller's environment is not passed on.
         settings = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "TITLECAST_"))}
         command = [sys.executable, ROOT / "tools/cluster/run", "--titlecast", BINARY]
         cls.process = subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True)
@@ -82,10 +83,10 @@ class ClusterTest(unittest.TestCase):
         sent = self.request(self.places["node a"], "POST", "/api/v1/chat/stream", body)
         conversation = next(events(sent))[1]["conversation_id"]
         for _, event in events(stream):
-            told = event["data"]["conversationUpdated"]
-            if told["id"] == conversation and told["titleStatus"] == "READY":
+            update = event["data"]["conversationUpdated"]
+            if update["id"] == conversation and update["titleStatus"] == "READY":
                 break
-        self.assertIn("Kyoto", told["title"])
+        self.assertIn("Kyoto", update["title"])
 
     def test_a_reply_comes_through_the_proxy_word_by_word(self):
         self.need_proxy()
@@ -122,6 +123,19 @@ class ClusterTest(unittest.TestCase):
             ]
             self.assertEqual([answer.status for answer in refused], [413, 413])
             self.assertEqual(json.load(refused[0]), json.load(refused[1]))
+
+    def test_the_proxy_lets_a_long_conversation_through_and_limits_it_as_the_nodes_do(self):
+        self.need_proxy()
+        texts = {"assistant": "x" * 300_000, "user": "Hi"}
+        messages = [{"id": role, "role": role, "parts": [{"type": "text", "text": text}]} for role, text in texts.items()]
+        answer = self.request(self.proxy, "POST", "/api/v1/ui/chat", {"id": str(uuid.uuid4()), "messages": messages})
+        self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, "text/event-stream"))
+        for path in ("/api/v1/ui/chat", "/api/v1/agui", f"/api/v1/conversations/{uuid.uuid4()}/messages"):
+            length = {**JSON, "Content-Length": "9000000"}  # and no body, which a refused request could not send
+            proxy, node = (self.request(self.places[place], "POST", path, headers=length) for place in ("proxy", "node a"))
+            self.assertEqual([proxy.status, node.status], [413, 413], path)
+            self.assertEqual(proxy.headers["Content-Type"], node.headers["Content-Type"], path)
+            self.assertEqual(proxy.read(), node.read(), path)
 
     def test_z_ctrl_c_leaves_nothing_behind(self):
         self.process.send_signal(signal.SIGINT)

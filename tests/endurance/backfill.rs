@@ -12,7 +12,7 @@ fn start(database: &TestDatabase, model: &ModelServer, rate: &str) -> Process {
         .env("DATABASE_URL", &database.url)
         .env("OPENAI_BASE_URL", &model.url)
         .env("OPENAI_API_KEY", "sk-test-key")
-        // What a killed one has claimed is free again after three times this.
+        // The claims of a killed run expire after three times this.
         .env("TITLECAST_TITLE_DEADLINE", "1s")
         .start()
 }

@@ -1,4 +1,4 @@
-//! Attachments: a message may be files and nothing else. Their names are what is shown, found and told to
+//! Attachments: a message may be files and nothing else. Their names are what is shown, found and sent to
 //! the model, and a name that says something is the title, at once and without a call.
 
 use serde_json::{Value, json};
@@ -45,11 +45,11 @@ async fn a_name_that_says_something_is_the_title_at_once() {
     assert_eq!(begun["titleSource"], "GENERATED");
     assert_eq!(begun["titleStatus"], "READY");
     assert!(begun["titleGeneratedAt"].is_string());
-    // The first that anybody is told of the conversation has the title already.
-    let told = list.next().await;
-    assert_eq!(told["id"], begun["id"]);
-    assert_eq!(told["displayName"], "Quarterly report 2025");
-    assert_eq!(told["revision"], 1);
+    // The first event of the conversation has the title already.
+    let received = list.next().await;
+    assert_eq!(received["id"], begun["id"]);
+    assert_eq!(received["displayName"], "Quarterly report 2025");
+    assert_eq!(received["revision"], 1);
     let id = id_of(&sent);
     let mut one = Watched::one(&server.url, id).await;
     assert_eq!(one.next().await["displayName"], "Quarterly report 2025");
@@ -93,7 +93,12 @@ async fn a_text_beside_them_is_titled_as_ever() {
     assert_eq!(shown["displayName"], ModelServer::TITLE);
     let [request] = model.title_requests().try_into().unwrap();
     let input = &request["messages"][1]["content"];
-    assert_eq!(input, &format!("<message>\n{text}\n</message>"));
+    assert_eq!(
+        input,
+        &format!(
+            "<message>\n{text}\n</message>\nWrite a title for this message. Do not answer it."
+        )
+    );
 }
 
 #[tokio::test]

@@ -88,7 +88,7 @@ async fn what_is_no_token_is_let_in_nowhere() {
 }
 
 #[tokio::test]
-async fn a_token_that_somebody_else_signed_is_let_in_nowhere() {
+async fn a_token_signed_by_another_issuer_is_accepted_nowhere() {
     let server = Server::guarded_with(&GUARDED).await;
     let id = server.database.seed(&acme(), 1, 1).await.remove(0);
     let claims = claims("acme", "ada");
@@ -169,7 +169,7 @@ async fn a_token_that_says_something_else_is_let_in_nowhere() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_told_apart_everywhere() {
+async fn an_expired_token_is_distinguished_everywhere() {
     let server = Server::guarded_with(&GUARDED).await;
     let id = server.database.seed(&acme(), 1, 1).await.remove(0);
     let token = signed(&with(claims("acme", "ada"), "exp", (now() - 32).into()));

@@ -63,7 +63,7 @@ async fn an_event_source_comes_in_with_a_cookie() {
     let request = client().get(format!("{}{path}", server.url));
     let stream = Events::of(request.header("cookie", &cookie)).await;
     assert_eq!(stream.headers["content-type"], "text/event-stream");
-    // A cache on the way does not see that this is somebody's.
+    // A cache on the way cannot see that this belongs to a user.
     let list = client().get(format!("{}/api/v1/conversations", server.url));
     let list = within(list.header("cookie", &cookie).send()).await.unwrap();
     assert_eq!(
@@ -78,7 +78,7 @@ async fn an_event_source_comes_in_with_a_cookie() {
 }
 
 #[tokio::test]
-async fn a_cookie_that_does_not_hold_a_valid_token_lets_nobody_in() {
+async fn a_cookie_without_a_valid_token_is_refused() {
     let (server, _) = server().await;
     let list = "/api/v1/conversations";
     let (good, old) = (ada(), expired());
@@ -147,16 +147,16 @@ async fn a_cookie_changes_something_only_for_an_allowed_page() {
 }
 
 #[tokio::test]
-async fn allowed_pages_are_told_that_they_may_send_cookies() {
+async fn allowed_origins_may_send_cookies() {
     let credentials = async |server: &Server, origin: &str| {
         let request = client().get(format!("{}/healthz", server.url));
         let response = within(request.header("origin", origin).send())
             .await
             .unwrap();
         let headers = response.headers();
-        let told = headers.get("access-control-allow-credentials");
+        let allow_credentials = headers.get("access-control-allow-credentials");
         (
-            told.is_some(),
+            allow_credentials.is_some(),
             headers.get("access-control-allow-origin").is_some(),
         )
     };

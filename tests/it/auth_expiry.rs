@@ -202,9 +202,9 @@ async fn those_who_share_a_subscription_do_not_end_with_the_first() {
     assert_eq!(sockets[0].closed().await.0, 4403);
     let send = "mutation { sendMessage(input: { text: \"Plan a trip\" }) { conversation { id } } }";
     let sent = graphql_as(&ada(), &server.url, send).await;
-    let told = sockets[1].message().await;
+    let received = sockets[1].message().await;
     assert_eq!(
-        told["payload"]["data"]["conversationUpdated"]["id"],
+        received["payload"]["data"]["conversationUpdated"]["id"],
         sent["data"]["sendMessage"]["conversation"]["id"]
     );
 }

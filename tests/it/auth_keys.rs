@@ -1,4 +1,4 @@
-//! Keys that somebody publishes: in a file or behind a URL, one after another, and none of them a
+//! Keys that an issuer publishes: in a file or behind a URL, one after another, and none of them a
 //! secret.
 
 use std::path::PathBuf;
@@ -150,7 +150,7 @@ async fn a_new_key_is_fetched_once_for_all_who_come_with_it() {
     let old = first.signed("first", &ada());
     assert!(!is_taken(&server, &old).await, "it was withdrawn");
 
-    // Whoever makes keys up cannot have them fetched again and again.
+    // A client that invents keys cannot cause repeated fetches.
     keys.keys.lock().unwrap().push(third.jwk("third"));
     for made_up in 0..20 {
         let token = third.signed(&format!("made-up-{made_up}"), &ada());

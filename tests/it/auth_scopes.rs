@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use strum::VariantArray;
 use titlecast::{auth::Scope, conversation::Owner};
 use titlecast_testing::{
-    ModelServer, Server,
+    ModelServer, Server, Step,
     auth::{claims, graphql_as, signed, with},
     calls::code,
+    eventually,
     raw_socket::RawSocket,
     server::client,
     within,
@@ -35,7 +36,7 @@ fn without(needed: Scope) -> Vec<Scope> {
 }
 
 /// A server with a conversation; it needs its model.
-async fn filled() -> (ModelServer, Server, String) {
+pub async fn filled() -> (ModelServer, Server, String) {
     let model = ModelServer::start().await;
     let server = Server::guarded(&model).await;
     let owner = Owner {
@@ -46,18 +47,35 @@ async fn filled() -> (ModelServer, Server, String) {
     (model, server, id)
 }
 
-#[tokio::test]
-async fn every_legacy_route_needs_one_scope() {
-    let (_model, server, id) = filled().await;
+/// A reply from outside, by the id that the rows choose.
+const REPLY: &str = "0198d5b2-6f0e-4b8a-9a55-4f3e2d1c0b9a";
+
+/// The legacy routes on this conversation: the scope, the method, the path and the body of each.
+pub fn legacy_routes(id: &str) -> Vec<(Scope, &'static str, String, Option<Value>)> {
     let at = |rest: &str| format!("/api/v1/conversations{rest}");
     let message = json!({ "message": "Hi", "conversation_id": id });
     // Deleting comes last: the others need something to work on.
-    for (needed, method, path, body) in [
+    vec![
         (Scope::Read, "GET", at(""), None),
         (Scope::Read, "GET", at("/search?q=kyoto"), None),
+        (Scope::Read, "GET", at("/changes"), None),
         (Scope::Read, "GET", at(&format!("/{id}")), None),
         (Scope::Read, "GET", at(&format!("/{id}/messages")), None),
         (Scope::Read, "GET", at(&format!("/{id}/stream")), None),
+        (Scope::Read, "GET", at(&format!("/{id}/events")), None),
+        (
+            Scope::Read,
+            "GET",
+            at(&format!("/{id}/ledger/events")),
+            None,
+        ),
+        (
+            Scope::Read,
+            "GET",
+            at(&format!("/{id}/ledger/stream")),
+            None,
+        ),
+        (Scope::Read, "GET", "/api/v1/export".to_owned(), None),
         (
             Scope::Write,
             "PATCH",
@@ -76,8 +94,45 @@ async fn every_legacy_route_needs_one_scope() {
             "/api/v1/chat/stream".into(),
             Some(message),
         ),
+        (
+            Scope::Ingest,
+            "POST",
+            at(&format!("/{id}/messages")),
+            Some(json!({ "role": "user", "content": "Hi" })),
+        ),
+        (
+            Scope::Ingest,
+            "POST",
+            at(&format!("/{id}/replies")),
+            Some(json!({ "reply_id": REPLY })),
+        ),
+        (
+            Scope::Ingest,
+            "POST",
+            at(&format!("/{id}/replies/{REPLY}/append")),
+            Some(json!({ "offset": 0, "text": "Hi" })),
+        ),
+        (
+            Scope::Ingest,
+            "GET",
+            at(&format!("/{id}/replies/{REPLY}")),
+            None,
+        ),
+        (
+            Scope::Ingest,
+            "POST",
+            at(&format!("/{id}/replies/{REPLY}/finish")),
+            Some(json!({})),
+        ),
         (Scope::Delete, "DELETE", at(&format!("/{id}")), None),
-    ] {
+        (Scope::Erase, "DELETE", "/api/v1/me".into(), None),
+    ]
+}
+
+#[tokio::test]
+async fn every_legacy_route_needs_one_scope() {
+    let (_model, server, id) = filled().await;
+    for (needed, method, path, body) in legacy_routes(&id) {
         for (scopes, is_allowed) in [
             (without(needed), false),
             (vec![], false),
@@ -110,13 +165,17 @@ async fn every_legacy_route_needs_one_scope() {
     }
 }
 
-const QUERIES: [(&str, &str); 5] = [
+pub const QUERIES: [(&str, &str); 9] = [
     ("conversation", "{ conversation(id: \"<id>\") { id } }"),
     ("conversations", "{ conversations { nodes { id } } }"),
+    ("conversationChanges", "{ conversationChanges { cursor } }"),
     (
         "searchConversations",
         "{ searchConversations(query: \"kyoto\") { nodes { snippet } } }",
     ),
+    ("auditLog", "{ auditLog { nodes { actor } } }"),
+    ("agents", "{ agents { name } }"),
+    ("viewer", "{ viewer { userId } }"),
     ("node", "{ node(id: \"<id>\") { id } }"),
     (
         "_entities",
@@ -124,7 +183,7 @@ const QUERIES: [(&str, &str); 5] = [
     ),
 ];
 
-const MUTATIONS: [(&str, &str); 6] = [
+pub const MUTATIONS: [(&str, &str); 18] = [
     (
         "sendMessage",
         "mutation { sendMessage(input: { text: \"Hi\" }) { replyId } }",
@@ -142,8 +201,59 @@ const MUTATIONS: [(&str, &str); 6] = [
         "mutation { resetTitle(input: { id: \"<id>\" }) { conversation { id } } }",
     ),
     (
+        "restoreTitle",
+        "mutation { restoreTitle(input: { id: \"<id>\" }) { conversation { id } } }",
+    ),
+    (
+        "archiveConversation",
+        "mutation { archiveConversation(input: { conversationId: \"<id>\" }) { conversation { id } } }",
+    ),
+    (
+        "unarchiveConversation",
+        "mutation { unarchiveConversation(input: { conversationId: \"<id>\" }) { conversation { id } } }",
+    ),
+    (
+        "pinConversation",
+        "mutation { pinConversation(input: { conversationId: \"<id>\" }) { conversation { id } } }",
+    ),
+    (
+        "unpinConversation",
+        "mutation { unpinConversation(input: { conversationId: \"<id>\" }) { conversation { id } } }",
+    ),
+    (
+        "setConversationMetadata",
+        "mutation { setConversationMetadata(input: { conversationId: \"<id>\" }) { conversation { id } } }",
+    ),
+    (
         "stopReply",
         "mutation { stopReply(input: { conversationId: \"<id>\" }) { stopped } }",
+    ),
+    (
+        "regenerateReply",
+        "mutation { regenerateReply(input: { messageId: \"<message>\" }) { replyId } }",
+    ),
+    (
+        "editMessage",
+        "mutation { editMessage(input: { messageId: \"<message>\", text: \"Hi\" }) { replyId } }",
+    ),
+    (
+        "recordMessage",
+        "mutation { recordMessage(input: { conversationId: \"<id>\", role: USER, text: \"Hi\" }) { created } }",
+    ),
+    (
+        "openReply",
+        "mutation { openReply(input: { conversationId: \"<id>\", replyId: \"0198d5b2-6f0e-4b8a-9a55-4f3e2d1c0b9a\" }) \
+            { offset } }",
+    ),
+    (
+        "appendReply",
+        "mutation { appendReply(input: { conversationId: \"<id>\", replyId: \"0198d5b2-6f0e-4b8a-9a55-4f3e2d1c0b9a\", \
+            offset: 0, text: \"Hi\" }) { offset } }",
+    ),
+    (
+        "finishReply",
+        "mutation { finishReply(input: { conversationId: \"<id>\", replyId: \"0198d5b2-6f0e-4b8a-9a55-4f3e2d1c0b9a\" }) \
+            { offset } }",
     ),
     (
         "deleteConversation",
@@ -151,10 +261,14 @@ const MUTATIONS: [(&str, &str); 6] = [
     ),
 ];
 
-const SUBSCRIPTIONS: [(&str, &str); 2] = [
+const SUBSCRIPTIONS: [(&str, &str); 3] = [
     (
         "conversationUpdated",
         "subscription { conversationUpdated { id } }",
+    ),
+    (
+        "conversationsChanged",
+        "subscription { conversationsChanged { __typename } }",
     ),
     (
         "reply",
@@ -195,13 +309,22 @@ fn every_root_field_has_a_row() {
 #[tokio::test]
 async fn every_query_and_mutation_needs_one_scope() {
     let (_model, server, id) = filled().await;
+    let query = format!("{{ conversation(id: \"{id}\") {{ messages {{ nodes {{ id }} }} }} }}");
+    let answer = graphql_as(&token(&[Scope::Read]), &server.url, &query).await;
+    let message = &answer["data"]["conversation"]["messages"]["nodes"][0]["id"];
+    let message = message.as_str().unwrap();
     let needed = |name: &str| match name {
         "deleteConversation" => Scope::Delete,
+        "auditLog" => Scope::Audit,
+        "recordMessage" | "openReply" | "appendReply" | "finishReply" => Scope::Ingest,
         name if MUTATIONS.iter().any(|(mutation, _)| *mutation == name) => Scope::Write,
         _ => Scope::Read,
     };
-    for (name, query) in QUERIES.iter().chain(&MUTATIONS) {
-        let (query, needed) = (query.replace("<id>", &id), needed(name));
+    // A token may see what it says itself.
+    let queries = QUERIES.iter().filter(|(name, _)| *name != "viewer");
+    for (name, query) in queries.chain(&MUTATIONS) {
+        let query = query.replace("<id>", &id).replace("<message>", message);
+        let needed = needed(name);
         for scopes in [without(needed), vec![]] {
             let answer = graphql_as(&token(&scopes), &server.url, &query).await;
             let errors = answer["errors"].as_array().unwrap();
@@ -212,7 +335,14 @@ async fn every_query_and_mutation_needs_one_scope() {
             let data = answer["data"].get(*name);
             assert!(data.is_none_or(Value::is_null), "{name}: {answer}");
         }
-        let answer = graphql_as(&token(&[needed]), &server.url, &query).await;
+        let allowed = token(&[needed]);
+        // A reply that is being written is not written anew.
+        let answer = eventually(async || {
+            let answer = graphql_as(&allowed, &server.url, &query).await;
+            let is_running = answer["errors"][0]["extensions"]["code"] == "REPLY_RUNNING";
+            (!is_running).then_some(answer)
+        })
+        .await;
         assert_eq!(answer.get("errors"), None, "{name}: {answer}");
     }
 }
@@ -236,14 +366,14 @@ async fn every_subscription_needs_to_read_though_others_share_it() {
             socket
         };
         let mut reader = ready(&[Scope::Read]).await;
-        if name == "conversationUpdated" {
-            server.topics(1).await;
-        } else {
-            assert_eq!(
+        match name {
+            "conversationUpdated" => server.topics(1).await,
+            "conversationsChanged" => assert_eq!(reader.message().await["type"], "next"),
+            _ => assert_eq!(
                 reader.message().await["type"],
                 "complete",
                 "nothing was replied"
-            );
+            ),
         }
         for scopes in [without(Scope::Read), vec![]] {
             let mut other = ready(&scopes).await;
@@ -259,13 +389,47 @@ async fn every_subscription_needs_to_read_though_others_share_it() {
 
 #[tokio::test]
 async fn to_write_is_not_to_read_what_is_there() {
-    let (_model, server, id) = filled().await;
+    let (model, server, id) = filled().await;
     let query = format!(
         "mutation {{ renameConversation(input: {{ id: \"{id}\", displayName: \"K\" }}) {{
             conversation {{ displayName messages {{ nodes {{ content }} }} }} }} }}"
     );
     let answer = graphql_as(&token(&[Scope::Write]), &server.url, &query).await;
     assert_eq!(code(&answer), "FORBIDDEN");
+    // Nor was the change made.
+    let title = format!("{{ conversation(id: \"{id}\") {{ displayName }} }}");
+    let now = graphql_as(&token(&[Scope::Read]), &server.url, &title).await;
+    assert_ne!(now["data"]["conversation"]["displayName"], "K", "{now}");
+    // The reply is still being written when the mutation is answered.
+    let steps = model.live_reply();
+    let sent = "sendMessage(input: { text: \"Hi\", autoTitle: false }) { replyId message { id }";
+    for (fields, is_sent) in [
+        ("conversation { activeReplies { replyId } }", true),
+        ("conversation { ...F }", false),
+        ("message { versions { id } }", false),
+    ] {
+        let query = format!(
+            "mutation {{ {sent} {fields} }} }} fragment F on Conversation {{ messages {{ nodes {{ id }} }} }}"
+        );
+        let query = match fields.contains("...F") {
+            true => query,
+            false => query.split(" fragment").next().unwrap().to_owned(),
+        };
+        let answer = graphql_as(&token(&[Scope::Write]), &server.url, &query).await;
+        match is_sent {
+            true => {
+                let payload = &answer["data"]["sendMessage"];
+                let active = &payload["conversation"]["activeReplies"];
+                assert_eq!(active[0]["replyId"], payload["replyId"], "{answer}");
+            }
+            false => assert_eq!(code(&answer), "FORBIDDEN", "{fields}"),
+        }
+    }
+    steps.send(Step::Finish).unwrap();
+    let all = "{ conversations { nodes { id } } }";
+    let all = graphql_as(&token(&[Scope::Read]), &server.url, all).await;
+    let nodes = all["data"]["conversations"]["nodes"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2, "one message was sent: {all}");
     let answer = graphql_as(&token(&[Scope::Write, Scope::Read]), &server.url, &query).await;
     let conversation = &answer["data"]["renameConversation"]["conversation"];
     assert_eq!(

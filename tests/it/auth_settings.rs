@@ -108,7 +108,7 @@ async fn the_help_shows_neither_secret_nor_keys() {
 }
 
 #[tokio::test]
-async fn with_tokens_any_address_is_served_and_nobody_without_one() {
+async fn with_tokens_any_address_is_served_and_no_request_without_one() {
     // The flag opens nothing but the metrics.
     for flag in [&[][..], &[("TITLECAST_ALLOW_UNAUTHENTICATED", "true")]] {
         let settings = [&ON[..], flag].concat();
@@ -226,9 +226,9 @@ async fn no_log_shows_a_token_nor_the_secret() {
     let good = signed(&ada);
     let expired = signed(&with(ada.clone(), "exp", (now() - 60).into()));
     let foreign = signed(&with(ada.clone(), "aud", "other".into()));
-    let nobody = signed(&with(ada, "tenant", Value::Null));
+    let without_tenant = signed(&with(ada, "tenant", Value::Null));
     let malformed = "not.a.token-but-a-secret";
-    for token in [&good, &expired, &foreign, &nobody, malformed] {
+    for token in [&good, &expired, &foreign, &without_tenant, malformed] {
         let is_good = token == good;
         let list = format!("{url}/api/v1/conversations");
         let by_header = client().get(&list).bearer_auth(token);
@@ -248,10 +248,11 @@ async fn no_log_shows_a_token_nor_the_secret() {
     }
     serving.terminate();
     let ended = serving.ended().await;
-    let parts = [&good, &expired, &foreign, &nobody].map(|token| token.split('.').nth(2).unwrap());
+    let parts =
+        [&good, &expired, &foreign, &without_tenant].map(|token| token.split('.').nth(2).unwrap());
     for secret in parts.into_iter().chain(["a-secret", SECRET]) {
-        let told = ended.stderr.lines().find(|line| line.contains(secret));
-        assert_eq!(told, None);
+        let leak = ended.stderr.lines().find(|line| line.contains(secret));
+        assert_eq!(leak, None);
     }
     // It does say why, or the above would prove nothing.
     for reason in ["malformed", "expired", "audience", "names"] {

@@ -50,8 +50,11 @@ async fn tenants_are_apart_though_their_users_have_the_same_name() {
         .await;
         // Begun, titled, replied to: all of the own one.
         for _ in 0..3 {
-            let told = socket.message().await;
-            assert_eq!(&told["payload"]["data"]["conversationUpdated"]["id"], id);
+            let received = socket.message().await;
+            assert_eq!(
+                &received["payload"]["data"]["conversationUpdated"]["id"],
+                id
+            );
         }
     }
 }

@@ -40,7 +40,7 @@ impl Untitled {
             .env("DATABASE_URL", &self.database.url)
             .env("OPENAI_BASE_URL", &self.model.url)
             .env("OPENAI_API_KEY", "sk-test-key")
-            // What a killed one has claimed is free again after three times this.
+            // The claims of a killed run expire after three times this.
             .env("TITLECAST_TITLE_DEADLINE", "1s")
             .start()
     }
@@ -251,7 +251,7 @@ async fn a_provider_that_refuses_ends_it() {
 }
 
 #[tokio::test]
-async fn beside_a_server_its_subscribers_are_told() {
+async fn beside_a_server_its_subscribers_are_notified() {
     let mut untitled = Untitled::seed(2).await;
     let id = untitled.ids[0].clone();
     let database = std::mem::replace(&mut untitled.database, TestDatabase::new().await);
@@ -274,13 +274,13 @@ async fn beside_a_server_its_subscribers_are_told() {
         .env("OPENAI_BASE_URL", &untitled.model.url);
     backfill.run().await.ok();
 
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..2 {
         let update = socket.next_of(&list, "conversationUpdated").await;
         assert_eq!(update["displayName"], ModelServer::TITLE);
-        told.push(update["id"].as_str().unwrap().to_owned());
+        received.push(update["id"].as_str().unwrap().to_owned());
     }
-    assert!(told.contains(&id));
+    assert!(received.contains(&id));
     conversation_when(&server.url, &id, |now| now["titleStatus"] == "READY").await;
     server.stop().await;
 }

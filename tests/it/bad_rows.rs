@@ -157,13 +157,16 @@ async fn a_reply_whose_text_is_refused_ends_as_failed_at_once_and_the_conversati
     write(&steps, "A poison");
     reader.read_to("A poison").await;
     steps.send(Step::Finish).unwrap();
-    // What is told is what is stored.
-    let told = eventually(async || {
+    // The reported outcome is the stored one.
+    let outcome = eventually(async || {
         let now = rows.last_turn(&id).await;
         (now.0 != "running").then_some(now)
     })
     .await;
-    assert_eq!(told, ("failed".into(), Some("DATABASE_UNAVAILABLE".into())));
+    assert_eq!(
+        outcome,
+        ("failed".into(), Some("DATABASE_UNAVAILABLE".into()))
+    );
     let again = Reader::join(&server.url, &id, &reply).await.end().await;
     assert_eq!(again["outcome"], "FAILED");
     assert_eq!(again["error"]["code"], "DATABASE_UNAVAILABLE");
@@ -214,7 +217,7 @@ async fn a_reply_whose_text_cannot_be_noted_keeps_its_own_lease_and_those_of_oth
 }
 
 #[tokio::test]
-async fn what_was_told_is_noted_of_every_row_that_takes_it() {
+async fn published_revisions_are_recorded_for_every_row_that_accepts_them() {
     let model = ModelServer::start().await;
     let database = TestDatabase::new().await;
     let rows = Rows::of(&database).await;
@@ -244,11 +247,11 @@ async fn what_was_told_is_noted_of_every_row_that_takes_it() {
     // The changes of this process, in one batch with a row that takes nothing.
     let id = server.begin("Plan a trip to Kyoto").await;
     let id: ConversationId = id.parse().unwrap();
-    let mut told = [(id, 40), (bad[0].parse().unwrap(), 40)];
+    let mut published = [(id, 40), (bad[0].parse().unwrap(), 40)];
     let refused = server
         .app
         .database()
-        .record_published(&mut told)
+        .record_published(&mut published)
         .await
         .unwrap();
     let refused: Vec<String> = refused.iter().map(|row| row.id.to_string()).collect();

@@ -199,6 +199,8 @@ async fn a_malformed_setting_is_refused_in_one_line_that_names_it() {
         ("TITLECAST_NATS_URL", "nats://me:hunter2@[", &["--nats-url", "TITLECAST_NATS_URL", "IPv6"]),
         ("TITLECAST_NATS_URL", "http://localhost:4222", &["--nats-url", "http", "nats://"]),
         ("TITLECAST_TRUSTED_PROXIES", "proxy.example", &["--trusted-proxies", "10.0.0.0/8"]),
+        ("TITLECAST_CLIENT_ADDRESS", "x-real-ip", &["--client-address", "x-real-ip"]),
+        ("TITLECAST_BASE_PATH", "chat", &["--base-path", "/chat"]),
         ("TITLECAST_LOG", "titlecast=loud", &["--log", "TITLECAST_LOG", "malformed"]),
         ("TITLECAST_ALLOWED_ORIGINS", "app.example", &["--allowed-origins", "app.example", "https://app.example"]),
         ("TITLECAST_ALLOWED_HOSTS", "https://chat.example", &["--allowed-hosts", "https://chat.example", "*.chat.example"]),
@@ -293,7 +295,7 @@ async fn a_server_s_database_that_is_behind_is_not_served_but_by_request() {
         (
             200,
             json!({
-                "status": "ready", "degraded": [], "database": "ok", "title_model": "unknown",
+                "status": "ready", "degraded": [], "database": "ok", "chat_model": "ok", "title_model": "unknown",
                 "loops": "ok"
             })
         )

@@ -160,8 +160,8 @@ async fn the_log_holds_neither_the_key_nor_what_people_write() {
     serving.terminate();
     let ended = serving.ended().await;
     for secret in [KEY, "secret plan", &ModelServer::REPLY.concat()] {
-        let told = ended.stderr.lines().find(|line| line.contains(secret));
-        assert_eq!(told, None, "{secret}");
+        let leak = ended.stderr.lines().find(|line| line.contains(secret));
+        assert_eq!(leak, None, "{secret}");
     }
     // It does say what happened, or the above would prove nothing.
     assert!(

@@ -101,20 +101,20 @@ async fn the_rename_was_overwritten() {
     rename(&server.url, &after, "Ours").await;
     replied(&server.url, &during, 2).await;
 
-    let told = list.until_now(&server.url).await;
+    let received = list.until_now(&server.url).await;
     for id in [&during, &after] {
-        rows.told(id).await;
+        rows.published(id).await;
         let shown = server.title(id).await;
         assert_eq!(shown["displayName"], "Ours");
         assert_eq!(shown["titleSource"], "MANUAL");
-        let last = told.iter().rev().find(|payload| payload["id"] == **id);
+        let last = received.iter().rev().find(|payload| payload["id"] == **id);
         assert_eq!(last.unwrap()["displayName"], "Ours");
         let (_, legacy) = server.get(&format!("/api/v1/conversations/{id}")).await;
         assert_eq!(legacy["display_name"], "Ours");
     }
     let of_during = |payload: &&Value| payload["id"] == *during;
     let never = |payload: &Value| payload["displayName"] != ModelServer::TITLE;
-    assert!(told.iter().filter(of_during).all(never), "{told:?}");
+    assert!(received.iter().filter(of_during).all(never), "{received:?}");
 }
 
 #[tokio::test]
@@ -206,7 +206,12 @@ async fn hi_becomes_the_title_greeting_for_ever() {
     assert_titled(&decided(&server.url, &id).await);
     let [request] = model.title_requests().try_into().unwrap();
     let input = request["messages"][1]["content"].as_str().unwrap();
-    assert_eq!(input, format!("<message>\n{MESSAGE}\n</message>"));
+    assert_eq!(
+        input,
+        format!(
+            "<message>\n{MESSAGE}\n</message>\nWrite a title for this message. Do not answer it."
+        )
+    );
 }
 
 #[tokio::test]
@@ -240,11 +245,15 @@ async fn titles_for_temporary_chats() {
     let mut list = Watched::list(&server.url).await;
     let id = send(&server.url, json!({ "text": MESSAGE, "autoTitle": false })).await;
     replied(&server.url, &id, 2).await;
-    let told = list.until(|payload| payload["messageCount"] == 2).await;
+    let received = list.until(|payload| payload["messageCount"] == 2).await;
     let more = list.until_now(&server.url).await;
     // The message and the reply; no event of a title.
-    assert_eq!((told.len(), more.len()), (2, 0), "{told:?} {more:?}");
-    for payload in told {
+    assert_eq!(
+        (received.len(), more.len()),
+        (2, 0),
+        "{received:?} {more:?}"
+    );
+    for payload in received {
         assert_eq!(payload["titleStatus"], "SKIPPED");
         assert_eq!(payload["displayName"], Value::Null);
     }
@@ -262,7 +271,7 @@ async fn the_title_arrives_only_where_the_chat_is_open() {
     let gate = model.held_title(Answer::Text(ModelServer::TITLE));
     let id = send(&server.url, json!({ "text": MESSAGE })).await;
     replied(&server.url, &id, 2).await;
-    // A sidebar in another window that has never heard of the conversation.
+    // A sidebar in another window that has not seen the conversation.
     let mut list = Watched::list(&server.url).await;
     gate.send(()).unwrap();
     let payload = list.next().await;

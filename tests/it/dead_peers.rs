@@ -40,7 +40,7 @@ enum Wire {
     Multipart,
 }
 
-/// A subscriber on a connection of its own that has been told the present state.
+/// A subscriber on a connection of its own that has received the current state.
 enum Peer {
     Socket(Box<WebSocketStream<TcpStream>>),
     Http(TcpStream),
@@ -74,7 +74,7 @@ impl Peer {
                 Self::http(stream, accept, id).await
             }
         };
-        within(peer.hear(id)).await;
+        within(peer.receive(id)).await;
         assert_eq!(server.app.events().topic_count(), topics + 1);
         peer
     }
@@ -110,8 +110,8 @@ impl Peer {
         Self::Http(stream)
     }
 
-    /// Reads until it is told this.
-    async fn hear(&mut self, mark: &str) {
+    /// Reads until this is received.
+    async fn receive(&mut self, mark: &str) {
         match self {
             Self::Socket(socket) => loop {
                 // To read is to answer pings as well.
@@ -122,11 +122,11 @@ impl Peer {
                 }
             },
             Self::Http(stream) => {
-                let mut heard = Vec::new();
+                let mut received = Vec::new();
                 loop {
-                    let length = stream.read_buf(&mut heard).await.unwrap();
+                    let length = stream.read_buf(&mut received).await.unwrap();
                     assert_ne!(length, 0, "the stream ended");
-                    if String::from_utf8_lossy(&heard).contains(mark) {
+                    if String::from_utf8_lossy(&received).contains(mark) {
                         return;
                     }
                 }
@@ -205,9 +205,9 @@ async fn check(wire: Wire) {
         .unwrap_err();
         rename(&server, silent, "Still here").await;
     };
-    let living = timeout_at(since + 2 * PATIENCE, healthy.hear("Still here"));
-    let ((), heard) = tokio::join!(dying, living);
-    assert!(heard.is_ok(), "{wire:?}: a silent peer was given up on");
+    let living = timeout_at(since + 2 * PATIENCE, healthy.receive("Still here"));
+    let ((), received) = tokio::join!(dying, living);
+    assert!(received.is_ok(), "{wire:?}: a silent peer was given up on");
 
     drop(healthy);
     eventually(async || (server.app.events().topic_count() == 0).then_some(())).await;
@@ -226,7 +226,7 @@ async fn dead_peers_and_their_operations_are_gone_in_time_and_silent_ones_stay()
 }
 
 #[tokio::test]
-async fn a_socket_that_stalled_and_reads_again_is_told_to_come_back_later() {
+async fn a_socket_that_stalled_and_reads_again_is_asked_to_reconnect_later() {
     let server = Server::offline().await;
     let ids = server.database.seed(&Owner::local(), 1, 1).await;
     let Peer::Socket(mut socket) = Peer::subscribe(&server, Wire::Socket, &ids[0]).await else {

@@ -163,6 +163,7 @@ fn sample(of: &str) -> &'static str {
         "String" => "\"x\"",
         "Int" => "1",
         "SendMessageInput" => "{ text: \"x\" }",
+        "RecordMessageInput" => "{ role: USER, text: \"x\" }",
         other => panic!("say here what a {other} looks like"),
     }
 }
@@ -184,7 +185,7 @@ async fn the_graphql_in_the_documents_is_the_schemas() {
         "mutation A { sendMessage(input: { message: \"x\" }) { replyId } }",
         "mutation A($id: ID!) { stopReply(input: { conversation: $id }) { stopped } }",
         "mutation A($id: ID!) { sendMessage(input: { conversationId: $id }) { replyId } }",
-        "subscription A { reply { ... on ReplyDelta { text } } }",
+        "subscription A { reply(reply: 7) { ... on ReplyDelta { text } } }",
         "subscription A($id: ID) { conversationUpdated(id: $name) { id } }",
         "query A { ...Fields } fragment Fields on Conversation { nothing }",
         "{ conversations { nodes { id } } }",

@@ -1,4 +1,4 @@
-//! How the program ends: in order, in time, and sooner when it is told twice.
+//! How the program ends: in order, in time, and sooner after a second signal.
 
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,7 @@ async fn replies_get_their_time_and_are_then_stored_as_they_are() {
     }
     let stopping = Instant::now();
     serving.terminate();
-    // Who only waits is sent away at once, and nobody is let in.
+    // Idle connections are closed at once, and new ones are refused.
     assert_eq!(idle.closed().await.0, 1012);
     serving.line("shutting down").await;
     assert!(client().get(format!("{url}/readyz")).send().await.is_err());
@@ -131,21 +131,21 @@ async fn a_reply_whose_client_has_left_is_finished_too() {
 }
 
 #[tokio::test]
-async fn a_second_signal_waits_for_nobody() {
+async fn a_second_signal_ends_the_drain_at_once() {
     let (model, database) = (ModelServer::start().await, TestDatabase::new().await);
     for second in ["TERM", "INT"] {
         let (mut serving, url) = serving(&model, &database, &["--drain", "1h"]).await;
         let (stream, events, _pen) = writing(&model, &url).await;
         serving.terminate();
         serving.line("shutting down").await;
-        let told = Instant::now();
+        let signalled = Instant::now();
         serving.signal(second);
         cut_short(stream, events).await;
         serving.ended().await.ok();
         assert!(
-            told.elapsed() < Duration::from_secs(9),
+            signalled.elapsed() < Duration::from_secs(9),
             "{:?}",
-            told.elapsed()
+            signalled.elapsed()
         );
     }
     let replies = stored_replies(&database).await;

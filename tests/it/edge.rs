@@ -11,6 +11,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes},
+    http::HeaderValue,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -69,7 +70,7 @@ impl Edge {
             .route("/", post(async |body: Bytes| body))
             .route("/held", get(hold));
         let limits = Limits::new(settings);
-        let server = Server::new(router, limits.clone(), refuse).with_timeouts(timeouts);
+        let server = Server::new(router, limits.clone(), Box::new(refuse)).with_timeouts(timeouts);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let closing = CancellationToken::new();
@@ -95,7 +96,7 @@ impl Edge {
     }
 }
 
-fn refuse(path: &str, error: Error) -> Response {
+fn refuse(path: &str, _: Option<&HeaderValue>, error: Error) -> Response {
     let status = titlecast::api::rest::status(error.code());
     (status, format!("{path} {}", error.code().as_str())).into_response()
 }
@@ -110,18 +111,18 @@ impl Peer {
 
     /// What comes until the connection ends.
     async fn rest(&mut self) -> String {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         // A broken connection is an end as well.
-        let _ = within(self.0.read_to_end(&mut heard)).await;
-        String::from_utf8(heard).unwrap()
+        let _ = within(self.0.read_to_end(&mut received)).await;
+        String::from_utf8(received).unwrap()
     }
 
     /// What comes up to this.
-    async fn hear(&mut self, end: &str) -> String {
-        let mut heard = Vec::new();
+    async fn receive(&mut self, end: &str) -> String {
+        let mut received = Vec::new();
         loop {
-            let length = within(self.0.read_buf(&mut heard)).await.unwrap();
-            let text = String::from_utf8_lossy(&heard);
+            let length = within(self.0.read_buf(&mut received)).await.unwrap();
+            let text = String::from_utf8_lossy(&received);
             assert_ne!(length, 0, "it ended behind {text:?}");
             if text.ends_with(end) {
                 return text.into_owned();
@@ -131,24 +132,24 @@ impl Peer {
 
     /// What comes up to the end of one of the two answers that `/` has.
     async fn answer(&mut self) -> String {
-        let mut heard = String::new();
-        while !heard.ends_with("hello") && !heard.ends_with("RATE_LIMITED") {
+        let mut received = String::new();
+        while !received.ends_with("hello") && !received.ends_with("RATE_LIMITED") {
             let mut bytes = [0; 1024];
             let length = within(self.0.read(&mut bytes)).await.unwrap();
-            assert_ne!(length, 0, "it ended behind {heard:?}");
-            heard += std::str::from_utf8(&bytes[..length]).unwrap();
+            assert_ne!(length, 0, "it ended behind {received:?}");
+            received += std::str::from_utf8(&bytes[..length]).unwrap();
         }
-        heard
+        received
     }
 
-    /// Says one byte after the other, slowly, until nobody listens; what comes meanwhile.
+    /// Says one byte after the other, slowly, until the peer closes; what comes meanwhile.
     async fn drip(&mut self, text: &str) -> String {
         let mut slowly = interval(Duration::from_millis(25));
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         within(async {
             for byte in text.bytes().cycle() {
                 tokio::select! {
-                    length = self.0.read_buf(&mut heard) => if length.unwrap_or_default() == 0 {
+                    length = self.0.read_buf(&mut received) => if length.unwrap_or_default() == 0 {
                         break;
                     },
                     _ = slowly.tick() => if self.0.write_all(&[byte]).await.is_err() {
@@ -158,7 +159,7 @@ impl Peer {
             }
         })
         .await;
-        String::from_utf8(heard).unwrap()
+        String::from_utf8(received).unwrap()
     }
 }
 
@@ -195,7 +196,7 @@ async fn between_two_requests_there_may_be_a_longer_pause_but_not_for_ever() {
     let mut peer = edge.connect().await;
     for _ in 0..2 {
         peer.say(GET).await;
-        assert!(peer.hear("hello").await.starts_with("HTTP/1.1 200"));
+        assert!(peer.receive("hello").await.starts_with("HTTP/1.1 200"));
         // The pause is what is tested.
         sleep(2 * SHORT).await;
     }
@@ -214,7 +215,7 @@ async fn between_two_requests_there_may_be_a_longer_pause_but_not_for_ever() {
     let mut peer = edge.connect().await;
     let begun = Instant::now();
     peer.say(GET).await;
-    peer.hear("hello").await;
+    peer.receive("hello").await;
     assert_eq!(peer.rest().await, "");
     assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());
     edge.stop().await;
@@ -234,7 +235,7 @@ async fn a_connection_is_closed_when_idle_also_after_an_answer_that_took_a_while
     sleep(SHORT).await;
     edge.held.add_permits(1);
     let begun = Instant::now();
-    peer.hear("let go").await;
+    peer.receive("let go").await;
     assert_eq!(peer.rest().await, "");
     assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());
     edge.stop().await;
@@ -256,7 +257,7 @@ async fn a_body_that_drips_is_refused_and_one_that_comes_is_taken() {
     // Longer than a head may take, or a pause.
     sleep(2 * SHORT).await;
     peer.say("12345").await;
-    assert!(peer.hear("12345").await.starts_with("HTTP/1.1 200"));
+    assert!(peer.receive("12345").await.starts_with("HTTP/1.1 200"));
     drop(peer);
     edge.stop().await;
 
@@ -269,21 +270,21 @@ async fn a_body_that_drips_is_refused_and_one_that_comes_is_taken() {
         let mut peer = edge.connect().await;
         let begun = Instant::now();
         peer.say(&head(1_000_000)).await;
-        let heard = match is_dripping {
+        let received = match is_dripping {
             true => peer.drip("x").await,
             false => peer.rest().await,
         };
         assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());
-        assert!(heard.starts_with("HTTP/1.1 408 "), "{heard}");
-        assert!(heard.contains("\r\nconnection: close\r\n"), "{heard}");
-        assert!(heard.ends_with("/ REQUEST_TIMEOUT"), "{heard}");
+        assert!(received.starts_with("HTTP/1.1 408 "), "{received}");
+        assert!(received.contains("\r\nconnection: close\r\n"), "{received}");
+        assert!(received.ends_with("/ REQUEST_TIMEOUT"), "{received}");
     }
     assert_eq!(edge.limits.counts().slow_bodies, 2);
     edge.stop().await;
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_told_so_until_another_ends() {
+async fn a_connection_over_the_limit_is_refused_until_another_ends() {
     let edge = Edge::start(Settings {
         connections: 2,
         ..Settings::default()
@@ -295,23 +296,23 @@ async fn one_connection_too_many_is_told_so_until_another_ends() {
         .await;
     let mut second = edge.connect().await;
     second.say(GET).await;
-    second.hear("hello").await;
+    second.receive("hello").await;
     for _ in 0..3 {
         let mut third = edge.connect().await;
         third.say(GET).await;
-        let heard = third.rest().await;
-        assert!(heard.starts_with("HTTP/1.1 503 "), "{heard}");
-        assert!(heard.contains("\r\nconnection: close\r\n"), "{heard}");
-        assert!(heard.ends_with("/ OVERLOADED"), "{heard}");
+        let received = third.rest().await;
+        assert!(received.starts_with("HTTP/1.1 503 "), "{received}");
+        assert!(received.contains("\r\nconnection: close\r\n"), "{received}");
+        assert!(received.ends_with("/ OVERLOADED"), "{received}");
     }
     assert_eq!(edge.limits.counts().full, 3);
     drop(second);
     eventually(async || (edge.limits.counts().connections == 1).then_some(())).await;
     let mut third = edge.connect().await;
     third.say(GET).await;
-    third.hear("hello").await;
+    third.receive("hello").await;
     edge.held.add_permits(1);
-    first.hear("let go").await;
+    first.receive("let go").await;
     drop((first, third));
     edge.stop().await;
 }
@@ -335,8 +336,8 @@ async fn behind_a_proxy_an_address_has_so_many_requests_open() {
     let mut other = edge.connect().await;
     let ask = async |peer: &mut Peer, client| {
         peer.say(&request("/", client)).await;
-        let heard = peer.answer().await;
-        heard[..12].to_owned()
+        let received = peer.answer().await;
+        received[..12].to_owned()
     };
     // Until both were seen; what is served meanwhile is over at once.
     eventually(async || {
@@ -349,7 +350,7 @@ async fn behind_a_proxy_an_address_has_so_many_requests_open() {
     assert_eq!(edge.limits.counts().crowded, 1);
     edge.held.add_permits(2);
     for peer in &mut held {
-        peer.hear("let go").await;
+        peer.receive("let go").await;
     }
     assert_eq!(
         ask(&mut other, "192.0.2.1").await,
@@ -365,7 +366,7 @@ async fn at_the_end_what_is_under_way_is_finished_and_the_rest_is_closed() {
     let edge = Edge::start(Settings::default()).await;
     let mut idle = edge.connect().await;
     idle.say(GET).await;
-    idle.hear("hello").await;
+    idle.receive("hello").await;
     let mut served = edge.connect().await;
     served
         .say("GET /held HTTP/1.1\r\nhost: localhost\r\n\r\n")
@@ -377,12 +378,12 @@ async fn at_the_end_what_is_under_way_is_finished_and_the_rest_is_closed() {
     assert_eq!(idle.rest().await, "");
     assert_eq!(silent.rest().await, "");
     let refused = within(TcpStream::connect(edge.address)).await;
-    assert!(refused.is_err(), "nobody is accepted any more");
+    assert!(refused.is_err(), "no connection is accepted any more");
     assert!(!edge.serving.is_finished());
     edge.held.add_permits(1);
-    let heard = served.rest().await;
-    assert!(heard.contains("\r\nconnection: close\r\n"), "{heard}");
-    assert!(heard.ends_with("let go"), "{heard}");
+    let received = served.rest().await;
+    assert!(received.contains("\r\nconnection: close\r\n"), "{received}");
+    assert!(received.ends_with("let go"), "{received}");
     edge.stop().await;
 }
 
@@ -396,7 +397,7 @@ async fn a_server_that_is_dropped_cuts_what_is_left() {
     let body = Arc::new(Mutex::new(Some(Body::from_stream(body))));
     let answer = async move || body.lock().unwrap().take().unwrap();
     let router = Router::new().route("/", get(answer));
-    let server = Server::new(router, Limits::new(Settings::default()), refuse);
+    let server = Server::new(router, Limits::new(Settings::default()), Box::new(refuse));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let closing = CancellationToken::new();
@@ -406,7 +407,7 @@ async fn a_server_that_is_dropped_cuts_what_is_left() {
     sender.send(Bytes::from_static(b"so far")).await.unwrap();
     tokio::select! {
         () = &mut serving => panic!("it ended"),
-        _ = peer.hear("so far\r\n") => closing.cancel(),
+        _ = peer.receive("so far\r\n") => closing.cancel(),
     }
     tokio::select! {
         () = &mut serving => panic!("it did not wait"),

@@ -8,7 +8,7 @@ use titlecast_testing::{
     eventually,
     metrics::series,
     postgres::Postgres,
-    raw_socket::{Heard, RawSocket},
+    raw_socket::{Frame, RawSocket},
     server::{client, graphql, metrics},
     within,
 };
@@ -71,7 +71,7 @@ async fn errors_of_graphql_count_over_http_streams_and_websockets() {
             .say(json!({ "type": "subscribe", "id": id, "payload": payload }))
             .await;
         loop {
-            let Heard::Message(message) = socket.hear().await else {
+            let Frame::Message(message) = socket.receive().await else {
                 panic!("{id}")
             };
             if ["error", "complete"].contains(&message["type"].as_str().unwrap()) {

@@ -17,7 +17,9 @@ fn every_code_has_its_name_and_its_status() {
     insta::assert_snapshot!(matrix, @"
     INVALID_INPUT             422 Unprocessable Entity
     INVALID_JSON              400 Bad Request
+    UNKNOWN_FORMAT            400 Bad Request
     INVALID_CURSOR            400 Bad Request
+    BLANK_SEARCH              400 Bad Request
     UNSUPPORTED_MEDIA_TYPE    415 Unsupported Media Type
     PAYLOAD_TOO_LARGE         413 Payload Too Large
     REQUEST_TIMEOUT           408 Request Timeout
@@ -32,11 +34,21 @@ fn every_code_has_its_name_and_its_status() {
     OVERLOADED                503 Service Unavailable
     NOT_FOUND                 404 Not Found
     IDEMPOTENCY_KEY_REUSED    409 Conflict
+    NOT_NEWEST                409 Conflict
+    REPLY_RUNNING             409 Conflict
+    ID_TAKEN                  409 Conflict
+    OFFSET_MISMATCH           409 Conflict
+    REPLY_BUSY                409 Conflict
+    REPLY_STOPPED             409 Conflict
+    REPLY_ENDED               409 Conflict
     MANUAL_TITLE              409 Conflict
+    NO_TEXT                   409 Conflict
     LAGGED                    503 Service Unavailable
     MODEL_UNAVAILABLE         502 Bad Gateway
     MODEL_RATE_LIMITED        503 Service Unavailable
     MODEL_MISCONFIGURED       502 Bad Gateway
+    CONTEXT_TOO_LONG          422 Unprocessable Entity
+    BUDGET_EXCEEDED           429 Too Many Requests
     DATABASE_UNAVAILABLE      503 Service Unavailable
     SHUTTING_DOWN             503 Service Unavailable
     INTERNAL                  500 Internal Server Error

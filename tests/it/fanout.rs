@@ -5,7 +5,7 @@ use titlecast_testing::{
     ModelServer, Server, calls::rename, eventually, raw_socket::RawSocket, server::metrics,
 };
 
-/// A process may have 1,024 open files unless it is told otherwise, and both ends of every socket are
+/// A process may have 1,024 open files unless configured otherwise, and both ends of every socket are
 /// in this one. So the subscribers share sockets, five to each.
 const SOCKETS: usize = 200;
 const OPERATIONS: usize = 5;
@@ -64,12 +64,12 @@ async fn subscribers(url: &str, id: &str, sockets: usize) -> Vec<RawSocket> {
 /// Renames the conversation; every subscriber gets it, once, and all get the same bytes.
 async fn rename_for_all(url: &str, id: &str, title: &str, sockets: &mut [RawSocket]) {
     rename(url, id, title).await;
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for socket in sockets {
-        told.extend(next_payloads(socket).await);
+        received.extend(next_payloads(socket).await);
     }
-    assert!(told[0].contains(title), "{}", told[0]);
-    assert!(told.iter().all(|payload| *payload == told[0]));
+    assert!(received[0].contains(title), "{}", received[0]);
+    assert!(received.iter().all(|payload| *payload == received[0]));
 }
 
 /// The next event of every subscriber of a socket, as it was written.
@@ -80,7 +80,7 @@ async fn next_payloads(socket: &mut RawSocket) -> Vec<String> {
         let (head, payload) = text.split_once(r#","payload":"#).unwrap();
         let operation = (0..OPERATIONS).find(|one| head.contains(&format!(r#""id":"{one}""#)));
         let earlier = payloads[operation.unwrap()].replace(payload.to_owned());
-        assert_eq!(earlier, None, "told twice: {text}");
+        assert_eq!(earlier, None, "received twice: {text}");
     }
     payloads.into_iter().map(Option::unwrap).collect()
 }

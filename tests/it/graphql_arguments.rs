@@ -21,6 +21,9 @@ async fn an_argument_that_cannot_be_used_is_named() {
     let table = [
         // What the service refuses.
         ("{ conversation(id: \"no-uuid\") { id } }", json!({}), "INVALID_INPUT", "id"),
+        ("{ conversation { id } }", json!({}), "INVALID_INPUT", "id"),
+        ("{ conversation(externalId: \"search\") { id } }", json!({}), "INVALID_INPUT", "externalId"),
+        ("query ($id: String!) { conversation(externalId: $id) { id } }", json!({ "id": id }), "INVALID_INPUT", "externalId"),
         ("{ conversations(first: 0) { nodes { id } } }", json!({}), "INVALID_INPUT", "first"),
         ("{ conversations(first: 101) { nodes { id } } }", json!({}), "INVALID_INPUT", "first"),
         ("{ conversations(after: \"x\") { nodes { id } } }", json!({}), "INVALID_CURSOR", "after"),
@@ -34,19 +37,31 @@ async fn an_argument_that_cannot_be_used_is_named() {
         (rename, json!({ "i": { "id": id, "displayName": long } }), "INVALID_INPUT", "input.displayName"),
         (send, json!({ "i": { "text": " " } }), "INVALID_INPUT", "input.text"),
         (send, json!({ "i": { "text": "a", "conversationId": NO_UUID } }), "INVALID_INPUT", "input.conversationId"),
+        (send, json!({ "i": { "text": "a", "externalId": id } }), "INVALID_INPUT", "input.externalId"),
+        (send, json!({ "i": { "text": "a", "externalId": "a\nb" } }), "INVALID_INPUT", "input.externalId"),
+        (send, json!({ "i": { "text": "a", "externalId": "t", "conversationId": id } }), "INVALID_INPUT", "input.externalId"),
         (send, json!({ "i": { "text": "a", "idempotencyKey": "ü" } }), "INVALID_INPUT", "input.idempotencyKey"),
         (send, json!({ "i": { "text": "a", "attachments": files } }), "INVALID_INPUT", "input.attachments"),
         (regenerate, json!({ "i": { "id": id, "hint": long } }), "INVALID_INPUT", "input.hint"),
         ("mutation { stopReply(input: { conversationId: \"no-uuid\" }) { stopped } }", json!({}), "INVALID_INPUT", "input.conversationId"),
         ("mutation { deleteConversation(input: { id: \"no-uuid\" }) { deletedConversationId } }", json!({}), "INVALID_INPUT", "input.id"),
         ("mutation { resetTitle(input: { id: \"no-uuid\" }) { conversation { id } } }", json!({}), "INVALID_INPUT", "input.id"),
+        ("mutation { restoreTitle(input: { id: \"no-uuid\" }) { conversation { id } } }", json!({}), "INVALID_INPUT", "input.id"),
+        ("mutation { archiveConversation(input: { conversationId: \"no-uuid\" }) { conversation { id } } }", json!({}), "INVALID_INPUT", "input.conversationId"),
+        ("mutation { unarchiveConversation(input: { conversationId: \"no-uuid\" }) { conversation { id } } }", json!({}), "INVALID_INPUT", "input.conversationId"),
+        ("mutation { pinConversation(input: { conversationId: \"no-uuid\" }) { conversation { id } } }", json!({}), "INVALID_INPUT", "input.conversationId"),
+        ("mutation { unpinConversation(input: { conversationId: \"no-uuid\" }) { conversation { id } } }", json!({}), "INVALID_INPUT", "input.conversationId"),
+        ("mutation { setConversationMetadata(input: { conversationId: \"no-uuid\" }) { conversation { id } } }", json!({}), "INVALID_INPUT", "input.conversationId"),
         // What does not fit the document or the schema.
         ("query ($id: ID!) { conversation(id: $id) { id } }", json!({}), "GRAPHQL_VALIDATION_FAILED", "id"),
         ("query ($id: ID!) { conversation(id: $id) { id } }", json!({ "id": null }), "GRAPHQL_VALIDATION_FAILED", "id"),
         ("query ($n: Int) { conversations(first: $n) { nodes { id } } }", json!({ "n": "3" }), "GRAPHQL_VALIDATION_FAILED", "first"),
-        ("{ conversation { id } }", json!({}), "GRAPHQL_VALIDATION_FAILED", "id"),
         ("{ conversations(last: 1) { nodes { id } } }", json!({}), "GRAPHQL_VALIDATION_FAILED", "last"),
         (send, json!({ "i": { "text": 7 } }), "GRAPHQL_VALIDATION_FAILED", "input.text"),
+        (send, json!({ "i": {} }), "GRAPHQL_VALIDATION_FAILED", "input.text"),
+        (send, json!({ "i": { "text": "a", "texts": "b" } }), "GRAPHQL_VALIDATION_FAILED", "input.texts"),
+        (send, json!({ "i": { "text": "a", "attachments": [{ "name": "a" }, {}] } }), "GRAPHQL_VALIDATION_FAILED", "input.attachments.1.name"),
+        ("mutation { sendMessage(input: {}) { replyId } }", json!({}), "GRAPHQL_VALIDATION_FAILED", "input.text"),
     ];
     let before = server.database.census().await;
     for (query, variables, code, argument) in table {
@@ -120,7 +135,7 @@ async fn a_mutation_that_fails_takes_none_of_its_siblings_along() {
 }
 
 #[tokio::test]
-async fn what_costs_too_much_is_told_what_it_costs_on_every_wire() {
+async fn an_operation_over_the_limit_receives_its_cost_on_every_wire() {
     let server = Server::offline().await;
     let list = "conversations(first: 100) { nodes { messages(first: 100) { nodes { id } } } }";
     let query = format!("{{ {list} }}");

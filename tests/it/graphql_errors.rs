@@ -69,7 +69,7 @@ async fn an_argument_that_cannot_be_used_is_refused() {
             assert_eq!(code(&answer), "INVALID_CURSOR", "{list} {cursor}");
         }
     }
-    // The nullable conversation around the messages is all that is told.
+    // The nullable conversation around the messages is all that is returned.
     for (arguments, expected) in [
         ("first: 0".to_owned(), "INVALID_INPUT"),
         ("last: 0".into(), "INVALID_INPUT"),
@@ -128,7 +128,7 @@ async fn a_document_that_cannot_be_executed_is_refused_on_every_transport() {
             json!({}),
         ),
         ("{ conversations }", json!({})),
-        ("{ conversation { id } }", json!({})),
+        ("{ node { id } }", json!({})),
         ("{ conversations { nodes { id { id } } } }", json!({})),
         (
             "query ($id: ID!) { conversation(id: $id) { id } }",

@@ -1,4 +1,4 @@
-//! The subscription `reply`: what is written so far, what is added, how it ends; the same for whoever
+//! The subscription `reply`: what is written so far, what is added, how it ends; the same for a client that
 //! comes early, late or behind the end.
 
 use futures_util::future::join_all;
@@ -11,7 +11,7 @@ use titlecast_testing::{
 };
 
 #[tokio::test]
-async fn a_reply_that_is_over_is_told_at_once() {
+async fn a_finished_reply_is_sent_at_once() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let id = settled_conversation(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
@@ -25,7 +25,7 @@ async fn a_reply_that_is_over_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn the_newest_reply_is_the_one_that_is_told() {
+async fn the_newest_reply_is_the_one_that_is_sent() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let id = settled_conversation(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
@@ -71,7 +71,7 @@ async fn a_reply_that_breaks_off_fails_with_a_code_and_keeps_its_text() {
     assert_eq!(ended["error"]["code"], "MODEL_UNAVAILABLE");
     assert!(!ended["error"]["message"].as_str().unwrap().is_empty());
     let now = conversation(&server.url, &id).await;
-    assert_eq!(now["messages"]["nodes"][1]["status"], "INCOMPLETE");
+    assert_eq!(now["messages"]["nodes"][1]["status"], "FAILED");
     assert_eq!(now["messages"]["nodes"][1]["content"], "First we");
     let late = Reader::join(&server.url, &id, &reply).await;
     assert_eq!(late.end().await, ended);
@@ -123,7 +123,7 @@ async fn a_reply_without_a_word_ends_the_same_for_who_watches_and_who_comes_late
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_joins_about_the_end_hears_of_the_same_end() {
+async fn a_reader_that_joins_about_the_end_receives_the_same_end() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let mut sockets = join_all((0..24).map(|_| server.socket())).await;

@@ -50,7 +50,7 @@ async fn until(
 }
 
 #[tokio::test]
-async fn one_conversation_is_told_as_it_is_and_as_it_becomes_until_it_is_deleted() {
+async fn one_conversation_sends_its_state_and_its_changes_until_it_is_deleted() {
     let model = ModelServer::start().await;
     let (reply, open_reply) = Answer::held(Answer::Deltas(vec!["At last"]));
     let (title, open_title) = Answer::held(Answer::Text("Trip to Kyoto"));
@@ -108,7 +108,7 @@ async fn who_comes_later_gets_the_present_state_first() {
 }
 
 #[tokio::test]
-async fn the_list_is_told_of_every_conversation() {
+async fn the_list_receives_every_conversation() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let mut socket = server.socket().await;
@@ -125,7 +125,7 @@ async fn the_list_is_told_of_every_conversation() {
             (&begun["revision"], &begun["messageCount"]),
             (&json!(1), &json!(1))
         );
-        // The reply and the title, in whichever order: of two that are told at once the older may be
+        // The reply and the title, in whichever order: of two that are published at once the older may be
         // left out.
         let is_settled =
             |state: &Value| state["titleStatus"] == "READY" && state["messageCount"] == 2;
@@ -151,7 +151,7 @@ async fn the_list_is_told_of_every_conversation() {
 }
 
 #[tokio::test]
-async fn the_list_is_not_told_of_anything_of_another_owner() {
+async fn the_list_receives_nothing_of_another_owner() {
     let model = ModelServer::start().await;
     let mut server = Server::start(&model).await;
     let other = Owner {
@@ -184,17 +184,17 @@ async fn the_list_is_not_told_of_anything_of_another_owner() {
         rename(url, &owned[1], "The end").await;
     }
     for ((socket, all), owned) in sockets.iter_mut().zip(&owned) {
-        let mut told = BTreeSet::new();
+        let mut received = BTreeSet::new();
         loop {
             let state = socket.next_of(all, "conversationUpdated").await;
             let id = state["id"].as_str().unwrap().to_owned();
             assert!(owned.contains(&id), "not its own: {state}");
-            told.insert(id);
+            received.insert(id);
             if state["displayName"] == "The end" {
                 break;
             }
         }
-        assert_eq!(told.len(), owned.len());
+        assert_eq!(received.len(), owned.len());
     }
 }
 
@@ -252,7 +252,7 @@ async fn a_title_never_goes_back_however_many_rename_at_once() {
 }
 
 #[tokio::test]
-async fn whoever_leaves_leaves_nothing_behind() {
+async fn a_client_that_disconnects_leaves_nothing_behind() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let id = settled_conversation(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
@@ -268,10 +268,13 @@ async fn whoever_leaves_leaves_nothing_behind() {
 
     // Who ended an operation hears no more of it, on a socket that goes on.
     rename(&server.url, &id, "Mine").await;
-    let mut told = Value::Null;
-    while told["payload"]["data"]["conversationUpdated"]["displayName"] != "Mine" {
-        told = goes.message().await.unwrap();
-        assert!(told["id"] == all || told["type"] == "complete", "{told}");
+    let mut received = Value::Null;
+    while received["payload"]["data"]["conversationUpdated"]["displayName"] != "Mine" {
+        received = goes.message().await.unwrap();
+        assert!(
+            received["id"] == all || received["type"] == "complete",
+            "{received}"
+        );
     }
     drop(goes);
     server.topics(1).await;
@@ -282,7 +285,7 @@ async fn whoever_leaves_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_what_is_watched_and_waits_for_nobody() {
+async fn a_shutdown_ends_subscriptions_without_waiting_for_clients() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let id = settled_conversation(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
@@ -317,7 +320,7 @@ async fn legacy(url: &str, offered: &str) -> WebSocketStream<MaybeTlsStream<TcpS
         json!({ "type": "connection_init", "payload": {} }),
     )
     .await;
-    assert_eq!(hear(&mut socket).await["type"], "connection_ack");
+    assert_eq!(receive(&mut socket).await["type"], "connection_ack");
     socket
 }
 
@@ -328,7 +331,7 @@ async fn say(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>, message: V
 }
 
 /// The next message but pings and `ka`.
-async fn hear(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Value {
+async fn receive(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> Value {
     loop {
         if let Message::Text(text) = within(socket.next()).await.unwrap().unwrap() {
             let message: Value = serde_json::from_str(&text).unwrap();
@@ -352,7 +355,7 @@ async fn the_older_subprotocol_is_spoken_with_those_who_prefer_it() {
             json!({ "type": "start", "id": "1", "payload": payload }),
         )
         .await;
-        let present = hear(&mut socket).await;
+        let present = receive(&mut socket).await;
         assert_eq!(
             (&present["type"], &present["id"]),
             (&json!("data"), &json!("1"))
@@ -360,12 +363,12 @@ async fn the_older_subprotocol_is_spoken_with_those_who_prefer_it() {
         let state = &present["payload"]["data"]["conversationUpdated"];
         assert_eq!(state["id"], id);
         rename(&server.url, &id, offered).await;
-        let renamed = hear(&mut socket).await;
+        let renamed = receive(&mut socket).await;
         assert_eq!(renamed["type"], "data");
         let state = &renamed["payload"]["data"]["conversationUpdated"];
         assert_eq!(state["displayName"], offered);
         say(&mut socket, json!({ "type": "stop", "id": "1" })).await;
-        let complete = hear(&mut socket).await;
+        let complete = receive(&mut socket).await;
         assert_eq!(complete, json!({ "type": "complete", "id": "1" }));
         server.topics(0).await;
     }

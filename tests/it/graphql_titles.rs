@@ -238,7 +238,7 @@ async fn a_reply_that_runs_during_the_deletion_ends_and_brings_nothing_back() {
     while socket.next_of(&reply, "reply").await["text"] != "First we" {}
 
     delete(&server.url, id).await;
-    // The model may go on as it likes: nobody listens.
+    // The model may go on as it likes: no client listens.
     let _ = steps.send(Step::Delta(" take the train".into()));
     let _ = steps.send(Step::Finish);
     let ended = socket.next_of(&reply, "reply").await;

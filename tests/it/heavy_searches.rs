@@ -114,7 +114,7 @@ async fn a_statement_ends_soon_after_its_client_left() {
     let begun = Instant::now();
     let left = timeout(Duration::from_millis(300), reader.run_endlessly()).await;
     assert!(left.is_err());
-    // All connections are free again: none is held by what nobody waits for.
+    // All connections are free again: none is held by an abandoned query.
     eventually(async || {
         let idle: u32 = reader.connections().iter().map(|pool| pool.idle).sum();
         let open: u32 = reader.connections().iter().map(|pool| pool.open).sum();

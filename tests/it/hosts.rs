@@ -2,7 +2,7 @@
 //! requests get. Over raw sockets, as no client library sends most of them.
 
 use serde_json::Value;
-use titlecast_testing::{Server, TestDatabase, auth::GUARDED, within};
+use titlecast_testing::{Server, TestDatabase, auth::GUARDED, raw_socket::RawSocket, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -315,6 +315,45 @@ async fn an_allowed_page_may_send_any_header_and_read_ours() {
     }
     let (_, head, _) = get(&server.url, "/graphql?query=%7B__typename%7D", headers).await;
     assert!(values(&head, "vary").concat().contains("accept"), "{head}");
+    let exposed = values(&head, "access-control-expose-headers").concat();
+    for name in ["etag", "location", "x-vercel-ai-ui-message-stream"] {
+        assert!(exposed.contains(name), "{head}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_allowed_page_reads_why_the_server_refuses_a_connection() {
+    let settings = [
+        "--allowed-origins",
+        "https://app.example",
+        "--connections-per-address",
+        "1",
+    ];
+    let server = server(&settings).await;
+    let client = [("x-forwarded-for", "192.0.2.1".to_owned())];
+    let _only = RawSocket::open_with(&server.url, "graphql-transport-ws", &client).await;
+    let refused = async |origin: &str| {
+        let headers =
+            format!("host: localhost\r\nx-forwarded-for: 192.0.2.1\r\norigin: {origin}\r\n");
+        let (status, head, _) = get(&server.url, "/api/v1/conversations", &headers).await;
+        assert_eq!(status, 429, "{head}");
+        assert_eq!(values(&head, "vary"), ["origin"]);
+        head
+    };
+    let head = refused("https://app.example").await;
+    assert_eq!(
+        values(&head, "access-control-allow-origin"),
+        ["https://app.example"]
+    );
+    assert!(
+        values(&head, "access-control-expose-headers")
+            .concat()
+            .contains("retry-after")
+    );
+    assert!(!head.contains("access-control-allow-credentials"), "{head}");
+    let head = refused("https://evil.example").await;
+    assert!(!head.contains("access-control"), "{head}");
     server.stop().await;
 }
 

@@ -124,7 +124,7 @@ async fn a_retry_after_the_end_replays_the_whole_reply_with_the_title() {
 }
 
 #[tokio::test]
-async fn retries_that_come_just_when_the_reply_ends_are_told_its_end() {
+async fn retries_that_arrive_as_the_reply_ends_receive_its_end() {
     const ROUNDS: usize = 10;
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
@@ -332,7 +332,7 @@ async fn the_same_key_of_another_owner_is_another_key() {
     }
     let mut ids = Vec::new();
     for (number, url) in urls.iter().enumerate() {
-        // Not even the refusal of another body may tell that somebody used the key.
+        // Not even the refusal of another body may reveal that the key was used.
         let message = [
             "Plan a trip to Kyoto",
             "Plan a trip to Nara",

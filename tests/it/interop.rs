@@ -1,4 +1,4 @@
-//! What clients and proxies in the field send: upgrades that nobody speaks, broken chunks, other spellings, and streams
+//! What clients and proxies in the field send: unsupported upgrades, broken chunks, other spellings, and streams
 //! that have to get through.
 
 use std::time::Duration;
@@ -21,15 +21,15 @@ use tokio::{
 /// Sends bytes and reads up to this mark.
 async fn exchange(stream: &mut TcpStream, sent: &str, mark: &str) -> String {
     within(stream.write_all(sent.as_bytes())).await.unwrap();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     within(async {
-        while !String::from_utf8_lossy(&heard).contains(mark) {
-            let length = stream.read_buf(&mut heard).await.unwrap();
-            assert_ne!(length, 0, "closed: {}", String::from_utf8_lossy(&heard));
+        while !String::from_utf8_lossy(&received).contains(mark) {
+            let length = stream.read_buf(&mut received).await.unwrap();
+            assert_ne!(length, 0, "closed: {}", String::from_utf8_lossy(&received));
         }
     })
     .await;
-    String::from_utf8(heard).unwrap()
+    String::from_utf8(received).unwrap()
 }
 
 async fn connect(server: &Server) -> TcpStream {
@@ -48,20 +48,20 @@ async fn an_upgrade_that_is_not_spoken_is_ignored() {
     ] {
         let head = format!("HTTP/1.1\r\nHost: localhost\r\n{upgrade}");
         let query = "query=%7B__typename%7D";
-        let heard = exchange(
+        let received = exchange(
             &mut stream,
             &format!("GET /graphql?{query} {head}\r\n"),
             "}}",
         )
         .await;
-        assert!(heard.starts_with("HTTP/1.1 200 "), "{heard}");
+        assert!(received.starts_with("HTTP/1.1 200 "), "{received}");
         assert!(
-            heard.contains(r#"{"data":{"__typename":"Query"}}"#),
-            "{heard}"
+            received.contains(r#"{"data":{"__typename":"Query"}}"#),
+            "{received}"
         );
         let body = r#"{"query":"{__typename}"}"#;
         let length = body.len();
-        let heard = exchange(
+        let received = exchange(
             &mut stream,
             &format!(
                 "POST /graphql {head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
@@ -69,14 +69,14 @@ async fn an_upgrade_that_is_not_spoken_is_ignored() {
             "}}",
         )
         .await;
-        assert!(heard.starts_with("HTTP/1.1 200 "), "{heard}");
-        let heard = exchange(
+        assert!(received.starts_with("HTTP/1.1 200 "), "{received}");
+        let received = exchange(
             &mut stream,
             &format!("GET /api/v1/conversations {head}\r\n"),
             "}",
         )
         .await;
-        assert!(heard.starts_with("HTTP/1.1 200 "), "{heard}");
+        assert!(received.starts_with("HTTP/1.1 200 "), "{received}");
     }
     server.stop().await;
 }
@@ -95,10 +95,10 @@ async fn a_body_that_breaks_off_is_malformed_and_not_too_large() {
             let sent = format!(
                 "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{head}\r\n\r\n{body}"
             );
-            let heard = exchange(&mut stream, &sent, "INVALID_JSON").await;
+            let received = exchange(&mut stream, &sent, "INVALID_JSON").await;
             assert!(
-                heard.starts_with("HTTP/1.1 400 "),
-                "{path} {body:?}: {heard}"
+                received.starts_with("HTTP/1.1 400 "),
+                "{path} {body:?}: {received}"
             );
         }
         // A peer that ends its side in the middle.
@@ -108,19 +108,19 @@ async fn a_body_that_breaks_off_is_malformed_and_not_too_large() {
         );
         within(stream.write_all(sent.as_bytes())).await.unwrap();
         within(stream.shutdown()).await.unwrap();
-        let mut heard = String::new();
-        within(stream.read_to_string(&mut heard)).await.unwrap();
+        let mut received = String::new();
+        within(stream.read_to_string(&mut received)).await.unwrap();
         assert!(
-            heard.is_empty() || heard.starts_with("HTTP/1.1 400 "),
-            "{heard}"
+            received.is_empty() || received.starts_with("HTTP/1.1 400 "),
+            "{received}"
         );
         // What is announced to be too large is.
         let mut stream = connect(&server).await;
         let sent = format!(
             "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\n\r\n"
         );
-        let heard = exchange(&mut stream, &sent, "PAYLOAD_TOO_LARGE").await;
-        assert!(heard.starts_with("HTTP/1.1 413 "), "{heard}");
+        let received = exchange(&mut stream, &sent, "PAYLOAD_TOO_LARGE").await;
+        assert!(received.starts_with("HTTP/1.1 413 "), "{received}");
     }
     server.stop().await;
 }
@@ -147,11 +147,11 @@ async fn streams_of_graphql_are_kept_alive_as_often_as_the_setting_says() {
             "POST /graphql HTTP/{version}\r\nHost: localhost\r\nAccept: {accept}\r\n\
              Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
-        let heard = exchange(&mut stream, &sent, mark).await;
-        let head = heard.to_ascii_lowercase();
+        let received = exchange(&mut stream, &sent, mark).await;
+        let head = received.to_ascii_lowercase();
         assert!(
             head.contains("cache-control: no-cache, no-transform"),
-            "{heard}"
+            "{received}"
         );
     }
     let mut socket = connect(&server).await;

@@ -9,7 +9,7 @@ use titlecast_testing::{
     ModelServer, Server,
     auth::{GUARDED, claims, signed},
     eventually,
-    raw_socket::{Heard, RawSocket},
+    raw_socket::{Frame, RawSocket},
     server::{client, metrics},
     within,
 };
@@ -22,7 +22,7 @@ async fn guarded(model: &ModelServer, settings: &[&str]) -> Server {
     Server::start_with(model, &[&GUARDED, settings].concat()).await
 }
 
-/// A message as somebody's client sends it: `headers` say whose.
+/// A message as a client sends it: `headers` identify its user.
 struct Sender<'a> {
     server: &'a Server,
     headers: &'a [(&'static str, String)],
@@ -122,7 +122,7 @@ async fn a_user_sends_so_many_messages_a_minute_whichever_way() {
     assert!((1..=20).contains(&seconds), "{seconds}");
     assert_eq!(ada.chat(Some("unknown")).await.status(), 429);
 
-    // A retry is no other message; the same key for something else is still told apart.
+    // A retry is no other message; the same key for something else is still distinguished.
     assert_eq!(ada.chat(Some("first")).await.status(), 200);
     let other = json!({ "message": "Something else" });
     let reused = ada.post("/api/v1/chat", other, Some("first")).await;
@@ -139,7 +139,7 @@ async fn a_user_sends_so_many_messages_a_minute_whichever_way() {
     assert_eq!(
         grace.chat(Some("first")).await.status(),
         200,
-        "somebody else's key is another one"
+        "the same key of another user is independent"
     );
     let page = metrics(&metrics_url).await;
     assert!(
@@ -167,15 +167,15 @@ async fn a_user_has_so_many_streams_and_sockets_open() {
     let open = async |headers: &[(&'static str, String)]| {
         let mut socket = RawSocket::open_with(&server.url, "graphql-transport-ws", headers).await;
         socket.say(json!({ "type": "connection_init" })).await;
-        let heard = socket.hear().await;
-        (socket, heard)
+        let received = socket.receive().await;
+        (socket, received)
     };
-    let ack = Heard::Message(json!({ "type": "connection_ack" }));
+    let ack = Frame::Message(json!({ "type": "connection_ack" }));
 
     let first = ada.stream(&title_stream).await;
     assert_eq!(first.status(), 200);
-    let (socket, heard) = open(&headers).await;
-    assert_eq!(heard, ack);
+    let (socket, received) = open(&headers).await;
+    assert_eq!(received, ack);
     for path in [title_stream.as_str(), &reply_stream, WATCH] {
         let refused = ada.stream(path).await;
         assert_eq!(refused.status(), 429, "{path}");
@@ -184,10 +184,10 @@ async fn a_user_has_so_many_streams_and_sockets_open() {
         assert!(answer.contains("RATE_LIMITED"), "{path}: {answer}");
     }
     assert_eq!(ada.chat(None).await.status(), 429);
-    let (_, heard) = open(&headers).await;
-    assert_eq!(heard, Heard::Closed(1013, "Try again later".into()));
-    let (_, heard) = open(&user("grace")).await;
-    assert_eq!(heard, ack, "somebody else");
+    let (_, received) = open(&headers).await;
+    assert_eq!(received, Frame::Closed(1013, "Try again later".into()));
+    let (_, received) = open(&user("grace")).await;
+    assert_eq!(received, ack, "another user");
     // What is over at once is no stream.
     let list = ada.stream("/api/v1/conversations").await;
     assert_eq!(list.status(), 200);

@@ -1,4 +1,4 @@
-//! What executes: methods × Accept × content types × kinds of operations, told by the rows that are stored.
+//! What executes: methods × Accept × content types × kinds of operations, verified by the stored rows.
 
 use form_urlencoded::Serializer;
 use futures_util::StreamExt;
@@ -122,14 +122,14 @@ async fn send(
     let status = response.status().as_u16();
     let allow = response.headers().get("allow");
     let allow = allow.map(|allow| allow.to_str().unwrap().to_owned());
-    let mut heard = String::new();
+    let mut received = String::new();
     let mut chunks = response.bytes_stream();
-    while !heard.contains("\"data\":")
+    while !received.contains("\"data\":")
         && let Some(chunk) = within(chunks.next()).await
     {
-        heard.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+        received.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
     }
-    (status, allow.unwrap_or_default(), heard)
+    (status, allow.unwrap_or_default(), received)
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_link_changes_nothing_and_only_json_by_post_changes_something() {
     for (method, content_type) in methods {
         for accept in ACCEPTS {
             for (name, operation, kind) in operations(&id) {
-                let (status, allow, heard) =
+                let (status, allow, received) =
                     send(&server, method, accept, content_type, &operation).await;
                 let now = server.database.census().await[0];
                 let has_stored = now - stored;
@@ -183,14 +183,14 @@ async fn a_link_changes_nothing_and_only_json_by_post_changes_something() {
                         _ => false,
                     };
                 let case = format!(
-                    "{method}, Accept {accept}, Content-Type {content_type:?}, {name}: {status} {heard}"
+                    "{method}, Accept {accept}, Content-Type {content_type:?}, {name}: {status} {received}"
                 );
                 assert_eq!(
                     has_stored,
                     i64::from(executes && kind == Kind::Mutation),
                     "{case}"
                 );
-                assert_eq!(heard.contains("\"data\":"), executes, "{case}");
+                assert_eq!(received.contains("\"data\":"), executes, "{case}");
                 let expected = match method {
                     "OPTIONS" => continue,
                     "GET" | "POST" if accept == "image/png" => 406,

@@ -2,6 +2,7 @@
 //! rows and old tables are taken over, and the database itself keeps a title to its length.
 
 use chrono::{DateTime, Utc};
+use migration::search_text::{marked, owner_mark};
 use sea_orm::QueryResult;
 use serde_json::json;
 use titlecast::db::Database;
@@ -9,7 +10,7 @@ use titlecast_testing::{Rows, Server, TestDatabase, assert_common_stream, stored
 use uuid::Uuid;
 
 /// All of them, oldest first; a new one is added here.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 30] = [
     "m20251101_000001_create_conversations",
     "m20251115_000001_add_titles",
     "m20251116_000001_create_turns",
@@ -21,6 +22,25 @@ pub const NAMES: [&str; 11] = [
     "m20251121_000002_index_changes",
     "m20251125_000001_index_search_owners",
     "m20251130_000001_create_reply_calls",
+    "m20251201_000001_create_versions",
+    "m20251205_000001_create_title_policy",
+    "m20251205_000002_index_title_retries",
+    "m20251210_000001_add_external_ids",
+    "m20251210_000002_add_retention",
+    "m20251211_000001_add_external_replies",
+    "m20251212_000001_add_title_call_agents",
+    "m20251215_000001_add_archive",
+    "m20251215_000002_index_archive",
+    "m20251220_000001_create_feeds",
+    "m20251221_000001_add_authors",
+    "m20251221_000002_index_tenants",
+    "m20251223_000001_create_webhooks",
+    "m20251223_000002_create_audit",
+    "m20251224_000001_create_search_texts",
+    "m20251224_000002_fill_search_texts",
+    "m20251224_000003_replace_search",
+    "m20251225_000001_add_reply_reasons",
+    "m20251225_000002_index_message_names",
 ];
 
 /// How many of them come after conversations alone, and from the search on.
@@ -229,6 +249,77 @@ async fn search_alone_can_go_down_and_up_and_titles_stay() {
     db.close().await.unwrap();
     let server = Server::on(database, &OFFLINE).await;
     assert_eq!(found(&server, "holiday").await, [id.as_str()]);
+    server.stop().await;
+}
+
+/// On PostgreSQL between the steps, on SQLite behind them.
+#[tokio::test]
+async fn what_the_version_before_writes_while_the_search_index_is_replaced_is_found() {
+    let database = TestDatabase::empty().await;
+    let db = open(&database).await;
+    let steps_before = NAMES
+        .iter()
+        .take_while(|name| !name.starts_with("m20251224"));
+    db.migrate_up(Some(steps_before.count() as u32))
+        .await
+        .unwrap();
+    let rows = Rows::of(&database).await;
+    let body = |words: &str| marked(&owner_mark("local", "local"), words);
+    let index = async |topic: &str, words: &str| {
+        let id = insert(&rows, topic, "A question").await;
+        let sql =
+            "INSERT INTO agent_search (conversation_id, message_id, body) VALUES ($1, NULL, $2)";
+        let values = [titlecast_testing::stored::id(&id), body(words).into()];
+        rows.run(sql, values).await.unwrap();
+        id
+    };
+    let rename = async |id: &str, words: &str| {
+        let sql =
+            "UPDATE agent_search SET body = $2 WHERE conversation_id = $1 AND message_id IS NULL";
+        let values = [titlecast_testing::stored::id(id), body(words).into()];
+        rows.run(sql, values).await.unwrap();
+    };
+    let delete = async |id: &str| {
+        let sql = "DELETE FROM agent_search WHERE conversation_id = $1";
+        rows.run(sql, [titlecast_testing::stored::id(id)])
+            .await
+            .unwrap();
+    };
+    let early = index("One", "earlyword").await;
+    let deleted = index("Two", "deletedword").await;
+    let kept = index("Three", "keptword").await;
+    db.migrate_up(Some(1)).await.unwrap();
+    let meanwhile = index("Four", "meanwhileword snake_case").await;
+    rename(&early, "renamedword").await;
+    delete(&deleted).await;
+    db.migrate_up(None).await.unwrap();
+    let late = index("Five", "lateword").await;
+    let later = index("Six", "firstword").await;
+    rename(&later, "laterword").await;
+    let last = index("Seven", "lastword").await;
+    delete(&last).await;
+    // No title is made of them.
+    let settle =
+        "UPDATE agent_conversations SET title_status = 'skipped', published_revision = revision";
+    rows.run(settle, []).await.unwrap();
+    rows.0.close().await.unwrap();
+    db.close().await.unwrap();
+
+    let server = Server::on(database, &OFFLINE).await;
+    for (word, id) in [
+        ("keptword", &kept),
+        ("renamedword", &early),
+        ("meanwhileword", &meanwhile),
+        ("case", &meanwhile),
+        ("snake_case", &meanwhile),
+        ("lateword", &late),
+        ("laterword", &later),
+    ] {
+        assert_eq!(found(&server, word).await, [id.as_str()], "{word}");
+    }
+    for word in ["earlyword", "deletedword", "firstword", "lastword"] {
+        assert!(found(&server, word).await.is_empty(), "{word}");
+    }
     server.stop().await;
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use titlecast::conversation::Owner;
+use titlecast::conversation::{Audience, Owner};
 use titlecast_testing::{
     ModelServer, Server, Titlecast, Watched,
     calls::{delete, rename},
@@ -57,7 +57,7 @@ async fn what_is_missed_while_nats_is_away_is_seen_when_it_is_back() {
             delete(&one.url, &deleted).await;
         }
         assert!(began.elapsed() < Duration::from_secs(5));
-        // Who comes now subscribes nowhere, and is told all the same.
+        // A new subscriber has no NATS subscription, and is notified all the same.
         let mut late = Watched::one(&other.url, &new).await;
         late.next().await;
         rename(&one.url, &new, "Late").await;
@@ -71,22 +71,22 @@ async fn what_is_missed_while_nats_is_away_is_seen_when_it_is_back() {
             gone.ended().await;
         }
         let mut left = vec![new.clone(), renamed.clone()];
-        let mut told: Vec<Value> = Vec::new();
+        let mut received: Vec<Value> = Vec::new();
         while !left.is_empty() {
             let now = list.next().await;
             let is_last = now["displayName"] == "Late" || now["displayName"] == *name;
             left.retain(|id| !(is_last && now["id"] == **id));
-            told.push(now);
+            received.push(now);
         }
         assert!(back.elapsed() < SOON, "{:?}", back.elapsed());
         for node in [&one, &other] {
             nats_is(&node.url, "ok").await;
         }
-        told.extend(list.until_now(&other.url).await);
+        received.extend(list.until_now(&other.url).await);
         for id in [&new, &renamed, &deleted] {
-            let of_this = told.iter().filter(|now| now["id"] == **id);
+            let of_this = received.iter().filter(|now| now["id"] == **id);
             let revisions: Vec<_> = of_this.map(|now| now["revision"].as_i64()).collect();
-            assert!(revisions.is_sorted_by(|a, b| a < b), "{told:?}");
+            assert!(revisions.is_sorted_by(|a, b| a < b), "{received:?}");
         }
         // And from now on at once.
         rename(&one.url, &renamed, "Live").await;
@@ -129,7 +129,7 @@ async fn a_node_starts_without_nats_and_connects_when_it_comes() {
 #[tokio::test]
 async fn that_nats_is_away_is_logged_once_and_why_and_without_the_password() {
     let mut table = vec![
-        // Nobody listens on port 1.
+        // Port 1 has no listener.
         ("127.0.0.1:1".to_owned(), "Connection refused"),
         ("no-such-host.invalid:4222".to_owned(), "DNS"),
     ];
@@ -169,7 +169,7 @@ async fn that_nats_is_away_is_logged_once_and_why_and_without_the_password() {
 }
 
 #[tokio::test]
-async fn wake_ups_that_nobody_takes_are_dropped_and_counted() {
+async fn unconsumed_wake_ups_are_dropped_and_counted() {
     let Some(nats) = NatsServer::down() else {
         return;
     };
@@ -222,8 +222,8 @@ async fn a_thousand_subscribers_leave_nothing_behind() {
     let watched: Vec<_> = (0..1_000)
         .flat_map(|number| {
             [
-                events.watch_owner(&owner(number)),
-                events.watch_owner(&owner(number)),
+                events.watch(Audience::User(owner(number))),
+                events.watch(Audience::User(owner(number))),
             ]
         })
         .collect();
@@ -236,7 +236,7 @@ async fn a_thousand_subscribers_leave_nothing_behind() {
         let (events, owner) = (events.clone(), owner(number));
         async move {
             for _ in 0..5 {
-                let changes = events.watch_owner(&owner);
+                let changes = events.watch(Audience::User(owner.clone()));
                 tokio::task::yield_now().await;
                 drop(changes);
             }

@@ -41,7 +41,12 @@ async fn assert_titled_from(server: &Server, model: &ModelServer, id: &str, mess
     assert_eq!(shown["titleSource"], "GENERATED", "{shown}");
     let requests = model.title_requests();
     let input = &requests[requests.len() - 1]["messages"][1]["content"];
-    assert_eq!(input, &format!("<message>\n{message}\n</message>"));
+    assert_eq!(
+        input,
+        &format!(
+            "<message>\n{message}\n</message>\nWrite a title for this message. Do not answer it."
+        )
+    );
     let rows = Rows::of(&server.database).await;
     assert_eq!(rows.calls(id).await, ["title"]);
 }
@@ -177,7 +182,7 @@ async fn a_conversation_from_before_titles_gets_one_from_its_first_message() {
 }
 
 #[tokio::test]
-async fn the_stream_of_a_greeting_does_not_wait_for_a_title_that_nobody_makes() {
+async fn the_stream_of_a_greeting_does_not_wait_for_a_title_that_is_not_made() {
     let model = ModelServer::start().await;
     let server = Server::start_with(&model, &LONG_GRACE).await;
     let body = json!({ "message": "hi" });

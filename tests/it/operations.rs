@@ -4,10 +4,24 @@ use std::collections::BTreeSet;
 
 use clap::CommandFactory;
 use titlecast::config::Cli;
-use titlecast_testing::{ModelServer, Server, server::metrics};
+use titlecast_testing::{ModelServer, Receiver, Server, eventually, server::metrics};
+
+use super::webhooks;
 
 const COMPOSE: &str = include_str!("../../docker-compose.yml");
 const IMAGE: &str = include_str!("../../Dockerfile");
+const CHART: &str = concat!(
+    include_str!("../../deploy/helm/titlecast/values.yaml"),
+    include_str!("../../deploy/helm/titlecast/values.schema.json"),
+    include_str!("../../deploy/helm/titlecast/templates/_helpers.tpl"),
+    include_str!("../../deploy/helm/titlecast/templates/deployment.yaml"),
+    include_str!("../../docs/kubernetes.md"),
+);
+const UNITS: &str = concat!(
+    include_str!("../../deploy/systemd/titlecast.service"),
+    include_str!("../../docs/systemd.md"),
+);
+const DASHBOARD: &str = include_str!("../../deploy/grafana/titlecast.json");
 const ALERTS: &str = include_str!("../../docs/alerts.yml");
 const SCENARIOS: &str = include_str!("../alerts/test.yml");
 const MANUAL: &str = include_str!("../../docs/operations.md");
@@ -31,6 +45,8 @@ fn every_setting_that_is_named_exists() {
         ("docker-compose.yml", COMPOSE, 8),
         ("Dockerfile", IMAGE, 2),
         ("docs/operations.md", MANUAL, 12),
+        ("deploy/helm", CHART, 12),
+        ("deploy/systemd", UNITS, 4),
     ] {
         let mut named = words(text, is_part, "TITLECAST_");
         named.extend(words(text, is_part, "OPENAI_"));
@@ -40,9 +56,28 @@ fn every_setting_that_is_named_exists() {
         }
         assert!(named.len() >= least, "{name}: {named:?}");
         for setting in named {
-            assert!(known.contains(&setting.as_str()), "{name}: {setting}");
+            // A secret in a file.
+            let setting = setting.strip_suffix("_FILE").unwrap_or(&setting);
+            assert!(known.contains(&setting), "{name}: {setting}");
         }
     }
+}
+
+#[test]
+fn service_managers_wait_for_the_drain() {
+    let defaults = Cli::command();
+    let default = |name: &str| {
+        let argument = defaults.get_arguments().find(|one| one.get_id() == name);
+        let value = argument.unwrap().get_default_values()[0].to_str().unwrap();
+        humantime::parse_duration(value).unwrap().as_secs()
+    };
+    // The program ends ten seconds after both at most.
+    let least = default("drain_delay") + default("drain") + 10;
+    let (_, unit) = UNITS.split_once("TimeoutStopSec=").unwrap();
+    let seconds: u64 = unit.split('s').next().unwrap().parse().unwrap();
+    assert!(seconds >= least, "{seconds}");
+    let sum = "{{ add .Values.drain.delay .Values.drain.replies 15 }}";
+    assert!(CHART.contains(&format!("terminationGracePeriodSeconds: {sum}")));
 }
 
 #[test]
@@ -102,9 +137,14 @@ fn every_flag_of_ours_that_is_named_exists() {
 async fn every_metric_that_is_named_exists() {
     let model = ModelServer::start().await;
     // No NATS is there, but its metrics are.
-    let settings = ["--nats-url", "nats://127.0.0.1:1"];
+    let receiver = Receiver::start().await;
+    let folder = webhooks::folder(&webhooks::file(&receiver.url, ""));
+    let config = folder.path("titlecast.toml");
+    let settings = ["--nats-url", "nats://127.0.0.1:1", "--config", &config];
     let mut server = Server::start_with(&model, &settings).await;
-    server.begin("Plan a trip to Kyoto").await;
+    webhooks::routed(&server.database, 1).await;
+    let id = server.begin("Plan a trip to Kyoto").await;
+    eventually(async || (!receiver.story(&id).is_empty()).then_some(())).await;
     assert_eq!(server.get("/no/such/path").await.0, 404);
     let url = server.serve_metrics().await;
     let page = metrics(&url).await;
@@ -113,6 +153,7 @@ async fn every_metric_that_is_named_exists() {
     for (name, text, least) in [
         ("docs/alerts.yml", ALERTS, 8),
         ("docs/operations.md", MANUAL, 1),
+        ("deploy/grafana", DASHBOARD, 30),
     ] {
         let named = words(text, is_part, "titlecast_");
         // A database of that name.

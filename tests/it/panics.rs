@@ -1,5 +1,5 @@
-//! A panic is an answer with an id, which is in the log with the place where it happened; what the panic
-//! says is nowhere. In the real program, whose tests let it panic.
+//! A panic becomes a response with an id. The log has the same id and the place in the code; the panic's text appears in
+//! neither. Tried on the real program, with failpoints that panic.
 
 use serde_json::{Value, json};
 use titlecast_testing::{
@@ -9,7 +9,7 @@ use titlecast_testing::{
     within,
 };
 
-/// What it would say: the text of somebody's message, as a careless slice quotes it.
+/// The panic's text. A slice out of bounds quotes the string, which may be a user's message.
 const TEXT: &str = "byte index 1 is inside of my-secret-text";
 
 /// The id that an error names.

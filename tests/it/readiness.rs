@@ -17,12 +17,13 @@ async fn page_when(server: &Server, status: u16) -> Value {
 }
 
 #[tokio::test]
-async fn each_part_is_told() {
+async fn each_part_is_reported() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let expected = json!({
         "status": "ready",
         "degraded": [],
+        "chat_model": "ok",
         "database": "ok",
         "loops": "ok",
         "title_model": "unknown",
@@ -52,7 +53,7 @@ async fn titles_that_fail_degrade_the_service_and_no_more() {
 
 /// A database that answers every question and takes nothing.
 pub(crate) enum Refusing {
-    /// Somebody else writes, and does not come to an end.
+    /// Another writer holds its transaction open.
     Locked(Option<sea_orm::DatabaseTransaction>),
     /// As after a failover to a standby.
     ReadOnly(DatabaseConnection),
@@ -127,11 +128,16 @@ async fn asking_costs_one_write_in_a_while_and_leaves_nothing() {
     let rows = server.database.row_counts().await;
     server.get("/readyz").await;
     let before = server.app.database().statement_count();
-    for _ in 0..20 {
+    let began = std::time::Instant::now();
+    for _ in 0..200 {
         assert_eq!(server.get("/readyz").await.0, 200);
     }
     let asked = server.app.database().statement_count() - before;
-    // One in five seconds, however long the machine takes for these requests.
-    assert!(asked < 10, "{asked} statements for 20 requests");
+    // One write in five seconds; the background loops' statements follow the time as well, not the requests.
+    let by_time = 10 + 3 * began.elapsed().as_secs();
+    assert!(
+        asked <= by_time,
+        "{asked} statements for 200 requests, {by_time} expected at most"
+    );
     assert_eq!(server.database.row_counts().await, rows);
 }

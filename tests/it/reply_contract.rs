@@ -1,4 +1,4 @@
-//! What holds for whoever follows a reply, whichever way it gets there: on the node that writes it, on
+//! What holds for every reader of a reply, whichever way it gets there: on the node that writes it, on
 //! another one through NATS, and on another one that can only look at the rows.
 
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ contract!(
     who_comes_back_behind_the_end_gets_the_rest_and_the_end,
     who_comes_back_to_an_older_reply_goes_on_in_that_one,
     a_place_that_is_in_no_reply_of_the_conversation_is_refused,
-    a_place_that_is_in_no_text_is_told_to_begin_anew,
+    an_offset_outside_the_text_restarts_the_reply,
     a_reply_is_stopped_from_there,
     a_reply_that_breaks_off_fails_with_a_code_and_keeps_its_text,
     a_deleted_conversation_ends_its_reply,
@@ -105,7 +105,7 @@ async fn who_joins_late_gets_what_there_is_and_then_the_same_as_everybody(nodes:
     write(&steps, "we take ");
     early.read_to("First we take ").await;
     let late = nodes.join(&id, &reply).await;
-    // What was told to one is known there.
+    // The other node knows what one node has sent.
     assert_eq!(late.text, "First we take ");
     write(&steps, "the train");
     early.read_to("First we take the train").await;
@@ -140,7 +140,7 @@ async fn who_comes_back_goes_on_where_it_was(nodes: Nodes) {
         assert_eq!(reader.text, "", "it has {read}");
         reader.text = read;
     }
-    // What comes while nobody is there waits.
+    // What arrives without a reader is buffered.
     let cursor = reader.cursor.clone();
     drop(reader);
     write(&steps, ", or in May");
@@ -209,10 +209,10 @@ async fn a_place_that_is_in_no_reply_of_the_conversation_is_refused(nodes: Nodes
     let cursor = nodes.join(&id, &reply).await.cursor;
     let another = settled_conversation(url, json!({ "text": "Bake bread" })).await;
     let mut socket = titlecast_testing::GraphqlSocket::connect(nodes.url()).await;
-    let nobody = format!("{}.0", uuid::Uuid::new_v4());
+    let unknown = format!("{}.0", uuid::Uuid::new_v4());
     for (id, cursor) in [
         (&another, cursor.as_str()),
-        (&id, nobody.as_str()),
+        (&id, unknown.as_str()),
         (&id, "7"),
         (&id, ""),
         (&id, "../../etc/passwd.7"),
@@ -228,7 +228,7 @@ async fn a_place_that_is_in_no_reply_of_the_conversation_is_refused(nodes: Nodes
     steps.send(Step::Finish).unwrap();
 }
 
-async fn a_place_that_is_in_no_text_is_told_to_begin_anew(nodes: Nodes) {
+async fn an_offset_outside_the_text_restarts_the_reply(nodes: Nodes) {
     let (id, reply, steps) = being_written(&nodes.model, &nodes.writer.url).await;
     let mut reader = nodes.join(&id, &reply).await;
     write(&steps, "Kyōto");

@@ -39,7 +39,7 @@ impl<'a> End<'a> {
             code: Some("MODEL_UNAVAILABLE"),
             raw_type: "response.failed",
             text,
-            turn: "incomplete",
+            turn: "failed",
         }
     }
 
@@ -81,14 +81,18 @@ impl<'a> End<'a> {
         let id = terminal["conversation_id"].as_str().unwrap();
 
         let mut messages = vec![("user".into(), "complete".into(), Scene::MESSAGE.into())];
-        if !self.text.is_empty() {
-            let status = match self.turn {
-                "completed" => "complete",
-                _ => "incomplete",
-            };
-            messages.push(("assistant".into(), status.into(), self.text.into()));
+        let status = match self.turn {
+            "completed" => "complete",
+            other => other,
+        };
+        let reply = ("assistant".into(), status.into(), self.text.into());
+        let mut uncounted = Vec::new();
+        match self.text.is_empty() || self.turn == "failed" {
+            true => uncounted.push(reply),
+            false => messages.push(reply),
         }
         assert_eq!(scene.rows.messages(id).await, messages);
+        assert_eq!(scene.rows.uncounted(id).await, uncounted);
         let code = self.code.map(str::to_owned);
         assert_eq!(scene.rows.last_turn(id).await, (self.turn.into(), code));
         scene.assert_ready(id).await;
@@ -96,7 +100,7 @@ impl<'a> End<'a> {
         id.to_owned()
     }
 
-    /// Who follows the reply afterwards is told the same.
+    /// A later reader of the reply receives the same.
     async fn assert_followed(&self, scene: &Scene, id: &str) {
         const REPLY: &str = "subscription ($id: ID!) { reply(conversationId: $id) {
             ... on ReplySoFar { soFar: text }
@@ -322,10 +326,10 @@ async fn a_web_page_in_place_of_a_reply_is_none() {
 }
 
 #[tokio::test]
-async fn a_model_that_nobody_serves_fails_the_reply_and_the_title_and_keeps_the_message() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/v1", nobody.local_addr().unwrap());
-    drop(nobody);
+async fn an_unreachable_model_fails_the_reply_and_the_title_and_keeps_the_message() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    drop(listener);
     let server = Server::on(TestDatabase::new().await, &["--openai-base-url", &url]).await;
     let rows = Rows::of(&server.database).await;
     let mut stream = server.stream(json!({ "message": Scene::MESSAGE })).await;
@@ -379,7 +383,7 @@ async fn a_conversation_deleted_in_the_middle_of_its_reply_stays_deleted() {
     let terminal = assert_common_stream(&events);
     assert_eq!(terminal["raw_type"], "response.incomplete", "{terminal}");
     assert_eq!(titles(&events), [""; 0]);
-    // The model is told by a closed connection that nobody waits any more.
+    // The closed connection signals the model that its client is gone.
     within(steps.closed()).await;
 
     gate.send(()).unwrap();

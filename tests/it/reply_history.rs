@@ -86,8 +86,7 @@ async fn a_reply_that_broke_off_is_shown_as_far_as_it_came_and_one_that_never_be
     let expected = [
         user("Plan a trip to Kyoto"),
         assistant("In Apr"),
-        user("Go on"),
-        user("Please"),
+        user("Go on\n\nPlease"),
     ];
     assert_eq!(shown(&scene), expected);
     scene.server.stop().await;
@@ -148,5 +147,28 @@ async fn other_conversations_are_not_shown() {
     talk(&scene, &["My secret plan"]).await;
     talk(&scene, &["Plan a trip to Kyoto"]).await;
     assert_eq!(shown(&scene), [user("Plan a trip to Kyoto")]);
+    scene.server.stop().await;
+}
+
+/// Models of llama.cpp and vLLM with templates that want alternating roles answer 400 to anything else, for ever.
+#[tokio::test]
+async fn authors_alternate_and_no_text_is_blank_whatever_became_of_replies() {
+    let broken = || Answer::error(400, "server_error", None, "Out of order");
+    let scene = Scene::replies([
+        broken(),
+        Answer::Deltas(vec!["Yes."]),
+        Answer::Deltas(vec![" \n ", "\n"]),
+        broken(),
+        Answer::Deltas(vec!["Done."]),
+    ])
+    .await;
+    talk(&scene, &["One", "Two", "Three", "Four", "Five"]).await;
+    let expected = [
+        user("One\n\nTwo"),
+        assistant("Yes."),
+        // The reply to the third is blank, that to the fourth failed.
+        user("Three\n\nFour\n\nFive"),
+    ];
+    assert_eq!(shown(&scene), expected);
     scene.server.stop().await;
 }

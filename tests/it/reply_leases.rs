@@ -1,14 +1,16 @@
-//! Replies whose process dies: whoever follows one hears of an end, what was noted of it is kept, and
+//! Replies whose process dies: a reader receives an end, the checkpointed text is kept, and
 //! a process that was only late is left alone.
 
 use serde_json::{Value, json};
 use titlecast_testing::{
     ModelServer, Rows, Server, Step, TestDatabase,
-    calls::{conversation, conversation_when, send_message},
+    calls::{conversation, conversation_when, data, send_message},
     eventually,
     nats::{self, two_nodes_with},
     replies::{Reader, being_written, write},
 };
+
+use crate::agents::Folder;
 
 /// What is written is noted several times a second, and who is silent for one is dead.
 const SETTINGS: [&str; 2] = ["--reply-lease", "1s"];
@@ -173,4 +175,57 @@ async fn a_node_that_was_taken_for_dead_gives_its_reply_up() {
     assert_eq!(there.end().await, ended);
     drop(steps);
     conversation_when(&writer.url, &id, |now| now["messageCount"] == 1).await;
+}
+
+#[tokio::test]
+async fn parts_that_were_noted_before_a_node_dies_are_stored() {
+    const PARTS: &str =
+        "query ($id: ID!) { conversation(id: $id) { messages { nodes { id status parts {
+        __typename ... on TextPart { text } ... on ReasoningPart { reasoning: text }
+    } } } } }";
+    let file = "[agents.triage]\nmodels = [\"openai/one\"]\nkeep_reasoning = true\n";
+    let folder = Folder::new().file("titlecast.toml", file);
+    let path: &'static str = folder.path("titlecast.toml").leak();
+    let settings = [&SETTINGS[..], &["--config", path]].concat();
+    let model = ModelServer::start().await;
+    let database = TestDatabase::new().await;
+    let rows = Rows::of(&database).await;
+    let writer = Mortal::start(&database, &model, &settings).await;
+    let reader_node = Server::start_on(database, &model, &settings).await;
+    let (id, reply, steps) = being_written(&model, &writer.url).await;
+    let reader = Reader::join(&reader_node.url, &id, &reply).await;
+    let think = |text: &str| {
+        let fields = json!({ "reasoning_content": text });
+        steps.send(Step::Fields(fields)).unwrap();
+    };
+    think("The user wants");
+    think(" deer.");
+    write(&steps, "Let me look. ");
+    think("Hm");
+    write(&steps, "There are");
+    noted(&rows, "Let me look. There are").await;
+    writer.kill();
+    let ended = reader.end().await;
+    assert_eq!(ended["outcome"], "INCOMPLETE");
+    assert_eq!(ended["text"], "Let me look. There are");
+    let read = data(&reader_node.url, PARTS, json!({ "id": id })).await;
+    let message = &read["conversation"]["messages"]["nodes"][1];
+    assert_eq!(
+        (&message["id"], &message["status"]),
+        (&reply, &json!("INCOMPLETE"))
+    );
+    let text = |text: &str| json!({ "__typename": "TextPart", "text": text });
+    let thought = |text: &str| json!({ "__typename": "ReasoningPart", "reasoning": text });
+    let expected = [
+        thought("The user wants deer."),
+        text("Let me look. "),
+        thought("Hm"),
+        text("There are"),
+    ];
+    assert_eq!(message["parts"], json!(expected));
+    let left = rows
+        .all("SELECT 1 FROM agent_turns WHERE run_parts IS NOT NULL", [])
+        .await;
+    assert!(left.is_empty());
+    reader_node.stop().await;
 }

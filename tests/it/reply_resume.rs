@@ -76,9 +76,9 @@ async fn an_event_source_goes_on_where_it_was_and_is_not_called_back_after_the_e
     assert_eq!(model.reply_requests().len(), 1);
 }
 
-/// A place that came with the title, before the reader's own, would have it told again what it has.
+/// A place that came with the title, before the reader's own, would resend what the reader has.
 #[tokio::test]
-async fn who_comes_back_to_a_conversation_with_a_title_is_told_first_where_it_is() {
+async fn a_reader_that_resumes_in_a_titled_conversation_receives_its_offset_first() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let steps = model.live_reply();
@@ -164,7 +164,7 @@ async fn a_place_that_is_in_no_text_begins_anew() {
 }
 
 #[tokio::test]
-async fn without_a_place_the_newest_reply_is_told_from_its_beginning() {
+async fn without_an_offset_the_newest_reply_is_sent_from_its_beginning() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let (created, _, steps) = cut(&model, &server.url, "First we").await;
@@ -188,21 +188,27 @@ async fn what_cannot_be_gone_on_with_is_refused() {
     steps.send(Step::Finish).unwrap();
     let path = reply_path(&created);
     let another = server.begin("Bake bread").await;
-    let nobody = uuid::Uuid::now_v7();
+    let unknown = uuid::Uuid::now_v7();
     for (path, status, code) in [
         (format!("{path}?after=7"), 400, "INVALID_CURSOR"),
-        (format!("{path}?after={nobody}.7"), 400, "INVALID_CURSOR"),
+        (format!("{path}?after={unknown}.7"), 400, "INVALID_CURSOR"),
         (
             format!("/api/v1/conversations/{another}/reply?after={place}"),
             400,
             "INVALID_CURSOR",
         ),
         (
-            format!("/api/v1/conversations/{nobody}/reply"),
+            format!("/api/v1/conversations/{unknown}/reply"),
             404,
             "NOT_FOUND",
         ),
-        ("/api/v1/conversations/7/reply".into(), 422, "INVALID_INPUT"),
+        // An id of the caller's own system.
+        ("/api/v1/conversations/7/reply".into(), 404, "NOT_FOUND"),
+        (
+            "/api/v1/conversations/search/reply".into(),
+            422,
+            "INVALID_INPUT",
+        ),
     ] {
         let (found, answer) = request(&server.url, "GET", &path, None).await;
         assert_eq!((found, &answer["code"]), (status, &json!(code)), "{path}");

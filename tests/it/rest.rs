@@ -146,7 +146,9 @@ async fn a_history_holds_the_conversation_oldest_message_first() {
             "title_generated_at",
             "messages",
             "created_at",
+            "last_message_at",
             "updated_at",
+            "agent_context",
         ],
     );
     assert_eq!(history["conversation_id"], id);
@@ -166,7 +168,12 @@ async fn a_history_holds_the_conversation_oldest_message_first() {
         .iter()
         .zip(["user", "assistant"])
     {
-        assert_keys(message, &["message_id", "role", "content", "timestamp"]);
+        let mut keys = vec!["message_id", "role", "content", "timestamp", "attachments"];
+        if role == "user" {
+            keys.push("author");
+            assert_eq!(message["author"], "local");
+        }
+        assert_keys(message, &keys);
         assert_eq!(message["role"], role);
         assert_time(&message["timestamp"]);
         assert!(uuid::Uuid::parse_str(message["message_id"].as_str().unwrap()).is_ok());
@@ -292,7 +299,7 @@ async fn a_deleted_conversation_is_nowhere_and_stays_so() {
             .0,
         404
     );
-    assert_eq!(server.send("DELETE", &path, Value::Null).await.0, 404);
+    assert_eq!(server.send("DELETE", &path, Value::Null).await.0, 204);
     let again = json!({ "message": "Are you there?", "conversation_id": id });
     let (status, error) = server.send("POST", "/api/v1/chat", again).await;
     assert_eq!((status, error["code"].as_str()), (404, Some("NOT_FOUND")));
@@ -338,7 +345,7 @@ async fn deleting_while_the_reply_is_written_ends_its_stream_and_leaves_no_text(
 }
 
 #[tokio::test]
-async fn a_title_that_was_told_is_in_the_end_of_the_stream_even_after_a_deletion() {
+async fn a_published_title_is_in_the_end_of_the_stream_even_after_a_deletion() {
     let model = ModelServer::start().await;
     let steps = model.live_reply();
     let server = Server::start(&model).await;

@@ -1,11 +1,12 @@
 //! The list of conversations and the search: order, pages, filters, what finds what.
 
+use migration::search_text::{marked, owner_mark};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use titlecast_testing::{Answer, ModelServer, Server, eventually};
 
 const LIST: &str = "/api/v1/conversations";
-const SUMMARY: [&str; 11] = [
+const SUMMARY: [&str; 12] = [
     "conversation_id",
     "display_name",
     "topic_hint",
@@ -16,6 +17,7 @@ const SUMMARY: [&str; 11] = [
     "message_count",
     "last_message_preview",
     "created_at",
+    "last_message_at",
     "updated_at",
 ];
 
@@ -177,15 +179,18 @@ async fn what_hundreds_of_newer_texts_hold_as_well_is_found_where_they_may_not_b
     let billing = answer["conversation_id"].as_str().unwrap();
     let rows = server.database.connect().await;
     // More than are ranked, and all with the mark of the owner.
-    let copies = "INSERT INTO agent_search (conversation_id, message_id, body)
-        SELECT copied.conversation_id, copied.message_id, copied.body
+    let body = marked(&owner_mark("local", "local"), "pay for the trip");
+    let copies = format!(
+        "INSERT INTO agent_search (conversation_id, message_id, body)
+        SELECT copied.conversation_id, copied.message_id, '{body}'
         FROM (SELECT 1 FROM agent_search LIMIT 6) AS a, (SELECT 1 FROM agent_search LIMIT 6) AS b,
              (SELECT 1 FROM agent_search LIMIT 6) AS c, (SELECT 1 FROM agent_search LIMIT 6) AS d,
              agent_search AS copied
         JOIN agent_conversations ON agent_conversations.id = copied.conversation_id
-        WHERE agent_entrypoint = 'billing'";
-    let inserted = rows.execute_unprepared(copies).await.unwrap();
-    assert!(inserted.rows_affected() > 2_000);
+        WHERE agent_entrypoint = 'billing'"
+    );
+    rows.execute_unprepared(&copies).await.unwrap();
+    assert!(server.database.census().await[3] > 2_000);
     assert_eq!(ids(&search(&server, "trip", "").await), [billing]);
     assert_eq!(
         ids(&search(&server, "trip", "&agent=triage").await),
@@ -302,7 +307,6 @@ async fn query_syntax_is_only_text() {
         "\\",
         "\0",
         "🚀",
-        " \u{3000}\t",
         "$1",
         "?1",
         "\u{5d0}\"\u{5d0}",

@@ -1,5 +1,5 @@
 //! A title model that takes its time: the reply does not notice, its stream ends after the grace, and
-//! whoever listens elsewhere still gets the title when it comes.
+//! other subscribers still receive the title when it comes.
 //!
 //! The title's answer is held back by the test, so every statement about "while it is on its way" is
 //! one about order, not about a clock.

@@ -59,7 +59,7 @@ async fn a_server_that_is_not_there_is_named_and_so_is_the_reason() {
 }
 
 #[tokio::test]
-async fn what_a_server_says_no_to_is_told() {
+async fn a_refusal_by_the_server_is_reported() {
     let Some(server) = Postgres::start().await else {
         return;
     };

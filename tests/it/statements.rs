@@ -10,7 +10,7 @@ use titlecast_testing::{
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// Statements as `VERB table`, without what is noted afterwards of what was told.
+/// Statements as `VERB table`, without the later recording of published revisions.
 fn taken(statements: &mut UnboundedReceiver<Statement>) -> Vec<String> {
     let mut taken = Vec::new();
     while let Ok(statement) = statements.try_recv() {
@@ -72,7 +72,7 @@ async fn a_turn_takes_the_statements_that_are_justified_and_no_other() {
     // The sweeps of the start are over.
     let first = server.begin("Plan a trip to Kyoto in April").await;
     decided(&server.url, &first).await;
-    rows.told(&first).await;
+    rows.published(&first).await;
     let mut statements = server.app.database().record_statements();
 
     // A first message, its reply and its title.
@@ -84,7 +84,7 @@ async fn a_turn_takes_the_statements_that_are_justified_and_no_other() {
     let id = events[0]["conversation_id"].as_str().unwrap().to_owned();
     let title = async || rows.title(&id).await.display_name;
     eventually(async || title().await).await;
-    rows.told(&id).await;
+    rows.published(&id).await;
     let taken_first = taken(&mut statements);
     assert_eq!(taken_first[..4], BEGIN);
     let expected: Vec<String> = [&END_OF_REPLY[..], &TITLE]
@@ -97,7 +97,7 @@ async fn a_turn_takes_the_statements_that_are_justified_and_no_other() {
     // A second message, and its reply.
     let second = json!({ "message": "And in May", "conversation_id": id });
     server.stream(second).await.rest().await;
-    rows.told(&id).await;
+    rows.published(&id).await;
     let expected = [
         "UPDATE agent_conversations",
         "INSERT agent_messages",
@@ -110,7 +110,7 @@ async fn a_turn_takes_the_statements_that_are_justified_and_no_other() {
         [&expected[..], &END_OF_REPLY].concat()
     );
 
-    // A key is looked up first; an id that the client chose is looked for twice: among the owner's, and everybody's.
+    // A key is looked up first; an id that the client chose is looked up twice: for the owner, and for all owners.
     let chosen = uuid::Uuid::now_v7().to_string();
     let input = json!({ "text": "Hello", "conversationId": chosen, "idempotencyKey": "one" });
     send_message(&server.url, input).await;

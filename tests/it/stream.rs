@@ -153,6 +153,31 @@ async fn a_stopped_reply_ends_incomplete_with_the_text_until_then() {
     assert_golden("stopped", &stream);
 }
 
+#[tokio::test]
+async fn a_stopped_reply_does_not_wait_for_the_title() {
+    let model = ModelServer::start().await;
+    let steps = model.live_reply();
+    let title = model.held_title(Answer::Text("Never"));
+    // Longer than the test waits for the end.
+    let settings = ["--title-grace", "10m", "--title-deadline", "10m"];
+    let server = Server::start_with(&model, &settings).await;
+    let mut stream = server.stream(json!({ "message": MESSAGE })).await;
+    steps.send(Step::delta("Hello")).unwrap();
+    let mut events = Vec::new();
+    while events
+        .last()
+        .is_none_or(|event: &Value| event["raw_type"] != "response.output_text.delta")
+    {
+        events.push(stream.next().await.unwrap());
+    }
+    let id = json!({ "id": events[0]["conversation_id"] });
+    server.data(STOP, id).await;
+    let rest = stream.rest().await;
+    assert_eq!(rest.last().unwrap()["raw_type"], "response.incomplete");
+    drop(title);
+    server.stop().await;
+}
+
 /// The reply to the first message, once it is stored.
 async fn stored_reply(server: &Server, created: &Value) -> Value {
     const MESSAGES: &str =

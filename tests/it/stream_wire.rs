@@ -8,7 +8,7 @@ use titlecast_testing::{
 const PATH: &str = "/api/v1/chat/stream";
 
 #[tokio::test]
-async fn the_headers_say_that_it_is_a_stream_which_nobody_may_keep() {
+async fn the_headers_declare_an_uncacheable_stream() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let mut stream = server.stream(json!({ "message": "Plan a trip" })).await;
@@ -113,7 +113,7 @@ async fn id_lines_come_behind_the_data_and_only_when_asked_for() {
         let events = stream.rest().await;
         assert_common_stream(&events);
         assert_eq!(stream.segments.len(), events.len());
-        let mut told = 0;
+        let mut received = 0;
         for (event, segment) in events.iter().zip(&stream.segments) {
             let (data, id) = segment.split_once('\n').unwrap();
             assert!(
@@ -123,10 +123,10 @@ async fn id_lines_come_behind_the_data_and_only_when_asked_for() {
             // The message, and how far its reply is.
             let (message, place) = id.strip_prefix("id: ").unwrap().split_once('.').unwrap();
             assert!(uuid::Uuid::parse_str(message).is_ok(), "{id}");
-            told += event["text_delta"].as_str().unwrap_or_default().len();
+            received += event["text_delta"].as_str().unwrap_or_default().len();
             match event["is_terminal"] == true {
                 true => assert_eq!(place, "end"),
-                false => assert_eq!(place, told.to_string()),
+                false => assert_eq!(place, received.to_string()),
             }
         }
     }

@@ -229,10 +229,10 @@ async fn a_reader_that_paused_gets_the_newest_state_next() {
     let mut titles = connect(&server).await;
     let head = format!("GET /api/v1/conversations/{id}/stream HTTP/1.1\r\nHost: localhost\r\n\r\n");
     within(titles.write_all(head.as_bytes())).await.unwrap();
-    // Each has been told the present state.
-    let mut heard = [0; 1];
-    within(stream.read_exact(&mut heard)).await.unwrap();
-    within(titles.read_exact(&mut heard)).await.unwrap();
+    // Each has received the current state.
+    let mut received = [0; 1];
+    within(stream.read_exact(&mut received)).await.unwrap();
+    within(titles.read_exact(&mut received)).await.unwrap();
     within(async {
         while !matches!(socket.next().await.unwrap().unwrap(), Message::Text(text) if text.contains("next")) {}
     })
@@ -268,15 +268,15 @@ async fn a_reader_that_paused_gets_the_newest_state_next() {
 }
 
 async fn read_until(mut stream: TcpStream, mark: &str) -> usize {
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     within(async {
-        while !String::from_utf8_lossy(&heard).contains(mark) {
-            let length = stream.read_buf(&mut heard).await.unwrap();
+        while !String::from_utf8_lossy(&received).contains(mark) {
+            let length = stream.read_buf(&mut received).await.unwrap();
             assert_ne!(length, 0, "the stream ended");
         }
     })
     .await;
-    heard.len()
+    received.len()
 }
 
 /// What a client does that reads slowly: so much, so often.
@@ -287,7 +287,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(45);
 
 #[tokio::test]
-async fn a_slow_reader_stays_and_a_silent_one_is_told_to_come_back() {
+async fn a_slow_reader_stays_and_a_stalled_one_is_asked_to_reconnect() {
     let server = Server::offline().await;
     let id = server.database.seed(&Owner::local(), 1, 1).await.remove(0);
     let (query, variables) = states(&id);
@@ -306,13 +306,13 @@ async fn a_slow_reader_stays_and_a_silent_one_is_told_to_come_back() {
     let since = Instant::now();
     let mut ticks = interval(PAUSE);
     let mut round = 0;
-    let mut heard = vec![0; SIP];
+    let mut received = vec![0; SIP];
     while since.elapsed() < LONG {
         ticks.tick().await;
         rename(&server, &id, round).await;
         round += 1;
         // It never answers a ping either: that it reads is what shows that it lives.
-        let length = within(slow.read(&mut heard)).await.unwrap();
+        let length = within(slow.read(&mut received)).await.unwrap();
         assert_ne!(
             length,
             0,
@@ -321,10 +321,10 @@ async fn a_slow_reader_stays_and_a_silent_one_is_told_to_come_back() {
         );
     }
     drop(slow);
-    let mut heard = Vec::new();
-    within(silent.read_to_end(&mut heard)).await.unwrap();
+    let mut received = Vec::new();
+    within(silent.read_to_end(&mut received)).await.unwrap();
     // A close frame with its length and its code.
-    let mut ends = heard.windows(4).filter(|frame| frame[0] == 0x88);
+    let mut ends = received.windows(4).filter(|frame| frame[0] == 0x88);
     let code = ends
         .next()
         .map(|frame| u16::from_be_bytes([frame[2], frame[3]]));
@@ -349,10 +349,14 @@ async fn a_flood_of_operations_is_bounded_and_the_server_goes_on() {
     };
     // It is listened to no more, or closed.
     let asked = timeout(Duration::from_secs(8), asking).await;
-    assert!(
-        !matches!(asked, Ok(Ok(()))),
-        "20,000 answers pile up somewhere"
-    );
+    if let Ok(Ok(())) = asked {
+        // Closed: the server reads on until the client closes too, and answers nothing of that.
+        let mut answers = 0;
+        while let Some(Ok(Message::Text(_))) = within(socket.next()).await {
+            answers += 1;
+        }
+        assert!(answers < 20_000, "20,000 answers pile up somewhere");
+    }
     let answer = timeout(2 * PATIENCE, server.data("{ __typename }", json!({}))).await;
     assert_eq!(answer.unwrap()["__typename"], "Query");
     drop(socket);

@@ -1,5 +1,5 @@
 //! What titles cost: a row for each call, whatever came of it, and a budget of tokens a day for a tenant,
-//! after which nobody is asked.
+//! after which no model is called.
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
@@ -34,7 +34,12 @@ async fn calls(rows: &Rows, id: &str) -> Vec<Call> {
 }
 
 fn call(outcome: &str, tokens: [i64; 3]) -> Call {
-    ("local".into(), "gpt-6-luna".into(), outcome.into(), tokens)
+    (
+        "local".into(),
+        "openai/gpt-6-luna".into(),
+        outcome.into(),
+        tokens,
+    )
 }
 
 fn owner(tenant: &str) -> Owner {
@@ -54,7 +59,7 @@ fn assert_refused(shown: &Value) {
 }
 
 #[tokio::test]
-async fn after_the_budget_nobody_is_asked_and_replies_go_on() {
+async fn after_the_budget_no_model_is_called_and_replies_go_on() {
     let model = ModelServer::start().await;
     // A call of the scripted model costs 102.
     let settings = ["--title-budget", "150,other=0"];
@@ -182,5 +187,52 @@ async fn absurd_counts_that_were_stored_before_break_neither_stats_nor_budgets()
     let id = settled(&server.url, MESSAGE).await;
     assert_refused(&server.title(&id).await);
     assert!(model.title_requests().is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn calls_in_flight_count_and_tokens_that_a_provider_does_not_say_are_estimated() {
+    let model = ModelServer::start().await;
+    let settings = [
+        "--title-budget",
+        "400",
+        "--messages-per-minute",
+        "0",
+        "--title-sweep",
+        "1h",
+    ];
+    let mut server = Server::start_with(&model, &settings).await;
+    model.delay(std::time::Duration::from_millis(300));
+    let sent = (0..12).map(|_| settled(&server.url, MESSAGE));
+    let ids = futures_util::future::join_all(sent).await;
+    // In sequence four titles of 102 tokens are made; the estimate is a little more.
+    assert!((2..=4).contains(&model.title_requests().len()));
+    let mut waiting = 0;
+    for id in &ids {
+        let shown = server.title(id).await;
+        waiting += usize::from(shown["titleError"]["code"] == "BUDGET_EXCEEDED");
+    }
+    assert_eq!(waiting, ids.len() - model.title_requests().len());
+    model.delay(std::time::Duration::ZERO);
+
+    let rows = Rows::of(&server.database).await;
+    let url = server.serve(owner("silent")).await;
+    let silent = json!({ "choices": [{
+        "message": { "role": "assistant", "content": ModelServer::TITLE }, "finish_reason": "stop"
+    }] });
+    let mut made = 0;
+    for _ in 0..8 {
+        model.forget();
+        model.title(Answer::Status(200, Vec::new(), silent.clone()));
+        let id = settled(&url, MESSAGE).await;
+        if title(&url, &id).await["titleStatus"] == "READY" {
+            made += 1;
+            let [(_, _, _, [prompt, completion, _])] = &calls(&rows, &id).await[..] else {
+                panic!("one call");
+            };
+            assert!((40..200).contains(prompt) && (1..20).contains(completion));
+        }
+    }
+    assert!((2..8).contains(&made), "{made}");
     server.stop().await;
 }

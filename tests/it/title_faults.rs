@@ -4,17 +4,19 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use titlecast_testing::{Answer, Scene};
+use titlecast_testing::{Answer, Scene, titles::decided};
 
-/// A refusal for good: one call, and none for the conversation after it. Both wait for the provider.
+/// A refusal for good: one call, and none for the conversation after it. Both are tried again.
 async fn refused_for_good(answer: Answer, reason: &str) {
     let scene = Scene::titles([answer]).await;
     for _ in 0..2 {
         let events = scene.turn(json!({ "message": Scene::MESSAGE })).await;
         let id = events[0]["conversation_id"].as_str().unwrap();
-        let shown = scene.server.title(id).await;
-        assert_eq!(shown["titleStatus"], "PENDING", "{shown}");
-        assert_eq!(shown["titleError"], serde_json::Value::Null, "{shown}");
+        let shown = decided(&scene.server.url, id).await;
+        assert_eq!(shown["titleStatus"], "FAILED", "{shown}");
+        let code = shown["titleError"]["code"].as_str().unwrap();
+        assert_eq!(code.to_lowercase(), reason, "{shown}");
+        assert!(shown["titleError"]["retryAt"].is_string(), "{shown}");
         assert_eq!(scene.title_calls(), 1, "the breaker is open");
     }
     let (_, health) = scene.server.get("/readyz").await;
@@ -105,7 +107,7 @@ async fn a_rate_limit_that_outlasts_the_deadline_is_not_waited_out() {
 
 #[tokio::test]
 async fn a_rate_limit_that_outlasts_what_is_left_of_the_deadline_is_not_waited_out() {
-    // Shorter than the deadline, but the call that was told so took some of it already.
+    // Shorter than the deadline, but the call that received this answer used some of it already.
     let answer = rate_limited(vec![("retry-after-ms", "999.9")]);
     let scene = Scene::titles_with([answer], &["--title-deadline", "1s"]).await;
     let id = scene.unharmed().await;
@@ -127,7 +129,8 @@ async fn a_rate_limit_does_not_keep_the_next_conversation_from_its_title() {
     scene.assert_failed(&first, "rate_limited").await;
     let second = scene.unharmed().await;
     scene.assert_ready(&second).await;
-    assert_eq!(scene.title_calls(), 3);
+    // The answer makes the first one due again, which may have been called for by now.
+    assert!((3..=4).contains(&scene.title_calls()));
     scene.server.stop().await;
 }
 
@@ -184,7 +187,7 @@ async fn an_answer_of_reasoning_alone_is_tried_again_with_twice_the_room() {
 }
 
 #[tokio::test]
-async fn the_same_told_as_an_error_is_tried_again_with_twice_the_room() {
+async fn the_same_reported_as_an_error_is_retried_with_twice_the_room() {
     let message = "Could not finish the message because max_tokens or model output limit was \
         reached. Please try again with higher max_tokens.";
     let answer = Answer::error(400, "invalid_request_error", None, message);

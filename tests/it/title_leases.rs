@@ -1,4 +1,4 @@
-//! What a lease on a title is for: whoever has outlived it may still have a title, and no opinion.
+//! What a lease on a title is for: a worker that outlived it may still have a title, which is ignored.
 
 use std::time::Duration;
 
@@ -13,15 +13,22 @@ use uuid::Uuid;
 /// A claim for the title of a new conversation, as soon as its lease has run out.
 async fn outlived(db: &Database, owner: &Owner) -> TitleClaim {
     let new = NewTurn {
+        external_message_id: None,
+        external_id: None,
+        is_until_titled: false,
         conversation_id: ConversationId::new(),
         is_conversation_new: true,
         message_id: MessageId::new(),
         reply_id: MessageId::new(),
+        author: "local".into(),
         text: "Plan a trip to Kyoto".into(),
         attachments: Vec::new(),
         topic_hint: None,
+        redacts: true,
         agent: None,
-        default_agent: "triage",
+        entrypoint: None,
+        default_agent: "triage".into(),
+        kept_agents: None,
         title: NewTitle::Claimed(Duration::from_millis(1)),
         run: (Uuid::now_v7(), Duration::from_secs(15)),
         idempotency: None,
@@ -44,7 +51,10 @@ async fn a_failure_that_outlives_its_lease_is_none() {
     let owner = Owner::local();
     let claim = outlived(&db, &owner).await;
     let failure = TitleFailure::Timeout;
-    let stored = db.store_title_failure(&claim, failure, &[]).await.unwrap();
+    let stored = db
+        .store_title_failure(&claim, failure, None, &[])
+        .await
+        .unwrap();
     assert!(stored.is_none(), "{stored:?}");
     let waiting = db.conversation(&owner, claim.id).await.unwrap();
     assert_eq!(waiting.title_status, TitleStatus::Pending);

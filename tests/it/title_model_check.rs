@@ -28,7 +28,7 @@ fn unknown_model() -> Answer {
 }
 
 #[tokio::test]
-async fn a_model_that_answers_shows_and_its_tokens_are_counted_for_nobody() {
+async fn a_model_that_answers_shows_and_its_tokens_are_counted_for_no_user() {
     let mut scene = Scene::titles_with([], &CHECK).await;
     assert_eq!(title_model(&scene.server).await, "ok");
     assert_eq!(scene.title_calls(), 1);
@@ -126,10 +126,10 @@ async fn metrics_count_outcomes_calls_tokens_claims_and_the_breaker() {
     scene.assert_ready(&titled).await;
     scene.turn(json!({ "message": Scene::MESSAGE })).await;
     let page = metrics(&page).await;
-    let model = r#"tenant="local",model="gpt-6-luna""#;
+    let model = r#"tenant="local",model="openai/gpt-6-luna""#;
     for line in [
         r#"titlecast_title_generations_total{outcome="titled"} 1"#.to_owned(),
-        r#"titlecast_title_generations_total{outcome="waits_for_provider"} 1"#.to_owned(),
+        r#"titlecast_title_generations_total{outcome="unauthorized"} 1"#.to_owned(),
         format!(r#"titlecast_title_calls_total{{{model},outcome="title"}} 1"#),
         format!(r#"titlecast_title_calls_total{{{model},outcome="rejected"}} 1"#),
         format!(r#"titlecast_title_calls_total{{{model},outcome="unauthorized"}} 1"#),
@@ -192,9 +192,9 @@ async fn stats_tell_titles_failures_tokens_and_latency() {
     assert_eq!(
         json["calls"],
         json!([
-            { "model": "gpt-6-luna", "outcome": "rejected", "calls": 2, "prompt_tokens": 180,
+            { "model": "openai/gpt-6-luna", "outcome": "rejected", "calls": 2, "prompt_tokens": 180,
               "completion_tokens": 24, "reasoning_tokens": 0 },
-            { "model": "gpt-6-luna", "outcome": "title", "calls": 1, "prompt_tokens": 90,
+            { "model": "openai/gpt-6-luna", "outcome": "title", "calls": 1, "prompt_tokens": 90,
               "completion_tokens": 12, "reasoning_tokens": 0 },
         ])
     );
@@ -213,7 +213,7 @@ async fn stats_tell_titles_failures_tokens_and_latency() {
         "1  ready (generated)",
         "1  rejected",
         "90",
-        "gpt-6-luna, title",
+        "openai/gpt-6-luna, title",
         " ms",
     ] {
         assert!(table.contains(part), "{part}: {table}");
@@ -221,7 +221,10 @@ async fn stats_tell_titles_failures_tokens_and_latency() {
     let none: Value = serde_json::from_str(&stats(&["--json", "--tenant", "acme"]).await).unwrap();
     assert_eq!(
         none,
-        json!({ "titles": [], "failures": [], "calls": [], "replies": [], "latency": null })
+        json!({
+            "titles": [], "failures": [], "waiting": { "conversations": 0, "oldest": null }, "calls": [],
+            "replies": [], "latency": null
+        })
     );
     scene.server.stop().await;
 }

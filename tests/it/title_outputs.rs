@@ -46,7 +46,8 @@ async fn an_opener_says_that_it_waits_unless_openers_are_switched_off() {
     for (message, waits) in [
         ("hi", json!("MESSAGE")),
         ("test", json!("MESSAGE")),
-        ("Hello, how are you?", Value::Null),
+        ("Hello, how are you?", json!("MESSAGE")),
+        ("say hello", json!("MESSAGE")),
         ("who are you?", Value::Null),
         ("Can you help me?", Value::Null),
     ] {

@@ -66,7 +66,7 @@ async fn the_old_title_is_shown_until_another_comes() {
 
     let (instruction, input) = last_request(&model);
     let expected = format!(
-        "<message>\n{MESSAGE}\n</message>\n<previous>\n{}\n</previous>",
+        "<message>\n{MESSAGE}\n</message>\n<previous>\n{}\n</previous>\nWrite a title for this message. Do not answer it.",
         ModelServer::TITLE
     );
     assert_eq!(input, expected);
@@ -74,7 +74,7 @@ async fn the_old_title_is_shown_until_another_comes() {
 }
 
 #[tokio::test]
-async fn the_model_is_told_the_wish_between_marks_that_it_cannot_leave() {
+async fn the_prompt_delimits_the_wish_so_that_it_cannot_escape() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let id = settled(&server.url, MESSAGE).await;
@@ -84,7 +84,10 @@ async fn the_model_is_told_the_wish_between_marks_that_it_cannot_leave() {
     let (instruction, input) = last_request(&model);
     assert!(instruction.contains("<wish>"), "{instruction}");
     assert!(input.contains("<wish>\nshorter, with a verb "), "{input}");
-    assert!(input.ends_with("\n</wish>"), "{input}");
+    assert!(
+        input.ends_with("\n</wish>\nWrite a title for this message. Do not answer it."),
+        "{input}"
+    );
     for mark in ["<wish>", "</wish>", "<message>", "</message>"] {
         assert_eq!(input.matches(mark).count(), 1, "{mark}: {input}");
     }
@@ -294,6 +297,6 @@ async fn a_crash_meanwhile_ends_with_a_title_that_heeds_the_wish() {
     assert!(input.contains("<wish>\nolder\n</wish>"), "{input}");
     assert!(input.contains(ModelServer::TITLE), "{input}");
     next.stop().await;
-    // Nobody is left to hear it: the answer was held until here.
+    // No subscriber is left to receive it: the answer was held until here.
     drop(gate);
 }

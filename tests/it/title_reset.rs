@@ -45,19 +45,19 @@ async fn a_title_that_a_person_gave_goes_and_another_comes() {
     let shown = decided(&server.url, &id).await;
     assert_titled(&shown);
     assert_eq!(list.next().await, shown);
-    // The old title is none to be told from.
+    // The prompt does not mention the old title.
     let requests = model.title_requests();
     assert_eq!(requests.len(), 2);
     assert_eq!(requests[1]["messages"], requests[0]["messages"]);
 }
 
 #[tokio::test]
-async fn a_generated_title_stays_and_nobody_is_asked_or_told() {
+async fn a_generated_title_stays_without_a_model_call_or_an_event() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
     let id = settled(&server.url, MESSAGE).await;
     let rows = Rows::of(&server.database).await;
-    let before = rows.told(&id).await;
+    let before = rows.published(&id).await;
     let shown = server.title(&id).await;
     let mut list = Watched::list(&server.url).await;
     assert_eq!(answered(reset(&server.url, &id).await), shown);

@@ -28,7 +28,12 @@ async fn a_title_is_the_same_row_on_both_databases() {
         for title in titles.into_iter().flatten() {
             let db = server.app.database();
             let renamed = db
-                .rename(&Owner::local(), conversation.parse().unwrap(), &title)
+                .rename(
+                    &Owner::local(),
+                    conversation.parse().unwrap(),
+                    &title,
+                    "local",
+                )
                 .await;
             assert_eq!(
                 renamed.unwrap().display_name.as_deref(),

@@ -1,7 +1,7 @@
 //! A rename or a deletion at every step of a generation, and a process that takes over from one that
 //! only seemed dead: the person's word stays, and one title is stored.
 //!
-//! The title is held at a step by a failpoint while somebody else comes in.
+//! The title is held at a step by a failpoint while another request arrives.
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ impl Held {
         let mut one = Watched::one(&server.url, &id).await;
         one.until(|payload| payload["messageCount"] == 2).await;
         let rows = Rows::of(&server.database).await;
-        let is_stored = ["stored", "told"].contains(&step);
+        let is_stored = ["stored", "published"].contains(&step);
         let title = rows.title(&id).await;
         assert_eq!(title.display_name.is_some(), is_stored);
         assert_eq!(title.title_generated_at.is_some(), is_stored);
@@ -57,7 +57,7 @@ impl Held {
         }
     }
 
-    /// Lets the title go, waits for the end of its task, and returns what the list's subscriber was told
+    /// Lets the title go, waits for the end of its task, and returns what the list's subscriber received
     /// of the conversation from the beginning.
     async fn let_go(
         hold: Hold,
@@ -77,7 +77,7 @@ async fn renamed_at(step: &str) {
     let (server, id, mut list, mut one) = (held.server, held.id, held.list, held.one);
     let before = held.rows.title(&id).await;
     let renamed = rename(&server.url, &id, "Ours").await;
-    let told = Held::let_go(held.hold, &server, &mut list, held.is_stored).await;
+    let received = Held::let_go(held.hold, &server, &mut list, held.is_stored).await;
 
     let row = held.rows.title(&id).await;
     assert_eq!(row.display_name.as_deref(), Some("Ours"));
@@ -92,13 +92,16 @@ async fn renamed_at(step: &str) {
     assert_eq!(shown["titleSource"], "MANUAL");
     assert_eq!(shown["revision"], row.revision);
 
-    assert_eq!(told[told.len() - 1], shown);
-    for payload in &told {
+    assert_eq!(received[received.len() - 1], shown);
+    for payload in &received {
         let is_generated = payload["displayName"] == ModelServer::TITLE;
         let is_before = payload["revision"].as_i64() < Some(row.revision);
-        assert!(!is_generated || (held.is_stored && is_before), "{told:?}");
+        assert!(
+            !is_generated || (held.is_stored && is_before),
+            "{received:?}"
+        );
     }
-    // Whoever watches the conversation is told of this rename, and of nothing until the next.
+    // A subscriber of the conversation receives this rename, and nothing until the next.
     assert_eq!(one.next().await["displayName"], "Ours");
     rename(&server.url, &id, "Ours again").await;
     assert_eq!(one.next().await["displayName"], "Ours again");
@@ -111,7 +114,7 @@ async fn deleted_at(step: &str) {
     let (server, id, mut list, mut one) = (held.server, held.id, held.list, held.one);
     delete(&server.url, &id).await;
     let tombstone = held.rows.title(&id).await;
-    let told = Held::let_go(held.hold, &server, &mut list, held.is_stored).await;
+    let received = Held::let_go(held.hold, &server, &mut list, held.is_stored).await;
 
     let row = held.rows.title(&id).await;
     assert_eq!(row, tombstone, "nothing was stored behind the deletion");
@@ -122,8 +125,8 @@ async fn deleted_at(step: &str) {
         let left = held.rows.all(&sql, [stored::id(&id)]).await;
         assert!(left.is_empty(), "{table}");
     }
-    let last = &told[told.len() - 1];
-    assert_eq!(last["status"], "DELETED", "{told:?}");
+    let last = &received[received.len() - 1];
+    assert_eq!(last["status"], "DELETED", "{received:?}");
     assert_eq!(last["revision"], row.revision);
     assert_eq!(last["displayName"], Value::Null);
     assert_eq!(one.next().await["status"], "DELETED");
@@ -147,7 +150,7 @@ async fn a_rename_between_the_write_and_the_event_stays() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_rename_behind_the_event_stays() {
-    renamed_at("told").await;
+    renamed_at("published").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -167,7 +170,7 @@ async fn a_deletion_between_the_write_and_the_event_stays() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_deletion_behind_the_event_stays() {
-    deleted_at("told").await;
+    deleted_at("published").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -185,11 +188,13 @@ async fn a_title_that_slept_through_its_lease_is_made_by_another_process_and_not
     replied(&zombie.url, &id, 2).await;
     let other = zombie.beside(&model, &["--title-sweep", "200ms"]).await;
     let mut one = Watched::one(&other.url, &id).await;
-    let told = one.until(|told| told["titleStatus"] != "PENDING").await;
+    let received = one
+        .until(|received| received["titleStatus"] != "PENDING")
+        .await;
     other.titles_ended("titled", 1).await;
     let shown = other.title(&id).await;
     assert_eq!(shown["displayName"], ModelServer::TITLE);
-    assert_eq!(told[told.len() - 1], shown);
+    assert_eq!(received[received.len() - 1], shown);
 
     let before = rows.title(&id).await;
     drop(hold);

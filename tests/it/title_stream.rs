@@ -55,7 +55,7 @@ async fn the_present_title_comes_at_once_and_each_change_until_the_conversation_
         assert_title(&event, "conversation.title.updated", &id, &title);
     }
 
-    // Who comes now is told the present title, whatever it was before.
+    // A new subscriber receives the current title, whatever it was before.
     let mut late = watch(&server, &id).await;
     let present = late.next().await.unwrap();
     assert_title(
@@ -98,7 +98,7 @@ async fn a_title_on_its_way_comes_as_generated_and_a_rename_as_updated() {
 }
 
 #[tokio::test]
-async fn a_rename_before_the_generated_title_is_the_only_one_told() {
+async fn a_rename_before_the_generated_title_is_the_only_one_published() {
     let model = ModelServer::start().await;
     let gate = model.held_title(Answer::Text(TITLE));
     let mut server = Server::start_with(&model, &["--title-grace", "1ms"]).await;
@@ -109,7 +109,7 @@ async fn a_rename_before_the_generated_title_is_the_only_one_told() {
     gate.send(()).unwrap();
     let event = titles.next().await.unwrap();
     assert_title(&event, "conversation.title.updated", &id, "Kyoto in autumn");
-    // The title's task ends with the server, and with it all that could still be told.
+    // The title's task ends with the server, and with it every event that could still be published.
     server.end().await;
     assert_eq!(titles.next().await, None);
     let history = server

@@ -1,5 +1,5 @@
 //! What a crash left behind: titles that were begun and not finished, and changes that were committed and
-//! not told. A server finds them at its start and again and again. The rows are put there by SQL.
+//! not published. A server finds them at its start and again and again. The rows are put there by SQL.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::Value as Bound;
@@ -24,7 +24,7 @@ fn ago(seconds: i64) -> DateTime<Utc> {
     Utc::now() - TimeDelta::seconds(seconds)
 }
 
-/// A conversation whose title was begun so often by somebody whose lease ends then.
+/// A conversation whose title was begun so often by a process whose lease ends then.
 async fn begun(
     database: &TestDatabase,
     rows: &Rows,
@@ -65,13 +65,18 @@ async fn a_title_that_was_not_finished_is_made_at_the_next_start() {
     assert_titled(&decided(&server.url, &id).await);
     let [request] = model.title_requests().try_into().unwrap();
     let input = &request["messages"][1]["content"];
-    assert_eq!(input, &format!("<message>\n{MESSAGE}\n</message>"));
+    assert_eq!(
+        input,
+        &format!(
+            "<message>\n{MESSAGE}\n</message>\nWrite a title for this message. Do not answer it."
+        )
+    );
     assert_eq!(rows.calls(&id).await, ["title"]);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_title_that_somebody_makes_is_left_alone_until_the_lease_ends() {
+async fn a_claimed_title_is_left_alone_until_the_lease_ends() {
     let model = ModelServer::start().await;
     let database = TestDatabase::new().await;
     let rows = Rows::of(&database).await;
@@ -95,9 +100,11 @@ async fn five_attempts_without_an_end_are_enough() {
     let rows = Rows::of(&server.database).await;
     let mut list = Watched::list(&server.url).await;
     let id = begun(&server.database, &rows, MESSAGE, 5, ago(1)).await;
-    let told = list.until(|told| told["titleStatus"] == "FAILED").await;
+    let received = list
+        .until(|received| received["titleStatus"] == "FAILED")
+        .await;
     let shown = decided(&server.url, &id).await;
-    assert_eq!(told[told.len() - 1], shown);
+    assert_eq!(received[received.len() - 1], shown);
     assert_eq!(shown["titleError"]["code"], "ABANDONED");
     assert!(shown["titleError"]["message"].is_string());
     assert_eq!(shown["displayName"], Value::Null);
@@ -140,7 +147,7 @@ async fn with_nothing_but_greetings_the_claim_is_given_back() {
 }
 
 #[tokio::test]
-async fn what_was_committed_and_not_told_is_told_and_noted() {
+async fn committed_but_unpublished_changes_are_published_and_recorded() {
     let model = ModelServer::start().await;
     let first = Server::start_with(&model, &AT_THE_START).await;
     let rows = Rows::of(&first.database).await;
@@ -152,28 +159,28 @@ async fn what_was_committed_and_not_told_is_told_and_noted() {
     let second = first.beside(&model, &OFTEN).await;
     let mut list = Watched::list(&second.url).await;
     for id in [&titled, &deleted] {
-        rows.told(id).await;
+        rows.published(id).await;
         let set = "published_revision = revision - 1, updated_at = $2";
         rows.change(id, set, [ago(60).into()]).await;
-        let told = list.next().await;
-        assert_eq!(told["id"], **id);
-        rows.told(id).await;
+        let received = list.next().await;
+        assert_eq!(received["id"], **id);
+        rows.published(id).await;
         match *id == titled {
-            true => assert_eq!(told, shown),
+            true => assert_eq!(received, shown),
             false => {
-                assert_eq!(told["status"], "DELETED");
-                assert_eq!(told["displayName"], Value::Null);
+                assert_eq!(received["status"], "DELETED");
+                assert_eq!(received["displayName"], Value::Null);
             }
         }
     }
-    // Once: nothing else was told until now.
+    // Once: nothing else was published until now.
     assert_eq!(list.until_now(&second.url).await, [json!(null); 0]);
     assert_eq!(model.title_requests().len(), 2);
     second.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_told_is_noted_without_any_sweep() {
+async fn published_revisions_are_recorded_without_a_sweep() {
     let model = ModelServer::start().await;
     let server = Server::start_with(&model, &AT_THE_START).await;
     let rows = Rows::of(&server.database).await;
@@ -181,9 +188,9 @@ async fn what_is_told_is_noted_without_any_sweep() {
     replied(&server.url, &id, 2).await;
     decided(&server.url, &id).await;
     // The message, the reply, the title.
-    assert_eq!(rows.told(&id).await.revision, 3);
+    assert_eq!(rows.published(&id).await.revision, 3);
     rename(&server.url, &id, "Ours").await;
-    assert_eq!(rows.told(&id).await.revision, 4);
+    assert_eq!(rows.published(&id).await.revision, 4);
     delete(&server.url, &id).await;
-    assert_eq!(rows.told(&id).await.revision, 5);
+    assert_eq!(rows.published(&id).await.revision, 5);
 }

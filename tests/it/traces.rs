@@ -148,7 +148,7 @@ async fn a_first_message_is_a_trace_from_the_request_to_the_statements() {
     assert_eq!(json!(call.attributes), expected);
     assert!(child(&spans, title, "COMMIT").start >= call.end);
     let written = child(&spans, turn, "chat gpt-6-luna");
-    // The stream went on behind the title, whose own span may end a little later: it still has to be noted as told.
+    // The stream went on behind the title, whose own span may end a little later: it still has to be recorded as published.
     assert!(
         written.end > call.end,
         "to the end of the stream: {spans:#?}"
@@ -293,7 +293,7 @@ async fn a_collector_in_trouble_is_mentioned_once_and_holds_nothing() {
 #[tokio::test]
 async fn a_collector_that_says_nothing_does_not_hold_the_end() {
     let (model, database) = (ModelServer::start().await, TestDatabase::new().await);
-    // Connections are made, and nobody reads.
+    // Connections are accepted, and never read.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", silent.local_addr().unwrap());
     let (serving, url) = traced(&model, &database, &endpoint).await;

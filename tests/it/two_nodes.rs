@@ -39,7 +39,7 @@ async fn twenty_first_messages(conversation_id: Option<String>) {
     let shown = decided(&other.url, id).await;
     assert_eq!(shown["displayName"], ModelServer::TITLE);
     assert_eq!(shown["titleSource"], "GENERATED");
-    rows.told(id).await;
+    rows.published(id).await;
 
     let messages = rows.messages(id).await;
     assert_eq!(messages[0].2, MESSAGE);
@@ -52,7 +52,7 @@ async fn twenty_first_messages(conversation_id: Option<String>) {
     for (list, url) in lists.iter_mut().zip(urls) {
         events += appearances(&list.until_now(url).await, id);
     }
-    assert_eq!(events, 1, "the title is told once");
+    assert_eq!(events, 1, "the title is published once");
     other.stop().await;
     one.stop().await;
 }

@@ -125,7 +125,7 @@ async fn turns_go_on_and_replies_are_read_again() {
 }
 
 #[tokio::test]
-async fn subscribers_are_told_of_the_rows() {
+async fn subscribers_receive_the_rows() {
     let model = ModelServer::start().await;
     let (server, rows, ids) = with_names(&model).await;
     let mut list = Watched::list(&server.url).await;
@@ -136,14 +136,15 @@ async fn subscribers_are_told_of_the_rows() {
         assert_eq!(&one.next().await["id"], id);
         let set = "revision = revision + 1, updated_at = $2";
         rows.change(id, set, [changed.into()]).await;
-        list.until(|told| &told["id"] == id).await;
-        one.until(|told| &told["id"] == id).await;
+        list.until(|received| &received["id"] == id).await;
+        one.until(|received| &received["id"] == id).await;
     }
     let sql = "SELECT 1 FROM agent_conversations WHERE published_revision < revision";
     eventually(async || rows.all(sql, []).await.is_empty().then_some(())).await;
     let renamed = rename(&server.url, &ids[2], "Kyoto").await;
     assert_eq!(renamed["titleStatus"], "READY");
-    list.until(|told| told["displayName"] == "Kyoto").await;
+    list.until(|received| received["displayName"] == "Kyoto")
+        .await;
     server.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use titlecast_testing::{
     ModelServer, Server, eventually,
-    raw_socket::{Heard, RawSocket},
+    raw_socket::{Frame, RawSocket},
     server::request,
 };
 
@@ -146,6 +146,44 @@ async fn a_foreign_page_cannot_open_a_socket() {
     assert_eq!(response.status(), 403);
 }
 
+/// RFC 6455, section 4.2.1: the base64 of 16 bytes.
+#[tokio::test]
+async fn a_handshake_needs_one_key_of_16_bytes() {
+    let server = Server::offline().await;
+    let client = titlecast_testing::server::client();
+    let open = async |keys: &[&str]| {
+        let mut request = client
+            .get(format!("{}/graphql", server.url))
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-protocol", "graphql-transport-ws");
+        for key in keys {
+            request = request.header("sec-websocket-key", *key);
+        }
+        request.send().await.unwrap().status()
+    };
+    let good = "dGhlIHNhbXBsZSBub25jZQ==";
+    assert_eq!(open(&[good]).await, 101);
+    let fifteen_bytes = "dGhlIHNhbXBsZSBub25j";
+    let seventeen_bytes = "dGhlIHNhbXBsZSBub25jZSE=";
+    let of_urls = "dGhlIHNhbXBsZSBub25j_-==";
+    let without_padding = good.trim_end_matches('=');
+    for keys in [
+        &[][..],
+        &[""],
+        &["abc"],
+        &["=="],
+        &[fifteen_bytes],
+        &[seventeen_bytes],
+        &[of_urls],
+        &[without_padding],
+        &[good, good],
+    ] {
+        assert_eq!(open(keys).await, 400, "{keys:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_older_subprotocol_carries_a_subscription() {
     let model = ModelServer::start().await;
@@ -183,5 +221,5 @@ async fn the_older_subprotocol_carries_a_subscription() {
     }
     socket.say(json!({ "type": "stop", "id": "3" })).await;
     socket.say(json!({ "type": "connection_terminate" })).await;
-    while let Heard::Message(_) = socket.hear().await {}
+    while let Frame::Message(_) = socket.receive().await {}
 }

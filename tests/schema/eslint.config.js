@@ -17,8 +17,21 @@ const exceptions = [
   // be any type but a list.
   { rule: "relay-edge-types", at: /^SearchHitEdge$/ },
 
+  // An entry of the audit log is no object to look up again.
+  { rule: "relay-edge-types", at: /^AuditEntryEdge$/ },
+  // A page of the feed goes on from a cursor of the feed, at which no object stands.
+  { rule: "relay-edge-types", at: /^ConversationChangePage\.changes$/ },
+
   // At most 20 parts of one message, given with it: there is nothing to page through.
   { rule: "relay-edge-types", at: /^Message\.attachments$/ },
+  // At most 256 parts of one reply, and the newest versions of one message.
+  { rule: "relay-edge-types", at: /^(Message\.parts|Message\.versions|ReplySoFar\.parts)$/ },
+  // As many as run at once.
+  { rule: "relay-edge-types", at: /^Conversation\.activeReplies$/ },
+  // At most 16 pairs, the words of one snippet, and the scopes of one token.
+  { rule: "relay-edge-types", at: /^(Conversation\.metadata|SearchHit\.highlights|Viewer\.scopes)$/ },
+  // At most 256 agents of one file, with at most 16 models.
+  { rule: "relay-edge-types", at: /^(Query\.agents|Agent\.models)$/ },
 
   // The Federation specification fixes these names, and that `_entities` is a list.
   { rule: "naming-convention", at: /^(Query\._(service|entities)|_Any|_Entity|_Service)\b/ },
@@ -77,10 +90,30 @@ export default [
               "SearchHit",
               // Parts of a message and of a conversation, which have ids.
               "Attachment",
+              "Highlight",
+              "MetadataEntry",
               "TitleError",
+              "TokenUsage",
+              "DataPart",
+              "IndexedPart",
+              "ReasoningPart",
+              "TextPart",
+              "ToolPart",
+              // The caller, named by its token.
+              "Viewer",
+              // Named by its `name`.
+              "Agent",
+              // Named by its `replyId`, the id of the message that it becomes.
+              "ActiveReply",
               // Events, and a part of one; the events name the message by `messageId`.
+              "ConversationChange",
+              "ConversationChangePage",
+              "FeedReady",
+              "FeedReset",
               "ReplyDelta",
               "ReplyEnded",
+              "ReplyPart",
+              "ReplyReasoning",
               "ReplySoFar",
               "ReplyError",
               // Of the Federation specification.

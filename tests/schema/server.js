@@ -13,7 +13,7 @@ export async function start() {
   const built = fileURLToPath(new URL("../../target/debug/titlecast", import.meta.url));
   const folder = await mkdtemp(join(tmpdir(), "titlecast-schema-"));
   const database = `sqlite://${join(folder, "titlecast.db")}?mode=rwc`;
-  // Without a key the offline model answers. No setting of whoever runs this reaches the server.
+  // Without a key the offline model answers. The caller's environment does not reach the server.
   const env = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(OPENAI|TITLECAST)_/.test(name)),
   );

@@ -12,10 +12,13 @@ import { EXAMPLES } from './examples.js';
 // A browser cannot send headers with a WebSocket: they go into the payload of connection_init.
 let headers = {};
 
+// Beside this page: the server may have a base path, and a proxy may add a prefix.
+const url = location.origin + location.pathname.replace(/\/graphiql.*/, '/graphql');
+
 const request = createGraphiQLFetcher({
-  url: '/graphql',
+  url,
   wsClient: createClient({
-    url: `${location.protocol.replace('http', 'ws')}//${location.host}/graphql`,
+    url: url.replace('http', 'ws'),
     connectionParams: () => headers,
   }),
 });

@@ -1,8 +1,11 @@
 import { defineConfig } from 'vite';
 
 export default defineConfig({
-  // The server answers /graphiql without a slash behind it, so relative paths would miss.
-  base: '/graphiql/',
+  base: './',
+  experimental: {
+    // The server answers /graphiql without a slash behind it, so the page's own links begin with the folder.
+    renderBuiltUrl: (file, { hostType }) => (hostType === 'html' ? `graphiql/${file}` : { relative: true }),
+  },
   oxc: { jsx: { runtime: 'automatic' } },
   build: {
     // Monaco is one big piece, and nobody loads this page over a slow line.

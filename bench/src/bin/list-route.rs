@@ -8,7 +8,11 @@ use std::sync::Arc;
 use axum::{Json, Router, extract::State, routing::get};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::{PgPool, SqlitePool, postgres::PgPoolOptions, sqlite::SqlitePoolOptions};
+use sqlx::{
+    FromRow, PgPool, Row, SqlitePool,
+    postgres::{PgPoolOptions, PgRow},
+    sqlite::{SqlitePoolOptions, SqliteRow},
+};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -28,7 +32,7 @@ const LIST: &str = r#"SELECT "agent_conversations"."id", "agent_conversations"."
         AND "agent_conversations"."user_id" = $3
     ORDER BY "agent_conversations"."last_message_at" DESC, "agent_conversations"."id" DESC LIMIT $4"#;
 
-#[derive(Serialize, sqlx::FromRow)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Conversation {
     id: Uuid,
@@ -47,6 +51,36 @@ struct Conversation {
     title_status: String,
     revision: i64,
 }
+
+/// By hand: sqlx's derive compiles its drivers a second time, for the compiler.
+macro_rules! from_row {
+    ($row:ty) => {
+        impl FromRow<'_, $row> for Conversation {
+            fn from_row(row: &$row) -> sqlx::Result<Self> {
+                Ok(Self {
+                    id: row.try_get("id")?,
+                    topic_hint: row.try_get("topic_hint")?,
+                    agent_entrypoint: row.try_get("agent_entrypoint")?,
+                    active_agent: row.try_get("active_agent")?,
+                    status: row.try_get("status")?,
+                    message_count: row.try_get("message_count")?,
+                    last_message_preview: row.try_get("last_message_preview")?,
+                    last_message_at: row.try_get("last_message_at")?,
+                    created_at: row.try_get("created_at")?,
+                    updated_at: row.try_get("updated_at")?,
+                    display_name: row.try_get("display_name")?,
+                    title_generated_at: row.try_get("title_generated_at")?,
+                    title_source: row.try_get("title_source")?,
+                    title_status: row.try_get("title_status")?,
+                    revision: row.try_get("revision")?,
+                })
+            }
+        }
+    };
+}
+
+from_row!(SqliteRow);
+from_row!(PgRow);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,11 +2,23 @@
 
 use std::{path::Path, process::Command};
 
-use crate::running::titlecast;
+use crate::{Result, running::titlecast};
 
 /// With what makes tokens and checks them.
 pub fn with_keys(program: &Path) -> Command {
     keyed(Command::new(program))
+}
+
+/// The header with a user's token.
+pub fn token(program: &Path, user: &str) -> Result<String> {
+    let output = with_keys(program)
+        .args(["token", "--tenant", "acme", "--user", user])
+        .output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    let token = String::from_utf8(output.stdout)?;
+    Ok(format!("authorization: Bearer {}", token.trim()))
 }
 
 /// A node.

@@ -5,13 +5,13 @@
 //! pace, and says that a request costs the tokens which it has by o200k, the tokenizer that OpenAI published last. What is
 //! said, `words` tells. SQLite is always measured; PostgreSQL, and two nodes on it, where a server is named.
 
-mod command;
+pub mod command;
 mod nats;
 mod one_node;
 mod people;
 mod sizes;
 mod two_nodes;
-mod words;
+pub mod words;
 
 use std::{
     fmt::Write,
@@ -37,7 +37,7 @@ use crate::{
     usage::{cpu, cpu_of},
 };
 
-/// What the service does behind a reply, as noting what was told, is done after this.
+/// What the service does behind a reply, as recording what was published, is done after this.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
@@ -58,7 +58,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..))]
     messages: u16,
 
-    /// How many tokens a short reply has, by which a title's cost and a token's are told from the rest
+    /// How many tokens a short reply has, by which a title's cost and a token's are distinguished from the rest
     #[arg(long, value_name = "N", default_value_t = 50)]
     short: usize,
 
@@ -254,7 +254,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// Has everybody take a turn.
+    /// Lets each person take a turn.
     async fn of(nodes: &[u32], people: &mut [Person], turn: Turn) -> Result<Self> {
         let used = || -> Result<Vec<Duration>> {
             let nodes = nodes.iter().map(|&node| cpu(node));

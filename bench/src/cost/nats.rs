@@ -70,7 +70,7 @@ impl Link {
         let counted = bytes.clone();
         #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
         tokio::spawn(async move {
-            // A node that loses its way says so, and what it does then is wrong for whoever counts.
+            // A node that loses its way says so, and what it does then distorts the counts.
             while let Ok((node, _)) = listener.accept().await {
                 let Ok(nats) = TcpStream::connect(to).await else {
                     continue;

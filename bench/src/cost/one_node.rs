@@ -1,4 +1,4 @@
-//! One node, with nobody but who talks: what a title costs, what a message costs, and what is left in the database.
+//! One node without subscribers other than the people who talk: what a title costs, what a message costs, and what is left in the database.
 
 use serde_json::Value;
 

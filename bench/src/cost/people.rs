@@ -32,13 +32,14 @@ const LIST: &str = "subscription { conversationUpdated { id title titleStatus re
 
 pub struct Person {
     stream: TcpStream,
+    /// The header with their token.
     token: String,
     random: fastrand::Rng,
     /// Those that go on.
     conversations: Vec<String>,
 }
 
-/// What everybody does in turn.
+/// The steps of each person, in turn.
 #[derive(Clone, Copy)]
 pub struct Turn {
     /// Begin so many conversations, or go on with each of those that there are.
@@ -70,22 +71,17 @@ pub struct Said {
 impl Person {
     /// With a token from the program that is measured.
     pub async fn connect(number: u16, titlecast: &Path, to: SocketAddr) -> Result<Self> {
-        let user = format!("person-{number}");
-        let output = command::with_keys(titlecast)
-            .args(["token", "--tenant", "acme", "--user", &user])
-            .output()?;
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into());
-        }
+        // Before the connection: a server closes one soon on which nothing is asked.
+        let token = command::token(titlecast, &format!("person-{number}"))?;
         Ok(Self {
             stream: http::connect(Ipv4Addr::LOCALHOST, to).await?,
-            token: String::from_utf8(output.stdout)?.trim().to_owned(),
+            token,
             random: fastrand::Rng::with_seed(number.into()),
             conversations: Vec::new(),
         })
     }
 
-    /// Follows all of one's conversations; what is told is counted by whoever reads it.
+    /// Follows all of one's conversations; the reader counts the events.
     pub async fn watch(&self, on: SocketAddr) -> Result<TcpStream> {
         self.subscribe(on, &json!({ "query": LIST })).await
     }
@@ -99,11 +95,7 @@ impl Person {
 
     fn request(&self, path: &str, body: &Value) -> Vec<u8> {
         let request = http::request("POST", path, "text/event-stream", Some(body));
-        let authorized = format!("HTTP/1.1\r\nauthorization: Bearer {}\r\n", self.token);
-        // A request of ours is text.
-        String::from_utf8_lossy(&request)
-            .replacen("HTTP/1.1\r\n", &authorized, 1)
-            .into_bytes()
+        http::with_header(&request, &self.token)
     }
 
     async fn take(&mut self, turn: Turn, after: Duration) -> Result<Said> {
@@ -207,13 +199,13 @@ async fn follow(mut stream: TcpStream, reply: String) -> Result<usize> {
         }
         received += length;
         decoder.take(&part[..length], |payload| {
-            let told: Value = serde_json::from_slice(payload)?;
-            let event = &told["data"]["reply"];
+            let message: Value = serde_json::from_slice(payload)?;
+            let event = &message["data"]["reply"];
             let more = event["text"].as_str().unwrap_or_default();
             match event["__typename"].as_str() {
                 Some("ReplySoFar" | "ReplyDelta") => text.push_str(more),
                 Some("ReplyEnded") => ended = more == reply && event["outcome"] == "COMPLETED",
-                _ => return Err(format!("who follows a reply is told {told}").into()),
+                _ => return Err(format!("a reply's reader received {message}").into()),
             }
             Ok(())
         })?;

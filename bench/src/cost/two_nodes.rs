@@ -1,5 +1,5 @@
-//! Two nodes on one PostgreSQL, connected by a NATS of their own. People talk to the one; on the other first nobody
-//! listens, then each has a list of conversations open there, then each follows the replies there besides.
+//! Two nodes on one PostgreSQL, connected by a NATS of their own. People talk to the first. The second
+//! has no subscribers at first, then each person's list of conversations, then their replies as well.
 
 use std::{
     net::SocketAddr,
@@ -67,8 +67,12 @@ pub async fn run(arguments: &Arguments, cores: Cores, database: &Database) -> Re
 
     let watch = Watch::start(&scene.nodes)?;
     let alone = scene.take(arguments.go_on()).await?;
-    let told = scene.watch_lists(other.address).await?;
-    let so_far = || told.each_ref().map(|count| count.load(Ordering::Relaxed));
+    let counters = scene.watch_lists(other.address).await?;
+    let so_far = || {
+        counters
+            .each_ref()
+            .map(|count| count.load(Ordering::Relaxed))
+    };
     let before = so_far();
     let listed = scene.take(arguments.go_on()).await?;
     let after = so_far();
@@ -85,7 +89,7 @@ pub async fn run(arguments: &Arguments, cores: Cores, database: &Database) -> Re
     let replies = alone.cost.said.replies as f64;
     let changes = CHANGES * replies;
     if events != changes {
-        return Err(format!("{events} events of {changes} changes were told").into());
+        return Err(format!("{events} events of {changes} changes were received").into());
     }
     let tokens = followed.cost.said.tokens as f64;
     let mut note = |what: &str, value: f64| run.figures.push((what.to_owned(), value));
@@ -127,7 +131,7 @@ pub async fn run(arguments: &Arguments, cores: Cores, database: &Database) -> Re
         (node(&followed, 0) - node(&listed, 0)) / tokens,
     );
     note(
-        "network, bytes: a change that is told (GraphQL)",
+        "network, bytes: a change that is delivered (GraphQL)",
         bytes / events,
     );
     note(
@@ -178,22 +182,22 @@ impl Scene {
         Ok([to, from, bytes])
     }
 
-    /// Everybody follows all of their conversations there. What is told is counted: events, and their bytes.
+    /// Everybody follows all of their conversations there. Counts the events received, and their bytes.
     async fn watch_lists(&self, on: SocketAddr) -> Result<[Arc<AtomicU64>; 2]> {
-        let told = [Arc::default(), Arc::default()];
+        let counters = [Arc::default(), Arc::default()];
         for person in &self.people {
             let stream = person.watch(on).await?;
             #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
-            tokio::spawn(listen(stream, told.clone()));
+            tokio::spawn(listen(stream, counters.clone()));
         }
         sleep(SETTLED).await;
-        Ok(told)
+        Ok(counters)
     }
 }
 
 /// Who is sent away misses events, and that shows in their number.
-async fn listen(mut stream: TcpStream, told: [Arc<AtomicU64>; 2]) -> Result<()> {
-    let [events, bytes] = told;
+async fn listen(mut stream: TcpStream, counters: [Arc<AtomicU64>; 2]) -> Result<()> {
+    let [events, bytes] = counters;
     let (mut decoder, mut part) = (Decoder::events(), vec![0; 16 * 1024]);
     let mut is_head = true;
     while !decoder.ended() {
@@ -207,7 +211,7 @@ async fn listen(mut stream: TcpStream, told: [Arc<AtomicU64>; 2]) -> Result<()> 
             Ok(())
         })?;
         events.fetch_add(count, Ordering::Relaxed);
-        // The answer's head comes before anything is told.
+        // The response head comes before any event.
         if !is_head {
             bytes.fetch_add(length as u64, Ordering::Relaxed);
         }

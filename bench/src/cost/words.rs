@@ -1,6 +1,6 @@
 //! What is said: English prose, from another place of it each time, and the tokens that OpenAI's models see in it.
 //!
-//! A message says how long its reply shall be, and the reply and the title follow from it, so nobody has to remember
+//! A message says how long its reply shall be, and the reply and the title follow from it, so the bench need not remember
 //! anything.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -92,8 +92,9 @@ impl Author for Talker {
             true => reply(message)?,
             false => {
                 let marked = message.strip_prefix("<message>\n");
-                let message = marked.and_then(|rest| rest.strip_suffix("\n</message>"));
-                let title = title(message.ok_or("a title of no message")?);
+                let message = marked.and_then(|rest| rest.rsplit_once("\n</message>"));
+                let (message, _) = message.ok_or("a title of no message")?;
+                let title = title(message);
                 let answer = serde_json::json!({ "title": title }).to_string();
                 tokenizer().split_by_token_ordinary(&answer)?
             }

@@ -1,4 +1,4 @@
-//! The load: many subscribers in one thread, who check that each of them is told each event once and in order.
+//! The load: many subscribers in one thread, which check that each of them receives each event once and in order.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -25,8 +25,8 @@ pub struct Client {
     poll: Poll,
     ready: Events,
     links: Vec<Link>,
-    /// What each conversation was told last.
-    told: Vec<u64>,
+    /// The number of each conversation's last published event.
+    published: Vec<u64>,
     buffer: Vec<u8>,
     known: Known,
     /// The longest that an event may take.
@@ -38,7 +38,7 @@ struct Link {
     decoder: Decoder,
     conversation: usize,
     /// The number of the last event that it got.
-    heard: Option<u64>,
+    received: Option<u64>,
 }
 
 /// The payload that was understood last. Most are the same as the one before, and then cost nothing to understand.
@@ -81,14 +81,14 @@ impl Client {
                 stream,
                 decoder,
                 conversation,
-                heard: None,
+                received: None,
             });
         }
         Ok(Self {
             poll,
             ready: Events::with_capacity(1024),
             links,
-            told: vec![0; conversations.len()],
+            published: vec![0; conversations.len()],
             buffer: vec![0; 64 * 1024],
             known: Known {
                 payload: Vec::new(),
@@ -102,21 +102,21 @@ impl Client {
         })
     }
 
-    /// Tells every conversation something until each subscriber has heard of it: nothing says when a subscription
+    /// Publishes to every conversation until each subscriber has received one: nothing says when a subscription
     /// stands.
     pub fn settle(&mut self, publisher: &mut Publisher, conversations: &[String]) -> Result<()> {
         let begun = Instant::now();
         while self
             .links
             .iter()
-            .any(|link| link.heard != Some(self.told[link.conversation]))
+            .any(|link| link.received != Some(self.published[link.conversation]))
         {
             if begun.elapsed() > self.patience {
                 return Err("not every subscriber hears of what is published".into());
             }
-            for (id, told) in conversations.iter().zip(&mut self.told) {
-                *told += 1;
-                publisher.publish(id, *told)?;
+            for (id, published) in conversations.iter().zip(&mut self.published) {
+                *published += 1;
+                publisher.publish(id, *published)?;
                 publisher.confirm()?;
             }
             let round = Instant::now();
@@ -134,9 +134,9 @@ impl Client {
         conversation: usize,
         id: &str,
     ) -> Result<Receipt> {
-        self.told[conversation] += 1;
-        publisher.publish(id, self.told[conversation])?;
-        let all = self.links.len() / self.told.len();
+        self.published[conversation] += 1;
+        publisher.publish(id, self.published[conversation])?;
+        let all = self.links.len() / self.published.len();
         let (begun, mut count, mut first) = (Instant::now(), 0, None);
         loop {
             if begun.elapsed() > self.patience {
@@ -155,19 +155,19 @@ impl Client {
         }
     }
 
-    /// Fails when somebody was told anything since the last event that was waited for.
+    /// Fails when a subscriber received anything since the last event that was waited for.
     pub fn expect_silence(&mut self) -> Result<()> {
         self.turn(Duration::ZERO, true).map(drop)
     }
 
-    /// Reads what is there; how many events that were, and since when. When `strict`, each has to be the one that was told just now
+    /// Reads what is there; how many events that were, and since when. When `strict`, each has to be the one that was published last
     /// to who got the one before.
     fn turn(&mut self, longest: Duration, strict: bool) -> Result<(usize, Instant)> {
         let Self {
             poll,
             ready,
             links,
-            told,
+            published,
             buffer,
             known,
             ..
@@ -183,7 +183,7 @@ impl Client {
                 stream,
                 decoder,
                 conversation,
-                heard,
+                received,
             } = &mut links[event.token().0];
             loop {
                 let length = match stream.read(buffer) {
@@ -196,14 +196,14 @@ impl Client {
                     let Some(number) = known.number_of(payload)? else {
                         return Ok(());
                     };
-                    let expected = told[*conversation];
-                    if strict && (number != expected || *heard != Some(expected - 1)) {
+                    let expected = published[*conversation];
+                    if strict && (number != expected || *received != Some(expected - 1)) {
                         return Err(format!(
-                            "a subscriber got event {number} after {heard:?} when {expected} was told"
+                            "a subscriber got event {number} after {received:?} when {expected} was published"
                         )
                         .into());
                     }
-                    *heard = Some(number);
+                    *received = Some(number);
                     count += 1;
                     Ok(())
                 })?;
@@ -224,14 +224,14 @@ impl Client {
 }
 
 impl Known {
-    /// The number in the title that this payload tells; none in an older title, or where nothing is told.
+    /// The number in this payload's title; none in an older title, or without a title.
     fn number_of(&mut self, payload: &[u8]) -> Result<Option<u64>> {
         if payload != self.payload {
-            let told: Value = serde_json::from_slice(payload)?;
-            if told["type"] == "error" || memmem::find(payload, b"\"errors\"").is_some() {
-                return Err(format!("an error was told: {told}").into());
+            let message: Value = serde_json::from_slice(payload)?;
+            if message["type"] == "error" || memmem::find(payload, b"\"errors\"").is_some() {
+                return Err(format!("received an error: {message}").into());
             }
-            let title = told.pointer(self.place).and_then(Value::as_str);
+            let title = message.pointer(self.place).and_then(Value::as_str);
             let number = title.and_then(|title| title.rsplit_once(MARK));
             self.number = number.map(|(_, number)| number.parse()).transpose()?;
             self.payload.clear();

@@ -18,6 +18,15 @@ pub enum Transport {
     Sse,
 }
 
+impl Transport {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Websocket => "WebSocket",
+            Self::Sse => "SSE",
+        }
+    }
+}
+
 pub struct Contestant {
     pub name: &'static str,
     pub transports: &'static [Transport],

@@ -1,4 +1,4 @@
-//! One run: a fresh server, all subscribers, events; and by turns events at conversations that nobody follows.
+//! One run: a fresh server, all subscribers, events; and by turns events at conversations without subscribers.
 
 use std::{
     thread::sleep,
@@ -19,7 +19,7 @@ use crate::{
 /// How often a run changes between conversations that are followed and those that are not.
 const TURNS: u32 = 4;
 
-/// What a server may still do behind an event, as noting that it was told, is done after this.
+/// What a server may still do behind an event, as recording its publication, is done after this.
 const AFTERMATH: Duration = Duration::from_millis(250);
 
 /// What one run has found.
@@ -29,7 +29,7 @@ pub struct Run {
     pub case: Case,
     /// How many deliveries it was.
     pub deliveries: usize,
-    /// What one costs the server, in microseconds: without what the same events cost where nobody follows.
+    /// What one costs the server, in microseconds: without what the same events cost without subscribers.
     pub delivery: f64,
     /// The same with the publishing.
     pub with_publishing: f64,
@@ -100,7 +100,7 @@ fn measure(
     rest(server.pid)?;
     let added = memory(server.pid)?.saturating_sub(before);
 
-    let (mut told, mut untold) = (Duration::ZERO, Duration::ZERO);
+    let (mut delivering, mut baseline) = (Duration::ZERO, Duration::ZERO);
     let (mut events, mut spreads) = (0, Vec::new());
     let (mut load, mut telling) = (Duration::ZERO, Duration::ZERO);
     let mut number = 0;
@@ -118,7 +118,7 @@ fn measure(
         load += own_cpu()? - own;
         telling += at.elapsed();
         sleep(AFTERMATH);
-        told += cpu(server.pid)? - server_at;
+        delivering += cpu(server.pid)? - server_at;
         client.expect_silence()?;
 
         let server_at = cpu(server.pid)?;
@@ -128,7 +128,7 @@ fn measure(
             publisher.confirm()?;
         }
         sleep(AFTERMATH);
-        untold += cpu(server.pid)? - server_at;
+        baseline += cpu(server.pid)? - server_at;
         client.expect_silence()?;
     }
     let ours = cpu(server.pid)? + cpu(std::process::id())? - ours;
@@ -140,8 +140,8 @@ fn measure(
         contestant: contestant.name.to_owned(),
         case,
         deliveries,
-        delivery: each(told.as_secs_f64() - untold.as_secs_f64()),
-        with_publishing: each(told.as_secs_f64()),
+        delivery: each(delivering.as_secs_f64() - baseline.as_secs_f64()),
+        with_publishing: each(delivering.as_secs_f64()),
         spread: median(&mut spreads),
         memory: added as f64 / 1024.0 / case.subscribers as f64,
         load: load.as_secs_f64() / telling.as_secs_f64(),
@@ -149,7 +149,7 @@ fn measure(
     })
 }
 
-/// An id of a conversation: a UUID, as long as everybody's.
+/// An id of a conversation: a UUID, which has the same length on all servers.
 fn id(number: usize) -> String {
     format!("01930000-0000-7000-8000-{number:012x}")
 }

@@ -72,7 +72,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 2)]
     repeats: usize,
 
-    /// How long events are told in one run, in seconds
+    /// How long events are published in one run, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     seconds: f64,
 
@@ -95,9 +95,14 @@ pub struct PlotArguments {
     svg: PathBuf,
 }
 
-/// Measures everybody in turns, prints the table, and writes all figures.
+/// Measures the servers in turns, prints the table, and writes all figures.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    let cores = Cores::find()?;
+    print!("{}", measure(arguments, Cores::find()?)?.table());
+    Ok(())
+}
+
+/// Measures and writes all figures.
+pub fn measure(arguments: &Arguments, cores: Cores) -> Result<report::Report> {
     let contestants = contestants(arguments)?;
     let cases = cases(arguments);
     let most = cases.iter().map(|case| case.subscribers).max();
@@ -123,8 +128,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             }
         }
     }
-    print!("{}", report.table());
-    Ok(())
+    Ok(report)
 }
 
 /// Draws the plot.
@@ -174,10 +178,7 @@ fn cases(arguments: &Arguments) -> Vec<Case> {
 
 impl std::fmt::Display for Case {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let transport = match self.transport {
-            Transport::Websocket => "WebSocket",
-            Transport::Sse => "SSE",
-        };
+        let transport = self.transport.name();
         write!(
             f,
             "{transport}, {} on {}",

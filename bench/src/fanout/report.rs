@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Case, contestant::ALL, measure::Run};
 use crate::{
     Result,
-    machine::{Description, notes},
+    machine::{Description, Measured, notes},
     statistics::{Rounds, median},
 };
 
@@ -16,6 +16,17 @@ use crate::{
 pub struct Report {
     machine: Description,
     pub runs: Vec<Run>,
+}
+
+/// What one conversation for each subscriber has cost in the first round.
+pub struct Cold {
+    pub transport: &'static str,
+    pub conversations: usize,
+    /// A delivery's cost, times the floor.
+    pub ratio: f64,
+    /// An event's without a subscriber, in microseconds.
+    pub publishing: f64,
+    pub busy: bool,
 }
 
 /// One contestant in one case.
@@ -49,6 +60,28 @@ impl Report {
             }
         }
         cases
+    }
+
+    /// Titlecast beside the floor, where each subscriber has a conversation.
+    pub fn cold(&self) -> Result<Vec<Cold>> {
+        let of = |case: Case, name: &str| {
+            let mut runs = self.runs.iter();
+            let run = runs.find(|run| run.case == case && run.contestant == name);
+            run.ok_or_else(|| format!("{name} was not measured, {case}"))
+        };
+        let cases = self.cases().into_iter();
+        let cold = cases.filter(|case| case.conversations == case.subscribers);
+        cold.map(|case| {
+            let (floor, one) = (of(case, ALL[0].name)?, of(case, "titlecast")?);
+            Ok(Cold {
+                transport: case.transport.name(),
+                conversations: case.conversations,
+                ratio: one.delivery / floor.delivery,
+                publishing: one.with_publishing - one.delivery,
+                busy: one.busy() || floor.busy(),
+            })
+        })
+        .collect()
     }
 
     /// Who was measured in a case.

@@ -7,7 +7,7 @@ use crate::Result;
 /// How long a list is.
 const LENGTH: usize = 50;
 
-/// What everybody writes in the same way; times and numbers are written in several.
+/// The part that all servers write alike; times and numbers differ in form.
 const SAME: [&str; 4] = ["id", "displayName", "topicHint", "lastMessagePreview"];
 
 /// The conversations of an answer.

@@ -32,7 +32,7 @@ impl Backends {
         let here = pids.into_iter().filter_map(|pid| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let pid = u32::try_from(pid).ok()?;
-            // One that ends just now is nobody's any more.
+            // A backend that ends just now has no owner any more.
             name.starts_with("postgres")
                 .then(|| usage::cpu(pid).ok())
                 .flatten()

@@ -66,7 +66,7 @@ pub static ALL: &[Contestant] = &[
     },
 ];
 
-/// The same fields of everybody.
+/// The same fields for all servers.
 fn graphql(list: &str, id: &str) -> Vec<u8> {
     let query = format!(
         "query {{ {list} {{ nodes {{

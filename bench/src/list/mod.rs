@@ -41,7 +41,7 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u64).range(1..))]
     requests: u64,
 
-    /// How many rounds; what is told is their median
+    /// How many rounds; the result is their median
     #[arg(long, value_name = "N", default_value_t = 7,
         value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
@@ -93,12 +93,25 @@ impl Measured for Run {
 /// Measures, and prints what was seen.
 pub fn run(arguments: Arguments) -> Result<()> {
     // A thread of its own, so that all of the load is on one core: the runtime of `main` has threads on each.
-    let load = std::thread::spawn(move || measure(&arguments));
+    let load = std::thread::spawn(move || -> Result<()> {
+        print!("{}", report::table(&measure(&arguments, Cores::find()?)?));
+        Ok(())
+    });
     load.join().map_err(|_| "the load panicked")?
 }
 
-fn measure(arguments: &Arguments) -> Result<()> {
-    let cores = Cores::find()?;
+/// What each round of lists has cost Titlecast, times the route by hand; and whether the machine was busy.
+pub fn ratios(arguments: &Arguments, cores: Cores) -> Result<Vec<(f64, bool)>> {
+    let serving = measure(arguments, cores)?;
+    let [hand, titlecast] = &serving[..] else {
+        return Err("not two were measured".into());
+    };
+    let rounds = titlecast.runs.iter().zip(&hand.runs);
+    let ratios = rounds.map(|(one, hand)| (one.cpu / hand.cpu, one.busy() || hand.busy()));
+    Ok(ratios.collect())
+}
+
+fn measure(arguments: &Arguments, cores: Cores) -> Result<Vec<Serving>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -106,14 +119,14 @@ fn measure(arguments: &Arguments) -> Result<()> {
     for url in &arguments.database_url {
         let mut hand: Option<List> = None;
         for contestant in contestants(arguments, url)? {
-            let told = |error| format!("{} on {url}: {error}", contestant.name);
-            (contestant.install)().map_err(told)?;
+            let describe = |error| format!("{} on {url}: {error}", contestant.name);
+            (contestant.install)().map_err(describe)?;
             let one = runtime.block_on(start(contestant, url, arguments, cores));
-            let one = one.map_err(told)?;
-            let list = List::read(&one.answer, contestant.list).map_err(told)?;
+            let one = one.map_err(describe)?;
+            let list = List::read(&one.answer, contestant.list).map_err(describe)?;
             match &hand {
                 None => hand = Some(list),
-                Some(hand) => list.compare(hand).map_err(told)?,
+                Some(hand) => list.compare(hand).map_err(describe)?,
             }
             serving.push(one);
         }
@@ -131,8 +144,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             }
         }
     }
-    print!("{}", report::table(&serving));
-    Ok(())
+    Ok(serving)
 }
 
 /// Who is measured on a database: the first of all, and those who are wanted.

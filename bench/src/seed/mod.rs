@@ -9,6 +9,10 @@ mod sink;
 pub mod text;
 
 #[path = "../../../migration/src/search_text.rs"]
+#[expect(
+    dead_code,
+    reason = "the service reads entries, the bench only writes them"
+)]
 pub mod search_text;
 
 use std::{
@@ -57,7 +61,15 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     } = arguments;
     migrate(&titlecast, &database_url)?;
     let begun = Instant::now();
-    let mut sink = Sink::open(&database_url).await?;
+    fill(&database_url, conversations, messages, seed).await?;
+    println!("{conversations} conversations in {:.0?}", begun.elapsed());
+    Ok(())
+}
+
+/// Fills tables that are there and empty.
+pub async fn fill(database_url: &str, conversations: u64, messages: u64, seed: u64) -> Result<()> {
+    let begun = Instant::now();
+    let mut sink = Sink::open(database_url).await?;
     let mut maker = Maker::new(seed, conversations, messages.max(conversations));
     let mut done = 0;
     while done < conversations {
@@ -68,9 +80,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
             eprintln!("{done} of {conversations} after {:.0?}", begun.elapsed());
         }
     }
-    sink.finish().await?;
-    println!("{conversations} conversations in {:.0?}", begun.elapsed());
-    Ok(())
+    sink.finish().await
 }
 
 /// Makes the tables.

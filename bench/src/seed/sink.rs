@@ -5,11 +5,18 @@ use std::fmt::Write as _;
 use chrono::SecondsFormat;
 use sqlx::{Connection, Executor, PgConnection, QueryBuilder, SqliteConnection};
 
-use super::rows::{Cell, Table};
+use super::{
+    rows::{Cell, Table},
+    search_text::entry_of_marked,
+};
 use crate::Result;
 
 /// SQLite takes 32,766 parameters a statement; ours have at most 19 a row.
 const ROWS_A_STATEMENT: usize = 500;
+
+/// A view, and the table behind it: PostgreSQL copies into tables alone.
+const SEARCH: &str = "agent_search";
+const SEARCH_TEXTS: &str = "agent_search_texts";
 
 pub enum Sink {
     Sqlite(SqliteConnection),
@@ -56,9 +63,13 @@ impl Sink {
                 let mut tx = connection.begin().await?;
                 for table in tables {
                     let columns = table.columns.join(", ");
-                    let copy = format!("COPY {} ({columns}) FROM STDIN", table.name);
+                    let (name, rows) = match table.name {
+                        SEARCH => (SEARCH_TEXTS, copied(&entries(&table.rows))),
+                        name => (name, copied(&table.rows)),
+                    };
+                    let copy = format!("COPY {name} ({columns}) FROM STDIN");
                     let mut copy = tx.copy_in_raw(&copy).await?;
-                    copy.send(copied(&table.rows).into_bytes()).await?;
+                    copy.send(rows.into_bytes()).await?;
                     copy.finish().await?;
                 }
                 tx.commit().await?;
@@ -109,6 +120,16 @@ async fn insert(
     });
     query.build().execute(connection).await?;
     Ok(())
+}
+
+/// The rows of the search as PostgreSQL's table has them.
+fn entries(rows: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
+    let entry = |cell: &Cell| match cell {
+        Cell::Text(body) => Cell::Text(entry_of_marked(body)),
+        other => other.clone(),
+    };
+    let row = |row: &Vec<Cell>| row.iter().map(entry).collect();
+    rows.iter().map(row).collect()
 }
 
 /// The rows as `COPY` takes them. Our texts hold nothing that would have to be escaped.

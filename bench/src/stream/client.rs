@@ -168,7 +168,7 @@ impl Link {
             };
             let Some(Asked { reply, at, first }) = &mut self.asked else {
                 let more = String::from_utf8_lossy(&buffer[..length]);
-                return Err(format!("nobody has asked for this: {more}").into());
+                return Err(format!("unrequested: {more}").into());
             };
             let came = at.elapsed();
             self.decoder

@@ -33,7 +33,7 @@ pub struct Run {
     pub contestant: Contestant,
     /// How many streams there were at once.
     pub streams: usize,
-    /// What it costs the server; nobody's, when the model is asked itself.
+    /// What it costs the server; none when the model is asked directly.
     pub cost: Option<Cost>,
     /// In how many pieces a token came.
     pub deltas: f64,

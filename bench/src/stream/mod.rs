@@ -5,9 +5,9 @@ pub mod check;
 mod client;
 mod measure;
 pub mod model;
-mod nginx;
+pub mod nginx;
 mod report;
-mod script;
+pub mod script;
 
 use std::{
     fs,
@@ -82,12 +82,18 @@ pub enum Contestant {
     Titlecast,
 }
 
-/// Measures everybody in turns, prints the table, and writes all figures.
+/// Measures the servers in turns, prints the table, and writes all figures.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.long <= arguments.short || !arguments.long.is_multiple_of(arguments.short) {
         return Err("--long has to be a multiple of --short".into());
     }
-    let cores = Cores::find()?;
+    let report = measure(arguments, Cores::find()?)?;
+    print!("{}", report.table());
+    Ok(())
+}
+
+/// Measures and writes all figures.
+pub fn measure(arguments: &Arguments, cores: Cores) -> Result<report::Report> {
     let nginx = nginx::version(&arguments.nginx)?;
     let cases = match &arguments.streams {
         Some(streams) => std::slice::from_ref(streams),
@@ -101,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         for &streams in cases {
             for contestant in Contestant::ALL {
                 let run = machine::quietly(arguments.repeats, || {
-                    measure::run(contestant, streams, arguments, cores)
+                    self::measure::run(contestant, streams, arguments, cores)
                 })
                 .map_err(|error| format!("{}, {streams} streams: {error}", contestant.name()))?;
                 eprintln!("{streams} streams, round {round}: {run}");
@@ -110,8 +116,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             }
         }
     }
-    print!("{}", report.table());
-    Ok(())
+    Ok(report)
 }
 
 impl Arguments {

@@ -223,8 +223,7 @@ impl Serving {
             bytes.push_str(&chunk(&event(&choice(&opening, None), &Value::Null)));
         }
         if let Some(token) = writing.written.tokens.get(writing.next) {
-            let delta = json!({ "content": token });
-            bytes.push_str(&chunk(&event(&choice(&delta, None), &Value::Null)));
+            bytes.push_str(&chunk(&self::token(token)));
             writing.next += 1;
             // From the beginning on, so that no delay adds up.
             let due = writing.begun + self.pace * u32::try_from(writing.next)?;
@@ -249,7 +248,7 @@ impl Serving {
         };
         match connection.stream.write_all(bytes) {
             Ok(()) => Ok(()),
-            // Whoever asked has left, which shows in what arrives.
+            // The client has disconnected, which shows in what arrives.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -343,7 +342,20 @@ fn event(choices: &Value, usage: &Value) -> String {
     format!("data: {event}\n\n")
 }
 
-fn chunk(content: &str) -> String {
+/// The event of a token.
+pub fn token(token: &str) -> String {
+    event(&choice(&json!({ "content": token }), None), &Value::Null)
+}
+
+/// The events behind the last of so many tokens.
+pub fn end(tokens: usize) -> String {
+    let usage =
+        json!({ "prompt_tokens": 20, "completion_tokens": tokens, "total_tokens": 20 + tokens });
+    let stop = event(&choice(&json!({}), Some("stop")), &Value::Null);
+    format!("{stop}{}data: [DONE]\n\n", event(&json!([]), &usage))
+}
+
+pub fn chunk(content: &str) -> String {
     format!("{:x}\r\n{content}\r\n", content.len())
 }
 

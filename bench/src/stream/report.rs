@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Result,
-    machine::{Description, notes},
+    machine::{Description, Measured, notes},
     statistics::Rounds,
 };
 
@@ -38,6 +38,18 @@ impl Report {
             titles: arguments.titles,
             runs: Vec::new(),
         })
+    }
+
+    /// What a token costs in the first round, times what it costs nginx; and whether the machine was busy.
+    pub fn token_ratio(&self) -> Result<(f64, bool)> {
+        let of = |contestant: Contestant| -> Result<(f64, bool)> {
+            let run = self.runs.iter().find(|run| run.contestant == contestant);
+            let cost = run.and_then(|run| Some((run.cost?.token, run.busy())));
+            Ok(cost.ok_or_else(|| format!("{} was not measured", contestant.name()))?)
+        };
+        let (nginx, busy) = of(Contestant::Nginx)?;
+        let (titlecast, also_busy) = of(Contestant::Titlecast)?;
+        Ok((titlecast / nginx, busy || also_busy))
     }
 
     fn runs(&self, contestant: Contestant, streams: usize) -> Vec<&Run> {

@@ -25,10 +25,10 @@ use sqlx::{
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::{CONNECTIONS, meter::Meter, on_one_thread, statements as sql, words};
+use super::{CONNECTIONS, database::Kind, meter::Meter, on_one_thread, statements as sql, words};
 use crate::{
     Result,
-    seed::search_text::{capped, marked, owner_mark, words as words_of},
+    seed::search_text::{capped, entry_of_marked, marked, owner_mark, words as words_of},
     usage::cpu,
 };
 
@@ -97,12 +97,16 @@ pub fn bare(arguments: &BareArguments) -> Result<()> {
 async fn measure(arguments: &BareArguments) -> Result<Bare> {
     let mut random = fastrand::Rng::new();
     let last = arguments.warm_up + arguments.messages;
+    let url = &arguments.database_url;
+    let kind = match url.starts_with("sqlite:") {
+        true => Kind::Sqlite,
+        false => Kind::Postgres,
+    };
     let mut rows: Vec<Rows> = (0..last)
-        .map(|number| Rows::of(number, &mut random))
+        .map(|number| Rows::of(number, &mut random, kind))
         .collect();
     let measured = rows.split_off(arguments.warm_up as usize);
-    let url = &arguments.database_url;
-    if url.starts_with("sqlite:") {
+    if kind == Kind::Sqlite {
         let options: SqliteConnectOptions = url.parse()?;
         let options = options
             .journal_mode(SqliteJournalMode::Wal)
@@ -140,9 +144,15 @@ async fn timed(all: impl Future<Output = Result<()>>) -> Result<Bare> {
 }
 
 impl Rows {
-    fn of(number: u64, random: &mut fastrand::Rng) -> Self {
+    fn of(number: u64, random: &mut fastrand::Rng, kind: Kind) -> Self {
         let mark = owner_mark(OWNER, OWNER);
-        let indexed = |text: &str| marked(&mark, &capped(&words_of(text)));
+        let indexed = |text: &str| {
+            let body = marked(&mark, &capped(&words_of(text)));
+            match kind {
+                Kind::Sqlite => body,
+                Kind::Postgres => entry_of_marked(&body),
+            }
+        };
         let mut id = || {
             let mut chance = [0; 10];
             random.fill(&mut chance);
@@ -175,13 +185,13 @@ impl Rows {
 
 /// The same on both databases, for each of which sqlx has types of its own.
 macro_rules! on {
-    ($module:ident, $database:ty, $begin:literal) => {
+    ($module:ident, $database:ty, $begin:literal, $counts:literal) => {
         mod $module {
             use super::*;
 
             type Pool = sqlx::Pool<$database>;
 
-            /// Sends all of them, so many at once, and waits until the last one has its reply and its title.
+            /// Sends all of them, `at_once` concurrently, and waits until the last one has its reply and its title.
             pub async fn all(pool: &Pool, rows: Vec<Rows>, at_once: usize) -> Result<()> {
                 let (rows, next) = (Arc::new(rows), Arc::new(AtomicUsize::new(0)));
                 let mut senders = JoinSet::new();
@@ -310,12 +320,27 @@ macro_rules! on {
                     .bind(&rows.reply)
                     .bind("complete")
                     .bind(at)
+                    .bind(rows.message_id)
+                    .bind("completed")
+                    .bind(MODEL)
                     .execute(&mut *tx)
                     .await?;
                 sqlx::query(sql::INDEX_REPLY)
                     .bind(rows.id)
                     .bind(rows.reply_id)
                     .bind(&rows.reply_words)
+                    .execute(&mut *tx)
+                    .await?;
+                sqlx::query(sql::INSERT_REPLY_CALL)
+                    .bind(rows.reply_id)
+                    .bind(OWNER)
+                    .bind(rows.id)
+                    .bind(AGENT)
+                    .bind(MODEL)
+                    .bind(20_i64)
+                    .bind(40_i64)
+                    .bind(0_i64)
+                    .bind(at)
                     .execute(&mut *tx)
                     .await?;
                 Ok(tx.commit().await?)
@@ -335,6 +360,7 @@ macro_rules! on {
                     .bind(0_i64)
                     .bind(1_i64)
                     .bind(at)
+                    .bind(AGENT)
                     .execute(&mut *tx)
                     .await?;
                 sqlx::query(sql::STORE_TITLE)
@@ -356,15 +382,18 @@ macro_rules! on {
                     .bind(rows.id)
                     .execute(&mut *tx)
                     .await?;
-                one(indexed.rows_affected())?;
+                if $counts {
+                    one(indexed.rows_affected())?;
+                }
                 Ok(tx.commit().await?)
             }
         }
     };
 }
 
-on!(sqlite, sqlx::Sqlite, "BEGIN IMMEDIATE");
-on!(postgres, sqlx::Postgres, "BEGIN");
+// SQLite does not count what triggers change behind a view, as that of the search.
+on!(sqlite, sqlx::Sqlite, "BEGIN IMMEDIATE", false);
+on!(postgres, sqlx::Postgres, "BEGIN", true);
 
 /// A statement that changes nothing costs less than it should.
 fn one(rows: u64) -> Result<()> {

@@ -68,7 +68,7 @@ pub struct Run {
     pub added: Spread,
     /// From sending the message to the model being asked for its title.
     pub asking: Spread,
-    /// From the model's answer to the title being told.
+    /// From the model's answer to the title being received.
     pub telling: Spread,
     /// By how much the latest message was sent behind its time, in milliseconds.
     pub late: f64,
@@ -87,29 +87,29 @@ pub struct Spread {
     pub most: f64,
 }
 
-/// A title that was told, and when.
-type Heard = Result<(u64, Instant)>;
+/// A title that was received, and when.
+type Event = Result<(u64, Instant)>;
 
-/// Connections that nobody uses.
+/// Idle connections.
 type Free = Arc<Mutex<Vec<Client>>>;
 
 pub async fn run(arguments: &Arguments, cores: Cores, case: Case) -> Result<Run> {
     let takes = Duration::from_millis(case.model_ms);
     Service::with(arguments, cores, case.database, takes, async |service| {
         let address = service.running.address;
-        let mut told = subscribe(address).await?;
-        warm_up(address, &mut told).await?;
+        let mut events = subscribe(address).await?;
+        warm_up(address, &mut events).await?;
 
         let meter = Meter::start(&[service.running.pid, std::process::id()])?;
         let (begun, own) = (Instant::now(), own_cpu()?);
         let count = (arguments.seconds * case.rate as f64).ceil() as u64;
         let sent = send_steadily(address, case.rate, count).await?;
-        let mut heard: HashMap<u64, Instant> = HashMap::new();
-        while (heard.len() as u64) < count {
-            let next = timeout(PATIENCE, told.recv()).await.ok().flatten();
-            let missing = || format!("of {count} titles {} were told", heard.len());
+        let mut received: HashMap<u64, Instant> = HashMap::new();
+        while (received.len() as u64) < count {
+            let next = timeout(PATIENCE, events.recv()).await.ok().flatten();
+            let missing = || format!("of {count} titles {} were received", received.len());
             let (number, at) = next.ok_or_else(missing)??;
-            heard.entry(number).or_insert(at);
+            received.entry(number).or_insert(at);
         }
         let (elapsed, own) = (begun.elapsed(), own_cpu()? - own);
         let others = meter.others()?;
@@ -124,7 +124,7 @@ pub async fn run(arguments: &Arguments, cores: Cores, case: Case) -> Result<Run>
             late: sent.late.as_secs_f64() * 1e3,
             load: own.as_secs_f64() / elapsed.as_secs_f64(),
             others,
-            ..Run::of(case, &sent.at, &calls, &heard)?
+            ..Run::of(case, &sent.at, &calls, &received)?
         })
     })
     .await
@@ -145,15 +145,15 @@ impl Run {
         case: Case,
         sent: &HashMap<u64, Instant>,
         calls: &HashMap<u64, Call>,
-        heard: &HashMap<u64, Instant>,
+        received: &HashMap<u64, Instant>,
     ) -> Result<Self> {
         let (mut added, mut asking, mut telling) = (Vec::new(), Vec::new(), Vec::new());
         for (number, sent) in sent {
-            let (Some(call), Some(heard)) = (calls.get(number), heard.get(number)) else {
+            let (Some(call), Some(received)) = (calls.get(number), received.get(number)) else {
                 return Err(format!("message {number} was not titled").into());
             };
             let before = call.asked.duration_since(*sent);
-            let behind = heard.duration_since(call.answered);
+            let behind = received.duration_since(call.answered);
             added.push(before + behind);
             asking.push(before);
             telling.push(behind);
@@ -184,24 +184,24 @@ impl Spread {
     }
 }
 
-/// Follows all conversations; each title as often as a row with it is told.
-async fn subscribe(address: SocketAddr) -> Result<UnboundedReceiver<Heard>> {
+/// Follows all conversations; each title as often as a row with it is received.
+async fn subscribe(address: SocketAddr) -> Result<UnboundedReceiver<Event>> {
     let stream = http::connect(Ipv4Addr::LOCALHOST, address).await?;
     let socket = websocket(stream, &json!({ "query": SUBSCRIPTION })).await?;
-    let (sender, told) = unbounded_channel();
+    let (sender, received) = unbounded_channel();
     #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
     tokio::spawn(async move {
         if let Err(error) = listen(socket, &sender).await {
-            // Nobody may be waiting any more.
+            // The receiver may be gone.
             let _ = sender.send(Err(error));
         }
     });
-    Ok(told)
+    Ok(received)
 }
 
 async fn listen(
     mut socket: WebSocketStream<TcpStream>,
-    sender: &UnboundedSender<Heard>,
+    sender: &UnboundedSender<Event>,
 ) -> Result<()> {
     loop {
         let message = socket.next().await.ok_or("the WebSocket has ended")??;
@@ -211,14 +211,14 @@ async fn listen(
             Message::Close(frame) => return Err(format!("closed: {frame:?}").into()),
             _ => continue,
         };
-        let told: Value = serde_json::from_str(&text)?;
-        match told["type"].as_str() {
+        let received: Value = serde_json::from_str(&text)?;
+        match received["type"].as_str() {
             Some("ping") => {
                 let pong = json!({ "type": "pong" }).to_string();
                 socket.send(Message::text(pong)).await?;
             }
-            Some("next") if told["payload"]["errors"].is_null() => {
-                let conversation = &told["payload"]["data"]["conversationUpdated"];
+            Some("next") if received["payload"]["errors"].is_null() => {
+                let conversation = &received["payload"]["data"]["conversationUpdated"];
                 if let Some(name) = conversation["displayName"].as_str() {
                     let number = number_in(name).filter(|number| title(*number) == name);
                     let number = number.ok_or_else(|| format!("a title nobody made: {name}"))?;
@@ -228,13 +228,13 @@ async fn listen(
                 }
             }
             Some("connection_ack") => {}
-            _ => return Err(format!("the subscriber was told {told}").into()),
+            _ => return Err(format!("the subscriber received {received}").into()),
         }
     }
 }
 
 /// Sends some messages until the subscription stands and everything has been used once; nothing says when it does.
-async fn warm_up(address: SocketAddr, told: &mut UnboundedReceiver<Heard>) -> Result<()> {
+async fn warm_up(address: SocketAddr, received: &mut UnboundedReceiver<Event>) -> Result<()> {
     let mut client = Client::connect(address).await?;
     for number in 0..WARM_UP {
         ask(&mut client, number).await?;
@@ -242,16 +242,16 @@ async fn warm_up(address: SocketAddr, told: &mut UnboundedReceiver<Heard>) -> Re
     }
     let mut newest = None;
     while newest != Some(WARM_UP - 1) {
-        let next = timeout(PATIENCE, told.recv()).await.ok().flatten();
+        let next = timeout(PATIENCE, received.recv()).await.ok().flatten();
         newest = Some(
-            next.ok_or("the subscriber is not told of the newest title")??
+            next.ok_or("the subscriber does not receive the newest title")??
                 .0,
         );
     }
-    // What is still to be told of these.
+    // Discard late events of these.
     sleep(Duration::from_millis(500)).await;
-    while let Ok(heard) = told.try_recv() {
-        heard?;
+    while let Ok(received) = received.try_recv() {
+        received?;
     }
     Ok(())
 }

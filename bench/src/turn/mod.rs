@@ -11,7 +11,7 @@ pub mod meter;
 mod model;
 mod report;
 mod service;
-mod statements;
+pub mod statements;
 mod throughput;
 mod words;
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Connections to the database on either side: what the service has when nothing is set.
-const CONNECTIONS: u32 = 8;
+pub const CONNECTIONS: u32 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
 enum Question {
@@ -98,7 +98,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
+/// Measures and writes all figures.
+pub fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
     let mut kinds = vec![Kind::Sqlite];
     kinds.extend(arguments.database_url.is_some().then_some(Kind::Postgres));
     let is_asked = |question| arguments.only.is_none_or(|only| only == question);

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Result,
-    machine::{Description, notes},
+    machine::{Description, Measured, notes},
     statistics::Rounds,
 };
 
@@ -30,6 +30,18 @@ impl Report {
             throughput: Vec::new(),
             latency: Vec::new(),
         })
+    }
+
+    /// The time of first messages, times that of the bare statements in the same round; and whether the machine was busy.
+    pub fn time_ratio(&self, database: Kind) -> Result<(f64, bool)> {
+        let of = |who| {
+            let mut runs = self.throughput.iter();
+            let run = runs.find(|run| run.who == who && run.case.database == database);
+            run.ok_or_else(|| format!("{who:?} was not measured on {database}"))
+        };
+        let (bare, titlecast) = (of(Who::Bare)?, of(Who::Titlecast)?);
+        let busy = bare.busy() || titlecast.busy();
+        Ok((titlecast.each / bare.each, busy))
     }
 
     /// Everything, for people.

@@ -1,7 +1,7 @@
 //! First messages as fast as they are taken: by Titlecast, whose model answers at once, and by the bare statements.
 //!
 //! So many connections send messages one after the other, each as soon as the one before is accepted, which is when it is
-//! stored; the clock stops when the last of all conversations has its reply and its title. Nobody subscribes.
+//! stored; the clock stops when the last of all conversations has its reply and its title. There are no subscribers.
 //!
 //! The bare statements wait for the disk or for another thread most of the time. On a busy machine each of these waits is
 //! one for a core as well, which costs them more than Titlecast: ratios of such runs flatter it, and say nothing.
@@ -31,7 +31,7 @@ use crate::{
 /// Messages before the clock runs.
 const WARM_UP: u64 = 64;
 
-/// What the service does behind a message, as noting what was told, is done after this.
+/// What the service does behind a message, as recording what was published, is done after this.
 const AFTERMATH: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

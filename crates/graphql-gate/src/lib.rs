@@ -38,6 +38,7 @@ use async_graphql::{
 pub use self::{
     executor::Gated,
     refusal::{Refusal, RefusalKind},
+    subscription::RootField,
 };
 
 /// Limits of a request. Every limit is inclusive.
@@ -85,6 +86,9 @@ pub struct Limits {
     /// in it at each use, because the engine copies it there; a text counts once for every 64
     /// bytes. 10,000.
     pub values: usize,
+    /// Requests in a batch, for [`Gated`]; each of them is checked against the other limits by itself.
+    /// 10, as Apollo's `BatchHttpLink` sends at most.
+    pub batch: usize,
 }
 
 impl Default for Limits {
@@ -106,6 +110,7 @@ impl Default for Limits {
             list_items: 1_000,
             value_nesting: 16,
             values: 10_000,
+            batch: 10,
         }
     }
 }
@@ -115,11 +120,8 @@ impl Default for Limits {
 pub struct Admitted {
     /// The operation's type.
     pub kind: OperationType,
-    /// The only root field of a subscription, by its name in the schema; `None` for queries and
-    /// mutations.
-    pub root_field: Option<String>,
-    /// The response key of that field: its alias, or its name.
-    pub response_key: Option<String>,
+    /// The only root field of a subscription; `None` for queries and mutations.
+    pub root: Option<RootField>,
 }
 
 /// Checks a request and returns its operation.
@@ -148,21 +150,15 @@ pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal
     let kind = operation.node.ty;
     let root = match kind {
         OperationType::Query | OperationType::Mutation => None,
-        OperationType::Subscription => Some(subscription::settle(operation, &document.fragments)?),
-    };
-    let (root_field, response_key) = match root {
-        Some(root) => {
-            subscription::forget_unused(&mut document, &root.inlined);
-            (Some(root.field), Some(root.response_key))
+        OperationType::Subscription => {
+            let fragments = &document.fragments;
+            let (root, inlined) = subscription::settle(operation, fragments, &request.variables)?;
+            subscription::forget_unused(&mut document, &inlined);
+            Some(root)
         }
-        None => (None, None),
     };
     request.set_parsed_query(document);
-    Ok(Admitted {
-        kind,
-        root_field,
-        response_key,
-    })
+    Ok(Admitted { kind, root })
 }
 
 /// Selects the operation, by `GetOperation` of the specification (section 6.1). As in graphql-js,

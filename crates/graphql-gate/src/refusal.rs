@@ -57,6 +57,8 @@ pub enum Refusal {
     VariableTooLong { name: String, limit: usize },
     #[error("the variable \"${name}\" is nested deeper than {limit}")]
     VariableTooDeep { name: String, limit: usize },
+    #[error("the batch has more than {limit} requests")]
+    BatchTooLong { limit: usize },
     #[error("the document has no operation named \"{name}\"")]
     UnknownOperation { name: String },
     #[error("the document has several operations, so operationName is needed")]
@@ -119,6 +121,7 @@ impl Refusal {
             | Self::VariablesTooLarge { .. }
             | Self::VariableTooLong { .. }
             | Self::VariableTooDeep { .. }
+            | Self::BatchTooLong { .. }
             | Self::UnknownOperation { .. }
             | Self::AmbiguousOperation
             | Self::NoOperation => &[],
@@ -145,7 +148,8 @@ impl Refusal {
             | Self::ListTooLong { limit, .. }
             | Self::ValueTooDeep { limit, .. }
             | Self::VariableTooLong { limit, .. }
-            | Self::VariableTooDeep { limit, .. } => Some(*limit),
+            | Self::VariableTooDeep { limit, .. }
+            | Self::BatchTooLong { limit } => Some(*limit),
             _ => None,
         }
     }
@@ -181,7 +185,8 @@ impl Refusal {
             | Self::ValueTooDeep { .. }
             | Self::VariablesTooLarge { .. }
             | Self::VariableTooLong { .. }
-            | Self::VariableTooDeep { .. } => RefusalKind::Limit,
+            | Self::VariableTooDeep { .. }
+            | Self::BatchTooLong { .. } => RefusalKind::Limit,
             Self::UnknownOperation { .. }
             | Self::AmbiguousOperation
             | Self::MissingVariable { .. }

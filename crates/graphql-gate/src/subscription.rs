@@ -6,32 +6,55 @@
 //! remain. Each fragment leaves an empty one in its place, so that validation still checks its type
 //! condition and directives.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_graphql::{
-    Name, Positioned,
+    Name, Positioned, Value as ConstValue, Variables,
     parser::types::{
         Directive, ExecutableDocument, Field, FragmentDefinition, InlineFragment,
         OperationDefinition, Selection, SelectionSet,
     },
 };
+use async_graphql_value::Value;
 
 use super::Refusal;
 
 type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 
-/// The only root field.
-#[derive(Debug)]
-pub(super) struct Root {
+/// The only root field of a subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RootField {
     /// Its name in the schema.
-    pub(super) field: String,
+    pub name: String,
     /// Its alias, or its name.
-    pub(super) response_key: String,
-    /// The inlined fragments.
-    pub(super) inlined: HashSet<Name>,
+    pub response_key: String,
+    /// The names of its arguments that have a value other than null.
+    pub arguments: BTreeSet<String>,
 }
 
-/// Rewrites the operation's root.
+impl RootField {
+    /// `variables` have defaults applied.
+    fn of(field: &Field, variables: &Variables) -> Self {
+        let is_given = |value: &Value| match value {
+            Value::Null => false,
+            Value::Variable(variable) => variables
+                .get(variable)
+                .is_some_and(|value| *value != ConstValue::Null),
+            _ => true,
+        };
+        let given = field
+            .arguments
+            .iter()
+            .filter(|(_, value)| is_given(&value.node));
+        Self {
+            name: field.name.node.to_string(),
+            response_key: field.response_key().node.to_string(),
+            arguments: given.map(|(name, _)| name.node.to_string()).collect(),
+        }
+    }
+}
+
+/// Rewrites the operation's root. Returns its field, and the names of the inlined fragments.
 ///
 /// # Errors
 /// When the root is not exactly one field, is an introspection field, or has a condition. The
@@ -40,7 +63,8 @@ pub(super) struct Root {
 pub(super) fn settle(
     operation: &mut Positioned<OperationDefinition>,
     fragments: &Fragments,
-) -> Result<Root, Refusal> {
+    variables: &Variables,
+) -> Result<(RootField, HashSet<Name>), Refusal> {
     let at = operation.pos;
     let root = &mut operation.node.selection_set.node;
     let mut collected = Collected::default();
@@ -56,15 +80,11 @@ pub(super) fn settle(
         (_, Some(second)) => return Err(Refusal::SubscriptionRootFields { at: second.pos }),
         (None, None) => return Err(Refusal::SubscriptionRootFields { at }),
     };
-    let settled = Root {
-        field: field.node.name.node.to_string(),
-        response_key: field.node.response_key().node.to_string(),
-        inlined,
-    };
+    let settled = RootField::of(&field.node, variables);
     let at = field.pos;
     emptied.push(Positioned::new(Selection::Field(field), at));
     root.items = emptied;
-    Ok(settled)
+    Ok((settled, inlined))
 }
 
 /// Removes inlined fragments without a remaining spread, which validation would report as unused.

@@ -44,6 +44,7 @@ const LAX: Limits = Limits {
     list_items: 1 << 24,
     value_nesting: 64,
     values: 1 << 24,
+    batch: 1 << 24,
 };
 
 fn request(document: &str, variables: Value) -> Request {

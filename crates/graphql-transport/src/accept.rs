@@ -20,17 +20,21 @@ pub(super) enum Media {
 /// JSON takes precedence over streams whatever their weights. Clients that send one `Accept` for every operation
 /// want a stream only for subscriptions, which cannot be answered as JSON.
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
-    let mut values = headers.get_all(header::ACCEPT).iter().peekable();
-    if values.peek().is_none() {
+    let values = headers.get_all(header::ACCEPT).iter();
+    let text: Vec<String> = values
+        .filter_map(|value| value.to_str().ok())
+        .map(str::to_ascii_lowercase)
+        .collect();
+    // An empty list asks for nothing in particular, like none.
+    if text
+        .iter()
+        .all(|value| value.trim_matches([',', ' ']).is_empty())
+    {
         return Some(Accepted {
             single: Some(Media::Json),
             stream: None,
         });
     }
-    let text: Vec<String> = values
-        .filter_map(|value| value.to_str().ok())
-        .map(str::to_ascii_lowercase)
-        .collect();
     let ranges: Vec<Range<'_>> = text
         .iter()
         .flat_map(|value| value.split(','))
@@ -121,7 +125,8 @@ mod tests {
     fn the_best_type_that_the_client_accepts_is_chosen() {
         use Media::{EventStream, GraphqlResponse, Json, Multipart};
         #[rustfmt::skip]
-        let table: [(&str, Option<Media>, Option<Media>); 12] = [
+        let table: [(&str, Option<Media>, Option<Media>); 13] = [
+            ("", Some(Json), None),
             ("*/*", Some(Json), None),
             ("application/*", Some(Json), None),
             ("application/json", Some(Json), None),

@@ -114,6 +114,10 @@ async fn read<S: Service>(
         let text = "the Content-Type must be application/json, in UTF-8";
         return Err(Code::UnsupportedMediaType.error(text));
     }
+    if !is_identity(headers) {
+        let text = "compressed bodies are not supported";
+        return Err(Code::UnsupportedMediaType.error(text));
+    }
     let limit_bytes = endpoint.inner.settings.body_bytes;
     let bytes = read_body(body, limit_bytes)
         .await
@@ -126,6 +130,14 @@ async fn read<S: Service>(
     let json = lenient_json::from_client(&bytes)
         .map_err(|_| Code::InvalidJson.error("the request body is not valid JSON"))?;
     RawRequest::from_json(json)
+}
+
+/// Whether the body is not compressed.
+fn is_identity(headers: &HeaderMap) -> bool {
+    let encodings = headers.get_all(header::CONTENT_ENCODING);
+    encodings.iter().all(|encoding| {
+        encoding.is_empty() || encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

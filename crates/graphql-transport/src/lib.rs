@@ -28,7 +28,7 @@ mod spawned;
 mod sse;
 mod websocket;
 
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_graphql::{Request, Response, ServerError};
 use axum::{
@@ -38,6 +38,8 @@ use axum::{
 use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use graphql_gate::RootField;
 
 pub use self::{
     body::{BodyError, read_body},
@@ -58,32 +60,39 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// A guard for one open stream or WebSocket of a caller.
     type Open: Send + 'static;
 
-    /// Authenticates an HTTP request or a WebSocket handshake.
+    /// Authenticates an HTTP request or a WebSocket handshake. Has no timeout of its own.
     ///
     /// # Errors
-    /// When credentials are required and absent, or invalid.
+    /// When credentials are required and absent, or invalid: [`Code::Unauthenticated`] and the like choose the status.
+    /// For a handshake an error is not final: the socket opens, and [`introduced`](Self::introduced) decides. Browsers
+    /// cannot set headers of a handshake.
     fn caller(
         &self,
         parts: &Parts,
     ) -> impl Future<Output = Result<Self::Caller, ServerError>> + Send;
 
-    /// Authenticates the payload of a `connection_init`; `None` when it has no credentials, so that those of
-    /// the handshake apply.
+    /// Authenticates the payload of a `connection_init`; `None` when it has no credentials, so that the result of
+    /// [`caller`](Self::caller) for the handshake applies. Not called without a payload. Bounded by [`Settings::init`].
     fn introduced(
         &self,
         payload: &serde_json::Value,
     ) -> impl Future<Output = Option<Result<Self::Caller, ServerError>>> + Send;
 
-    /// Counts one more open stream or WebSocket of the caller until the guard is dropped.
+    /// Counts one more open stream or WebSocket of the caller until the guard is dropped: a WebSocket from its
+    /// acknowledgement on, or one SSE or multipart subscription. Operations of a WebSocket are not counted;
+    /// [`Settings::operations`] limits them.
     ///
     /// # Errors
-    /// When the caller is at its limit.
+    /// When the caller is at its limit: [`Code::RateLimited`].
     fn open(&self, caller: &Self::Caller) -> Result<Self::Open, ServerError>;
 
-    /// When the caller's token expires and its streams end; `None` for never.
+    /// When the caller's token expires and its streams end, by tokio's clock; `None` for never.
+    ///
+    /// For a time of the wall clock: `Instant::now()` plus what is left until then.
     fn until(&self, caller: &Self::Caller) -> Option<Instant>;
 
-    /// Executes a query or a mutation. Does not panic, even if a resolver does.
+    /// Executes a query or a mutation. `request.data(caller.clone())` passes the caller to resolvers. A panic becomes an
+    /// error [`Code::Internal`].
     ///
     /// # Errors
     /// When the execution failed as a whole.
@@ -93,24 +102,18 @@ pub trait Service: Clone + Send + Sync + 'static {
         request: Request,
     ) -> impl Future<Output = Result<Response, ServerError>> + Send;
 
-    /// Starts a subscription. Neither it nor its stream panics.
+    /// Starts a subscription, for one caller or, with [`sharing`](Self::sharing), for all of a scope; then `caller` is
+    /// that of the first subscriber. A panic, of the stream too, ends the subscription with [`Code::Internal`].
+    ///
+    /// Ends with its last subscriber. [`Settings::execution`] does not bound it.
     fn subscribe(&self, caller: &Self::Caller, request: Request) -> BoxStream<'static, Response>;
 
-    /// Counts errors sent in a response, in an event or over a WebSocket. Errors that refuse an HTTP request are
-    /// left to the server, which finds a [`RefusalCode`] in the response's extensions.
+    /// Counts errors sent in a response, in an event or over a WebSocket; never empty. A shared event counts once. Errors
+    /// that refuse an HTTP request are left to the server, which finds a [`RefusalCode`] in the response's extensions.
     fn failed(&self, errors: &[ServerError]);
 
-    /// How a subscription's events may be shared; `root` is its only root field.
+    /// How a subscription's events may be shared; `root` is its only root field. Called for each subscriber.
     fn sharing(&self, caller: &Self::Caller, root: &RootField) -> Sharing;
-}
-
-/// The only root field of a subscription.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RootField {
-    /// The field's name, not its alias.
-    pub name: String,
-    /// The names of arguments with a value other than null.
-    pub arguments: BTreeSet<String>,
 }
 
 /// How a subscription's events may be shared among identical subscriptions.
@@ -121,7 +124,8 @@ pub enum Sharing {
     /// Each event holds the full state. A late subscriber gets the last event; a lagging subscriber skips to
     /// the newest.
     State {
-        /// The sharing scope: callers with the same scope may see the same events.
+        /// The sharing scope: callers with the same scope may see the same events. It must contain all that events
+        /// depend on, such as the user, or the tenant and the role.
         scope: String,
     },
     /// Each event matters. A lagging subscriber gets an error.
@@ -134,23 +138,23 @@ pub enum Sharing {
 /// Limits and timeouts of the transports.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Limits on documents and variables.
+    /// Limits on documents and variables. The defaults of the gate, but `variables_bytes` is as large as a body.
     pub limits: graphql_gate::Limits,
-    /// The largest body of a request, in bytes.
+    /// The largest body of a request, in bytes. 64 KiB.
     pub body_bytes: usize,
-    /// Timeout of a query or mutation.
+    /// Timeout of a query or mutation. 10 s.
     pub execution: Duration,
-    /// The most errors in one response; further ones are dropped.
+    /// The most errors in one response; further ones are dropped. 50.
     pub errors: usize,
-    /// Interval of keep-alives on an idle stream. WebSockets are pinged at this interval, at least every 12 s.
+    /// Interval of keep-alives on an idle stream. WebSockets are pinged at this interval, at least every 12 s. 12 s.
     pub keep_alive: Duration,
-    /// How long a WebSocket client may take to send `connection_init`.
+    /// How long a WebSocket client may take to send `connection_init`, and the service to check its credentials. 3 s.
     pub init: Duration,
-    /// The largest WebSocket message, in bytes.
+    /// The largest WebSocket message, in bytes. 64 KiB.
     pub message_bytes: usize,
-    /// The most concurrent operations of one WebSocket.
+    /// The most concurrent operations of one WebSocket. 100.
     pub operations: usize,
-    /// How long a peer may accept no bytes of a pending write.
+    /// How long a peer of a WebSocket, or of a direct write, may accept no bytes. 10 s.
     pub stall: Duration,
     /// Whether identical subscriptions share one execution. Turned off only to measure what sharing saves.
     pub cohorts: bool,
@@ -186,6 +190,22 @@ impl Default for Settings {
     }
 }
 
+/// The shortest interval of keep-alives.
+const MIN_KEEP_ALIVE: Duration = Duration::from_millis(10);
+
+/// The longest of any duration: a year from now is a time that the clock can express, `Duration::MAX` is not.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl Settings {
+    /// Durations that timers can take. Zero and `Duration::MAX` are ways to write "none".
+    fn bounded(mut self) -> Self {
+        self.keep_alive = self.keep_alive.clamp(MIN_KEEP_ALIVE, MAX_DURATION);
+        self.init = self.init.min(MAX_DURATION);
+        self.stall = self.stall.min(MAX_DURATION);
+        self
+    }
+}
+
 /// A service with the state that its transports share. Cheap to clone.
 pub struct Endpoint<S: Service> {
     inner: Arc<Inner<S>>,
@@ -215,9 +235,9 @@ pub struct Options {
     pub settings: Settings,
     /// The documents that may be executed.
     pub documents: persisted::Documents,
-    /// Tasks of WebSockets and cohorts run here, to be awaited at shutdown.
+    /// Tasks of WebSockets and cohorts run here, to be awaited at shutdown, after `tasks.close()`.
     pub tasks: TaskTracker,
-    /// Ends all streams and WebSockets, so that clients reconnect.
+    /// Cancelling it ends all streams and WebSockets so that clients reconnect. New ones end at once.
     pub closing: CancellationToken,
     /// Counts WebSockets, subscriptions and deliveries.
     pub counters: cohort::Counters,
@@ -235,7 +255,7 @@ impl<S: Service> Endpoint<S> {
         } = options;
         let inner = Inner {
             service,
-            settings,
+            settings: settings.bounded(),
             documents,
             cohorts: cohort::Cohorts::new(tasks.clone(), counters),
             tasks,

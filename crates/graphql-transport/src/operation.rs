@@ -1,17 +1,13 @@
 //! Operations: runs a request and yields one response or a subscription, for every transport.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
-use async_graphql::{
-    Request, ServerError, Value as ConstValue,
-    parser::types::{OperationType, Selection},
-};
-use async_graphql_value::Value;
-use futures_util::{StreamExt, stream::BoxStream};
+use async_graphql::{Request, Response, ServerError, parser::types::OperationType};
+use futures_util::{FutureExt, StreamExt, stream::BoxStream};
 use tokio::time::timeout;
 
 use super::{
-    Code, Endpoint, RootField, Service, Sharing,
+    Code, Endpoint, Service, Sharing,
     cohort::{Attachment, Cohorts, Key, MemberEnd, Outlet},
     payload::Payload,
     request::RawRequest,
@@ -138,12 +134,12 @@ impl<S: Service> Endpoint<S> {
             }
         }
         let max_errors = inner.settings.errors;
-        let root = root_field(&mut request).unwrap_or_default();
+        let root = admitted.root.unwrap_or_default();
         let sharing = match inner.settings.cohorts {
             true => inner.service.sharing(caller, &root),
             false => Sharing::Alone,
         };
-        let service = inner.service.clone();
+        let (service, metrics) = (inner.service.clone(), inner.service.clone());
         let subscriber = caller.clone();
         let (scope, is_state) = match sharing {
             Sharing::Alone => (None, false),
@@ -154,10 +150,14 @@ impl<S: Service> Endpoint<S> {
             cohorts: inner.cohorts.clone(),
             shared: scope.map(|scope| (Key::new(&request, &scope), is_state)),
             start: Box::new(move || {
-                service
-                    .subscribe(&subscriber, request)
+                // Lazy, so that a panic of `subscribe` itself is caught too.
+                let responses = async move { service.subscribe(&subscriber, request) };
+                AssertUnwindSafe(responses.flatten_stream())
+                    .catch_unwind()
                     .map(move |response| {
-                        service.failed(&response.errors);
+                        let response =
+                            response.unwrap_or_else(|_| Response::from_errors(vec![panicked()]));
+                        report(&metrics, &response.errors);
                         Payload::of(response, max_errors)
                     })
                     .boxed()
@@ -167,11 +167,12 @@ impl<S: Service> Endpoint<S> {
 
     async fn execute(&self, caller: &S::Caller, request: Request) -> Result<Payload, ServerError> {
         let inner = &self.inner;
-        let execution = inner.service.execute(caller, request);
+        let execution = async { inner.service.execute(caller, request).await };
+        let execution = AssertUnwindSafe(execution).catch_unwind();
         match timeout(inner.settings.execution, execution).await {
             Ok(response) => {
-                let response = response?;
-                inner.service.failed(&response.errors);
+                let response = response.unwrap_or_else(|_| Err(panicked()))?;
+                report(&inner.service, &response.errors);
                 Ok(Payload::of(response, inner.settings.errors))
             }
             // Execution started, so changes made so far may persist.
@@ -184,33 +185,13 @@ impl<S: Service> Endpoint<S> {
     }
 }
 
-/// The root field of a subscription. The gate leaves exactly one, possibly after emptied fragments.
-fn root_field(request: &mut Request) -> Option<RootField> {
-    let (variables, name) = (request.variables.clone(), request.operation_name.clone());
-    let document = request.parsed_query().ok()?;
-    let (_, operation) = document.operations.iter().find(|(operation, _)| {
-        name.is_none() || operation.map(|operation| operation.as_str()) == name.as_deref()
-    })?;
-    let items = &operation.node.selection_set.node.items;
-    let field = items.iter().find_map(|item| match &item.node {
-        Selection::Field(field) => Some(field),
-        _ => None,
-    })?;
-    let is_given = |value: &Value| match value {
-        Value::Null => false,
-        // The gate has applied the defaults.
-        Value::Variable(variable) => variables
-            .get(variable)
-            .is_some_and(|value| *value != ConstValue::Null),
-        _ => true,
-    };
-    let given = field
-        .node
-        .arguments
-        .iter()
-        .filter(|(_, value)| is_given(&value.node));
-    Some(RootField {
-        name: field.node.name.node.to_string(),
-        arguments: given.map(|(name, _)| name.node.to_string()).collect(),
-    })
+/// The error of an operation that panicked. The panic hook has logged where.
+fn panicked() -> ServerError {
+    Code::Internal.error("internal error")
+}
+
+fn report<S: Service>(service: &S, errors: &[ServerError]) {
+    if !errors.is_empty() {
+        service.failed(errors);
+    }
 }

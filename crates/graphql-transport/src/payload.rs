@@ -86,11 +86,19 @@ pub fn code_of(error: &ServerError) -> &str {
     }
 }
 
-/// The argument named in a message of the engine: `argument "input.text"` for a missing, unknown or mistyped one.
-fn argument(message: &str) -> Option<&str> {
+/// The path of the argument that a message of the engine names, `argument "input.text"`: one that is missing, unknown or of
+/// another type. A field that is missing or unknown stands apart, behind the object that it belongs to.
+fn argument(message: &str) -> Option<String> {
     let (_, behind) = message.split_once("rgument \"")?;
-    let (name, _) = behind.split_once('"')?;
-    (name.len() <= MAX_MESSAGE_BYTES).then_some(name)
+    let (mut path, reason) = behind
+        .split_once('"')
+        .map(|(name, reason)| (name.to_owned(), reason))?;
+    let mut field = [", field \"", ", unknown field \""].into_iter();
+    let field = field.find_map(|before| reason.strip_prefix(before)?.split_once('"'));
+    if let Some((field, _)) = field {
+        path = format!("{path}.{field}");
+    }
+    (path.len() <= MAX_MESSAGE_BYTES).then_some(path)
 }
 
 fn short(mut error: ServerError) -> ServerError {
@@ -138,9 +146,17 @@ mod tests {
                 "Unknown argument \"last\" on field \"conversations\" of type \"Query\"",
                 Some("last"),
             ),
+            (
+                "Invalid value for argument \"input\", field \"text\" of type \"String!\" is required but not provided",
+                Some("input.text"),
+            ),
+            (
+                "Invalid value for argument \"input\", unknown field \"texts\" of type \"SendMessageInput\"",
+                Some("input.texts"),
+            ),
             ("Unknown field \"a\" on type \"Query\"", None),
         ] {
-            assert_eq!(argument(message), found, "{message}");
+            assert_eq!(argument(message).as_deref(), found, "{message}");
         }
     }
 }

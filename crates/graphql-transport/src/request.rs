@@ -20,7 +20,7 @@ pub enum Code {
     QueryTooComplex,
     /// The body or the message is too large.
     PayloadTooLarge,
-    /// The Content-Type is not JSON.
+    /// The Content-Type is not JSON, or the body is compressed.
     UnsupportedMediaType,
     /// The client accepts no media type that the server offers.
     NotAcceptable,

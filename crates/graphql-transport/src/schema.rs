@@ -1,23 +1,17 @@
 //! A schema as a service, without callers.
 
-use std::panic::AssertUnwindSafe;
-
 use async_graphql::{Executor, Request, Response, ServerError};
 use axum::http::request::Parts;
-use futures_util::{FutureExt, StreamExt, stream::BoxStream};
+use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
-use crate::{Code, RootField, Service, Sharing};
+use crate::{RootField, Service, Sharing};
 
-/// A schema, or another executor, that anyone may use. A panic of a resolver becomes an error `INTERNAL`.
+/// A schema, or another executor, that anyone may use.
 ///
 /// Subscriptions are not shared. For authentication, limits by caller or shared subscriptions implement [`Service`].
 #[derive(Clone, Debug)]
 pub struct Unauthenticated<E>(pub E);
-
-fn panicked() -> ServerError {
-    Code::Internal.error("internal error")
-}
 
 impl<E: Executor> Service for Unauthenticated<E> {
     type Caller = ();
@@ -40,15 +34,11 @@ impl<E: Executor> Service for Unauthenticated<E> {
     }
 
     async fn execute(&self, (): &(), request: Request) -> Result<Response, ServerError> {
-        let execution = AssertUnwindSafe(self.0.execute(request)).catch_unwind();
-        execution.await.map_err(|_| panicked())
+        Ok(self.0.execute(request).await)
     }
 
     fn subscribe(&self, (): &(), request: Request) -> BoxStream<'static, Response> {
-        let responses = AssertUnwindSafe(self.0.execute_stream(request, None)).catch_unwind();
-        responses
-            .map(|response| response.unwrap_or_else(|_| Response::from_errors(vec![panicked()])))
-            .boxed()
+        self.0.execute_stream(request, None)
     }
 
     fn failed(&self, _errors: &[ServerError]) {}

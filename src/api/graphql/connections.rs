@@ -18,8 +18,8 @@ use crate::{
 const MAX_PAGE: i32 = 100;
 
 /// A list in the schema.
-pub(super) type Connection<C, N> =
-    async_graphql::connection::Connection<LazyCursor<C>, N, EmptyFields, EmptyFields>;
+pub(super) type Connection<C, N, F = EmptyFields> =
+    async_graphql::connection::Connection<LazyCursor<C>, N, F, EmptyFields>;
 
 /// The cursor of an item. Encoded lazily, because most queries select no item cursors.
 pub(super) struct LazyCursor<C>(C);
@@ -47,7 +47,23 @@ where
     C: Cursor + Send + Sync,
     N: OutputType + ObjectType,
 {
-    let mut connection = Connection::new(page.has_previous, page.has_next);
+    connection_with(page, position, node, EmptyFields)
+}
+
+/// A page as a connection that has further fields.
+pub(super) fn connection_with<T, C, N, F>(
+    page: Page<T>,
+    position: impl Fn(&T) -> C,
+    node: impl Fn(T) -> N,
+    fields: F,
+) -> Connection<C, N, F>
+where
+    C: Cursor + Send + Sync,
+    N: OutputType + ObjectType,
+    F: ObjectType,
+{
+    let mut connection =
+        Connection::with_additional_fields(page.has_previous, page.has_next, fields);
     connection.edges.extend(page.items.into_iter().map(|item| {
         let cursor = LazyCursor(position(&item));
         Edge::new(cursor, node(item))
@@ -112,5 +128,6 @@ pub(super) fn message_range(
         before: cursor::<MessageCursor>("before", before)?,
         limit,
         from_end: last.is_some(),
+        needs_text: false,
     })
 }

@@ -57,6 +57,9 @@ pub(super) fn explain(response: &mut Response, excess: Option<&Excess>) {
     }
 }
 
+/// The complexity of a `totalCount`, which looks at up to 10,000 rows. It is multiplied by the page size of its list.
+pub(super) const COUNT: usize = 10;
+
 struct Count<'a> {
     fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
     variables: &'a Variables,
@@ -98,6 +101,7 @@ impl<'a> Count<'a> {
                 let asked = asked.or_else(|| self.number(field, "last"));
                 connections::cost(asked, default, inner)
             }
+            None if field.name.node == "totalCount" => COUNT,
             None => 1 + inner,
         }
     }
@@ -137,8 +141,10 @@ impl<'a> Count<'a> {
 /// The default page size of a list field.
 fn default_page(field: &Field) -> Option<usize> {
     match field.name.node.as_str() {
-        "conversations" | "messages" => Some(50),
+        "conversations" | "conversationChanges" | "messages" => Some(50),
         "searchConversations" => Some(20),
+        "versions" => Some(10),
+        "parts" | "metadata" | "highlights" => Some(5),
         _ => None,
     }
 }
@@ -178,6 +184,10 @@ mod tests {
             ("{a:conversations(first:90){...F}} fragment F on ConversationConnection{nodes{id messages(last:70){nodes{id content}}}}", none.clone(), "conversations.nodes.messages"),
             ("query($n:Int){searchConversations(query:\"a\"){nodes{conversation{title messages(first:$n){nodes{id role content createdAt}}}}}}", serde_json::json!({ "n": 99 }), "searchConversations.nodes.conversation.messages"),
             ("query A{conversations{nodes{messages(first:40){nodes{id role content}}}}} query B{conversations{nodes{messages(first:30){nodes{id role content}}}}}", none.clone(), "conversations.nodes.messages"),
+            ("{conversations(first:1){nodes{messages(last:100){nodes{versions{id role content status outcome model createdAt inReplyTo}}}}}}", none.clone(), "conversations.nodes.messages.nodes.versions"),
+            ("{conversations(first:2){nodes{messages(last:100){nodes{id versions{id parts{...on TextPart{text}}}}}}}}", none.clone(), "conversations.nodes.messages.nodes.versions.parts"),
+            ("{conversations(first:100){totalCount nodes{metadata{key value} messages(first:100){nodes{id}}}}}", none.clone(), "conversations.nodes.messages"),
+            ("{a:conversations{totalCount nodes{metadata{key}}} searchConversations(query:\"a\",first:100){nodes{highlights{start end} conversation{messages{nodes{id role}}}}}}", none.clone(), "searchConversations.nodes.conversation.messages"),
             ("subscription A{conversationUpdated{id}} query B{conversations(first:100){nodes{messages(first:100){nodes{id}}}}}", none, "conversations.nodes.messages"),
         ];
         for (query, variables, most_complex) in table {

@@ -1,9 +1,10 @@
 //! GraphQL errors: the message, the stable code in `extensions.code`, and, if known, the seconds until a retry in
-//! `extensions.retryAfter` and the invalid argument in `extensions.argument`.
+//! `extensions.retryAfter`, the invalid argument in `extensions.argument`, and the offset at which a reply from outside
+//! continues in `extensions.expectedOffset`.
 
 use std::sync::Arc;
 
-use async_graphql::{ErrorExtensionValues, ServerError};
+use async_graphql::{ErrorExtensionValues, Response, ServerError};
 
 use crate::error::{Error, ErrorCode};
 
@@ -93,11 +94,26 @@ pub(super) fn server_error(error: &Error) -> ServerError {
     graphql
 }
 
+/// Gives the errors of arguments that the library could not read their code: a number below zero where none may be, a text
+/// that is no time. Every other error of a field has one.
+pub(super) fn name_unread_arguments(response: &mut Response) {
+    for error in &mut response.errors {
+        let has_code = (error.extensions.as_ref()).is_some_and(|known| known.get("code").is_some());
+        if !error.path.is_empty() && !has_code {
+            let extensions = error.extensions.get_or_insert_default();
+            extensions.set("code", ErrorCode::InvalidInput.as_str());
+        }
+    }
+}
+
 fn extensions(error: &Error) -> ErrorExtensionValues {
     let mut extensions = ErrorExtensionValues::default();
     extensions.set("code", error.code().as_str());
     if let Some(seconds) = error.retry_after() {
         extensions.set("retryAfter", seconds);
+    }
+    if let Some(offset) = error.expected_offset() {
+        extensions.set("expectedOffset", offset);
     }
     extensions
 }

@@ -3,17 +3,26 @@
 //! One file for each part of the schema: `objects`, `query`, `mutation`, `subscription` and `reply`. The protocols are
 //! in [`graphql_transport`].
 
+mod agents;
+mod audit;
 mod connections;
 mod cost;
 mod errors;
+mod feed;
+mod ingest;
+mod list_mutations;
+mod lists;
 mod loaders;
 mod mutation;
 mod objects;
 mod operation;
+mod parts;
 mod query;
 mod reply;
+mod reply_mutations;
 mod service;
 mod subscription;
+mod title_mutations;
 
 use std::sync::Arc;
 

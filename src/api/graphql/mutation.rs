@@ -4,19 +4,38 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use super::{
     errors::{About, GraphqlError, Result},
-    objects::{Conversation, Message},
-    query::{owner_for, rate_limit_key},
+    ingest::{RecordMessageInput, RecordMessagePayload, record_message},
+    list_mutations::{
+        ArchiveConversationInput, ArchiveConversationPayload, DeleteConversationInput,
+        DeleteConversationPayload, PinConversationInput, PinConversationPayload,
+        SetConversationMetadataInput, SetConversationMetadataPayload, UnarchiveConversationInput,
+        UnarchiveConversationPayload, UnpinConversationInput, UnpinConversationPayload,
+        archive_conversation, delete_conversation, pin_conversation, set_conversation_metadata,
+        unarchive_conversation, unpin_conversation,
+    },
+    objects::{Conversation, Message, reads_messages},
+    query::{rate_limit_key, reach_for_change},
+    reply_mutations::{
+        AppendReplyInput, FinishReplyInput, OpenReplyInput, ReplyProgressPayload, append_reply,
+        finish_reply, open_reply,
+    },
+    title_mutations::{
+        RegenerateTitleInput, RegenerateTitlePayload, RenameConversationInput,
+        RenameConversationPayload, ResetTitleInput, ResetTitlePayload, RestoreTitleInput,
+        RestoreTitlePayload, regenerate_title, rename_conversation, reset_title, restore_title,
+    },
 };
 use crate::{
     api::{
-        limits::{self, TitleChange},
-        rest::conversation_id,
+        limits,
+        reach::{self, Access},
+        rest::{conversation_id, external_name, message_id},
     },
     auth::Scope,
-    chat::SendMessage,
-    conversation::Attachment,
+    chat::{EditMessage, RegenerateReply, SendMessage},
+    conversation::{Attachment, ConversationName},
+    db::Named,
     error::Error,
-    titles::Regenerate,
 };
 
 /// The operations that change data.
@@ -27,6 +46,9 @@ pub(super) struct Mutation;
 struct SendMessageInput {
     /// The conversation to continue, or the id (a UUID) of a new one; a new conversation if omitted.
     conversation_id: Option<ID>,
+    /// In place of `conversationId`: the conversation's id in the caller's own system, 1 to 255 characters and no UUID. The
+    /// same id always is the same conversation; an unused one creates it.
+    external_id: Option<String>,
     /// The message; may be empty if there are attachments.
     text: String,
     /// Attached files, at most 20. Only names and media types are stored. A first message without text gets its title
@@ -40,11 +62,14 @@ struct SendMessageInput {
     /// Whether a new conversation gets a title.
     #[graphql(default = true)]
     auto_title: bool,
+    /// The agent that answers this message and the next ones: one of `agents`. If omitted, the conversation keeps its
+    /// agent, and a new one has the default agent.
+    agent: Option<String>,
 }
 
 /// A file that is attached to a message.
 #[derive(InputObject)]
-struct AttachmentInput {
+pub(super) struct AttachmentInput {
     /// The name of the file: 1 to 255 characters.
     name: String,
     /// Its media type, such as `application/pdf`.
@@ -62,76 +87,57 @@ struct SendMessagePayload {
     reply_id: ID,
 }
 
-/// A new title.
+/// The reply to write anew.
 #[derive(InputObject)]
-struct RenameConversationInput {
-    /// The conversation.
-    id: ID,
-    /// The title: 1 to 128 characters.
-    display_name: String,
+struct RegenerateReplyInput {
+    /// The newest reply, or the message that it answers.
+    message_id: ID,
+    /// A retry with the same key and request returns the same turn: 1 to 255 visible ASCII characters.
+    idempotency_key: Option<String>,
 }
 
-/// A conversation with its new title.
+/// A reply that is being written anew.
 #[derive(SimpleObject)]
-struct RenameConversationPayload {
-    /// The conversation.
+struct RegenerateReplyPayload {
+    /// The conversation, without the former reply.
     conversation: Conversation,
+    /// The message that is answered; null without the scope `conversations:read`.
+    message: Option<Message>,
+    /// The id of the new reply's message. The subscription `reply` streams it.
+    reply_id: ID,
 }
 
-/// The conversation whose title is generated again.
+/// The new text of a message.
 #[derive(InputObject)]
-struct RegenerateTitleInput {
-    /// The conversation.
-    id: ID,
-    /// Instructions for the title: at most 200 characters.
-    hint: Option<String>,
-    /// Whether a title set by the user may be replaced.
-    #[graphql(default)]
-    replace_manual: bool,
+struct EditMessageInput {
+    /// The newest message of the user.
+    message_id: ID,
+    /// The new text; may be empty if there are attachments.
+    text: String,
+    /// Attached files in place of the old ones, which stay if this is omitted.
+    attachments: Option<Vec<AttachmentInput>>,
+    /// A retry with the same key and request returns the same turn: 1 to 255 visible ASCII characters.
+    idempotency_key: Option<String>,
 }
 
-/// A conversation whose title is being generated again.
+/// An edited message, whose reply is being written anew.
 #[derive(SimpleObject)]
-struct RegenerateTitlePayload {
-    /// The conversation. It keeps its title, with `titleStatus` `PENDING`, until the new title is ready.
+struct EditMessagePayload {
+    /// The conversation, without the former reply.
     conversation: Conversation,
+    /// The message with its new text.
+    message: Message,
+    /// The id of the new reply's message. The subscription `reply` streams it.
+    reply_id: ID,
 }
 
-/// The conversation whose title is reset.
-#[derive(InputObject)]
-struct ResetTitleInput {
-    /// The conversation.
-    id: ID,
-}
-
-/// A conversation whose title is generated, or being generated.
-#[derive(SimpleObject)]
-struct ResetTitlePayload {
-    /// The conversation.
-    conversation: Conversation,
-}
-
-/// A conversation to delete.
-#[derive(InputObject)]
-struct DeleteConversationInput {
-    /// The conversation.
-    id: ID,
-}
-
-/// A conversation that was deleted.
-#[derive(SimpleObject)]
-struct DeleteConversationPayload {
-    /// The tombstone: its id, status and times.
-    conversation: Conversation,
-    /// Its id.
-    deleted_conversation_id: ID,
-}
-
-/// The conversation whose replies are stopped.
+/// The replies to stop: exactly one of the fields.
 #[derive(InputObject)]
 struct StopReplyInput {
-    /// The conversation.
-    conversation_id: ID,
+    /// The conversation whose replies are stopped.
+    conversation_id: Option<ID>,
+    /// The reply that is stopped.
+    reply_id: Option<ID>,
 }
 
 /// A conversation whose replies are being stopped.
@@ -164,9 +170,9 @@ impl Mutation {
         payload(rename_conversation(ctx, input)).await
     }
 
-    /// Generates a new title from the first message. Returns at once; the title follows as an event. If generation
-    /// fails, the current title stays and `titleError` has the reason. A title set by the user is replaced only with
-    /// `replaceManual`; otherwise the error code is `MANUAL_TITLE`.
+    /// Generates a new title. Returns at once; the title follows as an event. If generation fails, the current title
+    /// stays and `titleError` has the reason. A locked title is replaced only with `replaceManual`; otherwise the error
+    /// code is `MANUAL_TITLE`.
     async fn regenerate_title(
         &self,
         ctx: &Context<'_>,
@@ -185,6 +191,63 @@ impl Mutation {
         payload(reset_title(ctx, input)).await
     }
 
+    /// Brings the former title (`previousTitle`) back and locks it: only `regenerateTitle` with `replaceManual`, or
+    /// `renameConversation`, replaces it. Repeating it changes nothing.
+    async fn restore_title(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation.")] input: RestoreTitleInput,
+    ) -> Option<Result<RestoreTitlePayload>> {
+        payload(restore_title(ctx, input)).await
+    }
+
+    /// Archives a conversation: lists leave it out. Searches, subscriptions and its id still find it, and it stays archived
+    /// when messages follow. Repeating it changes nothing.
+    async fn archive_conversation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation.")] input: ArchiveConversationInput,
+    ) -> Option<Result<ArchiveConversationPayload>> {
+        payload(archive_conversation(ctx, input)).await
+    }
+
+    /// Brings an archived conversation back into the lists. Repeating it changes nothing.
+    async fn unarchive_conversation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation.")] input: UnarchiveConversationInput,
+    ) -> Option<Result<UnarchiveConversationPayload>> {
+        payload(unarchive_conversation(ctx, input)).await
+    }
+
+    /// Pins a conversation. Repeating it changes nothing.
+    async fn pin_conversation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation.")] input: PinConversationInput,
+    ) -> Option<Result<PinConversationPayload>> {
+        payload(pin_conversation(ctx, input)).await
+    }
+
+    /// Removes the pin of a conversation. Repeating it changes nothing.
+    async fn unpin_conversation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation.")] input: UnpinConversationInput,
+    ) -> Option<Result<UnpinConversationPayload>> {
+        payload(unpin_conversation(ctx, input)).await
+    }
+
+    /// Changes what an application stores beside a conversation: up to 16 pairs of text, which the service does not
+    /// interpret.
+    async fn set_conversation_metadata(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The conversation and the changes.")] input: SetConversationMetadataInput,
+    ) -> Option<Result<SetConversationMetadataPayload>> {
+        payload(set_conversation_metadata(ctx, input)).await
+    }
+
     /// Deletes a conversation with all its text, and stops its replies.
     async fn delete_conversation(
         &self,
@@ -194,13 +257,72 @@ impl Mutation {
         payload(delete_conversation(ctx, input)).await
     }
 
-    /// Stops the running replies of a conversation. Disconnecting does not stop them.
+    /// Writes the newest reply anew. The former reply becomes a version of the new one (`Message.versions`).
+    async fn regenerate_reply(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The reply.")] input: RegenerateReplyInput,
+    ) -> Option<Result<RegenerateReplyPayload>> {
+        payload(regenerate_reply(ctx, input)).await
+    }
+
+    /// Replaces the text of the user's newest message, and writes its reply anew. The former text and the former reply
+    /// become versions.
+    async fn edit_message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message and its new text.")] input: EditMessageInput,
+    ) -> Option<Result<EditMessagePayload>> {
+        payload(edit_message(ctx, input)).await
+    }
+
+    /// Records a message that another program has; no reply is made. The title begins with the first recorded message of the
+    /// user that says something. Idempotent by the message's id. Needs the scope `conversations:ingest`, and may act on
+    /// behalf of a user.
+    async fn record_message(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The message.")] input: RecordMessageInput,
+    ) -> Option<Result<RecordMessagePayload>> {
+        payload(record_message(ctx, input)).await
+    }
+
+    /// Stops the running replies of a conversation, or one of them. Disconnecting does not stop them.
     async fn stop_reply(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "The conversation.")] input: StopReplyInput,
+        #[graphql(desc = "The conversation, or the reply.")] input: StopReplyInput,
     ) -> Option<Result<StopReplyPayload>> {
         payload(stop_reply(ctx, input)).await
+    }
+
+    /// Opens a reply that the caller writes, to a stored message. Needs the scope `conversations:ingest`. Without an append
+    /// within `leaseSeconds` the reply ends as incomplete. For an id that is known, returns how far that reply is.
+    async fn open_reply(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The reply.")] input: OpenReplyInput,
+    ) -> Option<Result<ReplyProgressPayload>> {
+        payload(open_reply(ctx, input)).await
+    }
+
+    /// Appends to an open reply. Returns when it is stored. Bytes that are there already change nothing; a gap or other
+    /// bytes are `OFFSET_MISMATCH`, with the offset to continue at in `extensions.expectedOffset`.
+    async fn append_reply(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The text and parts.")] input: AppendReplyInput,
+    ) -> Option<Result<ReplyProgressPayload>> {
+        payload(append_reply(ctx, input)).await
+    }
+
+    /// Ends an open reply. A repetition changes nothing.
+    async fn finish_reply(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "How it ends.")] input: FinishReplyInput,
+    ) -> Option<Result<ReplyProgressPayload>> {
+        payload(finish_reply(ctx, input)).await
     }
 }
 
@@ -212,27 +334,23 @@ async fn payload<T>(result: impl Future<Output = Result<T>>) -> Option<Result<T>
 }
 
 async fn send_message(ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
-    let (services, owner) = owner_for(ctx, Scope::Write)?;
-    let conversation = input.conversation_id;
+    let (services, reach) = reach_for_change(ctx, Scope::Write)?;
     let message = SendMessage {
-        conversation_id: conversation
-            .as_deref()
-            .map(|id| conversation_id(id))
-            .transpose()
-            .about("conversationId")?,
+        conversation: named(input.conversation_id, input.external_id)?,
+        external_message_id: None,
         text: input.text,
-        attachments: input
-            .attachments
-            .into_iter()
-            .map(|file| Attachment::new(&file.name, file.media_type))
-            .collect::<Result<_, _>>()
-            .map_err(|invalid| Error::invalid_field("attachments", invalid.to_string()))?,
+        attachments: attachments(input.attachments)?,
         topic_hint: input.topic_hint,
         idempotency_key: input.idempotency_key,
         auto_title: input.auto_title,
-        agent: None,
+        agent: input.agent,
     };
-    let sent = limits::send_message(services, owner, rate_limit_key(ctx), message).await?;
+    if let Some(agent) = &message.agent {
+        services.chat.check_agent(reach.caller(), agent)?;
+    }
+    let name = message.conversation.as_ref();
+    let actor = reach::actor_in(services, reach, name, Access::Write).await?;
+    let sent = limits::send_message(services, &actor, rate_limit_key(ctx), message).await?;
     Ok(SendMessagePayload {
         conversation: sent.conversation.into(),
         message: sent.message.into(),
@@ -240,76 +358,98 @@ async fn send_message(ctx: &Context<'_>, input: SendMessageInput) -> Result<Send
     })
 }
 
-async fn rename_conversation(
-    ctx: &Context<'_>,
-    input: RenameConversationInput,
-) -> Result<RenameConversationPayload> {
-    let (services, owner) = owner_for(ctx, Scope::Write)?;
-    let id = conversation_id(&input.id).about("id")?;
-    services
-        .users
-        .title_change(rate_limit_key(ctx), TitleChange::Rename)?;
-    let conversation = services
-        .titles
-        .rename(owner, id, &input.display_name)
-        .await?;
-    Ok(RenameConversationPayload {
-        conversation: conversation.into(),
-    })
+/// The conversation that an input names by at most one of its two fields.
+pub(super) fn named(
+    id: Option<ID>,
+    external_id: Option<String>,
+) -> Result<Option<ConversationName>> {
+    match (id, external_id) {
+        (Some(id), None) => Ok(Some(conversation_id(&id).about("conversationId")?.into())),
+        (None, Some(id)) => Ok(Some(external_name(&id).about("externalId")?)),
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => {
+            let error = Error::invalid("pass only one of conversationId and externalId");
+            Err(error).about("externalId")
+        }
+    }
 }
 
-async fn regenerate_title(
+pub(super) fn attachments(files: Vec<AttachmentInput>) -> Result<Vec<Attachment>, Error> {
+    files
+        .into_iter()
+        .map(|file| Attachment::new(&file.name, file.media_type))
+        .collect::<Result<_, _>>()
+        .map_err(|invalid| Error::invalid_field("attachments", invalid.to_string()))
+}
+
+async fn regenerate_reply(
     ctx: &Context<'_>,
-    input: RegenerateTitleInput,
-) -> Result<RegenerateTitlePayload> {
-    let (services, owner) = owner_for(ctx, Scope::Write)?;
-    let request = Regenerate {
-        id: conversation_id(&input.id).about("id")?,
-        hint: input.hint,
-        replace_manual: input.replace_manual,
+    input: RegenerateReplyInput,
+) -> Result<RegenerateReplyPayload> {
+    let (services, reach) = reach_for_change(ctx, Scope::Write)?;
+    let request = RegenerateReply {
+        message_id: message_id(&input.message_id).about("messageId")?,
+        idempotency_key: input.idempotency_key,
     };
-    services
-        .users
-        .title_change(rate_limit_key(ctx), TitleChange::Generate)?;
-    let conversation = services
-        .titles
-        .regenerate(owner, request)
-        .await
-        .about("id")?;
-    Ok(RegenerateTitlePayload {
-        conversation: conversation.into(),
+    let named = Named::Message(request.message_id);
+    let actor = reach::actor(services, reach, named, Access::Write).await?;
+    let key = request.idempotency_key.as_deref();
+    limits::admit_message(services, &actor, rate_limit_key(ctx), key).await?;
+    let sent = services.chat.regenerate_reply(&actor, request).await?;
+    Ok(RegenerateReplyPayload {
+        conversation: sent.conversation.into(),
+        message: reads_messages(ctx).then(|| sent.message.into()),
+        reply_id: sent.reply.reply_id.to_string().into(),
     })
 }
 
-async fn reset_title(ctx: &Context<'_>, input: ResetTitleInput) -> Result<ResetTitlePayload> {
-    let (services, owner) = owner_for(ctx, Scope::Write)?;
-    let id = conversation_id(&input.id).about("id")?;
-    services
-        .users
-        .title_change(rate_limit_key(ctx), TitleChange::Generate)?;
-    let conversation = services.titles.reset(owner, id).await?;
-    Ok(ResetTitlePayload {
-        conversation: conversation.into(),
-    })
-}
-
-async fn delete_conversation(
-    ctx: &Context<'_>,
-    input: DeleteConversationInput,
-) -> Result<DeleteConversationPayload> {
-    let (services, owner) = owner_for(ctx, Scope::Delete)?;
-    let id = conversation_id(&input.id).about("id")?;
-    let tombstone = services.chat.delete(owner, id).await?;
-    Ok(DeleteConversationPayload {
-        conversation: tombstone.into(),
-        deleted_conversation_id: id.to_string().into(),
+async fn edit_message(ctx: &Context<'_>, input: EditMessageInput) -> Result<EditMessagePayload> {
+    let (services, reach) = reach_for_change(ctx, Scope::Write)?;
+    let request = EditMessage {
+        message_id: message_id(&input.message_id).about("messageId")?,
+        text: input.text,
+        attachments: input.attachments.map(attachments).transpose()?,
+        idempotency_key: input.idempotency_key,
+    };
+    let named = Named::Message(request.message_id);
+    let actor = reach::actor(services, reach, named, Access::Write).await?;
+    let key = request.idempotency_key.as_deref();
+    limits::admit_message(services, &actor, rate_limit_key(ctx), key).await?;
+    let keeps_attachments = request.attachments.is_none();
+    let mut sent = services.chat.edit_message(&actor, request).await?;
+    if keeps_attachments && !reads_messages(ctx) {
+        sent.message.attachments.clear();
+    }
+    Ok(EditMessagePayload {
+        conversation: sent.conversation.into(),
+        message: sent.message.into(),
+        reply_id: sent.reply.reply_id.to_string().into(),
     })
 }
 
 async fn stop_reply(ctx: &Context<'_>, input: StopReplyInput) -> Result<StopReplyPayload> {
-    let (services, owner) = owner_for(ctx, Scope::Write)?;
-    let id = conversation_id(&input.conversation_id).about("conversationId")?;
-    let (conversation, stopped) = services.chat.stop(owner, id).await?;
+    let (services, reach) = reach_for_change(ctx, Scope::Write)?;
+    let (conversation, stopped) = match (input.conversation_id, input.reply_id) {
+        (Some(id), None) => {
+            let id = conversation_id(&id).about("conversationId")?;
+            let named = Named::Conversation(id);
+            let actor = reach::actor(services, reach, named, Access::Write).await?;
+            services.chat.stop(&actor.owner, id).await?
+        }
+        (None, Some(id)) => {
+            let id = message_id(&id).about("replyId")?;
+            let actor = reach::actor(services, reach, Named::Message(id), Access::Write).await?;
+            services.chat.stop_reply(&actor.owner, id).await?
+        }
+        (conversation, _) => {
+            let field = match conversation {
+                Some(_) => "reply_id",
+                None => "conversation_id",
+            };
+            let message = "pass exactly one of conversationId and replyId";
+            return Err(Error::invalid_field(field, message).into());
+        }
+    };
     Ok(StopReplyPayload {
         conversation: conversation.into(),
         stopped,

@@ -6,19 +6,28 @@ use async_graphql::{Context, Enum, ID, Interface, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
 use super::{
+    agents::{self, Agent},
     connections::{Connection, connection, cost, message_range},
     errors::Result,
-    loaders::{MessageLoader, Part},
+    loaders::{CostOf, Loader, Part, PartsOf, RunningIn, VersionsOf},
+    parts::{self, MessagePart},
+    reply::ReplyError,
 };
 use crate::{
     auth::{Principal, Scope},
-    conversation as domain,
+    chat::stored_error,
+    conversation::{self as domain, MessageId},
     db::{Page, cursor::MessageCursor},
+    error::ErrorCode,
 };
 
 /// An object with a globally unique id.
 #[derive(Interface)]
 #[graphql(field(name = "id", ty = "&ID", desc = "The id; unique among all objects."))]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one value at a time, which is answered at once"
+)]
 pub(super) enum Node {
     Conversation(Conversation),
     Message(Message),
@@ -47,7 +56,7 @@ impl From<domain::Conversation> for Conversation {
 
 /// Whether the caller may read message text. The payload of a mutation returns the conversation to callers that may
 /// not, so each field with text of a message checks it.
-fn reads_messages(ctx: &Context<'_>) -> bool {
+pub(super) fn reads_messages(ctx: &Context<'_>) -> bool {
     ctx.data_unchecked::<Principal>().allows(Scope::Read)
 }
 
@@ -57,6 +66,16 @@ impl Conversation {
     /// The id, a UUID in lower case; unique among all objects. Arguments also accept upper case.
     async fn id(&self) -> &ID {
         &self.id
+    }
+
+    /// The id in the caller's own system; null if the conversation was not named by one.
+    async fn external_id(&self) -> Option<&str> {
+        self.row.external_id.as_deref()
+    }
+
+    /// The user who owns the conversation. Others of the tenant see it only if the tenant shares its conversations.
+    async fn owner_id(&self) -> &str {
+        &self.row.owner.user
     }
 
     /// The title to show: `displayName`, else `topicHint`, else "New conversation".
@@ -104,10 +123,7 @@ impl Conversation {
 
     /// What a pending title waits for; null if it is being generated or settled.
     async fn title_waits_for(&self) -> Option<TitleWaitsFor> {
-        let waits = self.row.title_status == domain::TitleStatus::Pending
-            && !self.row.title_begun
-            && !self.row.title_waits
-            && !self.row.is_deleted();
+        let waits = self.row.title_waits_for_message();
         waits.then_some(TitleWaitsFor::Message)
     }
 
@@ -117,7 +133,20 @@ impl Conversation {
         failure.map(|failure| TitleError {
             code: failure.into(),
             message: failure.message(),
+            retry_at: self.row.title_retry_at,
         })
+    }
+
+    /// The title that the present one replaced when it was generated; `restoreTitle` brings it back. Null if there is
+    /// none, or the user set the present title.
+    async fn previous_title(&self) -> Option<&str> {
+        let previous = self.row.previous_title.as_deref();
+        previous.filter(|_| !self.row.is_deleted())
+    }
+
+    /// Whether the user set or restored the title: no generated title replaces it unasked.
+    async fn title_locked(&self) -> bool {
+        self.row.title_locked && !self.row.is_deleted()
     }
 
     /// Increases with each change of the conversation: the state with the higher revision is newer.
@@ -125,12 +154,18 @@ impl Conversation {
         self.row.revision.try_into().unwrap_or(i32::MAX)
     }
 
-    /// The agent that the conversation was started with.
+    /// The agent that answers the next message, unless that names another.
+    async fn agent(&self, ctx: &Context<'_>) -> Agent {
+        agents::answering(ctx, &self.row.active_agent)
+    }
+
+    /// The agent that the first message asked for.
     async fn agent_entrypoint(&self) -> &str {
         &self.row.agent_entrypoint
     }
 
-    /// The agent that answers now.
+    /// The name of the agent that the newest message was for. `agent` is the one that answers the next message: another if
+    /// this one is gone.
     async fn active_agent(&self) -> &str {
         &self.row.active_agent
     }
@@ -140,7 +175,7 @@ impl Conversation {
         self.row.status.into()
     }
 
-    /// The number of messages.
+    /// The number of messages. Replies that failed, have no text or were replaced do not count.
     async fn message_count(&self) -> i32 {
         self.row.message_count.try_into().unwrap_or(i32::MAX)
     }
@@ -166,8 +201,44 @@ impl Conversation {
         self.row.updated_at
     }
 
+    /// When the conversation was archived; null if it is not. Lists leave archived conversations out.
+    async fn archived_at(&self) -> Option<DateTime<Utc>> {
+        self.row.archived_at
+    }
+
+    /// When the conversation was pinned; null if it is not.
+    async fn pinned_at(&self) -> Option<DateTime<Utc>> {
+        self.row.pinned_at
+    }
+
+    /// What applications stored beside the conversation, sorted by key. Empty if the token cannot read conversations.
+    #[graphql(complexity = "cost(None, 5, child_complexity)")]
+    async fn metadata(&self, ctx: &Context<'_>) -> Vec<MetadataEntry> {
+        let pairs = self.row.metadata.pairs();
+        pairs
+            .filter(|_| reads_messages(ctx))
+            .map(|(key, value)| MetadataEntry {
+                key: key.into(),
+                value: value.into(),
+            })
+            .collect()
+    }
+
+    /// The replies that are being written, oldest first.
+    async fn active_replies(&self, ctx: &Context<'_>) -> Result<Vec<ActiveReply>> {
+        let loader = ctx.data_unchecked::<Loader>();
+        let turns = loader.load_one(RunningIn(self.row.id)).await?;
+        let turns = turns.unwrap_or_default().into_iter();
+        let replies = turns.map(|turn| ActiveReply {
+            reply_id: turn.reply_id.to_string().into(),
+            in_reply_to: turn.message_id.to_string().into(),
+        });
+        Ok(replies.collect())
+    }
+
     /// The messages, oldest first: the first 50, or a page from either end. If the messages of a query hold more than
-    /// 4 MiB of text, pages are shorter, and `pageInfo` reports that more follow.
+    /// 4 MiB of text, pages are shorter, and `pageInfo` reports that more follow. A reply that failed, or has no
+    /// text, follows the message that it answers until another reply replaces it.
     #[graphql(complexity = "cost(first.or(last), 50, child_complexity)")]
     async fn messages(
         &self,
@@ -180,7 +251,7 @@ impl Conversation {
         #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
     ) -> Result<Connection<MessageCursor, Message>> {
         let range = message_range(first, after.as_deref(), last, before.as_deref())?;
-        let loader = ctx.data_unchecked::<MessageLoader>();
+        let loader = ctx.data_unchecked::<Loader>();
         let part = Part {
             conversation: self.row.id,
             range,
@@ -218,6 +289,11 @@ impl Message {
         &self.id
     }
 
+    /// The id in the caller's own system; null if the message was not named by one.
+    async fn external_id(&self) -> Option<&str> {
+        self.row.external_id.as_deref()
+    }
+
     /// The id of the conversation that it is part of.
     async fn conversation_id(&self) -> ID {
         self.row.conversation_id.to_string().into()
@@ -228,9 +304,31 @@ impl Message {
         self.row.role.into()
     }
 
+    /// The user who wrote a message of role USER, of the same tenant as the conversation's owner. Null for replies, and for
+    /// messages that an earlier version or an import stored: the conversation's owner (`Conversation.ownerId`) wrote those.
+    async fn author(&self) -> Option<&str> {
+        self.row.author.as_deref()
+    }
+
     /// The text.
     async fn content(&self) -> &str {
         &self.row.content
+    }
+
+    /// The text and the other parts, in order. Reasoning is stored only where the agent keeps it.
+    #[graphql(complexity = "cost(None, 5, child_complexity)")]
+    async fn parts(&self, ctx: &Context<'_>) -> Result<Vec<MessagePart>> {
+        let parts = match self.row.role {
+            domain::Role::User => None,
+            domain::Role::Assistant => {
+                let loader = ctx.data_unchecked::<Loader>();
+                loader.load_one(PartsOf(self.row.id)).await?
+            }
+        };
+        Ok(parts::of_message(
+            &self.row.content,
+            parts.unwrap_or_default(),
+        ))
     }
 
     /// Attached files.
@@ -249,7 +347,73 @@ impl Message {
         self.row.status.into()
     }
 
-    /// When it was stored.
+    /// The id of the message that a reply answers; null for the user's messages, and for replies that were imported or
+    /// stored by an earlier version.
+    async fn in_reply_to(&self) -> Option<ID> {
+        self.row.in_reply_to.map(|id| id.to_string().into())
+    }
+
+    /// How a reply ended; null for the user's messages.
+    async fn outcome(&self) -> Option<MessageOutcome> {
+        if self.row.role == domain::Role::User {
+            return None;
+        }
+        let outcome = self.row.outcome.unwrap_or(match self.row.status {
+            domain::MessageStatus::Complete => domain::ReplyOutcome::Completed,
+            domain::MessageStatus::Incomplete => domain::ReplyOutcome::Incomplete,
+            domain::MessageStatus::Failed => domain::ReplyOutcome::Failed,
+        });
+        Some(outcome.into())
+    }
+
+    /// Why a reply failed; null if it did not.
+    async fn error(&self) -> Option<ReplyError> {
+        let code = self.row.failure.as_deref()?;
+        Some(ReplyError::of(&stored_error(
+            code.parse().unwrap_or(ErrorCode::Internal),
+        )))
+    }
+
+    /// The model that wrote a reply, if known.
+    async fn model(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        if self.row.role == domain::Role::User || self.row.model.is_some() {
+            return Ok(self.row.model.clone());
+        }
+        let cost = cost_of(ctx, self.row.id).await?;
+        Ok(cost
+            .map(|(model, _)| model)
+            .filter(|model| !model.is_empty()))
+    }
+
+    /// The tokens of a reply, if the provider reported them.
+    async fn usage(&self, ctx: &Context<'_>) -> Result<Option<TokenUsage>> {
+        if self.row.role == domain::Role::User {
+            return Ok(None);
+        }
+        let cost = cost_of(ctx, self.row.id).await?;
+        Ok(cost.map(|(_, usage)| usage.into()))
+    }
+
+    /// The former versions, oldest first: of a reply those that it replaced, of an edited message its former texts. At
+    /// most the newest 100.
+    #[graphql(complexity = "cost(None, 10, child_complexity)")]
+    async fn versions(&self, ctx: &Context<'_>) -> Result<Vec<Message>> {
+        let of = match self.row.role {
+            domain::Role::User => Some(self.row.id),
+            domain::Role::Assistant => self.row.in_reply_to,
+        };
+        let Some(of) = of else {
+            return Ok(Vec::new());
+        };
+        let loader = ctx.data_unchecked::<Loader>();
+        let versions = loader.load_one(VersionsOf(self.row.role, of)).await?;
+        let is_former =
+            |row: &domain::Message| (row.created_at, row.id) < (self.row.created_at, self.row.id);
+        let versions = versions.unwrap_or_default().into_iter();
+        Ok(versions.filter(is_former).map(Message::from).collect())
+    }
+
+    /// When it was stored, or edited.
     async fn created_at(&self) -> DateTime<Utc> {
         self.row.created_at
     }
@@ -275,7 +439,7 @@ pub(super) enum TitleStatus {
     Pending,
     /// There is a title.
     Ready,
-    /// Generation failed for good: the topic hint stays.
+    /// Generation failed: the topic hint is shown. `titleError.retryAt` says whether it is tried again.
     Failed,
     /// Not generated: not requested, nothing to title, or the conversation was deleted.
     Skipped,
@@ -295,6 +459,8 @@ pub(super) struct TitleError {
     code: TitleErrorCode,
     /// The reason, for people.
     message: &'static str,
+    /// When the title is tried again, at the earliest; null if it is not.
+    retry_at: Option<DateTime<Utc>>,
 }
 
 /// Why there is no title.
@@ -362,6 +528,75 @@ pub(super) enum Role {
 pub(super) enum MessageStatus {
     /// The text is complete.
     Complete,
-    /// The reply was stopped or failed; the text is partial.
+    /// The reply was stopped or reached a limit; the text is partial.
     Incomplete,
+    /// The reply failed; the text is what was written up to then, possibly empty. Such a message does not count in
+    /// `messageCount`, and no model sees it.
+    Failed,
+}
+
+/// How a reply ended.
+#[derive(Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "domain::ReplyOutcome")]
+pub(super) enum MessageOutcome {
+    /// The text is complete.
+    Completed,
+    /// It was stopped.
+    Stopped,
+    /// It reached a limit, or its server died.
+    Incomplete,
+    /// It failed.
+    Failed,
+}
+
+/// One text that an application stored beside a conversation.
+#[derive(SimpleObject)]
+pub(super) struct MetadataEntry {
+    /// The key, unique in its conversation.
+    key: String,
+    /// The value.
+    value: String,
+}
+
+/// A reply that is being written.
+#[derive(SimpleObject)]
+pub(super) struct ActiveReply {
+    /// The id of the reply's message, for `reply(messageId:)` and `stopReply`.
+    reply_id: ID,
+    /// The id of the message that it answers.
+    in_reply_to: ID,
+}
+
+/// Tokens of a reply, as reported by the provider.
+#[derive(SimpleObject)]
+pub(super) struct TokenUsage {
+    /// Tokens of the input.
+    prompt_tokens: i32,
+    /// Tokens of the output, reasoning included.
+    completion_tokens: i32,
+    /// The part of `completionTokens` that was reasoning.
+    reasoning_tokens: i32,
+    /// Input and output together.
+    total_tokens: i32,
+}
+
+impl From<domain::Usage> for TokenUsage {
+    fn from(usage: domain::Usage) -> Self {
+        let count = |tokens: u64| i32::try_from(tokens).unwrap_or(i32::MAX);
+        Self {
+            prompt_tokens: count(usage.prompt_tokens),
+            completion_tokens: count(usage.completion_tokens),
+            reasoning_tokens: count(usage.reasoning_tokens),
+            total_tokens: count(usage.total_tokens()),
+        }
+    }
+}
+
+/// The model and the tokens of a reply, if the provider reported them.
+pub(super) async fn cost_of(
+    ctx: &Context<'_>,
+    reply: MessageId,
+) -> Result<Option<(String, domain::Usage)>> {
+    let loader = ctx.data_unchecked::<Loader>();
+    Ok(loader.load_one(CostOf(reply)).await?)
 }

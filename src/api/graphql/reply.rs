@@ -1,13 +1,20 @@
 //! The events of the subscription `reply`.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
-use async_graphql::{Enum, ID, SimpleObject, Union};
+use async_graphql::{ComplexObject, Context, Enum, ID, SimpleObject, Union};
 use futures_util::{Stream, StreamExt};
 
+use super::{
+    errors::Result,
+    objects::{TokenUsage, cost_of},
+    parts::MessagePart,
+};
 use crate::{
     chat::ReplyFollower,
-    events::{self, ReplyCursor, ReplyEnd, run::Outcome},
+    conversation::{MessageId, Part, Usage},
+    error::Error,
+    events::{Place, ReplyCursor, ReplyEnd, ReplyLogEvent, run::Outcome},
 };
 
 /// One event of a reply.
@@ -15,6 +22,8 @@ use crate::{
 pub(super) enum ReplyEvent {
     SoFar(ReplySoFar),
     Delta(ReplyDelta),
+    Part(ReplyPart),
+    Reasoning(ReplyReasoning),
     Ended(ReplyEnded),
 }
 
@@ -29,6 +38,44 @@ pub(super) struct ReplySoFar {
     text: String,
     /// Whether the text continues at `after`.
     recovered: bool,
+    /// With `parts: true`: the parts that you do not have, or that may have grown. Those of an index that you have replace
+    /// yours; without `recovered` they are all parts.
+    parts: Vec<IndexedPart>,
+    /// The cursor after this text, for `after`.
+    cursor: String,
+}
+
+/// A part with its number in the reply.
+#[derive(SimpleObject)]
+pub(super) struct IndexedPart {
+    /// The number of the part. Numbers grow, with gaps.
+    index: i32,
+    /// The part.
+    part: MessagePart,
+}
+
+/// A part that began or changed; only with `parts: true`. It replaces the part of the same index.
+#[derive(SimpleObject)]
+pub(super) struct ReplyPart {
+    /// The id of the reply's message.
+    message_id: ID,
+    /// The number of the part.
+    index: i32,
+    /// The part.
+    part: MessagePart,
+    /// The cursor after this part, for `after`.
+    cursor: String,
+}
+
+/// More reasoning; append it to the part of this index. Only with `parts: true`.
+#[derive(SimpleObject)]
+pub(super) struct ReplyReasoning {
+    /// The id of the reply's message.
+    message_id: ID,
+    /// The number of the part.
+    index: i32,
+    /// The text to add.
+    text: String,
     /// The cursor after this text, for `after`.
     cursor: String,
 }
@@ -46,15 +93,56 @@ pub(super) struct ReplyDelta {
 
 /// The end of the reply; always the last event.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub(super) struct ReplyEnded {
+    #[graphql(skip)]
+    reply: MessageId,
+    #[graphql(skip)]
+    known_usage: Option<Usage>,
     /// The id of the reply's message.
     message_id: ID,
     /// How it ended.
     outcome: ReplyOutcome,
-    /// The full text, as stored. If it is empty, no message is stored.
+    /// The full text, as stored.
     text: String,
+    /// The model that wrote it, if known.
+    model: Option<String>,
     /// Why it failed; null if it did not.
     error: Option<ReplyError>,
+    /// Why it is incomplete; null if it is not, or if the reason is unknown.
+    reason: Option<IncompleteReason>,
+}
+
+/// Why a reply is incomplete.
+#[derive(Clone, Copy, PartialEq, Eq, Enum, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum IncompleteReason {
+    /// It was stopped.
+    Stopped,
+    /// The model reached its token limit, or the reply the longest text.
+    Length,
+    /// The provider's content filter stopped it.
+    ContentFilter,
+    /// The model wrote no text: only reasoning, tool calls or the like.
+    NoText,
+    /// A part of the answer could not be read.
+    Unreadable,
+    /// The agent is external: another program writes its replies.
+    ExternalAgent,
+    /// The model stopped for another reason.
+    Unknown,
+}
+
+#[ComplexObject]
+impl ReplyEnded {
+    /// The tokens of the reply, if the provider reported them.
+    async fn usage(&self, ctx: &Context<'_>) -> Result<Option<TokenUsage>> {
+        let usage = match self.known_usage {
+            Some(usage) => Some(usage),
+            None => cost_of(ctx, self.reply).await?.map(|(_, usage)| usage),
+        };
+        Ok(usage.map(TokenUsage::from))
+    }
 }
 
 /// How a reply ended.
@@ -77,45 +165,127 @@ pub(super) struct ReplyError {
     message: String,
 }
 
-/// The events of a reply: snapshot, deltas, end.
-pub(super) fn events(reply: ReplyFollower) -> impl Stream<Item = ReplyEvent> + Send + 'static {
-    let message_id = ID::from(reply.reply_id.to_string());
-    let cursor = move |length| ReplyCursor::at(reply.message_id, length).to_string();
-    reply.events.map(move |event| {
-        let message_id = message_id.clone();
-        match event {
-            events::ReplyLogEvent::SoFar(so_far) => ReplyEvent::SoFar(ReplySoFar {
-                message_id,
-                text: so_far.text.as_ref().to_owned(),
-                recovered: so_far.recovered,
-                cursor: cursor(so_far.length),
-            }),
-            events::ReplyLogEvent::Delta(delta) => ReplyEvent::Delta(ReplyDelta {
-                message_id,
-                text: delta.text.as_ref().to_owned(),
-                cursor: cursor(delta.length),
-            }),
-            events::ReplyLogEvent::Ended(end) => ReplyEvent::Ended(ended(message_id, end)),
+impl ReplyError {
+    pub(super) fn of(error: &Error) -> Self {
+        Self {
+            code: error.code().as_str().into(),
+            message: error.to_string(),
         }
-    })
+    }
 }
 
-fn ended(message_id: ID, end: Arc<ReplyEnd>) -> ReplyEnded {
+/// The events of a reply: snapshot, text, end; and parts, if the client asked for them.
+pub(super) fn events(
+    reply: ReplyFollower,
+    with_parts: bool,
+) -> impl Stream<Item = ReplyEvent> + Send + 'static {
+    let mut encoder = Encoder {
+        reply: reply.reply_id,
+        turn: reply.turn_id,
+        place: Place::default(),
+        with_parts,
+    };
+    reply
+        .events
+        .filter_map(move |event| ready(encoder.encode(event)))
+}
+
+/// Encodes the events of one reader; tracks its place.
+struct Encoder {
+    reply: MessageId,
+    turn: MessageId,
+    place: Place,
+    with_parts: bool,
+}
+
+impl Encoder {
+    /// `None` for an event that the client did not ask for.
+    fn encode(&mut self, event: ReplyLogEvent) -> Option<ReplyEvent> {
+        let message_id = ID::from(self.reply.to_string());
+        Some(match event {
+            ReplyLogEvent::Snapshot(snapshot) => {
+                let parts = snapshot.parts.iter().filter(|_| self.with_parts);
+                let parts: Vec<IndexedPart> = parts.map(|part| part.as_ref().into()).collect();
+                let last = snapshot.parts.last().filter(|_| self.with_parts);
+                let last = last.map(|part| part.index);
+                self.place = Place {
+                    bytes: snapshot.length,
+                    part: last.or(self.place.part.filter(|_| snapshot.recovered)),
+                };
+                ReplyEvent::SoFar(ReplySoFar {
+                    message_id,
+                    text: snapshot.text.as_ref().to_owned(),
+                    recovered: snapshot.recovered,
+                    parts,
+                    cursor: self.cursor(),
+                })
+            }
+            ReplyLogEvent::Delta(delta) => {
+                self.place.bytes = delta.length;
+                ReplyEvent::Delta(ReplyDelta {
+                    message_id,
+                    text: delta.text.as_ref().to_owned(),
+                    cursor: self.cursor(),
+                })
+            }
+            ReplyLogEvent::Part(part) if self.with_parts => {
+                self.place.part = self.place.part.max(Some(part.index));
+                let IndexedPart { index, part } = part.as_ref().into();
+                ReplyEvent::Part(ReplyPart {
+                    message_id,
+                    index,
+                    part,
+                    cursor: self.cursor(),
+                })
+            }
+            ReplyLogEvent::Reasoning(delta) if self.with_parts => {
+                ReplyEvent::Reasoning(ReplyReasoning {
+                    message_id,
+                    index: index(delta.index),
+                    text: delta.text.as_ref().to_owned(),
+                    cursor: self.cursor(),
+                })
+            }
+            ReplyLogEvent::Part(_) | ReplyLogEvent::Reasoning(_) => return None,
+            ReplyLogEvent::Ended(end) => ReplyEvent::Ended(ended(self.reply, end)),
+        })
+    }
+
+    fn cursor(&self) -> String {
+        ReplyCursor::at(self.turn, self.place).to_string()
+    }
+}
+
+impl From<&Part> for IndexedPart {
+    fn from(part: &Part) -> Self {
+        Self {
+            index: index(part.index),
+            part: part.content.clone().into(),
+        }
+    }
+}
+
+fn index(index: usize) -> i32 {
+    // A reply has a few hundred parts.
+    index.try_into().unwrap_or(i32::MAX)
+}
+
+fn ended(reply: MessageId, end: Arc<ReplyEnd>) -> ReplyEnded {
     let (outcome, error) = match &end.outcome {
         Outcome::Completed => (ReplyOutcome::Completed, None),
-        Outcome::Incomplete => (ReplyOutcome::Incomplete, None),
-        Outcome::Failed(error) => {
-            let error = ReplyError {
-                code: error.code().as_str().into(),
-                message: error.to_string(),
-            };
-            (ReplyOutcome::Failed, Some(error))
-        }
+        Outcome::Stopped | Outcome::Incomplete => (ReplyOutcome::Incomplete, None),
+        Outcome::Failed(error) => (ReplyOutcome::Failed, Some(ReplyError::of(error))),
     };
     ReplyEnded {
-        message_id,
+        reply,
+        known_usage: end.usage,
+        message_id: reply.to_string().into(),
         outcome,
         text: end.text.clone(),
+        model: end.model.clone(),
         error,
+        reason: end
+            .incomplete_reason()
+            .map(|reason| reason.parse().unwrap_or(IncompleteReason::Unknown)),
     }
 }

@@ -10,7 +10,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::{TitlecastSchema, cost, errors::server_error, loaders, operation};
+use super::{
+    TitlecastSchema, cost,
+    errors::{name_unread_arguments, server_error},
+    loaders, operation,
+};
 use crate::{
     api::{Services, auth, limits::OpenStream, observe::Surface},
     auth::Principal,
@@ -41,7 +45,7 @@ impl Graphql {
     fn with_caller(&self, caller: &Principal, request: Request) -> Request {
         request
             .data(caller.clone())
-            .data(loaders::messages(self.services.clone(), caller.clone()))
+            .data(loaders::loader(self.services.clone(), caller.clone()))
     }
 }
 
@@ -80,6 +84,7 @@ impl Service for Graphql {
         let response = execution.instrument(span.clone()).await;
         let mut response = response.map_err(|error| server_error(&error))?;
         cost::explain(&mut response, excess.as_ref());
+        name_unread_arguments(&mut response);
         operation::record_errors(&span, &response);
         Ok(response)
     }
@@ -100,6 +105,7 @@ impl Service for Graphql {
                     Response::from_errors(vec![server_error(&error)])
                 });
                 cost::explain(&mut response, excess.as_ref());
+                name_unread_arguments(&mut response);
                 response
             })
             .boxed()
@@ -116,7 +122,7 @@ impl Service for Graphql {
     fn sharing(&self, caller: &Principal, root: &RootField) -> Sharing {
         // Only the owner can receive the events of a conversation. The scope is part of the key, because the owner's
         // tokens may differ in scope.
-        let scope = caller.sharing();
+        let scope = caller.sharing(&self.services.sharing);
         match root.name.as_str() {
             "conversationUpdated" if root.arguments.contains("id") => Sharing::State { scope },
             "conversationUpdated" => Sharing::Events { scope },

@@ -1,9 +1,9 @@
 //! The pages for people: at `/` one that shows what the service does, a first-party explorer at `/explorer`, and
 //! GraphiQL at `/graphiql`.
 //!
-//! The pages use the public routes like other clients. The first two are one file each, without a build step. GraphiQL
-//! is embedded if its `dist` exists at build time. Otherwise a page loads it from a CDN by version and hash, and links
-//! to the explorer if that fails.
+//! The pages use the public routes like other clients. The first two need no build step; the one at `/` is put together
+//! from the files of `home/`. GraphiQL is embedded if its `dist` exists at build time. Otherwise a page loads it from a
+//! CDN by version and hash, and links to the explorer if that fails.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -17,12 +17,25 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-static HOME: LazyLock<OwnPage> = LazyLock::new(|| OwnPage::new(include_str!("home.html")));
+static HOME: LazyLock<OwnPage> = LazyLock::new(|| {
+    let html =
+        include_str!("home/page.html").replace("/* STYLE */", include_str!("home/style.css"));
+    OwnPage::new(html.replace("/* SCRIPT */", HOME_SCRIPT))
+});
 static EXPLORER: LazyLock<OwnPage> = LazyLock::new(|| OwnPage::new(include_str!("explorer.html")));
 static GRAPHIQL_FROM_CDN: LazyLock<OwnPage> = LazyLock::new(|| {
     let examples = include_str!("../../../tools/graphiql/examples.js").replace("export ", "");
     OwnPage::with_cdn(include_str!("graphiql.html").replace("/* EXAMPLES */", &examples))
 });
+
+/// The script of the page at `/`: one script, so that its hash is the policy. The last file starts it.
+const HOME_SCRIPT: &str = concat!(
+    include_str!("home/frames.js"),
+    include_str!("home/graphql.js"),
+    include_str!("home/list.js"),
+    include_str!("home/chat.js"),
+    include_str!("home/send.js"),
+);
 
 /// The built files of GraphiQL, gzipped, by path; empty if it was not built.
 const GRAPHIQL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/graphiql.rs"));
@@ -44,18 +57,16 @@ struct OwnPage {
 
 impl OwnPage {
     /// A page whose policy allows only its own script and style, and requests to this server.
-    fn new(html: &'static str) -> Self {
+    fn new(html: impl Into<Cow<'static, str>>) -> Self {
+        let html = html.into();
         let policy = format!(
             "default-src 'none'; script-src '{}'; style-src '{}'; connect-src 'self'; img-src data:; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
              require-trusted-types-for 'script'; trusted-types 'none'",
-            hash_of(html, "script"),
-            hash_of(html, "style"),
+            hash_of(&html, "script"),
+            hash_of(&html, "style"),
         );
-        Self {
-            html: html.into(),
-            policy,
-        }
+        Self { html, policy }
     }
 
     /// A page whose policy also allows scripts and styles from the CDN (verified by hashes) and inline styles.

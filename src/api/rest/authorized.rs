@@ -10,15 +10,23 @@ use tokio::time::Instant;
 
 use super::RestError;
 use crate::{
-    api::{Services, auth::caller},
-    auth::{RateLimitKey, Scope},
-    conversation::Owner,
+    api::{
+        Services,
+        auth::caller,
+        reach::{self, Access},
+    },
+    auth::{RateLimitKey, Reach, Scope},
+    conversation::{Actor, ConversationId, ConversationName, MessageId, Owner, Visibility},
+    db::Named,
+    error::Result,
 };
 
 /// A caller with the scope that `N` requires. Handlers of the legacy routes have no other way to an owner.
 pub(super) struct Authorized<N> {
-    /// The owner of the data.
-    pub(super) owner: Owner,
+    /// The caller, who owns what it creates.
+    caller: Owner,
+    /// Who sees the conversations of its tenant.
+    visibility: Visibility,
     /// When the token expires: a stream that the request opens ends then.
     pub(super) until: Option<Instant>,
     /// The key that messages and streams are counted under.
@@ -32,6 +40,8 @@ pub(super) struct Authorized<N> {
 pub(super) trait RequiredScope {
     /// The scope.
     const SCOPE: Scope;
+    /// What it allows in a conversation of another user of the tenant.
+    const ACCESS: Access = Access::Write;
 }
 
 /// Read and subscribe.
@@ -40,15 +50,77 @@ pub(super) struct ToRead;
 pub(super) struct ToWrite;
 /// Delete.
 pub(super) struct ToDelete;
+/// Record and write replies from outside. The owner is the one that the request acts for, the rate limit key the
+/// service's own.
+pub(super) struct ToIngest;
+
+/// Erase the account.
+pub(super) struct ToErase;
 
 impl RequiredScope for ToRead {
     const SCOPE: Scope = Scope::Read;
+    const ACCESS: Access = Access::Read;
 }
 impl RequiredScope for ToWrite {
     const SCOPE: Scope = Scope::Write;
 }
 impl RequiredScope for ToDelete {
     const SCOPE: Scope = Scope::Delete;
+}
+impl RequiredScope for ToIngest {
+    const SCOPE: Scope = Scope::Ingest;
+}
+impl RequiredScope for ToErase {
+    const SCOPE: Scope = Scope::Erase;
+}
+
+impl<N: RequiredScope> Authorized<N> {
+    /// The caller.
+    pub(super) fn caller(&self) -> &Owner {
+        &self.caller
+    }
+
+    /// Whose conversations the caller reads and writes.
+    pub(super) fn reach(&self) -> Reach<'_> {
+        Reach::granted(&self.caller, self.visibility)
+    }
+
+    /// The id of the conversation that a request names, and the caller as an actor in it.
+    ///
+    /// # Errors
+    /// As [`reach::actor`].
+    pub(super) async fn within(
+        &self,
+        services: &Services,
+        name: &ConversationName,
+    ) -> Result<(Actor, ConversationId)> {
+        let actor = reach::actor_in(services, self.reach(), Some(name), N::ACCESS).await?;
+        Ok((actor, name.id(&self.caller)))
+    }
+
+    /// The caller as an actor in the conversation that a request names, or in a new one.
+    ///
+    /// # Errors
+    /// As [`reach::actor`].
+    pub(super) async fn actor(
+        &self,
+        services: &Services,
+        name: Option<&ConversationName>,
+    ) -> Result<Actor> {
+        reach::actor_in(services, self.reach(), name, N::ACCESS).await
+    }
+
+    /// The same for the conversation of a turn.
+    ///
+    /// # Errors
+    /// As [`reach::actor`].
+    pub(super) async fn actor_of_turn(
+        &self,
+        services: &Services,
+        turn: MessageId,
+    ) -> Result<Actor> {
+        reach::actor(services, self.reach(), Named::Turn(turn), N::ACCESS).await
+    }
 }
 
 impl<S, N> FromRequestParts<S> for Authorized<N>
@@ -62,8 +134,10 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, RestError> {
         let services = Arc::<Services>::from_ref(state);
         let principal = caller(&services, parts).await?;
+        let reach = principal.reach(N::SCOPE, &services.sharing)?;
         Ok(Self {
-            owner: principal.owner(N::SCOPE)?.clone(),
+            caller: reach.caller().clone(),
+            visibility: reach.visibility(),
             until: principal.until(),
             rate_limit_key: principal.rate_limit_key().clone(),
             reads_messages: principal.allows(Scope::Read),

@@ -10,53 +10,63 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     RestError,
     authorized::{Authorized, ToRead, ToWrite},
     errors::response,
-    fields::{Body, ConversationPath, Params, conversation_id},
+    fields::{Body, ConversationPath, Params, conversation_name},
 };
 use crate::{
     api::{
-        Services, limits,
-        sse::{self, chat::StreamOptions},
+        Services, limits, reach,
+        sse::{self, Contract, StreamOptions},
         turn::{self, TurnEvent},
     },
     chat::SendMessage,
+    conversation::{Attachment, attachment::MAX_ATTACHMENTS},
     error::{Error, Result},
     events::{ReplyCursor, ReplyOffset, run::Outcome},
 };
 
 pub(super) async fn streamed(
     State(services): State<Arc<Services>>,
-    Authorized {
-        owner,
-        until,
-        rate_limit_key,
-        ..
-    }: Authorized<ToWrite>,
+    caller: Authorized<ToWrite>,
     params: Params,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, RestError> {
+    let contract = params.contract()?.unwrap_or(services.legacy_contract);
     let message = message(&headers, &body)?;
-    let stream = services.users.stream(&rate_limit_key)?;
+    let stream = services.users.stream(&caller.rate_limit_key)?;
     let mut options = StreamOptions {
         with_ids: params.wants_ids(&headers),
         ..StreamOptions::default()
     };
-    let sent = match last_event_id(&params, &headers) {
+    // Only the legacy contract has ids to resume from.
+    let cursor = match contract {
+        Contract::Legacy => last_event_id(&params, &headers),
+        Contract::PublicSseV1 => None,
+    };
+    let sent = match cursor {
         // A reconnect repeats the request: resume the reply, do not store the message again.
         Some(cursor) => {
             options.is_resumed = true;
             let text = &message.text;
-            services.chat.resume(&owner, cursor, text).await?
+            let actor = caller.actor_of_turn(&services, cursor.turn).await?;
+            services.chat.resume(&actor.owner, cursor, text).await?
         }
-        None => limits::send_message(&services, &owner, &rate_limit_key, message).await?,
+        None => {
+            let actor = caller
+                .actor(&services, message.conversation.as_ref())
+                .await?;
+            let key = &caller.rate_limit_key;
+            limits::send_message(&services, &actor, key, message).await?
+        }
     };
-    let response = sse::chat::respond(services, sent, until, options);
+    let response = sse::respond(services.clone(), sent, caller.until, contract, options);
+    let response = reach::bound(&services, caller.reach(), response);
     Ok(limits::hold_slot(response, stream))
 }
 
@@ -68,13 +78,8 @@ fn last_event_id(params: &Params, headers: &HeaderMap) -> Option<ReplyCursor> {
 /// Streams the reply of a cursor from there, or the newest reply from the beginning.
 pub(super) async fn reply(
     State(services): State<Arc<Services>>,
-    Authorized {
-        owner,
-        until,
-        rate_limit_key,
-        ..
-    }: Authorized<ToRead>,
-    ConversationPath(id): ConversationPath,
+    caller: Authorized<ToRead>,
+    ConversationPath(name): ConversationPath,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, RestError> {
@@ -82,7 +87,8 @@ pub(super) async fn reply(
         Some(cursor) => Some(cursor),
         None => params.find("after").map(str::parse).transpose()?,
     };
-    let turn = services.chat.turn(&owner, id, after).await?;
+    let (actor, id) = caller.within(&services, &name).await?;
+    let turn = services.chat.turn(&actor.owner, id, after).await?;
     // No turn yet, or the reader has received the end: 204 tells an EventSource not to reconnect.
     let Some(turn) = turn.filter(|_| after.is_none_or(|cursor| cursor.offset != ReplyOffset::End))
     else {
@@ -93,24 +99,25 @@ pub(super) async fn reply(
         is_resumed: true,
         is_read_only: true,
     };
-    let stream = services.users.stream(&rate_limit_key)?;
-    let response = sse::chat::respond(services, turn, until, options);
+    let stream = services.users.stream(&caller.rate_limit_key)?;
+    let contract = Contract::Legacy;
+    let response = sse::respond(services.clone(), turn, caller.until, contract, options);
+    let response = reach::bound(&services, caller.reach(), response);
     Ok(limits::hold_slot(response, stream))
 }
 
 pub(super) async fn whole(
     State(services): State<Arc<Services>>,
-    Authorized {
-        owner,
-        rate_limit_key,
-        ..
-    }: Authorized<ToWrite>,
+    caller: Authorized<ToWrite>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, RestError> {
     let message = message(&headers, &body)?;
-    let _stream = services.users.stream(&rate_limit_key)?;
-    let sent = limits::send_message(&services, &owner, &rate_limit_key, message).await?;
+    let _stream = services.users.stream(&caller.rate_limit_key)?;
+    let actor = caller
+        .actor(&services, message.conversation.as_ref())
+        .await?;
+    let sent = limits::send_message(&services, &actor, &caller.rate_limit_key, message).await?;
     // No expiry: the answer is not a stream, so the token is checked once.
     let mut events = std::pin::pin!(turn::events(services, sent, None, false));
     while let Some(event) = events.next().await {
@@ -121,7 +128,7 @@ pub(super) async fn whole(
             // The task of the reply has logged it.
             return Ok(response(error));
         }
-        let answer = json!({
+        let mut answer = json!({
             "conversation_id": conversation.id.to_string(),
             "response": end.text,
             "agent_used": conversation.active_agent,
@@ -132,6 +139,12 @@ pub(super) async fn whole(
                 "is_complete": matches!(end.outcome, Outcome::Completed),
             },
         });
+        if let Some(id) = &conversation.external_id {
+            answer["external_id"] = id.as_str().into();
+        }
+        if let Some(reason) = end.incomplete_reason() {
+            answer["metadata"]["reason"] = reason.into();
+        }
         return Ok(Json(answer).into_response());
     }
     Err(Error::Internal("the turn's stream ended without its last event".into()).into())
@@ -146,13 +159,30 @@ fn message(headers: &HeaderMap, body: &Body) -> Result<SendMessage> {
         .transpose()
         .map_err(|_| Error::invalid("the Idempotency-Key must be visible ASCII characters"))?;
     Ok(SendMessage {
-        conversation_id: conversation.as_deref().map(conversation_id).transpose()?,
+        conversation: conversation.as_deref().map(conversation_name).transpose()?,
+        external_message_id: None,
         text: body.required_string("message")?,
-        // This route accepts and ignores attachments.
-        attachments: Vec::new(),
+        attachments: attachments(body),
         topic_hint: context.string("topic_hint")?,
         idempotency_key: key,
         auto_title: context.bool("auto_title")?.unwrap_or(true),
         agent: body.string("agent_type")?,
     })
+}
+
+/// The files of a message. Deployed clients send several shapes, and a request with a file that has no name never failed:
+/// what cannot be read is left out.
+fn attachments(body: &Body) -> Vec<Attachment> {
+    let Some(Value::Array(files)) = body.fields().get("attachments") else {
+        return Vec::new();
+    };
+    let files = files.iter().filter_map(|file| {
+        let text = |names: &[&str]| names.iter().find_map(|name| file.get(*name)?.as_str());
+        Attachment::lenient(
+            text(&["filename", "name"]),
+            text(&["mime_type", "media_type"]),
+            text(&["object_id", "id"]),
+        )
+    });
+    files.take(MAX_ATTACHMENTS).collect()
 }

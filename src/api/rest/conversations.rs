@@ -9,11 +9,17 @@ use axum::{
     response::Response,
 };
 use graphql_transport::{EXECUTION, direct::DirectWrites};
-use serde_json::{Value, json};
 
 use super::{
     RestError,
+    answers::{
+        AgentContext, ConversationPage, ConversationSummary, History, MessagePage, SearchPage,
+        SearchResult, named_owner,
+    },
     authorized::{Authorized, ToDelete, ToRead, ToWrite},
+    bodies::{
+        Direction, LastEventId, Paging, RenameRequest, ResumeParams, SearchPaging, TitleContract,
+    },
     fields::{Body, ConversationPath, Params},
     until,
 };
@@ -21,99 +27,184 @@ use crate::{
     api::{
         Services,
         limits::{self, TitleChange},
-        sse,
+        reach,
+        sse::{self, Contract, titles::TitleFormat},
     },
-    conversation::{Conversation, Message},
+    conversation::Message,
     db::{
-        ConversationFilter, MessageRange,
-        cursor::{ConversationCursor, Cursor, MessageCursor, PageCursor},
+        ConversationFilter, ConversationList, MessageRange,
+        cursor::{Cursor, MessageCursor, PageCursor},
     },
     error::{Error, Result},
 };
 
 /// The most messages of a history. Clients read longer ones in pages.
-const MAX_HISTORY: u64 = 1_000;
+pub(super) const MAX_HISTORY: u64 = 1_000;
 
+/// Lists the conversations of the caller, newest activity first.
+#[utoipa::path(
+    get, path = "/api/v1/conversations", operation_id = "listConversations", tag = "conversations",
+    params(
+        Paging,
+        ("agent" = Option<String>, Query, description = "Only conversations whose first message asked for this agent"),
+        ("archived" = Option<bool>, Query, description = "`true`: the archived conversations instead of the others"),
+    ),
+    security(("bearer" = ["conversations:read"])),
+    responses((status = 200, description = "A page", body = ConversationPage)),
+)]
 pub(super) async fn list(
     State(services): State<Arc<Services>>,
-    Authorized { owner, .. }: Authorized<ToRead>,
+    caller: Authorized<ToRead>,
     params: Params,
-) -> Result<Json<Value>, RestError> {
+) -> Result<Json<ConversationPage>, RestError> {
     let limit = params.limit(50, 100)?;
-    let filter = ConversationFilter {
-        agent: params.find("agent").map(str::to_owned),
+    let list = ConversationList {
+        filter: ConversationFilter {
+            is_archived: params.bool("archived")?.unwrap_or_default(),
+            agent: params.find("agent").map(str::to_owned),
+            ..ConversationFilter::default()
+        },
+        ..ConversationList::default()
     };
-    let after = params.cursor()?;
+    let (reach, after) = (caller.reach(), params.cursor()?);
     let page = services
         .db
-        .conversations(&owner, &filter, after, limit)
+        .conversations(reach, &list, after, limit)
         .await?;
     let next = page.items.last().filter(|_| page.has_next);
-    let next = next.map(|last| ConversationCursor::of(last).encode());
-    let items: Vec<Value> = page.items.iter().map(summary).collect();
-    Ok(Json(json!({ "items": items, "next_cursor": next })))
+    let items = page.items.iter();
+    Ok(Json(ConversationPage {
+        next_cursor: next.map(|last| list.cursor(last).encode()),
+        items: items
+            .map(|conversation| ConversationSummary::of(conversation, reach))
+            .collect(),
+    }))
 }
 
+/// Finds conversations by the words of their titles and messages, best first.
+#[utoipa::path(
+    get, path = "/api/v1/conversations/search", operation_id = "searchConversations", tag = "conversations",
+    params(
+        SearchPaging,
+        ("q" = String, Query, description = "The words to find, at most 32"),
+        ("agent" = Option<String>, Query, description = "Only conversations whose first message asked for this agent"),
+    ),
+    security(("bearer" = ["conversations:read"])),
+    responses((status = 200, description = "A page", body = SearchPage)),
+    extensions(("x-error-codes" = json!(["BLANK_SEARCH", "OVERLOADED"]))),
+)]
 pub(super) async fn search(
     State(services): State<Arc<Services>>,
-    Authorized { owner, .. }: Authorized<ToRead>,
+    caller: Authorized<ToRead>,
     params: Params,
-) -> Result<Json<Value>, RestError> {
+) -> Result<Json<SearchPage>, RestError> {
     let limit = params.limit(20, 50)?;
-    let text = params
-        .find("q")
-        .ok_or_else(|| Error::invalid("q is missing"))?;
-    let after = params.cursor()?;
+    let text = params.find("q").filter(|text| !text.trim().is_empty());
+    let text = text.ok_or(Error::BlankSearch)?;
+    let (reach, after) = (caller.reach(), params.cursor()?);
     let page = services
         .db
-        .search(&owner, text, params.find("agent"), after, limit)
+        .search(
+            (caller.caller(), reach),
+            text,
+            params.find("agent"),
+            after,
+            limit,
+        )
         .await?;
     let next = page.items.last().filter(|_| page.has_next);
-    let next = next.map(|last| last.cursor().encode());
-    let items: Vec<Value> = page
-        .items
-        .iter()
-        .map(|hit| {
-            let mut item = summary(&hit.conversation);
-            item["preview"] = hit.snippet.as_str().into();
-            item["score"] = hit.score.into();
-            item
-        })
-        .collect();
-    Ok(Json(json!({ "items": items, "next_cursor": next })))
+    let items = page.items.iter();
+    Ok(Json(SearchPage {
+        next_cursor: next.map(|last| last.cursor().encode()),
+        items: items.map(|hit| SearchResult::of(hit, reach)).collect(),
+    }))
 }
 
+/// Streams the changes of all conversations that the caller can see.
+#[utoipa::path(
+    get, path = "/api/v1/conversations/changes", operation_id = "streamChanges", tag = "conversations",
+    params(
+        ("after" = Option<String>, Query, description = "The `cursor` of the last event received; from now on if absent"),
+        ResumeParams,
+        LastEventId,
+    ),
+    security(("bearer" = ["conversations:read"])),
+    responses((
+        status = 200, content_type = "text/event-stream", body = sse::FeedEvent,
+        description = "First `feed.ready` or `feed.reset`, then an event for each conversation that changed (docs/feed.md)",
+    )),
+)]
+pub(super) async fn changes(
+    State(services): State<Arc<Services>>,
+    caller: Authorized<ToRead>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, RestError> {
+    let stream = services.users.stream(&caller.rate_limit_key)?;
+    // A client that reconnects repeats the query, and adds the id of the last event.
+    let after = params.last_event_id(&headers);
+    let after = after.or_else(|| params.find("after"));
+    let of = caller.reach().audience();
+    let response = sse::feed::respond(services.clone(), of, after, caller.until).await?;
+    let response = reach::always_bound(&services, caller.reach(), response);
+    Ok(limits::hold_slot(response, stream))
+}
+
+/// Reads a conversation with its newest messages.
+#[utoipa::path(
+    get, path = "/api/v1/conversations/{id}", operation_id = "getConversation", tag = "conversations",
+    security(("bearer" = ["conversations:read"])),
+    responses((status = 200, description = "The conversation", body = History)),
+)]
 pub(super) async fn history(
     State(services): State<Arc<Services>>,
-    Authorized { owner, .. }: Authorized<ToRead>,
-    ConversationPath(id): ConversationPath,
-) -> Result<Json<Value>, RestError> {
-    let conversation = services.db.conversation(&owner, id).await?;
+    caller: Authorized<ToRead>,
+    ConversationPath(name): ConversationPath,
+) -> Result<Json<History>, RestError> {
+    let (reach, id) = (caller.reach(), name.id(caller.caller()));
+    let conversation = services.db.conversation(reach, id).await?;
     let newest = MessageRange {
+        needs_text: true,
         after: None,
         before: None,
         limit: MAX_HISTORY,
         from_end: true,
     };
-    let messages = services.db.messages(&owner, id, newest).await?;
-    let messages: Vec<Value> = messages.items.iter().map(message).collect();
-    Ok(Json(json!({
-        "conversation_id": id.to_string(),
-        "display_name": conversation.display_name,
-        "topic_hint": conversation.topic_hint,
-        "title_generated_at": conversation.title_generated_at,
-        "messages": messages,
-        "created_at": conversation.created_at,
-        "updated_at": conversation.updated_at,
-    })))
+    let messages = services.db.messages(reach, id, newest).await?;
+    Ok(Json(History {
+        owner_id: named_owner(&conversation, reach),
+        conversation_id: id.to_string(),
+        display_name: conversation.display_name,
+        topic_hint: conversation.topic_hint.clone(),
+        title_generated_at: conversation.title_generated_at,
+        messages: messages.items.iter().map(Into::into).collect(),
+        created_at: conversation.created_at,
+        last_message_at: conversation.last_message_at,
+        updated_at: conversation.updated_at,
+        agent_context: AgentContext {
+            agent_entrypoint: conversation.agent_entrypoint,
+            active_agent: conversation.active_agent,
+            topic_hint: conversation.topic_hint,
+            status: conversation.status.as_str(),
+        },
+        external_id: conversation.external_id,
+    }))
 }
 
+/// Lists the messages of a conversation.
+#[utoipa::path(
+    get, path = "/api/v1/conversations/{id}/messages", operation_id = "listMessages", tag = "conversations",
+    params(Paging, Direction),
+    security(("bearer" = ["conversations:read"])),
+    responses((status = 200, description = "A page; fewer than `limit` beyond 4 MiB of text", body = MessagePage)),
+)]
 pub(super) async fn messages(
     State(services): State<Arc<Services>>,
-    Authorized { owner, .. }: Authorized<ToRead>,
-    ConversationPath(id): ConversationPath,
+    caller: Authorized<ToRead>,
+    ConversationPath(name): ConversationPath,
     params: Params,
-) -> Result<Json<Value>, RestError> {
+) -> Result<Json<MessagePage>, RestError> {
+    let (reach, id) = (caller.reach(), name.id(caller.caller()));
     let limit = params.limit(50, 100)?;
     let is_descending = match params.find("direction") {
         None | Some("desc") => true,
@@ -125,14 +216,15 @@ pub(super) async fn messages(
     let is_forward = place.is_none_or(|place| place.is_forward);
     let from_end = is_descending == is_forward;
     let at = place.map(|place| place.at);
-    services.db.conversation(&owner, id).await?;
+    services.db.conversation(reach, id).await?;
     let range = MessageRange {
+        needs_text: true,
         after: at.filter(|_| !from_end),
         before: at.filter(|_| from_end),
         limit,
         from_end,
     };
-    let mut page = services.db.messages(&owner, id, range).await?;
+    let mut page = services.db.messages(reach, id, range).await?;
     let (mut has_next, mut has_previous) = (page.has_next, page.has_previous);
     if is_descending {
         page.items.reverse();
@@ -142,91 +234,110 @@ pub(super) async fn messages(
         let at = message.filter(|_| exists).map(MessageCursor::of)?;
         Some(PageCursor { at, is_forward }.encode())
     };
-    let items: Vec<Value> = page.items.iter().map(message).collect();
-    Ok(Json(json!({
-        "items": items,
-        "next_cursor": cursor(page.items.last(), true, has_next),
-        "prev_cursor": cursor(page.items.first(), false, has_previous),
-    })))
+    Ok(Json(MessagePage {
+        items: page.items.iter().map(Into::into).collect(),
+        next_cursor: cursor(page.items.last(), true, has_next),
+        prev_cursor: cursor(page.items.first(), false, has_previous),
+    }))
 }
 
+/// Streams the title of a conversation: the current one, then each change.
+#[utoipa::path(
+    get, path = "/api/v1/conversations/{id}/stream", operation_id = "streamTitle", tag = "conversations",
+    params(
+        ("contract" = Option<TitleContract>, Query, description = "How titles are sent; absent, `--legacy-contract` decides"),
+        ("ids" = Option<bool>, Query, description = "`true` adds `id:` lines"),
+    ),
+    security(("bearer" = ["conversations:read"])),
+    responses((
+        status = 200, content_type = "text/event-stream", body = String,
+        description = "Frames of one line, `data: ` and a TitleEvent. The stream stays open. With `contract=text` the \
+            title is sent as text, then `[DONE]`, and the stream ends",
+        extensions(("x-event" = json!({ "$ref": "#/components/schemas/TitleEvent" }))),
+    )),
+)]
 pub(super) async fn title_stream(
     State(services): State<Arc<Services>>,
-    Authorized {
-        owner,
-        until,
-        rate_limit_key,
-        ..
-    }: Authorized<ToRead>,
-    ConversationPath(id): ConversationPath,
+    caller: Authorized<ToRead>,
+    ConversationPath(name): ConversationPath,
     params: Params,
     headers: HeaderMap,
     direct: Option<Extension<DirectWrites>>,
 ) -> Result<Response, RestError> {
-    let with_ids = params.wants_ids(&headers);
-    let detach = direct.and_then(|Extension(direct)| direct.detach);
-    let stream = services.users.stream(&rate_limit_key)?;
-    let response = sse::titles::respond(services, &owner, id, until, with_ids, detach).await?;
+    let id = name.id(caller.caller());
+    let format = match params.find("contract") {
+        None if services.legacy_contract == Contract::PublicSseV1 => TitleFormat::Text,
+        Some("text" | "public_sse_v1") => TitleFormat::Text,
+        None | Some("legacy") => TitleFormat::Events {
+            with_ids: params.wants_ids(&headers),
+        },
+        Some(_) => return Err(Error::invalid("contract must be legacy or text").into()),
+    };
+    let reach = caller.reach();
+    // A detached body is not the response's, which breaks off when the tenant's policy changes.
+    let detach = direct
+        .filter(|_| !reach.visibility().is_shared())
+        .and_then(|Extension(direct)| direct.detach);
+    let stream = services.users.stream(&caller.rate_limit_key)?;
+    let until = caller.until;
+    let responding = sse::titles::respond(services.clone(), reach, id, until, format, detach);
+    let response = reach::bound(&services, reach, responding.await?);
     Ok(limits::hold_slot(response, stream))
 }
 
+/// Sets the title of a conversation.
+#[utoipa::path(
+    patch, path = "/api/v1/conversations/{id}/title", operation_id = "renameConversation", tag = "conversations",
+    request_body = RenameRequest,
+    security(("bearer" = ["conversations:write"])),
+    responses((
+        status = 200, body = ConversationSummary,
+        description = "The conversation. Without the scope `conversations:read`, `topic_hint` and \
+            `last_message_preview` are null",
+    )),
+    extensions(("x-error-codes" = json!(["TIMEOUT"]))),
+)]
 pub(super) async fn rename(
     State(services): State<Arc<Services>>,
-    Authorized {
-        owner,
-        rate_limit_key,
-        reads_messages,
-        ..
-    }: Authorized<ToWrite>,
-    ConversationPath(id): ConversationPath,
+    caller: Authorized<ToWrite>,
+    ConversationPath(name): ConversationPath,
     body: Body,
-) -> Result<Json<Value>, RestError> {
+) -> Result<Json<ConversationSummary>, RestError> {
     let title = body.required_string("display_name")?;
     services
         .users
-        .title_change(&rate_limit_key, TitleChange::Rename)?;
-    let renaming = async { Ok(services.titles.rename(&owner, id, &title).await?) };
+        .title_change(&caller.rate_limit_key, TitleChange::Rename)?;
+    let renaming = async {
+        let (actor, id) = caller.within(&services, &name).await?;
+        Ok(services
+            .titles
+            .rename(&actor.owner, id, &title, &actor.author)
+            .await?)
+    };
     let conversation = until(EXECUTION, renaming).await?;
-    let mut summary = summary(&conversation);
-    if !reads_messages {
-        // Both may be the beginning of a message.
-        summary["topic_hint"] = Value::Null;
-        summary["last_message_preview"] = Value::Null;
-    }
-    Ok(Json(summary))
+    let summary = ConversationSummary::of(&conversation, caller.reach());
+    // Both may be the beginning of a message.
+    Ok(Json(match caller.reads_messages {
+        true => summary,
+        false => summary.without_text(),
+    }))
 }
 
+/// Deletes a conversation with its messages; 204 also if there is none.
+#[utoipa::path(
+    delete, path = "/api/v1/conversations/{id}", operation_id = "deleteConversation", tag = "conversations",
+    security(("bearer" = ["conversations:delete"])),
+    responses((status = 204, description = "There is no such conversation any more")),
+)]
 pub(super) async fn delete(
     State(services): State<Arc<Services>>,
-    Authorized { owner, .. }: Authorized<ToDelete>,
-    ConversationPath(id): ConversationPath,
+    caller: Authorized<ToDelete>,
+    ConversationPath(name): ConversationPath,
 ) -> Result<StatusCode, RestError> {
-    services.chat.delete(&owner, id).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// A conversation in a list. Includes fields that are `null`.
-fn summary(conversation: &Conversation) -> Value {
-    json!({
-        "conversation_id": conversation.id.to_string(),
-        "display_name": conversation.display_name,
-        "topic_hint": conversation.topic_hint,
-        "title_generated_at": conversation.title_generated_at,
-        "agent_entrypoint": conversation.agent_entrypoint,
-        "active_agent": conversation.active_agent,
-        "status": conversation.status.as_str(),
-        "message_count": conversation.message_count,
-        "last_message_preview": conversation.last_message_preview,
-        "created_at": conversation.created_at,
-        "updated_at": conversation.updated_at,
-    })
-}
-
-fn message(message: &Message) -> Value {
-    json!({
-        "message_id": message.id.to_string(),
-        "role": message.role.as_str(),
-        "content": message.content,
-        "timestamp": message.created_at,
-    })
+    let (actor, id) = caller.within(&services, &name).await?;
+    match services.chat.delete(&actor.owner, id, &actor.author).await {
+        // Deployed clients repeat a deletion until it succeeds.
+        Ok(_) | Err(Error::NotFound { .. }) => Ok(StatusCode::NO_CONTENT),
+        Err(error) => Err(error.into()),
+    }
 }

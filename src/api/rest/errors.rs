@@ -6,7 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use graphql_transport::EXPIRED_CHALLENGE;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::{Error, ErrorCode};
 
@@ -27,16 +28,34 @@ impl IntoResponse for RestError {
     }
 }
 
+/// An error. The text stands under three names, because existing clients read different ones; programs use `code`.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct ErrorBody<'e> {
+    /// The stable code (docs/errors.md).
+    code: &'static str,
+    /// The text.
+    detail: &'e str,
+    /// The text.
+    error: &'e str,
+    /// The text.
+    message: &'e str,
+    /// The offset at which the reply continues; of `OFFSET_MISMATCH`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    expected_offset: Option<usize>,
+}
+
 /// The response for an error that is logged already.
 pub(super) fn response(error: &Error) -> Response {
     let text = error.to_string();
-    // The text under three names: existing clients read different ones.
-    let body = json!({
-        "detail": text,
-        "error": text,
-        "message": text,
-        "code": error.code().as_str(),
-    });
+    let body = ErrorBody {
+        code: error.code().as_str(),
+        detail: &text,
+        error: &text,
+        message: &text,
+        expected_offset: error.expected_offset(),
+    };
     let mut response = (status(error.code()), Json(body)).into_response();
     // For the error counter in `observe`.
     response.extensions_mut().insert(error.code());
@@ -67,9 +86,11 @@ fn challenge(error: &Error) -> Option<HeaderValue> {
 /// The HTTP status of an error code.
 pub fn status(code: ErrorCode) -> StatusCode {
     match code {
-        ErrorCode::InvalidInput => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::InvalidInput | ErrorCode::ContextTooLong => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::InvalidJson
+        | ErrorCode::UnknownFormat
         | ErrorCode::InvalidCursor
+        | ErrorCode::BlankSearch
         | ErrorCode::InvalidHost
         | ErrorCode::GraphqlParseFailed
         | ErrorCode::GraphqlValidationFailed
@@ -84,9 +105,18 @@ pub fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::Unauthenticated | ErrorCode::AuthExpired => StatusCode::UNAUTHORIZED,
         ErrorCode::Forbidden | ErrorCode::ForbiddenOrigin => StatusCode::FORBIDDEN,
         ErrorCode::ForbiddenHost => StatusCode::MISDIRECTED_REQUEST,
-        ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::RateLimited | ErrorCode::BudgetExceeded => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::NotFound => StatusCode::NOT_FOUND,
-        ErrorCode::IdempotencyKeyReused | ErrorCode::ManualTitle => StatusCode::CONFLICT,
+        ErrorCode::IdempotencyKeyReused
+        | ErrorCode::NotNewest
+        | ErrorCode::ReplyRunning
+        | ErrorCode::IdTaken
+        | ErrorCode::OffsetMismatch
+        | ErrorCode::ReplyBusy
+        | ErrorCode::ReplyStopped
+        | ErrorCode::ReplyEnded
+        | ErrorCode::NoText
+        | ErrorCode::ManualTitle => StatusCode::CONFLICT,
         ErrorCode::ModelUnavailable | ErrorCode::ModelMisconfigured => StatusCode::BAD_GATEWAY,
         ErrorCode::ModelRateLimited
         | ErrorCode::Lagged

@@ -4,6 +4,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
+    body::Bytes,
     extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts},
 };
@@ -12,8 +13,8 @@ use serde_json::{Map, Value};
 
 use super::RestError;
 use crate::{
-    api::{MAX_BODY_BYTES, Services},
-    conversation::ConversationId,
+    api::{MAX_BODY_BYTES, Services, sse::Contract},
+    conversation::{ConversationId, ConversationName, MessageId},
     db::cursor::Cursor,
     error::{Error, Result},
 };
@@ -38,21 +39,26 @@ impl FromRequest<Arc<Services>> for Body {
 /// If the content type is not JSON (which a page of another origin cannot set without a preflight), the body
 /// is too large, or it is not JSON.
 pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
-    if !is_json(request.headers()) {
-        return Err(Error::UnsupportedMediaType);
-    }
-    let bytes = read_body(request.into_body(), MAX_BODY_BYTES)
-        .await
-        .map_err(|error| match error {
-            BodyError::TooLarge => Error::PayloadTooLarge {
-                limit_bytes: MAX_BODY_BYTES,
-            },
-            BodyError::Malformed => Error::InvalidJson,
-        })?;
+    let bytes = json_bytes(request, MAX_BODY_BYTES).await?;
     lenient_json::from_client(&bytes).map_err(|_| Error::InvalidJson)
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Reads the bytes of a JSON body.
+///
+/// # Errors
+/// As [`json_body`], before it is parsed.
+pub(super) async fn json_bytes(request: Request, limit_bytes: usize) -> Result<Bytes> {
+    if !is_json(request.headers()) {
+        return Err(Error::UnsupportedMediaType);
+    }
+    let read = read_body(request.into_body(), limit_bytes).await;
+    read.map_err(|error| match error {
+        BodyError::TooLarge => Error::PayloadTooLarge { limit_bytes },
+        BodyError::Malformed => Error::InvalidJson,
+    })
+}
+
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let essence = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -61,6 +67,30 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 impl Body {
+    /// An object within a body.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for anything else.
+    pub(super) fn of(value: Value) -> Result<Self> {
+        match value {
+            Value::Object(fields) => Ok(Self(fields)),
+            _ => Err(Error::invalid("it must be a JSON object")),
+        }
+    }
+
+    pub(super) fn list(&self, name: &str) -> Result<Vec<Value>> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(values)) => Ok(values.clone()),
+            Some(_) => Err(Error::invalid(format!("{name} must be an array"))),
+        }
+    }
+
+    /// All fields.
+    pub(super) fn fields(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     pub(super) fn string(&self, name: &str) -> Result<Option<String>> {
         match self.0.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -127,8 +157,24 @@ impl Params {
         }
     }
 
+    /// A parameter that is `true` or `false`.
+    pub(super) fn bool(&self, name: &str) -> Result<Option<bool>> {
+        match self.find(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(Error::invalid(format!("{name} must be true or false"))),
+        }
+    }
+
     pub(super) fn cursor<C: Cursor>(&self) -> Result<Option<C>> {
         self.find("cursor").map(C::decode).transpose()
+    }
+
+    /// The contract that the request asks for; `None` for the server's.
+    pub(super) fn contract(&self) -> Result<Option<Contract>> {
+        let contract = self.find("contract").map(str::parse).transpose();
+        contract.map_err(|_| Error::invalid("contract must be legacy or public_sse_v1"))
     }
 
     /// Whether to send `id:` lines, which resuming needs.
@@ -148,8 +194,8 @@ impl Params {
     }
 }
 
-/// The conversation id of the path.
-pub(super) struct ConversationPath(pub(super) ConversationId);
+/// The conversation that the path names.
+pub(super) struct ConversationPath(pub(super) ConversationName);
 
 impl FromRequestParts<Arc<Services>> for ConversationPath {
     type Rejection = RestError;
@@ -160,10 +206,45 @@ impl FromRequestParts<Arc<Services>> for ConversationPath {
     ) -> Result<Self, RestError> {
         let params = RawPathParams::from_request_parts(parts, services)
             .await
-            .map_err(|_| Error::invalid("the conversation id must be a UUID"))?;
+            .map_err(|_| Error::invalid("the conversation id must be percent-encoded UTF-8"))?;
         let id = params.iter().find(|(name, _)| *name == "id");
-        let id = conversation_id(id.map_or("", |(_, id)| id))?;
-        Ok(Self(id))
+        let name = conversation_name(id.map_or("", |(_, id)| id))?;
+        Ok(Self(name))
+    }
+}
+
+/// Parses the name of a conversation: our id, or an external one.
+///
+/// # Errors
+/// [`Error::InvalidInput`].
+pub(in crate::api) fn conversation_name(text: &str) -> Result<ConversationName> {
+    ConversationName::parse(text).map_err(|invalid| Error::invalid(invalid.to_string()))
+}
+
+/// Parses an external id of a conversation.
+///
+/// # Errors
+/// [`Error::InvalidInput`], also for a UUID.
+pub(in crate::api) fn external_name(text: &str) -> Result<ConversationName> {
+    ConversationName::external(text).map_err(|invalid| Error::invalid(invalid.to_string()))
+}
+
+/// The reply id of the path.
+pub(super) struct ReplyPath(pub(super) MessageId);
+
+impl FromRequestParts<Arc<Services>> for ReplyPath {
+    type Rejection = RestError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        services: &Arc<Services>,
+    ) -> Result<Self, RestError> {
+        let invalid = || Error::invalid("the reply id must be a UUID");
+        let params = RawPathParams::from_request_parts(parts, services).await;
+        let params = params.map_err(|_| invalid())?;
+        let id = params.iter().find(|(name, _)| *name == "reply_id");
+        let id = id.and_then(|(_, id)| id.parse().ok());
+        Ok(Self(id.ok_or_else(invalid)?))
     }
 }
 
@@ -174,4 +255,13 @@ impl FromRequestParts<Arc<Services>> for ConversationPath {
 pub(in crate::api) fn conversation_id(text: &str) -> Result<ConversationId> {
     text.parse()
         .map_err(|_| Error::invalid("the conversation id must be a UUID"))
+}
+
+/// Parses a message id.
+///
+/// # Errors
+/// [`Error::InvalidInput`] for anything but a UUID.
+pub(in crate::api) fn message_id(text: &str) -> Result<MessageId> {
+    text.parse()
+        .map_err(|_| Error::invalid("the message id must be a UUID"))
 }

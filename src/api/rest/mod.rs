@@ -1,11 +1,22 @@
-//! The legacy HTTP routes, for existing clients that cannot change. Only this module and `sse` use the legacy names
-//! (`agent_type`, `is_terminal`).
+//! The HTTP routes: the legacy ones, for existing clients that cannot change, recording, and the wires of chat front ends
+//! (`front_ends`). Only this module and `sse` use the legacy names (`agent_type`, `is_terminal`).
 
+mod answers;
 mod authorized;
+#[expect(dead_code, reason = "describes what the handlers read field by field")]
+mod bodies;
 mod chat;
 mod conversations;
+mod described;
+mod described_events;
 mod errors;
+mod events;
+mod export;
 mod fields;
+mod front_ends;
+mod ingest;
+mod me;
+mod replies;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,19 +26,68 @@ use axum::{
     http::{HeaderValue, header},
     middleware::{Next, from_fn, map_response},
     response::{IntoResponse, Response},
-    routing::{get, patch, post},
+    routing::{delete, get, patch, post},
 };
 use graphql_transport::EXECUTION;
 use tokio::time::timeout;
+use utoipa::OpenApi;
 
-pub(super) use self::{errors::RestError, fields::conversation_id};
+pub(super) use self::{
+    answers::ChangedConversation,
+    errors::RestError,
+    fields::{conversation_id, external_name, message_id},
+};
 pub use errors::status;
 
-use super::Services;
+use super::{Services, sse};
 use crate::{db::interrupt::interruptible, error::Error};
 
+/// The operations of these routes, for openapi.json. A route without one fails `tests/it/openapi.rs`.
+#[derive(OpenApi)]
+#[openapi(
+    paths(
+        described::whole,
+        described::streamed,
+        described::reply,
+        conversations::list,
+        conversations::search,
+        conversations::changes,
+        conversations::history,
+        conversations::delete,
+        conversations::messages,
+        conversations::rename,
+        conversations::title_stream,
+        events::items,
+        events::ledger,
+        events::ledger_stream,
+        export::export,
+        ingest::record,
+        me::erase,
+        replies::create,
+        replies::append,
+        replies::finish,
+        replies::progress,
+        described::ui_chat,
+        described::ui_resume,
+        described::ui_stop,
+        described::agui,
+    ),
+    components(schemas(
+        bodies::TitleContract,
+        described_events::AgUiEvent,
+        described_events::PublicEvent,
+        described_events::UiPart,
+        errors::ErrorBody,
+        sse::Contract,
+        sse::FeedEvent,
+        sse::StreamEvent,
+        sse::TitleEvent,
+    ))
+)]
+pub(super) struct Operations;
+
 pub(super) fn routes() -> Router<Arc<Services>> {
-    // No request deadline: reading a body has its own, and so has storing a message.
+    // No request deadline: reading a body has its own, and so has storing a message. An erasure takes as long as it takes.
     let with_bodies = Router::new()
         .route("/api/v1/chat", post(chat::whole))
         .route("/api/v1/chat/stream", post(chat::streamed))
@@ -35,12 +95,27 @@ pub(super) fn routes() -> Router<Arc<Services>> {
             "/api/v1/conversations/{id}/title",
             patch(conversations::rename),
         )
+        .route("/api/v1/ui/chat", post(front_ends::ui_chat))
+        .route("/api/v1/ui/chat/{id}/stop", post(front_ends::ui_stop))
+        .route("/api/v1/agui", post(front_ends::agui))
+        .route("/api/v1/me", delete(me::erase))
+        .route("/api/v1/conversations/{id}/messages", post(ingest::record))
+        .route("/api/v1/conversations/{id}/replies", post(replies::create))
+        .route(
+            "/api/v1/conversations/{id}/replies/{reply_id}/append",
+            post(replies::append),
+        )
+        .route(
+            "/api/v1/conversations/{id}/replies/{reply_id}/finish",
+            post(replies::finish),
+        )
         .layer(from_fn(async |request: Request, next: Next| {
             interruptible(next.run(request)).await
         }));
     let without = Router::new()
         .route("/api/v1/conversations", get(conversations::list))
         .route("/api/v1/conversations/search", get(conversations::search))
+        .route("/api/v1/conversations/changes", get(conversations::changes))
         .route(
             "/api/v1/conversations/{id}",
             get(conversations::history).delete(conversations::delete),
@@ -50,6 +125,21 @@ pub(super) fn routes() -> Router<Arc<Services>> {
             get(conversations::messages),
         )
         .route("/api/v1/conversations/{id}/reply", get(chat::reply))
+        .route("/api/v1/conversations/{id}/events", get(events::items))
+        .route(
+            "/api/v1/conversations/{id}/ledger/events",
+            get(events::ledger),
+        )
+        .route(
+            "/api/v1/conversations/{id}/ledger/stream",
+            get(events::ledger_stream),
+        )
+        .route("/api/v1/export", get(export::export))
+        .route("/api/v1/ui/chat/{id}/stream", get(front_ends::ui_resume))
+        .route(
+            "/api/v1/conversations/{id}/replies/{reply_id}",
+            get(replies::progress),
+        )
         .route(
             "/api/v1/conversations/{id}/stream",
             get(conversations::title_stream),

@@ -1,97 +1,88 @@
-//! Encodes one turn as an SSE stream, for `POST /api/v1/chat/stream` and `GET /api/v1/conversations/{id}/reply`.
+//! Encodes one turn by the legacy contract, for `POST /api/v1/chat/stream` and `GET /api/v1/conversations/{id}/reply`.
 
-use std::{fmt::Display, sync::Arc};
+use std::fmt::Display;
 
-use axum::{body::Bytes, response::Response};
+use axum::body::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
-use super::{frame::frame, response};
+use super::{StreamOptions, TurnEncoder, frame::frame};
 use crate::{
     api::{
-        Services,
         observe::{HttpMetrics, Surface},
-        turn::{self, TurnEvent},
+        turn::TurnEvent,
     },
     chat::SentMessage,
-    conversation::{Conversation, MessageId, TitleSource},
+    conversation::{Conversation, MessageId, Part, PartContent, TitleSource, ToolState, Usage},
     error::Error,
-    events::{ReplyCursor, ReplyEnd, SoFar, run::Outcome},
+    events::{Place, ReplyCursor, ReplyEnd, ReplySnapshot, run::Outcome},
 };
 
-/// One event as JSON. Omits fields without a value.
-#[derive(Serialize)]
-struct Event<'a> {
+/// One event of a turn. Fields without a value are left out.
+#[derive(Serialize, ToSchema)]
+#[schema(as = StreamEvent)]
+pub(in crate::api) struct Event<'a> {
+    /// `raw_response_event`, `run_item_stream_event`, `lifecycle`, `usage` or `error`.
     kind: &'static str,
+    /// Of `lifecycle`: `conversation.title.generated` or `conversation.title.updated`; of a tool: `tool_called` or
+    /// `tool_output`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     event: Option<&'static str>,
+    /// The server's id.
     conversation_id: String,
+    /// The id in the caller's own system.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    external_id: Option<String>,
+    /// The title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     display_name: Option<&'a str>,
+    /// True on the last event, and on no other.
     is_terminal: bool,
+    /// 0, 1, 2 … in this stream.
     sequence_number: u64,
+    /// The step of the reply: `response.created`, `response.in_progress`, `response.output_text.delta`,
+    /// `response.completed`, `response.incomplete` or `response.failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     raw_type: Option<&'static str>,
+    /// Text to append.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     text_delta: Option<&'a str>,
+    /// The full reply.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     response_text: Option<&'a str>,
+    /// The provider's id of the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     response_id: Option<&'a str>,
+    /// The agent that answers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     agent: Option<&'a str>,
+    /// The same.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     agent_used: Option<&'a str>,
+    /// By `kind`: an error with `code` and `error`, token counts, a tool call, or `recovered`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     payload: Option<Value>,
+    /// RFC 3339, UTC, with milliseconds.
     server_timestamp: String,
 }
 
-/// Options of a turn's stream.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::api) struct StreamOptions {
-    /// Send `id:` lines, which resuming needs.
-    pub(in crate::api) with_ids: bool,
-    /// The client reconnected: begin with a snapshot of its position.
-    pub(in crate::api) is_resumed: bool,
-    /// Close at shutdown: the reply does not depend on this stream.
-    pub(in crate::api) is_read_only: bool,
-}
-
-/// The response that streams a turn.
-pub(in crate::api) fn respond(
-    services: Arc<Services>,
-    sent: SentMessage,
-    until: Option<Instant>,
-    options: StreamOptions,
-) -> Response {
-    let keep_alive = services.keep_alive;
-    let cut = match options.is_read_only || sent.reply.is_remote {
-        true => services.closing.clone(),
-        false => CancellationToken::new(),
-    };
-    let mut encoder = Encoder {
-        conversation_id: sent.conversation.id.to_string(),
-        message: sent.message.id,
-        sequence_number: 0,
-        length: 0,
-        is_over: false,
-        options,
-        http: services.http.clone(),
-    };
-    let events = turn::events(services, sent, until, options.is_resumed);
-    let frames = events.flat_map(move |event| stream::iter(encoder.encode(&event)));
-    response(frames, keep_alive, cut)
-}
-
 /// Encodes the events of one stream; tracks the sequence number and the offset in the reply.
-struct Encoder {
+pub(super) struct LegacyEncoder {
     conversation_id: String,
-    message: MessageId,
+    external_id: Option<String>,
+    turn: MessageId,
     sequence_number: u64,
     length: usize,
     /// Whether the end of the reply was sent, so that the cursor is `end`.
@@ -101,7 +92,22 @@ struct Encoder {
     http: HttpMetrics,
 }
 
-impl Encoder {
+impl LegacyEncoder {
+    pub(super) fn new(sent: &SentMessage, options: StreamOptions, http: HttpMetrics) -> Self {
+        Self {
+            conversation_id: sent.conversation.id.to_string(),
+            external_id: sent.conversation.external_id.clone(),
+            turn: sent.reply.turn_id,
+            sequence_number: 0,
+            length: 0,
+            is_over: false,
+            options,
+            http,
+        }
+    }
+}
+
+impl TurnEncoder for LegacyEncoder {
     fn encode(&mut self, event: &TurnEvent) -> Vec<Bytes> {
         match event {
             TurnEvent::Started(_) if self.options.is_resumed => Vec::new(),
@@ -111,11 +117,14 @@ impl Encoder {
                 agent_used: Some(&conversation.active_agent),
                 ..event
             })],
-            TurnEvent::SoFar(so_far) => self.so_far(so_far),
+            TurnEvent::Snapshot(snapshot) => self.snapshot(snapshot),
             TurnEvent::Delta(delta) => {
                 self.length = delta.length;
                 vec![self.delta(&delta.text)]
             }
+            TurnEvent::Part(part) => self.tool(part).into_iter().collect(),
+            // This wire has no reasoning.
+            TurnEvent::Reasoning(_) => Vec::new(),
             TurnEvent::TitleChanged(conversation) => vec![self.frame(|event| Event {
                 kind: "lifecycle",
                 event: Some(title_event(conversation)),
@@ -126,12 +135,7 @@ impl Encoder {
                 let usage = end.usage.map(|usage| {
                     self.frame(|event| Event {
                         kind: "usage",
-                        payload: Some(json!({
-                            "prompt_tokens": usage.prompt_tokens,
-                            "completion_tokens": usage.completion_tokens,
-                            "reasoning_tokens": usage.reasoning_tokens,
-                            "total_tokens": usage.total_tokens(),
-                        })),
+                        payload: Some(tokens(usage)),
                         ..event
                     })
                 });
@@ -139,6 +143,35 @@ impl Encoder {
                 usage.into_iter().chain([terminal]).collect()
             }
         }
+    }
+}
+
+impl LegacyEncoder {
+    /// A tool call, or its result.
+    fn tool(&mut self, part: &Part) -> Option<Bytes> {
+        let PartContent::Tool {
+            id,
+            name,
+            arguments,
+            result,
+            state,
+        } = &part.content
+        else {
+            return None;
+        };
+        let mut payload = json!({ "call_id": id, "name": name, "arguments": arguments });
+        if let Some(result) = result {
+            payload["output"] = result.as_str().into();
+        }
+        Some(self.frame(|event| Event {
+            kind: "run_item_stream_event",
+            event: Some(match state {
+                ToolState::Called => "tool_called",
+                ToolState::Completed | ToolState::Failed => "tool_output",
+            }),
+            payload: Some(payload),
+            ..event
+        }))
     }
 
     fn delta(&mut self, text: &str) -> Bytes {
@@ -150,12 +183,13 @@ impl Encoder {
     }
 
     /// The position of a client that reconnects, then the missed text as a delta; or the full text to start over with.
-    fn so_far(&mut self, so_far: &SoFar) -> Vec<Bytes> {
-        let SoFar {
+    fn snapshot(&mut self, snapshot: &ReplySnapshot) -> Vec<Bytes> {
+        let ReplySnapshot {
             text,
             length,
             recovered,
-        } = so_far;
+            parts: _,
+        } = snapshot;
         self.length = length - if *recovered { text.len() } else { 0 };
         let position = self.frame(|event| Event {
             raw_type: Some("response.in_progress"),
@@ -178,8 +212,10 @@ impl Encoder {
             Outcome::Failed(Error::AuthExpired | Error::ShuttingDown)
         );
         self.frame(|event| {
+            let usage = end.usage.map(|usage| json!({ "usage": tokens(usage) }));
             let event = Event {
                 is_terminal: true,
+                payload: usage.clone(),
                 display_name: conversation.display_name.as_deref(),
                 agent: Some(&conversation.active_agent),
                 agent_used: Some(&conversation.active_agent),
@@ -192,9 +228,16 @@ impl Encoder {
                     raw_type: Some("response.completed"),
                     ..event
                 },
-                Outcome::Incomplete => Event {
+                Outcome::Stopped | Outcome::Incomplete => Event {
                     raw_type: Some("response.incomplete"),
-                    payload: end.reason.map(|reason| json!({ "reason": reason })),
+                    payload: match (end.incomplete_reason(), usage) {
+                        (Some(reason), Some(mut payload)) => {
+                            payload["reason"] = reason.into();
+                            Some(payload)
+                        }
+                        (Some(reason), None) => Some(json!({ "reason": reason })),
+                        (None, usage) => usage,
+                    },
                     ..event
                 },
                 Outcome::Failed(error) => Event {
@@ -216,6 +259,7 @@ impl Encoder {
         let event = fill(Event {
             kind: "raw_response_event",
             conversation_id: self.conversation_id.clone(),
+            external_id: self.external_id.clone(),
             is_terminal: false,
             sequence_number: number,
             server_timestamp: timestamp(Utc::now()),
@@ -230,12 +274,22 @@ impl Encoder {
             payload: None,
         });
         let cursor = match self.is_over {
-            true => ReplyCursor::end(self.message),
-            false => ReplyCursor::at(self.message, self.length),
+            true => ReplyCursor::end(self.turn),
+            false => ReplyCursor::at(self.turn, Place::bytes(self.length)),
         };
         let id: &dyn Display = &cursor;
         frame(&event, self.options.with_ids.then_some(id))
     }
+}
+
+/// Token counts, as this wire has them.
+fn tokens(usage: Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "total_tokens": usage.total_tokens(),
+    })
 }
 
 /// What this wire calls a title that came by itself, and one that a person gave.

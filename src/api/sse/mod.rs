@@ -1,26 +1,155 @@
-//! The legacy SSE wire: events to frames, frames to a response.
+//! The SSE wires: events to frames, frames to a response. Each wire of a turn is one `TurnEncoder`.
 //!
 //! A frame is one `data: {json}` line and an empty line. Existing clients split the byte stream at empty lines, skip
 //! lines that do not begin with `data: `, and parse the rest as JSON. So a frame has one data line, no CR, and none of
 //! the characters at which some line readers split.
 
-pub(super) mod chat;
+mod agui;
+mod blocks;
+mod chat;
+pub(super) mod feed;
 mod frame;
+pub(super) mod ledger;
+mod public;
 pub(super) mod titles;
+mod tools;
+mod ui;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use async_stream::stream;
 use axum::{
     body::{Body, Bytes},
+    http::{HeaderName, HeaderValue},
     response::Response,
 };
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use graphql_transport::{chunked_stream, direct::Detach, stream_head};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::{
+    agui::RunIds, chat::Event as StreamEvent, feed::FeedEvent, titles::TitleEvent,
+};
+use super::{
+    Services,
+    turn::{self, TurnEvent},
+};
+use crate::chat::SentMessage;
+
 const PING: &[u8] = b": ping\n\n";
+
+/// The contract of a legacy stream. `Legacy`: one event shape with `is_terminal`, titles as JSON events. `PublicSseV1`:
+/// events by kind that end with `final` or `error`, titles as text.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    clap::ValueEnum,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    utoipa::ToSchema,
+)]
+#[expect(
+    missing_docs,
+    reason = "doc comments on the variants would lengthen the help"
+)]
+#[schema(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Contract {
+    #[default]
+    Legacy,
+    PublicSseV1,
+}
+
+/// Encodes the events of one turn for one wire.
+trait TurnEncoder: Send + 'static {
+    /// The frames of an event.
+    fn encode(&mut self, event: &TurnEvent) -> Vec<Bytes>;
+}
+
+/// Options of a turn's stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StreamOptions {
+    /// Send `id:` lines, which resuming needs.
+    pub(super) with_ids: bool,
+    /// The client reconnected: begin with a snapshot of its position.
+    pub(super) is_resumed: bool,
+    /// Close at shutdown: the reply does not depend on this stream.
+    pub(super) is_read_only: bool,
+}
+
+/// The response that streams a turn.
+pub(super) fn respond(
+    services: Arc<Services>,
+    sent: SentMessage,
+    until: Option<Instant>,
+    contract: Contract,
+    options: StreamOptions,
+) -> Response {
+    let http = services.http.clone();
+    match contract {
+        Contract::Legacy => {
+            let encoder = chat::LegacyEncoder::new(&sent, options, http);
+            stream_turn(services, sent, until, options, encoder)
+        }
+        Contract::PublicSseV1 => {
+            let encoder = public::PublicEncoder::new(&sent, http);
+            stream_turn(services, sent, until, options, encoder)
+        }
+    }
+}
+
+/// The response that streams a turn to the AI SDK. `is_read_only`: the reply does not depend on it.
+pub(super) fn respond_ui(
+    services: Arc<Services>,
+    sent: SentMessage,
+    until: Option<Instant>,
+    is_read_only: bool,
+) -> Response {
+    let encoder = ui::UiEncoder::new(&sent, services.http.clone());
+    let options = StreamOptions {
+        is_read_only,
+        ..StreamOptions::default()
+    };
+    let mut response = stream_turn(services, sent, until, options, encoder);
+    let name = HeaderName::from_static("x-vercel-ai-ui-message-stream");
+    let version = HeaderValue::from_static("v1");
+    response.headers_mut().insert(name, version);
+    response
+}
+
+/// The response that streams a turn to an AG-UI client.
+pub(super) fn respond_agui(
+    services: Arc<Services>,
+    sent: SentMessage,
+    until: Option<Instant>,
+    ids: RunIds,
+) -> Response {
+    let encoder = agui::AgUiEncoder::new(&sent, ids, services.http.clone());
+    stream_turn(services, sent, until, StreamOptions::default(), encoder)
+}
+
+fn stream_turn(
+    services: Arc<Services>,
+    sent: SentMessage,
+    until: Option<Instant>,
+    options: StreamOptions,
+    mut encoder: impl TurnEncoder,
+) -> Response {
+    let keep_alive = services.keep_alive;
+    let cut = match options.is_read_only || sent.reply.is_remote {
+        true => services.closing.clone(),
+        false => CancellationToken::new(),
+    };
+    let events = turn::events(services, sent, until, options.is_resumed);
+    let frames = events.flat_map(move |event| stream::iter(encoder.encode(&event)));
+    response(frames, keep_alive, cut)
+}
 
 /// A response that streams frames, with a comment after each `keep_alive` without one. `cut` aborts the connection:
 /// after a proper end of the body, clients would treat the text as complete.

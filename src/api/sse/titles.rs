@@ -1,31 +1,62 @@
-//! The title of one conversation, live: `GET /api/v1/conversations/{id}/stream`.
+//! The title of one conversation, live: `GET /api/v1/conversations/{id}/stream`. As events, or as text, after which the
+//! stream ends.
 
-use std::{fmt::Display, sync::Arc};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use axum::{body::Bytes, response::Response};
 use chrono::Utc;
-use futures_util::{StreamExt, future::ready, stream};
-use graphql_transport::{direct::Detach, sleep_until_opt};
+use futures_util::{Stream, StreamExt, future::ready, stream};
+use graphql_transport::{direct::Detach, one_line, sleep_until_opt};
 use serde::Serialize;
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use super::{
     chat::{timestamp, title_event},
     frame::frame,
-    long_lived,
+    long_lived, response,
 };
 use crate::{
     api::{Services, observe::Surface, watch},
-    conversation::{Conversation, ConversationId, Owner, TitleSource},
+    auth::Reach,
+    conversation::{Conversation, ConversationId, TitleSource, TitleStatus},
     error::{Error, ErrorCode, Result},
 };
 
-#[derive(Serialize)]
-struct TitleEvent<'a> {
+/// How long a stream of text waits for a title.
+const TEXT_WAIT: Duration = Duration::from_secs(30);
+
+/// The last frame of a stream of text.
+const DONE: &str = "data: [DONE]\n\n";
+
+/// How a title is sent.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::api) enum TitleFormat {
+    /// An event for the current title and each new one.
+    Events {
+        /// Send `id:` lines.
+        with_ids: bool,
+    },
+    /// The title alone, then `[DONE]`.
+    Text,
+}
+
+/// One event of a title stream.
+#[derive(Serialize, ToSchema)]
+pub(in crate::api) struct TitleEvent<'a> {
+    /// `conversation.title.generated` or `conversation.title.updated`.
     kind: &'static str,
+    /// The server's id.
     conversation_id: String,
+    /// The id in the caller's own system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    external_id: Option<&'a str>,
+    /// The title.
     display_name: &'a str,
+    /// RFC 3339, UTC, with milliseconds.
     timestamp: String,
 }
 
@@ -35,13 +66,23 @@ struct TitleEvent<'a> {
 /// [`NotFound`](crate::error::Error::NotFound) if the owner has no such conversation.
 pub(in crate::api) async fn respond(
     services: Arc<Services>,
-    owner: &Owner,
+    reach: Reach<'_>,
     id: ConversationId,
     until: Option<Instant>,
-    with_ids: bool,
+    format: TitleFormat,
     detach: Option<Detach>,
 ) -> Result<Response> {
-    let states = watch::conversation(services.clone(), owner, id).await?;
+    let states = watch::conversation(services.clone(), reach, id).await?;
+    // At the end of a policy the body breaks off (`api::reach`).
+    let states = states.filter_map(|state| ready(state.ok()));
+    let with_ids = match format {
+        TitleFormat::Events { with_ids } => with_ids,
+        TitleFormat::Text => {
+            let frames = text(states, until).take_until(services.closing.clone().cancelled_owned());
+            let keep_alive = services.keep_alive;
+            return Ok(response(frames, keep_alive, CancellationToken::new()));
+        }
+    };
     let http = services.http.clone();
     let frames = states
         .scan(None, move |sent, conversation| {
@@ -58,6 +99,41 @@ pub(in crate::api) async fn respond(
         }))
         .take_until(services.closing.clone().cancelled_owned());
     Ok(long_lived(detach, frames, services.keep_alive))
+}
+
+/// The title as text, when it is there, and the end. Without a title in time, or when it has failed, the end alone: a
+/// reader appends what it gets, and shows its own text if that is nothing.
+fn text(
+    states: impl Stream<Item = Arc<Conversation>> + Send + 'static,
+    until: Option<Instant>,
+) -> impl Stream<Item = Bytes> + Send + 'static {
+    let titles = states
+        .take_until(sleep_until_opt(until))
+        .take_until(sleep(TEXT_WAIT))
+        .filter(|conversation| ready(is_decided(conversation)))
+        .take(1)
+        .filter_map(|conversation| {
+            let title = conversation.display_name.as_deref();
+            ready(title.map(|title| Bytes::from(format!("data: {}\n\n", as_text(title)))))
+        });
+    titles.chain(stream::once(ready(Bytes::from_static(DONE.as_bytes()))))
+}
+
+/// A title as one line of data, since it has no line breaks. A reader would take one that is `[DONE]` for the end, so it is
+/// sent without its brackets.
+fn as_text(title: &str) -> String {
+    match title {
+        "[DONE]" => "DONE".into(),
+        title => one_line(title.to_owned()),
+    }
+}
+
+/// Whether the conversation has its title, or nothing makes one now.
+fn is_decided(conversation: &Conversation) -> bool {
+    conversation.display_name.is_some()
+        || conversation.title_status != TitleStatus::Pending
+        || conversation.title_waits_for_message()
+        || conversation.is_deleted()
 }
 
 /// The last frame, if the token has expired.
@@ -92,6 +168,7 @@ fn new_title(
     let event = TitleEvent {
         kind: title_event(conversation),
         conversation_id: conversation.id.to_string(),
+        external_id: conversation.external_id.as_deref(),
         display_name: title,
         timestamp: timestamp(at.unwrap_or(conversation.updated_at)),
     };

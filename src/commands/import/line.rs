@@ -6,17 +6,20 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use crate::{
-    auth::is_name,
-    chat::{DEFAULT_AGENT, check_agent, checked_text},
+    agents::DEFAULT_AGENT,
+    auth::{ANY_TENANT, is_name},
+    chat::{check_agent, checked_text},
+    config::ModelRef,
     conversation::{
-        Attachment, ConversationId, InvalidTitle, MessageId, Owner, Role, Title, TitleSource,
-        attachment::shown_text, topic_hint,
+        Attachment, ConversationId, InvalidTitle, Owner, Role, Title, TitleSource,
+        attachment::shown_text,
+        external::{conversation_id, external_id, message_id},
+        topic_hint,
     },
-    db::{NewConversation, NewMessage},
+    db::{NewConversation, NewMessage, StoredRows},
+    titles::policy::Policies,
 };
 
 /// How far the clock of another system may be ahead.
@@ -37,6 +40,8 @@ pub(super) struct Defaults {
     pub user: Option<String>,
     /// The current time.
     pub now: DateTime<Utc>,
+    /// The policies of titles, which say whether hints and previews are redacted.
+    pub policies: Policies<Vec<ModelRef>>,
 }
 
 impl Defaults {
@@ -44,6 +49,9 @@ impl Defaults {
     pub(super) fn conversation(&self, line: &[u8]) -> Result<NewConversation, Rejection> {
         let line = lenient_json::from_client(line)
             .map_err(|error| format!("invalid JSON at column {}", error.column()))?;
+        if StoredRows::are_in(&line) {
+            return self.exported(line);
+        }
         let mut fields = Fields::of(line, String::new())?;
         let owner = Owner {
             tenant: self.name(&mut fields, "tenant", self.tenant.as_ref())?,
@@ -52,6 +60,7 @@ impl Defaults {
         let id = fields.key("id")?;
         let id =
             id.ok_or("id is missing; without it, another run would add the conversation again")?;
+        let external_id = external_id(&id).ok();
         let id = conversation_id(&owner, &id);
         let title = title(&mut fields)?;
         let hint = fields.text("topic_hint")?;
@@ -79,15 +88,31 @@ impl Defaults {
         let first_user = messages.iter().find(|message| message.role == Role::User);
         let first_user = first_user.map(|message| shown_text(&message.text, &message.attachments));
         let hint = hint.as_deref().and_then(topic_hint::from_client);
+        let redacts = self.policies.of_tenant(&owner.tenant).redact;
         Ok(NewConversation {
-            topic_hint: hint.or_else(|| topic_hint::topic_hint(&first_user?)),
+            topic_hint: hint.or_else(|| topic_hint::topic_hint(&first_user?, redacts)),
+            redacts,
             id,
+            external_id,
             owner,
             title,
             agent,
             created_at,
             messages,
+            stored: None,
         })
+    }
+
+    /// Parses a line of `titlecast export`, with the same defaults.
+    fn exported(&self, mut line: Value) -> Result<NewConversation, Rejection> {
+        for (field, default) in [("tenant", &self.tenant), ("user", &self.user)] {
+            if let (Some(line), Some(default)) = (line.as_object_mut(), default) {
+                line.entry(field).or_insert_with(|| default.as_str().into());
+            }
+        }
+        let tenant = line.get("tenant").and_then(Value::as_str);
+        let redacts = self.policies.of_tenant(tenant.unwrap_or_default()).redact;
+        StoredRows::parse(line, self.now + MAX_CLOCK_SKEW, redacts)
     }
 
     fn message(
@@ -107,6 +132,7 @@ impl Defaults {
             }
         };
         let id = fields.key("id")?;
+        let external_id = id.as_deref().and_then(|id| external_id(id).ok());
         let id = id.map(|id| message_id(conversation, &id));
         let text = fields.text("content")?.unwrap_or_default();
         let attachments = attachments(&mut fields)?;
@@ -116,6 +142,7 @@ impl Defaults {
         fields.reject_unknown()?;
         Ok(NewMessage {
             id,
+            external_id,
             role,
             text,
             attachments,
@@ -133,6 +160,9 @@ impl Defaults {
         let name = fields.key(field)?.or_else(|| default.cloned());
         let name = name.ok_or_else(|| format!("{field} is missing; add it, or pass --{field}"))?;
         match is_name(&name) {
+            true if name == ANY_TENANT && field == "tenant" => {
+                Err("tenant must not be *, which stands for any tenant".into())
+            }
             true => Ok(name),
             false => Err(format!(
                 "{field} must be 1 to 128 characters without control characters"
@@ -189,30 +219,6 @@ fn attachments(fields: &mut Fields) -> Result<Vec<Attachment>, Rejection> {
         attachment.map_err(|error| format!("{path}: {error}"))
     };
     listed.into_iter().enumerate().map(read).collect()
-}
-
-/// The id of a conversation: a UUID is kept, any other id is hashed to one.
-fn conversation_id(owner: &Owner, id: &str) -> ConversationId {
-    let Owner { tenant, user } = owner;
-    ConversationId(Uuid::parse_str(id).unwrap_or_else(|_| named(&[tenant, user, id])))
-}
-
-/// The id of a message. Other ids are hashed with the conversation's, because they may repeat across conversations.
-fn message_id(conversation: ConversationId, id: &str) -> MessageId {
-    let conversation = conversation.to_string();
-    MessageId(Uuid::parse_str(id).unwrap_or_else(|_| named(&[&conversation, id])))
-}
-
-/// A stable UUID of a name: version 8 from SHA-256 (RFC 9562, appendix B.2).
-fn named(name: &[&str]) -> Uuid {
-    let mut hash = Sha256::new();
-    for part in name {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hash.finalize()[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// The fields of an object that are not read yet.

@@ -2,12 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// The longest line, in bytes: a conversation of a few million words.
-pub(super) const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
-
 /// A line reader.
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
+    /// The longest line, in bytes.
+    longest: usize,
     /// The number of lines read, which is the number of the last line.
     pub number: u64,
     /// The number of bytes read.
@@ -19,14 +18,15 @@ pub(super) struct Lines<R> {
 pub(super) enum Line {
     /// The bytes without the line feed.
     Whole(Vec<u8>),
-    /// A line longer than [`MAX_LINE_BYTES`], which was skipped.
+    /// A line longer than the limit, which was skipped.
     TooLong,
 }
 
 impl<R: Read> Lines<R> {
-    pub(super) fn of(source: R) -> Self {
+    pub(super) fn of(source: R, longest: usize) -> Self {
         Self {
             reader: BufReader::new(source),
+            longest,
             number: 0,
             bytes: 0,
         }
@@ -36,7 +36,7 @@ impl<R: Read> Lines<R> {
     pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
         let mut line = Vec::new();
         // A line and its line feed.
-        let room = MAX_LINE_BYTES as u64 + 1;
+        let room = self.longest as u64 + 1;
         let read = (&mut self.reader).take(room).read_until(b'\n', &mut line)?;
         if read == 0 {
             return Ok(None);
@@ -45,7 +45,7 @@ impl<R: Read> Lines<R> {
         self.bytes += read as u64;
         if line.last() == Some(&b'\n') {
             line.pop();
-        } else if line.len() > MAX_LINE_BYTES {
+        } else if line.len() > self.longest {
             self.bytes += self.reader.skip_until(b'\n')? as u64;
             return Ok(Some(Line::TooLong));
         }
@@ -57,8 +57,10 @@ impl<R: Read> Lines<R> {
 mod tests {
     use super::*;
 
+    const LONGEST: usize = 64 * 1024;
+
     fn read(source: impl Read) -> Vec<Line> {
-        let mut lines = Lines::of(source);
+        let mut lines = Lines::of(source, LONGEST);
         let mut read = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             read.push(line);
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_skipped_and_the_next_one_read() {
-        let longest = vec![b'x'; MAX_LINE_BYTES];
+        let longest = vec![b'x'; LONGEST];
         let text = [
             &longest[..],
             b"\n",
@@ -90,7 +92,7 @@ mod tests {
             b"xx",
         ]
         .concat();
-        let mut lines = Lines::of(&text[..]);
+        let mut lines = Lines::of(&text[..], LONGEST);
         let mut next = || lines.next().unwrap();
         assert_eq!(next(), Some(Line::Whole(longest.clone())));
         assert_eq!(next(), Some(Line::TooLong));

@@ -21,14 +21,15 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     line::Defaults,
-    lines::{Line, Lines, MAX_LINE_BYTES},
+    lines::{Line, Lines},
 };
 use super::progress::Progress;
 use crate::{
-    config::ImportArguments,
+    config::{ImportArguments, ModelRef},
     conversation::Owner,
-    db::{Database, Imported, NewConversation},
+    db::{Database, Imported, MAX_LINE_BYTES, NewConversation, caused},
     error::Error,
+    titles::policy::Policies,
 };
 
 /// The most lines of a batch: other writers to an SQLite file wait for its transaction.
@@ -54,7 +55,7 @@ pub enum ImportError {
         cause: io::Error,
     },
     /// The database failed.
-    #[error("{0}. Imported conversations are kept; run it again to continue")]
+    #[error("{0}{cause}. Imported conversations are kept; run it again to continue", cause = caused(.0))]
     Failed(#[from] Error),
     /// Some lines are rejected, and were reported. All others are stored, unless it is a dry run.
     #[error("{0} line(s) rejected; the reasons are above")]
@@ -106,6 +107,7 @@ pub async fn run(
     db: &Database,
     arguments: &ImportArguments,
     owner: Option<Owner>,
+    policies: Policies<Vec<ModelRef>>,
     interrupt: &CancellationToken,
 ) -> Result<bool, ImportError> {
     let defaults = Defaults {
@@ -115,6 +117,7 @@ pub async fn run(
             .or(owner.clone().map(|owner| owner.tenant)),
         user: arguments.user.clone().or(owner.map(|owner| owner.user)),
         now: db.clock().now(),
+        policies,
     };
     let unreadable = |cause| ImportError::Read {
         path: arguments.file.display().to_string(),
@@ -186,7 +189,7 @@ impl Reader {
 
 /// Reads to the end of the file, or until the receiver is dropped.
 fn read(source: impl Read, defaults: &Defaults, batches: &Sender<io::Result<Batch>>) {
-    let mut lines = Lines::of(source);
+    let mut lines = Lines::of(source, MAX_LINE_BYTES);
     loop {
         let batch = next_batch(&mut lines, defaults).transpose();
         let Some(batch) = batch else { return };

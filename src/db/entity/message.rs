@@ -1,19 +1,23 @@
-//! Rows of `agent_messages`.
+//! Rows of `agent_messages`: the messages that count.
 
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use super::known;
+use super::{json::Nested, known};
 use crate::{
     conversation::{Attachment, ConversationId, Message, MessageId, MessageStatus, Role},
     error::Error,
 };
 
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
 #[sea_orm(table_name = "agent_messages")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: MessageId,
+    #[serde(skip)]
     pub conversation_id: ConversationId,
+    /// Without gaps; the last one is the count of the conversation.
+    #[serde(skip)]
     pub position: i64,
     pub role: String,
     #[sea_orm(column_type = "Text")]
@@ -22,13 +26,32 @@ pub struct Model {
     pub created_at: DateTimeUtc,
     /// JSON; NULL without attachments.
     #[sea_orm(column_type = "Text", nullable)]
+    #[serde(default, with = "Nested::<Vec<Attachment>>")]
     pub attachments: Option<String>,
+    pub in_reply_to: Option<MessageId>,
+    pub outcome: Option<String>,
+    pub model: Option<String>,
+    pub external_id: Option<String>,
+    /// The user who wrote a message of the user. NULL: the conversation's owner, as in rows of the previous version.
+    pub author: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// The row as it is stored, without its text if the conversation drops texts.
+    pub fn kept(&self, drops_text: bool) -> Self {
+        let mut row = self.clone();
+        if drops_text {
+            row.content.clear();
+            row.attachments = None;
+        }
+        row
+    }
+}
 
 /// Encodes attachments for their column.
 pub fn write_attachments(attachments: &[Attachment]) -> Result<Option<String>, Error> {
@@ -41,7 +64,7 @@ pub fn write_attachments(attachments: &[Attachment]) -> Result<Option<String>, E
 }
 
 /// Decodes attachments. Skips unknown ones of a newer version, so that the message stays readable.
-fn read_attachments(json: &str) -> Vec<Attachment> {
+pub fn read_attachments(json: &str) -> Vec<Attachment> {
     let entries: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
     let readable = entries.into_iter().map(serde_json::from_value);
     readable.filter_map(Result::ok).collect()
@@ -53,6 +76,7 @@ impl TryFrom<Model> for Message {
     fn try_from(row: Model) -> Result<Self, Error> {
         Ok(Self {
             id: row.id,
+            external_id: row.external_id,
             conversation_id: row.conversation_id,
             position: row.position,
             role: known(&row.role).unwrap_or(Role::Assistant),
@@ -64,6 +88,12 @@ impl TryFrom<Model> for Message {
                 .as_deref()
                 .map(read_attachments)
                 .unwrap_or_default(),
+            is_counted: true,
+            in_reply_to: row.in_reply_to,
+            outcome: row.outcome.as_deref().and_then(known),
+            failure: None,
+            model: row.model,
+            author: row.author,
         })
     }
 }

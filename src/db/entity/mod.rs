@@ -1,20 +1,26 @@
 //! SeaORM entities. Private to `db`: other modules use the types of [`crate::conversation`].
+//!
+//! Serde's names are those of a line of an export; what is skipped is derived by the import, or is the state of a job.
 #![expect(
     unreachable_pub,
     reason = "SeaORM's derives need `pub` items and make some"
 )]
 
+pub mod audit;
 pub mod conversation;
+pub mod json;
 pub mod message;
 pub mod reply_call;
+pub mod reply_part;
 pub mod title_call;
 pub mod turn;
+pub mod version;
 
 use sea_orm::{DbErr, TryFromU64, Value};
 
 use crate::conversation::{
-    ConversationId, ConversationStatus, MessageId, MessageStatus, Role, TitleFailure, TitleSource,
-    TitleStatus,
+    ConversationId, ConversationStatus, MessageId, MessageStatus, ReplyOutcome, Role, TitleFailure,
+    TitleFrom, TitleSource, TitleStatus,
 };
 
 /// No database generates ids, so none is read from the number of an inserted row.
@@ -44,8 +50,10 @@ macro_rules! stored_name {
 stored_name!(
     ConversationStatus,
     MessageStatus,
+    ReplyOutcome,
     Role,
     TitleFailure,
+    TitleFrom,
     TitleSource,
     TitleStatus
 );

@@ -18,6 +18,7 @@ pub struct Model {
     pub reasoning_tokens: i64,
     pub duration_ms: i64,
     pub created_at: DateTimeUtc,
+    pub agent: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

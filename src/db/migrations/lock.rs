@@ -19,6 +19,12 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The interval of the log lines during a wait.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The pause between two pings of a server that migrates.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The limit of a ping. Long, because the server may be busy with the migration.
+const PING_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Takes the lock, on a separate connection that holds it until [`release`].
 ///
 /// The lock belongs to a transaction, which keeps its server connection behind any kind of pooler. The lock is polled:
@@ -67,8 +73,14 @@ async fn try_once(
         Some(connection) => connection,
         None => connection.insert(options.connect().await?),
     };
-    // The transaction runs no further queries, so it holds no snapshot that a concurrent index build would wait for.
-    sqlx::raw_sql("BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0")
+    // The transaction runs no further queries, so it holds no snapshot that a concurrent index build would wait for. Each
+    // ping restarts the timeout. A session whose client vanished ends after it, and with it the lock.
+    let (interval, limit) = ping_limits();
+    let begin = format!(
+        "BEGIN; SET LOCAL idle_in_transaction_session_timeout = {}",
+        (2 * (interval + limit)).as_millis()
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(begin))
         .execute(&mut *connection)
         .await?;
     let is_taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
@@ -79,6 +91,38 @@ async fn try_once(
         sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await?;
     }
     Ok(is_taken)
+}
+
+/// Pings the server on the lock's connection, and returns once it does not answer.
+///
+/// A statement of a migration may take hours, so its own connection has no deadline. The ping is a protocol message, not
+/// a statement: it takes no snapshot that a concurrent index build would wait for.
+pub(super) async fn lost(connection: &mut PgConnection) -> DbErr {
+    let (interval, limit) = ping_limits();
+    loop {
+        sleep(interval).await;
+        match timeout(limit, connection.ping()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return failed(error),
+            Err(_) => {
+                return DbErr::Custom(format!(
+                    "the database stopped answering for {limit:?} during a migration. When it answers, run `titlecast migrate up` again"
+                ));
+            }
+        }
+    }
+}
+
+/// The interval of the pings and the limit of each; the failpoint sets both, in seconds.
+fn ping_limits() -> (Duration, Duration) {
+    let usual = (PING_INTERVAL, PING_TIMEOUT);
+    fail::fail_point!("migrations.ping", |seconds| {
+        let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+        seconds
+            .map(Duration::from_secs)
+            .map_or(usual, |seconds| (seconds, seconds))
+    });
+    usual
 }
 
 /// Releases the lock. If the close times out, the server releases it when it detects the closed socket.

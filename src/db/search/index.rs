@@ -2,8 +2,8 @@
 
 use std::{fmt::Write, time::Duration};
 
-use migration::search_text::{capped, marked, words};
-use sea_orm::{ConnectionTrait, Statement};
+use migration::search_text::{capped, entry_of_marked, marked, words};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::mark;
 use crate::{
@@ -30,6 +30,14 @@ pub(in crate::db) async fn prepared(owner: &Owner, text: &str) -> Result<String>
     work::heavy_if(text.len(), LIMIT, move |_| indexed(&owner, &text)).await
 }
 
+/// An index entry as the database takes it: FTS5 the marked words, PostgreSQL's table the mark once.
+fn stored(tx: &Transaction, body: &str) -> String {
+    match tx.get_database_backend() {
+        DbBackend::Postgres => entry_of_marked(body),
+        _ => body.to_owned(),
+    }
+}
+
 /// A text to index.
 pub(in crate::db) struct Text {
     pub(in crate::db) conversation: ConversationId,
@@ -50,22 +58,25 @@ impl Text {
     }
 }
 
-/// Indexes a message stored in this transaction, and its conversation's title if it is the first message.
+/// Indexes a message stored in this transaction, unless it has no `body`, and its conversation's title if it is the first
+/// message.
 pub(in crate::db) async fn index_message(
     tx: &Transaction,
     conversation: &Conversation,
     message: MessageId,
-    body: String,
+    body: Option<String>,
     is_first: bool,
 ) -> Result<()> {
-    let message = Text {
+    let message = body.map(|body| Text {
         conversation: conversation.id,
         message: Some(message),
         body,
-    };
-    match is_first {
-        true => index(tx, vec![message, Text::title(conversation)]).await,
-        false => index(tx, vec![message]).await,
+    });
+    let title = is_first.then(|| Text::title(conversation));
+    let texts: Vec<Text> = message.into_iter().chain(title).collect();
+    match texts.is_empty() {
+        true => Ok(()),
+        false => index(tx, texts).await,
     }
 }
 
@@ -81,7 +92,7 @@ pub(in crate::db) async fn index(tx: &Transaction, texts: Vec<Text>) -> Result<(
         values.extend([
             text.conversation.into(),
             text.message.into(),
-            text.body.into(),
+            stored(tx, &text.body).into(),
         ]);
     }
     let insert = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
@@ -94,13 +105,11 @@ pub(in crate::db) async fn index_title(
     tx: &Transaction,
     conversation: &Conversation,
 ) -> Result<()> {
+    let title = indexed(&conversation.owner, conversation.shown_title());
     tx.execute_raw(Statement::from_sql_and_values(
         tx.get_database_backend(),
         "UPDATE agent_search SET body = $1 WHERE conversation_id = $2 AND message_id IS NULL",
-        [
-            indexed(&conversation.owner, conversation.shown_title()).into(),
-            conversation.id.into(),
-        ],
+        [stored(tx, &title).into(), conversation.id.into()],
     ))
     .await?;
     Ok(())
@@ -112,6 +121,37 @@ pub(in crate::db) async fn forget(tx: &Transaction, conversation: ConversationId
         tx.get_database_backend(),
         "DELETE FROM agent_search WHERE conversation_id = $1",
         [conversation.into()],
+    ))
+    .await?;
+    Ok(())
+}
+
+/// Updates the index entry of a message whose text was changed in this transaction.
+pub(in crate::db) async fn reindex_message(
+    tx: &Transaction,
+    conversation: ConversationId,
+    message: MessageId,
+    body: &str,
+) -> Result<()> {
+    tx.execute_raw(Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        "UPDATE agent_search SET body = $1 WHERE conversation_id = $2 AND message_id = $3",
+        [stored(tx, body).into(), conversation.into(), message.into()],
+    ))
+    .await?;
+    Ok(())
+}
+
+/// Removes a message from the index.
+pub(in crate::db) async fn forget_message(
+    tx: &Transaction,
+    conversation: ConversationId,
+    message: MessageId,
+) -> Result<()> {
+    tx.execute_raw(Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        "DELETE FROM agent_search WHERE conversation_id = $1 AND message_id = $2",
+        [conversation.into(), message.into()],
     ))
     .await?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use migration::search_text::{capped, marked, words};
+use migration::search_text::{capped, marked, runs, words};
 
 use crate::error::{Error, Result};
 
@@ -33,7 +33,9 @@ impl SearchQuery {
             )));
         }
         let phrases = text.split_whitespace().map(|run| capped(&words(run)));
-        let mut phrases: Vec<String> = phrases.filter(|phrase| !phrase.is_empty()).collect();
+        let mut phrases: Vec<String> = phrases
+            .filter(|phrase| runs(phrase).next().is_some())
+            .collect();
         let mut seen = HashSet::new();
         // Keeps the last of several duplicates, because the last word is a prefix.
         phrases.reverse();
@@ -61,21 +63,56 @@ impl SearchQuery {
         self.phrases.last().and_then(|phrase| runs(phrase).last())
     }
 
-    /// The query syntax of both databases: each phrase quoted, each word with the owner's mark.
+    /// The query of either database for the texts of any of several owners, by their marks.
+    pub(super) fn of_any(&self, marks: &[String], is_embedded: bool) -> String {
+        let of_one = |mark: &String| match is_embedded {
+            true => self.quoted(mark),
+            false => self.lexemes(mark),
+        };
+        let or = if is_embedded { ") OR (" } else { ") | (" };
+        match marks {
+            [mark] => of_one(mark),
+            marks => {
+                let each: Vec<String> = marks.iter().map(of_one).collect();
+                format!("({})", each.join(or))
+            }
+        }
+    }
+
+    /// The query of FTS5: each phrase quoted, each word with the owner's mark.
     pub(super) fn quoted(&self, mark: &str) -> String {
         let phrases = self
             .phrases
             .iter()
             .map(|phrase| format!("\"{}\"", marked(mark, phrase)));
-        phrases.collect::<Vec<_>>().join(" ")
+        format!("{} *", phrases.collect::<Vec<_>>().join(" "))
     }
-}
 
-/// The tokens that the databases see in index words: runs of letters and digits.
-pub(super) fn runs(words: &str) -> impl Iterator<Item = &str> {
-    words
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|run| !run.is_empty())
+    /// PostgreSQL's tsquery of all words, each with the owner's mark. It has no phrases: see [`Self::phrases`].
+    pub(super) fn lexemes(&self, mark: &str) -> String {
+        let words = self.phrases.iter().flat_map(|phrase| runs(phrase));
+        let lexemes = words.map(|word| format!("'{mark}{word}'"));
+        format!("{}:*", lexemes.collect::<Vec<_>>().join(" & "))
+    }
+
+    /// The phrases as they stand in PostgreSQL's entries: a space before each word and behind the last, but not behind
+    /// the prefix.
+    pub(super) fn phrases(&self) -> Vec<String> {
+        let phrases = self.phrases.iter();
+        let mut phrases: Vec<String> = phrases
+            .map(|phrase| runs(phrase).map(|run| format!(" {run}")).collect())
+            .collect();
+        let behind = phrases.len().saturating_sub(1);
+        for phrase in &mut phrases[..behind] {
+            phrase.push(' ');
+        }
+        phrases
+    }
+
+    /// Whether a phrase has several words, whose order counts.
+    pub(super) fn has_order(&self) -> bool {
+        self.phrases.iter().any(|phrase| runs(phrase).count() > 1)
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +130,35 @@ mod tests {
         assert_eq!(phrases(&"kyoto ".repeat(1_000)), ["kyoto"]);
         assert_eq!(phrases("snake_case 3.14"), ["snake_case", "3.14"]);
         assert_eq!(phrases("… \" '"), [""; 0]);
+    }
+
+    #[test]
+    fn each_database_is_asked_in_its_way() {
+        let query = SearchQuery::parse("Kyoto twenty-one 都旅")
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            query.quoted("abcd"),
+            "\"abcdkyoto\" \"abcdtwenty abcdone\" \"abcd都 abcd旅\" *"
+        );
+        assert_eq!(
+            query.lexemes("abcd"),
+            "'abcdkyoto' & 'abcdtwenty' & 'abcdone' & 'abcd都' & 'abcd旅':*"
+        );
+        assert_eq!(query.phrases(), [" kyoto ", " twenty one ", " 都 旅"]);
+        let plan = SearchQuery::parse("plan it").unwrap().unwrap();
+        let marks = ["abcd".to_owned(), "efgh".to_owned()];
+        assert_eq!(
+            plan.of_any(&marks, true),
+            r#"("abcdplan" "abcdit" *) OR ("efghplan" "efghit" *)"#
+        );
+        assert_eq!(
+            plan.of_any(&marks, false),
+            "('abcdplan' & 'abcdit':*) | ('efghplan' & 'efghit':*)"
+        );
+        assert_eq!(plan.of_any(&marks[..1], true), plan.quoted("abcd"));
+        assert!(query.has_order());
+        assert!(!SearchQuery::parse("plan it").unwrap().unwrap().has_order());
     }
 
     #[test]

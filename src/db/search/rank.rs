@@ -2,7 +2,9 @@
 //!
 //! Other owners' texts do not influence a score, and both databases return the same scores.
 
-use super::query::{SearchQuery, runs};
+use migration::search_text::runs;
+
+use super::query::SearchQuery;
 
 /// The saturation of the term frequency (k1 of BM25).
 const SATURATION: f64 = 1.2;
@@ -15,8 +17,8 @@ const USUAL_WORDS: f64 = 64.0;
 /// The weight of a match in the title.
 const TITLE: f64 = 2.0;
 
-/// The score of an index entry, whose words each begin with the `mark`: between 0 and 2.
-pub(super) fn score(query: &SearchQuery, mark: &str, body: &str, is_title: bool) -> f64 {
+/// The score of a text by its index words: between 0 and 2.
+pub(super) fn score(query: &SearchQuery, indexed: &str, is_title: bool) -> f64 {
     let words = query.words();
     if words.is_empty() {
         return 0.0;
@@ -24,9 +26,8 @@ pub(super) fn score(query: &SearchQuery, mark: &str, body: &str, is_title: bool)
     let last = query.last_word();
     let mut places = vec![0_u32; words.len()];
     let mut length = 0_u32;
-    for run in runs(body) {
+    for run in runs(indexed) {
         length += 1;
-        let run = run.strip_prefix(mark).unwrap_or(run);
         for (word, places) in words.iter().zip(&mut places) {
             let is_match = match last == Some(word) {
                 true => run.starts_with(word.as_str()),
@@ -51,8 +52,7 @@ mod tests {
 
     fn of(query: &str, body: &str, is_title: bool) -> f64 {
         let query = SearchQuery::parse(query).unwrap().unwrap();
-        let marked = migration::search_text::marked("abcd", body);
-        score(&query, "abcd", &marked, is_title)
+        score(&query, body, is_title)
     }
 
     #[test]

@@ -33,21 +33,21 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The permits for searches. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(in crate::db) struct Searches {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     per_user: usize,
     users: Arc<Mutex<HashMap<Owner, User>>>,
 }
 
 #[derive(Debug)]
 struct User {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// Running and queued searches.
     searches: usize,
 }
 
 /// The permits of a running search. Drop releases them.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct SearchPermit {
     // Dropped first: if the user's own permit were free first, the user's next search would join the shared queue
     // earlier.
     _shared: OwnedSemaphorePermit,
@@ -65,11 +65,11 @@ struct Counted {
 impl Searches {
     /// Permits for half of the connections, at least one.
     pub(in crate::db) fn among(connections: u32) -> Self {
-        let places = (connections as usize / 2).max(1);
+        let permits = (connections as usize / 2).max(1);
         Self {
-            places: Arc::new(Semaphore::new(places)),
+            permits: Arc::new(Semaphore::new(permits)),
             // Leaves one permit for other users if there are several.
-            per_user: PER_USER.min(places.saturating_sub(1)).max(1),
+            per_user: PER_USER.min(permits.saturating_sub(1)).max(1),
             users: Arc::default(),
         }
     }
@@ -81,16 +81,16 @@ impl Searches {
     ///
     /// # Errors
     /// [`Error::RateLimited`] if the user has too many searches; [`Error::Busy`] if no permit is free in time.
-    pub(super) async fn enter(&self, owner: &Owner) -> Result<Place> {
+    pub(super) async fn enter(&self, owner: &Owner) -> Result<SearchPermit> {
         let (user, own) = self.count(owner)?;
         let waited = timeout(WAIT, async {
             let own = own.acquire_owned().await.ok()?;
-            let shared = self.places.clone().acquire_owned().await;
+            let shared = self.permits.clone().acquire_owned().await;
             shared.ok().map(|shared| (own, shared))
         });
         // The semaphores are never closed.
         match waited.await {
-            Ok(Some((own, shared))) => Ok(Place {
+            Ok(Some((own, shared))) => Ok(SearchPermit {
                 _shared: shared,
                 _own: own,
                 _user: user,
@@ -105,7 +105,7 @@ impl Searches {
     fn count(&self, owner: &Owner) -> Result<(Counted, Arc<Semaphore>)> {
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
         let user = users.entry(owner.clone()).or_insert_with(|| User {
-            places: Arc::new(Semaphore::new(self.per_user)),
+            permits: Arc::new(Semaphore::new(self.per_user)),
             searches: 0,
         });
         if user.searches >= self.per_user + WAITING_PER_USER {
@@ -119,7 +119,7 @@ impl Searches {
             users: self.users.clone(),
             owner: owner.clone(),
         };
-        Ok((counted, user.places.clone()))
+        Ok((counted, user.permits.clone()))
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_users_searches_leave_places_to_others() {
+    async fn one_users_searches_leave_permits_to_others() {
         let searches = Searches::among(8);
         let greedy = owner("greedy");
         let _running = [
@@ -168,17 +168,17 @@ mod tests {
         let all = futures_util::future::join_all(all).await;
         let refused = all
             .iter()
-            .filter(|place| matches!(place, Err(Error::RateLimited { .. })));
+            .filter(|permit| matches!(permit, Err(Error::RateLimited { .. })));
         assert_eq!(refused.count(), 1);
         drop(all);
         assert!(searches.users.lock().unwrap().is_empty());
     }
 
     #[tokio::test]
-    async fn few_connections_have_a_place_nevertheless() {
+    async fn few_connections_have_a_permit_nevertheless() {
         for connections in [1, 2, 3] {
-            let place = Searches::among(connections).enter(&owner("a")).await;
-            place.unwrap();
+            let permit = Searches::among(connections).enter(&owner("a")).await;
+            permit.unwrap();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use migration::search_text::words;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::highlight::CUT;
 use crate::{conversation::text::single_line, work::Stop};
 
 /// The length before the match, and from its start on, in grapheme clusters.
@@ -34,9 +35,12 @@ pub(super) fn around_match(text: &str, searched: &[String], stop: &Stop) -> Stri
         .find(|(_, word)| begins_with_any(word, searched))
         .map_or(0, |(start, _)| start);
     let shown = around(text, start);
-    let head = if shown.start > 0 { "…" } else { "" };
-    let tail = if shown.end < text.len() { "…" } else { "" };
-    format!("{head}{}{tail}", single_line(&text[shown]))
+    let mut snippet = String::new();
+    snippet.extend((shown.start > 0).then_some(CUT));
+    let is_cut = shown.end < text.len();
+    snippet.push_str(&single_line(&text[shown]));
+    snippet.extend(is_cut.then_some(CUT));
+    snippet
 }
 
 /// The range around a position, cut at grapheme boundaries unless a cluster exceeds the limit in bytes.

@@ -1,43 +1,60 @@
-//! Turns: an accepted user message and its reply.
+//! Turns: an accepted user message and one reply to it. A further reply to the same message is a turn of its own.
+//!
+//! - `begin`: stores a message and its first turn
+//! - `rewrite`: a further reply to the newest message, which may be edited; the former reply becomes a version
+//! - `end`: stores a finished reply
+//! - `external`: opens a reply that a program outside of the server writes, and moves it between nodes
+//! - `runs`: leases and checkpoints of replies in progress
 
 mod begin;
+mod end;
+mod external;
+mod rewrite;
 mod runs;
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, prelude::Uuid,
-    sea_query::Expr,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    QuerySelect, Select, prelude::Uuid, sea_query::Expr,
 };
+use uuid::Builder;
 
-pub(super) use self::runs::clear_checkpoints;
+pub(super) use self::external::is_open_reply;
 pub use self::{
     begin::{BegunTurn, NewTitle, NewTurn},
+    end::FinishedReply,
+    external::{NewExternalReply, OpenedReply},
+    rewrite::{Edit, Rewrite},
     runs::{DeadRun, RenewalOutcome, RunCheckpoint},
 };
+pub(super) use self::{
+    begin::{
+        MAX_RETRIES, NewConversationRow, check_unused, claim_deferred, insert_conversation,
+        is_retryable,
+    },
+    runs::clear_checkpoints,
+};
 use super::{
-    Database, ReplyCost,
+    Database,
     entity::{
-        conversation, known, message,
+        conversation, known,
         turn::{self, Column, Entity},
     },
-    fault::is_of_row,
-    guarded::Transaction,
-    reply_calls,
-    scope::{change_of, changed},
-    search::index,
+    scope::change_of,
 };
 use crate::{
-    conversation::{
-        Conversation, ConversationId, Message, MessageId, MessageStatus, Owner, Role,
-        topic_hint::preview,
-    },
+    conversation::{ConversationId, MessageId, Owner, Part, Role, Rows, part},
     error::{Error, ErrorCode, Result},
-    step::{Step, step},
 };
 
 /// A stored turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
+    /// The id of the turn, which cursors of its reply hold: the message's id for its first reply, an id of its own for a
+    /// further one.
+    pub id: MessageId,
     /// The conversation.
     pub conversation_id: ConversationId,
     /// The user message.
@@ -48,10 +65,22 @@ pub struct Turn {
     pub reply: ReplyState,
     /// Why the reply failed.
     pub failure: Option<ErrorCode>,
+    /// Why the reply is incomplete, if it is and the reason is known.
+    pub reason: Option<String>,
     /// The node that runs the reply, or ran it.
     pub node: Option<Uuid>,
+    /// Whether a program outside of the server writes the reply.
+    pub is_external: bool,
+    /// Whether a client asked to stop the reply.
+    pub is_stopping: bool,
+    /// When the lease of the running reply expires.
+    pub lease_until: Option<DateTime<Utc>>,
+    /// When the turn began.
+    pub created_at: DateTime<Utc>,
     /// The last checkpoint of the text, while the reply runs.
     pub written: String,
+    /// The parts of the last checkpoint, while the reply runs.
+    pub written_parts: Vec<Part>,
 }
 
 /// The state of a reply.
@@ -62,196 +91,74 @@ pub enum ReplyState {
     Running,
     /// Complete.
     Completed,
-    /// Stopped or interrupted after some text.
+    /// Stopped or interrupted. Older versions also stored this for replies that failed after some text.
     Incomplete,
-    /// Failed before any text.
+    /// Failed.
     Failed,
 }
 
-/// The level of detail in which a finished reply is stored. It is reduced while a row rejects the write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StoredDetail {
-    /// Text, state, cost and search index.
-    Full,
-    /// Text and state only.
-    TextOnly,
-    /// The state `failed` only, because the text cannot be stored.
-    NoText,
-}
-
-impl StoredDetail {
-    fn reduced(self) -> Option<Self> {
-        match self {
-            Self::Full => Some(Self::TextOnly),
-            Self::TextOnly => Some(Self::NoText),
-            Self::NoText => None,
-        }
-    }
-}
-
-/// The final state of a reply to store.
-#[derive(Clone, Copy, Debug)]
-pub struct FinishedReply<'a> {
-    /// Any state but [`ReplyState::Running`].
-    pub state: ReplyState,
-    /// The text. For an empty text, only the state is stored.
-    pub text: &'a str,
-    /// Why the reply is not complete.
-    pub failure: Option<ErrorCode>,
-}
-
-impl FinishedReply<'_> {
-    fn message_status(&self) -> MessageStatus {
-        match self.state {
-            ReplyState::Completed => MessageStatus::Complete,
-            _ => MessageStatus::Incomplete,
-        }
-    }
-}
-
 impl Database {
-    /// Stores a finished reply: its text as a message, its state in the turn's row, and its cost.
-    ///
-    /// Idempotent: after an unknown commit outcome, a retry finds the stored reply. `None`: the conversation did not
-    /// change, because it was deleted or the reply has no text.
+    /// The turn with this id.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn finish_reply(
+    pub async fn find_turn(
         &self,
-        owner: &Owner,
-        turn: &Turn,
-        outcome: FinishedReply<'_>,
-        cost: Option<ReplyCost<'_>>,
-    ) -> Result<Option<Conversation>> {
-        self.end_reply(owner, turn, outcome, cost, Condition::all())
-            .await
+        rows: impl Into<Rows<'_>>,
+        id: MessageId,
+    ) -> Result<Option<Turn>> {
+        let turn = turns_of(rows).filter(Column::MessageId.eq(id));
+        one(turn, &self.reader).await
     }
 
-    /// Stores a finished reply if the turn's row meets `condition`. If a row rejects it, stores it in reduced detail.
-    async fn end_reply(
-        &self,
-        owner: &Owner,
-        turn: &Turn,
-        outcome: FinishedReply<'_>,
-        cost: Option<ReplyCost<'_>>,
-        condition: Condition,
-    ) -> Result<Option<Conversation>> {
-        let body = index::prepared(owner, outcome.text).await?;
-        let unstorable = FinishedReply {
-            state: ReplyState::Failed,
-            text: "",
-            failure: Some(ErrorCode::DatabaseUnavailable),
-        };
-        let (mut detail, mut refused) = (StoredDetail::Full, None);
-        loop {
-            let (outcome, body, cost) = match detail {
-                StoredDetail::Full => (outcome, Some(body.as_str()), cost),
-                StoredDetail::TextOnly => (outcome, None, None),
-                StoredDetail::NoText => (unstorable, None, None),
-            };
-            let stored = self.try_end_reply(owner, turn, outcome, body, cost, &condition);
-            match (stored.await, detail.reduced()) {
-                (Err(error), Some(reduced)) if is_of_row(&error) => {
-                    (detail, refused) = (reduced, Some(error));
-                }
-                (result, _) => {
-                    if let (Ok(_), Some(refused)) = (&result, &refused) {
-                        log_reduced(turn, detail, refused);
-                    }
-                    return result;
-                }
-            }
-        }
-    }
-
-    async fn try_end_reply(
-        &self,
-        owner: &Owner,
-        turn: &Turn,
-        outcome: FinishedReply<'_>,
-        body: Option<&str>,
-        cost: Option<ReplyCost<'_>>,
-        condition: &Condition,
-    ) -> Result<Option<Conversation>> {
-        let ended = self.transaction(|tx| async move {
-            let at = self.now();
-            // Updates the conversation before the turn: every transaction uses this lock order, to prevent deadlocks.
-            let conversation = match outcome.text {
-                "" => None,
-                text => {
-                    let counted = count_message(owner, turn.conversation_id, text, at);
-                    changed(counted.exec_with_returning(&tx).await?)?
-                }
-            };
-            // The text is not stored if the conversation was deleted, so the reply is incomplete.
-            let state = match conversation {
-                None if !outcome.text.is_empty() => ReplyState::Incomplete,
-                _ => outcome.state,
-            };
-            let failure: Option<&str> = outcome.failure.map(ErrorCode::as_str);
-            let no_text: Option<String> = None;
-            let fenced = Entity::update_many()
-                .col_expr(Column::ReplyStatus, Expr::val(<&str>::from(state)))
-                .col_expr(Column::ReplyFailure, Expr::val(failure))
-                .col_expr(Column::RunText, Expr::val(no_text))
-                .filter(Column::MessageId.eq(turn.message_id))
-                .filter(is_running())
-                .filter(condition.clone())
-                .exec(&tx)
-                .await?;
-            if fenced.rows_affected == 0 {
-                return Err(Error::Database(Box::new(NotRunning)));
-            }
-            if let Some(conversation) = &conversation {
-                add_reply(&tx, conversation, turn, outcome, body, at).await?;
-            }
-            if let Some(cost) = cost {
-                // Without a text the conversation's row was not read, so the agent is unknown.
-                let agent = conversation.as_ref().map_or("", |c| &c.active_agent);
-                let ids = (turn.conversation_id, turn.reply_id);
-                reply_calls::insert(&tx, owner, ids, agent, cost, at).await?;
-            }
-            step(Step::ReplyCommitting, turn.conversation_id);
-            Ok((tx, conversation))
-        });
-        match ended.await {
-            Err(error) if error.cause::<NotRunning>().is_some() => {
-                self.find_stored_reply(owner, turn, outcome).await
-            }
-            ended => ended,
-        }
-    }
-
-    /// The conversation, if it has the reply with exactly this outcome.
-    async fn find_stored_reply(
-        &self,
-        owner: &Owner,
-        turn: &Turn,
-        outcome: FinishedReply<'_>,
-    ) -> Result<Option<Conversation>> {
-        let message = self.find_message(owner, turn.reply_id).await?;
-        let is_same = |message: &Message| {
-            message.content == outcome.text && message.status == outcome.message_status()
-        };
-        match message.filter(is_same) {
-            Some(_) => self.find_row(owner, turn.conversation_id).await,
-            None => Ok(None),
-        }
-    }
-
-    /// The turn of this message.
+    /// The turn of a reply, or the newest turn of a message; `None` if there is none.
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn find_turn(&self, owner: &Owner, message: MessageId) -> Result<Option<Turn>> {
-        Entity::find_by_id(message)
-            .filter(Column::TenantId.eq(&owner.tenant))
-            .filter(Column::UserId.eq(&owner.user))
-            .one(&self.reader)
-            .await?
-            .map(Turn::try_from)
-            .transpose()
+    pub async fn find_turn_of(
+        &self,
+        rows: impl Into<Rows<'_>>,
+        message: MessageId,
+    ) -> Result<Option<Turn>> {
+        // First, because a reply becomes a message in the transaction that ends its run.
+        let rows = rows.into();
+        let running = turns_of(rows)
+            .filter(Column::ReplyId.eq(message))
+            .filter(Expr::cust(RUNNING));
+        if let Some(turn) = one(running, &self.reader).await? {
+            return Ok(Some(turn));
+        }
+        let Some(stored) = self.find_message(rows, message).await? else {
+            return self.find_turn_without_message(rows, message).await;
+        };
+        let turns = newest_first(turns_of(rows))
+            .filter(Column::ConversationId.eq(stored.conversation_id))
+            .filter(match stored.role {
+                Role::User => answers(message),
+                Role::Assistant => Condition::all().add(Column::ReplyId.eq(message)),
+            });
+        one(turns, &self.reader).await
+    }
+
+    /// The turn of a reply that ended and is no message: another program writes it, or its row was rejected. There is no
+    /// index of replies, but a turn's id is made just before that of its reply.
+    async fn find_turn_without_message(
+        &self,
+        rows: Rows<'_>,
+        reply: MessageId,
+    ) -> Result<Option<Turn>> {
+        const LONGEST_PAUSE_MS: u64 = 1_000;
+        let Some(made) = reply.0.get_timestamp() else {
+            return Ok(None);
+        };
+        let (seconds, nanos) = made.to_unix();
+        let first =
+            (seconds * 1_000 + u64::from(nanos) / 1_000_000).saturating_sub(LONGEST_PAUSE_MS);
+        let first = Builder::from_unix_timestamp_millis(first, &[0; 10]).into_uuid();
+        let turn = turns_of(rows)
+            .filter(Column::MessageId.between(first, reply.0))
+            .filter(Column::ReplyId.eq(reply));
+        one(turn, &self.reader).await
     }
 
     /// Whether the owner has sent a message with this idempotency key.
@@ -264,93 +171,118 @@ impl Database {
             .is_some())
     }
 
+    /// The turn that used this idempotency key.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn find_turn_of_key(&self, owner: &Owner, key: &str) -> Result<Option<Turn>> {
+        let found = begin::find_by_key(&self.reader, owner, key).await?;
+        found.map(Turn::try_from).transpose()
+    }
+
     /// The newest turn of a conversation.
     ///
     /// # Errors
     /// [`Error::Database`].
     pub async fn find_last_turn(
         &self,
-        owner: &Owner,
+        rows: impl Into<Rows<'_>>,
         conversation: ConversationId,
     ) -> Result<Option<Turn>> {
-        use sea_orm::QueryOrder;
-        Entity::find()
+        let turns = newest_first(turns_of(rows));
+        let turns = turns.filter(Column::ConversationId.eq(conversation));
+        one(turns, &self.reader).await
+    }
+
+    /// Why replies of a conversation are incomplete. One whose reason is unknown gets no entry.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn reply_reasons(
+        &self,
+        rows: impl Into<Rows<'_>>,
+        conversation: ConversationId,
+        replies: &[MessageId],
+    ) -> Result<HashMap<MessageId, String>> {
+        let reasons = turns_of(rows)
             .filter(Column::ConversationId.eq(conversation))
-            .filter(Column::TenantId.eq(&owner.tenant))
-            .filter(Column::UserId.eq(&owner.user))
-            .order_by_desc(Column::CreatedAt)
-            .order_by_desc(Column::MessageId)
-            .one(&self.reader)
-            .await?
-            .map(Turn::try_from)
-            .transpose()
+            .filter(Column::ReplyId.is_in(replies.iter().copied()))
+            .filter(Column::ReplyReason.is_not_null())
+            .select_only()
+            .columns([Column::ReplyId, Column::ReplyReason]);
+        let reasons: Vec<(MessageId, String)> = reasons.into_tuple().all(&self.reader).await?;
+        Ok(reasons.into_iter().collect())
+    }
+
+    /// The turns of several conversations whose reply is running, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn running_turns(
+        &self,
+        rows: impl Into<Rows<'_>>,
+        conversations: &[ConversationId],
+    ) -> Result<HashMap<ConversationId, Vec<Turn>>> {
+        let turns = turns_of(rows)
+            .filter(Column::ConversationId.is_in(conversations.iter().copied()))
+            .filter(Expr::cust(RUNNING))
+            .order_by_asc(Column::CreatedAt)
+            .order_by_asc(Column::MessageId);
+        let mut running: HashMap<ConversationId, Vec<Turn>> = HashMap::new();
+        for row in turns.all(&self.reader).await? {
+            let turn = Turn::try_from(row)?;
+            running.entry(turn.conversation_id).or_default().push(turn);
+        }
+        Ok(running)
     }
 }
 
-/// The reply has ended already, or does not meet the caller's condition.
-#[derive(Debug, thiserror::Error)]
-#[error("the reply is not running")]
-struct NotRunning;
+/// The condition of the partial index of running turns. A bound value would hide it from SQLite.
+const RUNNING: &str = "reply_status = 'running'";
+
+/// The turns in the conversations that may be read: a turn has the owner of its conversation.
+fn turns_of<'a>(rows: impl Into<Rows<'a>>) -> Select<Entity> {
+    let turns = Entity::find();
+    match rows.into() {
+        Rows::Of(owner) => turns
+            .filter(Column::TenantId.eq(&owner.tenant))
+            .filter(Column::UserId.eq(&owner.user)),
+        Rows::OfTenant(tenant) => turns.filter(Column::TenantId.eq(tenant)),
+    }
+}
+
+fn newest_first(turns: Select<Entity>) -> Select<Entity> {
+    turns
+        .order_by_desc(Column::CreatedAt)
+        .order_by_desc(Column::MessageId)
+}
+
+/// The turns that answer this message.
+fn answers(message: MessageId) -> Condition {
+    Condition::any()
+        .add(Column::MessageId.eq(message))
+        .add(Column::InReplyTo.eq(message))
+}
+
+async fn one(turns: Select<Entity>, db: &impl ConnectionTrait) -> Result<Option<Turn>> {
+    turns.one(db).await?.map(Turn::try_from).transpose()
+}
 
 fn is_running() -> Expr {
     Column::ReplyStatus.eq(<&str>::from(ReplyState::Running))
 }
 
-/// Inserts the reply at the position that [`count_message`] reserved.
-async fn add_reply(
-    tx: &Transaction,
-    conversation: &Conversation,
-    turn: &Turn,
-    outcome: FinishedReply<'_>,
-    body: Option<&str>,
-    at: DateTime<Utc>,
-) -> Result<()> {
-    message::Entity::insert(message::ActiveModel {
-        id: Set(turn.reply_id),
-        conversation_id: Set(conversation.id),
-        position: Set(conversation.message_count),
-        role: Set(Role::Assistant.as_str().into()),
-        content: Set(outcome.text.into()),
-        status: Set(outcome.message_status().as_str().into()),
-        created_at: Set(at),
-        attachments: Set(None),
-    })
-    .exec_without_returning(tx)
-    .await?;
-    match body {
-        Some(body) => {
-            index::index_message(tx, conversation, turn.reply_id, body.into(), false).await
-        }
-        None => Ok(()),
-    }
-}
-
-/// Logs that a reply was stored in reduced detail.
-fn log_reduced(turn: &Turn, detail: StoredDetail, refused: &Error) {
-    let stored = match detail {
-        StoredDetail::Full => "in full",
-        StoredDetail::TextOnly => "without its cost and its entry in the search index",
-        StoredDetail::NoText => "as failed, without its text",
-    };
-    let cause = std::error::Error::source(refused);
-    tracing::error!(
-        conversation.id = %turn.conversation_id,
-        error.cause = cause,
-        "the database rejected the rows of a reply; it is stored {stored}"
-    );
-}
-
-/// An update that reserves the position of one more message: the new message count.
+/// An update that reserves the position of one more message with this preview: the new message count.
 fn count_message(
     owner: &Owner,
     id: ConversationId,
-    text: &str,
+    preview: &str,
     at: DateTime<Utc>,
 ) -> sea_orm::UpdateMany<conversation::Entity> {
     use conversation::Column;
     change_of(owner, id, at)
         .col_expr(Column::MessageCount, Expr::col(Column::MessageCount).add(1))
-        .col_expr(Column::LastMessagePreview, Expr::val(preview(text)))
+        .col_expr(Column::LastMessagePreview, Expr::val(preview))
         .col_expr(Column::LastMessageAt, Expr::val(at))
 }
 
@@ -359,13 +291,24 @@ impl TryFrom<turn::Model> for Turn {
 
     fn try_from(row: turn::Model) -> Result<Self> {
         Ok(Self {
+            id: row.message_id,
             conversation_id: row.conversation_id,
-            message_id: row.message_id,
+            message_id: row.in_reply_to.unwrap_or(row.message_id),
             reply_id: row.reply_id,
             reply: known(&row.reply_status).unwrap_or(ReplyState::Incomplete),
             failure: row.reply_failure.and_then(|code| known(&code)),
+            reason: row.reply_reason,
             node: row.run_node,
+            is_external: row.source.as_deref() == Some(external::SOURCE),
+            is_stopping: row.stop_asked,
+            lease_until: row.run_lease_until,
+            created_at: row.created_at,
             written: row.run_text.unwrap_or_default(),
+            written_parts: row
+                .run_parts
+                .as_deref()
+                .map(part::decode)
+                .unwrap_or_default(),
         })
     }
 }

@@ -10,14 +10,15 @@ use sea_orm::{
     prelude::Uuid, sea_query::Expr,
 };
 
-use super::{FinishedReply, ReplyState, Turn, is_running};
+use super::{FinishedReply, Turn, is_running};
 use crate::{
-    conversation::{Conversation, ConversationId, MessageId, Owner},
+    conversation::{Conversation, ConversationId, MessageId, Owner, Part, ReplyOutcome, part},
     db::{
         BadRow, Database, Keyset, KeysetPage,
         entity::turn::{Column, Entity, Model},
         fault::is_of_row,
         pages::{beyond, read_page},
+        retention::kept,
     },
     error::Result,
 };
@@ -25,16 +26,20 @@ use crate::{
 /// A lease renewal of a run, with a checkpoint of its text.
 #[derive(Clone, Debug)]
 pub struct RunCheckpoint {
-    /// The user message of the turn.
-    pub message: MessageId,
+    /// The turn.
+    pub turn: MessageId,
+    /// The node that must still run it, if another one may have taken it over, and its own lease.
+    pub fence: Option<(Uuid, Duration)>,
     /// The full text so far, if it is longer than the last checkpoint.
     pub written: Option<String>,
+    /// The parts to store, if they have changed since the last checkpoint.
+    pub parts: Option<Vec<Part>>,
 }
 
 /// The outcome of a renewal.
 #[derive(Debug, Default)]
 pub struct RenewalOutcome {
-    /// Replies that the caller must stop: a client requested it, or another node closed them.
+    /// The turns whose replies the caller must stop: a client requested it, or another node closed them.
     pub stopped: Vec<MessageId>,
     /// Rows that rejected their checkpoint.
     pub bad: Vec<BadRow>,
@@ -80,17 +85,19 @@ impl Database {
         for run in runs {
             let mut renewed = self.renew_all(std::slice::from_ref(run), lease).await;
             if let Err(error) = renewed {
-                outcome.bad.push(BadRow::of(run.message.0, error)?);
+                outcome.bad.push(BadRow::of(run.turn.0, error)?);
                 let without_text = RunCheckpoint {
-                    message: run.message,
+                    turn: run.turn,
+                    fence: run.fence,
                     written: None,
+                    parts: None,
                 };
                 renewed = self.renew_all(&[without_text], lease).await;
             }
             match renewed {
                 Ok(stopped) => outcome.stopped.extend(stopped),
                 // `outcome.bad` has the row already.
-                Err(error) => drop(BadRow::of(run.message.0, error)?),
+                Err(error) => drop(BadRow::of(run.turn.0, error)?),
             }
         }
         Ok(outcome)
@@ -98,19 +105,27 @@ impl Database {
 
     async fn renew_all(&self, runs: &[RunCheckpoint], lease: Duration) -> Result<Vec<MessageId>> {
         self.transaction(|tx| async move {
-            let until = self.now() + lease;
+            let now = self.now();
             let mut stopped = Vec::new();
             for run in runs {
+                let lease = run.fence.map_or(lease, |(_, lease)| lease);
                 let mut update = Entity::update_many()
-                    .col_expr(Column::RunLeaseUntil, Expr::val(until))
-                    .filter(Column::MessageId.eq(run.message))
+                    .col_expr(Column::RunLeaseUntil, Expr::val(now + lease))
+                    .filter(Column::MessageId.eq(run.turn))
                     .filter(is_running())
                     .filter(Column::StopAsked.eq(false));
+                if let Some((node, _)) = run.fence {
+                    update = update.filter(Column::RunNode.eq(node));
+                }
                 if let Some(written) = &run.written {
-                    update = update.col_expr(Column::RunText, Expr::val(written));
+                    update = update.col_expr(Column::RunText, kept(Expr::val(written)));
+                }
+                if let Some(parts) = &run.parts {
+                    update =
+                        update.col_expr(Column::RunParts, kept(Expr::val(part::encode(parts))));
                 }
                 if update.exec(&tx).await?.rows_affected == 0 {
-                    stopped.push(run.message);
+                    stopped.push(run.turn);
                 }
             }
             Ok((tx, stopped))
@@ -118,7 +133,8 @@ impl Database {
         .await
     }
 
-    /// Stores a stop request for all running replies of a conversation. Returns each reply with its node.
+    /// Stores a stop request for the running replies of a conversation, or for one of them. Returns each reply with its
+    /// node.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -126,15 +142,18 @@ impl Database {
         &self,
         owner: &Owner,
         conversation: ConversationId,
+        reply: Option<MessageId>,
     ) -> Result<Vec<(Option<Uuid>, MessageId)>> {
-        let rows = Entity::update_many()
+        let mut stop = Entity::update_many()
             .col_expr(Column::StopAsked, Expr::val(true))
             .filter(Column::ConversationId.eq(conversation))
             .filter(Column::TenantId.eq(&owner.tenant))
             .filter(Column::UserId.eq(&owner.user))
-            .filter(is_running())
-            .exec_with_returning(&self.writer)
-            .await?;
+            .filter(is_running());
+        if let Some(reply) = reply {
+            stop = stop.filter(Column::ReplyId.eq(reply));
+        }
+        let rows = stop.exec_with_returning(&self.writer).await?;
         let runs = rows.into_iter();
         Ok(runs.map(|row| (row.run_node, row.reply_id)).collect())
     }
@@ -166,16 +185,29 @@ impl Database {
     }
 
     /// Closes a run with an expired lease, as incomplete, with its last checkpoint.
+    /// `redacts`: the preview leaves out secrets and personal numbers.
     ///
-    /// `None`: the lease was renewed, the checkpoint is empty, or the conversation was deleted.
+    /// `None`: the lease was renewed, or the conversation was deleted.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
-    pub async fn close_dead_run(&self, dead: &DeadRun) -> Result<Option<Conversation>> {
+    pub async fn close_dead_run(
+        &self,
+        dead: &DeadRun,
+        redacts: bool,
+    ) -> Result<Option<Conversation>> {
         let outcome = FinishedReply {
-            state: ReplyState::Incomplete,
+            outcome: match dead.turn.is_external && dead.turn.is_stopping {
+                true => ReplyOutcome::Stopped,
+                false => ReplyOutcome::Incomplete,
+            },
             text: &dead.turn.written,
             failure: None,
+            reason: None,
+            model: "",
+            parts: &dead.turn.written_parts,
+            is_message: true,
+            redacts,
         };
         let is_dead = is_overdue(self.now());
         self.end_reply(&dead.owner, &dead.turn, outcome, None, is_dead)
@@ -190,7 +222,8 @@ pub(in crate::db) async fn clear_checkpoints(
 ) -> Result<()> {
     let no_text: Option<String> = None;
     Entity::update_many()
-        .col_expr(Column::RunText, Expr::val(no_text))
+        .col_expr(Column::RunText, Expr::val(no_text.clone()))
+        .col_expr(Column::RunParts, Expr::val(no_text))
         .col_expr(Column::StopAsked, Expr::val(true))
         .filter(Column::ConversationId.eq(conversation))
         .filter(is_running())

@@ -17,7 +17,7 @@ use tokio::{sync::Notify, time::sleep};
 
 use super::Status;
 use crate::{
-    conversation::{Conversation, ConversationId, Owner},
+    conversation::{Audience, Conversation, ConversationId},
     error::{Error, Result},
     events::topics::{Topic, Topics},
 };
@@ -37,11 +37,11 @@ const MAX_CONCURRENT_READS: usize = 4;
 /// A query of the relay for rows.
 #[derive(Clone, Debug)]
 pub enum RowQuery {
-    /// This conversation, also as a tombstone, if it belongs to the owner.
-    Row(Owner, ConversationId),
-    /// The owner's rows, including tombstones, that changed at this time or later: a page ordered by id, after this id.
+    /// This conversation, also as a tombstone, if the audience covers it.
+    Row(Audience, ConversationId),
+    /// The audience's rows, including tombstones, that changed at this time or later: a page ordered by id, after this id.
     /// An empty page is the end.
-    Changed(Owner, DateTime<Utc>, Option<ConversationId>),
+    Changed(Audience, DateTime<Utc>, Option<ConversationId>),
 }
 
 /// Reads rows for the relay. Injected, because `events` does not depend on `db`.
@@ -57,16 +57,16 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 struct Pending {
     /// The newest revision named by a wake-up.
-    rows: HashMap<ConversationId, (Owner, i64)>,
+    rows: HashMap<ConversationId, (Audience, i64)>,
     /// Topics to resync, and the time since when wake-ups may be lost.
     topics: HashMap<Topic, DateTime<Utc>>,
 }
 
 impl Inbox {
     /// Queues a wake-up for this revision.
-    pub(super) fn wake_up(&self, owner: Owner, id: ConversationId, revision: i64) {
+    pub(super) fn wake_up(&self, audience: Audience, id: ConversationId, revision: i64) {
         let mut pending = self.lock();
-        let (_, newest) = pending.rows.entry(id).or_insert((owner, revision));
+        let (_, newest) = pending.rows.entry(id).or_insert((audience, revision));
         *newest = revision.max(*newest);
         drop(pending);
         self.arrived.notify_one();
@@ -99,12 +99,16 @@ impl Inbox {
                 status,
             };
             stream::iter(pending.rows)
-                .for_each_concurrent(MAX_CONCURRENT_READS, |(id, (owner, revision))| async move {
-                    if let Err(error) = reader.publish_row(owner.clone(), id, revision).await {
-                        self.wake_up(owner, id, revision);
-                        failed(error);
-                    }
-                })
+                .for_each_concurrent(
+                    MAX_CONCURRENT_READS,
+                    |(id, (audience, revision))| async move {
+                        let reading = reader.publish_row(audience.clone(), id, revision);
+                        if let Err(error) = reading.await {
+                            self.wake_up(audience, id, revision);
+                            failed(error);
+                        }
+                    },
+                )
                 .await;
             stream::iter(pending.topics)
                 .for_each_concurrent(MAX_CONCURRENT_READS, |(topic, since)| async move {
@@ -140,11 +144,16 @@ impl Reader<'_> {
 
     /// Publishes a conversation, unless this revision was published already: a change of this node, or a repeated
     /// wake-up.
-    async fn publish_row(&self, owner: Owner, id: ConversationId, revision: i64) -> Result<()> {
+    async fn publish_row(
+        &self,
+        audience: Audience,
+        id: ConversationId,
+        revision: i64,
+    ) -> Result<()> {
         if self.topics.has_published(id, revision) {
             return Ok(());
         }
-        for row in self.rows(RowQuery::Row(owner, id)).await? {
+        for row in self.rows(RowQuery::Row(audience, id)).await? {
             self.topics.publish(Arc::new(row));
         }
         Ok(())
@@ -161,15 +170,16 @@ impl Reader<'_> {
             // Subscribers of one conversation compare revisions with the row that they read, so an unchanged row is
             // harmless. Subscribers of a list have nothing to compare with and must not receive it.
             Topic::Conversation(owner, id) => {
-                for row in self.rows(RowQuery::Row(owner.clone(), *id)).await? {
+                let owner = Audience::User(owner.clone());
+                for row in self.rows(RowQuery::Row(owner, *id)).await? {
                     self.topics.send_to(topic, row);
                 }
             }
-            Topic::Owner(owner) => {
+            Topic::Audience(audience) => {
                 let mut after = None;
                 loop {
                     let rows = self
-                        .rows(RowQuery::Changed(owner.clone(), since, after))
+                        .rows(RowQuery::Changed(audience.clone(), since, after))
                         .await?;
                     let Some(last) = rows.last() else { break };
                     after = Some(last.id);

@@ -29,6 +29,8 @@ mod subjects;
 mod subscriptions;
 
 use std::{
+    io,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -38,6 +40,7 @@ use std::{
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use chrono::{DateTime, Utc};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{
     sync::{
         Notify,
@@ -49,6 +52,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub(super) use self::remote_replies::read_here;
 use self::{inbox::Inbox, subjects::WakeUp, subscriptions::Subscriptions};
 pub use self::{
     inbox::{ReadRows, RowQuery},
@@ -174,14 +178,25 @@ impl Outbox {
         node: Uuid,
         reply: MessageId,
         offset: usize,
+        changes: u64,
     ) -> Option<RemoteSlice> {
-        remote_replies::read(&self.client()?, node, reply, offset).await
+        remote_replies::read(&self.client()?, node, reply, offset, changes).await
     }
 
     /// See [`EventBroker::stop_remote`](super::EventBroker::stop_remote).
     pub(super) async fn stop(&self, node: Uuid, reply: MessageId) {
         if let Some(client) = self.client() {
             remote_replies::stop(&client, node, reply).await;
+        }
+    }
+
+    /// See [`EventBroker::is_held_remotely`](super::EventBroker::is_held_remotely).
+    pub(super) async fn is_held(&self, node: Uuid, reply: MessageId) -> bool {
+        match self.client() {
+            Some(client) => remote_replies::is_held(&client, node, reply)
+                .await
+                .unwrap_or_default(),
+            None => false,
         }
     }
 
@@ -198,7 +213,7 @@ type CurrentClient = Arc<Mutex<Option<Client>>>;
 /// Queued wake-ups.
 type Queue = Receiver<(Owner, ConversationId, i64)>;
 
-/// The relay's background loop. Start it with [`keep_up`](Self::keep_up).
+/// The relay's background loop. Start it with [`start`](Self::start).
 #[derive(Debug)]
 pub struct Relay {
     node: Uuid,
@@ -212,14 +227,52 @@ pub struct Relay {
 
 /// The servers of one NATS cluster: URLs separated by commas.
 #[derive(Clone, Debug)]
-pub struct Servers(Vec<ServerAddr>);
+pub struct Servers {
+    addresses: Vec<ServerAddr>,
+    /// The file of the certificate authorities that sign their certificates, in place of the system's.
+    authorities: Option<PathBuf>,
+}
 
 impl std::str::FromStr for Servers {
     type Err = std::io::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let servers = text.split(',').map(|url| url.trim().parse());
-        servers.collect::<Result<_, _>>().map(Self)
+        Ok(Self {
+            addresses: servers.collect::<Result<_, _>>()?,
+            authorities: None,
+        })
+    }
+}
+
+impl Servers {
+    /// Trusts only the certificate authorities of a PEM file, and encrypts every connection.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has no certificate.
+    pub fn with_authorities(self, path: &Path) -> io::Result<Self> {
+        let named = |why: String| io::Error::other(format!("{}: {why}", path.display()));
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| named(error.to_string()))?;
+        match certificates.is_empty() {
+            true => Err(named("it has no certificate".into())),
+            false => Ok(Self {
+                authorities: Some(path.into()),
+                ..self
+            }),
+        }
+    }
+
+    /// The options of a connection that concern encryption.
+    fn options(&self) -> ConnectOptions {
+        let options = ConnectOptions::new().connection_timeout(NATS_TIMEOUT);
+        match &self.authorities {
+            Some(path) => options
+                .add_root_certificates(path.clone())
+                .require_tls(true),
+            None => options,
+        }
     }
 }
 
@@ -244,7 +297,7 @@ impl Relay {
     }
 
     /// Exchanges wake-ups until `closing`, as a supervised loop.
-    pub fn keep_up(
+    pub fn start(
         self,
         servers: Servers,
         read: impl Fn(&Heartbeat) -> ReadRows + Send + 'static,
@@ -273,7 +326,8 @@ impl Relay {
     ) {
         let _disconnect = DisconnectOnDrop(&self.status);
         let changed = Arc::new(Notify::new());
-        let options = ConnectOptions::new()
+        let options = servers
+            .options()
             .name("titlecast")
             .retry_on_initial_connect()
             .max_reconnects(None)
@@ -284,7 +338,6 @@ impl Relay {
                     .min(MAX_RECONNECT_DELAY)
                     .mul_f64(0.75 + 0.25 * fastrand::f64())
             })
-            .connection_timeout(NATS_TIMEOUT)
             .ping_interval(NATS_TIMEOUT)
             .event_callback({
                 let (changed, status) = (changed.clone(), self.status.clone());
@@ -302,7 +355,7 @@ impl Relay {
                     async {}
                 }
             });
-        let client = match options.connect(servers.0.clone()).await {
+        let client = match options.connect(servers.addresses.clone()).await {
             Ok(client) => client,
             // A failed connection is retried, so this is an invalid setting.
             Err(error) => {
@@ -359,14 +412,13 @@ impl Drop for DisconnectOnDrop<'_> {
 async fn log_connect_failure(servers: Servers, status: &Status) {
     sleep(NATS_TIMEOUT).await;
     if !status.is_connected() {
-        let tried: Vec<String> = servers.0.iter().map(address).collect();
-        let options = ConnectOptions::new().connection_timeout(NATS_TIMEOUT);
-        if let Err(error) = options.connect(servers.0).await {
+        let tried: Vec<String> = servers.addresses.iter().map(address).collect();
+        if let Err(error) = servers.options().connect(servers.addresses).await {
             tracing::warn!(
                 servers = tried.join(","),
                 %error,
                 "NATS cannot be reached; cross-node updates are delayed until it can, and the connection is retried. \
-                 Start NATS, or check --nats-url (TITLECAST_NATS_URL)"
+                 Start NATS, or check --nats-url (TITLECAST_NATS_URL) and --nats-ca (TITLECAST_NATS_CA)"
             );
         }
     }

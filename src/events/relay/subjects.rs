@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    conversation::{ConversationId, Owner},
+    conversation::{Audience, ConversationId, Owner},
     events::topics::Topic,
 };
 
@@ -49,28 +49,25 @@ pub(super) fn conversation(owner: &Owner, id: ConversationId) -> String {
 pub(super) fn topic(topic: &Topic) -> String {
     match topic {
         Topic::Conversation(owner, id) => conversation(owner, *id),
-        Topic::Owner(owner) => format!("{}.*", owner_prefix(owner)),
+        Topic::Audience(Audience::User(owner)) => format!("{}.*", owner_prefix(owner)),
+        Topic::Audience(Audience::Tenant(tenant)) => format!("{}.*.*", tenant_prefix(tenant)),
     }
 }
 
 fn owner_prefix(owner: &Owner) -> String {
-    let (tenant, user) = (token(&owner.tenant), token(&owner.user));
-    format!("titlecast.v1.conv.{tenant}.{user}")
+    format!("{}.{}", tenant_prefix(&owner.tenant), token(&owner.user))
+}
+
+fn tenant_prefix(tenant: &str) -> String {
+    format!("titlecast.v1.conv.{}", token(tenant))
 }
 
 /// A text in hexadecimal. NATS allows no empty token, so `-`, which is not a digit, encodes the empty text.
 fn token(text: &str) -> String {
-    use std::fmt::Write;
-
-    if text.is_empty() {
-        return "-".into();
+    match text.is_empty() {
+        true => "-".into(),
+        false => hex::encode(text),
     }
-    let mut token = String::with_capacity(2 * text.len());
-    for byte in text.bytes() {
-        // Writing to a String cannot fail.
-        let _ = write!(token, "{byte:02x}");
-    }
-    token
 }
 
 #[cfg(test)]
@@ -99,7 +96,7 @@ mod tests {
                     tenant: tenant.into(),
                     user: user.into(),
                 };
-                let subject = topic(&Topic::Owner(owner));
+                let subject = topic(&Topic::Audience(Audience::User(owner)));
                 let tokens: Vec<&str> = subject.split('.').collect();
                 assert_eq!(tokens.len(), 6, "{subject}");
                 for token in &tokens[3..5] {
@@ -128,5 +125,8 @@ mod tests {
             topic(&Topic::Conversation(owner, id)),
             "titlecast.v1.conv.61636d65.2a.00000000000000000000000000000007"
         );
+        let tenant = |tenant: &str| topic(&Topic::Audience(Audience::Tenant(tenant.into())));
+        assert_eq!(tenant("acme"), "titlecast.v1.conv.61636d65.*.*");
+        assert_eq!(tenant("*"), "titlecast.v1.conv.2a.*.*");
     }
 }

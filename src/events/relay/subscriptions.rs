@@ -25,7 +25,7 @@ use super::{
     subjects::{self, ResyncRequest, WakeUp},
 };
 use crate::{
-    conversation::ConversationId,
+    conversation::{Audience, ConversationId},
     events::topics::{Topic, Topics},
     supervisor::Heartbeat,
 };
@@ -297,7 +297,11 @@ async fn receive_wake_ups(
     status: Arc<Status>,
     cancelled: CancellationToken,
 ) {
-    let (Topic::Conversation(owner, _) | Topic::Owner(owner)) = topic;
+    // A conversation is read as a row of its owner.
+    let audience = match topic {
+        Topic::Conversation(owner, _) => Audience::User(owner),
+        Topic::Audience(audience) => audience,
+    };
     loop {
         let message = tokio::select! {
             message = subscriber.next() => message,
@@ -309,7 +313,11 @@ async fn receive_wake_ups(
         };
         if wake_up.node != node {
             status.received.fetch_add(1, Ordering::Relaxed);
-            inbox.wake_up(owner.clone(), ConversationId(wake_up.id), wake_up.revision);
+            inbox.wake_up(
+                audience.clone(),
+                ConversationId(wake_up.id),
+                wake_up.revision,
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The log of one running reply: its text so far, and a watch channel that wakes its readers.
+//! The log of one running reply: its text and parts so far, and a watch channel that wakes its readers.
 
 use std::{
     sync::{
@@ -13,14 +13,12 @@ use futures_util::Stream;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Delta, Outcome, ReplyEnd, ReplyLogEvent, ReplySlice, SoFar};
+use super::{Outcome, ReplyEnd, ReplyLogEvent, ReplySlice, ReplySnapshot, written::Written};
 use crate::{
-    conversation::{ConversationId, MessageId, Owner},
+    conversation::{ConversationId, MessageId, Owner, Part, PartContent},
     error::Error,
+    events::Place,
 };
-
-/// How many deltas a reader may lag and still receive them one by one; beyond, they are coalesced.
-const MAX_SEPARATE_DELTAS: usize = 32;
 
 /// The log of one running reply.
 #[derive(Debug)]
@@ -28,8 +26,12 @@ pub struct ReplyLog {
     of: ReplyIds,
     written: Mutex<Written>,
     progress: watch::Sender<Progress>,
-    /// Whether the message that is replied to is stored.
+    /// Whether the turn is stored.
     is_begun: AtomicBool,
+    keeps_reasoning: AtomicBool,
+    /// Whether a program outside of the server writes the reply, and whether its upload is open.
+    is_external: AtomicBool,
+    is_held: AtomicBool,
     stop: CancellationToken,
 }
 
@@ -40,20 +42,10 @@ pub struct ReplyIds {
     pub owner: Owner,
     /// The conversation.
     pub conversation: ConversationId,
-    /// The message that is replied to.
-    pub message: MessageId,
+    /// The turn, which cursors hold.
+    pub turn: MessageId,
     /// The id of the reply's message, assigned before it is stored.
     pub reply: MessageId,
-}
-
-#[derive(Debug, Default)]
-struct Written {
-    /// Whether the text is known. The copy of another node's reply does not know it before the first answer.
-    is_known: bool,
-    text: String,
-    /// The text as the deltas in which it arrived.
-    pieces: Vec<Delta>,
-    end: Option<Arc<ReplyEnd>>,
 }
 
 /// The state that readers wait on.
@@ -62,34 +54,28 @@ struct Progress {
     is_known: bool,
     pieces: usize,
     length: usize,
+    changes: u64,
     is_over: bool,
 }
 
-impl Written {
-    fn progress(&self) -> Progress {
-        Progress {
-            is_known: self.is_known,
-            pieces: self.pieces.len(),
-            length: self.text.len(),
-            is_over: self.end.is_some(),
+impl Progress {
+    fn of(written: &Written) -> Self {
+        Self {
+            is_known: written.is_known,
+            pieces: written.pieces(),
+            length: written.text.len(),
+            changes: written.changes,
+            is_over: written.end.is_some(),
         }
     }
+}
 
-    /// The next delta after this many pieces: one piece, or all of them coalesced. Returns the new number of pieces
-    /// too.
-    fn next_delta(&self, pieces: usize) -> Option<(Delta, usize)> {
-        let new = self.pieces.get(pieces..)?;
-        let next = new.first()?;
-        if new.len() <= MAX_SEPARATE_DELTAS {
-            return Some((next.clone(), pieces + 1));
-        }
-        let from = next.length - next.text.len();
-        let all = Delta {
-            text: self.text[from..].into(),
-            length: self.text.len(),
-        };
-        Some((all, self.pieces.len()))
-    }
+/// What another node reads from a log.
+pub(in crate::events) struct LogSlice {
+    pub(in crate::events) text: ReplySlice,
+    /// The parts that were changed, in the order of their changes, each with its change.
+    pub(in crate::events) parts: Vec<(Arc<Part>, u64)>,
+    pub(in crate::events) end: Option<Arc<ReplyEnd>>,
 }
 
 impl ReplyLog {
@@ -107,6 +93,9 @@ impl ReplyLog {
             written: Mutex::default(),
             progress: watch::Sender::default(),
             is_begun: AtomicBool::new(false),
+            keeps_reasoning: AtomicBool::new(false),
+            is_external: AtomicBool::new(false),
+            is_held: AtomicBool::new(false),
             stop: CancellationToken::new(),
         }
     }
@@ -136,26 +125,103 @@ impl ReplyLog {
         self.is_begun.store(true, Ordering::Release);
     }
 
-    /// Appends text.
-    pub fn append(&self, delta: &str) {
-        self.change(|written| {
-            written.is_known = true;
-            written.text.push_str(delta);
-            written.pieces.push(Delta {
-                text: delta.into(),
-                length: written.text.len(),
-            });
-        });
+    /// Stores reasoning with the reply; without it, reasoning is delivered live only.
+    pub fn keep_reasoning(&self) {
+        self.keeps_reasoning.store(true, Ordering::Release);
     }
 
-    /// Appends text from the writing node; it may be empty.
-    pub fn append_remote(&self, text: &str) {
-        match text {
-            // Empty and already known: do not wake the readers.
-            "" if self.progress.borrow().is_known => {}
-            "" => self.change(|written| written.is_known = true),
-            text => self.append(text),
+    /// Marks the reply as one that a program outside of the server writes.
+    pub(super) fn set_external(&self) {
+        self.is_external.store(true, Ordering::Release);
+    }
+
+    /// Whether a program outside of the server writes the reply.
+    pub fn is_external(&self) -> bool {
+        self.is_external.load(Ordering::Acquire)
+    }
+
+    /// Records whether an upload of the reply is open.
+    pub fn set_held(&self, is_held: bool) {
+        self.is_held.store(is_held, Ordering::Release);
+    }
+
+    /// Whether an upload of the reply is open.
+    pub fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
+    }
+
+    /// The parts to store, and the number of changes that they include.
+    pub fn stored_parts(&self) -> (Vec<Part>, u64) {
+        let keeps_reasoning = self.keeps_reasoning.load(Ordering::Acquire);
+        let written = self.lock();
+        let parts = written.parts().into_iter();
+        let stored = parts.filter(|part| keeps_reasoning || !part.is_reasoning());
+        (stored.map(Arc::unwrap_or_clone).collect(), written.changes)
+    }
+
+    /// The number of changes of parts.
+    pub fn changes(&self) -> u64 {
+        self.progress.borrow().changes
+    }
+
+    /// Appends text.
+    pub fn append(&self, delta: &str) {
+        self.change(|written| written.append(delta));
+    }
+
+    /// Appends reasoning.
+    pub fn append_reasoning(&self, delta: &str) {
+        self.change(|written| written.append_reasoning(delta));
+    }
+
+    /// Adds a part, or the result of a tool call to the part of the same id.
+    pub fn add_part(&self, content: PartContent) {
+        self.change(|written| written.add(content));
+    }
+
+    /// The tool call of this id that a further state of it would replace.
+    pub fn tool(&self, id: &str) -> Option<Arc<Part>> {
+        self.lock().tool(id)
+    }
+
+    /// The data of this name and id, which further data of both would replace.
+    pub fn data(&self, name: &str, id: &str) -> Option<Arc<Part>> {
+        self.lock().data(name, id)
+    }
+
+    /// All parts so far.
+    pub fn parts(&self) -> Vec<Arc<Part>> {
+        self.lock().parts()
+    }
+
+    /// Puts a part in its place, if it is not there already.
+    pub fn put_part(&self, part: Part) {
+        self.change(|written| written.put(part));
+    }
+
+    /// Appends text and parts from the writing node; both may be empty.
+    pub fn append_remote(&self, text: &str, parts: Vec<Part>) {
+        // Empty and already known: do not wake the readers.
+        if text.is_empty() && parts.is_empty() && self.progress.borrow().is_known {
+            return;
         }
+        self.change(|written| {
+            written.is_known = true;
+            let mut rest = text;
+            for part in parts {
+                // Readers receive a part behind the text that precedes it.
+                let before = part.at.saturating_sub(written.text.len()).min(rest.len());
+                let (now, later) = rest.split_at(rest.floor_char_boundary(before));
+                if !now.is_empty() {
+                    written.append(now);
+                }
+                rest = later;
+                written.put(part);
+            }
+            if !rest.is_empty() {
+                written.append(rest);
+            }
+        });
     }
 
     /// Ends the log.
@@ -182,32 +248,35 @@ impl ReplyLog {
         &self.stop
     }
 
-    /// Follows the log: a snapshot from the offset `after`, or of the whole text, then deltas, then the end. Waits for
-    /// an offset that the text has not reached yet.
+    /// Follows the log: a snapshot from the place `after`, or of everything, then text and parts as they come, then the
+    /// end. Waits for an offset that the text has not reached yet.
     pub fn follow(
         self: Arc<Self>,
-        after: Option<usize>,
+        after: Option<Place>,
     ) -> impl Stream<Item = ReplyLogEvent> + Send {
         let mut progress = self.progress.subscribe();
         stream! {
-            let offset = after.unwrap_or_default();
+            let offset = after.unwrap_or_default().bytes;
             // `wait_for` fails only when the sender is dropped, and `self` owns the sender.
             let _ = progress.wait_for(|now| now.is_over || now.is_known && now.length >= offset).await;
-            let (so_far, mut next) = self.so_far(after);
-            yield ReplyLogEvent::SoFar(so_far);
+            let (snapshot, mut next) = self.snapshot(after);
+            yield ReplyLogEvent::Snapshot(snapshot);
             loop {
                 let _ = progress.wait_for(|now| now.pieces > next || now.is_over).await;
-                let Some((delta, pieces)) = self.lock().next_delta(next) else { break };
+                let Some((event, pieces)) = self.lock().next_event(next) else { break };
                 next = pieces;
-                yield ReplyLogEvent::Delta(delta);
+                yield event;
             }
-            let (end, delivered) = {
+            let (end, is_delivered) = {
                 let written = self.lock();
-                (written.end.clone(), written.text.len())
+                let end = written.end.clone();
+                let is_delivered = end.as_ref().is_some_and(|end| end.text == written.text);
+                (end, is_delivered)
             };
             if let Some(end) = end {
-                if end.text.len() != delivered {
-                    yield ReplyLogEvent::SoFar(SoFar::new(ReplySlice::replacement(&end.text), None));
+                if !is_delivered {
+                    let parts = self.lock().parts();
+                    yield ReplyLogEvent::Snapshot(ReplySnapshot::new(ReplySlice::replacement(&end.text), parts, None));
                 }
                 yield ReplyLogEvent::Ended(end);
             }
@@ -215,26 +284,35 @@ impl ReplyLog {
     }
 
     /// The snapshot for a reader that joins, and the number of pieces in it.
-    fn so_far(&self, after: Option<usize>) -> (SoFar, usize) {
+    fn snapshot(&self, after: Option<Place>) -> (ReplySnapshot, usize) {
         let written = self.lock();
-        let read = ReplySlice::from_offset(&written.text, after.unwrap_or_default(), true);
-        (SoFar::new(read, after), written.pieces.len())
+        let offset = after.unwrap_or_default().bytes;
+        let read = ReplySlice::from_offset(&written.text, offset, true);
+        let snapshot = ReplySnapshot::new(read, written.parts(), after);
+        (snapshot, written.pieces())
     }
 
-    /// Reads the text after an offset, for another node, and the end if the reply is over. Waits up to `max_wait` for
-    /// new text.
+    /// Reads the text after an offset and the parts changed after a change, for another node, and the end if the reply is
+    /// over. Waits up to `max_wait` for news. Without `changes` the reader knows no parts.
     pub(in crate::events) async fn read(
         &self,
         offset: usize,
+        changes: Option<u64>,
         max_wait: Duration,
-    ) -> (ReplySlice, Option<Arc<ReplyEnd>>) {
+    ) -> LogSlice {
         let mut progress = self.progress.subscribe();
-        let news = progress.wait_for(|now| now.length > offset || now.is_over);
+        let is_changed = |now: &Progress| changes.is_some_and(|known| now.changes > known);
+        let news = progress.wait_for(|now| now.length > offset || is_changed(now) || now.is_over);
         // On a timeout, answer with no text.
         let _ = timeout(max_wait, news).await;
         let written = self.lock();
-        let read = ReplySlice::from_offset(&written.text, offset, written.end.is_some());
-        (read, written.end.clone())
+        LogSlice {
+            text: ReplySlice::from_offset(&written.text, offset, written.end.is_some()),
+            parts: changes
+                .map(|known| written.changed(known))
+                .unwrap_or_default(),
+            end: written.end.clone(),
+        }
     }
 
     /// Ends a log whose task panicked, so that readers do not wait forever.
@@ -246,6 +324,7 @@ impl ReplyLog {
             text: self.text(),
             response_id: None,
             usage: None,
+            model: None,
             outcome: Outcome::Failed(Error::Internal(
                 "the task of the reply ended without storing its end".into(),
             )),
@@ -257,7 +336,7 @@ impl ReplyLog {
         let progress = {
             let mut written = self.lock();
             change(&mut written);
-            written.progress()
+            Progress::of(&written)
         };
         self.progress.send_replace(progress);
     }

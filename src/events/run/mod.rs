@@ -10,46 +10,60 @@ mod log;
 mod runs;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use std::sync::Arc;
 
-pub(super) use self::runs::Runs;
+use self::written::parts_after;
+pub(super) use self::{log::LogSlice, runs::Runs};
 pub use self::{
     log::{ReplyIds, ReplyLog},
     runs::RunGuard,
 };
-use crate::{conversation::Usage, error::Error};
+use crate::{
+    conversation::{Part, Usage},
+    error::Error,
+    events::Place,
+};
 
 /// One event of a reply, for one reader.
 #[derive(Clone, Debug)]
 pub enum ReplyLogEvent {
     /// The text so far; always the first event. Sent again, with `recovered: false`, if the stored text differs from
     /// the text that was sent: it replaces that text.
-    SoFar(SoFar),
+    Snapshot(ReplySnapshot),
     /// More text.
     Delta(Delta),
+    /// A part that began or changed: it replaces the part of the same index.
+    Part(Arc<Part>),
+    /// More reasoning of a part.
+    Reasoning(ReasoningDelta),
     /// The last event: the row is stored.
     Ended(Arc<ReplyEnd>),
 }
 
 /// The text of a reply when a reader joins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SoFar {
+pub struct ReplySnapshot {
     /// The text after the reader's offset; the full text if not recovered.
     pub text: Arc<str>,
     /// The length of the reply including this text, in bytes.
     pub length: usize,
     /// Whether the text continues at the reader's offset. If not, the reader must discard what it has.
     pub recovered: bool,
+    /// The parts that the reader has not received, or not as a whole; all of them if not recovered.
+    pub parts: Vec<Arc<Part>>,
 }
 
-impl SoFar {
-    /// The first event for a reader with this offset, or with none.
-    pub fn new(read: ReplySlice, after: Option<usize>) -> Self {
+impl ReplySnapshot {
+    /// The first event for a reader at this place, or without one. `parts` are all parts of the reply.
+    pub fn new(read: ReplySlice, parts: Vec<Arc<Part>>, after: Option<Place>) -> Self {
+        let recovered = read.recovered && after.is_some();
         Self {
             text: read.text.into(),
             length: read.length,
-            recovered: read.recovered && after.is_some(),
+            recovered,
+            parts: parts_after(parts, after.filter(|_| recovered)),
         }
     }
 }
@@ -63,6 +77,15 @@ pub struct Delta {
     pub length: usize,
 }
 
+/// More reasoning of a reply.
+#[derive(Clone, Debug)]
+pub struct ReasoningDelta {
+    /// The index of the part.
+    pub index: usize,
+    /// The text.
+    pub text: Arc<str>,
+}
+
 /// How a reply ended.
 #[derive(Debug)]
 pub struct ReplyEnd {
@@ -70,12 +93,25 @@ pub struct ReplyEnd {
     pub text: String,
     /// The provider's response id, if it sent one.
     pub response_id: Option<String>,
-    /// The token usage, if the provider reported it.
+    /// The token usage, if the provider reported it and this node knows it.
     pub usage: Option<Usage>,
+    /// The model that wrote it, if known.
+    pub model: Option<String>,
     /// Whether the text is complete.
     pub outcome: Outcome,
     /// Why the model stopped early, if known.
     pub reason: Option<&'static str>,
+}
+
+impl ReplyEnd {
+    /// Why the reply is incomplete, if it is and the reason is known: `stopped`, or the source's.
+    pub fn incomplete_reason(&self) -> Option<&'static str> {
+        match self.outcome {
+            Outcome::Stopped => Some("stopped"),
+            Outcome::Incomplete => self.reason,
+            Outcome::Completed | Outcome::Failed(_) => None,
+        }
+    }
 }
 
 /// Whether a reply is complete.
@@ -83,7 +119,9 @@ pub struct ReplyEnd {
 pub enum Outcome {
     /// The text is complete.
     Completed,
-    /// The reply was stopped, reached a limit, or its process died.
+    /// A client stopped the reply.
+    Stopped,
+    /// The reply reached a limit, or its process died.
     Incomplete,
     /// The reply failed; its text up to then is stored.
     Failed(Error),

@@ -8,7 +8,10 @@ use std::{
 use futures_util::Stream;
 
 use super::{ReplyIds, ReplyLog, ReplyLogEvent};
-use crate::conversation::{ConversationId, MessageId, Owner};
+use crate::{
+    conversation::{ConversationId, MessageId, Owner},
+    events::Place,
+};
 
 /// Registered logs: either of replies that this node writes, or of copies of replies that other nodes write.
 #[derive(Debug, Default)]
@@ -44,12 +47,19 @@ impl Runs {
         self.insert(Arc::new(ReplyLog::new(of)), &mut self.lock())
     }
 
+    /// The same for a reply that a program outside of the server writes.
+    pub(in crate::events) fn open_external(self: &Arc<Self>, of: ReplyIds) -> RunGuard {
+        let log = ReplyLog::new(of);
+        log.set_external();
+        self.insert(Arc::new(log), &mut self.lock())
+    }
+
     /// Follows the copy of a reply that another node writes. The first follower receives a guard, and must fill the
     /// copy.
     pub(in crate::events) fn follow_copy(
         self: &Arc<Self>,
         of: &ReplyIds,
-        after: Option<usize>,
+        after: Option<Place>,
     ) -> (
         impl Stream<Item = ReplyLogEvent> + Send + use<>,
         Option<RunGuard>,
@@ -90,6 +100,13 @@ impl RunGuard {
     /// The log.
     pub fn log(&self) -> &Arc<ReplyLog> {
         &self.log
+    }
+
+    /// Registers the log in another registry instead.
+    pub(in crate::events) fn move_to(&mut self, runs: &Arc<Runs>) {
+        self.remove(&mut self.runs.lock());
+        runs.lock().insert(self.log.ids().reply, self.log.clone());
+        self.runs = runs.clone();
     }
 
     /// Unregisters the log if it has no readers. Returns whether it did.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 
 use super::*;
-use crate::conversation::{ConversationId, MessageId, Owner};
+use crate::conversation::{ConversationId, MessageId, Owner, PartContent, ToolState};
 
 fn of() -> ReplyIds {
     ReplyIds {
         owner: Owner::local(),
         conversation: ConversationId::new(),
-        message: MessageId::new(),
+        turn: MessageId::new(),
         reply: MessageId::new(),
     }
 }
@@ -27,17 +27,43 @@ fn end(log: &ReplyLog) {
         text: log.text(),
         response_id: None,
         usage: None,
+        model: None,
         outcome: Outcome::Completed,
         reason: None,
     });
 }
 
+/// A part as `[index@offset content]`.
+fn shown(part: &Part) -> String {
+    let content = match &part.content {
+        PartContent::Reasoning { text } => text.clone(),
+        PartContent::Tool { name, state, .. } => format!("{name} {state:?}"),
+        PartContent::Data { json, .. } => json.clone(),
+    };
+    format!("[{}@{} {content}]", part.index, part.at)
+}
+
+fn call(id: &str, state: ToolState) -> PartContent {
+    PartContent::Tool {
+        id: id.into(),
+        name: "search".into(),
+        arguments: "{}".into(),
+        result: None,
+        state,
+    }
+}
+
 /// The events of a reader, as `=all`, `~rest`, `+more` and `.` for the end.
 async fn received(events: impl Stream<Item = ReplyLogEvent>) -> Vec<String> {
     let events = events.map(|event| match event {
-        ReplyLogEvent::SoFar(so_far) if so_far.recovered => format!("~{}", so_far.text),
-        ReplyLogEvent::SoFar(so_far) => format!("={}", so_far.text),
+        ReplyLogEvent::Snapshot(snapshot) => {
+            let sign = if snapshot.recovered { '~' } else { '=' };
+            let parts: Vec<String> = snapshot.parts.iter().map(|part| shown(part)).collect();
+            format!("{sign}{}{}", snapshot.text, parts.concat())
+        }
         ReplyLogEvent::Delta(delta) => format!("+{}", delta.text),
+        ReplyLogEvent::Part(part) => shown(&part),
+        ReplyLogEvent::Reasoning(delta) => format!("{}+{}", delta.index, delta.text),
         ReplyLogEvent::Ended(_) => ".".into(),
     });
     events.collect().await
@@ -63,7 +89,8 @@ async fn a_reader_resumes_at_its_offset_or_receives_the_full_text() {
     guard.log().append("Kyō");
     guard.log().append("to");
     end(guard.log());
-    let from = async |offset| received(guard.log().clone().follow(Some(offset))).await;
+    let from =
+        async |offset| received(guard.log().clone().follow(Some(Place::bytes(offset)))).await;
     assert_eq!(from(0).await, ["~Kyōto", "."]);
     assert_eq!(from(2).await, ["~ōto", "."]);
     // In the middle of a character.
@@ -83,7 +110,10 @@ async fn a_reader_waits_until_its_offset_is_reached() {
         guard.log().append("oto");
         end(guard.log());
     };
-    let (received, ()) = tokio::join!(received(guard.log().clone().follow(Some(4))), writing);
+    let (received, ()) = tokio::join!(
+        received(guard.log().clone().follow(Some(Place::bytes(4)))),
+        writing
+    );
     assert_eq!(received, ["~o", "."]);
 }
 
@@ -91,7 +121,10 @@ async fn a_reader_waits_until_its_offset_is_reached() {
 async fn deltas_for_a_lagging_reader_are_coalesced() {
     let (_runs, guard) = open();
     let mut events = std::pin::pin!(guard.log().clone().follow(None));
-    assert!(matches!(events.next().await, Some(ReplyLogEvent::SoFar(_))));
+    assert!(matches!(
+        events.next().await,
+        Some(ReplyLogEvent::Snapshot(_))
+    ));
     let text: String = ('a'..='z').chain('A'..='Z').collect();
     for letter in text.chars() {
         guard.log().append(&letter.to_string());
@@ -110,16 +143,17 @@ async fn another_node_reads_the_text_after_an_offset() {
         length,
         recovered,
     };
-    assert_eq!(log.read(0, now).await.0, read("", 0, true));
+    assert_eq!(log.read(0, None, now).await.text, read("", 0, true));
     log.append("Kyoto");
-    assert_eq!(log.read(2, now).await.0, read("oto", 5, true));
-    assert_eq!(log.read(7, now).await.0, read("", 5, true));
-    let waiting = log.read(5, Duration::from_secs(60));
+    assert_eq!(log.read(2, None, now).await.text, read("oto", 5, true));
+    assert_eq!(log.read(7, None, now).await.text, read("", 5, true));
+    let waiting = log.read(5, None, Duration::from_secs(60));
     let writing = async { log.append("!") };
-    assert_eq!(tokio::join!(waiting, writing).0.0, read("!", 6, true));
+    assert_eq!(tokio::join!(waiting, writing).0.text, read("!", 6, true));
     end(&log);
-    let (last, is_over) = log.read(7, now).await;
-    assert_eq!((last, is_over.is_some()), (read("Kyoto!", 6, false), true));
+    let last = log.read(7, None, now).await;
+    assert_eq!(last.text, read("Kyoto!", 6, false));
+    assert!(last.end.is_some());
 }
 
 #[tokio::test]
@@ -132,7 +166,7 @@ async fn a_dropped_run_ends_for_its_readers_and_is_unregistered() {
     let events: Vec<_> = events.collect().await;
     assert!(matches!(
         &events[..],
-        [ReplyLogEvent::SoFar(_), ReplyLogEvent::Ended(end)] if matches!(end.outcome, Outcome::Failed(_))
+        [ReplyLogEvent::Snapshot(_), ReplyLogEvent::Ended(end)] if matches!(end.outcome, Outcome::Failed(_))
     ));
     assert!(runs.find(&Owner::local(), reply).is_none());
 }
@@ -153,15 +187,15 @@ async fn readers_of_a_remote_reply_share_one_copy() {
     let of = of();
     let (first, guard) = copies.follow_copy(&of, None);
     let guard = guard.expect("the first follower fills the copy");
-    let (second, none) = copies.follow_copy(&of, Some(2));
+    let (second, none) = copies.follow_copy(&of, Some(Place::bytes(2)));
     assert!(none.is_none());
     let filling = async {
         // The text is not known yet, so readers receive no empty snapshot.
         tokio::task::yield_now().await;
-        guard.log().append_remote("Kyo");
+        guard.log().append_remote("Kyo", Vec::new());
         tokio::task::yield_now().await;
-        guard.log().append_remote("");
-        guard.log().append_remote("to");
+        guard.log().append_remote("", Vec::new());
+        guard.log().append_remote("to", Vec::new());
         end(guard.log());
     };
     let (first, second, ()) = tokio::join!(received(first), received(second), filling);
@@ -188,4 +222,144 @@ async fn a_copy_is_unregistered_with_its_last_reader_unless_a_new_one_joined() {
     assert!(another.is_some());
     drop(guard);
     assert!(copies.any(of.reply).is_some());
+}
+
+#[tokio::test]
+async fn parts_come_between_the_text_where_they_stand() {
+    let (_runs, guard) = open();
+    let log = guard.log().clone();
+    log.append_reasoning("Hm");
+    log.append_reasoning(", deer");
+    log.append("Nara ");
+    log.add_part(call("a", ToolState::Called));
+    log.append("has deer");
+    log.add_part(call("a", ToolState::Completed));
+    let early = log.clone().follow(None);
+    let mut early = std::pin::pin!(early);
+    let first = early.next().await;
+    log.append_reasoning("Done");
+    log.append_reasoning("!");
+    end(&log);
+    let first = received(futures_util::stream::iter(first)).await;
+    let all = "=Nara has deer[0@0 Hm, deer][1@5 search Completed]";
+    assert_eq!(first, [all]);
+    assert_eq!(received(early).await, ["[2@13 Done]", "2+!", "."]);
+    // A reader resumes with the part that it received last, which may have grown.
+    let from = async |bytes, part| received(log.clone().follow(Some(Place { bytes, part }))).await;
+    assert_eq!(
+        from(5, Some(1)).await[0],
+        "~has deer[1@5 search Completed][2@13 Done!]"
+    );
+    // A cursor of a reader of text alone, which has no parts.
+    assert_eq!(
+        from(6, None).await[0],
+        "~as deer[0@0 Hm, deer][1@5 search Completed][2@13 Done!]"
+    );
+    assert_eq!(
+        from(99, Some(2)).await[0],
+        "=Nara has deer[0@0 Hm, deer][1@5 search Completed][2@13 Done!]"
+    );
+}
+
+#[tokio::test]
+async fn reasoning_for_a_lagging_reader_is_coalesced_between_other_parts() {
+    let (_runs, guard) = open();
+    let mut events = std::pin::pin!(guard.log().clone().follow(None));
+    assert!(matches!(
+        events.next().await,
+        Some(ReplyLogEvent::Snapshot(_))
+    ));
+    let letters: String = ('a'..='z').chain('A'..='Z').collect();
+    for letter in letters.chars() {
+        guard.log().append_reasoning(&letter.to_string());
+    }
+    guard.log().add_part(call("a", ToolState::Called));
+    for letter in letters.chars() {
+        guard.log().append(&letter.to_string());
+    }
+    end(guard.log());
+    let expected = [
+        "[0@0 a]".into(),
+        format!("0+{}", &letters[1..]),
+        "[1@0 search Called]".into(),
+        format!("+{letters}"),
+        ".".into(),
+    ];
+    assert_eq!(received(events).await, expected);
+}
+
+#[tokio::test]
+async fn another_node_reads_the_parts_that_changed_and_its_copy_has_them_in_order() {
+    let (_runs, guard) = open();
+    let log = guard.log().clone();
+    let now = Duration::ZERO;
+    log.append_reasoning("Hm");
+    log.append("Nara ");
+    log.add_part(call("a", ToolState::Called));
+    log.append("has deer");
+    // An older version asks for text alone.
+    assert!(log.read(0, None, now).await.parts.is_empty());
+    let copies = Arc::new(Runs::default());
+    let (events, copy) = copies.follow_copy(guard.log().ids(), None);
+    let copy = copy.expect("the first follower fills the copy");
+    let mut events = std::pin::pin!(events);
+    let mut known = 0;
+    let pull = async |offset, known: &mut u64| {
+        let slice = log.read(offset, Some(*known), now).await;
+        *known = slice.parts.last().map_or(*known, |(_, change)| *change);
+        let parts = slice.parts.into_iter().map(|(part, _)| (*part).clone());
+        copy.log().append_remote(&slice.text.text, parts.collect());
+    };
+    pull(0, &mut known).await;
+    let first = received(futures_util::stream::iter(events.next().await)).await;
+    assert_eq!(first, ["=Nara has deer[0@0 Hm][1@5 search Called]"]);
+    log.add_part(call("a", ToolState::Failed));
+    pull(13, &mut known).await;
+    log.append_reasoning("More");
+    pull(13, &mut known).await;
+    log.append_reasoning(" and more");
+    pull(13, &mut known).await;
+    // Nothing new: no event.
+    pull(13, &mut known).await;
+    end(copy.log());
+    let rest = ["[1@5 search Failed]", "[2@13 More]", "2+ and more", "."];
+    assert_eq!(received(events).await, rest);
+    let parts = copy.log().stored_parts().0;
+    assert_eq!(parts.len(), 1, "reasoning is not stored");
+    copy.log().keep_reasoning();
+    assert_eq!(copy.log().stored_parts().0.len(), 3);
+}
+
+#[tokio::test]
+async fn a_reader_that_was_away_receives_what_has_changed_of_parts_that_it_has() {
+    let (_runs, guard) = open();
+    let log = guard.log();
+    let data = |id: Option<&str>, json: &str| PartContent::Data {
+        id: id.map(Into::into),
+        name: "map".into(),
+        json: json.into(),
+    };
+    log.add_part(call("a", ToolState::Called));
+    log.add_part(call("b", ToolState::Called));
+    log.add_part(data(Some("here"), "1"));
+    log.add_part(data(None, "2"));
+    log.append("Nara");
+    let place = Place {
+        bytes: 4,
+        part: Some(3),
+    };
+    // Its cursor names the last part, and these stand before it.
+    log.add_part(call("a", ToolState::Completed));
+    let known = log.data("map", "here").unwrap();
+    assert_eq!(
+        (log.data("map", "there"), log.data("pin", "here")),
+        (None, None)
+    );
+    log.put_part(Part {
+        content: data(Some("here"), "3"),
+        ..Part::clone(&known)
+    });
+    end(log);
+    let events = received(log.clone().follow(Some(place))).await;
+    assert_eq!(events, ["~[0@0 search Completed][2@0 3][3@0 2]", "."]);
 }

@@ -2,17 +2,21 @@
 //!
 //! A first `cargo run` shows streamed replies and live titles without an API key.
 //!
-//! - `title`: finds a message's topic by word lists; `candidate`: scored titles
+//! - `title`: finds a message's topic by word lists, or by `english`; `candidate`: scored titles
+//! - `english`: titles by learned weights
+//! - `limits`: shortens a title to the limits of its request
 //! - `languages`: the word lists, by language; `word`: tokenisation and casing
 //! - `unspaced`: topics in scripts without spaces between words
 
 mod candidate;
+mod english;
 mod languages;
+mod limits;
 mod title;
 mod unspaced;
 mod word;
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use futures_util::{
     FutureExt, StreamExt,
@@ -22,8 +26,8 @@ use futures_util::{
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
-    Finish, LanguageModel, ModelError, ReplyChunk, ReplyRequest, ReplyStream, Speaker, TitleOutput,
-    TitleRequest,
+    Finish, ModelError, ModelName, ReplyChunk, ReplyModel, ReplyRequest, ReplyStream, Speaker,
+    TitleModel, TitleOutput, TitleRequest,
 };
 
 const NAME: &str = "offline";
@@ -31,25 +35,27 @@ const MAX_QUOTED_WORDS: usize = 8;
 const MAX_QUOTED_GRAPHEMES: usize = 60;
 
 /// The offline model.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Offline {
+    name: ModelName,
     delta_delay: Duration,
 }
 
 impl Offline {
     /// A model that waits `delta_delay` before each delta of a reply.
     pub fn new(delta_delay: Duration) -> Self {
-        Self { delta_delay }
+        // No message pays for reading the table.
+        LazyLock::force(&english::WEIGHTS);
+        Self {
+            name: ModelName::new("builtin", NAME),
+            delta_delay,
+        }
     }
 }
 
-impl LanguageModel for Offline {
-    fn chat_model(&self) -> &str {
-        NAME
-    }
-
-    fn title_model(&self) -> &str {
-        NAME
+impl ReplyModel for Offline {
+    fn name(&self) -> &ModelName {
+        &self.name
     }
 
     fn reply(&self, request: ReplyRequest) -> BoxFuture<'_, Result<ReplyStream, ModelError>> {
@@ -68,10 +74,16 @@ impl LanguageModel for Offline {
         let finished = stream::once(future::ready(Ok(ReplyChunk::Finished(Finish::Stop))));
         future::ready(Ok(deltas.chain(finished).boxed())).boxed()
     }
+}
+
+impl TitleModel for Offline {
+    fn name(&self) -> &ModelName {
+        &self.name
+    }
 
     fn title(&self, request: TitleRequest) -> BoxFuture<'_, Result<TitleOutput, ModelError>> {
         let output = TitleOutput {
-            text: title::title(message_in(&request.input)),
+            text: limits::within(title::title(message_in(&request.input)), request.limits),
             finish: Finish::Stop,
             usage: None,
             model: Some(NAME.to_owned()),
@@ -139,7 +151,8 @@ mod tests {
                 text: text.to_owned(),
             };
             let request = ReplyRequest {
-                history: vec![message],
+                history: [message].into(),
+                ..ReplyRequest::default()
             };
             let reply = Offline::new(Duration::ZERO).reply(request).await.unwrap();
             let mut chunks: Vec<_> = reply.map(Result::unwrap).collect().await;

@@ -7,21 +7,22 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
     candidate::{Candidate, first_best},
+    english::{self, Weights},
     languages::{self, Language},
     unspaced,
-    word::{Word, cased, has, words_of},
+    word::{Word, cased, words_of},
 };
 use crate::conversation::{
     fence::{Fences, Line},
     markup::{without_inline_markup, without_leading_markup},
+    redact::redact,
     text::single_line,
 };
 
 /// The most characters of a message that are analysed.
 const MAX_CHARS: usize = 2_400;
-/// The most sentences, and clauses of each, that are scored; and the most words that detect the language.
+/// The most sentences that are scored, and the most words that detect the language.
 const MAX_SENTENCES: usize = 64;
-const MAX_CLAUSES: usize = 8;
 const MAX_LANGUAGE_WORDS: usize = 80;
 
 const MAX_WORDS: usize = 9;
@@ -31,6 +32,26 @@ const MAX_GRAPHEMES: usize = 60;
 
 /// The topic of a message; empty only if the message has no words.
 pub(super) fn title(message: &str) -> String {
+    title_of(&sentences(message), &english::WEIGHTS)
+}
+
+fn title_of(sentences: &[(String, i32)], weights: &Weights) -> String {
+    let language = language_of(sentences);
+    if language.title_case
+        && let Some(title) = english::Message::of(sentences).title(weights)
+    {
+        return title;
+    }
+    let candidates = sentences
+        .iter()
+        .filter_map(|(sentence, bonus)| candidate(sentence, *bonus, language));
+    let best = candidates.reduce(first_best);
+    // Only a greeting: use it as the title.
+    best.map_or_else(|| plain(sentences, language), |candidate| candidate.title)
+}
+
+/// The sentences of a message without markup, each with a score bonus for its kind.
+fn sentences(message: &str) -> Vec<(String, i32)> {
     let message = match message.char_indices().nth(MAX_CHARS) {
         // Drop the word that the limit splits.
         Some((end, _)) => message[..end]
@@ -38,19 +59,7 @@ pub(super) fn title(message: &str) -> String {
             .map_or(&message[..end], |(head, _)| head),
         None => message,
     };
-    let message = message.replace(['’', '‘'], "'");
-    let sentences = sentences(&message);
-    let language = language_of(&sentences);
-    let candidates = sentences
-        .iter()
-        .filter_map(|(sentence, bonus)| candidate(sentence, *bonus, language));
-    let best = candidates.reduce(first_best);
-    // Only a greeting: use it as the title.
-    best.map_or_else(|| plain(&sentences, language), |candidate| candidate.title)
-}
-
-/// The sentences of a message without markup, each with a score bonus for its kind.
-fn sentences(message: &str) -> Vec<(String, i32)> {
+    let message = redact(message).replace(['’', '‘'], "'");
     const ENDS: [char; 9] = ['?', '!', '。', '！', '？', '؟', '।', '.', '…'];
     let mut fences = Fences::default();
     // After a line like "Rewrite this:" comes the object of the request, not the request.
@@ -64,10 +73,10 @@ fn sentences(message: &str) -> Vec<(String, i32)> {
         }
         let is_item = text.len() < line.trim().len();
         let mut line = single_line(&without_inline_markup(text));
-        if line.contains("</") {
+        if line.contains("</") || line.contains("<br") {
             line = line.replace(['<', '>'], " ");
         }
-        let bonus = match kind == Line::Code || is_code(&line) {
+        let bonus = match kind == Line::Code {
             true => -4,
             false if is_quoted => -6,
             false if is_item => -2,
@@ -91,38 +100,18 @@ fn sentences(message: &str) -> Vec<(String, i32)> {
     sentences
 }
 
-fn is_code(line: &str) -> bool {
-    line.ends_with(['{', '}', ';'])
-        || ["=>", "==", "</", "();"]
-            .iter()
-            .any(|mark| line.contains(mark))
-        || ["File \"", "import ", "at ", "Traceback "]
-            .iter()
-            .any(|start| line.starts_with(start))
-}
-
 /// The language with the most known words in a message; without any, English if all words are ASCII.
 fn language_of(sentences: &[(String, i32)]) -> &'static Language {
     let prose = sentences.iter().filter(|(_, bonus)| *bonus > -4);
     let words = prose.flat_map(|(sentence, _)| words_of(sentence));
-    let words: Vec<_> = words.take(MAX_LANGUAGE_WORDS).collect();
+    let words: Vec<Word> = words.take(MAX_LANGUAGE_WORDS).collect();
     let count = |language: &Language| {
-        let lists = [
-            language.openers,
-            language.asks,
-            language.closers,
-            language.joints,
-            language.glue,
-        ];
-        let known: Vec<&str> = lists.iter().flat_map(|list| list.split(' ')).collect();
-        let is_known = |word: &&Word| {
-            known.contains(&word.key.as_str())
-                || word.key.starts_with(|c| language.letters.contains(&c))
-        };
-        words.iter().filter(is_known).count()
+        words
+            .iter()
+            .filter(|word| language.knows(&word.key))
+            .count()
     };
-    let best = languages::SPACED
-        .iter()
+    let best = languages::spaced()
         .rev()
         .max_by_key(|language| count(language));
     let ascii = words.iter().all(|word| word.text.is_ascii());
@@ -134,43 +123,19 @@ fn candidate(sentence: &str, bonus: i32, language: &'static Language) -> Option<
     if unspaced::is_unspaced(sentence) {
         return unspaced::candidate(sentence, bonus);
     }
-    let words = words_of(sentence);
-    if let Some(at) = words.iter().position(Word::is_failure) {
-        let mut failure = words[at..].to_vec();
-        failure[0].without_path();
-        return scored(failure, bonus + 4, language);
-    }
-    // "… so I have no time, can you …": the request is a clause of its own.
-    let asks = |at: &usize| {
-        let before = &words[*at - 1];
-        (before.text.ends_with(',') || has(language.joints, &before.key))
-            && longest(&words[*at..], language.asks, starts_with) > 1
+    let mut words = words_of(sentence);
+    let asked = match strip(&mut words, language) {
+        true => 2,
+        false => i32::from(sentence.ends_with(['?', ':', '؟'])),
     };
-    let starts: Vec<usize> = std::iter::once(0)
-        .chain((1..words.len()).filter(asks))
-        .take(MAX_CLAUSES)
-        .collect();
-    let clauses = starts.iter().enumerate().filter_map(|(nth, start)| {
-        let end = starts.get(nth + 1).copied().unwrap_or(words.len());
-        let mut clause = words[*start..end].to_vec();
-        let asked = match strip(&mut clause, language) {
-            true => 2,
-            false => i32::from(sentence.ends_with(['?', ':', '؟'])),
-        };
-        end_clause(&mut clause, language);
-        scored(clause, bonus + asked, language)
-    });
-    clauses.reduce(first_best)
+    end_clause(&mut words, language);
+    scored(words, bonus + asked, language)
 }
 
 /// A candidate from a topic, with its score; `None` without content words.
 fn scored(mut words: Vec<Word>, score: i32, language: &Language) -> Option<Candidate> {
-    let points = |word: &Word| has(language.pointers, &word.key);
-    // Pronouns of the speaker carry as little content as pointers ("this").
-    let speaks = words
-        .first()
-        .is_some_and(|word| matches!(word.key.as_str(), "i" | "we" | "we're"));
-    let penalty = 2 * i32::from(words.iter().take(3).any(points)) + i32::from(speaks);
+    let points = |word: &Word| language.pointers.contains(word.key.as_str());
+    let penalty = 2 * i32::from(words.iter().take(3).any(points));
     shorten(&mut words, language);
     let content = words
         .iter()
@@ -215,7 +180,7 @@ fn strip(words: &mut Vec<Word>, language: &Language) -> bool {
     }
     asks || words
         .first()
-        .is_some_and(|word| has(language.questions, &word.key))
+        .is_some_and(|word| language.questions.contains(word.key.as_str()))
 }
 
 /// The length in words of the longest matching phrase.
@@ -274,7 +239,7 @@ fn shorten(words: &mut Vec<Word>, language: &Language) {
         }
         if end < words.len() {
             let joint = |at: &usize| {
-                has(language.joints, &words[*at].key)
+                language.joints.contains(words[*at].key.as_str())
                     && words[..*at].iter().filter(|word| !loose(word)).count() >= 2
             };
             end = (2..=end).rev().find(joint).unwrap_or(end);

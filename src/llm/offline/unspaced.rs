@@ -17,8 +17,8 @@ const MAX_GRAPHEMES: usize = 30;
 pub(super) fn candidate(sentence: &str, bonus: i32) -> Option<Candidate> {
     let is_kana = |c| matches!(c, '\u{3040}'..='\u{30ff}');
     let language = match sentence.contains(is_kana) {
-        true => &languages::JAPANESE,
-        false => &languages::CHINESE,
+        true => *languages::JAPANESE,
+        false => *languages::CHINESE,
     };
     let clauses = sentence.split(['、', '，', '；', '：', ',']);
     let candidates = clauses.filter_map(|clause| {
@@ -97,11 +97,10 @@ pub(super) fn shortened<'a>(text: &'a str, language: &Language) -> &'a str {
             .grapheme_indices(true)
             .nth(count - MAX_GRAPHEMES)
             .map_or(0, |(at, _)| at);
-        let joint = text[late..]
-            .char_indices()
-            .find(|(_, c)| language.joints.contains(*c));
-        if let Some((at, c)) = joint {
-            return trimmed(&text[late + at + c.len_utf8()..]);
+        let mut graphemes = text[late..].grapheme_indices(true);
+        let joint = graphemes.find(|(_, grapheme)| language.joints.contains(grapheme));
+        if let Some((at, joint)) = joint {
+            return trimmed(&text[late + at + joint.len()..]);
         }
     }
     let mut graphemes = 0;

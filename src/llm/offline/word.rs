@@ -6,6 +6,7 @@ use super::languages::Language;
 const SMALL_WORDS: &str = "a an the and or but nor of to in on at for with by from as vs";
 /// Words in capitals in Title Case.
 const ACRONYMS: &str = "ai api aws cpu css csv gpt gpu hr html http ios ira json llm pc pdf php seo sql ssh tv ui url usa usb ux vpn xml";
+
 /// Contractions that are often typed without the apostrophe.
 const CONTRACTIONS: &str =
     "can't couldn't didn't doesn't don't hasn't isn't shouldn't wasn't won't wouldn't";
@@ -21,25 +22,26 @@ pub(super) struct Word<'a> {
     pub(super) key: String,
 }
 
-impl Word<'_> {
+impl<'a> Word<'a> {
+    /// A word as it stands in a text.
+    pub(super) fn of(text: &'a str) -> Self {
+        // "2x + 5 = 17"
+        let bare = if SIGNS.contains(&text) {
+            text
+        } else {
+            trimmed(text)
+        };
+        Self {
+            text,
+            bare,
+            key: bare.to_lowercase(),
+        }
+    }
+
     /// Whether it is a content word: not an article, a joint or punctuation.
     pub(super) fn is_content(&self, language: &Language) -> bool {
-        !self.key.is_empty() && !has(language.joints, &self.key) && !has(language.glue, &self.key)
-    }
-
-    /// Whether it names an error: `TypeError:`, `java.lang.NullPointerException`.
-    pub(super) fn is_failure(&self) -> bool {
-        let name = self.bare;
-        ["Error", "Exception"]
-            .iter()
-            .any(|end| name.ends_with(end) && name.len() > end.len())
-            && name.starts_with(|c: char| c.is_ascii_alphabetic())
-    }
-
-    /// Reduces an error to its class, without packages.
-    pub(super) fn without_path(&mut self) {
-        self.text = self.text.rsplit('.').next().unwrap_or_default();
-        self.bare = self.bare.rsplit('.').next().unwrap_or_default();
+        let key = self.key.as_str();
+        !key.is_empty() && !language.joints.contains(key) && !language.glue.contains(key)
     }
 }
 
@@ -50,21 +52,7 @@ pub(super) fn words_of(sentence: &str) -> Vec<Word<'_>> {
     // Skip URLs, and overlong words, which are noise.
     let words = words
         .filter(|word| !word.contains("://") && !word.contains("mailto:") && word.len() <= 240);
-    words
-        .map(|text| {
-            // "2x + 5 = 17"
-            let bare = if SIGNS.contains(&text) {
-                text
-            } else {
-                trimmed(text)
-            };
-            Word {
-                text,
-                bare,
-                key: bare.to_lowercase(),
-            }
-        })
-        .collect()
+    words.map(Word::of).collect()
 }
 
 /// Trims punctuation and markup; keeps the symbols of names (`C++`, `C#`, `.env`, `__init__`, `f()`).
@@ -90,28 +78,26 @@ fn is_mark(c: char) -> bool {
 }
 
 /// Whether a list of words contains a word.
-pub(super) fn has(list: &str, word: &str) -> bool {
+fn has(list: &str, word: &str) -> bool {
     list.split(' ').any(|known| known == word)
 }
 
 /// Joins words in Title Case if the language uses it, else with one initial capital.
 pub(super) fn cased(words: &[Word], language: &Language) -> String {
-    let fails = words.first().is_some_and(Word::is_failure);
     let last = words.len().saturating_sub(1);
     let cased = words.iter().enumerate().map(|(at, word)| {
         let text = word.bare;
-        let headword = language
-            .headwords
-            .iter()
-            .find(|(typed, _)| *typed == word.key);
+        let forms = language.headwords.split(" | ");
+        let mut forms = forms.filter_map(|forms| forms.split_once(' '));
+        let headword = forms.find(|(typed, _)| *typed == word.key);
         let is_unit = at > 0
             && text.len() <= 3
             && !text.contains(['a', 'e', 'i', 'o', 'u'])
             && words[at - 1].key.ends_with(|c: char| c.is_ascii_digit());
         let mut cased = match headword {
-            Some((_, form)) if at == 0 => (*form).to_owned(),
-            // "TypeError: x is not a function", "60 mph"
-            _ if fails || is_unit => text.to_owned(),
+            Some((_, form)) if at == 0 => form.to_owned(),
+            // "60 mph"
+            _ if is_unit => text.to_owned(),
             _ if at == 0 && language.dotted_i && text.starts_with('i') => {
                 format!("İ{}", &text[1..])
             }
@@ -125,10 +111,11 @@ pub(super) fn cased(words: &[Word], language: &Language) -> String {
             _ if has(ACRONYMS, &word.key) => text.to_uppercase(),
             _ if at > 0 && has(SMALL_WORDS, &word.key) => text.to_owned(),
             _ => {
-                let full = CONTRACTIONS
-                    .split(' ')
-                    .find(|full| full.replace('\'', "") == text);
-                capitalised(full.unwrap_or(text))
+                let mut full = CONTRACTIONS.split(' ');
+                capitalised(
+                    full.find(|full| full.replace('\'', "") == text)
+                        .unwrap_or(text),
+                )
             }
         };
         if at < last && word.text.ends_with(':') {

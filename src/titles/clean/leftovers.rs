@@ -33,7 +33,7 @@ const CHANNELS: &str = "thinking thought thoughts reasoning analysis commentary"
 /// The rejection for a title that is a leftover and not in its message.
 pub(super) fn rejection(title: &str, message: &str) -> Option<Rejection> {
     let text = straighten(title);
-    let candidate = if is_task(&text) {
+    let candidate = if is_task(&text) || is_introduction(&text) {
         Rejection::Placeholder
     } else if let Some(rejection) = turn(&text) {
         rejection
@@ -79,12 +79,33 @@ fn is_task(text: &str) -> bool {
         several => {
             several.iter().any(|word| is_one_of(WORKS, word))
                 && several.iter().all(|word| {
-                    [AUTHORS, WORKS, "the a an of for to your final"]
+                    [AUTHORS, WORKS, "the a an of for to your final only just"]
                         .iter()
                         .any(|list| is_one_of(list, word))
                 })
         }
     }
+}
+
+/// Names of assistants.
+const ASSISTANTS: &str = "claude chatgpt gpt gemini llama qwen deepseek mistral grok copilot kimi ai assistant assistants chatbot";
+
+/// Whether a model introduces itself: "Claude Self-Introduction", "AI Assistant Introduction".
+fn is_introduction(text: &str) -> bool {
+    let all: Vec<&str> = words(text)
+        .map(|word| word.strip_suffix("'s").unwrap_or(word))
+        .collect();
+    let is = |list: &'static str| move |word: &&str| is_one_of(list, word);
+    all.iter().any(is("introduction introductions introducing"))
+        && all.iter().any(is(ASSISTANTS))
+        && all.iter().all(|word| {
+            [
+                ASSISTANTS,
+                "introduction introductions introducing self an a the of by to from",
+            ]
+            .iter()
+            .any(|list| is_one_of(list, word))
+        })
 }
 
 /// The rejection for a text that begins with the label of a turn or of a channel.

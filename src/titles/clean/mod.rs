@@ -16,14 +16,16 @@
 //! 9. Final punctuation. Question marks, exclamation marks and the period of an abbreviation stay.
 //!
 //! An apology is a refusal if it stands alone or before a pause, and "I can't" if it continues as models do: users ask
-//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, four kinds are
+//! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, six kinds are
 //! detected by their form, unless the message has the same words: refusals (`refusals`), error reports (`reports`),
-//! answers to its question (`answers`) and what is no topic (`leftovers`).
+//! answers to its question (`answers`), a model that speaks of itself (`first_person`), several titles (`several`) and
+//! what is no topic (`leftovers`).
 //!
 //! Idempotent: an accepted title cleans to itself.
 
 mod answers;
 mod encoding;
+mod first_person;
 mod leftovers;
 mod markup;
 mod phrases;
@@ -31,15 +33,19 @@ mod quotes;
 mod reasoning;
 mod refusals;
 mod reports;
+mod several;
 mod tokens;
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::conversation::{
-    Title,
-    markup::{without_inline_markup, without_leading_markup, without_tag_pair},
-    text::{is_invisible, single_line},
+use crate::{
+    conversation::{
+        Title,
+        markup::{without_inline_markup, without_leading_markup, without_tag_pair},
+        text::{is_invisible, single_line},
+    },
+    llm::TitleLimits,
 };
 
 /// The longest output that is examined: several times the token limit of a title call.
@@ -51,11 +57,42 @@ const MAX_LINE_BYTES: usize = 2 * 1024;
 /// The most layers of wrapping. Bounds the work on hostile output.
 const MAX_LAYERS: usize = 16;
 
-/// The most characters of a generated title, as a reader counts them.
-const MAX_CHARACTERS: usize = 60;
+/// The limits of a generated title. [`Title`]'s own limit of 128 code points holds besides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most characters, as a reader counts them.
+    pub characters: usize,
+    /// The most words, separated by white space.
+    pub words: usize,
+}
 
-/// The most words of a generated title, separated by white space.
-const MAX_WORDS: usize = 10;
+impl Limits {
+    /// The limits where no policy sets others.
+    pub const DEFAULT: Self = Self {
+        characters: 60,
+        words: 10,
+    };
+
+    /// Whether a text is within the limits.
+    pub(super) fn check(self, text: &str) -> Result<(), Rejection> {
+        if text.split_whitespace().count() > self.words {
+            return Err(Rejection::TooManyWords);
+        }
+        match text.graphemes(true).count() > self.characters {
+            true => Err(Rejection::TooLong),
+            false => Ok(()),
+        }
+    }
+}
+
+impl From<Limits> for TitleLimits {
+    fn from(limits: Limits) -> Self {
+        Self {
+            words: limits.words,
+            characters: limits.characters,
+        }
+    }
+}
 
 /// Why an output cannot be a title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,25 +136,33 @@ pub enum Rejection {
     /// Several lines that are not an announcement and a title.
     #[error("several lines")]
     SeveralLines,
-    /// Over 10 words.
-    #[error("over 10 words")]
+    /// A secret or a personal number, and at most one more word.
+    #[error("redacted")]
+    Redacted,
+    /// Over the limit of words.
+    #[error("too many words")]
     TooManyWords,
-    /// Over 60 graphemes, over 128 code points, or over the limits of an output.
+    /// Over the limit of characters, over 128 code points, or over the limits of an output.
     #[error("too long")]
     TooLong,
 }
 
 /// The title in a text, without a message to compare with.
 pub fn clean(output: &str) -> Result<Title, Rejection> {
-    clean_with(output, None)
+    clean_within(output, Limits::DEFAULT)
+}
+
+/// The title in a text, without a message, within these limits.
+pub(super) fn clean_within(output: &str, limits: Limits) -> Result<Title, Rejection> {
+    clean_with(output, None, limits)
 }
 
 /// The title in a model's output for a message.
-pub fn clean_for(output: &str, message: &str) -> Result<Title, Rejection> {
-    clean_with(output, Some(message))
+pub fn clean_for(output: &str, message: &str, limits: Limits) -> Result<Title, Rejection> {
+    clean_with(output, Some(message), limits)
 }
 
-fn clean_with(output: &str, message: Option<&str>) -> Result<Title, Rejection> {
+fn clean_with(output: &str, message: Option<&str>, limits: Limits) -> Result<Title, Rejection> {
     if output.len() > MAX_OUTPUT_BYTES {
         return Err(Rejection::TooLong);
     }
@@ -125,7 +170,7 @@ fn clean_with(output: &str, message: Option<&str>) -> Result<Title, Rejection> {
     for _ in 0..MAX_LAYERS {
         let inner = unwrap_layer(&text, message)?;
         if inner == text {
-            return judge(&text, message);
+            return judge(&text, message, limits);
         }
         text = inner;
     }
@@ -268,7 +313,7 @@ fn is_abbreviation(words: &str) -> bool {
 }
 
 /// Validates a completely unwrapped text.
-fn judge(text: &str, message: Option<&str>) -> Result<Title, Rejection> {
+fn judge(text: &str, message: Option<&str>, limits: Limits) -> Result<Title, Rejection> {
     if !text.chars().any(is_letter_or_digit) {
         return Err(Rejection::NoContent);
     }
@@ -287,19 +332,18 @@ fn judge(text: &str, message: Option<&str>) -> Result<Title, Rejection> {
         if reports::is_report(text, message) {
             return Err(Rejection::Report);
         }
-        if answers::is_answer(text, message) || answers::is_advice(text, message) {
+        if answers::is_answer(text, message)
+            || answers::is_advice(text, message)
+            || first_person::speaks(text, message)
+            || several::are_titles(text, message)
+        {
             return Err(Rejection::Answer);
         }
         if let Some(rejection) = leftovers::rejection(text, message) {
             return Err(rejection);
         }
     }
-    if text.split_whitespace().count() > MAX_WORDS {
-        return Err(Rejection::TooManyWords);
-    }
-    if text.graphemes(true).count() > MAX_CHARACTERS {
-        return Err(Rejection::TooLong);
-    }
+    limits.check(text)?;
     Title::new(text).map_err(|_| Rejection::TooLong)
 }
 

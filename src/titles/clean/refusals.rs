@@ -130,6 +130,7 @@ pub(super) fn is_refusal(title: &str, message: &str) -> bool {
             .any(|model| begins_with(talk, model.trim()))
             && has(INABILITIES_OR_NEGATIONS))
         || has(NOTES)
+        || is_unavailable(talk)
         || phrases(&[DEMANDS]).any(|phrase| talk.starts_with(phrase))
         || ["ください", "お願いします", "주세요"]
             .iter()
@@ -178,6 +179,29 @@ const REVERSED: [(&str, &str); 12] = [
 /// Negations of these languages.
 const REVERSED_NEGATIONS: &str =
     "nicht nichts kein keine keinen leider niet geen niets inte ingen ikke";
+
+/// What a model says that it lacks: "That capability isn't available right now".
+const FUNCTIONS: &str = "capability feature function functionality option action operation tool service request information data";
+
+/// Whether a title says that something it points at is not available.
+fn is_unavailable(talk: &str) -> bool {
+    let talk = talk.replace("n't ", " not ");
+    let mut said = words(&talk);
+    let points = said
+        .next()
+        .is_some_and(|word| ["that", "this", "these", "those", "such"].contains(&word));
+    let is_function = |word: &str| {
+        let singular = word.strip_suffix('s').unwrap_or(word);
+        FUNCTIONS
+            .split(' ')
+            .any(|known| known == word || known == singular)
+    };
+    points
+        && said.take(3).any(is_function)
+        && ["not ", "unavailable", "unsupported"]
+            .iter()
+            .any(|lack| talk.contains(lack))
+}
 
 /// Whether a title is a first-person negation: "I don't have access", but not "My Cat Won't Eat".
 fn is_first_person_negated(talk: &str) -> bool {

@@ -30,7 +30,7 @@ fn wrong_in(corpus: &str) -> Vec<String> {
     let wrong = |line: &str| {
         let case: Value = serde_json::from_str(line).unwrap();
         let message = case["message"].as_str();
-        let cleaned = clean_with(case["output"].as_str().unwrap(), message);
+        let cleaned = clean_with(case["output"].as_str().unwrap(), message, Limits::DEFAULT);
         let title = cleaned.as_ref().ok().filter(|title| {
             message.is_none_or(|message| {
                 crate::titles::language::fits(
@@ -106,7 +106,7 @@ fn good_titles_of_a_public_set_are_kept() {
             pair["message"].as_str().unwrap(),
             pair["title"].as_str().unwrap(),
         );
-        let (plain, cleaned) = (clean(title), clean_for(title, message));
+        let (plain, cleaned) = (clean(title), clean_for(title, message, Limits::DEFAULT));
         if plain.is_ok() && cleaned.is_err() {
             rejected.push(format!("{title:?}: {cleaned:?}"));
         }
@@ -361,7 +361,11 @@ fn reports_of_errors_are_rejected_unless_the_message_is_about_trouble() {
          Rate limit exceeded, please retry ¦ [ERROR] model overloaded ¦ Request timed out. ¦ 502 Bad Gateway ¦ Error 401 ¦ \
          {\"title\":\"Invalid API key\"} ¦ Title: Something went wrong ¦ 请求超时，请稍后重试 ¦ Произошла ошибка ¦ ERROR - timeout",
     ) {
-        let cleaned = clean_for(report, "How do I prune an apple tree in winter?");
+        let cleaned = clean_for(
+            report,
+            "How do I prune an apple tree in winter?",
+            Limits::DEFAULT,
+        );
         assert_eq!(cleaned, Err(Rejection::Report), "{report:?}");
     }
     for (message, title) in [
@@ -389,7 +393,7 @@ fn reports_of_errors_are_rejected_unless_the_message_is_about_trouble() {
             "GitHub API Rate Limit Exceeded",
         ),
     ] {
-        let cleaned = clean_for(title, message);
+        let cleaned = clean_for(title, message, Limits::DEFAULT);
         assert_eq!(
             cleaned.as_ref().map(Title::as_str),
             Ok(title),
@@ -499,7 +503,7 @@ fn what_is_no_topic_is_rejected_unless_the_message_has_it() {
         (PRUNE, "It depends on the tree", Rejection::Answer),
         (PRUNE, "First, sharpen your shears", Rejection::Answer),
     ] {
-        let cleaned = clean_for(output, message);
+        let cleaned = clean_for(output, message, Limits::DEFAULT);
         if cleaned != Err(rejection) {
             wrong.push(format!("{output:?} for {message:?}: {cleaned:?}"));
         }
@@ -539,7 +543,7 @@ fn what_is_no_topic_is_rejected_unless_the_message_has_it() {
             "Warum kann ich nicht schlafen?",
         ),
     ] {
-        let cleaned = clean_for(title, message);
+        let cleaned = clean_for(title, message, Limits::DEFAULT);
         let cleaned = cleaned.as_ref().map(Title::as_str);
         if cleaned != Ok(title) {
             wrong.push(format!("{title:?} for {message:?}: {cleaned:?}"));

@@ -3,9 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::titles::clean::clean;
+
+fn title_from_default(names: &[&str]) -> Option<Title> {
+    title_from(names, Limits::DEFAULT)
+}
 
 fn title(name: &str) -> Option<String> {
-    title_from(&[name]).map(|title| title.to_string())
+    title_from_default(&[name]).map(|title| title.to_string())
 }
 
 #[test]
@@ -72,11 +77,13 @@ fn names_that_say_nothing_give_no_title() {
 fn the_first_name_that_says_something_wins() {
     let names = ["IMG_1.jpg", "Tax return.pdf", "Plan.md"];
     assert_eq!(
-        title_from(&names).map(|title| title.to_string()).as_deref(),
+        title_from_default(&names)
+            .map(|title| title.to_string())
+            .as_deref(),
         Some("Tax return")
     );
-    assert_eq!(title_from(&["image.png", "scan.pdf"]), None);
-    assert_eq!(title_from(&[]), None);
+    assert_eq!(title_from_default(&["image.png", "scan.pdf"]), None);
+    assert_eq!(title_from_default(&[]), None);
 }
 
 proptest! {
@@ -88,7 +95,7 @@ proptest! {
         "[a-zA-Z0-9_. %()'\\[\\]{}\"*`<>é京\u{301}🚀\u{200D}-]{0,90}(\\.[a-z]{1,4})?",
         "([A-Z][a-z]{0,9}[ _.-]?){0,14}\\.pdf",
     ]) {
-        if let Some(title) = title_from(&[&name]) {
+        if let Some(title) = title_from_default(&[&name]) {
             prop_assert_eq!(clean(title.as_str()), Ok(title.clone()));
             prop_assert_eq!(single_line(title.as_str()), title.as_str());
         }

@@ -18,7 +18,13 @@ pub(super) const GREETINGS: &[(&str, &str)] = &[
         | no | nope | nah | sure | alright | all right | fine | great | cool | good | perfect | awesome | got it | i \
         see | right | well | goodbye | good bye | bye bye | see you | see ya | cya | later | you there | anyone \
         there | anybody there | anyone here | quick question | a question | just testing | testing testing | let's \
-        start | let's go | let's begin | hello again | merry christmas"),
+        start | let's go | let's begin | hello again | merry christmas | how are you | how are you doing | how're you | how r u | \
+        how do you do | how have you been | how are things | how are things going | how is it going | how's it going | hows it going | \
+        how is your day | how's your day | how is your day going | how's your day going | what's going on | how goes it | nice to meet you | \
+        pleased to meet you | good to see you | hope you're well | hope you are well | hope you're doing well | hope you are doing well | \
+        i hope you're well | i hope you are well | i hope you are doing well | thank you so much | thanks so much | thank you very much | \
+        thanks a lot | say hello | say hi | say hey | say something | just say hello | just say hi | say hello to me | say ok | reply ok | \
+        just reply ok | reply with ok | just reply with ok | respond with ok | answer ok | answer with ok | i'm good | i am fine | i'm fine"),
     ("de", "hallo | hallöchen | hallo zusammen | hi zusammen | moin | moin moin | servus | grüß dich | grüß gott | \
         grüezi | gruezi | gruss | grüße | guten tag | guten morgen | guten abend | gute nacht | schönen tag | morgen \
         | mahlzeit | na | naa | tach | wie geht's | wie gehts | alles gut | alles klar | alles ok | was geht | was \

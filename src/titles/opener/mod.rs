@@ -2,9 +2,11 @@
 //!
 //! After an opener ("hi", "Hola, ¿qué tal?", "你好", "???") the title is deferred to the next user message. The rule:
 //! fewer than three words, no digit and no proper content. A false deferral is worse than the title "Greeting", since
-//! often no other message follows. So "Hello, how are you?" gets a title, and a message is an opener only if it is
-//! short and every word of it is known to have no content:
+//! often no other message follows. So "Can you help me?" gets a title, and a message is an opener only if it is short
+//! and every word of it is known to have no content:
 //! - It has no word at all: punctuation, white space, emoji, emoticons.
+//! - Or it is small talk: a few phrases from [`greetings`], and words that address someone ("Hi! How are you doing
+//!   today?").
 //! - Or it has one or two words, which are phrases from [`greetings`] or stop words of one language ("hi you", "so
 //!   what"). A single stop word is content, because many are words with content in some other language: "die", "hat",
 //!   "war", "more". In scripts without spaces a phrase is a word.
@@ -34,6 +36,10 @@ const MAX_CHARS: usize = 160;
 
 /// The most words of an opener: "fewer than 3".
 const MAX_WORDS: usize = 2;
+
+/// The most words of small talk, and those in it that address someone.
+const MAX_TALK_WORDS: usize = 12;
+const MAX_ADDRESSEES: usize = 2;
 
 /// The most words of an opener outside of phrases.
 const MAX_OTHER_WORDS: usize = MAX_WORDS;
@@ -89,7 +95,7 @@ fn is_opener(text: &str) -> bool {
     let words: Vec<(usize, &str)> = text.unicode_word_indices().collect();
     let keys: Vec<String> = words.iter().map(|(_, word)| key(word)).collect();
     if count_words(&words, &keys) > MAX_WORDS {
-        return false;
+        return is_small_talk(&keys);
     }
     let mut covered = vec![[0_u32; MAX_OTHER_WORDS + 1]; words.len() + 1];
     covered[0][0] = u32::MAX;
@@ -117,6 +123,34 @@ fn is_opener(text: &str) -> bool {
     only_phrases != 0
         || (one_other != 0 && words.len() > 1)
         || (two_others != 0 && (words.len() > 2 || stop_words_only()))
+}
+
+/// Whether phrases cover the words, but for a few that address someone behind a phrase.
+fn is_small_talk(keys: &[String]) -> bool {
+    if keys.len() > MAX_TALK_WORDS {
+        return false;
+    }
+    // The fewest addressees in the first `n` words.
+    let mut covered: Vec<Option<usize>> = vec![None; keys.len() + 1];
+    covered[0] = Some(0);
+    for at in 0..keys.len() {
+        let Some(addressees) = covered[at] else {
+            continue;
+        };
+        let mut reach = |end: usize, addressees: usize| {
+            let known = covered[end].unwrap_or(usize::MAX);
+            covered[end] = Some(known.min(addressees));
+        };
+        for length in 1..=WORDS.longest_phrase.min(keys.len() - at) {
+            if WORDS.has_phrase(&keys[at..at + length]) {
+                reach(at + length, addressees);
+            }
+        }
+        if at > 0 && WORDS.addressees.contains(&keys[at]) {
+            reach(at + 1, addressees + 1);
+        }
+    }
+    covered[keys.len()].is_some_and(|addressees| addressees <= MAX_ADDRESSEES)
 }
 
 /// The number of words; in scripts without spaces a phrase is one word.

@@ -30,7 +30,7 @@ const SILENT: usize = 100;
 const SLOW_HEADS: usize = 100;
 const SLOW_BODIES: usize = 100;
 
-/// Streams that nobody reads, which are no abuse before they are sent more than their buffers hold.
+/// Unread streams, which are no abuse before they are sent more than their buffers hold.
 pub(super) const STALLED: usize = 50;
 
 /// All that hold a connection.
@@ -181,22 +181,22 @@ impl Attackers {
     }
 }
 
-/// What some get to hear who come once more, as far as they hear it soon.
+/// Connects ten more times and returns what each connection receives within three seconds.
 pub(super) async fn ask_briefly(url: &str) -> Vec<String> {
     let address = url.trim_start_matches("http://");
     let mut answers = Vec::new();
     for _ in 0..10 {
         let mut stream = within(TcpStream::connect(address)).await.unwrap();
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         let asking = async {
             stream
                 .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 .await?;
-            stream.read_to_end(&mut heard).await
+            stream.read_to_end(&mut received).await
         };
-        // One that is closed without a word has heard nothing.
+        // A connection that is closed at once received nothing.
         let _ = timeout(Duration::from_secs(3), asking).await;
-        answers.push(String::from_utf8_lossy(&heard).into_owned());
+        answers.push(String::from_utf8_lossy(&received).into_owned());
     }
     answers
 }

@@ -174,7 +174,7 @@ async fn cost(process: &Process, url: &str) -> Vec<String> {
     complaints
 }
 
-/// Takes all the connections that there are: who was there is served, who comes is told so at once, and the
+/// Takes all the connections that there are: existing clients are served, new ones are refused at once, and the
 /// server gets rid of those that say nothing by itself.
 async fn too_many(url: &str, metrics_url: &str, healthy: &mut Healthy) -> Vec<String> {
     let mut complaints = Vec::new();
@@ -191,7 +191,7 @@ async fn too_many(url: &str, metrics_url: &str, healthy: &mut Healthy) -> Vec<St
     let answers = attackers::ask_briefly(url).await;
     if !answers.iter().any(|answer| answer.contains("OVERLOADED")) {
         complaints.push(format!(
-            "nobody is told that there are too many: {answers:?}"
+            "no client is refused for the connection limit: {answers:?}"
         ));
     }
     // They stop sending, but keep every connection.

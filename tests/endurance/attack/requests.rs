@@ -136,11 +136,11 @@ async fn pour(url: &str, head: &str, bytes: usize) -> String {
         }
         std::io::Result::Ok(())
     };
-    let mut heard = Vec::new();
-    let listening = reading.read_to_end(&mut heard);
-    // Whichever way it ends, what was heard counts.
+    let mut received = Vec::new();
+    let listening = reading.read_to_end(&mut received);
+    // Whichever way it ends, what was received counts.
     let _ = within(async { tokio::join!(pouring, listening) }).await;
-    String::from_utf8_lossy(&heard).into_owned()
+    String::from_utf8_lossy(&received).into_owned()
 }
 
 async fn evil_socket(url: &str) -> String {

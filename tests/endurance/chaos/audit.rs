@@ -1,5 +1,5 @@
-//! What the database itself says: triggers that log each change of a conversation's title, whoever makes
-//! it and however. A process that dies takes no line of that with it.
+//! The audit log of the database: triggers log each change of a conversation's title, whatever process makes it. A
+//! process that is killed loses no line of it.
 
 use std::collections::HashMap;
 
@@ -89,7 +89,7 @@ impl Audit {
         rows.iter().map(change).collect()
     }
 
-    /// The rows as they are now, with the revision that was noted as told.
+    /// The rows as they are now, with the revision that was recorded as published.
     pub async fn rows(&self) -> HashMap<Uuid, (State, i64)> {
         let rows = self.0.all("SELECT * FROM agent_conversations", []).await;
         let row = |row: &QueryResult| {

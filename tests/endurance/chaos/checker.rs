@@ -1,5 +1,5 @@
 //! What must hold after anything: a pure function over what the database saw, what it holds in the end,
-//! what people were told and what the model was asked. A checker that cannot fail proves nothing: `planted`
+//! what clients received and what the model was asked. A checker that cannot fail proves nothing: `planted`
 //! shows it a history of each kind that must not be.
 
 use std::collections::{HashMap, HashSet};
@@ -58,7 +58,7 @@ pub struct Remembered {
 pub struct History {
     /// In the order in which they happened.
     pub changes: Vec<Change>,
-    /// How each row ended, and the revision that was noted as told.
+    /// How each row ended, and the revision that was recorded as published.
     pub rows: HashMap<Uuid, (State, i64)>,
     /// What people said, as it is stored.
     pub messages: Vec<(Uuid, String)>,
@@ -76,7 +76,7 @@ pub enum Kind {
     Unpublished,
     Resurrected,
     LostMessage,
-    /// A title was given up when its lease had run out: by somebody who was stopped, or since too many died.
+    /// A title was given up when its lease had run out: its process was stopped, or too many processes died.
     GivenUpLate,
     /// A retried message was never accepted.
     Unanswered,
@@ -212,7 +212,7 @@ impl Check<'_> {
         stored: &HashMap<(Uuid, &str), usize>,
     ) {
         if published != row.revision {
-            let what = format!("{published} of {} was told", row.revision);
+            let what = format!("published revision {published} of {}", row.revision);
             self.wrong(Kind::Unpublished, what);
         }
         let deletions = self.has(|deed| *deed == Deed::Delete);
@@ -240,7 +240,7 @@ impl Check<'_> {
         let is_excused = row.title_status == "failed"
             && match row.failure.as_deref() {
                 Some("unavailable") => calls.failed >= 2,
-                // The machine was slow, since the model is not. Whoever was stopped may not say so.
+                // The machine was slow, since the model is not. A stopped process may not report it.
                 Some("timeout") => true,
                 _ => false,
             };
@@ -282,10 +282,13 @@ fn replaces_manual(deed: &Deed) -> bool {
     *deed == regenerates || *deed == Deed::Reset || *deed == Deed::Delete
 }
 
-/// A person has asked for another title. Whoever takes over a claim changes no revision.
+/// A person has asked for another title. Taking over a claim changes no revision. The next try of
+/// a failed title is not a request.
 fn is_beginning(old: &State, new: &State) -> bool {
     let is_claimed = new.token.is_some() && new.token != old.token;
+    let is_retry = old.failure.is_some() && old.token.is_none();
     new.title_status == "pending"
+        && !is_retry
         && new.revision > old.revision
         && (is_claimed || old.title_status != "pending")
 }

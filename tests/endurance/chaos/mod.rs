@@ -1,5 +1,5 @@
 //! `kill -9` at any time, stopped processes, and people who rename, delete and start anew meanwhile: each
-//! conversation gets one title, no rename is lost, everything is told.
+//! conversation gets one title, no rename is lost, every change is published.
 //!
 //! - `plan`: what happens, from a seed; `servers`, `people`, `model`: those who do it
 //! - `audit`: what the database saw; `checker`: what must hold of it, tried on histories in `planted`
@@ -81,7 +81,7 @@ async fn a_long_run_without_a_fence_is_noticed() {
         *counts.entry(violation.kind).or_insert(0) += 1;
     }
     eprintln!("{counts:?}");
-    // Second titles are rarer: somebody has to be stopped between an answer and its title.
+    // Second titles are rarer: a process has to be stopped between an answer and its title.
     assert!(counts.contains_key(&Kind::OverwrittenRename), "{counts:?}");
 }
 
@@ -105,7 +105,7 @@ async fn the_harness_notices_a_missing_fence() {
     found.assert_noticed(Kind::OverwrittenRename);
 }
 
-/// Whoever has an answer sleeps until somebody else has made the title.
+/// A process that has an answer sleeps until another process has made the title.
 async fn titled_while_asleep(failpoints: &str) -> Outcome {
     let how = How {
         failpoints: &format!("titles.answered=1*sleep(8000);{failpoints}"),

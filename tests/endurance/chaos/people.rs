@@ -69,7 +69,7 @@ async fn act(servers: &Servers, life: &Life, place: usize, deed: &Deed, rng: &mu
         let answer = timeout(PATIENCE, answered(request, deed)).await;
         match answer.unwrap_or(Answer::None) {
             Answer::Done => done.accepted = true,
-            // What an attempt before this one has deleted is not there.
+            // An earlier attempt may have deleted it.
             Answer::Refused => done.accepted = *deed == Deed::Delete && done.sent > 1,
             answer => {
                 done.may_come_late |= answer == Answer::None;

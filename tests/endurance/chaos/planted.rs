@@ -135,11 +135,11 @@ impl Story {
         self
     }
 
-    /// Ends here; all was told but so many revisions.
+    /// Ends the history here, with this many unpublished revisions.
     #[track_caller]
-    fn ends(mut self, untold: i64, expected: impl IntoIterator<Item = Kind>) {
-        let told = self.now.revision - untold;
-        self.history.rows.insert(ID, (self.now.clone(), told));
+    fn ends(mut self, unpublished: i64, expected: impl IntoIterator<Item = Kind>) {
+        let published = self.now.revision - unpublished;
+        self.history.rows.insert(ID, (self.now.clone(), published));
         let found = violations(&self.history);
         assert_eq!(kinds(&found), expected.into_iter().collect(), "{found:?}");
     }
@@ -214,7 +214,7 @@ fn a_lost_rename_is_noticed() {
 }
 
 #[test]
-fn what_nobody_was_told_is_noticed() {
+fn an_unpublished_revision_is_noticed() {
     Story::titled().ends(1, [Kind::Unpublished]);
     Story::titled().deleted().ends(1, [Kind::Unpublished]);
 }

@@ -30,7 +30,7 @@ pub struct How<'a> {
     /// Titles are held back until the people have done what they do. Nothing dies then.
     pub is_held: bool,
     /// Before the end, so many calls for titles must be accounted for: what they cost is stored with the
-    /// title, or when there is none. Whoever dies accounts for nothing.
+    /// title, or when there is none. A process that dies accounts for nothing.
     pub awaited_calls: usize,
 }
 
@@ -82,7 +82,7 @@ pub async fn run(plan: &Plan, how: How<'_>) -> Outcome {
     }
 }
 
-/// Waits until nobody makes a title any more and everything was told, or for as long as that may take.
+/// Waits until no title is in progress and every change was published, at most for the time that may take.
 async fn settle(audit: &Audit) -> Duration {
     let started = Instant::now();
     while started.elapsed() < SETTLED {

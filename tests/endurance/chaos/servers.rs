@@ -11,7 +11,7 @@ use super::plan::{Fault, FaultKind, REST};
 
 /// Holds titles between two of their steps now and then, so that kills get in between.
 pub const FAILPOINTS: &str = "titles.claimed=10%sleep(50);titles.answered=20%sleep(80);\
-    titles.stored=20%sleep(80);titles.told=10%sleep(50)";
+    titles.stored=20%sleep(80);titles.published=10%sleep(50)";
 
 /// The servers of one run.
 pub struct Servers {

@@ -12,17 +12,17 @@ use super::{
     AT_ONCE,
     model::StoryModel,
     nodes::Nodes,
-    story::{Faults, Reading, Told},
+    story::{Faults, Reading, Tally},
     viewer::watch,
 };
 
 /// The longest that a viewer may be behind once the broker is back.
 const LAG: Duration = Duration::from_secs(2);
 
-/// One reply: where it was written, where it was watched, and when both heard its end.
+/// One reply: the node that writes it, the node that follows it, and when both saw its end.
 struct Pair {
-    origin: Told,
-    viewer: Told,
+    origin: Tally,
+    viewer: Tally,
     ended: Instant,
     seen: Instant,
 }
@@ -35,13 +35,13 @@ async fn pair(nodes: &Nodes, number: usize) -> Pair {
     let mut events = Events::of(post(here, "/api/v1/chat/stream", body)).await;
     let created = events.next().await.unwrap();
     let origin = async {
-        let told = to_end(&mut events, number).await;
-        (told, Instant::now())
+        let tally = to_end(&mut events, number).await;
+        (tally, Instant::now())
     };
     let viewer = async {
         let mut events = watch(there, &created["conversation_id"]).await;
-        let told = to_end(&mut events, number).await;
-        (told, Instant::now())
+        let tally = to_end(&mut events, number).await;
+        (tally, Instant::now())
     };
     let ((origin, ended), (viewer, seen)) = join(origin, viewer).await;
     Pair {
@@ -52,14 +52,14 @@ async fn pair(nodes: &Nodes, number: usize) -> Pair {
     }
 }
 
-async fn to_end(events: &mut Events, number: usize) -> Told {
+async fn to_end(events: &mut Events, number: usize) -> Tally {
     let mut reading = Reading::of(number);
     while let Some(event) = events.next().await {
         if reading.take(&event) {
             break;
         }
     }
-    reading.told
+    reading.tally
 }
 
 /// Kills the broker so many times while replies run.
@@ -88,8 +88,8 @@ async fn check(mut nodes: Nodes, restarts: usize) {
     let ((), pairs) = join(trouble, load).await;
     let mut slowest = Duration::ZERO;
     for pair in &pairs {
-        for told in [&pair.origin, &pair.viewer] {
-            assert_eq!((told.completed, told.faults), (1, Faults::default()));
+        for tally in [&pair.origin, &pair.viewer] {
+            assert_eq!((tally.completed, tally.faults), (1, Faults::default()));
         }
         let down = returns
             .iter()

@@ -14,7 +14,7 @@ use titlecast_testing::at_length;
 use self::{
     model::StoryModel,
     nodes::Nodes,
-    story::{Faults, Told},
+    story::{Faults, Tally},
     viewer::{Plan, Viewer},
 };
 
@@ -22,23 +22,25 @@ use self::{
 const AT_ONCE: usize = 50;
 
 /// Sends so many messages and reads their replies through cuts; what became of them.
-async fn read_all(nodes: &Nodes, replies: usize, seed: u64, plan: Plan) -> Told {
+async fn read_all(nodes: &Nodes, replies: usize, seed: u64, plan: Plan) -> Tally {
     let viewers = (0..replies).map(|number| {
         let rng = Rng::with_seed(seed ^ (number as u64) << 20);
         Viewer::new(nodes, number, rng, plan).read()
     });
-    let told = stream::iter(viewers).buffer_unordered(AT_ONCE);
-    told.fold(Told::default(), async |all, one| all + one).await
+    let tally = stream::iter(viewers).buffer_unordered(AT_ONCE);
+    tally
+        .fold(Tally::default(), async |all, one| all + one)
+        .await
 }
 
 /// Every reply whole, and each message answered once.
 async fn check(replies: usize, nodes: &Nodes, model: &StoryModel) {
-    let told = read_all(nodes, replies, fastrand::u64(..), Plan::honest()).await;
-    eprintln!("{replies} replies: {told:?}");
-    assert_eq!(told.faults, Faults::default());
-    assert!(told.cuts > replies / 2, "{told:?}");
+    let tally = read_all(nodes, replies, fastrand::u64(..), Plan::honest()).await;
+    eprintln!("{replies} replies: {tally:?}");
+    assert_eq!(tally.faults, Faults::default());
+    assert!(tally.cuts > replies / 2, "{tally:?}");
     assert_eq!(model.asked(), replies);
-    assert_eq!(told.completed, replies);
+    assert_eq!(tally.completed, replies);
 }
 
 #[tokio::test]
@@ -57,10 +59,10 @@ async fn a_place_that_is_off_is_noticed() {
     let Some(nodes) = Nodes::in_process(&model).await else {
         return;
     };
-    let told = read_all(&nodes, 10, 1, Plan::off_by(-1)).await;
-    assert!(told.faults.doubled > 0, "{told:?}");
-    let told = read_all(&nodes, 10, 1, Plan::off_by(1)).await;
-    assert!(told.faults.missing > 0, "{told:?}");
+    let tally = read_all(&nodes, 10, 1, Plan::off_by(-1)).await;
+    assert!(tally.faults.doubled > 0, "{tally:?}");
+    let tally = read_all(&nodes, 10, 1, Plan::off_by(1)).await;
+    assert!(tally.faults.missing > 0, "{tally:?}");
 }
 
 #[tokio::test]

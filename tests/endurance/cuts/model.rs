@@ -69,7 +69,7 @@ async fn tell(State(asked): State<Arc<AtomicUsize>>, Json(request): Json<Value>)
     tokio::spawn(async move {
         for word in words(number) {
             tokio::time::sleep(SLOWEST.mul_f64(fastrand::f64())).await;
-            // Nobody listens any more.
+            // The client has disconnected.
             if steps.send(Step::Delta(word)).is_err() {
                 return;
             }

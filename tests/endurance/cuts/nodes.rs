@@ -80,7 +80,7 @@ impl Nodes {
         Some(nodes)
     }
 
-    /// Waits until they hear each other.
+    /// Waits until they receive from each other.
     pub async fn are_connected(&self) {
         for url in &self.urls {
             nats_is(url, "ok").await;

@@ -1,4 +1,4 @@
-//! What a reply says, and what a reader has been told of it.
+//! What a reply says, and what a reader has received of it.
 
 use std::ops::Add;
 
@@ -21,7 +21,7 @@ pub struct Faults {
     pub out_of_order: usize,
     /// What is no word of that reply.
     pub garbled: usize,
-    /// Terminal events that say something else than what was told before, or not that it is whole.
+    /// Terminal events that contradict earlier events, or do not report the reply as complete.
     pub ends: usize,
 }
 
@@ -67,17 +67,17 @@ impl Add for Faults {
 
 /// What became of readers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Told {
+pub struct Tally {
     pub completed: usize,
     pub cuts: usize,
     /// Came back to where they were.
     pub recovered: usize,
-    /// Were told that they have to begin anew.
+    /// Reconnects that had to restart from the full text.
     pub begun_anew: usize,
     pub faults: Faults,
 }
 
-impl Add for Told {
+impl Add for Tally {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -95,7 +95,7 @@ impl Add for Told {
 pub struct Reading {
     number: usize,
     text: String,
-    pub told: Told,
+    pub tally: Tally,
 }
 
 impl Reading {
@@ -103,7 +103,7 @@ impl Reading {
         Self {
             number,
             text: String::new(),
-            told: Told::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -118,10 +118,10 @@ impl Reading {
         match event["raw_type"].as_str() {
             Some("response.output_text.delta") => self.text += text("text_delta"),
             Some("response.in_progress") if event["payload"]["recovered"] == true => {
-                self.told.recovered += 1;
+                self.tally.recovered += 1;
             }
             Some("response.in_progress") => {
-                self.told.begun_anew += 1;
+                self.tally.begun_anew += 1;
                 self.text = text("response_text").to_owned();
             }
             _ => {}
@@ -130,10 +130,10 @@ impl Reading {
             return false;
         }
         let is_whole = event["raw_type"] == "response.completed";
-        self.told.completed = usize::from(is_whole);
+        self.tally.completed = usize::from(is_whole);
         let mut faults = Faults::of(self.number, &self.text);
         faults.ends = usize::from(!is_whole || text("response_text") != self.text);
-        self.told.faults = faults;
+        self.tally.faults = faults;
         true
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     model::StoryModel,
     nodes::Nodes,
-    story::{Reading, Told},
+    story::{Reading, Tally},
 };
 
 /// How readers behave.
@@ -52,14 +52,14 @@ impl<'a> Viewer<'a> {
     }
 
     /// Reads to the end, from one node and then from the other.
-    pub async fn read(mut self) -> Told {
+    pub async fn read(mut self) -> Tally {
         let mut reading = Reading::of(self.number);
         let mut node = self.number;
         loop {
             let url = &self.nodes.urls[node % 2];
             let mut events = match &self.place {
                 Some(place) => self.resume(url, place).await,
-                // Nothing was heard of the answer: the same request, with the same key.
+                // No response was received: send the same request, with the same key.
                 None => {
                     reading.begin();
                     self.send(url).await
@@ -71,11 +71,11 @@ impl<'a> Viewer<'a> {
                     panic!("story {} ended without an end", self.number);
                 };
                 if reading.take(&event) {
-                    return reading.told;
+                    return reading.tally;
                 }
                 self.place = Some(events.last_id());
             }
-            reading.told.cuts += 1;
+            reading.tally.cuts += 1;
             node += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! NATS that stalls, loses packets on the way, or comes back with nothing: nobody waits for it, nothing that
+//! NATS that stalls, loses packets on the way, or comes back with nothing: no request waits for it, nothing that
 //! was accepted is lost, and who watches catches up. That it is down, comes, goes and comes back is in
 //! `nodes_outage`; it holds nothing, so that one that was wiped is one that was restarted.
 
@@ -67,7 +67,7 @@ impl Far {
 }
 
 #[tokio::test]
-async fn a_broker_that_says_nothing_holds_nobody_up_and_what_was_missed_is_told() {
+async fn a_silent_broker_blocks_nothing_and_missed_updates_are_delivered() {
     let Some(far) = Far::new().await else { return };
     let (id, mut open) = far.watched().await;
 

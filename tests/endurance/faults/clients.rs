@@ -119,16 +119,19 @@ async fn storm(sockets: usize) {
     let mut watched = join_all((0..sockets).map(|_| watch(&url))).await;
     eprintln!("{sockets} sockets came back in {:.1?}", began.elapsed());
     assert!(watched.iter().all(|(_, _, now)| now["title"] == "Kyoto"));
-    // And from then on they are told.
+    // From then on they receive changes.
     let began = Instant::now();
-    let (renamed, told) = tokio::join!(
+    let (renamed, received) = tokio::join!(
         rename(&node.url, &id, "Nara"),
         join_all(watched.iter_mut().map(|(socket, operation, _)| async {
             socket.next_of(operation, "conversationUpdated").await
         })),
     );
-    eprintln!("{sockets} sockets were told in {:.1?}", began.elapsed());
-    for now in told {
+    eprintln!(
+        "{sockets} sockets received the change in {:.1?}",
+        began.elapsed()
+    );
+    for now in received {
         assert_eq!(now["title"], "Nara");
         assert_eq!(now["revision"], renamed["revision"]);
     }

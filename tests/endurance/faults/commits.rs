@@ -1,4 +1,4 @@
-//! PostgreSQL is lost between a `COMMIT` and its answer: nobody knows whether it was done. Nothing is lost
+//! PostgreSQL is lost between a `COMMIT` and its answer: the outcome is unknown. Nothing is lost
 //! and nothing is stored twice, with or without an idempotency key.
 
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use titlecast_testing::{
 
 use super::turns::{MESSAGE, plain};
 
-/// What is told is told at once, not by a sweep.
+/// Changes are published at once, not by a sweep.
 const SETTINGS: [&str; 4] = ["--title-grace", "15s", "--title-sweep", "1h"];
 
 /// A server that reaches its database by way of a proxy.
@@ -29,7 +29,10 @@ struct Far {
 /// By way of the proxy, which has to see what is said.
 fn far(proxy: &Proxy, database: &TestDatabase) -> TestDatabase {
     let url = proxy.instead_of(&database.url);
-    TestDatabase::of_another(&format!("{url}?sslmode=disable"))
+    match url.contains("sslmode=disable") {
+        true => TestDatabase::of_another(&url),
+        false => TestDatabase::of_another(&format!("{url}?sslmode=disable")),
+    }
 }
 
 impl Far {
@@ -125,21 +128,21 @@ async fn a_message_into_a_conversation_is_stored_once() {
 async fn the_end(at: Lost) {
     let Some(far) = Far::new().await else { return };
     let reply = ModelServer::REPLY.concat();
-    let mut told = far.server.socket().await;
+    let mut received = far.server.socket().await;
     let watch = "subscription { conversationUpdated { id messageCount lastMessagePreview } }";
-    let watching = told.subscribe(watch, json!({})).await;
+    let watching = received.subscribe(watch, json!({})).await;
     far.server.topics(1).await;
     far.proxy.lose_commit(&reply, at);
-    // Without a title, of which they would be told besides.
+    // Without a title, which would add an event.
     let events = far.server.stream(plain(MESSAGE)).await.rest().await;
     let terminal = assert_common_stream(&events);
     assert_eq!(terminal["raw_type"], "response.completed", "{terminal}");
     assert_eq!(terminal["response_text"], reply);
     far.assert_one_turn(terminal, 0).await;
-    // Who watches the conversation is told too.
+    // Subscribers of the conversation are notified too.
     within(async {
         loop {
-            let now: Value = told.next_of(&watching, "conversationUpdated").await;
+            let now: Value = received.next_of(&watching, "conversationUpdated").await;
             if now["messageCount"] == 2 {
                 return assert_eq!(now["lastMessagePreview"], reply);
             }
@@ -150,12 +153,12 @@ async fn the_end(at: Lost) {
 }
 
 #[tokio::test]
-async fn a_reply_whose_commit_is_done_unheard_is_stored_and_told_once() {
+async fn a_reply_whose_commit_answer_is_lost_is_stored_and_published_once() {
     the_end(Lost::Answer).await;
 }
 
 #[tokio::test]
-async fn a_reply_whose_commit_never_arrives_is_stored_and_told_once() {
+async fn a_reply_whose_commit_never_arrives_is_stored_and_published_once() {
     the_end(Lost::Request).await;
 }
 
@@ -173,7 +176,7 @@ async fn the_title(at: Lost) {
     let shown = decided(&far.server.url, &id).await;
     assert_eq!(shown["displayName"], ModelServer::TITLE, "{shown}");
     assert!(far.proxy.has_lost_commit());
-    far.rows.told(&id).await;
+    far.rows.published(&id).await;
     // One title, whatever it cost.
     let calls = far.model.title_requests().len();
     assert_eq!(calls, if at == Lost::Answer { 1 } else { 2 });
@@ -181,7 +184,7 @@ async fn the_title(at: Lost) {
 }
 
 #[tokio::test]
-async fn a_title_whose_commit_is_done_unheard_is_told_by_a_sweep() {
+async fn a_title_whose_commit_answer_is_lost_is_published_by_a_sweep() {
     the_title(Lost::Answer).await;
 }
 

@@ -66,7 +66,7 @@ async fn a_message_that_finds_the_database_gone_is_refused_and_taken_when_it_is_
 }
 
 #[tokio::test]
-async fn connections_that_were_cut_are_replaced_without_anybody_noticing() {
+async fn connections_that_were_cut_are_replaced_without_failed_requests() {
     let Some(far) = Far::new(&[]).await else {
         return;
     };
@@ -79,7 +79,7 @@ async fn connections_that_were_cut_are_replaced_without_anybody_noticing() {
 }
 
 #[tokio::test]
-async fn a_reply_is_told_complete_when_it_is_stored_and_not_while_the_database_is_gone() {
+async fn a_reply_is_published_complete_when_it_is_stored_and_not_while_the_database_is_gone() {
     let Some(far) = Far::new(&[]).await else {
         return;
     };
@@ -139,7 +139,7 @@ async fn a_server_ends_in_time_while_its_database_says_nothing() {
     );
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    // What was not stored is not told as if it were, and another node closes it.
+    // What was not stored is not published as stored, and another node closes it.
     assert_eq!(far.rows.last_turn(&reply.id).await.0, "running");
 }
 

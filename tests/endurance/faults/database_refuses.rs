@@ -1,4 +1,4 @@
-//! A database that is there and takes nothing: locked by somebody else, read-only, full. Requests get a 503
+//! A database that is there and takes nothing: locked by another process, read-only, full. Requests get a 503
 //! with a code, reading goes on where it can, and so does everything when that is over, without a restart.
 
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ async fn reads(url: &str) -> bool {
 async fn lock(connection: &DatabaseConnection, is_sqlite: bool) -> sea_orm::DatabaseTransaction {
     let tx = connection.begin().await.unwrap();
     let statement = match is_sqlite {
-        // Whoever writes holds the lock of the whole file.
+        // A writer holds the lock of the whole file.
         true => "UPDATE agent_conversations SET revision = revision",
         false => "LOCK TABLE agent_conversations, agent_turns IN EXCLUSIVE MODE",
     };
@@ -50,7 +50,7 @@ async fn a_locked_database_refuses_messages_in_time_and_takes_them_when_it_is_fr
 }
 
 #[tokio::test]
-async fn a_reply_that_finds_the_database_locked_is_told_complete_when_it_is_stored() {
+async fn a_reply_that_finds_the_database_locked_is_published_complete_when_it_is_stored() {
     let database = TestDatabase::new().await;
     let model = ModelServer::start().await;
     let node = Node::start(&database.url, &model.url, &[]).await;

@@ -1,4 +1,4 @@
-//! The server dies between two durable steps of a turn. Whoever retries finds the same turn, what was kept
+//! The server dies between two durable steps of a turn. A retry finds the same turn, what was kept
 //! is there, the reply has an end, and the model is not asked again for what it may have answered.
 
 use serde_json::json;
@@ -28,7 +28,7 @@ struct Left {
     reply_calls: usize,
 }
 
-/// What the retry is told, and what the rows say in the end.
+/// What the retry receives, and what the rows store in the end.
 struct Then {
     raw_type: &'static str,
     text: String,
@@ -56,7 +56,7 @@ async fn dies_at(step: &str, left: Left, then: Then) {
         let request = post(url, "/api/v1/chat/stream", json!({ "message": MESSAGE }));
         request.header("idempotency-key", "key-1")
     };
-    // Whatever it got to hear.
+    // Whatever it received.
     if let Ok(response) = request(&node.url).send().await {
         let _ = response.bytes().await;
     }
@@ -94,8 +94,8 @@ async fn dies_at(step: &str, left: Left, then: Then) {
         "" => assert_eq!(replies, [""; 0]),
         text => assert_eq!(replies, [text]),
     }
-    // The end is told to whoever watches, or will be: nothing is left to tell.
-    rows.told(id).await;
+    // The end reaches every subscriber, present or future: no revision stays unpublished.
+    rows.published(id).await;
     node.stop().await;
 }
 
@@ -141,18 +141,18 @@ async fn before_the_end_is_stored_the_reply_is_incomplete_and_not_asked_for_agai
 }
 
 #[tokio::test]
-async fn behind_the_end_the_retry_is_told_of_it() {
+async fn behind_the_end_the_retry_receives_it() {
     let left = || Left {
         messages: 2,
         turn: Some("completed"),
         reply_calls: 1,
     };
     dies_at("turns.ended", left(), Then::completed()).await;
-    dies_at("turns.told", left(), Then::completed()).await;
+    dies_at("turns.published", left(), Then::completed()).await;
 }
 
 #[tokio::test]
-async fn in_the_middle_of_a_reply_what_was_noted_is_kept_and_told() {
+async fn in_the_middle_of_a_reply_the_checkpoint_is_kept_and_published() {
     let database = TestDatabase::new().await;
     let rows = Rows::of(&database).await;
     let model = ModelServer::start().await;
@@ -193,7 +193,7 @@ async fn in_the_middle_of_a_reply_what_was_noted_is_kept_and_told() {
 }
 
 #[tokio::test]
-async fn a_writer_that_dies_is_told_of_by_the_other_node() {
+async fn the_other_node_publishes_the_end_of_a_writer_that_died() {
     if !TestDatabase::is_on_server() {
         return;
     }

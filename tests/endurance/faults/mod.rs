@@ -1,7 +1,7 @@
 //! The faults that the service has to survive, and where each is tried.
 //!
 //! What must hold in each: a message that was accepted is durable before the first byte of its reply; every
-//! reply gets to an end; who watches is told everything once and in order, or that it was not; a title is
+//! reply gets to an end; a subscriber receives everything once and in order, or an error; a title is
 //! written once, and never over a person's.
 //!
 //! Tests that need a PostgreSQL or NATS of their own, a small disk or a wrong clock say aloud when they are
@@ -50,10 +50,8 @@ const TABLE: [(&str, &[&str]); 28] = [
         ],
     ),
     (
-        "nobody serves the model",
-        &[
-            "reply_faults::a_model_that_nobody_serves_fails_the_reply_and_the_title_and_keeps_the_message",
-        ],
+        "the model is unreachable",
+        &["reply_faults::an_unreachable_model_fails_the_reply_and_the_title_and_keeps_the_message"],
     ),
     (
         "the model is silent",
@@ -128,7 +126,7 @@ const TABLE: [(&str, &[&str]); 28] = [
     (
         "the database is down in the middle of a reply",
         &[
-            "faults::database_gone::a_reply_is_told_complete_when_it_is_stored_and_not_while_the_database_is_gone",
+            "faults::database_gone::a_reply_is_published_complete_when_it_is_stored_and_not_while_the_database_is_gone",
         ],
     ),
     (
@@ -137,15 +135,15 @@ const TABLE: [(&str, &[&str]); 28] = [
             "faults::commits::a_message_whose_commit_is_done_unheard_is_stored_once",
             "faults::commits::a_message_with_a_key_whose_commit_never_arrives_is_stored_once",
             "faults::commits::a_message_into_a_conversation_is_stored_once",
-            "faults::commits::a_reply_whose_commit_is_done_unheard_is_stored_and_told_once",
-            "faults::commits::a_title_whose_commit_is_done_unheard_is_told_by_a_sweep",
+            "faults::commits::a_reply_whose_commit_answer_is_lost_is_stored_and_published_once",
+            "faults::commits::a_title_whose_commit_answer_is_lost_is_published_by_a_sweep",
         ],
     ),
     (
         "the database is locked",
         &[
             "faults::database_refuses::a_locked_database_refuses_messages_in_time_and_takes_them_when_it_is_free",
-            "faults::database_refuses::a_reply_that_finds_the_database_locked_is_told_complete_when_it_is_stored",
+            "faults::database_refuses::a_reply_that_finds_the_database_locked_is_published_complete_when_it_is_stored",
         ],
     ),
     (
@@ -166,7 +164,7 @@ const TABLE: [(&str, &[&str]); 28] = [
         "the database is restarted",
         &[
             "faults::database_gone::a_database_that_is_killed_and_restarted_loses_nothing_that_was_accepted",
-            "faults::database_gone::connections_that_were_cut_are_replaced_without_anybody_noticing",
+            "faults::database_gone::connections_that_were_cut_are_replaced_without_failed_requests",
         ],
     ),
     (
@@ -174,7 +172,7 @@ const TABLE: [(&str, &[&str]); 28] = [
         &[
             "nodes_outage::what_is_missed_while_nats_is_away_is_seen_when_it_is_back",
             "nodes_outage::a_node_starts_without_nats_and_connects_when_it_comes",
-            "faults::broker::a_broker_that_says_nothing_holds_nobody_up_and_what_was_missed_is_told",
+            "faults::broker::a_silent_broker_blocks_nothing_and_missed_updates_are_delivered",
             "faults::broker::a_connection_to_the_broker_that_is_cut_again_and_again_loses_nothing",
             "faults::broker::a_connection_to_the_broker_that_freezes_for_good_is_replaced",
         ],
@@ -184,9 +182,9 @@ const TABLE: [(&str, &[&str]); 28] = [
         &[
             "faults::killed::before_a_message_is_stored_nothing_is_and_the_retry_sends_it",
             "faults::killed::behind_the_message_the_retry_finds_it_and_its_reply_is_over",
-            "faults::killed::in_the_middle_of_a_reply_what_was_noted_is_kept_and_told",
+            "faults::killed::in_the_middle_of_a_reply_the_checkpoint_is_kept_and_published",
             "faults::killed::before_the_end_is_stored_the_reply_is_incomplete_and_not_asked_for_again",
-            "faults::killed::behind_the_end_the_retry_is_told_of_it",
+            "faults::killed::behind_the_end_the_retry_receives_it",
             "faults::killed_title::a_title_whose_process_was_killed_is_made_by_the_same_one_in_the_time_that_is_promised",
             "faults::killed_title::a_title_whose_process_was_killed_is_made_by_another_node_in_the_time_that_is_promised",
             "chaos::a_short_run_loses_nothing",

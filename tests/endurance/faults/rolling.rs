@@ -103,7 +103,7 @@ async fn rolls(rounds: usize, people: usize) {
         2 * rounds,
         slowest.get(),
     );
-    // Or nothing was tried; and what was told was always kept, since nobody died.
+    // Or nothing was tried. What was published was always stored, since no process died.
     assert!(retries > resumes && resumes > 0);
     assert_eq!(anew, 0);
     for node in nodes.into_iter().flatten() {
@@ -131,7 +131,7 @@ async fn stored(rows: &Rows) -> Stored {
     stored
 }
 
-/// Every message is there once, with the reply that its sender was told.
+/// Every message is there once, with the reply that its sender received.
 #[track_caller]
 fn assert_nothing_lost(said: &[Said], stored: &Stored) {
     for said in said {

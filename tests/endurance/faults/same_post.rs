@@ -14,7 +14,7 @@ async fn identical(requests: usize, nodes: usize) {
     let database = TestDatabase::new().await;
     let rows = Rows::of(&database).await;
     let model = ModelServer::start().await;
-    // Nobody is taken for dead, however slow the machine is.
+    // No process is presumed dead, however slow the machine is.
     let settings = ["--reply-lease", "60s"];
     let mut running = Vec::new();
     for _ in 0..nodes {

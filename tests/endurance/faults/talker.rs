@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The pause before the other node is tried.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A message that was sent, and what was told of its reply.
+/// A message that was sent, and the events of its reply.
 #[derive(Debug, Default)]
 pub struct Said {
     pub message: String,

@@ -16,7 +16,7 @@ use tokio::{sync::mpsc::UnboundedSender, time::timeout};
 
 pub const MESSAGE: &str = "Plan a trip to Kyoto";
 
-/// An end that is told too early comes within so long.
+/// An end that is published too early arrives within this time.
 const SOON: Duration = Duration::from_millis(500);
 
 /// The body of a turn without a title.
@@ -52,7 +52,7 @@ pub async fn is_refused(url: &str, key: &str, body: &Value) -> bool {
     true
 }
 
-/// A GraphQL mutation is told the same.
+/// A GraphQL mutation receives the same.
 pub async fn assert_mutation_refused(url: &str) {
     let query = "mutation { sendMessage(input: { text: \"Plan\" }) { replyId } }";
     let response = client()
@@ -109,7 +109,7 @@ impl HalfWritten {
         }
     }
 
-    /// The model ends. Whoever reads is not told before it is stored.
+    /// The model ends. Readers receive the end only after it is stored.
     pub async fn finish(&mut self) {
         self.steps
             .send(Step::delta(", and the rest of it"))
@@ -120,13 +120,13 @@ impl HalfWritten {
         }
     }
 
-    /// No end was told so far, and none is told now.
+    /// No end was received so far, and none is received now.
     pub async fn assert_open(&mut self) {
         let next = timeout(SOON, self.stream.next()).await;
-        assert!(next.is_err(), "told too early: {next:?}");
+        assert!(next.is_err(), "published too early: {next:?}");
     }
 
-    /// Now it is told.
+    /// Now the end is received.
     pub async fn assert_completed(mut self) {
         self.events.extend(self.stream.rest().await);
         let terminal = assert_common_stream(&self.events);

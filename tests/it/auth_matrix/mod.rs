@@ -1,5 +1,5 @@
-//! Every field and argument of the schema that takes or returns an id × who must not get at it: another
-//! tenant with the same user, another user of the same tenant, nobody, and one whose token has expired.
+//! Every field and argument of the schema that takes or returns an id × callers without access: the same user of another
+//! tenant, another user of the same tenant, a caller without a token, and one whose token has expired.
 //!
 //! What has to be in the table is read from `schema.graphql`: a new field without a row fails here.
 
@@ -12,16 +12,19 @@ use async_graphql::parser::{
     types::{BaseType, Type, TypeKind, TypeSystemDefinition},
 };
 use serde_json::{Value, json};
-use titlecast::conversation::Owner;
 use titlecast_testing::{
     ModelServer, Server,
-    auth::{claims, now, signed, with},
+    auth::{GUARDED, claims, now, signed, with},
     calls,
     legacy::post,
     within,
 };
 
 use self::rows::{Others, ROWS, Row};
+use crate::{
+    agents::Folder,
+    sharing::{owner, policy},
+};
 
 /// Whether values of this type are ids, or hold some.
 fn is_id(ty: &Type) -> bool {
@@ -67,8 +70,20 @@ fn members(sdl: &str) -> BTreeSet<String> {
             members.extend(taken);
         }
     }
-    // The schema is nobody's.
+    // The schema has no owner.
     members.remove("Query._service");
+    // Agents belong to tenants; `agents::named` tries them.
+    members.remove("Query.agents");
+    // The log is of a tenant; `audit` tries it.
+    for member in [
+        "Query.auditLog",
+        "AuditEntry.id",
+        "AuditEntry.conversationId",
+    ] {
+        members.remove(member);
+    }
+    // It has only what the token says.
+    members.remove("Query.viewer");
     members
 }
 
@@ -165,6 +180,13 @@ async fn filled(open: &str, row: &Row) -> (String, [String; 3]) {
     let message = |number: usize| now["messages"]["nodes"][number]["id"].as_str().unwrap();
     let ids = [id.clone(), message(0).to_owned(), message(1).to_owned()];
     let mut document = row.1.to_owned();
+    if document.contains("<external>") {
+        let opening =
+            "mutation ($id: ID!) { openReply(input: { conversationId: $id }) { replyId } }";
+        let opened = calls::data(open, opening, json!({ "id": id })).await;
+        let reply = opened["openReply"]["replyId"].as_str().unwrap();
+        document = document.replace("<external>", reply);
+    }
     for (place, id) in ["<conversation>", "<message>", "<reply>"].iter().zip(&ids) {
         document = document.replace(place, id);
     }
@@ -172,13 +194,9 @@ async fn filled(open: &str, row: &Row) -> (String, [String; 3]) {
 }
 
 #[tokio::test]
-async fn nobody_else_gets_at_anything_by_any_of_them() {
+async fn no_other_owner_gets_access_by_any_of_them() {
     let model = ModelServer::start().await;
     let mut server = Server::guarded(&model).await;
-    let owner = |tenant: &str, user: &str| Owner {
-        tenant: tenant.into(),
-        user: user.into(),
-    };
     // The same parts without a door, to have something there.
     let open = server.serve(owner("acme", "ada")).await;
     let url = server.url.clone();
@@ -231,14 +249,76 @@ async fn nobody_else_gets_at_anything_by_any_of_them() {
             "{document}"
         );
         // The owner gets at it, or the above would prove nothing.
-        if document.starts_with("subscription { conversationUpdated {") {
+        let is_silent = [
+            "conversationUpdated {",
+            "conversationsChanged",
+            "conversationChanges",
+        ];
+        if is_silent.iter().any(|field| document.contains(field)) {
+            // It has nothing without a change; `feed` tries it.
             continue;
         }
         let answer = first_answer(Some(&ada), &url, &document).await;
+        // It has no former title, which is an error for its owner alone.
+        if document.contains("restoreTitle") {
+            assert_eq!(calls::code(&answer), "INVALID_INPUT", "{document}");
+            continue;
+        }
         assert_eq!(answer.get("errors"), None, "{document}: {answer}");
         let text = answer.to_string();
-        let is_told = ids.iter().any(|id| text.contains(id)) || text.contains("replyId");
-        assert!(is_told, "{document}: {text}");
+        let is_disclosed = ids.iter().any(|id| text.contains(id)) || text.contains("replyId");
+        assert!(is_disclosed, "{document}: {text}");
     }
     assert!(asked > ROWS.len(), "{asked}");
+}
+
+/// The same rows in a tenant that shares its conversations: another user of it gets what its policy allows, and another
+/// tenant nothing.
+#[tokio::test]
+async fn a_policy_of_sharing_gives_access_to_the_tenant_alone() {
+    let model = ModelServer::start().await;
+    for visibility in ["read", "tenant"] {
+        let folder = Folder::new().file("titlecast.toml", &policy(visibility));
+        let path = folder.path("titlecast.toml");
+        let settings = [&GUARDED[..], &["--config", path.as_str()]].concat();
+        let mut server = Server::start_with(&model, &settings).await;
+        let open = server.serve(owner("acme", "ada")).await;
+        let url = server.url.clone();
+        let bob = signed(&claims("acme", "bob"));
+        let stranger = signed(&claims("globex", "ada"));
+        let mut shared = 0;
+        for row in &ROWS {
+            if matches!(row.2, Others::OnlyTheirs) && row.1.starts_with("subscription") {
+                continue;
+            }
+            let (document, ids) = filled(&open, row).await;
+            let before = server.database.census().await;
+            let answer = first_answer(Some(&stranger), &url, &document).await;
+            let text = answer.to_string();
+            assert!(
+                !ids.iter().any(|id| text.contains(id)),
+                "{document}: {text}"
+            );
+            assert_eq!(server.database.census().await, before, "{document}");
+            let answer = first_answer(Some(&bob), &url, &document).await;
+            let is_change = document.starts_with("mutation");
+            if is_change && visibility == "read" {
+                assert_eq!(calls::code(&answer), "FORBIDDEN", "{document}");
+                assert_eq!(server.database.census().await, before, "{document}");
+                continue;
+            }
+            if document.contains("restoreTitle") {
+                assert_eq!(calls::code(&answer), "INVALID_INPUT", "{document}");
+                continue;
+            }
+            assert_eq!(answer.get("errors"), None, "{document}: {answer}");
+            let text = answer.to_string();
+            // A page of changes from now on is empty; `feed` tries the others.
+            let is_empty = document.contains("conversationChanges");
+            let is_disclosed = ids.iter().any(|id| text.contains(id)) || text.contains("replyId");
+            assert!(is_disclosed || is_empty, "{visibility}: {document}: {text}");
+            shared += 1;
+        }
+        assert!(shared >= 10, "{shared}");
+    }
 }

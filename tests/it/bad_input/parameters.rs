@@ -7,16 +7,9 @@ use titlecast_testing::{legacy::post, server::client, within};
 use super::{CHAT, Filled, LIST};
 
 #[tokio::test]
-async fn an_id_that_is_no_uuid_is_refused() {
+async fn an_id_that_is_neither_ours_nor_an_external_one_is_refused() {
     let filled = Filled::start().await;
-    for id in [
-        "",
-        "1",
-        "new",
-        "nil",
-        "../../etc",
-        "018f3a2e-0000-7000-8000-00000000000g",
-    ] {
+    for id in ["", "a\nb", ".", "..", "search", "changes", &"a".repeat(256)] {
         filled
             .invalid(
                 json!({ "message": "Plan a trip", "conversation_id": id }),
@@ -24,15 +17,15 @@ async fn an_id_that_is_no_uuid_is_refused() {
             )
             .await;
     }
-    let bad = [
+    let too_long = "a".repeat(256);
+    let unknown = [
         "1",
         "undefined",
         "018f3a2e-0000-7000-8000-00000000000g",
-        "%00",
-        "%ff",
         "%22",
     ];
-    for id in bad {
+    let malformed = ["%00", "%0a", "%ff", &too_long];
+    for id in unknown.iter().chain(&malformed) {
         let path = format!("{}{LIST}/{id}", filled.server.url);
         let title = json!({ "display_name": "Kyoto" }).to_string();
         for request in [
@@ -43,10 +36,19 @@ async fn an_id_that_is_no_uuid_is_refused() {
                 .patch(format!("{path}/title"))
                 .header("content-type", "application/json")
                 .body(title),
-            client().delete(&path),
         ] {
-            filled.refused(request, 422, "INVALID_INPUT").await;
+            match malformed.contains(id) {
+                true => filled.refused(request, 422, "INVALID_INPUT").await,
+                false => filled.refused(request, 404, "NOT_FOUND").await,
+            };
         }
+        let deleted = within(client().delete(&path).send()).await.unwrap();
+        let expected = if malformed.contains(id) { 422 } else { 204 };
+        assert_eq!(deleted.status(), expected, "{id}");
+    }
+    for route in ["search", "changes"] {
+        let request = client().get(format!("{}{LIST}/{route}/messages", filled.server.url));
+        filled.refused(request, 422, "INVALID_INPUT").await;
     }
     filled.assert_unchanged().await;
 }
@@ -72,11 +74,12 @@ async fn a_conversation_of_another_owner_does_not_exist() {
             .patch(format!("{path}/title"))
             .header("content-type", "application/json")
             .body(title),
-        client().delete(&path),
     ] {
         let text = filled.refused(request, 404, "NOT_FOUND").await;
         assert_eq!(text, "conversation not found");
     }
+    let deleted = within(client().delete(&path).send()).await.unwrap();
+    assert_eq!(deleted.status(), 204, "as of an unknown one");
     for list in [LIST, &format!("{LIST}/search?q=kyoto")] {
         let response = within(client().get(format!("{theirs}{list}")).send())
             .await
@@ -168,10 +171,13 @@ async fn a_parameter_out_of_range_is_refused() {
         (format!("{messages}&direction=up"), "direction"),
         (format!("{LIST}/search"), "q"),
         (format!("{LIST}/search?q="), "q"),
+        (format!("{LIST}/search?q=%20%0a"), "q"),
     ] {
-        let text = filled
-            .refused(filled.get(&path), 422, "INVALID_INPUT")
-            .await;
+        let (status, code) = match name {
+            "q" => (400, "BLANK_SEARCH"),
+            _ => (422, "INVALID_INPUT"),
+        };
+        let text = filled.refused(filled.get(&path), status, code).await;
         assert!(text.contains(name), "{path}: {text}");
     }
     filled.assert_unchanged().await;

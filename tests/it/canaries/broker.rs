@@ -1,4 +1,4 @@
-//! A NATS server that refuses everybody, with words of its own.
+//! A NATS server that refuses each client with a text of its own.
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -20,7 +20,7 @@ impl RefusingBroker {
         let serving = tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
-                // Whoever is refused may hang up in the middle.
+                // A refused client may disconnect in the middle.
                 let _ = refuse(socket, words).await;
             }
         });

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use titlecast_testing::{
     Answer, ModelServer, Rows, Server, TestDatabase,
-    raw_socket::{Heard, RawSocket},
+    raw_socket::{Frame, RawSocket},
     server::client,
     within,
 };
@@ -14,19 +14,19 @@ const SEND: &str = "mutation ($text: String!) {
     sendMessage(input: { text: $text }) { replyId conversation { id titleError titleStatus } }
 }";
 
-/// All that clients of every surface are told when they send a message and follow what becomes of it.
-async fn told(server: &Server) -> String {
-    let mut told = String::new();
+/// All that clients of every surface receive when they send a message and follow what becomes of it.
+async fn responses(server: &Server) -> String {
+    let mut responses = String::new();
     let text = "Plan a trip to Kyoto";
     for path in ["/api/v1/chat", "/api/v1/chat/stream"] {
-        told += &answer(server, path, json!({ "message": text }), "*/*").await;
+        responses += &answer(server, path, json!({ "message": text }), "*/*").await;
     }
     let variables = json!({ "text": text });
     let send = json!({ "query": SEND, "variables": variables });
     let sent = answer(server, "/graphql", send.clone(), "application/json").await;
     let sent_json: Value = serde_json::from_str(sent.split_once("\n\n").unwrap().1).unwrap();
-    told += &sent;
-    told += &operation_on_socket(server, send).await;
+    responses += &sent;
+    responses += &operation_on_socket(server, send).await;
     if let Some(id) = sent_json["data"]["sendMessage"]["conversation"]["id"].as_str() {
         let follow = json!({
             "query": "subscription ($id: ID!) { reply(conversationId: $id) {
@@ -34,17 +34,19 @@ async fn told(server: &Server) -> String {
             "variables": { "id": id },
         });
         for accept in ["text/event-stream", "multipart/mixed;subscriptionSpec=1.0"] {
-            told += &answer(server, "/graphql", follow.clone(), accept).await;
+            responses += &answer(server, "/graphql", follow.clone(), accept).await;
         }
-        told += &operation_on_socket(server, follow).await;
+        responses += &operation_on_socket(server, follow).await;
         for path in [
             format!("/api/v1/conversations/{id}"),
             format!("/api/v1/conversations/{id}/stream"),
+            format!("/api/v1/conversations/{id}/events"),
+            format!("/api/v1/conversations/{id}/ledger/events"),
         ] {
-            told += &get(server, &path).await;
+            responses += &get(server, &path).await;
         }
         let all = "{ conversations { nodes { id title titleError titleStatus messages { nodes { content status } } } } }";
-        told += &answer(
+        responses += &answer(
             server,
             "/graphql",
             json!({ "query": all }),
@@ -53,9 +55,9 @@ async fn told(server: &Server) -> String {
         .await;
     }
     for path in ["/api/v1/conversations", "/readyz", "/healthz"] {
-        told += &get(server, path).await;
+        responses += &get(server, path).await;
     }
-    told
+    responses
 }
 
 /// Head and body of an answer.
@@ -84,24 +86,27 @@ async fn operation_on_socket(server: &Server, payload: Value) -> String {
     socket
         .say(json!({ "type": "subscribe", "id": "1", "payload": payload }))
         .await;
-    let mut told = String::new();
+    let mut responses = String::new();
     loop {
-        match socket.hear().await {
-            Heard::Message(message) => {
-                told += &message.to_string();
+        match socket.receive().await {
+            Frame::Message(message) => {
+                responses += &message.to_string();
                 if message["type"] != "next" {
-                    return told;
+                    return responses;
                 }
             }
-            end => return format!("{told}{end:?}"),
+            end => return format!("{responses}{end:?}"),
         }
     }
 }
 
 #[track_caller]
-fn assert_clean(told: &str, fault: &str, code: &str) {
-    assert_eq!(found(told), None, "{fault}");
-    assert!(told.contains(code), "{fault}: nobody was told: {told}");
+fn assert_clean(responses: &str, fault: &str, code: &str) {
+    assert_eq!(found(responses), None, "{fault}");
+    assert!(
+        responses.contains(code),
+        "{fault}: no client received {code}: {responses}"
+    );
 }
 
 #[tokio::test]
@@ -123,8 +128,8 @@ async fn what_the_models_provider_says_reaches_no_client() {
             model.reply(Answer::Status(status, headers(), body.clone()));
             model.title(Answer::Status(status, headers(), body.clone()));
         }
-        let told = told(&server).await;
-        assert_clean(&told, &format!("status {status}"), "MODEL_");
+        let responses = responses(&server).await;
+        assert_clean(&responses, &format!("status {status}"), "MODEL_");
         model.forget();
     }
     for (fault, events) in [
@@ -137,8 +142,8 @@ async fn what_the_models_provider_says_reaches_no_client() {
             model.reply(Answer::Raw(events.clone()));
             model.title(Answer::Page("<h1>canary</h1>"));
         }
-        let told = told(&server).await;
-        assert_clean(&told, fault, "MODEL_");
+        let responses = responses(&server).await;
+        assert_clean(&responses, fault, "MODEL_");
         model.forget();
     }
 }
@@ -169,8 +174,8 @@ async fn what_the_database_says_reaches_no_client() {
         let model = ModelServer::start().await;
         let server = Server::start(&model).await;
         sabotage(&server.database, table).await;
-        let told = told(&server).await;
-        assert_clean(&told, table, "DATABASE_UNAVAILABLE");
+        let responses = responses(&server).await;
+        assert_clean(&responses, table, "DATABASE_UNAVAILABLE");
     }
     // And a table that is not there, whose name is in the error.
     let model = ModelServer::start().await;
@@ -179,10 +184,10 @@ async fn what_the_database_says_reaches_no_client() {
     let rows = Rows::of(&server.database).await;
     let sql = "ALTER TABLE agent_messages RENAME TO elsewhere";
     rows.run(sql, []).await.unwrap();
-    let mut told = told(&server).await;
-    told += &get(&server, &format!("/api/v1/conversations/{id}")).await;
-    assert!(!told.contains("agent_messages"), "{told}");
-    assert_clean(&told, "a missing table", "DATABASE_UNAVAILABLE");
+    let mut responses = responses(&server).await;
+    responses += &get(&server, &format!("/api/v1/conversations/{id}")).await;
+    assert!(!responses.contains("agent_messages"), "{responses}");
+    assert_clean(&responses, "a missing table", "DATABASE_UNAVAILABLE");
 }
 
 #[tokio::test]
@@ -191,6 +196,6 @@ async fn what_nats_says_reaches_no_client() {
     let model = ModelServer::start().await;
     let url = format!("nats://canary:canary@{}", broker.address);
     let server = Server::start_with(&model, &["--nats-url", &url]).await;
-    let told = told(&server).await;
-    assert_clean(&told, "a broker that refuses", r#""nats":"degraded""#);
+    let responses = responses(&server).await;
+    assert_clean(&responses, "a broker that refuses", r#""nats":"degraded""#);
 }

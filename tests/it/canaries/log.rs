@@ -143,8 +143,14 @@ async fn say_everything(person: &Person, model: &ModelServer) {
         .says(400, "GET", "/api/v1/conversations?cursor=canary", None)
         .await;
     person
-        .says(422, "GET", "/api/v1/conversations/canary", None)
+        .says(404, "GET", "/api/v1/conversations/canary", None)
         .await;
+    // An external id in the path, and one in the body.
+    let recorded = json!({ "role": "user", "content": "A canary", "external_id": "canary" });
+    let path = "/api/v1/conversations/canary/messages";
+    person.says(201, "POST", path, Some(recorded)).await;
+    let recorded = json!({ "role": "canary", "content": "A canary", "external_id": "canary" });
+    person.says(422, "POST", path, Some(recorded)).await;
     person
         .says(404, "GET", "/canary/path?canary=canary", None)
         .await;
@@ -234,7 +240,7 @@ async fn what_people_write_and_keys_reach_neither_the_log_nor_traces() {
         let (model, collector) = (ModelServer::start().await, Collector::start().await);
         let broker = RefusingBroker::start("Authorization Violation").await;
         let database = TestDatabase::new().await;
-        // Whoever is trusted may name any password.
+        // A trusted client may send any password.
         let database_url = database
             .url
             .replace("postgres@", "postgres:canary-password@");
@@ -274,10 +280,8 @@ async fn what_people_write_and_keys_reach_neither_the_log_nor_traces() {
 
         // The database fails in the middle of it.
         let rows = Rows::of(&database).await;
-        for table in ["agent_messages", "agent_search"] {
-            let away = format!("ALTER TABLE {table} RENAME TO {table}_elsewhere");
-            rows.run(&away, []).await.unwrap();
-        }
+        let away = "ALTER TABLE agent_messages RENAME TO agent_messages_elsewhere";
+        rows.run(away, []).await.unwrap();
         let body = json!({ "message": "Here is the last canary message" });
         person.says(503, "POST", "/api/v1/chat", Some(body)).await;
         person
@@ -290,7 +294,7 @@ async fn what_people_write_and_keys_reach_neither_the_log_nor_traces() {
             assert!(!ended.stderr.contains(part), "{format}: {part}");
         }
         // It does say what happened, or the above would prove nothing.
-        for told in [
+        for expected in [
             "DATABASE_UNAVAILABLE",
             "MODEL_MISCONFIGURED",
             "MODEL_UNAVAILABLE",
@@ -300,8 +304,8 @@ async fn what_people_write_and_keys_reach_neither_the_log_nor_traces() {
             "token rejected",
         ] {
             assert!(
-                ended.stderr.contains(told),
-                "{format}: {told} is missing: {}",
+                ended.stderr.contains(expected),
+                "{format}: {expected} is missing: {}",
                 ended.stderr
             );
         }

@@ -287,8 +287,8 @@ async fn from_the_agents_saas_starter() {
             created_at timestamptz NOT NULL, updated_at timestamptz NOT NULL);
         CREATE TABLE agent_messages (
             id bigserial PRIMARY KEY, conversation_id uuid NOT NULL, position int NOT NULL, role varchar(16) NOT NULL,
-            agent_type varchar(64), content jsonb NOT NULL, tool_name varchar(128), created_at timestamptz NOT NULL,
-            UNIQUE (conversation_id, position));
+            agent_type varchar(64), content jsonb NOT NULL, attachments jsonb, tool_name varchar(128),
+            created_at timestamptz NOT NULL, UNIQUE (conversation_id, position));
         INSERT INTO agent_conversations VALUES
             ('00000000-0000-4000-8000-000000000001', 'a', '00000000-0000-4000-8000-0000000000aa',
              '00000000-0000-4000-8000-0000000000a1', 'triage', 'researcher', 'active', NULL, 'Kyoto', now(),
@@ -307,9 +307,17 @@ async fn from_the_agents_saas_starter() {
              '2023-11-14 22:00:00+00'),
             ('00000000-0000-4000-8000-000000000001', 1, 'tool', '{"text": "called"}', '2023-11-14 22:00:05+00'),
             ('00000000-0000-4000-8000-000000000001', 3, 'assistant', '{"type": "reasoning"}', '2023-11-14 22:00:10+00'),
+            ('00000000-0000-4000-8000-000000000001', 4, 'assistant',
+             '[{"type": "output_text", "text": "Or "}, {"type": "refusal"}, {"type": "output_text", "text": "May?"}]',
+             '2023-11-14 22:00:11+00'),
+            ('00000000-0000-4000-8000-000000000001', 5, 'user',
+             '{"type": "message", "content": [{"type": "input_text", "text": "May."}]}', '2023-11-14 22:00:12+00'),
             ('00000000-0000-4000-8000-000000000002', 0, 'user', '"How do I bake bread?"', '2023-11-14 23:00:00+00'),
             ('00000000-0000-4000-8000-000000000003', 0, 'user', '{"text": "Whose?"}', '2023-11-14 23:30:00+00'),
-            ('00000000-0000-4000-8000-000000000004', 0, 'user', '{"text": " "}', '2023-11-14 23:40:00+00');"#;
+            ('00000000-0000-4000-8000-000000000004', 0, 'user', '{"text": " "}', '2023-11-14 23:40:00+00');
+        UPDATE agent_messages SET attachments = '[{"object_id": "7", "filename": "map.pdf", "mime_type": "application/pdf"},
+            {"object_id": "8"}, {"filename": "odd.bin", "mime_type": "odd"}]'
+            WHERE content = '"How do I bake bread?"';"#;
     let database = TestDatabase::new().await;
     if database.is_sqlite() {
         // The statement is PostgreSQL's.
@@ -317,7 +325,7 @@ async fn from_the_agents_saas_starter() {
     }
     let lines = lines_of(TABLES, "tools/moving/agents-saas.sql").await;
     let found = parsed(&lines);
-    let told = |line: &Value| {
+    let summary = |line: &Value| {
         json!([
             line["tenant"],
             line["user"],
@@ -328,7 +336,7 @@ async fn from_the_agents_saas_starter() {
     };
     let user = "user:00000000-0000-4000-8000-0000000000a1";
     assert_eq!(
-        json!(found.iter().map(told).collect::<Vec<_>>()),
+        json!(found.iter().map(summary).collect::<Vec<_>>()),
         json!([
             [
                 "00000000-0000-4000-8000-0000000000aa",
@@ -355,10 +363,26 @@ async fn from_the_agents_saas_starter() {
         .collect();
     assert_eq!(
         json!(said),
-        json!([["user", "Plan a \"trip\"\n"], ["assistant", "In April?"]])
+        json!([
+            ["user", "Plan a \"trip\"\n"],
+            ["assistant", "In April?"],
+            ["assistant", "Or May?"],
+            ["user", "May."]
+        ])
+    );
+    assert_eq!(
+        (&found[0]["id"], &found[1]["id"]),
+        (&json!("a"), &json!("b"))
+    );
+    assert_eq!(
+        found[1]["messages"][0]["attachments"],
+        json!([
+            { "name": "map.pdf", "media_type": "application/pdf" },
+            { "name": "odd.bin", "media_type": null }
+        ])
     );
     let done = counts(command(&database, &lines, &[]).run().await);
-    assert_counts(&done, json!({ "added": 2, "messages": 3 }));
+    assert_counts(&done, json!({ "added": 2, "messages": 5 }));
 }
 
 /// What a statement of ours makes of these tables.

@@ -223,7 +223,7 @@ async fn ids_of_messages_are_kept_and_taken_once() {
 }
 
 #[tokio::test]
-async fn where_there_are_tokens_nobody_is_the_local_owner() {
+async fn where_there_are_tokens_there_is_no_local_owner() {
     let database = TestDatabase::new().await;
     let tokens = |arguments: &[&str]| {
         let arguments = [&GUARDED[..], arguments].concat();

@@ -265,7 +265,7 @@ async fn no_server_tells_of_it_or_titles_it_unasked_and_a_backfill_does() {
     // It waits for a message that says something.
     let there = settled(&server.url, "Learn to bake bread").await;
     let rows = Rows::of(&server.database).await;
-    rows.told(&there).await;
+    rows.published(&there).await;
     let mut socket = server.socket().await;
     let query = "subscription { conversationUpdated { id messageCount } }";
     let list = socket.subscribe(query, json!({})).await;
@@ -273,7 +273,7 @@ async fn no_server_tells_of_it_or_titles_it_unasked_and_a_backfill_does() {
 
     let new = conversation(KYOTO, "A trip to Kyoto", 2);
     counts(import(&server.database, &[new], &[]).await);
-    // What is told next, by the sweep, is of one that was there: it tells the longest untold first.
+    // The sweep next publishes a conversation that was there: it takes the longest unpublished first.
     let messages = rows.messages(&there).await;
     let message =
         |(role, _, content): &(String, String, String)| json!({ "role": role, "content": content });
@@ -282,10 +282,11 @@ async fn no_server_tells_of_it_or_titles_it_unasked_and_a_backfill_does() {
     let more = json!({ "id": there, "messages": messages });
     let done = counts(import(&server.database, &[more], &[]).await);
     super::assert_counts(&done, json!({ "continued": 1, "messages": 1 }));
-    let told = socket.next_of(&list, "conversationUpdated").await;
-    assert_eq!(told, json!({ "id": there, "messageCount": 3 }));
-    let untold = "SELECT revision, published_revision FROM agent_conversations WHERE id = $1";
-    let row = &rows.all(untold, [bound(KYOTO)]).await[0];
+    let received = socket.next_of(&list, "conversationUpdated").await;
+    assert_eq!(received, json!({ "id": there, "messageCount": 3 }));
+    let revisions_sql =
+        "SELECT revision, published_revision FROM agent_conversations WHERE id = $1";
+    let row = &rows.all(revisions_sql, [bound(KYOTO)]).await[0];
     let number = |column: &str| row.try_get::<i64>("", column).unwrap();
     assert_eq!((number("revision"), number("published_revision")), (1, 1));
     assert_eq!(model.title_requests().len(), 1, "only the server's own");
@@ -304,7 +305,7 @@ async fn no_server_tells_of_it_or_titles_it_unasked_and_a_backfill_does() {
 }
 
 #[tokio::test]
-async fn it_is_its_owners_and_nobody_elses() {
+async fn an_import_is_visible_to_its_owner_only() {
     const LIST: &str = "{ conversations { nodes { displayName } } }";
     let database = TestDatabase::new().await;
     let line = |id: &str, owner: Value| {

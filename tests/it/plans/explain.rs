@@ -5,25 +5,51 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use serde_json::Value;
 
 /// Tables that have a row for each conversation, message or call.
-const GROWING: [&str; 5] = [
+const GROWING: [&str; 9] = [
     "agent_conversations",
     "agent_messages",
     "agent_turns",
-    "agent_search",
+    "agent_search_texts",
     "agent_title_calls",
+    "agent_webhook_lanes",
+    "agent_webhook_events",
+    "agent_audit",
+    "agent_changes",
 ];
 
 /// Indexes that hold only what is still to be done: they may be read from one end to the other.
-const PARTIAL: [&str; 4] = [
+const PARTIAL: [&str; 7] = [
     "agent_conversations_untitled",
     "agent_conversations_untold",
     "agent_conversations_leased",
+    "agent_conversations_title_retries",
+    "agent_conversations_unerased",
+    "agent_conversations_unerased_metadata",
     "agent_turns_running",
 ];
 
-/// The list that is read page by page: an index has to give its rows in order, or each page costs as much as the list.
+/// The lists that are read page by page: an index has to give their rows in order, or each page costs as much as the list.
 /// (The messages of a conversation may be sorted: where there are few, that is less work.)
-const PAGED: &str = "ORDER BY \"agent_conversations\".\"last_message_at\" DESC";
+const BY_ACTIVITY: &str = "ORDER BY \"agent_conversations\".\"last_message_at\" DESC";
+const BY_CHANGE: &str = "ORDER BY \"agent_changes\".\"change\" ASC";
+const BY_CREATION: &str = "ORDER BY \"agent_conversations\".\"created_at\" DESC";
+
+/// Whether it reads a page of a list of conversations. The sweep reads by creation too, what is left to do.
+pub fn is_page(statement: &Statement) -> bool {
+    let is_list = statement.sql.contains(r#""archived_at" IS"#);
+    let is_feed = statement.sql.contains(BY_CHANGE);
+    is_feed
+        || statement.sql.contains(BY_ACTIVITY)
+        || (is_list && statement.sql.contains(BY_CREATION))
+}
+
+/// What the database says of how it finds the rows.
+pub async fn plan(connection: &DatabaseConnection, statement: &Statement) -> String {
+    match connection.get_database_backend() {
+        DbBackend::Sqlite => sqlite(connection, statement).await.1,
+        _ => postgres(connection, statement).await.1,
+    }
+}
 
 /// One text, beginning with the table's name, for each growing table that the statement reads as a whole (its rows,
 /// or an index from one end to the other), or sorts for a page.
@@ -41,7 +67,7 @@ pub async fn complaints(connection: &DatabaseConnection, statement: &Statement) 
     };
     let (tables, plan) = read;
     let is_sorted = plan.contains("TEMP B-TREE FOR ORDER BY") || plan.contains("Sort Key");
-    let sorted = (is_sorted && sql.contains(PAGED))
+    let sorted = (is_sorted && is_page(statement))
         .then(|| format!("agent_conversations is sorted for a page: {sql}\n{plan}"));
     tables
         .into_iter()

@@ -6,28 +6,32 @@ mod seed;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::Utc;
 use sea_orm::{DatabaseConnection, Statement};
 use serde_json::{Value, json};
 use titlecast::{
-    conversation::{ConversationId, MessageId, Owner, Role},
+    conversation::{ConversationId, MessageId, Owner, Role, Rows},
     db::{
-        ConversationFilter, Database, Imported, Keyset, NewConversation, NewMessage, TitleBacklog,
+        ConversationList, Database, Imported, Keyset, NewConversation, NewMessage, RefreshLimits,
+        StatsFilter, TitleBacklog, WaitsFor, WebhookRoute,
     },
 };
 use titlecast_testing::{
-    Events, ModelServer, Server, TestDatabase,
+    Events, ModelServer, Rows as Past, Server, TestDatabase,
     calls::{delete, rename, send_message},
     server::client,
     titles::{regenerate, replied, reset, settled},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use self::explain::complaints;
+use self::explain::{complaints, is_page, plan};
+use crate::agents::Folder;
 
 /// Pages of one conversation in both directions, and of the list's conversations.
-const LIST: &str = "query ($after: String, $filter: ConversationFilter) {
-    conversations(first: 50, after: $after, filter: $filter) {
+const LIST: &str = "query ($after: String, $filter: ConversationFilter, $order: ConversationOrder) {
+    conversations(first: 50, after: $after, filter: $filter, order: $order) {
+        totalCount
         nodes { id title messages(last: 3) { nodes { content } pageInfo { startCursor endCursor } } }
         pageInfo { endCursor hasNextPage }
     }
@@ -48,6 +52,10 @@ const SEARCH: &str = "query ($query: String!, $after: String) {
     }
 }";
 
+const FEED: &str = "query ($after: String) { conversationChanges(after: $after) {
+    cursor reset changes { conversation { id } }
+} }";
+
 /// A service on tables of thousands of rows, whose statements are recorded.
 struct Recorded {
     server: Server,
@@ -57,10 +65,15 @@ struct Recorded {
 
 impl Recorded {
     async fn start(model: &ModelServer) -> Self {
+        Self::start_with(model, &[]).await
+    }
+
+    async fn start_with(model: &ModelServer, settings: &[&str]) -> Self {
         let database = TestDatabase::new().await;
         let past = database.connect().await;
         seed::fill(&past).await;
-        let server = Server::start_on(database, model, &["--title-sweep", "1h"]).await;
+        let settings = [&["--title-sweep", "1h"], settings].concat();
+        let server = Server::start_on(database, model, &settings).await;
         let statements = server.app.database().record_statements();
         Self {
             server,
@@ -96,23 +109,136 @@ async fn no_statement_reads_a_whole_growing_table() {
     assert!(statements > 60, "{statements}");
 }
 
+/// The same where the users of a tenant share their conversations.
+#[tokio::test]
+async fn no_statement_of_a_tenant_reads_a_whole_growing_table() {
+    let model = ModelServer::start().await;
+    let folder = Folder::new().file("titlecast.toml", "[sharing]\nvisibility = \"tenant\"\n");
+    let path = folder.path("titlecast.toml");
+    let mut service = Recorded::start_with(&model, &["--config", &path]).await;
+    read(&service.server).await;
+    write(&service.server).await;
+    let db = service.server.app.database();
+    let since = Utc::now() - chrono::TimeDelta::seconds(5);
+    let tenant = Rows::OfTenant("local");
+    db.rows_changed_since(tenant, since, None).await.unwrap();
+    let (complaints, statements) = service.complaints().await;
+    assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
+    assert!(statements > 50, "{statements}");
+}
+
 #[tokio::test]
 async fn a_missing_index_is_noticed() {
     let model = ModelServer::start().await;
     let mut service = Recorded::start(&model).await;
-    for (index, needs_it) in [
-        ("agent_conversations_by_activity", "agent_conversations"),
-        ("agent_messages_by_position", "agent_messages"),
-        ("agent_turns_running", "agent_turns"),
+    for (indexes, needs_it) in [
+        (&["agent_changes_in_order"][..], "agent_"),
+        // The tenant's would do, for an owner who is most of it.
+        (
+            &[
+                "agent_conversations_of_tenant_by_creation",
+                "agent_conversations_listed_by_creation",
+            ][..],
+            "agent_conversations",
+        ),
+        (&["agent_messages_by_position"], "agent_messages"),
+        (&["agent_turns_running"], "agent_turns"),
     ] {
-        sea_orm::ConnectionTrait::execute_unprepared(&service.past, &format!("DROP INDEX {index}"))
-            .await
-            .unwrap();
+        for index in indexes {
+            let drop = format!("DROP INDEX {index}");
+            sea_orm::ConnectionTrait::execute_unprepared(&service.past, &drop)
+                .await
+                .unwrap();
+        }
         read(&service.server).await;
         look_after(service.server.app.database()).await;
         let (complaints, _) = service.complaints().await;
         let named = complaints.iter().any(|text| text.starts_with(needs_it));
-        assert!(named, "{index} is not missed: {complaints:#?}");
+        assert!(named, "{indexes:?} are not missed: {complaints:#?}");
+    }
+}
+
+/// An owner has a hundred conversations beside 9,900 archived ones, and the other way round, and a few pins.
+#[tokio::test]
+async fn a_list_reads_an_index_of_its_own_kind_alone() {
+    let model = ModelServer::start().await;
+    let service = Recorded::start(&model).await;
+    let names = [
+        "listed",
+        "listed_by_creation",
+        "archived",
+        "archived_by_creation",
+        "pinned",
+    ];
+    reads_its_own_kind(service, names).await;
+}
+
+/// The same for the list of a tenant.
+#[tokio::test]
+async fn a_list_of_a_tenant_reads_an_index_of_its_own_kind_alone() {
+    let model = ModelServer::start().await;
+    let folder = Folder::new().file("titlecast.toml", "[sharing]\nvisibility = \"read\"\n");
+    let path = folder.path("titlecast.toml");
+    let service = Recorded::start_with(&model, &["--config", &path]).await;
+    let names = [
+        "of_tenant",
+        "of_tenant_by_creation",
+        "of_tenant_archived",
+        "of_tenant_archived_by_creation",
+        "of_tenant_pinned",
+    ];
+    reads_its_own_kind(service, names).await;
+}
+
+/// The names of the indexes: by activity and by creation, of those that are not archived and of those that are; and of pins.
+async fn reads_its_own_kind(
+    mut service: Recorded,
+    [listed, by_creation, archived, archived_by_creation, pinned]: [&str; 5],
+) {
+    let run = async |sql: &str| {
+        sea_orm::ConnectionTrait::execute_unprepared(&service.past, sql)
+            .await
+            .unwrap();
+    };
+    run("UPDATE agent_conversations SET pinned_at = created_at WHERE topic_hint LIKE '%400'").await;
+    for is_one in ["LIKE", "NOT LIKE"] {
+        run("UPDATE agent_conversations SET archived_at = NULL").await;
+        let archive = "UPDATE agent_conversations SET archived_at = created_at WHERE topic_hint";
+        run(&format!("{archive} {is_one} '%00'")).await;
+        if TestDatabase::is_on_server() {
+            run("ANALYZE").await;
+        }
+        for (arguments, indexes) in [
+            ("", &[listed][..]),
+            ("order: CREATED_DESC", &[by_creation]),
+            ("order: PINNED_FIRST", &[pinned, listed]),
+            ("filter: { archived: true }", &[archived]),
+            (
+                "filter: { archived: true }, order: CREATED_DESC",
+                &[archived_by_creation],
+            ),
+        ] {
+            while service.statements.try_recv().is_ok() {}
+            let query = format!("{{ conversations(first: 5, {arguments}) {{ nodes {{ id }} }} }}");
+            service.server.data(&query, json!({})).await;
+            let mut read = Vec::new();
+            while let Ok(statement) = service.statements.try_recv() {
+                // The sweep reads in this order too.
+                if is_page(&statement) && statement.sql.contains(r#""archived_at" IS"#) {
+                    read.push(plan(&service.past, &statement).await);
+                }
+            }
+            // Pins fill the page.
+            assert!(!read.is_empty() && read.len() <= indexes.len(), "{read:#?}");
+            for (plan, index) in read.iter().zip(indexes) {
+                let index = format!("agent_conversations_{index}");
+                let mut words = plan.split(|c: char| !c.is_alphanumeric() && c != '_');
+                assert!(
+                    words.any(|word| word == index),
+                    "{arguments}: {index}: {plan}"
+                );
+            }
+        }
     }
 }
 
@@ -125,6 +251,25 @@ async fn read(server: &Server) {
     for filter in [Value::Null, json!({ "agentEntrypoint": "researcher" })] {
         for after in [&Value::Null, after] {
             let variables = json!({ "filter": filter, "after": after });
+            server.data(LIST, variables).await;
+        }
+    }
+    for order in ["ACTIVITY_DESC", "CREATED_DESC", "PINNED_FIRST"] {
+        for filter in [
+            json!({}),
+            json!({ "pinned": true }),
+            json!({ "pinned": false }),
+            json!({ "archived": true, "metadata": [{ "key": "color", "value": "red" }] }),
+            json!({ "agentEntrypoint": "researcher" }),
+        ] {
+            // PostgreSQL may sort the pins, where there are few.
+            if order == "CREATED_DESC" && filter["pinned"] == true {
+                continue;
+            }
+            let variables = json!({ "filter": filter, "order": order });
+            let first = server.data(LIST, variables.clone()).await;
+            let mut variables = variables;
+            variables["after"] = first["conversations"]["pageInfo"]["endCursor"].clone();
             server.data(LIST, variables).await;
         }
     }
@@ -144,6 +289,16 @@ async fn read(server: &Server) {
     for id in [json!(id), message.clone(), json!(uuid::Uuid::now_v7())] {
         server.data(NODE, json!({ "id": id })).await;
     }
+    let now = server.data(FEED, json!({})).await;
+    // That of the tenant, if it has one.
+    let epoch = "SELECT epoch FROM agent_feeds WHERE tenant_id = 'local' AND user_id IN ('', 'local') ORDER BY user_id";
+    let epoch = Past::of(&server.database).await.all(epoch, []).await;
+    let epoch: i64 = epoch[0].try_get("", "epoch").unwrap();
+    let begun = json!(BASE64_URL_SAFE_NO_PAD.encode(format!("3:{epoch}:0:0:f")));
+    for after in [&now["conversationChanges"]["cursor"], &begun] {
+        let page = server.data(FEED, json!({ "after": after })).await;
+        assert_eq!(page["conversationChanges"]["reset"], false);
+    }
     for query in ["plan", "plan it", "pl", "nothing of the kind"] {
         let found = server.data(SEARCH, json!({ "query": query })).await;
         let after = &found["searchConversations"]["pageInfo"]["endCursor"];
@@ -159,6 +314,8 @@ async fn read(server: &Server) {
         "/api/v1/conversations/search?q=plan&agent=researcher".to_owned(),
         format!("/api/v1/conversations/{id}"),
         format!("/api/v1/conversations/{id}/messages?limit=2"),
+        format!("/api/v1/conversations/{id}/events"),
+        format!("/api/v1/conversations/{id}/ledger/events?limit=2"),
         "/readyz".to_owned(),
     ];
     for path in paths {
@@ -205,6 +362,7 @@ async fn write(server: &Server) {
 async fn import(db: &Database) {
     let now = Utc::now();
     let message = |text: &str| NewMessage {
+        external_id: None,
         id: Some(MessageId::new()),
         role: Role::User,
         text: text.into(),
@@ -212,13 +370,16 @@ async fn import(db: &Database) {
         created_at: now,
     };
     let mut one = NewConversation {
+        external_id: None,
         id: ConversationId::new(),
         owner: Owner::local(),
         title: None,
         topic_hint: None,
+        redacts: true,
         agent: "triage".into(),
         created_at: now,
         messages: vec![message("Plan a trip to Kyoto")],
+        stored: None,
     };
     let added = db.import(std::slice::from_ref(&one)).await.unwrap();
     assert_eq!(added, [Imported::Added]);
@@ -244,7 +405,9 @@ async fn look_after(db: &Database) {
         .await
         .unwrap();
     db.renew_runs(&[], second).await.unwrap();
-    db.title_tokens("local", day_ago).await.unwrap();
+    for agent in [None, Some("triage")] {
+        db.title_tokens("local", agent, day_ago).await.unwrap();
+    }
     db.is_key_used(&owner, "one").await.unwrap();
     db.ping().await.unwrap();
     for since in [None, Some(day_ago)] {
@@ -271,6 +434,22 @@ async fn look_after(db: &Database) {
             db.claim_candidate(first, waiting, second).await.unwrap();
         }
     }
+    for after in [None, Some(&place)] {
+        db.find_due_titles(after, 200).await.unwrap();
+        for cause in [WaitsFor::Model, WaitsFor::Budget] {
+            db.find_waiting_titles(cause, after, 200).await.unwrap();
+        }
+        let long = db.find_long_waiting_titles(Utc::now(), after, 200).await;
+        let waiting = long.unwrap().rows;
+        let (_, claim) = db.claim_retry(&waiting[0], second).await.unwrap().unwrap();
+        db.release_claim(&claim, &[]).await.unwrap();
+        db.give_title_up(&waiting[1]).await.unwrap().unwrap();
+        let ids = waiting[2..4].iter().map(|one| one.id);
+        db.make_titles_due(ids.collect()).await.unwrap();
+    }
+    db.waiting_titles(&StatsFilter::default()).await.unwrap();
+    db.erase_former_titles().await.unwrap();
+    db.erase_left_metadata().await.unwrap();
     let (changed, _) = db.rows_changed_since(&owner, day_ago, None).await.unwrap();
     let after = changed
         .last()
@@ -280,6 +459,56 @@ async fn look_after(db: &Database) {
         .unwrap();
     db.find_row(&owner, after).await.unwrap();
     db.find_last_turn(&owner, after).await.unwrap();
-    let all = ConversationFilter::default();
+    db.excerpts(&owner, after, vec![1, 2, 3]).await.unwrap();
+    db.count_user_messages(&owner, after).await.unwrap();
+    let limits = RefreshLimits {
+        most: 3,
+        pause: second,
+    };
+    db.begin_refresh(&owner, after, limits, second)
+        .await
+        .unwrap();
+    // There is no former title.
+    db.restore_title(&owner, after, "local").await.unwrap_err();
+    let all = ConversationList::default();
     db.conversations(&owner, &all, None, 1).await.unwrap();
+    announce(db).await;
+    let log = db.audit_log("local", None, None, 50).await.unwrap();
+    let after = log.items.last().unwrap().cursor();
+    db.audit_log("local", Some(day_ago), Some(after), 50)
+        .await
+        .unwrap();
+    db.prune_audit(Duration::from_secs(60)).await.unwrap();
+}
+
+/// What is done for webhooks. What waits is counted up to a limit, and may be read in any way.
+async fn announce(db: &Database) {
+    let second = Duration::from_secs(1);
+    let route = WebhookRoute {
+        tenant: "local".into(),
+        event: "conversation.deleted",
+        hook: "crm".into(),
+    };
+    db.register_webhooks(vec![route], second).await.unwrap();
+    db.drop_unrouted_webhooks(second).await.unwrap();
+    let lanes = db.claim_webhook_lanes("crm", 4, second).await.unwrap();
+    let event = db.first_webhook_event(&lanes[0]).await.unwrap().unwrap();
+    db.webhook_content(&lanes[0], &event).await.unwrap();
+    assert!(
+        db.webhook_delivered(&lanes[0], &event, second)
+            .await
+            .unwrap()
+    );
+    db.close_webhook_lane(&lanes[0]).await.unwrap();
+    db.webhook_failed(&lanes[1], "status 500", None)
+        .await
+        .unwrap();
+    db.release_webhook_lane(&lanes[2], second).await.unwrap();
+    let (parked, other) = (lanes[1].conversation, lanes[3].conversation);
+    let old = Utc::now();
+    db.webhooks_parked_before("crm", old, 200).await.unwrap();
+    db.webhooks_due_before("crm", old, 200).await.unwrap();
+    assert!(db.drop_parked_webhook("crm", parked).await.unwrap());
+    db.retry_webhook_lane("crm", other).await.unwrap();
+    db.drop_webhook_lane("crm", other, None).await.unwrap();
 }

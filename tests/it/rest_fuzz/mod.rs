@@ -82,7 +82,7 @@ async fn known(server: &Server) -> Known {
     Known { ids, cursors }
 }
 
-/// Reads again what a request was told that it changed; whether it changed anything.
+/// Reads again what a request reported as changed; returns whether it changed anything.
 async fn accepted(server: &Server, request: &Request, answer: &Answer) -> bool {
     let body = || lenient_json::from_client::<Value>(&request.body).unwrap();
     match (

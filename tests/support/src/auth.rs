@@ -45,7 +45,7 @@ pub fn claims(tenant: &str, user: &str) -> Value {
         "aud": AUDIENCE,
         "sub": user,
         "tenant": tenant,
-        "scope": "conversations:read conversations:write conversations:delete",
+        "scope": "conversations:read conversations:write conversations:delete conversations:ingest",
         "exp": now() + 3600,
     })
 }

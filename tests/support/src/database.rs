@@ -166,7 +166,7 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{server}/{name}{separator}{query}")
 }
 
-/// The migrated template, made by whoever comes first: other processes may be about the same. It is named
+/// The migrated template, made by the first process: others may attempt the same. It is named
 /// after the newest migration, since other checkouts may be tested on the same server.
 async fn template(admin_url: &str) -> &'static str {
     static MADE: OnceCell<String> = OnceCell::const_new();

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::within;
 
-/// Holds the first who takes a step of a conversation's title; whoever comes after walks on. The test
+/// Holds the first task that takes a step of a conversation's title; later ones continue. The test
 /// needs a runtime of several threads: a held title keeps its own. Dropped, it lets go and is gone.
 pub struct Hold {
     name: String,
@@ -20,7 +20,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// At this step (`claimed`, `answered`, `stored`, `told`) of this conversation, which is not begun yet.
+    /// At this step (`claimed`, `answered`, `stored`, `published`) of this conversation, which is not begun yet.
     pub fn at(step: &str, conversation: &str) -> Self {
         Self::named(&format!("titles.{step}"), conversation)
     }
@@ -51,7 +51,7 @@ impl Hold {
         }
     }
 
-    /// Waits until somebody is held.
+    /// Waits until a task is held.
     pub async fn reached(&mut self) {
         within(self.arrived.recv()).await.unwrap();
     }

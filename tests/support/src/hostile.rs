@@ -6,7 +6,7 @@ use form_urlencoded::Serializer;
 use serde_json::{Value, json};
 
 use super::{
-    raw_socket::{Heard, RawSocket},
+    raw_socket::{Frame, RawSocket},
     server::client,
     within,
 };
@@ -240,19 +240,19 @@ async fn socket(server: &str, start: &str, request: &Value) -> String {
     socket.say(start).await;
     let mut answer = String::new();
     loop {
-        match socket.hear().await {
-            Heard::Message(message) => {
+        match socket.receive().await {
+            Frame::Message(message) => {
                 write!(answer, "{message}").unwrap();
                 if message["type"] == "error" || message["type"] == "complete" {
                     return answer;
                 }
             }
-            Heard::Closed(code, reason) => {
+            Frame::Closed(code, reason) => {
                 assert!([1009, 4400].contains(&code), "{code} {reason}");
                 return answer + r#"{"type":"error"}"# + &reason;
             }
             // Too large: it is closed while the client still sends.
-            Heard::Gone => return answer + r#"{"type":"error"}"#,
+            Frame::Gone => return answer + r#"{"type":"error"}"#,
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::auth::{encode, token};
 
-/// A pair of keys of somebody who publishes the one half of them.
+/// A pair of keys of an issuer that publishes the public half.
 pub enum Pair {
     Ed(signature::Ed25519KeyPair),
     Ec(signature::EcdsaKeyPair),
@@ -74,7 +74,7 @@ impl Pair {
         }
     }
 
-    /// The public half, as bytes that somebody might take for a secret.
+    /// The public half, as bytes that might be mistaken for a secret.
     pub fn public_bytes(&self) -> Vec<u8> {
         match self {
             Self::Ed(pair) => pair.public_key().as_ref().to_vec(),

@@ -4,9 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 pub mod auth;
+pub mod authority;
 pub mod calls;
 pub mod collector;
 pub mod database;
+pub mod dump;
 pub mod failpoint;
 pub mod graphql;
 pub mod hostile;
@@ -16,10 +18,13 @@ pub mod metrics;
 pub mod model;
 pub mod nats;
 pub mod node;
+pub mod outage;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod raw_socket;
+pub mod receiver;
+pub mod recorder;
 pub mod refusing;
 pub mod replies;
 pub mod rows;
@@ -36,6 +41,7 @@ pub mod titles;
 use std::{future::Future, time::Duration};
 
 pub use self::{
+    authority::Authority,
     collector::Collector,
     database::TestDatabase,
     failpoint::Hold,
@@ -43,6 +49,8 @@ pub use self::{
     model::{Answer, ModelServer, Step},
     node::Node,
     process::Titlecast,
+    receiver::Receiver,
+    recorder::Recorder,
     scene::Scene,
     server::Server,
     small_disk::SmallDisk,
@@ -64,11 +72,16 @@ pub fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
-/// How much of a long suite runs: `all`, or a tenth where `TITLECAST_SHORT` is set, as CI does.
+/// Whether long suites run in short, as CI runs them (`TITLECAST_SHORT`).
+pub fn is_short() -> bool {
+    std::env::var_os("TITLECAST_SHORT").is_some()
+}
+
+/// How much of a long suite runs: `all`, or a tenth in short.
 pub fn at_length(all: usize) -> usize {
-    match std::env::var_os("TITLECAST_SHORT") {
-        Some(_) => all.div_ceil(10),
-        None => all,
+    match is_short() {
+        true => all.div_ceil(10),
+        false => all,
     }
 }
 

@@ -55,6 +55,8 @@ pub enum Answer {
 pub enum Step {
     /// More text.
     Delta(String),
+    /// A delta of these fields: reasoning, calls of tools.
+    Fields(Value),
     /// The model refuses to answer, in these words.
     Refusal(String),
     /// The proper end, with usage.
@@ -274,12 +276,13 @@ fn streamed(steps: impl futures_util::Stream<Item = Step> + Send + 'static) -> R
     let body = stream::iter([Ok::<_, std::io::Error>(first)]).chain(
         steps
             .scan(false, |is_over, step| {
-                let goes_on = matches!(step, Step::Delta(_) | Step::Refusal(_));
+                let goes_on = matches!(step, Step::Delta(_) | Step::Fields(_) | Step::Refusal(_));
                 let was_over = std::mem::replace(is_over, !goes_on);
                 std::future::ready((!was_over).then_some(step))
             })
             .map(|step| match step {
                 Step::Delta(text) => Ok(chunk(json!({ "content": text }), None)),
+                Step::Fields(fields) => Ok(chunk(fields, None)),
                 Step::Refusal(text) => Ok(chunk(json!({ "refusal": text }), None)),
                 Step::Finish => Ok(finish("stop")),
                 Step::FinishFor(reason) => Ok(finish(reason)),

@@ -1,8 +1,12 @@
 //! A PostgreSQL server of a test's own, which can be killed, and started again on the same port.
 
 use std::{
+    fs::Permissions,
     net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -59,7 +63,8 @@ impl Postgres {
         let data = server.directory.join("data");
         let made = server
             .command("initdb")
-            .args(["-U", "postgres", "-A", "trust", "--no-sync", "-D"])
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"])
+            .arg("-D")
             .arg(data)
             .stdout(Stdio::null())
             .status();
@@ -144,6 +149,29 @@ impl Postgres {
         let asking = format!("host all {role} 127.0.0.1/32 scram-sha-256\n{trusting}");
         std::fs::write(&rules, asking).unwrap();
         self.administer("SELECT pg_reload_conf()").await;
+    }
+
+    /// Lets it take encrypted connections alone, with this certificate and key (PEM).
+    pub async fn encrypt(&self, certificate: &Path, key: &Path) {
+        let data = self.directory.join("data");
+        for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
+            let to = data.join(name);
+            std::fs::copy(from, &to).unwrap();
+            std::fs::set_permissions(&to, Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = other_user() {
+                chown(&to, Some(user), Some(group)).unwrap();
+            }
+        }
+        self.administer("ALTER SYSTEM SET ssl = on").await;
+        let rules = "hostssl all all 127.0.0.1/32 trust\n";
+        std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
+        self.administer("SELECT pg_reload_conf()").await;
+        let url = format!("{}?sslmode=require", self.url);
+        eventually(|| {
+            let connecting = SeaOrm::connect(&url);
+            async { connecting.await.ok()?.close().await.ok() }
+        })
+        .await;
     }
 
     /// A program of PostgreSQL's, which does not run as root.

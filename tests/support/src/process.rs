@@ -29,7 +29,7 @@ fn program() -> &'static str {
 }
 
 /// What an operator types and sets, and where. The environment holds nothing else: neither the keys
-/// nor the settings of whoever runs the tests.
+/// nor the settings of the caller's environment.
 pub struct Titlecast {
     command: Command,
     directory: PathBuf,
@@ -69,6 +69,31 @@ impl Titlecast {
         Self::of("setpriv", &[&drop, arguments].concat())
     }
 
+    /// The same with sockets that listen on these addresses, as systemd passes them: `127.0.0.1:0` or `unix:PATH`.
+    pub fn activated(addresses: &[&str], arguments: &[&str]) -> Self {
+        const SYSTEMD: &str = r#"
+import fcntl, os, socket, sys
+addresses, command = sys.argv[1].split(","), sys.argv[2:]
+sockets = []
+for address in addresses:
+    if address.startswith("unix:"):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(address[5:])
+    else:
+        host, port = address.rsplit(":", 1)
+        listener = socket.socket()
+        listener.bind((host, int(port)))
+    listener.listen()
+    # Out of the way of the places that they get.
+    sockets.append(fcntl.fcntl(listener.fileno(), fcntl.F_DUPFD, 20))
+for place, open_socket in enumerate(sockets, 3):
+    os.dup2(open_socket, place)
+os.execve(command[0], command, dict(os.environ, LISTEN_FDS=str(len(sockets)), LISTEN_PID=str(os.getpid())))
+"#;
+        let own = ["-c", SYSTEMD, &addresses.join(","), program()];
+        Self::of("/usr/bin/python3", &[&own, arguments].concat())
+    }
+
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
@@ -76,6 +101,11 @@ impl Titlecast {
 
     /// Puts a file into its directory.
     pub fn file(self, name: &str, content: &str) -> Self {
+        self.bytes(name, content.as_bytes())
+    }
+
+    /// The same with content that is no text.
+    pub fn bytes(self, name: &str, content: &[u8]) -> Self {
         std::fs::write(self.directory.join(name), content).unwrap();
         self
     }
@@ -247,11 +277,21 @@ impl Process {
         self.status("VmHWM:")
     }
 
+    /// The same of a process that may end at any moment; none if it has.
+    pub fn find_peak_memory(&self) -> Option<u64> {
+        self.find_status("VmHWM:")
+    }
+
     fn status(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with(name));
-        let number = line.unwrap().split_whitespace().nth(1);
-        number.unwrap().parse().unwrap()
+        self.find_status(name).unwrap()
+    }
+
+    fn find_status(&self, name: &str) -> Option<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        let number = line.split_whitespace().nth(1);
+        Some(number.unwrap().parse().unwrap())
     }
 
     /// Waits for its end; the exit code, none when a signal killed it.
@@ -284,7 +324,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended already, or nobody waits for it any more.
+        // It has ended already, or its waiter is gone.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.directory);

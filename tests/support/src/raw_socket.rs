@@ -1,4 +1,4 @@
-//! A WebSocket client that knows no GraphQL: it sends what it is told and says what came.
+//! A WebSocket client that knows no GraphQL: it sends the given text and returns what arrives.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use super::within;
 
 /// What came.
 #[derive(Debug, PartialEq)]
-pub enum Heard {
+pub enum Frame {
     Message(Value),
     Closed(u16, String),
     /// The connection broke without a word.
@@ -74,22 +74,22 @@ impl RawSocket {
     }
 
     /// What comes next, pings and pongs of the WebSocket itself aside.
-    pub async fn hear(&mut self) -> Heard {
-        match self.hear_text().await {
-            Ok(text) => Heard::Message(serde_json::from_str(&text).unwrap()),
+    pub async fn receive(&mut self) -> Frame {
+        match self.receive_text().await {
+            Ok(text) => Frame::Message(serde_json::from_str(&text).unwrap()),
             Err(end) => end,
         }
     }
 
     /// The same with a message as it was written.
-    async fn hear_text(&mut self) -> Result<String, Heard> {
+    async fn receive_text(&mut self) -> Result<String, Frame> {
         loop {
             match within(self.socket.next()).await {
                 Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
                 Some(Ok(Message::Close(Some(frame)))) => {
-                    return Err(Heard::Closed(frame.code.into(), frame.reason.to_string()));
+                    return Err(Frame::Closed(frame.code.into(), frame.reason.to_string()));
                 }
-                Some(Ok(Message::Close(None)) | Err(_)) | None => return Err(Heard::Gone),
+                Some(Ok(Message::Close(None)) | Err(_)) | None => return Err(Frame::Gone),
                 Some(Ok(_)) => {}
             }
         }
@@ -97,7 +97,7 @@ impl RawSocket {
 
     /// The next message as it was written; anything else is a failure.
     pub async fn text(&mut self) -> String {
-        match self.hear_text().await {
+        match self.receive_text().await {
             Ok(text) => text,
             Err(other) => panic!("no message: {other:?}"),
         }
@@ -105,16 +105,16 @@ impl RawSocket {
 
     /// The next message; anything else is a failure.
     pub async fn message(&mut self) -> Value {
-        match self.hear().await {
-            Heard::Message(message) => message,
+        match self.receive().await {
+            Frame::Message(message) => message,
             other => panic!("no message: {other:?}"),
         }
     }
 
     /// The code that the socket is closed with; messages before it are a failure.
     pub async fn closed(&mut self) -> (u16, String) {
-        match self.hear().await {
-            Heard::Closed(code, reason) => (code, reason),
+        match self.receive().await {
+            Frame::Closed(code, reason) => (code, reason),
             other => panic!("not closed: {other:?}"),
         }
     }

@@ -8,15 +8,22 @@ impl Rows {
     /// Refuses each `INSERT` into or `UPDATE` of a table for which the condition on `OLD` and `NEW` holds.
     pub async fn refuse(&self, event: &str, table: &str, condition: &str) {
         let name = format!("refuse_{}", uuid::Uuid::now_v7().simple());
-        let sql = match self.0.get_database_backend() {
+        let backend = self.0.get_database_backend();
+        // The search is a view: SQLite has triggers in its place, PostgreSQL on the table behind it.
+        let (when, table) = match (table, backend) {
+            ("agent_search", DbBackend::Sqlite) => ("INSTEAD OF", table),
+            ("agent_search", _) => ("BEFORE", "agent_search_texts"),
+            _ => ("BEFORE", table),
+        };
+        let sql = match backend {
             DbBackend::Sqlite => format!(
-                "CREATE TRIGGER {name} BEFORE {event} ON {table} WHEN {condition} \
+                "CREATE TRIGGER {name} {when} {event} ON {table} WHEN {condition} \
                  BEGIN SELECT RAISE(ABORT, 'refused'); END"
             ),
             _ => format!(
                 "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ \
                  BEGIN RAISE EXCEPTION 'refused'; END $$; \
-                 CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW WHEN ({condition}) \
+                 CREATE TRIGGER {name} {when} {event} ON {table} FOR EACH ROW WHEN ({condition}) \
                  EXECUTE FUNCTION {name}()"
             ),
         };

@@ -35,7 +35,7 @@ pub fn write(steps: &UnboundedSender<Step>, text: &str) {
 pub struct Reader {
     socket: GraphqlSocket,
     operation: String,
-    /// What it has been told, put together as a client would.
+    /// What it has received, put together as a client would.
     pub text: String,
     /// Where it is.
     pub cursor: String,
@@ -97,7 +97,7 @@ impl Reader {
                     return event;
                 }
                 "ReplyDelta" => self.text += event["text"].as_str().unwrap(),
-                // What was told is not what was kept.
+                // What was received differs from what was stored.
                 _ => {
                     assert_eq!(event["recovered"], false, "{event}");
                     self.text = event["text"].as_str().unwrap().to_owned();

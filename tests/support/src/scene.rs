@@ -76,7 +76,7 @@ impl Scene {
             ModelServer::REPLY.concat(),
         );
         assert_eq!(self.rows.messages(id).await, [user, reply]);
-        // What the stream told is what is stored.
+        // What the stream sent is what is stored.
         match stored.display_name {
             Some(title) => assert_eq!(titles(&events), [title]),
             None => assert_eq!(titles(&events), [""; 0]),

@@ -27,7 +27,10 @@ impl Events {
     /// Any request that answers with a stream.
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
         let response = within(request.send()).await.unwrap();
-        assert_eq!(response.status(), 200);
+        let status = response.status();
+        if status != 200 {
+            panic!("{status}: {}", within(response.text()).await.unwrap());
+        }
         Self::from(response)
     }
 
@@ -47,7 +50,7 @@ impl Events {
     }
 
     /// The same, for as long as it takes; an error when the connection broke.
-    async fn try_segment(&mut self) -> reqwest::Result<Option<String>> {
+    pub async fn try_segment(&mut self) -> reqwest::Result<Option<String>> {
         loop {
             if let Some((segment, rest)) = self.buffer.split_once("\n\n") {
                 let (segment, rest) = (segment.to_owned(), rest.to_owned());

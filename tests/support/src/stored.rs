@@ -95,6 +95,17 @@ impl Rows {
             .collect()
     }
 
+    /// The current replies of a conversation that do not count.
+    pub async fn uncounted(&self, conversation: &str) -> Vec<StoredMessage> {
+        const SQL: &str = "SELECT role, status, content FROM agent_message_versions \
+            WHERE conversation_id = $1 AND replaced_at IS NULL ORDER BY position";
+        let rows = self.all(SQL, [id(conversation)]).await;
+        let text = |row: &QueryResult, column: &str| row.try_get("", column).unwrap();
+        rows.iter()
+            .map(|row| (text(row, "role"), text(row, "status"), text(row, "content")))
+            .collect()
+    }
+
     /// How the newest turn of a conversation ended: state, and the code of a failure.
     pub async fn last_turn(&self, conversation: &str) -> (String, Option<String>) {
         const SQL: &str = "SELECT reply_status, reply_failure FROM agent_turns \

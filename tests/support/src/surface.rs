@@ -1,9 +1,9 @@
-//! The ways in: how somebody with a token, or with something like it, tries each of them.
+//! The ways in: how a client with a token, or with something like it, tries each of them.
 
 use serde_json::{Value, json};
 
 use super::{
-    raw_socket::{Heard, RawSocket},
+    raw_socket::{Frame, RawSocket},
     server::client,
     within,
 };
@@ -27,8 +27,8 @@ pub enum Surface {
     OlderSocketInit,
 }
 
-/// What a way in says to somebody: nothing when it lets in, else the status or the close code, and the
-/// error's code where one is told.
+/// What a way in answers a client: nothing when it lets in, else the status or the close code, and the
+/// error's code where one is sent.
 pub type Verdict = Option<(u16, String)>;
 
 impl Surface {
@@ -82,7 +82,7 @@ impl Surface {
                 .patch(format!("{rest}/{id}/title"))
                 .header("content-type", "application/json")
                 .body(json!({ "display_name": "Kyoto" }).to_string()),
-            // Nobody has this one, and it stays so.
+            // This one is unused, and stays so.
             Self::RestDelete => client().delete(format!("{rest}/{}", uuid::Uuid::nil())),
             Self::ChatStream => post(format!("{url}/api/v1/chat/stream"), message),
             Self::TitleStream => client().get(format!("{rest}/{id}/stream")),
@@ -126,19 +126,19 @@ impl Surface {
 pub async fn verdict(socket: &mut RawSocket, is_older: bool) -> Verdict {
     let mut has_error = false;
     loop {
-        match socket.hear().await {
-            Heard::Message(message) if message["type"] == "connection_ack" => return None,
-            Heard::Message(message) => {
+        match socket.receive().await {
+            Frame::Message(message) if message["type"] == "connection_ack" => return None,
+            Frame::Message(message) => {
                 assert_eq!(message["type"], "connection_error", "{message}");
                 assert!(message["payload"]["message"].is_string(), "{message}");
                 has_error = true;
             }
-            Heard::Closed(code, reason) => {
+            Frame::Closed(code, reason) => {
                 // The older protocol says so in a message of its own.
                 assert_eq!(has_error, is_older);
                 return Some((code, reason));
             }
-            Heard::Gone => panic!("closed without a word"),
+            Frame::Gone => panic!("closed without a word"),
         }
     }
 }

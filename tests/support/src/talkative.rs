@@ -1,5 +1,5 @@
-//! A model with something to say to everybody: word by word, over a second or two (or a quarter of a minute, where that is
-//! asked for), and to each message something else.
+//! A model that answers each message with a text of its own, word by word, over a second or two (on request, over a
+//! quarter of a minute).
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ async fn complete(Json(request): Json<Value>) -> Response {
     let words = words(message);
     #[expect(
         clippy::disallowed_methods,
-        reason = "ends when nobody listens any more"
+        reason = "ends when the client disconnects"
     )]
     tokio::spawn(async move {
         for word in words {
@@ -74,7 +74,7 @@ async fn complete(Json(request): Json<Value>) -> Response {
                 return;
             }
         }
-        // Nobody may listen any more.
+        // The client may have disconnected.
         let _ = steps.send(Step::Finish);
     });
     respond(answer).await

@@ -1,4 +1,4 @@
-//! What tests of titles say often: a title's whole state, what changes it, and what subscribers are told.
+//! What tests of titles say often: a title's whole state, what changes it, and what subscribers receive.
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use sea_orm::Value as Bound;
@@ -13,9 +13,9 @@ use super::{
     stored::{StoredTitle, id as bound},
 };
 
-/// What is told and asked of a title.
+/// The title fields that are published and queried.
 pub const TITLE_FIELDS: &str = "id revision status title displayName topicHint titleGeneratedAt \
-    titleSource titleStatus titleError { code message } messageCount lastMessagePreview";
+    titleSource titleStatus titleError { code message retryAt } messageCount lastMessagePreview";
 
 /// A new id for a conversation, for tests that have to know it before it is begun.
 pub fn new_id() -> String {
@@ -84,7 +84,7 @@ pub async fn reset(url: &str, id: &str) -> Value {
     graphql(url, &query, json!({ "id": id })).await
 }
 
-/// What one subscriber is told of conversations.
+/// What one subscriber receives of conversations.
 pub struct Watched {
     socket: GraphqlSocket,
     operation: String,
@@ -133,12 +133,12 @@ impl Watched {
         }
     }
 
-    /// Nothing more will be told.
+    /// No further event is published.
     pub async fn ended(&mut self) {
         assert_eq!(self.socket.next(&self.operation).await, None);
     }
 
-    /// All that was told until now: a new conversation of no interest comes last, and is left out.
+    /// All that was received until now: a new conversation of no interest comes last, and is left out.
     pub async fn until_now(&mut self, url: &str) -> Vec<Value> {
         let marker = send(url, json!({ "text": "The end", "autoTitle": false })).await;
         let mut payloads = self.until(|payload| payload["id"] == marker).await;
@@ -147,7 +147,7 @@ impl Watched {
     }
 }
 
-/// How often a title newly appears among what was told of a conversation, in order.
+/// How often a title newly appears among the events of a conversation, in order.
 pub fn appearances(payloads: &[Value], id: &str) -> usize {
     let mut shown = &Value::Null;
     let mut count = 0;
@@ -159,9 +159,9 @@ pub fn appearances(payloads: &[Value], id: &str) -> usize {
 }
 
 impl Rows {
-    /// The title's columns as soon as all that was committed was also told.
-    pub async fn told(&self, id: &str) -> StoredTitle {
-        const SQL: &str = "SELECT 1 AS told FROM agent_conversations \
+    /// The title's columns as soon as all that was committed was also published.
+    pub async fn published(&self, id: &str) -> StoredTitle {
+        const SQL: &str = "SELECT 1 AS published FROM agent_conversations \
             WHERE id = $1 AND published_revision = revision";
         eventually(async || {
             let rows = self.all(SQL, [bound(id)]).await;

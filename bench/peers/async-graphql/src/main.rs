@@ -31,7 +31,7 @@ struct RenameConversationPayload {
     conversation: Conversation,
 }
 
-/// What is told of each conversation.
+/// What is published of each conversation.
 #[derive(Default)]
 struct Topics {
     senders: Mutex<HashMap<String, broadcast::Sender<Conversation>>>,
@@ -69,7 +69,7 @@ impl Mutation {
             title: input.display_name,
             revision: 1,
         };
-        // Nobody may be subscribed.
+        // There may be no subscriber.
         let _ = sender.send(conversation.clone());
         Ok(RenameConversationPayload { conversation })
     }

@@ -16,7 +16,7 @@ use super::{
 /// How many follow the conversation.
 const SUBSCRIBERS: usize = 2;
 
-/// Titles that a subscriber is told when an event is published.
+/// Titles that a subscriber receives when an event is published.
 type Plan = fn(subscriber: usize, number: u64) -> Vec<u64>;
 
 /// What the load finds when five events are published, of which the first only shows that subscriptions stand.
@@ -97,14 +97,14 @@ impl Subscriber {
     }
 
     fn tell(&mut self, number: u64) -> Result<()> {
-        let told = json!({ "data": { "conversationUpdated": { "title": title(number) } } });
+        let payload = json!({ "data": { "conversationUpdated": { "title": title(number) } } });
         match self {
             Self::Events(stream) => {
-                let event = format!("event: next\ndata: {told}\n\n");
+                let event = format!("event: next\ndata: {payload}\n\n");
                 write!(stream, "{:x}\r\n{event}\r\n", event.len())?;
             }
             Self::WebSocket(socket) => {
-                let next = json!({ "type": "next", "id": "1", "payload": told });
+                let next = json!({ "type": "next", "id": "1", "payload": payload });
                 socket.send(Message::text(next.to_string()))?;
             }
         }
@@ -158,9 +158,9 @@ fn one_subscriber_does_not_make_up_for_another() {
 
 #[test]
 fn events_in_another_order_are_found() {
-    // The fourth before the third, as it is told to one of them.
+    // The fourth before the third, as one of them receives it.
     finds(
-        "got event 4 after Some(2) when 3 was told",
+        "got event 4 after Some(2) when 3 was published",
         |subscriber, number| match (subscriber, number) {
             (1, 3) => vec![4, 3],
             _ => vec![number],
@@ -168,7 +168,7 @@ fn events_in_another_order_are_found() {
     );
     // An older one in the place of a newer one.
     finds(
-        "got event 2 after Some(2) when 3 was told",
+        "got event 2 after Some(2) when 3 was published",
         |subscriber, number| {
             vec![if (subscriber, number) == (1, 3) {
                 2

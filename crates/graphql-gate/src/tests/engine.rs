@@ -1,13 +1,14 @@
 //! What the engine makes of what passed, and what it would make of it without the gate.
 
 use async_graphql::{
-    EmptyMutation, Object, Request, Response, Schema, Subscription,
+    BatchRequest, EmptyMutation, Executor, Object, Request, Response, Schema, Subscription,
     futures_util::{Stream, StreamExt, stream},
     parser::types::OperationType,
 };
 use serde_json::{Value, json};
 
 use super::{Limits, Refusal, admit, check, refused, request};
+use crate::Gated;
 
 struct Query;
 
@@ -71,15 +72,27 @@ async fn a_subscriptions_root_fragments_are_taken_apart() {
     ] {
         let admitted = check(document).unwrap();
         assert_eq!(admitted.kind, OperationType::Subscription);
-        assert_eq!(admitted.root_field.as_deref(), Some("titles"));
+        assert_eq!(admitted.root.unwrap().name, "titles");
         let events = execute(document, json!({})).await;
         assert_eq!(events.len(), 1, "{document}: {events:?}");
         assert_eq!(events[0].errors, [], "{document}");
         assert_eq!(json!(events[0].data), event, "{document}");
     }
-    let admitted = check("subscription{t:titles{id}}").unwrap();
-    assert_eq!(admitted.response_key.as_deref(), Some("t"));
-    assert_eq!(admitted.root_field.as_deref(), Some("titles"));
+    let root = check("subscription{t:titles{id}}").unwrap().root.unwrap();
+    assert_eq!(
+        (root.name.as_str(), root.response_key.as_str()),
+        ("titles", "t")
+    );
+}
+
+#[test]
+fn a_subscriptions_arguments_without_a_value_are_left_out() {
+    let document =
+        "subscription($a:Int $b:Int $c:Int=3 $d:Int=4){titles(a:$a b:$b c:$c d:$d e:null f:1)}";
+    let mut request = request(document, json!({"a": 1, "d": null}));
+    let admitted = admit(&mut request, &Limits::default()).unwrap();
+    let arguments = admitted.root.unwrap().arguments;
+    assert_eq!(arguments, ["a", "c", "f"].map(String::from).into());
 }
 
 /// What was taken apart is validated all the same.
@@ -185,4 +198,29 @@ async fn the_engine_needs_the_gate() {
     assert_eq!(twice, 2);
     let response = schema.execute("query($a:Int!){b(c:$a)}").await;
     assert!(!response.errors[0].path.is_empty(), "a resolver ran");
+}
+
+#[tokio::test]
+async fn a_batch_over_the_limit_is_refused_whole() {
+    let schema = Schema::new(Query, EmptyMutation, Events);
+    let limits = Limits {
+        batch: 2,
+        ..Limits::default()
+    };
+    let gated = Gated::new(schema, limits);
+    let batch = |documents: &[&str]| {
+        let requests = documents.iter().copied().map(Request::new).collect();
+        gated.execute_batch(BatchRequest::Batch(requests))
+    };
+    let two = json!(batch(&["{ a }", "{ a(((( }"]).await);
+    assert_eq!(two[0], json!({ "data": { "a": 1 } }));
+    assert_eq!(
+        two[1]["errors"][0]["extensions"]["code"],
+        "GRAPHQL_PARSE_FAILED"
+    );
+    let three = json!(batch(&["{ a }"; 3]).await);
+    assert_eq!(
+        three["errors"][0]["extensions"],
+        json!({ "code": "QUERY_TOO_COMPLEX", "cost": 3, "limit": 2 })
+    );
 }

@@ -95,7 +95,8 @@ fn hostile_documents_are_refused_or_harmless() {
             let start = Instant::now();
             let checked = check_with(&limits, &document);
             let took = start.elapsed();
-            assert!(took < Duration::from_secs(1), "{name}: {took:?}");
+            // Anything but linear takes far longer; the rest is for a busy machine.
+            assert!(took < Duration::from_secs(10), "{name}: {took:?}");
             if let Err(refusal) = checked {
                 assert!(
                     refusal.to_string().chars().count() < 260,

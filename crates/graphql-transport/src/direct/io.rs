@@ -33,29 +33,40 @@ pub trait DirectIo: Send + Sync + 'static {
         }
     }
 
+    /// Hands bytes that were written but are still buffered here, as by TLS, to the operating system. Wakes the last
+    /// task that polled. The default is for streams without a buffer.
+    fn poll_flush(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
     /// Shuts down the write half, without waiting.
     fn shut_down(&self);
 }
 
+/// Polls readiness, then runs `act`, until `act` does not block: a socket's readiness may be out of date.
+///
+/// # Errors
+/// Those of `ready` and `act`, except [`WouldBlock`](io::ErrorKind::WouldBlock) of `act`.
+pub fn when_ready<R>(
+    mut ready: impl FnMut() -> Poll<io::Result<()>>,
+    mut act: impl FnMut() -> io::Result<R>,
+) -> Poll<io::Result<R>> {
+    loop {
+        ready!(ready())?;
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
 impl DirectIo for TcpStream {
     fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_read_ready(cx))?;
-            match self.try_read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(read),
-            }
-        }
+        when_ready(|| self.poll_read_ready(cx), || self.try_read(buffer))
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_write_ready(cx))?;
-            match self.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written),
-            }
-        }
+        when_ready(|| self.poll_write_ready(cx), || self.try_write(bytes))
     }
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
@@ -89,11 +100,11 @@ impl DirectIo for UpgradedIo {
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut io = self.lock();
-        let written = ready!(Pin::new(&mut *io).poll_write(cx, bytes))?;
-        // TLS keeps what it has encrypted until it is flushed. What a flush leaves follows with the next write.
-        let _ = Pin::new(&mut *io).poll_flush(cx);
-        Poll::Ready(Ok(written))
+        Pin::new(&mut *self.lock()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.lock()).poll_flush(cx)
     }
 
     fn shut_down(&self) {

@@ -8,12 +8,16 @@ use std::{
     future::poll_fn,
     io,
     ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
+use futures_util::task::AtomicWaker;
 use hyper::upgrade::Upgraded;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::unconstrained};
 
 use super::io::{DirectIo, UpgradedIo};
 
@@ -55,6 +59,8 @@ struct PendingBytes {
     bytes: Vec<u8>,
     /// How many of them the connection has accepted.
     sent: usize,
+    /// Whether the connection holds accepted bytes that it could not flush.
+    is_unflushed: bool,
 }
 
 impl PendingBytes {
@@ -66,12 +72,32 @@ impl PendingBytes {
         self.sent += count;
         if self.sent == self.bytes.len() {
             // Frees the buffer: an idle connection holds no memory for an earlier backlog.
-            *self = Self::default();
+            self.bytes = Vec::new();
+            self.sent = 0;
         } else if self.sent >= self.bytes.len() / 2 {
             // Compacting at half keeps the cost at one move per byte, however slow the peer is.
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
+    }
+}
+
+/// Wakes the task that flushes, and records that it was the connection, which became writable. Nothing else shows that
+/// TLS sends what it buffers.
+#[derive(Debug, Default)]
+pub(super) struct Writable {
+    is_woken: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Writable {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.is_woken.store(true, Ordering::Release);
+        self.task.wake();
     }
 }
 
@@ -120,15 +146,20 @@ impl Link {
 
     fn add(&self, pending: &mut PendingBytes, bytes: &[u8]) {
         let mut rest = bytes;
-        if pending.waiting().is_empty() {
+        // Not while the reading task flushes: a connection wakes only the last task that polled.
+        if pending.waiting().is_empty() && !pending.is_unflushed {
             match self.0.io.try_write(bytes) {
-                Ok(taken) => rest = &bytes[taken..],
+                Ok(taken) => {
+                    rest = &bytes[taken..];
+                    let mut cx = Context::from_waker(Waker::noop());
+                    pending.is_unflushed = self.0.io.poll_flush(&mut cx).is_pending();
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => rest = &[],
             }
         }
-        if !rest.is_empty() {
-            pending.bytes.extend_from_slice(rest);
+        pending.bytes.extend_from_slice(rest);
+        if !rest.is_empty() || pending.is_unflushed {
             self.0.fell_behind.notify_one();
         }
     }
@@ -138,19 +169,52 @@ impl Link {
         self.0.fell_behind.notified().await;
     }
 
-    /// Flushes some buffered bytes once the connection accepts some; returns how many remain.
+    /// Flushes some buffered bytes once the connection accepts some; returns whether none remain. For one task, with
+    /// the same `writable` each time.
     ///
     /// # Errors
     /// When the connection is closed or broken.
-    pub(super) async fn flush_some(&self) -> io::Result<usize> {
-        poll_fn(|cx| {
-            let mut pending = self.lock();
-            self.0.io.poll_write(cx, pending.waiting()).map_ok(|taken| {
-                pending.took(taken);
-                pending.waiting().len()
-            })
-        })
+    pub(super) async fn flush_some(&self, writable: &Arc<Writable>) -> io::Result<bool> {
+        // Unconstrained: a task without budget left is woken too, and would seem to make progress.
+        unconstrained(poll_fn(|cx| {
+            writable.task.register(cx.waker());
+            let was_writable = writable.is_woken.swap(false, Ordering::AcqRel);
+            let waker = Waker::from(writable.clone());
+            match self.poll_flush_some(&mut Context::from_waker(&waker)) {
+                // TLS has sent some of the bytes that it buffers.
+                Poll::Pending if was_writable => Poll::Ready(Ok(false)),
+                flushed => flushed,
+            }
+        }))
         .await
+    }
+
+    fn poll_flush_some(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut pending = self.lock();
+        let has_moved = !pending.waiting().is_empty();
+        if has_moved {
+            let taken = ready!(self.0.io.poll_write(cx, pending.waiting()))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            pending.took(taken);
+            if !pending.waiting().is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+        }
+        match self.0.io.poll_flush(cx)? {
+            Poll::Ready(()) => {
+                pending.is_unflushed = false;
+                Poll::Ready(Ok(true))
+            }
+            Poll::Pending => {
+                pending.is_unflushed = true;
+                match has_moved {
+                    true => Poll::Ready(Ok(false)),
+                    false => Poll::Pending,
+                }
+            }
+        }
     }
 
     /// Reads into `buffer`; 0 bytes at the end of the stream. For the one task that reads.

@@ -5,7 +5,7 @@ mod link;
 
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +14,11 @@ use futures_util::future::BoxFuture;
 use hyper::upgrade::Upgraded;
 use tokio::time::Instant;
 
-pub use self::{io::DirectIo, link::Link};
+use self::link::Writable;
+pub use self::{
+    io::{DirectIo, when_ready},
+    link::Link,
+};
 use super::{
     cohort::{Delivery, Outlet},
     expiry::sleep_until_opt,
@@ -169,6 +173,8 @@ pub(super) struct Backlog {
     stall: Duration,
     /// Since when the socket has accepted nothing; `None` without a backlog.
     stalled: Option<Instant>,
+    /// Allocated with the first backlog.
+    writable: Option<Arc<Writable>>,
 }
 
 /// A change of a backlog.
@@ -192,6 +198,7 @@ impl Backlog {
             link,
             stall,
             stalled: None,
+            writable: None,
         }
     }
 
@@ -207,17 +214,18 @@ impl Backlog {
             self.stalled = Some(Instant::now());
             return Progress::FellBehind;
         };
+        let writable = self.writable.get_or_insert_default();
         let flushed = tokio::select! {
             biased;
-            flushed = self.link.flush_some() => flushed,
+            flushed = self.link.flush_some(writable) => flushed,
             () = sleep_until_opt(Some(since + self.stall)) => return Progress::Stalled,
         };
         match flushed {
-            Ok(0) => {
+            Ok(true) => {
                 self.stalled = None;
                 Progress::CaughtUp
             }
-            Ok(_) => {
+            Ok(false) => {
                 self.stalled = Some(Instant::now());
                 Progress::Moved
             }
@@ -229,5 +237,90 @@ impl Backlog {
     pub(super) async fn drain(mut self) {
         self.stalled = Some(Instant::now());
         while self.progress().await == Progress::Moved {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::atomic::{AtomicBool, Ordering},
+        task::{Context, Poll, Waker},
+    };
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// As TLS does: accepts all bytes, and flushes them once the socket below has room.
+    #[derive(Clone, Default)]
+    struct Buffering {
+        has_room: Arc<AtomicBool>,
+        unflushed: Arc<Mutex<Vec<u8>>>,
+        flushed: Arc<Mutex<Vec<u8>>>,
+        /// Of the last poll that found no room.
+        writer: Arc<Mutex<Option<Waker>>>,
+    }
+
+    impl DirectIo for Buffering {
+        fn poll_read(&self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_write(&self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.unflushed.lock().unwrap().extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if !self.has_room.load(Ordering::Relaxed) {
+                *self.writer.lock().unwrap() = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let bytes = std::mem::take(&mut *self.unflushed.lock().unwrap());
+            self.flushed.lock().unwrap().extend(bytes);
+            Poll::Ready(Ok(()))
+        }
+
+        fn shut_down(&self) {}
+    }
+
+    #[tokio::test]
+    async fn bytes_that_tls_holds_back_are_flushed_without_another_write() {
+        let io = Buffering::default();
+        let link = Link::new(io.clone()).erased();
+        let mut backlog = Backlog::new(link.clone(), Duration::from_secs(10));
+        link.write(b"first");
+        assert_eq!(backlog.progress().await, Progress::FellBehind);
+        assert!(!backlog.is_empty());
+        assert_eq!(backlog.progress().now_or_never(), None);
+        link.write(b", second");
+        io.has_room.store(true, Ordering::Relaxed);
+        assert_eq!(backlog.progress().await, Progress::CaughtUp);
+        assert_eq!(*io.flushed.lock().unwrap(), b"first, second");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_behind_tls_stalls() {
+        let link = Link::new(Buffering::default()).erased();
+        let mut backlog = Backlog::new(link.clone(), Duration::from_millis(10));
+        link.write(b"text");
+        assert_eq!(backlog.progress().await, Progress::FellBehind);
+        assert_eq!(backlog.progress().await, Progress::Stalled);
+    }
+
+    #[tokio::test]
+    async fn a_slow_peer_behind_tls_makes_progress_whenever_the_socket_is_writable() {
+        let io = Buffering::default();
+        let link = Link::new(io.clone()).erased();
+        let mut backlog = Backlog::new(link.clone(), Duration::from_secs(10));
+        link.write(b"text");
+        assert_eq!(backlog.progress().await, Progress::FellBehind);
+        assert_eq!(backlog.progress().now_or_never(), None);
+        io.writer.lock().unwrap().take().unwrap().wake();
+        assert_eq!(backlog.progress().await, Progress::Moved);
+        // The task was woken for something else.
+        assert_eq!(backlog.progress().now_or_never(), None);
+        assert_eq!(backlog.progress().now_or_never(), None);
     }
 }

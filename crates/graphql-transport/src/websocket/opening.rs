@@ -44,11 +44,21 @@ impl Opening {
             let text = "the version of WebSockets is 13";
             return Err(refusal(StatusCode::UPGRADE_REQUIRED, text));
         }
-        let Some(key) = headers.get(header::SEC_WEBSOCKET_KEY) else {
-            return Err(refusal(
-                StatusCode::BAD_REQUEST,
-                "Sec-WebSocket-Key is missing",
-            ));
+        let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+        let key = match (keys.next(), keys.next()) {
+            (Some(key), None) if is_key(key.as_bytes()) => key,
+            (None, _) => {
+                return Err(refusal(
+                    StatusCode::BAD_REQUEST,
+                    "Sec-WebSocket-Key is missing",
+                ));
+            }
+            _ => {
+                return Err(refusal(
+                    StatusCode::BAD_REQUEST,
+                    "Sec-WebSocket-Key has to be 16 bytes in base64, once",
+                ));
+            }
         };
         let accept = derive_accept_key(key.as_bytes());
         let protocols = names(headers, &header::SEC_WEBSOCKET_PROTOCOL)
@@ -86,6 +96,13 @@ impl Opening {
 
 fn refusal(status: StatusCode, text: &'static str) -> Refusal {
     (status, [(header::SEC_WEBSOCKET_VERSION, "13")], text)
+}
+
+/// Whether this is the base64 of 16 bytes.
+fn is_key(key: &[u8]) -> bool {
+    let digits = key.strip_suffix(b"==").unwrap_or_default();
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    digits.len() == 22 && digits.iter().all(is_digit)
 }
 
 /// The comma-separated names of a header, over all its lines.

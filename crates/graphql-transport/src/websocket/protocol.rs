@@ -36,6 +36,10 @@ pub(super) enum Received {
 pub enum CloseCode {
     /// The peer terminated the session.
     Normal = 1000,
+    /// A frame does not follow RFC 6455.
+    Protocol = 1002,
+    /// A text is not valid UTF-8.
+    NotUtf8 = 1007,
     /// A message exceeds the size limit.
     TooBig = 1009,
     /// The server shuts down.
@@ -68,6 +72,8 @@ impl CloseCode {
     fn name(self) -> &'static str {
         match self {
             Self::Normal | Self::Invalid | Self::Duplicate => "",
+            Self::Protocol => "Protocol error",
+            Self::NotUtf8 => "Invalid UTF-8",
             Self::TooBig => "Message too big",
             Self::Restart => "Service restart",
             Self::TryAgain => "Try again later",

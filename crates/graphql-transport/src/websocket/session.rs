@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_graphql::ServerError;
 use axum::body::Bytes;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 use tungstenite::Message;
 
 use super::{
@@ -155,6 +155,8 @@ impl<'a, S: Service> Session<'a, S> {
             // `Frame` never occurs when reading.
             Ok(Message::Close(_) | Message::Frame(_)) => return self.send([]).and(Err(None)),
             Err(Gone::TooBig) => return closed(CloseCode::TooBig),
+            Err(Gone::Malformed) => return closed(CloseCode::Protocol),
+            Err(Gone::NotUtf8) => return closed(CloseCode::NotUtf8),
             Err(Gone::Lost) => return Err(None),
         };
         self.missed = 0;
@@ -184,7 +186,15 @@ impl<'a, S: Service> Session<'a, S> {
     /// Authenticates the client. Credentials in the payload take precedence over those of the handshake.
     async fn initialise(&mut self, payload: Option<serde_json::Value>) -> Step {
         let introduced = match payload {
-            Some(payload) => self.endpoint.inner.service.introduced(&payload).await,
+            Some(payload) => {
+                let inner = &self.endpoint.inner;
+                // Nothing else happens on this socket meanwhile, neither pings nor a shutdown.
+                let introduced = inner.service.introduced(&payload);
+                match timeout(inner.settings.init, introduced).await {
+                    Ok(introduced) => introduced,
+                    Err(_) => return closed(CloseCode::InitTimeout),
+                }
+            }
             None => None,
         };
         let opened = introduced

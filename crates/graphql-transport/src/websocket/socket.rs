@@ -9,7 +9,7 @@ use std::{
 use tokio::task::consume_budget;
 use tungstenite::{
     Error, Message,
-    error::CapacityError,
+    error::{CapacityError, ProtocolError},
     protocol::{Role, WebSocketConfig, WebSocketContext},
 };
 
@@ -29,6 +29,10 @@ pub(super) struct Socket {
 pub(super) enum Gone {
     /// A message exceeds the size limit.
     TooBig,
+    /// A frame does not follow RFC 6455.
+    Malformed,
+    /// A text is not valid UTF-8.
+    NotUtf8,
     /// The connection is closed or broken.
     Lost,
 }
@@ -71,6 +75,11 @@ impl Socket {
                     return Poll::Pending;
                 }
                 Err(Error::Capacity(CapacityError::MessageTooLong { .. })) => Err(Gone::TooBig),
+                Err(Error::Utf8(_)) => Err(Gone::NotUtf8),
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => {
+                    Err(Gone::Lost)
+                }
+                Err(Error::Protocol(_)) => Err(Gone::Malformed),
                 Err(_) => Err(Gone::Lost),
             })
         })

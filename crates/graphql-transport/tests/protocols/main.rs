@@ -8,7 +8,9 @@
 #![expect(clippy::disallowed_methods, reason = "a server ends with its test")]
 
 mod cohorts;
+mod hostile;
 mod http;
+mod reports;
 mod sse;
 mod support;
 mod websocket;

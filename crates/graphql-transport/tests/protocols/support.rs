@@ -17,6 +17,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::broadcast,
+    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 use tokio_stream::wrappers::BroadcastStream;
@@ -24,7 +25,7 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Message, client::IntoClientRequest, http::HeaderMap},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -46,6 +47,11 @@ impl Query {
     /// Panics for an index above 0.
     async fn element(&self, index: usize) -> bool {
         [true][index]
+    }
+
+    /// Never returns.
+    async fn never(&self) -> bool {
+        std::future::pending().await
     }
 }
 
@@ -87,10 +93,44 @@ impl Events {
         self.stream()
     }
 
+    /// Does not start, but is subscribed.
+    async fn stuck(&self) -> impl Stream<Item = String> {
+        let _subscribed = self.0.subscribe();
+        let () = std::future::pending().await;
+        tokio_stream::empty()
+    }
+
+    /// An event whenever it is polled.
+    async fn greedy(&self) -> impl Stream<Item = i32> {
+        let subscribed = self.0.subscribe();
+        tokio_stream::iter(0..).inspect(move |_| {
+            let _ = &subscribed;
+        })
+    }
+
+    /// Panics, at the start or at its second event; shared if the name says so.
+    async fn panics(&self, at_start: bool) -> impl Stream<Item = usize> {
+        panics(at_start)
+    }
+
+    async fn shared_panics(&self, at_start: bool) -> impl Stream<Item = usize> {
+        panics(at_start)
+    }
+
+    /// Errors as events.
+    async fn errors(&self) -> impl Stream<Item = async_graphql::Result<i32>> {
+        tokio_stream::iter([Ok(1), Err("of the stream".into()), Ok(3)])
+    }
+
     /// Ends after two numbers.
     async fn two(&self) -> impl Stream<Item = i32> {
         tokio_stream::iter([1, 2])
     }
+}
+
+fn panics(at_start: bool) -> impl Stream<Item = usize> {
+    assert!(!at_start, "planned");
+    tokio_stream::iter([1, 0]).map(|number| 1 / number)
 }
 
 /// The schema, with subscriptions that are shared by their names. A caller is the `token` of `connection_init`.
@@ -109,6 +149,7 @@ impl Service for Named {
         let token = payload.get("token")?.as_str()?.to_owned();
         Some(match token.as_str() {
             "wrong" => Err(graphql_transport::Code::Unauthenticated.error("a wrong token")),
+            "slow" => std::future::pending().await,
             _ => Ok(token),
         })
     }
@@ -126,16 +167,22 @@ impl Service for Named {
     }
 
     fn subscribe(&self, _caller: &String, request: Request) -> BoxStream<'static, Response> {
+        assert!(
+            request.operation_name.as_deref() != Some("Panics"),
+            "planned"
+        );
         self.0.subscribe(&(), request)
     }
 
-    fn failed(&self, _errors: &[ServerError]) {}
+    fn failed(&self, errors: &[ServerError]) {
+        assert!(!errors.is_empty());
+    }
 
     fn sharing(&self, caller: &String, root: &RootField) -> Sharing {
         let scope = caller.clone();
         match root.name.as_str() {
             "state" => Sharing::State { scope },
-            "events" => Sharing::Events { scope },
+            "events" | "sharedPanics" => Sharing::Events { scope },
             _ => Sharing::Alone,
         }
     }
@@ -146,7 +193,9 @@ pub struct Server {
     address: SocketAddr,
     texts: broadcast::Sender<String>,
     closing: CancellationToken,
+    tasks: TaskTracker,
     counters: Counters,
+    serving: JoinHandle<std::io::Result<()>>,
 }
 
 impl Server {
@@ -156,22 +205,35 @@ impl Server {
         let options = Options {
             settings: Settings {
                 init: Duration::from_millis(200),
+                execution: Duration::from_secs(2),
                 ..Settings::default()
             },
             ..Options::default()
         };
-        let (closing, counters) = (options.closing.clone(), options.counters.clone());
+        let (closing, tasks) = (options.closing.clone(), options.tasks.clone());
+        let counters = options.counters.clone();
         let endpoint = Endpoint::new(Named(Unauthenticated(schema)), options);
         let app = Router::new().route("/graphql", endpoint.methods());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(axum::serve(listener, app).into_future());
+        let serve = axum::serve(listener, app);
+        let serve = serve.with_graceful_shutdown(closing.clone().cancelled_owned());
+        let serving = tokio::spawn(serve.into_future());
         Self {
             address,
             texts,
             closing,
+            tasks,
             counters,
+            serving,
         }
+    }
+
+    /// Opens a connection and writes these bytes.
+    pub async fn write(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = within(TcpStream::connect(self.address)).await.unwrap();
+        within(stream.write_all(bytes)).await.unwrap();
+        stream
     }
 
     /// Publishes a text; how many executions received it.
@@ -195,6 +257,16 @@ impl Server {
 
     pub fn close(&self) {
         self.closing.cancel();
+    }
+
+    /// Shuts down as the README says.
+    pub async fn shut_down(&self) {
+        self.closing.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        while !self.serving.is_finished() {
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Sends a request; HTTP/1.0, so that the body is not chunked.

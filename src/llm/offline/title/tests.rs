@@ -65,11 +65,11 @@ fn titles_name_the_topic() {
         ("Hi! Can you help me plan a trip to Kyoto?", "Plan a Trip to Kyoto"),
         ("How do I fix a borrow checker error in Rust?", "Fix a Borrow Checker Error in Rust"),
         ("Please explain the difference between TCP and UDP", "Difference Between TCP and UDP"),
-        ("I want to write a wedding speech, for my brother", "Wedding Speech"),
+        ("I want to write a wedding speech, for my brother", "Wedding Speech for My Brother"),
         ("what’s a monad", "Monad"),
-        ("How to make sourdough bread at home with only flour and water", "Make Sourdough Bread at Home with Only Flour"),
+        ("How to make sourdough bread at home with only flour and water", "Make Sourdough Bread at Home"),
         ("Why does std::move not move in C++?", "Why Does std::move Not Move in C++"),
-        ("see https://example.com/a and fix my iPhone battery please", "See and Fix My iPhone Battery"),
+        ("see https://example.com/a and fix my iPhone battery please", "Fix My iPhone Battery"),
         ("hi-fi speakers", "Hi-fi Speakers"),
         ("Hello", "Hello"),
         ("  \n", ""),
@@ -83,6 +83,33 @@ fn titles_name_the_topic() {
     for (message, expected) in table {
         assert_eq!(title(message), expected, "{message}");
     }
+}
+
+/// What `tools/offline-titles/train.py` learns from, and how it sees the titles that a table of weights makes.
+#[test]
+#[ignore = "run by tools/offline-titles/train.py"]
+fn features_and_titles_of_a_set() {
+    let path = |name| {
+        format!(
+            "{}/target/offline-titles/{name}",
+            env!("CARGO_MANIFEST_DIR")
+        )
+    };
+    let text = |name| std::fs::read_to_string(path(name)).unwrap();
+    let weights = Weights::of(text("table").leak());
+    let set = text("set");
+    let rows = set.lines().map(|line| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let sentences = sentences(row["message"].as_str().unwrap());
+        let message = english::Message::of(&sentences);
+        let (words, own) = (message.features(), message.own_features());
+        let title = title_of(&sentences, &weights);
+        format!(
+            "{}\n",
+            serde_json::json!({ "words": words, "message": own, "title": title })
+        )
+    });
+    std::fs::write(path("output"), rows.collect::<String>()).unwrap();
 }
 
 #[test]
@@ -118,5 +145,5 @@ proptest! {
 #[track_caller]
 fn assert_fits(title: &str) {
     assert!(title.graphemes(true).count() <= MAX_GRAPHEMES, "{title}");
-    assert!(title.split(' ').count() <= MAX_WORDS, "{title}");
+    assert!(title.split(' ').count() <= 10, "{title}");
 }

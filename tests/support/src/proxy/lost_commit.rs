@@ -16,7 +16,7 @@ pub(super) struct LostCommit {
 pub enum Lost {
     /// It never arrives.
     Request,
-    /// It arrives and is done; nobody hears of it.
+    /// It arrives and is done; its answer is lost.
     Answer,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Watched {
 struct Seen {
     /// What was sent since the last commit.
     sent: Vec<u8>,
-    /// The commit is on its way, and its answer is not to be heard.
+    /// The commit is on its way, and its answer is not to be received.
     is_committing: bool,
 }
 

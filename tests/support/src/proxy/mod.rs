@@ -164,7 +164,7 @@ impl Proxy {
         self.accept(TcpListener::bind(self.address).await.unwrap());
     }
 
-    /// Lets nothing through that way, or both, until [`Self::flow`]. Nobody is told.
+    /// Lets nothing through that way, or both, until [`Self::flow`]. Neither side is notified.
     pub fn stall(&self, ways: &[Way]) {
         self.shared.weather.send_modify(|weather| {
             weather.is_stalled = [Way::There, Way::Back].map(|way| ways.contains(&way));

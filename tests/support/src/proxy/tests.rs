@@ -1,4 +1,4 @@
-//! The proxy does what it is told: what it spoils is what tests are about.
+//! The proxy follows its plan: tests depend on the faults it injects.
 
 use std::io::ErrorKind;
 
@@ -32,7 +32,7 @@ async fn it_passes_on_both_ways_and_the_end() {
 }
 
 #[tokio::test]
-async fn it_cuts_as_it_is_told() {
+async fn it_cuts_as_configured() {
     for how in [Cut::Fin, Cut::Rst] {
         let (mut client, mut server, proxy) = connected().await;
         pass(&mut client, &mut server, b"there").await;

@@ -1,0 +1,210 @@
+//! Agents: who answers a message, with which instructions, models and parameters.
+//!
+//! [`Agents`] is one consistent state of the configuration. The [`Registry`] holds the one in force; a reload replaces
+//! it as a whole. A running reply keeps the [`Agent`] that it started with.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use crate::llm::{Chain, Parameters, Provider};
+
+/// The agent of a server without a file of agents.
+pub const DEFAULT_AGENT: &str = "triage";
+
+/// An agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// The name.
+    pub name: String,
+    /// What it is for, for people.
+    pub description: Option<String>,
+    /// The tenants that may use it; `None` for all.
+    pub tenants: Option<Vec<String>>,
+    /// Whether callers see its models.
+    pub show_models: bool,
+    /// Whether the model's reasoning is stored with its replies. It is delivered live in any case.
+    pub keep_reasoning: bool,
+    /// Whether conversations that begin with it keep their texts only until their title is settled.
+    pub is_until_titled: bool,
+    /// The system prompt: the model's role and task.
+    pub instructions: Option<Arc<str>>,
+    /// Who writes its replies.
+    pub source: Source,
+    /// The parameters of its requests.
+    pub parameters: Arc<Parameters>,
+    /// How much history is sent, in characters.
+    pub history_budget_chars: usize,
+    /// Tokens of replies that each tenant may use per day; `None` for no limit of its own.
+    pub budget: Option<u64>,
+}
+
+/// Who writes the replies of an agent.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Models, in order.
+    Models(Chain),
+    /// A program that writes to the server. No model is asked.
+    External,
+}
+
+impl Agent {
+    /// Whether this tenant may use it.
+    pub fn is_for(&self, tenant: &str) -> bool {
+        let tenants = self.tenants.as_ref();
+        tenants.is_none_or(|tenants| tenants.iter().any(|known| known == tenant))
+    }
+
+    /// The names of its models that callers may see.
+    pub fn shown_models(&self) -> Vec<String> {
+        match &self.source {
+            Source::Models(chain) if self.show_models => {
+                let models = chain.models().iter();
+                models.map(|model| model.name().to_string()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// All agents.
+#[derive(Debug)]
+pub struct Agents {
+    agents: BTreeMap<String, Arc<Agent>>,
+    default: Arc<Agent>,
+    is_configured: bool,
+    /// The providers of all models, so that a reload keeps those that did not change.
+    providers: Vec<Arc<Provider>>,
+}
+
+impl Agents {
+    /// `agents`, of which `default` answers where none is named; `None` if there is no such agent. `is_configured`: the
+    /// agents are those of a file. Otherwise any name is accepted, and the default agent answers.
+    pub fn new(
+        agents: impl IntoIterator<Item = Agent>,
+        default: &str,
+        is_configured: bool,
+        providers: Vec<Arc<Provider>>,
+    ) -> Option<Self> {
+        let agents = agents.into_iter().map(Arc::new);
+        let agents: BTreeMap<String, _> = agents.map(|agent| (agent.name.clone(), agent)).collect();
+        Some(Self {
+            default: agents.get(default)?.clone(),
+            agents,
+            is_configured,
+            providers,
+        })
+    }
+
+    /// All agents, the default one first.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Agent>> {
+        let is_other = |agent: &&Arc<Agent>| agent.name != self.default.name;
+        std::iter::once(&self.default).chain(self.agents.values().filter(is_other))
+    }
+
+    /// The chains of models that write replies, the default agent's first.
+    pub fn chains(&self) -> impl Iterator<Item = &Chain> {
+        self.all().filter_map(|agent| match &agent.source {
+            Source::Models(chain) => Some(chain),
+            Source::External => None,
+        })
+    }
+
+    /// The providers of all models.
+    pub fn providers(&self) -> &[Arc<Provider>] {
+        &self.providers
+    }
+
+    /// The agent that answers where none is named.
+    pub fn default_agent(&self) -> &Arc<Agent> {
+        &self.default
+    }
+
+    /// Whether the agents are those of a file.
+    pub fn is_configured(&self) -> bool {
+        self.is_configured
+    }
+
+    /// The agents that this tenant may use, by name.
+    pub fn of_tenant<'a>(&'a self, tenant: &'a str) -> impl Iterator<Item = &'a Arc<Agent>> {
+        self.agents.values().filter(|agent| agent.is_for(tenant))
+    }
+
+    /// The agent of this name; `None` if it is unknown, or another tenant's.
+    pub fn find(&self, tenant: &str, name: &str) -> Option<&Arc<Agent>> {
+        self.agents.get(name).filter(|agent| agent.is_for(tenant))
+    }
+
+    /// The agent that answers in a conversation whose active agent has this name: that one, else the default one.
+    pub fn answering(&self, tenant: &str, active: &str) -> &Arc<Agent> {
+        self.find(tenant, active).unwrap_or(&self.default)
+    }
+
+    /// The name to store as that of the agent that answers a message for which `asked` was asked. An unknown one is
+    /// answered by the default agent; without a file any name is stored as it is.
+    pub fn stored_name<'a>(&'a self, tenant: &str, asked: &'a str) -> &'a str {
+        match self.is_configured {
+            true => &self.answering(tenant, asked).name,
+            false => asked,
+        }
+    }
+
+    /// The names that a conversation of this tenant may keep as that of its agent; `None` for any.
+    pub fn kept_names(&self, tenant: &str) -> Option<Vec<String>> {
+        let names = self.of_tenant(tenant).map(|agent| agent.name.clone());
+        self.is_configured.then(|| names.collect())
+    }
+}
+
+/// The agents in force. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    current: RwLock<Arc<Agents>>,
+    /// Whether the last reload failed, so that the agents in force are older than the file.
+    reload_failed: AtomicBool,
+}
+
+impl Registry {
+    /// With these agents in force.
+    pub fn new(agents: Agents) -> Self {
+        Self(Arc::new(State {
+            current: RwLock::new(Arc::new(agents)),
+            reload_failed: AtomicBool::new(false),
+        }))
+    }
+
+    /// The agents in force now. Hold the result for the length of one operation, so that it sees one state.
+    pub fn current(&self) -> Arc<Agents> {
+        // The lock is held for the length of a clone, and a panic cannot happen in between.
+        let current = self.0.current.read();
+        current.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other agents in force. Replies that run keep theirs.
+    pub fn replace(&self, agents: Agents) {
+        let mut current = self
+            .0
+            .current
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(agents);
+        self.0.reload_failed.store(false, Relaxed);
+    }
+
+    /// Records that the file could not be put in force.
+    pub fn record_failed_reload(&self) {
+        self.0.reload_failed.store(true, Relaxed);
+    }
+
+    /// Whether the last reload failed.
+    pub fn has_failed_reload(&self) -> bool {
+        self.0.reload_failed.load(Relaxed)
+    }
+}

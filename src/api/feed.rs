@@ -1,0 +1,191 @@
+//! The feed of a caller's conversations, live, for all surfaces.
+//!
+//! The numbers of the feed are the truth ([`crate::db::FeedPage`]); an event only makes the stream read sooner. So a lost
+//! event loses no change: the next event, the resync of a node that reconnects, or the poll reads behind the cursor.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_stream::stream;
+use futures_util::{FutureExt, Stream, StreamExt};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Services;
+use crate::{
+    conversation::{Audience, Conversation, ConversationId},
+    db::{
+        BadRow, Database, FeedChange, FeedPage,
+        cursor::{Cursor, FeedCursor},
+    },
+    error::{Error, Result},
+    events::{Changes, Lagged},
+};
+
+/// The time without an event after which the feed's position is read: some changes have no event, such as imported
+/// conversations.
+const POLL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The pause after a failed read.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Changes per read.
+const PAGE: u64 = 100;
+
+/// One event of a feed.
+pub(super) enum FeedEvent {
+    /// The subscription has begun: every change behind this position follows.
+    Ready(FeedCursor),
+    /// A conversation changed.
+    Change(Box<FeedChange>),
+    /// What changed before this position cannot be told: read the list. Every change behind it follows.
+    Reset(FeedCursor),
+}
+
+/// The position that a client sent; `None` if it cannot be read, or is not one of this feed.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(super) async fn known(db: &Database, of: &Audience, after: &str) -> Result<Option<FeedCursor>> {
+    let Ok(after) = FeedCursor::decode(after) else {
+        return Ok(None);
+    };
+    let is_known = db.has_feed_position(of, after).await?;
+    Ok(is_known.then_some(after))
+}
+
+/// Follows a feed behind a position, or from now on. The first event is `Ready` or `Reset`.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(super) async fn follow(
+    services: Arc<Services>,
+    of: Audience,
+    after: Option<&str>,
+) -> Result<impl Stream<Item = FeedEvent> + Send + 'static + use<>> {
+    // Subscribe first, then read: no change falls in between.
+    let changes = services.events.watch(of.clone());
+    let known = match after {
+        Some(after) => known(&services.db, &of, after).await?,
+        None => None,
+    };
+    let first = match known {
+        Some(known) => FeedEvent::Ready(known),
+        None => {
+            let position = services.db.feed_position(&of).await?;
+            match after {
+                Some(_) => FeedEvent::Reset(position),
+                None => FeedEvent::Ready(position),
+            }
+        }
+    };
+    Ok(events(services, of, first, changes))
+}
+
+fn events(
+    services: Arc<Services>,
+    of: Audience,
+    first: FeedEvent,
+    mut changes: Changes,
+) -> impl Stream<Item = FeedEvent> + Send + 'static {
+    stream! {
+        let (FeedEvent::Ready(mut cursor) | FeedEvent::Reset(mut cursor)) = first else { return };
+        yield first;
+        let mut sent = Sent::default();
+        loop {
+            match read(&services, &of, cursor).await {
+                Ok(FeedPage::Changes { changes, bad, cursor: next, has_more }) => {
+                    log_bad(bad);
+                    cursor = next;
+                    sent.replace(&changes);
+                    for change in changes {
+                        yield FeedEvent::Change(Box::new(change));
+                    }
+                    if has_more {
+                        continue;
+                    }
+                }
+                Ok(FeedPage::Reset(next)) => {
+                    cursor = next;
+                    yield FeedEvent::Reset(cursor);
+                }
+                Err(error) => {
+                    error.log();
+                    sleep(RETRY_AFTER).await;
+                    continue;
+                }
+            }
+            if !woken(&mut changes, &sent).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Logs rows that cannot be read. The feed steps over them.
+pub(super) fn log_bad(rows: Vec<BadRow>) {
+    for BadRow { id, error } in rows {
+        let cause: &dyn std::error::Error = &error;
+        tracing::error!(row = %id, error.cause = cause, "skipped an unreadable row of a feed");
+    }
+}
+
+/// The revisions of the last page: events of older ones are no reason to read.
+#[derive(Default)]
+struct Sent(HashMap<ConversationId, i64>);
+
+impl Sent {
+    fn replace(&mut self, changes: &[FeedChange]) {
+        if changes.is_empty() {
+            return;
+        }
+        let rows = changes.iter().map(|change| &change.conversation);
+        self.0 = rows.map(|row| (row.id, row.revision)).collect();
+    }
+
+    fn has(&self, event: &Result<Arc<Conversation>, Lagged>) -> bool {
+        event.as_ref().is_ok_and(|row| {
+            let sent = self.0.get(&row.id);
+            sent.is_some_and(|sent| *sent >= row.revision)
+        })
+    }
+}
+
+/// Waits for a reason to read: an event that was not sent yet, or the time of the poll. Takes all events that are there.
+/// Returns false if no event can follow.
+async fn woken(changes: &mut Changes, sent: &Sent) -> bool {
+    let waiting = async {
+        loop {
+            match changes.next().await {
+                None => return false,
+                Some(event) if sent.has(&event) => {}
+                Some(_) => return true,
+            }
+        }
+    };
+    if let Ok(false) = timeout(poll_interval(), waiting).await {
+        return false;
+    }
+    while let Some(Some(_)) = changes.next().now_or_never() {}
+    true
+}
+
+/// Jittered, so that the streams of a node that restarted do not poll together.
+fn poll_interval() -> Duration {
+    fail::fail_point!("feed.poll", |ms| {
+        let ms = ms.and_then(|ms| ms.parse().ok());
+        ms.map_or(POLL_INTERVAL, Duration::from_millis)
+    });
+    POLL_INTERVAL.mul_f64(0.75 + 0.5 * fastrand::f64())
+}
+
+/// Reads in a separate task: a slow reader stops polling the stream, and the read must not hold a database connection
+/// meanwhile.
+async fn read(services: &Arc<Services>, of: &Audience, after: FeedCursor) -> Result<FeedPage> {
+    let (db, of) = (services.db.clone(), of.clone());
+    let reading = services
+        .tasks
+        .spawn(async move { db.feed_page(&of, after, PAGE).await });
+    AbortOnDropHandle::new(reading)
+        .await
+        .map_err(|broken| Error::Internal(broken.into()))?
+}

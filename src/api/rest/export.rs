@@ -1,0 +1,116 @@
+//! The export of what a user owns and wrote.
+
+use std::{io, sync::Arc, time::Duration};
+
+use async_stream::stream;
+use axum::{
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderValue, header},
+    response::Response,
+};
+use futures_util::StreamExt;
+use tokio::{
+    sync::mpsc::{Sender, channel},
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    RestError,
+    authorized::{Authorized, ToRead},
+};
+use crate::{
+    api::Services,
+    conversation::Owner,
+    db::{Act, ExportScope},
+    error::Result,
+};
+
+/// The longest export: it holds a snapshot and a connection.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// How long a client may take nothing.
+const STALLED: Duration = Duration::from_secs(30);
+
+/// Streams the caller's conversations as JSON lines, as `titlecast export` prints them. Where the tenant shares
+/// conversations, lines follow with the messages that the caller wrote in those of others.
+#[utoipa::path(
+    get, path = "/api/v1/export", operation_id = "exportConversations", tag = "conversations",
+    security(("bearer" = ["conversations:read"])),
+    responses((
+        status = 200, description = "A conversation a line. A body that breaks off is not whole",
+        body = String, content_type = "application/jsonl",
+    )),
+    extensions(("x-error-codes" = json!(["OVERLOADED", "RATE_LIMITED"]))),
+)]
+pub(super) async fn export(
+    State(services): State<Arc<Services>>,
+    caller: Authorized<ToRead>,
+) -> Result<Response, RestError> {
+    let slot = services.users.stream(&caller.rate_limit_key)?;
+    let Owner { tenant, user } = caller.caller().clone();
+    let scope = ExportScope {
+        tenant: Some(tenant.clone()),
+        user: Some(user.clone()),
+        since: None,
+        as_guest: caller.reach().visibility().is_shared(),
+    };
+    let lines = services.db.export(scope).await?;
+    // It has begun: a refused export is no act.
+    services
+        .db
+        .record_act_on(&tenant, &user, Act::Exported, None)
+        .await?;
+    let deadline = Instant::now() + LONGEST;
+    let deadline = caller.until.map_or(deadline, |until| until.min(deadline));
+    let (pieces, mut received) = channel(1);
+    // A task of its own: a body is polled only when its client reads, and must not hold the snapshot longer.
+    let closing = services.closing.clone();
+    services.tasks.spawn(async move {
+        let _slot = slot;
+        let sending = timeout_at(deadline, send(lines, pieces));
+        // The body of an export that was cut off breaks off, because its last piece is missing.
+        let _ = closing.run_until_cancelled(sending).await;
+    });
+    let body = stream! {
+        while let Some(piece) = received.recv().await {
+            match piece {
+                Some(piece) => yield Ok(piece),
+                // The end.
+                None => return,
+            }
+        }
+        yield Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+    };
+    let mut response = Response::new(Body::from_stream(body));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/jsonl"),
+    );
+    headers.insert(
+        header::CONTENT_DISPOSITION,
+        HeaderValue::from_static("attachment; filename=\"conversations.jsonl\""),
+    );
+    Ok(response)
+}
+
+/// Sends the pieces, then `None`. Ends without it after an error, and if the client takes nothing.
+async fn send(
+    lines: impl futures_util::Stream<Item = Result<String>>,
+    pieces: Sender<Option<Bytes>>,
+) {
+    let mut lines = std::pin::pin!(lines);
+    loop {
+        let piece = match lines.next().await {
+            Some(Ok(piece)) => Some(Bytes::from(piece)),
+            Some(Err(error)) => return error.log(),
+            None => None,
+        };
+        let is_last = piece.is_none();
+        match timeout(STALLED, pieces.send(piece)).await {
+            Ok(Ok(())) if !is_last => {}
+            _ => return,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The bodies of front ends' requests: all messages of a conversation, of which only the newest is read.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+use serde_json::Value;
+
+use super::TextError;
+use crate::{
+    conversation::{Attachment, attachment::MAX_ATTACHMENTS, external::checked_external_id},
+    error::Error,
+};
+
+/// The newest message of a request, of all that the client sends.
+#[derive(Debug, Default)]
+pub(super) struct Newest(pub(super) Option<ClientMessage>);
+
+/// A message as both wires have it: text in `parts` or `content`. What is not understood is left out: older messages are
+/// not read, and clients add parts and roles of their own.
+#[derive(Debug)]
+pub(super) struct ClientMessage {
+    id: Option<String>,
+    is_of_person: bool,
+    text: String,
+    files: Vec<Attachment>,
+}
+
+impl From<Value> for ClientMessage {
+    fn from(message: Value) -> Self {
+        let id = match &message["id"] {
+            Value::String(id) if !id.is_empty() => Some(id.clone()),
+            Value::Number(id) => Some(id.to_string()),
+            _ => None,
+        };
+        let mut read = Self {
+            id,
+            is_of_person: message["role"] == "user",
+            text: String::new(),
+            files: Vec::new(),
+        };
+        let pieces = [&message["parts"], &message["content"]];
+        match pieces
+            .into_iter()
+            .find(|pieces| pieces.is_array() || pieces.is_string())
+        {
+            Some(Value::String(text)) => read.text.clone_from(text),
+            Some(Value::Array(pieces)) => pieces.iter().for_each(|piece| read.add(piece)),
+            _ => {}
+        }
+        read
+    }
+}
+
+impl ClientMessage {
+    fn add(&mut self, piece: &Value) {
+        let string = |name: &str| piece.get(name).and_then(Value::as_str);
+        match string("type") {
+            Some("text") => {
+                if !self.text.is_empty() {
+                    self.text.push('\n');
+                }
+                self.text.push_str(string("text").unwrap_or_default());
+            }
+            // One more than a message may have, which is refused.
+            Some(kind @ ("file" | "image" | "audio" | "video" | "document" | "binary"))
+                if self.files.len() <= MAX_ATTACHMENTS =>
+            {
+                // A browser gives an empty type to files that it does not know.
+                let name = string("filename").filter(|name| !name.trim().is_empty());
+                let media_type = string("mediaType").or_else(|| string("mimeType"));
+                let file = Attachment::lenient(name.or(Some(kind)), media_type, None);
+                self.files.extend(file);
+            }
+            // Steps, sources, and data of the front end.
+            _ => {}
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientMessage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl<'de> Deserialize<'de> for Newest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Messages;
+
+        impl<'de> Visitor<'de> for Messages {
+            type Value = Newest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of messages")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut messages: A) -> Result<Newest, A::Error> {
+                let mut newest = None;
+                while let Some(message) = messages.next_element::<Value>()? {
+                    newest = Some(message);
+                }
+                Ok(Newest(newest.map(ClientMessage::from)))
+            }
+        }
+
+        deserializer.deserialize_seq(Messages)
+    }
+}
+
+/// A message of the person, ready to store.
+pub(super) struct PersonMessage {
+    pub(super) id: Option<String>,
+    pub(super) text: String,
+    pub(super) attachments: Vec<Attachment>,
+}
+
+impl PersonMessage {
+    /// The id, if it can be stored.
+    pub(super) fn external_id(&self) -> Option<String> {
+        self.id.clone().filter(|id| checked_external_id(id).is_ok())
+    }
+}
+
+impl Newest {
+    /// The message, which must be the person's.
+    pub(super) fn of_person(self) -> Result<PersonMessage, TextError> {
+        let message = self
+            .0
+            .ok_or_else(|| Error::invalid("messages has no message"))?;
+        match message.is_of_person {
+            true => Ok(PersonMessage {
+                id: message.id,
+                text: message.text,
+                attachments: message.files,
+            }),
+            false => Err(TextError::NotPersonLast),
+        }
+    }
+}
+
+/// The body of `POST /api/v1/ui/chat`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UiRequest {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) messages: Newest,
+    /// The newest message, from applications that send only that.
+    #[serde(default)]
+    pub(super) message: Option<ClientMessage>,
+    #[serde(default)]
+    pub(super) trigger: Option<String>,
+    #[serde(default)]
+    pub(super) message_id: Option<String>,
+    #[serde(default)]
+    pub(super) agent: Option<String>,
+    #[serde(default)]
+    pub(super) topic_hint: Option<String>,
+    #[serde(default)]
+    pub(super) auto_title: Option<bool>,
+}
+
+/// AG-UI's RunAgentInput.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RunAgentInput {
+    pub(super) thread_id: String,
+    pub(super) run_id: String,
+    #[serde(default)]
+    pub(super) messages: Newest,
+    #[serde(default)]
+    pub(super) forwarded_props: Option<ForwardedProps>,
+}
+
+/// What an AG-UI client may pass on to us.
+#[derive(Debug, Default)]
+pub(super) struct ForwardedProps {
+    pub(super) agent: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ForwardedProps {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Props {
+            Known {
+                #[serde(default)]
+                agent: Option<String>,
+            },
+            Other(IgnoredAny),
+        }
+        Ok(match Props::deserialize(deserializer)? {
+            Props::Known { agent } => Self { agent },
+            Props::Other(_) => Self::default(),
+        })
+    }
+}

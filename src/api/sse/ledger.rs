@@ -1,0 +1,89 @@
+//! Replays stored replies as `public_sse_v1`: the events that a reader of the turn's stream had, made from the rows.
+//!
+//! A text is one `message.delta`, because its pieces are not stored; nor are the provider's response ids. A reply has the
+//! same events each time, so a reader recognises them by `stream_id` and `event_id`.
+
+use std::sync::Arc;
+
+use axum::{body::Bytes, response::Response};
+use chrono::{DateTime, Utc};
+use futures_util::Stream;
+use graphql_transport::one_line;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    public::{Event, PublicEncoder},
+    response,
+};
+use crate::{
+    api::{
+        Services,
+        turn::{TurnEvent, beginning},
+    },
+    chat::replayed_end,
+    conversation::{Conversation, Message, MessageId, Part, Usage},
+    events::ReplySnapshot,
+};
+
+/// A stored reply, with all that its events are made from.
+pub(in crate::api) struct StoredReply {
+    pub(in crate::api) message: Message,
+    /// The time of the message that it answers, if known.
+    pub(in crate::api) asked_at: Option<DateTime<Utc>>,
+    pub(in crate::api) parts: Vec<Part>,
+    pub(in crate::api) usage: Option<Usage>,
+    /// Why it is incomplete, if that is known.
+    pub(in crate::api) reason: Option<String>,
+}
+
+/// The events of a stored reply, each as one line of JSON.
+pub(in crate::api) fn replay(conversation: &Arc<Conversation>, reply: StoredReply) -> Vec<String> {
+    let StoredReply {
+        message,
+        asked_at,
+        parts,
+        usage,
+        reason,
+    } = reply;
+    let ended_at = message.created_at;
+    // Readers place tool calls by time: below the message that was answered.
+    let mut encoder = PublicEncoder::replay(conversation, message.id, asked_at.unwrap_or(ended_at));
+    let mut events = encoder.events(&TurnEvent::Started(conversation.clone()));
+    let snapshot = ReplySnapshot {
+        text: message.content.as_str().into(),
+        length: message.content.len(),
+        recovered: true,
+        parts: parts.into_iter().map(Arc::new).collect(),
+    };
+    for event in beginning(&snapshot) {
+        events.extend(encoder.events(&event));
+    }
+    encoder.set_time(ended_at);
+    let end = Arc::new(replayed_end(message, usage, reason.as_deref()));
+    events.extend(encoder.events(&TurnEvent::Ended(conversation.clone(), end)));
+    events.iter().map(line).collect()
+}
+
+/// The only event so far of a reply that is being written.
+pub(in crate::api) fn replay_begun(
+    conversation: &Arc<Conversation>,
+    reply: MessageId,
+) -> Vec<String> {
+    let mut encoder = PublicEncoder::replay(conversation, reply, conversation.updated_at);
+    let events = encoder.events(&TurnEvent::Started(conversation.clone()));
+    events.iter().map(line).collect()
+}
+
+fn line(event: &Event) -> String {
+    // Serialising strings and numbers into memory cannot fail.
+    one_line(serde_json::to_string(event).unwrap_or_else(|_| "{}".into()))
+}
+
+/// A response that streams replayed events. `cut` aborts it, so that a client does not take a part for the whole.
+pub(in crate::api) fn respond(
+    services: &Services,
+    lines: impl Stream<Item = Bytes> + Send + 'static,
+    cut: CancellationToken,
+) -> Response {
+    response(lines, services.keep_alive, cut)
+}

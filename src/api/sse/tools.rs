@@ -1,0 +1,75 @@
+//! Tool calls for front ends: ids that are unique, and errors as text.
+
+use std::collections::HashMap;
+
+/// The ids of the calls of one reply. Clients of these wires tell calls apart by their ids, but those of a provider may be
+/// empty, or the same for several calls.
+pub(super) struct CallIds {
+    reply_id: String,
+    by_part: HashMap<usize, String>,
+}
+
+impl CallIds {
+    pub(super) fn new(reply_id: &str) -> Self {
+        Self {
+            reply_id: reply_id.to_owned(),
+            by_part: HashMap::new(),
+        }
+    }
+
+    /// The id of the call of a part: the provider's, unless it is empty or an earlier call of the reply has it. A part
+    /// keeps its id. `clients/js/src/ui-messages.js` gives stored calls the same ids.
+    pub(super) fn of(&mut self, part: usize, given: &str) -> String {
+        if let Some(id) = self.by_part.get(&part) {
+            return id.clone();
+        }
+        // With the reply's id, because clients of AG-UI look for a call in all messages.
+        let mut own = format!("{}-call-{}", self.reply_id, self.by_part.len());
+        let mut id = given.to_owned();
+        while id.is_empty() || self.by_part.values().any(|used| *used == id) {
+            id.clone_from(&own);
+            own.push('-');
+        }
+        self.by_part.insert(part, id.clone());
+        id
+    }
+}
+
+/// The text of a failed call. Its stored result is JSON, and clients show the text as it is.
+pub(super) fn error_text(result: &str) -> String {
+    serde_json::from_str(result).unwrap_or_else(|_| result.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_with_empty_or_equal_ids_have_ids_of_their_own() {
+        let given = ["", "c", "", "c", "r-call-5", "", "d"];
+        let expected = [
+            "r-call-0",
+            "c",
+            "r-call-2",
+            "r-call-3",
+            "r-call-5",
+            "r-call-5-",
+            "d",
+        ];
+        let mut ids = CallIds::new("r");
+        // The second round: a part keeps its id. Parts of other kinds leave gaps.
+        for _ in 0..2 {
+            for (index, (given, expected)) in given.into_iter().zip(expected).enumerate() {
+                assert_eq!(ids.of(index * 2, given), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_is_its_text_without_quotes() {
+        assert_eq!(error_text(r#""the \"deer\" ran""#), r#"the "deer" ran"#);
+        assert_eq!(error_text(r#"{"code":1}"#), r#"{"code":1}"#);
+        assert_eq!(error_text("no JSON"), "no JSON");
+        assert_eq!(error_text(""), "");
+    }
+}

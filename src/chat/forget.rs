@@ -1,0 +1,156 @@
+//! Erasure of a person: tombstones first, so that replies stop and clients are told; then the rows.
+
+use std::{collections::HashSet, time::Duration};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+
+use super::Chat;
+use crate::{
+    conversation::{Conversation, ConversationStatus, Owner},
+    db::{Act, Database, ForgetPlace, Forgotten, Removed},
+    error::Result,
+};
+
+/// How long an erasure waits for replies to stop and for nodes to tell their clients; longer than a sweep of titles takes
+/// to publish what a command changed.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it looks.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long other nodes get to read a tombstone after it was published to them.
+const RELAY_GRACE: Duration = Duration::from_millis(500);
+
+/// Conversations that were begun before an erasure and are found after it are erased too, this many times: a message of
+/// an older client may begin one meanwhile.
+const PASSES: usize = 3;
+
+/// What an erasure removed, without the names of users.
+#[derive(Clone, Debug, Serialize)]
+pub struct Certificate {
+    /// The tenant.
+    pub tenant: String,
+    /// A keyed hash of tenant and user.
+    pub subject: String,
+    /// When it began.
+    pub at: DateTime<Utc>,
+    /// The removed rows, by table.
+    pub rows: Removed,
+    /// Conversations that are there now: they were begun meanwhile.
+    pub left: u64,
+}
+
+/// Erases everything of a tenant or a user. `changed` takes each tombstone, and each conversation that others wrote in and
+/// that goes on without the user's messages, to publish it; `patience` is the longest wait
+/// before the rows are removed.
+///
+/// # Errors
+/// [`Error::Database`](crate::error::Error::Database). What was removed stays removed; a repetition removes the rest.
+pub async fn forget(
+    db: &Database,
+    of: &Forgotten,
+    patience: Duration,
+    mut changed: impl FnMut(Conversation),
+) -> Result<Certificate> {
+    let at = db.clock().now();
+    let subject = db.forgotten_hash(of).await?;
+    let mut removed = Removed::default();
+    let mut ids = HashSet::new();
+    for pass in 0..PASSES {
+        // The first pass takes all, whatever the clocks of the nodes say.
+        let until = (pass > 0).then_some(at);
+        let mut place = ForgetPlace::default();
+        let mut is_any = false;
+        while let Some(tombstones) = db.entomb_next(of, until, &mut place, &mut removed).await? {
+            is_any = true;
+            tombstones.into_iter().for_each(&mut changed);
+        }
+        // Second, so that no conversation is left in which another user wrote meanwhile.
+        let mut place = ForgetPlace::default();
+        let mut owners = vec![of.clone()];
+        while let Some(parted) = db
+            .part_next(of, until, &subject, &mut place, &mut removed)
+            .await?
+        {
+            is_any = true;
+            for conversation in parted {
+                // The last guest of a conversation of a placeholder is erased, and the conversation with them.
+                let user = Some(&conversation.owner.user);
+                let is_deleted = conversation.status == ConversationStatus::Deleted;
+                if is_deleted && owners.iter().all(|owner| owner.user.as_ref() != user) {
+                    let (tenant, user) = (of.tenant.clone(), user.cloned());
+                    owners.push(Forgotten { tenant, user });
+                }
+                changed(conversation);
+            }
+        }
+        for owner in &owners {
+            if is_any {
+                wait_for_nodes(db, owner, patience).await?;
+            }
+            let mut place = ForgetPlace::default();
+            while db
+                .remove_tombstones(owner, &mut place, &mut ids, &mut removed)
+                .await?
+            {}
+        }
+        if !is_any {
+            break;
+        }
+    }
+    db.remove_queues(of, &mut removed).await?;
+    db.remove_calls(of, &ids, &mut removed).await?;
+    db.forget_actors(of).await?;
+    let left = db.count_left(of).await?;
+    Ok(Certificate {
+        left,
+        tenant: of.tenant.clone(),
+        subject,
+        at,
+        rows: removed,
+    })
+}
+
+/// Waits until no reply of a tombstone is written and all are published, at most for `patience`. What goes on then fails,
+/// because its rows are gone.
+async fn wait_for_nodes(db: &Database, of: &Forgotten, patience: Duration) -> Result<()> {
+    let end = Instant::now() + patience;
+    while Instant::now() < end {
+        if db.unfinished_tombstones(of).await? == (0, 0) {
+            sleep(RELAY_GRACE).await;
+            return Ok(());
+        }
+        sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
+impl Chat {
+    /// Erases everything of a user, as [`forget`] does, and stops replies that run here.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn forget(&self, owner: &Owner) -> Result<Certificate> {
+        let of = Forgotten {
+            tenant: owner.tenant.clone(),
+            user: Some(owner.user.clone()),
+        };
+        let publish = |changed: Conversation| {
+            if changed.status == ConversationStatus::Deleted {
+                for run in self.inner.events.find_runs(&changed.owner, changed.id) {
+                    run.stop();
+                }
+            }
+            self.inner.events.publish(changed);
+        };
+        let db = &self.inner.db;
+        let certificate = forget(db, &of, PATIENCE, publish).await?;
+        let actor = db.erased_name(&owner.tenant, &owner.user).await?;
+        db.record_act_on(&owner.tenant, &actor, Act::Erased, None)
+            .await?;
+        tracing::info!(rows = ?certificate.rows.0, "everything of a user was erased at the user's request");
+        Ok(certificate)
+    }
+}

@@ -1,0 +1,413 @@
+//! What is in force: the file, the flags and the environment, merged and checked against each other.
+//!
+//! Flags and environment go before the file. The base URL and the key of a provider come from one source, so that a
+//! key never reaches another host.
+
+mod models;
+mod providers;
+mod sharing;
+mod titles;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use self::{models::Chains, providers::Providers};
+pub use self::{providers::ProviderPlan, sharing::SharingPlan};
+use super::{
+    Origin, Settings,
+    file::{self, AgentEntry, AuditPlan, EntrySource, Located, Place, Problem, suggestion},
+    secret_file,
+};
+use crate::{
+    agents::DEFAULT_AGENT, conversation::retention::Retentions, llm::Parameters,
+    titles::policy::Policies, webhooks::WebhookSettings,
+};
+
+/// The provider of flags and environment.
+const DEFAULT_PROVIDER: &str = "openai";
+
+/// What is in force.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The file, if there is one.
+    pub path: Option<PathBuf>,
+    /// All providers, by name; empty if the offline model answers.
+    pub providers: Vec<ProviderPlan>,
+    /// All agents, by name.
+    pub agents: Vec<AgentPlan>,
+    /// The agent that answers if none is named, or an unknown one.
+    pub default_agent: String,
+    /// Whether the agents are those of the file. Otherwise any name is accepted, and the one agent answers.
+    pub has_agents: bool,
+    /// The policies of titles. Models in order; empty for the offline model.
+    pub titles: Policies<Vec<ModelRef>>,
+    /// Who sees the conversations of a tenant.
+    pub sharing: SharingPlan,
+    /// The webhooks, by name.
+    pub webhooks: Vec<WebhookPlan>,
+    /// How long conversations are kept.
+    pub retentions: Retentions,
+    /// The audit log.
+    pub audit: AuditPlan,
+    /// What is set and not used, and why.
+    pub notes: Vec<String>,
+}
+
+/// A webhook in force.
+#[derive(Clone, Debug)]
+pub struct WebhookPlan {
+    /// Its settings.
+    pub settings: WebhookSettings,
+    /// Where its keys come from.
+    pub keys_source: String,
+}
+
+/// A model of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRef {
+    /// The provider's name.
+    pub provider: String,
+    /// The model's name at the provider.
+    pub model: String,
+}
+
+impl fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.provider, self.model)
+    }
+}
+
+/// An agent in force.
+#[derive(Clone, Debug)]
+pub struct AgentPlan {
+    /// The name.
+    pub name: String,
+    /// What it is for, for people.
+    pub description: Option<String>,
+    /// Who writes its replies.
+    pub source: ReplySource,
+    /// Where the models come from.
+    pub models_source: String,
+    /// The system prompt: the model's role and task.
+    pub instructions: Option<Arc<str>>,
+    /// Where they come from: a line of the file, or the path of theirs; empty without any.
+    pub instructions_source: String,
+    /// The parameters of its requests.
+    pub parameters: Arc<Parameters>,
+    /// How much history is sent, in characters.
+    pub history_budget: usize,
+    /// Tokens that each tenant may use per day; `None` for no limit of its own.
+    pub budget: Option<u64>,
+    /// The tenants that may use it; `None` for all.
+    pub tenants: Option<Vec<String>>,
+    /// Whether callers see its models.
+    pub show_models: bool,
+    /// Whether the model's reasoning is stored with its replies.
+    pub keep_reasoning: bool,
+    /// Whether its conversations keep their texts only until their title is settled.
+    pub is_until_titled: bool,
+}
+
+/// Who writes the replies of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplySource {
+    /// These models, in order; the offline model if there is none.
+    Models(Vec<ModelRef>),
+    /// A program that writes to the server.
+    External,
+}
+
+/// Why the configuration is invalid: all errors.
+#[derive(Debug)]
+pub struct ConfigErrors {
+    /// The file.
+    pub path: Option<PathBuf>,
+    /// The errors, by line. An error outside of the file has line 0.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigErrors {
+    /// The errors as lines: `titlecast.toml:12: agents.triage.modles: unknown key`.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.problems
+            .iter()
+            .map(|problem| match (&self.path, problem.at.line) {
+                (Some(path), 1..) => format!("{}:{problem}", path.display()),
+                (Some(path), 0) if problem.at.key.is_empty() => {
+                    format!("{} {}", path.display(), problem.message)
+                }
+                _ => format!("{}: {}", problem.at.key, problem.message),
+            })
+    }
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.lines().next().unwrap_or_default())?;
+        match self.problems.len() {
+            0 | 1 => Ok(()),
+            count => write!(
+                f,
+                " (and {} more; `titlecast config check` prints all)",
+                count - 1
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Plan {
+    /// Reads the file, if there is one, and merges it with the settings.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`], all of them.
+    pub fn read(settings: &Settings) -> Result<Self, ConfigErrors> {
+        #[expect(clippy::disallowed_methods, reason = "a part of config")]
+        let environment = |name: &str| std::env::var(name).ok();
+        Self::read_with(settings, &environment)
+    }
+
+    /// Like [`Self::read`], for a running server: reads the files of the implicit provider's secrets again too. Flags and
+    /// environment stay what they were at the start.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`].
+    pub fn reread(settings: &Settings) -> Result<Self, ConfigErrors> {
+        let mut settings = settings.clone();
+        for (id, variable, value) in [
+            (
+                "openai_api_key",
+                "OPENAI_API_KEY_FILE",
+                &mut settings.openai_api_key,
+            ),
+            (
+                "openai_base_url",
+                "OPENAI_BASE_URL_FILE",
+                &mut settings.openai_base_url,
+            ),
+        ] {
+            let Origin::SecretFile(path) = settings.origins.of(id) else {
+                continue;
+            };
+            let read = secret_file::read(path).map_err(|error| ConfigErrors {
+                path: None,
+                problems: vec![Problem {
+                    at: Place {
+                        line: 0,
+                        key: variable.into(),
+                    },
+                    message: format!("the file {} {error}", path.display()),
+                }],
+            })?;
+            *value = Some(read);
+        }
+        Self::read(&settings)
+    }
+
+    /// The model that the command line names: `PROVIDER/MODEL`, or `MODEL` with one provider.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn find_model(&self, name: &str) -> Result<ModelRef, String> {
+        let names = || {
+            self.providers
+                .iter()
+                .map(|provider| provider.settings.name.as_str())
+        };
+        let model_ref = |provider: &str, model: &str| ModelRef {
+            provider: provider.into(),
+            model: model.into(),
+        };
+        match name.split_once('/') {
+            Some((provider, model)) if !model.is_empty() && names().any(|one| one == provider) => {
+                Ok(model_ref(provider, model))
+            }
+            _ if self.providers.len() == 1 && !name.is_empty() => {
+                Ok(model_ref(&self.providers[0].settings.name, name))
+            }
+            _ if self.providers.is_empty() => Err(
+                "there is no provider: set OPENAI_API_KEY or OPENAI_BASE_URL, or name a file with --config"
+                    .into(),
+            ),
+            _ => Err(format!(
+                "{} is no model of a provider; write PROVIDER/MODEL with one of the providers {}",
+                file::shown_unknown(name),
+                names().collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+
+    /// Host and port of a provider.
+    pub fn host_of(&self, provider: &str) -> String {
+        let plan = self
+            .providers
+            .iter()
+            .find(|plan| plan.settings.name == provider);
+        let url = plan.and_then(|plan| reqwest::Url::parse(plan.settings.base_url.trim()).ok());
+        match url
+            .as_ref()
+            .and_then(|url| Some((url.host_str()?, url.port())))
+        {
+            Some((host, Some(port))) => format!("{host}:{port}"),
+            Some((host, None)) => host.to_owned(),
+            None => provider.to_owned(),
+        }
+    }
+
+    fn read_with(
+        settings: &Settings,
+        environment: file::Environment<'_>,
+    ) -> Result<Self, ConfigErrors> {
+        let Some(path) = settings.config_path() else {
+            let file = file::ConfigFile::default();
+            return Self::merge(settings, file, Vec::new(), None);
+        };
+        let text = file::load(path).map_err(|message| ConfigErrors {
+            path: Some(path.to_owned()),
+            problems: vec![Problem {
+                at: Place::default(),
+                message,
+            }],
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let (file, problems) = match file::parse(&text, folder, environment) {
+            Ok(parsed) => parsed,
+            Err(problems) => {
+                let path = Some(path.to_owned());
+                return Err(ConfigErrors { path, problems });
+            }
+        };
+        Self::merge(settings, file, problems, Some(path.to_owned()))
+    }
+
+    fn merge(
+        settings: &Settings,
+        file: file::ConfigFile,
+        mut problems: Vec<Problem>,
+        path: Option<PathBuf>,
+    ) -> Result<Self, ConfigErrors> {
+        let mut notes = Vec::new();
+        let file::ConfigFile {
+            providers,
+            mut agents,
+            default_agent,
+            titles,
+            sharing,
+            webhooks,
+            retentions,
+            audit,
+        } = file;
+        let title_policy =
+            |agent: &mut AgentEntry| Some((agent.name.clone(), agent.titles.take()?));
+        let of_agents = agents.iter_mut().filter_map(title_policy).collect();
+        let has_agents = !agents.is_empty();
+        let providers = Providers::merge(settings, providers, &mut problems, &mut notes);
+        let mut chains = Chains {
+            settings,
+            providers: &providers,
+            problems: &mut problems,
+            notes: &mut notes,
+        };
+        let agents: Vec<AgentPlan> = match has_agents {
+            true => {
+                let agents = agents.into_iter();
+                agents.map(|agent| chains.agent(agent)).collect()
+            }
+            false => vec![chains.implicit_agent()],
+        };
+        if has_agents && settings.chat_model().is_some() {
+            chains.notes.push(
+                "--chat-model (TITLECAST_CHAT_MODEL) is not used: the file has agents".into(),
+            );
+        }
+        let default_agent = choose_default(&agents, default_agent, chains.problems);
+        let default = agents.iter().find(|agent| agent.name == default_agent);
+        let titles = chains.policies(titles, of_agents, default);
+        if problems.is_empty() {
+            return Ok(Self {
+                path,
+                providers: providers.into_plans(),
+                agents,
+                default_agent,
+                has_agents,
+                titles,
+                sharing: sharing.into(),
+                webhooks: webhooks
+                    .into_iter()
+                    .map(|entry| WebhookPlan {
+                        settings: entry.settings,
+                        keys_source: entry.keys_source,
+                    })
+                    .collect(),
+                retentions,
+                audit,
+                notes,
+            });
+        }
+        problems.sort_by_key(|problem| problem.at.line);
+        Err(ConfigErrors { path, problems })
+    }
+}
+
+/// The default agent: the one of `default_agent`, else `default`, else `triage`, else the only one.
+fn choose_default(
+    agents: &[AgentPlan],
+    named: Option<Located<String>>,
+    problems: &mut Vec<Problem>,
+) -> String {
+    let names = || agents.iter().map(|agent| agent.name.as_str());
+    let may_lack = problems.iter().any(|problem| problem.may_hide("agents"));
+    let (name, at) = match named {
+        Some(named) => {
+            if !names().any(|name| name == named.value) {
+                if may_lack {
+                    return named.value;
+                }
+                let message = format!("no such agent{}", suggestion(&named.value, names()));
+                problems.push(Problem {
+                    at: named.at,
+                    message,
+                });
+                return named.value;
+            }
+            (named.value, named.at)
+        }
+        None => {
+            let usual = ["default", DEFAULT_AGENT]
+                .into_iter()
+                .find(|usual| names().any(|name| name == *usual));
+            let only = names().next().filter(|_| agents.len() == 1);
+            let at = Place {
+                line: 1,
+                key: "default_agent".into(),
+            };
+            match usual.or(only) {
+                Some(name) => (name.to_owned(), at),
+                None if may_lack => return String::new(),
+                None => {
+                    problems.push(Problem {
+                        at,
+                        message: "is missing: with several agents, none of them named default or triage, name the one \
+                                  that answers if a message names none"
+                            .into(),
+                    });
+                    return String::new();
+                }
+            }
+        }
+    };
+    let is_limited = |agent: &AgentPlan| agent.name == name && agent.tenants.is_some();
+    if agents.iter().any(is_limited) {
+        problems.push(Problem {
+            at,
+            message: format!(
+                "the default agent {name} has tenants, but it answers for every tenant; choose another, or remove them"
+            ),
+        });
+    }
+    name
+}

@@ -1,0 +1,58 @@
+//! How long conversations and what belongs to them are kept.
+
+use std::{collections::BTreeMap, time::Duration};
+
+/// The limits of a tenant; `None` keeps for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// The age of messages.
+    pub messages: Option<Duration>,
+    /// The time since the last activity of conversations that are not pinned.
+    pub conversations: Option<Duration>,
+    /// The age of tombstones.
+    pub tombstones: Option<Duration>,
+    /// The age of records of calls of models, and of turns, which hold idempotency keys.
+    pub title_calls: Option<Duration>,
+}
+
+impl Retention {
+    /// The limits by their name in the file.
+    pub fn limits(self) -> [(&'static str, Option<Duration>); 4] {
+        [
+            ("messages", self.messages),
+            ("conversations", self.conversations),
+            ("tombstones", self.tombstones),
+            ("title_calls", self.title_calls),
+        ]
+    }
+
+    fn is_off(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// The limits of all tenants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retentions {
+    /// For tenants without limits of their own.
+    pub default: Retention,
+    /// By tenant: all limits, those of the default among them.
+    pub tenants: BTreeMap<String, Retention>,
+}
+
+impl Retentions {
+    /// The limits of a tenant.
+    pub fn of(&self, tenant: &str) -> Retention {
+        self.tenants.get(tenant).copied().unwrap_or(self.default)
+    }
+
+    /// Whether nothing is ever removed.
+    pub fn are_off(&self) -> bool {
+        self.all().all(Retention::is_off)
+    }
+
+    /// The limits of the default and of each tenant.
+    pub fn all(&self) -> impl Iterator<Item = Retention> {
+        std::iter::once(self.default).chain(self.tenants.values().copied())
+    }
+}

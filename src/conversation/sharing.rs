@@ -1,0 +1,133 @@
+//! Shared conversations: who besides the owner reads and writes one, and whose rows a query reads.
+
+use strum::{EnumString, IntoStaticStr, VariantNames};
+
+use super::Owner;
+
+/// Who of a tenant sees conversations besides their owners: a policy of the tenant.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Visibility {
+    /// A conversation is its owner's alone.
+    #[default]
+    Private,
+    /// Everyone of the tenant reads; only the owner writes.
+    Read,
+    /// Everyone of the tenant reads and writes.
+    Tenant,
+}
+
+impl Visibility {
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// Whether users of the tenant read the conversations of others.
+    pub fn is_shared(self) -> bool {
+        self != Self::Private
+    }
+}
+
+/// The conversations that one list, subscription or feed covers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Audience {
+    /// Those of one user of a tenant.
+    User(Owner),
+    /// Those of all users of a tenant.
+    Tenant(String),
+}
+
+impl Audience {
+    /// The tenant. An audience never crosses tenants.
+    pub fn tenant(&self) -> &str {
+        match self {
+            Self::User(owner) => &owner.tenant,
+            Self::Tenant(tenant) => tenant,
+        }
+    }
+
+    /// Whether it covers the conversations of this owner.
+    pub fn includes(&self, owner: &Owner) -> bool {
+        match self {
+            Self::User(user) => user == owner,
+            Self::Tenant(tenant) => *tenant == owner.tenant,
+        }
+    }
+}
+
+/// The rows that a query may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows<'a> {
+    /// Those of one owner.
+    Of(&'a Owner),
+    /// Those of all users of a tenant.
+    OfTenant(&'a str),
+}
+
+impl<'a> From<&'a Owner> for Rows<'a> {
+    fn from(owner: &'a Owner) -> Self {
+        Self::Of(owner)
+    }
+}
+
+impl<'a> From<&'a Audience> for Rows<'a> {
+    fn from(audience: &'a Audience) -> Self {
+        match audience {
+            Audience::User(owner) => Self::Of(owner),
+            Audience::Tenant(tenant) => Self::OfTenant(tenant),
+        }
+    }
+}
+
+/// Who writes in a conversation: the rows are its owner's, and messages carry their author.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The owner of the conversation.
+    pub owner: Owner,
+    /// The user of the same tenant who acts.
+    pub author: String,
+}
+
+impl Actor {
+    /// The owner, who acts in a conversation of their own.
+    pub fn own(owner: Owner) -> Self {
+        Self {
+            author: owner.user.clone(),
+            owner,
+        }
+    }
+
+    /// Whether the conversation is another user's.
+    pub fn is_guest(&self) -> bool {
+        self.author != self.owner.user
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(tenant: &str, user: &str) -> Owner {
+        Owner {
+            tenant: tenant.into(),
+            user: user.into(),
+        }
+    }
+
+    #[test]
+    fn an_audience_never_crosses_tenants() {
+        let user = Audience::User(owner("acme", "ada"));
+        let tenant = Audience::Tenant("acme".into());
+        for (other, of_user, of_tenant) in [
+            (owner("acme", "ada"), true, true),
+            (owner("acme", "bob"), false, true),
+            (owner("globex", "ada"), false, false),
+        ] {
+            assert_eq!(user.includes(&other), of_user, "{other:?}");
+            assert_eq!(tenant.includes(&other), of_tenant, "{other:?}");
+        }
+    }
+}

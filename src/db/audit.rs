@@ -1,0 +1,315 @@
+//! The audit log: who did what to which conversation, or to whose data, and when. Never any text.
+//!
+//! An entry is stored in the transaction of its act. Without `[audit] enabled` there is no statement.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder,
+    QuerySelect, prelude::Uuid, sea_query::Expr,
+};
+
+use super::{
+    Database, Forgotten, Page,
+    cursor::AuditCursor,
+    entity::audit::{Column, Entity, Model},
+    guarded::Transaction,
+};
+use crate::{
+    conversation::{ConversationId, Owner},
+    error::Result,
+};
+
+/// The actor of a command.
+pub const OPERATOR: &str = "operator";
+
+/// The beginning of the name of an erased user, before the keyed hash.
+const ERASED: &str = "erased:";
+
+/// Entries that are removed at a time.
+const ROWS: u64 = 500;
+
+/// What was done.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Act {
+    /// A conversation was given a title.
+    Renamed,
+    /// The former title was brought back.
+    TitleRestored,
+    /// A given title was taken away.
+    TitleReset,
+    /// A conversation was archived.
+    Archived,
+    /// An archived conversation was brought back.
+    Unarchived,
+    /// A conversation was deleted.
+    Deleted,
+    /// Data of a user, or of a tenant, were exported.
+    Exported,
+    /// Data of a user, or of a tenant, were erased.
+    Erased,
+}
+
+/// An entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its id.
+    pub id: Uuid,
+    /// The tenant.
+    pub tenant: String,
+    /// The user who did it, or [`OPERATOR`]; `erased:` and a hash for an erased user.
+    pub actor: String,
+    /// What was done; a name of a newer version is kept.
+    pub act: String,
+    /// The conversation.
+    pub conversation: Option<ConversationId>,
+    /// The user whose data it was, if not the actor's; hashed like the actor.
+    pub subject: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+impl AuditEntry {
+    /// Its position in the log.
+    pub fn cursor(&self) -> AuditCursor {
+        AuditCursor {
+            at: self.at,
+            id: self.id,
+        }
+    }
+}
+
+impl From<Model> for AuditEntry {
+    fn from(row: Model) -> Self {
+        Self {
+            id: row.id,
+            tenant: row.tenant_id,
+            actor: row.actor,
+            act: row.act,
+            conversation: row.conversation_id,
+            subject: row.subject,
+            at: row.created_at,
+        }
+    }
+}
+
+impl Database {
+    /// Turns the audit log on or off.
+    pub fn audit(&self, is_on: bool) {
+        self.is_audited.store(is_on, Relaxed);
+    }
+
+    /// Whether acts are recorded.
+    pub fn is_audited(&self) -> bool {
+        self.is_audited.load(Relaxed)
+    }
+
+    /// Records an act on a conversation in its transaction.
+    pub(super) async fn record_act(
+        &self,
+        tx: &Transaction,
+        (owner, actor): (&Owner, &str),
+        act: Act,
+        conversation: ConversationId,
+    ) -> Result<()> {
+        let subject = (owner.user != actor).then_some(owner.user.as_str());
+        self.insert_act(tx, (&owner.tenant, actor), act, Some(conversation), subject)
+            .await
+    }
+
+    /// Records an act on the data of a user, or of a whole tenant.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn record_act_on(
+        &self,
+        tenant: &str,
+        actor: &str,
+        act: Act,
+        subject: Option<&str>,
+    ) -> Result<()> {
+        let subject = subject.filter(|subject| *subject != actor);
+        self.insert_act(&self.writer, (tenant, actor), act, None, subject)
+            .await
+    }
+
+    async fn insert_act(
+        &self,
+        db: &impl ConnectionTrait,
+        (tenant, actor): (&str, &str),
+        act: Act,
+        conversation: Option<ConversationId>,
+        subject: Option<&str>,
+    ) -> Result<()> {
+        if !self.is_audited() {
+            return Ok(());
+        }
+        let row = Model {
+            id: Uuid::now_v7(),
+            tenant_id: tenant.to_owned(),
+            actor: actor.to_owned(),
+            act: <&str>::from(act).to_owned(),
+            conversation_id: conversation,
+            subject: subject.map(str::to_owned),
+            created_at: self.now(),
+        };
+        Entity::insert(row.into_active_model())
+            .exec_without_returning(db)
+            .await?;
+        Ok(())
+    }
+
+    /// A page of a tenant's log, newest first, starting after `after`; only what was done since then.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn audit_log(
+        &self,
+        tenant: &str,
+        since: Option<DateTime<Utc>>,
+        after: Option<AuditCursor>,
+        limit: u64,
+    ) -> Result<Page<AuditEntry>> {
+        let mut select = Entity::find()
+            .filter(Column::TenantId.eq(tenant))
+            .order_by_desc(Column::CreatedAt)
+            .order_by_desc(Column::Id)
+            .limit(limit + 1);
+        if let Some(since) = since {
+            select = select.filter(Column::CreatedAt.gte(since));
+        }
+        if let Some(AuditCursor { at, id }) = after {
+            let place = Expr::tuple([Expr::col(Column::CreatedAt), Expr::col(Column::Id)]);
+            select = select.filter(place.lt(Expr::tuple([Expr::val(at), Expr::val(id)])));
+        }
+        let rows = select.all(&self.reader).await?;
+        let has_next = rows.len() as u64 > limit;
+        let items = rows
+            .into_iter()
+            .take(limit.try_into().unwrap_or(usize::MAX));
+        Ok(Page {
+            items: items.map(AuditEntry::from).collect(),
+            has_next,
+            has_previous: after.is_some(),
+        })
+    }
+
+    /// A page of the log of a tenant, or of all, oldest first, starting after `after`; for commands.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn audit_entries(
+        &self,
+        tenant: Option<&str>,
+        since: Option<DateTime<Utc>>,
+        after: Option<AuditCursor>,
+        limit: u64,
+    ) -> Result<Vec<AuditEntry>> {
+        let mut select = Entity::find()
+            .order_by_asc(Column::CreatedAt)
+            .order_by_asc(Column::Id)
+            .limit(limit);
+        if let Some(tenant) = tenant {
+            select = select.filter(Column::TenantId.eq(tenant));
+        }
+        if let Some(since) = since {
+            select = select.filter(Column::CreatedAt.gte(since));
+        }
+        if let Some(AuditCursor { at, id }) = after {
+            let place = Expr::tuple([Expr::col(Column::CreatedAt), Expr::col(Column::Id)]);
+            select = select.filter(place.gt(Expr::tuple([Expr::val(at), Expr::val(id)])));
+        }
+        let rows = select.all(&self.reader).await?;
+        Ok(rows.into_iter().map(AuditEntry::from).collect())
+    }
+
+    /// Removes a page of entries that are older than `keep`. Returns whether more may be left.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn prune_audit(&self, keep: Duration) -> Result<bool> {
+        let before: DateTime<Utc> = self.now() - keep;
+        let old: Vec<(DateTime<Utc>, Uuid)> = Entity::find()
+            .select_only()
+            .columns([Column::CreatedAt, Column::Id])
+            .filter(Column::CreatedAt.lt(before))
+            .order_by_asc(Column::CreatedAt)
+            .order_by_asc(Column::Id)
+            .limit(ROWS)
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        let Some((at, id)) = old.last() else {
+            return Ok(false);
+        };
+        let place = Expr::tuple([Expr::col(Column::CreatedAt), Expr::col(Column::Id)]);
+        Entity::delete_many()
+            .filter(place.lte(Expr::tuple([Expr::val(*at), Expr::val(*id)])))
+            .exec(&self.writer)
+            .await?;
+        Ok(old.len() as u64 == ROWS)
+    }
+
+    /// Replaces erased users in the log by a keyed hash, the same in each entry and in each erasure.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn forget_actors(&self, of: &Forgotten) -> Result<()> {
+        match &of.user {
+            Some(user) => self.forget_actor(&of.tenant, user).await,
+            None => {
+                for column in [Column::Actor, Column::Subject] {
+                    while let Some(user) = self.next_actor(&of.tenant, column).await? {
+                        self.forget_actor(&of.tenant, &user).await?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A user who stands in this column of a tenant's entries.
+    async fn next_actor(&self, tenant: &str, column: Column) -> Result<Option<String>> {
+        let user: Option<Option<String>> = Entity::find()
+            .select_only()
+            .column(column)
+            .filter(Column::TenantId.eq(tenant))
+            .filter(column.is_not_null())
+            .filter(column.ne(OPERATOR))
+            .filter(column.not_like(format!("{ERASED}%")))
+            .limit(1)
+            .into_tuple()
+            .one(&self.writer)
+            .await?;
+        Ok(user.flatten())
+    }
+
+    async fn forget_actor(&self, tenant: &str, user: &str) -> Result<()> {
+        let hash = self.erased_name(tenant, user).await?;
+        for column in [Column::Actor, Column::Subject] {
+            Entity::update_many()
+                .col_expr(column, Expr::val(&hash))
+                .filter(Column::TenantId.eq(tenant))
+                .filter(column.eq(user))
+                .exec(&self.writer)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The name of a user in the log after an erasure.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn erased_name(&self, tenant: &str, user: &str) -> Result<String> {
+        let of = Forgotten {
+            tenant: tenant.to_owned(),
+            user: Some(user.to_owned()),
+        };
+        Ok(format!("{ERASED}{}", self.forgotten_hash(&of).await?))
+    }
+}

@@ -1,0 +1,356 @@
+//! A line of an export: a conversation with all of its rows, as `titlecast import` reads it back.
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    auth::{ANY_TENANT, is_name},
+    conversation::{
+        ConversationStatus, Message, MessageId, MessageStatus, Metadata, Part, ReplyOutcome, Role,
+        Title, TitleFailure, TitleFrom, TitleSource, TitleStatus,
+    },
+    db::{
+        NewConversation, NewMessage, ReplyState,
+        entity::{conversation, json::Nested, known, message, reply_call, turn, version},
+        retention::UNTIL_TITLED,
+    },
+    error::{Error, Result},
+};
+
+/// The largest revision: it is counted on, and others multiply it.
+const MAX_NUMBER: i64 = 1 << 53;
+
+/// The most tries and refreshes.
+const MAX_TRIES: i32 = 1_000_000;
+
+/// The most tokens of one reply, as `reply_calls` stores them.
+const MAX_TOKENS: i64 = 1 << 40;
+
+/// The longest line that an import reads, in bytes. An export writes longer ones, and reports them.
+pub const MAX_LINE_BYTES: usize = 128 * 1024 * 1024;
+
+/// A line: the rows of one conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::db) struct Line {
+    #[serde(flatten)]
+    pub(in crate::db) conversation: conversation::Model,
+    /// Oldest first, at dense positions that end with the count.
+    pub(in crate::db) messages: Vec<Reply<message::Model>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::db) versions: Vec<Reply<version::Model>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(in crate::db) turns: Vec<turn::Model>,
+}
+
+/// A message that counts, or one that does not, with what is stored beside a reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::db) struct Reply<M> {
+    #[serde(flatten)]
+    pub(in crate::db) row: M,
+    #[serde(default, with = "Nested::<Vec<Part>>")]
+    pub(in crate::db) parts: Option<String>,
+    pub(in crate::db) usage: Option<reply_call::Model>,
+}
+
+/// The rows of an exported conversation, to import as they were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRows(pub(in crate::db) Box<Line>);
+
+impl StoredRows {
+    /// Whether a line was exported: only then it has a revision.
+    pub fn are_in(line: &Value) -> bool {
+        line.get("revision").is_some_and(|value| !value.is_null())
+    }
+
+    /// Parses an exported line. `latest`: no time of it may be later. `redacts`: whether previews of messages that follow
+    /// leave out secrets.
+    ///
+    /// # Errors
+    /// What is wrong with the line, without its text.
+    pub fn parse(
+        line: Value,
+        latest: DateTime<Utc>,
+        redacts: bool,
+    ) -> std::result::Result<NewConversation, String> {
+        let mut line = without_nulls(line);
+        if let Some(fields) = line.as_object_mut() {
+            // The lines of large conversations have these fields also if they are empty.
+            let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+            fields.retain(|name, value| name == "messages" || !is_empty(value));
+        }
+        // serde's messages may repeat a value, which is user text, except for those about missing fields.
+        let mut parsed: Line = Line::deserialize(&line).map_err(|error| {
+            let error = error.to_string();
+            match error.starts_with("missing field") {
+                true => error,
+                false => "a field of this exported line has another type".into(),
+            }
+        })?;
+        // A field that is unknown, or would be stored differently, must not be lost silently.
+        if encoded(&parsed).map_err(|error| error.to_string())? != line {
+            return Err(
+                "the line has a revision, as exported lines do, and a field that the export of this version does not \
+                 write"
+                    .into(),
+            );
+        }
+        parsed.check(latest)?;
+        parsed.derive();
+        let row = &parsed.conversation;
+        let title = row.display_name.as_deref().map(Title::new);
+        let title = title.transpose().map_err(|error| error.to_string())?;
+        let source = known(&row.title_source).unwrap_or(TitleSource::Manual);
+        let messages = parsed.messages.iter().map(|message| {
+            let message = Message::try_from(message.row.clone())?;
+            Ok(NewMessage {
+                id: Some(message.id),
+                external_id: message.external_id,
+                role: message.role,
+                text: message.content,
+                attachments: message.attachments,
+                created_at: message.created_at,
+            })
+        });
+        let messages: Result<Vec<_>> = messages.collect();
+        Ok(NewConversation {
+            id: row.id,
+            external_id: row.external_id.clone(),
+            owner: row.owner(),
+            title: title.map(|title| (title, source)),
+            topic_hint: row.topic_hint.clone(),
+            redacts,
+            agent: row.active_agent.clone(),
+            created_at: row.created_at,
+            messages: messages.map_err(|error: Error| error.to_string())?,
+            stored: Some(Self(Box::new(parsed))),
+        })
+    }
+}
+
+/// The JSON of a line or of a row in it.
+pub(super) fn encoded(row: &impl Serialize) -> serde_json::Result<Value> {
+    serde_json::to_value(row).map(without_nulls)
+}
+
+/// An absent field means the same.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name, without_nulls(value)))
+            .collect(),
+        Value::Array(values) => values.into_iter().map(without_nulls).collect(),
+        value => value,
+    }
+}
+
+impl Line {
+    /// Sets the columns that a line does not hold.
+    fn derive(&mut self) {
+        let row = &mut self.conversation;
+        row.status = ConversationStatus::Active.as_str().into();
+        row.published_revision = row.revision;
+        // Retention removes the first messages, and leaves the count.
+        let messages = self.messages.len() as i64;
+        row.message_count = row.message_count.max(messages);
+        let before = row.message_count - messages;
+        let (id, owner) = (row.id, row.owner());
+        let usage = |usage: &mut Option<reply_call::Model>, reply| {
+            if let Some(usage) = usage {
+                usage.id = reply;
+                usage.tenant_id.clone_from(&owner.tenant);
+                usage.conversation_id = id;
+            }
+        };
+        for (position, message) in (before + 1..).zip(&mut self.messages) {
+            message.row.conversation_id = id;
+            message.row.position = position;
+            usage(&mut message.usage, message.row.id);
+        }
+        for version in &mut self.versions {
+            version.row.conversation_id = id;
+            usage(&mut version.usage, version.row.id);
+        }
+        for turn in &mut self.turns {
+            turn.conversation_id = id;
+            turn.tenant_id.clone_from(&owner.tenant);
+            turn.user_id.clone_from(&owner.user);
+        }
+    }
+
+    /// Checks what a database would reject, or the service would read differently.
+    fn check(&self, latest: DateTime<Utc>) -> std::result::Result<(), String> {
+        let row = &self.conversation;
+        for (field, name) in [("tenant", &row.tenant_id), ("user", &row.user_id)] {
+            if !is_name(name) || field == "tenant" && name == ANY_TENANT {
+                return Err(format!("{field} is no valid name"));
+            }
+        }
+        let is_title =
+            |title: &String| Title::new(title).is_ok_and(|valid| valid.as_str() == title);
+        let titles = [
+            ("title", &row.display_name),
+            ("previous_title", &row.previous_title),
+        ];
+        for (field, title) in titles {
+            if title.as_ref().is_some_and(|title| !is_title(title)) {
+                return Err(format!("{field} is no valid title"));
+            }
+        }
+        let sizes = [
+            ("agent", Some(&row.active_agent), 64),
+            ("agent_entrypoint", Some(&row.agent_entrypoint), 64),
+            ("topic_hint", row.topic_hint.as_ref(), 256),
+            (
+                "last_message_preview",
+                row.last_message_preview.as_ref(),
+                256,
+            ),
+            ("title_hint", row.title_hint.as_ref(), 256),
+            ("external_id", row.external_id.as_ref(), 255),
+        ];
+        for (field, text, chars) in sizes {
+            fits(field, text, chars)?;
+        }
+        is_one_of::<TitleSource>("title_source", Some(&row.title_source))?;
+        is_one_of::<TitleSource>("previous_title_source", row.previous_title_source.as_ref())?;
+        is_one_of::<TitleStatus>("title_status", Some(&row.title_status))?;
+        is_one_of::<TitleFailure>("title_failure", row.title_failure.as_ref())?;
+        is_one_of::<TitleFrom>("title_from", row.title_from.as_ref())?;
+        if row
+            .retain
+            .as_ref()
+            .is_some_and(|retain| retain != UNTIL_TITLED)
+        {
+            return Err("retain is unknown".into());
+        }
+        if !(1..=MAX_NUMBER).contains(&row.revision) {
+            return Err("revision must be positive, and leave room for more".into());
+        }
+        if !(0..=MAX_NUMBER).contains(&row.message_count) {
+            return Err("message_count is out of range".into());
+        }
+        for (field, number) in [
+            ("title_tries", row.title_tries),
+            ("title_refreshes", row.title_refreshes),
+        ] {
+            if !(0..=MAX_TRIES).contains(&number) {
+                return Err(format!("{field} is out of range"));
+            }
+        }
+        if [row.created_at, row.updated_at, row.last_message_at]
+            .iter()
+            .any(|at| *at > latest)
+        {
+            // It would stay at the top of the list.
+            return Err("a time is in the future".into());
+        }
+        if let Some(metadata) = &row.metadata {
+            let pairs = Metadata::from_stored(metadata);
+            let pairs = pairs.pairs().map(|(key, value)| (key.into(), value.into()));
+            Metadata::new(pairs).map_err(|error| error.to_string())?;
+        }
+        self.check_messages()
+    }
+
+    fn check_messages(&self) -> std::result::Result<(), String> {
+        let mut ids = HashSet::new();
+        let mut once = |id: MessageId, what: &str| match ids.insert(id) {
+            true => Ok(()),
+            false => Err(format!("{what} repeats an id")),
+        };
+        let mut messages = HashSet::new();
+        for Reply { row, parts, usage } in &self.messages {
+            once(row.id, "messages")?;
+            messages.insert(row.id);
+            is_one_of::<Role>("messages.role", Some(&row.role))?;
+            is_one_of::<MessageStatus>("messages.status", Some(&row.status))?;
+            is_one_of::<ReplyOutcome>("messages.outcome", row.outcome.as_ref())?;
+            fits("messages.model", row.model.as_ref(), 128)?;
+            fits("messages.author", row.author.as_ref(), 128)?;
+            fits("messages.external_id", row.external_id.as_ref(), 255)?;
+            has_no_nul("messages.content", &row.content)?;
+            check_usage(usage.as_ref())?;
+            let is_reply = row.in_reply_to.is_some_and(|id| messages.contains(&id));
+            if parts.is_some() && !is_reply {
+                return Err(
+                    "a message with parts does not name the message that it answers".into(),
+                );
+            }
+        }
+        for Reply { row, usage, .. } in &self.versions {
+            once(row.id, "versions")?;
+            if !messages.contains(&row.message_id) {
+                return Err("a version belongs to no message of the line".into());
+            }
+            is_one_of::<Role>("versions.role", Some(&row.role))?;
+            is_one_of::<MessageStatus>("versions.status", Some(&row.status))?;
+            is_one_of::<ReplyOutcome>("versions.outcome", row.outcome.as_ref())?;
+            fits("versions.failure", row.failure.as_ref(), 64)?;
+            fits("versions.author", row.author.as_ref(), 128)?;
+            fits("versions.model", row.model.as_ref(), 128)?;
+            has_no_nul("versions.content", &row.content)?;
+            check_usage(usage.as_ref())?;
+        }
+        for turn in &self.turns {
+            is_one_of::<ReplyState>("turns.reply_status", Some(&turn.reply_status))?;
+            if turn.reply_status == <&str>::from(ReplyState::Running) {
+                return Err("turns.reply_status must not be running".into());
+            }
+            fits("turns.reply_failure", turn.reply_failure.as_ref(), 64)?;
+            fits("turns.reply_reason", turn.reply_reason.as_ref(), 32)?;
+            fits("turns.idempotency_key", turn.idempotency_key.as_ref(), 255)?;
+            fits("turns.request_hash", turn.request_hash.as_ref(), 64)?;
+            fits("turns.source", turn.source.as_ref(), 16)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_usage(usage: Option<&reply_call::Model>) -> std::result::Result<(), String> {
+    let Some(usage) = usage else { return Ok(()) };
+    let tokens = [
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.reasoning_tokens,
+    ];
+    if !tokens
+        .iter()
+        .all(|tokens| (0..=MAX_TOKENS).contains(tokens))
+    {
+        return Err("usage has a number of tokens that is out of range".into());
+    }
+    fits("usage.agent", Some(&usage.agent), 128)?;
+    fits("usage.model", Some(&usage.model), 128)
+}
+
+/// The size of the column, which PostgreSQL enforces.
+fn fits(field: &str, text: Option<&String>, chars: usize) -> std::result::Result<(), String> {
+    let Some(text) = text else { return Ok(()) };
+    has_no_nul(field, text)?;
+    match text.chars().count() <= chars {
+        true => Ok(()),
+        false => Err(format!("{field} is longer than {chars} characters")),
+    }
+}
+
+fn has_no_nul(field: &str, text: &str) -> std::result::Result<(), String> {
+    match text.contains('\0') {
+        true => Err(format!("{field} has the character U+0000")),
+        false => Ok(()),
+    }
+}
+
+fn is_one_of<T: std::str::FromStr>(
+    field: &str,
+    name: Option<&String>,
+) -> std::result::Result<(), String> {
+    match name.is_none_or(|name| known::<T>(name).is_some()) {
+        true => Ok(()),
+        false => Err(format!("{field} is unknown")),
+    }
+}

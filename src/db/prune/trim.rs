@@ -1,0 +1,139 @@
+//! Removal of the old messages of one conversation.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
+};
+
+use super::Pruned;
+use crate::{
+    conversation::{
+        ConversationId, Message, MessageId, Role, attachment::shown_text, topic_hint::topic_hint,
+    },
+    db::{
+        Database,
+        entity::{conversation, message},
+        guarded::Transaction,
+        removal::{self, Removed, Rest},
+        scope::{active, locked},
+    },
+    error::Result,
+};
+
+/// Messages of one transaction.
+const MESSAGES: usize = 200;
+
+impl Database {
+    /// Removes the messages of a conversation from before `cutoff`, in whole turns: a message stays while its reply does.
+    pub(super) async fn trim(
+        &self,
+        id: ConversationId,
+        cutoff: DateTime<Utc>,
+        redacts: bool,
+        pruned: &mut Pruned,
+    ) -> Result<()> {
+        loop {
+            let (changed, removed, is_more) = self
+                .transaction(|tx| async move {
+                    let mut removed = Removed::default();
+                    let row = active().filter(conversation::Column::Id.eq(id));
+                    let Some(row) = locked(&tx, row).await? else {
+                        return Ok((tx, (None, removed, false)));
+                    };
+                    let first = first_old(&tx, id, cutoff).await?;
+                    if first.is_empty() {
+                        return Ok((tx, (None, removed, false)));
+                    }
+                    let is_more = first.len() == MESSAGES;
+                    let rest = rest_of(&tx, &row, first.len(), redacts).await?;
+                    let changed =
+                        removal::remove_first(&tx, &row, &first, &rest, self.now(), &mut removed);
+                    let changed = changed.await?;
+                    Ok((tx, (changed, removed, is_more)))
+                })
+                .await?;
+            pruned.removed.extend(&removed);
+            pruned.changed.extend(changed);
+            if !is_more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The first messages of a conversation, all of them from before `cutoff`; none while a reply is running, which reads its
+/// history.
+async fn first_old(
+    tx: &Transaction,
+    id: ConversationId,
+    cutoff: DateTime<Utc>,
+) -> Result<Vec<MessageId>> {
+    use message::Column;
+    let running = Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        "SELECT 1 FROM agent_turns WHERE conversation_id = $1 AND reply_status = 'running' LIMIT 1",
+        [id.into()],
+    );
+    if tx.query_one_raw(running).await?.is_some() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(MessageId, String, DateTime<Utc>)> = message::Entity::find()
+        .filter(Column::ConversationId.eq(id))
+        .order_by_asc(Column::Position)
+        .limit(MESSAGES as u64 + 1)
+        .select_only()
+        .columns([Column::Id, Column::Role, Column::CreatedAt])
+        .into_tuple()
+        .all(tx)
+        .await?;
+    let old = rows.iter().take(MESSAGES);
+    let mut count = old.take_while(|(_, _, at)| *at < cutoff).count();
+    // Full batches end behind any message: the next one goes on there.
+    let is_reply = |place: usize| {
+        rows.get(place)
+            .is_some_and(|row| row.1 == Role::Assistant.as_str())
+    };
+    if count > 0 && count < MESSAGES && is_reply(count) && !is_reply(count - 1) {
+        count -= 1;
+    }
+    Ok(rows.into_iter().take(count).map(|(id, _, _)| id).collect())
+}
+
+/// What the row of a conversation shows without its first `count` messages.
+async fn rest_of(
+    tx: &Transaction,
+    row: &conversation::Model,
+    count: usize,
+    redacts: bool,
+) -> Result<Rest> {
+    use message::Column;
+    let next: Option<i64> = message::Entity::find()
+        .filter(Column::ConversationId.eq(row.id))
+        .order_by_asc(Column::Position)
+        .offset(count as u64)
+        .limit(1)
+        .select_only()
+        .column(Column::Position)
+        .into_tuple()
+        .one(tx)
+        .await?;
+    let (Some(next), None) = (next, &row.display_name) else {
+        return Ok(Rest {
+            is_empty: next.is_none(),
+            hint: None,
+        });
+    };
+    let first = message::Entity::find()
+        .filter(Column::ConversationId.eq(row.id))
+        .filter(Column::Position.gte(next))
+        .filter(Column::Role.eq(Role::User))
+        .order_by_asc(Column::Position)
+        .one(tx)
+        .await?;
+    let first = first.map(Message::try_from).transpose()?;
+    let text = first.map(|first| shown_text(&first.content, &first.attachments).into_owned());
+    Ok(Rest {
+        is_empty: false,
+        hint: text.and_then(|text| topic_hint(&text, redacts)),
+    })
+}

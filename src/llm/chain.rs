@@ -1,0 +1,436 @@
+//! A chain of models: the first answers, the next where it cannot.
+//!
+//! Replies and titles share the walk over a chain: a failure for good opens a breaker, and the next entry is asked at
+//! once; a passing one is retried on the same entry, then the next is asked. A request that was sent and met silence is
+//! not sent again, to no entry: the provider may still run it, and bills it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{Model, ModelError, ModelErrorKind, ModelName, Task, breaker::Admission};
+
+/// Calls of one entry: the first and one retry.
+const ATTEMPTS: u32 = 2;
+
+/// Calls of a reply, if the last entry is all that is left: a person waits.
+const REPLY_ATTEMPTS: u32 = 3;
+
+/// The pause before a retry if the provider asks for none.
+const REPLY_PAUSE: Duration = Duration::from_millis(500);
+const TITLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// The longest `Retry-After` for which titles are held back.
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+
+/// The shortest time between two log lines about which entry of a chain answers.
+const REPORT_PAUSE: Duration = Duration::from_secs(60);
+
+/// Models in order; at least one. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Chain(Arc<Entries>);
+
+#[derive(Debug)]
+struct Entries {
+    models: Box<[Arc<Model>]>,
+    /// For replies and for titles.
+    reported: [Mutex<Reported>; 2],
+}
+
+/// What the log says about which entry answers.
+#[derive(Debug, Default)]
+struct Reported {
+    /// The place of that entry. Without a line, it is the first one.
+    entry: usize,
+    at: Option<Instant>,
+}
+
+impl Chain {
+    /// A chain of these models; `None` without any.
+    pub fn new(models: impl IntoIterator<Item = Arc<Model>>) -> Option<Self> {
+        let models: Box<[_]> = models.into_iter().collect();
+        (!models.is_empty()).then(|| Self::of_entries(models))
+    }
+
+    /// A chain of one model.
+    pub fn of(model: Arc<Model>) -> Self {
+        Self::of_entries([model].into())
+    }
+
+    fn of_entries(models: Box<[Arc<Model>]>) -> Self {
+        Self(Arc::new(Entries {
+            models,
+            reported: Default::default(),
+        }))
+    }
+
+    /// The chain with more models behind its own.
+    pub fn followed_by(self, models: impl IntoIterator<Item = Arc<Model>>) -> Self {
+        Self::of_entries(self.models().iter().cloned().chain(models).collect())
+    }
+
+    /// The models, in order.
+    pub fn models(&self) -> &[Arc<Model>] {
+        &self.0.models
+    }
+
+    /// The first model.
+    pub fn first(&self) -> &Arc<Model> {
+        &self.models()[0]
+    }
+
+    /// The model that answers: the first whose last call did not fail; the first of all if there is none.
+    pub fn answering(&self, task: Task) -> &Arc<Model> {
+        let mut models = self.models().iter();
+        models
+            .find(|model| model.failure(task).is_none())
+            .unwrap_or(self.first())
+    }
+
+    /// Why no model is asked but by probes: the first one's refusal, if every one refuses for good or failed several
+    /// times in a row.
+    pub fn refusal(&self, task: Task) -> Option<ModelErrorKind> {
+        let mut models = self.models().iter();
+        match models.all(|model| model.strict_refusal(task).is_some()) {
+            true => self.first().strict_refusal(task),
+            false => None,
+        }
+    }
+
+    /// Whether the model that answers is known to: its last call was answered.
+    pub(crate) fn is_proven(&self, task: Task) -> bool {
+        self.answering(task).is_proven(task)
+    }
+
+    /// Why no model answers: the first one's failure, if each of them failed at its last call.
+    pub fn outage(&self, task: Task) -> Option<ModelErrorKind> {
+        let mut models = self.models().iter();
+        match models.all(|model| model.failure(task).is_some()) {
+            true => self.first().failure(task),
+            false => None,
+        }
+    }
+
+    /// Logs that another entry than before answers, at most once in [`REPORT_PAUSE`]. `failure`: why the first one
+    /// did not.
+    fn report(&self, task: Task, entry: usize, failure: Option<ModelErrorKind>) {
+        let reported = &self.0.reported[task as usize];
+        let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = reported.at.is_some_and(|at| at.elapsed() < REPORT_PAUSE);
+        if reported.entry == entry || is_recent {
+            return;
+        }
+        *reported = Reported {
+            entry,
+            at: Some(Instant::now()),
+        };
+        drop(reported);
+        let (task, first): (&str, _) = (task.into(), self.first().name());
+        match entry {
+            0 => tracing::info!(task, model = %first, "the first model of the chain answers again"),
+            _ => tracing::warn!(
+                task,
+                model = %self.models()[entry].name(),
+                first = %first,
+                reason = failure.map(<&str>::from),
+                "another model answers in place of the first one of the chain"
+            ),
+        }
+    }
+
+    /// Whether a call would be admitted by any entry.
+    pub(crate) fn peek(&self, task: Task, now: Instant) -> Admission {
+        let mut refused: Option<Duration> = None;
+        let mut is_due = false;
+        for model in self.models() {
+            match model.peek(task, now) {
+                Admission::Allowed => return Admission::Allowed,
+                Admission::Probe => is_due = true,
+                Admission::RefusedFor(_) if may_be_last_resort(model, task) => {
+                    return Admission::Allowed;
+                }
+                Admission::RefusedFor(time) => {
+                    refused = Some(refused.map_or(time, |known| known.min(time)));
+                }
+            }
+        }
+        match refused {
+            Some(time) if !is_due => Admission::RefusedFor(time),
+            _ => Admission::Probe,
+        }
+    }
+
+    /// Starts a walk over the chain.
+    pub(crate) fn walk(&self, task: Task) -> Walk {
+        Walk::new(self.clone(), task)
+    }
+}
+
+/// Whether a refused entry is asked if no entry admits a call. For replies each is: a person waits, and a refused call
+/// costs nothing. A title can wait, unless there was only no connection or no answer, and not several times in a row.
+fn may_be_last_resort(model: &Model, task: Task) -> bool {
+    task == Task::Reply || model.refusal(task).is_some() && model.strict_refusal(task).is_none()
+}
+
+/// One walk: which entry is asked now, and which after a failure.
+pub(crate) struct Walk {
+    chain: Chain,
+    task: Task,
+    /// The place of the entry that is asked now; behind the last when none is left.
+    at: usize,
+    is_last_resort: bool,
+    /// Whether this entry was admitted as a probe: one call, without a retry.
+    is_probe: bool,
+    /// Calls of this entry.
+    tries: u32,
+    /// Calls of all entries.
+    total: u32,
+    /// Entries that failed during this walk.
+    failed: Vec<Arc<Model>>,
+    /// How the first entry failed during this walk.
+    first_failure: Option<ModelErrorKind>,
+    /// Whether the message is why an entry failed.
+    is_of_the_message: bool,
+}
+
+/// What follows a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The same entry, after this pause.
+    Retry(Duration),
+    /// Another entry, at once.
+    Entry,
+    /// Nothing: the failure is the result.
+    Over,
+}
+
+impl Walk {
+    fn new(chain: Chain, task: Task) -> Self {
+        let now = Instant::now();
+        let is_refused =
+            |model: &Arc<Model>| matches!(model.peek(task, now), Admission::RefusedFor(_));
+        let mut walk = Self {
+            is_last_resort: chain.models().iter().all(is_refused),
+            chain,
+            task,
+            at: 0,
+            is_probe: false,
+            tries: 0,
+            total: 0,
+            failed: Vec::new(),
+            first_failure: None,
+            is_of_the_message: false,
+        };
+        walk.skip_refused();
+        walk
+    }
+
+    /// The entry to ask now; `None` when none is left, or none admits a call.
+    pub(crate) fn entry(&self) -> Option<&Arc<Model>> {
+        self.chain.models().get(self.at)
+    }
+
+    /// Whether the call of the entry is to be plain: every second probe is. A probe has no retry, and a model that
+    /// answers plain requests alone would never be found to answer.
+    pub(crate) fn wants_plain(&self) -> bool {
+        let probes = self.entry().map_or(0, |model| model.probes(self.task));
+        self.is_probe && self.task == Task::Title && probes.is_multiple_of(2)
+    }
+
+    /// Records an answer of the entry. Returns whether it had refused before, or had never answered.
+    pub(crate) fn answered(&self) -> bool {
+        let Some(model) = self.entry() else {
+            return false;
+        };
+        if !self.is_of_the_message {
+            let known = || self.chain.first().failure(self.task);
+            let failure = self.first_failure.or_else(known);
+            self.chain.report(self.task, self.at, failure);
+        }
+        model.close(self.task)
+    }
+
+    /// Records a failed call of the entry, and moves on. A pause before a retry may be at most `longest_pause`.
+    pub(crate) fn failed(&mut self, error: &ModelError, longest_pause: Duration) -> Next {
+        let Some(model) = self.entry().cloned() else {
+            return Next::Over;
+        };
+        self.tries += 1;
+        self.total += 1;
+        if self.at == 0 {
+            self.first_failure = Some(error.kind);
+        }
+        let at = self.opened_at(&model, error);
+        if error.kind.is_final() {
+            model.open(self.task, error.kind, at);
+            return self.move_on(model);
+        }
+        let was_silent = error.kind == ModelErrorKind::Timeout && error.status.is_none();
+        if was_silent {
+            // Not this request, but later ones go to the next entry.
+            model.open(self.task, error.kind, at);
+            self.count_failure(&model, error.kind, at);
+            return Next::Over;
+        }
+        if error.is_of_the_message() {
+            self.is_of_the_message = true;
+            return match error.is_of_a_filter() {
+                true => Next::Over,
+                // Another model may have a longer context.
+                false => self.move_on(model),
+            };
+        }
+        // Without its optional parameters, a title may be answered.
+        let may_be_plain = self.task == Task::Title && error.may_be_of_a_parameter();
+        if (error.is_worth_another_try() || may_be_plain) && self.may_retry() {
+            let pause = match self.task {
+                Task::Reply => REPLY_PAUSE,
+                Task::Title => TITLE_PAUSE,
+            };
+            let pause = error.retry_after.unwrap_or(pause);
+            // A reply whose last entry asks for more waits as long as it may.
+            let is_all = self.task == Task::Reply && self.is_last();
+            if pause < longest_pause || is_all {
+                return Next::Retry(pause.min(longest_pause));
+            }
+        }
+        if error.kind == ModelErrorKind::Connection {
+            model.open(self.task, error.kind, at);
+        }
+        // A request that is refused as wrong may be so because of its message.
+        if error.kind != ModelErrorKind::InvalidRequest {
+            model.note_failure(self.task, error.kind);
+            self.count_failure(&model, error.kind, at);
+        }
+        self.move_on(model)
+    }
+
+    /// Records that the entry failed in passing. A title can wait for a probe; a person waits for a reply.
+    fn count_failure(&self, model: &Model, failure: ModelErrorKind, at: Instant) {
+        if self.task == Task::Title {
+            model.fail(self.task, failure, at);
+        }
+    }
+
+    /// The time that a breaker counts from: now, or later if the provider asks for a longer wait than between probes.
+    /// Providers count calls within that time. A person does not wait for it.
+    fn opened_at(&self, model: &Model, error: &ModelError) -> Instant {
+        let wait = match self.task {
+            Task::Title => error.retry_after.unwrap_or_default(),
+            Task::Reply => Duration::ZERO,
+        };
+        Instant::now() + wait.min(LONGEST_WAIT).saturating_sub(model.probe_every())
+    }
+
+    /// Records an answer of the entry that is of no use. Returns whether the entry may be asked again.
+    pub(crate) fn unusable(&mut self) -> bool {
+        self.tries += 1;
+        self.total += 1;
+        self.tries < ATTEMPTS
+    }
+
+    /// Why the first entry refuses.
+    pub(crate) fn refusal(&self) -> Option<ModelErrorKind> {
+        self.chain.first().refusal(self.task)
+    }
+
+    /// When the first of the entries is probed again, if none admits a call.
+    pub(crate) fn refused_for(&self) -> Duration {
+        let models = self.chain.models();
+        match self.chain.peek(self.task, Instant::now()) {
+            Admission::RefusedFor(time) => time,
+            // Another call is the probe.
+            Admission::Allowed | Admission::Probe => {
+                let pauses = models.iter().map(|model| model.probe_every());
+                pauses.min().unwrap_or_default()
+            }
+        }
+    }
+
+    fn may_retry(&self) -> bool {
+        if self.is_probe && self.task == Task::Title {
+            return false;
+        }
+        self.tries < ATTEMPTS
+            || self.task == Task::Reply && self.is_last() && self.total < REPLY_ATTEMPTS
+    }
+
+    fn is_last(&self) -> bool {
+        let now = Instant::now();
+        let mut later = self.chain.models().iter().skip(self.at + 1);
+        !later.any(|model| self.may_ask(model, now))
+    }
+
+    fn move_on(&mut self, failed: Arc<Model>) -> Next {
+        self.failed.push(failed);
+        self.at += 1;
+        self.tries = 0;
+        self.skip_refused();
+        match self.entry() {
+            Some(_) => Next::Entry,
+            None => Next::Over,
+        }
+    }
+
+    /// Moves to the next entry that admits a call; its probe is used up.
+    fn skip_refused(&mut self) {
+        let now = Instant::now();
+        self.is_probe = false;
+        while let Some(model) = self.chain.models().get(self.at) {
+            if self.may_ask(model, now) {
+                let admission = match self.is_last_resort {
+                    true => Admission::Allowed,
+                    false => model.admit(self.task, now),
+                };
+                if !matches!(admission, Admission::RefusedFor(_)) {
+                    self.is_probe = admission == Admission::Probe;
+                    return;
+                }
+            }
+            self.at += 1;
+        }
+    }
+
+    fn may_ask(&self, model: &Arc<Model>, now: Instant) -> bool {
+        if self.is_last_resort {
+            // A provider that failed as a whole during this walk fails again.
+            let has_failed = |failed: &Arc<Model>| {
+                let failure = failed.refusal(self.task);
+                failed.shares_provider(model) && failure.is_some_and(|kind| kind.is_of_provider())
+            };
+            return may_be_last_resort(model, self.task) && !self.failed.iter().any(has_failed);
+        }
+        !matches!(model.peek(self.task, now), Admission::RefusedFor(_))
+    }
+}
+
+/// The state of a chain's entries, for health pages and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryState {
+    /// The entry.
+    pub name: ModelName,
+    /// Why it is not asked; `None` if it is.
+    pub refusal: Option<ModelErrorKind>,
+    /// Why its last call failed; `None` after an answer.
+    pub failure: Option<ModelErrorKind>,
+    /// Whether it is the one that answers.
+    pub is_answering: bool,
+    /// The parameters that requests omit, because the model rejected them.
+    pub refused_parameters: Vec<&'static str>,
+}
+
+impl Chain {
+    /// The states of the entries, in order.
+    pub fn states(&self, task: Task) -> Vec<EntryState> {
+        let answering = self.answering(task);
+        let state = |model: &Arc<Model>| EntryState {
+            name: model.name().clone(),
+            refusal: model.refusal(task),
+            failure: model.failure(task),
+            is_answering: Arc::ptr_eq(model, answering),
+            refused_parameters: model.refused_parameters(),
+        };
+        self.models().iter().map(state).collect()
+    }
+}

@@ -1,0 +1,331 @@
+//! Chains: which entry is asked after which failure, and for how long.
+
+use futures_util::StreamExt;
+use reqwest::header::HeaderName;
+use serde_json::json as value;
+
+use super::*;
+use crate::llm::{
+    CallIdentity, Chain, Identity, ModelError, ModelErrorKind, Next, ReplyModel, ReplyRequest,
+    Task, TitleModel,
+};
+
+const ANSWER: &str = r#"{"choices":[{"message":{"content":"Kyoto Trip"},"finish_reason":"stop"}]}"#;
+const PROBE: Duration = Duration::from_millis(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+fn provider(server: &Server, name: &str) -> Arc<Provider> {
+    let settings = ProviderSettings {
+        name: name.to_owned(),
+        api_key: Some(format!("key-of-{name}")),
+        probe_every: PROBE,
+        ..server.settings()
+    };
+    Provider::new(settings).unwrap()
+}
+
+fn error(status: u16, code: &str) -> Script {
+    super::json(
+        status,
+        &value!({ "error": { "code": code, "message": "model" } }).to_string(),
+    )
+}
+
+/// Walks until a title is there: the names of the models that were asked, and what it ended with.
+async fn walk(chain: &Chain) -> (Vec<String>, Option<ModelErrorKind>) {
+    let (mut asked, mut failed) = (Vec::new(), None);
+    let mut walk = chain.walk(Task::Title);
+    while let Some(model) = walk.entry().cloned() {
+        asked.push(model.name().to_string());
+        match model.title(title_request()).await {
+            Ok(_) => {
+                walk.answered();
+                return (asked, None);
+            }
+            Err(error) => {
+                failed = Some(error.kind);
+                if walk.failed(&error, LONGEST_PAUSE) == Next::Over {
+                    break;
+                }
+            }
+        }
+    }
+    (asked, failed)
+}
+
+#[tokio::test]
+async fn a_retired_model_gives_way_to_the_next_of_its_provider_and_comes_back() {
+    let answer = || super::json(200, ANSWER);
+    let server = Server::start([
+        error(404, "model_not_found"),
+        answer(),
+        answer(),
+        answer(),
+        answer(),
+    ]);
+    let p = provider(&server, "p");
+    let chain = Chain::of(p.model("a")).followed_by([p.model("b")]);
+    assert_eq!(
+        walk(&chain).await,
+        (vec!["p/a".to_owned(), "p/b".to_owned()], None)
+    );
+    assert_eq!(chain.answering(Task::Title).name().to_string(), "p/b");
+    assert_eq!(
+        chain.answering(Task::Reply).name().to_string(),
+        "p/a",
+        "tasks count apart"
+    );
+    assert_eq!(walk(&chain).await.0, ["p/b"], "not asked again");
+    tokio::time::sleep(PROBE).await;
+    // Of two at once, one is the probe.
+    let (first, second) = (chain.walk(Task::Title), chain.walk(Task::Title));
+    assert_eq!(first.entry().unwrap().name().model(), "a");
+    assert_eq!(second.entry().unwrap().name().model(), "b");
+    assert!(first.answered(), "it had refused before");
+    assert!(!second.answered());
+    assert_eq!(walk(&chain).await.0, ["p/a"]);
+    assert_eq!(chain.answering(Task::Title).name().to_string(), "p/a");
+}
+
+#[tokio::test]
+async fn a_refused_key_is_the_provider_s_with_all_its_models() {
+    for (status, code) in [(401, "x"), (403, "x"), (429, "insufficient_quota")] {
+        let refusing = Server::start([error(status, code)]);
+        let answering = Server::start([super::json(200, ANSWER), super::json(200, ANSWER)]);
+        let (p, q) = (provider(&refusing, "p"), provider(&answering, "q"));
+        let chain = Chain::of(p.model("a")).followed_by([p.model("b"), q.model("c")]);
+        assert_eq!(
+            walk(&chain).await,
+            (vec!["p/a".to_owned(), "q/c".to_owned()], None)
+        );
+        assert_eq!(walk(&chain).await.0, ["q/c"]);
+        assert_eq!(refusing.requests().len(), 1);
+        for request in answering.requests() {
+            assert!(
+                request.head.contains("bearer key-of-q\r\n"),
+                "{}",
+                request.head
+            );
+            assert!(!request.head.contains("key-of-p"), "{}", request.head);
+        }
+    }
+}
+
+/// Only the provider that asks for identity gets it, and only in its own form.
+#[tokio::test]
+async fn who_is_asked_for_and_what_was_said_reach_only_the_provider_that_is_asked() {
+    let secret = "an identity secret of enough bytes";
+    let refused = || error(401, "invalid_api_key");
+    let answer = || super::json(200, ANSWER);
+    let servers = [refused(), refused(), answer()].map(|script| Server::start([script]));
+    let identities = [
+        Identity::Headers,
+        Identity::Jwt(secret.to_owned()),
+        Identity::None,
+    ];
+    let providers = servers.iter().zip(identities).zip(["p", "q", "r"]);
+    let models: Vec<_> = providers
+        .map(|((server, identity), name)| {
+            let settings = ProviderSettings {
+                name: name.to_owned(),
+                api_key: Some(format!("key-of-{name}")),
+                headers: vec![(
+                    HeaderName::from_static("x-project"),
+                    format!("project-of-{name}").parse().unwrap(),
+                )],
+                identity,
+                ..server.settings()
+            };
+            Provider::new(settings).unwrap().model("a")
+        })
+        .collect();
+    let chain = Chain::new(models).unwrap();
+    let request = TitleRequest {
+        caller: CallIdentity {
+            tenant: "acme".to_owned(),
+            user: "ada lovelace".to_owned(),
+            conversation: "c-1".to_owned(),
+            message: "m-1".to_owned(),
+            agent: "triage".to_owned(),
+            task: Task::Title,
+        },
+        ..title_request()
+    };
+    let mut walk = chain.walk(Task::Title);
+    while let Some(model) = walk.entry().cloned() {
+        match model.title(request.clone()).await {
+            Ok(_) => break,
+            Err(error) => assert_eq!(walk.failed(&error, LONGEST_PAUSE), Next::Entry),
+        }
+    }
+    let heads = servers
+        .each_ref()
+        .map(|server| server.requests().remove(0).head);
+    for (head, name) in heads.iter().zip(["p", "q", "r"]) {
+        for other in ["p", "q", "r"] {
+            for own in ["key-of-", "project-of-"] {
+                let is_sent = head.contains(&format!("{own}{other}\r\n"));
+                assert_eq!(is_sent, other == name, "{own}{other}: {head}");
+            }
+        }
+        assert!(!head.contains(secret), "{head}");
+    }
+    let [headers, token, none] = &heads;
+    for line in [
+        "tenant: acme",
+        "user: ada%20lovelace",
+        "conversation: c-1",
+        "message: m-1",
+        "agent: triage",
+        "task: title",
+    ] {
+        assert!(
+            headers.contains(&format!("x-titlecast-{line}\r\n")),
+            "{headers}"
+        );
+    }
+    assert!(!headers.contains("x-titlecast-jwt"), "{headers}");
+    assert_eq!(token.matches("x-titlecast-").count(), 1, "{token}");
+    assert!(token.contains("x-titlecast-jwt: "), "{token}");
+    assert!(!none.contains("x-titlecast-"), "{none}");
+}
+
+#[tokio::test]
+async fn passing_failures_are_retried_once_and_then_left() {
+    let busy = Server::start([
+        error(503, "x"),
+        error(503, "x"),
+        error(503, "x"),
+        error(503, "x"),
+    ]);
+    let answering = Server::start([super::json(200, ANSWER), super::json(200, ANSWER)]);
+    let (p, q) = (provider(&busy, "p"), provider(&answering, "q"));
+    let chain = Chain::of(p.model("a")).followed_by([q.model("b")]);
+    for _ in 0..2 {
+        assert_eq!(
+            walk(&chain).await.0,
+            ["p/a", "p/a", "q/b"],
+            "no breaker opens"
+        );
+    }
+    let states = chain.states(Task::Title);
+    assert_eq!(states[0].refusal, None);
+    assert_eq!(states[0].failure, Some(ModelErrorKind::Unavailable));
+    assert!(!states[0].is_answering && states[1].is_answering);
+    assert_eq!(chain.outage(Task::Title), None);
+}
+
+#[tokio::test]
+async fn a_provider_without_a_connection_is_asked_last_for_a_while() {
+    let gone = Server::start([]);
+    std::thread::sleep(Duration::from_millis(50));
+    let answering = Server::start([super::json(200, ANSWER), super::json(200, ANSWER)]);
+    let (p, q) = (provider(&gone, "p"), provider(&answering, "q"));
+    let chain = Chain::of(p.model("a")).followed_by([p.model("b"), q.model("c")]);
+    assert_eq!(walk(&chain).await.0, ["p/a", "p/a", "q/c"]);
+    assert_eq!(walk(&chain).await.0, ["q/c"]);
+    // Alone, it is asked all the same: the title need not wait.
+    let alone = Chain::of(p.model("a"));
+    assert_eq!(
+        walk(&alone).await,
+        (
+            vec!["p/a".to_owned(), "p/a".to_owned()],
+            Some(ModelErrorKind::Connection)
+        )
+    );
+    assert_eq!(alone.refusal(Task::Title), None);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_before_an_answer_concerns_one_model() {
+    // A router whose backend for one model is down.
+    let router = Server::start([Vec::new(), Vec::new(), super::json(200, ANSWER)]);
+    let p = provider(&router, "p");
+    let chain = Chain::of(p.model("a")).followed_by([p.model("b")]);
+    assert_eq!(walk(&chain).await.0, ["p/a", "p/a", "p/b"]);
+    assert_eq!(chain.refusal(Task::Title), None);
+}
+
+#[tokio::test]
+async fn silence_costs_one_request() {
+    let hours = Duration::from_secs(3600);
+    let silent = Server::start([vec![(hours, Vec::new())]]);
+    let answering = Server::start([super::json(200, ANSWER)]);
+    let settings = ProviderSettings {
+        first_event: Duration::from_millis(300),
+        idle: Duration::from_millis(300),
+        ..silent.settings()
+    };
+    let (p, q) = (Provider::new(settings).unwrap(), provider(&answering, "q"));
+    let chain = Chain::of(p.model("a")).followed_by([q.model("b")]);
+    let mut walk = chain.walk(Task::Reply);
+    let model = walk.entry().unwrap().clone();
+    let failed = match model.reply(ReplyRequest::default()).await {
+        Ok(mut stream) => stream.next().await.unwrap().unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(failed.kind, ModelErrorKind::Timeout);
+    assert_eq!(walk.failed(&failed, LONGEST_PAUSE), Next::Over);
+    assert_eq!(silent.requests().len(), 1);
+    assert!(answering.requests().is_empty());
+}
+
+#[tokio::test]
+async fn titles_wait_and_replies_do_not_where_every_model_refuses() {
+    let server = Server::start([]);
+    let p = provider(&server, "p");
+    let chain = Chain::of(p.model("a")).followed_by([p.model("b")]);
+    let refusal = ModelError::new(ModelErrorKind::Unauthorized);
+    for task in [Task::Title, Task::Reply] {
+        let mut walk = chain.walk(task);
+        assert_eq!(
+            walk.failed(&refusal, LONGEST_PAUSE),
+            Next::Over,
+            "the provider's, with both"
+        );
+        assert_eq!(chain.refusal(task), Some(ModelErrorKind::Unauthorized));
+    }
+    let waiting = chain.walk(Task::Title);
+    assert!(waiting.entry().is_none());
+    assert!(waiting.refused_for() <= PROBE && !waiting.refused_for().is_zero());
+    let mut asking = chain.walk(Task::Reply);
+    assert_eq!(asking.entry().unwrap().name().model(), "a");
+    assert_eq!(asking.failed(&refusal, LONGEST_PAUSE), Next::Over);
+}
+
+#[tokio::test]
+async fn what_follows_each_failure() {
+    let server = Server::start([]);
+    let after = |kind, status, code: Option<&str>, retry_after| {
+        // A row leaves no breaker open for the next one.
+        let p = provider(&server, "p");
+        let chain = Chain::of(p.model("a")).followed_by([p.model("b")]);
+        let error = ModelError {
+            status,
+            code: code.map(str::to_owned),
+            retry_after,
+            ..ModelError::new(kind)
+        };
+        [Task::Title, Task::Reply].map(|task| chain.walk(task).failed(&error, LONGEST_PAUSE))
+    };
+    let again = [200, 500].map(|ms| Next::Retry(Duration::from_millis(ms)));
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    #[rustfmt::skip]
+    let table = [
+        (after(ModelErrorKind::Unavailable, Some(503), None, None), again),
+        (after(ModelErrorKind::RateLimited, Some(429), None, None), again),
+        (after(ModelErrorKind::RateLimited, Some(429), None, seconds(3)), [Next::Retry(Duration::from_secs(3)); 2]),
+        (after(ModelErrorKind::RateLimited, Some(429), None, seconds(60)), [Next::Entry; 2]),
+        (after(ModelErrorKind::Interrupted, None, None, None), again),
+        (after(ModelErrorKind::Timeout, Some(408), None, None), again),
+        (after(ModelErrorKind::Timeout, None, None, None), [Next::Over; 2]),
+        (after(ModelErrorKind::Malformed, Some(200), None, None), [Next::Entry; 2]),
+        // A title is first asked for without its optional parameters.
+        (after(ModelErrorKind::InvalidRequest, Some(400), None, None), [again[0], Next::Entry]),
+        (after(ModelErrorKind::InvalidRequest, Some(400), Some("content_filter"), None), [Next::Over; 2]),
+        (after(ModelErrorKind::TooLong, Some(400), Some("context_length_exceeded"), None), [Next::Entry; 2]),
+    ];
+    for (number, (found, expected)) in table.into_iter().enumerate() {
+        assert_eq!(found, expected, "row {number}");
+    }
+}
