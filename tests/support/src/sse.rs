@@ -26,7 +26,11 @@ impl Events {
 
     /// Any request that answers with a stream.
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
-        let response = within(request.send()).await.unwrap();
+        Self::of_response(within(request.send()).await.unwrap()).await
+    }
+
+    /// A response that has to be a stream.
+    pub async fn of_response(response: reqwest::Response) -> Self {
         let status = response.status();
         if status != 200 {
             panic!("{status}: {}", within(response.text()).await.unwrap());
