@@ -3,13 +3,15 @@
 //! The numbers of the feed are the truth ([`crate::db::FeedPage`]); an event only makes the stream read sooner. So a lost
 //! event loses no change: the next event, the resync of a node that reconnects, or the poll reads behind the cursor.
 
+mod reads;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_stream::stream;
 use futures_util::{FutureExt, Stream, StreamExt};
 use tokio::time::{sleep, timeout};
-use tokio_util::task::AbortOnDropHandle;
 
+pub(super) use self::reads::FeedReads;
 use super::Services;
 use crate::{
     conversation::{Audience, Conversation, ConversationId},
@@ -17,7 +19,7 @@ use crate::{
         BadRow, Database, FeedChange, FeedPage,
         cursor::{Cursor, FeedCursor},
     },
-    error::{Error, Result},
+    error::Result,
     events::{Changes, Lagged},
 };
 
@@ -27,9 +29,6 @@ const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The pause after a failed read.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-
-/// Changes per read.
-const PAGE: u64 = 100;
 
 /// One event of a feed.
 pub(super) enum FeedEvent {
@@ -92,24 +91,24 @@ fn events(
         yield first;
         let mut sent = Sent::default();
         loop {
-            match read(&services, &of, cursor).await {
-                Ok(FeedPage::Changes { changes, bad, cursor: next, has_more }) => {
-                    log_bad(bad);
-                    cursor = next;
-                    sent.replace(&changes);
+            let page = services.feed_reads.page(&services.db, &services.tasks, &of, cursor);
+            match page.await.as_deref() {
+                Ok(FeedPage::Changes { changes, cursor: next, has_more, .. }) => {
+                    cursor = *next;
+                    sent.replace(changes);
                     for change in changes {
-                        yield FeedEvent::Change(Box::new(change));
+                        yield FeedEvent::Change(Box::new(change.clone()));
                     }
-                    if has_more {
+                    if *has_more {
                         continue;
                     }
                 }
                 Ok(FeedPage::Reset(next)) => {
-                    cursor = next;
+                    cursor = *next;
                     yield FeedEvent::Reset(cursor);
                 }
-                Err(error) => {
-                    error.log();
+                // The read has logged it.
+                Err(_) => {
                     sleep(RETRY_AFTER).await;
                     continue;
                 }
@@ -121,10 +120,13 @@ fn events(
     }
 }
 
-/// Logs rows that cannot be read. The feed steps over them.
-pub(super) fn log_bad(rows: Vec<BadRow>) {
-    for BadRow { id, error } in rows {
-        let cause: &dyn std::error::Error = &error;
+/// Logs the rows of a page that cannot be read. The feed steps over them.
+pub(super) fn log_bad(page: &FeedPage) {
+    let FeedPage::Changes { bad, .. } = page else {
+        return;
+    };
+    for BadRow { id, error } in bad {
+        let cause: &dyn std::error::Error = error;
         tracing::error!(row = %id, error.cause = cause, "skipped an unreadable row of a feed");
     }
 }
@@ -176,16 +178,4 @@ fn poll_interval() -> Duration {
         ms.map_or(POLL_INTERVAL, Duration::from_millis)
     });
     POLL_INTERVAL.mul_f64(0.75 + 0.5 * fastrand::f64())
-}
-
-/// Reads in a separate task: a slow reader stops polling the stream, and the read must not hold a database connection
-/// meanwhile.
-async fn read(services: &Arc<Services>, of: &Audience, after: FeedCursor) -> Result<FeedPage> {
-    let (db, of) = (services.db.clone(), of.clone());
-    let reading = services
-        .tasks
-        .spawn(async move { db.feed_page(&of, after, PAGE).await });
-    AbortOnDropHandle::new(reading)
-        .await
-        .map_err(|broken| Error::Internal(broken.into()))?
 }

@@ -97,6 +97,8 @@ pub struct Services {
     pub cohorts: bool,
     /// Limits per user.
     pub users: limits::UserLimits,
+    /// The reads that watchers of a feed share.
+    pub feed_reads: feed::FeedReads,
     /// Counters of subscriptions.
     pub subscriptions: Counters,
     /// The allowed web origins.

@@ -58,6 +58,7 @@ impl App {
             keep_alive: self.settings.keep_alive,
             cohorts: self.settings.cohorts,
             users: self.users.clone(),
+            feed_reads: Default::default(),
             subscriptions: self.subscriptions.clone(),
             allowed_origins: self.origins.clone(),
             allowed_hosts: self.hosts.clone(),

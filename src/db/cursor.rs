@@ -76,7 +76,7 @@ pub struct HitCursor {
 }
 
 /// A position in a feed of changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FeedCursor {
     /// The feed: a feed that is erased or begun again has another epoch.
     pub(super) epoch: i64,

@@ -165,21 +165,19 @@ impl Query {
             Some(known) => services.db.feed_page(reach, known, limit).await?,
             None => FeedPage::Reset(services.db.feed_position(reach).await?),
         };
+        feed::log_bad(&page);
         Ok(match page {
             FeedPage::Changes {
                 changes,
-                bad,
                 cursor,
                 has_more,
-            } => {
-                feed::log_bad(bad);
-                ConversationChangePage {
-                    changes: changes.into_iter().map(ConversationChange::from).collect(),
-                    cursor: cursor.encode(),
-                    has_more,
-                    reset: false,
-                }
-            }
+                ..
+            } => ConversationChangePage {
+                changes: changes.into_iter().map(ConversationChange::from).collect(),
+                cursor: cursor.encode(),
+                has_more,
+                reset: false,
+            },
             FeedPage::Reset(cursor) => ConversationChangePage {
                 changes: Vec::new(),
                 cursor: cursor.encode(),

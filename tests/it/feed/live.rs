@@ -42,6 +42,32 @@ async fn a_client_sees_what_is_created_changed_and_deleted() {
 }
 
 #[tokio::test]
+async fn watchers_of_one_feed_share_its_reads() {
+    const WATCHERS: u64 = 30;
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let id = settled_conversation(&server.url, json!({ "text": "Plan a trip" })).await;
+    let mut followers = Vec::new();
+    for _ in 0..WATCHERS {
+        followers.push(Follower::ready(&server.url, None).await);
+    }
+    let mut before = 0;
+    for title in ["All are there", "One", "Two", "Three"] {
+        rename(&server.url, &id, title).await;
+        for follower in &mut followers {
+            let named = |event: &Value| event["conversation"]["displayName"] == title;
+            follower.until(named).await;
+        }
+        if title == "All are there" {
+            before = server.app.database().statement_count();
+        }
+    }
+    // Each change would be read by each watcher. Background loops make a few statements.
+    let statements = server.app.database().statement_count() - before;
+    assert!((6..2 * WATCHERS).contains(&statements), "{statements}");
+}
+
+#[tokio::test]
 async fn who_was_away_gets_everything_once_in_its_newest_state() {
     let model = ModelServer::start().await;
     let server = Server::start(&model).await;
