@@ -1,12 +1,14 @@
 """A Titlecast that fails is not noticed by the agent: its stream comes whole, at its own pace."""
 
 import asyncio
+import json
 import logging
 import socket
 import sys
 import threading
 import time
 import unittest
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -50,6 +52,29 @@ class Closing(Silent):
                 return
             connection.recv(100)
             connection.close()
+
+
+class Busy(ThreadingHTTPServer):
+    """Stores what is recorded, each message at its second try."""
+
+    def __init__(self):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                message = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                is_new = message["message_id"] not in self.server.seen
+                self.server.seen.add(message["message_id"])
+                if not is_new:
+                    self.server.stored.append((self.path, message["content"]))
+                self.send_response(503 if is_new else 201)
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *_):
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url, self.seen, self.stored = f"http://127.0.0.1:{self.server_port}", set(), []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 class Away(unittest.TestCase):
@@ -111,6 +136,19 @@ class Away(unittest.TestCase):
         with Titlecast(closing.url, patience=0.5) as titlecast, self.assertRaises(TitlecastError) as raised:
             titlecast.record_message("a-thread", "Hello")
         self.assertEqual(raised.exception.status, 0)
+
+    def test_messages_of_a_conversation_are_recorded_in_the_order_in_which_they_were_given(self):
+        busy = Busy()
+        self.addCleanup(busy.server_close)
+        self.addCleanup(busy.shutdown)
+
+        async def run():
+            async with Titlecast(busy.url, patience=10) as titlecast:
+                await asyncio.gather(*(titlecast.record_message_async(id, number) for number in "1234" for id in "ab"))
+
+        asyncio.run(run())
+        for id in "ab":
+            self.assertEqual([number for path, number in busy.stored if path.endswith(f"/{id}/messages")], list("1234"))
 
     def test_errors_of_the_agents_own_stream_reach_the_agent(self):
         def broken():
