@@ -1,5 +1,6 @@
 """What the openai package yields, and what its wire has, are the same events."""
 
+import json
 import sys
 import unittest
 from pathlib import Path
@@ -77,6 +78,36 @@ class Decoding(unittest.TestCase):
         found, decoder = events(list(self.chat())[:10])
         self.assertNotEqual(text(found), "")
         self.assertIsNone(decoder.outcome)
+
+    def test_an_error_in_mid_stream_is_a_failure_and_no_text(self):
+        word = {"choices": [{"delta": {"content": "A"}}]}
+        for error in ({"error": {"message": "overloaded"}}, {"type": "error", "message": "overloaded"}):
+            for items in ([word, error], [f"data: {json.dumps(item)}\n\n" for item in (word, error)] + ["data: [DONE]\n\n"]):
+                found, decoder = events(items)
+                self.assertEqual((text(found), decoder.outcome), ("A", "failed"))
+
+    def test_a_chunk_whose_proxy_has_given_it_a_type_is_a_chunk(self):
+        found, decoder = events([{"type": "chunk", "choices": [{"delta": {"content": "A"}, "finish_reason": "stop"}]}])
+        self.assertEqual((text(found), decoder.outcome), ("A", "completed"))
+
+    def test_what_repeats_the_whole_text_at_the_end_does_not_double_it(self):
+        whole = [{"type": "message", "id": "m", "content": [{"type": "output_text", "text": "AB"}]}]
+        for items in (
+            [{"choices": [{"delta": {"content": "A"}}]}, {"choices": [{"message": {"content": "A"}, "finish_reason": "stop"}]}],
+            [{"type": "response.output_text.delta", "delta": "A"}, {"type": "response.output_text.done", "text": "A"},
+             {"type": "response.output_item.done", "item": whole[0]}, {"type": "response.completed", "response": {"output": whole}}],
+        ):
+            found, decoder = events(items)
+            self.assertEqual((text(found), decoder.outcome), ("A", "completed"))
+
+    def test_usage_on_every_chunk_and_a_first_chunk_without_choices_and_text_behind_a_stop(self):
+        usage = {"prompt_tokens": 1, "completion_tokens": 2}
+        found, decoder = events([
+            {"choices": [], "prompt_filter_results": [{}], "model": ""},
+            *({"choices": [{"delta": {"content": word}, "finish_reason": finish}], "usage": usage}
+              for word, finish in (("A", None), ("B", "stop"), ("C", None))),
+        ])
+        self.assertEqual((text(found), decoder.outcome, decoder.usage), ("ABC", "completed", usage))
 
     def test_a_reply_that_is_too_long_for_the_model_is_incomplete(self):
         _, decoder = events([{"choices": [{"delta": {}, "finish_reason": "length"}]}])

@@ -1,4 +1,4 @@
-"""What a model's stream yields, as events of a reply: Chat Completions and Responses, as objects, dicts or raw SSE. Sends nothing."""
+# What a model's stream yields, as events of a reply: Chat Completions and Responses, as objects, dicts or raw SSE. Sends nothing.
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 Event = dict[str, Any]
+TEXTS = ("response.output_text.delta", "response.refusal.delta")
+REASONINGS = ("response.reasoning_summary_text.delta", "response.reasoning_text.delta")
 
 
 class Decoder:
-    """Decodes one stream. `outcome` is set by the stream's own end; without one the stream was cut."""
-
+    # Decodes one stream. `outcome` is set by the stream's own end; without one the stream was cut.
     def __init__(self) -> None:
         self.outcome: str | None = None
         self.model: str | None = None
-        self.usage: dict[str, int] = {}
-        self._rest = b""
-        self._calls: dict[int, Event] = {}
+        self.usage, self._calls, self._rest = dict[str, int](), dict[int, Event](), b""
 
+    # The events of one item; nothing for an item of another kind.
     def feed(self, item: Any) -> Iterator[Event]:
-        """The events of one item; nothing for an item of another kind."""
-        if isinstance(item, str):
-            item = item.encode()
-        if isinstance(item, (bytes, bytearray, memoryview)):
+        if isinstance(item, (str, bytes, bytearray, memoryview)):
             # A chunk may end anywhere, even inside a character.
-            *lines, self._rest = (self._rest + bytes(item)).split(b"\n")
+            *lines, self._rest = (self._rest + (item.encode() if isinstance(item, str) else bytes(item))).split(b"\n")
             for line in lines:
                 data = line[5:].strip() if line.startswith(b"data:") else b""
                 if data and data != b"[DONE]":
@@ -37,16 +34,17 @@ class Decoder:
 
     def _event(self, event: Any) -> Iterator[Event]:
         if isinstance(event, Mapping):
-            kind = event.get("type")
-            self._name(event if "choices" in event else event.get("response"))
-            yield from self._response(kind, event) if isinstance(kind, str) else self._chunk(event)
+            is_chunk = "choices" in event or "type" not in event
+            self._name(event if is_chunk else event.get("response"))
+            if event.get("error") or event.get("type") == "error":
+                self.outcome = "failed"
+            yield from self._chunk(event) if is_chunk else self._response(event)
 
+    # An event of Chat Completions.
     def _chunk(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
-        """An event of Chat Completions."""
         self._use(chunk.get("usage"))
-        for choice in chunk.get("choices") or ():
-            if choice.get("index"):
-                continue  # of several answers the first is the reply
+        # Of several answers the first is the reply.
+        for choice in (choice for choice in chunk.get("choices") or () if not choice.get("index")):
             delta = choice.get("delta") or {}
             if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
                 yield {"type": "reasoning", "text": reasoning}
@@ -54,32 +52,24 @@ class Decoder:
                 yield {"type": "text", "text": text}
             for call in delta.get("tool_calls") or ():
                 empty = {"type": "tool", "id": "", "name": "", "arguments": ""}
-                known = self._calls.setdefault(call.get("index") or 0, empty)
-                function = call.get("function") or {}
-                known["id"] = call.get("id") or known["id"]
-                known["name"] = function.get("name") or known["name"]
+                known, function = self._calls.setdefault(call.get("index") or 0, empty), call.get("function") or {}
+                known["id"], known["name"] = call.get("id") or known["id"], function.get("name") or known["name"]
                 known["arguments"] += function.get("arguments") or ""
             if reason := choice.get("finish_reason"):
-                natural = reason in ("stop", "tool_calls", "function_call")
-                self.outcome = "completed" if natural else "incomplete"
+                self.outcome = "completed" if reason in ("stop", "tool_calls", "function_call") else "incomplete"
                 yield from self._calls.values()
                 self._calls = {}
 
-    def _response(self, kind: str, event: Mapping[str, Any]) -> Iterator[Event]:
-        """An event of Responses."""
-        if kind in ("response.output_text.delta", "response.refusal.delta"):
-            yield {"type": "text", "text": event["delta"]}
-        elif kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
-            yield {"type": "reasoning", "text": event["delta"]}
-        elif kind == "response.output_item.done":
-            item = event["item"]
-            if item.get("type") == "function_call":
-                yield {"type": "tool", "id": item["call_id"], "name": item["name"], "arguments": item["arguments"]}
+    # An event of Responses.
+    def _response(self, event: Mapping[str, Any]) -> Iterator[Event]:
+        kind, item = event.get("type"), event.get("item") or {}
+        if kind in (*TEXTS, *REASONINGS):
+            yield {"type": "text" if kind in TEXTS else "reasoning", "text": event["delta"]}
+        elif kind == "response.output_item.done" and item.get("type") == "function_call":
+            yield {"type": "tool", "id": item["call_id"], "name": item["name"], "arguments": item["arguments"]}
         elif kind in ("response.completed", "response.incomplete", "response.failed"):
             self.outcome = kind.removeprefix("response.")
             self._use((event.get("response") or {}).get("usage"))
-        elif kind == "error":
-            self.outcome = "failed"
 
     def _name(self, source: Any) -> None:
         model = source.get("model") if isinstance(source, Mapping) else None
