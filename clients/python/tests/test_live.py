@@ -167,6 +167,48 @@ class Live(unittest.TestCase):
         written.wait(5)
         self.assertEqual(written.outcome, "failed")
 
+    def test_a_program_that_ends_without_closing_waits_for_its_uploads(self):
+        program = textwrap.dedent(f"""
+            from titlecast import Titlecast
+            words = ({{"choices": [{{"delta": {{"content": "Prune "}}, "finish_reason": end}}]}} for end in (None, None, "stop"))
+            list(Titlecast({self.server.url!r}).tee(words, {self.thread!r}, message={PROMPT!r}))
+        """)
+        subprocess.run([sys.executable, "-B", "-c", program], timeout=60, check=True)
+        answer = self.written()[-1]
+        self.assertEqual((answer["content"], answer["outcome"]), ("Prune Prune Prune ", "COMPLETED"))
+
+    def test_each_id_of_a_conversation_is_its_own(self):
+        ids = ["/", "a/b", "a#b", "a?b=c", "a%b", "a%2Fb", "%2F", "a&b", "a+b", "a b", ".a", "...", "a;b", "日本", "🌳", " a", "a//b", "a\\b"]
+        ids = [f"{id}{self.thread}" for id in ids]
+        for id in ids:
+            with self.titlecast.reply(id, message=f"Q {id}") as written:
+                written.text(f"A {id}")
+            self.assertTrue(written.wait(10), written.error)
+        for id in ids:
+            self.assertEqual([m["content"] for m in self.server.messages(id)], [f"Q {id}", f"A {id}"])
+        for id in (".", ".."):
+            with self.assertRaises(TitlecastError) as raised:
+                self.titlecast.record_message(id, PROMPT)
+            self.assertIn("external id", raised.exception.detail)
+
+    def test_a_text_and_a_result_larger_than_a_line_do_not_end_the_upload(self):
+        with self.titlecast.reply(self.thread, message=PROMPT) as written:
+            written.text("🌳" * 100_000)
+            written.part("tool", id="c", name="read", arguments="{}")
+            written.part("tool", id="c", name="read", result="x" * 300_000)
+            written.text("!")
+        self.assertTrue(written.wait(10), written.error)
+        answer = self.written()[-1]
+        self.assertEqual((answer["content"], answer["outcome"]), ("🌳" * 100_000 + "!", "COMPLETED"))
+        self.assertEqual([part["state"] for part in answer["parts"] if part["__typename"] == "ToolPart"], ["CALLED"])
+
+    def test_a_recorded_answer_with_the_replys_id_is_the_same_message(self):
+        with self.titlecast.reply(self.thread, message=PROMPT) as written:
+            written.text(WHOLE)
+        self.assertTrue(written.wait(10), written.error)
+        again = self.titlecast.record_message(self.thread, WHOLE, role="assistant", message_id=written.id)
+        self.assertEqual((again["status"], len(self.server.messages(self.thread))), ("exists", 2))
+
     def test_an_agent_that_dies_leaves_an_incomplete_reply(self):
         program = textwrap.dedent(f"""
             import os, time

@@ -1,4 +1,4 @@
-"""One reply that is written outside: what the agent gives it, and its upload. The agent's side never waits for the upload's."""
+# One reply that is written outside: what the agent gives it, and its upload. The agent's side never waits for the upload's.
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, suppress
+from typing import Any
 
 from ._decode import Decoder, Event
-
-if TYPE_CHECKING:
-    from ._client import Titlecast
+from ._tee import AsyncTee, SyncTee
 
 log = logging.getLogger("titlecast")
 
 # What is kept of a reply, to send it again from an offset: the server's own limit of an upload.
 MAX_BYTES = 4 * 1024 * 1024
+# The server refuses longer lines than 256 KiB, and keeps no part over 64 KiB. A character is at most 12 bytes of JSON.
+PIECE_CHARS, MAX_PART_BYTES = 20_000, 200_000
 # A blank line in a silence of the agent says that it lives; the server closes a reply after 30 s without one.
 HEARTBEAT_S = 1.0
 
@@ -34,11 +34,11 @@ class TitlecastError(Exception):
         super().__init__(f"{text}: {status or 'no answer'} {self.code}" + (f": {self.detail}" if self.detail else ""))
 
 
-class Reply:
+class Reply(AbstractContextManager["Reply"]):
     """A reply while it is written. Any thread or task may call its methods; those that write do not block and do not raise."""
 
     def __init__(
-        self, client: Titlecast, path: str, headers: dict[str, str], params: dict[str, str],
+        self, client: Any, path: str, headers: dict[str, str], params: dict[str, str],
         message: dict[str, Any] | None, on_stop: Callable[[], object] | None,
     ) -> None:
         #: The id of the reply's message.
@@ -49,16 +49,15 @@ class Reply:
         self.outcome: str | None = None
         #: Why the upload failed.
         self.error: str | None = None
-        self._client, self._path, self._headers, self._on_stop = client, path, headers, on_stop
+        self._client, self._path, self._headers, self._on_stop = client, path, headers, on_stop or (lambda: None)
         self._message, self._params = message, {**params, "reply_id": self.id}
         # Each event with the offset of the reply's text at which it begins, kept until the end: a cut needs them again.
-        self._events: list[tuple[int, Event]] = []
-        self._end: Event | None = None
+        self._events, self._tools, self._usage = list[tuple[int, Event]](), dict[str, Event](), dict[str, int]()
         self._bytes = self._length = self._given = 0
-        self._usage: dict[str, int] = {}
+        self._end: Event | None = None
         self._model: str | None = None
-        self._tools: dict[str, Event] = {}
-        self._lock, self._wake, self._awake = threading.Lock(), asyncio.Event(), False
+        # A dropped tee may end the reply while its own thread has the lock.
+        self._lock, self._wake, self._awake = threading.RLock(), asyncio.Event(), False
         if client._loop.is_closed():  # the agent goes on all the same
             self._done, self.error = Future[None](), "the client was closed"
             self._done.cancel()
@@ -67,7 +66,8 @@ class Reply:
 
     def text(self, text: str) -> None:
         """More text of the reply."""
-        self._add({"type": "text", "text": text})
+        for place in range(0, len(text), PIECE_CHARS):
+            self._add({"type": "text", "text": text[place : place + PIECE_CHARS]})
 
     def part(self, type: str, **fields: Any) -> None:
         """A part beside the text: `reasoning` (text), `tool` (id, name, arguments, result, state), `data` (name, data)."""
@@ -76,9 +76,8 @@ class Reply:
     def finish(self, outcome: str = "completed") -> None:
         """Ends the reply: `completed`, `incomplete`, `failed` or `stopped`. Only the first call counts."""
         with self._lock:
-            usage = {"usage": self._usage} if self._usage else {}
-            model = {"model": self._model} if self._model else {}
-            self._end = self._end or {"type": "finish", "outcome": outcome, **usage, **model}
+            more = {"usage": self._usage or None, "model": self._model}
+            self._end = self._end or {"type": "finish", "outcome": outcome, **more}
         self._rouse()
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -87,49 +86,29 @@ class Reply:
         return self.outcome is not None
 
     def tee(self, stream: Any, ends: bool = False) -> Any:
-        """Passes on what a model's stream yields, unchanged, and uploads it; `ends`: the reply ends with the stream."""
-        return self._pass_async(stream, ends) if hasattr(stream, "__aiter__") else self._pass(stream, ends)
+        """The stream as it is, attributes and all, uploaded as it is read; `ends`: the reply ends with it, and closes it."""
+        decoder = Decoder()
 
-    def __enter__(self) -> Reply:
-        return self
+        def look(item: Any) -> Any:
+            try:
+                for event in decoder.feed(item):
+                    self.text(event["text"]) if event["type"] == "text" else self._add(event)
+            except Exception as error:  # of an item that is not what it seems; the agent gets it all the same
+                log.warning("reply %s: an item of the stream cannot be read: %s", self.id, type(error).__name__)
+            return item
+
+        def end(has_failed: bool) -> None:
+            for name, count in decoder.usage.items():
+                self._usage[name] = self._usage.get(name, 0) + count
+            decoder.usage, self._model = {}, decoder.model or self._model
+            if ends:
+                self.finish("failed" if has_failed else decoder.outcome or "incomplete")
+
+        kind, items = (AsyncTee, aiter) if hasattr(stream, "__aiter__") else (SyncTee, iter)
+        return kind(stream, items(stream), look, end, ends)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.finish("completed" if kind is None else "failed" if issubclass(kind, Exception) else "incomplete")
-
-    def _pass(self, stream: Any, ends: bool) -> Iterator[Any]:
-        with self._watching(ends) as look:
-            for item in stream:
-                look(item)
-                yield item
-
-    async def _pass_async(self, stream: Any, ends: bool) -> AsyncIterator[Any]:
-        with self._watching(ends) as look:
-            async for item in stream:
-                look(item)
-                yield item
-
-    @contextmanager
-    def _watching(self, ends: bool) -> Iterator[Callable[[Any], None]]:
-        decoder, outcome = Decoder(), None
-
-        def look(item: Any) -> None:
-            try:
-                for event in decoder.feed(item):
-                    self._add(event)
-            except Exception as error:  # of an item that is not what it seems; the agent gets it all the same
-                log.warning("reply %s: an item of the stream cannot be read: %s", self.id, type(error).__name__)
-
-        try:
-            yield look
-        except Exception:
-            outcome = "failed"
-            raise
-        finally:
-            for name, count in decoder.usage.items():
-                self._usage[name] = self._usage.get(name, 0) + count
-            self._model = decoder.model or self._model
-            if ends:
-                self.finish(outcome or decoder.outcome or "incomplete")
 
     def _add(self, event: Event) -> None:
         if event["type"] == "tool":  # a later state may lack the arguments
@@ -137,6 +116,8 @@ class Reply:
             event = self._tools[id] = {**self._tools.get(id, {}), **event}
         is_text = event["type"] == "text"
         size = len(event["text"].encode(errors="replace") if is_text else _dump(event))
+        if not is_text and size > MAX_PART_BYTES:
+            return log.warning("reply %s: a %s of %d bytes is left out", self.id, event["type"], size)
         with self._lock:
             if self._end or self._done.done() or not size:
                 return
@@ -155,7 +136,7 @@ class Reply:
                 self._client._loop.call_soon_threadsafe(self._wake.set)
 
     async def _upload(self) -> None:
-        """Uploads until the server has all, the reply is over, or for `patience` seconds nothing went on."""
+        # Uploads until the server has all, the reply is over, or for `patience` seconds nothing went on.
         client, offset = self._client, 0
         try:
             if self._message is not None:
@@ -196,11 +177,10 @@ class Reply:
         self.outcome = outcome
         if outcome == "stopped":
             self.stopped.set()
-            if self._on_stop:
-                self._on_stop()
+            self._on_stop()
 
     async def _lines(self, offset: int, given: int) -> AsyncIterator[bytes]:
-        """The events from an offset of the text on; the first `given` were on the wire before."""
+        # The events from an offset of the text on; the first `given` were on the wire before.
         place = 0
         while True:
             self._awake = False
@@ -222,7 +202,7 @@ class Reply:
 
 
 def is_final(status: int) -> bool:
-    """Whether the same request would be answered the same again."""
+    # Whether the same request would be answered the same again.
     return 400 <= status < 500 and status not in (408, 429)
 
 
