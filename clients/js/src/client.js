@@ -9,6 +9,7 @@ export class Titlecast {
   #url;
   #token;
   #replies = new Set();
+  #turns = new Map();
   #isClosed = false;
   #open = new Set();
 
@@ -49,9 +50,18 @@ export class Titlecast {
     for (const request of this.#open) request.abort();
   }
 
-  /** Idempotent, by the message's id or external id: tried again until it is stored, refused, or `patienceMs` are over. */
-  async record(path, message, headers) {
+  /** Records a conversation's messages one at a time, in the order in which they were given. */
+  record(path, message, headers) {
+    const place = JSON.stringify([path, headers]);
     const end = Date.now() + this.patienceMs;
+    const recorded = Promise.resolve(this.#turns.get(place)).then(() => this.#record(path, message, headers, end));
+    const turn = recorded.catch(() => {}).then(() => this.#turns.get(place) === turn && this.#turns.delete(place));
+    this.#turns.set(place, turn);
+    return recorded;
+  }
+
+  /** Idempotent, by the message's id or external id: tried again until it is stored, refused, or the time is over. */
+  async #record(path, message, headers, end) {
     for (;;) {
       const body = JSON.stringify(message);
       const answer = await this.ask("POST", `${path}/messages`, {

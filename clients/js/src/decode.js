@@ -23,6 +23,7 @@ export class Decoder {
 
   #event(event) {
     if (typeof event !== "object" || event === null) return [];
+    if (event.error) this.outcome = "failed"; // of a chat provider, in place of a chunk
     this.#name((event.choices ? event : event.response)?.model);
     if (Array.isArray(event.choices)) return this.#chunk(event);
     if (typeof event.type !== "string") return [];
@@ -77,7 +78,7 @@ export class Decoder {
   }
 
   /** A part of a UI message stream. */
-  #part({ type, delta, toolCallId: id, toolName, input, output, errorText, data }) {
+  #part({ type, delta, toolCallId: id, toolName, input, output, errorText, data, finishReason }) {
     const tool = (rest) => [{ type: "tool", id, ...rest }];
     switch (type) {
       case "text-delta":
@@ -91,7 +92,7 @@ export class Decoder {
       case "tool-output-error":
         return tool({ result: errorText, state: "failed" });
       case "finish":
-        this.outcome ??= "completed";
+        this.outcome ??= { length: "incomplete", "content-filter": "incomplete", error: "failed" }[finishReason] ?? "completed";
         return [];
       case "error":
         this.outcome = "failed";

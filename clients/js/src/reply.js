@@ -8,6 +8,9 @@ const MAX_BYTES = 4 * 1024 * 1024;
 // A blank line in a silence of the agent says that it lives; the server closes a reply after 30 s without one.
 const HEARTBEAT_MS = 1_000;
 const PAUSE_MS = 300;
+// The server refuses longer lines than 256 KiB, and keeps no part over 64 KiB. A unit is at most 6 bytes of JSON.
+const PIECE = /[^]{1,40000}(?![\udc00-\udfff])/g;
+const MAX_PART_BYTES = 200_000;
 
 const encoder = new TextEncoder();
 // A mark at the beginning of a piece is text, and counts in the offsets.
@@ -49,11 +52,12 @@ export class Reply {
   }
 
   text(text) {
-    this.#add({ type: "text", text });
+    for (const piece of `${text ?? ""}`.match(PIECE) ?? []) this.#add({ type: "text", text: piece });
   }
 
   part(part) {
-    this.#add(part);
+    if (part.type === "text") this.text(part.text);
+    else this.#add(part);
   }
 
   finish(outcome = "completed") {
@@ -63,7 +67,7 @@ export class Reply {
   }
 
   tee(stream, { ends = false } = {}) {
-    const watch = new Watch((event) => this.#add(event), (outcome, { usage, model }) => {
+    const watch = new Watch((event) => this.part(event), (outcome, { usage, model }) => {
       for (const [name, count] of Object.entries(usage)) this.#usage[name] = (this.#usage[name] ?? 0) + count;
       this.#model = model ?? this.#model;
       if (ends) this.finish(outcome);
@@ -78,6 +82,7 @@ export class Reply {
       this.#tools.set(event.id, event);
     }
     const bytes = encoder.encode(event.type === "text" ? event.text : dump(event));
+    if (event.type !== "text" && bytes.length > MAX_PART_BYTES) return;
     this.#bytes += bytes.length + 64;
     if (this.#bytes > MAX_BYTES) return this.finish("incomplete");
     this.#events.push({ at: this.#length, event, bytes });

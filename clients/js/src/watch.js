@@ -9,7 +9,8 @@ export class Watch {
   /** `add` gets the events, `end` once the outcome, the usage and the model. */
   constructor(add, end) {
     this.#add = add;
-    this.#end = (outcome) => {
+    // A stream that ended as streams do may have been cut all the same, and a reader may leave when it has seen the end.
+    this.#end = (outcome = this.#decoder.outcome ?? "incomplete") => {
       end(outcome, this.#decoder);
       this.#end = () => {};
     };
@@ -32,30 +33,37 @@ export class Watch {
       }
     };
     const cancel = (reason) => {
-      this.#end("incomplete");
+      this.#end();
       return reader.cancel(reason);
     };
     return new ReadableStream({ pull, cancel }, { highWaterMark: 0 });
   }
 
-  async *iterate(items) {
-    try {
-      for await (const item of items) {
-        this.#look(item);
-        yield item;
+  /** The same items, at the pace of their reader. One that leaves closes the source at once, also before its first item. */
+  iterate(items) {
+    const source = (items[Symbol.asyncIterator] ?? items[Symbol.iterator]).call(items);
+    const next = async (...given) => {
+      try {
+        const step = await source.next(...given);
+        if (step.done) this.#whole();
+        else this.#look(step.value);
+        return step;
+      } catch (error) {
+        this.#end("failed");
+        throw error;
       }
-      this.#whole();
-    } catch (error) {
-      this.#end("failed");
-      throw error;
-    } finally {
-      this.#end("incomplete"); // the reader has left
-    }
+    };
+    const leave = async (value) => {
+      this.#end();
+      return (await source.return?.(value)) ?? { done: true, value };
+    };
+    const raise = (error) => leave().then(() => Promise.reject(error));
+    return { next, return: leave, throw: raise, [Symbol.asyncIterator]() { return this; } };
   }
 
-  /** A stream that ended as streams do may have been cut all the same. */
   #whole() {
-    this.#end(this.#decoder.outcome ?? "incomplete");
+    this.#look("\n"); // bytes may end within their last line
+    this.#end();
   }
 
   #look(item) {

@@ -1,6 +1,7 @@
 // A Titlecast that fails is not noticed by the agent: its stream comes whole, at its own pace.
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import http from "node:http";
 import net from "node:net";
 import test, { after, before } from "node:test";
 
@@ -82,6 +83,54 @@ test("nothing is read ahead of the reader", async () => {
   await new Promise(setImmediate);
   assert.equal(pulled, 1);
   await reader.cancel();
+});
+
+test("an iterable is closed by a reader that leaves, also before its first item, and its reply ends", async () => {
+  for (const count of [0, 1]) {
+    let closed = 0;
+    const source = { n: 0, next: async () => ({ done: false, value: source.n++ }), return: async () => (closed++, { done: true }) };
+    const titlecast = new Titlecast({ url: "http://127.0.0.1:9", patienceMs: 100 });
+    const reply = titlecast.reply("a-thread");
+    let ended;
+    const finish = reply.finish.bind(reply);
+    reply.finish = (outcome) => ((ended = outcome), finish(outcome));
+    const passed = reply.tee({ [Symbol.asyncIterator]: () => source }, { ends: true });
+    for (let n = 0; n < count; n += 1) assert.deepEqual(await passed.next(), { done: false, value: n });
+    await passed.return();
+    assert.deepEqual([closed, ended], [1, "incomplete"]);
+  }
+});
+
+test("a reader that leaves at the finish reason has a whole reply", async () => {
+  const chunk = (finish_reason) => ({ choices: [{ delta: { content: "A" }, finish_reason }] });
+  for (const asStream of [false, true]) {
+    const reply = new Titlecast({ url: "http://127.0.0.1:9", patienceMs: 100 }).reply("a-thread");
+    let ended;
+    reply.finish = (outcome) => (ended = outcome);
+    const items = (async function* () { yield* [chunk(null), chunk("stop"), chunk(null)]; })();
+    const passed = reply.tee(asStream ? ReadableStream.from(items) : items, { ends: true });
+    for await (const item of passed) if (item.choices[0].finish_reason) break;
+    assert.equal(ended, "completed");
+  }
+});
+
+test("messages of a conversation are recorded in the order in which they were given", async (t) => {
+  const seen = new Set();
+  const stored = [];
+  const busy = http.createServer(async (request, response) => {
+    const chunks = await request.toArray();
+    const { message_id: id, content } = JSON.parse(Buffer.concat(chunks));
+    if (seen.has(id)) stored.push(request.url.at("/api/v1/conversations/".length) + content);
+    response.writeHead(seen.has(id) ? 201 : 503).end("{}"); // each at its second try
+    seen.add(id);
+  });
+  busy.listen(0, "127.0.0.1");
+  await once(busy, "listening");
+  t.after(() => busy.close());
+  const titlecast = new Titlecast({ url: `http://127.0.0.1:${busy.address().port}` });
+  const contents = ["1", "2", "3"].flatMap((n) => ["a", "b"].map((id) => [id, n]));
+  await Promise.all(contents.map(([id, n]) => titlecast.recordMessage(id, n)));
+  for (const id of ["a", "b"]) assert.deepEqual(stored.filter((text) => text[0] === id), [`${id}1`, `${id}2`, `${id}3`]);
 });
 
 test("what is no events passes", async () => {

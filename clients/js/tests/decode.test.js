@@ -43,6 +43,35 @@ test("a tool call comes whole", async () => {
   assert.deepEqual(found, [{ type: "tool", id: "call_1", name: "weather", arguments: '{"city": "Kyoto"}' }]);
 });
 
+test("an error in mid-stream is a failure, and no text", () => {
+  const word = { choices: [{ delta: { content: "A" } }] };
+  for (const error of [{ error: { message: "overloaded" } }, { type: "error", message: "overloaded" }]) {
+    const bytes = [word, error].map((event) => `data: ${JSON.stringify(event)}\n\n`).join("");
+    for (const items of [[word, error], [`${bytes}data: [DONE]\n\n`]]) {
+      const { found, decoder } = events(items);
+      assert.deepEqual([text(found), decoder.outcome], ["A", "failed"]);
+    }
+  }
+});
+
+test("a UI message stream that was cut by its model is incomplete", () => {
+  for (const [finishReason, outcome] of [["stop", "completed"], [undefined, "completed"], ["length", "incomplete"], ["error", "failed"]]) {
+    assert.equal(events([{ type: "finish", finishReason }]).decoder.outcome, outcome);
+  }
+});
+
+test("what repeats the whole text at the end does not double it", () => {
+  const item = { type: "message", id: "m", content: [{ type: "output_text", text: "A" }] };
+  for (const items of [
+    [{ choices: [{ delta: { content: "A" } }] }, { choices: [{ message: { content: "A" }, finish_reason: "stop" }] }],
+    [{ type: "response.output_text.delta", delta: "A" }, { type: "response.output_text.done", text: "A" },
+      { type: "response.output_item.done", item }, { type: "response.completed", response: { output: [item] } }],
+  ]) {
+    const { found, decoder } = events(items);
+    assert.deepEqual([text(found), decoder.outcome], ["A", "completed"]);
+  }
+});
+
 test("Responses", () => {
   const { found, decoder } = events([
     { type: "response.created", response: { model: "gpt-5-mini" } },

@@ -161,6 +161,42 @@ test("a reader that leaves makes an incomplete reply", async () => {
   assert.equal((await written(id))[1].outcome, "INCOMPLETE");
 });
 
+test("each id of a conversation is its own", async () => {
+  const ids = ["/", "a/b", "a#b", "a?b=c", "a%b", "a%2Fb", "%2F", "a&b", "a+b", "a b", ".a", "...", "a;b", "日本", "🌳", " a", "a//b", "a\\b"];
+  for (const id of ids) {
+    const reply = titlecast.reply(`${id} js`, { message: `Q ${id}` });
+    reply.text(`A ${id}`);
+    reply.finish();
+    assert.deepEqual(await reply.ended, { outcome: "completed" });
+  }
+  for (const id of ids) {
+    assert.deepEqual((await server.messages(`${id} js`)).map(({ content }) => content), [`Q ${id}`, `A ${id}`]);
+  }
+});
+
+test("a text and a result larger than a line do not end the upload", async () => {
+  const id = thread();
+  const reply = titlecast.reply(id, { message: PROMPT });
+  reply.text("🌳".repeat(100_000));
+  reply.part({ type: "tool", id: "c", name: "read", arguments: "{}" });
+  reply.part({ type: "tool", id: "c", name: "read", result: "x".repeat(300_000) });
+  reply.text("!");
+  reply.finish();
+  assert.deepEqual(await reply.ended, { outcome: "completed" });
+  const [, answer] = await written(id);
+  assert.equal(answer.content, `${"🌳".repeat(100_000)}!`);
+  const tools = answer.parts.filter(({ __typename }) => __typename === "ToolPart");
+  assert.deepEqual(tools.map(({ state }) => state), ["CALLED"]);
+});
+
+test("a last event without a line break counts", async () => {
+  const id = thread();
+  const body = new Blob(['data: {"choices":[{"delta":{"content":"Late"},"finish_reason":"stop"}]}']).stream();
+  await new Response(titlecast.tee(body, id, { message: PROMPT })).text();
+  const [, answer] = await written(id);
+  assert.deepEqual([answer.content, answer.outcome], ["Late", "COMPLETED"]);
+});
+
 test("tools are shown with their results", async () => {
   const id = thread();
   const reply = titlecast.reply(id, { message: PROMPT });
