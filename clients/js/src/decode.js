@@ -1,5 +1,8 @@
-// What a model's stream yields, as events of a reply: Chat Completions, Responses and the AI SDK's UI message stream, as
-// objects or raw SSE. Sends nothing.
+// What a model's stream yields, as events of a reply: Chat Completions, Responses, the AI SDK's UI message stream and its
+// fullStream, as objects or raw SSE. Sends nothing.
+
+// Of the AI SDK. A stream that was cut has the reason "other" or "unknown".
+const FINISHES = { stop: "completed", "tool-calls": "completed", error: "failed" };
 
 export class Decoder {
   /** Set by the stream's own end; without one the stream was cut. */
@@ -23,7 +26,7 @@ export class Decoder {
 
   #event(event) {
     if (typeof event !== "object" || event === null) return [];
-    if (event.error) this.outcome = "failed"; // of a chat provider, in place of a chunk
+    if (event.error && !event.type) this.outcome = "failed"; // of a chat provider, in place of a chunk
     this.#name((event.choices ? event : event.response)?.model);
     if (Array.isArray(event.choices)) return this.#chunk(event);
     if (typeof event.type !== "string") return [];
@@ -77,22 +80,26 @@ export class Decoder {
     return [];
   }
 
-  /** A part of a UI message stream. */
-  #part({ type, delta, toolCallId: id, toolName, input, output, errorText, data, finishReason }) {
+  /** A part of a UI message stream, or of a fullStream. */
+  #part({ type, delta, text = delta, toolCallId: id, toolName, input, output, error, errorText = `${error}`, data, ...more }) {
     const tool = (rest) => [{ type: "tool", id, ...rest }];
     switch (type) {
       case "text-delta":
-        return [{ type: "text", text: delta }];
+        return [{ type: "text", text }];
       case "reasoning-delta":
-        return [{ type: "reasoning", text: delta }];
+        return [{ type: "reasoning", text }];
       case "tool-input-available":
+      case "tool-call":
         return tool({ name: toolName, arguments: JSON.stringify(input) });
       case "tool-output-available":
+      case "tool-result":
         return tool({ result: output, state: "completed" });
       case "tool-output-error":
+      case "tool-error":
         return tool({ result: errorText, state: "failed" });
       case "finish":
-        this.outcome ??= { length: "incomplete", "content-filter": "incomplete", error: "failed" }[finishReason] ?? "completed";
+        this.#use(more.totalUsage?.inputTokens, more.totalUsage?.outputTokens);
+        this.outcome ??= FINISHES[more.finishReason ?? "stop"] ?? "incomplete";
         return [];
       case "error":
         this.outcome = "failed";

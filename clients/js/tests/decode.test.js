@@ -55,9 +55,31 @@ test("an error in mid-stream is a failure, and no text", () => {
 });
 
 test("a UI message stream that was cut by its model is incomplete", () => {
-  for (const [finishReason, outcome] of [["stop", "completed"], [undefined, "completed"], ["length", "incomplete"], ["error", "failed"]]) {
+  for (const [finishReason, outcome] of [["stop", "completed"], [undefined, "completed"], ["tool-calls", "completed"], ["length", "incomplete"],
+    ["other", "incomplete"], ["unknown", "incomplete"], ["error", "failed"]]) {
     assert.equal(events([{ type: "finish", finishReason }]).decoder.outcome, outcome);
   }
+});
+
+test("the AI SDK's fullStream", () => {
+  const tool = { toolCallId: "c", toolName: "weather", input: { city: "Kyoto" } };
+  const { found, decoder } = events([
+    { type: "start" },
+    { type: "reasoning-delta", id: "0", text: "Hm" },
+    { type: "tool-call", ...tool },
+    { type: "tool-result", ...tool, output: "clear" },
+    { type: "tool-error", ...tool, error: new Error("no weather") },
+    { type: "text-delta", id: "1", text: "Clear." },
+    { type: "finish", finishReason: "stop", totalUsage: { inputTokens: 3, outputTokens: 2 } },
+  ]);
+  assert.deepEqual(found, [
+    { type: "reasoning", text: "Hm" },
+    { type: "tool", id: "c", name: "weather", arguments: '{"city":"Kyoto"}' },
+    { type: "tool", id: "c", result: "clear", state: "completed" },
+    { type: "tool", id: "c", result: "Error: no weather", state: "failed" },
+    { type: "text", text: "Clear." },
+  ]);
+  assert.deepEqual([decoder.outcome, decoder.usage], ["completed", { prompt_tokens: 3, completion_tokens: 2 }]);
 });
 
 test("what repeats the whole text at the end does not double it", () => {
