@@ -215,6 +215,8 @@ class Live(unittest.TestCase):
             from titlecast import Titlecast
             written = Titlecast({self.server.url!r}).reply({self.thread!r}, message={PROMPT!r})
             written.text("Prune it ")
+            while not written._given:
+                time.sleep(0.05)
             time.sleep(1)
             os._exit(9)
         """)
