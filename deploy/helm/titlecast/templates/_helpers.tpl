@@ -49,9 +49,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if has $name $keys }}
 {{- fail (printf "%s is in secret.keys and in settings" $name) }}
 {{- end }}
+{{- if has $name (list "DATABASE_URL" "OPENAI_API_KEY" "TITLECAST_JWT_SECRET") }}
+{{- fail (printf "%s is a secret, and settings are readable in the Deployment: put it into the Secret, and its name into secret.keys" $name) }}
+{{- end }}
 {{- end }}
 {{- if not (eq (include "titlecast.isOpen" .) "true") }}
-{{- fail "nothing verifies tokens: put TITLECAST_JWT_SECRET or TITLECAST_JWT_KEYS into secret.keys or settings, or set allowUnauthenticated" }}
+{{- fail "nothing verifies tokens: put TITLECAST_JWT_SECRET into secret.keys, or TITLECAST_JWT_KEYS into secret.keys or settings, or set allowUnauthenticated" }}
 {{- end }}
 {{- end }}
 
