@@ -49,7 +49,10 @@ fn main() -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("titlecast: cannot start the async runtime: {error}");
+            let _ = writeln!(
+                std::io::stderr(),
+                "titlecast: cannot start the async runtime: {error}"
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -156,7 +159,9 @@ fn end(result: Result<(), StartError>, format: LogFormat) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", telemetry::last_line(format, &error.to_string()));
+            let line = telemetry::last_line(format, &error.to_string());
+            // If it cannot be printed, the exit code remains.
+            let _ = writeln!(std::io::stderr(), "{line}");
             ExitCode::from(error.exit_code())
         }
     }
@@ -407,9 +412,8 @@ async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), Sta
         tenant: arguments.tenant,
         since: arguments.since,
     };
-    commands::stats::run(&db, &scope, arguments.json)
-        .await
-        .map_err(StartError::Command)
+    let report = commands::stats::report(&db, &scope, arguments.json).await;
+    print(report.map_err(StartError::Command)?)
 }
 
 /// Prints what is in force, and with `live` the models' answers; or every error, the last one as the reason of the exit.

@@ -40,6 +40,7 @@ use crate::{
     events::EventBroker,
     server::Limits,
     supervisor::{LoopReport, LoopState},
+    telemetry,
     titles::Titles,
     webhooks::Webhooks,
 };
@@ -183,6 +184,11 @@ impl Collector for MetricSources {
             "replies_running",
             "Running replies of this process",
             &ConstGauge::new(self.events.runs().len() as i64),
+        )?;
+        metric(
+            "log_lines_dropped",
+            "Log lines that were dropped because nothing read standard error",
+            &ConstCounter::new(telemetry::dropped_lines()),
         )?;
         let has_failed = ConstGauge::new(i64::from(self.chat.has_failed_reload()));
         metric(

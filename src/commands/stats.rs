@@ -9,18 +9,16 @@ use crate::{
     error::Result,
 };
 
-/// Prints the counts: a table, or JSON.
+/// The counts: a table, or a line of JSON.
 ///
 /// # Errors
 /// [`Error::Database`](crate::error::Error::Database).
-pub async fn run(db: &Database, scope: &StatsFilter, json: bool) -> Result<()> {
+pub async fn report(db: &Database, scope: &StatsFilter, json: bool) -> Result<String> {
     let stats = db.title_stats(scope).await?;
-    if json {
-        println!("{}", serde_json::json!(stats));
-    } else {
-        print!("{}", table(&stats));
-    }
-    Ok(())
+    Ok(match json {
+        true => format!("{}\n", serde_json::json!(stats)),
+        false => table(&stats),
+    })
 }
 
 fn table(stats: &TitleStats) -> String {

@@ -1,9 +1,10 @@
 //! Log lines: their format, and the allowlist of libraries that may log.
 
-use std::{fmt, io::IsTerminal};
+use std::{fmt, io::IsTerminal, sync::OnceLock};
 
 use clap::ValueEnum;
 use tracing::{Event, Level, Metadata, Subscriber, level_filters::LevelFilter};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     filter::{FilterExt, ParseError, filter_fn},
@@ -36,10 +37,25 @@ const LIBRARIES: [(&str, Level); 1] = [
     ("sqlx::pool", Level::WARN),
 ];
 
+/// How many lines may wait to be written. Further ones are dropped and counted: a program that stops reading standard
+/// error must not stop the service.
+const MAX_WAITING: usize = 4_096;
+
+/// Counts the lines that were dropped.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// The log lines that were dropped because nothing read standard error.
+pub fn dropped_lines() -> u64 {
+    DROPPED
+        .get()
+        .map_or(0, |dropped| dropped.dropped_lines() as u64)
+}
+
+/// The layer that logs, and the guard whose drop writes the lines that wait, for a second at most.
 pub(super) fn layer(
     format: LogFormat,
     filter: &str,
-) -> Result<Box<dyn Layer<Registry> + Send + Sync>, ParseError> {
+) -> Result<(Box<dyn Layer<Registry> + Send + Sync>, WorkerGuard), ParseError> {
     let asked = EnvFilter::try_new(filter)?;
     let allowed = filter_fn(move |metadata| match metadata.is_span() {
         // In text format, spans would only repeat the line's fields.
@@ -48,8 +64,13 @@ pub(super) fn layer(
     });
     // Without the hint, every event of every library would reach the filter.
     let filter = asked.and(allowed.with_max_level_hint(LevelFilter::TRACE));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    Ok(match format {
+    let writer = NonBlockingBuilder::default()
+        .buffered_lines_limit(MAX_WAITING)
+        .thread_name("log");
+    let (writer, guard) = writer.finish(std::io::stderr());
+    DROPPED.get_or_init(|| writer.error_counter());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = match format {
         LogFormat::Text => lines
             .with_ansi(std::io::stderr().is_terminal())
             .map_event_format(|inner| WithTrace { inner, format })
@@ -63,7 +84,8 @@ pub(super) fn layer(
             .map_event_format(|inner| WithTrace { inner, format })
             .with_filter(filter)
             .boxed(),
-    })
+    };
+    Ok((layer, guard))
 }
 
 /// Adds `trace_id` to a line if traces are exported.

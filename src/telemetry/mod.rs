@@ -14,17 +14,19 @@ mod traces;
 
 use std::time::Duration;
 
+use tokio::{task::spawn_blocking, time::timeout};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
     Layer, filter::ParseError, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
 pub use self::{
-    log::{LogFormat, last_line},
+    log::{LogFormat, dropped_lines, last_line},
     span::{Finished, SPANS},
     traces::InvalidEndpoint,
 };
 
-/// Timeout of the last export.
+/// Timeout of the last export, and half that of the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Why the log or the traces cannot be started.
@@ -42,6 +44,7 @@ pub enum TelemetryError {
 #[derive(Debug)]
 pub struct Telemetry {
     traces: Option<traces::Traces>,
+    log: WorkerGuard,
 }
 
 /// Starts logging to standard error by `filter`, and exporting traces to `collector`, the base URL of an
@@ -54,21 +57,27 @@ pub fn start(
     filter: &str,
     collector: Option<&str>,
 ) -> Result<Telemetry, TelemetryError> {
-    let log = log::layer(format, filter)?;
+    let (lines, log) = log::layer(format, filter)?;
     let traces = collector.map(traces::Traces::start).transpose()?;
     let layer = traces.as_ref().map(traces::Traces::layer);
-    let layers = [Some(log), layer.map(Layer::boxed)].into_iter().flatten();
+    let layers = [Some(lines), layer.map(Layer::boxed)].into_iter().flatten();
     tracing_subscriber::registry()
         .with(layers.collect::<Vec<_>>())
         .init();
-    Ok(Telemetry { traces })
+    Ok(Telemetry { traces, log })
 }
 
 impl Telemetry {
-    /// Exports the remaining spans, within a few seconds.
+    /// Exports the remaining spans and writes the remaining lines, within a few seconds.
     pub async fn stop(self) {
         if let Some(traces) = self.traces {
             traces.stop(FLUSH_TIMEOUT).await;
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "waits for standard error, and is no work"
+        )]
+        let written = spawn_blocking(|| drop(self.log));
+        let _ = timeout(2 * FLUSH_TIMEOUT, written).await;
     }
 }

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use titlecast_testing::{ModelServer, Titlecast, server::request};
+use titlecast_testing::{
+    ModelServer, Titlecast, eventually,
+    server::{client, request},
+};
 
 #[tokio::test]
 async fn every_line_is_an_object_with_flat_fields() {
@@ -107,4 +110,37 @@ async fn the_last_line_of_a_program_that_fails_is_an_object_too() {
     }
     let help = Titlecast::new(&["--help", "--log-format=json"]).run().await;
     assert!(help.stdout.contains("Usage"), "{}", help.stdout);
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    let model = ModelServer::start().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut serving = Titlecast::unread(&["serve", "--listen", &address, "--log", "debug"])
+        .env("OPENAI_BASE_URL", &model.url)
+        .start();
+    let url = format!("http://{address}");
+    eventually(async || client().get(format!("{url}/readyz")).send().await.ok()).await;
+    for _ in 0..5 {
+        let body = json!({ "message": "Plan a trip to Kyoto" });
+        let (status, answer) = request(&url, "POST", "/api/v1/chat", Some(body)).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+    serving.terminate();
+    assert_eq!(serving.exit().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_failed_start_with_a_closed_standard_error_keeps_its_exit_code() {
+    let started = ["-c", "exec \"$0\" \"$@\" 2>&-"];
+    let ended = Titlecast::through(
+        "/bin/sh",
+        &started,
+        &["serve", "--database-url", "nonsense://"],
+    )
+    .run()
+    .await;
+    assert_eq!(ended.code, Some(2));
 }

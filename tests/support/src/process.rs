@@ -69,6 +69,18 @@ impl Titlecast {
         Self::of("setpriv", &[&drop, arguments].concat())
     }
 
+    /// The same, started by another program with these arguments before its own.
+    pub fn through(program_before: &str, own: &[&str], arguments: &[&str]) -> Self {
+        Self::of(program_before, &[own, &[program()], arguments].concat())
+    }
+
+    /// The same whose standard error is a pipe that is full and that nobody reads.
+    pub fn unread(arguments: &[&str]) -> Self {
+        const FULL: &str = "/usr/bin/mkfifo log && exec 2<>log && \
+            /usr/bin/head -c 65536 /dev/zero >&2 && exec \"$0\" \"$@\"";
+        Self::through("/bin/sh", &["-c", FULL], arguments)
+    }
+
     /// The same with sockets that listen on these addresses, as systemd passes them: `127.0.0.1:0` or `unix:PATH`.
     pub fn activated(addresses: &[&str], arguments: &[&str]) -> Self {
         const SYSTEMD: &str = r#"
