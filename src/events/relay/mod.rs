@@ -25,12 +25,11 @@
 
 mod inbox;
 mod remote_replies;
+mod servers;
 mod subjects;
 mod subscriptions;
 
 use std::{
-    io,
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -38,9 +37,8 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, Event};
 use chrono::{DateTime, Utc};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio::{
     sync::{
         Notify,
@@ -57,6 +55,7 @@ use self::{inbox::Inbox, subjects::WakeUp, subscriptions::Subscriptions};
 pub use self::{
     inbox::{ReadRows, RowQuery},
     remote_replies::{RemoteEnd, RemoteSlice},
+    servers::Servers,
 };
 use super::{run::Runs, topics::Topics};
 use crate::{
@@ -225,57 +224,6 @@ pub struct Relay {
     status: Arc<Status>,
 }
 
-/// The servers of one NATS cluster: URLs separated by commas.
-#[derive(Clone, Debug)]
-pub struct Servers {
-    addresses: Vec<ServerAddr>,
-    /// The file of the certificate authorities that sign their certificates, in place of the system's.
-    authorities: Option<PathBuf>,
-}
-
-impl std::str::FromStr for Servers {
-    type Err = std::io::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let servers = text.split(',').map(|url| url.trim().parse());
-        Ok(Self {
-            addresses: servers.collect::<Result<_, _>>()?,
-            authorities: None,
-        })
-    }
-}
-
-impl Servers {
-    /// Trusts only the certificate authorities of a PEM file, and encrypts every connection.
-    ///
-    /// # Errors
-    /// The file cannot be read, or has no certificate.
-    pub fn with_authorities(self, path: &Path) -> io::Result<Self> {
-        let named = |why: String| io::Error::other(format!("{}: {why}", path.display()));
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| named(error.to_string()))?;
-        match certificates.is_empty() {
-            true => Err(named("it has no certificate".into())),
-            false => Ok(Self {
-                authorities: Some(path.into()),
-                ..self
-            }),
-        }
-    }
-
-    /// The options of a connection that concern encryption.
-    fn options(&self) -> ConnectOptions {
-        let options = ConnectOptions::new().connection_timeout(NATS_TIMEOUT);
-        match &self.authorities {
-            Some(path) => options
-                .add_root_certificates(path.clone())
-                .require_tls(true),
-            None => options,
-        }
-    }
-}
-
 impl Relay {
     pub(super) fn new(node: Uuid, topics: Arc<Topics>, runs: Arc<Runs>) -> (Outbox, Self) {
         let (sender, queue) = channel(QUEUE_CAPACITY);
@@ -412,22 +360,18 @@ impl Drop for DisconnectOnDrop<'_> {
 async fn log_connect_failure(servers: Servers, status: &Status) {
     sleep(NATS_TIMEOUT).await;
     if !status.is_connected() {
-        let tried: Vec<String> = servers.addresses.iter().map(address).collect();
+        let tried = servers.names();
         if let Err(error) = servers.options().connect(servers.addresses).await {
             tracing::warn!(
-                servers = tried.join(","),
+                servers = tried,
                 %error,
                 "NATS cannot be reached; cross-node updates are delayed until it can, and the connection is retried. \
-                 Start NATS, or check --nats-url (TITLECAST_NATS_URL) and --nats-ca (TITLECAST_NATS_CA)"
+                 Start NATS, or check --nats-url (TITLECAST_NATS_URL), its user and password, and --nats-ca \
+                 (TITLECAST_NATS_CA)"
             );
         }
     }
     std::future::pending().await
-}
-
-/// Host and port of a server, without the password that its URL may contain.
-fn address(server: &ServerAddr) -> String {
-    format!("{}:{}", server.host(), server.port())
 }
 
 /// Sends queued wake-ups while connected, and flushes the queue at shutdown.
