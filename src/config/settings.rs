@@ -443,8 +443,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// The longest duration: dates and multiples of it can be computed.
+const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// Parses a duration, or `0s`.
 pub(super) fn duration_or_none(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; expected a number with a unit, such as 10s or 250ms"))
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; expected a number with a unit, such as 10s or 250ms"))?;
+    if duration > MAX_DURATION {
+        return Err("must be at most 100years".into());
+    }
+    Ok(duration)
 }
