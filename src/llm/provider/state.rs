@@ -30,6 +30,8 @@ pub(super) struct AnswerState {
     thinking: Option<ThinkSplitter>,
     tools: ToolCalls,
     delivered: DeliveredItems,
+    /// Whether a part of the answer came as a delta.
+    has_deltas: bool,
     /// The number of unparsable events.
     pub(super) unreadable: u32,
     pub(super) text_bytes: usize,
@@ -70,6 +72,7 @@ impl AnswerState {
             reasoning_half: SurrogateJoiner::default(),
             tools: ToolCalls::default(),
             delivered: DeliveredItems::default(),
+            has_deltas: false,
             unreadable: 0,
             text_bytes: 0,
             reasoning_bytes: 0,
@@ -184,7 +187,11 @@ impl AnswerState {
         })
     }
 
-    fn add(&mut self, reading: Reading) -> Added {
+    fn add(&mut self, mut reading: Reading) -> Added {
+        if reading.is_message && self.has_deltas {
+            reading.repeat();
+        }
+        self.has_deltas |= !reading.is_message && reading.has_content();
         self.usage.update(reading.usage);
         self.unreadable += u32::from(reading.is_unreadable);
         self.reasons |= reading.reasons;

@@ -187,6 +187,8 @@ impl WireFormat for ChatCompletions {
             is_answer: value.get("choices").is_some(),
             has_message: has_message || !part.text.is_empty(),
             is_unreadable: part.is_unreadable || is_broken,
+            item: (!part.is_message).then(String::new),
+            is_message: part.is_message,
             text: part.text,
             reasoning: part.reasoning,
             tools: part.tools,
@@ -275,17 +277,18 @@ struct ChoiceContent {
     has_others: bool,
     /// Whether a part that may contain text could not be parsed.
     is_unreadable: bool,
+    /// Whether it is a whole message.
+    is_message: bool,
 }
 
 impl ChoiceContent {
     /// Reads a streamed delta, or a whole message.
     fn read(choice: &Value) -> Self {
         let mut part = Self::default();
-        let places = ["delta", "message"].into_iter();
-        let delta = places
-            .filter_map(|name| choice.get(name))
-            .find(|delta| !delta.is_null());
-        match delta {
+        let content = |name| choice.get(name).filter(|content| !content.is_null());
+        let (delta, message) = (content("delta"), content("message"));
+        part.is_message = delta.is_none() && message.is_some();
+        match delta.or(message) {
             Some(Value::Object(delta)) => {
                 part.add_content(delta.get("content"));
                 part.add_refusal(delta.get("refusal"));

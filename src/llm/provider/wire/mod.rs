@@ -234,6 +234,8 @@ pub(super) struct Reading {
     pub(super) is_answer: bool,
     /// Whether it has the message of a whole answer.
     pub(super) has_message: bool,
+    /// Whether text, reasoning and tool calls are a message as a whole: behind deltas, it repeats them.
+    pub(super) is_message: bool,
     /// Whether it only acknowledges the request: the model has not begun to answer.
     pub(super) is_acknowledgement: bool,
     /// Whether nothing follows.
@@ -244,6 +246,18 @@ impl Reading {
     /// Whether it has a part of the answer.
     pub(super) fn has_content(&self) -> bool {
         !self.text.is_empty() || !self.reasoning.is_empty() || !self.tools.is_empty()
+    }
+
+    /// Turns the content into a whole item that may repeat deltas.
+    pub(super) fn repeat(&mut self) {
+        self.whole.push(WholeItem {
+            id: String::new(),
+            text: std::mem::take(&mut self.text),
+            reasoning: std::mem::take(&mut self.reasoning),
+        });
+        for tool in &mut self.tools {
+            (tool.is_whole, tool.is_listed) = (true, true);
+        }
     }
 }
 
