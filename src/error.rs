@@ -4,7 +4,7 @@
 //! is logged once, where the response is encoded. This module does not depend on HTTP, GraphQL or SSE: each surface
 //! maps [`ErrorCode`] with its own table.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, time::Duration};
 
 use uuid::Uuid;
 
@@ -154,8 +154,8 @@ pub enum Error {
     /// The id that the request chose belongs to something else.
     #[error("{what} belongs to something else; choose another id")]
     IdTaken {
-        /// The field with the id.
-        what: &'static str,
+        /// The field with the id, or whose id it is.
+        what: Cow<'static, str>,
     },
     /// The bytes of an append do not continue the reply.
     #[error("the reply continues at offset {expected}; send the bytes from there")]

@@ -20,8 +20,8 @@ use super::{
     scope::{change_of, conversations_of, locked},
     search::index::{self, Text, index},
     turns::{
-        MAX_RETRIES, NewConversationRow, claim_deferred, insert_conversation, is_open_reply,
-        is_retryable,
+        MAX_RETRIES, NewConversationRow, claim_deferred, insert_conversation, is_retryable,
+        open_reply,
     },
 };
 use crate::{
@@ -151,11 +151,11 @@ impl Database {
             add_named(tx, new, &mut stored).await?;
         }
         let drops_text = known.as_ref().is_some_and(conversation::Model::drops_text);
-        for message in &new.messages {
+        for (place, message) in new.messages.iter().enumerate() {
             if let Some(stored) = stored.get(&message.id)
                 && !message.is(stored, new.conversation_id, drops_text)
             {
-                return Err(Error::IdTaken { what: "message_id" });
+                return Err(id_taken(new, place));
             }
         }
         let missing: Vec<(&RecordedMessage, &String)> = new.messages.iter().zip(bodies).collect();
@@ -174,8 +174,9 @@ impl Database {
         };
         // The end of a running reply could not be stored beside a message with its id.
         let ids = missing.iter().map(|(message, _)| message.id);
-        if is_open_reply(tx, ids).await? {
-            return Err(Error::IdTaken { what: "message_id" });
+        if let Some(id) = open_reply(tx, ids).await? {
+            let place = new.messages.iter().position(|message| message.id == id);
+            return Err(id_taken(new, place.unwrap_or_default()));
         }
         let at = self.now();
         let last_at = last.created_at.unwrap_or(at);
@@ -221,6 +222,15 @@ impl Database {
             claim,
         })
     }
+}
+
+/// The error of a message whose id belongs to something else. In a list, it names the message.
+fn id_taken(new: &NewRecord, place: usize) -> Error {
+    let what = match new.messages.len() {
+        1 => "the id of the message".into(),
+        _ => format!("the id of messages[{place}]").into(),
+    };
+    Error::IdTaken { what }
 }
 
 /// The stored messages with these ids, of any owner, whether or not they count.

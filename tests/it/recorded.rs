@@ -275,7 +275,7 @@ async fn a_list_is_stored_whole_or_not_at_all() {
         json!([user("New", "new"), user("Other", "7")]),
         409,
         "ID_TAKEN",
-        "message_id",
+        "messages[1]",
     )
     .await;
     let (status, answer) = record(

@@ -81,8 +81,10 @@ fn with_events(body: UploadBody, mut events: UploadStream) -> UploadStream {
     async_stream::try_stream! {
         let mut is_empty = true;
         while let Some(event) = events.next().await {
-            is_empty = false;
-            yield event?;
+            let event = event?;
+            // Other providers' events have token counts too.
+            is_empty &= matches!(event, UploadEvent::Usage(_));
+            yield event;
         }
         if is_empty && body.is_complete() {
             Err(Error::UnknownFormat("the upload has no event of its format"))?;

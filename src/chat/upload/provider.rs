@@ -11,16 +11,27 @@ use crate::{
     llm::{Finish, ModelError, ModelErrorKind, ReplyChunk, Wire, decode_reply},
 };
 
+const COMPLETED: UploadEvent = UploadEvent::Finish {
+    outcome: ReplyOutcome::Completed,
+    reason: None,
+};
+
 pub(super) fn decode(wire: Wire, body: &UploadBody, deadline: Duration) -> UploadStream {
     let mut chunks = decode_reply(wire, bytes(body), deadline);
     let body = body.clone();
     async_stream::try_stream! {
+        let mut has_calls = false;
         while let Some(chunk) = chunks.next().await {
             read_end(&body)?;
             match chunk {
-                Ok(chunk) => for event in events(chunk, &body) {
-                    yield event;
-                },
+                // The program answers the calls, so an answer that has nothing else is whole.
+                Ok(ReplyChunk::Finished(Finish::NoText)) if has_calls => yield COMPLETED,
+                Ok(chunk) => {
+                    has_calls |= matches!(chunk, ReplyChunk::Tool(_));
+                    for event in events(chunk, &body) {
+                        yield event;
+                    }
+                }
                 Err(error) => {
                     let end = failure(&error)?;
                     if let Some(end) = end {
@@ -53,10 +64,7 @@ fn events(chunk: ReplyChunk, body: &UploadBody) -> Vec<UploadEvent> {
             state: ToolState::Called,
         })],
         ReplyChunk::Usage(usage) => vec![UploadEvent::Usage(usage)],
-        ReplyChunk::Finished(Finish::Stop) => vec![UploadEvent::Finish {
-            outcome: ReplyOutcome::Completed,
-            reason: None,
-        }],
+        ReplyChunk::Finished(Finish::Stop) => vec![COMPLETED],
         // Broken off behind a finish reason: the rest may follow in another upload.
         ReplyChunk::Finished(_) if body.is_broken() => Vec::new(),
         ReplyChunk::Finished(finish) => vec![UploadEvent::Finish {

@@ -92,6 +92,8 @@ fn read(event: &Value) -> Option<UploadEvent> {
             Some("length") => finish(ReplyOutcome::Incomplete, Some("length")),
             Some("content-filter") => finish(ReplyOutcome::Incomplete, Some("content_filter")),
             Some("error") => finish(ReplyOutcome::Failed, None),
+            // The AI SDK's names for a provider that broke off, or gave no reason.
+            Some("other" | "unknown") => finish(ReplyOutcome::Incomplete, Some("unknown")),
             _ => finish(ReplyOutcome::Completed, None),
         },
         "abort" => finish(ReplyOutcome::Stopped, None),

@@ -168,7 +168,9 @@ impl Database {
             && continued.is_some()
             && is_named(tx, new.conversation_id, name).await?
         {
-            return Err(Error::IdTaken { what: "message_id" });
+            return Err(Error::IdTaken {
+                what: "message_id".into(),
+            });
         }
         let (row, claim, is_first) = match continued {
             None => {

@@ -4,7 +4,7 @@
 //! The turn's id is derived from the reply's id, which the program may choose. So the primary key finds a reply, and
 //! rejects a second one with the same id.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, prelude::Uuid, sea_query::Expr};
@@ -98,7 +98,9 @@ impl Database {
         owner: &Owner,
         new: &NewExternalReply,
     ) -> Result<OpenedReply> {
-        const TAKEN: Error = Error::IdTaken { what: "reply_id" };
+        const TAKEN: Error = Error::IdTaken {
+            what: Cow::Borrowed("reply_id"),
+        };
         let id = turn_of(new.reply_id);
         if let Some(row) = Entity::find_by_id(id).one(tx).await? {
             let is_same = row.tenant_id == owner.tenant
@@ -223,15 +225,15 @@ impl Database {
     }
 }
 
-/// Whether one of these ids is that of a running reply, of any owner.
-pub(in crate::db) async fn is_open_reply(
+/// Which of these ids is that of a running reply, of any owner.
+pub(in crate::db) async fn open_reply(
     tx: &Transaction,
     ids: impl Iterator<Item = MessageId>,
-) -> Result<bool> {
+) -> Result<Option<MessageId>> {
     let open = Entity::find()
         .filter(Expr::cust(RUNNING))
         .filter(Column::ReplyId.is_in(ids));
-    Ok(open.one(tx).await?.is_some())
+    Ok(open.one(tx).await?.map(|turn| turn.reply_id))
 }
 
 /// Whether a message of any owner has this id.

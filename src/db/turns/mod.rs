@@ -21,7 +21,7 @@ use sea_orm::{
 };
 use uuid::Builder;
 
-pub(super) use self::external::is_open_reply;
+pub(super) use self::external::open_reply;
 pub use self::{
     begin::{BegunTurn, NewTitle, NewTurn},
     end::FinishedReply,

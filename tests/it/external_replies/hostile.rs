@@ -231,7 +231,9 @@ async fn an_event_stream_that_is_none_is_refused() {
     }
     assert_eq!(replies(&server, &id).await, json!([]));
     // A format that the request names is believed until the body contradicts it.
+    let usage = "data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":2}}\n\n";
     for (format, body) in [
+        ("chat_completions", usage),
         ("ui_message_stream", start),
         ("chat_completions", start),
         ("responses", "data: {\"type\":\"start\"}\n\n"),

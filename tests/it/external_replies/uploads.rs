@@ -163,6 +163,31 @@ async fn a_call_that_has_returned_stays_so() {
 }
 
 #[tokio::test]
+async fn an_answer_of_calls_alone_is_whole_and_an_end_for_another_reason_is_not() {
+    let server = serve(&[]).await;
+    let call = json!({ "id": "c1", "function": { "name": "map", "arguments": "{}" } });
+    let called =
+        json!({ "choices": [{ "delta": { "tool_calls": [call] }, "finish_reason": null }] });
+    let ended = json!({ "choices": [{ "delta": {}, "finish_reason": "tool_calls" }] });
+    let text = json!({ "type": "text-delta", "id": "t", "delta": "First we" });
+    let other = json!({ "type": "finish", "finishReason": "other" });
+    for (events, expected) in [
+        ([called, ended], json!([["COMPLETED", ""]])),
+        ([text, other], json!([["INCOMPLETE", "First we"]])),
+    ] {
+        let id = asked(&server.url).await;
+        let upload = Upload::begin(&server.url, &id, "", EVENTS);
+        for event in events {
+            upload.write(format!("data: {event}\n\n").as_bytes());
+        }
+        let (status, message) = upload.end().await;
+        assert_eq!(status, 201, "{message}");
+        assert_eq!(replies(&server, &id).await, expected);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_cut_upload_goes_on_from_the_offset_that_the_server_names() {
     let server = serve(&[]).await;
     let url = &server.url;
