@@ -187,6 +187,19 @@ fn is_of_replaced_pool(error: &DbErr) -> bool {
     )
 }
 
+/// Whether the server refused a connection because it has as many as it allows.
+pub(super) fn is_limit(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().as_deref() == Some("53300"),
+        _ => false,
+    }
+}
+
+/// Whether no connection was available in time, so that the statement was not sent.
+pub(super) fn is_acquire_timeout(error: &DbErr) -> bool {
+    matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout))
+}
+
 /// Whether the connection was lost, or terminated by the server: by an administrator, a crash or an idle timeout.
 pub(super) fn is_lost_connection(error: &DbErr) -> bool {
     match of_driver(error) {

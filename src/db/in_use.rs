@@ -28,6 +28,11 @@ impl InUse {
         self.0.store(0, Ordering::SeqCst);
     }
 
+    /// Whether both count the connections of the same pool.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The number of connections in use.
     pub(super) fn count(&self) -> u32 {
         self.0.load(Ordering::SeqCst)

@@ -1,6 +1,6 @@
 //! Opens a database, and diagnoses why it cannot be opened.
 
-use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
+use std::{borrow::Cow, io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
 
 use sea_orm::{
     ConnectionTrait, DbErr,
@@ -59,6 +59,7 @@ impl Database {
     /// # Errors
     /// If the URL is invalid, or the database does not open.
     pub async fn connect(url: &str, max_connections: u32) -> Result<Self, OpenError> {
+        let url = &*with_verification(url)?;
         let statements = Statements::default();
         let stale = StaleConnections::default();
         let opener = Opener {
@@ -173,12 +174,48 @@ impl Location {
                     },
                 })
             }
+            "postgres" | "postgresql" if parsed.path().contains('@') => refuse(
+                "the name of the database has an @; in the password, write @ as %40, / as %2F, ? as %3F, # as %23",
+            ),
             "postgres" | "postgresql" => {
+                with_verification(url)?;
                 let options: PgConnectOptions = url.parse().map_err(OpenError::of_url)?;
                 Ok(Self::Server(Box::new(server_options(options))))
             }
             _ => refuse("the URL begins neither with sqlite: nor with postgres:"),
         }
+    }
+}
+
+/// The URL with which sqlx verifies the server's certificate as libpq does: by `sslrootcert` with `sslmode=require` too.
+///
+/// # Errors
+/// If the authorities would not be used.
+fn with_verification(url: &str) -> Result<Cow<'_, str>, OpenError> {
+    let Ok(mut parsed) = reqwest::Url::parse(url) else {
+        return Ok(url.into());
+    };
+    let is_mode = |name: &str| ["sslmode", "ssl-mode"].contains(&name);
+    let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
+    let has_authorities = pairs
+        .iter()
+        .any(|(name, _)| ["sslrootcert", "ssl-root-cert", "ssl-ca"].contains(&&**name));
+    let mode = pairs.iter().rfind(|(name, _)| is_mode(name));
+    match mode.map(|(_, mode)| mode.as_str()) {
+        _ if !has_authorities => Ok(url.into()),
+        Some("verify-ca" | "verify-full") => Ok(url.into()),
+        Some("require") => {
+            let others = pairs.iter().filter(|(name, _)| !is_mode(name));
+            parsed
+                .query_pairs_mut()
+                .clear()
+                .extend_pairs(others)
+                .append_pair("sslmode", "verify-ca");
+            Ok(String::from(parsed).into())
+        }
+        _ => Err(OpenError::Url(
+            "sslrootcert is used with sslmode=verify-full, verify-ca or require".into(),
+        )),
     }
 }
 

@@ -188,9 +188,13 @@ pub(super) fn server_options(options: PgConnectOptions) -> PgConnectOptions {
 }
 
 /// The statement that applies the settings of a session after its start.
+///
+/// The isolation is what the statements are written for, whatever default the role or the database has: under a stricter
+/// one, transactions of people who write at once fail.
 fn session_settings() -> String {
     format!(
-        "SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+        "SET default_transaction_isolation = 'read committed'; SET lock_timeout = {};
+         SET idle_in_transaction_session_timeout = {}",
         LOCK_TIMEOUT.as_millis(),
         // Frees the locks of a node that lost its connection.
         IDLE_TRANSACTION_TIMEOUT.as_millis()

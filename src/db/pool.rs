@@ -3,6 +3,10 @@
 //! sqlx tests and closes a released connection without a deadline. A connection that freezes at that moment occupies
 //! its slot in the pool forever. [`Database::keep_connections`] detects such slots by counting: a connection that is
 //! neither idle nor in use. A new pool then replaces the old one.
+//!
+//! While sqlx opens a connection for a statement, it does not look for idle ones. A server that refuses further connections,
+//! because of a limit or since a rolling upgrade doubles the nodes, would therefore fail statements although connections
+//! are idle. So a smaller pool then replaces the old one, and the full size is tried again later.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -11,13 +15,20 @@ use std::{
 
 use async_trait::async_trait;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    ExecResult, QueryResult, Statement, TransactionOptions, TransactionTrait,
+    sqlx::{self, ConnectOptions as _, Connection, postgres::PgConnectOptions},
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Database, in_use::InUse, options::options, stale::StaleConnections, statements::Statements,
+    Database,
+    fault::{is_acquire_timeout, is_limit},
+    in_use::InUse,
+    options::{options, server_options},
+    stale::StaleConnections,
+    statements::Statements,
 };
 use crate::supervisor::Heartbeat;
 
@@ -29,6 +40,15 @@ const FILE_COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The time for which every count must find connections missing: longer than a connection takes to open.
 const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long every count must find connections being opened, before the server is asked whether it refuses them.
+const REFUSED_AFTER: Duration = Duration::from_secs(1);
+
+/// The limit of that question. A server that does not answer does not refuse.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// When the full size is tried again.
+const RESTORE_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The limit of the close of the old pool's idle connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,6 +86,35 @@ impl Pool {
         opened.clone()
     }
 
+    /// Begins a transaction.
+    pub(super) async fn begin(
+        &self,
+        options: TransactionOptions,
+    ) -> Result<DatabaseTransaction, DbErr> {
+        let pool = self.opened();
+        self.checked(&pool, pool.connections.begin_with_options(options).await)
+    }
+
+    /// Turns the error of who waited for a connection of a pool that was replaced meanwhile into that of a closed pool, after
+    /// which statements are retried.
+    fn checked<T>(&self, used: &Opened, result: Result<T, DbErr>) -> Result<T, DbErr> {
+        match result {
+            Err(error) if is_acquire_timeout(&error) && !self.opened().in_use.is(&used.in_use) => {
+                Err(DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed))
+            }
+            result => result,
+        }
+    }
+
+    /// The number of connections that the server has granted.
+    fn granted(&self) -> u32 {
+        let Opened {
+            connections,
+            in_use,
+        } = self.opened();
+        count("", &connections).idle.saturating_add(in_use.count())
+    }
+
     /// The number of connections that are neither idle nor in use: being opened, being tested by the pool, or lost.
     fn missing(&self) -> u32 {
         let Opened {
@@ -91,19 +140,23 @@ impl ConnectionTrait for Pool {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.current().execute_raw(statement).await
+        let pool = self.opened();
+        self.checked(&pool, pool.connections.execute_raw(statement).await)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.current().execute_unprepared(sql).await
+        let pool = self.opened();
+        self.checked(&pool, pool.connections.execute_unprepared(sql).await)
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.current().query_one_raw(statement).await
+        let pool = self.opened();
+        self.checked(&pool, pool.connections.query_one_raw(statement).await)
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.current().query_all_raw(statement).await
+        let pool = self.opened();
+        self.checked(&pool, pool.connections.query_all_raw(statement).await)
     }
 
     fn support_returning(&self) -> bool {
@@ -127,10 +180,34 @@ impl std::fmt::Debug for Opener {
 }
 
 impl Opener {
-    /// Opens a pool of at most `connections` connections.
+    /// Opens a pool of at most `connections` connections, and the first of them.
     pub(super) async fn open(&self, connections: u32) -> Result<Pool, DbErr> {
+        self.open_pool(connections, false).await
+    }
+
+    /// The same without a connection: the first statement opens one.
+    async fn open_empty(&self, connections: u32) -> Result<Pool, DbErr> {
+        self.open_pool(connections, true).await
+    }
+
+    /// The server's error, if it refuses another connection because of a limit.
+    async fn refusal(&self) -> Option<sqlx::Error> {
+        let server: PgConnectOptions = self.url.parse().ok()?;
+        let asked = timeout(ASK_TIMEOUT, server_options(server).connect()).await;
+        match asked.ok()? {
+            Ok(connection) => {
+                // It only asked.
+                let _ = timeout(ASK_TIMEOUT, connection.close()).await;
+                None
+            }
+            Err(error) => is_limit(&error).then_some(error),
+        }
+    }
+
+    async fn open_pool(&self, connections: u32, is_empty: bool) -> Result<Pool, DbErr> {
         let in_use = InUse::default();
-        let options = options(&self.url, connections, &self.stale, &in_use);
+        let mut options = options(&self.url, connections, &self.stale, &in_use);
+        options.connect_lazy(is_empty);
         let mut connections = sea_orm::Database::connect(options).await?;
         // SeaORM opens one connection as a test, and releases it without a call of `after_release`.
         in_use.reset();
@@ -162,14 +239,14 @@ impl Database {
             Some(_) => COUNT_INTERVAL,
             None => FILE_COUNT_INTERVAL,
         };
-        let mut missing_since = None;
+        let mut watch = Watch::default();
         loop {
             tokio::select! {
                 () = heartbeat.pause(every) => {}
                 () = closing.cancelled() => return,
             }
             let counting = async {
-                self.replace_lost_connections(&mut missing_since).await;
+                self.replace_lost_connections(&mut watch).await;
                 Ok(())
             };
             // After a timeout, the next iteration tries again.
@@ -177,19 +254,50 @@ impl Database {
         }
     }
 
-    async fn replace_lost_connections(&self, missing_since: &mut Option<Instant>) {
+    async fn replace_lost_connections(&self, watch: &mut Watch) {
         let (Some(opener), pool) = (&self.opener, &self.writer.inner) else {
             return;
         };
+        if watch
+            .reduced_at
+            .is_some_and(|at| at.elapsed() > RESTORE_AFTER)
+        {
+            *watch = Watch::default();
+            replace_with_empty(pool, opener, self.max_connections).await;
+            return;
+        }
         let missing = pool.missing();
         if missing == 0 {
-            *missing_since = None;
+            watch.missing_since = None;
+            watch.is_asked = false;
             return;
         }
-        if missing_since.get_or_insert_with(Instant::now).elapsed() < MISSING_TIMEOUT {
+        let since = watch
+            .missing_since
+            .get_or_insert_with(Instant::now)
+            .elapsed();
+        if since >= REFUSED_AFTER && !watch.is_asked {
+            watch.is_asked = true;
+            if let Some(error) = opener.refusal().await {
+                let connections = pool.granted().clamp(1, self.max_connections);
+                tracing::warn!(
+                    %error,
+                    connections,
+                    "the database refuses further connections; going on with those that are open. Allow more there, or \
+                     lower --database-connections (TITLECAST_DATABASE_CONNECTIONS)"
+                );
+                replace_with_empty(pool, opener, connections).await;
+                *watch = Watch {
+                    reduced_at: Some(Instant::now()),
+                    ..Watch::default()
+                };
+                return;
+            }
+        }
+        if since < MISSING_TIMEOUT {
             return;
         }
-        *missing_since = None;
+        watch.missing_since = None;
         // Opening a pool opens one connection. If that fails, the old pool may still be opening one as well, so its
         // missing connections are not known to be lost.
         let fresh = match opener.open(self.max_connections).await {
@@ -217,6 +325,26 @@ impl Database {
             close(self.writer.inner.replace(&fresh)).await;
         }
         Ok(())
+    }
+}
+
+/// What was found of a server's connections.
+#[derive(Default)]
+struct Watch {
+    /// Since when each count found connections missing.
+    missing_since: Option<Instant>,
+    /// Whether the server was asked since then.
+    is_asked: bool,
+    /// When the pool was made smaller.
+    reduced_at: Option<Instant>,
+}
+
+/// Replaces a pool with one of another size. The connections of the old one are closed, so that the server grants them
+/// again.
+async fn replace_with_empty(pool: &Pool, opener: &Opener, connections: u32) {
+    match opener.open_empty(connections).await {
+        Ok(fresh) => close(pool.replace(&fresh)).await,
+        Err(error) => tracing::error!(%error, "cannot make a connection pool"),
     }
 }
 

@@ -3,9 +3,7 @@
 use std::time::Instant;
 
 use migration::run::is_locked;
-use sea_orm::{
-    ConnectionTrait, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
-};
+use sea_orm::{ConnectionTrait, DbErr, SqliteTransactionMode, TransactionOptions};
 
 use super::{
     Database,
@@ -47,10 +45,10 @@ impl Database {
         };
         self.writer.refuse_if_gone()?;
         let backend = self.writer.get_database_backend();
-        let pool = self.writer.inner.current();
+        let pool = &self.writer.inner;
         let began = Instant::now();
         loop {
-            let begin = self.writer.with_deadline(pool.begin_with_options(options));
+            let begin = self.writer.with_deadline(pool.begin(options));
             match bracket(backend, "BEGIN", begin).await {
                 // Each try waits for the busy timeout. SQLite has no queue: a process that writes all the time may keep
                 // the lock from another one for longer than that.

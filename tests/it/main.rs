@@ -112,6 +112,7 @@ mod rewrites;
 mod schema;
 mod schema_changes;
 mod secret_files;
+mod sessions;
 mod sharing;
 mod slow_title;
 mod smoke;

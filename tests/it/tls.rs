@@ -1,4 +1,4 @@
-//! Encrypted connections to PostgreSQL and NATS, whose certificates an authority of one's own signs.
+//! Encrypted connections to PostgreSQL and NATS, whose certificates an authority of one's own signs, and credentials of NATS.
 
 use serde_json::{Value, json};
 use titlecast_testing::{
@@ -58,6 +58,11 @@ async fn postgresql_is_reached_by_its_private_authority_and_no_other() {
                 "Use a host that the certificate names",
             ],
         ),
+        // As libpq reads them.
+        (
+            with(&format!("sslmode=require&sslrootcert={}", other.path())),
+            &[encrypted, "sslrootcert=FILE.pem in"],
+        ),
         // The server has no rule for plain connections.
         (
             with("sslmode=disable"),
@@ -66,6 +71,14 @@ async fn postgresql_is_reached_by_its_private_authority_and_no_other() {
     ] {
         let ended = Titlecast::new(&SERVE).env("DATABASE_URL", &url).run().await;
         ended.assert_failed(&[&["cannot open the database", "DATABASE_URL"], parts].concat());
+    }
+    for parameters in ["", "sslmode=prefer&"] {
+        let unused = with(&format!("{parameters}sslrootcert={}", authority.path()));
+        let ended = Titlecast::new(&SERVE)
+            .env("DATABASE_URL", &unused)
+            .run()
+            .await;
+        ended.assert_refused(&["sslrootcert is used with sslmode=verify-full"]);
     }
 }
 
@@ -96,6 +109,42 @@ async fn nats_is_reached_by_its_private_authority_and_no_other() {
     assert_eq!((status, &page["nats"]), (200, &json!("degraded")), "{page}");
     serving.terminate();
     serving.ended().await.ok();
+}
+
+#[tokio::test]
+async fn the_credentials_in_the_url_of_nats_are_sent() {
+    for (arguments, login, wrong) in [
+        (
+            &["--user", "titlecast", "--pass", "p@s/s"][..],
+            "titlecast:p%40s%2Fs@",
+            "titlecast:pass@",
+        ),
+        (&["--auth", "s3cret"], "s3cret@", ""),
+    ] {
+        let Some(mut nats) = NatsServer::down() else {
+            return;
+        };
+        nats.start_with(arguments);
+        let start = |login: &str| {
+            let url = nats.url.replace("nats://", &format!("nats://{login}"));
+            Titlecast::new(&[&SERVE[..], &["--nats-url", &url]].concat()).start()
+        };
+        let mut serving = start(login);
+        nats_is(&serving.url().await, "ok").await;
+        serving.terminate();
+        serving.ended().await.ok();
+
+        let mut serving = start(wrong);
+        let line = serving.line("NATS cannot be reached").await;
+        assert!(line.contains("its user and password"), "{line}");
+        assert!(!line.contains("titlecast:pass"), "{line}");
+        serving.terminate();
+        serving.ended().await.ok();
+    }
+    let two = "nats://a:b@127.0.0.1:1,nats://a:c@127.0.0.1:2";
+    let arguments = [&SERVE[..], &["--nats-url", two]].concat();
+    let ended = Titlecast::new(&arguments).run().await;
+    ended.assert_refused(&["TITLECAST_NATS_URL", "the same user and password"]);
 }
 
 #[tokio::test]
