@@ -46,8 +46,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- fail "several nodes need TITLECAST_NATS_URL, in secret.keys or settings: without it subscribers see only their own node's changes" }}
 {{- end }}
 {{- range $name, $_ := .Values.settings }}
-{{- if has $name $keys }}
-{{- fail (printf "%s is in secret.keys and in settings" $name) }}
+{{- if or (has $name $keys) (has (trimSuffix "_FILE" $name) $keys) }}
+{{- fail (printf "%s is in secret.keys and in settings" (trimSuffix "_FILE" $name)) }}
 {{- end }}
 {{- if has $name (list "DATABASE_URL" "OPENAI_API_KEY" "TITLECAST_JWT_SECRET") }}
 {{- fail (printf "%s is a secret, and settings are readable in the Deployment: put it into the Secret, and its name into secret.keys" $name) }}
@@ -66,6 +66,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if or (has $name $keys) (hasKey $.Values.settings $name) }}{{- $has = true }}{{- end }}
 {{- end }}
 {{- or $has .Values.allowUnauthenticated }}
+{{- end }}
+
+{{/* The names under which the service and the ingress are reached. */}}
+{{- define "titlecast.hosts" -}}
+{{- $name := include "titlecast.fullname" . }}
+{{- $local := printf "%s.%s" $name .Release.Namespace }}
+{{- $hosts := list $name $local (printf "%s.svc" $local) (printf "%s.svc.cluster.local" $local) }}
+{{- if and .Values.ingress.enabled .Values.ingress.host }}
+{{- $hosts = append $hosts .Values.ingress.host }}
+{{- end }}
+{{- join "," $hosts }}
 {{- end }}
 
 {{- define "titlecast.containerSecurity" -}}
