@@ -13,7 +13,7 @@ use super::{
     model::StoryModel,
     nodes::Nodes,
     story::{Faults, Reading, Tally},
-    viewer::watch,
+    viewer::{open, watch},
 };
 
 /// The longest that a viewer may be behind once the broker is back.
@@ -32,7 +32,7 @@ async fn pair(nodes: &Nodes, number: usize) -> Pair {
     let body = json!({
         "message": StoryModel::message(number), "context": { "auto_title": false }
     });
-    let mut events = Events::of(post(here, "/api/v1/chat/stream", body)).await;
+    let mut events = open(post(here, "/api/v1/chat/stream", body)).await;
     let created = events.next().await.unwrap();
     let origin = async {
         let tally = to_end(&mut events, number).await;

@@ -109,7 +109,7 @@ impl<'a> Viewer<'a> {
 
 /// The stream that a request opens. SQLite has no queue for its lock: of two nodes that write to one file, one may wait in
 /// vain, and answers 503. PostgreSQL has one, so there every request has to succeed.
-async fn open(request: RequestBuilder) -> Events {
+pub async fn open(request: RequestBuilder) -> Events {
     for _ in 0..MAX_LOCKED {
         let response = within(request.try_clone().unwrap().send()).await.unwrap();
         if response.status() != 503 || TestDatabase::is_on_server() {
@@ -123,5 +123,5 @@ async fn open(request: RequestBuilder) -> Events {
 pub async fn watch(url: &str, conversation: &Value) -> Events {
     let id = conversation.as_str().unwrap();
     let url = format!("{url}/api/v1/conversations/{id}/reply");
-    Events::of(client().get(url)).await
+    open(client().get(url)).await
 }
