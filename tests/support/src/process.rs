@@ -74,7 +74,7 @@ impl Titlecast {
         Self::of(program_before, &[own, &[program()], arguments].concat())
     }
 
-    /// The same whose standard error is a pipe that is full and that nobody reads.
+    /// The same whose standard error is a full pipe that is not read.
     pub fn unread(arguments: &[&str]) -> Self {
         const FULL: &str = "/usr/bin/mkfifo log && exec 2<>log && \
             /usr/bin/head -c 65536 /dev/zero >&2 && exec \"$0\" \"$@\"";
