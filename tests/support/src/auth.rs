@@ -1,4 +1,4 @@
-//! Tokens as an issuer makes them, and as those make them who would like to be one.
+//! Tokens, valid ones and forged ones.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::hmac;
@@ -38,7 +38,7 @@ pub fn now() -> i64 {
     chrono::Utc::now().timestamp()
 }
 
-/// What a token of this user says that allows everything, for an hour.
+/// The claims of a token of this user with all scopes, for one hour.
 pub fn claims(tenant: &str, user: &str) -> Value {
     json!({
         "iss": ISSUER,

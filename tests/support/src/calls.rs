@@ -1,5 +1,4 @@
-//! The GraphQL calls that many tests make, and the wait for what becomes of them. Each takes the URL
-//! at which the caller is served.
+//! GraphQL calls shared by many tests, and waits for their outcomes. Each takes the URL at which the caller is served.
 
 use serde_json::{Value, json};
 
@@ -85,7 +84,7 @@ pub async fn conversation_when(url: &str, id: &str, is_expected: impl Fn(&Value)
     eventually(move || async move { Some(conversation(url, id).await).filter(is_expected) }).await
 }
 
-/// A new conversation with its reply and what became of its title; its id.
+/// A new conversation with its reply and the outcome of its title. Returns its id.
 pub async fn settled_conversation(url: &str, input: Value) -> String {
     let sent = send_message(url, input).await;
     let id = sent["conversation"]["id"].as_str().unwrap().to_owned();
@@ -117,7 +116,7 @@ pub fn code(answer: &Value) -> &str {
 }
 
 impl Server {
-    /// Waits until so many topics have subscribers: the proof that subscriptions have begun or ended.
+    /// Waits until this many topics have subscribers, which proves that subscriptions have begun or ended.
     pub async fn topics(&self, count: usize) {
         eventually(async || (self.app.events().topic_count() == count).then_some(())).await;
     }

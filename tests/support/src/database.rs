@@ -20,7 +20,7 @@ enum Place {
         admin_url: String,
         name: String,
     },
-    /// Another's, who drops it.
+    /// Another server's database, which drops it.
     Borrowed,
 }
 
@@ -30,9 +30,7 @@ impl TestDatabase {
         match server_url() {
             None => {
                 let database = Self::file();
-                let opened = Database::connect(&database.url, 1).await.unwrap();
-                opened.migrate_up(None).await.unwrap();
-                opened.close().await.unwrap();
+                std::fs::write(database.path(), migrated_file().await).unwrap();
                 database
             }
             Some(admin_url) => {
@@ -50,7 +48,7 @@ impl TestDatabase {
         }
     }
 
-    /// A connection for looking at rows and for putting them there, past the service.
+    /// A connection to read and write rows directly in the database.
     pub async fn connect(&self) -> DatabaseConnection {
         SeaOrm::connect(&self.url).await.unwrap()
     }
@@ -63,7 +61,7 @@ impl TestDatabase {
         }
     }
 
-    /// A database that is there, past what lies between it and the service.
+    /// An existing database at this URL, which bypasses proxies between it and the service.
     pub fn of_another(url: &str) -> Self {
         Self {
             url: url.into(),
@@ -164,6 +162,21 @@ fn with_database(url: &str, name: &str) -> String {
     let server = base.rsplit_once('/').unwrap().0;
     let separator = if query.is_empty() { "" } else { "?" };
     format!("{server}/{name}{separator}{query}")
+}
+
+/// The bytes of a migrated SQLite file: migrating costs a test more than most tests do.
+async fn migrated_file() -> &'static [u8] {
+    static BYTES: OnceCell<Vec<u8>> = OnceCell::const_new();
+    BYTES
+        .get_or_init(|| async {
+            let database = TestDatabase::file();
+            let opened = Database::connect(&database.url, 1).await.unwrap();
+            opened.migrate_up(None).await.unwrap();
+            // The last connection moves the write-ahead log into the file.
+            opened.close().await.unwrap();
+            std::fs::read(database.path()).unwrap()
+        })
+        .await
 }
 
 /// The migrated template, made by the first process: others may attempt the same. It is named

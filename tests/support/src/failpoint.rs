@@ -15,7 +15,7 @@ use super::within;
 pub struct Hold {
     name: String,
     arrived: UnboundedReceiver<()>,
-    /// Dropped to let go.
+    /// Dropped to release the title.
     _gate: mpsc::Sender<()>,
 }
 

@@ -1,4 +1,4 @@
-//! Documents that are sent to do harm, and the transports that carry them.
+//! Malicious documents, and the transports that carry them.
 
 use std::fmt::Write;
 

@@ -1,5 +1,4 @@
-//! What tests of the legacy routes say often: a request with headers, a model step by step, a
-//! transcript, how much is stored.
+//! Helpers for tests of the legacy routes: a request with headers, a scripted model, a transcript, row counts.
 
 use serde_json::Value;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};

@@ -1,4 +1,4 @@
-//! What the tests stand on: a server, its database, a model that follows a script, and clients.
+//! Test support: a server, its database, a scripted model, and clients.
 
 #![expect(missing_docs, reason = "tests are its only users")]
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
@@ -62,8 +62,7 @@ pub use self::{
 /// The longest that anything awaited may take. A test never sleeps to wait for something.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Says aloud that a test is skipped for want of something. Where `TEST_SKIP_NOTHING` is set, that is a
-/// failure.
+/// Reports that a test is skipped because something is missing. If `TEST_SKIP_NOTHING` is set, that is a failure.
 pub fn skipped(why: &str) {
     assert!(
         std::env::var_os("TEST_SKIP_NOTHING").is_none(),
@@ -97,7 +96,7 @@ pub fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Asks again and again until the answer is the expected one; for what no event tells.
+/// Polls until the answer is the expected one, for states without an event.
 #[track_caller]
 pub fn eventually<T, F: Future<Output = Option<T>>>(
     mut ask: impl FnMut() -> F,

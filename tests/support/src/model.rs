@@ -148,7 +148,7 @@ impl ModelServer {
         self.script.titles.lock().unwrap().clear();
     }
 
-    /// Takes so long for every title.
+    /// Delays every title by this time.
     pub fn delay(&self, delay: Duration) {
         *self.script.delay.lock().unwrap() = delay;
     }

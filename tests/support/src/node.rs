@@ -14,7 +14,7 @@ impl Node {
         Self::of(Self::command(database_url, model_url, settings)).await
     }
 
-    /// What starts one, for those who want something else besides.
+    /// The command that starts one, for tests that add to it.
     pub fn command(database_url: &str, model_url: &str, settings: &[&str]) -> Titlecast {
         let mut arguments = vec![
             "--database-url",
@@ -40,7 +40,7 @@ impl Node {
         Self { process, url }
     }
 
-    /// Kills it, without a word, and waits until it is gone.
+    /// Kills it with SIGKILL, and waits until it is gone.
     pub async fn kill(mut self) {
         self.process.kill();
         self.process.ended().await;

@@ -1,5 +1,5 @@
-//! A provider that is down for an hour, while thousands of conversations wait for their titles. Minutes are shortened: the
-//! pause between probes is a setting, and the rows' times are moved past the service.
+//! A provider that is down for an hour, while thousands of conversations wait for their titles. Minutes are shortened:
+//! the pause between probes is a setting, and the times in the rows are moved directly in the database.
 
 use std::{
     sync::{

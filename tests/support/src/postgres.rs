@@ -222,7 +222,7 @@ fn programs() -> Option<PathBuf> {
     programs.join("postgres").exists().then_some(programs)
 }
 
-/// Whom root becomes, since PostgreSQL does not run as root: user and group.
+/// The user and group to switch to, since PostgreSQL does not run as root.
 pub fn other_user() -> Option<(u32, u32)> {
     if !is_root() {
         return None;

@@ -28,8 +28,8 @@ fn program() -> &'static str {
     &PROGRAM
 }
 
-/// What an operator types and sets, and where. The environment holds nothing else: neither the keys
-/// nor the settings of the caller's environment.
+/// The operator's command line and environment. The environment holds nothing else: neither keys nor settings of the
+/// caller's environment.
 pub struct Titlecast {
     command: Command,
     directory: PathBuf,
@@ -60,7 +60,7 @@ impl Titlecast {
         Self { command, directory }
     }
 
-    /// The same for who may not write where the permissions say so, which root may.
+    /// The same as an unprivileged user, to whom file permissions apply.
     pub fn unprivileged(arguments: &[&str]) -> Self {
         if !is_root() {
             return Self::new(arguments);
@@ -363,7 +363,7 @@ impl Ended {
         self.assert_gave_up(1, parts);
     }
 
-    /// One line says why, and no more than that was printed but the log, and clap's pointers to the help.
+    /// One line states the reason; besides it, only the log and clap's pointers to the help were printed.
     #[track_caller]
     fn assert_gave_up(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");

@@ -1,4 +1,4 @@
-//! A receiver of webhooks that keeps what it was sent, and does with each request what the test says.
+//! A webhook receiver that keeps what it was sent, and handles each request as the test says.
 
 use std::{
     collections::HashMap,
@@ -55,7 +55,7 @@ pub enum Reaction {
     Close,
     /// Closes the connection in the middle of the head.
     CloseInHead,
-    /// Answers 200 a byte at a time, slower than anybody waits.
+    /// Answers 200 one byte at a time, slower than any client waits.
     Drip,
     /// Answers 200 with a body that never ends.
     Endless,

@@ -1,4 +1,4 @@
-//! Rows that the database refuses, as if their values were ones that it does not take.
+//! Rows that the database refuses, as if it did not accept their values.
 
 use sea_orm::{ConnectionTrait, DbBackend};
 

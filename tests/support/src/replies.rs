@@ -83,7 +83,7 @@ impl Reader {
         }
     }
 
-    /// Reads on to the end; that event, behind which nothing comes.
+    /// Reads to the end. Returns the final event, after which nothing follows.
     pub async fn end(mut self) -> Value {
         let is_all = !self.recovered;
         loop {

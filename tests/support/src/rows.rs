@@ -1,4 +1,4 @@
-//! Rows that are put there or looked at past the service.
+//! Rows that are written or read directly in the database.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, Statement, TransactionTrait, Value};
@@ -45,8 +45,7 @@ impl TestDatabase {
         census
     }
 
-    /// Puts so many conversations there as they were before there were titles; their ids, the newest
-    /// first.
+    /// Stores this many conversations as they were before titles existed. Returns their ids, newest first.
     pub async fn seed_untitled(&self, conversations: usize) -> Vec<String> {
         let ids = self.seed(&Owner::local(), conversations, 1).await;
         let connection = self.connect().await;

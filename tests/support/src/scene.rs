@@ -1,4 +1,4 @@
-//! A first message, and a model that follows a script: what became of its title.
+//! A first message and a scripted model: the outcome of its title.
 
 use serde_json::{Value, json};
 

@@ -14,8 +14,7 @@ use super::{Events, GraphqlSocket, ModelServer, TestDatabase, within};
 pub struct Server {
     pub app: App,
     pub database: TestDatabase,
-    /// Where those are served whom the settings let in, the local owner without any:
-    /// `http://127.0.0.1:PORT`.
+    /// The URL for callers that the settings admit, without tokens the local owner: `http://127.0.0.1:PORT`.
     pub url: String,
     shutdown: CancellationToken,
     serving: Vec<JoinHandle<()>>,

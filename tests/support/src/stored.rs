@@ -1,4 +1,4 @@
-//! Rows as they are stored, read past the service by plain SQL.
+//! Stored rows, read with plain SQL.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, ExecResult, QueryResult, Statement, Value};

@@ -1,4 +1,4 @@
-//! The ways in: how a client with a token, or with something like it, tries each of them.
+//! The entry points: how a client with a valid or invalid token tries each of them.
 
 use serde_json::{Value, json};
 

@@ -28,7 +28,7 @@ impl TalkativeModel {
         Self { url, serving }
     }
 
-    /// What a message says that wants a reply of a quarter of a minute.
+    /// The text of a message that requests a reply of a quarter of a minute.
     pub const AT_LENGTH: &str = "at length";
 
     /// What it says to this.

@@ -1,4 +1,4 @@
-//! What tests of titles say often: a title's whole state, what changes it, and what subscribers receive.
+//! Helpers for tests of titles: a title's whole state, changes of it, and what subscribers receive.
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use sea_orm::Value as Bound;
@@ -38,7 +38,7 @@ pub async fn decided(url: &str, id: &str) -> Value {
     title_when(url, id, |title| title["titleStatus"] != "PENDING").await
 }
 
-/// The title is there, generated, and the one that the model gives when nothing was said about it.
+/// The title is stored, generated, and the scripted model's default.
 #[track_caller]
 pub fn assert_titled(shown: &Value) {
     assert_eq!(shown["displayName"], ModelServer::TITLE, "{shown}");
@@ -171,7 +171,7 @@ impl Rows {
         self.title(id).await
     }
 
-    /// Changes columns of a conversation, as no service would: `SET …`, with the id as `$1`.
+    /// Changes columns of a conversation directly in the database: `SET …`, with the id as `$1`.
     pub async fn change(&self, id: &str, set: &str, values: impl IntoIterator<Item = Bound>) {
         let sql = format!("UPDATE agent_conversations SET {set} WHERE id = $1");
         let values = [bound(id)].into_iter().chain(values);

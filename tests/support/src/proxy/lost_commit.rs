@@ -31,7 +31,7 @@ pub(super) struct Watched {
 struct Seen {
     /// What was sent since the last commit.
     sent: Vec<u8>,
-    /// The commit is on its way, and its answer is not to be received.
+    /// The commit was sent, and its answer must not be received.
     is_committing: bool,
 }
 

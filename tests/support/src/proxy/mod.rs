@@ -1,5 +1,5 @@
-//! A TCP proxy between two parts, which does to their connections what networks do: cuts, delays, drips,
-//! stalls, freezes for good, and is not there.
+//! A TCP proxy between two peers, which injects network faults into their connections: cuts, delays, drips, stalls,
+//! freezes, and outages.
 
 mod lost_commit;
 #[cfg(test)]
@@ -40,7 +40,7 @@ pub enum Cut {
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// From who has connected.
+    /// From the connecting side.
     There,
     /// From what it has connected to.
     Back,
