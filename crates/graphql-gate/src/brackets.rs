@@ -45,8 +45,8 @@ pub(super) fn scan(document: &str, limits: &Limits) -> Result<(), Refusal> {
                 1
             }
             b'}' | b')' | b']' => {
-                // The parser stops at a mismatched closing bracket, so up to there `depth` is at least
-                // the parser's own depth.
+                // The parser stops at a mismatched closing bracket. Up to that point, `depth` is at least the parser's
+                // own depth.
                 depth = depth.saturating_sub(1);
                 1
             }

@@ -26,7 +26,7 @@ impl<E: Executor> Gated<E> {
         Self { engine, limits }
     }
 
-    /// Checks a request; the response of a refused one.
+    /// Checks a request. Returns the response if it is refused.
     fn refused(&self, request: &mut Request) -> Option<Response> {
         let refusal = admit(request, &self.limits).err()?;
         Some(respond(&refusal))
@@ -45,7 +45,7 @@ impl<E: Executor> Executor for Gated<E> {
         }
     }
 
-    /// As the default does, but refuses a long batch whole: without that, a batch would multiply every other limit.
+    /// Like the default, but refuses a batch that is too long: otherwise a batch would multiply every other limit.
     async fn execute_batch(&self, batch: BatchRequest) -> BatchResponse {
         match batch {
             BatchRequest::Single(request) => BatchResponse::Single(self.execute(request).await),

@@ -46,25 +46,24 @@ pub use self::{
 /// "Expanded" means that a fragment counts at each place that spreads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The document, in bytes of UTF-8. 16 KiB: twenty times what a page of a client sends.
+    /// The document, in bytes of UTF-8. 16 KiB: twenty times what a client's page sends.
     pub document_bytes: usize,
-    /// Brackets of any kind inside each other: `{`, `(` and `[`. 64, as many selection sets as the
-    /// parser takes. Its debug build needs up to 10 KiB of stack for each of them, and a thread has
-    /// 2 MiB.
+    /// Nesting of brackets of any kind: `{`, `(` and `[`. 64, the parser's own limit for selection sets. Its debug
+    /// build needs up to 10 KiB of stack for each level, and a thread has 2 MiB.
     pub nesting: usize,
     /// Tokens of the document, as section 2.1.6 of the specification counts them (graphql-js:
     /// `maxTokens`). 4,000; the parser needs about 1 µs for each.
     pub tokens: usize,
-    /// Fields, spreads and inline fragments of all operations together, expanded. 500; the
-    /// largest introspection query of graphql-js has 242.
+    /// Fields, spreads and inline fragments in all operations together, expanded. 500; the largest introspection query
+    /// of graphql-js has 242.
     pub selections: usize,
-    /// Fields inside each other, expanded. 15: exactly the introspection query of graphql-js
-    /// 16 and GraphiQL 5, which asks for nine levels of `ofType`.
+    /// Nesting of fields, expanded. 15: exactly what the introspection query of graphql-js 16 and GraphiQL 5 needs,
+    /// which asks for nine levels of `ofType`.
     pub depth: usize,
-    /// Selection sets inside each other, expanded, those of fragments included. 24, as
-    /// `limit_recursive_depth` of the engine; introspection has 17.
+    /// Nesting of selection sets, expanded, fragments included. 24, like the engine's `limit_recursive_depth`;
+    /// introspection has 17.
     pub levels: usize,
-    /// Aliases of all operations together, expanded. 30: an alias repeats a resolver.
+    /// Aliases in all operations together, expanded. 30: an alias repeats a resolver.
     pub aliases: usize,
     /// Fields at the root of an operation, expanded. 10.
     pub root_fields: usize,
@@ -72,22 +71,21 @@ pub struct Limits {
     pub fragments: usize,
     /// Directives in the document. 50.
     pub directives: usize,
-    /// Directives at one place. 8, as `limit_directives` of the engine.
+    /// Directives in one place. 8, like the engine's `limit_directives`.
     pub directives_each: usize,
     /// Definitions of variables in the document. 100.
     pub variables: usize,
-    /// The values of the variables, in bytes, about as JSON has them. 64 KiB, as the body.
+    /// The values of the variables, in bytes, roughly their size as JSON. 64 KiB, like the body.
     pub variables_bytes: usize,
-    /// Items of one list, or entries of one object, be it a literal or a variable's. 1,000.
+    /// Items in one list, or entries in one object, of a literal or a variable. 1,000.
     pub list_items: usize,
-    /// Lists and objects inside each other, in a literal or a variable; also lists in a type. 16.
+    /// Nesting of lists and objects, in a literal or a variable; also of lists in a type. 16.
     pub value_nesting: usize,
-    /// Values in all arguments of all operations, expanded. A variable counts with all that is
-    /// in it at each use, because the engine copies it there; a text counts once for every 64
-    /// bytes. 10,000.
+    /// Values in all arguments of all operations, expanded. A variable counts in full at each use, because the engine
+    /// copies it; a text counts once for every 64 bytes. 10,000.
     pub values: usize,
-    /// Requests in a batch, for [`Gated`]; each of them is checked against the other limits by itself.
-    /// 10, as Apollo's `BatchHttpLink` sends at most.
+    /// Requests in a batch, for [`Gated`]; each is checked separately against the other limits. 10, the maximum of
+    /// Apollo's `BatchHttpLink`.
     pub batch: usize,
 }
 

@@ -63,15 +63,19 @@ fn string(document: &str, at: usize, length: usize, readable: &mut String) -> Re
                 ));
             }
         };
-        let before = readable.chars().count();
-        match character {
-            '"' => readable.push_str("\\\""),
-            '\\' => readable.push_str("\\\\"),
-            '\n' => readable.push_str("\\n"),
-            '\r' => readable.push_str("\\r"),
-            character => readable.push(character),
+        let escaped = match character {
+            '"' => "\\\"",
+            '\\' => "\\\\",
+            '\n' => "\\n",
+            '\r' => "\\r",
+            _ => "",
+        };
+        readable.push_str(escaped);
+        if escaped.is_empty() {
+            readable.push(character);
         }
-        saved += escape_length - (readable.chars().count() - before);
+        // In characters. All of an escape are ASCII.
+        saved += escape_length - escaped.len().max(1);
         done += escape_length;
     }
     readable.push_str(&text[done..]);

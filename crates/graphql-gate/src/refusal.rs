@@ -5,7 +5,7 @@
 
 use async_graphql::{ErrorExtensionValues, Pos, ServerError, parser::Error};
 
-/// The longest name of the client's that a refusal repeats, in characters.
+/// The longest client-chosen name that a refusal repeats, in characters.
 const NAME_CHARS: usize = 64;
 
 /// The longest "expected …" text of the parser that a refusal repeats, in bytes.

@@ -26,7 +26,7 @@ const INTROSPECTION: &str = "query IntrospectionQuery { __schema { description q
     kind ofType { name kind ofType { name kind ofType { name kind ofType { name kind ofType { name \
     kind } } } } } } } } } }";
 
-/// No limits but the ones that the stack needs.
+/// No limits except those that the stack needs.
 const LAX: Limits = Limits {
     document_bytes: 1 << 24,
     nesting: 64,

@@ -100,7 +100,7 @@ impl Service for Accounts {
     }
 
     fn until(&self, caller: &Arc<Account>) -> Option<Instant> {
-        // A token has a time of the wall clock, a stream ends by tokio's clock.
+        // A token expires by the wall clock; a stream ends by tokio's clock.
         let left = caller.expires?.duration_since(SystemTime::now());
         Some(Instant::now() + left.unwrap_or_default())
     }
@@ -124,7 +124,7 @@ impl Service for Accounts {
     fn sharing(&self, caller: &Arc<Account>, root: &RootField) -> Sharing {
         let scope = caller.name.to_owned();
         match root.name.as_str() {
-            // Only the newest greeting matters. Equal subscriptions of one caller share an execution.
+            // Only the newest greeting matters. Identical subscriptions of one caller share an execution.
             "greetings" => Sharing::State { scope },
             _ => Sharing::Alone,
         }
@@ -158,7 +158,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address).await?;
     println!("http://{}/graphql", listener.local_addr()?);
 
-    // `closing` ends streams and WebSockets; `tasks` are their tasks. A peer that reads nothing delays both.
+    // `closing` ends streams and WebSockets, which run in `tasks`. A peer that reads nothing delays both.
     let stop = closing.clone();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
         if tokio::signal::ctrl_c().await.is_err() {

@@ -11,7 +11,7 @@ pub(super) enum Media {
     GraphqlResponse,
     /// `text/event-stream`.
     EventStream,
-    /// `multipart/mixed`, as Apollo's clients ask for subscriptions.
+    /// `multipart/mixed`, which Apollo's clients request for subscriptions.
     Multipart,
 }
 
@@ -25,7 +25,7 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
         .filter_map(|value| value.to_str().ok())
         .map(str::to_ascii_lowercase)
         .collect();
-    // An empty list asks for nothing in particular, like none.
+    // An empty list expresses no preference, like a missing header.
     if text
         .iter()
         .all(|value| value.trim_matches([',', ' ']).is_empty())

@@ -58,7 +58,7 @@ pub(super) async fn by_get<S: Service>(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    // The router passes HEAD to this handler too. Its response headers would depend on an execution.
+    // The router passes HEAD to this handler too. The correct response headers would require an execution.
     if parts.method == Method::HEAD {
         return other_method().await;
     }

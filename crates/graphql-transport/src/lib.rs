@@ -103,9 +103,9 @@ pub trait Service: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Response, ServerError>> + Send;
 
     /// Starts a subscription, for one caller or, with [`sharing`](Self::sharing), for all of a scope; then `caller` is
-    /// that of the first subscriber. A panic, of the stream too, ends the subscription with [`Code::Internal`].
+    /// that of the first subscriber. A panic, also in the stream, ends the subscription with [`Code::Internal`].
     ///
-    /// Ends with its last subscriber. [`Settings::execution`] does not bound it.
+    /// The subscription ends with its last subscriber. [`Settings::execution`] does not bound it.
     fn subscribe(&self, caller: &Self::Caller, request: Request) -> BoxStream<'static, Response>;
 
     /// Counts errors sent in a response, in an event or over a WebSocket; never empty. A shared event counts once. Errors
@@ -138,7 +138,7 @@ pub enum Sharing {
 /// Limits and timeouts of the transports.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Limits on documents and variables. The defaults of the gate, but `variables_bytes` is as large as a body.
+    /// Limits on documents and variables. The gate's defaults, except that `variables_bytes` is as large as a body.
     pub limits: graphql_gate::Limits,
     /// The largest body of a request, in bytes. 64 KiB.
     pub body_bytes: usize,
@@ -193,11 +193,11 @@ impl Default for Settings {
 /// The shortest interval of keep-alives.
 const MIN_KEEP_ALIVE: Duration = Duration::from_millis(10);
 
-/// The longest of any duration: a year from now is a time that the clock can express, `Duration::MAX` is not.
+/// The cap on every duration: the clock can express a time one year from now, but not `Duration::MAX` from now.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Settings {
-    /// Durations that timers can take. Zero and `Duration::MAX` are ways to write "none".
+    /// Clamps durations to what timers accept. Zero and `Duration::MAX` mean "none".
     fn bounded(mut self) -> Self {
         self.keep_alive = self.keep_alive.clamp(MIN_KEEP_ALIVE, MAX_DURATION);
         self.init = self.init.min(MAX_DURATION);
@@ -206,7 +206,7 @@ impl Settings {
     }
 }
 
-/// A service with the state that its transports share. Cheap to clone.
+/// A service and the state that its transports share. Cheap to clone.
 pub struct Endpoint<S: Service> {
     inner: Arc<Inner<S>>,
 }
@@ -228,7 +228,7 @@ struct Inner<S> {
     closing: CancellationToken,
 }
 
-/// What an endpoint may share with the program around it.
+/// What an endpoint can share with the surrounding program.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Limits and timeouts.

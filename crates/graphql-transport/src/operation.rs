@@ -99,7 +99,7 @@ pub(super) enum Carries {
 }
 
 impl<S: Service> Endpoint<S> {
-    /// Runs a request as far as its first response or its subscription.
+    /// Runs a request up to its first response or its subscription.
     ///
     /// # Errors
     /// When the request is not executed.

@@ -76,7 +76,8 @@ fn with_code(mut error: ServerError) -> ServerError {
     error
 }
 
-/// The code of an error, as clients see it. Errors of the engine have none of their own.
+/// The code of an error, for metrics. An error without one counts as [`Code::GraphqlValidationFailed`], as those of the
+/// engine do. That of a resolver does too, although clients receive it without a code: give resolvers' errors codes.
 pub fn code_of(error: &ServerError) -> &str {
     let extensions = error.extensions.as_ref();
     match extensions.and_then(|extensions| extensions.get("code")) {
@@ -86,8 +87,8 @@ pub fn code_of(error: &ServerError) -> &str {
     }
 }
 
-/// The path of the argument that a message of the engine names, `argument "input.text"`: one that is missing, unknown or of
-/// another type. A field that is missing or unknown stands apart, behind the object that it belongs to.
+/// The path of the argument that an engine message names (`argument "input.text"`) as missing, unknown or of the wrong
+/// type. The message names a missing or unknown field separately, after the object that it belongs to.
 fn argument(message: &str) -> Option<String> {
     let (_, behind) = message.split_once("rgument \"")?;
     let (mut path, reason) = behind

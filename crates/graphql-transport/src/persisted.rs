@@ -19,7 +19,8 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The documents that may be executed.
 #[derive(Clone, Debug)]
 pub enum Documents {
-    /// Any document. A client sends it once with its hash, then the hash alone.
+    /// Any document. A client sends it once with its hash, then the hash alone. The store holds 1,000 documents and
+    /// 4 MiB.
     Automatic(Automatic),
     /// Only these, by id.
     Trusted(Arc<HashMap<String, String>>),
@@ -56,7 +57,7 @@ pub enum ReadError {
     },
     /// The manifest has no known format.
     #[error(
-        "{path} is no manifest: a JSON object from ids to documents, or one of the format \
+        "{path} is not a manifest: it must be a JSON object that maps ids to documents, or have the format \
          apollo-persisted-query-manifest, version 1"
     )]
     Manifest {
@@ -70,6 +71,7 @@ impl Documents {
     ///
     /// A manifest is a JSON object from ids to documents, as the compilers of Relay and graphql-codegen write it, or
     /// Apollo's persisted query manifest. In a folder of `.graphql` files the ids are the SHA-256 of the text, in hex.
+    /// With such ids, in a manifest too, a request may send the exact text in place of the id.
     ///
     /// # Errors
     /// When the path cannot be read, or the manifest has no known format.
@@ -227,10 +229,8 @@ mod tests {
         let unknown = documents.resolve(&request("", Some(&hash))).unwrap_err();
         assert_eq!(unknown.message, "PersistedQueryNotFound");
         assert!(documents.resolve(&request("{ b }", Some(&hash))).is_err());
-        assert_eq!(
-            documents.resolve(&request("{ a }", Some(&hash))).unwrap(),
-            "{ a }"
-        );
+        let first = request("{ a }", Some(&hash));
+        assert_eq!(documents.resolve(&first).unwrap(), "{ a }");
         assert_eq!(
             documents.resolve(&request("", Some(&hash))).unwrap(),
             "{ a }"

@@ -1,4 +1,4 @@
-//! What the engine makes of what passed, and what it would make of it without the gate.
+//! How the engine handles requests that passed the gate, and what it would do without the gate.
 
 use async_graphql::{
     BatchRequest, EmptyMutation, Executor, Object, Request, Response, Schema, Subscription,
@@ -47,7 +47,7 @@ impl Events {
     }
 }
 
-/// What the engine answers to a request that passed: every event.
+/// The engine's answer to a request that passed: every event.
 async fn execute(document: &str, variables: Value) -> Vec<Response> {
     let schema = Schema::build(Query, EmptyMutation, Events)
         .limit_recursive_depth(24)
@@ -95,7 +95,7 @@ fn a_subscriptions_arguments_without_a_value_are_left_out() {
     assert_eq!(arguments, ["a", "c", "f"].map(String::from).into());
 }
 
-/// What was taken apart is validated all the same.
+/// Inlined fragments are still validated.
 #[tokio::test]
 async fn a_subscriptions_root_fragments_are_validated() {
     for document in [
@@ -178,7 +178,7 @@ async fn conditions_know_the_defaults() {
     assert_eq!(json!(sent[0].data), json!({"b": null}));
 }
 
-/// What the library does without the gate; when one of these changes, the gate may lose a part.
+/// What the library does without the gate. If one of these changes, a part of the gate may be obsolete.
 #[tokio::test]
 async fn the_engine_needs_the_gate() {
     let schema = Schema::new(Query, EmptyMutation, Events);

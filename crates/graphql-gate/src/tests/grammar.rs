@@ -85,7 +85,7 @@ const TOKENS: &[&str] = &[
     "__typename",
 ];
 
-/// Documents of two operations and three fragments, which spread what they like.
+/// Documents of two operations and three fragments, which spread each other at random.
 fn document() -> impl Strategy<Value = String> {
     let value = "(1|-0\\.5|null|true|E|\\$v|\"s[{]\"|\"\"\"b\"\"\")".boxed();
     let value = value.prop_recursive(3, 12, 3, |inner| {

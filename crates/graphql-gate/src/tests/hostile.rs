@@ -1,6 +1,6 @@
-//! Documents that someone would send to do harm: none costs much, and none takes the process down.
+//! Malicious documents: none is expensive, and none crashes the process.
 //!
-//! Unoptimised, each takes milliseconds; what is exponential or quadratic would take seconds.
+//! Unoptimised, each takes milliseconds; exponential or quadratic work would take seconds.
 
 use std::{
     thread,
@@ -16,8 +16,7 @@ pub(super) fn bomb() -> String {
     format!("{{...F0}}{fragments}fragment F24 on Q{{a}}")
 }
 
-/// Documents that someone would send to do harm, by name; under the default limits, and most of
-/// them with a second life under [`LAX`].
+/// Malicious documents, by name: under the default limits, and most of them again under [`LAX`].
 fn hostile() -> Vec<(String, String)> {
     let mut all = vec![("bomb".to_owned(), bomb())];
     let mut add = |name: &str, document: String| all.push((name.to_owned(), document));
@@ -85,6 +84,10 @@ fn hostile() -> Vec<(String, String)> {
         format!("{{a(x:0.{}e1)}}", "9".repeat(10_000)),
     );
     add("name", format!("{{{}}}", "a".repeat(16_000)));
+    add(
+        "escapes",
+        format!("{{a(x:\"{}\")}}", "\\u{41}".repeat(20_000)),
+    );
     all
 }
 
@@ -107,8 +110,8 @@ fn hostile_documents_are_refused_or_harmless() {
     }
 }
 
-/// A debug build of the parser and of the gate has to get by with half of what a thread has.
-/// The deepest documents, those with one pair of brackets for each level, need 631 KiB.
+/// A debug build of the parser and the gate must fit in half of a thread's stack. The deepest documents, with one pair
+/// of brackets per level, need 631 KiB.
 #[test]
 fn nothing_that_passes_the_scan_overflows_a_stack() {
     let pairs = [("{a", "}"), ("{...", "}"), ("{...on A@b", "}")];

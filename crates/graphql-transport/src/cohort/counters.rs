@@ -16,7 +16,7 @@ pub struct Counts {
     pub members: u64,
     /// Events executed and serialised since the start.
     pub executions: u64,
-    /// Events delivered to subscribers since the start.
+    /// Events delivered to subscribers since the start, those that lagging members lost included.
     pub deliveries: u64,
     /// Events that lagging members lost since the start.
     pub lagged: u64,

@@ -180,6 +180,17 @@ impl Cohorts {
         let id = self.shared.next_member.fetch_add(1, Ordering::Relaxed);
         let counters = self.shared.counters.all();
         let mut cohorts = self.shared.lock();
+        let mut started = None;
+        if !cohorts.contains_key(&key) {
+            // Not under the lock, which every delivery takes: the engine validates the document here.
+            drop(cohorts);
+            let mut events = start();
+            // Polled once before the subscription is acknowledged, so that the source is subscribed from
+            // here on and not from the task's first poll.
+            let first = events.next().now_or_never();
+            started = Some((first, events));
+            cohorts = self.shared.lock();
+        }
         let key = match cohorts.get_key_value(&key) {
             Some((existing, _)) => existing.clone(),
             None => key,
@@ -203,17 +214,18 @@ impl Cohorts {
                     last: None,
                     left: left.clone(),
                 };
-                cohorts.insert(key.clone(), cohort);
-                counters.cohorts.fetch_add(1, Ordering::Relaxed);
-                let mut events = start();
-                // Polled once before the subscription is acknowledged, so that the source is subscribed from
-                // here on and not from the task's first poll.
-                let first = events.next().now_or_never();
-                let pump = self.shared.clone().pump(key.clone(), left, first, events);
-                self.tasks.spawn(pump);
+                // `None` if the cohort existed, and then it still does.
+                if let Some((first, events)) = started.take() {
+                    cohorts.insert(key.clone(), cohort);
+                    counters.cohorts.fetch_add(1, Ordering::Relaxed);
+                    let pump = self.shared.clone().pump(key.clone(), left, first, events);
+                    self.tasks.spawn(pump);
+                }
             }
         }
+        // Two may start the same cohort at once; the events of the second are dropped, without the lock.
         drop(cohorts);
+        drop(started);
         counters.members.fetch_add(1, Ordering::Relaxed);
         Attachment {
             shared: self.shared.clone(),
@@ -311,9 +323,16 @@ impl Shared {
                     "the subscription fell behind and lost events; subscribe again, then reload",
                 );
                 let mut cohorts = self.lock();
-                let cohort = cohorts.get_mut(key);
-                if let Some(member) = cohort.and_then(|cohort| cohort.members.get_mut(id)) {
+                // Removed at once. Otherwise, when the outlet has room again, events behind the lost one would reach the
+                // subscriber before the error.
+                if let Some(cohort) = cohorts.get_mut(key)
+                    && let Some(mut member) = cohort.members.remove(id)
+                {
                     member.end(MemberEnd::Refused(Payload::refusal(vec![error])));
+                    cohort.outlets = None;
+                    if cohort.members.is_empty() {
+                        cohort.left.notify_one();
+                    }
                 }
             }
         }

@@ -59,7 +59,7 @@ struct PendingBytes {
     bytes: Vec<u8>,
     /// How many of them the connection has accepted.
     sent: usize,
-    /// Whether the connection holds accepted bytes that it could not flush.
+    /// Whether the connection still buffers accepted bytes that it could not flush.
     is_unflushed: bool,
 }
 
@@ -129,7 +129,7 @@ impl Link {
         self.add(&mut self.lock(), bytes);
     }
 
-    /// Writes unless `max_pending` bytes are buffered already; whether it wrote.
+    /// Writes unless `max_pending` bytes are buffered already. Returns whether it wrote.
     pub(super) fn write_unless_behind(&self, max_pending: usize, bytes: &[u8]) -> bool {
         let mut pending = self.lock();
         let has_room = pending.waiting().len() < max_pending;

@@ -32,8 +32,8 @@ use super::{
 /// connection, and an event that is written to the socket directly wakes no task.
 #[derive(Clone, Copy, Debug)]
 pub struct DirectWrites {
-    /// The link of an upgraded connection, and the bytes that were read from it already; `None` for a connection of
-    /// another server.
+    /// The link of an upgraded connection, and the bytes already read from it; `None` for a connection of another
+    /// server.
     pub of_upgraded: fn(Upgraded) -> Option<(Link, Vec<u8>)>,
     /// Makes a response whose body is written directly; `None` where the request allows no chunked body.
     pub detach: Option<Detach>,
@@ -67,7 +67,7 @@ pub(super) struct Direct<E> {
 
 struct State {
     is_over: bool,
-    /// The newest state, kept back because the socket had no room.
+    /// The newest state, held back because the socket had no room.
     unsent: Option<Payload>,
     /// The time of the last write.
     last_write: Instant,
@@ -101,7 +101,7 @@ impl<E: Encode> Direct<E> {
         self.record_write(&mut self.lock());
     }
 
-    /// Writes the state that was kept back, now that the socket has room.
+    /// Writes the state that was held back, now that the socket has room.
     pub(super) fn catch_up(&self) {
         let mut state = self.lock();
         if let Some(payload) = state.unsent.take() {
@@ -252,7 +252,7 @@ mod tests {
 
     use super::*;
 
-    /// As TLS does: accepts all bytes, and flushes them once the socket below has room.
+    /// Like TLS: accepts all bytes, and flushes them once the underlying socket has room.
     #[derive(Clone, Default)]
     struct Buffering {
         has_room: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! The operations of one socket, one task each.
+//! The operations of one socket, one task each. They start in the order of their messages and then run concurrently.
 //!
 //! Execution does not depend on the socket: if the peer stalls, only delivery waits. A task is aborted when its
 //! operation ends or its socket closes.
@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::FutureExt;
 use serde_json::Value;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::task::AbortOnDropHandle;
@@ -92,7 +93,7 @@ impl Operations {
         self.running.len()
     }
 
-    /// Starts an operation under a free id.
+    /// Starts an operation under a free id, after those that started before it.
     pub(super) fn begin<S: Service>(
         &mut self,
         endpoint: &Endpoint<S>,
@@ -103,7 +104,7 @@ impl Operations {
     ) {
         self.next_number += 1;
         let (id, number) = (Arc::<str>::from(id), self.next_number);
-        let task = run(
+        let mut operation = Box::pin(run(
             endpoint.clone(),
             caller,
             payload,
@@ -113,11 +114,19 @@ impl Operations {
                 number,
                 outbox: self.outbox.clone(),
             },
-        );
+        ));
+        // Polled once here, so that operations start in the order of their messages: a subscription has its events from
+        // then on. The runtime may run the newest task first.
+        let is_over = operation.as_mut().now_or_never().is_some();
+        let task = endpoint.inner.tasks.spawn(async move {
+            if !is_over {
+                operation.await;
+            }
+        });
         let operation = Operation {
             number,
             subscriber,
-            _task: AbortOnDropHandle::new(endpoint.inner.tasks.spawn(task)),
+            _task: AbortOnDropHandle::new(task),
         };
         self.running.insert(id, operation);
     }

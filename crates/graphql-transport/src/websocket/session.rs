@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_graphql::ServerError;
 use axum::body::Bytes;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::{
+    task::yield_now,
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout},
+};
 use tungstenite::Message;
 
 use super::{
@@ -178,7 +181,12 @@ impl<'a, S: Service> Session<'a, S> {
             }
             Received::Subscribe { id, payload } => match self.caller.clone() {
                 None => closed(CloseCode::Unauthorized),
-                Some(caller) => self.subscribe(caller, id, payload),
+                Some(caller) => {
+                    self.subscribe(caller, id, payload)?;
+                    // The start of an operation can be long.
+                    yield_now().await;
+                    Ok(())
+                }
             },
         }
     }

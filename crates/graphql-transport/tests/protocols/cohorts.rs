@@ -1,8 +1,11 @@
 //! Identical subscriptions share one execution, on every wire.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::support::{Server, Socket};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::support::{Server, Socket, within};
 
 async fn subscriber(server: &Server, token: &str, query: &str) -> Socket {
     let mut socket = Socket::open(server, "graphql-transport-ws").await;
@@ -70,4 +73,70 @@ async fn a_late_subscriber_of_a_state_receives_the_last_one_at_once() {
         .await;
     assert_eq!(received(&mut late).await["state"], "text");
     assert_eq!(server.counts().cohorts, 1);
+}
+
+/// The number at the start of a text; `None` for the error that ends the subscription.
+fn number(event: &Value) -> Option<usize> {
+    let Some(text) = event["data"]["events"].as_str() else {
+        let error = event["errors"].get(0).unwrap_or(&event[0]);
+        assert_eq!(error["extensions"]["code"], "LAGGED", "{event}");
+        return None;
+    };
+    text.split(' ').next()?.parse().ok()
+}
+
+#[tokio::test]
+async fn nothing_is_delivered_between_a_lost_event_and_the_error() {
+    let query = "subscription { events }";
+    for over_sse in [false, true] {
+        let server = Server::start().await;
+        let (mut socket, mut stream) = (None, None);
+        match over_sse {
+            false => socket = Some(subscriber(&server, "a", query).await),
+            true => {
+                let body = json!({ "query": query });
+                stream = Some(server.post("text/event-stream", &body).await);
+            }
+        }
+        server.subscribed(1).await;
+        let mut published = 0;
+        let padding = "x".repeat(60_000);
+        let mut publish = async || {
+            server.publish(&format!("{published} {padding}"));
+            published += 1;
+            settled(&server, published).await;
+        };
+        // The subscriber reads nothing.
+        while server.counts().lagged == 0 {
+            publish().await;
+        }
+        // It reads on, while there are further events.
+        let mut expected = 0;
+        loop {
+            let event = match (&mut socket, &mut stream) {
+                (Some(socket), _) => socket.message().await["payload"].take(),
+                (_, Some(stream)) => {
+                    serde_json::from_str(&stream.event().await.unwrap().1).unwrap()
+                }
+                _ => unreachable!(),
+            };
+            let Some(number) = number(&event) else {
+                break;
+            };
+            assert_eq!(number, expected, "over SSE: {over_sse}");
+            expected += 1;
+            publish().await;
+        }
+        assert!(expected > 0);
+    }
+}
+
+/// Waits until the cohort has executed this many events, or has ended.
+async fn settled(server: &Server, events: usize) {
+    within(async {
+        while server.counts().cohorts > 0 && server.counts().executions < events as u64 {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
 }

@@ -246,7 +246,7 @@ async fn a_resolver_that_never_ends_is_a_timeout() {
         "TIMEOUT"
     );
     assert_eq!(socket.message().await["type"], "complete");
-    // A subscription that does not start is no burden to its socket, and ends with it.
+    // A subscription that never starts does not block its socket, and ends with it.
     let stuck = json!({ "query": "subscription { stuck }" });
     socket
         .send(json!({ "type": "subscribe", "id": "1", "payload": stuck }))

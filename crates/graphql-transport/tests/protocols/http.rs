@@ -1,4 +1,4 @@
-//! GraphQL over HTTP. npm `graphql-http` audits the example `plain_axum` besides.
+//! GraphQL over HTTP. npm `graphql-http` also audits the example `plain_axum`.
 
 use serde_json::json;
 

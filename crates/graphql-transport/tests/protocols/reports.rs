@@ -1,4 +1,4 @@
-//! Bugs that were reported against other servers and clients, tried here.
+//! Regression tests for bugs reported against other servers and clients.
 
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
@@ -147,6 +147,40 @@ async fn a_stream_that_is_always_ready_can_be_ended() {
     }
 }
 
+/// apollographql/subscriptions-transport-ws#451: a mutation sent after a subscription could be executed before it.
+/// Several threads, because a worker of such a runtime runs the newest task first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operations_start_in_the_order_of_their_messages() {
+    let server = Server::start().await;
+    for root in ["alone", "state", "events"] {
+        for number in 0..20 {
+            let mut socket = Socket::ready(&server).await;
+            let mutation = format!(r#"mutation {{ publish(text: "{root} {number}") }}"#);
+            socket
+                .send_together([
+                    subscribe("s", &format!("subscription {{ {root} }}")),
+                    subscribe("m", &mutation),
+                ])
+                .await;
+            let mut event = Value::Null;
+            // Of the mutation: `next` and `complete`.
+            for _ in 0..3 {
+                let message = socket.message().await;
+                if message["id"] == "s" {
+                    event = message;
+                }
+            }
+            assert_eq!(
+                event["payload"]["data"][root],
+                format!("{root} {number}"),
+                "{event}"
+            );
+            socket.send(json!({ "type": "complete", "id": "s" })).await;
+            server.subscribed(0).await;
+        }
+    }
+}
+
 /// apollographql/router#4837, apollo-server#7199: an empty `operationName` gave no result, null was refused.
 #[tokio::test]
 async fn an_empty_operation_name_is_none() {
@@ -215,7 +249,7 @@ async fn a_stream_that_is_cut_has_no_last_chunk() {
     server.subscribed(1).await;
     server.close();
     let mut text = String::new();
-    // Either the end or a reset, according to the platform.
+    // Either the end or a reset, depending on the platform.
     let _ = within(stream.read_to_string(&mut text)).await;
     assert!(
         text.contains("chunked") && !text.ends_with("0\r\n\r\n"),

@@ -1,4 +1,4 @@
-//! A server on plain `axum::serve`, and clients that know no GraphQL.
+//! A server on plain `axum::serve`, and clients without a GraphQL library.
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
@@ -236,7 +236,7 @@ impl Server {
         stream
     }
 
-    /// Publishes a text; how many executions received it.
+    /// Publishes a text. Returns how many executions received it.
     pub fn publish(&self, text: &str) -> usize {
         self.texts.send(text.to_owned()).unwrap_or_default()
     }
@@ -397,6 +397,15 @@ impl Socket {
 
     pub async fn send(&mut self, message: Value) {
         self.send_frame(Message::text(message.to_string())).await;
+    }
+
+    /// Sends messages in one write.
+    pub async fn send_together<const N: usize>(&mut self, messages: [Value; N]) {
+        for message in messages {
+            let message = Message::text(message.to_string());
+            within(self.socket.feed(message)).await.unwrap();
+        }
+        within(self.socket.flush()).await.unwrap();
     }
 
     pub async fn send_frame(&mut self, message: Message) {
