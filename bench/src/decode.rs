@@ -4,7 +4,7 @@ use memchr::memmem;
 
 use crate::Result;
 
-/// What one subscriber's socket has received and that is not decoded yet.
+/// The bytes that a subscriber's socket has received and that are not decoded yet.
 pub enum Decoder {
     WebSocket {
         rest: Vec<u8>,
@@ -46,7 +46,7 @@ impl Decoder {
         )
     }
 
-    /// Takes bytes, and hands on each payload that is whole. Returns what has to be sent back: answers to pings.
+    /// Takes bytes, and passes on each complete payload. Returns the bytes to send back: answers to pings.
     pub fn take(
         &mut self,
         bytes: &[u8],
@@ -125,7 +125,7 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Hands the bytes on as long as `one` finds something whole in them and says how long it was; keeps the rest.
+/// Passes the bytes to `one` as long as it finds a complete item and returns its length; keeps the rest.
 fn whole(
     rest: &mut Vec<u8>,
     bytes: &[u8],
@@ -151,7 +151,7 @@ fn whole(
     Ok(())
 }
 
-/// How long the head of an answer is, which has to have this status.
+/// The length of the head of an answer, which must have this status.
 pub fn head(bytes: &[u8], status: &str) -> Result<Option<usize>> {
     let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
         return Ok(None);
@@ -162,7 +162,7 @@ pub fn head(bytes: &[u8], status: &str) -> Result<Option<usize>> {
     Ok(Some(end + 4))
 }
 
-/// A server's frame: its kind, its content, and how long it is in all.
+/// A server's frame: its kind, its content, and its total length.
 pub fn frame(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
     let [first, second, rest @ ..] = bytes else {
         return Ok(None);
@@ -180,7 +180,7 @@ pub fn frame(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
     Ok(content.map(|content| (first & 0x0f, content, head + length)))
 }
 
-/// A client's frame; masked, as it has to be, with zeros.
+/// A client's frame, masked with zeros as required.
 pub fn client_frame(kind: u8, content: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | kind];
     match (u8::try_from(content.len()), u16::try_from(content.len())) {
@@ -195,7 +195,7 @@ pub fn client_frame(kind: u8, content: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// One chunk's content, and how long the chunk is with its size and line ends.
+/// One chunk's content, and the chunk's length with its size and line ends.
 fn chunk(bytes: &[u8]) -> Result<Option<(&[u8], usize)>> {
     let Some(line) = memmem::find(bytes, b"\r\n") else {
         return Ok(None);
@@ -207,7 +207,7 @@ fn chunk(bytes: &[u8]) -> Result<Option<(&[u8], usize)>> {
     Ok(content.map(|content| (&content[..size], begin + size + 2)))
 }
 
-/// One event, and how long it is with the empty line at its end.
+/// One event, and its length with the empty line at its end.
 fn event_at(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let unix = memmem::find(bytes, b"\n\n").map(|end| (end, 2));
     let found = unix.or_else(|| memmem::find(bytes, b"\r\n\r\n").map(|end| (end, 4)));

@@ -1,5 +1,5 @@
-//! The floor: what telling the subscribers costs when there is nothing but the kernel. One thread, one write() a
-//! socket. It speaks as much HTTP, event streams and graphql-transport-ws as the load needs, and trusts it.
+//! The floor: the cost of notifying subscribers with nothing but the kernel. One thread, one write() per socket. It
+//! implements as much of HTTP, event streams and graphql-transport-ws as the load needs, without validation.
 
 use std::{collections::HashMap, io::Write, net::Ipv4Addr};
 
@@ -53,7 +53,7 @@ enum Speaks {
     WebSocket,
 }
 
-/// Who is subscribed to what, in the order of their coming.
+/// The subscribers of each conversation, in the order of their subscriptions.
 type Topics = HashMap<String, Vec<Token>>;
 
 /// Serves until it is killed.
@@ -120,7 +120,7 @@ pub fn serve(Arguments { port }: Arguments) -> Result<()> {
     }
 }
 
-/// Takes a request, if it is there as a whole; what it publishes.
+/// Takes a request if it is complete. Returns what it publishes.
 fn http(
     connection: &mut Connection,
     token: Token,
@@ -192,7 +192,7 @@ fn websocket(connection: &mut Connection, token: Token, topics: &mut Topics) -> 
             ("subscribe", Some(Request { variables })) => {
                 topics.entry(variables.id).or_default().push(token);
             }
-            (other, _) => return Err(format!("what is {other}?").into()),
+            (other, _) => return Err(format!("unknown message: {other}").into()),
         }
         connection.received = rest;
     }
@@ -219,7 +219,7 @@ fn tell(
                 Speaks::WebSocket => &next,
                 _ => &event,
             };
-            // A subscriber that does not take it makes the floor fail, which the runner sees.
+            // If a subscriber does not accept it, the floor fails, and the runner notices.
             connection.stream.write_all(message)?;
         }
     }

@@ -1,4 +1,4 @@
-//! As much HTTP as measuring needs, so that nothing of a client's own stands between the clock and the socket.
+//! A minimal HTTP client, so that no library code runs between the clock and the socket.
 
 use std::{
     io::{ErrorKind, Read},
@@ -40,7 +40,7 @@ pub fn with_header(request: &[u8], header: &str) -> Vec<u8> {
     [line, header.as_bytes(), b"\r\n", rest].concat()
 }
 
-/// Sends a request and reads the whole answer, which has to be JSON.
+/// Sends a request and reads the whole answer, which must be JSON.
 pub async fn json(to: SocketAddr, method: &str, path: &str, body: &Value) -> Result<Value> {
     let mut stream = connect(Ipv4Addr::LOCALHOST, to).await?;
     // HTTP/1.0, so that the answer ends with the connection.

@@ -1,4 +1,4 @@
-//! Many subscribers to one conversation at which nothing happens, then one event.
+//! Many subscribers to one idle conversation, then one event.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -29,19 +29,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// How they are connected
+    /// Transport of the subscribers
     #[arg(long, value_enum, default_value = "websocket")]
     transport: Transport,
 
-    /// How many there are
+    /// Number of subscribers
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     subscribers: usize,
 
-    /// How long to look at them doing nothing, in seconds
+    /// How long to measure idle subscribers, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     seconds: u64,
 
-    /// How many share one of this machine's addresses (127.0.1.1, 127.0.1.2, …): a server bounds them
+    /// Number of subscribers per local address (127.0.1.1, 127.0.1.2, …); servers limit connections per address
     #[arg(long, value_name = "N", default_value_t = 40,
         value_parser = clap::value_parser!(u64).range(1..=20_000))]
     per_address: u64,
@@ -67,7 +67,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         Ok(command)
     })?;
     let conversation = begin(server.address).await?;
-    // What the first subscriber brings along is not what one costs.
+    // The first subscriber's one-time cost does not count.
     let first = connect(&server, transport, 1, per_address, &conversation).await?;
     let memory_before = memory(server.pid)?;
 
@@ -164,7 +164,7 @@ async fn connect(
     Ok(subscribers)
 }
 
-/// When each hears of it; an error when one is lost before.
+/// When each receives it; an error if one is disconnected earlier.
 fn listen(
     subscribers: Vec<Subscriber>,
     text: &'static str,

@@ -1,5 +1,6 @@
-//! What a token costs that another program writes, beside one of our own model call: the same replies at the same pace, once
-//! read from a model by the service, once uploaded to it, as Chat Completions events and as our NDJSON. They have no reader.
+//! The cost of a token that another program writes, compared with one from our own model call: the same replies at the
+//! same pace, once read from a model by the service, once uploaded to it, as Chat Completions events and as our NDJSON.
+//! They have no reader.
 //!
 //! A token's cost is the difference between long and short replies, so that messages, transactions and titles do not count.
 
@@ -37,7 +38,7 @@ use crate::{
     usage::cpu,
 };
 
-/// What the service does behind a reply is done after this.
+/// The service's work after a reply is done after this time.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
 /// The longest that the last replies may take.
@@ -59,7 +60,7 @@ pub struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = 20)]
     pace: u64,
 
-    /// How many tokens a short reply has, by which a token's cost is distinguished from a reply's
+    /// How many tokens a short reply has; compared with a long one, it separates the cost of a token from a reply's
     #[arg(long, value_name = "N", default_value_t = 50)]
     short: usize,
 
@@ -67,15 +68,15 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 550)]
     long: usize,
 
-    /// How often everything is measured
+    /// How many times to measure everything
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
 
-    /// How often a run is made again because the machine was busy
+    /// How many times to repeat a run because the machine was busy
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeats: usize,
 
-    /// Where to put all figures
+    /// File to write all figures to
     #[arg(long, value_name = "PATH", default_value = "bench/target/ingest.json")]
     json: PathBuf,
 
@@ -84,7 +85,7 @@ pub struct Arguments {
     titlecast: PathBuf,
 }
 
-/// Who writes a reply, and in which form it comes.
+/// The writer of a reply, and its format.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 enum Source {
     /// The service's call of a model.
@@ -230,7 +231,7 @@ async fn on(
     })
 }
 
-/// Those who ask for replies, or write them.
+/// The clients that request or write replies.
 struct Load {
     to: SocketAddr,
     pid: u32,
@@ -243,7 +244,8 @@ struct Load {
 }
 
 impl Load {
-    /// One reply of so many tokens for each stream, all at once; the server's processor time for one, in microseconds.
+    /// One reply of this many tokens per stream, all concurrently. Returns the server's processor time for one, in
+    /// microseconds.
     async fn replies(&mut self, tokens: usize) -> Result<f64> {
         let before = cpu(self.pid)?;
         let stagger = self.pace * u32::try_from(tokens)?;
@@ -271,7 +273,7 @@ impl Load {
         Ok(used.as_secs_f64() * 1e6 / self.streams as f64)
     }
 
-    /// Sends a message, to which the service has a model reply.
+    /// Sends a message, which the service answers with a model.
     async fn ask(&self, script: Script) -> Result<()> {
         let body = json!({ "query": SEND, "variables": { "text": script.message() } });
         let answer = http::json(self.to, "POST", "/graphql", &body).await?;
@@ -338,7 +340,7 @@ impl Load {
     }
 }
 
-/// Reads the answer to an upload, which has to be a 201.
+/// Reads the answer to an upload, which must be a 201.
 async fn created(mut stream: TcpStream) -> Result<()> {
     let mut answer = vec![0; 1024];
     let length = stream.read(&mut answer).await?;

@@ -1,4 +1,4 @@
-//! What a run leaves on the machine: nothing, also when it is interrupted. Only who kills it with SIGKILL has to clean up.
+//! Cleans up after a run, also after an interruption. Only SIGKILL leaves something behind.
 
 use std::{
     fs, io,
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{Result, usage::descendants};
 
-/// How often children are looked for that were started meanwhile.
+/// The interval of the search for children that were started in the meantime.
 const LOOKS: usize = 20;
 
 /// How many folders there were.
@@ -45,7 +45,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // The process that wrote there has ended, so what could fail is no harm. Only the last one takes the root with it.
+        // The writing process has ended, so a failure is harmless. Only the last removal also removes the root.
         let _ = fs::remove_dir_all(&self.0);
         let _ = fs::remove_dir(root());
     }
@@ -61,7 +61,7 @@ static DATABASES: Mutex<Vec<(PgConnectOptions, String)>> = Mutex::const_new(Vec:
 
 /// Makes a database beside the one that is named.
 pub async fn create_database(server: &PgConnectOptions, name: &str) -> Result<()> {
-    // Held until it is there, so that no other process removes it before.
+    // Held until it exists, so that no other process removes it earlier.
     let mut databases = DATABASES.lock().await;
     let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
     server.connect().await?.execute(create).await?;
@@ -83,13 +83,13 @@ pub async fn remove_databases() -> Result<()> {
 /// Held from a signal on.
 static ENDING: Mutex<()> = Mutex::const_new(());
 
-/// Goes on unless a signal is about to end this program: what it measures fails then, before everything is removed.
+/// Continues unless a signal is ending this program: measurements then fail before everything is removed.
 pub async fn wait_if_ending() {
     drop(ENDING.lock().await);
 }
 
-/// From now on a signal that ends this program ends its servers too. The kernel tells who they are, so that no list of
-/// them can be wrong.
+/// From now on, a signal that ends this program ends its servers too. The kernel lists them, so no list of ours can be
+/// wrong.
 pub fn clean_up_on_signals() -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -109,13 +109,13 @@ pub fn clean_up_on_signals() -> Result<()> {
         // What was started for a database meanwhile.
         kill_descendants(std::process::id());
         let _ = fs::remove_dir_all(root());
-        // As shells tell of a program that a signal has ended.
+        // The exit code of shells for a program that was ended by a signal.
         std::process::exit(128 + kind.as_raw_value());
     });
     Ok(())
 }
 
-/// Kills all that a process has started, also what is started meanwhile.
+/// Kills all descendants of a process, including those that are started in the meantime.
 pub fn kill_descendants(of: u32) {
     for _ in 0..LOOKS {
         let running = descendants(of);

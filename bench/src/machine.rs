@@ -1,4 +1,4 @@
-//! The machine under both sides: its cores, how busy others keep it, how many files may be open.
+//! The machine that both sides share: its cores, the load by other programs, and the limit of open files.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ const THIS_THREAD: Pid = Pid::from_raw(0);
 /// Open files besides the sockets of what is measured.
 const OTHER_FILES: usize = 200;
 
-/// A core for the server and another one for the load, so that neither takes time from the other.
+/// One core for the server and another for the load, so that neither takes time from the other.
 #[derive(Clone, Copy)]
 pub struct Cores {
     server: usize,
@@ -36,7 +36,7 @@ impl Cores {
         }
     }
 
-    /// Starts a process on the server's core, where it stays; then this thread is on the load's again.
+    /// Starts a process pinned to the server's core; afterwards this thread is on the load's core again.
     pub fn start<T>(self, start: impl FnOnce() -> T) -> Result<T> {
         pin(self.server)?;
         let started = start();
@@ -44,7 +44,7 @@ impl Cores {
         Ok(started)
     }
 
-    /// Runs all of a load on its core, and on a thread of its own, for who is in a runtime already.
+    /// Runs a whole load on its core, on a separate thread, for callers that are already in a runtime.
     pub fn load<T: Send>(self, run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let on_its_core = || {
             self.be_client()?;
@@ -66,13 +66,13 @@ fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(THIS_THREAD, &only)?)
 }
 
-/// Above this share of a core that other programs take, a run is not to be believed.
+/// If other programs take more than this share of a core, a run is not valid.
 const BUSY: f64 = 0.10;
 
-/// Above this share of its core the load was the limit.
+/// If the load took more than this share of its core, it was the limit.
 const LIMIT: f64 = 0.90;
 
-/// What a run has found, as far as it says whether to believe it.
+/// The part of a run's result that shows whether the run is valid.
 pub trait Measured {
     /// The share of one core that other programs took.
     fn others(&self) -> f64;
@@ -85,13 +85,13 @@ pub trait Measured {
         self.others() > BUSY
     }
 
-    /// Whether the load took so much that times, but not costs, are its own.
+    /// Whether the load took so much of its core that it limited the times; the costs remain valid.
     fn load_was_the_limit(&self) -> bool {
         self.load() > LIMIT
     }
 }
 
-/// What is to be said of these runs behind their line of a table.
+/// The remark on these runs, at the end of their table row.
 pub fn notes<T: Measured>(runs: &[&T]) -> String {
     let busy = runs.iter().filter(|run| run.busy()).count();
     let limited = runs.iter().filter(|run| run.load_was_the_limit()).count();
@@ -106,7 +106,7 @@ fn note(count: usize, what: &str) -> String {
     }
 }
 
-/// Measures again while others keep the machine busy; of all these runs the quietest.
+/// Repeats a run while other programs keep the machine busy. Returns the quietest run.
 pub fn quietly<T: Measured>(repeats: usize, mut measure: impl FnMut() -> Result<T>) -> Result<T> {
     let mut best = measure()?;
     for _ in 0..repeats {
@@ -121,7 +121,7 @@ pub fn quietly<T: Measured>(repeats: usize, mut measure: impl FnMut() -> Result<
     Ok(best)
 }
 
-/// Looks at what others do while something is measured.
+/// Observes the load by other programs during a measurement.
 pub struct Watch {
     busy: Duration,
     begun: Instant,
@@ -135,14 +135,15 @@ impl Watch {
         })
     }
 
-    /// The share of one core that they have taken, where `ours` is what all that is measured has, and the load.
+    /// The share of one core that other programs have taken; `ours` is the time of the measured processes and of the
+    /// load.
     pub fn others(&self, ours: Duration) -> Result<f64> {
         let others = (busy()? - self.busy).saturating_sub(ours);
         Ok(others.as_secs_f64() / self.begun.elapsed().as_secs_f64())
     }
 }
 
-/// The time that all cores have been busy so far, for whomever: also for the host's other guests.
+/// The time that all cores have been busy so far, including time for the host's other guests.
 fn busy() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let all = stat.lines().next().ok_or("no cpu in /proc/stat")?;
@@ -156,7 +157,7 @@ fn busy() -> Result<Duration> {
     Ok(TICK * busy)
 }
 
-/// What is needed to compare figures with those of another machine.
+/// The details needed to compare figures with those of another machine.
 #[derive(Serialize, Deserialize)]
 pub struct Description {
     processor: String,

@@ -1,5 +1,5 @@
-//! Measures a Titlecast of its own, in another process, over real sockets of this machine. One subcommand is one
-//! scenario; `docs/operations.md` tells what each shows.
+//! Measures a dedicated Titlecast process over real sockets of this machine. One subcommand is one scenario;
+//! `docs/performance.md` describes each.
 
 mod cost;
 mod decode;
@@ -29,14 +29,14 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// What any step may fail with; the text is for the operator.
+/// The error of any step; the text is for the operator.
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
-    /// What to measure; everything when not said
+    /// What to measure; everything if omitted
     #[command(subcommand)]
     scenario: Option<Scenario>,
 }
@@ -57,21 +57,20 @@ const EVERYTHING: &[&[&str]] = &[
 
 #[derive(Subcommand)]
 enum Scenario {
-    /// People who talk, with two tabs each: what a turn costs by its parts, how long they wait, and how many they may be,
-    /// beside a program of the same statements and the AI SDK's route
+    /// People who chat with two tabs each: the cost of a turn and its parts, the latency, and the number of people that fit;
+    /// compared with a program of the same statements and the AI SDK's route
     People(people::Arguments),
 
-    /// What the goals of docs/performance.md need, in under 20 minutes, and whether each is met
+    /// Measure the goals of docs/performance.md in under 20 minutes, and print whether each is met
     Goals(goals::Arguments),
 
-    /// Many subscribers to one conversation, at which nothing happens: what they cost, and how long one event takes to
-    /// reach all of them
+    /// Many idle subscribers to one conversation: what they cost, and how long one event takes to reach all of them
     Idle(idle::Arguments),
 
     /// Fill a database with made-up conversations, for the scenarios that read
     Seed(seed::Arguments),
 
-    /// A list of 50 conversations, beside a route that was written by hand and PostGraphile
+    /// A list of 50 conversations, compared with a handwritten route and with PostGraphile
     List(list::Arguments),
 
     /// From the start of the program to its first answer
@@ -80,19 +79,19 @@ enum Scenario {
     /// Searches for 20 hits: how long they take
     Search(search::Arguments),
 
-    /// What it costs to tell subscribers of an event, beside the floor and what others are built with
+    /// The cost of delivering an event to subscribers, compared with the floor and with other frameworks
     Fanout(fanout::Arguments),
 
-    /// What it costs to stream a reply, beside nginx as a proxy of the same stream
+    /// The cost of streaming a reply, compared with nginx as a proxy of the same stream
     Stream(stream::Arguments),
 
-    /// First messages a second, beside their bare statements; and what is added to a title's latency
+    /// First messages per second, compared with their bare statements; and the latency added to a title
     Turn(turn::Arguments),
 
     /// What a conversation costs: processor time, bytes of the database, tokens, bytes on the wires
     Cost(cost::Arguments),
 
-    /// What a token costs that another program writes, beside one of our own model call
+    /// The cost of a token that another program writes, compared with a token of the server's own model call
     Ingest(ingest::Arguments),
 
     /// Draw what `fanout` has found
@@ -118,7 +117,7 @@ struct ServerArguments {
     #[arg(long, value_name = "PATH", default_value = "target/release/titlecast")]
     titlecast: PathBuf,
 
-    /// More settings of it, behind `--`
+    /// More settings of the server, after `--`
     #[arg(last = true, value_name = "SETTINGS")]
     settings: Vec<String>,
 }

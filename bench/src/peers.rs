@@ -44,7 +44,7 @@ pub fn npm(name: &str) -> Result<()> {
     })
 }
 
-/// Its server on the Node that its lock file names: the same for all, whatever this machine has.
+/// Its server on the Node version in its lock file: the same for all, whatever this machine has.
 pub fn node(name: &str, argument: &str) -> Command {
     let node = folder(name).join("node_modules/.bin/node");
     script(&node, name, "server.mjs", argument)

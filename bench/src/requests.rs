@@ -1,4 +1,4 @@
-//! Requests one behind the other on connections that stay open, and how long each took.
+//! Sequential requests on persistent connections, and the duration of each.
 
 use std::{
     net::SocketAddr,
@@ -69,7 +69,7 @@ impl Client {
     }
 }
 
-/// Sends all of these, over so many connections at once; how long each took, sorted.
+/// Sends all of these over this many concurrent connections. Returns the durations, sorted.
 pub async fn all(
     to: SocketAddr,
     requests: &[Vec<u8>],

@@ -1,4 +1,4 @@
-//! A program that serves and is measured: how it is started, what it has cost so far, and how it ends.
+//! A measured server process: how it is started, its cost so far, and how it is stopped.
 
 use std::{
     fs::{self, File},
@@ -24,7 +24,7 @@ use crate::{
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often one looks whether it listens: `start` measures that.
+/// The interval of the checks whether it listens: `start` measures that time.
 const LOOK: Duration = Duration::from_micros(250);
 
 /// How long it may take to end.
@@ -35,7 +35,7 @@ pub struct Running {
     pub address: SocketAddr,
     pub pid: u32,
     child: Child,
-    /// Dropped behind the one who writes there.
+    /// Dropped after the process that writes there.
     folder: Folder,
 }
 
@@ -89,7 +89,7 @@ impl Running {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_else(|error| error.to_string())
     }
 
-    /// Asks it to end, as a parent has to end its workers first; kills them all where that does not help.
+    /// Asks it to end, because a parent must end its workers first; kills all processes if that fails.
     fn stop(&mut self) -> Result<()> {
         let begun = Instant::now();
         if self.child.try_wait()?.is_some() {
@@ -125,8 +125,7 @@ pub fn sqlite(file: &Path) -> String {
     format!("sqlite://{}?mode=rwc", file.display())
 }
 
-/// Titlecast, with a model at this base URL, unless settings behind it say otherwise; whatever this program's own
-/// environment says.
+/// Titlecast with a model at this base URL, unless later settings override it. Ignores this program's own environment.
 pub fn titlecast(program: &Path, port: u16, database_url: &str, model: &str) -> Command {
     let mut command = Command::new(program);
     command

@@ -1,6 +1,6 @@
 //! Searches for 20 hits on a database that was seeded: words chosen as often as people write them, so that some are in
-//! most messages, whole or cut short as while one types; a page in ten is the second one. Asked by the owner of a tenth of
-//! all conversations.
+//! most messages, whole or cut short as while one types; a page in ten is the second one. The searching user owns a
+//! tenth of all conversations.
 
 use std::path::PathBuf;
 
@@ -30,7 +30,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     searches: usize,
 
-    /// What the words are chosen by
+    /// Seed of the random words
     #[arg(long, value_name = "N", default_value_t = 7)]
     seed: u64,
 

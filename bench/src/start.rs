@@ -1,4 +1,4 @@
-//! From the start of the program to the first request that it answers, on an SQLite file that is there and on a new one.
+//! The time from the start of the program to its first answer, on an existing SQLite file and on a new one.
 
 use std::{
     path::{Path, PathBuf},

@@ -68,7 +68,7 @@ impl Subscriber {
         Ok(subscriber)
     }
 
-    /// Waits until an event with this text is received; answers pings meanwhile.
+    /// Waits until an event with this text is received, and answers pings.
     pub async fn receive(&mut self, text: &str) -> Result<()> {
         match self {
             Self::WebSocket(socket) => loop {

@@ -31,7 +31,7 @@ fn status(pid: u32, name: &str) -> Result<u64> {
     Ok(kibibytes.parse::<u64>()? * 1024)
 }
 
-/// The time, user and system, that it has kept a core busy so far, with all threads that it ever had.
+/// Its processor time so far, user and system, including threads that have ended.
 pub fn cpu(pid: u32) -> Result<Duration> {
     let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
     Ok(clock_gettime(clock)?.into())

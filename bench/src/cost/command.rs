@@ -11,8 +11,13 @@ pub fn with_keys(program: &Path) -> Command {
 
 /// The header with a user's token.
 pub fn token(program: &Path, user: &str) -> Result<String> {
+    token_of(program, "acme", user)
+}
+
+/// The same in another tenant.
+pub fn token_of(program: &Path, tenant: &str, user: &str) -> Result<String> {
     let output = with_keys(program)
-        .args(["token", "--tenant", "acme", "--user", user])
+        .args(["token", "--tenant", tenant, "--user", user])
         .output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());

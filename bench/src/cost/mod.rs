@@ -1,9 +1,9 @@
 //! What a conversation costs, in units that a plan multiplies (docs/scaling.md): processor time of the server and of the
 //! database, bytes of the database, tokens, bytes on the wires, and what goes through NATS when there are two nodes.
 //!
-//! People with a token each talk to a server of their own, all at once; a model of ours writes English prose at a steady
-//! pace, and says that a request costs the tokens which it has by o200k, the tokenizer that OpenAI published last. What is
-//! said, `words` tells. SQLite is always measured; PostgreSQL, and two nodes on it, where a server is named.
+//! Users, each with a token, talk concurrently to a dedicated server. A scripted model writes English prose at a steady
+//! pace, and reports as a request's cost its tokens by o200k, OpenAI's newest published tokenizer. `words` has the
+//! texts. SQLite is always measured; PostgreSQL, and two nodes on it, if a server is named.
 
 pub mod command;
 mod nats;
@@ -37,12 +37,12 @@ use crate::{
     usage::{cpu, cpu_of},
 };
 
-/// What the service does behind a reply, as recording what was published, is done after this.
+/// The service's work after a reply, such as recording published revisions, is done after this time.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A PostgreSQL server, as postgres://USER@HOST/NAME; a database is made beside that one, and removed
+    /// A PostgreSQL server, as postgres://USER@HOST/NAME; a further database is created there, and removed
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 
@@ -58,7 +58,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(2..))]
     messages: u16,
 
-    /// How many tokens a short reply has, by which a title's cost and a token's are distinguished from the rest
+    /// How many tokens a short reply has; compared with a long one, it separates the cost of a title and of a token
     #[arg(long, value_name = "N", default_value_t = 50)]
     short: usize,
 
@@ -70,15 +70,15 @@ pub struct Arguments {
     #[arg(long, value_name = "MS", default_value_t = 10)]
     pace: u64,
 
-    /// How often everything is measured
+    /// How many times to measure everything
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
 
-    /// How often a run is made again because the machine was busy
+    /// How many times to repeat a run because the machine was busy
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeats: usize,
 
-    /// Where to put all figures
+    /// File to write all figures to
     #[arg(long, value_name = "PATH", default_value = "bench/target/cost.json")]
     json: PathBuf,
 
@@ -126,7 +126,7 @@ struct Report {
     runs: Vec<Run>,
 }
 
-/// Measures all of it in turns, prints the table, and writes all figures.
+/// Measures everything in turns, prints the table, and writes all figures.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.short >= arguments.long {
         return Err("--short has to be less than --long".into());
@@ -210,7 +210,7 @@ impl Arguments {
         Duration::from_millis(self.pace)
     }
 
-    /// Everybody begins their conversations.
+    /// Every user starts their conversations.
     fn begin(&self, titles: bool, tokens: usize) -> Turn {
         Turn {
             begin: Some(self.conversations.into()),
@@ -222,7 +222,7 @@ impl Arguments {
         }
     }
 
-    /// Everybody goes on with theirs.
+    /// Every user continues theirs.
     fn go_on(&self) -> Turn {
         Turn {
             begin: None,
@@ -231,7 +231,7 @@ impl Arguments {
     }
 }
 
-/// So many people, who have talked once.
+/// This many users, who have talked once.
 async fn people(arguments: &Arguments, count: u16, to: SocketAddr) -> Result<Vec<Person>> {
     let mut people = Vec::new();
     for number in 0..count {
@@ -246,7 +246,7 @@ async fn people(arguments: &Arguments, count: u16, to: SocketAddr) -> Result<Vec
     Ok(people)
 }
 
-/// What was said, and the processor time that it took in microseconds: the nodes', and that of PostgreSQL.
+/// The messages, and their processor time in microseconds: of the nodes, and of PostgreSQL.
 struct Cost {
     said: Said,
     nodes: Vec<f64>,
@@ -264,7 +264,7 @@ impl Cost {
         let said = people::all(people, turn).await?;
         sleep(AFTERMATH).await;
         let differences = used()?.into_iter().zip(before);
-        // Where others' connections to PostgreSQL have ended meanwhile, their time is not to be found any more.
+        // The time of PostgreSQL backends that have ended in the meantime is lost.
         let mut used: Vec<f64> = differences
             .map(|(after, before)| after.saturating_sub(before).as_secs_f64() * 1e6)
             .collect();

@@ -48,7 +48,7 @@ impl Nats {
         })
     }
 
-    /// How many it was sent so far, and how many it has sent.
+    /// The number of messages received and sent so far.
     pub async fn messages(&self) -> Result<[f64; 2]> {
         let page = http::json(self.monitoring, "GET", "/varz", &Value::Null).await?;
         let number = |name: &str| page[name].as_f64().ok_or_else(|| format!("no {name}"));
@@ -56,7 +56,7 @@ impl Nats {
     }
 }
 
-/// A node's way to NATS, which counts all bytes in both directions.
+/// A node's connection to NATS, which counts all bytes in both directions.
 pub struct Link {
     pub url: String,
     bytes: Arc<AtomicU64>,
@@ -70,7 +70,7 @@ impl Link {
         let counted = bytes.clone();
         #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
         tokio::spawn(async move {
-            // A node that loses its way says so, and what it does then distorts the counts.
+            // A node that loses the connection logs it, and its reconnect distorts the counts.
             while let Ok((node, _)) = listener.accept().await {
                 let Ok(nats) = TcpStream::connect(to).await else {
                     continue;

@@ -33,7 +33,7 @@ pub async fn run(
     let (nodes, short, long) = ([node.pid], arguments.short, arguments.long);
 
     let watch = Watch::start(&nodes)?;
-    // First those that are looked at in the database, so that they do not take the room that others have left.
+    // The conversations that are measured in the database come first, so that they do not reuse freed space.
     let (sizes_before, written_before) = (sizes(&mut reader).await?, written(&mut reader).await?);
     let first = Cost::of(&nodes, &mut people, arguments.begin(true, long)).await?;
     let mut later = Vec::new();
@@ -122,7 +122,7 @@ pub async fn run(
     Ok(run)
 }
 
-/// How many calls have brought a title, and the tokens of their prompts and answers, as `titlecast stats` tells.
+/// The number of calls that returned a title, and their prompt and completion tokens, from `titlecast stats`.
 fn titles(arguments: &Arguments, database_url: &str) -> Result<[f64; 3]> {
     let output = command::with_keys(&arguments.titlecast)
         .args(["stats", "--json", "--database-url", database_url])

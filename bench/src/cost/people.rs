@@ -42,7 +42,7 @@ pub struct Person {
 /// The steps of each person, in turn.
 #[derive(Clone, Copy)]
 pub struct Turn {
-    /// Begin so many conversations, or go on with each of those that there are.
+    /// Start this many conversations, or continue each existing one.
     pub begin: Option<usize>,
     /// Whether what is begun gets a title.
     pub titles: bool,
@@ -71,7 +71,7 @@ pub struct Said {
 impl Person {
     /// With a token from the program that is measured.
     pub async fn connect(number: u16, titlecast: &Path, to: SocketAddr) -> Result<Self> {
-        // Before the connection: a server closes one soon on which nothing is asked.
+        // Before the connection: a server soon closes a connection without a request.
         let token = command::token(titlecast, &format!("person-{number}"))?;
         Ok(Self {
             stream: http::connect(Ipv4Addr::LOCALHOST, to).await?,
@@ -81,7 +81,7 @@ impl Person {
         })
     }
 
-    /// Follows all of one's conversations; the reader counts the events.
+    /// Follows all conversations of the user; the reader counts the events.
     pub async fn watch(&self, on: SocketAddr) -> Result<TcpStream> {
         self.subscribe(on, &json!({ "query": LIST })).await
     }
@@ -118,7 +118,7 @@ impl Person {
         Ok(said)
     }
 
-    /// Sends a message and reads the reply to it; the conversation's id.
+    /// Sends a message and reads the reply. Returns the conversation's id.
     async fn say(&mut self, id: Option<&str>, turn: Turn, said: &mut Said) -> Result<String> {
         let message = words::message(&mut self.random, turn.tokens);
         let reply = words::reply(&message)?.concat();
@@ -169,7 +169,7 @@ impl Person {
     }
 }
 
-/// Everybody takes a turn, all at once.
+/// Every user takes a turn, all concurrently.
 pub async fn all(people: &mut [Person], turn: Turn) -> Result<Said> {
     let count = people.len() as f64;
     let turns = people.iter_mut().enumerate().map(|(place, person)| {
@@ -188,7 +188,7 @@ pub async fn all(people: &mut [Person], turn: Turn) -> Result<Said> {
     Ok(all)
 }
 
-/// Reads a reply that is followed, which has to be this one; how many bytes that were.
+/// Reads a followed reply, which must be this one. Returns its size in bytes.
 async fn follow(mut stream: TcpStream, reply: String) -> Result<usize> {
     let (mut decoder, mut part) = (Decoder::events(), vec![0; 16 * 1024]);
     let (mut text, mut ended, mut received) = (String::new(), false, 0);

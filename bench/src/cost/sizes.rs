@@ -15,7 +15,7 @@ pub struct Size {
 
 pub type Sizes = BTreeMap<String, Size>;
 
-/// What a search's index keeps of its own on SQLite, in tables.
+/// The internal tables of the search index on SQLite.
 const SEARCH_WORDS: &str = "agent_search_words";
 
 const SQLITE: &str =
@@ -29,7 +29,7 @@ const POSTGRES: &str =
 
 const LOG: &str = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint";
 
-/// Looks at all of them, as they are after what their server does with them from time to time.
+/// Reads all sizes after the server's periodic maintenance.
 pub async fn sizes(reader: &mut Reader) -> Result<Sizes> {
     let mut sizes = Sizes::new();
     match reader {
@@ -56,7 +56,7 @@ pub async fn sizes(reader: &mut Reader) -> Result<Sizes> {
     Ok(sizes)
 }
 
-/// How much PostgreSQL has written to its write-ahead log so far, in bytes, for whomever.
+/// The bytes that PostgreSQL has written to its write-ahead log so far, for all clients.
 pub async fn written(reader: &mut Reader) -> Result<i64> {
     match reader {
         Reader::Sqlite(_) => Ok(0),

@@ -1,5 +1,5 @@
-//! Two nodes on one PostgreSQL, connected by a NATS of their own. People talk to the first. The second
-//! has no subscribers at first, then each person's list of conversations, then their replies as well.
+//! Two nodes on one PostgreSQL, connected by a NATS of their own. Users talk to the first node. The second has no
+//! subscribers at first, then each user's list of conversations, then their replies as well.
 
 use std::{
     net::SocketAddr,
@@ -23,13 +23,13 @@ use crate::{
     turn::database::Database,
 };
 
-/// As many people as talk here at most: what goes through NATS passes the load's core twice.
+/// The most users here: NATS traffic passes the load's core twice.
 const MOST: u16 = 20;
 
-/// A list's subscription tells at most of what has just changed when it begins, and stands after this.
+/// A list's subscription delivers at most the most recent changes when it starts, and is established after this time.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// What a later message changes of its conversation: it is stored, and so is the reply.
+/// The changes of a conversation caused by a later message: the message is stored, and the reply is.
 const CHANGES: f64 = 2.0;
 
 /// How long nodes are looked at doing nothing.
@@ -147,11 +147,11 @@ struct Scene {
     links: [Link; 2],
     nodes: Vec<u32>,
     people: Vec<Person>,
-    /// What goes through NATS in a second when nothing happens.
+    /// The NATS traffic per second of idle nodes.
     beat: [f64; 3],
 }
 
-/// What a turn has cost, and what went through NATS because of it.
+/// The cost of a turn, and its NATS traffic.
 struct Through {
     cost: Cost,
     went: [f64; 3],
@@ -182,7 +182,7 @@ impl Scene {
         Ok([to, from, bytes])
     }
 
-    /// Everybody follows all of their conversations there. Counts the events received, and their bytes.
+    /// Every user follows all of their conversations there. Counts the events received, and their bytes.
     async fn watch_lists(&self, on: SocketAddr) -> Result<[Arc<AtomicU64>; 2]> {
         let counters = [Arc::default(), Arc::default()];
         for person in &self.people {
@@ -195,7 +195,7 @@ impl Scene {
     }
 }
 
-/// Who is sent away misses events, and that shows in their number.
+/// A rejected subscriber misses events, which shows in their number.
 async fn listen(mut stream: TcpStream, counters: [Arc<AtomicU64>; 2]) -> Result<()> {
     let [events, bytes] = counters;
     let (mut decoder, mut part) = (Decoder::events(), vec![0; 16 * 1024]);

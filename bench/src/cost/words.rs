@@ -1,7 +1,6 @@
-//! What is said: English prose, from another place of it each time, and the tokens that OpenAI's models see in it.
+//! The texts: English prose from a different position each time, and its token counts for OpenAI's models.
 //!
-//! A message says how long its reply shall be, and the reply and the title follow from it, so the bench need not remember
-//! anything.
+//! A message states the length of its reply, and determines the reply and the title, so the bench keeps no state.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -12,17 +11,17 @@ use crate::{
     stream::model::{Author, Request, Written},
 };
 
-/// Prose that is there anyway.
+/// Prose that exists anyway.
 const PROSE: &str = include_str!("../../../ARCHITECTURE.md");
 
 /// How many words a message has.
 const MESSAGE: std::ops::RangeInclusive<usize> = 10..=40;
 
-/// How many words of a message its title names, and how long they are at least.
+/// The number of the message's words in its title, and their minimum length.
 const NAMED: usize = 3;
 const LONG: usize = 4;
 
-/// A person's message, asking for a reply of so many tokens.
+/// A user's message that requests a reply of this many tokens.
 pub fn message(random: &mut fastrand::Rng, tokens: usize) -> String {
     let length = random.usize(MESSAGE);
     format!(
@@ -46,14 +45,14 @@ pub fn reply(message: &str) -> Result<Vec<String>> {
     Ok(tokens)
 }
 
-/// The title that the model has for it; nothing that looks like a label or like small talk, which would be refused.
+/// The model's title for it. Avoids labels and small talk, which would be rejected.
 pub fn title(message: &str) -> String {
     let is_word = |word: &&str| word.len() >= LONG && word.chars().all(|c| c.is_ascii_alphabetic());
     let words: Vec<&str> = message.split(' ').filter(is_word).take(NAMED).collect();
     format!("Notes on {}", words.join(" "))
 }
 
-/// So many words, as they stand somewhere in the prose.
+/// This many consecutive words of the prose.
 fn prose(random: &mut fastrand::Rng, length: usize) -> Vec<&'static str> {
     // What is not ASCII may be a part of a token.
     let words: Vec<&str> = PROSE
@@ -74,8 +73,8 @@ fn tokenizer() -> &'static CoreBPE {
     o200k_base_singleton()
 }
 
-/// The model behind these conversations. It says what a request costs: all of its messages and its schema are counted, and
-/// what is sent around them as in `tests/it/title_tokens.rs`.
+/// The model of these conversations. It reports the cost of a request: all messages, the schema, and the wire overhead
+/// as in `tests/it/title_tokens.rs`.
 pub struct Talker;
 
 impl Author for Talker {

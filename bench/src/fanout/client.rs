@@ -13,10 +13,10 @@ use serde_json::Value;
 use super::{
     contestant::{Contestant, Transport},
     publisher::Publisher,
-    session::{PATIENCE, events, websocket},
+    session::{PATIENCE, UPGRADE, events, websocket},
     titles::MARK,
 };
-use crate::{Result, decode::Decoder};
+use crate::{Result, decode::Decoder, http::with_header};
 
 #[cfg(test)]
 mod tests;
@@ -55,22 +55,30 @@ pub struct Receipt {
 }
 
 impl Client {
-    /// Subscriber k follows conversation k modulo their number.
+    /// Subscriber k follows conversation k modulo their number, with the header k, if there are any.
     pub fn connect(
         contestant: &Contestant,
         transport: Transport,
         address: SocketAddr,
         conversations: &[String],
         subscribers: usize,
+        headers: &[String],
     ) -> Result<Self> {
         let poll = Poll::new()?;
         let mut links = Vec::with_capacity(subscribers);
         for number in 0..subscribers {
             let conversation = number % conversations.len();
             let id = &conversations[conversation];
+            let as_user = |request: &[u8]| match headers.get(number) {
+                Some(header) => with_header(request, header),
+                None => request.to_vec(),
+            };
             let (stream, decoder) = match transport {
-                Transport::Websocket => websocket(address, id),
-                Transport::Sse => events(address, &(contestant.subscription)(id)),
+                Transport::Websocket => {
+                    let subscription = (contestant.subscription)(id);
+                    websocket(address, &as_user(UPGRADE), &subscription)
+                }
+                Transport::Sse => events(address, &as_user(&(contestant.events)(id))),
             }
             .map_err(|error| format!("subscriber {}: {error}", number + 1))?;
             stream.set_nonblocking(true)?;
@@ -102,8 +110,8 @@ impl Client {
         })
     }
 
-    /// Publishes to every conversation until each subscriber has received one: nothing says when a subscription
-    /// stands.
+    /// Publishes to every conversation until each subscriber has received one event: the protocol does not acknowledge
+    /// a subscription.
     pub fn settle(&mut self, publisher: &mut Publisher, conversations: &[String]) -> Result<()> {
         let begun = Instant::now();
         while self
@@ -112,7 +120,7 @@ impl Client {
             .any(|link| link.received != Some(self.published[link.conversation]))
         {
             if begun.elapsed() > self.patience {
-                return Err("not every subscriber hears of what is published".into());
+                return Err("not every subscriber receives what is published".into());
             }
             for (id, published) in conversations.iter().zip(&mut self.published) {
                 *published += 1;
@@ -127,7 +135,7 @@ impl Client {
         Ok(())
     }
 
-    /// Publishes one event to a conversation and waits until all who follow it have it.
+    /// Publishes one event to a conversation and waits until all of its subscribers have it.
     pub fn tell(
         &mut self,
         publisher: &mut Publisher,
@@ -160,8 +168,8 @@ impl Client {
         self.turn(Duration::ZERO, true).map(drop)
     }
 
-    /// Reads what is there; how many events that were, and since when. When `strict`, each has to be the one that was published last
-    /// to who got the one before.
+    /// Reads what has arrived. Returns the number of events, and since when. With `strict`, each must be the newest
+    /// published event, and its subscriber must have received the one before.
     fn turn(&mut self, longest: Duration, strict: bool) -> Result<(usize, Instant)> {
         let Self {
             poll,
@@ -213,7 +221,7 @@ impl Client {
                 if !answers.is_empty() {
                     stream.write_all(&answers)?;
                 }
-                // A socket that gave less than was asked for is empty.
+                // A socket that returned less than requested is empty.
                 if length < buffer.len() {
                     break;
                 }

@@ -1,12 +1,12 @@
-//! Who is measured: how each is installed, started, subscribed to and published to. Another one is another entry of
+//! The measured programs: how each is installed, started, subscribed to and published to. To add one, add an entry to
 //! [`ALL`].
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Result, http, peers, running};
+use crate::{Result, cost::command, http, peers, running};
 
 /// How subscribers are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, clap::ValueEnum)]
@@ -34,10 +34,15 @@ pub struct Contestant {
     pub install: fn() -> Result<()>,
     /// The program, to listen on a port of 127.0.0.1; it may keep files in the folder.
     pub command: fn(titlecast: &Path, port: u16, folder: &Path) -> Command,
+    /// Whether each subscriber is a user of its own, with a token, and subscribes to all conversations. Such a contestant
+    /// runs only when it is named, and only with one conversation.
+    pub has_users: bool,
     /// What makes a conversation there is none of yet.
     pub begin: Option<fn(id: &str) -> Vec<u8>>,
-    /// The request of an event stream for a conversation.
-    pub subscription: fn(id: &str) -> Vec<u8>,
+    /// The body of a request that subscribes to a conversation.
+    pub subscription: fn(id: &str) -> Value,
+    /// The same as the request of an event stream.
+    pub events: fn(id: &str) -> Vec<u8>,
     /// Where in an event of the stream the title is.
     pub title_in_event: &'static str,
     /// The request that gives a conversation a title.
@@ -49,8 +54,10 @@ const GRAPHQL: Contestant = Contestant {
     transports: &[Transport::Websocket, Transport::Sse],
     install: || Ok(()),
     command: |_, _, _| Command::new("false"),
+    has_users: false,
     begin: None,
-    subscription: |id| post("/graphql", "text/event-stream", &subscription(id)),
+    subscription,
+    events: |id| post("/graphql", "text/event-stream", &subscription(id)),
     title_in_event: "/data/conversationUpdated/title",
     publish: |id, title| {
         let body = json!({ "query": RENAME, "variables": { "id": id, "title": title } });
@@ -58,7 +65,7 @@ const GRAPHQL: Contestant = Contestant {
     },
 };
 
-/// In the order in which they run. The first is what the others are compared with.
+/// In the order in which they run. The others are compared with the first.
 pub static ALL: &[Contestant] = &[
     Contestant {
         name: "floor",
@@ -75,10 +82,27 @@ pub static ALL: &[Contestant] = &[
             let database = running::sqlite(&folder.join("bench.db"));
             running::titlecast(titlecast, port, &database, running::OFFLINE)
         },
-        begin: Some(|id| {
-            let body = json!({ "query": BEGIN, "variables": { "id": id } });
-            post("/graphql", "application/json", &body)
-        }),
+        begin: Some(begin),
+        ..GRAPHQL
+    },
+    Contestant {
+        name: "titlecast-inbox",
+        command: |titlecast, port, folder| {
+            let database = running::sqlite(&folder.join("bench.db"));
+            let mut command = command::serve(titlecast, port, &database, running::OFFLINE);
+            // A user renames as fast as it can.
+            command.args(["--title-changes-per-minute", "0"]);
+            let file = folder.join("titlecast.toml");
+            match fs::write(&file, "[sharing]\nvisibility = \"tenant\"\n") {
+                Ok(()) => command.arg("--config").arg(file),
+                Err(_) => return Command::new("false"),
+            };
+            command
+        },
+        has_users: true,
+        begin: Some(begin),
+        subscription: |_| json!({ "query": INBOX }),
+        events: |_| post("/graphql", "text/event-stream", &json!({ "query": INBOX })),
         ..GRAPHQL
     },
     Contestant {
@@ -89,7 +113,7 @@ pub static ALL: &[Contestant] = &[
             command.arg(port.to_string());
             command
         },
-        subscription: |id| post("/graphql/stream", "text/event-stream", &subscription(id)),
+        events: |id| post("/graphql/stream", "text/event-stream", &subscription(id)),
         ..GRAPHQL
     },
     Contestant {
@@ -132,7 +156,7 @@ pub static ALL: &[Contestant] = &[
         transports: &[Transport::Sse],
         install: || peers::pip("fastapi"),
         command: |_, port, _| peers::uvicorn("fastapi", port),
-        subscription: |id| {
+        events: |id| {
             let path = format!("/conversations/{id}/events");
             http::request("GET", &path, "text/event-stream", None)
         },
@@ -152,8 +176,15 @@ const BEGIN: &str = "mutation ($id: ID!) { sendMessage(input: { conversationId: 
 const RENAME: &str = "mutation ($id: ID!, $title: String!) { renameConversation(input: { id: $id, \
                       displayName: $title }) { conversation { id } } }";
 
-/// The body of a request that subscribes to a conversation.
-pub fn subscription(id: &str) -> Value {
+/// All conversations that the user sees: with a policy of sharing, those of the tenant.
+const INBOX: &str = "subscription { conversationUpdated { id title revision } }";
+
+fn begin(id: &str) -> Vec<u8> {
+    let body = json!({ "query": BEGIN, "variables": { "id": id } });
+    post("/graphql", "application/json", &body)
+}
+
+fn subscription(id: &str) -> Value {
     let query = "subscription ($id: ID!) { conversationUpdated(id: $id) { id title revision } }";
     json!({ "query": query, "variables": { "id": id } })
 }

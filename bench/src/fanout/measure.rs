@@ -1,6 +1,7 @@
 //! One run: a fresh server, all subscribers, events; and by turns events at conversations without subscribers.
 
 use std::{
+    path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Arguments, Case, client::Client, contestant::Contestant, publisher::Publisher};
 use crate::{
     Result,
+    cost::command,
     machine::{Cores, Measured, Watch},
     running::Running,
     statistics::median,
@@ -19,7 +21,7 @@ use crate::{
 /// How often a run changes between conversations that are followed and those that are not.
 const TURNS: u32 = 4;
 
-/// What a server may still do behind an event, as recording its publication, is done after this.
+/// A server's work after an event, such as recording its publication, is done after this time.
 const AFTERMATH: Duration = Duration::from_millis(250);
 
 /// What one run has found.
@@ -29,11 +31,12 @@ pub struct Run {
     pub case: Case,
     /// How many deliveries it was.
     pub deliveries: usize,
-    /// What one costs the server, in microseconds: without what the same events cost without subscribers.
+    /// The cost of one delivery for the server, in microseconds, less the cost of the same events without subscribers.
     pub delivery: f64,
     /// The same with the publishing.
     pub with_publishing: f64,
-    /// From the first subscriber to the last who gets an event, in milliseconds; the median of all events.
+    /// The time from the first to the last subscriber that receives an event, in milliseconds; the median of all
+    /// events.
     pub spread: f64,
     /// What a subscriber adds to the server's memory, in KiB.
     pub memory: f64,
@@ -53,6 +56,24 @@ impl Measured for Run {
     }
 }
 
+/// The headers of those who subscribe and publish; none for contestants without users.
+#[derive(Default)]
+struct Users {
+    headers: Vec<String>,
+    /// Who publishes to conversations that none of them sees.
+    outsider: Option<String>,
+}
+
+impl Users {
+    fn with_tokens(titlecast: &Path, count: usize) -> Result<Self> {
+        let headers = (0..count).map(|number| command::token(titlecast, &format!("user-{number}")));
+        Ok(Self {
+            headers: headers.collect::<Result<_>>()?,
+            outsider: Some(command::token_of(titlecast, "another", "user-0")?),
+        })
+    }
+}
+
 pub fn run(
     contestant: &'static Contestant,
     case: Case,
@@ -62,7 +83,11 @@ pub fn run(
     let server = Running::start(contestant.name, Some(cores), |port, folder| {
         Ok((contestant.command)(&arguments.titlecast, port, folder))
     })?;
-    measure(contestant, case, arguments.seconds, &server)
+    let users = match contestant.has_users {
+        true => Users::with_tokens(&arguments.titlecast, case.subscribers)?,
+        false => Users::default(),
+    };
+    measure(contestant, case, arguments.seconds, &server, &users)
         .map_err(|error| format!("{error}\n{}", server.log()).into())
 }
 
@@ -71,18 +96,24 @@ fn measure(
     case: Case,
     seconds: f64,
     server: &Running,
+    users: &Users,
 ) -> Result<Run> {
     let followed: Vec<String> = (0..case.conversations).map(id).collect();
     let alone: Vec<String> = (0..case.conversations)
         .map(|number| id(case.conversations + number))
         .collect();
-    let mut publisher = Publisher::connect(contestant, server.address)?;
+    let publisher = |header| Publisher::connect(contestant, server.address, header);
+    let mut outside = publisher(users.outsider.clone())?;
+    let mut publisher = publisher(users.headers.first().cloned())?;
     if let Some(begin) = contestant.begin {
-        for id in followed.iter().chain(&alone) {
+        for id in &followed {
             publisher.ask(&begin(id))?;
         }
+        for id in &alone {
+            outside.ask(&begin(id))?;
+        }
     }
-    // What the first subscriber brings along is not what one costs.
+    // The first subscriber's one-time cost does not count.
     let connect = |conversations: &[String], subscribers| {
         Client::connect(
             contestant,
@@ -90,6 +121,7 @@ fn measure(
             server.address,
             conversations,
             subscribers,
+            &users.headers,
         )
     };
     connect(&followed[..1], 1)?.settle(&mut publisher, &followed[..1])?;
@@ -124,8 +156,8 @@ fn measure(
         let server_at = cpu(server.pid)?;
         for event in first..events {
             number += 1;
-            publisher.publish(&alone[event % alone.len()], number)?;
-            publisher.confirm()?;
+            outside.publish(&alone[event % alone.len()], number)?;
+            outside.confirm()?;
         }
         sleep(AFTERMATH);
         baseline += cpu(server.pid)? - server_at;
@@ -154,7 +186,7 @@ fn id(number: usize) -> String {
     format!("01930000-0000-7000-8000-{number:012x}")
 }
 
-/// Waits until the server has nothing to do any more.
+/// Waits until the server is idle.
 fn rest(pid: u32) -> Result<()> {
     for _ in 0..40 {
         let before = cpu(pid)?;
@@ -163,7 +195,7 @@ fn rest(pid: u32) -> Result<()> {
             return Ok(());
         }
     }
-    Err("it does not come to rest".into())
+    Err("the server does not become idle".into())
 }
 
 impl std::fmt::Display for Run {

@@ -1,4 +1,4 @@
-//! What it costs to tell subscribers: one event to many, and many conversations with one subscriber each.
+//! The cost of notifying subscribers: one event to many, and many conversations with one subscriber each.
 
 mod client;
 mod contestant;
@@ -48,7 +48,7 @@ const CASES: &[Case] = &[
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Measure these only, beside the floor; may be repeated
+    /// Measure only these and the floor; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
@@ -56,19 +56,19 @@ pub struct Arguments {
     #[arg(long, value_enum)]
     transport: Option<Transport>,
 
-    /// Measure so many subscribers instead, on one conversation and on one each
+    /// Measure this number of subscribers instead, on one shared conversation and on one conversation each
     #[arg(long, value_name = "N")]
     subscribers: Option<usize>,
 
-    /// Measure those with so many conversations only: 1 is one event to many
+    /// Measure only cases with this number of conversations; 1 sends one event to many subscribers
     #[arg(long, value_name = "N")]
     conversations: Option<usize>,
 
-    /// How often everything is measured
+    /// How many times to measure everything
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
 
-    /// How often a run is made again because the machine was busy
+    /// How many times to repeat a run because the machine was busy
     #[arg(long, value_name = "N", default_value_t = 2)]
     repeats: usize,
 
@@ -76,7 +76,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
     seconds: f64,
 
-    /// Where to put all figures
+    /// File to write all figures to
     #[arg(long, value_name = "PATH", default_value = "bench/target/fanout.json")]
     json: PathBuf,
 
@@ -111,11 +111,13 @@ pub fn measure(arguments: &Arguments, cores: Cores) -> Result<report::Report> {
         (contestant.install)().map_err(|error| format!("{}: {error}", contestant.name))?;
     }
     let mut report = report::Report::new()?;
-    // Round by round, so that what was measured before an interruption can be compared.
+    // Round by round, so that the results before an interruption can be compared.
     for round in 1..=arguments.rounds {
         for &case in &cases {
             for contestant in &contestants {
-                if !contestant.transports.contains(&case.transport) {
+                if !contestant.transports.contains(&case.transport)
+                    || contestant.has_users && case.conversations > 1
+                {
                     continue;
                 }
                 let run = machine::quietly(arguments.repeats, || {
@@ -146,9 +148,12 @@ fn contestants(arguments: &Arguments) -> Result<Vec<&'static Contestant>> {
             return Err(format!("{name} is none of {}", names.join(", ")).into());
         }
     }
-    let wanted = |name| arguments.only.is_empty() || arguments.only.iter().any(|one| one == name);
-    let (floor, others) = ALL.split_first().ok_or("nobody to measure")?;
-    let others = others.iter().filter(|one| wanted(one.name));
+    let wanted = |one: &Contestant| match arguments.only.is_empty() {
+        true => !one.has_users,
+        false => arguments.only.iter().any(|name| name == one.name),
+    };
+    let (floor, others) = ALL.split_first().ok_or("nothing to measure")?;
+    let others = others.iter().filter(|one| wanted(one));
     Ok(std::iter::once(floor).chain(others).collect())
 }
 

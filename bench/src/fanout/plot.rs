@@ -1,4 +1,4 @@
-//! The plot: a bar for each contestant in each case, as many times as long as the floor's as its deliveries cost.
+//! The plot: a bar for each contestant in each case, with the cost of its deliveries relative to the floor's.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ const LEFT: f64 = 130.0;
 const LONGEST: f64 = 500.0;
 const ROW: f64 = 22.0;
 const HEAD: f64 = 34.0;
-/// Longer than so many times the floor's, a bar is cut and says its length.
+/// A bar longer than this many times the floor's is cut and labelled with its length.
 const MOST: f64 = 16.0;
 
 /// The picture of a report.

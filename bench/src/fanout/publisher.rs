@@ -11,7 +11,7 @@ use super::{
     session::{open, until},
     titles::title,
 };
-use crate::Result;
+use crate::{Result, http::with_header};
 
 /// Servers close connections that are idle for longer, some after 5 seconds.
 const IDLE: Duration = Duration::from_secs(2);
@@ -22,15 +22,22 @@ pub struct Publisher {
     stream: TcpStream,
     used: Instant,
     contestant: &'static Contestant,
+    /// The header of each request, if any.
+    header: Option<String>,
 }
 
 impl Publisher {
-    pub fn connect(contestant: &'static Contestant, address: SocketAddr) -> Result<Self> {
+    pub fn connect(
+        contestant: &'static Contestant,
+        address: SocketAddr,
+        header: Option<String>,
+    ) -> Result<Self> {
         Ok(Self {
             address,
             stream: open(address)?,
             used: Instant::now(),
             contestant,
+            header,
         })
     }
 
@@ -45,7 +52,11 @@ impl Publisher {
             self.stream = open(self.address)?;
         }
         self.used = Instant::now();
-        Ok(self.stream.write_all(request)?)
+        match &self.header {
+            Some(header) => self.stream.write_all(&with_header(request, header))?,
+            None => self.stream.write_all(request)?,
+        }
+        Ok(())
     }
 
     /// Waits for the answer to what was published.

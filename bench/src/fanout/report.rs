@@ -18,7 +18,7 @@ pub struct Report {
     pub runs: Vec<Run>,
 }
 
-/// What one conversation for each subscriber has cost in the first round.
+/// The cost of one conversation per subscriber in the first round.
 pub struct Cold {
     pub transport: &'static str,
     pub conversations: usize,
@@ -62,7 +62,7 @@ impl Report {
         cases
     }
 
-    /// Titlecast beside the floor, where each subscriber has a conversation.
+    /// Titlecast compared with the floor, with one conversation per subscriber.
     pub fn cold(&self) -> Result<Vec<Cold>> {
         let of = |case: Case, name: &str| {
             let mut runs = self.runs.iter();
@@ -84,7 +84,7 @@ impl Report {
         .collect()
     }
 
-    /// Who was measured in a case.
+    /// The contestants measured in a case.
     pub fn lines(&self, case: Case) -> Vec<Line> {
         let of = |name: &str| -> Vec<&Run> {
             let runs = self.runs.iter();

@@ -1,4 +1,4 @@
-//! Opening one subscriber's connection, as far as the protocol asks for.
+//! Opens one subscriber's connection, as the protocol requires.
 
 use std::{
     io::{Read, Write},
@@ -7,9 +7,8 @@ use std::{
 };
 
 use memchr::memmem;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::contestant;
 use crate::{
     Result,
     decode::{Decoder, TEXT, client_frame, frame, head},
@@ -32,14 +31,20 @@ pub fn events(address: SocketAddr, request: &[u8]) -> Result<(TcpStream, Decoder
     Ok((stream, Decoder::events()))
 }
 
-/// Says hello, waits for the answer as the protocol asks, and subscribes.
-pub fn websocket(address: SocketAddr, conversation: &str) -> Result<(TcpStream, Decoder)> {
+/// The request of a WebSocket.
+pub const UPGRADE: &[u8] =
+    b"GET /graphql HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+      sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+      sec-websocket-protocol: graphql-transport-ws\r\n\r\n";
+
+/// Initialises the connection, waits for the acknowledgement, and subscribes.
+pub fn websocket(
+    address: SocketAddr,
+    upgrade: &[u8],
+    subscription: &Value,
+) -> Result<(TcpStream, Decoder)> {
     let mut stream = open(address)?;
-    stream.write_all(
-        b"GET /graphql HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
-          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-          sec-websocket-protocol: graphql-transport-ws\r\n\r\n",
-    )?;
+    stream.write_all(upgrade)?;
     let mut received = Vec::new();
     let answered = until(&mut stream, &mut received, |received| head(received, "101"))?;
     received.drain(..answered);
@@ -54,8 +59,7 @@ pub fn websocket(address: SocketAddr, conversation: &str) -> Result<(TcpStream, 
         }
     })?;
     let rest = received.split_off(acknowledged);
-    let query = contestant::subscription(conversation);
-    let subscribe = json!({ "id": "1", "type": "subscribe", "payload": query }).to_string();
+    let subscribe = json!({ "id": "1", "type": "subscribe", "payload": subscription }).to_string();
     stream.write_all(&client_frame(TEXT, subscribe.as_bytes()))?;
     Ok((stream, Decoder::WebSocket { rest }))
 }

@@ -20,10 +20,10 @@ use crate::{
     },
 };
 
-/// How many conversations the lists are of: a list of a thousand and one of a million cost the same.
+/// The number of conversations in the database: a list of a thousand and one of a million cost the same.
 const LISTED: u64 = 100_000;
 
-/// The arguments of a scenario, as one would type them.
+/// The arguments of a scenario, as typed on the command line.
 #[derive(clap::Parser)]
 struct Typed<A: clap::Args> {
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub struct Figures<'a> {
 }
 
 impl<'a> Figures<'a> {
-    /// Looks what there is to compare with, and says what there is not.
+    /// Finds the programs to compare with, and reports missing ones.
     pub fn new(arguments: &'a Arguments, cores: Cores) -> Result<Self> {
         let no_postgres = match arguments.database_url {
             Some(_) => None,
@@ -233,13 +233,13 @@ impl<'a> Figures<'a> {
         Ok(figures)
     }
 
-    /// How many of everything, as one would type it: few, or as many as say something.
+    /// The sizes of a scenario, as typed on the command line: small for a smoke test, or large enough to be meaningful.
     fn counts<'w>(&self, few: &'w str, many: &'w str) -> std::str::Split<'w, char> {
         let words = if self.arguments.few { few } else { many };
         words.split(' ')
     }
 
-    /// A figure on a database, where that is there.
+    /// A figure on a database, if that database is available.
     fn on(
         &self,
         kind: Kind,

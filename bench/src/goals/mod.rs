@@ -1,7 +1,7 @@
 //! What the goals of docs/performance.md need, measured beside their floors and peers in turns, and whether each is met.
 //!
-//! It says so without judging: a goal that is missed is no failure, a run that fails is. What this machine has no program
-//! for is said and not measured, and then it is not met either.
+//! A missed goal is not a failure; a failed run is. If this machine lacks a required program, that goal is reported as
+//! not measured, and not as met.
 
 mod figures;
 mod rename;
@@ -17,19 +17,19 @@ use crate::{Result, machine::Cores};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A PostgreSQL server, as postgres://USER@HOST/NAME; databases are made beside that one, and removed
+    /// A PostgreSQL server, as postgres://USER@HOST/NAME; further databases are created there, and removed
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 
-    /// An object a line instead of the table
+    /// Print one JSON object per line instead of the table
     #[arg(long)]
     json: bool,
 
-    /// Few of everything: whether all of it runs, not how fast it is
+    /// Run small amounts: checks that everything runs, not how fast it is
     #[arg(long)]
     few: bool,
 
-    /// How often everything is measured
+    /// How many times to measure everything
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
 

@@ -1,4 +1,4 @@
-//! The transaction of a new title, bare: what publishing it is measured beside.
+//! The bare transaction of a new title, as the baseline for publishing it.
 
 use std::time::Duration;
 

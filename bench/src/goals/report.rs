@@ -145,7 +145,7 @@ impl Goal {
 }
 
 impl Case {
-    /// What the rounds have found; nothing where one of them could not.
+    /// The results of the rounds; nothing if one of them failed.
     fn rounds(&self) -> Option<Rounds> {
         let measured = self.missing.is_none() && !self.values.is_empty();
         measured.then(|| self.values.iter().copied().collect())
@@ -153,7 +153,7 @@ impl Case {
 
     /// Why there is no figure that a goal could be compared with.
     fn why(&self) -> Option<&str> {
-        // Figures are differences of what was measured, and none of them is nothing.
+        // Figures are differences of measurements, and none of them can be zero.
         let is_cost = |rounds: Rounds| rounds.median > 0.0;
         match &self.missing {
             Some(why) => Some(why),

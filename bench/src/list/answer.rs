@@ -1,4 +1,5 @@
-//! What a list has to hold, for its cost to be compared: the same conversations in the same order, with the same fields.
+//! The required content of a list, so that costs are comparable: the same conversations in the same order, with the
+//! same fields.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! The processes of PostgreSQL that serve one database: what they take is neither the program's nor other programs'.
+//! The PostgreSQL processes of one database, whose time counts neither for the program nor for other programs.
 
 use std::{fs, time::Duration};
 
@@ -8,7 +8,7 @@ use crate::{Result, usage};
 
 const PIDS: &str = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()";
 
-/// A connection that asks who serves; none for SQLite, which has no server.
+/// A connection that lists the backends; none for SQLite, which has no server.
 pub struct Backends {
     connection: Option<PgConnection>,
 }
@@ -23,7 +23,7 @@ impl Backends {
         Ok(Self { connection })
     }
 
-    /// How long they have kept a core busy so far. A server on another machine takes nothing of this one.
+    /// The processor time that they have used so far. A server on another machine uses none of this one's.
     pub async fn cpu(&mut self) -> Result<Duration> {
         let Some(connection) = &mut self.connection else {
             return Ok(Duration::ZERO);
@@ -32,7 +32,7 @@ impl Backends {
         let here = pids.into_iter().filter_map(|pid| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let pid = u32::try_from(pid).ok()?;
-            // A backend that ends just now has no owner any more.
+            // A backend that has just ended has no owner.
             name.starts_with("postgres")
                 .then(|| usage::cpu(pid).ok())
                 .flatten()

@@ -1,4 +1,4 @@
-//! Who lists: how each is installed, started and asked. Another one is another entry of [`ALL`].
+//! The measured programs: how each is installed, started and queried. To add one, add an entry to [`ALL`].
 
 use std::{path::Path, process::Command};
 
@@ -20,7 +20,7 @@ pub struct Contestant {
     pub list: &'static str,
 }
 
-/// In the order in which they run. The first is what the others are compared with.
+/// In the order in which they run. The others are compared with the first.
 pub static ALL: &[Contestant] = &[
     Contestant {
         name: "by hand",

@@ -1,5 +1,5 @@
-//! The list of 50 conversations on a database that was seeded: by GraphQL, by a route written by hand, and by what makes
-//! a GraphQL API of the tables itself; in turns.
+//! The list of 50 conversations on a seeded database: by GraphQL, by a hand-written route, and by a tool that derives a
+//! GraphQL API from the tables; in turns.
 
 mod answer;
 mod backends;
@@ -32,7 +32,7 @@ pub struct Arguments {
     #[arg(long, value_name = "URL", required = true)]
     database_url: Vec<String>,
 
-    /// Measure these only, beside the route by hand; may be repeated
+    /// Measure only these and the handwritten route; may be repeated
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
@@ -46,7 +46,7 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
 
-    /// How often a round is made again because the machine was busy
+    /// How many times to repeat a round because the machine was busy
     #[arg(long, value_name = "N", default_value_t = 2)]
     repeats: usize,
 
@@ -147,7 +147,7 @@ fn measure(arguments: &Arguments, cores: Cores) -> Result<Vec<Serving>> {
     Ok(serving)
 }
 
-/// Who is measured on a database: the first of all, and those who are wanted.
+/// The contestants on a database: the first of [`ALL`], and the selected ones.
 fn contestants(arguments: &Arguments, url: &str) -> Result<Vec<&'static Contestant>> {
     let only = &arguments.only;
     if let Some(name) = only
@@ -159,7 +159,7 @@ fn contestants(arguments: &Arguments, url: &str) -> Result<Vec<&'static Contesta
     }
     let wanted = |name| only.is_empty() || only.iter().any(|one| one == name);
     let serves = |one: &Contestant| one.sqlite || !url.starts_with("sqlite:");
-    let (first, others) = ALL.split_first().ok_or("nobody to measure")?;
+    let (first, others) = ALL.split_first().ok_or("nothing to measure")?;
     let others = others.iter().filter(|one| wanted(one.name) && serves(one));
     Ok(std::iter::once(first).chain(others).collect())
 }
@@ -189,7 +189,7 @@ async fn start(
 }
 
 impl Serving {
-    /// Asks for so many lists over one connection.
+    /// Requests this many lists over one connection.
     fn lists(&mut self, runtime: &Runtime, count: u64) -> Result<Run> {
         let mut client = runtime.block_on(Client::connect(self.running.address))?;
         let mut took = Vec::new();

@@ -1,5 +1,5 @@
-//! One run: a fresh server and database, people who do nothing, people who talk, and the same people with less of
-//! everything, so that what each part costs is a difference.
+//! One run: a fresh server and database, idle users, talking users, and the same users with less of everything, so that
+//! the cost of each part is a difference.
 
 use std::{
     path::Path,
@@ -31,7 +31,7 @@ use crate::{
     usage::{cpu, cpu_of, memory},
 };
 
-/// What a server still does behind a turn is done after this.
+/// A server's work after a turn is done after this time.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
 /// How many connect at the same time.
@@ -48,14 +48,13 @@ pub struct Run {
     pub turn: f64,
     pub backend: f64,
     pub parts: Option<Parts>,
-    /// What a person costs who does nothing, where that was measured: in microseconds of each second, and in KiB of
-    /// memory.
+    /// The cost of an idle user, if measured: in microseconds per second, and in KiB of memory.
     pub idle: f64,
     pub memory: f64,
     pub waited: Quantiles,
     /// Bytes of a reply on its wire.
     pub reply: f64,
-    /// How late the latest message was sent, in milliseconds.
+    /// The largest delay of a message behind its schedule, in milliseconds.
     pub late: f64,
     /// The share of one core that the server took, that the load took with the model, and that other programs took.
     pub server: f64,
@@ -73,7 +72,7 @@ pub struct Parts {
     pub tell: f64,
 }
 
-/// Milliseconds that half of all, and all but one in a hundred, waited at most.
+/// The median and the 99th percentile of the wait, in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Quantiles {
     pub text: [f64; 2],
@@ -209,7 +208,7 @@ async fn measure(
     })
 }
 
-/// An error unless exactly so many replies are stored.
+/// An error unless exactly this many replies are stored.
 async fn stored(wire: Wire, database: &Database, count: usize) -> Result<()> {
     let replies = match wire {
         Wire::AiSdk => "SELECT count(*) FROM messages WHERE role = 'assistant'",
@@ -224,7 +223,7 @@ async fn stored(wire: Wire, database: &Database, count: usize) -> Result<()> {
     }
 }
 
-/// So many people, each with both tabs.
+/// This many users, each with both tabs.
 async fn connect(
     arguments: &Arguments,
     wire: Wire,
@@ -247,7 +246,7 @@ async fn connect(
     Ok(everybody)
 }
 
-/// What a person costs who does nothing: microseconds of each second, and KiB; no numbers where there is none.
+/// The cost of an idle user: microseconds per second, and KiB; no numbers without idle users.
 async fn idle(arguments: &Arguments, case: Case, server: &Running) -> Result<(f64, f64)> {
     if case.idle == 0 {
         return Ok((f64::NAN, f64::NAN));
@@ -265,7 +264,7 @@ async fn idle(arguments: &Arguments, case: Case, server: &Running) -> Result<(f6
     let with_them = server.cpu()? - taken;
     let after = memory(server.pid)?;
     for mut person in others {
-        // One whose tabs were closed meanwhile has cost nothing.
+        // A user whose tabs were closed in the meantime has cost nothing.
         person.check()?;
     }
     let count = case.idle as f64;
@@ -337,7 +336,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// Lets everybody begin a conversation and go on with it.
+    /// Lets every user start a conversation and continue it.
     async fn of(
         arguments: &Arguments,
         server: &Running,
@@ -353,7 +352,7 @@ impl Cost {
         let (waited, late) = talk(everybody, ask, arguments.messages, arguments.minute()).await?;
         sleep(AFTERMATH).await;
         let used = server.cpu()? - before;
-        // Where others' connections to PostgreSQL have ended meanwhile, their time is not to be found any more.
+        // The time of PostgreSQL backends that have ended in the meantime is lost.
         let backend = cpu_of("postgres")?.saturating_sub(backend);
         let each = |time: Duration| time.as_secs_f64() * 1e6 / waited.len() as f64;
         Ok(Self {
@@ -365,8 +364,8 @@ impl Cost {
     }
 }
 
-/// Lets each person send so many messages, one in each of their minutes; how long each waited, and how late the latest
-/// message was.
+/// Lets each user send this many messages, one per minute of theirs. Returns how long each waited, and the largest
+/// delay of a message.
 async fn talk(
     everybody: &mut [Person],
     ask: Ask,

@@ -39,12 +39,12 @@ const CORES: f64 = 2.0;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A PostgreSQL server, as postgres://USER@HOST/NAME; a database is made beside that one, and removed. SQLite is
+    /// A PostgreSQL server, as postgres://USER@HOST/NAME; a further database is created there, and removed. SQLite is
     /// always measured
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
 
-    /// Measure these wires only, beside the floor; may be repeated
+    /// Measure only these wires and the floor; may be repeated
     #[arg(long, value_enum, value_name = "WIRE")]
     only: Vec<Wire>,
 
@@ -57,7 +57,7 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u64).range(1..))]
     idle: u64,
 
-    /// How long they are looked at, in seconds
+    /// How long to measure idle people, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 16.0)]
     idle_seconds: f64,
 
@@ -69,7 +69,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4)]
     messages: usize,
 
-    /// How many tokens a short reply has, by which the costs of parts are told apart
+    /// How many tokens a short reply has; compared with a long one, it separates the costs of the parts
     #[arg(long, value_name = "N", default_value_t = 50)]
     short: usize,
 
@@ -89,19 +89,19 @@ pub struct Arguments {
     #[arg(long)]
     no_parts: bool,
 
-    /// Do not try the number of people that follows
+    /// Do not test the computed number of people
     #[arg(long)]
     no_trial: bool,
 
-    /// How often everything is measured
+    /// How many times to measure everything
     #[arg(long, value_name = "N", default_value_t = 3)]
     rounds: usize,
 
-    /// How often a run is made again because the machine was busy
+    /// How many times to repeat a run because the machine was busy
     #[arg(long, value_name = "N", default_value_t = 1)]
     repeats: usize,
 
-    /// Where to put all figures
+    /// File to write all figures to
     #[arg(long, value_name = "PATH", default_value = "bench/target/people.json")]
     json: PathBuf,
 
@@ -109,7 +109,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH", default_value = "target/release/titlecast")]
     titlecast: PathBuf,
 
-    /// More settings of it, behind `--`
+    /// More settings of the server, after `--`
     #[arg(last = true, value_name = "SETTINGS")]
     settings: Vec<String>,
 }
@@ -149,7 +149,7 @@ pub fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
         let Some(people) = report.people(case.wire, case.database) else {
             continue;
         };
-        // The server has one of the cores, and these people's minutes are short.
+        // Scaled down: the server has one of the cores, and a user's minute is shortened.
         let people = people / CORES * arguments.minute / 60.0;
         let case = Case {
             people: (people as usize).max(1),

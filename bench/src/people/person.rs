@@ -23,22 +23,22 @@ use crate::{Result, cost::words, requests::Client};
 /// The longest that a list may take to show what has happened.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often who is not told looks whether the title is there.
+/// The poll interval of users without live updates for the title.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What titles begin with, unlike what stands in their place before.
+/// The prefix of titles, which their fallbacks do not have.
 const TITLE: &str = "Notes on ";
 
 pub struct Person {
     wire: Wire,
     to: SocketAddr,
-    /// The header that says who they are.
+    /// The header with the user's identity.
     header: String,
     chat: Tab,
     list: Option<List>,
     random: fastrand::Rng,
     conversation: Option<Conversation>,
-    /// How many messages they have sent, by which what they ask for is told apart.
+    /// The number of messages sent, which distinguishes their requests.
     sent: usize,
 }
 
@@ -50,7 +50,7 @@ struct Conversation {
 
 /// The tab with the list.
 enum List {
-    /// One that is told of changes.
+    /// A list with live updates.
     Told {
         changes: UnboundedReceiver<Result<(Instant, Change)>>,
         reader: JoinHandle<()>,
@@ -77,7 +77,7 @@ pub struct Waited {
     pub text: Duration,
     /// For the list to show their message.
     pub list: Option<Duration>,
-    /// For the list to show the title, in the turn that brought it.
+    /// The time until the list shows the title, in the turn that generated it.
     pub title: Option<Duration>,
 }
 
@@ -142,12 +142,12 @@ impl Person {
         self.sent
     }
 
-    /// A message that says nothing, the status that it gets, and what the answer holds.
+    /// A message without content, the status of its answer, and a part of the answer's body.
     pub fn blank(&self) -> (Vec<u8>, u16, &'static str) {
         self.wire.blank(&self.header)
     }
 
-    /// Sends a message, reads the reply to its end, and waits until the list shows both, and the title.
+    /// Sends a message, reads the reply to its end, and waits until the list shows both and the title.
     pub async fn say(&mut self, ask: Ask) -> Result<Waited> {
         let text = words::message(&mut self.random, ask.tokens);
         let reply = words::reply(&text)?.concat();
@@ -267,8 +267,8 @@ impl List {
         Ok(Self::Told { changes, reader })
     }
 
-    /// Waits until the list shows so many messages of a conversation, and its title where that is awaited; when it showed
-    /// the person's own, and when the title.
+    /// Waits until the list shows this many messages of a conversation, and its title if one is expected. Returns when
+    /// it showed the user's own message, and when the title.
     async fn until(
         &mut self,
         id: &str,

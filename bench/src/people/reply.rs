@@ -17,7 +17,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// None of it yet; the conversation's id is known where the client has made it, or in a later turn.
+    /// Nothing received yet; the conversation's id is known if the client chose it, or in a later turn.
     pub fn new(wire: Wire, text: String, conversation: Option<String>) -> Self {
         // Over WebSocket the answer to the message comes first.
         let known = conversation.filter(|_| wire != Wire::Graphql);
@@ -77,7 +77,7 @@ impl Reply {
         self.over
     }
 
-    /// The conversation's id, and when the first text came; an error unless all of it came.
+    /// The conversation's id, and when the first text arrived; an error unless everything arrived.
     pub fn end(self) -> Result<(String, Instant)> {
         match (self.conversation, self.first, self.over) {
             (Some(conversation), Some(first), true) => Ok((conversation, first)),
@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// A reply of these texts, and its end, as a wire has them.
+    /// A reply of these texts, and its end, in a wire's format.
     fn events(wire: Wire, texts: &[&str]) -> Vec<String> {
         let next = |reply: Value| json!({ "type": "next", "id": "r", "payload": { "data": { "reply": reply } } });
         let event = |text: &&str| match wire {

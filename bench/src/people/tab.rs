@@ -31,7 +31,7 @@ impl Tab {
         Ok(Self::over(stream))
     }
 
-    /// The same on a connection that was used: servers close one soon on which there was no request.
+    /// The same on a used connection: servers soon close a connection without a request.
     pub async fn used(to: SocketAddr, request: &[u8], status: u16) -> Result<Self> {
         let mut client = Client::connect(to).await?;
         client.answered(request, status).await?;
@@ -86,7 +86,7 @@ impl Tab {
         Ok(tab)
     }
 
-    /// Sends a request, whose answer is another one than that before.
+    /// Sends a request, which replaces the previous one.
     pub async fn ask(&mut self, request: &[u8]) -> Result<()> {
         self.decoder = Decoder::events();
         Ok(self.stream.write_all(request).await?)
@@ -98,7 +98,7 @@ impl Tab {
         Ok(self.stream.write_all(&frame).await?)
     }
 
-    /// Waits for something and hands on each payload in it. The end of the connection is an error.
+    /// Waits for data and passes on each payload. The end of the connection is an error.
     pub async fn read(&mut self, payload: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut part = vec![0; PART];
         let length = self.stream.read(&mut part).await?;

@@ -1,4 +1,4 @@
-//! The wires over which a person talks, as their clients speak them: what is sent, and what is heard.
+//! The wires that users' clients speak: the requests, and the events that arrive.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ pub enum Wire {
 /// A message that is to be sent.
 pub struct Message<'a> {
     pub text: &'a str,
-    /// The conversation's id as this wire names it; a client's own where it has to make one.
+    /// The conversation's id on this wire; a client-chosen one if the wire requires that.
     pub conversation: Option<&'a str>,
     /// Whether a conversation that it begins gets a title.
     pub titles: bool,
@@ -96,7 +96,7 @@ impl Wire {
         !matches!(self, Self::Floor | Self::AiSdk)
     }
 
-    /// Whether a conversation can go without a title, so that costs can be told apart.
+    /// Whether a conversation can be started without a title, so that the costs can be separated.
     pub fn has_parts(self) -> bool {
         matches!(self, Self::Graphql | Self::Legacy | Self::Floor)
     }
@@ -106,7 +106,7 @@ impl Wire {
         matches!(self, Self::Ui | Self::AgUi | Self::AiSdk)
     }
 
-    /// The header of a server that believes who one says one is.
+    /// The identity header of a server that trusts its clients.
     pub fn named(user: &str) -> String {
         format!("{USER}: {user}")
     }
@@ -152,7 +152,8 @@ impl Wire {
         Some(http::with_header(&request, header))
     }
 
-    /// A message that is read and refused because it says nothing, the status that it gets, and what the answer holds.
+    /// A message that is read and refused because it has no content, the status of its answer, and a part of the
+    /// answer's body.
     pub fn blank(self, header: &str) -> (Vec<u8>, u16, &'static str) {
         let refused = "INVALID_INPUT";
         let (path, body, status, holds) = match self {

@@ -1,5 +1,5 @@
-//! Fills a database with conversations, the same ones for the same seed: as the service would have written them, and
-//! in minutes where the service would take hours.
+//! Fills a database with conversations as the service would have written them, but in minutes instead of hours. The
+//! same seed gives the same conversations.
 //!
 //! A tenth of them is the local user's, whom a server without settings serves; the rest is other users', a hundred
 //! each. Words are as common as in a language: the most common is in most messages, most are in few.
@@ -41,7 +41,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     messages: u64,
 
-    /// What everything that looks like chance is made from
+    /// Seed of all random values
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 

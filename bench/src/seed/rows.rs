@@ -38,7 +38,7 @@ impl Table {
 
 const TENANT: &str = "local";
 
-/// Every so many conversations one of the local user's.
+/// One of this many conversations belongs to the local user.
 const LOCAL_EVERY: u64 = 10;
 
 /// How many conversations each of the others has.

@@ -1,4 +1,4 @@
-//! Writes rows in the way that is quickest: `COPY` on PostgreSQL, on SQLite statements of many rows each.
+//! Writes rows in the fastest way: `COPY` on PostgreSQL, multi-row statements on SQLite.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::Result;
 /// SQLite takes 32,766 parameters a statement; ours have at most 19 a row.
 const ROWS_A_STATEMENT: usize = 500;
 
-/// A view, and the table behind it: PostgreSQL copies into tables alone.
+/// A view, and the table behind it: PostgreSQL copies only into tables.
 const SEARCH: &str = "agent_search";
 const SEARCH_TEXTS: &str = "agent_search_texts";
 
@@ -24,7 +24,7 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Connects, and looks whether there is anything yet.
+    /// Connects, and checks whether the database is empty.
     pub async fn open(url: &str) -> Result<Self> {
         const ANY: &str = "SELECT count(*) FROM (SELECT 1 FROM agent_conversations LIMIT 1) AS one";
         let (sink, rows): (Self, i64) = if url.starts_with("sqlite:") {
@@ -78,7 +78,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Lets the database look at what there is now, as it would after a while.
+    /// Updates the planner's statistics, as the database would after a while.
     pub async fn finish(self) -> Result<()> {
         match self {
             Self::Sqlite(mut connection) => {
@@ -122,7 +122,7 @@ async fn insert(
     Ok(())
 }
 
-/// The rows of the search as PostgreSQL's table has them.
+/// The rows of the search index in PostgreSQL's format.
 fn entries(rows: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
     let entry = |cell: &Cell| match cell {
         Cell::Text(body) => Cell::Text(entry_of_marked(body)),

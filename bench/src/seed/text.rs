@@ -23,7 +23,7 @@ pub fn any_word(random: &mut fastrand::Rng) -> String {
     word((WORDS.powf(random.f64())) as usize - 1)
 }
 
-/// So many words, the first with a capital.
+/// This many words, the first with a capital.
 pub fn sentence(random: &mut fastrand::Rng, words: usize) -> String {
     let mut text = any_word(random);
     if let Some(first) = text.get_mut(0..1) {

@@ -1,4 +1,4 @@
-//! Whether a reply arrived: its whole text once and in order, and its end as the protocol has it.
+//! Checks that a reply arrived: its whole text once and in order, and its end as the protocol requires.
 
 use std::borrow::Cow;
 
@@ -73,7 +73,7 @@ impl Reply {
     /// Takes an event.
     pub fn take(&mut self, payload: &[u8]) -> Result<()> {
         if self.over {
-            return Err(self.wrong("goes on behind its end", payload));
+            return Err(self.wrong("continues after its end", payload));
         }
         match self.wire {
             Wire::Model if payload == b"[DONE]" => {
@@ -117,7 +117,7 @@ impl Reply {
         }
     }
 
-    /// Whether some of its text is there.
+    /// Whether some of its text has arrived.
     pub fn begun(&self) -> bool {
         self.deltas > 0
     }
@@ -135,7 +135,7 @@ impl Reply {
             return Ok(());
         };
         if !self.text[self.length..].starts_with(delta) {
-            return Err(self.wrong("goes on with something else", payload));
+            return Err(self.wrong("continues with other text", payload));
         }
         self.length += delta.len();
         self.deltas += 1;

@@ -157,7 +157,7 @@ impl Link {
         Ok(self.stream.write_all(&request)?)
     }
 
-    /// Reads what is there; the reply, when it has ended.
+    /// Reads what has arrived. Returns the reply when it has ended.
     fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Asked>> {
         loop {
             let length = match self.stream.read(buffer) {
@@ -180,7 +180,7 @@ impl Link {
                 reply.end()?;
                 return Ok(self.asked.take());
             }
-            // A socket that gave less than was asked for is empty.
+            // A socket that returned less than requested is empty.
             if length < buffer.len() {
                 return Ok(None);
             }

@@ -21,10 +21,10 @@ use crate::{
     usage::{cpu, cpu_of_all},
 };
 
-/// How many replies are asked for one at a time, to see when their first token comes.
+/// The number of sequential replies, which measure the time to the first token.
 const ALONE: usize = 50;
 
-/// What a server may still do behind a reply is done after this.
+/// A server's work after a reply is done after this time.
 const AFTERMATH: Duration = Duration::from_millis(250);
 
 /// What one run has found.
@@ -33,7 +33,7 @@ pub struct Run {
     pub contestant: Contestant,
     /// How many streams there were at once.
     pub streams: usize,
-    /// What it costs the server; none when the model is asked directly.
+    /// The cost for the server; none if the model is called directly.
     pub cost: Option<Cost>,
     /// In how many pieces a token came.
     pub deltas: f64,
@@ -75,7 +75,7 @@ impl Measured for Run {
     }
 }
 
-/// Who is asked.
+/// The measured server.
 enum Server {
     /// The model itself, which is a part of the load.
     Model(SocketAddr),
@@ -187,7 +187,7 @@ impl Server {
 }
 
 impl Cost {
-    /// From two turns, of which each has cost what its replies cost once and what its tokens cost.
+    /// Solves for the costs from two turns: each has a fixed cost per reply and a cost per token.
     fn of([(short, short_cost), (long, long_cost)]: [(&Found, Duration); 2]) -> Self {
         let [(replies, tokens), (long_replies, long_tokens)] =
             [short, long].map(|found| (found.replies as f64, found.tokens as f64));

@@ -1,5 +1,5 @@
-//! What it costs to stream a reply: Titlecast beside nginx, which hands the same stream of the same model on. And how
-//! much later than from the model itself its first token comes.
+//! The cost of streaming a reply: Titlecast compared with nginx, which forwards the same stream of the same model. Also
+//! the delay of the first token against the model itself.
 
 pub mod check;
 mod client;
@@ -31,7 +31,7 @@ const STREAMS: &[usize] = &[100, 200];
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Measure with so many streams at once only
+    /// Measure only with this number of concurrent streams
     #[arg(long, value_name = "N", value_parser = positive)]
     streams: Option<usize>,
 
@@ -51,15 +51,15 @@ pub struct Arguments {
     #[arg(long)]
     titles: bool,
 
-    /// How often everything is measured
+    /// How many times to measure everything
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
 
-    /// How often a run is made again because the machine was busy
+    /// How many times to repeat a run because the machine was busy
     #[arg(long, value_name = "N", default_value_t = 2)]
     repeats: usize,
 
-    /// Where to put all figures
+    /// File to write all figures to
     #[arg(long, value_name = "PATH", default_value = "bench/target/stream.json")]
     json: PathBuf,
 
@@ -72,7 +72,7 @@ pub struct Arguments {
     nginx: PathBuf,
 }
 
-/// Who is asked for the stream.
+/// The server that streams.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contestant {

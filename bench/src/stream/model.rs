@@ -1,5 +1,5 @@
-//! The model: a server of OpenAI's Chat Completions that writes what its author says, a reply a token at a time and at a
-//! steady pace. It is a thread of the load's process and on its core, and the same for all who are measured.
+//! The model: a Chat Completions server that writes scripted replies, one token at a time at a steady pace. It is a
+//! thread of the load's process, on the load's core, and the same for all measured programs.
 
 use std::{
     cmp::Reverse,
@@ -27,9 +27,9 @@ const END: Token = Token(usize::MAX - 1);
 const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
                     transfer-encoding: chunked\r\n\r\n";
 
-/// Who knows what the model writes.
+/// The script of the model's replies.
 pub trait Author: Send + 'static {
-    /// The answer to a request: a reply where it is to be streamed, else a title.
+    /// The answer to a request: a reply if it is streamed, else a title.
     fn write(&self, request: &Request) -> Result<Written>;
 }
 
@@ -88,7 +88,7 @@ impl Drop for Model {
         if let Some(thread) = self.thread.take()
             && self.waker.wake().is_ok()
         {
-            // What went wrong in it was asked for before, and shows in replies.
+            // An error in the thread shows in the replies.
             let _ = thread.join();
         }
     }
@@ -122,7 +122,7 @@ struct Connection {
 struct Writing {
     written: Written,
     begun: Instant,
-    /// The number of the token that comes next; behind the last one, the end.
+    /// The number of the next token; after the last one, the end.
     next: usize,
 }
 
@@ -132,7 +132,7 @@ struct Serving {
     pace: Duration,
     author: Box<dyn Author>,
     connections: Vec<Option<Connection>>,
-    /// When who gets something, the next first.
+    /// The schedule of the streams, the next one first.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
@@ -181,7 +181,7 @@ impl Serving {
         }
     }
 
-    /// Reads what came, and begins to answer when it is a whole request.
+    /// Reads what has arrived, and starts to answer when a request is complete.
     fn receive(&mut self, number: usize) -> Result<()> {
         let Some(connection) = &mut self.connections[number] else {
             return Ok(());
@@ -263,7 +263,7 @@ impl Serving {
     }
 }
 
-/// Takes a request out of what came, if it is there as a whole.
+/// Takes a request out of the received bytes, if it is complete.
 fn request(received: &mut Vec<u8>) -> Result<Option<Request>> {
     let Some(end) = memmem::find(received, b"\r\n\r\n") else {
         return Ok(None);
@@ -347,7 +347,7 @@ pub fn token(token: &str) -> String {
     event(&choice(&json!({ "content": token }), None), &Value::Null)
 }
 
-/// The events behind the last of so many tokens.
+/// The events after the last of this many tokens.
 pub fn end(tokens: usize) -> String {
     let usage =
         json!({ "prompt_tokens": 20, "completion_tokens": tokens, "total_tokens": 20 + tokens });

@@ -1,4 +1,4 @@
-//! nginx as one sets it up before a model: a proxy that hands on what comes as it comes.
+//! nginx as a typical proxy in front of a model: it forwards data as it arrives.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::Result;
 
-/// What it calls itself; an error when there is none.
+/// Its version; an error if it is not installed.
 pub fn version(program: &Path) -> Result<String> {
     let output = Command::new(program).arg("-v").output().map_err(|error| {
         format!(

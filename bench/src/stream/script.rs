@@ -1,5 +1,5 @@
-//! What the model writes. Every token is another one in every reply, so any that is missing, doubled, out of order or of
-//! another reply shows. The message that asks for a reply says all of it, so the model has nothing to remember.
+//! The model's script. Every token is unique in every reply, so a missing, duplicated, reordered or foreign one is
+//! detected. The message contains all parameters of its reply, so the model keeps no state.
 
 use super::model::{Author, Request, Written};
 use crate::Result;

@@ -1,11 +1,10 @@
-//! What the service is compared with: a loop that does nothing but the statements of a first message, in a process of its
-//! own.
+//! The baseline of the service: a loop that only runs the statements of a first message, in a separate process.
 //!
-//! It has the service's shape. So many send at once; who has a message accepted goes on with the next one, and its reply
-//! and its title are stored meanwhile, each in a transaction of its own, as if the model had answered at once. It has the
+//! It has the service's structure. Several senders run concurrently; each continues when its message is accepted, while
+//! the reply and the title are stored, each in a separate transaction, as if the model had answered at once. It has the
 //! service's connections: on SQLite one writer with WAL and `synchronous = FULL`, whose transactions are immediate, on
-//! PostgreSQL as many as the service. What it has not: a connection that is tried before it is used or after, and anything
-//! to be computed, since the rows are made before the clock runs.
+//! PostgreSQL as many as the service. It does not test connections before or after use, and computes nothing, since the
+//! rows are made before the clock starts.
 
 use std::{
     sync::{
@@ -32,7 +31,7 @@ use crate::{
     usage::cpu,
 };
 
-/// Who owns everything on a server without authentication.
+/// The owner of everything on a server without authentication.
 const OWNER: &str = "local";
 
 const AGENT: &str = "triage";
@@ -47,11 +46,11 @@ pub struct BareArguments {
     #[arg(long)]
     database_url: String,
 
-    /// Messages before the clock runs
+    /// Messages to send before the measurement starts
     #[arg(long)]
     warm_up: u64,
 
-    /// Messages behind them
+    /// Messages to measure after those
     #[arg(long)]
     messages: u64,
 
@@ -87,7 +86,7 @@ struct Rows {
     title_words: String,
 }
 
-/// Runs the statements and says what they took.
+/// Runs the statements and reports their durations.
 pub fn bare(arguments: &BareArguments) -> Result<()> {
     let bare = on_one_thread(measure(arguments))?;
     println!("{}", serde_json::to_string(&bare)?);
@@ -161,7 +160,7 @@ impl Rows {
         };
         let (message, title) = (words::message(number), words::title(number));
         let reply = words::reply(number).concat();
-        // As long as the service's, which is made with more care.
+        // As long as the service's own, which is derived more carefully.
         let hint: String = message.chars().take(50).collect();
         Self {
             id: id(),
@@ -207,7 +206,7 @@ macro_rules! on {
                 Ok(())
             }
 
-            /// Sends one after the other; what is still being stored at the end.
+            /// Sends one after the other. Returns what is still being stored at the end.
             async fn send(
                 pool: Pool,
                 rows: Arc<Vec<Rows>>,

@@ -1,4 +1,4 @@
-//! A new database for each run, and what it has to hold at the end.
+//! A new database for each run, and the check of its content at the end.
 
 use std::{
     path::Path,
@@ -108,7 +108,7 @@ impl Reader {
         })
     }
 
-    /// Waits until so many conversations have their reply and are not waiting for a title any more.
+    /// Waits until this many conversations have their reply and no longer wait for a title.
     pub async fn finished(&mut self, count: u64) -> Result<()> {
         let begun = Instant::now();
         loop {

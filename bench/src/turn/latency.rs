@@ -1,4 +1,4 @@
-//! What the service adds to a title's latency, at a steady rate of first messages.
+//! The latency that the service adds to a title, at a steady rate of first messages.
 //!
 //! Messages are sent by the clock, however long the ones before take. One subscriber over WebSocket follows all of their
 //! owner's conversations. What is added is the time from sending a message to the subscriber having its title, less the
@@ -41,7 +41,7 @@ use crate::{
 const SUBSCRIPTION: &str =
     "subscription { conversationUpdated { id displayName titleStatus revision } }";
 
-/// Messages before the clock runs, one after the other.
+/// Messages to send before the measurement starts, one after the other.
 const WARM_UP: u64 = 32;
 
 /// Connections that messages are sent over; a message that finds none free opens another.
@@ -70,7 +70,7 @@ pub struct Run {
     pub asking: Spread,
     /// From the model's answer to the title being received.
     pub telling: Spread,
-    /// By how much the latest message was sent behind its time, in milliseconds.
+    /// The largest delay of a message behind its schedule, in milliseconds.
     pub late: f64,
     /// The share of its core that the load took, model and all.
     pub load: f64,
@@ -78,7 +78,7 @@ pub struct Run {
     pub others: f64,
 }
 
-/// Milliseconds that so many did not exceed.
+/// Percentiles of a duration, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Spread {
     pub p50: f64,
@@ -184,7 +184,7 @@ impl Spread {
     }
 }
 
-/// Follows all conversations; each title as often as a row with it is received.
+/// Follows all conversations. Counts how often a row with each title is received.
 async fn subscribe(address: SocketAddr) -> Result<UnboundedReceiver<Event>> {
     let stream = http::connect(Ipv4Addr::LOCALHOST, address).await?;
     let socket = websocket(stream, &json!({ "query": SUBSCRIPTION })).await?;
@@ -221,7 +221,8 @@ async fn listen(
                 let conversation = &received["payload"]["data"]["conversationUpdated"];
                 if let Some(name) = conversation["displayName"].as_str() {
                     let number = number_in(name).filter(|number| title(*number) == name);
-                    let number = number.ok_or_else(|| format!("a title nobody made: {name}"))?;
+                    let number =
+                        number.ok_or_else(|| format!("not a title of the model: {name}"))?;
                     if sender.send(Ok((number, at))).is_err() {
                         return Ok(());
                     }
@@ -233,7 +234,8 @@ async fn listen(
     }
 }
 
-/// Sends some messages until the subscription stands and everything has been used once; nothing says when it does.
+/// Sends some messages until the subscription is established and everything is warmed up: the protocol does not
+/// acknowledge a subscription.
 async fn warm_up(address: SocketAddr, received: &mut UnboundedReceiver<Event>) -> Result<()> {
     let mut client = Client::connect(address).await?;
     for number in 0..WARM_UP {
@@ -269,7 +271,7 @@ struct Sent {
     late: Duration,
 }
 
-/// Sends so many messages a second, and waits until all were accepted.
+/// Sends this many messages per second, and waits until all were accepted.
 async fn send_steadily(address: SocketAddr, rate: u64, count: u64) -> Result<Sent> {
     let mut connections = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {

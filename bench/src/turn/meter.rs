@@ -1,4 +1,4 @@
-//! How much of the machine others take while something is measured.
+//! The share of the machine that other programs take during a measurement.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// These processes are no others, and neither is PostgreSQL on this machine.
+    /// These processes do not count as others, and neither does PostgreSQL on this machine.
     pub fn start(pids: &[u32]) -> Result<Self> {
         Ok(Self {
             pids: pids.to_vec(),

@@ -37,7 +37,7 @@ enum Question {
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A PostgreSQL server, as postgres://USER@HOST/NAME; a database is made beside that one, and removed. SQLite is
+    /// A PostgreSQL server, as postgres://USER@HOST/NAME; a further database is created there, and removed. SQLite is
     /// always measured
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -46,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_enum)]
     only: Option<Question>,
 
-    /// How many messages a run sends as fast as they are taken
+    /// How many messages a run sends, as fast as the server accepts them
     #[arg(long, value_name = "N", default_value_t = 2_000,
         value_parser = clap::value_parser!(u64).range(1..))]
     messages: u64,
@@ -61,7 +61,7 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rate: u64,
 
-    /// How long they are sent for, in seconds
+    /// How long to send them, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     seconds: f64,
 
@@ -69,15 +69,15 @@ pub struct Arguments {
     #[arg(long, value_name = "MS", default_values_t = [0, 50])]
     model_ms: Vec<u64>,
 
-    /// How often everything is measured
+    /// How many times to measure everything
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
 
-    /// How often a run is made again because the machine was busy
+    /// How many times to repeat a run because the machine was busy
     #[arg(long, value_name = "N", default_value_t = 2)]
     repeats: usize,
 
-    /// Where to put all figures
+    /// File to write all figures to
     #[arg(long, value_name = "PATH", default_value = "bench/target/turn.json")]
     json: PathBuf,
 
@@ -85,7 +85,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH", default_value = "target/release/titlecast")]
     titlecast: PathBuf,
 
-    /// More settings of it, behind `--`
+    /// More settings of the server, after `--`
     #[arg(last = true, value_name = "SETTINGS")]
     settings: Vec<String>,
 }
@@ -145,7 +145,7 @@ pub fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
     Ok(report)
 }
 
-/// Runs this on this thread alone; what it has spawned ends with it.
+/// Runs this only on this thread; its spawned tasks end with it.
 pub fn in_runtime<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -153,7 +153,7 @@ pub fn in_runtime<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
         .block_on(run)
 }
 
-/// The same on a thread of its own, for who is in a runtime already.
+/// The same on a separate thread, for callers that are already in a runtime.
 fn on_one_thread<T: Send>(run: impl Future<Output = Result<T>> + Send) -> Result<T> {
     std::thread::scope(|scope| scope.spawn(|| in_runtime(run)).join())
         .map_err(|_| "a thread has panicked")?

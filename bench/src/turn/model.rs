@@ -1,5 +1,5 @@
-//! The model: a server that answers as OpenAI's does, at once or after a fixed time, and notes when it was asked for each
-//! title.
+//! The model: an OpenAI-compatible server that answers at once or after a fixed time, and records when each title was
+//! requested.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -62,7 +62,7 @@ impl Model {
             .route("/v1/chat/completions", post(complete))
             .with_state(script.clone());
         let listener = listener.tap_io(|socket| {
-            // An answer that is late for it shows in what is measured.
+            // A delayed answer shows in the measurement.
             let _ = socket.set_nodelay(true);
         });
         #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]

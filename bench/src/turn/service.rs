@@ -27,7 +27,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Runs something on a service that was started for it, and tidies up whatever comes of it.
+    /// Runs something on a service that was started for it, and cleans up whatever the outcome.
     pub async fn with<T>(
         arguments: &Arguments,
         cores: Cores,
@@ -68,7 +68,7 @@ fn command(arguments: &Arguments, database: &str, model: &str, port: u16) -> Com
     let mut command = titlecast(&arguments.titlecast, port, database, model);
     command
         .args(["--database-connections", &CONNECTIONS.to_string()])
-        // The model answers what it is asked for a message, and counts that.
+        // The model answers the calls for a message, and counts them.
         .args(["--title-check", "false"])
         // All messages are one user's.
         .args(["--messages-per-minute", "0"])

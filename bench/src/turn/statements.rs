@@ -10,7 +10,7 @@
 //! A parameter that is always NULL is written out. What the service does for many messages at once, recording what was published
 //! and that replies are being written, is not among them.
 
-/// Where a statement gives back the row, as the service's does.
+/// The clause with which a statement returns the row, like the service's.
 macro_rules! returning_conversation {
     ($statement:literal) => {
         concat!(
@@ -103,7 +103,7 @@ pub const RENAME: &str = returning_conversation!(
      WHERE id = $6 AND tenant_id = $7 AND user_id = $8 AND status = $9"
 );
 
-// What a later message has besides: the messages in front of it. It is counted and indexed as a reply is.
+// Additional statements of a later message: it reads the preceding messages, and is counted and indexed like a reply.
 
 pub const HISTORY: &str = "SELECT id, conversation_id, position, role, content, status, created_at, attachments,
      in_reply_to, outcome, model, external_id, author

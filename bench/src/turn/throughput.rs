@@ -1,10 +1,11 @@
 //! First messages as fast as they are taken: by Titlecast, whose model answers at once, and by the bare statements.
 //!
-//! So many connections send messages one after the other, each as soon as the one before is accepted, which is when it is
-//! stored; the clock stops when the last of all conversations has its reply and its title. There are no subscribers.
+//! Each connection sends messages one after the other, each as soon as the previous one is accepted, that is stored.
+//! The clock stops when the last conversation has its reply and its title. There are no subscribers.
 //!
-//! The bare statements wait for the disk or for another thread most of the time. On a busy machine each of these waits is
-//! one for a core as well, which costs them more than Titlecast: ratios of such runs flatter it, and say nothing.
+//! The bare statements wait for the disk or for another thread most of the time. On a busy machine each of these waits
+//! also waits for a core, which costs them more than it costs Titlecast: the ratios of such runs flatter Titlecast and
+//! are not valid.
 
 use std::{
     process::{Command, Stdio},
@@ -28,10 +29,10 @@ use crate::{
     usage::{cpu, own_cpu},
 };
 
-/// Messages before the clock runs.
+/// Messages to send before the measurement starts.
 const WARM_UP: u64 = 64;
 
-/// What the service does behind a message, as recording what was published, is done after this.
+/// The service's work after a message, such as recording published revisions, is done after this time.
 const AFTERMATH: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,7 +59,7 @@ pub struct Run {
     pub rate: f64,
     /// How long one took, in milliseconds: the time of all, divided.
     pub each: f64,
-    /// What one costs the process, in microseconds of processor time; without the database's server.
+    /// The cost of one message for the process, in microseconds of processor time; without the database server.
     pub cpu: f64,
     /// Until a message is accepted, in milliseconds: the median. The bare statements have none.
     pub accepted: Option<f64>,

@@ -1,5 +1,5 @@
-//! What is said in these conversations: everything holds the number of its first message, by which what belongs together
-//! is found.
+//! The texts of these conversations: each contains the number of its first message, which identifies what belongs
+//! together.
 
 const MARK: &str = "number ";
 

@@ -1,4 +1,4 @@
-//! A subscription with async-graphql and axum, without anything of Titlecast's: what one begins with.
+//! A subscription with async-graphql and axum, without Titlecast: a typical starting point.
 
 use std::{collections::HashMap, sync::Arc};
 

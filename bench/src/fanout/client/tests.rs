@@ -1,4 +1,4 @@
-//! Servers that tell something else than what was published, and what the load says of each.
+//! Servers that send something other than what was published, and how the load reports each.
 
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -19,14 +19,22 @@ const SUBSCRIBERS: usize = 2;
 /// Titles that a subscriber receives when an event is published.
 type Plan = fn(subscriber: usize, number: u64) -> Vec<u64>;
 
-/// What the load finds when five events are published, of which the first only shows that subscriptions stand.
+/// The load's result when five events are published, of which the first only shows that the subscriptions are
+/// established.
 fn found(transport: Transport, plan: Plan) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let server = thread::spawn(move || serve(&listener, transport, plan));
     let conversations = ["c".to_owned()];
-    let mut client = Client::connect(&ALL[0], transport, address, &conversations, SUBSCRIBERS)?;
-    let mut publisher = Publisher::connect(&ALL[0], address)?;
+    let mut client = Client::connect(
+        &ALL[0],
+        transport,
+        address,
+        &conversations,
+        SUBSCRIBERS,
+        &[],
+    )?;
+    let mut publisher = Publisher::connect(&ALL[0], address, None)?;
     client.settle(&mut publisher, &conversations)?;
     client.patience = Duration::from_secs(1);
     for _ in 0..4 {
@@ -38,7 +46,7 @@ fn found(transport: Transport, plan: Plan) -> Result<()> {
     server.join().map_err(|_| "the server panicked")?
 }
 
-/// The subscribers come first, then who publishes.
+/// The subscribers connect first, then the publisher.
 fn serve(listener: &TcpListener, transport: Transport, plan: Plan) -> Result<()> {
     let mut subscribers = Vec::new();
     for _ in 0..SUBSCRIBERS {

@@ -1,8 +1,9 @@
-//! The floor: a conversation backend as one writes it by hand with axum and sqlx, for one route and one wire. It runs the
-//! statements of Titlecast on Titlecast's tables, reads the same stream of the same model, and tells its people's lists.
+//! The floor: a minimal hand-written conversation backend with axum and sqlx, for one route and one wire. It runs
+//! Titlecast's statements on Titlecast's tables, reads the same stream of the same model, and notifies its users'
+//! lists.
 //!
-//! What it has not: users' tokens (it believes a header), limits, deadlines, other wires, anything that would take up a
-//! reply again after a disconnect or an end of the program, and connections that are tried before they are used.
+//! It lacks tokens (it trusts a header), limits, deadlines, other wires, resuming a reply after a disconnect or a
+//! restart, and tests of connections before use.
 
 mod model;
 mod store;
@@ -98,7 +99,7 @@ pub async fn serve(arguments: FloorArguments) -> Result<()> {
     });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await?;
     let listener = listener.tap_io(|socket| {
-        // An event that is late for it shows in what is measured.
+        // A delayed event shows in the measurement.
         let _ = socket.set_nodelay(true);
     });
     let router = Router::new()
@@ -125,7 +126,7 @@ async fn chat(
     app.tell(&user, begun.conversation, None, begun.messages);
     let (sender, receiver) = unbounded_channel();
     let opening = json!({ "conversation_id": begun.conversation });
-    // The reader of this is there: it has just been made.
+    // The reader exists: it has just been created.
     let _ = sender.send(event(&opening));
     if ask.titles && ask.conversation_id.is_none() {
         let (app, user, message) = (app.clone(), user.clone(), ask.message.clone());
@@ -145,7 +146,7 @@ async fn chat(
         reason = "a turn goes on without its reader"
     )]
     tokio::spawn(async move {
-        // Without its last event the reader knows that it failed.
+        // Without its last event, the reader detects the failure.
         if let Err(error) = app.reply(&user, &begun, ask.message, &sender).await {
             eprintln!("a reply: {error}");
         }
@@ -186,7 +187,7 @@ impl App {
             .model
             .stream(&messages, |delta| {
                 text.push_str(delta);
-                // Who has gone can read it later.
+                // A client that has left can read it later.
                 let _ = sender.send(event(&json!({ "delta": delta })));
             })
             .await?;

@@ -64,7 +64,7 @@ impl Model {
         }
     }
 
-    /// Asks for a reply and hands on its texts as they come; what it cost.
+    /// Requests a reply and passes on its texts as they arrive. Returns its token counts.
     pub async fn stream(&self, messages: &[Message], mut delta: impl FnMut(&str)) -> Result<Usage> {
         let mut stream = match taken(&self.streams) {
             Some(stream) => stream,

@@ -21,7 +21,7 @@ use crate::{
 const TENANT: &str = "acme";
 const AGENT: &str = "triage";
 
-/// The leases of a title and of a reply, as Titlecast has them when nothing is set.
+/// The leases of a title and of a reply, with Titlecast's defaults.
 const TITLE_LEASE: Duration = Duration::from_secs(30);
 const REPLY_LEASE: Duration = Duration::from_secs(15);
 
@@ -369,7 +369,7 @@ on!(postgres, sqlx::Postgres, "BEGIN", |body| entry_of_marked(
     &body
 ));
 
-/// A new id, which sorts behind those that were made before.
+/// A new id, which sorts after earlier ones.
 fn id() -> Uuid {
     let chance = std::array::from_fn(|_| fastrand::u8(..));
     let now = Utc::now().timestamp_millis() as u64;
