@@ -21,7 +21,7 @@ const socket = createClient({
   shouldRetry: () => true, // also when the server cannot be reached for a while
 });
 const cache = new InMemoryCache();
-// An event may overtake an older answer: of two states the cache is told the one with the higher revision.
+// An event may overtake an older answer: of two states, the cache keeps the one with the higher revision.
 function keepNewer(_key: string, value: any) {
   if (value?.__typename !== "Conversation") return value;
   const known = cache.readFragment({ id: cache.identify(value), fragment: FIELDS });
@@ -43,7 +43,7 @@ client.subscribe({ query: WATCH }).subscribe(({ data, error }) => {
   });
 });
 const list = client.watchQuery({ query: LIST });
-// What changed while there was no socket was told to nobody.
+// Changes during a disconnect were not delivered: read the list again.
 socket.on("connected", (_socket, _payload, isAgain) => isAgain && list.refetch());
 
 setTimeout(fail, 30_000, "no title within 30 seconds");

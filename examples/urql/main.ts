@@ -35,7 +35,7 @@ const conversationUpdated: UpdateResolver = ({ conversationUpdated: changed }: a
 };
 const cache = cacheExchange({ updates: { Subscription: { conversationUpdated } } });
 
-// An event may overtake an older answer: of two states the cache is told the one with the higher revision.
+// An event may overtake an older answer: of two states, the cache keeps the one with the higher revision.
 const newest = new Map<string, any>();
 function keepNewer(_key: string, value: any) {
   if (!value?.revision) return value;

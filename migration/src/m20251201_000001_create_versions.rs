@@ -55,7 +55,7 @@ impl MigrationTrait for Migration {
                     .table(VERSIONS)
                     .col(uuid("id").primary_key())
                     .col(uuid("conversation_id"))
-                    // The message that a reply answers, or that has another text now.
+                    // The message that the reply answers, or whose former text this is.
                     .col(uuid("message_id"))
                     .col(big_integer("position"))
                     .col(string_len("role", 16))
@@ -66,7 +66,7 @@ impl MigrationTrait for Migration {
                     .col(string_len_null("failure", 64))
                     .col(string_len_null("model", 128))
                     .col(timestamp_with_time_zone("created_at"))
-                    // NULL: the current reply to its message, which does not count.
+                    // NULL: the current reply to its message, although it does not count.
                     .col(timestamp_with_time_zone_null("replaced_at"))
                     .foreign_key(&mut of_message("agent_message_versions_message", VERSIONS))
                     .to_owned(),

@@ -1,8 +1,8 @@
 //! Columns for titles that are tried again after an outage, made from the whole conversation, restored, or refreshed.
 //!
-//! The previous version reads and writes the old columns alone, so they keep only values that it knows: a title that
-//! waits for its next try is `failed`. A row of the previous version that was titled, renamed or begun since has no
-//! `title_failure`, so a `title_retry_at` that it left behind counts only beside one.
+//! The previous version reads and writes only the old columns, so they keep only values that it knows: a title that
+//! waits for its next try is `failed`. When the previous version titles, renames or restarts a row, it clears
+//! `title_failure` and leaves `title_retry_at` behind. So `title_retry_at` counts only while `title_failure` is set.
 //!
 //! All columns are nullable or have a constant default: neither database rewrites the table.
 
@@ -26,7 +26,7 @@ impl MigrationTrait for Migration {
         let columns = [
             // When a failed title is tried again; NULL: not again.
             timestamp_with_time_zone_null("title_retry_at"),
-            // Tries that failed since the first failure, and its time.
+            // The failed tries since the first failure, and the time of that failure.
             integer("title_tries").default(0).to_owned(),
             timestamp_with_time_zone_null("title_failing_since"),
             // What a claimed title is made from; NULL: the first message.

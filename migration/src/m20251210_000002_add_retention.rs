@@ -1,4 +1,4 @@
-//! How long a conversation's texts are kept: NULL for ever, `until_titled` until its title is settled.
+//! How long a conversation's texts are kept: NULL forever, `until_titled` until its title is settled.
 //!
 //! The previous version ignores the column: it keeps the texts of such a conversation that it titles. The next change of
 //! the conversation by this version drops them.

@@ -1,6 +1,6 @@
 //! The agent under whose policy a call of the title model was made, for the budgets of agents.
 //!
-//! NULL: a call of the previous version, or one for no conversation. It counts for its tenant alone.
+//! NULL: a call of the previous version, or one for no conversation. It counts only for its tenant.
 
 use sea_orm_migration::{prelude::*, schema::string_len_null, sea_orm::DbErr};
 

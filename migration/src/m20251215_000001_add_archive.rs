@@ -1,4 +1,4 @@
-//! Archived and pinned conversations, and what an application stores beside one.
+//! Archived and pinned conversations, and the metadata that an application attaches to one.
 //!
 //! NULL: neither archived nor pinned, and nothing stored, as for all rows of the previous version. It ignores the columns:
 //! its lists hold archived conversations too, and it deletes a conversation without the metadata, which the sweep of this

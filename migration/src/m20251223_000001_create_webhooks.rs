@@ -1,8 +1,8 @@
 //! The outbox of webhooks, and the triggers that fill it.
 //!
-//! A trigger and no statement of ours: so whatever writes announces its change in the same transaction, also a node of the
-//! previous version, a node with another configuration, an import and a backfill, and a tenant without webhooks costs no
-//! statement. `agent_webhook_routes` says which events are wanted, and is empty without webhooks.
+//! Triggers rather than statements of ours: every writer announces its change in the same transaction, including a node
+//! of the previous version, a node with another configuration, an import and a backfill. A tenant without webhooks
+//! costs no statement. `agent_webhook_routes` says which events are wanted, and is empty without webhooks.
 //!
 //! A lane is a conversation's queue for one webhook: it is claimed, retried and parked as a whole, so events of a
 //! conversation stay in order. Each event locks the lane's row before it is inserted. So a lane that is empty can be
@@ -12,9 +12,9 @@
 //! Within a conversation events are sorted by revision, then by the rank of the kind, then by number. The
 //! conversation's row is locked by each transaction that raises its revision, so this is the order of commits.
 //!
-//! PostgreSQL: triggers have neither a condition nor a list of columns, which would forbid to change the types of the
-//! columns. The function that writes has the rights of its owner: roles of nodes that still run may lack rights on
-//! tables that a migration has just created.
+//! PostgreSQL: triggers have neither a condition nor a list of columns, because either would forbid changing the
+//! columns' types. The function that writes has the rights of its owner: roles of nodes that still run may lack rights
+//! on tables that a migration has just created.
 
 use sea_orm_migration::{
     prelude::*,
@@ -75,7 +75,8 @@ const NAMES: [&str; 4] = [
 ];
 
 /// The events: the table and the kind of trigger, its condition, the name, the rank within a revision, and the row that
-/// it is about besides the conversation. A deleted conversation announces nothing more; an import announces no new ones.
+/// it is about besides the conversation. A deleted conversation announces nothing further; an import announces neither
+/// its new conversations nor their messages.
 #[rustfmt::skip]
 const EVENTS: [Announced; 6] = [
     Announced { name: "created", on: "INSERT ON agent_conversations", event: "conversation.created", rank: 0,

@@ -35,8 +35,7 @@ impl MigrationTrait for Migration {
             return Ok(());
         }
         fill(connection).await?;
-        // Without a list of pending entries: it is read by every search, and its words, which are an owner's own, are
-        // hardly more to the page than without it.
+        // No pending list: every search would read it, and words that carry an owner's mark gain little from batching.
         let words = format!("ON agent_search_texts USING gin ({LEXEMES}) WITH (fastupdate = off)");
         for (index, definition) in [
             ("agent_search_texts_words", words.as_str()),
@@ -74,7 +73,7 @@ pub(crate) async fn fill(connection: &SchemaManagerConnection<'_>) -> Result<(),
     Ok(())
 }
 
-/// Copies the next rows behind an id. Returns the last one's, `None` if there are no more.
+/// Copies the next rows after an id. Returns the id of the last one; `None` at the end.
 async fn copy(connection: &SchemaManagerConnection<'_>, after: i64) -> Result<Option<i64>, DbErr> {
     let tx = connection.begin().await?;
     let rows =
@@ -102,7 +101,7 @@ async fn copy(connection: &SchemaManagerConnection<'_>, after: i64) -> Result<Op
                 format!("(${id}, ${conversation}, ${message}, ${body})")
             })
             .collect();
-        // A row that is new has been copied by the trigger meanwhile.
+        // The trigger has already copied a new row.
         let insert = format!(
             "INSERT INTO agent_search_texts (id, conversation_id, message_id, body) VALUES {} \
              ON CONFLICT (id) DO NOTHING",

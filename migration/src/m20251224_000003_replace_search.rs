@@ -1,5 +1,5 @@
 //! On PostgreSQL, a view replaces the table `agent_search`, with the same rights. It has the columns that the previous
-//! version reads and writes, so its nodes go on.
+//! version reads and writes, so its nodes keep working.
 
 use sea_orm_migration::{
     prelude::*,

@@ -124,7 +124,7 @@ pub fn runs(words: &str) -> impl Iterator<Item = &str> {
         .filter(|run| !run.is_empty())
 }
 
-/// A text in PostgreSQL's index: the mark, and each run behind a space; a space at the end. Empty without words.
+/// A text in PostgreSQL's index: the mark, each run after a space, and a space at the end. Empty without words.
 ///
 /// So a word or phrase is found between two spaces, and the index adds the mark to each run ([`LEXEMES`]).
 pub fn entry_of_marked(marked: &str) -> String {

@@ -8,7 +8,7 @@ export default defineConfig({
   },
   oxc: { jsx: { runtime: 'automatic' } },
   build: {
-    // Monaco is one big piece, and nobody loads this page over a slow line.
+    // Monaco is one large chunk; this page is not meant for slow connections.
     chunkSizeWarningLimit: 8192,
     rolldownOptions: {
       // "use client" means nothing here, and a hundred packages say it.

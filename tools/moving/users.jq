@@ -2,5 +2,5 @@
 #
 #     jq -c --slurpfile users users.json -f users.jq lines.jsonl
 #
-# A user that is missing there ends it: nobody's conversations may become somebody else's.
+# A missing user is an error: conversations must not be assigned to another user.
 .user = ($users[0][.user | tostring] // error("users.json lacks the user of conversation \(.id)"))

@@ -1,10 +1,10 @@
 type Given<T> = T | (() => T | Promise<T>);
 
-/** Where a Titlecast is, and who asks. */
+/** The server's address, and the caller's credentials. */
 export interface AccessOptions {
   /** The server's URL; by default the page's own origin. */
   url?: string;
-  /** A bearer token, or what returns the current one. */
+  /** A bearer token, or a function that returns the current one. */
   token?: Given<string | undefined>;
   headers?: Given<Record<string, string> | Headers | undefined>;
   /** `include` sends cookies to another origin. */

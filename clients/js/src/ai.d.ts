@@ -2,7 +2,7 @@ import type { ChatTransport, UIMessage } from "ai";
 import type { AccessOptions } from "./access.js";
 
 export interface TransportOptions extends AccessOptions {
-  /** How long a cut reply is looked for again; 60 s by default. */
+  /** How long to keep reconnecting to a reply after a disconnect; 60 s by default. */
   patienceMs?: number;
   /**
    * Whether `stop()` of a chat stops the reply it has asked for. By default it only stops reading, since version 7 of the SDK calls
@@ -11,27 +11,27 @@ export interface TransportOptions extends AccessOptions {
   stopOnAbort?: boolean;
   /** The agent that answers. */
   agent?: string;
-  /** The conversation of a chat, if that is not the chat's own id. */
+  /** The conversation of a chat, if its id differs from the chat's. */
   conversation?: (chatId: string) => string | Promise<string>;
 }
 
 export interface TitlecastTransport<UI_MESSAGE extends UIMessage = UIMessage> extends ChatTransport<UI_MESSAGE> {
   readonly resumeStreamIsReplay: boolean;
   /**
-   * Stops the running reply of a chat, also one that another page began. Its stream ends with the outcome `stopped`. Resolves with
+   * Stops the running reply of a chat, also one that another page started. Its stream ends with the outcome `stopped`. Resolves with
    * whether a reply ran.
    */
   stop(chatId: string): Promise<boolean>;
-  /** The stored messages of a chat, oldest first; none of an unknown chat. */
+  /** The stored messages of a chat, oldest first; empty for an unknown chat. */
   history(chatId: string): Promise<UI_MESSAGE[]>;
 }
 
-/** A transport for `useChat`: sends the last message alone, resumes a reply through cuts. */
+/** A transport for `useChat`: sends only the last message, and resumes a reply after a disconnect. */
 export function titlecastTransport<UI_MESSAGE extends UIMessage = UIMessage>(
   options?: TransportOptions,
 ): TitlecastTransport<UI_MESSAGE>;
 
-/** What `data-conversation-title` holds: `onData` receives it. */
+/** The data of `data-conversation-title`, which `onData` receives. */
 export interface TitleData {
   conversationId: string;
   title: string | null;

@@ -1,6 +1,6 @@
 import type { ConversationUpdate } from "./updates.js";
 
-/** What this needs of an InMemoryCache; those of versions 3 and 4 are one. */
+/** The methods of an InMemoryCache that this uses; versions 3 and 4 of Apollo Client have them. */
 export interface Cache {
   identify(object: any): string | undefined;
   readFragment(options: any): any;
@@ -13,7 +13,7 @@ export interface Cache {
 /**
  * Puts an update (`{ conversationUpdated }`, or a conversation) into the cache: the conversation, and each list `conversations` that it
  * joins, leaves or moves in. Returns false, and changes nothing, if the cache has a higher revision. Read the subscription with
- * `fetchPolicy: "no-cache"`: else the client itself has written an older one before.
+ * `fetchPolicy: "no-cache"`: otherwise the client itself may write an older one first.
  */
 export function applyConversationUpdate(cache: Cache, data: ConversationUpdate): boolean;
 

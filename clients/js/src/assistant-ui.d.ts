@@ -9,9 +9,9 @@ export interface ThreadsOptions extends AccessOptions {
 }
 
 /**
- * assistant-ui's list of threads, kept by a Titlecast. `initialize` makes an id without a request; give it to the transport:
+ * assistant-ui's list of threads, stored by Titlecast. `initialize` generates an id without a request; pass it to the transport:
  * `titlecastTransport({ conversation: async () => (await aui.threadListItem().initialize()).remoteId })`. `custom` is the
- * conversation's metadata: texts; another value is stored as JSON.
+ * conversation's metadata, which are texts; other values are stored as JSON.
  */
 export function titlecastThreads(options?: ThreadsOptions): Required<Pick<RemoteThreadListAdapter,
   "list" | "initialize" | "fetch" | "rename" | "archive" | "unarchive" | "delete" | "updateCustom" | "generateTitle">>;

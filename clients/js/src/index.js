@@ -1,3 +1,3 @@
-// Titles, live lists and resumable replies beside your own agent: one file a concern, nothing here but their names.
+// Titles, live lists and resumable replies for your own agent: one file a concern, nothing here but their names.
 export { Titlecast } from "./client.js";
 export { TitlecastError } from "./error.js";

@@ -14,7 +14,7 @@ export interface ConversationsOptions {
 export interface LiveConversation {
   id: string;
   externalId: string | null;
-  /** What to show: the title, or what stands in for it. */
+  /** The title to show, or its fallback. */
   title: string;
   titleStatus: "PENDING" | "READY" | "FAILED" | "SKIPPED";
   status: "ACTIVE" | "DELETED";
@@ -28,7 +28,7 @@ export interface LiveConversation {
 }
 
 export interface Conversations<More = {}> {
-  /** In the order asked for; archived ones only if the filter asks for them. */
+  /** In the requested order; archived conversations only if the filter requests them. */
   conversations: Array<LiveConversation & More>;
   isLoading: boolean;
   hasMore: boolean;
@@ -51,7 +51,7 @@ export interface LiveReply {
   reason: string | undefined;
   /** Why it failed, or cannot be followed at present. */
   error: { code?: string; message: string } | undefined;
-  /** Stops the reply; resolves with whether it ran. */
+  /** Stops the reply; resolves with whether it was running. */
   stop(): Promise<boolean>;
 }
 

@@ -172,7 +172,7 @@ function line({ at, event, bytes }, offset, isAgain) {
     const rest = bytes.subarray(Math.max(offset - at, 0));
     return rest.length ? dump({ type: "text", text: decoder.decode(rest) }) : "";
   }
-  // A tool call is told apart by its id, so that it may be sent again; reasoning would be doubled.
+  // A tool call is identified by its id, so that it may be sent again; reasoning would be duplicated.
   return at < offset || (isAgain && event.type === "reasoning") ? "" : dump(event);
 }
 

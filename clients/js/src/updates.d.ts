@@ -1,4 +1,4 @@
-/** A conversation as an update has it. Lists need the fields that they are filtered and sorted by. */
+/** A conversation in an update. Lists need the fields by which they are filtered and sorted. */
 export interface ConversationFields {
   id: string;
   revision: number;
@@ -13,6 +13,6 @@ export type ConversationUpdate = { conversationUpdated: ConversationFields } | C
 
 /**
  * A function that brings the conversations of a result (`{ data }`) up to the newest revision that it has seen, before a cache
- * takes them. For a link of Apollo Client, or `onResult` of urql's `mapExchange` behind the cache.
+ * stores them. For a link of Apollo Client, or `onResult` of urql's `mapExchange` after the cache.
  */
 export function newestConversations(options?: { limit?: number }): <R extends object>(result: R) => R;

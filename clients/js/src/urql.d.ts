@@ -1,6 +1,6 @@
 import type { ConversationUpdate } from "./updates.js";
 
-/** What this needs of Graphcache's `Cache`. */
+/** The methods of Graphcache's `Cache` that this uses. */
 export interface Cache {
   keyOfEntity(entity: any): string | null;
   inspectFields(entity: any): Array<{ fieldName: string; fieldKey: string; arguments: Record<string, any> | null }>;

@@ -1,4 +1,4 @@
-"""Titles, live lists and resumable replies beside your own agent: records messages, and uploads replies while they are written."""
+"""Titles, live lists and resumable replies for your own agent: records messages, and uploads replies while they are written."""
 
 from ._client import Titlecast
 from ._reply import Reply, TitlecastError

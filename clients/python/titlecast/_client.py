@@ -23,8 +23,8 @@ from ._reply import Reply, TitlecastError, is_final
 class Titlecast(AbstractContextManager["Titlecast"], AbstractAsyncContextManager["Titlecast"]):
     """Records messages and uploads replies, for sync and async programs. `close`, or `with`, waits for uploads under way.
 
-    `url` and `token` default to TITLECAST_URL and TITLECAST_TOKEN; the token has the scope conversations:ingest. What fails
-    for a time, as in a restart, is tried again for `patience` seconds."""
+    `url` and `token` default to TITLECAST_URL and TITLECAST_TOKEN; the token has the scope conversations:ingest. Temporary
+    failures, as in a restart, are retried for `patience` seconds."""
 
     def __init__(self, url: str | None = None, token: str | None = None, *, patience: float = 60.0) -> None:
         url, token = url or os.environ.get("TITLECAST_URL"), token or os.environ.get("TITLECAST_TOKEN")
@@ -40,10 +40,10 @@ class Titlecast(AbstractContextManager["Titlecast"], AbstractAsyncContextManager
         self._thread.start()
 
     def record_message(self, conversation: str, content: str, **fields: Any) -> dict[str, Any]:
-        """Stores a message without asking for a reply; the first one of a person starts the title. Raises TitlecastError.
+        """Stores a message without requesting a reply; the user's first message starts the title. Raises TitlecastError.
 
         `conversation` is a UUID or an id of your own. `fields`: `role` ("user" or "assistant"), `message_id`, `external_id`,
-        `created_at`, `agent`, `topic_hint`, `auto_title`; `user` and `tenant` name the person that you act for."""
+        `created_at`, `agent`, `topic_hint`, `auto_title`; `user` and `tenant` name the user that you act for."""
         return self._recording(conversation, content=content, **fields).result()
 
     async def record_message_async(self, conversation: str, content: str, **fields: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Titlecast(AbstractContextManager["Titlecast"], AbstractAsyncContextManager
     ) -> Reply:
         """Opens a reply that your program writes, in `with` or until its `finish`. Returns at once.
 
-        `message` is the person's, recorded first. `on_stop` is called, in the thread of uploads, when a user stops the reply."""
+        `message` is the user's, recorded first. `on_stop` is called, in the thread of uploads, when a user stops the reply."""
         fields = {"content": message} if isinstance(message, str) else message
         recorded = None if fields is None else _message(**{"agent": agent, **_given(fields)})
         params = _given({"agent": agent, "in_reply_to": in_reply_to})
@@ -66,7 +66,7 @@ class Titlecast(AbstractContextManager["Titlecast"], AbstractAsyncContextManager
         return reply
 
     def tee(self, stream: Any, conversation: str, **options: Any) -> Any:
-        """Passes on what a model's stream yields, unchanged, and uploads it as a reply; options as of `reply`."""
+        """Passes a model's stream on unchanged, and uploads it as a reply; options as of `reply`."""
         return self.reply(conversation, **options).tee(stream, ends=True)
 
     def close(self, timeout: float = 10.0) -> None:

@@ -27,7 +27,7 @@ HEARTBEAT_S = 1.0
 
 
 class TitlecastError(Exception):
-    """Titlecast refused a request (`status` of HTTP, error `code`, and `detail`, its words), or did not answer (`status` 0)."""
+    """Titlecast refused a request (`status` of HTTP, error `code`, and `detail`, its text), or did not answer (`status` 0)."""
 
     def __init__(self, text: str, status: int, answer: dict[str, Any]) -> None:
         self.status, self.code, self.detail = status, answer.get("code"), answer.get("message")
@@ -35,7 +35,7 @@ class TitlecastError(Exception):
 
 
 class Reply(AbstractContextManager["Reply"]):
-    """A reply while it is written. Any thread or task may call its methods; those that write do not block and do not raise."""
+    """A reply that is being written. Any thread or task may call its methods; those that write do not block and do not raise."""
 
     def __init__(
         self, client: Any, path: str, headers: dict[str, str], params: dict[str, str],
@@ -70,18 +70,18 @@ class Reply(AbstractContextManager["Reply"]):
             self._add({"type": "text", "text": text[place : place + PIECE_CHARS]})
 
     def part(self, type: str, **fields: Any) -> None:
-        """A part beside the text: `reasoning` (text), `tool` (id, name, arguments, result, state), `data` (name, data)."""
+        """A part other than text: `reasoning` (text), `tool` (id, name, arguments, result, state), `data` (name, data)."""
         self._add({"type": type, **fields})
 
     def finish(self, outcome: str = "completed") -> None:
-        """Ends the reply: `completed`, `incomplete`, `failed` or `stopped`. Only the first call counts."""
+        """Ends the reply: `completed`, `incomplete`, `failed` or `stopped`. Only the first call has an effect."""
         with self._lock:
             more = {"usage": self._usage or None, "model": self._model}
             self._end = self._end or {"type": "finish", "outcome": outcome, **more}
         self._rouse()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits for the end of the upload, at most `timeout` seconds; whether the server has the reply's end."""
+        """Waits for the end of the upload, at most `timeout` seconds. Returns whether the server stored the reply's end."""
         wait([self._done], timeout)
         return self.outcome is not None
 
@@ -210,7 +210,7 @@ def _line(at: int, event: Event, offset: int, is_again: bool) -> bytes:
     if event["type"] == "text":
         text = event["text"].encode(errors="replace")[max(offset - at, 0) :]
         return _dump({"type": "text", "text": text.decode()}) if text else b""
-    # A tool call is told apart by its id, so that it may be sent again; reasoning would be doubled.
+    # A tool call is identified by its id, so that it may be sent again; reasoning would be duplicated.
     return b"" if at < offset or is_again and event["type"] == "reasoning" else _dump(event)
 
 
