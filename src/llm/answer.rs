@@ -19,7 +19,7 @@ pub enum ReplyChunk {
     },
     /// More text; never empty.
     Delta(String),
-    /// More of the model's reasoning, or of its summary; never empty. No part of the text.
+    /// More of the model's reasoning, or of its summary; never empty. Not part of the text.
     Reasoning(String),
     /// A call of a tool. Carried, never executed.
     Tool(ToolCall),
@@ -30,7 +30,7 @@ pub enum ReplyChunk {
 }
 
 impl ReplyChunk {
-    /// Whether it is a part of the answer that a reader sees.
+    /// Whether a reader sees this chunk.
     pub fn is_content(&self) -> bool {
         match self {
             Self::Delta(_) | Self::Reasoning(_) | Self::Tool(_) => true,
@@ -39,7 +39,7 @@ impl ReplyChunk {
     }
 }
 
-/// A call of a tool that the model wants made: complete, and passed on once.
+/// A tool call by the model: complete, and passed on once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ToolCall {
     /// The provider's id of the call.

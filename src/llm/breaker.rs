@@ -41,7 +41,7 @@ impl Breakers {
     }
 }
 
-/// This many passing failures in a row open a breaker, and close the way to it but for probes.
+/// The number of passing failures in a row that open a breaker for all calls but probes.
 const FAILURES_IN_A_ROW: u32 = 3;
 
 /// One breaker.
@@ -100,7 +100,7 @@ impl Breaker {
         state.opened.is_some_and(is_final) || state.failures >= FAILURES_IN_A_ROW
     }
 
-    /// Whether it has passed a call that was answered, and none that failed since.
+    /// Whether a call was answered, and none has failed since.
     pub(super) fn is_proven(&self) -> bool {
         let state = self.lock();
         state.has_answered && state.failures == 0 && state.opened.is_none()

@@ -1,8 +1,8 @@
-//! A chain of models: the first answers, the next where it cannot.
+//! A chain of models: if one cannot answer, the next is asked.
 //!
-//! Replies and titles share the walk over a chain: a failure for good opens a breaker, and the next entry is asked at
-//! once; a passing one is retried on the same entry, then the next is asked. A request that was sent and met silence is
-//! not sent again, to no entry: the provider may still run it, and bills it.
+//! Replies and titles share the walk over a chain: a permanent failure opens a breaker, and the next entry is asked at
+//! once; a passing failure is retried on the same entry, then the next is asked. A request that timed out without an
+//! answer is not repeated on any entry: the provider may still run it, and bills it.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,7 +14,8 @@ use super::{Model, ModelError, ModelErrorKind, ModelName, Task, breaker::Admissi
 /// Calls of one entry: the first and one retry.
 const ATTEMPTS: u32 = 2;
 
-/// Calls of a reply, if the last entry is all that is left: a person waits.
+/// Until a reply has made this many calls to all entries together, its last remaining entry is retried: a user is
+/// waiting.
 const REPLY_ATTEMPTS: u32 = 3;
 
 /// The pause before a retry if the provider asks for none.
@@ -41,7 +42,7 @@ struct Entries {
 /// What the log says about which entry answers.
 #[derive(Debug, Default)]
 struct Reported {
-    /// The place of that entry. Without a line, it is the first one.
+    /// The index of that entry; the first one before any line.
     entry: usize,
     at: Option<Instant>,
 }
@@ -65,7 +66,7 @@ impl Chain {
         }))
     }
 
-    /// The chain with more models behind its own.
+    /// The chain with more models appended.
     pub fn followed_by(self, models: impl IntoIterator<Item = Arc<Model>>) -> Self {
         Self::of_entries(self.models().iter().cloned().chain(models).collect())
     }
@@ -80,7 +81,7 @@ impl Chain {
         &self.models()[0]
     }
 
-    /// The model that answers: the first whose last call did not fail; the first of all if there is none.
+    /// The model that answers: the first whose last call did not fail, else the first one.
     pub fn answering(&self, task: Task) -> &Arc<Model> {
         let mut models = self.models().iter();
         models
@@ -88,8 +89,8 @@ impl Chain {
             .unwrap_or(self.first())
     }
 
-    /// Why no model is asked but by probes: the first one's refusal, if every one refuses for good or failed several
-    /// times in a row.
+    /// Why only probes are sent: the first model's refusal, if every model refuses permanently or failed several times
+    /// in a row.
     pub fn refusal(&self, task: Task) -> Option<ModelErrorKind> {
         let mut models = self.models().iter();
         match models.all(|model| model.strict_refusal(task).is_some()) {
@@ -98,12 +99,12 @@ impl Chain {
         }
     }
 
-    /// Whether the model that answers is known to: its last call was answered.
+    /// Whether the current model is known to answer: its last call was answered.
     pub(crate) fn is_proven(&self, task: Task) -> bool {
         self.answering(task).is_proven(task)
     }
 
-    /// Why no model answers: the first one's failure, if each of them failed at its last call.
+    /// Why no model answers: the first model's failure, if the last call of every model failed.
     pub fn outage(&self, task: Task) -> Option<ModelErrorKind> {
         let mut models = self.models().iter();
         match models.all(|model| model.failure(task).is_some()) {
@@ -167,8 +168,8 @@ impl Chain {
     }
 }
 
-/// Whether a refused entry is asked if no entry admits a call. For replies each is: a person waits, and a refused call
-/// costs nothing. A title can wait, unless there was only no connection or no answer, and not several times in a row.
+/// Whether a refused entry is asked if no entry admits a call. For replies, always: a user waits, and a refused call
+/// costs nothing. For titles, only if the entry could not be reached or did not answer, and not several times in a row.
 fn may_be_last_resort(model: &Model, task: Task) -> bool {
     task == Task::Reply || model.refusal(task).is_some() && model.strict_refusal(task).is_none()
 }
@@ -177,7 +178,7 @@ fn may_be_last_resort(model: &Model, task: Task) -> bool {
 pub(crate) struct Walk {
     chain: Chain,
     task: Task,
-    /// The place of the entry that is asked now; behind the last when none is left.
+    /// The index of the current entry; past the end if none is left.
     at: usize,
     is_last_resort: bool,
     /// Whether this entry was admitted as a probe: one call, without a retry.
@@ -188,6 +189,8 @@ pub(crate) struct Walk {
     total: u32,
     /// Entries that failed during this walk.
     failed: Vec<Arc<Model>>,
+    /// Those of them that rejected the request as invalid.
+    rejected: Vec<Arc<Model>>,
     /// How the first entry failed during this walk.
     first_failure: Option<ModelErrorKind>,
     /// Whether the message is why an entry failed.
@@ -219,6 +222,7 @@ impl Walk {
             tries: 0,
             total: 0,
             failed: Vec::new(),
+            rejected: Vec::new(),
             first_failure: None,
             is_of_the_message: false,
         };
@@ -231,8 +235,8 @@ impl Walk {
         self.chain.models().get(self.at)
     }
 
-    /// Whether the call of the entry is to be plain: every second probe is. A probe has no retry, and a model that
-    /// answers plain requests alone would never be found to answer.
+    /// Whether the entry's call must be plain: every second probe is, because a probe has no retry, and a model that
+    /// accepts only plain requests would never recover.
     pub(crate) fn wants_plain(&self) -> bool {
         let probes = self.entry().map_or(0, |model| model.probes(self.task));
         self.is_probe && self.task == Task::Title && probes.is_multiple_of(2)
@@ -247,6 +251,10 @@ impl Walk {
             let known = || self.chain.first().failure(self.task);
             let failure = self.first_failure.or_else(known);
             self.chain.report(self.task, self.at, failure);
+        }
+        // This entry accepted the same message.
+        for rejected in &self.rejected {
+            rejected.note_failure(self.task, ModelErrorKind::InvalidRequest);
         }
         model.close(self.task)
     }
@@ -268,7 +276,7 @@ impl Walk {
         }
         let was_silent = error.kind == ModelErrorKind::Timeout && error.status.is_none();
         if was_silent {
-            // Not this request, but later ones go to the next entry.
+            // This request stays on the entry; later ones go to the next entry.
             model.open(self.task, error.kind, at);
             self.count_failure(&model, error.kind, at);
             return Next::Over;
@@ -298,15 +306,20 @@ impl Walk {
         if error.kind == ModelErrorKind::Connection {
             model.open(self.task, error.kind, at);
         }
-        // A request that is refused as wrong may be so because of its message.
-        if error.kind != ModelErrorKind::InvalidRequest {
+        // A request that is rejected as invalid may be so because of its message: the next entry shows it.
+        if error.kind == ModelErrorKind::InvalidRequest {
+            // A 403 of this kind is about a flagged message.
+            if error.status != Some(403) {
+                self.rejected.push(model.clone());
+            }
+        } else {
             model.note_failure(self.task, error.kind);
             self.count_failure(&model, error.kind, at);
         }
         self.move_on(model)
     }
 
-    /// Records that the entry failed in passing. A title can wait for a probe; a person waits for a reply.
+    /// Records a passing failure of the entry. A title can wait for a probe; for a reply, a user is waiting.
     fn count_failure(&self, model: &Model, failure: ModelErrorKind, at: Instant) {
         if self.task == Task::Title {
             model.fail(self.task, failure, at);
@@ -314,7 +327,7 @@ impl Walk {
     }
 
     /// The time that a breaker counts from: now, or later if the provider asks for a longer wait than between probes.
-    /// Providers count calls within that time. A person does not wait for it.
+    /// Providers count calls within that time. A reply does not wait for it.
     fn opened_at(&self, model: &Model, error: &ModelError) -> Instant {
         let wait = match self.task {
             Task::Title => error.retry_after.unwrap_or_default(),
@@ -323,7 +336,7 @@ impl Walk {
         Instant::now() + wait.min(LONGEST_WAIT).saturating_sub(model.probe_every())
     }
 
-    /// Records an answer of the entry that is of no use. Returns whether the entry may be asked again.
+    /// Records an unusable answer of the entry. Returns whether the entry may be asked again.
     pub(crate) fn unusable(&mut self) -> bool {
         self.tries += 1;
         self.total += 1;
@@ -335,7 +348,7 @@ impl Walk {
         self.chain.first().refusal(self.task)
     }
 
-    /// When the first of the entries is probed again, if none admits a call.
+    /// The time of the next probe of any entry, if none admits a call.
     pub(crate) fn refused_for(&self) -> Duration {
         let models = self.chain.models();
         match self.chain.peek(self.task, Instant::now()) {

@@ -27,11 +27,11 @@ pub enum ModelErrorKind {
     Connection,
     /// HTTP 429 that is not about quota.
     RateLimited,
-    /// HTTP 429 `insufficient_quota`: waiting does not help.
+    /// HTTP 402, or another status with a code such as `insufficient_quota`: waiting does not help.
     QuotaExceeded,
-    /// HTTP 401 or 403.
+    /// HTTP 401, or a 403 that is not about the model or the message.
     Unauthorized,
-    /// HTTP 404 that is about the model.
+    /// HTTP 404 that is about the model, or a 400 or 403 with a code such as `model_not_found`.
     NotFound,
     /// HTTP 404 that names no model: the base URL is wrong.
     NoEndpoint,
@@ -85,6 +85,12 @@ impl ModelError {
 
     /// Whether a content filter refused the message. Another model would refuse it as well.
     pub fn is_of_a_filter(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        self.kind == ModelErrorKind::InvalidRequest && Self::is_filter_code(code)
+    }
+
+    /// Whether this code is a content filter's.
+    pub(crate) fn is_filter_code(code: &str) -> bool {
         const CODES: [&str; 6] = [
             "content_filter",
             "content_policy_violation",
@@ -93,9 +99,7 @@ impl ModelError {
             "safety",
             "invalid_prompt",
         ];
-        let code = self.code.as_deref().unwrap_or_default();
-        let is_known = CODES.iter().any(|known| code.eq_ignore_ascii_case(known));
-        self.kind == ModelErrorKind::InvalidRequest && is_known
+        CODES.iter().any(|known| code.eq_ignore_ascii_case(known))
     }
 
     /// Whether to retry the same request. Not after a timeout without a status: the provider may still be running that

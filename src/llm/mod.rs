@@ -1,6 +1,6 @@
 //! Model providers: the traits [`ReplyModel`] and [`TitleModel`], their requests, answers and errors.
 //!
-//! - `request`, `answer`, `error`, `name`: what is asked, what comes back, and who is asked
+//! - `request`, `answer`, `error`, `name`: requests, answers, errors, and model names
 //! - [`provider`]: OpenAI and compatible servers; `profile`: the parameters of each model family
 //! - [`offline`]: the built-in model of a server without a provider
 //! - `model`: one entry of a chain; `breaker`: stops calls that are refused; `traced`: a trace span for each call
@@ -45,8 +45,8 @@ pub(crate) use self::{
 };
 pub use crate::conversation::Usage;
 
-/// The models of OpenAI that are asked if none is named, in order. The first is retired on 2026-12-11; the second answers
-/// from then on.
+/// OpenAI's models that are used by default, in order. The first is retired on 2026-12-11; the second answers from then
+/// on.
 pub const DEFAULT_MODELS: [&str; 2] = ["gpt-5-mini", "gpt-6-luna"];
 
 /// A model that writes replies.

@@ -79,7 +79,7 @@ impl Model {
         }
     }
 
-    /// Why it is not asked now, by its breakers; `None` if it is.
+    /// Why the breakers refuse calls now; `None` if they admit them.
     pub fn refusal(&self, task: Task) -> Option<ModelErrorKind> {
         let provider = self.provider.of(task).failure();
         provider.or_else(|| self.own.of(task).failure())
@@ -100,7 +100,7 @@ impl Model {
         failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Why it is asked by probes alone; `None` if it is asked otherwise.
+    /// Why only probes are sent to it; `None` if other calls are too.
     pub(super) fn strict_refusal(&self, task: Task) -> Option<ModelErrorKind> {
         let breakers = [self.provider.of(task), self.own.of(task)];
         let strict = breakers.into_iter().find(|breaker| breaker.is_strict());
@@ -112,7 +112,7 @@ impl Model {
         self.refusal(task).is_none() && self.own.of(task).is_proven()
     }
 
-    /// Whether no call of it says anything about it yet.
+    /// Whether no call has been answered or has failed yet.
     pub(crate) fn is_unknown(&self, task: Task) -> bool {
         !self.is_proven(task) && self.failure(task).is_none()
     }
@@ -174,7 +174,7 @@ impl Model {
         self.own.of(task).close() || was_open
     }
 
-    /// Whether it is asked at the same provider as another.
+    /// Whether it has the same provider as another model.
     pub(super) fn shares_provider(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.provider, &other.provider)
     }

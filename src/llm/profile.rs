@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, str::FromStr};
 
-/// The optional parameters to send with a request; `None` leaves one out.
+/// The optional parameters of a request; `None` omits one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Profile {
     /// Whether it is an OpenAI reasoning model. Those take the instruction in the `developer` role.

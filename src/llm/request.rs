@@ -1,4 +1,4 @@
-//! What models are asked: the input of a reply and of a title, its parameters, and on whose behalf.
+//! Requests to models: the input of a reply and of a title, its parameters, and the calling user.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::ProfileOverride;
 /// The input of a reply. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct ReplyRequest {
-    /// What the agent is to be and to do; sent before the history.
+    /// The agent's instructions; sent before the history.
     pub instructions: Option<Arc<str>>,
     /// The conversation so far, oldest first; the last is the user's message.
     pub history: Arc<[ChatMessage]>,
@@ -52,7 +52,7 @@ pub struct Parameters {
     pub max_output_tokens: Option<u32>,
     /// Nucleus sampling.
     pub top_p: Option<f64>,
-    /// Fields of the request that a compatible server wants, sent as they are.
+    /// Additional request fields for compatible servers, sent unchanged.
     pub extra: Map<String, Value>,
 }
 
@@ -113,7 +113,7 @@ pub struct TitleRequest {
     pub input: String,
     /// The cap on visible and reasoning tokens together.
     pub max_tokens: u32,
-    /// What the title may have. The offline model heeds it; others are told in the instruction.
+    /// The limits of the title. The offline model applies them; for other models they are in the instruction.
     pub limits: TitleLimits,
     /// Whether to send only the model and the messages, because a parameter may be why the full request failed.
     pub plain: bool,

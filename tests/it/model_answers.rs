@@ -74,7 +74,7 @@ async fn a_drip_without_an_end_ends_with_the_deadline() {
     let scene = Scene::replies_with([answer], &["--reply-deadline", "1s"]).await;
     let drip = async {
         let mut ticks = interval(Duration::from_millis(50));
-        // The connection is closed, or this would go on for ever.
+        // The connection is closed, otherwise this would never end.
         while steps.send(Step::delta(".")).is_ok() {
             ticks.tick().await;
         }
@@ -166,6 +166,6 @@ async fn a_title_whose_connection_freezes_is_given_up_at_its_deadline() {
         (&failed["titleStatus"], &failed["displayName"]),
         (&json!("FAILED"), &json!(null))
     );
-    // Nothing waits for that connection any more.
+    // Nothing waits for that connection now.
     server.stop().await;
 }

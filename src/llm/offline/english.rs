@@ -29,8 +29,8 @@ const MAX_WORDS: usize = 10;
 const MAX_CHARS: usize = 60;
 /// More than the mean length of a title (3.7), so that a title says enough.
 const TITLE_WORDS: f32 = 5.0;
-/// What it costs to leave out words, to leave out only function words, to go on after a comma, and to end before a
-/// content word ("Refuses to Eat" of "refuses to eat vegetables").
+/// The costs of leaving out words, of leaving out only function words, of continuing after a comma, and of ending
+/// before a content word ("Refuses to Eat" of "refuses to eat vegetables").
 const GAP: f32 = 0.2;
 const GLUE_GAP: f32 = 0.04;
 const CLAUSE_GAP: f32 = 0.3;
@@ -107,8 +107,8 @@ impl<'a> Message<'a> {
         self.sentences.iter().flat_map(|sentence| &sentence.words)
     }
 
-    /// The title; `None` without a content word, or without any English word that joins others: another language of
-    /// Latin letters without accents is left as it stands.
+    /// The title; `None` without a content word, or without any word of the English lists: the text may be in another
+    /// language that uses Latin letters without accents.
     pub(super) fn title(&self, weights: &Weights) -> Option<String> {
         self.words().find(|word| ENGLISH.knows(&word.key))?;
         let features = self.features();
@@ -289,14 +289,14 @@ impl<'a> Sentence<'a> {
         best
     }
 
-    /// What it costs that only function words stand between two words.
+    /// The cost of a gap of only function words between two words.
     fn gap(&self, from: usize, to: usize) -> f32 {
         let glue = if from + 1 < to { GLUE_GAP } else { 0.0 };
         let is_across = self.ends[from..to].contains(&true);
         glue + if is_across { CLAUSE_GAP } else { 0.0 }
     }
 
-    /// The likelihoods; zero for a word that stands before too, or that the added word repeats ("calculate",
+    /// The likelihoods; zero for a word that already occurs earlier, or that the added word repeats ("calculate",
     /// "calculation").
     fn beside(&self, added: Option<&str>, likelihoods: &[f32]) -> Vec<f32> {
         let mut seen = HashSet::new();

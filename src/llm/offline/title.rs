@@ -26,7 +26,7 @@ const MAX_SENTENCES: usize = 64;
 const MAX_LANGUAGE_WORDS: usize = 80;
 
 const MAX_WORDS: usize = 9;
-/// The most content words; articles and the like do not count.
+/// The most content words; function words do not count.
 const MAX_CONTENT_WORDS: usize = 6;
 const MAX_GRAPHEMES: usize = 60;
 

@@ -23,7 +23,7 @@ pub(super) struct Word<'a> {
 }
 
 impl<'a> Word<'a> {
-    /// A word as it stands in a text.
+    /// A word as written in a text.
     pub(super) fn of(text: &'a str) -> Self {
         // "2x + 5 = 17"
         let bare = if SIGNS.contains(&text) {

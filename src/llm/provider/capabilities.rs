@@ -138,7 +138,7 @@ mod tests {
         Capabilities::new(ModelName::new("openai", "gpt-5-mini"))
     }
 
-    /// The fields of a title request, `after` from now.
+    /// The fields of a title request, at the time `after` from now.
     fn keys(capabilities: &Capabilities, after: Duration) -> Vec<String> {
         let target = Target {
             model: "gpt-5-mini",

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    event_parser::is_keep_alive,
     failure::Failure,
     surrogates,
     wire::{Reading, WireFormat},
@@ -12,7 +13,7 @@ use crate::llm::{ModelError, ModelErrorKind};
 /// An event that is JSON.
 pub(super) struct Event {
     pub(super) value: Value,
-    /// The same with marks in place of lone surrogates, if it has any.
+    /// The event with marks in place of lone surrogates, if it has any.
     marked: Option<Value>,
 }
 
@@ -46,7 +47,7 @@ pub(super) fn parsed(data: &str) -> Option<Vec<Parsed>> {
     if let Some(parsed) = parse(data) {
         return Some(vec![parsed]);
     }
-    let lines = data.lines().filter(|line| !line.trim().is_empty());
+    let lines = data.lines().filter(|line| !is_keep_alive(line));
     match data.trim().contains('\n') {
         true => lines.map(parse).collect(),
         false => None,

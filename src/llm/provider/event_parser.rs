@@ -1,18 +1,18 @@
 //! Incremental parser of answer bodies: server-sent events, one JSON document, one per line, or a JSON list.
 //!
 //! Ignores the media type: the first bytes of each line decide. Servers end events with a single line break, send
-//! errors as bare JSON between events, or omit the blank line after the last event; all of that is parsed. Other lines
-//! are skipped.
+//! errors as bare JSON between events or in a field `error`, send keep-alives as data, or omit the blank line after the
+//! last event; all of that is parsed. Other lines are skipped.
 
-use std::{collections::VecDeque, io};
+use std::collections::VecDeque;
 
-/// The largest event: a whole reply of 512 KiB, with room for escapes.
+/// The largest event: a whole reply of 512 KiB, with room for escapes. A larger one, such as an image, is dropped.
 const MAX_EVENT_BYTES: usize = 2 * 1024 * 1024;
 
 /// One parsed item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
-    /// A comment or an empty event: the connection is alive.
+    /// A comment, an empty event or a keep-alive as data: the connection is alive.
     Ping,
     /// An event.
     Event {
@@ -23,6 +23,8 @@ pub(super) enum Item {
         /// Whether the body ended before the event did.
         is_cut: bool,
     },
+    /// An event that was larger than [`MAX_EVENT_BYTES`].
+    Oversized,
 }
 
 /// Accepts text in chunks of any size, and yields items.
@@ -36,6 +38,8 @@ pub(super) struct EventParser {
     name: String,
     data: Option<String>,
     json: JsonScanner,
+    /// Whether lines are dropped until the next blank one, because their event is too large.
+    is_skipping: bool,
     /// Whether anything was an event, a comment or JSON.
     is_known: bool,
     /// Whether it starts like a web page.
@@ -57,10 +61,7 @@ impl EventParser {
     }
 
     /// Parses a chunk.
-    ///
-    /// # Errors
-    /// `InvalidData` when an event is larger than [`MAX_EVENT_BYTES`].
-    pub(super) fn push(&mut self, mut text: &str) -> io::Result<()> {
+    pub(super) fn push(&mut self, mut text: &str) {
         if self.after_return && !text.is_empty() {
             self.after_return = false;
             text = text.strip_prefix('\n').unwrap_or(text);
@@ -68,7 +69,7 @@ impl EventParser {
         while let Some(end) = text.find(['\n', '\r']) {
             self.line.push_str(&text[..end]);
             let line = std::mem::take(&mut self.line);
-            self.read_line(&line)?;
+            self.read_line(&line);
             let is_return = text[end..].starts_with('\r');
             text = &text[end + 1..];
             if is_return {
@@ -77,15 +78,14 @@ impl EventParser {
             }
         }
         self.line.push_str(text);
-        self.check_size()
+        self.limit_size();
     }
 
     /// Ends the body. An incomplete event is yielded as cut.
     pub(super) fn finish(&mut self) {
         let line = std::mem::take(&mut self.line);
         self.is_over = true;
-        // An oversized last event needs no error: the body is over.
-        let _ = self.read_line(&line);
+        self.read_line(&line);
         let data = self.data.take().or_else(|| self.json.take());
         if let Some(data) = data.filter(|data| !data.is_empty()) {
             let name = std::mem::take(&mut self.name);
@@ -97,29 +97,40 @@ impl EventParser {
         }
     }
 
-    fn check_size(&self) -> io::Result<()> {
+    /// Drops an event that is too large.
+    fn limit_size(&mut self) {
         let data = self.data.as_ref().map_or(0, String::len);
-        let bytes = self.line.len() + data + self.json.text.len();
-        match bytes > MAX_EVENT_BYTES {
-            true => Err(io::ErrorKind::InvalidData.into()),
-            false => Ok(()),
+        if self.line.len() + data + self.json.text.len() <= MAX_EVENT_BYTES {
+            return;
         }
+        if !self.is_skipping {
+            self.items.push_back(Item::Oversized);
+        }
+        self.is_skipping = true;
+        // Its first character stays: an empty line would end the event.
+        self.line.truncate(self.line.ceil_char_boundary(1));
+        self.name.clear();
+        self.data = None;
+        self.json = JsonScanner::default();
     }
 
-    fn read_line(&mut self, line: &str) -> io::Result<()> {
+    fn read_line(&mut self, line: &str) {
+        if self.is_skipping {
+            self.is_skipping = !line.is_empty();
+            return;
+        }
         if self.json.is_open() {
             self.json.push("\n", &mut self.items);
             self.json.push(line, &mut self.items);
-            return self.check_size();
+            return self.limit_size();
         }
         if line.is_empty() {
-            self.dispatch();
-            return Ok(());
+            return self.dispatch();
         }
         if line.starts_with(':') {
             self.is_known = true;
             self.items.push_back(Item::Ping);
-            return Ok(());
+            return;
         }
         let begin = line.trim_start();
         match begin.bytes().next() {
@@ -131,7 +142,7 @@ impl EventParser {
             Some(b'<') if !self.is_known => self.is_page = true,
             _ => self.field(begin),
         }
-        self.check_size()
+        self.limit_size();
     }
 
     fn field(&mut self, line: &str) {
@@ -151,6 +162,16 @@ impl EventParser {
                 value.clone_into(&mut self.name);
             }
             "id" | "retry" => self.is_known = true,
+            // llama.cpp until September 2025.
+            "error" if value.starts_with('{') => {
+                self.is_known = true;
+                self.dispatch();
+                self.items.push_back(Item::Event {
+                    name: name.to_owned(),
+                    data: value.to_owned(),
+                    is_cut: false,
+                });
+            }
             _ if line.trim().is_empty() => {}
             _ => self.has_text = true,
         }
@@ -161,7 +182,7 @@ impl EventParser {
         let Some(data) = self.data.take() else {
             return;
         };
-        self.items.push_back(match data.trim().is_empty() {
+        self.items.push_back(match is_keep_alive(&data) {
             true => Item::Ping,
             false => Item::Event {
                 name,
@@ -170,6 +191,16 @@ impl EventParser {
             },
         });
     }
+}
+
+/// Whether data is a keep-alive: nothing, a comment that a proxy put into an event, or a word.
+pub(super) fn is_keep_alive(data: &str) -> bool {
+    const WORDS: [&str; 5] = ["ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"];
+    let data = data.trim();
+    let word = data.trim_start_matches('[').trim_end_matches(']');
+    data.is_empty()
+        || data.starts_with(':') && !data.contains(['\n', '\r'])
+        || WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
 }
 
 /// Finds JSON objects by their brackets; a list yields its elements.
@@ -239,13 +270,14 @@ mod tests {
     fn items(pieces: &[&str]) -> Vec<String> {
         let mut parser = EventParser::default();
         for piece in pieces {
-            parser.push(piece).unwrap();
+            parser.push(piece);
         }
         parser.finish();
         let mut items = Vec::new();
         while let Some(item) = parser.next() {
             items.push(match item {
                 Item::Ping => ":".to_owned(),
+                Item::Oversized => "!".to_owned(),
                 Item::Event { name, data, is_cut } => {
                     format!("{name}={data}{}", if is_cut { "…" } else { "" })
                 }
@@ -257,10 +289,14 @@ mod tests {
     #[test]
     fn bodies_of_every_kind() {
         #[rustfmt::skip]
-        let table: [(&str, &[&str]); 15] = [
+        let table: [(&str, &[&str]); 19] = [
             ("data: 1\n\ndata:2\n\n", &["=1", "=2"]),
             ("event: error\ndata: {\"a\":1}\nid: 7\nretry: 5\n\n", &["error={\"a\":1}"]),
             (": hi\n\ndata\n\ndata: \n\n", &[":", ":", ":"]),
+            ("data: : PROCESSING\n\ndata: ping\n\ndata: [HEARTBEAT]\n\ndata: 1\n\n", &[":", ":", ":", "=1"]),
+            ("data: pings\n\n", &["=pings"]),
+            ("data: 1\n\nerror: {\"a\":1}\n\ndata: 2\n\n", &["=1", "error={\"a\":1}", "=2"]),
+            ("error: no JSON\n\ndata: 1\n\n", &["=1"]),
             ("data: {\ndata: }\n\n", &["={\n}"]),
             ("data: [DONE]", &["=[DONE]…"]),
             ("data: {\"a\":", &["={\"a\":…"]),
@@ -304,14 +340,14 @@ mod tests {
             ("{}", false),
         ] {
             let mut parser = EventParser::default();
-            parser.push(body).unwrap();
+            parser.push(body);
             parser.finish();
             assert_eq!(parser.is_foreign(), is_foreign, "{body}");
         }
     }
 
     #[test]
-    fn an_event_without_an_end_is_an_error() {
+    fn an_event_that_is_too_large_is_dropped() {
         let megabyte = "a".repeat(1024 * 1024);
         for line in [
             format!("data: {megabyte}\n"),
@@ -319,8 +355,33 @@ mod tests {
             megabyte,
         ] {
             let mut parser = EventParser::default();
-            let pushed = (0..3).try_for_each(|_| parser.push(&line));
-            assert!(pushed.is_err());
+            for _ in 0..7 {
+                parser.push(&line);
+                assert!(parser.line.len() <= MAX_EVENT_BYTES);
+            }
+            parser.push("\n\ndata: 1\n\n");
+            assert_eq!(parser.next(), Some(Item::Oversized));
+            let next = Item::Event {
+                name: String::new(),
+                data: "1".to_owned(),
+                is_cut: false,
+            };
+            assert_eq!(parser.next(), Some(next));
+            assert_eq!(parser.next(), None);
         }
+    }
+
+    #[test]
+    fn a_large_line_that_ends_where_a_chunk_ends_does_not_end_its_event() {
+        let mut parser = EventParser::default();
+        parser.push(&format!("data: {}", "a".repeat(MAX_EVENT_BYTES)));
+        parser.push("\ndata: the rest of it\n\ndata: 1\n\n");
+        assert_eq!(parser.next(), Some(Item::Oversized));
+        let next = parser.next();
+        assert!(
+            matches!(&next, Some(Item::Event { data, .. }) if data == "1"),
+            "{next:?}"
+        );
+        assert_eq!(parser.next(), None);
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! The provider's message is read and dropped here, since it repeats keys and user text. The mapping follows OpenAI's
 //! guide "Error codes". Other shapes are read as well: an integer `code` (llama.cpp), an `error` string (Ollama), no
-//! `error` wrapper (vLLM), `detail` (FastAPI), and a list around it (Gemini).
+//! `error` wrapper (vLLM), `detail` (FastAPI), a list around it (Gemini), a list `errors` (Cloudflare), and the
+//! provider's error quoted in `metadata.raw` (OpenRouter).
+
+use std::time::Duration;
 
 use async_openai::error::OpenAIError;
 use reqwest::{StatusCode, header::HeaderMap};
 use serde_json::Value;
 
 use super::{
-    retry_after::retry_after,
+    retry_after::{retry_after, retry_delay},
     too_long,
     wire::{PARAMS, Param},
 };
@@ -53,7 +56,7 @@ impl Failure {
         let error = ErrorBody::read(&value);
         let mut failure = error.failure(Some(status.as_u16()));
         failure.error.status = Some(status.as_u16());
-        failure.error.retry_after = retry_after(headers);
+        failure.error.retry_after = retry_after(headers).or(error.retry_delay);
         failure
     }
 
@@ -89,7 +92,9 @@ impl Failure {
     pub(super) fn of_error(value: &Value) -> Self {
         let error = ErrorBody::read(value);
         let status = error.code.and_then(as_status);
-        error.failure(status)
+        let mut failure = error.failure(status);
+        failure.error.retry_after = error.retry_delay;
+        failure
     }
 }
 
@@ -99,36 +104,70 @@ impl From<Failure> for OpenAIError {
     }
 }
 
+/// Codes of a model that is gone, that does not exist, or that the key may not use.
+const NO_MODEL: [&str; 6] = [
+    "model_not_found",
+    "not_found_error",
+    "model_decommissioned",
+    "model_not_available",
+    "unknown_model",
+    "DeploymentNotFound",
+];
+
+/// Codes of an account that has used up its money or its quota.
+const NO_QUOTA: [&str; 6] = [
+    "insufficient_quota",
+    "insufficient_user_quota",
+    "insufficient_balance",
+    "insufficient_balance_error",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+];
+
+/// How messages without such a code begin. Only their beginning counts: behind it, some servers repeat the request.
+const NO_QUOTA_MESSAGES: [&str; 2] = ["your credit balance is too low", "insufficient balance"];
+
+/// What messages of a 403 say about a message that a filter refused.
+const FLAGGED: [&str; 2] = ["requires moderation", "input was flagged"];
+
 /// The fields of an error object, in any of the known shapes.
 struct ErrorBody<'a> {
     code: Option<&'a Value>,
     class: Option<&'a str>,
     param: Option<&'a str>,
     message: String,
+    /// The wait that the provider asks for.
+    retry_delay: Option<Duration>,
 }
 
 impl<'a> ErrorBody<'a> {
     fn read(value: &'a Value) -> Self {
         let value = value.get(0).unwrap_or(value);
-        let error = match value.get("error") {
-            Some(error) if error.is_object() || error.is_string() => error,
-            Some(error) if error.is_array() => error.get(0).unwrap_or(error),
+        let error = match (value.get("error"), value.pointer("/errors/0")) {
+            (Some(error), _) if error.is_object() || error.is_string() => error,
+            (Some(error), _) if error.is_array() => error.get(0).unwrap_or(error),
+            (_, Some(error)) => error,
             _ => value,
         };
         let message = ["message", "detail", "error"]
             .iter()
             .find_map(|name| error.get(name));
+        let mut message = match message {
+            Some(message) => text_in(message),
+            None if error.is_object() => String::new(),
+            None => text_in(error),
+        };
+        // A router's own words say nothing; the provider behind it is quoted beside them.
+        if let Some(quoted) = error.pointer("/metadata/raw") {
+            message.push(' ');
+            message.push_str(&text_in(quoted));
+        }
         Self {
             code: error.get("code"),
             class: error.get("type").and_then(Value::as_str),
             param: error.get("param").and_then(Value::as_str),
-            message: match message.unwrap_or(error) {
-                Value::String(message) => message.to_ascii_lowercase(),
-                Value::Array(messages) => Value::from(messages.clone())
-                    .to_string()
-                    .to_ascii_lowercase(),
-                _ => String::new(),
-            },
+            message: message.to_ascii_lowercase(),
+            retry_delay: retry_delay(error),
         }
     }
 
@@ -163,15 +202,18 @@ impl<'a> ErrorBody<'a> {
         ) {
             return TooLong;
         }
-        let quota = self.says(&["insufficient_quota"]);
+        let quota = self.says(&NO_QUOTA) || self.starts_with(&NO_QUOTA_MESSAGES);
         match status {
+            // A key may be valid, and not for this model or this message.
+            Some(400 | 403) if self.says(&NO_MODEL) => NotFound,
+            Some(403) if self.is_flagged() => InvalidRequest,
+            Some(400 | 403 | 429 | 500) if quota => QuotaExceeded,
             Some(401 | 403) => Unauthorized,
             Some(402) => QuotaExceeded,
             Some(404) if self.names_model() => NotFound,
             Some(404) => NoEndpoint,
             Some(410) => NotFound,
             Some(408) => Timeout,
-            Some(429) if quota => QuotaExceeded,
             Some(429) => RateLimited,
             Some(400..=499) => InvalidRequest,
             Some(500..) => Unavailable,
@@ -180,10 +222,28 @@ impl<'a> ErrorBody<'a> {
             None if quota => QuotaExceeded,
             None if self.says(&["rate_limit_exceeded", "rate_limit_error"]) => RateLimited,
             None if self.says(&["invalid_api_key", "authentication_error"]) => Unauthorized,
-            None if self.says(&["model_not_found", "not_found_error"]) => NotFound,
-            None if self.says(&["invalid_request_error"]) => InvalidRequest,
+            None if self.says(&NO_MODEL) => NotFound,
+            None if self.says(&["invalid_request_error"]) || self.is_of_a_filter() => {
+                InvalidRequest
+            }
             None => Unavailable,
         }
+    }
+
+    fn starts_with(&self, beginnings: &[&str]) -> bool {
+        let message = self.message.trim_start();
+        beginnings.iter().any(|words| message.starts_with(words))
+    }
+
+    /// Whether a filter refused the message, by the code.
+    fn is_of_a_filter(&self) -> bool {
+        let code = self.code.and_then(Value::as_str).or(self.class);
+        code.is_some_and(ModelError::is_filter_code)
+    }
+
+    /// Whether a 403 is about the message and not about the key.
+    fn is_flagged(&self) -> bool {
+        self.is_of_a_filter() || FLAGGED.iter().any(|words| self.message.contains(words))
     }
 
     /// Whether a 404 is about the model; otherwise the URL is wrong.
@@ -214,7 +274,8 @@ impl<'a> ErrorBody<'a> {
                 let in_message = names
                     .prose
                     .iter()
-                    .filter_map(|name| word_at(&self.message, name));
+                    .filter_map(|name| word_at(&self.message, name))
+                    .filter(|at| names.param != Param::Store || !is_place(&self.message, *at));
                 match is_in_path(names.field) {
                     true => Some((0, names.param)),
                     false => Some((1 + in_message.min()?, names.param)),
@@ -227,12 +288,36 @@ impl<'a> ErrorBody<'a> {
     }
 }
 
+/// A message as text: itself, or the JSON of a list or an object.
+fn text_in(message: &Value) -> String {
+    match message {
+        Value::String(message) => message.clone(),
+        Value::Array(_) | Value::Object(_) => message.to_string(),
+        _ => String::new(),
+    }
+}
+
 /// The position of a name as a whole word, not as part of a longer name.
 fn word_at(message: &str, name: &str) -> Option<usize> {
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_';
     message.match_indices(name).map(|(at, _)| at).find(|at| {
         !message[..*at].ends_with(inside) && !message[at + name.len()..].starts_with(inside)
     })
+}
+
+/// Whether a message means a place where something is kept by the word `store` at this position, and not the parameter.
+fn is_place(message: &str, at: usize) -> bool {
+    const PARAMETERS: [&str; 5] = ["argument", "field", "option", "parameter", "property"];
+    const KINDS: [&str; 14] = [
+        "backing", "blob", "cache", "data", "document", "feature", "file", "key", "memory",
+        "object", "session", "the", "value", "vector",
+    ];
+    let (before, store) = message.split_at(at);
+    let last = before.trim_end().rsplit([' ', '-']).next();
+    let mut words = store.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_parameter = |word| PARAMETERS.contains(&word);
+    let is_named = last == Some("the") && words.nth(1).is_some_and(is_parameter);
+    before.ends_with([' ', '-']) && last.is_some_and(|word| KINDS.contains(&word)) && !is_named
 }
 
 fn as_status(code: &Value) -> Option<u16> {
@@ -275,7 +360,10 @@ mod tests {
         use Param::*;
         const FORMAT: &[Param] = &[JsonSchema, ResponseFormat];
         #[rustfmt::skip]
-        let table: [(&str, &[Param]); 17] = [
+        let table: [(&str, &[Param]); 24] = [
+            ("Your organization must be verified to stream this model.", &[Stream]),
+            ("Unsupported value: 'stream' does not support true with this model.", &[Stream]),
+            ("The 'stream_options' parameter is only allowed when 'stream' is enabled.", &[StreamOptions, Stream]),
             ("Unsupported parameter: 'reasoning_effort' is not supported with this model.", &[ReasoningEffort]),
             ("Unrecognized request argument supplied: verbosity", &[Verbosity]),
             ("Unsupported parameter: 'max_completion_tokens'. Use 'max_tokens' instead.", &[MaxCompletionTokens]),
@@ -289,6 +377,10 @@ mod tests {
             ("Conversation roles must alternate user/assistant/user/assistant/...", &[SystemRole]),
             ("Unsupported role: 'system'. Only 'user' and 'assistant' are known.", &[SystemRole]),
             ("property 'store' is unsupported", &[Store]),
+            ("unsupported parameter: store", &[Store]),
+            ("the store parameter is not supported by this model", &[Store]),
+            ("the vector store is temporarily unavailable", &[]),
+            ("key-value store timeout; the store is down", &[]),
             ("temperature must be a number", &[Temperature]),
             ("unknown field my_temperature_2", &[]),
             ("This model's maximum context length is 8192 tokens", &[]),
@@ -359,6 +451,40 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_valid_is_not_refused_for_all_models() {
+        use ModelErrorKind::*;
+        #[rustfmt::skip]
+        let table = [
+            (403, r#"{"error":{"message":"Project `p` does not have access to model `x`","type":"invalid_request_error","param":null,"code":"model_not_found"}}"#, NotFound),
+            (400, r#"{"error":{"message":"The model `x` has been decommissioned","type":"invalid_request_error","code":"model_decommissioned"}}"#, NotFound),
+            (400, r#"{"error":{"code":"unknown_model","message":"Unknown model: x"}}"#, NotFound),
+            (403, r#"{"error":{"message":"x requires moderation on y. Your input was flagged for \"violence\".","code":403,"metadata":{"reasons":["violence"]}}}"#, InvalidRequest),
+            (403, r#"{"error":{"message":"m","code":"content_filter"}}"#, InvalidRequest),
+            (403, r#"{"error":{"message":"Key limit exceeded","code":403}}"#, Unauthorized),
+            (403, "", Unauthorized),
+            (401, r#"{"error":{"message":"m","code":"model_not_found"}}"#, Unauthorized),
+            // Quota in other words.
+            (403, r#"{"error":{"message":"user quota is not enough","type":"v_api_error","code":"insufficient_user_quota"}}"#, QuotaExceeded),
+            (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#, QuotaExceeded),
+            (500, r#"{"type":"error","error":{"type":"api_error","message":"insufficient balance (1008)"}}"#, QuotaExceeded),
+            (429, r#"{"error":{"message":"m","type":"insufficient_quota"}}"#, QuotaExceeded),
+            (429, r#"{"error":{"message":"m","code":"rate_limit_exceeded"}}"#, RateLimited),
+            // A message that repeats the request.
+            (400, r#"{"detail":[{"loc":["body"],"input":"Your credit balance is too low"}]}"#, InvalidRequest),
+        ];
+        for (status, body, kind) in table {
+            let status = StatusCode::from_u16(status).unwrap();
+            let failure = Failure::from_response(status, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(failure.error.kind, kind, "{status} {body}");
+        }
+        // Within a stream there may be no status.
+        let event =
+            json!({ "error": { "code": "content_filter", "message": "m", "param": "prompt" } });
+        let error = Failure::in_answer(&event).unwrap().error;
+        assert!(error.is_of_a_filter(), "{error}");
+    }
+
+    #[test]
     fn the_shapes_of_error_bodies() {
         let code = |body: &str| {
             let failure =
@@ -384,6 +510,19 @@ mod tests {
             code(r#"{"error":{"code":"sk-abc","type":"some prose"}}"#),
             (None, vec![])
         );
+        let upstream =
+            r#"{"error":{"message":"'temperature' is unsupported","param":"temperature"}}"#;
+        for body in [
+            // A router that quotes the provider, a list of errors, and messages of more than text.
+            json!({ "error": { "message": "Provider returned error", "code": 400, "metadata": { "raw": upstream } } }),
+            json!({ "error": { "message": "m", "code": 400, "metadata": { "raw": { "detail": "temperature" } } } }),
+            json!({ "success": false, "errors": [{ "message": "unknown field temperature", "code": 400 }] }),
+            json!({ "error": { "message": { "detail": "unknown field temperature" }, "code": 400 } }),
+            json!({ "detail": { "msg": "unknown field", "loc": ["temperature"] }, "code": 400 }),
+        ] {
+            let expected = (some("400"), vec![Param::Temperature]);
+            assert_eq!(code(&body.to_string()), expected, "{body}");
+        }
         for nothing in [
             "",
             "null",

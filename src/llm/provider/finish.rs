@@ -58,7 +58,7 @@ const MAX_WORD_BYTES: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Known(Finish),
-    /// The model called tools: a natural end, unless the server runs them itself and goes on.
+    /// The model called tools: a natural end, unless the server runs the tools itself and continues.
     Tools,
     /// The server failed.
     Failure,
@@ -77,14 +77,15 @@ impl Ending {
     }
 }
 
-/// What is still to come of an answer. Some servers send a finish reason with each delta, or after each round of tools
-/// that they run themselves, so content behind one shows that it was none.
+/// What may still follow in an answer. Some servers send a finish reason with each delta, or after each round of tools
+/// that they run themselves, so content after a finish reason shows that it was not final.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Content, or a finish reason that stands.
+    /// Content, or a final finish reason.
     #[default]
     Open,
-    /// The same, and content came behind a finish reason before: one that comes with content does not stand any more.
+    /// The same, after content has followed an earlier finish reason: a finish reason that comes with content is no
+    /// longer final.
     Doubtful,
     /// Perhaps content: tools were called.
     Tools,

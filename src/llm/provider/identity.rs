@@ -1,4 +1,4 @@
-//! Who a call is made for, as headers or as a signed token, for providers that ask for it.
+//! The user on whose behalf a call is made, as headers or as a signed token, for providers configured to receive it.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,14 +18,14 @@ const MIN_SECRET_BYTES: usize = 32;
 /// How long a token is valid.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 
-/// The characters of a value that are sent as they are.
+/// The characters of a value that are sent unescaped.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
 
-/// How a provider learns on whose behalf it is asked.
+/// How a provider receives the identity of the calling user.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Identity {
     /// It does not.

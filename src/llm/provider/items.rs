@@ -1,15 +1,15 @@
-//! Which output items were delivered, so that a whole item repeats nothing of its deltas.
+//! Tracks delivered output items, so that a whole item does not repeat its deltas.
 //!
 //! The Responses API sends an item in deltas, then as a whole, then in the list of all items at the end of the answer.
 //! Servers leave out any of these, leave out ids, or change an item's id and its white space from one to the next. So
-//! what was delivered is compared with the list first: all of it at once, then item by item. Text and reasoning are
-//! compared apart. Only hashes are kept, not the text.
+//! the delivered content is compared with the list: first all of it at once, then item by item. Text and reasoning are
+//! compared separately. Only hashes are kept, not the text.
 
 use std::hash::{DefaultHasher, Hasher};
 
 use super::wire::WholeItem;
 
-/// The most items that are distinguished; later ones count for the whole alone.
+/// The most items that are tracked separately; later ones count only towards the total.
 const MAX_ITEMS: usize = 1_024;
 
 /// The output items that were delivered, in deltas or as a whole.
@@ -42,7 +42,7 @@ impl DeliveredItems {
         self.reasoning.record(id, reasoning);
     }
 
-    /// What these items have that was not delivered; records it.
+    /// Returns what was not delivered yet of these items, and records it.
     pub(super) fn missing(&mut self, items: &[WholeItem], list: List) -> Missing {
         if items.is_empty() {
             return Missing::default();
@@ -73,7 +73,7 @@ struct Delivered {
     /// Empty if the server named none.
     id: String,
     digest: Digest,
-    /// Whether it came as a whole. Deltas without an id may be of several items.
+    /// Whether it came as a whole item. Deltas without an id may belong to several items.
     is_whole: bool,
     /// Whether each list has had it.
     is_listed: [bool; 2],
@@ -139,7 +139,7 @@ impl Channel {
             })
     }
 
-    /// What stands behind everything that was delivered, if the list so far and these items begin with all of it.
+    /// The rest after everything delivered, if the list so far plus these items begins with all of it.
     fn rest(&self, items: &[(&str, &str)], list: List) -> Option<String> {
         let mut read = self.listed[list as usize].clone();
         let mut rest = String::new();
@@ -161,8 +161,8 @@ impl Channel {
         let mut digest = Digest::default();
         digest.push(content);
         let known = self.items.iter_mut().find(|item| {
-            let is_same = !id.is_empty() && item.id == id || item.digest.is_like(&digest);
-            is_same && !item.is_listed[list as usize]
+            let is_same = || !id.is_empty() && item.id == id || item.digest.is_like(&digest);
+            !item.is_listed[list as usize] && is_same()
         });
         match known {
             Some(item) => {
@@ -173,8 +173,8 @@ impl Channel {
         }
     }
 
-    /// The same where the order differs, or the text: by ids, then by equal content. What is left is taken for deltas
-    /// that no item of the list accounts for, if there are any.
+    /// The same if the order or the text differs: matched by ids, then by equal content. If deltas match no item of the
+    /// list, the remaining items are assumed to be those deltas.
     fn missing_by_item(&mut self, items: Vec<(&str, &str)>, list: List) -> String {
         let at = list as usize;
         let mut unknown = Vec::new();
@@ -242,7 +242,7 @@ impl Digest {
         ""
     }
 
-    /// What is left of a text behind this one; nothing if it begins otherwise.
+    /// The rest of a text after this prefix; nothing if the text does not begin with it.
     fn missing_of<'a>(&self, text: &'a str) -> &'a str {
         let mut begin = Self::default();
         let missing = begin.push_up_to(text, self.chars);
@@ -252,7 +252,7 @@ impl Digest {
         }
     }
 
-    /// A continuation, without the white space that was delivered already, or that only ends it.
+    /// A continuation, without white space that was already delivered or that only ends it.
     fn joined<'a>(&self, missing: &'a str) -> &'a str {
         match self.ends_blank || missing.trim().is_empty() {
             true => missing.trim_start(),

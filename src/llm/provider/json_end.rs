@@ -1,6 +1,6 @@
 //! Follows JSON that arrives in pieces, to know where its document ends.
 
-/// The state behind the pieces so far.
+/// The state after the pieces so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct JsonEnd {
     depth: usize,
@@ -11,7 +11,7 @@ pub(super) struct JsonEnd {
 }
 
 impl JsonEnd {
-    /// Adds a piece. Behind the end of a document nothing changes.
+    /// Adds a piece. After the end of a document nothing changes.
     pub(super) fn push(&mut self, piece: &str) {
         for byte in piece.bytes() {
             if self.is_complete {
@@ -38,7 +38,7 @@ impl JsonEnd {
         self.is_complete
     }
 
-    /// Whether there is something, and it has not ended.
+    /// Whether a document has begun and has not ended.
     pub(super) fn is_partial(&self) -> bool {
         self.is_begun && !self.is_complete
     }

@@ -3,11 +3,13 @@
 //! - `settings`: what a provider is made of; `endpoint`: URL, credentials and proxy; `identity`: who a call is for
 //! - `wire`: the JSON of requests and answers, one file for each API; `finish`: finish reasons
 //! - `remote`: one model of a provider; `capabilities`: parameters that it rejected
-//! - `transport`: one HTTP exchange; `body`: bounded reads; `event_parser`, `event`: events and JSON documents in a body
+//! - `transport`: one HTTP exchange; `body`: bounded reads; `event_parser`, `event`: events and JSON documents in a body;
+//!   `json_end`: where a document ends
 //! - `failure`: classification of errors; `retry_after`: the wait that a provider asks for; `too_long`: a
 //!   request beyond the context
 //! - `stream`: decodes a streamed reply; `state`: accumulates an answer; `think`, `tools`: reasoning and tool calls in
-//!   it; `surrogates`: joins characters that were split between two events
+//!   it; `items`: output items that were delivered, which are not repeated; `surrogates`: joins characters that were
+//!   split between two events
 //!
 //! One call is one attempt: transient failures are not retried. If the server rejects a parameter by name, the request
 //! is repeated at once without it; if that succeeds, later calls omit the parameter.
@@ -62,16 +64,18 @@ use super::{
     model::{Model, Server},
 };
 
-/// Decodes a reply that another program received from a provider, and passes on as it came. The caller bounds its size,
+/// Decodes a reply that another program received from a provider and forwards unchanged. The caller bounds its size,
 /// and its pauses; `deadline` bounds all of it.
 pub fn decode_reply(
     wire: Wire,
     body: BoxStream<'static, io::Result<Bytes>>,
     deadline: Duration,
 ) -> ReplyStream {
+    let until = Instant::now() + deadline;
     let timeouts = stream::StreamTimeouts {
-        first_event_by: Instant::now() + deadline,
+        first_event_by: until,
         idle: deadline,
+        worked_from: until,
     };
     stream::decode(wire.format(), body::decoded(body), timeouts)
 }

@@ -68,6 +68,7 @@ impl RemoteModel {
             let timeouts = StreamTimeouts {
                 first_event_by: called + settings.first_event,
                 idle: settings.idle,
+                worked_from: called + settings.connect,
             };
             let identity = self.identity(&request.caller);
             let events = transport.events(&body.fields, identity, timeouts.first_event_by);
@@ -77,8 +78,9 @@ impl RemoteModel {
                     return Ok(stream::decode(*wire, events, timeouts));
                 }
                 Err(mut failure) => {
-                    // The request was sent: a provider that kept it for long may have worked on it, and bills that.
-                    let was_read = called.elapsed() > settings.connect;
+                    // The request was sent. If the provider held it for long, it may have processed the request, and
+                    // bills it.
+                    let was_read = Instant::now() > timeouts.worked_from;
                     if was_read && failure.error.kind == ModelErrorKind::Interrupted {
                         failure.error.kind = ModelErrorKind::Timeout;
                     }

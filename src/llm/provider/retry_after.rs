@@ -1,8 +1,9 @@
-//! Reads how long a provider asks to wait before a retry.
+//! Reads how long a provider asks to wait before a retry: in headers, or, at Google's, in the body.
 
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::HeaderMap;
+use serde_json::Value;
 
 /// The longest `Retry-After` accepted. Callers have shorter limits.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -28,8 +29,23 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     found.or_else(until).map(|wait| wait.min(MAX_RETRY_AFTER))
 }
 
+/// The wait in an error object: `retryDelay` of a `google.rpc.RetryInfo`, such as `45.8s`. Gemini sends no header.
+pub(super) fn retry_delay(error: &Value) -> Option<Duration> {
+    let details = error.get("details")?.as_array()?;
+    let texts = details
+        .iter()
+        .filter_map(|detail| detail.get("retryDelay")?.as_str());
+    let mut waits = texts.filter_map(|text| {
+        let seconds: f64 = text.trim().strip_suffix('s')?.parse().ok()?;
+        Duration::try_from_secs_f64(seconds).ok()
+    });
+    waits.next().map(|wait| wait.min(MAX_RETRY_AFTER))
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     type Headers = &'static [(&'static str, &'static str)];
@@ -72,5 +88,31 @@ mod tests {
         for (headers, seconds) in table {
             assert_eq!(wait(headers), seconds, "{headers:?}");
         }
+    }
+
+    #[test]
+    fn the_wait_in_a_body() {
+        let wait = |delay: Value| {
+            let details =
+                json!([{ "@type": "QuotaFailure" }, { "@type": "RetryInfo", "retryDelay": delay }]);
+            retry_delay(&json!({ "details": details })).map(|wait| wait.as_secs_f64())
+        };
+        #[rustfmt::skip]
+        let table = [
+            (json!("26s"), Some(26.0)),
+            (json!("2.5s"), Some(2.5)),
+            (json!("0s"), Some(0.0)),
+            (json!("1e300s"), None),
+            (json!("9999999s"), Some(MAX_RETRY_AFTER.as_secs_f64())),
+            (json!("-1s"), None),
+            (json!("26"), None),
+            (json!(26), None),
+            (json!(null), None),
+        ];
+        for (delay, expected) in table {
+            assert_eq!(wait(delay.clone()), expected, "{delay}");
+        }
+        assert_eq!(retry_delay(&json!({ "details": "none" })), None);
+        assert_eq!(retry_delay(&json!("text")), None);
     }
 }

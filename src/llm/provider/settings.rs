@@ -1,4 +1,4 @@
-//! What a provider is made of, and the client that is built from it.
+//! Settings of a provider, and the client built from them.
 
 use std::{fmt, time::Duration};
 

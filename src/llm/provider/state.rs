@@ -1,6 +1,4 @@
-//! What an answer amounts to, accumulated from its events or read from a whole document.
-
-use std::io;
+//! The state of an answer, accumulated from its events or read from a whole document.
 
 use serde_json::Value;
 
@@ -43,7 +41,7 @@ pub(super) struct AnswerState {
     pub(super) usage: Counts,
     pub(super) ending: Option<Ending>,
     progress: Progress,
-    /// Whether the stream broke off where the finish reason was not the end.
+    /// Whether the stream broke off although the finish reason was not final.
     is_cut: bool,
     model: Option<String>,
 }
@@ -51,7 +49,7 @@ pub(super) struct AnswerState {
 /// What an event adds to the answer.
 #[derive(Debug, Default)]
 pub(super) struct Added {
-    /// The calls before the text, which are complete because it has begun, or the finish reason is there.
+    /// The tool calls before the text. They are complete once the text begins or the finish reason arrives.
     pub(super) tools_before: Vec<ToolCall>,
     pub(super) text: String,
     pub(super) reasoning: String,
@@ -110,7 +108,7 @@ impl AnswerState {
         let marked = marked.as_ref();
         let text = std::mem::take(&mut reading.text);
         let reasoning = std::mem::take(&mut reading.reasoning);
-        // Reasoning that ends within a pair before the text goes on.
+        // Reasoning that ends within a surrogate pair before the text continues.
         let is_over = !text.is_empty() && reasoning.is_empty();
         reading.text = self.text_half.add(text, marked.map(|marked| &*marked.text));
         reading.reasoning = match is_over {
@@ -130,13 +128,13 @@ impl AnswerState {
         self.text_bytes > 0 || self.reasons || self.has_others
     }
 
-    /// Whether the finish reason stands, whatever follows: nothing but token counts is to come.
+    /// Whether the finish reason is final: only token counts may follow.
     pub(super) fn is_over(&self) -> bool {
         self.progress == Progress::Over
     }
 
-    /// Records that the stream broke off: by its end, by an error or by silence. A reply whose text went on behind a
-    /// finish reason is not complete then, and one whose server runs tools only if the server ended it.
+    /// Records that the stream broke off: by its end, by an error or by silence. A reply whose text continued after a
+    /// finish reason is then incomplete. If the server runs tools, the reply is complete only if the server ended it.
     pub(super) fn break_off(&mut self, is_closed: bool) {
         self.is_cut = match self.progress {
             Progress::Open | Progress::Doubtful => true,
@@ -145,7 +143,7 @@ impl AnswerState {
         };
     }
 
-    /// Records that the server reported a failure, which a finish reason before it outweighs only if it stands.
+    /// Records that the server reported a failure. An earlier finish reason takes precedence only if it is final.
     pub(super) fn fail(&mut self) {
         if !self.is_over() {
             self.ending = None;
@@ -225,7 +223,7 @@ impl AnswerState {
         pieces.reasoning += &missing.reasoning;
         self.text_bytes += pieces.text.len();
         let is_behind = !pieces.text.trim().is_empty();
-        // Behind a finish reason no more arguments follow. Some servers send one with each fragment.
+        // No arguments follow a finish reason, except from servers that send one with each fragment.
         let is_over = self.ending.is_some() && reading.tools.is_empty();
         let tools_before = match is_behind || is_over {
             true => self.tools.take_complete(),
@@ -323,15 +321,19 @@ pub(super) fn title(wire: &'static dyn WireFormat, body: &str) -> Result<TitleAn
 
 /// The text of an answer that came as events.
 fn read_events(state: &mut AnswerState, body: &str) -> Result<String, Failure> {
-    let malformed = |_: io::Error| Failure::new(ModelErrorKind::Malformed);
     let mut parser = EventParser::default();
-    parser.push(body).map_err(malformed)?;
+    parser.push(body);
     parser.finish();
     let mut text = String::new();
     let mut is_done = false;
     while let Some(item) = parser.next().filter(|_| !is_done) {
-        let Item::Event { name, data, .. } = item else {
-            continue;
+        let (name, data) = match item {
+            Item::Event { name, data, .. } => (name, data),
+            Item::Ping => continue,
+            Item::Oversized => {
+                state.unreadable += 1;
+                continue;
+            }
         };
         if event::is_ping(&name) {
             continue;

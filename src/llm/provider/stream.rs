@@ -1,8 +1,8 @@
 //! Decodes a streamed reply into [`ReplyChunk`]s.
 //!
-//! Token counts come in an event after the finish reason, so the end is held back until the stream ends. Content behind
-//! a finish reason goes on the reply; if the stream breaks off then, the reply is incomplete. A stream without a finish
-//! reason was interrupted. A reply with an unparsable event is incomplete, whatever its finish reason.
+//! Token counts come in an event after the finish reason, so the end is held back until the stream ends. Content after
+//! a finish reason continues the reply; if the stream then breaks off, the reply is incomplete. A stream without a
+//! finish reason was interrupted. A reply with an unparsable event is incomplete, whatever its finish reason.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -36,6 +36,9 @@ pub(super) struct StreamTimeouts {
     pub(super) first_event_by: Instant,
     /// The longest wait between two events; comments and reasoning count.
     pub(super) idle: Duration,
+    /// From then on, a stream that breaks off before it has content is a timeout: a provider that kept the request for
+    /// that long may have worked on it, and bills that.
+    pub(super) worked_from: Instant,
 }
 
 /// Decodes a stream.
@@ -49,9 +52,12 @@ pub(super) fn decode(
         parser: EventParser::default(),
         event_by: timeouts.first_event_by,
         idle: timeouts.idle,
+        worked_from: timeouts.worked_from,
         ready: VecDeque::new(),
         answer: AnswerState::new(wire, Some(ThinkSplitter::default())),
         started: false,
+        has_content: false,
+        has_oversized: false,
         usage: None,
     };
     stream::unfold(decoder, |mut decoder| async {
@@ -68,11 +74,16 @@ struct Decoder {
     /// The deadline of the next event.
     event_by: Instant,
     idle: Duration,
+    worked_from: Instant,
     /// Decoded chunks, not yet yielded.
     ready: VecDeque<Result<ReplyChunk, ModelError>>,
     answer: AnswerState,
     /// Whether an id or content was yielded. An id after text would be too late.
     started: bool,
+    /// Whether content was yielded.
+    has_content: bool,
+    /// Whether an event was too large and dropped.
+    has_oversized: bool,
     /// The token counts that were yielded last.
     usage: Option<Usage>,
 }
@@ -93,12 +104,8 @@ impl Decoder {
                 continue;
             }
             match timeout_at(self.event_by, body.next()).await {
-                Ok(Some(Ok(text))) => {
-                    if self.parser.push(&text).is_err() {
-                        self.break_off(ModelErrorKind::Interrupted);
-                    }
-                }
-                Ok(Some(Err(_))) => self.break_off(ModelErrorKind::Interrupted),
+                Ok(Some(Ok(text))) => self.parser.push(&text),
+                Ok(Some(Err(_))) => self.break_off(self.interruption()),
                 Ok(None) => self.end_of_body(),
                 Err(_) => self.break_off(ModelErrorKind::Timeout),
             }
@@ -116,16 +123,31 @@ impl Decoder {
         self.answer.break_off(true);
         self.end(match self.parser.is_foreign() {
             true => ModelErrorKind::Malformed,
-            false => ModelErrorKind::Interrupted,
+            false => self.interruption(),
         });
+    }
+
+    /// The failure of a stream that ends without a finish reason.
+    fn interruption(&self) -> ModelErrorKind {
+        match self.has_content || Instant::now() < self.worked_from {
+            true => ModelErrorKind::Interrupted,
+            false => ModelErrorKind::Timeout,
+        }
     }
 
     fn receive(&mut self, item: Item) {
         if self.body.is_none() {
             return;
         }
-        let Item::Event { name, data, is_cut } = item else {
-            return self.extend(!self.answer.has_begun());
+        let (name, data, is_cut) = match item {
+            Item::Event { name, data, is_cut } => (name, data, is_cut),
+            Item::Ping => return self.extend(!self.answer.has_begun()),
+            // An image, perhaps; later text is read.
+            Item::Oversized => {
+                self.has_oversized = true;
+                self.answer.unreadable += 1;
+                return self.extend(false);
+            }
         };
         let events = event::parsed(&data);
         if events.is_none() || event::is_ping(&name) {
@@ -147,9 +169,9 @@ impl Decoder {
         }
     }
 
-    /// Starts the wait for the next event. What acknowledges the request, without anything of the answer, neither ends nor
-    /// extends the wait for the first one, since a model may reason in silence behind it; nor does a comment or a ping
-    /// before it.
+    /// Starts the wait for the next event. An event that only acknowledges the request neither ends nor extends the
+    /// wait for the first event of the answer, since the model may then reason in silence. The same holds for a comment
+    /// or a ping before the first event.
     fn extend(&mut self, is_acknowledgement: bool) {
         // After the finish reason, further events do not extend the wait for token counts.
         if !self.answer.is_over() && !is_acknowledgement {
@@ -160,7 +182,7 @@ impl Decoder {
     fn read(&mut self, name: &str, event: Parsed) {
         let event = match event {
             Parsed::Event(event) => event,
-            Parsed::Done => return self.end(ModelErrorKind::Interrupted),
+            Parsed::Done => return self.end(self.interruption()),
         };
         if self.body.is_none() {
             return;
@@ -226,8 +248,9 @@ impl Decoder {
             .chain(added.tools.into_iter().map(ReplyChunk::Tool));
         let before = self.ready.len();
         self.ready.extend(chunks.map(Ok));
-        self.started |= self.ready.len() > before;
-        // As they come, so that a reply that is stopped is counted too; but not before an id that may follow.
+        self.has_content |= self.ready.len() > before;
+        self.started |= self.has_content;
+        // Yield counts as they arrive, so that a stopped reply is counted too, but not before an id that may follow.
         let usage = self.answer.usage.usage();
         if usage != self.usage && (self.started || self.body.is_none()) {
             self.usage = usage;
@@ -270,9 +293,13 @@ impl Decoder {
         let room_bytes = self.room_bytes();
         let rest = self.answer.end();
         self.write(rest, room_bytes);
-        let Some(finish) = self.answer.finish() else {
-            return self.ready.push_back(Err(otherwise));
-        };
-        self.ready.push_back(Ok(ReplyChunk::Finished(finish)));
+        self.ready.push_back(match self.answer.finish() {
+            // An event that was too large, and nothing else, is no answer.
+            Some(_) if self.has_oversized && !self.has_content => {
+                Err(ModelError::new(ModelErrorKind::Interrupted))
+            }
+            Some(finish) => Ok(ReplyChunk::Finished(finish)),
+            None => Err(otherwise),
+        });
     }
 }

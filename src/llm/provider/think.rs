@@ -1,16 +1,61 @@
 //! Separates reasoning that a model writes into its text: `<think>…</think>` at the beginning of a reply.
 //!
-//! Local models write it, under several names, split over deltas at any byte. Only the beginning counts: an answer that
-//! merely contains such a tag stays text. Several blocks in a row are one. A tag that is never closed leaves no text.
-//! A closing tag alone stays text: the text before it was delivered already, and cannot be taken back.
+//! Local models write it, under several names and in other brackets (`[THINK]`, `◁think▷`), split over deltas at any
+//! byte. Only the beginning counts: an answer that merely contains such a tag stays text. Several blocks in a row are
+//! one. A tag that is never closed leaves no text. A closing tag alone stays text: the text before it was delivered
+//! already, and cannot be taken back.
 
-/// The names of the tags.
-const NAMES: [&str; 5] = ["think", "thinking", "thought", "reasoning", "reason"];
+/// How a family of models writes its tags.
+#[derive(Debug, PartialEq, Eq)]
+struct Marks {
+    /// Before the name in an opening tag.
+    opening: &'static str,
+    /// Before the name in a closing tag.
+    closing: &'static str,
+    /// Behind the name.
+    end: char,
+    names: &'static [&'static str],
+    /// Whether the letters of a name may be of another case.
+    has_any_case: bool,
+}
+
+/// Most models; Magistral; Kimi.
+static MARKS: [Marks; 3] = [
+    Marks {
+        opening: "<",
+        closing: "</",
+        end: '>',
+        names: &[
+            "think",
+            "thinking",
+            "thought",
+            "reasoning",
+            "reason",
+            "seed:think",
+        ],
+        has_any_case: true,
+    },
+    // Exactly as Magistral writes it: `[Think](…)` is a link.
+    Marks {
+        opening: "[",
+        closing: "[/",
+        end: ']',
+        names: &["THINK"],
+        has_any_case: false,
+    },
+    Marks {
+        opening: "◁",
+        closing: "◁/",
+        end: '▷',
+        names: &["think"],
+        has_any_case: true,
+    },
+];
 
 /// The longest tag, white space before its `>` included.
 const MAX_TAG_BYTES: usize = 64;
 
-/// The most white space that is held back before a tag, or dropped behind one. More of it is text, so that the limits of
+/// The most white space that is held back before a tag, or dropped after one. More of it is text, so that the limits of
 /// text apply to it.
 const MAX_BLANK_BYTES: usize = 1024;
 
@@ -27,7 +72,7 @@ pub(super) struct ThinkSplitter {
     state: State,
     /// Text that may become a tag, and the white space before it.
     held: String,
-    /// The bytes of white space that were dropped behind closing tags.
+    /// The bytes of white space that were dropped after closing tags.
     dropped: usize,
 }
 
@@ -36,11 +81,12 @@ enum State {
     /// Nothing but white space so far.
     #[default]
     Beginning,
-    /// Behind the opening tag.
+    /// After the opening tag.
     Reasoning {
+        marks: &'static Marks,
         name: &'static str,
     },
-    /// Behind the closing tag; white space before the answer is dropped.
+    /// After the closing tag; white space before the answer is dropped.
     Answer,
     Text,
 }
@@ -48,15 +94,15 @@ enum State {
 /// Whether a text begins with a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tag {
-    /// Its name, and the bytes of the tag.
-    Is(&'static str, usize),
+    /// Its marks, its name, and the bytes of the tag.
+    Is(&'static Marks, &'static str, usize),
     /// The text ends within what may become a tag.
     Maybe,
     No,
 }
 
 impl ThinkSplitter {
-    /// Adds a delta; returns what of it, and of the text held back before, is certain.
+    /// Adds a delta; returns the decided part of it and of the text held back before.
     pub(super) fn push(&mut self, delta: &str) -> Pieces {
         if self.state == State::Text {
             return Pieces {
@@ -86,25 +132,25 @@ impl ThinkSplitter {
         match self.state {
             State::Beginning => {
                 let blank = blank_bytes(&self.held);
-                match tag(&self.held[blank..], "<", &NAMES) {
+                match opening_tag(&self.held[blank..]) {
                     _ if blank > MAX_BLANK_BYTES => self.state = State::Text,
-                    Tag::Is(name, length) => {
+                    Tag::Is(marks, name, length) => {
                         self.held.drain(..blank + length);
-                        self.state = State::Reasoning { name };
+                        self.state = State::Reasoning { marks, name };
                     }
                     Tag::Maybe => return false,
                     Tag::No => self.state = State::Text,
                 }
                 true
             }
-            State::Reasoning { name } => {
-                let starts = self.held.match_indices('<').map(|(at, _)| at);
+            State::Reasoning { marks, name } => {
+                let starts = self.held.match_indices(marks.opening).map(|(at, _)| at);
                 let found = starts
-                    .map(|at| (at, tag(&self.held[at..], "</", &[name])))
+                    .map(|at| (at, tag(&self.held[at..], marks, marks.closing, &[name])))
                     .find(|(_, tag)| *tag != Tag::No);
                 let (certain, tag) = found.unwrap_or((self.held.len(), Tag::No));
                 pieces.reasoning.extend(self.held.drain(..certain));
-                let Tag::Is(_, length) = tag else {
+                let Tag::Is(_, _, length) = tag else {
                     return false;
                 };
                 self.held.drain(..length);
@@ -121,10 +167,10 @@ impl ThinkSplitter {
                 }
                 self.dropped += blank;
                 self.held.drain(..blank);
-                match tag(&self.held, "<", &NAMES) {
-                    Tag::Is(name, length) => {
+                match opening_tag(&self.held) {
+                    Tag::Is(marks, name, length) => {
                         self.held.drain(..length);
-                        self.state = State::Reasoning { name };
+                        self.state = State::Reasoning { marks, name };
                     }
                     Tag::Maybe => return false,
                     Tag::No => self.state = State::Text,
@@ -139,9 +185,19 @@ impl ThinkSplitter {
     }
 }
 
-/// Looks for a tag of one of these names at the beginning of a text, in any case. Models also write white space before
-/// the `>`.
-fn tag(text: &str, opening: &str, names: &[&'static str]) -> Tag {
+/// Looks for an opening tag at the beginning of a text. Another mark begins each family, so at most one may follow.
+fn opening_tag(text: &str) -> Tag {
+    let tags = MARKS
+        .iter()
+        .map(|marks| tag(text, marks, marks.opening, marks.names));
+    tags.fold(Tag::No, |found, tag| match found {
+        Tag::No => tag,
+        found => found,
+    })
+}
+
+/// Looks for a tag of one of these names at the beginning of a text. Models also write white space before its end.
+fn tag(text: &str, marks: &'static Marks, opening: &str, names: &[&'static str]) -> Tag {
     let Some(rest) = after(text, opening) else {
         return match starts(opening, text) {
             true => Tag::Maybe,
@@ -157,12 +213,12 @@ fn tag(text: &str, opening: &str, names: &[&'static str]) -> Tag {
             continue;
         };
         let end = end.trim_start();
-        let length = text.len() - end.len() + 1;
-        if length > MAX_TAG_BYTES {
+        let length = text.len() - end.len() + marks.end.len_utf8();
+        if length > MAX_TAG_BYTES || !marks.has_any_case && !rest.starts_with(name) {
             continue;
         }
-        if end.starts_with('>') {
-            return Tag::Is(name, length);
+        if end.starts_with(marks.end) {
+            return Tag::Is(marks, name, length);
         }
         if end.is_empty() {
             found = Tag::Maybe;
@@ -221,6 +277,13 @@ mod tests {
             ("<reason>hm</reason>answer", "hm", "answer"),
             ("<think>a < b, </thin, </thinking></think>answer", "a < b, </thin, </thinking>", "answer"),
             ("<think></think>answer", "", "answer"),
+            ("[THINK]hm [1]</think>[/THINK]answer", "hm [1]</think>", "answer"),
+            ("◁think▷hm ◁/think▷\nanswer", "hm ", "answer"),
+            ("<seed:think>hm</seed:think>answer", "hm", "answer"),
+            ("[think>hm", "", "[think>hm"),
+            ("[Thinking](https://host) [THINK]", "", "[Thinking](https://host) [THINK]"),
+            ("[Think](https://host) twice", "", "[Think](https://host) twice"),
+            ("[1] ◁", "", "[1] ◁"),
             ("<think>never closed", "never closed", ""),
             ("<think>never closed </thi", "never closed </thi", ""),
             ("<thin", "", "<thin"),

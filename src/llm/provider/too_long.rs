@@ -10,7 +10,7 @@ const TOO_LONG: [&str; 6] = [
     "string_above_max_length",
 ];
 
-/// What messages call the context of a model, and what is said of a request that does not fit into it.
+/// Words for a model's context in messages, and for a request that does not fit into it.
 const CONTEXT: [&str; 4] = [
     "context length",
     "context window",
@@ -77,6 +77,8 @@ mod tests {
             (400, r#"[{"error":{"code":400,"message":"The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}]"#, TooLong),
             (422, r#"{"detail":"Input is too long for requested model."}"#, TooLong),
             (413, "<html>Request Entity Too Large</html>", TooLong),
+            // A router that quotes the provider.
+            (400, r#"{"error":{"message":"Provider returned error","code":400,"metadata":{"raw":"{\"error\":{\"message\":\"This model's maximum context length is 8192 tokens.\"}}"}}}"#, TooLong),
             // Others.
             (400, r#"{"error":{"message":"context_management is not supported","code":"unsupported_parameter"}}"#, InvalidRequest),
             (400, r#"{"error":{"message":"no context window is configured"}}"#, InvalidRequest),

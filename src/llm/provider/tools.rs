@@ -1,14 +1,15 @@
 //! Assembles the tool calls of a streamed reply from their fragments.
 //!
-//! Servers name a call by its position, its id, or neither, and many name the id only once. An id that was seen before
-//! wins; a new id is a new call, also at a known position; a fragment without either belongs to the call before it.
-//! A fragment with a name begins another call if the arguments before it are complete: some servers give all calls one
-//! position, or one id. A fragment without a name continues arguments that are not, whatever its id and position.
+//! Servers name a call by its position, its id, or neither, and many name the id only once. A known id takes
+//! precedence; a new id is a new call, even at a known position; a fragment without id and position belongs to the
+//! previous call. A fragment with a name begins another call if the previous arguments are complete: some servers give
+//! all calls one position, or one id. A fragment without a name continues incomplete arguments, whatever its id and
+//! position.
 
 use super::{json_end::JsonEnd, surrogates::SurrogateJoiner, wire::ToolDelta};
 use crate::llm::ToolCall;
 
-/// The longest arguments. Longer ones are dropped: cut JSON is of no use.
+/// The longest arguments. Longer ones are dropped, because truncated JSON is useless.
 const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
 
 /// The longest id or name, in characters.
@@ -36,12 +37,12 @@ struct Call {
     half: SurrogateJoiner,
     is_too_long: bool,
     is_passed_on: bool,
-    /// Whether the list at the end of the answer has had it.
+    /// Whether the list at the end of the answer has included it.
     is_listed: bool,
 }
 
 impl ToolCalls {
-    /// Adds a fragment; returns the call if it is complete with it.
+    /// Adds a fragment; returns the call if the fragment completes it.
     pub(super) fn add(&mut self, delta: ToolDelta) -> Option<ToolCall> {
         let delta = cleaned(delta);
         let at = self.place(&delta)?;
@@ -56,7 +57,7 @@ impl ToolCalls {
         is_done.then(|| call.pass_on())
     }
 
-    /// The calls that were not passed on yet and whose arguments are complete: text that follows stands behind them.
+    /// The complete calls that were not passed on yet: they precede the text that follows.
     pub(super) fn take_complete(&mut self) -> Vec<ToolCall> {
         let is_whole = |call: &&mut Call| {
             !call.is_passed_on && !call.call.name.is_empty() && call.end.is_complete()
@@ -86,7 +87,7 @@ impl ToolCalls {
             true => self.place_of_whole(delta),
             false => self.place_of_fragment(delta),
         };
-        // White space behind a call that was passed on.
+        // White space after a call that was passed on.
         let is_blank = delta.id.is_empty()
             && delta.name.is_empty()
             && delta.item.is_empty()
@@ -111,7 +112,7 @@ impl ToolCalls {
 
     fn place_of_fragment(&self, delta: &ToolDelta) -> Option<usize> {
         let goes_on = |call: &Call| match call.is_passed_on {
-            // Text followed it; a repetition is still the same call.
+            // Text has followed the call; a repetition is still the same call.
             true => call.is_repeated_by(delta),
             false => !call.is_followed_by(delta),
         };
@@ -139,8 +140,7 @@ impl ToolCalls {
         known.or_else(by_index).or_else(current)
     }
 
-    /// The same for a call, or its arguments, as a whole: what was passed on already is the same call only if it is
-    /// equal.
+    /// The same for a whole call, or whole arguments: a call that was already passed on matches only if it is equal.
     fn place_of_whole(&self, delta: &ToolDelta) -> Option<usize> {
         let is_same = |call: &Call| !call.is_passed_on || call.is_equal(delta);
         let by_id = || {
@@ -217,14 +217,14 @@ impl Call {
             || is_other_name && !is_same_id
     }
 
-    /// Whether a fragment is this call once more: some servers repeat it with the finish reason.
+    /// Whether a fragment repeats this call: some servers repeat it with the finish reason.
     fn is_repeated_by(&self, delta: &ToolDelta) -> bool {
         let is_there = self.index.is_none() || delta.index.is_none() || self.index == delta.index;
         let is_same = !delta.id.is_empty() && delta.id == self.call.id && is_there;
         is_same && self.end.is_complete() && self.call.arguments == delta.arguments
     }
 
-    /// Whether a call as a whole is this one, which its list has not had yet.
+    /// Whether a whole call matches this one, which the list has not included yet.
     fn is_equal(&self, delta: &ToolDelta) -> bool {
         let plain = |text: &str| text.split_whitespace().collect::<String>();
         let is_same_text = || plain(&self.call.arguments) == plain(&delta.arguments);

@@ -2,7 +2,7 @@
 //!
 //! Non-streamed requests go through async-openai, with this module as its HTTP service. Its own stack would retry three
 //! times, wait as long as a server asks, have no deadline, and log bodies that it cannot parse; it gets only successful
-//! responses, whose body is a JSON string. Streams bypass it, since it runs each through a task and a channel.
+//! responses, whose body is a JSON string. Streams bypass it, since it adds a task and a channel to each.
 
 use std::{
     task::{Context, Poll},
@@ -135,7 +135,7 @@ impl Transport {
             Ok(Err(error)) if error.is_connect() => {
                 return Err(Failure::new(ModelErrorKind::Connection));
             }
-            // The server accepted the connection: a router whose backend for this model is down, for instance.
+            // The server accepted the connection, for instance a router whose backend for this model is down.
             Ok(Err(_)) => return Err(Failure::new(ModelErrorKind::Interrupted)),
             Ok(Ok(response)) => response,
         };

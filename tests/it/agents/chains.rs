@@ -1,4 +1,4 @@
-//! Chains of models over several providers: which entry answers, what a client is told, and what operators see.
+//! Chains of models over several providers: which entry answers, what a client receives, and what operators see.
 
 use axum::routing::post;
 use serde_json::{Value, json};
@@ -99,6 +99,25 @@ async fn the_page_of_health_is_degraded_while_every_model_fails() {
     let out = (json!("unavailable"), json!(["chat_model"]));
     assert_eq!(chat_model(&server).await, out);
     // The first one is back.
+    assert_eq!(ask(&server.url).await, answered());
+    assert_eq!(chat_model(&server).await, (json!("ok"), json!([])));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_model_that_rejects_what_the_next_one_answers_shows() {
+    let (one, two) = (ModelServer::start().await, ModelServer::start().await);
+    let rejection = || Answer::error(400, "invalid_request_error", None, "Something is wrong");
+    let (_folder, server) = start(&one.url, &two.url).await;
+    // What both reject may be the message's fault.
+    one.reply(rejection());
+    two.reply(rejection());
+    assert_eq!(ask(&server.url).await, failed(502, "MODEL_MISCONFIGURED"));
+    assert_eq!(chat_model(&server).await, (json!("ok"), json!([])));
+    one.reply(rejection());
+    assert_eq!(ask(&server.url).await, answered());
+    let says = json!("two/b answers in place of one/a: invalid_request");
+    assert_eq!(chat_model(&server).await, (says, json!(["chat_model"])));
     assert_eq!(ask(&server.url).await, answered());
     assert_eq!(chat_model(&server).await, (json!("ok"), json!([])));
     server.stop().await;

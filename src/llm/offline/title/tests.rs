@@ -85,7 +85,8 @@ fn titles_name_the_topic() {
     }
 }
 
-/// What `tools/offline-titles/train.py` learns from, and how it sees the titles that a table of weights makes.
+/// The features that `tools/offline-titles/train.py` learns from, and the titles that a table of weights makes, for its
+/// evaluation.
 #[test]
 #[ignore = "run by tools/offline-titles/train.py"]
 fn features_and_titles_of_a_set() {

@@ -31,7 +31,7 @@ fn error(status: u16, code: &str) -> Script {
     )
 }
 
-/// Walks until a title is there: the names of the models that were asked, and what it ended with.
+/// Walks until there is a title. Returns the names of the models that were asked, and the outcome.
 async fn walk(chain: &Chain) -> (Vec<String>, Option<ModelErrorKind>) {
     let (mut asked, mut failed) = (Vec::new(), None);
     let mut walk = chain.walk(Task::Title);
@@ -224,7 +224,7 @@ async fn a_provider_without_a_connection_is_asked_last_for_a_while() {
     let chain = Chain::of(p.model("a")).followed_by([p.model("b"), q.model("c")]);
     assert_eq!(walk(&chain).await.0, ["p/a", "p/a", "q/c"]);
     assert_eq!(walk(&chain).await.0, ["q/c"]);
-    // Alone, it is asked all the same: the title need not wait.
+    // As the only entry, it is still asked: the title need not wait.
     let alone = Chain::of(p.model("a"));
     assert_eq!(
         walk(&alone).await,

@@ -1,9 +1,9 @@
-//! The waits of a reply: for its first event, between two events, and behind its end.
+//! The waits of a reply: for its first event, between two events, and after its end.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    replies::{START, STOP, delta, received, request},
+    replies::{DONE, START, STOP, delta, received, request},
     *,
 };
 use crate::llm::{Finish, ModelErrorKind, ReplyModel};
@@ -97,6 +97,58 @@ async fn a_connection_that_breaks_after_a_long_silence_is_not_made_again() {
     assert!(!failed.is_worth_another_try());
 }
 
+/// What acknowledges the request shows that the provider works on it; so does an item of reasoning without text.
+#[tokio::test]
+async fn a_stream_that_breaks_off_after_a_long_silence_is_not_made_again() {
+    use ModelErrorKind::{Interrupted, Timeout};
+    const ITEM: &str = "data: {\"type\":\"response.output_item.added\",\"item\":{\"type\":\"reasoning\",\"id\":\"rs\"}}\n\n";
+    let (long, short) = (Duration::from_secs(20), Duration::from_millis(200));
+    let a = delta("a");
+    for (wire, first, last, connect, text, kind) in [
+        (Wire::ChatCompletions, START, None, long, "", Interrupted),
+        (Wire::ChatCompletions, START, None, short, "", Timeout),
+        (Wire::ChatCompletions, START, Some(DONE), short, "", Timeout),
+        (
+            Wire::ChatCompletions,
+            ": wait\n\n",
+            None,
+            short,
+            "",
+            Timeout,
+        ),
+        (Wire::Responses, ITEM, None, long, "", Interrupted),
+        (Wire::Responses, ITEM, None, short, "", Timeout),
+        // A reader has seen it.
+        (
+            Wire::ChatCompletions,
+            a.as_str(),
+            None,
+            short,
+            "a",
+            Interrupted,
+        ),
+    ] {
+        let mut script = events(&[first.as_bytes()], false);
+        script.push((Duration::from_millis(500), Vec::new()));
+        let last = last.map(str::as_bytes);
+        script.extend(events(last.as_slice(), false).split_off(1));
+        let server = Server::start([script]);
+        let model = Provider::new(ProviderSettings {
+            wire,
+            first_event: long,
+            idle: long,
+            connect,
+            ..server.settings()
+        });
+        let received = received(&model.unwrap().model("local")).await;
+        assert_eq!(
+            (received.text.as_str(), received.end),
+            (text, Err(kind)),
+            "{first} {last:?} {connect:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_finished_reply_does_not_wait_for_a_server_that_never_closes() {
     let a = delta("a");
@@ -114,7 +166,7 @@ async fn a_finished_reply_does_not_wait_for_a_server_that_never_closes() {
     );
 }
 
-/// A server in front of a model that hangs may send comments for ever.
+/// A server in front of a hanging model may send comments forever.
 #[tokio::test]
 async fn comments_before_the_first_event_do_not_extend_the_wait_for_it() {
     for (name, piece) in [
@@ -134,7 +186,7 @@ async fn comments_before_the_first_event_do_not_extend_the_wait_for_it() {
         let received = received(&model.unwrap().model("local")).await;
         assert_eq!(received.end, Err(ModelErrorKind::Timeout), "{name}");
         let waited = begun.elapsed();
-        // Not the idle time behind a comment, and not the 20 s of all comments.
+        // Neither the idle time after a comment nor the 20 s of all comments.
         assert!(waited >= Duration::from_millis(600), "{name}: {waited:?}");
         assert!(waited < Duration::from_secs(4), "{name}: {waited:?}");
     }

@@ -1,4 +1,4 @@
-//! What follows a finish reason, what a reply that fails has used, and the limits of what is held back.
+//! Content after a finish reason, tokens used by a failed reply, and the limits of held-back text.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn text_behind_a_finish_reason_goes_on_the_reply() {
         (&[each_a, each_b], Broken, "ab", Ok(Unknown)),
         (&[each_a, each_b, STOP], Broken, "ab", Ok(Stop)),
         (&[each_a, each_b, error], Closed, "ab", failed),
-        // A last delta behind it.
+        // A last delta after it.
         (&[&a, STOP, &b], Done, "ab", Ok(Stop)),
         (&[&a, STOP, &b], Closed, "ab", Ok(Unknown)),
         (&[&a, STOP, &b, error], Closed, "ab", failed),
@@ -126,7 +126,7 @@ async fn counts_are_passed_on_as_they_come_also_of_a_reply_that_fails() {
     assert_eq!(ended.usage, Some(expected(1)));
     let none = receive_from(&[START, &a, STOP, empty, DONE], true).await;
     assert_eq!(none.usage, None);
-    // A reply that is stopped: the counts are there before its end.
+    // A stopped reply: the counts arrive before its end.
     let mut script = events(&[a.as_bytes(), one.as_bytes()], false);
     script.push((Duration::from_secs(3600), Vec::new()));
     let model = Server::start([script]).model("local");

@@ -46,7 +46,7 @@ pub(super) fn request() -> ReplyRequest {
     }
 }
 
-/// The id's place, the text, the counts, and the end. Asserts their order on the way.
+/// The id, the text, the counts, and the end. Also asserts their order.
 #[derive(Debug, PartialEq)]
 pub(super) struct Received {
     pub(super) id: Option<String>,
@@ -271,6 +271,31 @@ async fn broken_events_are_forgiven_once() {
 }
 
 #[tokio::test]
+async fn an_event_that_is_too_large_leaves_the_text_around_it() {
+    let image = "A".repeat(3 * 1024 * 1024);
+    let image = format!("data: {{\"choices\":[{{\"delta\":{{\"images\":[\"{image}\"]}}}}]}}\n\n");
+    let (a, b) = (delta("a"), delta("b"));
+    let pieces = [START, &a, &image, &image, &b, STOP];
+    let received = receive_from(&pieces, true).await;
+    assert_eq!(
+        (received.text.as_str(), received.end),
+        ("ab", Ok(Finish::Unreadable))
+    );
+}
+
+#[tokio::test]
+async fn keep_alives_are_no_broken_events() {
+    let ping = "data: : PROCESSING\n\n";
+    let (a, b) = (delta("a"), delta("b"));
+    let pieces = [ping, ping, &a, "data: ping\n\n", ping, &b, STOP, DONE];
+    assert_received(&pieces, "ab", Ok(Finish::Stop)).await;
+    // Behind a single line break.
+    let joined = format!("data: : PROCESSING\n{a}");
+    let pieces = [joined.as_str(), &joined, STOP, DONE];
+    assert_received(&pieces, "aa", Ok(Finish::Stop)).await;
+}
+
+#[tokio::test]
 async fn invalid_bytes_do_not_hold_up_the_stream() {
     let (head, tail) = (
         "data: {\"choices\":[{\"delta\":{\"content\":\"a",
@@ -314,6 +339,10 @@ async fn errors_inside_the_stream() {
         )
         .await;
     }
+    // llama.cpp's own field.
+    let field =
+        "error: {\"code\":400,\"message\":\"the request exceeds the available context size\"}\n\n";
+    assert_received(&[START, field, DONE], "", Err(TooLong)).await;
 }
 
 #[tokio::test]
@@ -390,6 +419,30 @@ async fn a_reply_goes_on_without_refused_parameters() {
     let model = server.model("local");
     assert_eq!(received(&model).await.end, Ok(Finish::Stop));
     assert_eq!(server.requests()[1].body.get("stream_options"), None);
+}
+
+#[tokio::test]
+async fn a_reply_that_may_not_be_streamed_comes_in_one_piece() {
+    let refusal = r#"{"error":{"message":"Your organization must be verified to stream this model. Please go to the settings.","type":"invalid_request_error","param":"stream","code":"unsupported_value"}}"#;
+    let whole = || {
+        let answer = r#"{"id":"x","choices":[{"message":{"content":"All at once."},"finish_reason":"stop"}]}"#;
+        super::json(200, answer)
+    };
+    let server = Server::start([super::json(400, refusal), whole(), whole()]);
+    let model = server.model("local");
+    for _ in 0..2 {
+        let received = received(&model).await;
+        assert_eq!(
+            (received.text.as_str(), received.end),
+            ("All at once.", Ok(Finish::Stop))
+        );
+    }
+    let asked = server.requests();
+    assert_eq!(asked.len(), 3, "the next reply asks for no stream at once");
+    for request in &asked[1..] {
+        assert_eq!(request.body["stream"], false);
+        assert_eq!(request.body.get("stream_options"), None);
+    }
 }
 
 #[tokio::test]

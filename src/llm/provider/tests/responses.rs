@@ -1,4 +1,4 @@
-//! The Responses API: the requests, and what becomes of a reply and of a title for each answer in `responses.jsonl`.
+//! The Responses API: the requests, and the reply and title that result from each answer in `responses.jsonl`.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::llm::{
 
 const ROWS: &str = include_str!("responses.jsonl");
 
-/// One answer: what is sent, how the reply ends and what of it arrives, and the output of the title.
+/// One answer: what is sent, the outcome and received text of the reply, and the output of the title.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -270,4 +270,17 @@ async fn an_acknowledgement_is_no_first_event() {
     };
     let model = Provider::new(settings).unwrap().model("local");
     assert_eq!(received(&model).await.end, Ok(Finish::Stop));
+}
+
+#[tokio::test]
+async fn the_content_of_an_item_may_be_a_text() {
+    const ANSWER: &str =
+        r#"{"output":[{"type":"message","content":"Kyoto Trip"}],"status":"completed"}"#;
+    let server = Server::start([super::json(200, ANSWER)]);
+    let settings = ProviderSettings {
+        wire: Wire::Responses,
+        ..server.settings()
+    };
+    let model = Provider::new(settings).unwrap().model("gpt-5-mini");
+    assert_eq!(received(&model).await.text, "Kyoto Trip");
 }

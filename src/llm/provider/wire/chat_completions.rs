@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     Counts, Fields, JSON_INSTRUCTION, Param, Reading, Target, ToolDelta, WireFormat, insert_extra,
-    insert_some, model, text_of, title_schema,
+    insert_some, model, remove_stream, text_of, title_schema,
 };
 use crate::llm::{
     ReplyRequest, Speaker, TitleRequest,
@@ -15,9 +15,10 @@ use crate::llm::{
 };
 
 /// The names under which servers send reasoning.
-const REASONING: [&str; 4] = [
+const REASONING: [&str; 5] = [
     "reasoning_content",
     "reasoning",
+    "reasoning_text",
     "thinking",
     "reasoning_details",
 ];
@@ -155,6 +156,7 @@ impl WireFormat for ChatCompletions {
                 return found;
             }
             Param::SystemRole => return merge_system_message(fields),
+            Param::Stream => return remove_stream(fields),
         };
         fields.remove(name).is_some()
     }
@@ -218,7 +220,7 @@ fn common(target: Target<'_>, messages: Vec<Value>) -> Fields {
     fields
 }
 
-/// Puts the text of the system message before the user's first message. Some templates know only the roles of user and
+/// Puts the text of the system message before the user's first message. Some templates support only the roles user and
 /// assistant.
 fn merge_system_message(fields: &mut Fields) -> bool {
     let Some(Value::Array(messages)) = fields.get_mut("messages") else {

@@ -1,10 +1,10 @@
-//! The APIs that providers speak, as JSON: builds requests, reads answers.
+//! The providers' APIs as JSON: builds requests, reads answers.
 //!
 //! - [`chat_completions`], [`responses`]: one file for each API, behind the trait [`WireFormat`]
 //! - [`usage`]: token counts
 //!
-//! Requests are objects of which an optional parameter can be removed. Answers are read leniently from [`Value`]:
-//! compatible servers omit ids, send null for strings and add fields.
+//! Optional parameters can be removed from a request. Answers are read leniently from [`Value`]: compatible servers
+//! omit ids, send null for strings and add fields.
 
 pub(super) mod chat_completions;
 pub(super) mod responses;
@@ -23,7 +23,7 @@ pub(super) type Fields = Map<String, Value>;
 
 /// One API.
 pub(super) trait WireFormat: Send + Sync {
-    /// The path behind the base URL.
+    /// The path after the base URL.
     fn path(&self) -> &'static str;
 
     /// Sends a request for an answer in one piece.
@@ -93,10 +93,10 @@ impl Request {
         self.wire.remove(&mut self.fields, param)
     }
 
-    /// Removes all optional parameters; the model and the messages remain, in their roles.
+    /// Removes all optional parameters; the model and the messages remain, in their roles, and a stream stays one.
     pub(super) fn make_plain(&mut self) {
         let params = PARAMS.iter().map(|names| names.param);
-        for param in params.filter(|param| *param != Param::SystemRole) {
+        for param in params.filter(|param| !matches!(param, Param::SystemRole | Param::Stream)) {
             self.remove(param);
         }
         for cap in self.wire.caps() {
@@ -124,6 +124,17 @@ const SCHEMALESS_DIVISOR: u32 = 8;
 
 /// Added to the instruction when JSON is requested without a schema. Some servers require the word JSON.
 const JSON_INSTRUCTION: &str = " Answer as JSON with one field, title.";
+
+/// Requests the answer in one piece, if it is to be streamed.
+fn remove_stream(fields: &mut Fields) -> bool {
+    let is_streamed = fields.get("stream") == Some(&Value::Bool(true));
+    if is_streamed {
+        fields.insert("stream".to_owned(), false.into());
+        // Servers reject the options of a stream that is none.
+        fields.remove("stream_options");
+    }
+    is_streamed
+}
 
 /// The schema of a title.
 fn title_schema() -> Value {
@@ -168,10 +179,12 @@ pub(super) enum Param {
     /// The cap in the Responses API.
     MaxOutputTokens,
     StreamOptions,
+    /// Without it the reply comes in one piece.
+    Stream,
     Store,
     /// Without it the instruction has the role `system`.
     DeveloperRole,
-    /// Without it the instruction stands before the user's first message.
+    /// Without it the instruction precedes the text of the user's first message.
     SystemRole,
 }
 
@@ -185,7 +198,7 @@ pub(super) struct ParamNames {
 }
 
 #[rustfmt::skip]
-pub(super) const PARAMS: [ParamNames; 16] = [
+pub(super) const PARAMS: [ParamNames; 17] = [
     ParamNames { param: Param::ReasoningEffort, field: "reasoning_effort", prose: &["reasoning_effort"] },
     ParamNames { param: Param::ReasoningEffort, field: "effort", prose: &["reasoning.effort"] },
     ParamNames { param: Param::ReasoningSummary, field: "summary", prose: &["reasoning.summary", "reasoning summaries"] },
@@ -199,12 +212,13 @@ pub(super) const PARAMS: [ParamNames; 16] = [
     ParamNames { param: Param::MaxCompletionTokens, field: "max_completion_tokens", prose: &["max_completion_tokens"] },
     ParamNames { param: Param::MaxOutputTokens, field: "max_output_tokens", prose: &["max_output_tokens"] },
     ParamNames { param: Param::StreamOptions, field: "stream_options", prose: &["stream_options"] },
+    ParamNames { param: Param::Stream, field: "stream", prose: &["'stream'", "`stream`", "to stream this model", "not support streaming", "streaming is not supported"] },
     ParamNames { param: Param::Store, field: "store", prose: &["store"] },
     ParamNames { param: Param::DeveloperRole, field: "role", prose: &["'developer'", "`developer`", "\"developer\"", "developer role"] },
     ParamNames { param: Param::SystemRole, field: "role", prose: &["system role", "system roles", "system message", "system messages", "system prompt", "role system", "role 'system'", "'system'", "roles must alternate"] },
 ];
 
-/// What one event, or a whole answer, says.
+/// The content of one event, or of a whole answer.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Reading {
     /// The provider's id of the answer.
@@ -234,7 +248,7 @@ pub(super) struct Reading {
     pub(super) is_answer: bool,
     /// Whether it has the message of a whole answer.
     pub(super) has_message: bool,
-    /// Whether text, reasoning and tool calls are a message as a whole: behind deltas, it repeats them.
+    /// Whether text, reasoning and tool calls are a whole message, which repeats earlier deltas.
     pub(super) is_message: bool,
     /// Whether it only acknowledges the request: the model has not begun to answer.
     pub(super) is_acknowledgement: bool,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Counts, Fields, JSON_INSTRUCTION, Param, Reading, Target, ToolDelta, WholeItem, WireFormat,
-    insert_extra, insert_some, model, text_of, title_schema,
+    insert_extra, insert_some, model, remove_stream, text_of, title_schema,
 };
 use crate::llm::{
     Finish, ModelErrorKind, ReplyRequest, Speaker, TitleRequest,
@@ -115,6 +115,7 @@ impl WireFormat for Responses {
             Param::Temperature => fields.remove("temperature").is_some(),
             Param::TopP => fields.remove("top_p").is_some(),
             Param::Store => fields.remove("store").is_some(),
+            Param::Stream => remove_stream(fields),
             Param::MaxOutputTokens => fields.remove("max_output_tokens").is_some(),
             Param::JsonSchema => {
                 let found = self.has_schema(fields);
@@ -198,7 +199,7 @@ fn remove_in(fields: &mut Fields, object: &str, name: &str) -> bool {
     found
 }
 
-/// What every event with the response says.
+/// The data in every event that contains the response.
 fn of_response(response: &Value) -> Reading {
     let id = text_of(response.get("id"));
     Reading {
@@ -248,7 +249,7 @@ fn whole(response: &Value, kind: &str) -> Result<Reading, Failure> {
     Ok(reading)
 }
 
-/// Reads an event within the answer. Events of other kinds say nothing.
+/// Reads an event within the answer. Ignores events of other kinds.
 fn event(kind: &str, value: &Value) -> Reading {
     let mut reading = Reading {
         item: Some(text_of(value.get("item_id"))),
@@ -313,9 +314,12 @@ fn add_item(reading: &mut Reading, item: &Value, index: Option<u64>, is_whole: b
     let id = text_of(item.get("id"));
     match item.get("type").and_then(Value::as_str) {
         Some("message") => {
-            let parts = item.get("content").and_then(Value::as_array);
+            let content = item.get("content");
+            let parts = content.and_then(Value::as_array);
             let mut whole = WholeItem {
                 id,
+                // Some compatible servers send a text in place of a list of parts.
+                text: text_of(content),
                 ..WholeItem::default()
             };
             for part in parts.into_iter().flatten() {

@@ -33,14 +33,26 @@ impl Counts {
                 .filter_map(|place| count(usage.pointer(place)?));
             found.next()
         };
-        Self {
+        let counts = Self {
             prompt: count(["/prompt_tokens", "/input_tokens"]),
             completion: count(["/completion_tokens", "/output_tokens"]),
             reasoning: count([
                 "/completion_tokens_details/reasoning_tokens",
                 "/output_tokens_details/reasoning_tokens",
             ]),
+        };
+        counts.with_reasoning_in_completion(count(["/total_tokens"; 2]))
+    }
+
+    /// Adds the reasoning to the completion where it is not a part of it, as at xAI. The total shows which it is.
+    fn with_reasoning_in_completion(mut self, total: Option<u64>) -> Self {
+        if let (Some(prompt), Some(completion), Some(reasoning), Some(total)) =
+            (self.prompt, self.completion, self.reasoning, total)
+            && total == prompt + completion + reasoning
+        {
+            self.completion = Some((completion + reasoning).min(Usage::MAX_TOKENS));
         }
+        self
     }
 
     fn is_empty(&self) -> bool {
@@ -124,6 +136,35 @@ mod tests {
             let expected = expected.map(|count| [count, 0, 0]);
             assert_eq!(usage(&[answer]), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn reasoning_beside_the_completion_is_added_to_it() {
+        let of = |completion: u64, reasoning: u64, total: Value| {
+            let details = json!({ "reasoning_tokens": reasoning });
+            let usage = json!({
+                "prompt_tokens": 32, "completion_tokens": completion, "completion_tokens_details": details, "total_tokens": total,
+            });
+            usage_of(&usage)
+        };
+        #[rustfmt::skip]
+        let table = [
+            (of(103, 94, json!(135)), [32, 103, 94]),
+            (of(9, 94, json!(135)), [32, 103, 94]),
+            (of(0, 60, json!(92)), [32, 60, 60]),
+            (of(9, 0, json!(41)), [32, 9, 0]),
+            // No total, or one that says neither.
+            (of(9, 94, json!(null)), [32, 9, 94]),
+            (of(9, 94, json!(41)), [32, 9, 94]),
+            (of(9, 94, json!(500)), [32, 9, 94]),
+        ];
+        for (found, expected) in table {
+            assert_eq!(found, Some(expected));
+        }
+    }
+
+    fn usage_of(counts: &Value) -> Option<[u64; 3]> {
+        usage(&[json!({ "usage": counts })])
     }
 
     #[test]
