@@ -47,7 +47,7 @@ impl ReplyCursor {
 }
 
 impl Place {
-    /// The place after this many bytes of text, for a reader of text alone.
+    /// The position after this many bytes of text, for a reader of text only.
     pub fn bytes(bytes: usize) -> Self {
         Self { bytes, part: None }
     }

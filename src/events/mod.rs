@@ -122,8 +122,8 @@ impl EventBroker {
         self.runs.open_external(of)
     }
 
-    /// Makes the log of a reply that this process wrote the copy of one that another node writes: its readers go on, and
-    /// the caller must fill it.
+    /// Turns the log of a reply that this process wrote into a copy of another node's log. Its readers stay, and the
+    /// caller must fill it.
     pub fn hand_over_run(&self, mut run: RunGuard) -> RunGuard {
         run.move_to(&self.copies);
         run
@@ -182,7 +182,7 @@ impl EventBroker {
         }
     }
 
-    /// Whether an upload of a reply is open on another node, as far as that node answers.
+    /// Whether an upload of a reply is open on another node. False if that node does not answer.
     pub async fn is_held_remotely(&self, node: Uuid, reply: MessageId) -> bool {
         match &self.outbox {
             Some(outbox) if node != self.node => outbox.is_held(node, reply).await,

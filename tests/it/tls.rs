@@ -125,12 +125,22 @@ async fn the_credentials_in_the_url_of_nats_are_sent() {
             return;
         };
         nats.start_with(arguments);
+        let address = nats.url.clone();
         let start = |login: &str| {
-            let url = nats.url.replace("nats://", &format!("nats://{login}"));
+            let url = address.replace("nats://", &format!("nats://{login}"));
             Titlecast::new(&[&SERVE[..], &["--nats-url", &url]].concat()).start()
         };
         let mut serving = start(login);
-        nats_is(&serving.url().await, "ok").await;
+        let url = serving.url().await;
+        nats_is(&url, "ok").await;
+        // Its credentials change while the server runs.
+        nats.kill();
+        nats.start_with(&["--user", "another", "--pass", "another"]);
+        let line = serving.line("NATS cannot be reached").await;
+        assert!(line.contains("authorization violation"), "{line}");
+        nats.kill();
+        nats.start_with(arguments);
+        nats_is(&url, "ok").await;
         serving.terminate();
         serving.ended().await.ok();
 

@@ -45,7 +45,7 @@ use tokio::{
         mpsc::{Receiver, Sender, channel, error::TrySendError},
         watch,
     },
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -67,7 +67,7 @@ use crate::{
 const QUEUE_CAPACITY: usize = 4_096;
 
 /// How long an echo may take before the connection counts as degraded. Also the timeout of a connection attempt, and
-/// the time before a failed first connection is logged.
+/// how long an outage lasts before its cause is logged.
 const NATS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest delay between two connection attempts.
@@ -199,7 +199,7 @@ impl Outbox {
         }
     }
 
-    /// The client while it is connected. A disconnected client would buffer what it is given.
+    /// The client while it is connected. A disconnected client would buffer messages.
     fn client(&self) -> Option<Client> {
         let client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         client.clone().filter(|_| self.status.is_connected())
@@ -323,6 +323,7 @@ impl Relay {
         *current.lock().unwrap_or_else(PoisonError::into_inner) = Some(client.clone());
         let inbox = Arc::<Inbox>::default();
         let (is_connected, connected) = watch::channel(false);
+        let watched = connected.clone();
         let mut subscriptions = Subscriptions::new(
             node,
             client.clone(),
@@ -338,7 +339,7 @@ impl Relay {
                     () = inbox.run(topics, &read, status) => {}
                     () = subscriptions.run(&changed, heartbeat) => {}
                     () = remote_replies::serve(&client, node, runs) => {}
-                    () = log_connect_failure(servers, status) => {}
+                    () = log_connect_failures(servers, watched) => {}
                     () = closing.cancelled() => {}
                 }
             }
@@ -355,20 +356,34 @@ impl Drop for DisconnectOnDrop<'_> {
     }
 }
 
-/// Logs why the first connection failed, if there is none after [`NATS_TIMEOUT`]. The client retries, but does not
+/// Logs why there is no connection, once for each outage that lasts [`NATS_TIMEOUT`]. The client retries, but does not
 /// report the cause, so this makes one attempt of its own. Never completes.
-async fn log_connect_failure(servers: Servers, status: &Status) {
-    sleep(NATS_TIMEOUT).await;
-    if !status.is_connected() {
-        let tried = servers.names();
-        if let Err(error) = servers.options().connect(servers.addresses).await {
-            tracing::warn!(
-                servers = tried,
-                %error,
-                "NATS cannot be reached; cross-node updates are delayed until it can, and the connection is retried. \
-                 Start NATS, or check --nats-url (TITLECAST_NATS_URL), its user and password, and --nats-ca \
-                 (TITLECAST_NATS_CA)"
-            );
+async fn log_connect_failures(servers: Servers, mut connected: watch::Receiver<bool>) {
+    // It fails when the sender is gone, at the end of the run.
+    while connected
+        .wait_for(|is_connected| !is_connected)
+        .await
+        .is_ok()
+    {
+        let returned = connected.wait_for(|is_connected| *is_connected);
+        if timeout(NATS_TIMEOUT, returned).await.is_err() {
+            let tried = servers.names();
+            if let Err(error) = servers.options().connect(servers.addresses.clone()).await {
+                tracing::warn!(
+                    servers = tried,
+                    %error,
+                    "NATS cannot be reached; cross-node updates are delayed until it can, and the connection is \
+                     retried. Start NATS, or check --nats-url (TITLECAST_NATS_URL), its user and password, and \
+                     --nats-ca (TITLECAST_NATS_CA)"
+                );
+            }
+        }
+        if connected
+            .wait_for(|is_connected| *is_connected)
+            .await
+            .is_err()
+        {
+            break;
         }
     }
     std::future::pending().await

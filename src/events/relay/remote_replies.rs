@@ -38,7 +38,7 @@ enum RemoteRequest {
         reply: Uuid,
         #[serde(rename = "place")]
         offset: usize,
-        /// Also the parts changed after this change. Older versions know no parts.
+        /// Also the parts changed after this change. Older versions have no parts.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         changes: Option<u64>,
     },
@@ -196,7 +196,7 @@ async fn find(
     })
 }
 
-/// The first of these parts that fit into an answer and stand in its text, and the change of the last one.
+/// The first of these parts that fit into an answer and lie within its text, and the change of the last one.
 fn fitting(changed: Vec<(Arc<Part>, u64)>, length: usize) -> (Vec<Part>, u64) {
     let (mut parts, mut last, mut bytes) = (Vec::new(), 0, 0);
     for (part, change) in changed {

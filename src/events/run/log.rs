@@ -194,7 +194,7 @@ impl ReplyLog {
         self.lock().parts()
     }
 
-    /// Puts a part in its place, if it is not there already.
+    /// Inserts a part at its index, unless it is already there.
     pub fn put_part(&self, part: Part) {
         self.change(|written| written.put(part));
     }
@@ -209,7 +209,7 @@ impl ReplyLog {
             written.is_known = true;
             let mut rest = text;
             for part in parts {
-                // Readers receive a part behind the text that precedes it.
+                // Readers receive a part after the text that precedes it.
                 let before = part.at.saturating_sub(written.text.len()).min(rest.len());
                 let (now, later) = rest.split_at(rest.floor_char_boundary(before));
                 if !now.is_empty() {
@@ -292,8 +292,8 @@ impl ReplyLog {
         (snapshot, written.pieces())
     }
 
-    /// Reads the text after an offset and the parts changed after a change, for another node, and the end if the reply is
-    /// over. Waits up to `max_wait` for news. Without `changes` the reader knows no parts.
+    /// Reads the text after an offset and the parts changed after a change, for another node, and the end if the reply
+    /// is over. Waits up to `max_wait` for news. Without `changes` the reader does not support parts.
     pub(in crate::events) async fn read(
         &self,
         offset: usize,

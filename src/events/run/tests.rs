@@ -348,7 +348,7 @@ async fn a_reader_that_was_away_receives_what_has_changed_of_parts_that_it_has()
         bytes: 4,
         part: Some(3),
     };
-    // Its cursor names the last part, and these stand before it.
+    // Its cursor names the last part, and these precede it.
     log.add_part(call("a", ToolState::Completed));
     let known = log.data("map", "here").unwrap();
     assert_eq!(

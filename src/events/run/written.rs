@@ -17,7 +17,7 @@ pub(super) struct Written {
     /// Whether the content is known. The copy of another node's reply does not know it before the first answer.
     pub(super) is_known: bool,
     pub(super) text: String,
-    /// The parts by index, each with the number of the change that it was changed by.
+    /// The parts by index, each with the number of its last change.
     parts: BTreeMap<usize, (Arc<Part>, u64)>,
     /// The number of changes of parts.
     pub(super) changes: u64,
@@ -76,7 +76,7 @@ impl Written {
         *change = self.changes;
     }
 
-    /// Adds a part behind the others. The end of a tool call replaces the part of the same id; a call is always a new
+    /// Adds a part after the others. The end of a tool call replaces the part of the same id; a call is always a new
     /// part, since some servers give calls one id, or none.
     pub(super) fn add(&mut self, content: PartContent) {
         let call = match &content {
@@ -90,7 +90,7 @@ impl Written {
         self.put(Part { index, at, content });
     }
 
-    /// Where the call of this id stands: the first one that has not ended, else the last one.
+    /// The index of the call with this id: the first one that has not ended, else the last one.
     fn call(&self, wanted: &str) -> Option<(usize, usize)> {
         if wanted.is_empty() {
             return None;
@@ -118,7 +118,7 @@ impl Written {
         parts.find(|part| is_it(part)).cloned()
     }
 
-    /// Puts a part in its place, if it is not there already.
+    /// Inserts a part at its index, unless it is already there.
     pub(super) fn put(&mut self, part: Part) {
         let known = self.parts.get(&part.index).map(|(known, _)| known);
         let piece = match known.map(|known| (&known.content, &part.content)) {
@@ -212,7 +212,7 @@ impl Piece {
     }
 }
 
-/// The parts that a reader at this place has not received, or not as they are now.
+/// The parts that a reader at this position has not received in their current state.
 pub(super) fn parts_after(parts: Vec<Arc<Part>>, after: Option<Place>) -> Vec<Arc<Part>> {
     let is_behind = |part: &Arc<Part>| match after {
         None => true,
