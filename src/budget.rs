@@ -1,7 +1,7 @@
-//! Daily token budgets: what a tenant has spent, in all or with one of its agents.
+//! Daily token budgets: what a tenant has spent, in total or with one of its agents.
 //!
 //! The rows hold the tokens spent by all processes. This process caches the sums, adds its own calls, and reads a sum
-//! again after [`SPENT_TTL`]. The limits, and the query of the rows, are the caller's.
+//! again after [`SPENT_TTL`]. The caller supplies the limits and the query of the rows.
 
 use std::{
     collections::HashMap,
@@ -50,7 +50,7 @@ pub(crate) struct Budget {
 pub(crate) enum Exhausted {
     /// The limit is reached.
     UsedUp,
-    /// The calls in flight may reach the limit: ask again when they have ended.
+    /// The calls in flight may reach the limit: try again when they have ended.
     InFlight,
 }
 
@@ -77,7 +77,7 @@ impl Drop for Reservation<'_> {
 #[derive(Clone, Copy, Debug)]
 struct Spent {
     tokens: u64,
-    /// The start of the day that they were spent in.
+    /// The start of the day in which they were spent.
     since: DateTime<Utc>,
     read: Instant,
 }
@@ -209,7 +209,12 @@ pub(crate) fn midnight(now: DateTime<Utc>) -> DateTime<Utc> {
 
 /// The time until the budgets of the next day.
 pub(crate) fn until_midnight(now: DateTime<Utc>) -> Duration {
-    let next = midnight(now) + Days::new(1);
+    until_day_after(now, now)
+}
+
+/// The time from `now` until the budgets of the day after `then`; zero if that day has begun.
+pub(crate) fn until_day_after(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
+    let next = midnight(then) + Days::new(1);
     (next - now).to_std().unwrap_or_default()
 }
 
@@ -314,5 +319,15 @@ mod tests {
             "2026-11-29T00:00:00Z".parse::<DateTime<Utc>>().unwrap()
         );
         assert_eq!(until_midnight(now), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_budget_that_was_used_up_on_a_former_day_is_not_waited_for() {
+        let now = "2026-11-29T23:59:30Z".parse().unwrap();
+        let noon = |day: &str| format!("{day}T12:00:00Z").parse().unwrap();
+        let wait = |day| until_day_after(noon(day), now);
+        assert_eq!(wait("2026-11-29"), Duration::from_secs(30));
+        assert_eq!(wait("2026-11-28"), Duration::ZERO);
+        assert_eq!(wait("2026-11-01"), Duration::ZERO);
     }
 }

@@ -16,7 +16,7 @@ type Reading = (DateTime<Utc>, BootInstant);
 
 /// A monotonic instant on this machine that counts suspend time.
 ///
-/// [`std::time::Instant`] excludes suspend time on Linux. A lease computed from it after a suspend would already have
+/// [`std::time::Instant`] excludes suspend time on Linux. After a suspend, a lease computed from it would already have
 /// expired for the other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BootInstant(Duration);
@@ -76,7 +76,7 @@ impl Clock {
         now.unwrap_or_else(Utc::now).trunc_subsecs(6)
     }
 
-    /// Sets the clock to `shown`, the reference clock's answer to a query sent at `asked` and answered now.
+    /// Sets the clock to `shown`, the reference clock's reading for a query that was sent at `asked` and answered now.
     pub fn set(&self, shown: DateTime<Utc>, asked: BootInstant) {
         // Assumes that the reference clock was read halfway through the round trip.
         let at = asked.after(asked.elapsed() / 2);

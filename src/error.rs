@@ -45,7 +45,7 @@ pub enum Error {
         /// Its number, from 1.
         line: usize,
     },
-    /// An upload is in no known format, or in another one than it says.
+    /// An upload is in no known format, or not in the format that it declares.
     #[error("{0}")]
     UnknownFormat(&'static str),
     /// The cursor is malformed or was issued by another list.
@@ -167,7 +167,7 @@ pub enum Error {
     #[error("another request is writing this reply; try again when it has ended")]
     ReplyBusy,
     /// A client stopped the reply.
-    #[error("the reply was stopped; write no more of it")]
+    #[error("the reply was stopped; do not continue it")]
     ReplyStopped,
     /// The reply has ended, so nothing can be added to it.
     #[error("the reply has ended; open another one")]
@@ -176,11 +176,13 @@ pub enum Error {
     #[error("the title was set by the user; pass replaceManual: true to replace it")]
     ManualTitle,
     /// The conversation's texts were dropped when its title was settled.
-    #[error("the texts of this conversation are not kept here; rename it, or write in another one")]
+    #[error(
+        "the texts of this conversation are not stored; rename it, or use another conversation"
+    )]
     NoText,
     /// The subscriber fell behind and lost events, or the policy of its tenant changed.
     #[error(
-        "the subscription lost events, or what it may show has changed; subscribe again, then reload"
+        "the subscription lost events, or its access has changed; subscribe again, then reload"
     )]
     Lagged,
     /// The model was unreachable, closed the stream early, or sent an invalid response.
@@ -198,7 +200,7 @@ pub enum Error {
          history_budget)"
     )]
     ContextTooLong(#[source] Source),
-    /// The tenant has used up its tokens of the day, in all or for the agent. The message is stored.
+    /// The tenant has used up its tokens of the day, in total or for the agent. The message is stored.
     #[error(
         "the token budget of the day is used up; the message is stored, try again in {} s",
         seconds(*retry_after)
@@ -298,7 +300,7 @@ impl ErrorCode {
         self.into()
     }
 
-    /// The code for columns that earlier versions read: they fail at codes that they do not know.
+    /// The code to store in columns that earlier versions read: they fail on unknown codes.
     pub fn known_before(self) -> &'static str {
         match self {
             Self::BudgetExceeded => Self::ModelRateLimited.as_str(),

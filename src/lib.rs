@@ -1,35 +1,37 @@
 //! Titlecast: a conversation backend that gives its conversations titles.
 //!
-//! A client sends a message. The reply streams back. Beside it, a small model makes a short title from the first user
-//! message alone; the title is stored once and pushed to every subscribed client.
+//! A client sends a message, and the reply streams back. In parallel, a small model makes a short title from the first
+//! user message; the title is stored once and pushed to every subscribed client.
 //!
 //! Modules depend on each other in one direction:
 //!
 //! ```text
-//! main ▶ app ▶ api ▶ chat ▶ titles ▶ { db, events, llm } ▶ conversation, clock, error
+//! main ▶ app ▶ api ▶ chat ▶ titles ▶ { db, events, agents ▶ llm } ▶ conversation, clock, error
 //! ```
 //!
 //! | module | what it does |
 //! | --- | --- |
 //! | `app`, `config`, `commands` | the command line, start and shutdown |
 //! | `api`, `server`, `auth` | GraphQL, the legacy REST and SSE routes, connections, tokens |
-//! | `agents` | who answers: agents by name, their instructions and models |
+//! | `agents` | agents by name: the instructions and models that answer a message |
 //! | `chat` | turns: stores a message, writes its reply, starts its title |
 //! | `titles` | generates titles, validates them, retries and sweeps |
-//! | `webhooks` | announces changes to receivers outside |
+//! | `webhooks` | announces changes to external receivers |
 //! | `db` | all SQL, for SQLite and PostgreSQL |
 //! | `events` | fan-out of changes and running replies to subscribers, across nodes through NATS |
 //! | `llm` | the chat model and the title model |
 //! | `conversation`, `clock`, `error` | shared types |
-//! | `budget` | tokens that tenants have spent in a day |
+//! | `budget`, `work` | daily token budgets; CPU-heavy work off the async workers |
+//! | `supervisor`, `panics` | background loops; panics as errors with an id |
+//! | `telemetry`, `step` | log and traces; failpoints for tests |
 //!
-//! GraphQL's protocols are crates of their own: `graphql-transport` and `graphql-gate`, in `crates/`.
+//! The GraphQL protocols and limits are separate crates in `crates/`: `graphql-transport` and `graphql-gate`.
 //!
 //! Three rules hold everywhere:
 //!
 //! 1. Rows are the truth, events are hints.
 //! 2. Only `chat` and `titles` write and publish: commit first, publish second.
-//! 3. GraphQL and SSE encode the same events. The request that starts a reply is one more subscriber of it.
+//! 3. GraphQL and SSE encode the same events. The request that starts a reply is just another subscriber.
 //!
 //! `ARCHITECTURE.md` follows one message through the code.
 

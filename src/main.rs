@@ -105,6 +105,10 @@ async fn run(inherited: Inherited) -> ExitCode {
     };
     if is_logged {
         panics::log_without_text();
+        // A health check runs every few seconds.
+        if !matches!(command, Command::Health) {
+            warn_of_slips(&cli.settings);
+        }
     }
     let result = match command {
         Command::Serve => serve(cli.settings, inherited).await,
@@ -154,6 +158,14 @@ async fn run(inherited: Inherited) -> ExitCode {
     end(result, format)
 }
 
+/// Logs environment variables whose names are nearly those of settings: they have no effect.
+fn warn_of_slips(settings: &Settings) {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    for (variable, meant) in settings.origins.misspelt(names) {
+        tracing::warn!(%variable, %meant, "an environment variable has no effect; check its name");
+    }
+}
+
 /// The exit code. Prints a failure as the last line of standard error.
 fn end(result: Result<(), StartError>, format: LogFormat) -> ExitCode {
     match result {
@@ -179,10 +191,10 @@ fn print(text: impl AsRef<[u8]>) -> Result<(), StartError> {
 async fn serve(mut settings: Settings, mut inherited: Inherited) -> Result<(), StartError> {
     let notifier = Notifier::new();
     let mut signals = Signals::listen();
-    // A service manager may send SIGHUP to a service without a file to read again.
+    // A service manager may send SIGHUP to a service without a file to reload.
     let mut reloads = Reloads::listen(settings.config_path().is_some() || notifier.is_on());
     let shutdown_timeout = settings.drain_delay + settings.drain + SHUTDOWN_GRACE;
-    // They replace the addresses of the settings, also for the check of who reaches them.
+    // They replace the addresses of the settings, also for the check whether other hosts can reach them.
     let passed = take(&mut inherited, 0, &mut settings.listen)?;
     let passed_metrics = take(&mut inherited, 1, &mut settings.metrics_listen)?;
     let (address, metrics_address) = (settings.listen.clone(), settings.metrics_listen.clone());
@@ -416,13 +428,14 @@ async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), Sta
     print(report.map_err(StartError::Command)?)
 }
 
-/// Prints what is in force, and with `live` the models' answers; or every error, the last one as the reason of the exit.
+/// Prints the effective configuration, and with `live` the models' answers; otherwise all errors, the last one as the
+/// exit reason.
 async fn config_check(
     settings: &Settings,
     live: bool,
     policy_of: PolicyOf<'_>,
 ) -> Result<(), StartError> {
-    let mut errors = app::check(settings);
+    let mut errors = app::check(settings).await;
     let plan = Plan::read(settings);
     let in_force = match &plan {
         Ok(plan) => app::configured(plan)
@@ -448,7 +461,7 @@ async fn config_check(
             }
         }
         (Err(errors), _, 1) => Err(errors.into()),
-        (_, _, 1) => Err(errors.remove(0)),
+        (_, _, 1) => Err(StartError::Checked(Box::new(errors.remove(0)))),
         (_, _, count) => {
             for line in lines {
                 eprintln!("{line}");

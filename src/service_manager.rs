@@ -55,7 +55,7 @@ impl Notifier {
         self.send("READY=1\n");
     }
 
-    /// The service reads its configuration again; [`Self::ready`] follows.
+    /// The service is reloading its configuration; [`Self::ready`] follows.
     pub(crate) fn reloading(&self) {
         #[cfg(unix)]
         let micros = {

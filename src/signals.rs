@@ -1,9 +1,9 @@
-//! The signals that stop the program or ask it to read its configuration again.
+//! The signals that stop the program or reload its configuration.
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGHUP, which asks for a reload. Without a file to read again, it ends the process, as usual.
+/// SIGHUP, which requests a reload. Without a file to reload, it ends the process, as by default.
 pub(crate) struct Reloads {
     #[cfg(unix)]
     signal: Option<Signal>,

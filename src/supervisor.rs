@@ -62,7 +62,7 @@ pub enum Loop {
     DatabaseProbe,
     /// Replaces a PostgreSQL connection pool that has lost connections.
     DatabaseConnections,
-    /// Removes what is older than its tenant keeps it.
+    /// Removes what is older than its tenant's retention limits.
     Retention,
     /// Erases deleted text from SQLite's file.
     Erasure,

@@ -1,6 +1,6 @@
 //! CPU-heavy work: runs on a bounded number of blocking threads, never on an async worker.
 //!
-//! The rule: work that a request can drive above a few milliseconds of processor time goes through [`heavy`], or
+//! The rule: work that a request can make exceed a few milliseconds of processor time goes through [`heavy`], or
 //! through [`heavy_if`] where small input is the usual case. The work polls [`Stop`], so that it ends when its deadline
 //! passes or when its future is dropped (the client disconnected, or a time limit fired). Clippy rejects
 //! `spawn_blocking` elsewhere (`clippy.toml`).

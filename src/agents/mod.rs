@@ -1,6 +1,6 @@
-//! Agents: who answers a message, with which instructions, models and parameters.
+//! Agents: each has the instructions, models and parameters that answer a message.
 //!
-//! [`Agents`] is one consistent state of the configuration. The [`Registry`] holds the one in force; a reload replaces
+//! [`Agents`] is one consistent state of the configuration. The [`Registry`] holds the current one; a reload replaces
 //! it as a whole. A running reply keeps the [`Agent`] that it started with.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 
 use crate::llm::{Chain, Parameters, Provider};
 
-/// The agent of a server without a file of agents.
+/// The agent of a server whose configuration names none.
 pub const DEFAULT_AGENT: &str = "triage";
 
 /// An agent.
@@ -33,7 +33,7 @@ pub struct Agent {
     pub is_until_titled: bool,
     /// The system prompt: the model's role and task.
     pub instructions: Option<Arc<str>>,
-    /// Who writes its replies.
+    /// The source of its replies.
     pub source: Source,
     /// The parameters of its requests.
     pub parameters: Arc<Parameters>,
@@ -43,12 +43,12 @@ pub struct Agent {
     pub budget: Option<u64>,
 }
 
-/// Who writes the replies of an agent.
+/// The source of an agent's replies.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// Models, in order.
     Models(Chain),
-    /// A program that writes to the server. No model is asked.
+    /// An external program, which writes replies to the server. No model is called.
     External,
 }
 
@@ -82,8 +82,8 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// `agents`, of which `default` answers where none is named; `None` if there is no such agent. `is_configured`: the
-    /// agents are those of a file. Otherwise any name is accepted, and the default agent answers.
+    /// `agents`, with `default` as the one that answers if a message names none; `None` if `default` is not among them.
+    /// `is_configured`: the agents are those of a file. Otherwise any name is accepted, and the default agent answers.
     pub fn new(
         agents: impl IntoIterator<Item = Agent>,
         default: &str,
@@ -134,18 +134,19 @@ impl Agents {
         self.agents.values().filter(|agent| agent.is_for(tenant))
     }
 
-    /// The agent of this name; `None` if it is unknown, or another tenant's.
+    /// The agent with this name; `None` if it is unknown or belongs to another tenant.
     pub fn find(&self, tenant: &str, name: &str) -> Option<&Arc<Agent>> {
         self.agents.get(name).filter(|agent| agent.is_for(tenant))
     }
 
-    /// The agent that answers in a conversation whose active agent has this name: that one, else the default one.
+    /// The agent that answers in a conversation whose active agent has this name; the default one if there is no such
+    /// agent.
     pub fn answering(&self, tenant: &str, active: &str) -> &Arc<Agent> {
         self.find(tenant, active).unwrap_or(&self.default)
     }
 
-    /// The name to store as that of the agent that answers a message for which `asked` was asked. An unknown one is
-    /// answered by the default agent; without a file any name is stored as it is.
+    /// The agent name to store for a message that names `asked`. For an unknown name, the default agent's; without a
+    /// configuration file, any name is stored unchanged.
     pub fn stored_name<'a>(&'a self, tenant: &str, asked: &'a str) -> &'a str {
         match self.is_configured {
             true => &self.answering(tenant, asked).name,
@@ -153,7 +154,7 @@ impl Agents {
         }
     }
 
-    /// The names that a conversation of this tenant may keep as that of its agent; `None` for any.
+    /// The agent names that a conversation of this tenant may keep; `None` for any.
     pub fn kept_names(&self, tenant: &str) -> Option<Vec<String>> {
         let names = self.of_tenant(tenant).map(|agent| agent.name.clone());
         self.is_configured.then(|| names.collect())
@@ -167,7 +168,7 @@ pub struct Registry(Arc<State>);
 #[derive(Debug)]
 struct State {
     current: RwLock<Arc<Agents>>,
-    /// Whether the last reload failed, so that the agents in force are older than the file.
+    /// Whether the last reload failed: the current agents are then older than the file.
     reload_failed: AtomicBool,
 }
 
@@ -180,14 +181,14 @@ impl Registry {
         }))
     }
 
-    /// The agents in force now. Hold the result for the length of one operation, so that it sees one state.
+    /// The current agents. Hold the result for the length of one operation, so that it sees one state.
     pub fn current(&self) -> Arc<Agents> {
         // The lock is held for the length of a clone, and a panic cannot happen in between.
         let current = self.0.current.read();
         current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts other agents in force. Replies that run keep theirs.
+    /// Replaces the agents. Running replies keep theirs.
     pub fn replace(&self, agents: Agents) {
         let mut current = self
             .0
@@ -198,7 +199,7 @@ impl Registry {
         self.0.reload_failed.store(false, Relaxed);
     }
 
-    /// Records that the file could not be put in force.
+    /// Records that a reload failed.
     pub fn record_failed_reload(&self) {
         self.0.reload_failed.store(true, Relaxed);
     }

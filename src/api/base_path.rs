@@ -1,5 +1,5 @@
-//! The path below which all routes are served. The routes, their metrics and their checks know nothing of it: it is
-//! removed from a request before they see it.
+//! The path below which all routes are served. It is removed from a request before routing, so routes, metrics and
+//! checks do not depend on it.
 
 use std::{convert::Infallible, fmt, str::FromStr, sync::Arc};
 
@@ -17,7 +17,7 @@ const MAX_BYTES: usize = 128;
 /// Routes that are also served outside the base path, for probes that ask a node directly.
 const PROBED: [&str; 2] = ["/healthz", "/readyz"];
 
-/// A base path: empty, or `/chat` and the like, without a slash at its end.
+/// A base path: empty, or like `/chat`, without a trailing slash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BasePath(Arc<str>);
 
@@ -52,7 +52,7 @@ impl BasePath {
         self.0.is_empty()
     }
 
-    /// The part of a path below the base path, with its slash.
+    /// The part of a path below the base path, with its leading slash.
     pub(super) fn strip<'path>(&self, path: &'path str) -> Option<&'path str> {
         path.strip_prefix(&*self.0)
             .filter(|rest| rest.starts_with('/'))
@@ -97,7 +97,7 @@ impl BasePath {
         Uri::from_parts(parts).ok()
     }
 
-    /// Redirects the path without its slash: relative links of the page there would miss.
+    /// Redirects the base path without its trailing slash, because the page's relative links would resolve wrongly.
     fn with_slash(&self, uri: &Uri) -> Response {
         let query = uri.query().map(|query| format!("?{query}"));
         let target = format!("{self}{}", query.unwrap_or_default());

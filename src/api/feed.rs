@@ -1,7 +1,7 @@
 //! The feed of a caller's conversations, live, for all surfaces.
 //!
-//! The numbers of the feed are the truth ([`crate::db::FeedPage`]); an event only makes the stream read sooner. So a lost
-//! event loses no change: the next event, the resync of a node that reconnects, or the poll reads behind the cursor.
+//! The numbers of the feed are the truth ([`crate::db::FeedPage`]); an event only makes the stream read sooner. So a
+//! lost event loses no change: the next event, the resync after a reconnect, or the poll reads past the cursor.
 
 mod reads;
 
@@ -23,8 +23,7 @@ use crate::{
     events::{Changes, Lagged},
 };
 
-/// The time without an event after which the feed's position is read: some changes have no event, such as imported
-/// conversations.
+/// The time without an event after which the feed's position is polled: some changes, such as imports, have no event.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The pause after a failed read.
@@ -32,15 +31,15 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// One event of a feed.
 pub(super) enum FeedEvent {
-    /// The subscription has begun: every change behind this position follows.
+    /// The subscription has begun: every change after this position follows.
     Ready(FeedCursor),
     /// A conversation changed.
     Change(Box<FeedChange>),
-    /// What changed before this position cannot be told: read the list. Every change behind it follows.
+    /// The changes before this position are unknown: read the list. Every change after it follows.
     Reset(FeedCursor),
 }
 
-/// The position that a client sent; `None` if it cannot be read, or is not one of this feed.
+/// The position that a client sent; `None` if it is malformed or belongs to another feed.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -52,7 +51,7 @@ pub(super) async fn known(db: &Database, of: &Audience, after: &str) -> Result<O
     Ok(is_known.then_some(after))
 }
 
-/// Follows a feed behind a position, or from now on. The first event is `Ready` or `Reset`.
+/// Follows a feed from a position, or from now on. The first event is `Ready` or `Reset`.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -131,7 +130,7 @@ pub(super) fn log_bad(page: &FeedPage) {
     }
 }
 
-/// The revisions of the last page: events of older ones are no reason to read.
+/// The revisions of the last page, by conversation: an event with a revision ≤ that of its conversation causes no read.
 #[derive(Default)]
 struct Sent(HashMap<ConversationId, i64>);
 
@@ -152,8 +151,8 @@ impl Sent {
     }
 }
 
-/// Waits for a reason to read: an event that was not sent yet, or the time of the poll. Takes all events that are there.
-/// Returns false if no event can follow.
+/// Waits until a read is due: an event with an unsent change, or the poll interval. Drains the queued events. Returns
+/// false if no event can follow.
 async fn woken(changes: &mut Changes, sent: &Sent) -> bool {
     let waiting = async {
         loop {

@@ -80,7 +80,7 @@ pub(super) struct Readiness {
     parts: BTreeMap<&'static str, String>,
 }
 
-/// Says whether the server is alive.
+/// Returns whether the server is alive.
 ///
 /// 503 with the names of the loops if a background loop is stuck, which only a restart fixes; else 200. Does not query
 /// the database, because a restart does not fix an outage.
@@ -146,7 +146,7 @@ impl Report {
     }
 }
 
-/// Says whether the server can serve.
+/// Returns whether the server can serve requests.
 ///
 /// 503 if the database is unavailable or read-only, no token can be verified, a background loop is stuck, or shutdown
 /// has begun; else 200. Answers within one second.
@@ -307,7 +307,7 @@ impl Health {
     }
 }
 
-/// The part of a model that is not as it should be, in this word, or `ok`.
+/// The state of a model's part: this word if it is degraded, else `ok`.
 fn model_part(name: &'static str, word: Option<String>) -> Part {
     Part {
         name,

@@ -210,7 +210,7 @@ impl Collector for MetricSources {
         )?;
         let health = self.titles.model_health();
         let is_up = health.iter().filter_map(|one| one.state.is_up());
-        // Of several chains of policies, each has to answer.
+        // With several policy chains, every chain must answer.
         if let Some(is_up) = is_up.reduce(|all, one| all && one) {
             metric(
                 "title_model_up",

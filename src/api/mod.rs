@@ -11,7 +11,8 @@
 //! | `turn`, `watch`, `feed` | the events of a turn, of a conversation, and of all conversations, for all surfaces |
 //! | `auth`, `on_behalf`, `host`, `origin`, `limits` | checks of every request: token, owner, `Host`, `Origin`, limits |
 //! | `base_path` | the path below which all routes are served |
-//! | `health`, `metrics`, `observe` | health endpoints, Prometheus metrics, request telemetry |
+//! | `health`, `observe` | health endpoints, request telemetry |
+//! | `metrics`, `model_metrics` | Prometheus metrics, those of the models apart |
 //! | `openapi` | `/openapi.json`, from the descriptions at the handlers |
 //! | `pages` | the demo page, the explorer and GraphiQL |
 
@@ -67,7 +68,7 @@ const MAX_BODY_BYTES: usize = 256 * 1024;
 pub struct Services {
     /// How callers are authenticated.
     pub access: Access,
-    /// Who sees the conversations of a tenant.
+    /// The visibility of each tenant's conversations.
     pub sharing: Sharing,
     /// For reads.
     pub db: Database,
@@ -87,7 +88,7 @@ pub struct Services {
     pub http: observe::HttpMetrics,
     /// How long the last event of a reply's stream waits for a title.
     pub title_grace: Duration,
-    /// The contract of legacy streams whose request names none.
+    /// The contract of legacy streams if the request names none.
     pub legacy_contract: sse::Contract,
     /// The longest pause of an upload, and the time limit of one reply.
     pub upload_limits: (Duration, Duration),

@@ -1,4 +1,4 @@
-//! Prometheus metrics of the models: which one answers, which are not asked, and what they rejected.
+//! Prometheus metrics of the models: which one answers, which are skipped, and which parameters they rejected.
 
 use std::fmt;
 

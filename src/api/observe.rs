@@ -195,7 +195,7 @@ fn record_status(span: &Span, status: StatusCode) {
     }
 }
 
-/// The method as a label. Bounded, because a client may send any word.
+/// The method as a label. Bounded, because a client may send any method.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

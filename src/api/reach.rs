@@ -1,6 +1,6 @@
 //! Whose conversation a request names, and what the caller may do in it, for all surfaces.
 //!
-//! Without sharing this costs no statement: the caller acts as the owner, and the queries find what is theirs.
+//! Without sharing this costs no statement: the caller acts as the owner, and queries filter by owner.
 
 use std::{io, pin::pin};
 
@@ -25,8 +25,8 @@ pub(super) enum Access {
     Write,
 }
 
-/// The caller as an actor in the conversation that a request names. If the caller may not reach it, or it does not exist,
-/// an actor of the caller's own: what follows finds nothing, or creates it.
+/// The caller as an actor in the conversation that a request names. If the caller has no access, or the conversation
+/// does not exist, an actor among the caller's own conversations: the next statement finds nothing, or creates it.
 ///
 /// # Errors
 /// [`Error::ForbiddenToGuests`] to write in a conversation that the caller may only read; [`Error::Database`].
@@ -82,8 +82,8 @@ pub(super) async fn owner(services: &Services, reach: Reach<'_>, named: Named) -
     Ok(actor.owner)
 }
 
-/// The items of a stream, until the policy of the tenant changes; then the error [`Lagged`](Error::Lagged), at which a
-/// client subscribes again and reads what it may see now.
+/// The items of a stream until the tenant's policy changes; then the error [`Lagged`](Error::Lagged), on which a client
+/// subscribes again and reads what it may see now.
 pub(super) fn until_policy_changes<T: Send + 'static>(
     services: &Services,
     reach: Reach<'_>,
@@ -109,8 +109,8 @@ pub(super) fn until_policy_changes<T: Send + 'static>(
     }
 }
 
-/// The response with a body that breaks off when the policy of the tenant changes, so that the client connects again and
-/// is answered by the policy of then.
+/// The response with a body that breaks off when the tenant's policy changes, so that the client reconnects under the
+/// new policy.
 pub(super) fn bound(services: &Services, reach: Reach<'_>, response: Response) -> Response {
     match reach.visibility().is_shared() {
         true => always_bound(services, reach, response),
@@ -118,7 +118,7 @@ pub(super) fn bound(services: &Services, reach: Reach<'_>, response: Response) -
     }
 }
 
-/// As [`bound`], also in a private tenant: for streams that show more when the tenant is opened.
+/// Like [`bound`], also for a private tenant: for streams that show more once the tenant shares.
 pub(super) fn always_bound(services: &Services, reach: Reach<'_>, response: Response) -> Response {
     response.map(|body| {
         let data = until_policy_changes(services, reach, body.into_data_stream());

@@ -50,7 +50,7 @@ pub(super) fn events(
         let grace = services.title_grace;
         let SentMessage { conversation, makes_title, reply, changes, .. } = sent;
         let mut watched = WatchedConversation {
-            // The sender knows a title that is older than the message.
+            // The sender already has a title that is older than the message.
             announced: match makes_title {
                 true => None,
                 false => conversation.display_name.clone(),
@@ -89,8 +89,8 @@ pub(super) fn events(
                         } else {
                             let mut parts = snapshot.parts.clone();
                             if snapshot.recovered {
-                                // Cursors of turns are offsets in the text: a reader has had the parts before its own,
-                                // though not what became of them later.
+                                // A cursor of a turn is an offset in the text: the reader has received the parts before
+                                // it, but not their later changes.
                                 let from = snapshot.length.saturating_sub(snapshot.text.len());
                                 parts.retain(|part| part.at >= from || part.may_have_changed());
                             }
@@ -133,7 +133,7 @@ pub(super) fn events(
     }
 }
 
-/// The text so far and the parts, each part behind the text that precedes it.
+/// The text so far and the parts, each part after the text that precedes it.
 pub(super) fn beginning(snapshot: &ReplySnapshot) -> Vec<TurnEvent> {
     let text = &snapshot.text;
     let mut events = Vec::new();
@@ -201,7 +201,7 @@ impl WatchedConversation {
                 self.changed().await;
             }
         };
-        // A timeout is no error: subscribers receive the title later.
+        // A timeout is not an error: subscribers receive the title later.
         let _ = timeout(grace, decided).await;
     }
 

@@ -18,7 +18,7 @@ pub struct InForce {
     pub agents: Agents,
     /// The policies of titles.
     pub titles: Policies,
-    /// Who sees the conversations of a tenant.
+    /// The visibility of each tenant's conversations.
     pub sharing: PerTenant<Visibility>,
     /// The webhooks.
     pub webhooks: Vec<Arc<Hook>>,
@@ -31,8 +31,8 @@ pub struct InForce {
 /// The delay between two words of the offline model, slow enough to see it stream.
 const OFFLINE_WORD_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Builds the agents, policies and webhooks of a configuration. Sends nothing. Providers and webhooks of `before` whose
-/// settings are unchanged are kept, and with them the state of their breakers.
+/// Builds the agents, policies and webhooks of a configuration. Sends nothing. Keeps the providers and webhooks of
+/// `before` whose settings are unchanged, with the state of their breakers.
 ///
 /// # Errors
 /// [`StartError::Model`], [`StartError::Provider`] and [`StartError::Webhook`].

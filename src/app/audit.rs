@@ -14,10 +14,10 @@ use crate::{
 /// The limit of an iteration.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Between two removals of old entries, if none is left.
+/// The pause between two removals of old entries, if none is left.
 const INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Between two iterations: the loop shows that it lives.
+/// The pause between two iterations, short enough to show that the loop is alive.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// The setting in force. Cheap to clone.

@@ -8,11 +8,12 @@ use crate::{
     config::{Plan, Settings},
     db::Database,
     server::ListenAddress,
+    telemetry,
 };
 
-/// Validates the settings that `serve` validates before it opens the database, besides the configuration file. Returns
-/// every error.
-pub fn check(settings: &Settings) -> Vec<StartError> {
+/// Validates the settings that `serve` validates before it opens the database, besides the configuration file. Reads
+/// files, and asks no other server. Returns every error.
+pub async fn check(settings: &Settings) -> Vec<StartError> {
     let checks = [
         check_exposure(settings),
         AllowedOrigins::parse(&settings.allowed_origins)
@@ -27,7 +28,20 @@ pub fn check(settings: &Settings) -> Vec<StartError> {
                 .map_err(StartError::Documents),
             None => Ok(()),
         },
-        settings.jwt.settings().check().map_err(StartError::Tokens),
+        settings
+            .jwt
+            .settings()
+            .check()
+            .await
+            .map_err(StartError::Tokens),
+        match settings
+            .otlp_endpoint
+            .as_deref()
+            .filter(|url| !url.is_empty())
+        {
+            Some(url) => telemetry::check_collector(url).map_err(StartError::Telemetry),
+            None => Ok(()),
+        },
         parts::nats(settings).map(drop),
         parts::limits(settings).map(drop),
         Database::check_url(&settings.database_url).map_err(StartError::Database),

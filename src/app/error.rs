@@ -88,11 +88,14 @@ pub enum StartError {
     /// The file of providers and agents, or what it refers to, is invalid.
     #[error("{0}")]
     Config(#[from] ConfigErrors),
-    /// A reload would leave no provider: a file that is being written is empty for a moment.
+    /// A reload would leave no provider: a file that is being rewritten is briefly empty.
     #[error(
-        "the file has no providers any more, and the offline model would answer; restart the service if that is intended"
+        "the file no longer has providers, so the offline model would answer; restart the service if that is intended"
     )]
     NoProviders,
+    /// `titlecast config check` found one error, of whatever kind.
+    #[error(transparent)]
+    Checked(Box<StartError>),
     /// `titlecast config check` printed more than one error.
     #[error("the configuration has {0} errors")]
     Invalid(usize),
@@ -225,6 +228,7 @@ impl StartError {
             )
             | Self::Config(_)
             | Self::NoProviders
+            | Self::Checked(_)
             | Self::Invalid(_)
             | Self::NoAgent(_)
             | Self::Exposed(_)

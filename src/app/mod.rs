@@ -232,9 +232,9 @@ impl App {
         })
     }
 
-    /// Reads the file of providers, agents, titles and webhooks and what it refers to again, and puts it in force. After an error the
-    /// former ones stay in force. Running replies keep their agent; providers that did not change keep the state of
-    /// their breakers.
+    /// Reloads the file of providers, agents, titles and webhooks, with the files that it refers to. After an error the
+    /// current configuration stays. Running replies keep their agent; unchanged providers keep the state of their
+    /// breakers.
     ///
     /// # Errors
     /// [`StartError`], which is logged already.
@@ -277,7 +277,7 @@ impl App {
                 };
                 for line in lines {
                     tracing::error!(
-                        "configuration not reloaded; the former one stays in force: {line}"
+                        "configuration not reloaded; the current one stays in force: {line}"
                     );
                 }
                 Err(error)
@@ -291,7 +291,7 @@ impl App {
         let reloaded = work::heavy(RELOAD_WAIT, move |_| app.reload().is_ok());
         if let Err(error) = reloaded.await {
             self.registry.record_failed_reload();
-            tracing::error!("configuration not reloaded; the former one stays in force: {error}");
+            tracing::error!("configuration not reloaded; the current one stays in force: {error}");
         }
     }
 

@@ -202,7 +202,7 @@ pub fn configured(plan: &Plan) -> Result<InForce, StartError> {
     agents::build(plan, None)
 }
 
-/// The agents and title policies of a configuration. Logs what deserves attention.
+/// The agents and title policies of a configuration. Logs its notes.
 pub(super) fn in_force(plan: &Plan) -> Result<InForce, StartError> {
     if plan.providers.is_empty() {
         tracing::warn!(

@@ -184,13 +184,18 @@ impl App {
     async fn drain(&self) {
         self.tasks.close();
         let finished = timeout(self.settings.drain, self.tasks.wait());
-        if let Some(Ok(())) = self.force_shutdown.run_until_cancelled(finished).await {
-            return;
+        let tasks = || self.tasks.len();
+        match self.force_shutdown.run_until_cancelled(finished).await {
+            Some(Ok(())) => return,
+            Some(Err(_)) => tracing::warn!(
+                tasks = tasks(),
+                "drain time exceeded; running replies are stored as incomplete (--drain)"
+            ),
+            None => tracing::warn!(
+                tasks = tasks(),
+                "second shutdown signal received; running replies are stored as incomplete"
+            ),
         }
-        tracing::warn!(
-            tasks = self.tasks.len(),
-            "drain time exceeded; running replies are stored as incomplete (--drain)"
-        );
         self.abort.cancel();
         if timeout(ABORT_GRACE, self.tasks.wait()).await.is_err() {
             tracing::error!(

@@ -25,7 +25,7 @@ pub struct OnBehalf {
 pub enum NamedOwner {
     /// A name.
     Name(String),
-    /// No name: malformed, too long, or sent more than once.
+    /// Not a valid name: malformed, too long, or sent more than once.
     Malformed,
 }
 
@@ -74,7 +74,7 @@ pub enum OnBehalfRefusal {
     OtherTenant,
     /// The token is for any tenant, and the request names none.
     NoTenant,
-    /// The token is for any tenant, and the request does something else than recording.
+    /// The token is for any tenant, and the request is not a recording.
     AnyTenant,
     /// A value is no name.
     Name,

@@ -68,9 +68,9 @@ pub enum RateLimitKey {
 
 /// An authenticated caller.
 ///
-/// Every query needs an owner, and the owner is available only by naming a scope. So a handler cannot forget the
-/// scope check. A request on behalf of another user has one owner only, that of [`Scope::Ingest`]: a handler of any
-/// other scope refuses it without a check of its own.
+/// Every query needs an owner, and the owner is available only by naming a scope. So a handler cannot forget the scope
+/// check. A request on behalf of another user has only the owner of [`Scope::Ingest`]: a handler of any other scope
+/// refuses it without an explicit check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     owner: Owner,
@@ -121,7 +121,7 @@ impl Principal {
     ///
     /// # Errors
     /// [`Error::Forbidden`] without the scope; [`Error::ForbiddenOnBehalf`] if the request acts on behalf of another
-    /// user where it may not; [`Error::InvalidInput`] for a header that is no name.
+    /// user where it may not; [`Error::InvalidInput`] for a header that is not a valid name.
     pub fn owner(&self, needed: Scope) -> Result<&Owner> {
         if needed != Scope::Ingest && self.acts_for.is_some() {
             return Err(OnBehalfRefusal::Elsewhere.into());

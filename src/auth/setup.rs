@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    crypto,
+    crypto, jwks,
     keys::{Keys, Published},
     source::{Source, SourceError},
     tokens::{Rules, Tokens},
@@ -167,21 +167,26 @@ impl JwtSettings {
         self.secret().is_some() || self.keys().is_some()
     }
 
-    /// Validates the settings without reading published keys.
+    /// Validates the settings, and the file of published keys. Keys at a URL are not read.
     ///
     /// # Errors
     /// [`SetupError`].
-    pub fn check(&self) -> Result<(), SetupError> {
-        if self.rules()?.is_none() {
+    pub async fn check(&self) -> Result<(), SetupError> {
+        let Some(rules) = self.rules()? else {
+            return Ok(());
+        };
+        self.cookie()?;
+        if self.secret().is_some() {
             return Ok(());
         }
-        self.cookie()?;
-        match self.secret() {
-            Some(_) => Ok(()),
-            None => Source::new(self.keys().unwrap_or_default())
-                .map(drop)
-                .map_err(SetupError::Source),
+        let source = Source::new(self.keys().unwrap_or_default()).map_err(SetupError::Source)?;
+        if let Source::File(_) = source {
+            let read = source.read().await;
+            let parsed = read.and_then(|bytes| jwks::parse(&bytes, &rules.algorithms));
+            let place = source.to_string();
+            parsed.map_err(|cause| SetupError::Keys { place, cause })?;
         }
+        Ok(())
     }
 
     /// Builds the verifier, and reads published keys; `None` when nothing is configured.
@@ -217,7 +222,7 @@ impl JwtSettings {
         let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let (issuer, audience) = (set(&self.issuer), set(&self.audience));
         if !self.is_on() {
-            // Fail if the secret is missing by mistake, instead of serving without authentication.
+            // If the secret is missing by mistake, fail instead of serving without authentication.
             let described = [
                 (issuer.is_some(), ISSUER),
                 (audience.is_some(), AUDIENCE),

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::conversation::{Audience, Owner, PerTenant, Rows, Visibility};
 
-/// Whose conversations a caller reads and writes. A [`Principal`](super::Principal) makes one for a scope.
+/// Whose conversations a caller reads and writes. A [`Principal`](super::Principal) grants one for a scope.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach<'a> {
     caller: &'a Owner,
@@ -51,7 +51,7 @@ impl<'a> From<Reach<'a>> for Rows<'a> {
     }
 }
 
-/// The visibility of conversations by tenant, as it is in force. Cheap to clone.
+/// The current visibility of conversations by tenant. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sharing(Arc<watch::Sender<PerTenant<Visibility>>>);
 
@@ -66,7 +66,7 @@ impl Sharing {
         *self.0.borrow().of(tenant)
     }
 
-    /// Puts other policies in force. Streams whose tenant's policy is another one now end.
+    /// Replaces the policies. Streams of tenants whose policy changed end.
     pub fn replace(&self, policies: PerTenant<Visibility>) {
         self.0.send_replace(policies);
     }
@@ -81,7 +81,7 @@ impl Sharing {
         async move {
             let is_other = |policies: &PerTenant<Visibility>| *policies.of(&tenant) != seen;
             if policies.wait_for(is_other).await.is_err() {
-                // The server is gone: nothing changes any more.
+                // The server is gone, so no change can follow.
                 std::future::pending::<()>().await;
             }
         }

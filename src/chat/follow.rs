@@ -84,8 +84,8 @@ impl ReplyFollower {
     }
 }
 
-/// The place in the log. A reader whose cursor says `end` for an end that was never stored starts over: no text is that
-/// long.
+/// The position in the log. A reader with the cursor `end` of an end that was never stored starts over, because no text
+/// is that long.
 fn place(offset: ReplyOffset) -> Place {
     match offset {
         ReplyOffset::At(place) => place,

@@ -1,4 +1,4 @@
-//! Erasure of a person: tombstones first, so that replies stop and clients are told; then the rows.
+//! Erasure of a user: tombstones first, so that replies stop and clients are notified; then the rows.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,18 +13,18 @@ use crate::{
     error::Result,
 };
 
-/// How long an erasure waits for replies to stop and for nodes to tell their clients; longer than a sweep of titles takes
-/// to publish what a command changed.
+/// How long an erasure waits for replies to stop and for nodes to notify their clients: longer than the sweep takes to
+/// publish a command's changes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How often it looks.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long other nodes get to read a tombstone after it was published to them.
+/// How long other nodes have to read a tombstone after it was published.
 const RELAY_GRACE: Duration = Duration::from_millis(500);
 
-/// Conversations that were begun before an erasure and are found after it are erased too, this many times: a message of
-/// an older client may begin one meanwhile.
+/// The most passes of an erasure. The later ones erase conversations that were created before the erasure began and
+/// appear during it: a message in flight may have created one.
 const PASSES: usize = 3;
 
 /// What an erasure removed, without the names of users.
@@ -38,13 +38,12 @@ pub struct Certificate {
     pub at: DateTime<Utc>,
     /// The removed rows, by table.
     pub rows: Removed,
-    /// Conversations that are there now: they were begun meanwhile.
+    /// Conversations that exist after the erasure, because they were created in the meantime.
     pub left: u64,
 }
 
-/// Erases everything of a tenant or a user. `changed` takes each tombstone, and each conversation that others wrote in and
-/// that goes on without the user's messages, to publish it; `patience` is the longest wait
-/// before the rows are removed.
+/// Erases everything of a tenant or a user. `changed` publishes each tombstone, and each conversation that others wrote
+/// in and that remains without the user's messages; `patience` is the longest wait before the rows are removed.
 ///
 /// # Errors
 /// [`Error::Database`](crate::error::Error::Database). What was removed stays removed; a repetition removes the rest.
@@ -59,7 +58,7 @@ pub async fn forget(
     let mut removed = Removed::default();
     let mut ids = HashSet::new();
     for pass in 0..PASSES {
-        // The first pass takes all, whatever the clocks of the nodes say.
+        // The first pass takes all conversations, whatever the clocks of the nodes.
         let until = (pass > 0).then_some(at);
         let mut place = ForgetPlace::default();
         let mut is_any = false;
@@ -67,7 +66,7 @@ pub async fn forget(
             is_any = true;
             tombstones.into_iter().for_each(&mut changed);
         }
-        // Second, so that no conversation is left in which another user wrote meanwhile.
+        // A second step, so that no conversation remains in which another user wrote in the meantime.
         let mut place = ForgetPlace::default();
         let mut owners = vec![of.clone()];
         while let Some(parted) = db
@@ -113,8 +112,8 @@ pub async fn forget(
     })
 }
 
-/// Waits until no reply of a tombstone is written and all are published, at most for `patience`. What goes on then fails,
-/// because its rows are gone.
+/// Waits until no reply of a tombstone is running and all tombstones are published, at most for `patience`. A reply
+/// that is still running then fails, because its rows are gone.
 async fn wait_for_nodes(db: &Database, of: &Forgotten, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;
     while Instant::now() < end {

@@ -40,13 +40,14 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
             () = closing.cancelled() => return,
         }
         let mut runs = chat.inner.events.runs();
-        // A run without a row yet would look like a closed one.
+        // A run whose row is not stored yet would look closed.
         runs.retain(|run| run.is_begun());
         let mut renewals = Vec::new();
         let mut lengths = HashMap::new();
         for run in &runs {
             if run.is_external() {
-                // Its session stores the text. The node renews the lease as far as the program wrote.
+                // The session stores the text. The node renews the lease for what is left of it since the program's
+                // last write.
                 let lease = chat.inner.external.lease_left(chat, run.ids().reply);
                 renewals.extend(lease.map(|lease| RunCheckpoint {
                     turn: run.ids().turn,
@@ -92,7 +93,7 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
                 let stopped = runs.iter().filter(|run| stopped.contains(&run.ids().turn));
                 for run in stopped {
                     match run.is_external() {
-                        // It was stopped, or another node has taken it over.
+                        // The reply was stopped, or another node has taken it over.
                         true => chat.inner.external.lost_lease(run.ids().reply),
                         false => run.stop(),
                     }

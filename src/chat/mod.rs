@@ -1,25 +1,28 @@
 //! Turns: store a user message, write its reply, start its title.
 //!
 //! [`Chat::send_message`], [`Chat::regenerate_reply`] and [`Chat::edit_message`] are the entry points, for GraphQL and
-//! for the legacy routes. They return when the turn is committed. The reply and the title then run as background tasks: they finish even if the client disconnects, and
-//! only [`Chat::stop`] and [`Chat::delete`] stop a reply.
+//! for the legacy routes. They return when the turn is committed. The reply and the title then run as background tasks:
+//! they finish even if the client disconnects. [`Chat::stop`] and [`Chat::delete`] stop a reply.
 //!
 //! | file | what it does |
 //! | --- | --- |
 //! | `request` | validates a message and hashes it for its idempotency key |
 //! | `reply` | the task of one reply: a source and a writer |
-//! | `model` | a source: asks the model and copies its stream |
-//! | `patience` | reads for a reply again while the database is unreachable |
-//! | `writer` | writes one reply, whatever its source: log, row, end |
-//! | `external` | replies that a program outside of the server writes: open, append, finish, lease, take-over |
+//! | `model` | a source: calls the model and copies its stream into the writer |
+//! | `patience` | retries a reply's reads while the database is unreachable |
+//! | `writer` | writes one reply from any source: log, row, end |
+//! | `external` | replies that an external program writes: open, append, finish, lease, take-over |
 //! | `upload` | the formats in which such a program uploads a reply |
+//! | `rewrite` | regenerates the newest reply, or edits the newest message |
+//! | `record` | stores messages of an external program |
 //! | `archive` | archives, pins, and stores metadata |
-//! | `rewrite` | a further reply to the newest message, which may be edited |
-//! | `record` | stores messages that another program has |
+//! | `forget`, `prune` | erases the data of a tenant or user; removes what is older than the retention limits |
 //! | `follow` | streams a reply to one reader, whether it runs here, on another node, or is stored |
 //! | `remote` | copies the text of a reply that another node writes |
 //! | `stored_end` | reads how a reply ended from its rows |
 //! | `leases` | renews leases, checkpoints text, closes replies whose lease expired |
+//! | `forget` | erases a person or a tenant |
+//! | `prune` | removes what is older than its tenant keeps it |
 //! | `metrics` | Prometheus metrics of replies |
 
 mod archive;
@@ -84,7 +87,7 @@ pub struct ChatSettings {
     pub reply_deadline: Duration,
     /// The lease of a running reply: without a renewal within it, another node closes the reply.
     pub reply_lease: Duration,
-    /// How long a reply that is written from outside stays open without an append, and the longest pause of an upload.
+    /// How long a reply that another program writes stays open without an append, and the longest pause of an upload.
     pub external_lease: Duration,
 }
 
@@ -159,7 +162,8 @@ impl Chat {
         self.inner.registry.current()
     }
 
-    /// Validates the name of an agent that a message asks for, where an unknown one is not answered by another.
+    /// Validates the agent that a message names, for callers that refuse an unknown agent instead of using the default
+    /// one.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if the tenant has no such agent.
@@ -336,9 +340,9 @@ impl Chat {
         })
     }
 
-    /// Resumes the reply to an earlier message from the client's cursor. Returns the same answer as the request that
-    /// sent the message. `text` is the text of this request and must equal the stored message, so that a new message
-    /// with an old cursor is not dropped.
+    /// Resumes the reply to an earlier message from the client's cursor. Returns what the request that sent the message
+    /// returned. `text` is the text of this request and must equal the stored message, so that a new message with an
+    /// old cursor is not dropped.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such message; [`Error::InvalidInput`] if the texts differ;
@@ -360,7 +364,7 @@ impl Chat {
         Ok(sent)
     }
 
-    /// The answer for a message that is stored already: its turn.
+    /// The result for a message that is already stored, from its turn.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the conversation was deleted; [`Error::Database`].
@@ -492,7 +496,7 @@ impl Chat {
         let mut turn = turn.ok_or(Error::NotFound { what: "reply" })?;
         if let Some(cursor) = after.filter(|cursor| cursor.turn != turn.id) {
             let of_cursor = db.find_turn(owner, cursor.turn).await?;
-            // A reply that was named by its own id is never another one.
+            // A reply requested by its own id is never replaced by another one.
             let is_of_message = message == turn.message_id;
             turn = of_cursor
                 .filter(|other| is_of_message && other.message_id == turn.message_id)

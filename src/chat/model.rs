@@ -79,7 +79,7 @@ pub(super) async fn write(
             },
             Err(error) => error,
         };
-        // A reader may have seen a part of the answer: another one would not continue it.
+        // A reader may have received part of the answer, and a second answer would not continue it.
         if is_visible {
             walk.answered();
             break;
@@ -95,7 +95,7 @@ pub(super) async fn write(
     Err(client_error(failed))
 }
 
-/// Checks that the tenant has tokens left today (UTC), in all and for this agent, whose own limit is `of_agent`.
+/// Checks that the tenant has tokens left today (UTC), in total and for this agent, whose own limit is `of_agent`.
 ///
 /// # Errors
 /// [`Error::BudgetExceeded`].
@@ -126,8 +126,9 @@ async fn check_budget(chat: &Chat, caller: &CallIdentity, of_agent: Option<u64>)
     Ok(())
 }
 
-/// The history as the model sees it. Some models reject blank texts, a history that begins with an assistant message, and
-/// two messages in a row by the same author, as after a reply that failed: blank ones are left out, others are joined.
+/// The history as the model sees it. Some models reject blank texts, a history that begins with an assistant message,
+/// and consecutive messages by the same author (as after a failed reply). So blank messages are left out, and
+/// consecutive ones are joined.
 fn prompt_history(messages: Vec<Message>) -> Vec<ChatMessage> {
     let mut history: Vec<ChatMessage> = Vec::new();
     for message in in_turns(messages) {
@@ -149,8 +150,8 @@ fn prompt_history(messages: Vec<Message>) -> Vec<ChatMessage> {
     history
 }
 
-/// The messages, each reply behind the message that it answers. A reply is stored where it ended, which may be behind later
-/// messages.
+/// The messages, each reply after the message that it answers. A reply is stored at the position where it ended, which
+/// may be after later messages.
 fn in_turns(messages: Vec<Message>) -> Vec<Message> {
     let mut places = HashMap::new();
     let mut placed: Vec<(usize, Message)> = Vec::with_capacity(messages.len());

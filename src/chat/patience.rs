@@ -1,5 +1,5 @@
-//! Reads that a reply waits for: again, while the database is unreachable, so that a reply that has not begun outlives a
-//! failover as one that is being written does.
+//! Retries a reply's reads while the database is unreachable, so that a reply that has not begun survives a failover,
+//! like one that is being written.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) const READ_DEADLINE: Duration = Duration::from_secs(60);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The result of a read. While the database is unreachable it is made again, until `deadline` has passed.
+/// The result of a read, which is retried until `deadline` while the database is unreachable.
 ///
 /// # Errors
 /// That of the last read.

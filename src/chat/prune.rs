@@ -1,4 +1,4 @@
-//! Retention: removes what is older than its tenant keeps it, in small steps with pauses, until nothing is left to do.
+//! Retention: removes what is older than its tenant's limits, in small steps with pauses, until nothing is left to do.
 
 use std::{
     sync::PoisonError,
@@ -44,7 +44,7 @@ impl Chat {
     }
 }
 
-/// Prunes until `closing`, in passes. After an error a pass begins anew.
+/// Prunes in passes until `closing`. After an error the pass restarts.
 pub(super) async fn keep_pruning(chat: &Chat, heartbeat: &Heartbeat, closing: &CancellationToken) {
     let mut place = PrunePlace::default();
     let mut passed: Option<(Instant, Retentions)> = None;

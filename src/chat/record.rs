@@ -1,4 +1,4 @@
-//! Records messages that a program outside of the server has: no reply is made here.
+//! Records messages of an external program, without making replies.
 //!
 //! Everything else is as for a sent message: the conversation, its title, its preview, the search index, and the change that
 //! subscribers receive.
@@ -58,8 +58,8 @@ pub struct RecordedMessages {
 }
 
 impl Chat {
-    /// Stores the messages that are missing in one transaction, and starts the conversation's title at the first one of the
-    /// user that says something. Idempotent by the messages' ids.
+    /// Stores the messages that are missing in one transaction, and starts the conversation's title at the first user
+    /// message with content. Idempotent by the messages' ids.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if a field is invalid, or the first message of a new conversation is not the user's;
@@ -81,7 +81,7 @@ impl Chat {
         }
     }
 
-    /// `is_source_first`: whether the first message is the one that a title would be made from.
+    /// `is_source_first`: whether the title would be made from the first message.
     async fn store_record(
         &self,
         owner: &Owner,
@@ -205,8 +205,8 @@ impl Chat {
     }
 }
 
-/// The titles that messages of the user give, in their order: to a new conversation, and to one whose title waits for a
-/// message that says something.
+/// The title plans of the user's messages, in order: for a new conversation, and for one whose title waits for a
+/// message with content.
 fn planned(titles: Vec<NewTitle>) -> (NewTitle, NewTitle) {
     let lease = titles.iter().find_map(|title| match title {
         NewTitle::Claimed(lease) | NewTitle::Known(_, lease) => Some(*lease),
@@ -243,7 +243,7 @@ fn validated(mut message: RecordMessage, latest: DateTime<Utc>) -> Result<Record
             "created_at",
             "created_at is more than a day ahead",
         )),
-        // Clients read neither: JavaScript has no leap seconds, and a year has four digits.
+        // Clients can parse neither: JavaScript has no leap seconds, and a year has four digits.
         Some(at) if at.nanosecond() >= 1_000_000_000 || at.year() < 1 => Err(Error::invalid_field(
             "created_at",
             "created_at must be from the year 1 on, and no leap second",

@@ -114,7 +114,7 @@ pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
 struct Polled {
     /// The text after the offset.
     read: ReplySlice,
-    /// Parts that are new or changed, and maybe others.
+    /// The new and changed parts, possibly with unchanged ones.
     parts: Vec<Part>,
     /// The last change of parts that the writing node sent.
     changes: u64,

@@ -14,16 +14,16 @@ use crate::{
     telemetry::SPANS,
 };
 
-/// The reason of the end of a reply that a program outside of the server writes.
+/// The reason of the end of a reply that an external program writes.
 pub(super) const EXTERNAL: &str = "external_agent";
 
-/// The message to answer, and who answers it.
+/// The message to answer, and the agent that answers it.
 pub(super) struct Asked {
     /// The message.
     pub(super) message: Message,
-    /// The agent. It stays the same if the configuration is read again meanwhile.
+    /// The agent. It stays the same if the configuration is reloaded during the reply.
     pub(super) agent: Arc<Agent>,
-    /// The agent's name in the conversation: without a file of agents, any name.
+    /// The agent's name in the conversation. Without configured agents it may be any name.
     pub(super) agent_name: String,
 }
 

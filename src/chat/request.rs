@@ -79,9 +79,9 @@ impl SendMessage {
     }
 }
 
-/// The stored form of a client's idempotency key. The turns in a conversation are its owner's, so the key of another user is
-/// stored in a form that no client can send: with a space. A key therefore is one of its author among the conversations of
-/// one owner.
+/// The stored form of a client's idempotency key. Turns belong to the conversation's owner, so the key of another user
+/// is stored in a form that no client can send: with a space. A key is therefore unique per author among the
+/// conversations of one owner.
 pub fn actor_key<'k>(actor: &Actor, key: &'k str) -> Cow<'k, str> {
     if !actor.is_guest() {
         return Cow::Borrowed(key);

@@ -15,7 +15,7 @@ use crate::{
     events::ReplyIds,
 };
 
-/// A request to write the newest reply anew.
+/// A request to regenerate the newest reply.
 #[derive(Clone, Debug)]
 pub struct RegenerateReply {
     /// The reply, or the message that it answers.
@@ -24,7 +24,7 @@ pub struct RegenerateReply {
     pub idempotency_key: Option<String>,
 }
 
-/// A request to replace the text of the user's newest message, and to write its reply anew.
+/// A request to replace the text of the user's newest message and regenerate its reply.
 #[derive(Clone, Debug)]
 pub struct EditMessage {
     /// The message.
@@ -44,7 +44,7 @@ struct NewText {
 }
 
 impl Chat {
-    /// Writes the newest reply anew. The former reply becomes a version of the new one.
+    /// Regenerates the newest reply. The former reply becomes a version of the new one.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such message; [`Error::NotNewest`]; [`Error::ReplyRunning`];
@@ -62,7 +62,7 @@ impl Chat {
         self.rewrite(actor, message_id, None, idempotency_key).await
     }
 
-    /// Replaces the text of the user's newest message, and writes its reply anew. The former text and the former reply
+    /// Replaces the text of the user's newest message, and regenerates its reply. The former text and the former reply
     /// become versions.
     ///
     /// # Errors

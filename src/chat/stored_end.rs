@@ -1,10 +1,10 @@
 //! The end of a reply, read from its rows.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use super::{Chat, external::ABANDONED, reply::EXTERNAL};
 use crate::{
-    budget::until_midnight,
+    budget::until_day_after,
     conversation::{Message, MessageStatus, Owner, ReplyOutcome, Usage},
     db::{ReplyState, Turn},
     error::{Error, ErrorCode, Result},
@@ -30,16 +30,19 @@ pub(super) async fn usage(chat: &Chat, owner: &Owner, turn: &Turn) -> Result<Opt
     Ok(costs.into_values().next().map(|(_, usage)| usage))
 }
 
-/// The end of a reply from a row that was read already.
+/// The end of a reply, from a row that was already read.
 pub(super) fn stored_end(turn: &Turn, message: Option<Message>) -> ReplyEnd {
-    // The turn's code is one that earlier versions know; the message has the exact one.
+    // The turn stores a code that earlier versions know; the message stores the exact one.
     let exact = message
         .as_ref()
         .and_then(|message| message.failure.as_deref());
     let failure = exact.map(ErrorCode::named).or(turn.failure);
+    let ended_at = message
+        .as_ref()
+        .map_or(turn.created_at, |message| message.created_at);
     let outcome = match (turn.reply, failure) {
         (ReplyState::Completed, _) => Outcome::Completed,
-        (_, Some(code)) => Outcome::Failed(stored_error(code)),
+        (_, Some(code)) => Outcome::Failed(stored_error(code, ended_at)),
         (_, None) => match message.as_ref().and_then(|message| message.outcome) {
             Some(ReplyOutcome::Stopped) => Outcome::Stopped,
             _ => Outcome::Incomplete,
@@ -62,7 +65,7 @@ pub(super) fn stored_end(turn: &Turn, message: Option<Message>) -> ReplyEnd {
 pub fn replayed_end(reply: Message, usage: Option<Usage>, reason: Option<&str>) -> ReplyEnd {
     let failure = reply.failure.as_deref().map(ErrorCode::named);
     let outcome = match (failure, reply.outcome, reply.status) {
-        (Some(code), ..) => Outcome::Failed(stored_error(code)),
+        (Some(code), ..) => Outcome::Failed(stored_error(code, reply.created_at)),
         (None, Some(ReplyOutcome::Stopped), _) => Outcome::Stopped,
         (None, _, MessageStatus::Complete) => Outcome::Completed,
         (None, ..) => Outcome::Incomplete,
@@ -85,8 +88,8 @@ fn stored_reason(stored: &str) -> &'static str {
     }
 }
 
-/// The error for a stored code. Its cause was logged when it happened.
-pub fn stored_error(code: ErrorCode) -> Error {
+/// The error for the stored code of a reply that ended at this time. Its cause was logged when it happened.
+pub fn stored_error(code: ErrorCode, ended_at: DateTime<Utc>) -> Error {
     let cause = "an earlier attempt failed; see its log entry".into();
     match code {
         ErrorCode::ModelRateLimited => Error::ModelRateLimited(cause),
@@ -95,7 +98,7 @@ pub fn stored_error(code: ErrorCode) -> Error {
         ErrorCode::ContextTooLong => Error::ContextTooLong(cause),
         ErrorCode::DatabaseUnavailable => Error::Database(cause),
         ErrorCode::BudgetExceeded => Error::BudgetExceeded {
-            retry_after: until_midnight(Utc::now()),
+            retry_after: until_day_after(ended_at, Utc::now()),
         },
         _ => Error::Internal(cause),
     }

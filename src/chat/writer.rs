@@ -93,7 +93,7 @@ impl ReplyWriter {
         }
     }
 
-    /// Continues a reply that another node has written up to here.
+    /// Continues a reply that another node has written up to this point.
     pub(super) fn resume(&mut self, turn: &Turn) {
         let log = self.run.log().clone();
         self.length = turn.written.len();
@@ -130,7 +130,7 @@ impl ReplyWriter {
         let room = self.reasoning_room.min(MAX_PARTS_BYTES - self.parts_bytes);
         let fits = &text[..text.floor_char_boundary(room)];
         self.parts_bytes += fits.len();
-        // Nothing stands behind a cut.
+        // Nothing follows a truncated part.
         self.reasoning_room = match fits.len() < text.len() {
             true => 0,
             false => room - fits.len(),
@@ -176,7 +176,7 @@ impl ReplyWriter {
             ..
         } = known.content
         {
-            // A program that repeats the call does not take its end back.
+            // A repeated call does not undo its end.
             if *state == ToolState::Called {
                 *state = known_state;
             }
@@ -257,7 +257,7 @@ impl ReplyWriter {
         self.usage = Some(usage);
     }
 
-    /// Stores no message if the reply has no text: another program is to write it.
+    /// Stores no message if the reply has no text, because an external program will write it.
     pub(super) fn without_message(&mut self) {
         self.is_message = false;
     }
@@ -278,12 +278,12 @@ impl ReplyWriter {
         }
     }
 
-    /// Gives the run up without an end: another node goes on with it.
+    /// Releases the run without an end: another node continues it.
     pub(super) fn release(self) -> RunGuard {
         self.run
     }
 
-    /// Ends the log as the rows say, because another node has ended the reply.
+    /// Ends the log with the stored outcome, because another node has ended the reply.
     pub(super) async fn end_as_stored(self) {
         let Self {
             chat, owner, turn, ..
@@ -295,7 +295,7 @@ impl ReplyWriter {
         }
     }
 
-    /// Stores the reply and ends its log. Of an external reply that another node has taken over, returns the run instead.
+    /// Stores the reply and ends its log. If another node has taken over an external reply, returns the run instead.
     pub(super) async fn finish(
         self,
         outcome: Outcome,
@@ -305,7 +305,7 @@ impl ReplyWriter {
             chat, owner, turn, ..
         } = &self;
         if let Outcome::Failed(error) = &outcome {
-            // That another program failed, or sent what cannot be read, is no fault of this server.
+            // A failure or malformed data of an external program is not a fault of this server.
             let is_of_program = turn.is_external && matches!(error, Error::ModelUnavailable(_));
             if !is_of_program {
                 error.log();

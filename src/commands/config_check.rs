@@ -1,4 +1,4 @@
-//! `titlecast config check`: prints what is in force and where each value comes from, without secrets.
+//! `titlecast config check`: prints the effective configuration and the source of each value, without secrets.
 
 use std::{
     fmt::{Display, Write},
@@ -117,6 +117,9 @@ impl Page {
                 .map(|(name, _)| name.as_str())
                 .collect();
             self.line(2, format_args!("headers: {}", names.join(SEPARATOR)));
+        }
+        if let Some(proxy) = &provider.proxy {
+            self.line(2, format_args!("proxy: {}", shown_url(proxy)));
         }
         if let Some(file) = &provider.ca_file {
             self.line(2, format_args!("ca_file: {}", file.display()));

@@ -33,7 +33,7 @@ const MAX_TOKENS: u32 = 512;
 /// The answer of one model.
 #[derive(Debug)]
 pub struct LiveCheck {
-    /// Whose chains it is in: `agent triage`, `titles`.
+    /// The agents or policies whose chains it is in: `agent triage`, `titles`.
     users: Vec<String>,
     model: String,
     has_key: bool,
@@ -112,7 +112,7 @@ fn explained(error: &ModelError, has_key: bool) -> String {
         ),
         ModelErrorKind::Connection => (
             "cannot be reached",
-            "; check base_url, the proxy and the network",
+            "; check base_url, the proxy, the network and, over https, ca_file",
         ),
         ModelErrorKind::RateLimited => ("limits the rate of calls", "; try again later"),
         ModelErrorKind::QuotaExceeded => ("has no quota left", "; check the account's billing"),
@@ -147,7 +147,7 @@ fn explained(error: &ModelError, has_key: bool) -> String {
     format!("{what}{details}{then}")
 }
 
-/// A request to a model, and whose it is.
+/// A request to a model, and the chains that use the model.
 struct Question {
     model: Arc<Model>,
     users: Vec<String>,

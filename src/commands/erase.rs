@@ -1,4 +1,4 @@
-//! `titlecast erase`: everything of a tenant or of a user, and a certificate of what went.
+//! `titlecast erase`: erases all data of a tenant or a user, and prints a certificate.
 
 use std::time::Duration;
 

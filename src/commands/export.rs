@@ -17,7 +17,7 @@ pub enum ExportError {
     /// The output cannot be written.
     #[error("cannot write to standard output: {0}")]
     Write(#[source] io::Error),
-    /// Some lines are longer than an import reads. They are written all the same.
+    /// Some lines are longer than an import accepts. They are written anyway.
     #[error(
         "{0} line(s) are longer than {MAX_LINE_BYTES} bytes, so import does not read them; all others are whole"
     )]
@@ -30,7 +30,7 @@ pub enum ExportError {
 /// Prints all conversations of the scope. Returns whether it reached the end.
 ///
 /// # Errors
-/// [`ExportError`]. A closed pipe is one too, because the export is not whole.
+/// [`ExportError`]. A closed pipe is one too, because the export is incomplete.
 pub async fn run(
     db: &Database,
     scope: ExportScope,

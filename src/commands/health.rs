@@ -26,7 +26,7 @@ const MAX_RESPONSE_BYTES: u64 = 64 * 1024;
 /// HTTP/1.0, so that the response ends with the connection.
 const REQUEST: &str = "GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n";
 
-/// The header of the PROXY protocol for a connection that no client made.
+/// The PROXY protocol header of a connection without a client.
 const OWN_CONNECTION: &str = "PROXY UNKNOWN\r\n";
 
 /// Why the health check fails.

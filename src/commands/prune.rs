@@ -52,7 +52,7 @@ pub async fn run(
         }
         progress.update(steps, || words(&removed), &removed);
     };
-    // Also what an interrupted run removed. A server that uses the file without a pause erases it later.
+    // Also erases what an interrupted run removed. If a server keeps the file busy, it erases the text later.
     if !is_dry && !removed.0.is_empty() {
         db.compact(false).await.inspect_err(Error::log)?;
     }
@@ -62,7 +62,7 @@ pub async fn run(
         (false, _) => "interrupted",
     };
     let words = match retentions.are_off() {
-        true => "nothing is limited: [retention] of the configuration has no limit".to_owned(),
+        true => "nothing to prune: [retention] sets no limit".to_owned(),
         false => words(&removed),
     };
     progress.finish(reason, &words, &json!({ "rows": removed }));
@@ -75,7 +75,7 @@ fn words(removed: &Removed) -> String {
         .iter()
         .map(|(table, rows)| format!("{table} {rows}"));
     match removed.0.is_empty() {
-        true => "nothing is too old".to_owned(),
+        true => "nothing is older than the limits".to_owned(),
         false => counts.collect::<Vec<_>>().join(", "),
     }
 }

@@ -1,4 +1,4 @@
-//! `titlecast webhooks`: events of webhooks that are not received, as JSON lines; tries them again, or drops them.
+//! `titlecast webhooks`: lists undelivered webhook events as JSON lines, retries or drops them.
 
 use std::io::{self, Write};
 
@@ -57,7 +57,7 @@ pub async fn run(db: &Database, action: &WebhooksCommand, out: &mut impl Write) 
     }
 }
 
-/// Says that nothing was done: the name may be misspelt.
+/// Reports that nothing was done: the name may be misspelt.
 fn nothing_if(is_idle: bool, hook: &str, out: &mut impl Write) -> Result<()> {
     match is_idle {
         true => write(out, &json!({ "hook": hook, "done": "nothing" })),

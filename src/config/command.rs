@@ -33,22 +33,21 @@ pub enum Command {
         direction: Migrate,
     },
     /// Generate titles for conversations without one: those from before titles existed, and those whose title failed.
-    /// Safe to interrupt, and to run beside servers
+    /// Safe to interrupt, and to run while servers run
     Backfill(BackfillArguments),
     /// Compare models and prompts by the titles that they make of the same messages (docs/titles.md). Writes nothing to
     /// the database; messages go to the named models only
     Try(TryArguments),
-    /// Import conversations of another system from JSON lines (docs/moving.md). Safe to interrupt, to run beside
-    /// servers, and to repeat: it adds only what is missing
+    /// Import conversations of another system from JSON lines (docs/moving.md). Safe to interrupt, to run while
+    /// servers run, and to repeat: it adds only what is missing
     Import(ImportArguments),
-    /// Print conversations as JSON lines, which import reads back to the same rows (docs/moving.md). Safe beside
-    /// servers; reads one snapshot, and nothing is changed
+    /// Print conversations as JSON lines, which import reads back to the same rows (docs/moving.md). Reads one snapshot and
+    /// changes nothing; safe while servers run
     Export(ExportArguments),
-    /// Erase everything of a tenant or of one user, and print a certificate (docs/retention.md). Asks nothing, and cannot
-    /// be undone. Safe beside servers, and to repeat
+    /// Erase everything of a tenant or of one user, and print a certificate (docs/retention.md). Asks for no
+    /// confirmation, and cannot be undone. Safe while servers run, and to repeat
     Erase(EraseArguments),
-    /// Remove what is older than the limits of the section retention, as servers do little by little
-    /// (docs/retention.md)
+    /// Remove what is older than the limits of the section retention now, as servers do gradually (docs/retention.md)
     Prune(PruneArguments),
     /// Check the configuration
     Config {
@@ -56,7 +55,7 @@ pub enum Command {
         #[command(subcommand)]
         action: ConfigCommand,
     },
-    /// List events of webhooks that are not received, try them again, or drop them (docs/webhooks.md). Prints JSON lines
+    /// List events that webhooks failed to deliver, send them again, or drop them (docs/webhooks.md). Prints JSON lines
     Webhooks {
         /// What to do
         #[command(subcommand)]
@@ -129,7 +128,7 @@ pub enum WebhooksCommand {
         #[arg(long)]
         parked: bool,
     },
-    /// Send failing and given up events again, also to a receiver that answered 410 Gone
+    /// Send failed and given-up events again, also to a receiver that answered 410 Gone
     Retry {
         /// The webhook
         #[arg(value_name = "NAME")]
@@ -139,7 +138,7 @@ pub enum WebhooksCommand {
         #[arg(long, value_name = "ID", value_parser = conversation)]
         conversation: Option<ConversationId>,
     },
-    /// Remove the event that was given up from each conversation, so that those behind it are sent
+    /// Remove the event that was given up from each conversation, so that later events are sent
     Drop {
         /// The webhook
         #[arg(value_name = "NAME")]
@@ -215,7 +214,7 @@ pub struct TryArguments {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub sample: u32,
 
-    /// Ask for no more titles after using N tokens; those that are being made (--title-concurrency) are finished
+    /// Stop after using N tokens; titles already started finish (--title-concurrency)
     #[arg(long, value_name = "N")]
     pub budget_tokens: Option<u64>,
 
@@ -228,7 +227,7 @@ pub struct TryArguments {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
 
-    /// Keep results in this file, and do not ask again for those that it has
+    /// Keep results in this file, and skip titles that it already has
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
 
@@ -288,7 +287,7 @@ pub struct EraseArguments {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// How long servers get to stop replies and to tell clients, before rows are removed; 0s without servers
+    /// How long servers have to stop replies and to notify clients, before rows are removed; 0s if no server runs
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration_or_none)]
     pub wait: Duration,
 }

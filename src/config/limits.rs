@@ -83,7 +83,7 @@ pub struct LimitArguments {
     )]
     pub title_changes_per_minute: u32,
 
-    /// Maximum number of replies from outside that are open per service (token) and node, 0 for unlimited
+    /// Maximum number of open replies that other programs write, per service (token) and node, 0 for unlimited
     #[arg(
         long,
         env = "TITLECAST_INGEST_STREAMS",

@@ -4,7 +4,7 @@
 //! - `command`: commands and their arguments; `settings`, `jwt`, `limits`, `proxy`: flags and variables
 //! - `origin`, `secret_file`: where values come from; secrets in files
 //! - `service_manager`: what systemd passes
-//! - `file`: the file of `--config`; `plan`: what is in force
+//! - `file`: the file of `--config`; `plan`: the effective configuration
 
 mod command;
 mod file;

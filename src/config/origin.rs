@@ -12,6 +12,12 @@ use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 
 use super::secret_file::{self, FileError};
 
+/// How the names of most variables begin.
+const PREFIX: &str = "TITLECAST_";
+
+/// How many letters of a misspelt name are wrong, missing or swapped, at most.
+const MAX_SLIPS: usize = 2;
+
 /// Where the value of a setting comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
@@ -38,6 +44,27 @@ impl Origins {
     /// The origin of a setting.
     pub fn of(&self, id: &str) -> &Origin {
         self.by_id.get(id).unwrap_or(&Origin::Default)
+    }
+
+    /// Variables that look like a setting's with a slip in its name, with the name that was probably meant. Other
+    /// variables with the prefix are usual: Kubernetes sets some for a service of the program's name.
+    pub fn misspelt(&self, variables: impl Iterator<Item = OsString>) -> Vec<(String, &str)> {
+        let known = || self.settings.iter().map(|setting| &*setting.variable);
+        variables
+            .filter_map(|variable| variable.into_string().ok())
+            .filter(|variable| variable.starts_with(PREFIX))
+            .filter_map(|variable| {
+                let name = variable.strip_suffix("_FILE").unwrap_or(&variable);
+                if known().any(|known| known == name) {
+                    return None;
+                }
+                let near = known()
+                    .map(|known| (strsim::osa_distance(name, known), known))
+                    .filter(|(distance, _)| *distance <= MAX_SLIPS)
+                    .min_by_key(|(distance, _)| *distance)?;
+                Some((variable, near.1))
+            })
+            .collect()
     }
 
     /// All settings, in the order of the help.
@@ -154,7 +181,7 @@ impl Twins {
             let content = secret_file::read(&path);
             let is_empty = read(OsStr::new(&variable)).is_some_and(|value| value.is_empty());
             command = command.mut_arg(&id, |argument| {
-                // Compose files set optional variables to an empty text.
+                // Compose files set optional variables to an empty string.
                 let argument = match is_empty {
                     true => argument.env(None::<&'static str>),
                     false => argument,

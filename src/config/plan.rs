@@ -1,7 +1,7 @@
-//! What is in force: the file, the flags and the environment, merged and checked against each other.
+//! The effective configuration: the file, the flags and the environment, merged and checked against each other.
 //!
-//! Flags and environment go before the file. The base URL and the key of a provider come from one source, so that a
-//! key never reaches another host.
+//! Flags and environment take precedence over the file. The base URL and the key of a provider come from one source, so
+//! that a key never reaches another host.
 
 mod models;
 mod providers;
@@ -44,7 +44,7 @@ pub struct Plan {
     pub has_agents: bool,
     /// The policies of titles. Models in order; empty for the offline model.
     pub titles: Policies<Vec<ModelRef>>,
-    /// Who sees the conversations of a tenant.
+    /// The visibility of each tenant's conversations.
     pub sharing: SharingPlan,
     /// The webhooks, by name.
     pub webhooks: Vec<WebhookPlan>,
@@ -87,13 +87,13 @@ pub struct AgentPlan {
     pub name: String,
     /// What it is for, for people.
     pub description: Option<String>,
-    /// Who writes its replies.
+    /// The source of its replies.
     pub source: ReplySource,
     /// Where the models come from.
     pub models_source: String,
     /// The system prompt: the model's role and task.
     pub instructions: Option<Arc<str>>,
-    /// Where they come from: a line of the file, or the path of theirs; empty without any.
+    /// Their source: a line of the file, or the path of the instructions file; empty without instructions.
     pub instructions_source: String,
     /// The parameters of its requests.
     pub parameters: Arc<Parameters>,
@@ -111,7 +111,7 @@ pub struct AgentPlan {
     pub is_until_titled: bool,
 }
 
-/// Who writes the replies of an agent.
+/// The source of an agent's replies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplySource {
     /// These models, in order; the offline model if there is none.
@@ -234,7 +234,7 @@ impl Plan {
                     .into(),
             ),
             _ => Err(format!(
-                "{} is no model of a provider; write PROVIDER/MODEL with one of the providers {}",
+                "{} is not a model of a provider; write PROVIDER/MODEL with one of the providers {}",
                 file::shown_unknown(name),
                 names().collect::<Vec<_>>().join(", ")
             )),

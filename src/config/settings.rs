@@ -148,7 +148,7 @@ pub struct Settings {
     )]
     pub database_url: String,
 
-    /// Maximum number of database connections; on SQLite, of readers beside the one writer
+    /// Maximum number of database connections; on SQLite, of readers in addition to the one writer
     #[arg(long, env = "TITLECAST_DATABASE_CONNECTIONS", default_value_t = 8, value_name = "N", global = true,
         value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub database_connections: u32,
@@ -204,8 +204,8 @@ pub struct Settings {
     )]
     pub proxy: Option<String>,
 
-    /// Model that writes replies, unless --config has agents; by default gpt-5-mini, then gpt-6-luna, and of another
-    /// server than OpenAI's gpt-6-luna alone
+    /// Model that writes replies, unless --config has agents; by default gpt-5-mini with gpt-6-luna as a fallback, and
+    /// gpt-6-luna alone on a server other than OpenAI's
     #[arg(
         long,
         env = "TITLECAST_CHAT_MODEL",
@@ -227,7 +227,7 @@ pub struct Settings {
     #[arg(long, env = "TITLECAST_TITLE_DEADLINE", default_value = "10s", value_parser = duration, value_name = "TIME", global = true)]
     pub title_deadline: Duration,
 
-    /// The contract of the SSE routes under /api/v1 whose request has no `?contract=`
+    /// Contract of the SSE routes under /api/v1 for requests without `?contract=`
     #[arg(
         long,
         env = "TITLECAST_LEGACY_CONTRACT",
@@ -344,7 +344,7 @@ pub struct Settings {
     #[arg(long, env = "TITLECAST_REPLY_LEASE", default_value = "15s", value_parser = duration, value_name = "TIME", global = true)]
     pub reply_lease: Duration,
 
-    /// How long a reply that is written from outside stays open without an append, and the longest pause of an upload
+    /// How long a reply that another program writes stays open without an append, and the longest pause of an upload
     #[arg(long, env = "TITLECAST_INGEST_IDLE", default_value = "30s", value_parser = duration, value_name = "TIME", global = true)]
     pub ingest_idle: Duration,
 

@@ -1,5 +1,5 @@
-//! Ids of conversations and messages in the caller's own system: how they are told from ours, and the id of ours that they
-//! stand for.
+//! Ids of conversations and messages in the caller's own system: how they are distinguished from ours, and mapped to
+//! ours.
 //!
 //! Imports, routes and GraphQL share the mapping: the same tenant, user and external id are always the same conversation.
 
@@ -11,7 +11,7 @@ use super::{ConversationId, MessageId, Owner};
 /// The longest external id, in characters; the size of the columns.
 pub const MAX_EXTERNAL_ID_CHARS: usize = 255;
 
-/// Names below `/api/v1/conversations/` that are no conversation.
+/// Names below `/api/v1/conversations/` that are routes, not conversations.
 const RESERVED: [&str; 4] = [".", "..", "search", "changes"];
 
 /// What a client calls a conversation.
@@ -23,7 +23,7 @@ pub enum ConversationName {
     External(String),
 }
 
-/// A text that names no conversation or message.
+/// Why a text is not a valid name of a conversation or message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// It is empty, too long, or has control characters.
@@ -54,7 +54,7 @@ impl ConversationName {
         external_id(text).map(Self::External)
     }
 
-    /// An external id, where a UUID has another argument.
+    /// An external id, for inputs that take a UUID in another argument.
     ///
     /// # Errors
     /// [`InvalidName`].
@@ -99,7 +99,7 @@ pub fn external_id(text: &str) -> Result<String, InvalidName> {
     checked_external_id(text)
 }
 
-/// The same for an id that may be a UUID, because nothing else is named in its place.
+/// The same, for an id that may be a UUID because the input takes no id of ours.
 ///
 /// # Errors
 /// [`InvalidName::Malformed`].
@@ -123,8 +123,8 @@ pub fn message_id(conversation: ConversationId, id: &str) -> MessageId {
     MessageId(Uuid::parse_str(id).unwrap_or_else(|_| named(&[&conversation, id])))
 }
 
-/// The id of a message that is recorded. Other than an import's, an id of UUID form is no id of ours: it is unique in its
-/// conversation only, like any other.
+/// The id of a recorded message. Unlike in an import, a UUID is not taken as an id of ours: like any other external id,
+/// it is unique only in its conversation.
 pub fn recorded_message_id(conversation: ConversationId, id: &str) -> MessageId {
     MessageId(named(&[&conversation.to_string(), id]))
 }
@@ -187,7 +187,7 @@ mod tests {
         for (place, id) in ids.iter().enumerate() {
             assert!(!ids[..place].contains(id));
         }
-        // Stable for ever: stored rows have ids of this mapping.
+        // Stable forever: stored rows have ids from this mapping.
         assert_eq!(
             name.id(&Owner::local()).to_string(),
             "936f6a6b-32b7-89a0-823f-430833488f28"

@@ -24,7 +24,7 @@ pub enum Line {
 pub struct Fences<'a>(Option<&'a str>);
 
 impl<'a> Fences<'a> {
-    /// Classifies the next line, given without its leading markup, because a fence may stand in a list or a quotation.
+    /// Classifies the next line, given without its leading markup, because a fence may be inside a list or a quotation.
     pub fn read(&mut self, line: &'a str) -> Line {
         match (self.0, split_fence(line)) {
             // "```code```" within one line is a code span.

@@ -57,7 +57,7 @@ pub fn without_tag_pair(text: &str) -> &str {
 /// Removes Markdown inside a line: links and images leave their text; code spans, bold, italics and strikethrough leave
 /// their content.
 ///
-/// Only pairs count, so `*args and **kwargs`, `2 * 3 * 4` and `snake_case_name` are left alone; and underscores around
+/// Only pairs count, so `*args and **kwargs`, `2 * 3 * 4` and `snake_case_name` stay unchanged; and underscores around
 /// one identifier belong to it (`__init__`, `__FILE__`).
 pub fn without_inline_markup(line: &str) -> String {
     let chars: Vec<char> = without_links(line).chars().collect();

@@ -1,4 +1,4 @@
-//! What an application stores beside a conversation: a few pairs of text, which the service never interprets.
+//! Metadata that an application attaches to a conversation: a few pairs of text, which the service never interprets.
 
 use std::collections::BTreeMap;
 
@@ -86,8 +86,8 @@ impl Metadata {
 
     /// A text for each pair that the stored form of metadata contains if and only if it has this pair.
     ///
-    /// Keys have no quotation marks, and those in values are escaped. So `"key":"` begins a pair wherever it stands, and
-    /// the next unescaped quotation mark ends its value.
+    /// Keys have no quotation marks, and those in values are escaped. So `"key":"` always begins a pair, and the next
+    /// unescaped quotation mark ends its value.
     pub fn stored_pairs(&self) -> impl Iterator<Item = String> {
         let json = |text: &str| serde_json::Value::from(text).to_string();
         self.pairs()

@@ -4,9 +4,10 @@
 //! - `title`, `topic_hint`: a title, and the fallback shown without one
 //! - `part`: the parts of a reply beside its text
 //! - `attachment`, `id`, `external`, `tenant`: attachments, typed UUIDs, ids of other systems, settings per tenant
-//! - `metadata`: what an application stores beside a conversation
-//! - `sharing`: who besides the owner reads and writes a conversation
-//! - `redact`: secrets and personal numbers are left out of what lists show
+//! - `metadata`: pairs that an application attaches to a conversation
+//! - `retention`: how long conversations and their messages are kept
+//! - `sharing`: which other users read and write a conversation
+//! - `redact`: removes secrets and personal numbers from what lists show
 //! - `text`, `markup`, `fence`: text rules that titles, hints and messages share
 
 pub mod attachment;
@@ -99,7 +100,7 @@ pub struct Conversation {
     pub title_status: TitleStatus,
     /// Whether the title has been claimed. A pending title without a claim waits for a message with content.
     pub title_begun: bool,
-    /// Whether the previous version has deferred the title because the provider refuses calls.
+    /// Whether the previous version deferred the title because the provider refused calls.
     pub title_waits: bool,
     /// Why the last attempt failed.
     pub title_failure: Option<TitleFailure>,
@@ -107,7 +108,7 @@ pub struct Conversation {
     pub title_retry_at: Option<DateTime<Utc>>,
     /// The title before the present one; `None` if there was none, or the user replaced it.
     pub previous_title: Option<String>,
-    /// Whether no generated title replaces the present one unasked: the user gave or restored it.
+    /// Whether the title is locked: the user gave or restored it, and no generated title replaces it unasked.
     pub title_locked: bool,
     /// The fallback: the client's hint, or the first meaningful line of the first message.
     pub topic_hint: Option<String>,

@@ -1,7 +1,6 @@
-//! The parts of a reply beside its text: reasoning, tool calls, data.
+//! The parts of a reply other than its text: reasoning, tool calls, data.
 //!
-//! A reply is one text, and parts that stand at byte offsets of it. Only the text is what titles, previews, searches and
-//! models see.
+//! A reply is one text, and parts at byte offsets in it. Titles, previews, searches and models use only the text.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +33,7 @@ pub enum PartContent {
         name: String,
         /// The arguments, JSON as the model wrote it; empty if there are none, or too many.
         arguments: String,
-        /// The result, JSON; `None` before it is there.
+        /// The result, JSON; `None` until the call has ended.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         result: Option<String>,
         /// The state of the call.

@@ -1,6 +1,6 @@
 //! Removes secrets and personal numbers from the texts that lists show: titles, hints and previews. Pure and total.
 //!
-//! A pattern finds what has the shape of one; a check decides by its length, its check digits and the characters around it:
+//! A pattern finds candidates by their shape; a check decides by length, check digits and surrounding characters:
 //! - keys and tokens whose issuer gives them a prefix, JSON Web Tokens, private keys, webhooks
 //! - passwords in URLs, in assignments (`password=…`) and in sentences (`my password is …`)
 //! - phone numbers in international form
@@ -23,7 +23,7 @@ use self::checks::{
     social_security, whole,
 };
 
-/// The most times that a text is searched: what is left may join to another match.
+/// The most passes over a text: after a removal, the remaining text may contain another match.
 const MAX_ROUNDS: usize = 4;
 
 /// The longest rejected match that is searched again from its second character.
@@ -32,7 +32,7 @@ const MAX_RETRIED_BYTES: usize = 64;
 /// The part of a match to remove; `None` if it only looks like a secret.
 type Check = fn(&str, Range<usize>) -> Option<Range<usize>>;
 
-/// Patterns of keys that begin with what their issuer begins them with.
+/// Patterns of keys with a prefix of their issuer.
 const KEYS: &[&str] = &[
     r"sk-[A-Za-z0-9_-]{20,}", // OpenAI, Anthropic, OpenRouter
     r"llx-[A-Za-z0-9]{40,}",  // LlamaCloud
@@ -130,19 +130,19 @@ static KINDS: LazyLock<Vec<(Regex, Check)>> = LazyLock::new(|| {
     let keys = format!(r"\b(?:{})", KEYS.join("|"));
     let all = OTHERS.iter().map(|(pattern, check)| (*pattern, *check));
     let all = all.chain([(keys.as_str(), key as Check)]);
-    // Words of ASCII: a key may stand next to a Japanese particle.
+    // Word boundaries are ASCII: a key may be followed directly by a Japanese particle.
     let compile = |pattern: &str| Regex::new(&pattern.replace(r"\b", r"(?-u:\b)"));
     all.filter_map(|(pattern, check)| Some((compile(pattern).ok()?, check)))
         .collect()
 });
 
-/// Compiles the patterns at the start, so that no message pays for it.
+/// Compiles the patterns at startup, so that no message waits for it.
 pub fn load() {
     LazyLock::force(&KINDS);
 }
 
-/// A text without secrets and personal numbers, and without the brackets, quotes and spaces that stood around them.
-/// Borrowed if there is none.
+/// A text without secrets and personal numbers, and without the brackets, quotes and spaces around them. Borrowed if
+/// there are none.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut kept = Cow::Borrowed(text);
     for _ in 0..MAX_ROUNDS {
@@ -168,8 +168,8 @@ fn find(text: &str) -> Vec<Range<usize>> {
     }
 }
 
-/// The text with full-width forms as ASCII, and dashes between digits as hyphens, as models and word processors write them;
-/// and the place in the text of each of its bytes. `None` if it has none.
+/// The text with full-width forms as ASCII and dashes between digits as hyphens (models and word processors write such
+/// forms), and the original position of each byte. `None` if it has no such form.
 fn folded(text: &str) -> Option<(String, Vec<usize>)> {
     let is_odd = |c: char| matches!(c, '\u{FF01}'..='\u{FF5E}' | '﹫' | '\u{2010}'..='\u{2013}');
     if !text.contains(is_odd) {
@@ -252,7 +252,7 @@ fn without(text: &str, found: &[Range<usize>]) -> String {
     kept
 }
 
-/// The range with the brackets and quotes that hold nothing else.
+/// The range, extended by brackets and quotes that hold nothing else.
 fn wrapped(text: &str, range: &Range<usize>) -> Range<usize> {
     const PAIRS: [(char, char); 10] = [
         ('(', ')'),

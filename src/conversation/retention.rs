@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// The limits of a tenant; `None` keeps for ever.
+/// The limits of a tenant; `None` keeps forever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// The age of messages.
@@ -36,7 +36,7 @@ impl Retention {
 pub struct Retentions {
     /// For tenants without limits of their own.
     pub default: Retention,
-    /// By tenant: all limits, those of the default among them.
+    /// By tenant: the complete limits, including those inherited from the default.
     pub tenants: BTreeMap<String, Retention>,
 }
 

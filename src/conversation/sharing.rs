@@ -1,10 +1,10 @@
-//! Shared conversations: who besides the owner reads and writes one, and whose rows a query reads.
+//! Shared conversations: which other users read and write a conversation, and whose rows a query reads.
 
 use strum::{EnumString, IntoStaticStr, VariantNames};
 
 use super::Owner;
 
-/// Who of a tenant sees conversations besides their owners: a policy of the tenant.
+/// Which users of a tenant see conversations besides their owners: a policy of the tenant.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantNames,
 )]
@@ -13,7 +13,7 @@ pub enum Visibility {
     /// A conversation is its owner's alone.
     #[default]
     Private,
-    /// Everyone of the tenant reads; only the owner writes.
+    /// All users of the tenant read; only the owner writes.
     Read,
     /// Everyone of the tenant reads and writes.
     Tenant,
@@ -82,7 +82,7 @@ impl<'a> From<&'a Audience> for Rows<'a> {
     }
 }
 
-/// Who writes in a conversation: the rows are its owner's, and messages carry their author.
+/// The author of a write in a conversation: rows belong to its owner, and messages carry their author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// The owner of the conversation.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt::Display, str::FromStr};
 
-/// A default value, with overrides for some tenants. Written as `VALUE,tenant=VALUE,…`.
+/// A default value with overrides for some tenants. Written as `VALUE,tenant=VALUE,…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PerTenant<T> {
     default: T,

@@ -1,6 +1,6 @@
 //! Archive marks, pins and metadata of conversations. None of them touches `last_message_at`, by which lists are sorted.
 //!
-//! A request that asks for what is already so changes no row, and its revision stays.
+//! A request for the current state changes no row and keeps the revision.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, QueryFilter, QuerySelect, UpdateMany, sea_query::Expr};

@@ -1,6 +1,6 @@
-//! The audit log: who did what to which conversation, or to whose data, and when. Never any text.
+//! The audit log: actor, action, conversation or user, and time. Never any text.
 //!
-//! An entry is stored in the transaction of its act. Without `[audit] enabled` there is no statement.
+//! An entry is stored in the transaction of its action. Without `[audit] enabled` no statement runs.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -108,7 +108,7 @@ impl Database {
         self.is_audited.load(Relaxed)
     }
 
-    /// Records an act on a conversation in its transaction.
+    /// Records an action on a conversation, in the same transaction.
     pub(super) async fn record_act(
         &self,
         tx: &Transaction,
@@ -121,7 +121,7 @@ impl Database {
             .await
     }
 
-    /// Records an act on the data of a user, or of a whole tenant.
+    /// Records an action on the data of a user, or of a whole tenant.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -272,7 +272,7 @@ impl Database {
         }
     }
 
-    /// A user who stands in this column of a tenant's entries.
+    /// A user in this column of a tenant's entries.
     async fn next_actor(&self, tenant: &str, column: Column) -> Result<Option<String>> {
         let user: Option<Option<String>> = Entity::find()
             .select_only()

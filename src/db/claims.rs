@@ -319,7 +319,7 @@ pub(super) fn without_lease(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
         .col_expr(Column::TitleLeaseUntil, Expr::val(no_time))
 }
 
-/// Forgets in an update that the title failed, and when it is tried again.
+/// Clears the title's failure and its next try in an update.
 pub(super) fn without_retry(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
     let no_time: Option<DateTime<Utc>> = None;
     update

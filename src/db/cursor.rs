@@ -1,7 +1,7 @@
 //! Opaque keyset cursors: the sort key of a row, so that the next page is correct after inserts and deletions.
 //!
-//! A cursor contains its version, a position and its list, in base64url; without its beginning or its end it is none. It
-//! is not authenticated, because it grants no access: each page is filtered by owner.
+//! A cursor contains its version, a position and its list, in base64url; a truncated one is invalid. It is not
+//! authenticated, because it grants no access: each page is filtered by owner.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Datelike, Utc};
@@ -24,7 +24,7 @@ pub struct ConversationCursor {
     pub(super) list: Option<ListMark>,
 }
 
-/// What tells lists of other orders and filters apart.
+/// Distinguishes lists with other orders and filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListMark {
     /// The order, and in which part of the list the position is: one lower-case letter.
@@ -37,7 +37,7 @@ pub(super) struct ListMark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageCursor {
     pub(super) position: i64,
-    /// Whether it is behind the message of this position: a reply that does not count.
+    /// Whether it follows the message at this position: a reply that does not count.
     pub(super) is_behind: bool,
 }
 
@@ -50,10 +50,10 @@ pub struct PageCursor {
     pub is_forward: bool,
 }
 
-/// A position among the events that are replayed of a conversation's replies.
+/// A position in the replayed events of a conversation's replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LedgerCursor {
-    /// The conversation: positions of another one mean nothing in it.
+    /// The conversation. A position is valid only in its own conversation.
     pub conversation: ConversationId,
     /// The last message of which all events were sent; `None` at the beginning.
     pub at: Option<MessageCursor>,
@@ -78,12 +78,12 @@ pub struct HitCursor {
 /// A position in a feed of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FeedCursor {
-    /// The feed: a feed that is erased or begun again has another epoch.
+    /// Identifies the feed: an erased or restarted feed has another epoch.
     pub(super) epoch: i64,
     /// The number of the last change.
     pub(super) change: i64,
-    /// The position at which the reader was last up to date, until it is again: a conversation that was created behind it
-    /// is new to the reader, however often it changed since.
+    /// The position at which the reader was last up to date. It stays until the reader is up to date again: a
+    /// conversation created after it is new to the reader, however often it has changed since.
     pub(super) since: i64,
 }
 

@@ -45,7 +45,7 @@ const MAX_REWRITE_BYTES: i64 = 64 * 1024 * 1024;
 const REWRITE_INDEX: &str =
     "INSERT INTO agent_search_words (agent_search_words) VALUES ('optimize')";
 
-/// A step of the same, which writes about 500 pages. It changes fewer than two rows when nothing is left to do.
+/// One step of this rewrite, which writes about 500 pages. It changes fewer than two rows when nothing is left to do.
 const REWRITE_PART: &str =
     "INSERT INTO agent_search_words (agent_search_words, rank) VALUES ('merge', -500)";
 
@@ -151,9 +151,9 @@ impl Database {
         }
     }
 
-    /// Erases deleted text from SQLite's file now, as a command does that ends. `is_whole`: also rewrites a large file, so that
-    /// no byte of it holds a deleted text; writers wait meanwhile. Returns false if other processes use the file for a
-    /// minute without a pause. Does nothing on a server.
+    /// Erases deleted text from SQLite's file now, for a command that is about to end. `is_whole`: also rewrites a
+    /// large file, so that no byte of it holds a deleted text; writers wait meanwhile. Returns false if other processes
+    /// keep the file busy for a minute. Does nothing on a server.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -217,7 +217,7 @@ impl Database {
     }
 }
 
-/// Rewrites the index in steps, each a transaction. If the deadline ends it, the next attempt goes on.
+/// Rewrites the index in steps, each a transaction. If the deadline ends it, the next attempt continues.
 async fn rewrite_in_parts(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let changes = "SELECT total_changes()";
     sqlx::query(PART_TIMEOUT).execute(&mut *connection).await?;

@@ -18,7 +18,7 @@ use crate::{
 const HEAD_CHARS: i32 = 600;
 const TAIL_CHARS: i32 = 200;
 
-/// The user's messages that are counted. More are as good as this many.
+/// The most user messages that are counted. A higher count makes no difference.
 const MAX_COUNTED: u64 = 500;
 
 /// A part of a message.
@@ -64,7 +64,7 @@ impl Database {
                 Expr::cust(format!("substr(content, 1, {HEAD_CHARS})")),
                 "head",
             )
-            // A start below 1 is of no text that is long enough to have a tail.
+            // A start below 1 means that the text is too short for a tail.
             .expr_as(
                 Expr::cust(format!(
                     "CASE WHEN length(content) > {HEAD_CHARS} \

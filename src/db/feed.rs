@@ -1,12 +1,12 @@
-//! Feeds of changed conversations: reading behind a cursor.
+//! Feeds of changed conversations: reads the changes after a cursor.
 //!
-//! Triggers number the changes in the order of their commits (`m20251220_000001_create_feeds` tells how, and why no number
-//! can be skipped), so that everything behind a cursor is found by its number, whatever was lost on the way to a subscriber.
-//! A page holds the newest state of each conversation, tombstones included: several changes of one conversation are one.
+//! Triggers number the changes in the order of their commits (`m20251220_000001_create_feeds` explains how, and why no
+//! number can be skipped). So every change after a cursor is found by its number, even if its event was lost. A page
+//! holds the newest state of each conversation, tombstones included: several changes of one conversation are one.
 //!
-//! **Pruning.** Tombstones are pruned by deleting their rows of `agent_conversations`: a trigger deletes their changes and
-//! raises the feed's floor in the same transaction. A reader whose cursor is below the floor may lack a deletion, and is told
-//! to read its list again. Deleting the row of a conversation that is no tombstone tells so to all readers of its feed. A
+//! **Pruning.** Tombstones are pruned by deleting their rows of `agent_conversations`: a trigger deletes their changes
+//! and raises the feed's floor in the same transaction. A reader whose cursor is below the floor may lack a deletion,
+//! and gets a reset. Deleting the row of a conversation that is not a tombstone resets all readers of its feed. A
 //! transaction that deletes rows of several owners calls [`lock_feeds`] at its end.
 
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// What a change did, as far as the reader of a feed is concerned.
+/// What a change means to the reader of a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// The conversation is new since the reader was last up to date.
@@ -46,25 +46,26 @@ pub struct FeedChange {
     pub kind: ChangeKind,
     /// The conversation, or its tombstone.
     pub conversation: Conversation,
-    /// The position behind this change.
+    /// The position after this change.
     pub cursor: FeedCursor,
 }
 
 /// What follows a position in a feed.
 #[derive(Debug)]
 pub enum FeedPage {
-    /// The changes behind the position.
+    /// The changes after the position.
     Changes {
         /// In the order of the feed, each conversation at most once.
         changes: Vec<FeedChange>,
-        /// Rows that cannot be read. The page goes on behind them.
+        /// Unreadable rows, which the page skips.
         bad: Vec<BadRow>,
-        /// The position behind the page.
+        /// The position after the page.
         cursor: FeedCursor,
         /// Whether more changes follow.
         has_more: bool,
     },
-    /// The position is not one of this feed, or what follows it was pruned: read the list, and go on from here.
+    /// The position belongs to another feed, or the changes after it were pruned: read the list, then continue from
+    /// here.
     Reset(FeedCursor),
 }
 
@@ -77,7 +78,7 @@ struct State {
 }
 
 impl State {
-    /// The position behind everything that the feed has.
+    /// The position after the feed's last change.
     fn cursor(self) -> FeedCursor {
         FeedCursor {
             epoch: self.epoch,
@@ -86,14 +87,14 @@ impl State {
         }
     }
 
-    /// Whether everything behind the position can be found.
+    /// Whether every change after the position is still stored.
     fn has(self, after: FeedCursor) -> bool {
         after.epoch == self.epoch && (self.floor..=self.position).contains(&after.change)
     }
 }
 
 impl Database {
-    /// The position behind everything that was committed in a feed. Begins the feed if it does not exist.
+    /// The position after the last committed change of a feed. Creates the feed if it does not exist.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -109,7 +110,7 @@ impl Database {
         Ok(state.cursor())
     }
 
-    /// Whether a position is one of this feed behind which nothing was pruned.
+    /// Whether a position belongs to this feed, and nothing after it was pruned.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -118,7 +119,7 @@ impl Database {
         Ok(state.is_some_and(|state| state.has(at)))
     }
 
-    /// At most `limit` changes behind a position.
+    /// At most `limit` changes after a position.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -149,11 +150,11 @@ impl Database {
         page(&rows, after, limit)
     }
 
-    /// Begins a feed that does not exist.
+    /// Creates a feed that does not exist.
     ///
-    /// A user's own is also begun by the first change, so a transaction in flight is in it. The triggers of a transaction
-    /// in flight may have looked for a tenant's and not found it: so on PostgreSQL, its beginning waits for them, at a lock
-    /// that the triggers share.
+    /// A user's feed is also created by its first change, so it includes transactions in flight. For a tenant's feed,
+    /// the triggers of a transaction in flight may have found none. So on PostgreSQL its creation waits for them, at a
+    /// lock that the triggers hold shared.
     async fn begin_feed(&self, of: Rows<'_>) -> Result<()> {
         let (tenant, user) = key(of);
         let begin = self.statement(
@@ -166,7 +167,7 @@ impl Database {
         let begin = &begin;
         self.transaction(|tx| async move {
             if user.is_empty() && tx.get_database_backend() == DbBackend::Postgres {
-                // Meanwhile the tenant's writers wait too, and a connection is held.
+                // While this waits for the lock, the tenant's writers wait too, and a connection is held.
                 tx.execute_unprepared("SET LOCAL lock_timeout = '500ms'")
                     .await?;
                 lock_tenant(&tx, "pg_advisory_xact_lock", tenant).await?;
@@ -193,7 +194,7 @@ impl Database {
     }
 }
 
-/// The key of a feed. That of a whole tenant has an empty user; ids of users are never empty.
+/// The key of a feed. A tenant's feed has an empty user; user ids are never empty.
 fn key(of: Rows<'_>) -> (&str, &str) {
     match of {
         Rows::Of(owner) => (&owner.tenant, &owner.user),
@@ -210,7 +211,7 @@ fn page(rows: &[QueryResult], after: FeedCursor, limit: u64) -> Result<FeedPage>
     for (index, row) in rows.iter().enumerate() {
         cursor.change = row.try_get("", "feed_change")?;
         if !has_more && index + 1 == rows.len() {
-            // Up to date: what is created from here on is new to the reader.
+            // Up to date: conversations created from here on are new to the reader.
             cursor.since = cursor.change;
         }
         let created: i64 = row.try_get("", "feed_created")?;
@@ -239,10 +240,10 @@ fn page(rows: &[QueryResult], after: FeedCursor, limit: u64) -> Result<FeedPage>
     })
 }
 
-/// Selects the conversations that changed behind a position, with their numbers and the state of the feed.
+/// Selects the conversations that changed after a position, with their numbers and the state of the feed.
 ///
-/// The feed is found by scalar subqueries, so that both databases read the index of changes in its order and stop at the
-/// limit. A join with the feed would sort all changes behind the position first.
+/// The feed is found by scalar subqueries, so that both databases read the index of changes in its order and stop at
+/// the limit. A join with the feed would sort all changes after the position first.
 fn changes_behind(of: Rows<'_>, after: FeedCursor, limit: u64) -> SelectStatement {
     let (tenant, user) = key(of);
     let changes = || Alias::new("agent_changes");
@@ -273,7 +274,8 @@ fn changes_behind(of: Rows<'_>, after: FeedCursor, limit: u64) -> SelectStatemen
         .to_owned()
 }
 
-/// Takes the lock of the beginning of a tenant's feed, which the triggers take shared: `1953067639` is its class there.
+/// Takes the lock that guards the creation of a tenant's feed; the triggers take it shared, with the class
+/// `1953067639`.
 async fn lock_tenant(tx: &Transaction, function: &str, tenant: &str) -> Result<()> {
     let lock = Statement::from_sql_and_values(
         DbBackend::Postgres,
@@ -284,9 +286,10 @@ async fn lock_tenant(tx: &Transaction, function: &str, tenant: &str) -> Result<(
     Ok(())
 }
 
-/// Locks the feeds of several owners in one order, and begins those that do not exist. Call it behind all other statements
-/// of a transaction that changes or deletes conversations of several owners: at its commit, the triggers would lock the
-/// feeds in the order of the changes, and two such transactions could wait for each other. SQLite has one writer.
+/// Locks the feeds of several owners in one order, and creates those that do not exist. Call it after all other
+/// statements of a transaction that changes or deletes conversations of several owners: at its commit, the triggers
+/// would lock the feeds in the order of the changes, and two such transactions could wait for each other. SQLite has
+/// one writer.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -305,7 +308,7 @@ pub(super) async fn lock_feeds<'a>(
     for (tenant, user) in keys {
         if tenant_before != Some(tenant) {
             tenant_before = Some(tenant);
-            // The lock against the beginning of the tenant's feed, and that feed if it exists: first, as in the triggers.
+            // First the lock against the creation of the tenant's feed, and that feed if it exists, as in the triggers.
             lock_tenant(tx, "pg_advisory_xact_lock_shared", tenant).await?;
             let lock = Statement::from_sql_and_values(
                 DbBackend::Postgres,

@@ -1,7 +1,7 @@
-//! Erasure of everything of a tenant or of one of its users.
+//! Erasure of all data of a tenant or of one of its users.
 //!
-//! First conversations become tombstones, as when their user deletes them: nothing that is in flight can write to them,
-//! their replies stop, and their clients are told. Then the rows themselves go. Each step is a short transaction, so an
+//! First, conversations become tombstones, as when their user deletes them: no request in flight can write to them,
+//! their replies stop, and clients are notified. Then the rows are removed. Each step is a short transaction, so an
 //! erasure runs beside servers, and can be repeated after a failure.
 
 mod parted;
@@ -40,7 +40,7 @@ enum Rows {
     Call,
     /// By the owner, a few at a time by this column.
     Queue(&'static str),
-    /// It keeps its rows, with a hash in place of the name (`audit`).
+    /// Rows stay, with a hash instead of the name (`audit`).
     Hashed,
     /// It holds nothing of a person.
     Nothing,
@@ -62,7 +62,7 @@ const TABLES: [(&str, Rows); 16] = [
     ("agent_webhook_routes", Rows::Nothing),
     ("agent_audit", Rows::Hashed),
     ("agent_feeds", Rows::Queue("id")),
-    // Ids and numbers, which go with the rows of conversations and of feeds.
+    // Ids and numbers, removed together with the rows of conversations and feeds.
     ("agent_changes", Rows::Nothing),
     ("agent_cursor_key", Rows::Nothing),
 ];
@@ -77,7 +77,7 @@ pub struct Forgotten {
 }
 
 impl Forgotten {
-    /// The condition of an owner's rows; `$1` and `$2` are the values.
+    /// The condition for an owner's rows; `$1` and `$2` are the values.
     fn condition(&self) -> &'static str {
         match self.user {
             Some(_) => "tenant_id = $1 AND user_id = $2",
@@ -95,7 +95,7 @@ impl Forgotten {
 type Place = (String, DateTime<Utc>, ConversationId);
 
 impl Database {
-    /// The tables of which an erasure knows what they hold, for the test that compares them with the schema.
+    /// The tables that an erasure handles, for the test that compares them with the schema.
     pub fn known_tables() -> impl Iterator<Item = &'static str> {
         TABLES.iter().map(|(table, _)| *table)
     }
@@ -133,8 +133,9 @@ impl Database {
         self.count_rows(&sql, of.values()).await
     }
 
-    /// Turns the next conversations of them, of those that were begun until `until`, into tombstones; `after` is the last one before.
-    /// `None` at the end. Leaves those of a user in which others wrote: [`part_next`](Self::part_next) is for them.
+    /// Turns the next of their conversations, created until `until`, into tombstones; `after` is the last one of the
+    /// previous page. `None` at the end. Skips a user's conversations in which others wrote, which
+    /// [`part_next`](Self::part_next) handles.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -157,7 +158,7 @@ impl Database {
             .transaction(|tx| async move {
                 let mut step = Removed::default();
                 let own = match of.user {
-                    // Behind the lock, so that no other message comes between.
+                    // After the lock, so that no other message is added in between.
                     Some(_) => parted::unshared(&tx, removal::lock(&tx, ids).await?).await?,
                     None => ids.clone(),
                 };
@@ -224,7 +225,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Removes what outlived the conversations `ids`, or all of it for a whole tenant.
+    /// Removes the rows that outlive the conversations `ids`, or all such rows of a whole tenant.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -282,7 +283,7 @@ impl Database {
         Ok(())
     }
 
-    /// Removes what waits to be sent.
+    /// Removes queued events.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -311,8 +312,8 @@ impl Database {
         Ok(())
     }
 
-    /// The next conversations of them in the order of the index of activity, that meet the condition `extra`, in which `…1`,
-    /// `…2` stand for the values `more`.
+    /// Their next conversations in the order of the activity index that meet the condition `extra`, in which `…1`, `…2`
+    /// are placeholders for the values `more`.
     async fn next(
         &self,
         of: &Forgotten,
@@ -354,8 +355,8 @@ impl Database {
         Ok((!found.is_empty()).then_some(found))
     }
 
-    /// A keyed hash of whose rows are erased, for records that must not name them. The key is the database's, so the hash
-    /// is the same after each erasure, and means nothing without the database.
+    /// A keyed hash of the tenant or user, for records that must not name them. The key is stored in the database, so
+    /// the hash is the same in each erasure, and meaningless without the database.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -377,7 +378,7 @@ impl Database {
 #[derive(Clone, Debug, Default)]
 pub struct ForgetPlace(Option<Place>);
 
-/// Removes conversations with whatever refers to them.
+/// Removes conversations with all rows that refer to them.
 pub(super) async fn remove_rows(
     tx: &Transaction,
     ids: &[Value],

@@ -63,7 +63,7 @@ pub struct NewConversation {
     pub created_at: DateTime<Utc>,
     /// The messages, oldest first.
     pub messages: Vec<NewMessage>,
-    /// The rows of an exported conversation, stored as they are in place of those made from the fields above.
+    /// The rows of an exported conversation, stored unchanged instead of rows made from the fields above.
     pub stored: Option<StoredRows>,
 }
 
@@ -397,7 +397,7 @@ async fn append(
         return Ok(());
     };
     let stored = one.messages.len() - messages;
-    // Messages that retention had removed before the export.
+    // Messages that retention removed before the export.
     let before = one.line().map_or(0, |line| {
         line.conversation.message_count - line.messages.len() as i64
     });
@@ -421,7 +421,7 @@ async fn append(
     add_beside(tx, one, Imported::Continued { messages }).await
 }
 
-/// Stores what an export has beside the new messages: versions, parts, usage and turns.
+/// Stores an export's other rows for the new messages: versions, parts, usage and turns.
 async fn add_beside(tx: &Transaction, one: &NewConversation, outcome: Imported) -> Result<()> {
     let Some(line) = one.line() else {
         return Ok(());
@@ -457,7 +457,7 @@ async fn add_beside(tx: &Transaction, one: &NewConversation, outcome: Imported) 
             .exec_without_returning(tx)
             .await?;
     }
-    // The cost outlives a conversation, and a key of a deleted one may have been used again: those rows stay.
+    // Costs outlive a conversation, and a deleted conversation's key may have been reused: existing rows stay.
     let there = || OnConflict::new().do_nothing().to_owned();
     let usage = new.iter().filter_map(|reply| reply.usage.clone());
     let others = versions.iter().filter_map(|reply| reply.usage.clone());

@@ -111,7 +111,7 @@ impl ConversationList {
         })
     }
 
-    /// The rows that the indexes of this list hold: those that may be read and are archived or not, and pinned ones alone.
+    /// The rows in this list's indexes: readable conversations, either archived or not, or only pinned ones.
     fn indexed(&self, rows: Rows<'_>) -> Select<Entity> {
         let select = conversations_of(rows).filter(match self.filter.is_archived {
             true => Column::ArchivedAt.is_not_null(),
@@ -130,7 +130,7 @@ impl ConversationList {
             all = all.add(Column::PinnedAt.is_null());
         }
         if let Some(agent) = &self.filter.agent {
-            // Stored names have no U+0000 either, because PostgreSQL rejects it.
+            // Stored names contain no U+0000, because PostgreSQL rejects it.
             all = all.add(Column::AgentEntrypoint.eq(without_nul(agent.clone())));
         }
         for pair in self.filter.metadata.stored_pairs() {
@@ -202,7 +202,7 @@ impl Database {
         Ok(select.into_model::<Listed>().all(&self.reader).await?)
     }
 
-    /// Pinned rows, and then the others if the page is not full. An index gives each of both in its order; one statement
+    /// First pinned rows, then the others if the page is not full. An index returns each group in order; one statement
     /// would sort all rows.
     async fn pinned_first(
         &self,
@@ -247,7 +247,8 @@ impl Database {
         rows: impl Into<Rows<'_>>,
         list: &ConversationList,
     ) -> Result<Option<u64>> {
-        // The condition stands beside the limit and not in front of it: else a rare value would be looked for everywhere.
+        // The condition is a selected column and not a filter: before the limit, a filter on a rare value would scan
+        // every row.
         let is_match = Expr::case(list.condition(self.is_embedded()), 1).finally(0);
         let rows = rows.into();
         let mut looked_at = list
@@ -256,8 +257,8 @@ impl Database {
             .expr_as(is_match, "is_match")
             .limit(MAX_COUNTED + 1);
         if let Rows::OfTenant(_) = rows {
-            // In the order of the index: a tenant may be most of the table, which PostgreSQL would read from its beginning,
-            // however few of the first rows are the tenant's.
+            // In the order of the index: if a tenant owns most of the table, PostgreSQL would otherwise scan from its
+            // beginning, however few of the first rows belong to the tenant.
             looked_at = looked_at.order_by_desc(Column::LastMessageAt);
         }
         let looked_at = looked_at.into_query();

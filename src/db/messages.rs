@@ -43,7 +43,7 @@ pub(super) const SHOWN: [&str; 15] = [
     BYTES,
 ];
 
-/// A column: 1 for a message that does not count, which stands behind the message of its position, else 0.
+/// A column: 1 for a message that does not count, which follows the message at its position, else 0.
 pub(super) const BEHIND: &str = "behind";
 
 /// The column of the message that a reply answers, or whose former text a version is.
@@ -104,7 +104,7 @@ impl Database {
         let named = messages_of(rows)
             .filter(Column::ConversationId.eq(conversation))
             .filter(Column::ExternalId.eq(external_id));
-        // Not sorted by the database, where SQLite would read the conversation in its order instead.
+        // Not sorted in SQL, because SQLite would then scan the whole conversation in order.
         let rows = named.all(&self.reader).await?.into_iter();
         let first = rows.min_by_key(|row| row.position);
         first.map(Message::try_from).transpose()
@@ -200,14 +200,15 @@ impl Database {
 }
 
 impl MessageRange {
-    /// The rows of a page: those that count, and the current replies that do not, behind their messages.
+    /// The rows of a page: messages that count, and the current replies that do not, after the messages that they
+    /// answer.
     pub(super) fn rows(
         self,
         mut counted: Select<Entity>,
         others: Select<version::Entity>,
     ) -> SelectStatement {
-        // A message that does not count stands behind the one of its position. Positions are whole numbers, so each cursor
-        // is one bound; with OR, SQLite would scan the table.
+        // A message that does not count follows the one at its position. Positions are whole numbers, so each cursor is
+        // one bound; with OR, SQLite would scan the table.
         let mut others = others.filter(version::Column::ReplacedAt.is_null());
         if let Some(MessageCursor {
             position,
@@ -252,7 +253,7 @@ impl MessageRange {
         }
     }
 
-    /// Makes a page of rows that were read in the range's direction with a limit of one more than the page.
+    /// Makes a page from rows that were read in the range's direction, with one row more than the page.
     ///
     /// `is_cut`: more rows follow, although fewer than the limit were read.
     pub(super) fn page(self, mut rows: Vec<Message>, is_cut: bool) -> Page<Message> {

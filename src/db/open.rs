@@ -15,6 +15,7 @@ use super::{
     CONNECT_TIMEOUT, Database,
     erase::Erasure,
     exports::Exports,
+    fault::is_limit,
     file::{DatabaseFile, has_log},
     guarded::Guarded,
     open_error::OpenError,
@@ -51,7 +52,7 @@ impl Database {
     /// # Errors
     /// If the URL is invalid.
     pub fn check_url(url: &str) -> Result<(), OpenError> {
-        Location::of(url).map(drop)
+        Location::of(&with_verification(url)?).map(drop)
     }
 
     /// Opens the database at a URL: `sqlite://file.db?mode=rwc` or `postgres://…`.
@@ -178,7 +179,6 @@ impl Location {
                 "the name of the database has an @; in the password, write @ as %40, / as %2F, ? as %3F, # as %23",
             ),
             "postgres" | "postgresql" => {
-                with_verification(url)?;
                 let options: PgConnectOptions = url.parse().map_err(OpenError::of_url)?;
                 Ok(Self::Server(Box::new(server_options(options))))
             }
@@ -253,9 +253,9 @@ async fn open_server_pool(
 fn may_be_starting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
-        // cannot_connect_now, too_many_connections.
-        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P03" | "53300")),
-        _ => false,
+        // cannot_connect_now.
+        sqlx::Error::Database(refusal) if refusal.code().as_deref() == Some("57P03") => true,
+        _ => is_limit(error),
     }
 }
 

@@ -189,8 +189,8 @@ pub(super) fn server_options(options: PgConnectOptions) -> PgConnectOptions {
 
 /// The statement that applies the settings of a session after its start.
 ///
-/// The isolation is what the statements are written for, whatever default the role or the database has: under a stricter
-/// one, transactions of people who write at once fail.
+/// The isolation level is the one that the statements are written for, whatever the default of the role or the
+/// database: under a stricter one, concurrent writes would fail.
 fn session_settings() -> String {
     format!(
         "SET default_transaction_isolation = 'read committed'; SET lock_timeout = {};

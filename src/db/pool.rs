@@ -95,7 +95,7 @@ impl Pool {
         self.checked(&pool, pool.connections.begin_with_options(options).await)
     }
 
-    /// Turns the error of who waited for a connection of a pool that was replaced meanwhile into that of a closed pool, after
+    /// If the pool was replaced during the wait for a connection, turns the error into that of a closed pool, after
     /// which statements are retried.
     fn checked<T>(&self, used: &Opened, result: Result<T, DbErr>) -> Result<T, DbErr> {
         match result {
@@ -283,7 +283,7 @@ impl Database {
                 tracing::warn!(
                     %error,
                     connections,
-                    "the database refuses further connections; going on with those that are open. Allow more there, or \
+                    "the database refuses further connections; continuing with the open ones. Allow more there, or \
                      lower --database-connections (TITLECAST_DATABASE_CONNECTIONS)"
                 );
                 replace_with_empty(pool, opener, connections).await;

@@ -1,4 +1,4 @@
-//! Messages recorded from outside: stored without a turn, because no reply is made here.
+//! Messages recorded by other programs: stored without a turn, because no reply is made here.
 //!
 //! One transaction stores all messages of a request, and with them whatever a sent message would: a new conversation, the
 //! title's claim, the preview, the search index. Idempotent by the ids of messages, which are primary keys, and
@@ -61,7 +61,7 @@ pub struct NewRecord {
     pub is_until_titled: bool,
     /// The title of a new conversation.
     pub new_title: NewTitle,
-    /// The title of a conversation whose title waits for a message that says something.
+    /// The title of a conversation whose title waits for a message with content.
     pub deferred_title: NewTitle,
 }
 
@@ -172,7 +172,7 @@ impl Database {
                 claim: None,
             });
         };
-        // The end of a running reply could not be stored beside a message with its id.
+        // If a recorded message had a running reply's id, the end of that reply could not be stored.
         let ids = missing.iter().map(|(message, _)| message.id);
         if let Some(id) = open_reply(tx, ids).await? {
             let place = new.messages.iter().position(|message| message.id == id);
@@ -180,8 +180,8 @@ impl Database {
         }
         let at = self.now();
         let last_at = last.created_at.unwrap_or(at);
-        // One that was created since `known` was read is not updated: it may have messages of these names. Its insertion
-        // fails, and the retry reads them.
+        // A conversation created since `known` was read is not updated, because it may have messages with these
+        // external ids. The insert fails, and the retry reads them.
         let counted = match known {
             Some(_) => count_messages(tx, owner, new, (last, missing.len(), last_at), at).await?,
             None => None,
@@ -265,7 +265,7 @@ async fn add_named(
     new: &NewRecord,
     stored: &mut HashMap<MessageId, Message>,
 ) -> Result<()> {
-    // Beside a `message_id`, an external id names nothing.
+    // With a `message_id`, the external id does not identify the message.
     let named = new.messages.iter().filter_map(|message| {
         let name = message.external_id.as_deref()?;
         let derived = external::recorded_message_id(new.conversation_id, name);
@@ -285,7 +285,7 @@ async fn add_named(
             let Some(asked) = named.get(name) else {
                 continue;
             };
-            // A program may have stored one name beside several ids of ours.
+            // A program may have stored one external id for several ids of ours.
             if !stored.contains_key(&asked.id) || asked.is(&message, new.conversation_id, false) {
                 stored.insert(asked.id, message);
             }
@@ -327,7 +327,7 @@ async fn count_messages(
             Column::LastMessagePreview,
             Expr::val(preview(&last.shown_text(), new.redacts)),
         )
-        // Messages of the past, recorded to catch up, do not move the conversation down the list.
+        // Older messages, recorded to catch up, do not move the conversation down the list.
         .col_expr(
             Column::LastMessageAt,
             Expr::case(

@@ -66,7 +66,7 @@ impl Database {
     }
 }
 
-/// Turns rows into tombstones: without any text, and without what is only for lists.
+/// Turns rows into tombstones: clears all texts and the columns that only lists use.
 pub(super) fn tombstone(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
     let none: Option<String> = None;
     let no_time: Option<DateTime<Utc>> = None;
@@ -81,8 +81,8 @@ pub(super) fn tombstone(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
         .col_expr(Column::MessageCount, Expr::val(0))
 }
 
-/// Locks these conversations in the order of every transaction that updates several, and returns those that are no
-/// tombstones.
+/// Locks these conversations in the order of their ids, as every transaction that updates several does. Returns those
+/// that are not tombstones.
 pub(super) async fn lock(tx: &Transaction, ids: &[ConversationId]) -> Result<Vec<ConversationId>> {
     Ok(active()
         .filter(Column::Id.is_in(ids.iter().copied()))
@@ -140,7 +140,7 @@ pub(super) async fn remove_contents(
     Ok(())
 }
 
-/// Deletes the rows of a table that meet a condition, in which `…` stands for all values and `$1` for the first one.
+/// Deletes the rows of a table that meet a condition, in which `…` is replaced by all values and `$1` by the first one.
 pub(super) async fn delete(
     tx: &Transaction,
     table: &'static str,
@@ -158,7 +158,7 @@ pub(super) async fn delete(
     Ok(())
 }
 
-/// What a conversation is shown with, once its first messages are gone.
+/// The displayed columns of a conversation after its first messages were removed.
 pub(super) struct Rest {
     /// Whether no message is left.
     pub(super) is_empty: bool,
@@ -166,10 +166,11 @@ pub(super) struct Rest {
     pub(super) hint: Option<String>,
 }
 
-/// Removes the first messages of a conversation whose row is locked, and whatever shows their texts in the row. Returns the
-/// row.
+/// Removes the first messages of a conversation whose row is locked, and clears the row's columns that show their
+/// texts. Returns the row.
 ///
-/// The others keep their positions, because cursors hold them, and with them the count, by which messages are numbered.
+/// The others keep their positions, because cursors contain them. The row keeps its count, which numbers the next
+/// message.
 pub(super) async fn remove_first(
     tx: &Transaction,
     row: &Model,
@@ -180,7 +181,7 @@ pub(super) async fn remove_first(
 ) -> Result<Option<Conversation>> {
     let ids: Vec<Value> = first.iter().map(|id| (*id).into()).collect();
     for (table, rows) in [
-        // The index of the search begins with the conversation.
+        // The conversation is the first column of this table's index.
         (
             "agent_search_texts",
             "conversation_id IN (SELECT conversation_id FROM agent_messages WHERE id = $1) AND message_id IN (…)",

@@ -1,7 +1,7 @@
 //! Titles alone: conversations whose texts are dropped when their title is settled.
 //!
-//! The texts go in the transaction that stores the title or gives it up, so neither a crash before it loses the title, nor
-//! one behind it leaves a text. What is written later is stored without its text.
+//! The transaction that stores the title or gives it up also drops the texts: a crash before it does not lose the
+//! title, and a crash after it leaves no text. Later messages are stored without their text.
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, Statement, sea_query::Expr,
@@ -22,7 +22,7 @@ use crate::{
 pub(super) const UNTIL_TITLED: &str = "until_titled";
 
 impl conversation::Model {
-    /// Whether its texts are not kept any longer: the title is settled. A title that is tried again is not.
+    /// Whether its texts are dropped: the title is settled. A title that will be retried is not settled.
     pub(super) fn drops_text(&self) -> bool {
         let is = |status: TitleStatus| self.title_status == status.as_str();
         let is_settled = is(TitleStatus::Ready)
@@ -32,8 +32,8 @@ impl conversation::Model {
     }
 }
 
-/// Drops the texts of a conversation whose title is settled in this transaction, and returns its row: the title stands for
-/// hint and preview, and the index has the title alone. Returns any other row as it is.
+/// Drops the texts of a conversation whose title is settled in this transaction, and returns its row: the title
+/// replaces hint and preview, and the index has only the title. Returns any other row as it is.
 pub(super) async fn settled(
     tx: &Transaction,
     row: conversation::Model,
@@ -80,7 +80,7 @@ pub(super) async fn settled(
     ))
     .await?;
     use conversation::Column;
-    // Revision and counts are those of the update that came here.
+    // Keep the revision and counts of the calling update.
     let row = row_of(&row.owner(), id)
         .col_expr(Column::TopicHint, Expr::col(Column::DisplayName))
         .col_expr(Column::LastMessagePreview, Expr::col(Column::DisplayName))

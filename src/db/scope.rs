@@ -1,5 +1,5 @@
-//! Scopes: every statement on a user's data starts from one of these functions. What is read may be an owner's or a
-//! tenant's ([`Rows`]); what is changed is one owner's.
+//! Scopes: every statement on a user's data starts from one of these functions. Reads may cover an owner or a tenant
+//! ([`Rows`]); writes cover one owner.
 //!
 //! Background work (the sweep, the backfill) finds rows of all owners with [`active`], and processes each row as its
 //! owner.
@@ -82,7 +82,7 @@ pub(super) fn messages_of<'a>(rows: impl Into<Rows<'a>>) -> Select<message::Enti
     message::Entity::find().filter(Expr::exists(conversation))
 }
 
-/// Those of their messages that do not count: see [`version`].
+/// The messages of these conversations that do not count: see [`version`].
 pub(super) fn versions_of<'a>(rows: impl Into<Rows<'a>>) -> Select<version::Entity> {
     let conversation = conversations_of(rows)
         .select_only()

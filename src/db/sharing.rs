@@ -13,7 +13,7 @@ use crate::{
 pub enum Named {
     /// The conversation itself.
     Conversation(ConversationId),
-    /// A message of it, or a reply, also one that runs.
+    /// One of its messages or replies, including a running reply.
     Message(MessageId),
     /// A turn of it.
     Turn(MessageId),

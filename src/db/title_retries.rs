@@ -1,7 +1,7 @@
 //! Titles that failed for a passing reason: when each is tried again, which are due, and which wait.
 //!
-//! The row stores the time of the next try beside the failure. The previous version does not know that column: a row
-//! that it titled, renamed or begun since has no failure, so the time counts only beside one.
+//! The row stores the time of the next try beside the failure. The previous version does not know that column: when it
+//! titles, renames or restarts a row, it clears the failure, so the time counts only while a failure is stored.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ use crate::{
 /// The order in which titles are tried again.
 const ORDER: (Column, Column) = (Column::TitleRetryAt, Column::Id);
 
-/// The tries after which a title that took too long waits for its own time, whatever the model answers: it may be its
-/// message that makes the model slow, and each try is billed.
+/// After this many failed tries, a title whose last try timed out waits for its own next try even if the model answers
+/// others: its message may be the reason for the slowness, and each try is billed.
 const SLOW_TRIES: i32 = 2;
 
 /// What a title waits for.
@@ -46,7 +46,7 @@ pub enum WaitsFor {
 pub struct Retry {
     /// When it begins, at the earliest.
     pub at: DateTime<Utc>,
-    /// Whether this try counts as failed. One that made no call does not.
+    /// Whether this try counts as failed. A try without a call does not.
     pub is_counted: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct Retry {
 pub struct WaitingTitles {
     /// The number of conversations.
     pub conversations: i64,
-    /// When the one that waits for the longest time failed first; `None` if none waits.
+    /// The first failure of the title that has waited longest; `None` if none waits.
     pub oldest: Option<DateTime<Utc>>,
 }
 
@@ -143,7 +143,7 @@ impl Database {
             .col_expr(Column::TitleRetryAt, Expr::val(no_time))
             .filter(is_waiting())
             .filter(unclaimed(at))
-            // Not if another process tried it meanwhile, and its next try is later.
+            // Not if another process has tried it in the meantime, so that its next try is later.
             .filter(Column::TitleRetryAt.lte(candidate.retry.map_or(at, |(_, at)| at)))
             .exec_with_returning(&self.writer)
             .await?;
@@ -210,7 +210,8 @@ impl Database {
         })
     }
 
-    /// When the title failed first that waits for a model for the longest time. A budget of the next day is no model.
+    /// The first failure of the title that has waited longest for a model. Titles that wait for the next day's budget
+    /// do not count.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -433,7 +433,7 @@ fn with_generated(
     }
 }
 
-/// Forgets the former title in an update, and sets the lock.
+/// Clears the former title in an update, and sets the lock.
 pub(super) fn without_former(update: UpdateMany<Entity>, is_locked: bool) -> UpdateMany<Entity> {
     let no_text: Option<String> = None;
     update

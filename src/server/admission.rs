@@ -1,4 +1,4 @@
-//! Admits connections within the limits, and finds out who their client is.
+//! Admits connections within the limits, and determines their client.
 
 use std::{io, net::IpAddr, time::Duration};
 
@@ -12,17 +12,17 @@ use super::{
     stream::Stream,
 };
 
-/// How long a trusted proxy may take to send the header of the PROXY protocol, which is the first that it sends.
+/// How long a trusted proxy may take to send the PROXY protocol header, with which the connection begins.
 const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An accepted connection: its slots, who sends its requests, and why it is refused, if it is.
+/// An accepted connection: its slots, its client, and the refusal, if it is refused.
 pub(super) struct Admitted {
     pub(super) place: ConnectionPermit,
     pub(super) client: Client,
     pub(super) refusal: Option<Refusal>,
 }
 
-/// Who sends the requests of a connection.
+/// The clients of a connection's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Client {
     /// A client with this address key.
@@ -72,7 +72,7 @@ impl Server {
         })
     }
 
-    /// Reads who the client is, where a trusted proxy states that at the beginning of the connection.
+    /// Reads the client's address, if a trusted proxy states it at the beginning of the connection.
     pub(super) async fn name_client(
         &self,
         stream: &Stream,

@@ -35,7 +35,7 @@ pub enum ClientSource {
 }
 
 /// The proxies that are trusted, and where they state the address of their client. Only one place counts: proxies pass
-/// on the headers that they do not write, with what the client put there.
+/// on headers that they do not write, with the client's own values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies {
     networks: Vec<IpNet>,
@@ -81,9 +81,9 @@ impl Proxies {
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of an element of `Forwarded` (RFC 7239), such as `for="[2001:db8::1]:4711";proto=https`. The commas
-/// between elements are found without regard to quotes: an address contains none, and a quote that a client left open
-/// must not hide what a proxy appended.
+/// The address of an element of `Forwarded` (RFC 7239), such as `for="[2001:db8::1]:4711";proto=https`. Elements are
+/// split at every comma, even inside quotes: an address contains none, and a quote that a client left open must not
+/// hide what a proxy appended.
 fn parse_element(text: &str) -> Option<IpAddr> {
     let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
     let mut clients = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
@@ -111,7 +111,7 @@ pub(super) fn address_key(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    /// The client by one header, beside which the other one claims another.
+    /// The client by one header, while the other header claims a different one.
     fn stated(source: ClientSource, trusted: &[&str], values: &[&'static str]) -> Option<String> {
         let trusted: Vec<String> = trusted.iter().map(|&text| text.to_owned()).collect();
         let proxies = Proxies::new(parse_networks(&trusted).unwrap(), source);

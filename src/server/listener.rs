@@ -108,7 +108,7 @@ impl From<TcpListener> for Listener {
 }
 
 impl Listener {
-    /// Opens a listener. Replaces the file of a Unix domain socket that no process listens on any more.
+    /// Opens a listener. Replaces the file of a Unix domain socket on which no process listens.
     ///
     /// # Errors
     /// Those of the operating system; `AddrInUse` also if the path is a file that is not a socket.
@@ -125,16 +125,20 @@ impl Listener {
     /// # Errors
     /// Those of the operating system.
     pub fn of_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        check_listens(&listener)?;
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener).map(Self::Tcp)
     }
 
-    /// The same of a Unix domain socket.
+    /// The same for a Unix domain socket.
     ///
     /// # Errors
     /// Those of the operating system.
     #[cfg(unix)]
     pub fn of_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        check_listens(&listener)?;
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener).map(Self::Unix)
     }
@@ -204,8 +208,17 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
         }
-        // A process listens, or may: its socket cannot be told from a stale one.
+        // A process listens, or possibly does: its socket cannot be distinguished from a stale one.
         _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// Refuses a socket that does not listen: accepting from it would fail again and again. Other systems do not say.
+#[cfg(target_os = "linux")]
+fn check_listens(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
+    match socket2::SockRef::from(socket).is_listener()? {
+        true => Ok(()),
+        false => Err(io::Error::other("the socket does not listen")),
     }
 }
 
@@ -246,5 +259,19 @@ mod tests {
             let address: ListenAddress = text.parse().unwrap();
             assert_eq!(address.is_reachable(), expected, "{text}");
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_socket_that_does_not_listen_is_refused() {
+        use socket2::{Domain, Socket, Type};
+
+        let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        bound.bind(&anywhere.into()).unwrap();
+        let error = Listener::of_tcp(bound.into()).err().unwrap();
+        assert_eq!(error.to_string(), "the socket does not listen");
+        let bound = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        assert!(Listener::of_unix(bound.into()).is_err());
     }
 }

@@ -1,9 +1,9 @@
 //! HTTP server: accepts connections within limits and timeouts, and shuts them down.
 //!
-//! `axum::serve` has no connection limits and no timeouts. Here a connection counts against a total and a
-//! per-address limit ([`Limits`]), a request head must arrive in 10 seconds and its body in 30, and a stalled
-//! write ends the connection. Otherwise it runs hyper as axum does: HTTP/1.1 with keep-alive and upgrades.
-//! This module knows no routes: the router and the rendering of refusals are parameters.
+//! `axum::serve` has no connection limits and no timeouts. Here a connection counts against a total and a per-address
+//! limit ([`Limits`]), a request head must arrive in 10 seconds and its body in 30, and a stalled write ends the
+//! connection. Otherwise it runs hyper as axum does: HTTP/1.1 with keep-alive and upgrades. This module is independent
+//! of the routes: the router and the rendering of refusals are parameters.
 
 mod admission;
 mod body;

@@ -21,7 +21,7 @@ const MAX_REST_BYTES: usize = 2048;
 /// client, as in its health checks.
 ///
 /// # Errors
-/// `InvalidData` for anything but a header, and those of the stream.
+/// `InvalidData` if it is not a header, and the errors of the stream.
 pub(super) async fn read_client(stream: &Stream) -> io::Result<Option<IpAddr>> {
     // Each header is longer than the signature.
     let mut head = [0; SIGNATURE.len()];
@@ -83,7 +83,10 @@ fn parse_text(line: &[u8]) -> io::Result<Option<IpAddr>> {
         }
     };
     for port in [source_port, target_port] {
-        port.parse::<u16>().map_err(|_| malformed())?;
+        // `parse` accepts a sign.
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
+            return Err(malformed());
+        }
     }
     address(target)?;
     address(source).map(Some)
@@ -146,6 +149,7 @@ mod tests {
             "PROXY TCP4 2001:db8::1 2001:db8::2 1 2\r\n",
             "PROXY TCP6 192.0.2.1 2001:db8::2 1 2\r\n",
             "PROXY TCP4 192.0.2.1 198.51.100.1 4711 99999\r\n",
+            "PROXY TCP4 192.0.2.1 198.51.100.1 +4711 443\r\n",
             "PROXY TCP4 192.0.2.1  198.51.100.1 4711 443\r\n",
             "PROXY UDP4 192.0.2.1 198.51.100.1 4711 443\r\n",
             "PROXY \r\n",

@@ -67,6 +67,14 @@ pub fn start(
     Ok(Telemetry { traces, log })
 }
 
+/// Validates the base URL of a collector, without starting anything.
+///
+/// # Errors
+/// [`TelemetryError::Endpoint`].
+pub fn check_collector(url: &str) -> Result<(), TelemetryError> {
+    traces::base_url(url).map(drop).map_err(Into::into)
+}
+
 impl Telemetry {
     /// Exports the remaining spans and writes the remaining lines, within a few seconds.
     pub async fn stop(self) {

@@ -51,11 +51,7 @@ impl Traces {
     /// Starts the export to a collector's base URL. The library reads the sampler, the service name and the headers of
     /// batches from the environment, as OpenTelemetry specifies.
     pub(super) fn start(endpoint: &str) -> Result<Self, InvalidEndpoint> {
-        let url = endpoint.trim().trim_end_matches('/');
-        let parsed = Url::parse(url).map_err(|_| InvalidEndpoint::Url)?;
-        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
-            return Err(InvalidEndpoint::Url);
-        }
+        let url = base_url(endpoint)?;
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(ExportClient::new()?)
@@ -93,6 +89,16 @@ impl Traces {
         if !matches!(stopping.await, Ok(Ok(()))) {
             tracing::warn!("cannot send the last spans; they are lost");
         }
+    }
+}
+
+/// A collector's base URL without a slash at its end.
+pub(super) fn base_url(endpoint: &str) -> Result<&str, InvalidEndpoint> {
+    let url = endpoint.trim().trim_end_matches('/');
+    let parsed = Url::parse(url).map_err(|_| InvalidEndpoint::Url)?;
+    match matches!(parsed.scheme(), "http" | "https") && parsed.has_host() {
+        true => Ok(url),
+        false => Err(InvalidEndpoint::Url),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Backfill: generates titles for conversations without one (imported, older than titles, or failed).
 //!
-//! Stateless: a conversation with a title is not found again. A run can be interrupted, repeated, and run beside
+//! Stateless: a conversation that has a title is not selected again. A run can be interrupted, repeated, and run beside
 //! servers and other runs. At the end it waits for titles that others have claimed, until their leases expire. It
 //! publishes nothing: the next sweep of any server finds the unpublished changes and publishes them.
 
@@ -50,7 +50,7 @@ pub struct Backfill {
     pub since: Option<DateTime<Utc>>,
     /// Titles started per minute.
     pub per_minute: u32,
-    /// Starts no title once this many tokens are spent.
+    /// Starts no more titles once this many tokens are spent.
     pub budget_tokens: Option<u64>,
 }
 
@@ -63,7 +63,7 @@ pub struct Totals {
     pub failed: u64,
     /// Conversations without a message with content.
     pub nothing_to_title: u64,
-    /// Conversations that were titled by another process, renamed or deleted meanwhile.
+    /// Conversations that were titled by another process, renamed or deleted in the meantime.
     pub superseded: u64,
     /// Tokens spent.
     pub tokens: u64,

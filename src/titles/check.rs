@@ -33,7 +33,7 @@ pub enum ModelState {
     Answers,
     /// The last call failed.
     Fails(TitleFailure),
-    /// The answer was not of the protocol: a web page, a redirect, events.
+    /// The answer did not follow the protocol: a web page, a redirect, events.
     Malformed,
     /// A 404 that names no model: the base URL is wrong.
     NoEndpoint,
@@ -283,7 +283,7 @@ async fn ask(titles: &Inner, chain: &Chain, model: &Model) -> Result<(), ModelEr
     seen.map_err(|(_, kind)| kind)
 }
 
-/// What the operator has to do about a failed check.
+/// The operator's remedy for a failed check.
 fn remedy(failure: TitleFailure, error: &ModelError) -> &'static str {
     match failure {
         TitleFailure::ModelNotFound if error.kind == ModelErrorKind::NoEndpoint => {

@@ -1,8 +1,8 @@
 //! The digest of a conversation, for a title from all of it: the first message of the user, the last two exchanges, and
 //! evenly spaced messages of the user between, each shortened.
 //!
-//! Authors alternate, so every second message may be the assistant's: of each place the neighbour is read too, and the
-//! user's message is taken. Reads at most 13 messages, whatever the length of the conversation.
+//! Authors alternate, so every second message may be the assistant's: at each position the next message is read too,
+//! and the user's message is used. Reads at most 13 messages, whatever the length of the conversation.
 
 use super::source::{Found, Source};
 use crate::{
@@ -18,7 +18,8 @@ const MAX_CHARS: usize = 2_000;
 const LAST: i64 = 4;
 const BETWEEN: i64 = 4;
 
-/// The share of the characters of a message: of the first, of the last ones, and of those between.
+/// The relative share of a message in the characters of the digest: of the first one, of each last one, and of each
+/// between.
 const FIRST_SHARE: usize = 4;
 const LAST_SHARE: usize = 2;
 const BETWEEN_SHARE: usize = 1;
@@ -75,7 +76,7 @@ fn positions(messages: i64) -> (Vec<i64>, Vec<i64>) {
     (spaced.collect(), (last_from..=messages).collect())
 }
 
-/// The places, and those behind them that are before `end`.
+/// The positions, each with the next one if it is before `end`.
 fn paired(places: &[i64], end: i64) -> Vec<i64> {
     let pairs = places.iter().flat_map(|place| [*place, place + 1]);
     let mut pairs: Vec<i64> = pairs.filter(|place| *place < end).collect();
@@ -83,7 +84,7 @@ fn paired(places: &[i64], end: i64) -> Vec<i64> {
     pairs
 }
 
-/// Of each place the user's message there or behind it, else the message there.
+/// For each position, the user's message there or at the next position, else the message there.
 fn of_the_user(places: &[i64], read: Vec<Excerpt>) -> Vec<Excerpt> {
     let pick = |place: &i64| {
         let mut near = read
@@ -124,7 +125,7 @@ fn digest(first: Excerpt, between: Vec<Excerpt>, last: Vec<Excerpt>) -> Digest {
     }
 }
 
-/// A text on one line: of a long one three quarters from its beginning and one from its end.
+/// A text on one line: a long one is shortened to three quarters from its beginning and one quarter from its end.
 fn shortened(text: &str, chars: usize) -> String {
     const GAP: &str = " … ";
     // More white space than text is no text.

@@ -1,5 +1,5 @@
-//! Follows the subject of a conversation: makes its title again when the subject may have moved, and stores it only if
-//! the title says so. Opt-in.
+//! Follows the subject of a conversation: regenerates the title when the subject may have moved, and stores it only if
+//! it differs enough. Opt-in.
 //!
 //! Rare by construction: after every fifth message of the user, at most three times a conversation, and not within ten
 //! minutes of the last time. It never replaces a title that the user gave or restored, and does not touch the order of
@@ -14,7 +14,7 @@ use crate::{
     error::Result,
 };
 
-/// A title is made again after every so many messages of the user.
+/// The number of user messages between two refreshes.
 const EVERY: usize = 5;
 
 /// How often, and how far apart.
@@ -24,7 +24,7 @@ const LIMITS: RefreshLimits = RefreshLimits {
 };
 
 impl Titles {
-    /// Makes the title again if the subject may have moved. Called when a reply is stored; returns at once.
+    /// Regenerates the title if the subject may have moved. Called when a reply is stored; returns at once.
     pub fn follow_subject(&self, conversation: &Conversation) {
         let titles = &self.inner;
         let may_move = conversation.title_source == TitleSource::Generated
@@ -87,7 +87,7 @@ mod tests {
             ("Trip to Kyoto", "A Trip to Kyoto", false),
             ("Planning a Trip to Kyoto", "Planning a Trip to Nara", false),
             ("Trip to Kyoto", "Sourdough That Does Not Rise", true),
-            // Two of four words are both titles': half is not more than half.
+            // Two of four words are in both titles: half is not more than half.
             ("Kyoto Trip Plan", "Kyoto Trip Budget", false),
             ("Kyoto Trip", "Kyoto Budget", true),
             ("京都旅行の計画", "パンが膨らまない", true),

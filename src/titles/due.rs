@@ -26,7 +26,7 @@ use crate::{
     supervisor::Heartbeat,
 };
 
-/// How long one sweep tries titles again. Other work of the sweep follows, then the next sweep goes on.
+/// How long one sweep retries titles. Other work of the sweep follows, and the next sweep continues.
 const SLICE: Duration = Duration::from_secs(45);
 
 /// What is left after a sweep.
@@ -57,7 +57,7 @@ fn pace(chain: &Chain) -> Pace {
     }
 }
 
-/// Makes the titles due that wait for a model which answers again, page by page. Their next try counts as any other.
+/// Makes titles due whose model answers again, page by page. Their next try counts like any other.
 pub(super) async fn wake(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
     if titles.recovered.take_budgets() {
         let woken = wake_all(titles, heartbeat, WaitsFor::Budget, |_| true).await;
@@ -113,7 +113,7 @@ async fn wake_all(
 pub(super) async fn try_again(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<Rest> {
     let end = tokio::time::Instant::now() + SLICE;
     let mut after: Option<Keyset> = None;
-    // The first models of the chains whose probe is under way.
+    // The first models of the chains whose probe is in flight.
     let mut probed: Vec<ModelName> = Vec::new();
     loop {
         let may_try = |chain: &Chain, probed: &[ModelName]| match pace(chain) {
@@ -163,8 +163,8 @@ pub(super) async fn try_again(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Res
     Ok(Rest::Nothing)
 }
 
-/// Whether one title of a chain is to be tried before its time: a probe is due, or no model of the chain was asked since
-/// it was configured.
+/// Whether one title of a chain should be tried early: a probe is due, or no model of the chain was asked since it was
+/// configured.
 fn wants_probe(chain: &Chain) -> bool {
     match chain.peek(Task::Title, Instant::now()) {
         Admission::Probe => true,
@@ -176,8 +176,8 @@ fn wants_probe(chain: &Chain) -> bool {
     }
 }
 
-/// Of each chain that wants a probe, and whose probe is not under way, tries the next title before its time: its answer
-/// makes the others due.
+/// For each chain that needs a probe and has none in flight, tries the next title early: its answer makes the others
+/// due.
 async fn probe(
     titles: &Arc<Inner>,
     heartbeat: &Heartbeat,
@@ -240,8 +240,8 @@ async fn begin(
     Ok(true)
 }
 
-/// Gives up the titles that have waited for as long as they are tried again, while no model of theirs admits calls. If
-/// the policy says so, the offline model makes them: a last try, which no model admits, ends with its title.
+/// Gives up the titles whose retry period is over while none of their models admits calls. If the policy says so, the
+/// offline model makes the title: a last try, which no model admits, falls back to it.
 pub(super) async fn give_up(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Result<()> {
     let end = tokio::time::Instant::now() + SLICE;
     let policies = titles.policies();
@@ -265,7 +265,7 @@ pub(super) async fn give_up(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Resul
             }
             if policy.fallback == Fallback::Extract && !candidate.has_title {
                 let permit = titles.calls.acquire(&candidate.owner, Priority::Background);
-                // The queue is full: the next sweep goes on.
+                // The queue is full: the next sweep continues.
                 let Ok(Some(permit)) = timeout_at(end, permit).await else {
                     return Ok(());
                 };
@@ -276,7 +276,7 @@ pub(super) async fn give_up(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Resul
             }
             match titles.db.give_title_up(candidate).await {
                 Ok(Some(conversation)) => {
-                    tracing::warn!(conversation.id = %conversation.id, "title given up: no model answered for as long as it is tried again");
+                    tracing::warn!(conversation.id = %conversation.id, "title abandoned: no model answered within the retry period (`retry`)");
                     titles.events.publish(conversation);
                 }
                 Ok(None) => {}

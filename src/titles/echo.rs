@@ -1,9 +1,9 @@
-//! Detects words of the instruction in place of a title: "Write a title of 2 to 6 words", "Begin with the customer's
-//! product". Small models repeat what they are told, the same for every message. Pure and total.
+//! Detects words of the instruction instead of a title: "Write a title of 2 to 6 words", "Begin with the customer's
+//! product". Small models repeat the instruction, identically for every message. Pure and total.
 //!
-//! Every run of at least two words of our own instruction is an echo. The operator's style and instruction may list the
-//! titles that are wanted ("Billing Question"), so of theirs only the beginning of a sentence in lower case is one. What
-//! the message has too is its subject.
+//! Every run of at least two words of our own instruction is an echo. The operator's style and instruction may list
+//! wanted titles ("Billing Question"), so from those only the beginning of a sentence in lower case is an echo. Words
+//! that the message has too are its subject.
 
 use unicode_segmentation::UnicodeSegmentation;
 

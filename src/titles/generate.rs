@@ -1,7 +1,7 @@
-//! Asks a chain of models for one title: prompt, calls, cleaning, and one more try after an answer of no use.
+//! Asks a chain of models for one title: prompt, calls, cleaning, and one retry after an unusable answer.
 //!
-//! Knows no conversation, database or metric: it reports to an [`Observer`]. `task` runs it for a claim; `trial` runs
-//! it for `titlecast try`.
+//! Independent of conversations, database and metrics: it reports to an [`Observer`]. `task` runs it for a claim;
+//! `trial` runs it for `titlecast try`.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ use crate::{
     work,
 };
 
-/// The most answers of no use for one title: the first and one retry.
+/// The most unusable answers for one title: the first and one retry.
 const UNUSABLE_ANSWERS: u32 = 2;
 
 /// The longest wait for a worker thread that validates a title.
@@ -38,7 +38,7 @@ pub(super) struct Job<'a> {
     pub(super) policy: &'a TitlePolicy,
     /// The user's message.
     pub(super) message: &'a str,
-    /// The present title and the user's wish, if the title is made again.
+    /// The current title and the user's hint, if the title is regenerated.
     pub(super) regeneration: Regeneration<'a>,
     /// On whose behalf the calls are made.
     pub(super) caller: CallIdentity,
@@ -48,23 +48,25 @@ pub(super) struct Job<'a> {
 
 /// Receives what happens while a title is made.
 pub(super) trait Observer: Send {
-    /// One call ended. `why` says why its answer is of no use, for people; `None` for a title or a failed call.
+    /// One call ended. `why` is the human-readable reason why its answer is unusable; `None` for a title or a failed
+    /// call.
     fn called(&mut self, call: TitleCall, cause: FailureCause, why: Option<&str>);
 
     /// A model answered whose breaker was open.
     fn recovered(&mut self, model: &Model);
 
-    /// Whether the title must not be given again; asked for at most one title.
+    /// Whether the model must be asked for another title, because the owner has this one already; called for at most
+    /// one title.
     fn is_taken(&mut self, title: &Title) -> impl Future<Output = bool> + Send;
 }
 
-/// Why there is no title. What becomes of the conversation is up to the caller.
+/// Why there is no title. The caller decides what happens to the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoTitle {
-    /// For good: the answers were of no use, or the message or the request was refused.
+    /// Permanent: the answers were unusable, or the message or the request was refused.
     Rejected(TitleFailure),
-    /// For a reason that passes, if only when an operator acts: time, rate, connection, server, key, model, quota.
-    /// The provider asks for no call within this time.
+    /// For a reason that may pass, even if an operator must act: time, rate, connection, server, key, model, quota. The
+    /// provider asks for no call within this time.
     Failed(TitleFailure, Duration),
     /// No call was made: every model refuses calls, and the first probe is due after this time.
     Refused(TitleFailure, Duration),
@@ -81,7 +83,7 @@ impl NoTitle {
     }
 }
 
-/// Why an answer is of no use.
+/// Why an answer is unusable.
 #[derive(Debug)]
 struct Unusable {
     failure: TitleFailure,
@@ -136,13 +138,13 @@ pub(super) async fn title(
             };
             observer.called(call, FailureCause::Model, None);
         }
-        // An entry that was asked at the end of the deadline is not to blame.
+        // An entry that was asked near the end of the deadline is not at fault.
         if duration >= deadline / 2 {
             walk.failed(&ModelError::new(ModelErrorKind::Timeout), Duration::ZERO);
         }
         Err(NoTitle::Failed(failure, Duration::ZERO))
     });
-    // A title that the owner has already is better than none.
+    // A duplicate title is better than none.
     match spare {
         Some(spare) => Ok(made.unwrap_or(spare)),
         None => made,
@@ -168,7 +170,7 @@ async fn walk_chain(
         overrides: job.overrides.clone(),
     };
     let mut unusable = 0;
-    // Why there is no title; the last failure that was not for good, else the first.
+    // Why there is no title: the last failure that was not permanent, else the first one.
     let mut failed: Option<ModelErrorKind> = None;
     // For how long the providers ask for no call: the shortest of all entries.
     let mut wait: Option<Duration> = None;
@@ -327,7 +329,7 @@ async fn judge(
 /// The name of the model in the calls of extracted titles.
 const EXTRACT: &str = "extract";
 
-/// The title that the offline model extracts from the message, and the call to record. `None` if it is of no use either.
+/// The title that the offline model extracts from the message, and the call to record. `None` if it is unusable too.
 pub(super) async fn extracted(job: &Job<'_>) -> Option<(Title, TitleCall)> {
     let started = Instant::now();
     let request = TitleRequest {
@@ -347,7 +349,7 @@ pub(super) async fn extracted(job: &Job<'_>) -> Option<(Title, TitleCall)> {
     Some((title, call))
 }
 
-/// What an answer is judged by: a policy without its models, and the instruction that was sent.
+/// The criteria for an answer: a policy without its models, and the instruction that was sent.
 struct Rules {
     policy: TitlePolicy<()>,
     instruction: String,

@@ -1,14 +1,14 @@
-//! Detects answers that say that the present title stays, in place of writing it: "Unchanged", "Same title as before",
+//! Detects answers that say the current title stays, instead of repeating it: "Unchanged", "Same title as before",
 //! "Kyoto Trip Plan (unchanged)". The instruction of a title from the whole conversation invites them. Pure and total.
 
 use unicode_segmentation::UnicodeSegmentation;
 
-/// What says that a title stays.
+/// Phrases for a title that stays.
 const STAYS: &str = "same unchanged keep keeps kept keeping stay stays remain remains retain retained previous existing current present \
      unverändert gleicher gleiche beibehalten inchangé inchangée même conserver mismo igual inalterado mesmo invariato stesso \
      прежнее прежний ongewijzigd oförändrad uændret değişmedi aynı";
 
-/// What says so behind a negation: "no change", "has not moved".
+/// Words that mean so after a negation: "no change", "has not moved".
 const CHANGES: &str = "change changes changed changing move moves moved moving update updates updated new \
      änderung neuer changement cambio cambios alterações mudanças modifiche изменений wijziging";
 const NEGATIONS: &str = "no not none hasn't didn't without unless don't kein keine nicht aucun pas sin sem nessuna без geen";
@@ -21,7 +21,7 @@ const OTHERS: &str = "title titles the a an it its is was has have been be as ag
 /// The same in scripts without spaces, as the whole answer.
 const DENSE: &str = "变更なし 変更なし 変わらず 同じタイトル 同上 不变 不變 保持不变 保持不變 标题不变 標題不變 无变化 無變化 没有变化 相同标题 变化なし 변경 없음 변경없음 동일 그대로 유지";
 
-/// Whether an answer says that this title stays. An answer whose words the conversation has is a title.
+/// Whether an answer says that this title stays. An answer whose words occur in the conversation is a title.
 pub(super) fn says_so(answer: &str, previous: &str, asked: &str) -> bool {
     /// The longest answer that is examined: a title, and a sentence around it.
     const MAX_BYTES: usize = 1_000;
@@ -50,12 +50,12 @@ pub(super) fn says_so(answer: &str, previous: &str, asked: &str) -> bool {
 /// The words in lower case, without punctuation.
 fn words(text: &str) -> Vec<String> {
     let text = text.replace('’', "'");
-    // The field of the requested object is no word of the answer.
+    // The field name of the requested object is not a word of the answer.
     let text = text.strip_prefix("{\"title\":").unwrap_or(&text);
     text.unicode_words().map(str::to_lowercase).collect()
 }
 
-/// The words without the first run that is this one.
+/// The words without the first occurrence of this run.
 fn without(words: &[String], run: &[String]) -> Vec<String> {
     let at = (!run.is_empty())
         .then(|| words.windows(run.len()).position(|some| some == run))

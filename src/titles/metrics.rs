@@ -149,12 +149,12 @@ impl Metrics {
         );
         registry.register(
             "titles_waiting",
-            "Failed titles of all nodes that are tried again, as of this node's last sweep",
+            "Failed titles of all nodes that wait for a retry, as of this node's last sweep",
             self.waiting.clone(),
         );
         registry.register_with_unit(
             "titles_waiting_oldest",
-            "Time since the first failure of the title that waits for a model for the longest time, 0 if none waits",
+            "Time since the first failure of the title that has waited longest for a model, 0 if none waits",
             Unit::Seconds,
             self.waiting_for.clone(),
         );
@@ -218,7 +218,8 @@ impl Metrics {
         self.sweeps.inc();
     }
 
-    /// Records the titles that wait for their next try, and for how long the oldest that no budget holds back.
+    /// Records the number of titles that wait for their next try, and the wait of the oldest one that is not held back
+    /// by a budget.
     pub(super) fn waiting(&self, titles: i64, oldest: Option<TimeDelta>) {
         self.waiting.set(titles);
         let seconds = oldest.map_or(0.0, TimeDelta::as_seconds_f64);

@@ -5,20 +5,22 @@
 //!    `source` decides whether the message has content; `opener` skips greetings, `file_name` titles attachments.
 //! 2. `task` runs the claim under its [`policy`]: it waits in `call_queue` and checks the budget. `generate` calls the
 //!    models of a chain with `prompt`; `distinct` finds near-duplicates.
-//! 3. [`clean`] unwraps and validates the output; `redact` removes secrets; `language` checks the script; `shape` gives
-//!    it the policy's form.
+//! 3. [`clean`] unwraps and validates the output; `keep` recognises an answer that keeps the current title; `redact`
+//!    removes secrets; `echo` detects words of the instruction; `language` checks the script; `shape` applies the policy's
+//!    letter case and emoji.
 //! 4. One fenced UPDATE stores the title. It changes nothing if a rename, a deletion or another claim came first.
 //! 5. The new revision is published after the commit; `published` records that it was.
 //!
 //! Recovery and operation:
 //! - `sweep`: resumes titles whose lease expired, republishes changes that were committed and not published
-//! - `retry`, `due`, `recovery`: when a failed title is tried again, those that are due, models that answer again
+//! - `failure`, `retry`, `due`, `recovery`: why a title failed, the time of the next try, the titles that are due, the
+//!   models that answer again
 //! - `digest`, `drift`: titles from the whole conversation, on request, or because the subject may have moved
 //! - `backfill`: titles for conversations without one
 //! - [`trial`]: titles that are compared and not stored, for `titlecast try`
 //! - `check`, `metrics`: whether the title model answers; outcomes, latency and tokens
 //!
-//! Replies do not wait for titles. A failed title fails nothing else.
+//! Replies do not wait for titles, and a failed title affects nothing else.
 
 pub mod backfill;
 mod call_queue;
@@ -85,7 +87,7 @@ use crate::{
 /// The longest hint of a [`Regenerate`] request, in characters.
 const MAX_HINT_CHARS: usize = 200;
 
-/// The user's messages from which on another title is made from the whole conversation.
+/// From this many user messages on, a regenerated title is made from the whole conversation.
 const MANY_MESSAGES: usize = 3;
 
 /// Settings of title generation.
@@ -102,8 +104,8 @@ pub struct TitleSettings {
 }
 
 impl TitleSettings {
-    /// The lease of a claim: the deadline, and half of it again for storing the title. A crash delays the title by the
-    /// lease, so it is no longer than that.
+    /// The lease of a claim: the deadline, and half of it again for storing the title. Kept short, because a crash
+    /// delays the title by the lease.
     fn lease(&self) -> Duration {
         self.deadline * 3 / 2
     }
@@ -114,7 +116,7 @@ impl TitleSettings {
     }
 }
 
-/// Generates titles, and stores those that users give. Cheap to clone.
+/// Generates titles, and stores users' own. Cheap to clone.
 #[derive(Clone)]
 pub struct Titles {
     inner: Arc<Inner>,
@@ -124,12 +126,12 @@ struct Inner {
     db: Database,
     events: EventBroker,
     registry: Registry,
-    /// Those in force; a reload replaces them.
+    /// The current policies; a reload replaces them.
     policies: RwLock<Arc<Policies>>,
     tasks: TaskTracker,
     settings: TitleSettings,
     calls: call_queue::CallQueue,
-    /// The models that answer again: titles that wait for them are due.
+    /// The models that answer again, which makes the titles that wait for them due.
     recovered: Recovery,
     budget: Budget,
     health: Health,
@@ -141,16 +143,16 @@ struct Inner {
 pub struct Regenerate {
     /// The conversation.
     pub id: ConversationId,
-    /// What the user wants the new title to be like.
+    /// The user's hint for the new title.
     pub hint: Option<String>,
     /// Whether a title that the user gave or restored may be replaced.
     pub replace_manual: bool,
-    /// What the title is made from; `None`: the whole conversation from three messages of the user on, else the first message.
+    /// What the title is made from; `None`: from three user messages on the whole conversation, else the first message.
     pub from: Option<TitleFrom>,
 }
 
 impl Inner {
-    /// The policies in force. Hold the result for the length of one operation, so that it sees one state.
+    /// The current policies. Hold the result for the length of one operation, so that it sees one state.
     fn policies(&self) -> Arc<Policies> {
         // The lock is held for the length of a clone, and a panic cannot happen in between.
         let policies = self.policies.read();
@@ -187,7 +189,7 @@ impl Inner {
     }
 }
 
-/// The conversation, if its texts are kept: another title could be made from them.
+/// The conversation, if its texts are kept: without them no other title can be made.
 fn with_text(conversation: Conversation) -> Result<Conversation> {
     match conversation.drops_text {
         true => Err(Error::NoText),
@@ -257,7 +259,7 @@ impl Titles {
         );
     }
 
-    /// Asks the title model for one small title, to check that it answers.
+    /// Requests one short title, to check that the title model answers.
     pub async fn check_model(&self) {
         check::run(&self.inner).await;
     }
@@ -272,12 +274,12 @@ impl Titles {
         self.inner.policy(tenant, agent).redact
     }
 
-    /// The same where the agent is not known: if the policy of the tenant or of any agent says so.
+    /// The same if the agent is not known here: whether the tenant's policy or any agent's policy redacts.
     pub fn redacts(&self, tenant: &str) -> bool {
         self.inner.policies().redacts_with_any(tenant)
     }
 
-    /// Puts other policies in force. Titles that are being made keep theirs.
+    /// Replaces the policies. Titles in progress keep theirs.
     pub fn replace_policies(&self, policies: Policies) {
         let mut current = self
             .inner
@@ -290,7 +292,7 @@ impl Titles {
         self.inner.recovered.add_budgets();
     }
 
-    /// The models that write titles, unless the policy of a tenant or an agent names others.
+    /// The default policy's models. The policy of a tenant or an agent may name others.
     pub fn chain(&self) -> Chain {
         self.inner.policies().default_policy().models.clone()
     }
@@ -307,7 +309,7 @@ impl Titles {
         chains.any(|chain| chain.refusal(Task::Title).is_some())
     }
 
-    /// The number of token budgets of the day, of tenants and of their agents, that are known to be used up.
+    /// The number of daily token budgets, of tenants and of agents, that are known to be used up.
     pub fn used_up_budgets(&self) -> usize {
         let Inner { db, budget, .. } = &*self.inner;
         let policies = self.inner.policies();
@@ -323,8 +325,9 @@ impl Titles {
         &self.inner.metrics
     }
 
-    /// The initial title state of a conversation whose first message this is, under the policy of a tenant and an agent.
-    /// For a later message, `agent` may be another than the conversation's; the claim's own policy decides in the end.
+    /// The initial title state of a conversation whose first message this is, under the policy of a tenant and an
+    /// agent. For a later message, `agent` may differ from the conversation's agent; `task` applies the policy of the
+    /// claimed row.
     pub fn plan(
         &self,
         (tenant, agent): (&str, &str),
@@ -420,8 +423,9 @@ impl Titles {
         Ok(self.publish_and_start(begun, source))
     }
 
-    /// Starts generating another title. The present one stays until the new one is stored, and if generation fails.
-    /// Of several concurrent requests one is fulfilled. Returns at once; the title is published when it is ready.
+    /// Starts generating another title. The current one stays until the new one is stored, and stays if generation
+    /// fails. Of several concurrent requests one is fulfilled. Returns at once; the title is published when it is
+    /// ready.
     ///
     /// # Errors
     /// [`Error::ManualTitle`] when the user gave the title and `replace_manual` is not set;

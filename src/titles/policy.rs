@@ -1,12 +1,12 @@
-//! Title policies: what operators settle about titles.
+//! Title policies: the operators' settings for titles.
 //!
 //! A policy is resolved from three layers, setting by setting; the nearest layer that sets it wins:
 //! 1. the agent's, `[agents.NAME.titles]`
 //! 2. the tenant's, `[titles.tenants.TENANT]`
 //! 3. the default, `[titles]`
 //!
-//! Flags and environment stand in place of the file's settings in the layer that they name. The order of layers is the
-//! same for every setting, so that `titlecast config check --tenant --agent` can name one source for each.
+//! Flags and environment override the file's settings in the layer that they name. The order of layers is the same for
+//! every setting, so that `titlecast config check --tenant --agent` can name one source for each.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -50,7 +50,7 @@ pub enum Refresh {
     Drift,
 }
 
-/// What is shown of a conversation whose title failed for good.
+/// What is shown for a conversation whose title failed permanently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Fallback {
@@ -72,13 +72,13 @@ macro_rules! settings {
             $($(#[$doc])* pub $key: $kind,)*
         }
 
-        /// The settings of one layer; `None` for those that it leaves to the layer above.
+        /// The settings of one layer; `None` for those inherited from the layer above.
         #[derive(Clone, Debug)]
         pub struct PolicyLayer<M = Chain> {
             /// See [`TitlePolicy::models`].
             pub models: Option<M>,
             $($(#[$doc])* pub $key: Option<$kind>,)*
-            /// Where each setting comes from, by its name: `line 12`, or a flag. For people.
+            /// The source of each setting, by its name: `line 12`, or a flag. For display.
             pub sources: HashMap<&'static str, String>,
         }
 
@@ -124,7 +124,8 @@ macro_rules! settings {
 settings! {
     /// One or two sentences that are added to the instruction.
     style: Option<Arc<str>> = None;
-    /// The instruction in place of ours. What delimits the message, the shape of the answer and the language rule stay.
+    /// The instruction instead of ours. The delimiters of the message, the shape of the answer and the language rule
+    /// stay.
     instruction: Option<Arc<str>> = None;
     /// The most characters as a reader counts them (grapheme clusters). At most 128 code points in any case.
     max_characters: usize = Limits::DEFAULT.characters;
@@ -144,11 +145,11 @@ settings! {
     refresh: Refresh = Refresh::Off;
     /// Tokens of titles that the tenant may use per day (UTC); `None` for no limit.
     budget: Option<u64> = None;
-    /// What becomes of a title that failed for good.
+    /// The fallback for a title that failed permanently.
     fallback: Fallback = Fallback::Hint;
-    /// Whether a title that the owner has already is asked for once more.
+    /// Whether the model is asked once more for a title that the owner already has.
     distinct: bool = false;
-    /// How long a title that failed for a passing reason is tried again.
+    /// How long a title that failed for a passing reason is retried.
     retry: Duration = Duration::from_secs(24 * 3_600);
 }
 
@@ -175,7 +176,7 @@ pub struct Policies<M = Chain> {
 }
 
 impl<M: Clone> Policies<M> {
-    /// The layers: the default one, whose models are `models`, and those of tenants and agents by name.
+    /// The layers: the default one with the models `models`, and those of tenants and agents by name.
     pub fn new(
         models: M,
         default: PolicyLayer<M>,
@@ -197,7 +198,7 @@ impl<M: Clone> Policies<M> {
         &self.default
     }
 
-    /// What holds for titles of a tenant's conversations, whichever agent answers: without the layers of agents.
+    /// The policy for a tenant's conversations without the layers of agents.
     pub fn of_tenant(&self, tenant: &str) -> TitlePolicy<M> {
         let mut policy = self.default.clone();
         if let Some(layer) = self.tenants.get(tenant) {
@@ -206,7 +207,7 @@ impl<M: Clone> Policies<M> {
         policy
     }
 
-    /// What holds for titles of a tenant's conversations in which this agent answers.
+    /// The policy for a tenant's conversations in which this agent answers.
     pub fn of(&self, tenant: &str, agent: &str) -> TitlePolicy<M> {
         let mut policy = self.of_tenant(tenant);
         if let Some(layer) = self.agents.get(agent) {
@@ -227,7 +228,7 @@ impl<M: Clone> Policies<M> {
         self.agents.get(agent)?.budget.flatten()
     }
 
-    /// Where a setting comes from that holds for this tenant and this agent: `line 12`, a flag, or `default`.
+    /// The source of a setting for this tenant and this agent: `line 12`, a flag, or `default`.
     pub fn source(&self, key: &str, tenant: Option<&str>, agent: Option<&str>) -> &str {
         let of_agent = agent.and_then(|agent| self.agents.get(agent)?.sources.get(key));
         let of_tenant = || tenant.and_then(|tenant| self.tenants.get(tenant)?.sources.get(key));

@@ -1,4 +1,4 @@
-//! What makes titles due before their time: the models that answer again, by their names, and budgets that changed.
+//! Events that make titles due early: models that answer again, by name, and changed budgets.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,

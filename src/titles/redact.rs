@@ -11,10 +11,10 @@ use super::{
 pub(super) use crate::conversation::redact::redact as in_text;
 use crate::conversation::{Title, redact::redact};
 
-/// The fewest words that are a title without what was removed.
+/// The fewest words that a title must have after the removal.
 const MIN_WORDS: usize = 2;
 
-/// A title without secrets and personal numbers, cleaned again. `message`: what a model made it for.
+/// A title without secrets and personal numbers, cleaned again. `message`: the message that it is for.
 ///
 /// # Errors
 /// [`Rejection::Redacted`] if fewer than two words are left; the rejections of [`clean_for`].

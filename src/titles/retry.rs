@@ -14,7 +14,7 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 
-/// What has to pass before a title is tried again.
+/// What a failed title waits for before its next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
     /// A call failed for a reason that passes. The provider asks for no call within this time.

@@ -1,13 +1,13 @@
 //! Shapes a cleaned title by its policy: an emoji at its beginning, and the letter case. Pure and total.
 //!
-//! The model is asked for both (`prompt`), and small models do not comply, so the answer is changed where that is safe:
+//! The model is asked for both (`prompt`), and small models do not comply, so the answer is changed if that is safe:
 //! - An emoji at the beginning that the policy does not allow is dropped, unless the message has it: then it is the
 //!   subject. Of several that are allowed, the first stays.
-//! - A title all in capitals gets the message's spelling of its words, and otherwise capitals at their beginning.
+//! - A title in all capitals gets the message's spelling of its words, or else initial capitals.
 //! - Title case raises words of lower-case letters, except short function words.
-//! - Sentence case raises the first word. It lowers a word only if the title is in title case, the message has capitals to
-//!   tell names by, and the word is no name: a word that the message has is lowered if the message writes it in lower
-//!   case, and a word that the message has not is lowered unless the language is German, whose nouns have capitals.
+//! - Sentence case raises the first word. It lowers a word only if the title is in title case, the message has capitals
+//!   that identify names, and the word is not a name. A word of the message is lowered if the message writes it in
+//!   lower case; any other word is lowered unless the language is German, whose nouns have capitals.
 //! - A word with an inner capital, a digit or a sign stays: iPhone, KeyError, `node.js`.
 
 use std::borrow::Cow;
@@ -26,7 +26,7 @@ const SMALL_WORDS: &str = "a an the and but or nor of in on for to with from by 
      der die das und oder von vom zum zur mit für im am de la le les du des et ou un une en el los las y o del al con para \
      da do dos das e em il lo gli di";
 
-/// Frequent German words that are no English ones.
+/// Frequent German words that are not English words.
 const GERMAN_WORDS: &str = "der das und nicht ist ein eine einen für mit wie ich auf zu den dem von wir mein meine kann bitte";
 
 /// The shaped title. Empty if nothing but emoji was there.
@@ -43,7 +43,7 @@ pub(super) fn shaped<M>(title: &str, message: &str, policy: &TitlePolicy<M>) -> 
     }
 }
 
-/// A text without function words at its end, as they are left where something behind them was removed.
+/// A text without trailing function words, which remain when the words after them were removed.
 pub(super) fn without_dangling(text: &str) -> &str {
     let mut text = text.trim_end();
     while let Some((rest, last)) = text.rsplit_once(' ')
@@ -54,8 +54,8 @@ pub(super) fn without_dangling(text: &str) -> &str {
     text
 }
 
-/// A title of several long words, all in capitals, in the message's spelling, or with a capital at the beginning of each.
-/// Short words stay: they may be abbreviations.
+/// Respells a title of several long words in all capitals: in the message's spelling, or with initial capitals. Short
+/// words stay: they may be abbreviations.
 fn without_capitals<'t>(title: &'t str, message: &str, is_turkic: bool) -> Cow<'t, str> {
     let is_long = |word: &str| word.chars().nth(3).is_some() && is_plain(word);
     let long = title.split(' ').map(core).filter(|word| is_long(word));
@@ -255,7 +255,7 @@ fn is_plain(word: &str) -> bool {
             .all(|c| c.is_alphabetic() || matches!(c, '-' | '\'' | '’'))
 }
 
-/// The word with a capital, if all of its letters are lower-case ones.
+/// The word with an initial capital, if all of its letters are lower-case.
 fn raised(word: &str, is_turkic: bool) -> String {
     let letters = core(word);
     let Some(first) = letters.chars().next() else {
@@ -271,7 +271,7 @@ fn raised(word: &str, is_turkic: bool) -> String {
     }
 }
 
-/// The word without its capital, if its other letters are lower-case ones.
+/// The word without its initial capital, if its other letters are lower-case.
 fn lowered(word: &str, is_turkic: bool, is_known: bool) -> String {
     let letters = core(word);
     let mut rest = letters.chars();
@@ -294,7 +294,7 @@ fn lowered(word: &str, is_turkic: bool, is_known: bool) -> String {
     }
 }
 
-/// The word with another first letter of `letters`, which are a part of it.
+/// The word with the first letter of its part `letters` replaced.
 fn replaced(word: &str, letters: &str, first: char) -> String {
     let start = word.len()
         - word
@@ -377,7 +377,7 @@ mod tests {
             // Title, message, language, sentence case, title case.
             ("Planning a Trip to Kyoto", trip, "AUTO", "Planning a trip to Kyoto", "Planning a Trip to Kyoto"),
             ("planning a trip to Kyoto", trip, "AUTO", "Planning a trip to Kyoto", "Planning a Trip to Kyoto"),
-            // A message without capitals tells nothing of names.
+            // A message without capitals does not identify names.
             ("Planning a Trip to Kyoto", "plan a trip to kyoto", "AUTO", "Planning a Trip to Kyoto", "Planning a Trip to Kyoto"),
             ("Python KeyError in Script", error, "AUTO", "Python KeyError in script", "Python KeyError in Script"),
             ("iPhone battery life", "my iPhone dies", "AUTO", "iPhone battery life", "iPhone Battery Life"),

@@ -36,7 +36,7 @@ pub(super) fn of_message<M>(
     policy: &TitlePolicy<M>,
 ) -> Option<Source> {
     if text.trim().is_empty() {
-        // Before the name is split into words, which a key no longer is.
+        // Redact before the name is split into words, because a split key is no longer recognised.
         let names = attachments.iter().map(|file| match policy.redact {
             true => redact::in_text(&file.name),
             false => file.name.as_str().into(),

@@ -1,5 +1,5 @@
-//! Recovers from crashes and outages: resumes titles whose lease expired, tries failed ones again, republishes changes
-//! that were committed and not published.
+//! Recovers from crashes and outages: resumes titles whose lease expired, retries failed ones, republishes changes that
+//! were committed and not published.
 //!
 //! Every process sweeps at startup and then periodically.
 

@@ -28,7 +28,7 @@ use crate::{
     telemetry::{SPANS, span},
 };
 
-/// How many of the owner's newest titles a new one is compared with.
+/// The number of the owner's newest titles that a new one is compared with.
 const DISTINCT_AMONG: usize = 50;
 
 /// The outcome of one claim.
@@ -46,7 +46,7 @@ pub(super) enum TitleOutcome {
     Superseded,
     /// No model admits a call: the title waits for the next probe.
     WaitsForProvider,
-    /// Nothing is stored: the database failed or the call queue is full. The claim expires.
+    /// Nothing is stored, because the database failed or the call queue is full. The claim expires.
     Unknown,
 }
 
@@ -309,7 +309,7 @@ impl<'a> Text<'a> {
 /// Why an attempt made no title.
 struct NoTitle {
     failure: TitleFailure,
-    /// What has to pass before the next try; `None`: the failure does not pass.
+    /// What the next try waits for; `None` if the failure is permanent.
     obstacle: Option<Obstacle>,
     /// The next try; `None` if there is none.
     retry: Option<Retry>,
@@ -369,8 +369,8 @@ async fn reserve<'t>(
     Ok(reserved)
 }
 
-/// Makes the title within the deadline, unless the budget is used up or every breaker is open. What failed for good, the
-/// offline model makes if the policy says so.
+/// Makes the title within the deadline, unless the budget is used up or every breaker is open. After a permanent
+/// failure, the offline model makes it if the policy says so.
 async fn make_in_time(
     titles: &Inner,
     claim: &TitleClaim,
@@ -420,7 +420,7 @@ async fn make_in_time(
         }
     };
     let no = NoTitle::new(titles, claim, policy, failed);
-    // A title that is there stays.
+    // An existing title stays.
     let is_extracted = policy.fallback == Fallback::Extract && claim.previous.is_none();
     if !is_extracted || no.retry.is_some() {
         return Err(no);

@@ -1,5 +1,5 @@
-//! Titles for `titlecast try`: made by the same prompt, calls, cleaning and second try as those of conversations, and
-//! stored nowhere.
+//! Titles for `titlecast try`: made with the same prompt, calls, cleaning and retry as conversation titles, and not
+//! stored.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ pub use super::distinct::key as distinct_key;
 /// Rows per read.
 const PAGE: u64 = 200;
 
-/// How many conversations are read for each one of the sample, so that it is not only the newest.
+/// The number of conversations read per sampled one, so that the sample is not only the newest.
 const READ_PER_SAMPLE: usize = 20;
 
 /// The length of the baseline that only cuts, in characters.
@@ -44,7 +44,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Whether the policy makes a title of the message: it waits for another one after an opener.
+    /// Whether the policy makes a title from the message. After an opener, the title waits for another message.
     pub fn is_titled(&self, policies: &Policies) -> bool {
         let policy = match &self.tenant {
             Some(tenant) => policies.of_tenant(tenant),
@@ -68,16 +68,16 @@ pub enum Maker {
     Cut,
 }
 
-/// What is compared: a model with the texts of its instruction.
+/// A candidate: a model with the texts of its instruction.
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// The name in the table.
     pub name: String,
     /// What makes its titles.
     pub maker: Maker,
-    /// In place of the policy's style; `Some(None)` for none.
+    /// Replaces the policy's style; `Some(None)` for none.
     pub style: Option<Option<Arc<str>>>,
-    /// In place of the policy's instruction; `Some(None)` for ours.
+    /// Replaces the policy's instruction; `Some(None)` for ours.
     pub instruction: Option<Option<Arc<str>>>,
 }
 
@@ -88,7 +88,7 @@ pub struct Attempt {
     pub title: Option<String>,
     /// Why there is none.
     pub failure: Option<String>,
-    /// Why answers were of no use, in order.
+    /// Why answers were unusable, in order.
     pub unusable: Vec<String>,
     /// Calls of the model.
     pub calls: u32,
@@ -152,7 +152,7 @@ pub async fn attempt(
             seen.title = Some(title.to_string());
         }
         Err(no) => {
-            // A request that is refused as wrong may be mended by other parameters.
+            // A request refused as invalid may succeed with other parameters.
             seen.may_pass = !matches!(no, NoTitle::Rejected(failure) if failure != TitleFailure::InvalidRequest);
             seen.is_refused = matches!(
                 no.failure(),
@@ -181,7 +181,7 @@ fn policy_for(candidate: &Candidate, subject: &Subject, policies: &Policies) -> 
     policy
 }
 
-/// A name for the title of a subject by a candidate: equal if model, message and rules are. Contains no text.
+/// A key for the title of a subject by a candidate: equal if model, message and rules are equal. Contains no text.
 pub fn key(candidate: &Candidate, subject: &Subject, policies: &Policies) -> String {
     let model = match &candidate.maker {
         Maker::Model(model) => model.name().to_string(),
@@ -191,7 +191,7 @@ pub fn key(candidate: &Candidate, subject: &Subject, policies: &Policies) -> Str
     hash(format!("{model}\0{rules}\0{}", subject.message).as_bytes())
 }
 
-/// Why there is no title, for people: the last answer's fault, or the failure of the call.
+/// The human-readable reason why there is no title: the fault of the last answer, or the failure of the call.
 fn why(no: NoTitle, unusable: &[String]) -> String {
     match (no, unusable.last()) {
         (NoTitle::Rejected(TitleFailure::Rejected | TitleFailure::Truncated), Some(why)) => {
@@ -201,7 +201,7 @@ fn why(no: NoTitle, unusable: &[String]) -> String {
     }
 }
 
-/// The message's first characters, cut inside a word if need be.
+/// The message's first characters, cut inside a word if necessary.
 fn cut(message: &str, policy: &TitlePolicy) -> Attempt {
     let title: String = single_line(message).chars().take(CUT_CHARS).collect();
     Attempt {
@@ -224,7 +224,7 @@ impl Observer for Seen<'_> {
 
     fn recovered(&mut self, _: &Model) {}
 
-    /// Near-duplicates are counted, not asked for again: what an owner has differs between a trial and the service.
+    /// Near-duplicates are counted, not retried: an owner's titles differ between a trial and the service.
     async fn is_taken(&mut self, _: &Title) -> bool {
         false
     }
@@ -251,7 +251,7 @@ pub async fn sample_of(
             None => break,
         }
     }
-    // By a hash of the id: conversations of one moment are as likely as any others.
+    // Sample by a hash of the id, so that conversations from one moment are not preferred.
     let by_hash: BTreeMap<_, _> = rows
         .into_iter()
         .map(|row| (hash(row.id.to_string().as_bytes()), row))
@@ -288,7 +288,7 @@ fn hash(bytes: &[u8]) -> String {
     hex::encode(&Sha256::digest(bytes)[..16])
 }
 
-/// What in a policy changes the titles of a candidate, as text that is equal for equal rules.
+/// The policy settings that affect a candidate's titles, as a text that is equal for equal rules.
 fn rules_of(policy: &TitlePolicy) -> String {
     let TitlePolicy {
         models: _,

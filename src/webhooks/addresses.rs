@@ -1,7 +1,8 @@
 //! Which addresses a webhook may reach: public ones, and the networks that its configuration allows.
 //!
-//! A name is resolved here, and a connection is made only to addresses that passed: there is no second lookup that could
-//! answer otherwise. The client does not resolve an address in a URL, so that one is checked before each request.
+//! A name is resolved here, and a connection is made only to addresses that passed: there is no second lookup that
+//! could return a different address. The client does not resolve an IP address in a URL, so that address is checked
+//! before each request.
 
 use std::{
     error::Error,
@@ -26,19 +27,19 @@ const METADATA: [IpAddr; 4] = [
 /// The addresses that a webhook may reach.
 #[derive(Clone, Debug)]
 pub(super) struct Reachable {
-    /// The networks that are not public and allowed all the same.
+    /// The non-public networks that are allowed.
     pub(super) allowed: Arc<[IpNet]>,
-    /// Whether only those are, because the request is not encrypted.
+    /// Whether only those networks are allowed, because the request is not encrypted.
     pub(super) only_allowed: bool,
 }
 
-/// The receiver has an address that may not be reached.
+/// The receiver has an address that is not allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the address is not public, and allow_private does not contain it")]
 pub(super) struct NotReachable;
 
 impl Reachable {
-    /// Those that a webhook with this URL may reach.
+    /// The addresses that a webhook with this URL may reach.
     pub(super) fn of(url: &Url, allow_private: &[IpNet]) -> Self {
         Self {
             allowed: allow_private.into(),
@@ -89,7 +90,7 @@ impl Resolve for Reachable {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: IPv4-mapped, or translated by NAT64 (RFC 6052).
+/// The IPv4 address embedded in an IPv6 address: IPv4-mapped, or translated by NAT64 (RFC 6052).
 fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address.to_canonical() else {
         return address.to_canonical();
@@ -103,7 +104,7 @@ fn embedded(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether an address is one of the public internet, by the registries of IANA. What they do not name is refused.
+/// Whether an address belongs to the public internet, by IANA's registries. Unlisted ranges are refused.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -131,8 +132,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !is_special
 }
 
-/// Global unicast without what is special in it. Loopback, mapped, link-local, unique-local and multicast addresses are
-/// outside of it.
+/// Global unicast without its special-purpose ranges. Loopback, mapped, link-local, unique-local and multicast
+/// addresses are outside it.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [first, second, third, ..] = address.segments();
     match (first, second) {

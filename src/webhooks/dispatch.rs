@@ -1,4 +1,4 @@
-//! The loop of webhooks: registers what is wanted, claims lanes that are due, removes what is kept for too long.
+//! The webhook loop: registers routes, claims lanes that are due, removes expired events.
 
 use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -7,22 +7,22 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::{Hook, Inner, lane};
 use crate::{error::Result, supervisor::Heartbeat};
 
-/// Between two looks for events that are due. The longest delay of an event while its receiver keeps up.
+/// The poll interval for due events. The longest delay of an event while its receiver keeps up.
 const POLL: Duration = Duration::from_millis(500);
 
 /// The limit of an iteration.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Between two renewals of routes, and the age from which on a route is renewed.
+/// The pause between two renewals of routes, and the age at which a route is renewed.
 const RENEW: Duration = Duration::from_secs(300);
 
-/// The age from which on a route is no longer in any node's configuration.
+/// The age at which a route counts as removed from every node's configuration.
 const ROUTE_TTL: Duration = Duration::from_secs(1200);
 
 /// Between two counts of what waits.
 const COUNT: Duration = Duration::from_secs(15);
 
-/// Between two removals of what no webhook of any configuration waits for, and how long it is kept.
+/// The pause between two removals of events without a configured webhook, and how long such events are kept.
 const CLEAN: Duration = Duration::from_secs(3600);
 const KEEP_UNROUTED: Duration = Duration::from_secs(24 * 3600);
 
@@ -64,7 +64,7 @@ pub(super) async fn run(inner: &Arc<Inner>, heartbeat: &Heartbeat) {
     }
 }
 
-/// Whether something is due that is done every so often.
+/// Whether a periodic task is due.
 fn is_due(last: Option<Instant>, every: Duration) -> bool {
     last.is_none_or(|last| last.elapsed() >= every)
 }
@@ -78,7 +78,7 @@ async fn iterate(inner: &Arc<Inner>, done: &mut Done) -> Result<()> {
     if !hooks.is_empty() && is_due(done.renewed, RENEW) {
         let routes = hooks.iter().flat_map(|hook| hook.routes());
         inner.db.register_webhooks(routes.collect(), RENEW).await?;
-        // Behind the registration: after an outage, no node's routes are removed before it could renew them.
+        // After the registration: after an outage, no node's routes are removed before it could renew them.
         inner.db.expire_webhook_routes(ROUTE_TTL).await?;
         done.renewed = Some(Instant::now());
     }
@@ -99,7 +99,7 @@ async fn iterate(inner: &Arc<Inner>, done: &mut Done) -> Result<()> {
         if dropped > 0 {
             tracing::warn!(
                 events = dropped,
-                "removed events of webhooks that no configuration has any longer"
+                "removed events of webhooks that are no longer configured"
             );
         }
         done.cleaned = Some(Instant::now());
@@ -110,7 +110,7 @@ async fn iterate(inner: &Arc<Inner>, done: &mut Done) -> Result<()> {
 /// Claims as many lanes as there are free slots, and sends their events.
 async fn claim(inner: &Arc<Inner>, hook: &Arc<Hook>) -> Result<()> {
     let free = hook.slots.available_permits();
-    // Before the claim: a slot that becomes free meanwhile wakes the loop again.
+    // Before the claim, so that a slot that becomes free in the meantime wakes the loop again.
     hook.is_saturated.store(true, Relaxed);
     if free == 0 {
         return Ok(());
@@ -135,7 +135,7 @@ async fn claim(inner: &Arc<Inner>, hook: &Arc<Hook>) -> Result<()> {
     Ok(())
 }
 
-/// Counts what waits, and removes what was given up too long ago.
+/// Counts waiting events, and removes those that were given up too long ago.
 async fn count(inner: &Inner, hook: &Hook) -> Result<()> {
     let name = hook.name();
     let before = inner.db.clock().now() - hook.settings.keep;
@@ -146,7 +146,7 @@ async fn count(inner: &Inner, hook: &Hook) -> Result<()> {
             hook = name,
             conversation.id = %id,
             events = dropped,
-            "removed events of a webhook that were given up longer ago than its setting keep"
+            "removed events of a webhook: they were given up longer ago than `keep`"
         );
     }
     let backlog = inner.db.webhook_backlog(name).await?;

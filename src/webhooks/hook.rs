@@ -1,4 +1,4 @@
-//! A webhook of the configuration: its settings, its client, and what this node knows of its receiver.
+//! A configured webhook: its settings, its client, and the state of its receiver on this node.
 
 use std::{
     fmt,
@@ -60,13 +60,13 @@ pub struct WebhookSettings {
     pub tenants: Vec<String>,
     /// Whether titles and texts are sent.
     pub include_text: bool,
-    /// The networks that are not public and may be reached.
+    /// The non-public networks that are allowed.
     pub allow_private: Vec<IpNet>,
     /// Further certificate authorities, in PEM.
     pub authorities: Option<Vec<u8>>,
     /// The limit of one try.
     pub timeout: Duration,
-    /// How long an event is tried again, from its first failure on.
+    /// How long an event is retried, counted from its first failure.
     pub retry_for: Duration,
     /// How long an event that was given up is kept.
     pub keep: Duration,
@@ -75,7 +75,7 @@ pub struct WebhookSettings {
 }
 
 impl WebhookSettings {
-    /// Whether its URL may be reached, as far as it tells: a name is resolved when an event is sent.
+    /// Whether its URL is allowed, as far as the URL alone shows: a name is resolved when an event is sent.
     pub fn is_reachable(url: &Url, allow_private: &[IpNet]) -> bool {
         Reachable::of(url, allow_private).check(url).is_ok()
     }

@@ -1,4 +1,4 @@
-//! The events of one conversation for one webhook: sent one after the other, under the claim of its lane.
+//! Sends the events of one conversation to one webhook, one after the other, under the claim of its lane.
 
 use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -17,10 +17,10 @@ use crate::{
     step::{Step, step},
 };
 
-/// Events of a conversation that are sent under one claim, before others get their turn.
+/// The most events of a conversation that are sent under one claim, before other conversations get their turn.
 const MAX_EVENTS: usize = 20;
 
-/// The lease of a claim beyond the limit of a try: for the statements before and behind it.
+/// The time that a claim's lease adds to the limit of a try: for the statements before and after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
 /// The pause after the first failure; the next are three times as long each.
@@ -30,7 +30,7 @@ const PAUSE_FACTOR: u32 = 3;
 /// The longest pause, and the longest wait that a receiver can ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
-/// The wait of an event that another node's configuration wants, and this node's does not: a reload is under way.
+/// The wait of an event that is configured on another node and not on this one, as during a rolling reload.
 const OTHER_CONFIGURATION: Duration = Duration::from_secs(30);
 
 /// The lease of a lane.
@@ -46,7 +46,7 @@ pub(super) async fn run(
     slot: OwnedSemaphorePermit,
 ) {
     let sending = send_events(&inner, &hook, lane);
-    // After an error the claim expires, and any node goes on.
+    // After an error the claim expires, and any node continues.
     if let Some(Err(error)) = inner.closing.run_until_cancelled(sending).await {
         error.log();
     }
@@ -106,7 +106,7 @@ async fn send_events(inner: &Inner, hook: &Hook, mut lane: WebhookLane) -> Resul
     db.release_webhook_lane(&lane, Duration::ZERO).await
 }
 
-/// One try. Rows that cannot be read are a failure of the event, and not of the lane's task.
+/// One try. Unreadable rows fail the event, not the lane's task.
 async fn attempt(
     inner: &Inner,
     hook: &Hook,
@@ -167,20 +167,20 @@ async fn failed(
             event = event.kind,
             failure,
             attempts = lane.attempts + 1,
-            "an event of a webhook was given up; it and those behind it wait for `titlecast webhooks retry`"
+            "an event of a webhook was given up; it and later events wait for `titlecast webhooks retry`"
         );
     }
     inner.db.webhook_failed(lane, failure, next).await
 }
 
-/// The pause behind a failed try, of which there were `before`. `random`: from 0 to 1.
+/// The pause after a failed try that follows `before` earlier ones. `random`: from 0 to 1.
 fn pause(before: u32, random: f64) -> Duration {
     fail::fail_point!("webhooks.pause", |ms| {
         Duration::from_millis(ms.and_then(|ms| ms.parse().ok()).unwrap_or(0))
     });
     let factor = PAUSE_FACTOR.saturating_pow(before);
     let pause = FIRST_PAUSE.saturating_mul(factor).min(MAX_PAUSE);
-    // Receivers that come back are not met by all nodes at once.
+    // Jitter, so that nodes do not all send at once to a receiver that is back.
     pause.mul_f64(0.75 + 0.5 * random)
 }
 

@@ -1,4 +1,4 @@
-//! Prometheus metrics of webhooks. The label `hook` is a name of the configuration, so its values are few.
+//! Prometheus metrics of webhooks. The label `hook` is a configured name, so it has few values.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl Metrics {
         );
         registry.register(
             "webhook_dropped",
-            "Events of webhooks that were removed unsent: given up too long ago (keep), or in no configuration any longer",
+            "Events removed without delivery: given up longer ago than keep, or of webhooks that are no longer configured",
             self.dropped.clone(),
         );
         registry.register(
@@ -128,7 +128,7 @@ impl Metrics {
         self.oldest.get_or_create(&HookLabels { hook }).set(seconds);
     }
 
-    /// Forgets what waits, because the webhooks are others now.
+    /// Resets the counts of waiting events, because the webhooks have changed.
     pub(super) fn forget_backlogs(&self) {
         self.waiting.clear();
         self.oldest.clear();

@@ -1,9 +1,10 @@
-//! Webhooks: announces changes of conversations to receivers outside, at least once and in order for each conversation.
+//! Webhooks: announces changes of conversations to external receivers, at least once and in order per conversation.
 //!
-//! The database queues the events (`db/webhooks`). Any node sends them: it claims a conversation's queue, sends its events
-//! one after the other, and removes each that was received. docs/webhooks.md is the contract with receivers.
+//! The database queues the events (`db/webhooks`). Any node sends them: it claims a conversation's queue, sends its
+//! events one after the other, and removes each that the receiver accepted. docs/webhooks.md is the contract with
+//! receivers.
 //!
-//! - `hook`: a webhook of the configuration, its client and what this node knows of its receiver
+//! - `hook`: a configured webhook, its client, and the state of its receiver on this node
 //! - `addresses`: which addresses may be reached
 //! - `payload`, `signature`: what is sent, and how a receiver verifies it
 //! - `send`: one exchange; `lane`: the events of one conversation
@@ -43,17 +44,18 @@ struct Inner {
     db: Database,
     hooks: RwLock<Arc<Vec<Arc<Hook>>>>,
     tasks: TaskTracker,
-    /// Cancelled at the start of a shutdown: no event is begun any more.
+    /// Cancelled at the start of a shutdown: no further event is started.
     draining: CancellationToken,
-    /// Cancelled at its end: what is being sent is given up, and another node sends it when the claim expires.
+    /// Cancelled at the end of a shutdown: requests in flight are aborted, and another node sends their events when the
+    /// claim expires.
     closing: CancellationToken,
-    /// Wakes the loop: a slot is free while events wait, or the configuration is another one.
+    /// Wakes the loop: a slot became free while events wait, or the configuration changed.
     wake: Notify,
     metrics: Metrics,
 }
 
 impl Webhooks {
-    /// With these webhooks in force. Sends nothing before [`Self::start_loop`].
+    /// Creates the service with these webhooks. Sends nothing before [`Self::start_loop`].
     pub fn new(
         db: Database,
         hooks: Vec<Arc<Hook>>,
@@ -86,7 +88,7 @@ impl Webhooks {
         self.0.current()
     }
 
-    /// Puts other webhooks in force. What is being sent is sent to its end.
+    /// Replaces the webhooks. Requests in flight are completed.
     pub fn replace(&self, hooks: Vec<Arc<Hook>>) {
         let mut current = self.0.hooks.write().unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(hooks);
@@ -100,7 +102,7 @@ impl Webhooks {
         &self.0.metrics
     }
 
-    /// What is wrong with each webhook, for people: `crm: 3 parked`. `None` without webhooks.
+    /// The problems of each webhook as readable text: `crm: 3 parked`. `None` without webhooks.
     pub fn complaints(&self) -> Option<Vec<String>> {
         let hooks = self.current();
         let complaints = hooks.iter().filter_map(|hook| hook.complaint()).collect();

@@ -1,7 +1,7 @@
-//! The body of an event, as docs/webhooks.md has it.
+//! The body of an event, as documented in docs/webhooks.md.
 //!
-//! The rows are those at the time of sending: `data.revision` is the change that is announced, and
-//! `data.conversation.revision` the state that is sent, which may be a later one.
+//! Rows are read when the event is sent: `data.revision` is the announced change, and `data.conversation.revision` the
+//! sent state, which may be newer.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
@@ -81,7 +81,7 @@ fn message_of(message: &Message, include_text: bool) -> Value {
         "role": <&str>::from(message.role),
         // Null: the owner of the conversation.
         "author": message.author,
-        // A message that was replaced meanwhile has none.
+        // A message that was replaced in the meantime has no position.
         "position": message.is_counted.then_some(message.position),
         "status": <&str>::from(message.status),
         "in_reply_to": message.in_reply_to.map(|id| id.to_string()),
@@ -102,7 +102,7 @@ fn reply_of(turn: &Turn, message: Option<&Message>, include_text: bool) -> Value
         "in_reply_to": turn.message_id.to_string(),
         "outcome": outcome,
         "failure": turn.failure.map(|code| code.as_str()),
-        // Whether it is a message of the conversation, which an event of its own announces.
+        // Whether it is a message of the conversation, which has a separate event.
         "is_message": message.is_some_and(|message| message.is_counted),
         "model": message.and_then(|message| message.model.as_deref()),
     });

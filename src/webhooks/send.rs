@@ -33,9 +33,9 @@ static THREAD: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
 pub(super) enum Outcome {
     /// 2xx.
     Received,
-    /// 410: the receiver wants no more events.
+    /// 410: the receiver wants no further events.
     Gone,
-    /// Anything else: a name for operators, and the wait that the receiver asks for.
+    /// Any other failure: a name for operators, and the wait that the receiver requests.
     Failed(String, Option<Duration>),
 }
 
@@ -93,7 +93,7 @@ async fn exchange(request: RequestBuilder, until: Instant) -> Outcome {
     };
     let status = response.status();
     let wait = retry_after(response.headers());
-    // The status has decided; a body that does not end changes nothing.
+    // The status decides; an endless body changes nothing.
     let _ = timeout_at(until.min(Instant::now() + BODY_TIMEOUT), drain(response)).await;
     match status.as_u16() {
         200..=299 => Outcome::Received,
@@ -102,7 +102,7 @@ async fn exchange(request: RequestBuilder, until: Instant) -> Outcome {
     }
 }
 
-/// Reads a short body to its end, and throws it away.
+/// Reads a short body to its end, and discards it.
 async fn drain(mut response: Response) {
     let mut read = 0;
     while let Ok(Some(chunk)) = response.chunk().await {

@@ -8,14 +8,14 @@ use ring::hmac;
 /// The prefix of a key's text.
 const PREFIX: &str = "whsec_";
 
-/// The length of a key, in bytes, as the specification has it.
+/// The length of a key, in bytes, by the specification.
 const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// A key that signs; `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey(Vec<u8>);
 
-/// Why a text is no key. Contains nothing of it.
+/// Why a text is not a valid key. Does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
     /// Another form.
@@ -47,7 +47,7 @@ impl FromStr for SigningKey {
     }
 }
 
-/// The value of `webhook-signature`: a signature by each key, so that a receiver may know the old key or the new one.
+/// The value of `webhook-signature`: a signature by each key, so that a receiver may have the old key or the new one.
 pub(super) fn sign(keys: &[SigningKey], id: &str, timestamp: i64, body: &[u8]) -> String {
     let mut signed = format!("{id}.{timestamp}.").into_bytes();
     signed.extend_from_slice(body);

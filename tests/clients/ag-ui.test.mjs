@@ -71,5 +71,5 @@ test("bad input is refused before the run", async () => {
     body: JSON.stringify(body),
   });
   assert.equal(response.status, 400);
-  assert.equal(await response.text(), "the newest message must be the person's");
+  assert.equal(await response.text(), "the newest message must be the user's");
 });

@@ -1,4 +1,4 @@
-//! Export, erasure, import and retention, at length and beside a server.
+//! Export, erasure, import and retention of large data, next to a running server.
 
 use std::{
     sync::{
@@ -38,7 +38,7 @@ fn length(all: usize, short: usize) -> usize {
     }
 }
 
-/// A file of so many conversations, of another time.
+/// A file of this many conversations with other timestamps.
 fn lines(count: usize) -> String {
     let line = |number: usize| {
         let message = |place: usize| {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use titlecast_testing::{TestDatabase, Titlecast, at_length};
 
-/// A file of so many conversations, of three messages each.
+/// A file of this many conversations, of three messages each.
 fn lines(count: usize) -> String {
     let message = |place: usize| {
         let role = ["user", "assistant"][place % 2];

@@ -1,4 +1,4 @@
-//! Who is let in: every way in × everything that can be wrong with a token.
+//! Authentication: every entry point × everything that can be wrong with a token.
 
 use serde_json::{Value, json};
 use strum::VariantArray;
@@ -19,7 +19,7 @@ fn acme() -> Owner {
     }
 }
 
-/// What every way in says to a caller whose token is not valid, or no longer.
+/// The answer of every entry point to a caller whose token is invalid or has expired.
 fn refused(surface: Surface, is_expired: bool) -> Verdict {
     Some(match (surface.is_socket(), is_expired) {
         (false, false) => (401, "UNAUTHENTICATED".into()),
@@ -181,7 +181,7 @@ async fn an_expired_token_is_distinguished_everywhere() {
         true,
     )
     .await;
-    // Only for who was let in once.
+    // Only for callers that were admitted once.
     let header = json!({ "alg": "HS256" });
     let forged = with(claims("acme", "ada"), "exp", (now() - 32).into());
     let forged = titlecast_testing::auth::token(&header, &forged, hmac_sha256(WRONG.as_bytes()));

@@ -138,7 +138,7 @@ async fn a_cookie_changes_something_only_for_an_allowed_page() {
         let headers = [("cookie", cookie.as_str()), ("origin", origin)];
         assert_eq!(ask(&server.url, "POST", "/graphql", &headers).await.0, 200);
     }
-    // Who can send the header is no other page.
+    // A request with this header does not come from a page of another site.
     let headers = [
         ("cookie", cookie.as_str()),
         ("authorization", bearer.as_str()),

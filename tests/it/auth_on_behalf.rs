@@ -165,7 +165,7 @@ async fn a_token_for_any_tenant_is_no_token_unless_the_operator_allows_it_and_th
         let body =
             json!({ "query": query.replace("<id>", "0199d0a0-0000-7000-8000-000000000000") });
         let (_, answer) = request(&server.url, ("POST", "/graphql"), &headers, Some(&body)).await;
-        // Any token may read who it is.
+        // Any token may read its own identity.
         if *name == "viewer" {
             assert_eq!(answer, json!({ "data": { "viewer": { "userId": "bot" } } }));
             continue;

@@ -1,5 +1,5 @@
-//! `titlecast backfill`: titles for conversations that never got one, with the real binary, and whatever
-//! happens to it.
+//! `titlecast backfill`: titles for conversations that never got one, with the real binary, through interruptions and
+//! kills.
 
 use std::time::{Duration, Instant};
 

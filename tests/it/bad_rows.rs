@@ -1,4 +1,4 @@
-//! One row that cannot be read or stored keeps no other row from being read or stored.
+//! One row that cannot be read or stored does not block other rows.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! `titlecast serve`, from the first line of its log to the last: what it says, what it keeps to
-//! itself, and how it ends.
+//! `titlecast serve`, from the first line of its log to the last: what it logs, what it does not log, and how it ends.
 
 use std::path::PathBuf;
 
@@ -163,7 +162,7 @@ async fn the_log_holds_neither_the_key_nor_what_people_write() {
         let leak = ended.stderr.lines().find(|line| line.contains(secret));
         assert_eq!(leak, None, "{secret}");
     }
-    // It does say what happened, or the above would prove nothing.
+    // It does log what happened, otherwise the checks above would prove nothing.
     assert!(
         ended.stderr.contains("MODEL_MISCONFIGURED"),
         "{}",

@@ -289,7 +289,7 @@ async fn subscribed_a_moment_too_late() {
     let first = late.next().await;
     assert_titled(&first);
     assert_eq!(first, server.title(&id).await);
-    // And goes on from there.
+    // Later changes follow.
     rename(&server.url, &id, "Ours").await;
     assert_eq!(late.next().await["displayName"], "Ours");
 }

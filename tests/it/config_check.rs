@@ -95,6 +95,7 @@ async fn each_error_names_file_line_and_key() {
         // Providers and agents as a whole.
         ("[providers.desk]\nwire = \"responses\"", &["titlecast.toml:1: providers.desk: base_url is missing"]),
         ("[providers.desk]\nbase_url = \"desk/v1\"", &["titlecast.toml:2: providers.desk.base_url: expected a URL"]),
+        ("[providers.desk]\nbase_url = \"http://desk/v1\"\nproxy = \"socks5://proxy:1080\"", &["titlecast.toml:3: providers.desk.proxy: expected a URL such as http://proxy.example:3128"]),
         ("[providers.other]\nbase_url = \"https://api.openai.com/v1\"\n[agents.a]\nmodels = [\"other/a\"]", &["titlecast.toml:1: providers.other: has no key"]),
         ("[providers.a]\nbase_url = \"http://a/v1\"\n[agents.x]\nprovider = \"a\"", &["titlecast.toml:3: agents.x: models is missing"]),
         ("[providers.a]\nbase_url = \"http://a/v1\"\n[agents.x]\nmodels = [\"m\"]", &["titlecast.toml:4: agents.x.models: names no provider"]),
@@ -127,6 +128,18 @@ async fn each_error_names_file_line_and_key() {
     for (file, parts) in table {
         let ended = check(file).await;
         ended.assert_refused(parts);
+    }
+}
+
+#[tokio::test]
+async fn a_number_out_of_range_is_not_reported_as_one_of_a_wrong_type() {
+    for number in ["2.5", "-0.5", "3", "nan", "inf"] {
+        let ended = check(&format!(
+            "[agents.triage.parameters]\ntemperature = {number}"
+        ))
+        .await;
+        ended.assert_refused(&["temperature: expected a number from 0 to 2"]);
+        assert!(!ended.stderr.contains("not a TOML"), "{}", ended.stderr);
     }
 }
 
@@ -214,6 +227,7 @@ default_agent = "triage"
 base_url = "http://agents.internal:9000/v1?token=a-secret-that-no-output-may-contain-0123"
 api_key_env = "DESK_KEY"
 headers = { X-Team = "support", X-Key = { env = "DESK_KEY" } }
+proxy = "http://proxy.internal:3128"
 identity = "jwt"
 identity_secret_file = "secret"
 first_event = "5m"
@@ -454,4 +468,52 @@ async fn the_identity_secret_must_not_be_the_one_of_tokens() {
         "--jwt-secret",
     ]);
     assert!(!ended.stderr.contains(SECRET));
+}
+
+#[tokio::test]
+async fn what_the_server_would_refuse_is_refused() {
+    let tokens = |keys: &'static str| {
+        [
+            ("TITLECAST_JWT_KEYS", keys),
+            ("TITLECAST_JWT_ISSUER", "issuer"),
+            ("TITLECAST_JWT_AUDIENCE", "audience"),
+        ]
+    };
+    let unverified = "postgres://me@127.0.0.1/me?sslmode=prefer&sslrootcert=/ca.pem";
+    let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318");
+    let database = ("DATABASE_URL", unverified);
+    let table = [
+        (&tokens("none.json")[..], &["none.json", "--jwt-keys"][..]),
+        (&tokens("not-a-set.json"), &["not a JSON Web Key Set"]),
+        (&[collector], &["--otlp-endpoint", "http://"]),
+        (&[database], &["sslmode=verify-full"]),
+        // All are printed.
+        (&[collector, database], &["the configuration has 2 errors"]),
+    ];
+    for (variables, parts) in table {
+        let check = Titlecast::new(&["config", "check"]).file("not-a-set.json", "[]");
+        let check = variables
+            .iter()
+            .fold(check, |check, (name, value)| check.env(name, value));
+        check.run().await.assert_refused(parts);
+    }
+}
+
+#[tokio::test]
+async fn a_variable_with_a_slip_in_its_name_is_reported() {
+    let ended = Titlecast::new(&["config", "check"])
+        .env("TITLECAST_JWT_SECERT", SECRET)
+        .env("TITLECAST_JWT_SECRE_FILE", "/secret")
+        // As Kubernetes sets for a service of this name.
+        .env("TITLECAST_SERVICE_HOST", "10.0.0.1")
+        .env("TITLECAST_PORT_8080_TCP_ADDR", "10.0.0.1")
+        .run()
+        .await;
+    let lines = ended.stderr.lines().collect::<Vec<_>>();
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    for slip in ["TITLECAST_JWT_SECERT", "TITLECAST_JWT_SECRE_FILE"] {
+        let line = lines.iter().find(|line| line.contains(slip)).unwrap();
+        assert!(line.contains("meant=TITLECAST_JWT_SECRET"), "{line}");
+    }
+    assert!(!ended.stderr.contains(SECRET), "{}", ended.stderr);
 }

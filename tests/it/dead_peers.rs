@@ -1,5 +1,5 @@
-//! Peers that are gone without a word, or stay and do not read: they and their operations are given up
-//! on in time, over every transport that streams. A silent peer that is well is not.
+//! Peers that vanish, or stay connected and do not read: they and their operations are dropped in time, over every
+//! streaming transport. A silent but healthy peer is not.
 
 use std::time::Duration;
 
@@ -159,7 +159,7 @@ async fn flood(server: &Server, id: &str, topics_without: usize) {
     }
 }
 
-/// Waits until no more than so many subscribers are listened for.
+/// Waits until at most this many subscribers remain.
 async fn left(server: &Server, wire: Wire, topics: usize, since: Instant, who: &str) {
     let mut again = interval(Duration::from_millis(20));
     while server.app.events().topic_count() > topics {
@@ -235,7 +235,7 @@ async fn a_socket_that_stalled_and_reads_again_is_asked_to_reconnect_later() {
     let since = Instant::now();
     flood(&server, &ids[0], 0).await;
     left(&server, Wire::Socket, 0, since, "a stalled reader").await;
-    // It has just been given up on, and reads what it was sent before that.
+    // It has just been dropped, and reads what it was sent before.
     let end = loop {
         match within(socket.next()).await {
             Some(Ok(Message::Close(frame))) => break frame.unwrap(),

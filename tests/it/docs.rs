@@ -95,6 +95,9 @@ fn pages() -> Vec<PathBuf> {
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "examples/README.md",
+        "crates/graphql-gate/README.md",
+        "crates/graphql-transport/README.md",
+        "crates/lenient-json/README.md",
     ];
     pages.extend(
         others
@@ -264,4 +267,61 @@ fn a_link_that_leads_nowhere_is_seen() {
     ] {
         assert!(broken(&readme, link).is_some(), "{link}");
     }
+}
+
+/// The files that are a folder's room, `mod.rs` each, and `lib.rs`.
+fn rooms(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rooms(&path, found);
+        } else if ["mod.rs", "lib.rs"].iter().any(|name| path.ends_with(name)) {
+            found.push(path);
+        }
+    }
+}
+
+/// The modules that a room declares and does not name, if its documentation lists modules.
+fn unnamed(text: &str) -> Option<Vec<&str>> {
+    let is_doc = |line: &&str| line.starts_with("//!");
+    let doc: Vec<&str> = text.lines().filter(is_doc).collect();
+    let lists = ["//! - `", "//! - [`", "//! | file |", "//! | module |"];
+    let is_listed = |line: &&str| lists.iter().any(|list| line.starts_with(list));
+    doc.iter().find(|line| is_listed(line))?;
+    let doc = doc.join("\n");
+    let modules = text.lines().filter_map(|line| {
+        let line = line.strip_suffix(';')?;
+        let name = ["mod ", "pub mod ", "pub(crate) mod ", "pub(super) mod "];
+        let name = name.iter().find_map(|start| line.strip_prefix(start))?;
+        (name != "tests" && !doc.contains(&format!("`{name}`"))).then_some(name)
+    });
+    Some(modules.collect())
+}
+
+#[test]
+fn a_room_that_lists_its_files_lists_all() {
+    let mut files = Vec::new();
+    rooms(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut files,
+    );
+    let (mut count, mut wrong) = (0, Vec::new());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let Some(unnamed) = unnamed(&text) else {
+            continue;
+        };
+        count += 1;
+        let fault = format!("{}: {unnamed:?}", file.display());
+        wrong.extend((!unnamed.is_empty()).then_some(fault));
+    }
+    assert!(count > 10, "{count} rooms list their files");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_file_that_its_room_does_not_name_is_seen() {
+    let room = "//! A room.\n//!\n//! - `a`: one\n\nmod a;\npub mod b;\nmod tests;\n";
+    assert_eq!(unnamed(room), Some(vec!["b"]));
+    assert_eq!(unnamed("//! A room.\n\nmod a;\n"), None);
 }

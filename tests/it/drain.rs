@@ -30,7 +30,7 @@ async fn serving(
     (serving, url)
 }
 
-/// A reply that has begun, and goes on when the test says so.
+/// A reply that has begun, and continues when the test releases it.
 async fn writing(
     model: &ModelServer,
     url: &str,
@@ -141,7 +141,11 @@ async fn a_second_signal_ends_the_drain_at_once() {
         let signalled = Instant::now();
         serving.signal(second);
         cut_short(stream, events).await;
-        serving.ended().await.ok();
+        let ended = serving.ended().await;
+        let log = &ended.stderr;
+        assert!(log.contains("second shutdown signal received"), "{log}");
+        assert!(!log.contains("drain time exceeded"), "{log}");
+        ended.ok();
         assert!(
             signalled.elapsed() < Duration::from_secs(9),
             "{:?}",

@@ -1,4 +1,4 @@
-//! Connections: how long their peers may take, how many there may be, and how they end. On a server of a few routes.
+//! Connections: their timeouts, their limits, and how they end. On a server with a few routes.
 //!
 //! A test of a limit shortens that one alone: the others are longer than a test waits, so that no other can end the
 //! connection.
@@ -142,7 +142,7 @@ impl Peer {
         received
     }
 
-    /// Says one byte after the other, slowly, until the peer closes; what comes meanwhile.
+    /// Sends one byte after the other, slowly, until the peer closes. Returns what was received.
     async fn drip(&mut self, text: &str) -> String {
         let mut slowly = interval(Duration::from_millis(25));
         let mut received = Vec::new();

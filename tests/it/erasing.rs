@@ -224,7 +224,7 @@ async fn everything_of_a_user_is_erased_and_nothing_of_others() {
     );
     assert!(!texts_in(database).is_empty(), "the search is no search");
 
-    // A reply is being written, and a subscriber is there.
+    // A reply is being written, and a subscriber is connected.
     let (answer, steps) = Answer::live();
     model.reply(answer);
     let mut socket = titlecast_testing::GraphqlSocket::connect(&url).await;
@@ -249,7 +249,7 @@ async fn everything_of_a_user_is_erased_and_nothing_of_others() {
     );
 
     let erased = erase(database, &arguments).await;
-    // The writer goes on, into nothing.
+    // The writer continues, without effect.
     let _ = steps.send(Step::Delta("zyxwomb goes on".into()));
     let _ = steps.send(Step::Finish);
     assert_eq!(erased["event"], "erased");

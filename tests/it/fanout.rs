@@ -44,7 +44,7 @@ impl Metrics {
     }
 }
 
-/// Opens so many sockets and subscribes on them; the first event of each subscriber is taken.
+/// Opens this many sockets and subscribes on them; the first event of each subscriber is taken.
 async fn subscribers(url: &str, id: &str, sockets: usize) -> Vec<RawSocket> {
     let mut opened = Vec::with_capacity(sockets);
     for _ in 0..sockets {

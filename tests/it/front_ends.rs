@@ -58,7 +58,7 @@ pub(super) async fn read(response: reqwest::Response) -> Vec<Value> {
     values
 }
 
-/// What holds for every UI message stream. Returns its text, and how it ended.
+/// Checks the invariants of every UI message stream. Returns its text, and how it ended.
 #[track_caller]
 fn assert_ui(parts: &[Value]) -> (String, String) {
     assert_eq!(parts.last().unwrap(), "[DONE]");
@@ -110,7 +110,7 @@ fn assert_ui(parts: &[Value]) -> (String, String) {
     (text, outcome.as_str().unwrap().to_owned())
 }
 
-/// What holds for every AG-UI run. Returns its text, and how it ended.
+/// Checks the invariants of every AG-UI run. Returns its text, and how it ended.
 #[track_caller]
 fn assert_agui(events: &[Value]) -> (String, String) {
     let kind = |event: &Value| event["type"].as_str().unwrap().to_owned();
@@ -322,8 +322,8 @@ async fn errors_before_the_stream_are_texts() {
     let odd = json!({ "id": "a", "messages": [{ "id": 3, "role": "user" }] });
     let reserved = ui_body("search", "m1", "Hi there");
     for (body, status, text) in [
-        (&assistant, 400, "the newest message must be the person's"),
-        (&no_messages, 422, "messages has no message"),
+        (&assistant, 400, "the newest message must be the user's"),
+        (&no_messages, 422, "messages must contain a message"),
         (&odd, 422, "the message is empty"),
         (&reserved, 422, "an external id must not be"),
         (&ui_body("a", "m1", " "), 422, "the message is empty"),
@@ -421,7 +421,7 @@ async fn another_reply_stops_the_one_that_runs() {
         &ui_body("a", "m1", "Plan a trip"),
     )
     .await;
-    // `useChat.stop()` stops reading, and no more.
+    // `useChat.stop()` only stops reading.
     drop(first);
     let again = json!({
         "id": "a", "trigger": "regenerate-message",

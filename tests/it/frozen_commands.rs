@@ -1,5 +1,5 @@
 //! Commands on a PostgreSQL server whose connections freeze while a statement runs: each ends with an error, after its
-//! deadline. A statement that takes long is left alone.
+//! deadline. A statement that takes long is not interrupted.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ struct Frozen {
 }
 
 impl Frozen {
-    /// With so many migrations; `None` without PostgreSQL.
+    /// With this many migrations; `None` without PostgreSQL.
     async fn with(migrations: Option<u32>) -> Option<Self> {
         let server = Postgres::start().await?;
         let database = Database::connect(&server.url, 1).await.unwrap();

@@ -259,7 +259,7 @@ async fn nothing_is_stopped_where_no_reply_runs() {
     assert!(!stop_reply(&server.url, &id).await);
     assert_eq!(conversation(&server.url, &id).await, before);
 
-    // The reply of the other conversation was left alone.
+    // The reply of the other conversation was not stopped.
     steps.send(Step::Delta("Whole".into())).unwrap();
     steps.send(Step::Finish).unwrap();
     let now = conversation_when(&server.url, other, |now| now["messageCount"] == 2).await;

@@ -1,5 +1,5 @@
-//! What GraphQL tells of one conversation: every field, by id and as a node, its messages in pages, by
-//! GET too, in the order asked for, and what becomes of a field that fails.
+//! One conversation in GraphQL: every field, by id and as a node, its messages in pages, by GET too, in the requested
+//! order, and the result of a field that fails.
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;

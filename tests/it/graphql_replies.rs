@@ -1,5 +1,5 @@
-//! The subscription `reply`: what is written so far, what is added, how it ends; the same for a client that
-//! comes early, late or behind the end.
+//! The subscription `reply`: what is written so far, what is added, how it ends; the same for a client that subscribes
+//! early, late or after the end.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ async fn a_reply_that_never_began_fails_with_a_code_and_without_a_message() {
     assert_eq!(late.end().await, ended);
     assert_eq!(conversation(&server.url, id).await["messageCount"], 1);
 
-    // The conversation goes on.
+    // The conversation continues.
     let input = json!({ "conversationId": id, "text": "Once more" });
     send_message(&server.url, input).await;
     conversation_when(&server.url, id, |now| now["messageCount"] == 3).await;

@@ -150,7 +150,7 @@ async fn pages_hold_every_hit_once_best_first() {
     let server = Server::start(&model).await;
     let mut expected = Vec::new();
     for number in 0..7 {
-        // Equal texts score equally: the cursor has to tell them apart all the same.
+        // Equal texts score equally: the cursor must still distinguish them.
         expected.push(begin(&server, "Notes", "Some words about Kyoto").await);
         begin(
             &server,

@@ -266,7 +266,7 @@ async fn a_client_that_disconnects_leaves_nothing_behind() {
     let all = goes.subscribe(ALL, json!({})).await;
     server.topics(2).await;
 
-    // Who ended an operation hears no more of it, on a socket that goes on.
+    // A client that ended an operation receives no further events of it on the same socket.
     rename(&server.url, &id, "Mine").await;
     let mut received = Value::Null;
     while received["payload"]["data"]["conversationUpdated"]["displayName"] != "Mine" {

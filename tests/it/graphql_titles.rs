@@ -11,7 +11,7 @@ use titlecast_testing::{
 };
 use tokio::sync::oneshot;
 
-/// One title is made after the other, so that the next title tells that the one before was dealt with.
+/// Titles are made one after the other, so the next title shows that the previous one was processed.
 const ONE_BY_ONE: [&str; 2] = ["--title-concurrency", "1"];
 
 const RENAME: &str = "mutation ($id: ID!, $name: String!) {
@@ -29,7 +29,7 @@ async fn awaiting_its_title(model: &ModelServer, server: &Server) -> (String, on
     (id, gate)
 }
 
-/// Lets the held title go, and waits until it was dealt with.
+/// Releases the held title, and waits until it was processed.
 async fn title_dealt_with(server: &Server, gate: oneshot::Sender<()>) {
     gate.send(()).unwrap();
     settled_conversation(&server.url, json!({ "text": "The next one" })).await;

@@ -1,5 +1,5 @@
-//! What health pages, gauges and users are shown under each fault. One table says it, docs/operations.md has the same, and
-//! the pages answer within a second whatever is down.
+//! What health pages, gauges and users show under each fault. One table defines it, docs/operations.md has the same
+//! table, and the pages answer within a second whatever is down.
 
 use std::{
     collections::BTreeMap,
@@ -180,7 +180,7 @@ impl Watched {
         (process, Self { url, metrics })
     }
 
-    /// Waits until the pages say what the row says, each within its time.
+    /// Waits until the pages show the row's states, each within its time limit.
     async fn says(&self, fault: &str) {
         let row = row(fault);
         let (mut last, mut slowest_of_all) = (None, Duration::ZERO);
@@ -347,7 +347,7 @@ async fn nothing_is_wrong() {
     server.stop().await;
 }
 
-/// PostgreSQL by way of a proxy that spoils it.
+/// PostgreSQL through a proxy that injects faults.
 async fn spoilt(fault: &str, spoil: impl AsyncFn(&Proxy), mend: impl AsyncFn(&Proxy)) {
     if !TestDatabase::is_on_server() {
         return;

@@ -1,5 +1,5 @@
-//! Searches that would be dear: what is refused, what is found of texts that no index holds whole, how soon a
-//! statement ends whose client left, and that a score says nothing of what others wrote.
+//! Expensive searches: which are refused, what is found of texts that no index holds completely, how soon a statement
+//! ends after its client left, and that a score reveals nothing about other owners' texts.
 
 use std::time::{Duration, Instant};
 

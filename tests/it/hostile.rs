@@ -1,6 +1,5 @@
-//! Documents that someone would send to do harm, over every transport: each is refused or harmless, its
-//! answer is short, nothing is changed, and the server goes on. What they cost is measured in
-//! `tests/endurance/attack`.
+//! Malicious documents, over every transport: each is refused or harmless, its answer is short, nothing is changed, and
+//! the server keeps working. Their cost is measured in `tests/endurance/attack`.
 
 use serde_json::json;
 use titlecast::conversation::Owner;

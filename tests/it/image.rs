@@ -1,4 +1,4 @@
-//! The image can be built from what its Dockerfile copies: docker is not there to try it.
+//! The image can be built from what its Dockerfile copies. Checked without docker, which may be missing.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! What clients and proxies in the field send: unsupported upgrades, broken chunks, other spellings, and streams
-//! that have to get through.
+//! Traffic of real clients and proxies: unsupported upgrades, broken chunks, other spellings, and streams that must
+//! pass.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What a user may do: messages a minute and streams at once; where there are no tokens, what an address
-//! may, and that this machine may everything.
+//! Limits per user: messages per minute and concurrent streams. Without tokens, limits per address, with this machine
+//! exempt.
 
 use std::time::Duration;
 

@@ -262,7 +262,7 @@ async fn the_proxy_protocol_names_the_client_of_a_connection() {
         assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
         assert!(answer.contains("RATE_LIMITED"), "{answer}");
     }
-    // Another client has its own, whoever a header of its requests claims to be.
+    // Another client has its own place, whatever address a header of its requests claims.
     let claim = HEALTH.replace(
         "connection",
         "x-forwarded-for: 192.0.2.1\r\nforwarded: for=192.0.2.1\r\nconnection",

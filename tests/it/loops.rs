@@ -1,5 +1,5 @@
-//! Background loops that panic, block or fail: each shows on the health pages and in the metrics by its name, the others
-//! go on, and it goes on too when that is over.
+//! Background loops that panic, block or fail: each shows by its name on the health pages and in the metrics, the other
+//! loops continue, and it recovers when the fault is over.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -113,7 +113,7 @@ impl Scene {
         let words = expected.loops.replace("NAME", of.name());
         eventually(async || {
             let (status, page) = request(&self.url, "GET", "/readyz", None).await;
-            // Another loop may be seen for a moment: all is said by the one page that is the right one.
+            // Another loop may be reported briefly: wait for the one page that matches.
             if page["loops"] != *words || status != readyz {
                 return None;
             }

@@ -230,7 +230,7 @@ async fn a_message_to_an_agent_outside_is_one_with_the_one_that_it_records() {
     send(&server, "/api/v1/ui/chat", &body).await;
     let (status, answer) = record(&server, message("user", NAME, TEXT)).await;
     assert_eq!((status, &answer["status"]), (200, &json!("exists")));
-    // What the person can do is said, since another reply cannot be asked for.
+    // The error states the remedy, since another reply cannot be requested.
     let mut again = body.clone();
     again["trigger"] = json!("regenerate-message");
     let refused = post(&server, "/api/v1/ui/chat", &again).await;

@@ -1,5 +1,5 @@
-//! Several processes that migrate at once, files that a killed process left half-way, databases that are not ours:
-//! what is recognised before anything is written.
+//! Several processes that migrate at once, files that a killed process left half-way, databases that are not ours: all
+//! recognised before anything is written.
 
 use futures_util::future::join_all;
 use migration::{Migrator, MigratorTrait, SchemaManager};

@@ -202,7 +202,7 @@ async fn below_the_titles_and_up_again_loses_no_conversation_and_no_message() {
             .await
             .is_err()
     );
-    // The older program goes on writing.
+    // The older program keeps writing.
     let nara = insert(&rows, "Nara", "Feed the deer").await;
     let before = contents(&rows).await;
 
@@ -461,7 +461,7 @@ async fn tables_that_are_older_than_the_migrations_are_taken_over() {
     assert_eq!(rows.title(&id).await, untitled("Kyoto"));
     assert_eq!(found(&server, "april").await, [id.as_str()]);
 
-    // And the conversation goes on.
+    // The conversation continues.
     let body = json!({ "message": "And in May?", "conversation_id": id });
     let events = server.stream(body).await.rest().await;
     assert_eq!(

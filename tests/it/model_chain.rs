@@ -1,4 +1,4 @@
-//! A chain of models: the second answers where the first is gone, and the first again when it is back.
+//! A chain of models: the second answers while the first is gone, and the first again when it is back.
 //!
 //! The server asks OpenAI's own host, for which the default chain is `gpt-5-mini`, then `gpt-6-luna`. A proxy in
 //! between is the scripted server.

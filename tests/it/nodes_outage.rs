@@ -1,4 +1,4 @@
-//! Nodes whose NATS is not there, comes, goes and comes back. Each test has a NATS of its own.
+//! Nodes whose NATS is missing, starts, stops and comes back. Each test has a dedicated NATS.
 
 use std::{
     future::ready,
@@ -19,7 +19,7 @@ use titlecast_testing::{
 
 const MESSAGE: &str = "Plan a trip to Kyoto";
 
-/// What was missed is seen so soon after NATS is back.
+/// The longest until missed changes arrive after NATS is back.
 const SOON: Duration = Duration::from_secs(2);
 
 async fn untitled(url: &str) -> String {
@@ -57,7 +57,7 @@ async fn what_is_missed_while_nats_is_away_is_seen_when_it_is_back() {
             delete(&one.url, &deleted).await;
         }
         assert!(began.elapsed() < Duration::from_secs(5));
-        // A new subscriber has no NATS subscription, and is notified all the same.
+        // A new subscriber has no NATS subscription, and is still notified.
         let mut late = Watched::one(&other.url, &new).await;
         late.next().await;
         rename(&one.url, &new, "Late").await;

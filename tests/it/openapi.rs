@@ -1,4 +1,4 @@
-//! `/openapi.json`: what the code says, all of what the server serves, and nothing that it does not.
+//! `/openapi.json`: matches the code, and covers exactly what the server serves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ const SCOPES: [&str; 5] = [
     "account:erase",
 ];
 
-/// Paths that are for people, or stand in for one another; no API.
+/// Paths for people, and aliases: not part of the API.
 const PAGES: [&str; 5] = [
     "/",
     "/explorer",

@@ -1,5 +1,5 @@
-//! Greetings make no title: it waits for the first message that says something, and is made from that
-//! one, with one call. Conversations from before there were titles wait in the same way.
+//! Greetings make no title: the title waits for the first message with content, and is made from that one, with one
+//! call. Conversations from before there were titles wait in the same way.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What operators read and run names only what there is: settings, flags, metrics.
+//! Operators' documents and scripts name only existing settings, flags and metrics.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,4 @@
-//! Owners: what is one's own does not exist for another, on no route and in no list, and nothing that
-//! another does changes it.
+//! Owners: an owner's data does not exist for others on any route or in any list, and others cannot change it.
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;

@@ -134,8 +134,8 @@ struct Measured {
 }
 
 impl Measured {
-    /// Sends something three times, and complains when the longest poll of two of them was too long: a busy host
-    /// charges a thread for time that it did not get.
+    /// Sends something three times, and reports if the longest poll was too long in two of them: a busy host charges a
+    /// thread for time that it did not get.
     async fn check(&mut self, name: &str, send: impl AsyncFn()) {
         let mut polls = Vec::new();
         for _ in 0..RUNS {

@@ -164,7 +164,7 @@ async fn outcome(row: &Arc<Row>) -> [String; 3] {
     [reply, text, title]
 }
 
-/// What became of a title, once that is known: its status, or the failure that is stored.
+/// The outcome of a title, once it is known: its status, or the stored failure.
 async fn title(rows: &Rows, id: &str) -> Option<String> {
     let stored = rows.title(id).await;
     let is_known = stored.title_status != "pending";

@@ -55,7 +55,7 @@ const KINDS: [(&str, &[&str]); 9] = [
     ("final", &["final"]),
 ];
 
-/// What holds for every stream of this contract. Returns its last event.
+/// Checks the invariants of every stream of this contract. Returns its last event.
 #[track_caller]
 pub(super) fn assert_contract(events: &[Value]) -> &Value {
     const COMMON: [&str; 8] = [
@@ -248,7 +248,7 @@ async fn the_title_stream_is_text_and_ends() {
     };
     let (text, ()) = tokio::join!(waiting, open);
     assert_eq!(text, "data: Planning a Trip to Kyoto\n\ndata: [DONE]\n\n");
-    // The title that is there is sent at once.
+    // An existing title is sent at once.
     let text = title_text(&server.url, id, "?contract=text").await;
     assert_eq!(text, "data: Planning a Trip to Kyoto\n\ndata: [DONE]\n\n");
     // A title that would be the end is sent as something else.

@@ -1,4 +1,4 @@
-//! `/readyz`: how each part stands, and when traffic has to go elsewhere.
+//! `/readyz`: the state of each part, and when traffic must go elsewhere.
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, SqliteTransactionMode, TransactionOptions,
@@ -51,7 +51,7 @@ async fn titles_that_fail_degrade_the_service_and_no_more() {
     assert_eq!(page["title_model"], "model_not_found");
 }
 
-/// A database that answers every question and takes nothing.
+/// A database that answers reads and rejects writes.
 pub(crate) enum Refusing {
     /// Another writer holds its transaction open.
     Locked(Option<sea_orm::DatabaseTransaction>),
@@ -111,7 +111,7 @@ async fn a_database_that_takes_nothing_is_noticed_and_so_is_its_recovery() {
     let page = page_when(&server, 503).await;
     assert_eq!(page["status"], "not_ready");
     assert_eq!(page["database"], "refuses_writes");
-    // What is there can be read all the while.
+    // Stored data can be read all the time.
     let (status, _) = server.get(&format!("/api/v1/conversations/{id}")).await;
     assert_eq!(status, 200);
 

@@ -106,7 +106,7 @@ async fn suffers(harm: Harm) {
     let rename = "mutation ($id: ID!) { renameConversation(input: { id: $id, displayName: \"After\" }) { conversation { id } } }";
     let answer = graphql(&server.url, rename, json!({ "id": id })).await;
     assert_eq!(code(&answer), "DATABASE_UNAVAILABLE");
-    // What is there can be copied.
+    // The existing data can be copied.
     let path_of = format!("/api/v1/conversations/{id}");
     let (status, shown) = request(&server.url, "GET", &path_of, None).await;
     assert_eq!(status, 200, "{shown}");

@@ -1,5 +1,5 @@
-//! What holds for every reader of a reply, whichever way it gets there: on the node that writes it, on
-//! another one through NATS, and on another one that can only look at the rows.
+//! Invariants for every reader of a reply: on the node that writes it, on another node through NATS, and on another
+//! node that can only read the rows.
 
 use serde_json::{Value, json};
 use titlecast_testing::{

@@ -1,6 +1,5 @@
-//! A chat model that fails, in every way that it can: the message is kept, the stream ends with what
-//! happened, what had been written is stored, the model is asked exactly as often as it is worth it,
-//! and the title comes all the same.
+//! A chat model that fails in every possible way: the message is kept, the stream ends with the outcome, the written
+//! text is stored, the model is called exactly as often as intended, and the title is still made.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +61,7 @@ impl<'a> End<'a> {
         }
     }
 
-    /// Stream, rows and the subscription tell this end, and the title is there.
+    /// Stream, rows and the subscription report this end, and the title is stored.
     pub async fn assert(&self, scene: &Scene, events: &[Value]) -> String {
         let terminal = assert_common_stream(events);
         assert_eq!(terminal["raw_type"], self.raw_type, "{terminal}");
@@ -136,7 +135,7 @@ pub async fn ends(
     assert_eq!(scene.reply_calls(), calls);
     assert_eq!(scene.title_calls(), 1);
 
-    // The conversation goes on as if nothing had happened.
+    // The conversation continues normally.
     let again = json!({ "message": "Are you there?", "conversation_id": id });
     let events = scene.turn(again).await;
     let terminal = assert_common_stream(&events);
@@ -157,7 +156,7 @@ fn rate_limited(headers: Vec<(&'static str, &'static str)>) -> Answer {
     Answer::Status(429, headers, json!({ "error": error }))
 }
 
-/// A stream of these steps, which goes on for as long as its sender is kept.
+/// A stream of these steps, which continues as long as its sender is kept.
 pub fn stream(steps: impl IntoIterator<Item = Step>) -> (Answer, UnboundedSender<Step>) {
     let (answer, sender) = Answer::live();
     for step in steps {

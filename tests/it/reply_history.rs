@@ -1,5 +1,5 @@
-//! What of a conversation the chat model is shown: all of it in its order, or as much from the end as
-//! the budget holds, and always the newest message.
+//! The part of a conversation that the chat model receives: all of it in order, or as much from the end as the budget
+//! holds, and always the newest message.
 
 use serde_json::{Value, json};
 use titlecast_testing::{Answer, Scene, assert_common_stream};
@@ -150,7 +150,7 @@ async fn other_conversations_are_not_shown() {
     scene.server.stop().await;
 }
 
-/// Models of llama.cpp and vLLM with templates that want alternating roles answer 400 to anything else, for ever.
+/// Models of llama.cpp and vLLM with templates that want alternating roles answer 400 to anything else, every time.
 #[tokio::test]
 async fn authors_alternate_and_no_text_is_blank_whatever_became_of_replies() {
     let broken = || Answer::error(400, "server_error", None, "Out of order");

@@ -1,5 +1,5 @@
-//! Replies whose process dies: a reader receives an end, the checkpointed text is kept, and
-//! a process that was only late is left alone.
+//! Replies whose process dies: a reader receives an end, the checkpointed text is kept, and the reply of a process that
+//! was only late continues.
 
 use serde_json::{Value, json};
 use titlecast_testing::{
@@ -12,7 +12,7 @@ use titlecast_testing::{
 
 use crate::agents::Folder;
 
-/// What is written is noted several times a second, and who is silent for one is dead.
+/// Checkpoints several times per second, and a lease of one second.
 const SETTINGS: [&str; 2] = ["--reply-lease", "1s"];
 
 /// A node that stops in the middle of everything when its runtime goes, as a process that is killed.
@@ -78,7 +78,7 @@ async fn dies(reader_settings: &[&'static str], writer_settings: &[&'static str]
         now["messages"]["nodes"][1],
         json!({ "id": reply, "role": "ASSISTANT", "content": "First we", "status": "INCOMPLETE" })
     );
-    // Nothing of it is left over, and the conversation goes on.
+    // Nothing of it remains, and the conversation continues.
     let left = rows
         .all("SELECT 1 FROM agent_turns WHERE run_text IS NOT NULL", [])
         .await;

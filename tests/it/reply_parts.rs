@@ -172,7 +172,7 @@ async fn parts_arrive_live_and_the_stored_ones_stay() {
     assert_eq!(text, "Let me look. ");
     let reasoning = json!({ "__typename": "ReasoningPart", "reasoning": "The user wants deer." });
     assert_eq!(parts, [reasoning, call()]);
-    // Each cursor goes on where it was, also in a stored reply, whose reasoning is not kept.
+    // Each cursor resumes at its position, also in a stored reply, whose reasoning is not kept.
     for cursor in &cursors {
         let (text, parts, _) = followed(&server.url, &reply, Some(cursor)).await;
         assert!("Let me look. ".ends_with(&text), "{cursor}: {text}");

@@ -1,4 +1,4 @@
-//! Why a reply is incomplete: who reads it while it is written and who reads it later have the same reason, on every wire.
+//! Why a reply is incomplete: live readers and later readers receive the same reason, on every wire.
 
 use serde_json::{Value, json};
 use titlecast_testing::{

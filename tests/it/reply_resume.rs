@@ -1,5 +1,5 @@
-//! Coming back to a reply over server-sent events: with the request that sent the message, or by
-//! `GET /api/v1/conversations/{id}/reply`; from the place that the last `id:` named.
+//! Resuming a reply over server-sent events: with the request that sent the message, or by
+//! `GET /api/v1/conversations/{id}/reply`; from the position in the last `id:`.
 
 use serde_json::{Value, json};
 use titlecast_testing::{

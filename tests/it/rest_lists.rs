@@ -143,7 +143,7 @@ async fn an_agent_filters_the_list_and_the_search() {
     let (_, answer) = server.send("POST", "/api/v1/chat", body).await;
     let billing = answer["conversation_id"].as_str().unwrap();
     assert_eq!(answer["agent_used"], "billing");
-    // Who goes on does not change who began.
+    // Continuing with another agent does not change the entry point.
     let body =
         json!({ "message": "Where to?", "agent_type": "billing", "conversation_id": triage });
     assert_eq!(
@@ -262,7 +262,7 @@ async fn a_search_finds_titles_messages_prefixes_and_parts_of_sentences_without_
     for text in ["paris", "行旅", "maillard hello", "ome", "rome maillard"] {
         assert!(ids(&search(&server, text, "").await).is_empty(), "{text}");
     }
-    // A title that was replaced is found no more.
+    // A replaced title is no longer found.
     let body = json!({ "display_name": "Weekend in Naples" });
     assert_eq!(
         server

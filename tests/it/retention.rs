@@ -173,7 +173,7 @@ async fn old_messages_go_in_whole_turns_and_the_rest_of_the_conversation_goes_on
     );
     assert_eq!(now["lastMessagePreview"], before["lastMessagePreview"]);
     assert!(now["revision"].as_i64() > before["revision"].as_i64());
-    // It goes on, and again nothing is left to do.
+    // It continues, and again nothing is left to do.
     model.reply(Answer::Deltas(vec!["the newest reply"]));
     send_message(url, json!({ "conversationId": id, "text": "goes on" })).await;
     let now = rewrites::settled(url, &id).await;
@@ -345,7 +345,7 @@ async fn a_subscriber_is_told_what_retention_deletes_and_what_it_shortens() {
         told.0 |= change["id"] == old && change["status"] == "DELETED";
         told.1 |= change["id"] == shortened && change["lastMessagePreview"].is_null();
     }
-    // The empty conversation goes on.
+    // The empty conversation can be continued.
     send_message(
         &server.url,
         json!({ "conversationId": shortened, "text": "Here again" }),

@@ -1,5 +1,5 @@
-//! A PostgreSQL whose schema changes, whose sessions are ended or forget what they prepared, or which takes no writes for a
-//! while, under a running server: no request fails that need not, and no connection is kept that is of no more use.
+//! A PostgreSQL whose schema changes, whose sessions are ended or forget what they prepared, or which takes no writes
+//! for a while, under a running server: no request fails needlessly, and no useless connection is kept.
 
 use std::time::Duration;
 

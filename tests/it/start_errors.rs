@@ -1,5 +1,5 @@
-//! What an operator reads when what the program needs is not there: one line that says what, why, and what to do,
-//! and exit code 1. What is wrong with a setting as it is written is in `cli`, tokens are in `auth_settings`.
+//! The operator's errors when a dependency of the program is missing: one line with what, why and what to do, and exit
+//! code 1. Invalid settings are in `cli`, tokens in `auth_settings`.
 
 use std::{
     fs::{self, Permissions},
@@ -44,7 +44,7 @@ async fn a_server_that_is_not_there_is_named_and_so_is_the_reason() {
         (server, ended, began.elapsed())
     });
     for (server, ended, took) in join_all(all).await {
-        // A server that may be about to start is waited for, and that is said.
+        // The program waits for a server that may be starting, and logs that.
         let is_waited_for = server == refused;
         assert_eq!(
             ended.stderr.contains("trying for 5s"),
@@ -142,7 +142,7 @@ async fn a_relative_file_is_named_where_it_is() {
     process.ended().await.assert_failed(&[&folder]);
 }
 
-/// What is left when who reads ends: `titlecast … | head -0`.
+/// What remains when the reader exits: `titlecast … | head -0`.
 #[tokio::test]
 async fn who_reads_no_further_is_no_failure() {
     let program = env!("CARGO_BIN_EXE_titlecast");

@@ -1,5 +1,5 @@
-//! Peers that do not read: what they asked for is executed all the same, holds nothing that others need, and what they
-//! get late is new.
+//! Peers that do not read: their operations are still executed and hold no resource that others need, and late
+//! deliveries carry the newest state.
 
 use std::time::Duration;
 
@@ -347,7 +347,7 @@ async fn a_flood_of_operations_is_bounded_and_the_server_goes_on() {
         }
         Ok::<_, tokio_tungstenite::tungstenite::Error>(())
     };
-    // It is listened to no more, or closed.
+    // The server no longer reads from it, or has closed it.
     let asked = timeout(Duration::from_secs(8), asking).await;
     if let Ok(Ok(())) = asked {
         // Closed: the server reads on until the client closes too, and answers nothing of that.

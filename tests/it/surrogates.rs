@@ -1,5 +1,5 @@
-//! Escapes of half a surrogate pair, as programs write them that cut a text between two code units: accepted on every
-//! surface and stored as U+FFFD. Halves that belong together are one character.
+//! Escapes of half a surrogate pair, from programs that cut a text between two code units: accepted on every surface
+//! and stored as U+FFFD. Halves that belong together are one character.
 
 use serde_json::{Value, json};
 use titlecast_testing::{Server, raw_socket::RawSocket, server::client, within};

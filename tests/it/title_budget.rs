@@ -1,5 +1,5 @@
-//! What titles cost: a row for each call, whatever came of it, and a budget of tokens a day for a tenant,
-//! after which no model is called.
+//! The cost of titles: a row for each call, whatever its outcome, and a tenant's daily token budget, after which no
+//! model is called.
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;
@@ -73,7 +73,7 @@ async fn after_the_budget_no_model_is_called_and_replies_go_on() {
     assert_refused(&server.title(&third).await);
     assert_eq!(rows.messages(&third).await.len(), 2);
     assert_eq!(calls(&rows, &third).await, []);
-    // Another title neither; the one that is there stays.
+    // Another title is not made either; the existing one stays.
     regenerate(&server.url, json!({ "id": first })).await;
     let shown = decided(&server.url, &first).await;
     assert_eq!(shown["displayName"], ModelServer::TITLE);

@@ -247,7 +247,7 @@ impl Following {
         nodes.as_array().unwrap().iter().map(id).collect()
     }
 
-    /// One message more and its reply, and what that makes of the title.
+    /// One more message and its reply, and the resulting title.
     async fn say(&self, id: &str, text: &str, messages: usize) {
         send(self.url(), json!({ "conversationId": id, "text": text })).await;
         replied(self.url(), id, messages).await;

@@ -1,5 +1,5 @@
-//! A title model that fails, in every way that it can: the reply is unharmed, the row says what
-//! happened, GraphQL shows it, and the model is asked exactly as often as it is worth it.
+//! A title model that fails in every possible way: the reply is not affected, the row stores the failure, GraphQL shows
+//! it, and the model is called exactly as often as intended.
 
 use std::time::{Duration, Instant};
 
@@ -202,7 +202,7 @@ async fn the_same_reported_as_an_error_is_retried_with_twice_the_room() {
 
 #[tokio::test]
 async fn half_a_title_is_none() {
-    // Nothing in the text tells that it is cut off: the finish reason does.
+    // Only the finish reason shows that the text is truncated.
     let answers = [
         Answer::Finished("", "length"),
         Answer::Finished("Planning a Trip", "length"),

@@ -13,7 +13,7 @@ const JAPANESE: &str = "来月京都に旅行したいのですが、おすす�
 const ENGLISH_TITLE: &str = "A Trip to Kyoto";
 const JAPANESE_TITLE: &str = "京都旅行の計画";
 
-/// What becomes of a message when the model answers so, and what it was instructed to do.
+/// The outcome for a message and an answer, and the instruction that was sent.
 async fn titled(settings: &[&str], message: &str, answers: &[&'static str]) -> (Value, String) {
     let model = ModelServer::start().await;
     for answer in answers {

@@ -1,4 +1,4 @@
-//! What a lease on a title is for: a worker that outlived it may still have a title, which is ignored.
+//! The lease of a title: a worker that outlives it may still return a title, which is ignored.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! `regenerateTitle`: another title on a person's wish. What is there stays until it comes, and for good
-//! when none does; a title that a person gave goes only when that was said.
+//! `regenerateTitle`: another title on request. The current title stays until the new one is stored, and stays if that
+//! fails; a user's own title is replaced only if the request says so.
 
 use chrono::{TimeDelta, Utc};
 use futures_util::future::join_all;
@@ -91,7 +91,7 @@ async fn the_prompt_delimits_the_wish_so_that_it_cannot_escape() {
     for mark in ["<wish>", "</wish>", "<message>", "</message>"] {
         assert_eq!(input.matches(mark).count(), 1, "{mark}: {input}");
     }
-    // A wish is for one title, not for the ones after it.
+    // A hint applies to one title, not to later ones.
     title_when(&server.url, &id, |now| now["titleStatus"] == "READY").await;
     begun(regenerate(&server.url, json!({ "id": id, "hint": " " })).await);
     calls(&model, 3).await;

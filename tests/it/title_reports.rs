@@ -1,5 +1,5 @@
-//! What public reports of other products found in titles: models that answer beside the title, servers that refuse what
-//! others take, and limits.
+//! Title problems from public reports on other products: models that answer instead of writing a title, servers that
+//! refuse what others accept, and limits.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ async fn an_answer_that_the_title_stays_is_the_present_title() {
         assert_eq!(shown["displayName"], ModelServer::TITLE, "{answer}");
         assert_eq!(model.title_requests().len(), calls + 1, "{answer}");
     }
-    // A wish asks for another title, so "unchanged" is of no use.
+    // A hint requests another title, so "unchanged" is unusable.
     model.title(Answer::Text("Unchanged"));
     model.title(Answer::Text("Where to Eat in Kyoto"));
     regenerate(&server.url, json!({ "id": id, "hint": "about food" })).await;

@@ -1,5 +1,5 @@
-//! What the title model is asked, to the byte; what is left out once a server refuses it; and when it
-//! is not asked at all.
+//! The requests to the title model, byte for byte; parameters omitted after a server refuses them; and when no request
+//! is made.
 
 use serde_json::{Value, json};
 use titlecast_testing::{Answer, Scene};

@@ -1,5 +1,5 @@
-//! `resetTitle`: a conversation is given back to automation. A title that a person gave goes, or the
-//! decision to have none; a generated one stays.
+//! `resetTitle`: returns a conversation to automatic titles. Removes a user's own title, or the decision to have none;
+//! a generated title stays.
 
 use serde_json::{Value, json};
 use titlecast::conversation::Owner;

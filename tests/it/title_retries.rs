@@ -171,7 +171,7 @@ async fn the_answer_of_a_probe_makes_all_due_that_wait() {
     for _ in 0..5 {
         ids.push(settled(&server.url, MESSAGE).await);
     }
-    // Their own next tries are hours away; the probe takes one of them all the same.
+    // Their own next tries are hours away; the probe still takes one of them.
     let later = Utc::now() + TimeDelta::hours(5);
     for id in &ids {
         let set = "title_retry_at = $2";

@@ -1,5 +1,5 @@
-//! A rename or a deletion at every step of a generation, and a process that takes over from one that
-//! only seemed dead: the person's word stays, and one title is stored.
+//! A rename or a deletion at every step of a generation, and a process that takes over from one that only seemed dead:
+//! the user's change stays, and one title is stored.
 //!
 //! The title is held at a step by a failpoint while another request arrives.
 
@@ -14,7 +14,7 @@ use titlecast_testing::{
 
 const MESSAGE: &str = "Plan a trip to Kyoto";
 
-/// A conversation with its reply, whose title is held at a step; and who watches it.
+/// A conversation with its reply, whose title is held at a step; and its subscribers.
 struct Held {
     model: ModelServer,
     server: Server,
@@ -57,8 +57,8 @@ impl Held {
         }
     }
 
-    /// Lets the title go, waits for the end of its task, and returns what the list's subscriber received
-    /// of the conversation from the beginning.
+    /// Releases the title, waits for the end of its task, and returns what the list's subscriber received of the
+    /// conversation from the beginning.
     async fn let_go(
         hold: Hold,
         server: &Server,

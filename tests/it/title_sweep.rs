@@ -1,5 +1,5 @@
-//! What a crash left behind: titles that were begun and not finished, and changes that were committed and
-//! not published. A server finds them at its start and again and again. The rows are put there by SQL.
+//! Recovery after a crash: titles that were begun and not finished, and changes that were committed and not published.
+//! A server finds them at its start and again and again. The rows are put there by SQL.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::Value as Bound;

@@ -59,7 +59,7 @@ async fn a_first_message_is_a_trace_from_the_request_to_the_statements() {
     while event["kind"] != "lifecycle" {
         event = stream.next().await.unwrap();
     }
-    // The title is there, and the reply goes on.
+    // The title is stored, and the reply continues.
     steps.send(Step::delta("Hello")).unwrap();
     steps.send(Step::Finish).unwrap();
     stream.rest().await;

@@ -105,7 +105,7 @@ fn capitalised(text: &str) -> String {
     first.unwrap_or_default() + chars.as_str()
 }
 
-/// So many messages, each with a title to compare with.
+/// This many messages, each with a title to compare with.
 fn messages(count: usize) -> String {
     const SUBJECTS: [(&str, &str); 10] = [
         ("a three day trip to Lisbon", "Three day trip to Lisbon"),

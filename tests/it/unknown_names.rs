@@ -129,7 +129,7 @@ async fn subscribers_receive_the_rows() {
     let model = ModelServer::start().await;
     let (server, rows, ids) = with_names(&model).await;
     let mut list = Watched::list(&server.url).await;
-    // The sweep tells what was changed past the service.
+    // The sweep publishes direct changes in the database.
     let changed = Utc::now() - TimeDelta::seconds(60);
     for id in &ids {
         let mut one = Watched::one(&server.url, id).await;
@@ -172,7 +172,7 @@ async fn the_sweep_takes_over_what_is_overdue_beside_them() {
         (title.display_name.as_deref() == Some(ModelServer::TITLE)).then_some(())
     })
     .await;
-    // What the newer version calls something else is left to it.
+    // A row with an unknown name is left to the newer version.
     let sql = "SELECT title_status FROM agent_conversations WHERE id = $1";
     let found = rows.all(sql, [bound(&ids[2])]).await;
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Reads that the watchers of a feed share. A change wakes all of them, each asks for what follows the same position, and
-//! hundreds may watch one shared inbox.
+//! Reads shared by the watchers of a feed. A change wakes all of them, each reads from the same position, and hundreds
+//! may watch one shared inbox.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ type Place = (Audience, FeedCursor);
 /// A page that several watchers receive.
 pub(super) type SharedPage = Result<Arc<FeedPage>, Arc<Error>>;
 
-/// The reads of all feeds, one at a time for each place. Cheap to clone.
+/// The reads of all feeds, one at a time per position. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct FeedReads(Arc<Mutex<HashMap<Place, Reads>>>);
 
@@ -37,13 +37,13 @@ pub struct FeedReads(Arc<Mutex<HashMap<Place, Reads>>>);
 struct Reads {
     /// Held by the read that runs.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// The read that has not begun. A watcher may join only this one: one that runs may have begun before the change that
-    /// woke the watcher was committed.
+    /// The pending read. A watcher may join only this one: a running read may have begun before the commit that woke
+    /// the watcher.
     next: Option<Shared<BoxFuture<'static, SharedPage>>>,
 }
 
 impl FeedReads {
-    /// What follows a position, read after this call.
+    /// Reads the changes after a position; the read begins after this call.
     ///
     /// The read is a task: a slow reader stops polling its stream, and must not hold a database connection meanwhile.
     pub(super) async fn page(
@@ -113,7 +113,7 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Arc<Error> {
     Arc::new(error)
 }
 
-/// Forgets a place when its read ends, unless another read waits for it.
+/// Removes a position when its read ends, unless another read waits for it.
 struct Ends<'a> {
     reads: FeedReads,
     place: &'a Place,

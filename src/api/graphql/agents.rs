@@ -11,7 +11,7 @@ use crate::{
     auth::{Principal, Scope},
 };
 
-/// Who answers the messages of a conversation.
+/// An agent that answers the messages of a conversation.
 #[derive(SimpleObject)]
 pub(super) struct Agent {
     /// The name, as `SendMessageInput.agent` takes it.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{auth::Scope, db, db::cursor::AuditCursor};
 
-/// Who did something, and to what.
+/// An audited action.
 #[derive(SimpleObject)]
 pub(super) struct AuditEntry {
     /// Its id.

@@ -94,8 +94,8 @@ pub(super) fn server_error(error: &Error) -> ServerError {
     graphql
 }
 
-/// Gives the errors of arguments that the library could not read their code: a number below zero where none may be, a text
-/// that is no time. Every other error of a field has one.
+/// Adds the code to errors of arguments that the library could not parse, such as a negative number or an invalid time.
+/// Every other error of a field already has one.
 pub(super) fn name_unread_arguments(response: &mut Response) {
     for error in &mut response.errors {
         let has_code = (error.extensions.as_ref()).is_some_and(|known| known.get("code").is_some());

@@ -16,7 +16,7 @@ pub(super) enum ConversationFeedEvent {
     Reset(FeedReset),
 }
 
-/// The subscription has begun: every change behind this cursor follows. Without `after`, read the list of conversations
+/// The subscription has begun: every change after this cursor follows. Without `after`, read the list of conversations
 /// when this arrives, then apply the changes.
 #[derive(SimpleObject)]
 pub(super) struct FeedReady {
@@ -24,11 +24,11 @@ pub(super) struct FeedReady {
     cursor: String,
 }
 
-/// The changes up to this cursor cannot be told: `after` is not a cursor of this feed, or is older than deletions that are
-/// still known. Discard the list, read it again, then apply the changes that follow.
+/// The changes between `after` and this cursor are unknown: `after` is not a cursor of this feed, or it is older than the
+/// deletions that the server still stores. Discard the list, read it again, then apply the changes that follow.
 #[derive(SimpleObject)]
 pub(super) struct FeedReset {
-    /// The position behind which every change follows, for `after`.
+    /// The position, for `after`: every change after it follows.
     cursor: String,
 }
 
@@ -37,9 +37,9 @@ pub(super) struct FeedReset {
 pub(super) struct ConversationChange {
     /// What happened.
     kind: ConversationChangeKind,
-    /// The conversation; of a deleted one, what is left of it.
+    /// The conversation; of a deleted one, its tombstone: id, status and times.
     conversation: Conversation,
-    /// The position behind this change, for `after`.
+    /// The position after this change, for `after`.
     cursor: String,
 }
 
@@ -59,13 +59,13 @@ pub(super) enum ConversationChangeKind {
 /// A page of the feed of the caller's conversations.
 #[derive(SimpleObject)]
 pub(super) struct ConversationChangePage {
-    /// The conversations that changed behind `after`, in the order of their newest changes, each once.
+    /// The conversations that changed after `after`, ordered by their newest changes, each once.
     pub(super) changes: Vec<ConversationChange>,
-    /// The position behind this page, for `after`.
+    /// The position after this page, for `after`.
     pub(super) cursor: String,
     /// Whether more changes follow now.
     pub(super) has_more: bool,
-    /// Whether the changes behind `after` cannot be told: discard the list, read it again, and go on from `cursor`.
+    /// Whether the changes since `after` are unknown: discard the list, read it again, and continue from `cursor`.
     pub(super) reset: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Mutations of services that record beside their own agent.
+//! Mutations for services that record the messages of their own agent.
 
 use async_graphql::{Context, ID, InputObject, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -17,7 +17,7 @@ use crate::{
     error::Error,
 };
 
-/// A message that another program has.
+/// A message of another program to record.
 #[derive(InputObject)]
 pub(super) struct RecordMessageInput {
     /// The conversation to continue, or the id (a UUID) of a new one; a new conversation if omitted.
@@ -28,12 +28,12 @@ pub(super) struct RecordMessageInput {
     role: Role,
     /// The message; may be empty if there are attachments.
     text: String,
-    /// The message's id, a UUID; a new one if omitted. A repeated request with it finds the message.
+    /// The message's id, a UUID; generated if omitted. Repeating the request with the same id returns the stored message.
     message_id: Option<ID>,
     /// The message's id in the caller's own system: 1 to 255 characters. Without `messageId`, the same id always is the same
     /// message of its conversation.
     external_message_id: Option<String>,
-    /// When it was written, at most a day ahead; now if omitted.
+    /// When it was written, at most one day in the future; now if omitted.
     created_at: Option<DateTime<Utc>>,
     /// Attached files, at most 20. Only names and media types are stored.
     #[graphql(default)]
@@ -82,7 +82,7 @@ pub(super) async fn record_message(
     };
     let actor = reach::actor_in(services, reach, Some(&name), reach::Access::Write).await?;
     let recorded = services.chat.record(&actor, &name, vec![message]).await;
-    // The service's name of the field is that of REST.
+    // Internally the field has its REST name.
     let recorded = recorded.map_err(|error| match error {
         Error::InvalidField {
             field: "external_id",

@@ -1,4 +1,4 @@
-//! The mutations that concern a conversation's place in lists: archive, pin, metadata and deletion.
+//! Mutations that affect how lists show a conversation: archive, pin, metadata and deletion.
 
 use async_graphql::{Context, ID, InputObject, SimpleObject};
 
@@ -80,7 +80,7 @@ pub(super) struct UnpinConversationPayload {
     conversation: Conversation,
 }
 
-/// A text to store beside a conversation, or to look for.
+/// A pair of text to attach to a conversation, or to filter by.
 #[derive(InputObject)]
 pub(super) struct MetadataEntryInput {
     /// The key: 1 to 64 letters, digits, underscores, dots and hyphens.

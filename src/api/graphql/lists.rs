@@ -20,9 +20,9 @@ use crate::{
 pub(super) struct ConversationFilter {
     /// Only conversations that were started with this agent.
     agent_entrypoint: Option<String>,
-    /// The archived conversations in place of the others; default false.
+    /// `true`: only archived conversations. `false`, the default: only others.
     archived: Option<bool>,
-    /// Only pinned conversations, or only others; both if omitted.
+    /// `true`: only pinned conversations. `false`: only others. Both if omitted.
     pinned: Option<bool>,
     /// Only conversations with all of these pairs.
     metadata: Option<Vec<MetadataEntryInput>>,

@@ -19,7 +19,7 @@ pub(super) struct Batch {
     caller: Principal,
 }
 
-/// The loader as it stands in a request's data.
+/// The loader in a request's data.
 pub(super) type Loader = DataLoader<Batch>;
 
 pub(super) fn loader(services: Arc<Services>, caller: Principal) -> Loader {

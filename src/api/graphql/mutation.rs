@@ -47,7 +47,7 @@ struct SendMessageInput {
     /// The conversation to continue, or the id (a UUID) of a new one; a new conversation if omitted.
     conversation_id: Option<ID>,
     /// In place of `conversationId`: the conversation's id in the caller's own system, 1 to 255 characters and no UUID. The
-    /// same id always is the same conversation; an unused one creates it.
+    /// same id always names the same conversation; an unused id creates one.
     external_id: Option<String>,
     /// The message; may be empty if there are attachments.
     text: String,
@@ -63,7 +63,7 @@ struct SendMessageInput {
     #[graphql(default = true)]
     auto_title: bool,
     /// The agent that answers this message and the next ones: one of `agents`. If omitted, the conversation keeps its
-    /// agent, and a new one has the default agent.
+    /// agent, and a new conversation gets the default agent.
     agent: Option<String>,
 }
 
@@ -87,7 +87,7 @@ struct SendMessagePayload {
     reply_id: ID,
 }
 
-/// The reply to write anew.
+/// The reply to regenerate.
 #[derive(InputObject)]
 struct RegenerateReplyInput {
     /// The newest reply, or the message that it answers.
@@ -96,7 +96,7 @@ struct RegenerateReplyInput {
     idempotency_key: Option<String>,
 }
 
-/// A reply that is being written anew.
+/// A reply that is being regenerated.
 #[derive(SimpleObject)]
 struct RegenerateReplyPayload {
     /// The conversation, without the former reply.
@@ -120,7 +120,7 @@ struct EditMessageInput {
     idempotency_key: Option<String>,
 }
 
-/// An edited message, whose reply is being written anew.
+/// An edited message, whose reply is being regenerated.
 #[derive(SimpleObject)]
 struct EditMessagePayload {
     /// The conversation, without the former reply.
@@ -238,7 +238,7 @@ impl Mutation {
         payload(unpin_conversation(ctx, input)).await
     }
 
-    /// Changes what an application stores beside a conversation: up to 16 pairs of text, which the service does not
+    /// Changes the metadata that applications attach to a conversation: up to 16 pairs of text, which the server does not
     /// interpret.
     async fn set_conversation_metadata(
         &self,
@@ -257,7 +257,7 @@ impl Mutation {
         payload(delete_conversation(ctx, input)).await
     }
 
-    /// Writes the newest reply anew. The former reply becomes a version of the new one (`Message.versions`).
+    /// Regenerates the newest reply. The former reply becomes a version of the new one (`Message.versions`).
     async fn regenerate_reply(
         &self,
         ctx: &Context<'_>,
@@ -266,7 +266,7 @@ impl Mutation {
         payload(regenerate_reply(ctx, input)).await
     }
 
-    /// Replaces the text of the user's newest message, and writes its reply anew. The former text and the former reply
+    /// Replaces the text of the user's newest message, and regenerates its reply. The former text and the former reply
     /// become versions.
     async fn edit_message(
         &self,
@@ -276,9 +276,9 @@ impl Mutation {
         payload(edit_message(ctx, input)).await
     }
 
-    /// Records a message that another program has; no reply is made. The title begins with the first recorded message of the
-    /// user that says something. Idempotent by the message's id. Needs the scope `conversations:ingest`, and may act on
-    /// behalf of a user.
+    /// Records a message of another program; no reply is generated. Title generation starts with the user's first recorded
+    /// message with content. Idempotent by the message's id. Needs the scope `conversations:ingest`, and may act on behalf
+    /// of a user.
     async fn record_message(
         &self,
         ctx: &Context<'_>,
@@ -297,7 +297,7 @@ impl Mutation {
     }
 
     /// Opens a reply that the caller writes, to a stored message. Needs the scope `conversations:ingest`. Without an append
-    /// within `leaseSeconds` the reply ends as incomplete. For an id that is known, returns how far that reply is.
+    /// within `leaseSeconds` the reply ends as incomplete. For a known id, returns the progress of that reply.
     async fn open_reply(
         &self,
         ctx: &Context<'_>,
@@ -306,8 +306,8 @@ impl Mutation {
         payload(open_reply(ctx, input)).await
     }
 
-    /// Appends to an open reply. Returns when it is stored. Bytes that are there already change nothing; a gap or other
-    /// bytes are `OFFSET_MISMATCH`, with the offset to continue at in `extensions.expectedOffset`.
+    /// Appends to an open reply. Returns when it is stored. Bytes that are already stored change nothing; a gap or
+    /// different bytes are `OFFSET_MISMATCH`, with the offset to continue at in `extensions.expectedOffset`.
     async fn append_reply(
         &self,
         ctx: &Context<'_>,
@@ -316,7 +316,7 @@ impl Mutation {
         payload(append_reply(ctx, input)).await
     }
 
-    /// Ends an open reply. A repetition changes nothing.
+    /// Ends an open reply. Repeating it changes nothing.
     async fn finish_reply(
         &self,
         ctx: &Context<'_>,

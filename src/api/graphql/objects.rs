@@ -144,7 +144,7 @@ impl Conversation {
         previous.filter(|_| !self.row.is_deleted())
     }
 
-    /// Whether the user set or restored the title: no generated title replaces it unasked.
+    /// Whether the user set or restored the title: only a request replaces it.
     async fn title_locked(&self) -> bool {
         self.row.title_locked && !self.row.is_deleted()
     }
@@ -154,7 +154,7 @@ impl Conversation {
         self.row.revision.try_into().unwrap_or(i32::MAX)
     }
 
-    /// The agent that answers the next message, unless that names another.
+    /// The agent that answers the next message, unless that message names another agent.
     async fn agent(&self, ctx: &Context<'_>) -> Agent {
         agents::answering(ctx, &self.row.active_agent)
     }
@@ -164,8 +164,8 @@ impl Conversation {
         &self.row.agent_entrypoint
     }
 
-    /// The name of the agent that the newest message was for. `agent` is the one that answers the next message: another if
-    /// this one is gone.
+    /// The name of the agent that the newest message was for. If this agent is no longer available, another one answers
+    /// the next message: see `agent`.
     async fn active_agent(&self) -> &str {
         &self.row.active_agent
     }
@@ -211,7 +211,8 @@ impl Conversation {
         self.row.pinned_at
     }
 
-    /// What applications stored beside the conversation, sorted by key. Empty if the token cannot read conversations.
+    /// The pairs of text that applications attached to the conversation, sorted by key. Empty if the token cannot read
+    /// conversations.
     #[graphql(complexity = "cost(None, 5, child_complexity)")]
     async fn metadata(&self, ctx: &Context<'_>) -> Vec<MetadataEntry> {
         let pairs = self.row.metadata.pairs();
@@ -369,12 +370,12 @@ impl Message {
     /// Why a reply failed; null if it did not.
     async fn error(&self) -> Option<ReplyError> {
         let code = self.row.failure.as_deref()?;
-        Some(ReplyError::of(&stored_error(
-            code.parse().unwrap_or(ErrorCode::Internal),
-        )))
+        let code = code.parse().unwrap_or(ErrorCode::Internal);
+        Some(ReplyError::of(&stored_error(code, self.row.created_at)))
     }
 
-    /// The model that wrote a reply, if known.
+    /// The model that wrote a reply; of a failed reply, the last model that was asked. Null if unknown, and for the user's
+    /// messages.
     async fn model(&self, ctx: &Context<'_>) -> Result<Option<String>> {
         if self.row.role == domain::Role::User || self.row.model.is_some() {
             return Ok(self.row.model.clone());
@@ -549,7 +550,7 @@ pub(super) enum MessageOutcome {
     Failed,
 }
 
-/// One text that an application stored beside a conversation.
+/// One pair of text that an application attached to a conversation.
 #[derive(SimpleObject)]
 pub(super) struct MetadataEntry {
     /// The key, unique in its conversation.

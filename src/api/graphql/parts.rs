@@ -20,14 +20,14 @@ pub(super) struct TextPart {
     text: String,
 }
 
-/// What the model thought, as far as its provider shows it.
+/// The model's reasoning, as far as its provider returns it.
 #[derive(SimpleObject)]
 pub(super) struct ReasoningPart {
     /// The text.
     text: String,
 }
 
-/// A call of a tool. It is carried and stored, never executed.
+/// A call of a tool. The server relays and stores it, and never executes it.
 #[derive(SimpleObject)]
 pub(super) struct ToolPart {
     /// The id of the call.
@@ -36,7 +36,7 @@ pub(super) struct ToolPart {
     name: String,
     /// The arguments: JSON as the model wrote it; empty if it wrote none, or more than 64 KiB.
     arguments: String,
-    /// The result: JSON; null before it is there.
+    /// The result: JSON; null until the call has ended.
     result: Option<String>,
     /// The state of the call.
     state: ToolState,
@@ -45,7 +45,7 @@ pub(super) struct ToolPart {
 /// Data of the program that wrote the reply.
 #[derive(SimpleObject)]
 pub(super) struct DataPart {
-    /// The program's id, if it gave one: data of the same name and id replaces it.
+    /// The id that the program chose, if any. Later data of the same name and id replaces this.
     data_id: Option<String>,
     /// The name.
     name: String,
@@ -91,7 +91,7 @@ impl From<PartContent> for MessagePart {
     }
 }
 
-/// The parts of a message in order: its text, divided where other parts stand.
+/// The parts of a message in order: its text, divided at the other parts.
 pub(super) fn of_message(text: &str, parts: Vec<domain::Part>) -> Vec<MessagePart> {
     let mut all = Vec::with_capacity(2 * parts.len() + 1);
     let mut rest = text;

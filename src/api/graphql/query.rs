@@ -52,7 +52,7 @@ pub(super) struct SearchHit {
 pub(super) struct Highlight {
     /// The first unit.
     start: i32,
-    /// The unit behind the last.
+    /// The position after the last unit.
     end: i32,
 }
 
@@ -146,8 +146,8 @@ impl Query {
         Ok(connection_with(page, position, Conversation::from, fields))
     }
 
-    /// The caller's conversations that changed behind a cursor of `conversationsChanged` or of an earlier page, deleted ones
-    /// included. Without `after`: no changes, and the cursor from which to go on after the list was read.
+    /// The caller's conversations that changed after a cursor of `conversationsChanged` or of an earlier page, deleted ones
+    /// included. Without `after`: no changes, and the current cursor. Read the list after it, then continue from it.
     #[graphql(complexity = "cost(first, 50, child_complexity)")]
     async fn conversation_changes(
         &self,
@@ -219,8 +219,8 @@ impl Query {
         Ok(connection(page, Hit::cursor, SearchHit::from))
     }
 
-    /// Who renamed, archived, deleted, exported or erased what in the caller's tenant, newest first. Needs the scope
-    /// `audit:read`. Empty unless the operator has turned the audit log on.
+    /// The audit log of the caller's tenant: renames, archivings, deletions, exports and erasures, newest first. Needs the
+    /// scope `audit:read`. Empty unless the operator has turned the audit log on.
     #[graphql(complexity = "cost(first, 50, child_complexity)")]
     async fn audit_log(
         &self,
@@ -244,7 +244,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation's id.")] id: ID,
     ) -> Result<Option<Conversation>> {
-        // An invalid id is an unknown entity. An error would fail the whole batch.
+        // An invalid id counts as an unknown entity: an error would fail the whole batch.
         let Ok(id) = conversation_id(&id) else {
             return Ok(None);
         };

@@ -105,7 +105,7 @@ pub(super) struct ReplyEnded {
     outcome: ReplyOutcome,
     /// The full text, as stored.
     text: String,
-    /// The model that wrote it, if known.
+    /// The model that wrote it; of a failed reply, the last model that was asked. Null if unknown.
     model: Option<String>,
     /// Why it failed; null if it did not.
     error: Option<ReplyError>,
@@ -119,7 +119,7 @@ pub(super) struct ReplyEnded {
 pub(super) enum IncompleteReason {
     /// It was stopped.
     Stopped,
-    /// The model reached its token limit, or the reply the longest text.
+    /// The model reached its token limit, or the text reached its maximum length.
     Length,
     /// The provider's content filter stopped it.
     ContentFilter,
@@ -190,7 +190,7 @@ pub(super) fn events(
         .filter_map(move |event| ready(encoder.encode(event)))
 }
 
-/// Encodes the events of one reader; tracks its place.
+/// Encodes the events of one reader; tracks its position.
 struct Encoder {
     reply: MessageId,
     turn: MessageId,

@@ -27,7 +27,7 @@ use crate::{
 pub(super) struct OpenReplyInput {
     /// The conversation.
     conversation_id: ID,
-    /// The id of the reply (a UUID), so that a repetition opens no further reply; a new one if omitted.
+    /// The id of the reply, a UUID; generated if omitted. Repeating the request with the same id opens no second reply.
     reply_id: Option<ID>,
     /// The message of the user that it answers; the newest one if omitted.
     in_reply_to: Option<ID>,
@@ -47,7 +47,7 @@ pub(super) struct AppendReplyInput {
     /// The text. Without text and parts the lease is renewed.
     #[graphql(default)]
     text: String,
-    /// Parts behind the text, at most 256.
+    /// Parts after the text, at most 256.
     #[graphql(default)]
     parts: Vec<ReplyPartInput>,
 }
@@ -83,7 +83,7 @@ struct ReplyToolInput {
 /// Data of the program that writes the reply.
 #[derive(InputObject)]
 struct ReplyDataInput {
-    /// The program's id: further data of the same name and id replaces it. At most 255 characters.
+    /// The id that the program chooses: later data of the same name and id replaces this. At most 255 characters.
     data_id: Option<String>,
     /// The name: 1 to 255 characters.
     name: String,
@@ -119,7 +119,7 @@ struct ReplyUsageInput {
     reasoning_tokens: u32,
 }
 
-/// A reply from outside, as it is stored.
+/// The stored progress of a reply that another program writes.
 #[derive(SimpleObject)]
 pub(super) struct ReplyProgressPayload {
     /// The id of the reply's message.
@@ -219,7 +219,7 @@ fn part(input: ReplyPartInput) -> Result<PartContent, Error> {
     }
 }
 
-/// Readers parse it. The arguments of a call are what its model wrote, whatever that is.
+/// Readers parse it. The arguments of a call are stored as the model wrote them, valid JSON or not.
 fn checked_json(field: &str, json: String) -> Result<String, Error> {
     match serde_json::from_str::<serde::de::IgnoredAny>(&json) {
         Ok(_) => Ok(json),

@@ -72,8 +72,8 @@ impl Subscription {
 
     /// The changes of all conversations that the caller can see, without a gap: a client that was away passes the last
     /// `cursor` that it received. The first event is `FeedReady` or `FeedReset`. A conversation that changed several times
-    /// may arrive once, in its newest state. A cursor holds on every node, and for as long as deletions are known. Ends with
-    /// the error code LAGGED if the tenant's policy of sharing changes; subscribe again then.
+    /// may arrive once, in its newest state. A cursor is valid on every node, until later deletions are pruned. Ends with the
+    /// error code LAGGED if the tenant's policy of sharing changes; subscribe again then.
     async fn conversations_changed(
         &self,
         ctx: &Context<'_>,
@@ -88,8 +88,8 @@ impl Subscription {
             .boxed())
     }
 
-    /// The newest reply of a conversation, or one reply: the text so far, added text, and the end, from whichever node
-    /// writes it. A finished reply is sent at once. After a disconnect, `after` resumes the reply of that cursor. Pass
+    /// The newest reply of a conversation, or one reply, whichever node writes it: the text so far, then added text, then
+    /// the end. A finished reply is sent at once. After a disconnect, `after` resumes the reply of that cursor. Pass
     /// exactly one of `conversationId` and `messageId`.
     async fn reply(
         &self,

@@ -145,7 +145,7 @@ fn complete(path: &str, operation: &mut Value, errors: &mut Map<String, Value>) 
             .get_mut("responses")
             .and_then(Value::as_object_mut);
         let Some(responses) = responses else { continue };
-        // An operation that describes this status itself has another body.
+        // An operation that describes this status itself has a body of its own.
         responses.entry(status.to_string()).or_insert(reference);
         errors
             .entry(name)
@@ -202,7 +202,7 @@ fn codes(
     {
         add(&[ErrorCode::InvalidCursor]);
     }
-    // Those that answer 204 do so of what is not there.
+    // An operation with a 204 answers it for a missing resource.
     if path.contains("{id}") && operation["responses"]["204"].is_null() {
         add(&[ErrorCode::NotFound]);
     }

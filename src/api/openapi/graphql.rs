@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct GraphqlRequest {
-    /// The document; may be left out with the hash of a known one in `extensions`.
+    /// The document. Omit it if `extensions` has the hash of a known document.
     #[schema(example = "{ conversations { nodes { id title } } }")]
     query: Option<String>,
     /// The operation of the document.
@@ -23,11 +23,11 @@ struct GraphqlRequest {
     extensions: Option<Map<String, Value>>,
 }
 
-/// The same in a query string.
+/// A GraphQL request in a query string.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 struct GraphqlParams {
-    /// The document; may be left out with the hash of a known one in `extensions`.
+    /// The document. Omit it if `extensions` has the hash of a known document.
     query: Option<String>,
     /// The operation of the document.
     operation_name: Option<String>,
@@ -52,7 +52,7 @@ struct GraphqlAnswer {
 #[derive(Serialize, ToSchema)]
 struct GraphqlError {
     message: String,
-    /// The place in the answer.
+    /// The path of the field in the answer.
     #[schema(value_type = Vec<Value>, required = false)]
     path: Option<Vec<Value>>,
     #[schema(value_type = Vec<Object>, required = false)]

@@ -1,10 +1,10 @@
 //! `/openapi.json`: all HTTP routes but the pages for people, as OpenAPI 3.1.
 //!
-//! Made from the code: `#[utoipa::path]` stands at the handlers, and the schemas are those of the types that they answer;
-//! turns and front ends are described in `rest/described.rs`.
-//! `complete` adds what follows from the rest, such as the errors of every operation with a body. utoipa was weighed
-//! against a document kept by hand: it is two more crates and 2 % of an unoptimised program, and a renamed field cannot
-//! be forgotten. `tests/it/openapi.rs` compares paths, methods and bodies with a running server.
+//! Generated from the code: `#[utoipa::path]` annotates the handlers, and the schemas are those of their response
+//! types; turns and front ends are described in `rest/described.rs`. `complete` adds what follows from the rest, such
+//! as the errors of every operation with a body. utoipa was weighed against a document kept by hand: it is two more
+//! crates and 2 % of an unoptimised program, and a renamed field cannot be forgotten. `tests/it/openapi.rs` compares
+//! paths, methods and bodies with a running server.
 
 mod complete;
 mod graphql;
@@ -32,8 +32,8 @@ use super::{base_path::BasePath, health, metrics, rest};
     servers((url = "/", description = "This server")),
     tags(
         (name = "chat", description = "Turns: a message, its reply and the title"),
-        (name = "conversations", description = "Lists, searches, histories, names, an export"),
-        (name = "account", description = "Everything that is stored of the caller"),
+        (name = "conversations", description = "Lists, search, histories, titles, export"),
+        (name = "account", description = "All stored data of the caller"),
         (name = "recording", description = "Messages and replies of other programs"),
         (name = "front ends", description = "The AI SDK's UI message stream, and AG-UI"),
         (name = "graphql", description = "The GraphQL API; `schema.graphql` describes it"),
@@ -43,7 +43,7 @@ use super::{base_path::BasePath, health, metrics, rest};
 )]
 struct Own;
 
-/// The document, as `openapi.json` holds it.
+/// The document in `openapi.json`.
 pub fn document() -> String {
     document_at(&BasePath::default())
 }
@@ -59,7 +59,7 @@ fn document_at(base: &BasePath) -> String {
     format!("{text}\n")
 }
 
-/// The route `/openapi.json`, which is open like the pages, and there without them too.
+/// The route `/openapi.json`: without authentication like the pages, and served even if they are turned off.
 pub(super) fn routes(base: &BasePath) -> Router {
     let document = Bytes::from(document_at(base));
     Router::new()

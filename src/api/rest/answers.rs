@@ -30,7 +30,7 @@ pub(in crate::api) struct ConversationSummary {
     active_agent: String,
     /// `active`; in the feed also `deleted`.
     status: &'static str,
-    /// The messages that count: failed replies do not.
+    /// The number of messages, without failed replies.
     message_count: i64,
     /// The beginning of the newest message.
     #[schema(required = true)]
@@ -96,7 +96,7 @@ impl ConversationSummary {
 pub(in crate::api) struct ChangedConversation {
     #[serde(flatten)]
     summary: ConversationSummary,
-    /// Grows with each change of the conversation.
+    /// Increases with each change of the conversation.
     revision: i64,
     /// When the conversation was archived.
     #[schema(required = true)]
@@ -132,7 +132,7 @@ pub(super) struct ConversationPage {
 pub(super) struct SearchResult {
     #[serde(flatten)]
     summary: ConversationSummary,
-    /// The place that matched.
+    /// The part of the text around the match.
     preview: String,
     /// Higher is better; comparable within one search.
     score: f64,
@@ -168,15 +168,15 @@ pub(super) struct StoredMessage {
     role: &'static str,
     /// The text.
     content: String,
-    /// When the message was stored, or written by the record's own account.
+    /// When the message was stored; of a recorded message, when it was written (`created_at`).
     timestamp: DateTime<Utc>,
     attachments: Vec<StoredFile>,
     /// The id in the caller's own system, if the message was recorded with one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     external_id: Option<String>,
-    /// The user who wrote a message of role `user`. Absent: the owner of the conversation, in messages of earlier versions
-    /// and imports.
+    /// The user who wrote a message of role `user`. Absent in messages of earlier versions and imports: the owner of the
+    /// conversation wrote those.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     author: Option<String>,
@@ -236,10 +236,10 @@ pub(super) struct AgentContext {
     pub(super) agent_entrypoint: String,
     /// The agent that answers the next message.
     pub(super) active_agent: String,
-    /// The same as of the conversation.
+    /// The same as in the conversation.
     #[schema(required = true)]
     pub(super) topic_hint: Option<String>,
-    /// The same as of the conversation.
+    /// The same as in the conversation.
     pub(super) status: &'static str,
 }
 
@@ -284,7 +284,7 @@ pub(super) struct MessagePage {
     /// The `cursor` of the next page; null on the last one.
     #[schema(required = true)]
     pub(super) next_cursor: Option<String>,
-    /// The `cursor` of the page before; null on the first one.
+    /// The `cursor` of the previous page; null on the first one.
     #[schema(required = true)]
     pub(super) prev_cursor: Option<String>,
 }
@@ -295,11 +295,11 @@ pub(super) struct RecordedItem {
     /// The server's id.
     #[schema(format = "uuid")]
     pub(super) message_id: String,
-    /// `created`, or `exists` if the message was there.
+    /// `created`, or `exists` if the message was already stored.
     pub(super) status: &'static str,
 }
 
-/// The answer to one message has `message_id` and `status`, that to a list has `items`.
+/// The answer to one message has `message_id` and `status`; the answer to a list has `items`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RecordAnswer {
     /// The server's id of the conversation.
@@ -313,7 +313,7 @@ pub(super) struct RecordAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = "uuid", nullable = false)]
     pub(super) message_id: Option<String>,
-    /// `created`, or `exists` if the message was there.
+    /// `created`, or `exists` if the message was already stored.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) status: Option<&'static str>,
@@ -323,13 +323,13 @@ pub(super) struct RecordAnswer {
     pub(super) items: Option<Vec<RecordedItem>>,
 }
 
-/// How far a reply from outside is. A reply that an upload ended has the fields of its message too.
+/// The progress of a reply that another program writes. If an upload ended it, the fields of its message follow.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ReplyAnswer {
     /// The id of the reply, which becomes that of its message.
     #[schema(format = "uuid")]
     pub(super) reply_id: String,
-    /// The bytes of UTF-8 text that are stored.
+    /// The number of bytes (UTF-8) of text that are stored.
     pub(super) offset: usize,
     /// `running`, or the outcome: `completed`, `incomplete`, `failed` or `stopped`.
     pub(super) status: &'static str,

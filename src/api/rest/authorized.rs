@@ -25,7 +25,7 @@ use crate::{
 pub(super) struct Authorized<N> {
     /// The caller, who owns what it creates.
     caller: Owner,
-    /// Who sees the conversations of its tenant.
+    /// The visibility of its tenant's conversations.
     visibility: Visibility,
     /// When the token expires: a stream that the request opens ends then.
     pub(super) until: Option<Instant>,

@@ -8,36 +8,36 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{answers::StoredFile, described_events::PublicEvent};
 
-/// Where a list goes on.
+/// The page of a list to return.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Paging {
     /// The items of a page.
     #[param(minimum = 1, maximum = 100, default = 50)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before. Opaque.
+    /// `next_cursor` of the previous page. Opaque.
     cursor: Option<String>,
 }
 
-/// Where a search goes on.
+/// The page of search results to return.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SearchPaging {
     /// The items of a page.
     #[param(minimum = 1, maximum = 50, default = 20)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before. Opaque.
+    /// `next_cursor` of the previous page. Opaque.
     cursor: Option<String>,
 }
 
-/// Where a replay goes on.
+/// The page of replayed events to return.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LedgerPaging {
     /// The events of a page.
     #[param(minimum = 1, maximum = 1000, default = 500)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before. Opaque.
+    /// `next_cursor` of the previous page. Opaque.
     cursor: Option<String>,
 }
 
@@ -64,21 +64,21 @@ pub(super) enum Order {
 pub(super) enum TitleContract {
     /// Events as JSON.
     Legacy,
-    /// The text alone.
+    /// The title as text.
     Text,
-    /// The text alone.
+    /// The same as `text`.
     #[serde(rename = "public_sse_v1")]
     PublicSseV1,
 }
 
-/// How a reply continues after a cut.
+/// Where a stream continues after a disconnect.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ResumeParams {
     /// The id of the last event received.
     #[param(rename = "lastEventId")]
     last_event_id_camel: Option<String>,
-    /// The same under another name.
+    /// The same as `lastEventId`, under another name.
     last_event_id: Option<String>,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct LastEventId {
     last_event_id: Option<String>,
 }
 
-/// Makes a repeated request safe.
+/// Makes a request safe to repeat.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(super) struct IdempotencyKey {
@@ -107,11 +107,11 @@ pub(super) struct IdempotencyKey {
 /// A message of the user. Unknown fields are ignored; `null` is the same as absent.
 #[derive(ToSchema)]
 pub(super) struct ChatRequest {
-    /// The text; not only white space, unless there are attachments.
+    /// The text; must not be blank unless there are attachments.
     #[schema(example = "How do I prune an apple tree?")]
     message: String,
-    /// Absent: a new conversation. A UUID: the server's id, of a conversation of the caller or a new one. Another text:
-    /// an id of the caller's own system.
+    /// Absent: a new conversation. A UUID: the server's id of a conversation; an unused one creates it. Other text: an id
+    /// of the caller's own system.
     #[schema(min_length = 1, max_length = 255)]
     conversation_id: Option<String>,
     /// The agent that answers. Unknown: the default agent.
@@ -123,7 +123,7 @@ pub(super) struct ChatRequest {
     attachments: Option<Vec<Value>>,
 }
 
-/// What is known about a conversation.
+/// Options for the title of a new conversation.
 #[derive(ToSchema)]
 pub(super) struct ChatContext {
     /// Shown until there is a title; cut at 256 characters.
@@ -132,7 +132,7 @@ pub(super) struct ChatContext {
     auto_title: Option<bool>,
 }
 
-/// Another title.
+/// The new title of a conversation.
 #[derive(ToSchema)]
 pub(super) struct RenameRequest {
     /// The title: up to 128 characters, with white space collapsed.
@@ -140,20 +140,20 @@ pub(super) struct RenameRequest {
     display_name: String,
 }
 
-/// A message that another program has.
+/// A message of another program to record.
 #[derive(Serialize, ToSchema)]
 pub(super) struct RecordMessage {
     role: RecordRole,
     /// The text; required unless there are attachments.
     #[schema(example = "How do I prune an apple tree?")]
     content: Option<String>,
-    /// Its id, unique in all conversations. Absent: derived from `external_id`, or a new one.
+    /// The message's id, unique across all conversations. Absent: derived from `external_id`, or generated.
     #[schema(format = "uuid")]
     message_id: Option<String>,
-    /// Its id in the caller's own system.
+    /// The message's id in the caller's own system.
     #[schema(min_length = 1, max_length = 255)]
     external_id: Option<String>,
-    /// When it was written, at most a day ahead. Absent: now.
+    /// When the message was written, at most one day in the future. Absent: now.
     created_at: Option<DateTime<Utc>>,
     /// The files; only names are stored.
     #[schema(max_items = 20)]
@@ -161,13 +161,13 @@ pub(super) struct RecordMessage {
     /// The agent that answers.
     #[schema(min_length = 1, max_length = 64)]
     agent: Option<String>,
-    /// Shown until there is a title; of the first message.
+    /// Shown until there is a title. The first one in the request that creates the conversation is used.
     topic_hint: Option<String>,
     /// `false`: a new conversation gets no title. Absent: true.
     auto_title: Option<bool>,
 }
 
-/// Who wrote a message. The first one of a conversation is the user's.
+/// The author of a message. The first message of a conversation is the user's.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum RecordRole {
@@ -184,7 +184,7 @@ pub(super) struct RecordAttachment {
     media_type: Option<String>,
 }
 
-/// One message, or up to 500, which are stored whole or not at all.
+/// One message, or a list of up to 500. All of them are stored, or none.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum RecordRequest {
@@ -194,13 +194,13 @@ pub(super) enum RecordRequest {
     Many(Vec<RecordMessage>),
 }
 
-/// A reply that is written in steps.
+/// A reply to open, for a program that appends to it in further requests.
 #[derive(ToSchema)]
 pub(super) struct OpenReplyRequest {
-    /// An id that the client makes. With a known one nothing is opened.
+    /// An id that the client generates. If this reply exists already, the request opens no second one.
     #[schema(format = "uuid")]
     reply_id: Option<String>,
-    /// A message of the user; absent: the newest.
+    /// The message of the user that it answers. Absent: the newest one.
     #[schema(format = "uuid")]
     in_reply_to: Option<String>,
     /// The agent that answers from now on.
@@ -212,18 +212,18 @@ pub(super) struct OpenReplyRequest {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UploadParams {
-    /// An id that the client makes; needed to go on after a cut.
+    /// An id that the client generates; required to resume after a disconnect.
     #[param(format = "uuid")]
     reply_id: Option<String>,
-    /// The bytes of text before the first one of the body.
+    /// The number of bytes of the reply's text before the body's first byte.
     #[param(minimum = 0, default = 0)]
     offset: Option<u64>,
-    /// A message of the user; absent: the newest.
+    /// The message of the user that it answers. Absent: the newest one.
     #[param(format = "uuid")]
     in_reply_to: Option<String>,
     /// The agent that answers from now on.
     agent: Option<String>,
-    /// What the body is. Absent: the content type and the first event decide.
+    /// The format of the body. Absent: detected from the content type and the first event.
     #[param(inline)]
     format: Option<UploadFormat>,
 }
@@ -240,7 +240,7 @@ pub(super) enum UploadFormat {
 /// More of a reply. Without text and parts it renews the lease.
 #[derive(ToSchema)]
 pub(super) struct AppendRequest {
-    /// The bytes of UTF-8 text before it, as the last answer said.
+    /// The number of bytes (UTF-8) of text before it: `offset` of the last answer.
     offset: u64,
     /// The text to append.
     text: Option<String>,
@@ -249,7 +249,7 @@ pub(super) struct AppendRequest {
     parts: Option<Vec<ReplyPart>>,
 }
 
-/// A part of a reply that is no text.
+/// A part of a reply other than text.
 #[derive(Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum ReplyPart {
@@ -316,7 +316,7 @@ pub(super) struct FinishUsage {
     reasoning_tokens: Option<u64>,
 }
 
-/// What happened in a conversation.
+/// The messages, reasoning and tool calls of a conversation.
 #[derive(ToSchema)]
 pub(super) struct EventList {
     /// The server's id.
@@ -325,10 +325,10 @@ pub(super) struct EventList {
     items: Vec<EventItem>,
 }
 
-/// A message, a tool call, its result, or reasoning. Fields of other kinds are null.
+/// A message, a tool call, a tool's result, or reasoning. Fields that belong to other kinds are null.
 #[derive(ToSchema)]
 pub(super) struct EventItem {
-    /// From 1.
+    /// The number of the item, from 1.
     sequence_no: u64,
     /// `user_message`, `assistant_message`, `reasoning`, `tool_call` or `tool_result`.
     run_item_type: String,
@@ -337,7 +337,7 @@ pub(super) struct EventItem {
     run_item_name: Option<String>,
     #[schema(required = true)]
     role: Option<String>,
-    /// The conversation's agent, of replies.
+    /// Of replies: the conversation's agent.
     #[schema(required = true)]
     agent: Option<String>,
     #[schema(required = true)]

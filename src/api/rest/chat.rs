@@ -170,8 +170,8 @@ fn message(headers: &HeaderMap, body: &Body) -> Result<SendMessage> {
     })
 }
 
-/// The files of a message. Deployed clients send several shapes, and a request with a file that has no name never failed:
-/// what cannot be read is left out.
+/// The files of a message. Deployed clients send several shapes, and a file without a name never failed a request, so
+/// unreadable files are left out.
 fn attachments(body: &Body) -> Vec<Attachment> {
     let Some(Value::Array(files)) = body.fields().get("attachments") else {
         return Vec::new();

@@ -41,13 +41,13 @@ use crate::{
 /// The most messages of a history. Clients read longer ones in pages.
 pub(super) const MAX_HISTORY: u64 = 1_000;
 
-/// Lists the conversations of the caller, newest activity first.
+/// Lists the conversations that the caller can see, newest activity first.
 #[utoipa::path(
     get, path = "/api/v1/conversations", operation_id = "listConversations", tag = "conversations",
     params(
         Paging,
         ("agent" = Option<String>, Query, description = "Only conversations whose first message asked for this agent"),
-        ("archived" = Option<bool>, Query, description = "`true`: the archived conversations instead of the others"),
+        ("archived" = Option<bool>, Query, description = "`true`: only archived conversations; else only others"),
     ),
     security(("bearer" = ["conversations:read"])),
     responses((status = 200, description = "A page", body = ConversationPage)),
@@ -196,7 +196,7 @@ pub(super) async fn history(
     get, path = "/api/v1/conversations/{id}/messages", operation_id = "listMessages", tag = "conversations",
     params(Paging, Direction),
     security(("bearer" = ["conversations:read"])),
-    responses((status = 200, description = "A page; fewer than `limit` beyond 4 MiB of text", body = MessagePage)),
+    responses((status = 200, description = "A page; shorter than `limit` if its text exceeds 4 MiB", body = MessagePage)),
 )]
 pub(super) async fn messages(
     State(services): State<Arc<Services>>,
@@ -274,7 +274,7 @@ pub(super) async fn title_stream(
         Some(_) => return Err(Error::invalid("contract must be legacy or text").into()),
     };
     let reach = caller.reach();
-    // A detached body is not the response's, which breaks off when the tenant's policy changes.
+    // A detached body bypasses the response body, which would break off when the tenant's policy changes.
     let detach = direct
         .filter(|_| !reach.visibility().is_shared())
         .and_then(|Extension(direct)| direct.detach);
@@ -323,11 +323,11 @@ pub(super) async fn rename(
     }))
 }
 
-/// Deletes a conversation with its messages; 204 also if there is none.
+/// Deletes a conversation with its messages. Idempotent: 204 also if there is no such conversation.
 #[utoipa::path(
     delete, path = "/api/v1/conversations/{id}", operation_id = "deleteConversation", tag = "conversations",
     security(("bearer" = ["conversations:delete"])),
-    responses((status = 204, description = "There is no such conversation any more")),
+    responses((status = 204, description = "The conversation was deleted, or did not exist")),
 )]
 pub(super) async fn delete(
     State(services): State<Arc<Services>>,

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::bodies::{ChatRequest, IdempotencyKey, LastEventId, ResumeParams};
 use crate::api::sse::Contract;
 
-/// One turn: the reply to a message, and the title if it is there.
+/// One turn: the reply to a message, and the title if there is one by then.
 #[derive(ToSchema)]
 struct ChatAnswer {
     /// The server's id of the conversation.
@@ -20,7 +20,7 @@ struct ChatAnswer {
     agent_used: String,
     /// Always false.
     handoff_occurred: bool,
-    /// The title, if it is there.
+    /// The title; null if there is none yet.
     #[schema(required = true)]
     display_name: Option<String>,
     metadata: ChatMetadata,
@@ -49,12 +49,12 @@ struct StopAnswer {
     stopped: bool,
 }
 
-/// A message as both wires have it: text in `parts` or `content`.
+/// A message of a front end. The AI SDK sends its text in `parts`, AG-UI in `content`.
 #[derive(ToSchema)]
 struct ClientMessage {
     /// The client's id, unique in the conversation.
     id: Option<String>,
-    /// `user` for the message that counts, the last one.
+    /// The last message, which is the one that is read, has `user`.
     role: String,
     /// The AI SDK's parts.
     parts: Option<Vec<ClientPart>>,
@@ -62,7 +62,7 @@ struct ClientMessage {
     content: Option<serde_json::Value>,
 }
 
-/// One piece. Other members, such as the bytes of a file, are skipped.
+/// One part of a message. Other members, such as the bytes of a file, are ignored.
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
 struct ClientPart {
@@ -81,13 +81,13 @@ struct UiRequest {
     /// The client's own id of the conversation, or the server's.
     #[schema(min_length = 1, max_length = 255)]
     id: String,
-    /// Only the last one is read. It has to be the user's. Not needed with `message`.
+    /// Only the last message is read. It must be the user's. Not needed with `message`.
     messages: Option<Vec<ClientMessage>>,
-    /// The newest message, from applications that send it alone.
+    /// The newest message, in place of `messages`.
     message: Option<ClientMessage>,
-    /// `submit-message`, or `regenerate-message` for another reply.
+    /// `submit-message`, or `regenerate-message` to regenerate a reply.
     trigger: Option<String>,
-    /// With `submit-message` the message that is replaced, with `regenerate-message` the reply.
+    /// With `submit-message`: the message to replace. With `regenerate-message`: the reply to regenerate.
     message_id: Option<String>,
     agent: Option<String>,
     topic_hint: Option<String>,
@@ -103,9 +103,9 @@ struct RunAgentInput {
     thread_id: String,
     /// The idempotency key.
     run_id: String,
-    /// Only the last one is read. It has to be the user's.
+    /// Only the last message is read. It must be the user's.
     messages: Vec<ClientMessage>,
-    /// `agent` chooses the agent.
+    /// Its member `agent` names the agent that answers.
     forwarded_props: Option<serde_json::Value>,
 }
 
@@ -115,7 +115,7 @@ struct RunAgentInput {
     params(IdempotencyKey),
     request_body = ChatRequest,
     security(("bearer" = ["conversations:write"])),
-    responses((status = 200, description = "The reply, and the title if it was there in time", body = ChatAnswer)),
+    responses((status = 200, description = "The reply, and the title if it was ready in time", body = ChatAnswer)),
     extensions(("x-error-codes" = json!([
         "IDEMPOTENCY_KEY_REUSED", "NOT_FOUND", "MODEL_UNAVAILABLE", "MODEL_RATE_LIMITED", "MODEL_MISCONFIGURED",
         "CONTEXT_TOO_LONG", "BUDGET_EXCEEDED",
@@ -137,8 +137,9 @@ pub(super) fn whole() {}
     security(("bearer" = ["conversations:write"])),
     responses((
         status = 200, content_type = "text/event-stream", body = String,
-        description = "Frames of one line, `data: ` and a StreamEvent: `response.created`, deltas, tool calls and the title \
-            among them, `usage`, and one with `is_terminal: true`. An end without it is a disconnect. With \
+        description = "Frames of one line: `data: ` and a StreamEvent. First `response.created`, or after a resume \
+            `response.in_progress`; then deltas, tool calls, the title and `usage`; last an event with \
+            `is_terminal: true`. A stream that ends without it was cut. With \
             `contract=public_sse_v1` each is a PublicEvent, and the last one is `final` or `error` (docs/sse.md)",
         extensions(("x-event" = json!({ "oneOf": [
             { "$ref": "#/components/schemas/StreamEvent" },
@@ -149,18 +150,18 @@ pub(super) fn whole() {}
 )]
 pub(super) fn streamed() {}
 
-/// Streams the reply of a cursor from there, or the newest reply from the beginning.
+/// Streams the reply of a cursor from that position; without a cursor, the newest reply from its beginning.
 #[utoipa::path(
     get, path = "/api/v1/conversations/{id}/reply", operation_id = "resumeReply", tag = "chat",
     params(
         LastEventId, ResumeParams,
-        ("after" = Option<String>, Query, description = "The same, for an id that was stored"),
+        ("after" = Option<String>, Query, description = "The same as `Last-Event-ID`, for a client that stored the id"),
     ),
     security(("bearer" = ["conversations:read"])),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
-            description = "As of `streamChat`, with `id:` lines. It begins with `response.in_progress`",
+            description = "The events of `streamChat`, with `id:` lines. The first is `response.in_progress`",
             extensions(("x-event" = json!({ "$ref": "#/components/schemas/StreamEvent" }))),
         ),
         (status = 204, description = "The reader has received the end, or no message was sent yet"),
@@ -169,7 +170,7 @@ pub(super) fn streamed() {}
 )]
 pub(super) fn reply() {}
 
-/// Sends a message, edits one, or answers one again, and streams the reply to the AI SDK.
+/// Sends a message, edits one, or regenerates its reply, and streams the reply to the AI SDK.
 #[utoipa::path(
     post, path = "/api/v1/ui/chat", operation_id = "uiChat", tag = "front ends",
     request_body = UiRequest,
@@ -187,14 +188,14 @@ pub(super) fn reply() {}
 )]
 pub(super) fn ui_chat() {}
 
-/// Streams the running reply from its beginning; 204 if none runs, also of a conversation that the caller has not.
+/// Streams the running reply from its beginning; 204 if no reply is running, or if the caller has no such conversation.
 #[utoipa::path(
     get, path = "/api/v1/ui/chat/{id}/stream", operation_id = "uiResume", tag = "front ends",
     security(("bearer" = ["conversations:read"])),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
-            description = "As of `uiChat`",
+            description = "The parts of `uiChat`",
             headers(("x-vercel-ai-ui-message-stream" = String, description = "`v1`")),
             extensions(("x-event" = json!({ "$ref": "#/components/schemas/UiPart" }))),
         ),
@@ -203,7 +204,7 @@ pub(super) fn ui_chat() {}
 )]
 pub(super) fn ui_resume() {}
 
-/// Stops the running replies of a conversation: a client that disconnects does not.
+/// Stops the running replies of a conversation. Disconnecting does not stop them.
 #[utoipa::path(
     post, path = "/api/v1/ui/chat/{id}/stop", operation_id = "uiStop", tag = "front ends",
     security(("bearer" = ["conversations:write"])),

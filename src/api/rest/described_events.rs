@@ -88,10 +88,10 @@ pub(super) enum UiKnownPart {
         /// Always `title`.
         id: String,
         data: TitleState,
-        /// Always true: no message keeps it.
+        /// Always true: the client does not store it in a message.
         transient: bool,
     },
-    /// Before the `error` of a reply that failed.
+    /// Sent before the `error` of a failed reply.
     MessageMetadata {
         #[serde(rename = "messageMetadata")]
         message_metadata: UiMetadata,
@@ -102,7 +102,7 @@ pub(super) enum UiKnownPart {
         error_text: String,
     },
     FinishStep {},
-    /// The reply ended, and did not fail.
+    /// The reply ended without failing.
     Finish {
         #[serde(rename = "messageMetadata")]
         message_metadata: UiMetadata,
@@ -121,7 +121,7 @@ pub(super) struct UiDataPart {
     data: Value,
 }
 
-/// What is known of the reply.
+/// The state of the reply.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct UiMetadata {
@@ -134,10 +134,10 @@ pub(super) struct UiMetadata {
     /// Why it is incomplete, if that is known.
     #[schema(nullable = false)]
     reason: Option<String>,
-    /// The code of the error of a reply that failed.
+    /// The error code of a failed reply.
     #[schema(nullable = false)]
     code: Option<String>,
-    /// The model that wrote it.
+    /// The model that wrote it; absent from a failed reply.
     #[schema(nullable = false)]
     model: Option<String>,
     #[schema(nullable = false)]
@@ -251,7 +251,7 @@ pub(super) enum AgUiEvent {
         thread_id: String,
         #[serde(rename = "runId")]
         run_id: String,
-        /// If the reply was stopped.
+        /// Present only if the reply was stopped.
         #[schema(nullable = false)]
         outcome: Option<AgUiOutcome>,
     },
@@ -263,7 +263,7 @@ pub(super) enum AgUiEvent {
     },
 }
 
-/// How a run ended that did not complete.
+/// How a stopped run ended.
 #[derive(Serialize, ToSchema)]
 pub(super) struct AgUiOutcome {
     /// `cancelled`.
@@ -409,7 +409,7 @@ pub(super) struct PublicTool {
     output: Value,
 }
 
-/// How a reply ended that did not fail.
+/// How a reply ended, unless it failed.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PublicFinal {
     /// `completed`, `incomplete`, `refused` (by a content filter) or `cancelled`.

@@ -28,7 +28,7 @@ impl IntoResponse for RestError {
     }
 }
 
-/// An error. The text stands under three names, because existing clients read different ones; programs use `code`.
+/// An error. The text is repeated under three names, because existing clients read different ones; programs read `code`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Error)]
 pub(super) struct ErrorBody<'e> {

@@ -43,7 +43,7 @@ use crate::{
 /// Replies whose parts are read with one statement.
 const BATCH: u64 = 50;
 
-/// A page ends behind the reply with which its texts and parts reach this size.
+/// A page ends after the reply with which its texts and parts reach this size.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// The most bytes of parts of `…/events`. Older replies are without theirs beyond it.
@@ -54,10 +54,10 @@ const ENCODING: Duration = Duration::from_secs(5);
 
 type Parts = HashMap<MessageId, Vec<Part>>;
 
-/// Lists what happened in a conversation: messages, tool calls and their results, reasoning.
+/// Lists the messages, tool calls, tool results and reasoning of a conversation.
 #[utoipa::path(
     get, path = "/api/v1/conversations/{id}/events", operation_id = "listEvents", tag = "conversations",
-    params(("workflow_run_id" = Option<String>, Query, description = "With any value the list is empty")),
+    params(("workflow_run_id" = Option<String>, Query, description = "The server has no workflow runs: with any value the list is empty")),
     security(("bearer" = ["conversations:read"])),
     responses((status = 200, description = "The items, oldest first", body = EventList)),
 )]
@@ -178,7 +178,7 @@ fn add_items(
     add(kind, own);
 }
 
-/// JSON as an object, which is what these fields hold; another value is wrapped in one.
+/// JSON as an object, which these fields require; another value is wrapped in one.
 fn object(json: &str) -> Option<Map<String, Value>> {
     if json.is_empty() {
         return None;
@@ -345,7 +345,7 @@ async fn page(
     Ok(Page { lines, next: None })
 }
 
-/// The places of some messages, and those that are replies with what their events are made from.
+/// The positions of some messages, and the replies among them with the data that their events are built from.
 async fn stored_replies(
     services: &Services,
     owner: &Owner,
@@ -403,7 +403,7 @@ fn replies(messages: &[Message]) -> impl Iterator<Item = &Message> {
         .filter(|message| message.role == Role::Assistant)
 }
 
-/// The parts of the replies among some messages; of each reply alone if together they are too large for one statement.
+/// The parts of the replies among some messages; read per reply if they are too large for one statement.
 async fn parts_of(services: &Services, owner: &Owner, messages: &[Message]) -> Result<Parts> {
     let ids: Vec<MessageId> = replies(messages).map(|reply| reply.id).collect();
     if ids.is_empty() {

@@ -33,12 +33,12 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 const STALLED: Duration = Duration::from_secs(30);
 
 /// Streams the caller's conversations as JSON lines, as `titlecast export` prints them. Where the tenant shares
-/// conversations, lines follow with the messages that the caller wrote in those of others.
+/// conversations, lines with the messages that the caller wrote in other users' conversations follow.
 #[utoipa::path(
     get, path = "/api/v1/export", operation_id = "exportConversations", tag = "conversations",
     security(("bearer" = ["conversations:read"])),
     responses((
-        status = 200, description = "A conversation a line. A body that breaks off is not whole",
+        status = 200, description = "One conversation per line. A body that is cut off is incomplete",
         body = String, content_type = "application/jsonl",
     )),
     extensions(("x-error-codes" = json!(["OVERLOADED", "RATE_LIMITED"]))),
@@ -64,12 +64,12 @@ pub(super) async fn export(
     let deadline = Instant::now() + LONGEST;
     let deadline = caller.until.map_or(deadline, |until| until.min(deadline));
     let (pieces, mut received) = channel(1);
-    // A task of its own: a body is polled only when its client reads, and must not hold the snapshot longer.
+    // A separate task: a body is polled only when its client reads, and a slow client must not hold the snapshot.
     let closing = services.closing.clone();
     services.tasks.spawn(async move {
         let _slot = slot;
         let sending = timeout_at(deadline, send(lines, pieces));
-        // The body of an export that was cut off breaks off, because its last piece is missing.
+        // The body of an export that was cut off ends with an error, because its last piece is missing.
         let _ = closing.run_until_cancelled(sending).await;
     });
     let body = stream! {
@@ -95,7 +95,7 @@ pub(super) async fn export(
     Ok(response)
 }
 
-/// Sends the pieces, then `None`. Ends without it after an error, and if the client takes nothing.
+/// Sends the pieces, then `None`. Ends without `None` after an error, or if the client stops reading.
 async fn send(
     lines: impl futures_util::Stream<Item = Result<String>>,
     pieces: Sender<Option<Bytes>>,

@@ -44,19 +44,19 @@ const NDJSON: [&str; 4] = [
     "application/x-jsonlines",
 ];
 
-/// Records messages that another program has. No reply is made.
+/// Records messages of another program. No reply is generated.
 ///
-/// A message with the same id, role, content and attachments is the same message, so a request can be repeated.
+/// Idempotent: a message with the same id, role, content and attachments is stored once.
 #[utoipa::path(
     post, path = "/api/v1/conversations/{id}/messages", operation_id = "recordMessages", tag = "recording",
     request_body(
-        description = "One message, a list, or one message a line (NDJSON); at most 500 messages and 1 MiB",
+        description = "One message, a list, or one message per line (NDJSON); at most 500 messages and 1 MiB",
         content((RecordRequest = "application/json"), (String = "application/x-ndjson")),
     ),
     security(("bearer" = ["conversations:ingest"])),
     responses(
         (status = 201, description = "Stored", body = RecordAnswer),
-        (status = 200, description = "Every message was there", body = RecordAnswer),
+        (status = 200, description = "All messages were already stored", body = RecordAnswer),
     ),
     extensions(("x-error-codes" = json!(["ID_TAKEN"]))),
 )]

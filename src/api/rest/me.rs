@@ -26,7 +26,7 @@ pub(super) struct ErasureCertificate {
     rows: BTreeMap<String, u64>,
 }
 
-/// Erases everything of the caller: conversations, messages and what was recorded of them. Cannot be undone.
+/// Erases all stored data of the caller: conversations, messages and everything recorded about them. Cannot be undone.
 #[utoipa::path(
     delete, path = "/api/v1/me", operation_id = "eraseMe", tag = "account",
     security(("bearer" = ["account:erase"])),
@@ -38,7 +38,7 @@ pub(super) async fn erase(
 ) -> Result<Json<ErasureCertificate>, RestError> {
     let slot = services.users.stream(&caller.rate_limit_key)?;
     let (chat, owner) = (services.chat.clone(), caller.caller().clone());
-    // A task of its own: it goes on if the client leaves.
+    // A separate task, which continues if the client disconnects.
     let erasing = services.tasks.spawn(async move {
         let _slot = slot;
         chat.forget(&owner).await

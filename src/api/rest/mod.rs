@@ -87,7 +87,7 @@ use crate::{db::interrupt::interruptible, error::Error};
 pub(super) struct Operations;
 
 pub(super) fn routes() -> Router<Arc<Services>> {
-    // No request deadline: reading a body has its own, and so has storing a message. An erasure takes as long as it takes.
+    // No request deadline: reading a body and storing a message have their own. An erasure has no limit.
     let with_bodies = Router::new()
         .route("/api/v1/chat", post(chat::whole))
         .route("/api/v1/chat/stream", post(chat::streamed))
@@ -160,7 +160,7 @@ fn with_deadline<S: Clone + Send + Sync + 'static>(
     }))
 }
 
-/// Runs a request's work until its deadline, which interrupts its SQL statements. Earlier commits stand.
+/// Runs a request's work until its deadline, which interrupts its SQL statements. Earlier commits remain.
 async fn until<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, RestError>>,

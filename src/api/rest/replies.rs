@@ -32,13 +32,13 @@ use crate::{
 /// How long the rest of an upload is read and ignored before its answer.
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 
-/// Opens a reply if the body is JSON; a body of any other type is the reply.
+/// Opens a reply if the body is JSON; uploads a reply if the body has another type.
 #[utoipa::path(
     post, path = "/api/v1/conversations/{id}/replies", operation_id = "createReply", tag = "recording",
     params(UploadParams),
     request_body(
-        description = "JSON opens a reply. Another type is the reply, written while it arrives: lines of NDJSON, or the \
-            stream of a provider as it is (docs/ingest.md)",
+        description = "JSON opens a reply. Any other type uploads one, which is stored as it arrives: lines of NDJSON, or a \
+            provider's stream unchanged (docs/ingest.md)",
         content(
             (OpenReplyRequest = "application/json"),
             (String = "application/x-ndjson"),
@@ -48,7 +48,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
     security(("bearer" = ["conversations:ingest"])),
     responses(
         (status = 201, description = "The reply is open; after an upload, it has ended", body = ReplyAnswer),
-        (status = 200, description = "The reply was known: it is open, or had ended and nothing is written", body = ReplyAnswer),
+        (status = 200, description = "The reply exists already: it is open, or it had ended and nothing was written", body = ReplyAnswer),
         (status = 202, description = "The upload ended without an end of the reply, which stays open", body = ReplyAnswer),
     ),
     extensions(("x-error-codes" = json!([
@@ -83,7 +83,7 @@ pub(super) async fn create(
         },
     };
     let format = format(&params, request.headers())?;
-    // A reply takes as long as it takes: the body bounds its pauses, the chat its length.
+    // No deadline: the body bounds its pauses, and `chat` bounds the length of the reply.
     if let Some(Extension(deadline)) = deadline {
         deadline.lift();
     }
@@ -141,7 +141,7 @@ async fn open(
     Ok((status, Json(answer(progress))).into_response())
 }
 
-/// Appends to a reply. An answered offset is stored.
+/// Appends to a reply. When the request is answered, the text up to `offset` is stored.
 #[utoipa::path(
     post, path = "/api/v1/conversations/{id}/replies/{reply_id}/append", operation_id = "appendReply", tag = "recording",
     request_body = AppendRequest,
@@ -223,11 +223,11 @@ pub(super) async fn finish(
     Ok(Json(answer(progress)))
 }
 
-/// Says how far a reply is.
+/// Returns the progress of a reply.
 #[utoipa::path(
     get, path = "/api/v1/conversations/{id}/replies/{reply_id}", operation_id = "getReply", tag = "recording",
     security(("bearer" = ["conversations:ingest"])),
-    responses((status = 200, description = "How far it is", body = ReplyAnswer)),
+    responses((status = 200, description = "Its progress", body = ReplyAnswer)),
 )]
 pub(super) async fn progress(
     State(services): State<Arc<Services>>,
@@ -243,7 +243,8 @@ pub(super) async fn progress(
     Ok(Json(answer(progress)))
 }
 
-/// The format of an upload: as `?format=` says, or the content type. `None` for an event stream that says nothing.
+/// The format of an upload, from `?format=`, the header of a UI message stream, or the content type. `None` for an
+/// event stream with neither `?format=` nor that header.
 fn format(params: &Params, headers: &HeaderMap) -> Result<Option<Format>> {
     if let Some(name) = params.find("format") {
         return name.parse().map(Some).map_err(|_| {

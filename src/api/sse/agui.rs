@@ -1,6 +1,6 @@
 //! Encodes one turn as AG-UI 1.0.
 //!
-//! Nothing may follow `RUN_FINISHED` or `RUN_ERROR`, and all that is open has to be closed before. Fields without a value
+//! Nothing may follow `RUN_FINISHED` or `RUN_ERROR`, and everything open must be closed first. Fields without a value
 //! are left out, because readers refuse null.
 
 use axum::body::Bytes;
@@ -53,7 +53,7 @@ impl AgUiEncoder {
         }
     }
 
-    /// The id of a text of the reply: the first one has the reply's, since most replies are one text.
+    /// The id of one text of the reply. The first text has the id of the reply, because most replies are one text.
     fn text_id(&self, index: usize) -> String {
         match index {
             0 => self.reply_id.clone(),

@@ -78,10 +78,10 @@ impl Blocks {
         })
     }
 
-    /// What of a snapshot was not sent, each part behind the text that precedes it.
+    /// The unsent rest of a snapshot, each part after the text that precedes it.
     ///
-    /// These wires cannot take anything back. What is stored of a reply whose node died is the beginning of what was sent,
-    /// or goes on from it.
+    /// These wires cannot retract anything. The stored text of a reply whose node died is a prefix of the sent text, or
+    /// continues it.
     fn snapshot<'a>(&mut self, snapshot: &'a ReplySnapshot, steps: &mut Vec<Block<'a>>) {
         let begin = snapshot.length.saturating_sub(snapshot.text.len());
         let text_until = |blocks: &mut Self, steps: &mut Vec<Block<'a>>, to: usize| {
@@ -91,7 +91,7 @@ impl Blocks {
                 blocks.sent = to;
             }
         };
-        // A reader that resumes has had the parts before its offset.
+        // A reader that resumes has received the parts before its offset.
         for part in snapshot.parts.iter().filter(|part| part.at >= begin) {
             text_until(self, steps, part.at);
             self.part(part, steps);
@@ -134,7 +134,7 @@ impl Blocks {
         steps.push(Block::Reasoning(index, text));
     }
 
-    /// What of a part was not sent: a snapshot repeats parts, as they were sent or as they were before.
+    /// The unsent rest of a part: a snapshot repeats parts in the sent state or in an older one.
     fn part<'a>(&mut self, part: &'a Arc<Part>, steps: &mut Vec<Block<'a>>) {
         if let PartContent::Reasoning { text } = &part.content {
             let sent = self.reasoning.get(&part.index).copied().unwrap_or_default();
@@ -153,7 +153,7 @@ impl Blocks {
             }
         };
         if is_new {
-            // Further text stands behind it, so it is another block.
+            // More text follows this part, so it is another block.
             steps.extend(self.close());
         }
         steps.push(match &part.content {

@@ -66,7 +66,7 @@ pub(in crate::api) struct Event<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     agent: Option<&'a str>,
-    /// The same.
+    /// The same as `agent`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     agent_used: Option<&'a str>,
@@ -292,7 +292,7 @@ fn tokens(usage: Usage) -> Value {
     })
 }
 
-/// What this wire calls a title that came by itself, and one that a person gave.
+/// This wire's names for a generated title and for a user's own.
 pub(super) fn title_event(conversation: &Conversation) -> &'static str {
     match conversation.title_source {
         TitleSource::Manual => "conversation.title.updated",

@@ -1,5 +1,5 @@
 //! The feed of the caller's conversations: `GET /api/v1/conversations/changes`. Every event has its cursor as `id:`, so
-//! that a client that reconnects goes on where it was.
+//! that a client that reconnects continues from there.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use crate::{
 /// One event of the feed.
 #[derive(Serialize, ToSchema)]
 pub(in crate::api) struct FeedEvent {
-    /// `feed.ready`: every change behind the cursor follows. `feed.reset`: the same, and the list has to be read again.
+    /// `feed.ready`: every change after the cursor follows. `feed.reset`: the same, but first read the list again.
     /// `conversation.created`, `conversation.updated`, `conversation.deleted`: a conversation changed.
     kind: &'static str,
-    /// The position behind this event, for `after`.
+    /// The position after this event, for `after`.
     cursor: String,
     /// The newest state of the conversation, if one changed.
     #[serde(skip_serializing_if = "Option::is_none")]

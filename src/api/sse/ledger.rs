@@ -1,4 +1,4 @@
-//! Replays stored replies as `public_sse_v1`: the events that a reader of the turn's stream had, made from the rows.
+//! Replays stored replies as `public_sse_v1`: rebuilds the events of the turn's stream from the rows.
 //!
 //! A text is one `message.delta`, because its pieces are not stored; nor are the provider's response ids. A reply has the
 //! same events each time, so a reader recognises them by `stream_id` and `event_id`.
@@ -79,7 +79,7 @@ fn line(event: &Event) -> String {
     one_line(serde_json::to_string(event).unwrap_or_else(|_| "{}".into()))
 }
 
-/// A response that streams replayed events. `cut` aborts it, so that a client does not take a part for the whole.
+/// A response that streams replayed events. `cut` aborts it, so that a client does not mistake a part for the whole.
 pub(in crate::api) fn respond(
     services: &Services,
     lines: impl Stream<Item = Bytes> + Send + 'static,

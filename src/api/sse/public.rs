@@ -38,7 +38,7 @@ pub(super) struct PublicEncoder {
     blocks: Blocks,
     /// The number of items that have begun.
     items: usize,
-    /// The item of the reply's text, which is one, whatever stands between its pieces.
+    /// The item of the reply's text. There is one item, whatever comes between its pieces.
     text: Option<usize>,
     /// The item of the reasoning that has begun.
     reasoning: usize,

@@ -73,7 +73,7 @@ pub(in crate::api) async fn respond(
     detach: Option<Detach>,
 ) -> Result<Response> {
     let states = watch::conversation(services.clone(), reach, id).await?;
-    // At the end of a policy the body breaks off (`api::reach`).
+    // When the tenant's policy changes, the body breaks off (`api::reach`).
     let states = states.filter_map(|state| ready(state.ok()));
     let with_ids = match format {
         TitleFormat::Events { with_ids } => with_ids,
@@ -101,8 +101,8 @@ pub(in crate::api) async fn respond(
     Ok(long_lived(detach, frames, services.keep_alive))
 }
 
-/// The title as text, when it is there, and the end. Without a title in time, or when it has failed, the end alone: a
-/// reader appends what it gets, and shows its own text if that is nothing.
+/// The title as text once it is stored, then the end. Only the end if the title fails or is not stored in time: a
+/// reader appends what it receives, and shows its own text if it receives nothing.
 fn text(
     states: impl Stream<Item = Arc<Conversation>> + Send + 'static,
     until: Option<Instant>,
@@ -119,8 +119,8 @@ fn text(
     titles.chain(stream::once(ready(Bytes::from_static(DONE.as_bytes()))))
 }
 
-/// A title as one line of data, since it has no line breaks. A reader would take one that is `[DONE]` for the end, so it is
-/// sent without its brackets.
+/// A title as one line of data, since it has no line breaks. A reader would mistake the title `[DONE]` for the end, so
+/// it is sent without its brackets.
 fn as_text(title: &str) -> String {
     match title {
         "[DONE]" => "DONE".into(),
@@ -128,7 +128,7 @@ fn as_text(title: &str) -> String {
     }
 }
 
-/// Whether the conversation has its title, or nothing makes one now.
+/// Whether the conversation has its title, or none is being made.
 fn is_decided(conversation: &Conversation) -> bool {
     conversation.display_name.is_some()
         || conversation.title_status != TitleStatus::Pending

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-/// The ids of the calls of one reply. Clients of these wires tell calls apart by their ids, but those of a provider may be
-/// empty, or the same for several calls.
+/// The ids of the tool calls of one reply. Clients of these wires distinguish calls by id, but a provider's ids may be
+/// empty or shared by several calls.
 pub(super) struct CallIds {
     reply_id: String,
     by_part: HashMap<usize, String>,
@@ -17,8 +17,8 @@ impl CallIds {
         }
     }
 
-    /// The id of the call of a part: the provider's, unless it is empty or an earlier call of the reply has it. A part
-    /// keeps its id. `clients/js/src/ui-messages.js` gives stored calls the same ids.
+    /// The id of a part's call: the provider's, unless it is empty or already used by an earlier call of the reply. A
+    /// part keeps its id. `clients/js/src/ui-messages.js` gives stored calls the same ids.
     pub(super) fn of(&mut self, part: usize, given: &str) -> String {
         if let Some(id) = self.by_part.get(&part) {
             return id.clone();

@@ -167,7 +167,7 @@ fn block(kind: &str, prefix: &str, index: usize, delta: Option<&str>) -> Bytes {
     part(&value)
 }
 
-/// JSON of a model or a program; a text that is none stays a text.
+/// JSON from a model or a program; a text that is not JSON stays a string.
 fn parsed(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_else(|_| json.into())
 }

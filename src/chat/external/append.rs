@@ -1,4 +1,4 @@
-//! One append: what of it is new, and how it is stored.
+//! One append: finds its new part, and stores that.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Append {
     pub offset: usize,
     /// The text; may be empty.
     pub text: String,
-    /// The parts behind the text.
+    /// The parts after the text.
     pub parts: Vec<PartContent>,
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn append(
     let written = log.text();
     let rest = match append.rest(&written) {
         Ok(rest) => rest,
-        // Another node may have gone on with the reply: then the bytes may fit there.
+        // Another node may have continued the reply, and the bytes may fit there.
         Err(mismatch) => match session.checkpoint(chat, "").await? {
             true => return Err(mismatch),
             false => return lost(chat, session, writing).await,
@@ -73,7 +73,7 @@ pub(super) async fn append(
             limit_bytes: MAX_REPLY_BYTES,
         });
     }
-    // Stored first: readers see only text of the node that runs the reply.
+    // Store first: readers see only text of the node that runs the reply.
     if !session.checkpoint(chat, rest).await? {
         return lost(chat, session, writing).await;
     }
@@ -124,8 +124,8 @@ async fn lost(
     session::refusal(fenced).map_or(Ok(None), Err)
 }
 
-/// Adds a part, unless it is there: a program repeats what it does not know to be stored. `known` are the parts that were
-/// there before the request; each stands for one repetition, so that equal parts of one request are kept.
+/// Adds a part, unless it is stored: a program repeats parts whose outcome it does not know. `known` are the parts
+/// stored before the request; each matches one repetition, so that equal parts within one request are kept.
 pub(super) fn add_part(
     writer: &mut ReplyWriter,
     log: &ReplyLog,

@@ -49,7 +49,7 @@ pub(super) async fn keep(
             }
             () = inner.external.drained(), if !is_held => {
                 let writing = session.writing_at_last().await;
-                // What was written is stored with the answer of each request.
+                // Each request stores what it wrote before it is answered.
                 return release(&chat, &session, writing);
             }
             () = session.over() => return,

@@ -1,7 +1,7 @@
 //! Replies that a program outside of the server writes: opened for a stored message, appended to at an offset, finished.
 //!
-//! A `Session` is an open reply on this node; it holds the reply's writer between requests. What a request is told is
-//! stored: an append answers after its checkpoint. Each checkpoint is fenced by the node in the turn's row, so a reply
+//! A `Session` is an open reply on this node; it holds the reply's writer between requests. An append answers after its
+//! checkpoint, so an acknowledged offset is stored. Each checkpoint is fenced by the node in the turn's row, so a reply
 //! has one writing node, also while requests of one program reach several nodes: a request that reaches another node
 //! takes the reply over there, and the former node notices at its next checkpoint.
 //!
@@ -49,10 +49,10 @@ pub const MAX_REPLY_BYTES: usize = 512 * 1024;
 /// How long a request waits for another request that writes the same reply.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a request looks for the node that runs the reply, while nodes take it over from each other.
+/// The most times that a request looks for the node that runs the reply, while nodes take it over from each other.
 const MAX_MOVES: usize = 3;
 
-/// What an open reply holds on this node, such as a slot of a limit.
+/// A resource that an open reply holds on this node, such as a slot of a limit.
 pub type Permit = Box<dyn Any + Send + Sync>;
 
 /// Takes a permit for one more open reply.
@@ -99,9 +99,9 @@ pub struct ReplyProgress {
 #[derive(Default)]
 pub(super) struct Sessions {
     open: Mutex<HashMap<MessageId, Arc<Session>>>,
-    /// Ends when the node shuts down: other nodes go on with the replies.
+    /// Cancelled when the node shuts down: other nodes continue the replies.
     draining: OnceLock<CancellationToken>,
-    /// Held while a reply is opened here, so that it is opened once.
+    /// Held while a reply is opened on this node, so that it is opened once.
     opening: tokio::sync::Mutex<()>,
 }
 
@@ -205,7 +205,7 @@ impl Chat {
         .await
     }
 
-    /// Ends an open reply. Of one that has ended like that, returns how far it is stored.
+    /// Ends an open reply. Idempotent: if it has already ended in the same way, returns how far it is stored.
     ///
     /// # Errors
     /// As [`Self::append_reply`].
@@ -306,7 +306,7 @@ impl Chat {
         })
     }
 
-    /// Stores the turn of a reply, and opens its session. Returns the turn as it stands, and whether it is new.
+    /// Stores the turn of a reply, and opens its session. Returns the stored turn, and whether it is new.
     async fn open_session(
         &self,
         owner: &Owner,
@@ -314,7 +314,7 @@ impl Chat {
         permit: TakePermit,
     ) -> Result<(Turn, bool)> {
         let inner = &self.inner;
-        // A reply that goes on needs no further permit.
+        // A continued reply needs no further permit.
         if let Some(reply) = open.reply_id {
             let known = inner
                 .db
@@ -336,7 +336,7 @@ impl Chat {
                 .map(|agent| agents.stored_name(&owner.tenant, agent).to_owned()),
             run: (inner.events.node(), inner.settings.external_lease),
         };
-        // Before the turn is stored: a reply over the limit leaves nothing behind.
+        // Take the permit before the turn is stored: a reply over the limit leaves no row.
         let permit = permit()?;
         let _opening = inner.external.opening.lock().await;
         let storing = inner.db.open_reply(owner, &new);
@@ -356,7 +356,7 @@ impl Chat {
     }
 
     /// The session of a running reply: the one that is open here, or a new one, which takes the reply over from another
-    /// node. `append` must fit the stored text before it does.
+    /// node. Before a take-over, `append` must fit the stored text.
     async fn session(
         &self,
         owner: &Owner,

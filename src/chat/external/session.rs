@@ -38,7 +38,7 @@ pub(super) struct Session {
     changed: Notify,
     /// Cancelled when a checkpoint or a renewal found that the reply is stopped, or runs elsewhere.
     suspected: CancellationToken,
-    /// Whether the session has ended, so that its keeper and its permit must go.
+    /// Set when the session has ended, so that its keeper stops and its permit is released.
     over: CancellationToken,
     _permit: Permit,
 }
@@ -127,7 +127,7 @@ impl Session {
         self.writer.lock().await
     }
 
-    /// Records that a request wrote: the lease begins again.
+    /// Records a write: the lease restarts.
     pub(super) fn touch(&self) {
         *self.active() = Instant::now();
     }
@@ -174,8 +174,8 @@ impl Session {
         self.over.cancelled().await;
     }
 
-    /// Stores what was written, with `next` behind it, which is not written yet, and renews the lease. Returns whether
-    /// this node may go on.
+    /// Stores the written content followed by `next`, which is not written to the log yet, and renews the lease.
+    /// Returns whether this node still runs the reply.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -212,7 +212,8 @@ impl Session {
     }
 }
 
-/// Ends the session of a reply that this node must not write any more, and says why. `None` if it has ended before.
+/// Ends the session of a reply that this node must no longer write, and returns the reason. `None` if the session has
+/// already ended.
 ///
 /// # Errors
 /// [`Error::Database`]: the session stays.
@@ -247,7 +248,7 @@ pub(super) async fn settle(
     Ok(Some(fenced))
 }
 
-/// Ends a reply as the program says. Returns whether this node did: if not, another one runs it.
+/// Ends a reply with the program's outcome. Returns false if another node runs the reply.
 ///
 /// # Errors
 /// [`Error::ReplyStopped`], [`Error::ReplyBusy`], [`Error::Database`].
@@ -302,7 +303,7 @@ pub(super) async fn end(
         return Ok(false);
     };
     let finished = writer.finish(outcome, reason).await;
-    // Before the lock is released: a request that waits for it finds no session, and reads the row.
+    // Before the lock is released, so that a request that waits for it finds no session and reads the row.
     chat.inner.external.remove(session);
     let elsewhere = finished?;
     let is_here = elsewhere.is_none();
@@ -310,7 +311,7 @@ pub(super) async fn end(
     Ok(is_here)
 }
 
-/// Gives a reply up, so that another node can go on with it.
+/// Releases a reply, so that another node can continue it.
 pub(super) fn release(chat: &Chat, session: &Arc<Session>, mut writing: Writing<'_>) {
     chat.inner.external.remove(session);
     if let Some(writer) = writing.take() {
@@ -328,7 +329,7 @@ fn follow_elsewhere(chat: &Chat, session: &Session, run: Option<RunGuard>) {
     }
 }
 
-/// Lets the readers of a run follow the node that goes on with it.
+/// Lets the readers of a run follow the node that continues it.
 fn follow(chat: &Chat, turn: Turn, run: RunGuard) {
     let copy = chat.inner.events.hand_over_run(run);
     chat.inner
@@ -336,7 +337,7 @@ fn follow(chat: &Chat, turn: Turn, run: RunGuard) {
         .spawn(remote::fill(chat.clone(), turn, copy));
 }
 
-/// The error of a request whose reply this node must not write any more; `None` if another node runs it.
+/// The error of a request whose reply this node must no longer write; `None` if another node runs it.
 pub(super) fn refusal(fenced: Option<Fenced>) -> Option<Error> {
     match fenced {
         Some(Fenced::Stopped) => Some(Error::ReplyStopped),

@@ -1,7 +1,7 @@
 //! A reply in one request: copies the events of an upload into the reply's writer.
 //!
-//! An upload that breaks off leaves the reply open, with all that arrived stored. A further upload goes on from any
-//! offset up to there; bytes that are there already are compared and skipped.
+//! An upload that breaks off leaves the reply open, with all that arrived stored. Another upload can continue from any
+//! offset up to that point; bytes that are already stored are compared and skipped.
 
 use std::sync::Arc;
 
@@ -73,9 +73,9 @@ pub enum Uploaded {
 enum Stop {
     /// The upload has an end of the reply.
     Finished(ReplyOutcome, Option<&'static str>),
-    /// It has no more events.
+    /// It has no further events.
     Cut,
-    /// It cannot be read, or does not continue the reply.
+    /// The upload is malformed, or does not continue the reply.
     Refused(Error),
     /// The same, and nothing can continue the reply.
     Useless(Error),
@@ -83,12 +83,12 @@ enum Stop {
     Full,
     /// The reply was stopped, its time is over, or the server aborts.
     CutOff(Outcome),
-    /// This node must not write the reply any more.
+    /// This node must no longer write the reply.
     Fenced,
 }
 
 impl Chat {
-    /// Opens a reply, or goes on with it, and writes it as an upload says.
+    /// Opens or continues a reply, and writes it from an upload.
     ///
     /// # Errors
     /// As [`Self::open_reply`] and [`Self::append_reply`]; the errors of the events. What arrived before is stored, and
@@ -127,7 +127,7 @@ impl Chat {
         for _ in 0..MAX_MOVES {
             let session = self.session(owner, (conversation, reply), None, &permit);
             let session = match session.await {
-                // By the same upload, sent twice, which was faster.
+                // A duplicate of this upload was faster.
                 Err(Error::ReplyEnded) => {
                     let turn = self.external_turn(owner, conversation, reply).await?;
                     return self.repeat(owner, turn, upload.offset, &mut events).await;
@@ -138,7 +138,7 @@ impl Chat {
             if writing.is_none() {
                 continue;
             }
-            // The session of a node that another node has succeeded may lack text.
+            // If another node has taken the reply over, the session on this node may lack text.
             if !session.checkpoint(self, "").await? {
                 let fenced = settle(self, &session, writing).await?;
                 refusal(fenced).map_or(Ok(()), Err)?;
@@ -150,7 +150,7 @@ impl Chat {
             }
             let held = Held::new(&session);
             let stop = copy(&session, &mut writing, upload.offset, &mut events).await;
-            // A refused upload can be corrected only if its program knows the id, and something is worth going on with.
+            // A refused upload can be corrected only if the program knows the id and some text is stored.
             let stop = match stop {
                 Stop::Refused(error)
                     if error.is_of_request() && !(is_named && session.log().length() > 0) =>
@@ -177,7 +177,7 @@ impl Chat {
         match progress.outcome {
             Some(ReplyOutcome::Completed) => {}
             Some(ReplyOutcome::Stopped) => return Err(Error::ReplyStopped),
-            // Ended by the program itself, or by its lease: then the rest of its text would be lost in silence.
+            // The program or an expired lease ended it: the rest of this upload's text would be lost silently.
             outcome => {
                 let stored = self.inner.db.find_message(owner, reply).await?;
                 let text = stored.map(|stored| stored.content).unwrap_or_default();
@@ -282,7 +282,7 @@ impl Chat {
     }
 }
 
-/// Checks that an upload of a reply that has ended repeats what is stored, up to the same end.
+/// Checks that an upload to a reply that has ended repeats the stored content, up to the same end.
 ///
 /// # Errors
 /// [`Error::ReplyEnded`] if it has something else to say.
@@ -376,7 +376,7 @@ async fn copy(
                     part,
                     PartContent::Tool { .. } | PartContent::Data { id: Some(_), .. }
                 );
-                // What has an id may have changed behind what is repeated.
+                // A part with an id may have changed after the repeated text.
                 if !replay.is_behind() || may_change {
                     add_part(writer, session.log(), part, &mut replay.parts);
                 }
@@ -389,11 +389,11 @@ async fn copy(
     }
 }
 
-/// What an upload repeats of the text and the reasoning that were written before it.
+/// The text and reasoning written before the upload, which it may repeat.
 struct Replay {
     /// The text that the upload may repeat.
     text: String,
-    /// The reasoning behind the whole text that it may repeat.
+    /// The reasoning after the whole text, which it may repeat.
     reasoning: String,
     /// The parts that it may repeat.
     parts: Vec<Arc<Part>>,
@@ -418,7 +418,7 @@ impl Replay {
         }
     }
 
-    /// Whether the upload is still behind the end of the text.
+    /// Whether the upload has not reached the end of the written text yet.
     fn is_behind(&self) -> bool {
         !self.text.is_empty()
     }

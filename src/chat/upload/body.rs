@@ -103,8 +103,8 @@ impl UploadBody {
         self.end() == Some(BodyEnd::Broken)
     }
 
-    /// Reads on for at most this time and ignores what comes: a connection that is closed with unread data is reset, which
-    /// can discard the answer.
+    /// Keeps reading for at most this time and discards the data: closing a connection with unread data resets it,
+    /// which can discard the answer.
     pub async fn discard(&self, at_most: Duration) {
         let reading = async {
             let mut stream = self.0.stream.lock().await;

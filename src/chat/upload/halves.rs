@@ -1,4 +1,4 @@
-//! Characters whose two halves came in consecutive texts: programs that split text between UTF-16 units write them so.
+//! Joins characters that were split over two consecutive texts, as by programs that cut text between UTF-16 units.
 
 use super::UploadEvent;
 use crate::{

@@ -1,4 +1,4 @@
-//! Uploads: the formats in which a program has a reply in its hands anyway, decoded to [`UploadEvent`]s.
+//! Uploads: decodes the formats in which programs already have a reply to [`UploadEvent`]s.
 //!
 //! | file | what it does |
 //! | --- | --- |
@@ -49,7 +49,7 @@ pub enum Format {
     UiMessageStream,
 }
 
-/// Decodes an upload. Without a format, its first event tells which event stream it is.
+/// Decodes an upload. Without a format, the first event determines it.
 ///
 /// # Errors
 /// [`Error::UnknownFormat`] if the first event is of no known format; the errors of `read_end`.
@@ -76,7 +76,7 @@ pub async fn decode(
     Ok(with_events(body.clone(), events))
 }
 
-/// Refuses an event stream that has ended without an event of its format: readers of a format skip what they do not know.
+/// Refuses an event stream that has ended without an event of its format: the decoders skip unknown events.
 fn with_events(body: UploadBody, mut events: UploadStream) -> UploadStream {
     async_stream::try_stream! {
         let mut is_empty = true;
@@ -127,8 +127,9 @@ fn ndjson(body: UploadBody) -> UploadStream {
 
 /// Reads a UI message stream.
 ///
-/// Programs that compose several streams write the start and the finish of each, and the SDK's client reads on. So the last
-/// finish counts: it is passed on at `[DONE]`, and where the upload ends, breaks off or pauses too long.
+/// Programs that merge several streams write the start and the finish of each, and the SDK's client continues after a
+/// finish. So the last finish counts: it is passed on at `[DONE]`, or when the upload ends, breaks off or pauses too
+/// long.
 fn ui_stream(body: UploadBody) -> UploadStream {
     async_stream::try_stream! {
         let (mut lines, mut data) = (Lines::default(), Data::default());
@@ -176,7 +177,7 @@ fn ui_stream(body: UploadBody) -> UploadStream {
     .boxed()
 }
 
-/// The error of a body that has ended in another way than by its end or a broken connection.
+/// The error of a body that ended neither regularly nor by a broken connection.
 fn read_end(body: &UploadBody) -> Result<()> {
     match body.end() {
         Some(BodyEnd::TooLarge) => Err(Error::PayloadTooLarge {
@@ -187,7 +188,7 @@ fn read_end(body: &UploadBody) -> Result<()> {
     }
 }
 
-/// Which event stream it is, by its first event; `None` if the upload breaks off before.
+/// Detects the event stream by its first event; `None` if the upload breaks off earlier.
 async fn detect(body: &UploadBody) -> Result<Option<Format>> {
     let (mut lines, mut data) = (Lines::default(), Data::default());
     let mut read = Vec::new();

@@ -1,4 +1,4 @@
-//! The parts and the end of a reply in JSON, as appends and NDJSON have them.
+//! Parses the parts and the end of a reply from JSON, for appends and NDJSON.
 
 use serde_json::{Map, Value};
 
@@ -66,7 +66,7 @@ fn tool(fields: &Fields) -> Result<PartContent> {
 /// The text of `text`, without NUL characters: databases reject them, and recorded messages lose them too.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] if it is missing or no string.
+/// [`Error::InvalidInput`] if it is missing or not a string.
 pub fn text(fields: &Fields) -> Result<String> {
     Ok(without_nul(required(fields, "text")?.to_owned()))
 }
@@ -157,7 +157,7 @@ pub fn checked_name(field: &str, text: &str, is_required: bool) -> Result<String
     Ok(text.to_owned())
 }
 
-/// A text that must be there.
+/// A required text.
 ///
 /// # Errors
 /// [`Error::InvalidInput`].

@@ -1,4 +1,4 @@
-//! An event stream of a provider's API, as a program received it. The decoder is the one of our own model calls.
+//! An event stream of a provider's API, as a program received it. Uses the decoder of our own model calls.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) fn decode(wire: Wire, body: &UploadBody, deadline: Duration) -> Uploa
         while let Some(chunk) = chunks.next().await {
             read_end(&body)?;
             match chunk {
-                // The program answers the calls, so an answer that has nothing else is whole.
+                // The program executes the tool calls, so an answer with nothing else is complete.
                 Ok(ReplyChunk::Finished(Finish::NoText)) if has_calls => yield COMPLETED,
                 Ok(chunk) => {
                     has_calls |= matches!(chunk, ReplyChunk::Tool(_));
@@ -65,7 +65,7 @@ fn events(chunk: ReplyChunk, body: &UploadBody) -> Vec<UploadEvent> {
         })],
         ReplyChunk::Usage(usage) => vec![UploadEvent::Usage(usage)],
         ReplyChunk::Finished(Finish::Stop) => vec![COMPLETED],
-        // Broken off behind a finish reason: the rest may follow in another upload.
+        // Broken off after a finish reason: the rest may follow in another upload.
         ReplyChunk::Finished(_) if body.is_broken() => Vec::new(),
         ReplyChunk::Finished(finish) => vec![UploadEvent::Finish {
             outcome: ReplyOutcome::Incomplete,
@@ -77,7 +77,7 @@ fn events(chunk: ReplyChunk, body: &UploadBody) -> Vec<UploadEvent> {
 /// The end of a stream that failed; `None` if it broke off.
 ///
 /// # Errors
-/// [`Error::UnknownFormat`] for something else than such a stream.
+/// [`Error::UnknownFormat`] if it is not such a stream.
 fn failure(error: &ModelError) -> Result<Option<UploadEvent>> {
     match error.kind {
         ModelErrorKind::Interrupted | ModelErrorKind::Timeout => Ok(None),

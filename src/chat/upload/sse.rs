@@ -12,8 +12,8 @@ pub(super) struct Data(Option<String>);
 impl Data {
     /// Adds a line. Returns the data of the event that it ends.
     ///
-    /// Some programs write no blank line between events. So a line of data also ends an event whose data is whole JSON:
-    /// nothing could continue that.
+    /// Some programs write no blank line between events. So a new data line also ends an event whose data is complete
+    /// JSON, which no line could continue.
     ///
     /// # Errors
     /// [`Error::PayloadTooLarge`].

@@ -30,7 +30,7 @@ pub(super) fn is_done(data: &str) -> bool {
     data.trim() == "[DONE]"
 }
 
-/// Whether this is the end of a stream that did not fail, and so may be one of several.
+/// Whether this is the end of a stream without an error, which may be one of several merged streams.
 pub(super) fn is_finish(event: &UploadEvent) -> bool {
     matches!(
         event,

@@ -15,7 +15,7 @@ pub(super) const MAX_CANDIDATES: usize = 24;
 /// The baseline that only cuts.
 const CUT: &str = "first 60 characters";
 
-/// Each model with each style and each instruction; then the offline model and the cut message.
+/// Each model with each style and each instruction; then the offline model and the truncated message.
 ///
 /// # Errors
 /// [`TryError::Model`], [`TryError::NoModels`], [`TryError::TooMany`].

@@ -13,7 +13,7 @@ pub(super) struct Column {
     pub(super) best: Vec<usize>,
 }
 
-/// Title, meaning, value, digits behind the point, unit, and whether more is better.
+/// Title, meaning, value, decimal places, unit, and whether a higher value is better.
 type Declared = (
     &'static str,
     &'static str,
@@ -31,7 +31,7 @@ pub(super) fn columns(comparison: &Comparison<'_>) -> Vec<Column> {
     #[rustfmt::skip]
     let all: [Declared; 14] = [
         ("at once", "Messages that got a title by the first call.", |s| percent(s.at_once, s.tried), 0, " %", Some(true)),
-        ("2nd try", "Messages that got a title by a later call, after an answer of no use or a failed call.", |s| percent(s.later, s.tried), 0, " %", None),
+        ("2nd try", "Messages that got a title by a later call, after an unusable answer or a failed call.", |s| percent(s.later, s.tried), 0, " %", None),
         ("never", "Messages without a title after all calls.", |s| percent(s.without(), s.tried), 0, " %", Some(false)),
         ("language", "Answers in a script that the message asks for, of the answers that were judged.", |s| percent(s.in_language.0, s.in_language.1), 0, " %", Some(true)),
         ("chars", "Characters of a title, on average.", |s| (s.at_once + s.later > 0).then_some(s.characters), 0, "", None),

@@ -24,7 +24,8 @@ struct Line {
     title: Option<String>,
 }
 
-/// Reads at most `sample` messages of which the service would make a title, under the policy of `tenant`. Of more, those with the least hash: the same file gives the same sample.
+/// Reads at most `sample` messages of which the service would make a title, under the policy of `tenant`. If there are
+/// more, keeps those with the smallest hash: the same file gives the same sample.
 ///
 /// # Errors
 /// [`TryError::File`], [`TryError::Line`], [`TryError::NoMessages`].
@@ -72,7 +73,7 @@ pub(super) fn read(
         }
     }
     if left_out > 0 {
-        eprintln!("{left_out} messages without a subject are left out, as the service would");
+        eprintln!("{left_out} messages without a subject are skipped, as the server skips them");
     }
     match kept.is_empty() {
         true => Err(TryError::NoMessages),
@@ -80,7 +81,7 @@ pub(super) fn read(
     }
 }
 
-/// A permutation of the numbers without order (SplitMix64's finalizer), so that a sample is spread over the file.
+/// A pseudo-random permutation (SplitMix64's finalizer), so that a sample is spread over the file.
 fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -70,7 +70,7 @@ pub enum TryError {
     #[error("name the messages: --file FILE, --tenant NAME or --all-tenants")]
     NoSource,
     /// There are no messages.
-    #[error("there are no messages to make titles of")]
+    #[error("there are no messages to generate titles for")]
     NoMessages,
     /// A price is for a model that is not compared.
     #[error("--price: {0} is not one of the models")]
@@ -134,7 +134,7 @@ pub struct Trial<'a> {
 /// A candidate with its results.
 struct Compared {
     candidate: Candidate,
-    /// One for each subject; `None` where the run stopped before it.
+    /// One result per subject; `None` if the run stopped before it.
     attempts: Vec<Option<Attempt>>,
     summary: Summary,
 }
@@ -227,7 +227,7 @@ pub async fn run(
     let text = table::table(&comparison);
     // A closed pipe, as with `head`, is not an error.
     let _ = io::stdout().write_all(text.as_bytes());
-    // Without the page, the same command goes on where this one stopped.
+    // Without the page, the same command can resume the run.
     let goes_on = comparison.is_partial && arguments.resume.is_some();
     if let (Some(page), Some(path)) = (page.filter(|_| !goes_on), path) {
         let written = page.write(&comparison);
@@ -235,7 +235,7 @@ pub async fn run(
         eprintln!("all titles side by side: {}", path.display());
     }
     if goes_on {
-        eprintln!("the same command asks for the titles that are missing");
+        eprintln!("run the same command again to generate the missing titles");
     }
     Ok(is_whole)
 }
@@ -275,7 +275,7 @@ async fn subjects(
     }
 }
 
-/// A title without a result: the places of its candidate and its subject, and its key.
+/// A title without a result: the indexes of its candidate and its subject, and its key.
 type Missing = (usize, usize, String);
 
 /// The titles without a result, in the order in which they are asked for: message by message.
@@ -297,7 +297,7 @@ fn missing(
     missing
 }
 
-/// Says how many texts go where, and asks for consent.
+/// Prints how many texts go to which host, and asks for consent.
 fn announce(
     arguments: &TryArguments,
     trial: &Trial<'_>,
@@ -326,7 +326,7 @@ fn announce(
         names.sort_unstable();
         names.dedup();
         eprintln!(
-            "{} messages go to {host} ({}): {calls} titles, about {tokens} tokens, more after answers of no use",
+            "{} messages go to {host} ({}): {calls} titles, about {tokens} tokens, more after unusable answers",
             messages.len(),
             names.join("; ")
         );
@@ -346,7 +346,7 @@ fn announce(
     }
 }
 
-/// Asks for the missing titles, several at once. Returns whether nothing interrupted it, and no provider refused.
+/// Asks for the missing titles, several at once. Returns false if it was interrupted, or a provider refuses every call.
 async fn ask(
     arguments: &TryArguments,
     trial: &Trial<'_>,

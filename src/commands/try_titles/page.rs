@@ -21,8 +21,8 @@ const STYLE: &str = include_str!("page.css");
 /// How much of a message is shown, in characters.
 const MESSAGE_CHARS: usize = 300;
 
-/// The file of the page. It is there from the start, so that a run does not end with a page that cannot be stored, and
-/// is removed if the run fails before the page is written.
+/// The file of the page. It is created at the start, so that a run does not end with a page that cannot be written, and
+/// removed if the run fails earlier.
 pub(super) struct PageFile<'a> {
     file: File,
     path: &'a Path,
@@ -55,7 +55,7 @@ impl<'a> PageFile<'a> {
 impl Drop for PageFile<'_> {
     fn drop(&mut self) {
         if !self.is_written {
-            // What remains is an empty file, which the next run names.
+            // If removing fails, an empty file remains, which the next run reports.
             let _ = fs::remove_file(self.path);
         }
     }

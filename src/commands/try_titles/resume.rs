@@ -1,7 +1,7 @@
-//! The file of results of `titlecast try --resume`: a JSON line for each title, so that a run goes on where it stopped.
+//! The file of results of `titlecast try --resume`: a JSON line for each title, so that a run can resume.
 //!
-//! A line has a hash of model, rules and message, and what became of the title. It has titles, but no message and no
-//! text of a policy. Only its owner may read it.
+//! A line has a hash of model, rules and message, and the result. It has titles, but no message and no text of a
+//! policy. Only its owner may read it.
 
 use std::{
     collections::HashMap,
@@ -75,7 +75,7 @@ impl Results {
         self.known.get(key)
     }
 
-    /// Keeps a result. Writes it if there is a file, unless it is a part of its message, or a failure that may pass.
+    /// Keeps a result. Writes it if there is a file, unless the title is a part of its message or the failure may pass.
     ///
     /// # Errors
     /// The file cannot be written.

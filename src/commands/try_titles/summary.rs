@@ -1,4 +1,4 @@
-//! The numbers of a candidate: how often it makes a title, how good and how dear it is.
+//! The figures of a candidate: how often it makes a title, the quality of its titles, and their cost.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -60,7 +60,7 @@ const MODEL_KEYS: [&str; 9] = [
     "keep_reasoning",
 ];
 
-/// Who writes the replies of an agent.
+/// The source of an agent's replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(in crate::config) enum EntrySource {
@@ -71,7 +71,7 @@ pub(in crate::config) enum EntrySource {
     External,
 }
 
-/// How long texts are kept of conversations that begin with an agent.
+/// How long texts are kept in conversations that begin with an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(in crate::config) enum Retain {
@@ -212,7 +212,7 @@ fn parameters(section: &Section<'_, '_>) -> Parameters {
     parameters
 }
 
-/// Fields of the request that a compatible server wants.
+/// Additional request fields for compatible servers.
 fn extra(parameters: &Section<'_, '_>) -> Map<String, Value> {
     let Some(table) = parameters.section("extra") else {
         return Map::new();

@@ -1,10 +1,10 @@
 //! The file of providers, agents and titles: `--config`, in TOML. docs/agents.md describes its keys.
 //!
 //! - `section`: reads tables, collects errors with line and key; `names`: keys and names in messages
-//! - `provider`, `agent`, `titles`, `sharing`, `webhook`, `retention`: the entries of `[providers]`, `[agents]` and
-//!   `[webhooks]`, the policies of titles, who sees the conversations of a tenant, and how long they are kept
+//! - `provider`, `agent`, `titles`, `sharing`, `webhook`, `retention`, `audit`: the entries of `[providers]`, `[agents]`
+//!   and `[webhooks]`, the title policies, the visibility of conversations, retention, and the audit log
 //!
-//! Reading checks each value by itself. What depends on other entries, flags and the environment is in `plan`.
+//! Reading checks each value separately. Checks that depend on other entries, flags or the environment are in `plan`.
 
 mod agent;
 mod audit;
@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{auth::Secret, conversation::retention::Retentions};
 
-/// The largest file, in bytes. Instructions may stand in files of their own.
+/// The largest file, in bytes. Instructions may be in separate files.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The most providers.
@@ -131,7 +131,7 @@ pub(super) fn parse(
     let (document, errors) = DeTable::parse_recoverable(text);
     errors.iter().for_each(|error| report.add_syntax(error));
     if !errors.is_empty() {
-        // What was recovered may differ from what was meant.
+        // The recovered document may differ from the intended one.
         return Err(report.finish());
     }
     let surroundings = Surroundings {

@@ -5,14 +5,14 @@ use super::MAX_NAME_CHARS;
 /// The longest piece of a key or name in a message.
 const SHOWN_CHARS: usize = 64;
 
-/// What a key of the file looks like, misspelt or not: at most so many characters, and so many digits.
+/// The limits of what looks like a key, misspelt or not: characters and digits.
 const KEY_CHARS: usize = 32;
 const KEY_DIGITS: usize = 2;
 
 /// How similar a known name must be to be suggested, from 0 to 1.
 const MIN_SIMILARITY: f64 = 0.8;
 
-/// Checks the name of a provider or an agent. Names stand in metrics, logs and `provider/model`.
+/// Checks the name of a provider or an agent. Names appear in metrics, logs and `provider/model`.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
     let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match (1..=MAX_NAME_CHARS).contains(&name.len()) && name.chars().all(is_known) {
@@ -51,7 +51,7 @@ pub(in crate::config) fn suggestion<'n>(
     }
 }
 
-/// An unknown name as it is shown in a message: only if it looks like a key, and not like a secret.
+/// An unknown name for a message: shown only if it looks like a key and not like a secret.
 pub(in crate::config) fn shown_unknown(name: &str) -> String {
     let is_usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
     let digits = name.chars().filter(char::is_ascii_digit).count();

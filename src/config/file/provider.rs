@@ -128,9 +128,9 @@ pub(super) fn read(
         section.problem(at, message);
         return None;
     }
-    let url = |key, remedy| {
+    let url = |key, example, remedy| {
         let url = section.text(key, MAX_TEXT_CHARS)?;
-        match check_url(&url.value, remedy) {
+        match check_url(&url.value, example, remedy) {
             Ok(()) => Some(url),
             Err(message) => {
                 section.problem(url.at, message);
@@ -140,7 +140,11 @@ pub(super) fn read(
     };
     let time = |key| section.duration(key).map(|time| time.value);
     let provider = ProviderEntry {
-        base_url: url("base_url", "name the key with api_key_env or api_key_file"),
+        base_url: url(
+            "base_url",
+            "https://models.example/v1",
+            "name the key with api_key_env or api_key_file",
+        ),
         names_base_url: section.place_of("base_url").is_some(),
         api_key: api_key(&section, surroundings),
         names_key: ["api_key_env", "api_key_file"]
@@ -153,6 +157,7 @@ pub(super) fn read(
         headers: headers(&section, surroundings),
         proxy: url(
             "proxy",
+            "http://proxy.example:3128",
             "set such a proxy by TITLECAST_PROXY or HTTPS_PROXY",
         ),
         ca_file: ca_file(&section, surroundings),
@@ -167,13 +172,13 @@ pub(super) fn read(
     Some(provider)
 }
 
-/// Checks a URL of the file: it may have no password, because secrets stand in the file only by reference.
-/// `remedy`: where the password belongs.
-fn check_url(text: &str, remedy: &str) -> Result<(), String> {
-    let form = "expected a URL such as https://models.example/v1";
-    let url = reqwest::Url::parse(text).map_err(|_| form.to_owned())?;
+/// Checks a URL of the file: it may have no password, because the file contains secrets only by reference. `remedy`:
+/// where the password belongs.
+fn check_url(text: &str, example: &str, remedy: &str) -> Result<(), String> {
+    let form = || format!("expected a URL such as {example}");
+    let url = reqwest::Url::parse(text).map_err(|_| form())?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(form.into());
+        return Err(form());
     }
     if url.fragment().is_some() {
         return Err("the URL has a fragment (#…); remove it".into());

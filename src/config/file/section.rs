@@ -1,7 +1,7 @@
 //! Reads the tables of a TOML document, and collects every error with its line and key.
 //!
-//! A key is known if it was asked for, so the keys of a table stand in one place: the code that reads them. serde would
-//! stop at the first error, and names no key for most.
+//! A key is known if it was read, so the code that reads a table is the only list of its keys. serde would stop at the
+//! first error, and does not name the key for most errors.
 
 use std::{
     cell::RefCell,
@@ -25,7 +25,7 @@ use crate::{
 /// The most errors that are reported.
 const MAX_PROBLEMS: usize = 100;
 
-/// A place in the file. Its `Display` is `LINE: KEY`, or `LINE` outside of a key.
+/// A position in the file. Its `Display` is `LINE: KEY`, or `LINE` outside a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The line, from 1.
@@ -49,7 +49,7 @@ impl fmt::Display for Place {
 pub(in crate::config) struct Located<T> {
     /// The value.
     pub value: T,
-    /// Where it stands.
+    /// Its position.
     pub at: Place,
 }
 
@@ -63,8 +63,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Whether the error may be why a table of the file lacks an entry: it concerns the table, one of its entries as a
-    /// whole, or an unknown table. What refers to the entry is then not reported as well.
+    /// Whether the error may be the reason why a table lacks an entry: it concerns the table, one of its entries as a
+    /// whole, or an unknown table. References to the entry are then not reported as well.
     pub(in crate::config) fn may_hide(&self, table: &str) -> bool {
         let mut parts = self.at.key.splitn(3, '.');
         match (parts.next(), parts.next(), parts.next()) {
@@ -84,7 +84,7 @@ impl fmt::Display for Problem {
 /// The errors found so far.
 pub(super) struct Report<'t> {
     text: &'t str,
-    /// The places of all line ends: a file may have many errors.
+    /// The positions of all line ends, indexed once because a file may have many errors.
     line_ends: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
 }
@@ -117,7 +117,7 @@ impl<'t> Report<'t> {
     /// A syntax error.
     pub(super) fn add_syntax(&self, error: &toml::de::Error) {
         let line = self.line(error.span().map_or(self.text.len(), |span| span.start));
-        // The parser goes on behind an error, and often finds more in the same line.
+        // The parser continues after an error, and often reports further ones in the same line.
         let is_known = |problem: &Problem| problem.at.line == line;
         if !self.problems.borrow().iter().any(is_known) {
             let key = String::new();
@@ -185,7 +185,8 @@ impl<'a, 't> Section<'a, 't> {
         self.place_shown(shown(key), span)
     }
 
-    /// The place of a key that may be anything: a secret that was pasted into the wrong place is not shown.
+    /// The position of an arbitrary key. The key is not shown if it may be a secret that was pasted into the wrong
+    /// place.
     fn place_of_unknown(&self, key: &str, span: Range<usize>) -> Place {
         self.place_shown(shown_unknown(key), span)
     }
@@ -239,7 +240,7 @@ impl<'a, 't> Section<'a, 't> {
         self.read(key, |value| text(value, max))
     }
 
-    /// A text of at most `max` characters; `None` for an empty one, which takes a text of another table away.
+    /// A text of at most `max` characters; `None` for an empty one, which overrides the text of an outer table.
     pub(super) fn text_or_none(
         &self,
         key: &'static str,
@@ -299,7 +300,10 @@ impl<'a, 't> Section<'a, 't> {
             let number = json(value).and_then(|value| value.as_f64());
             let number = number.filter(|number| range.contains(number));
             let form = format!("a number from {} to {}", range.start(), range.end());
-            number.ok_or_else(|| expected(&form, value))
+            number.ok_or_else(|| match value {
+                DeValue::Float(_) => format!("expected {form}"),
+                _ => expected(&form, value),
+            })
         })
     }
 
@@ -431,7 +435,7 @@ impl<'a, 't> Section<'a, 't> {
         entries.into_iter().inspect(|(tenant, entry)| {
             if !auth::is_name(tenant) {
                 let message = format!(
-                    "{} is no tenant: a tenant has 1 to 128 characters, none of them a control character",
+                    "{} is not a tenant: a tenant has 1 to 128 characters, none of them a control character",
                     shown_unknown(tenant)
                 );
                 entry.problem(entry.at.clone(), message);

@@ -11,7 +11,7 @@ const CHARACTERS: std::ops::RangeInclusive<u64> = 10..=120;
 /// The range of `max_words`.
 const WORDS: std::ops::RangeInclusive<u64> = 2..=20;
 
-/// The names of models, and where they stand.
+/// The names of models, and their positions.
 type Models = Located<Vec<Located<String>>>;
 
 /// `[titles]`.

@@ -193,7 +193,7 @@ fn tenants(section: &Section<'_, '_>) -> Option<Vec<String>> {
     let mut tenants = Vec::new();
     for Located { value, at } in list.value {
         if value == "*" {
-            section.problem(at, "name each tenant; * is none");
+            section.problem(at, "name each tenant; * is not allowed");
         } else if !auth::is_name(&value) {
             let message = "a tenant has 1 to 128 characters, none of them a control character";
             section.problem(at, message);

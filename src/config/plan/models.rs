@@ -229,7 +229,7 @@ impl Chains<'_> {
                 model: (*model).to_owned(),
             };
             let provider = self.providers.find(DEFAULT_PROVIDER);
-            // Other servers have other models: unless one is named, they are asked for one only.
+            // Other servers may lack these models, so only one is the default there.
             let is_openai = provider.is_none_or(ProviderPlan::is_openai);
             let models = match is_openai {
                 true => &DEFAULT_MODELS[..],

@@ -24,12 +24,14 @@ const KEY_SETTING: &str = "--openai-api-key (OPENAI_API_KEY)";
 pub struct ProviderPlan {
     /// What it is made of.
     pub settings: ProviderSettings,
-    /// Where it stands in the file; line 0 if it is that of flags and environment alone.
+    /// Its position in the file; line 0 if it comes only from flags and environment.
     pub at: Place,
     /// Where the base URL comes from.
     pub base_url_source: String,
     /// Where the key comes from; empty without one.
     pub api_key_source: String,
+    /// The proxy of the file; `None` for that of the settings.
+    pub proxy: Option<String>,
     /// The file of its certificate authorities.
     pub ca_file: Option<PathBuf>,
 }
@@ -54,7 +56,7 @@ fn is_openai(url: &str) -> bool {
 /// All providers.
 pub(super) struct Providers {
     plans: Vec<ProviderPlan>,
-    /// The names of all providers, also of those with an error: what refers to these is not reported as well.
+    /// The names of all providers, including those with an error, so that references to them are not reported as well.
     names: Vec<String>,
     /// Whether the file has any.
     pub(super) are_of_the_file: bool,
@@ -137,7 +139,7 @@ struct Source {
 }
 
 impl Source {
-    /// Base URL and key of the flags and the environment; `None` if these set neither. What the file says is not used
+    /// Base URL and key of the flags and the environment; `None` if these set neither. The file's values are not used
     /// then: its key would reach another host, or another key its host.
     fn of_settings(
         settings: &Settings,
@@ -148,7 +150,7 @@ impl Source {
         let base_url = filled(&settings.openai_base_url);
         let api_key = filled(&settings.openai_api_key);
         let key_origin = settings.origins.of("openai_api_key");
-        // The file names the very variable that the setting reads, so the file is the source of both.
+        // The file refers to the same variable as the setting, so the file is the source of both.
         let is_named_by_file =
             entry.names_variable("OPENAI_API_KEY") && *key_origin != Origin::Flag;
         if base_url.is_none() && (api_key.is_none() || is_named_by_file) {
@@ -240,10 +242,11 @@ fn source(origin: &Origin, setting: &str) -> String {
 }
 
 fn plan(settings: &Settings, entry: ProviderEntry, source: Source) -> ProviderPlan {
-    let proxy = match entry.proxy {
+    let own_proxy = entry.proxy.map(|proxy| proxy.value);
+    let proxy = match &own_proxy {
         Some(proxy) => ProxySettings {
-            http: Some(proxy.value.clone()),
-            https: Some(proxy.value),
+            http: Some(proxy.clone()),
+            https: Some(proxy.clone()),
             except: None,
         },
         None => settings.proxy(),
@@ -256,6 +259,7 @@ fn plan(settings: &Settings, entry: ProviderEntry, source: Source) -> ProviderPl
         at: entry.at,
         base_url_source: source.base_url_source,
         api_key_source: source.api_key_source,
+        proxy: own_proxy,
         ca_file,
         settings: ProviderSettings {
             name: entry.name,

@@ -1,4 +1,4 @@
-//! The visibility of conversations in force, and where it comes from.
+//! The effective visibility of conversations, and its source.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::{
     conversation::{PerTenant, Visibility},
 };
 
-/// Who of a tenant sees conversations besides their owners.
+/// Which users of a tenant see conversations besides their owners.
 #[derive(Clone, Debug)]
 pub struct SharingPlan {
     /// The policies.

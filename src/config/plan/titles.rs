@@ -1,4 +1,4 @@
-//! Title policies in force: the layers of the file, with what flags and environment put in their place.
+//! The effective title policies: the layers of the file, overridden by flags and environment.
 
 use std::collections::HashMap;
 
@@ -161,7 +161,7 @@ impl Chains<'_> {
         }
     }
 
-    /// Records the flag as the source of a setting, and notes that what the file says is not used.
+    /// Records the flag as the source of a setting, and notes that the file's value is not used.
     fn note(&mut self, layer: &mut Layer, table: &str, key: &'static str, flag: &str) {
         if let Some(line) = layer.sources.insert(key, flag.to_owned()) {
             self.notes.push(format!(

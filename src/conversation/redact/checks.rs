@@ -1,4 +1,4 @@
-//! Decides whether what has the shape of a secret or a personal number is one.
+//! Decides whether a candidate with the shape of a secret or a personal number is one.
 
 use std::ops::Range;
 
@@ -23,14 +23,14 @@ const CARDS: [(u32, u32, &[usize]); 11] = [
     (6200, 6299, &[16, 17, 18, 19]),
 ];
 
-/// Maestro's first digits; 12 to 19 digits follow no rule that holds for all issuers.
+/// Maestro's first digits, with 12 to 19 digits: no rule holds for all issuers.
 const MAESTRO: [u32; 9] = [5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763];
 
-/// Endings of names that are written like addresses: hosts of a local network, units of systemd, images.
+/// Suffixes of names that look like e-mail addresses: hosts of a local network, units of systemd, images.
 const NO_DOMAINS: &str = "local localhost localdomain lan internal home service socket timer target slice mount path png jpg jpeg \
     gif webp svg ico";
 
-/// Names of algorithms, which stand where a password would.
+/// Names of algorithms, which occur in the place of a password.
 const ALGORITHMS: [&str; 8] = [
     "sha", "md5", "base64", "argon2", "pbkdf2", "utf", "aes", "rs256",
 ];
@@ -57,7 +57,7 @@ pub(super) fn password_in_url(text: &str, range: Range<usize>) -> Option<Range<u
 const MIN_PASSWORD: usize = 6;
 const MIN_KEY: usize = 16;
 
-/// Words that stand in the place of a password.
+/// Words that occur in the place of a password.
 const NO_PASSWORDS: &str = "password passwort passwd passphrase pwd contraseña senha secret user required optional forgotten \
     vergessen missing incorrect wrong invalid expired falsch ungültig abgelaufen incorrecta olvidada perdida esquecida string \
     undefined boolean encrypted verschlüsselt hashed hidden prompt reset change create generate manager without please protected \
@@ -87,8 +87,8 @@ pub(super) fn assigned_key(text: &str, range: Range<usize>) -> Option<Range<usiz
         .then_some(start..start + value.len())
 }
 
-/// The value of an assignment to a name such as `password`. One of letters alone has to stand where nothing else than a
-/// password does: not before another word (`password: best practices`), nor as a variable or a path.
+/// The value of an assignment to a name such as `password`. A value of letters only must be in a position where only a
+/// password fits: not before another word (`password: best practices`), and not a variable or a path.
 pub(super) fn password(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     let (start, value) = value_of(text, range.clone())?;
     let is_glued = text[range.start..start].ends_with('=');
@@ -110,7 +110,7 @@ pub(super) fn said_password(text: &str, range: Range<usize>) -> Option<Range<usi
     (value.len() >= MIN_PASSWORD && is_mixed(value)).then_some(start..start + value.len())
 }
 
-/// Whether a value without a digit is a password, and no word about one.
+/// Whether a value without a digit is a password, not a word about one.
 fn is_password_alone(value: &str) -> bool {
     let lower = value.to_lowercase();
     let is_word = NO_PASSWORDS.split_whitespace().any(|word| lower == word);
@@ -118,7 +118,7 @@ fn is_password_alone(value: &str) -> bool {
     value.bytes().any(|b| b.is_ascii_alphabetic()) && !is_word && !is_placeholder
 }
 
-/// Whether a text is one character, several times.
+/// Whether a text repeats one character.
 fn is_repeated(text: &str) -> bool {
     text.chars().all(|c| text.starts_with(c))
 }
@@ -199,7 +199,7 @@ fn passes_luhn(digits: &[u32]) -> bool {
     sum.sum::<u32>() % 10 == 0
 }
 
-/// An IBAN, alone or in groups of four. The match may go on with the words behind it.
+/// An IBAN, alone or in groups of four. The match may include the words after it.
 pub(super) fn iban(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     let shape = &text[range.clone()];
     let country = shape.get(..2)?.to_ascii_uppercase();
@@ -209,7 +209,7 @@ pub(super) fn iban(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     for (at, c) in shape.char_indices() {
         match c.to_digit(36) {
             Some(value) => values.push(value),
-            // A separator stands behind each four characters or nowhere.
+            // A separator follows every four characters, or there is none.
             None if values.len() % 4 != 0 => return None,
             None => continue,
         }
@@ -262,7 +262,8 @@ pub(super) fn email(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     (!is_part && !in_url && !is_repository && !is_name).then_some(range)
 }
 
-/// Whether no character beside a number makes it a part of a longer one (an id, a decimal, a version) or a mere number (`#4111…`).
+/// Whether the neighbouring characters allow a separate number: not part of an id, a decimal or a version, and not a
+/// plain number (`#4111…`).
 fn stands_alone(text: &str, range: &Range<usize>) -> bool {
     let joins = |c: Option<char>| matches!(c, Some('-' | '.' | '_' | ','));
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());

@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Keeps scanners of repositories from taking an invented key for a real one. Removed before a text is used.
+/// Prevents secret scanners from flagging the invented keys. Removed before a text is used.
 const MARK: char = '·';
 
 #[derive(serde::Deserialize)]
 struct Case {
     kind: String,
     text: String,
-    /// What is left of the text; a look-alike has none, since all of it is.
+    /// The expected remaining text. Look-alikes have none, because they stay whole.
     left: Option<String>,
 }
 

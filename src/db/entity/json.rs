@@ -1,4 +1,4 @@
-//! Columns of JSON, which a line of an export nests.
+//! Columns of JSON, which an export nests as JSON.
 
 use std::marker::PhantomData;
 

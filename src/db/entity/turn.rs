@@ -39,7 +39,7 @@ pub struct Model {
     pub run_parts: Option<String>,
     /// Why the reply is incomplete; NULL if it is not, or if that is unknown.
     pub reply_reason: Option<String>,
-    /// Who writes the reply: `external` is a program outside of the server; NULL is a model.
+    /// The source of the reply: `external` for an external program; NULL for a model.
     pub source: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a user wrote in conversations of others of the tenant, as lines of the format that every import reads.
+//! A user's messages in conversations of other users of the tenant, as lines in the general import format.
 
 use async_stream::try_stream;
 use chrono::{DateTime, Utc};
@@ -16,7 +16,7 @@ use crate::{
     error::Result,
 };
 
-/// The beginning of a line. The user is the writer, not the owner: imported elsewhere, the texts stay theirs.
+/// The beginning of a line. Its user is the author, not the owner, so an import keeps the texts with their author.
 #[derive(Serialize)]
 struct Head<'a> {
     id: ConversationId,
@@ -127,7 +127,7 @@ async fn written(
         .filter(Column::ConversationId.is_in(within.iter().copied()))
         .filter(Column::Author.eq(user))
         .filter(Column::Role.eq(Role::User))
-        // The texts of conversations that keep none are gone.
+        // The conversations that drop their texts have none to export.
         .filter(
             Condition::any()
                 .add(Column::Content.ne(""))

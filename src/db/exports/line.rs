@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The largest revision: it is counted on, and others multiply it.
+/// The largest revision: it is incremented, and some code multiplies it.
 const MAX_NUMBER: i64 = 1 << 53;
 
 /// The most tries and refreshes.
@@ -55,7 +55,7 @@ pub(in crate::db) struct Reply<M> {
     pub(in crate::db) usage: Option<reply_call::Model>,
 }
 
-/// The rows of an exported conversation, to import as they were.
+/// The rows of an exported conversation, to be imported unchanged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRows(pub(in crate::db) Box<Line>);
 
@@ -77,7 +77,7 @@ impl StoredRows {
     ) -> std::result::Result<NewConversation, String> {
         let mut line = without_nulls(line);
         if let Some(fields) = line.as_object_mut() {
-            // The lines of large conversations have these fields also if they are empty.
+            // The lines of large conversations have these fields even if they are empty.
             let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
             fields.retain(|name, value| name == "messages" || !is_empty(value));
         }
@@ -89,7 +89,7 @@ impl StoredRows {
                 false => "a field of this exported line has another type".into(),
             }
         })?;
-        // A field that is unknown, or would be stored differently, must not be lost silently.
+        // An unknown field, or one that would be stored differently, must not be lost silently.
         if encoded(&parsed).map_err(|error| error.to_string())? != line {
             return Err(
                 "the line has a revision, as exported lines do, and a field that the export of this version does not \
@@ -154,7 +154,7 @@ impl Line {
         let row = &mut self.conversation;
         row.status = ConversationStatus::Active.as_str().into();
         row.published_revision = row.revision;
-        // Retention removes the first messages, and leaves the count.
+        // Retention removes the first messages and keeps the count.
         let messages = self.messages.len() as i64;
         row.message_count = row.message_count.max(messages);
         let before = row.message_count - messages;

@@ -1,6 +1,6 @@
-//! Reads conversations for an export: all rows of one snapshot, in pages, as lines that `imports` reads back.
+//! Exports conversations: reads all rows of one snapshot in pages, as lines that `imports` reads back.
 //!
-//! The snapshot is one read transaction, so messages that are sent meanwhile are not in it. It takes one connection, and
+//! The snapshot is one read transaction, so messages sent during the export are not in it. It takes one connection, and
 //! holds back the removal of old row versions while it lasts (VACUUM, SQLite's checkpoint), so few run at once.
 
 mod guest;
@@ -55,7 +55,7 @@ const PAGE: u64 = 100;
 const BATCH_ROWS: i64 = 500;
 const BATCH_BYTES: i64 = 4 * 1024 * 1024;
 
-/// Rows at once of a conversation that is larger.
+/// The rows per read of a larger conversation.
 const ROWS: u64 = 16;
 
 /// The limit of encoding a batch.
@@ -70,7 +70,7 @@ pub struct ExportScope {
     pub user: Option<String>,
     /// Only those that changed since.
     pub since: Option<DateTime<Utc>>,
-    /// After the conversations of the user, lines of what the user wrote in those of others of the tenant.
+    /// After the user's own conversations, adds lines with the user's messages in conversations of other users.
     pub as_guest: bool,
 }
 
@@ -237,7 +237,7 @@ async fn conversations(
     }
     let mut rows = select.all(tx).await?;
     for row in &mut rows {
-        // The claim of a title that is made again is not exported, so the former one stands.
+        // The claim of a regeneration is not exported, so the former title stays.
         if row.display_name.is_some() && row.title_status == TitleStatus::Pending.as_str() {
             row.title_status = TitleStatus::Ready.as_str().into();
         }
@@ -461,7 +461,7 @@ fn large(tx: &Transaction, id: ConversationId) -> impl Stream<Item = Result<Stri
 
 /// Elements of a list.
 async fn items<T: Serialize + Send + 'static>(rows: Vec<T>, is_first: bool) -> Result<String> {
-    // The size is not known here, but it is a large conversation's.
+    // The size is not known here, but only large conversations get here.
     work::heavy(ENCODING, move |_| {
         let mut text = String::new();
         for (place, row) in rows.iter().enumerate() {

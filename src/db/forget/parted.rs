@@ -1,5 +1,6 @@
-//! Conversations in which others wrote too. The messages of the erased user go, with the replies to them; those of others
-//! stay. A conversation that the user owned gets a placeholder as its owner, and whatever may have the user's words is cleared.
+//! Erasure in conversations in which others wrote too. The erased user's messages and the replies to them are removed;
+//! those of others stay. A conversation that the user owned gets a placeholder owner, and columns that may contain the
+//! user's words are cleared.
 
 use std::collections::HashSet;
 
@@ -33,7 +34,7 @@ use crate::{
 };
 
 /// The user's conversations with a message of someone else, and those of others with a message or a former text of the
-/// user. `…1` is the user; in the place of `BEGUN` stands a condition of the user's own.
+/// user. `…1` is the user; `BEGUN` is replaced by a condition on the user's own conversations.
 const SHARED: &str = "status = 'active' AND (user_id = …1 BEGUN AND EXISTS (SELECT 1 FROM agent_messages AS m \
     WHERE m.conversation_id = agent_conversations.id AND m.author <> agent_conversations.user_id) \
     OR user_id <> …1 AND (EXISTS (SELECT 1 FROM agent_messages AS m \
@@ -41,7 +42,7 @@ const SHARED: &str = "status = 'active' AND (user_id = …1 BEGUN AND EXISTS (SE
     OR EXISTS (SELECT 1 FROM agent_message_versions AS v \
     WHERE v.conversation_id = agent_conversations.id AND v.author = …1)))";
 
-/// The name of a placeholder begins with this, and goes on with so many hexadecimal digits.
+/// The prefix of a placeholder's name, and the number of hexadecimal digits that follow.
 const PLACEHOLDER: &str = "erased-";
 const DIGITS: usize = 32;
 
@@ -124,7 +125,7 @@ impl Database {
         }
         let doomed = written_by(tx, &row, user).await?;
         remove(tx, &row, user, &doomed, removed).await?;
-        // The model may have made the title of their message.
+        // The model may have made the title from the user's message.
         let is_made = row.title_source == TitleSource::Generated.as_str() && !doomed.is_empty();
         let clears_title = is_owner || is_made;
         let is_untitled = clears_title || row.display_name.is_none();
@@ -170,7 +171,8 @@ impl Database {
                 .col_expr(Column::UserId, Expr::val(heir))
                 .col_expr(Column::ExternalId, Expr::val(no_text.clone()))
                 .col_expr(Column::Metadata, Expr::val(no_text));
-            // Queued events too: they are removed by their user. What is sent is read then, without the removed texts.
+            // Queued events get the new user too, because an erasure removes events by user. Their content is read when
+            // they are sent, without the removed texts.
             for table in ["agent_turns", "agent_webhook_lanes", "agent_webhook_events"] {
                 let sql = format!("UPDATE {table} SET user_id = $2 WHERE conversation_id = $1");
                 run(tx, &sql, [id.into(), heir.into()]).await?;
@@ -188,7 +190,7 @@ impl Database {
     }
 }
 
-/// Whether a user is one that took the place of an erased one.
+/// Whether a user is the placeholder of an erased one.
 fn is_placeholder(user: &str) -> bool {
     let digits = user.strip_prefix(PLACEHOLDER).unwrap_or_default();
     digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
@@ -207,7 +209,7 @@ async fn has_others(tx: &Transaction, row: &Model, user: &str) -> Result<bool> {
     Ok(others.await?.is_some())
 }
 
-/// Those of these conversations in which their owner alone wrote.
+/// Those of these conversations in which only the owner wrote.
 pub(super) async fn unshared(
     tx: &Transaction,
     ids: Vec<ConversationId>,
@@ -253,7 +255,7 @@ async fn written_by(tx: &Transaction, row: &Model, user: &str) -> Result<Vec<(Me
         .await?;
     let mut theirs: HashSet<MessageId> = HashSet::new();
     let mut doomed = Vec::new();
-    // Rows of earlier versions do not name the message that they answer: it is the one before.
+    // Replies of earlier versions do not store the message that they answer: it is the preceding one.
     let mut is_last_theirs = false;
     for (id, position, role, author, answered) in messages {
         let is_theirs = if role == Role::User.as_str() {
@@ -270,7 +272,7 @@ async fn written_by(tx: &Transaction, row: &Model, user: &str) -> Result<Vec<(Me
     Ok(doomed)
 }
 
-/// Removes messages, sorted by position, with all that belongs to them; the others move to the front.
+/// Removes messages, sorted by position, with all rows that belong to them; the remaining messages move up.
 async fn remove(
     tx: &Transaction,
     row: &Model,
@@ -305,7 +307,8 @@ async fn remove(
         let ids: Vec<Value> = batch.iter().map(|(id, _)| (*id).into()).collect();
         removal::delete(tx, "agent_messages", "id IN (…)", &ids, removed).await?;
     }
-    // Their former texts of messages that others edited. An owner's have no author in rows of the previous version.
+    // The user's former texts in messages that others edited. In rows of the previous version, the owner's texts have
+    // no author.
     let former = [row.id.into(), user.into()];
     let theirs = match row.user_id == user {
         true => "conversation_id = $1 AND role = 'user' AND COALESCE(author, $2) = $2",
@@ -347,7 +350,7 @@ async fn remove(
     .await
 }
 
-/// Indexes the texts of a conversation anew, because the index has a mark of the owner.
+/// Re-indexes the texts of a conversation, because the index marks them with the owner.
 async fn index_again(tx: &Transaction, conversation: &Conversation) -> Result<()> {
     use message::Column;
     forget(tx, conversation.id).await?;

@@ -41,19 +41,28 @@ pub(super) async fn take(options: &PgConnectOptions) -> Result<PgConnection, DbE
                 return Err(failed(error));
             }
             Err(_) => return Err(failed(sqlx::Error::PoolTimedOut)),
-            // Another process holds the lock, or the server has no free connection.
-            _ => {
+            Ok(waiting) => {
                 if began.elapsed() > LOCK_WAIT {
-                    return Err(DbErr::Custom(format!(
-                        "another process has been migrating this database for {LOCK_WAIT:?}. Wait for it or end it, then try again"
-                    )));
+                    return Err(match waiting {
+                        Err(error) => failed(error),
+                        Ok(_) => DbErr::Custom(format!(
+                            "another process has been migrating this database for {LOCK_WAIT:?}. Wait for it or end it, then try again"
+                        )),
+                    });
                 }
                 if last_logged.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
                     last_logged = Some(Instant::now());
-                    tracing::info!(
-                        waited_s = began.elapsed().as_secs(),
-                        "migration waits: another process migrates this database"
-                    );
+                    let waited_s = began.elapsed().as_secs();
+                    match waiting {
+                        Err(_) => tracing::info!(
+                            waited_s,
+                            "migration waits: the database is starting, or accepts no further connection"
+                        ),
+                        Ok(_) => tracing::info!(
+                            waited_s,
+                            "migration waits: another process migrates this database"
+                        ),
+                    }
                 }
                 sleep(POLL_INTERVAL + POLL_INTERVAL.mul_f64(fastrand::f64())).await;
                 continue;

@@ -19,7 +19,7 @@ const CALLS: u64 = 500;
 const CALL_TABLES: [&str; 2] = ["agent_title_calls", "agent_reply_calls"];
 
 impl Database {
-    /// Removes a batch of the calls of one tenant, or goes on to the next tenant.
+    /// Removes a batch of one tenant's calls, or moves on to the next tenant.
     pub(super) async fn prune_calls(
         &self,
         prune: &Prune<'_>,
@@ -66,7 +66,7 @@ impl Database {
         Ok(Some(pruned))
     }
 
-    /// The tenant of calls behind this one.
+    /// The next tenant that has calls.
     async fn next_tenant(&self, after: Option<&str>) -> Result<Option<String>> {
         let mut next: Option<String> = None;
         for table in CALL_TABLES {

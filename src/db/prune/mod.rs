@@ -1,5 +1,5 @@
-//! Removal of what is older than its tenant keeps it, in small steps: one page of conversations after the other, in the
-//! order of their ids. A step decides by what a row says, so steps of several nodes at once do no harm.
+//! Removes what is older than its tenant's limits, in small steps: one page of conversations after the other, in the
+//! order of their ids. A step depends only on the stored rows, so concurrent steps of several nodes are harmless.
 
 mod calls;
 mod trim;
@@ -58,7 +58,7 @@ pub struct Pruned {
     pub removed: Removed,
     /// Conversations that changed or became tombstones, to publish.
     pub changed: Vec<Conversation>,
-    /// Rows that cannot be pruned, which are stepped over.
+    /// Rows that cannot be pruned, which are skipped.
     pub bad: Vec<BadRow>,
 }
 
@@ -224,7 +224,7 @@ impl Database {
              FROM agent_conversations AS c {after} ORDER BY c.id LIMIT {PAGE}"
         );
         let sql = match self.is_embedded() {
-            // SQLite has no such type, and its CAST would make a number of the text.
+            // SQLite has no such type, and its CAST would turn the text into a number.
             true => sql.replace("CAST(", "(").replace(" AS timestamptz)", ")"),
             false => sql,
         };
@@ -250,7 +250,7 @@ impl Database {
         }
     }
 
-    /// Deletes conversations as their users would, unless they were continued meanwhile.
+    /// Deletes conversations as their users would, unless they were continued in the meantime.
     async fn entomb_old(
         &self,
         old: &[(ConversationId, Option<DateTime<Utc>>)],

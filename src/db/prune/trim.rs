@@ -24,7 +24,8 @@ use crate::{
 const MESSAGES: usize = 200;
 
 impl Database {
-    /// Removes the messages of a conversation from before `cutoff`, in whole turns: a message stays while its reply does.
+    /// Removes the messages of a conversation from before `cutoff`, in whole turns: a message stays as long as its
+    /// reply does.
     pub(super) async fn trim(
         &self,
         id: ConversationId,
@@ -88,7 +89,7 @@ async fn first_old(
         .await?;
     let old = rows.iter().take(MESSAGES);
     let mut count = old.take_while(|(_, _, at)| *at < cutoff).count();
-    // Full batches end behind any message: the next one goes on there.
+    // A full batch may end after any message; the next batch continues there.
     let is_reply = |place: usize| {
         rows.get(place)
             .is_some_and(|row| row.1 == Role::Assistant.as_str())
@@ -99,7 +100,7 @@ async fn first_old(
     Ok(rows.into_iter().take(count).map(|(id, _, _)| id).collect())
 }
 
-/// What the row of a conversation shows without its first `count` messages.
+/// The conversation's displayed columns without its first `count` messages.
 async fn rest_of(
     tx: &Transaction,
     row: &conversation::Model,

@@ -13,7 +13,7 @@ pub(super) const CUT: char = '…';
 pub struct Highlight {
     /// The first unit.
     pub start: usize,
-    /// The unit behind the last.
+    /// The position after the last unit.
     pub end: usize,
 }
 

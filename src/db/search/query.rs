@@ -95,7 +95,7 @@ impl SearchQuery {
         format!("{}:*", lexemes.collect::<Vec<_>>().join(" & "))
     }
 
-    /// The phrases as they stand in PostgreSQL's entries: a space before each word and behind the last, but not behind
+    /// The phrases in the form of PostgreSQL's entries: a space before each word and after the last one, but not after
     /// the prefix.
     pub(super) fn phrases(&self) -> Vec<String> {
         let phrases = self.phrases.iter();

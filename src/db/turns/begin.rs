@@ -269,7 +269,7 @@ async fn continue_conversation(
         if kept.is_none_or(|kept| kept.contains(&row.active_agent)) {
             return Ok(Some(row));
         }
-        // The agent is gone from the configuration, or it is another tenant's now.
+        // The agent was removed from the configuration, or belongs to another tenant now.
         let replaced = row_of(owner, new.conversation_id)
             .col_expr(Column::ActiveAgent, Expr::val(&new.default_agent));
         return Ok(replaced.exec_with_returning(tx).await?.pop());
@@ -281,7 +281,7 @@ async fn continue_conversation(
     Ok(None)
 }
 
-/// Whether an id, under which an update found no conversation of the owner's, is free: `taken` is its row.
+/// Whether an id is free, after an update found no conversation of the owner under it: `taken` is its row.
 ///
 /// # Errors
 /// [`Error::NotFound`] if it is another owner's or a tombstone; a retryable error if it was created meanwhile.

@@ -1,6 +1,6 @@
 //! The end of a turn: one transaction stores the reply, the state of its turn and its cost.
 //!
-//! A reply with text counts as a message, unless it failed. Any other reply is stored among the versions, behind the
+//! A reply with text counts as a message, unless it failed. Any other reply is stored among the versions, after the
 //! message that it answers.
 
 use chrono::{DateTime, Utc};
@@ -123,7 +123,7 @@ impl Database {
         reply: FinishedReply<'_>,
         cost: Option<ReplyCost<'_>>,
     ) -> Result<Option<Conversation>> {
-        // Another node may have taken an external reply over, and go on with it.
+        // Another node may have taken over an external reply, and continue it.
         let is_ours = match (turn.is_external, turn.node) {
             (true, Some(node)) => Condition::all().add(Column::RunNode.eq(node)),
             _ => Condition::all(),
@@ -272,7 +272,7 @@ impl Database {
     }
 }
 
-/// Takes a counted reply back out of the row of a conversation that drops texts: it is not stored.
+/// Reverts the count of a reply in a conversation that drops texts: the reply is not stored.
 async fn without_reply(
     tx: &Transaction,
     rows: Vec<conversation::Model>,
@@ -370,7 +370,7 @@ async fn add_message(
     }
 }
 
-/// Inserts a reply that does not count, behind the message that it answers.
+/// Inserts a reply that does not count, after the message that it answers.
 async fn add_version(
     tx: &Transaction,
     turn: &Turn,
@@ -383,7 +383,7 @@ async fn add_version(
         .into_tuple()
         .one(tx)
         .await?;
-    // Only a row that was changed by hand has no message.
+    // Only a manually changed row has no message.
     let Some(position) = position else {
         return Ok(());
     };

@@ -140,8 +140,8 @@ impl Database {
         one(turns, &self.reader).await
     }
 
-    /// The turn of a reply that ended and is no message: another program writes it, or its row was rejected. There is no
-    /// index of replies, but a turn's id is made just before that of its reply.
+    /// The turn of a reply that has ended without a message: an external program writes it, or its row was rejected.
+    /// There is no index of replies, but a turn's id is made just before that of its reply.
     async fn find_turn_without_message(
         &self,
         rows: Rows<'_>,

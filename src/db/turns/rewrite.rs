@@ -64,7 +64,7 @@ pub struct Edit {
     pub attachments: Vec<Attachment>,
     /// The user who wrote it.
     pub author: String,
-    /// The title that the text would begin, if the conversation waits for a message with content.
+    /// The title that the text would start, if the conversation waits for a message with content.
     pub title: NewTitle,
 }
 
@@ -113,7 +113,7 @@ impl Database {
             return Ok(BegunTurn::Known(known));
         }
         let now = self.now();
-        // Locks the conversation: no message is added meanwhile.
+        // Locks the conversation, so that no message is added in the meantime.
         let locked = change_of(owner, new.conversation_id, now);
         let row = locked.exec_with_returning(tx).await?.pop();
         let row = row.ok_or_else(Error::no_conversation)?;
@@ -140,7 +140,7 @@ impl Database {
         if let Some(turn) = turn.filter(|turn| turn.reply_status == running) {
             let expires = turn.run_lease_until.unwrap_or(now);
             let left = (expires - now).to_std().unwrap_or_default();
-            // Nodes look for expired leases about three times in a lease.
+            // Nodes check for expired leases about three times per lease.
             return Err(Error::ReplyRunning {
                 retry_after: left + new.run.1 / 2,
             });
@@ -208,8 +208,7 @@ pub(super) async fn newest_message(
         .await?)
 }
 
-/// The messages behind the newest one of the user: its replies, and replies to earlier messages that ended later. Both
-/// are few.
+/// The messages after the user's newest one: its replies, and later-ending replies to earlier messages. Both are few.
 async fn messages_behind(
     tx: &Transaction,
     message: &message::Model,
@@ -251,7 +250,8 @@ async fn replace_replies(
     Ok(())
 }
 
-/// Moves the messages behind removed replies up: positions are dense, because the next one is the number of messages.
+/// Moves up the messages after removed replies: positions are dense, because the next position is the number of
+/// messages.
 async fn close_gaps(
     tx: &Transaction,
     removed: &[message::Model],
@@ -309,7 +309,7 @@ async fn replace_text(
     Ok(message)
 }
 
-/// The hint after an edit. A hint that is the beginning of the first message follows its text.
+/// The hint after an edit. If the hint is the beginning of the first message, it is updated with the text.
 fn edited_hint(
     row: &conversation::Model,
     message: &message::Model,
@@ -333,7 +333,7 @@ fn edited_hint(
     }
 }
 
-/// Updates what the conversation's row says about its messages.
+/// Updates the columns of the conversation's row that describe its messages.
 async fn recount(
     tx: &Transaction,
     owner: &Owner,

@@ -1,5 +1,5 @@
-//! The rows that an event is about, as they stand when it is sent: nothing is copied into the outbox, so a text that was
-//! deleted meanwhile is not sent.
+//! The rows that an event refers to, read when it is sent: nothing is copied into the outbox, so a text that was
+//! deleted in the meantime is not sent.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 

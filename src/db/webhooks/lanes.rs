@@ -1,4 +1,4 @@
-//! Lanes: claims of a conversation's queue for one webhook, and what became of its events.
+//! Lanes: claims of a conversation's queue for one webhook, and the outcome of its events.
 //!
 //! A claim is a token and a lease, as for titles. A lane that was claimed has its next try at the end of the lease, so a
 //! node that dies needs no other recovery. Each write is fenced by the token.
@@ -59,9 +59,9 @@ pub struct WebhookBacklog {
     pub failing: u64,
     /// Those whose first event was given up.
     pub parked: u64,
-    /// How long the oldest of the queued ones has been due without an event of it being received.
+    /// How long the oldest queued conversation has been due without a delivered event.
     pub oldest: Duration,
-    /// Whether the receiver has said that it is gone.
+    /// Whether the receiver has answered that it is gone (410).
     pub is_gone: bool,
 }
 
@@ -141,7 +141,7 @@ impl Database {
         ];
         let claim = self.statement(
             &CLAIM.replace(" SKIP", ""),
-            // A lane that another transaction holds is being filled, or claimed by another node.
+            // A lane locked by another transaction is being filled or claimed.
             &CLAIM.replace("SKIP", "FOR UPDATE SKIP LOCKED"),
             values,
         );
@@ -240,7 +240,7 @@ impl Database {
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn close_webhook_lane(&self, lane: &WebhookLane) -> Result<()> {
         self.transaction(|tx| async move {
-            // Locks the lane: an event that is inserted meanwhile waits, and makes a new one.
+            // Locks the lane: a concurrent event waits for the lock, then creates a new lane.
             let released = tx.execute_raw(self.released(lane, self.now())).await?;
             if released.rows_affected() > 0 {
                 self.remove_empty_lane(&tx, &lane.hook, lane.conversation)
@@ -270,7 +270,7 @@ impl Database {
         Ok(is_empty)
     }
 
-    /// Stores that the receiver of a webhook is gone: nothing is sent to it until an operator says so.
+    /// Stores that the receiver of a webhook is gone: nothing is sent to it until an operator retries it.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -288,7 +288,7 @@ impl Database {
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn webhook_backlog(&self, hook: &str) -> Result<WebhookBacklog> {
-        // A try moves `next_at` ahead; a lane that fails is due since its first try.
+        // A try moves `next_at` ahead; a failing lane counts as due since its first try.
         const QUEUED: &str = "SELECT COUNT(*) AS queued, COUNT(failing_since) AS failing, \
             MIN(COALESCE(failing_since, next_at)) AS due_since FROM \
             (SELECT failing_since, next_at FROM agent_webhook_lanes \

@@ -1,9 +1,9 @@
 //! The outbox of webhooks. Triggers fill it (the migration m20251223_000001 describes the tables); this module empties it.
 //!
-//! - `routes`: which events are wanted, as the nodes in service say
-//! - `lanes`: claims of a conversation's queue, and what became of an event
-//! - `content`: the rows that an event is about
-//! - `parked`: what operators do with events that were given up
+//! - `routes`: which events are wanted, as registered by the running nodes
+//! - `lanes`: claims of a conversation's queue, and the outcome of an event
+//! - `content`: the rows that an event refers to
+//! - `parked`: operators' commands for events that were given up
 
 mod content;
 mod lanes;

@@ -1,4 +1,4 @@
-//! What operators do with lanes whose first event was given up: list them, try them again, drop that event.
+//! Operators' commands for lanes whose first event was given up: list, retry, or drop that event.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, Value};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::lanes::FIRST;
 use crate::{conversation::ConversationId, db::Database, error::Result};
 
-/// A conversation whose events are not received.
+/// A conversation with undelivered events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ParkedLane {
     /// The webhook.
@@ -26,7 +26,7 @@ pub struct ParkedLane {
     pub failure: Option<String>,
     /// When the first one failed.
     pub failing_since: Option<DateTime<Utc>>,
-    /// When it was given up; `None`: it is tried again.
+    /// When it was given up; `None` if it is still being retried.
     pub parked_at: Option<DateTime<Utc>>,
     /// When it is tried again, at the earliest.
     pub next_at: DateTime<Utc>,
@@ -126,7 +126,7 @@ impl Database {
         Ok(back.rows_affected() > 0)
     }
 
-    /// Removes the event that was given up, so that those behind it are sent. Returns whether there was one.
+    /// Removes the event that was given up, so that later ones are sent. Returns whether there was one.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -170,7 +170,7 @@ impl Database {
         self.lanes_before(OLD, hook, before, limit).await
     }
 
-    /// The lanes of a webhook that were due before then and are not sent: at most `limit`, oldest first.
+    /// The undelivered lanes of a webhook that were due before this time: at most `limit`, oldest first.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

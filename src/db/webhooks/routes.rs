@@ -1,7 +1,7 @@
 //! Routes: which events of which tenants are queued for which webhook.
 //!
-//! Nodes register what their configuration has, and renew it. So the union of all nodes' configurations holds while a
-//! reload is under way, and what no node has any longer ends by itself.
+//! Nodes register what their configuration has, and renew it. So during a rolling reload the union of all nodes'
+//! configurations applies, and routes that no node has any longer expire.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{db::Database, error::Result};
 /// Rows per statement.
 const ROWS: usize = 100;
 
-/// Lanes of an unknown webhook that are removed at a time.
+/// The number of lanes of an unknown webhook that are removed at a time.
 const LANES: u64 = 200;
 
 /// An event of a tenant that a webhook wants.
@@ -93,8 +93,8 @@ impl Database {
         Ok(row.is_some())
     }
 
-    /// Removes a page of the events of webhooks without a route that wait for longer than `after`: no configuration has
-    /// them. Returns how many events were removed.
+    /// Removes a page of events that have waited longer than `after` for a webhook without a route, which no
+    /// configuration has. Returns how many were removed.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -110,7 +110,7 @@ fn has_word_piece(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
         || (text.contains("</w>") && !is_quoted("</w>"))
 }
 
-/// UTF-8 that was read as Latin-1 or Windows-1252, or that stands in byte-level BPE's letters: `CafÃ©`, `Dadâ€™s`,
+/// UTF-8 that was read as Latin-1 or Windows-1252, or that is written in byte-level BPE's letters: `CafÃ©`, `Dadâ€™s`,
 /// `âĢĻ`, `ÐŸÐ»Ð°Ð½`. Two arbitrary letters sometimes decode, so sequences of two bytes need a typical lead byte or
 /// another such sequence.
 fn has_mojibake(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
@@ -167,7 +167,7 @@ fn byte_of(c: char) -> Option<u8> {
     }
 }
 
-/// Whether Latin-1 control characters stand in place of a letter's bytes. Checked before they are dropped as invisible.
+/// Whether Latin-1 control characters occur in place of a letter's bytes. Checked before they are dropped as invisible.
 pub(super) fn has_lost_bytes(text: &str) -> bool {
     let mut before = ' ';
     text.chars().any(|c| {

@@ -1,6 +1,6 @@
-//! Detects prose in which a model speaks of itself: "I'll work through these files", "I already introduced myself".
+//! Detects prose in which a model refers to itself: "I'll work through these files", "I already introduced myself".
 //!
-//! A title may have the first person of its message: "I Can't Log In" from a user who writes "I". The beginnings of a
+//! A title may have the first person of its message: "I Can't Log In" from a user who writes "I". Announcements of a
 //! model's work are only valid in the message's own words.
 
 use super::{
@@ -8,7 +8,7 @@ use super::{
     refusals::{is_in_message, words},
 };
 
-/// Beginnings of a model's work, which users' subjects seldom have.
+/// Phrases with which models announce their work, and which are rare in users' subjects.
 const WORK: &str = "i'll | i will | let me | i'm going to | i am going to | i'd need | i would need | i need more | i need a bit more | \
      i've already | i have already | i already | i'd love to | i would love to | i'd like to help | i've analyzed | i've reviewed | \
      i've updated | i've created | i've fixed | i've completed | i'm ready to | i am ready to | i'm looking | i'm checking | i'm working | \
@@ -20,7 +20,7 @@ const SUBJECTS: &str = "i'm | i've | i'd | i am | i have | i was | i did | i do 
      ich bin | ich habe | ich werde | ich kann | ich würde | ich brauche | ich schaue | ich prüfe | je suis | je vais | je peux | j'ai | je voudrais | \
      yo soy | voy a | he revisado | eu vou | eu sou | vou verificar | io sono | я уже | я могу | я буду | я проверю";
 
-/// The same in scripts without spaces, but "my": 我的, 私の.
+/// The same in scripts without spaces, except possessives such as 我的 ("my").
 const DENSE_SUBJECTS: [&str; 7] = ["我", "我们", "我們", "私は", "저는", "제가", "ฉัน"];
 const DENSE_POSSESSIVES: [&str; 5] = ["我的", "我家", "我国", "我國", "我们的"];
 

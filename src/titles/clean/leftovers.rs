@@ -1,4 +1,4 @@
-//! Detects what is left where a title should be: words of the task, the label of a turn, an address, a bare number.
+//! Detects leftovers instead of a title: words of the task, the label of a turn, an address, a bare number.
 //!
 //! Each is valid if the message has the same words: "System Prompt" for a user who writes one.
 
@@ -12,14 +12,14 @@ use super::{
 const AUTHORS: &str = "assistant user human model chatbot bot assistent nutzer benutzer utilisateur usuario asistente usuário \
      assistente utente пользователь ассистент gebruiker użytkownik 用户 用戶 助手 ユーザー アシスタント 사용자";
 
-/// What a model is given and what it writes: the words of its task.
+/// The words of a model's task: its inputs and its output.
 const WORKS: &str = "summary summarization summarisation generation generated generator response answer output result results reply \
      message request query prompt input instruction instructions task title titles conversation chat dialogue \
      zusammenfassung antwort ergebnis ausgabe titelgenerierung titelerstellung anfrage nachricht réponse respuesta resumen \
      resposta resumo risposta riassunto ответ сводка samenvatting antwoord odpowiedź podsumowanie \
      回答 回复 回覆 摘要 总结 總結 标题生成 要約 応答 요약 응답";
 
-/// Other words that say nothing alone.
+/// Other words that alone are not a title.
 const ALONE: &str =
     "system developer ai thinking thought thoughts reasoning analysis commentary final";
 
@@ -30,7 +30,7 @@ const SPEAKERS: &str = "user system human developer tool function nutzer benutze
 /// Labels of a model's thoughts: `Thinking: apple`.
 const CHANNELS: &str = "thinking thought thoughts reasoning analysis commentary";
 
-/// The rejection for a title that is a leftover and not in its message.
+/// The rejection for a leftover that is not in the message.
 pub(super) fn rejection(title: &str, message: &str) -> Option<Rejection> {
     let text = straighten(title);
     let candidate = if is_task(&text) || is_introduction(&text) {
@@ -128,7 +128,8 @@ fn is_letter(text: &str) -> bool {
     letters.next().is_none() && first.is_some_and(|c| !is_dense_char(c))
 }
 
-/// The host of an address without a scheme: `www.evil.example`, `evil.example/path`. "Node.js/Express" is none.
+/// The host of an address without a scheme: `www.evil.example`, `evil.example/path`. "Node.js/Express" is not an
+/// address.
 fn address(text: &str) -> Option<&str> {
     let is_whole = !text.contains(' ');
     text.split_whitespace().find_map(|word| {

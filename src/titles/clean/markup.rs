@@ -92,7 +92,7 @@ pub(super) fn without_escapes(line: &str) -> String {
     })
 }
 
-/// Decodes the HTML character references that models write. Keeps `&nbsp;`: a title with it is about it.
+/// Decodes the HTML character references that models write. Keeps `&nbsp;`: a title with it is about HTML.
 pub(super) fn without_references(text: &str) -> String {
     const LONGEST: usize = 10;
 
@@ -228,7 +228,7 @@ const HTML: &str = "a b body br center code div em font h1 h2 h3 head hr html i 
      strong style sub sup svg table title u ul answer final output response result";
 
 /// Whether a text has an HTML or XML tag, even a cut-off one. `Vec<T>`, `Map<string, number>`, `a < b`, `<3` and `->`
-/// are none; nor is a type or a component among other words: "<T> in Rust", "React <Suspense>".
+/// are not tags; neither is a type or a component among other words: "<T> in Rust", "React <Suspense>".
 fn has_tag(text: &str) -> bool {
     text.match_indices('<').any(|(at, _)| {
         let inside = &text[at + 1..];
@@ -237,7 +237,7 @@ fn has_tag(text: &str) -> bool {
             .find(|c: char| !c.is_ascii_alphanumeric())
             .unwrap_or(inside.len());
         let name = &inside[..end];
-        // `Vec<T>` and `List<Title>` are types; `<br>` and `<BR>` are tags wherever they stand.
+        // `Vec<T>` and `List<Title>` are types; `<br>` and `<BR>` are tags anywhere.
         let is_html = || {
             HTML.split(' ')
                 .any(|tag| name == tag || (end > 1 && name == tag.to_ascii_uppercase()))
@@ -252,7 +252,7 @@ fn has_tag(text: &str) -> bool {
     })
 }
 
-/// Whether `<Name>` stands apart among other words, and the name is that of a type.
+/// Whether `<Name>` is a separate word among others, and looks like the name of a type.
 fn is_type(text: &str, at: usize, name: &str) -> bool {
     let (before, after) = (&text[..at], &text[at + 1 + name.len()..]);
     let Some(after) = after.strip_prefix('>') else {

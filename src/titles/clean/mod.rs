@@ -18,8 +18,8 @@
 //! An apology is a refusal if it stands alone or before a pause, and "I can't" if it continues as models do: users ask
 //! about "Apologies in Business Emails" and write "I Can't Log In to Gmail". With the message at hand, six kinds are
 //! detected by their form, unless the message has the same words: refusals (`refusals`), error reports (`reports`),
-//! answers to its question (`answers`), a model that speaks of itself (`first_person`), several titles (`several`) and
-//! what is no topic (`leftovers`).
+//! answers to its question (`answers`), a model that refers to itself (`first_person`), several titles (`several`) and
+//! leftovers without a topic (`leftovers`).
 //!
 //! Idempotent: an accepted title cleans to itself.
 

@@ -80,7 +80,7 @@ pub(super) fn opens_quotation(text: &str) -> bool {
         .any(|(open, _)| text.starts_with(*open) && !APOSTROPHES.contains(open))
 }
 
-/// Whether what stands between two equal quotes closes the first and opens another, as in `"A" or "B"`.
+/// Whether the text between two equal quotes closes the first and opens another, as in `"A" or "B"`.
 fn reopens(inner: &str, quote: char) -> bool {
     let mut closed = false;
     let mut before = None;
@@ -105,7 +105,7 @@ fn reopens(inner: &str, quote: char) -> bool {
     false
 }
 
-/// Whether what stands between two quotes never closes the first only to open another, as in `“A” or “B”`.
+/// Whether the text between two quotes does not close the first and open another, as in `“A” or “B”`.
 fn is_balanced(inner: &str, open: char, closers: &str) -> bool {
     let mut depth = 1_usize;
     for c in inner.chars() {

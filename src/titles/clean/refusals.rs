@@ -160,7 +160,7 @@ const INABILITIES_OR_NEGATIONS: &str = "can't | cannot | unable | doesn't | does
 const DEMONSTRATIVES: &str = "that this das dies dieses dabei damit dazu darauf dafür darüber hier dat dit daar det dette här her cela ça ceci \
      eso esto isso isto questo ciò это этого этим tego to bunu";
 
-/// Verbs and pronouns of first persons that stand in reverse after another word.
+/// First-person verbs and pronouns, in the inverted order after another word.
 const REVERSED: [(&str, &str); 12] = [
     ("kann", "ich"),
     ("darf", "ich"),
@@ -180,10 +180,10 @@ const REVERSED: [(&str, &str); 12] = [
 const REVERSED_NEGATIONS: &str =
     "nicht nichts kein keine keinen leider niet geen niets inte ingen ikke";
 
-/// What a model says that it lacks: "That capability isn't available right now".
+/// Things that a model reports as unavailable: "That capability isn't available right now".
 const FUNCTIONS: &str = "capability feature function functionality option action operation tool service request information data";
 
-/// Whether a title says that something it points at is not available.
+/// Whether a title says that something it refers to is not available.
 fn is_unavailable(talk: &str) -> bool {
     let talk = talk.replace("n't ", " not ");
     let mut said = words(&talk);

@@ -42,7 +42,7 @@ pub(super) fn is_report(title: &str, message: &str) -> bool {
     !is_named && !message.is_unable()
 }
 
-/// `Error: …`, `Error 503 …`, `[ERROR] …`. "Error Handling in Rust" continues with a word and is none.
+/// `Error: …`, `Error 503 …`, `[ERROR] …`. "Error Handling in Rust" continues with a word and is not a report.
 fn begins_with_error(text: &str) -> bool {
     [
         "error",

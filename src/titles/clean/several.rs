@@ -14,7 +14,7 @@ const FEWEST: usize = 3;
 /// The shortest word that titles have in common, in characters.
 const WORD_CHARS: usize = 3;
 
-/// Whether a text is a list of titles that the message does not have.
+/// Whether a text is a list of titles that the message does not contain.
 pub(super) fn are_titles(text: &str, message: &str) -> bool {
     let is_list = SEPARATORS.iter().any(|separator| {
         let titles: Vec<String> = text.split(separator).map(straighten).collect();

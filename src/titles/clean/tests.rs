@@ -654,7 +654,7 @@ fn lengthy() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Strings between the marks that come off, or nearly.
+/// Strings between marks that are removed, or almost match those.
 fn wrapped() -> impl Strategy<Value = String> {
     let wraps = proptest::sample::select(
         cases(

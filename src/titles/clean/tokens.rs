@@ -9,7 +9,7 @@ use super::Rejection;
 /// The longest name of a token, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Names of tokens that stand in plain angle brackets.
+/// Names of tokens in plain angle brackets.
 const ANGLED: &str = "s bos eos pad unk sep cls eot eod eop eom eoc sop sot mask endoftext image_soft_token turn \
      begin_of_text end_of_text end_of_utterance fim_prefix fim_middle fim_suffix bot human gpt";
 
@@ -27,7 +27,7 @@ const ANGLED_PREFIXES: [&str; 10] = [
     "ctrl",
 ];
 
-/// Names of tokens that stand in square brackets.
+/// Names of tokens in square brackets.
 const BRACKETED: &str = "BOS EOS PAD UNK CLS SEP INST gMASK sMASK TOOL_CALLS AVAILABLE_TOOLS TOOL_RESULTS \
      SYSTEM_PROMPT TOOL_CONTENT IMG IMG_END IMG_BREAK";
 
@@ -320,7 +320,7 @@ fn token_at(text: &str, start: usize) -> Option<Token<'_>> {
             .all(|c| c.is_alphanumeric() || "_▁-/.:".contains(c))
         && name.chars().any(char::is_alphanumeric);
     let is_barred = opened.is_some() || closed.is_some();
-    // "List<T|>" and "a[i|]" are no tokens; "[x|]" neither.
+    // "List<T|>", "a[i|]" and "[x|]" are not tokens.
     let is_barred = is_barred && (close == '>' || (opened.is_some() && closed.is_some()));
     let plain = name.strip_prefix('/').unwrap_or(name);
     let is_token = is_name

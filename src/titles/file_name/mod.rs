@@ -116,7 +116,7 @@ fn has_content(stem: &str) -> bool {
     })
 }
 
-/// Loads the word list at the start, so that no message pays for it.
+/// Loads the word list at startup, so that no message waits for it.
 pub(super) fn load() {
     LazyLock::force(&GENERATED_WORDS);
 }

@@ -21,7 +21,7 @@ static TABLE: LazyLock<HashMap<char, &'static str>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Loads the table at the start, so that no message pays for it.
+/// Loads the table at startup, so that no message waits for it.
 pub(in crate::titles) fn load() {
     LazyLock::force(&TABLE);
 }

@@ -125,7 +125,7 @@ fn is_opener(text: &str) -> bool {
         || (two_others != 0 && (words.len() > 2 || stop_words_only()))
 }
 
-/// Whether phrases cover the words, but for a few that address someone behind a phrase.
+/// Whether phrases cover the words, except for a few addressees after a phrase.
 fn is_small_talk(keys: &[String]) -> bool {
     if keys.len() > MAX_TALK_WORDS {
         return false;
@@ -183,7 +183,7 @@ fn has_no_spaces(c: char) -> bool {
 
 static WORDS: LazyLock<WordLists> = LazyLock::new(WordLists::load);
 
-/// Loads the word lists, which takes about 10 ms: at the start, so that no message pays for it on an async worker.
+/// Loads the word lists, which takes about 10 ms: at startup, so that no message waits for it on an async worker.
 pub(super) fn load() {
     LazyLock::force(&WORDS);
 }

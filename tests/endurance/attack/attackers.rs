@@ -1,5 +1,4 @@
-//! Many at once who mean harm: connections that say nothing, or something slowly, or do not read, and hostile
-//! requests one after the other.
+//! Concurrent attackers: connections that send nothing, send slowly or do not read, and a sequence of hostile requests.
 
 use std::{
     sync::{
@@ -30,7 +29,7 @@ const SILENT: usize = 100;
 const SLOW_HEADS: usize = 100;
 const SLOW_BODIES: usize = 100;
 
-/// Unread streams, which are no abuse before they are sent more than their buffers hold.
+/// Unread streams, which are harmless until they are sent more than their buffers hold.
 pub(super) const STALLED: usize = 50;
 
 /// All that hold a connection.
@@ -94,7 +93,7 @@ impl Attackers {
         attackers
     }
 
-    /// Holds a connection open: says this, and then a little now and then.
+    /// Holds a connection open: sends this, and then a few bytes now and then.
     fn hold_on(&mut self, url: &str, said: String, drip: &'static str) {
         let address = url.trim_start_matches("http://").parse().unwrap();
         let (connected, stop) = (self.connected.clone(), self.stop.clone());
@@ -137,7 +136,7 @@ impl Attackers {
         });
     }
 
-    /// Changes a title again and again, so that there is something not to read.
+    /// Changes a title repeatedly, so that unread data accumulates.
     fn change(&mut self, url: String) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -163,14 +162,14 @@ impl Attackers {
             .await;
     }
 
-    /// Ends it; how many requests were sent beside the connections that were held.
+    /// Ends it. Returns how many requests were sent in addition to the held connections.
     pub(super) async fn stop(self) -> usize {
         let sent = self.sent.clone();
         drop(self.hold().await);
         sent.load(Ordering::Relaxed)
     }
 
-    /// Says nothing any more; the connections, which stay.
+    /// Stops sending. Returns the connections, which stay open.
     pub(super) async fn hold(mut self) -> Vec<TcpStream> {
         self.stop.cancel();
         let mut held = Vec::new();

@@ -1,4 +1,4 @@
-//! Clients as they should be: they keep their connection, ask for their list, and wait for the answer.
+//! Well-behaved clients: they keep their connection, request their list, and wait for the answer.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Healthy {
         self.clients.len()
     }
 
-    /// Asks for so long; the time that one answer of a hundred takes longer than.
+    /// Sends requests for this long. Returns the 99th percentile of the answer times.
     pub(super) async fn round(&mut self, time: Duration) -> Duration {
         let until = Instant::now() + time;
         let asking = self.clients.iter().map(|client| self.ask(client, until));

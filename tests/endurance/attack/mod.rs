@@ -1,5 +1,5 @@
-//! What it costs to be attacked, measured on the real program in a release build: the processor time of every
-//! hostile request, the memory, and how long others wait meanwhile.
+//! The cost of attacks, measured on the real program in a release build: the processor time of every hostile request,
+//! the memory, and the wait of other clients.
 //!
 //! Ignored, since it needs a release build and minutes: `just attack`.
 
@@ -46,7 +46,7 @@ const NOISE: Duration = Duration::from_millis(2);
 /// More than the connections of one attack and fewer than of two.
 const MOST_CONNECTIONS: &str = "600";
 
-/// As long as the slowest peer is put up with: the body of a request.
+/// The longest that a slow peer is tolerated: the deadline of a request body.
 const PATIENCE: Duration = Duration::from_secs(33);
 
 /// The program to attack.
@@ -126,7 +126,7 @@ async fn an_attack_costs_little_and_others_do_not_notice() {
     assert!(complaints.is_empty(), "{complaints:#?}");
 }
 
-/// Sends every hostile request, and complains of those that cost too much or are answered at length.
+/// Sends every hostile request, and reports those that cost too much or get a long answer.
 async fn cost(process: &Process, url: &str) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut dearest = (Duration::ZERO, String::new());
@@ -145,7 +145,7 @@ async fn cost(process: &Process, url: &str) -> Vec<String> {
     };
     for (name, request, _) in requests() {
         for wire in Wire::ALL {
-            // Once to see whether it can be sent like this, and to warm up.
+            // Once to check that it can be sent like this, and to warm up.
             let Some(answer) = wire.send(url, &request).await else {
                 continue;
             };

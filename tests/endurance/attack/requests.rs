@@ -104,7 +104,7 @@ impl Hostile {
                 (answer(request.body(body)).await, "400 ")
             }
         };
-        // A connection that is closed while one still sends may swallow the answer.
+        // A connection that is closed while the client still sends may lose the answer.
         let is_refused = answer.is_empty() || answer.contains(expected);
         assert!(is_refused, "{self:?}: {answer}");
         answer
@@ -123,7 +123,7 @@ async fn answer(request: reqwest::RequestBuilder) -> String {
     format!("{status} {}", within(response.text()).await.unwrap())
 }
 
-/// Sends all this, or as much as is taken, and reads what comes until the connection ends.
+/// Sends all of this, or as much as is accepted, and reads until the connection ends.
 async fn pour(url: &str, head: &str, bytes: usize) -> String {
     let address = url.trim_start_matches("http://");
     let stream = within(TcpStream::connect(address)).await.unwrap();

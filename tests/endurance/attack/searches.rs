@@ -1,5 +1,5 @@
-//! Searches that mean harm: thousands of words that occur nowhere, one phrase of thousands of parts, clients that
-//! hang up. A healthy client waits no longer, the memory stays, and the server ends in time.
+//! Hostile searches: thousands of words that occur nowhere, one phrase of thousands of parts, clients that hang up.
+//! Healthy clients wait no longer, the memory does not grow, and the server stops in time.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ const ATTACKERS: usize = 10;
 /// When they hang up.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How long it goes on, in seconds.
+/// The duration, in seconds.
 const SECONDS: usize = 60;
 
-/// What a healthy client may wait, all but one of a hundred times.
+/// The limit of a healthy client's wait, at the 99th percentile.
 const WAIT: Duration = Duration::from_millis(50);
 
 const MEMORY_KIB: u64 = 100 * 1024;

@@ -1,6 +1,5 @@
-//! What must hold after anything: a pure function over what the database saw, what it holds in the end,
-//! what clients received and what the model was asked. A checker that cannot fail proves nothing: `planted`
-//! shows it a history of each kind that must not be.
+//! The invariants: a pure function over the database's audit log and final rows, what clients received, and the calls
+//! of the model. A checker that cannot fail proves nothing: `planted` feeds it one forbidden history of each kind.
 
 use std::collections::{HashMap, HashSet};
 
@@ -33,7 +32,7 @@ pub struct Change {
     pub new: State,
 }
 
-/// What became of a deed, as the person who did it knows.
+/// The outcome of an action, as its client knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
     pub deed: Deed,
@@ -41,7 +40,7 @@ pub struct Done {
     pub accepted: bool,
     /// How often it was sent.
     pub sent: usize,
-    /// Given up without an answer while its server lived: it may come at any later time.
+    /// Abandoned without an answer while its server lived: the change may still happen at any time.
     pub may_come_late: bool,
 }
 
@@ -82,7 +81,7 @@ pub enum Kind {
     Unanswered,
 }
 
-/// One thing that must not be, and where it was seen.
+/// One violation, and where it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub kind: Kind,
@@ -137,7 +136,7 @@ impl Check<'_> {
         done.filter(move |(_, done)| deed(&done.deed))
     }
 
-    /// Each title was due: the first, and one for each wish that a person had.
+    /// Each title was due: the first one, and one for each regeneration that a user requested.
     fn changes(&mut self, changes: &[&Change]) {
         let wishes: usize = self.has(wishes_a_title).map(|(_, done)| done.sent).sum();
         let may_replace = self.has(replaces_manual).next().is_some();
@@ -186,7 +185,7 @@ impl Check<'_> {
         }
     }
 
-    /// What was accepted is there once, unless the conversation was deleted.
+    /// Every accepted message is stored once, unless the conversation was deleted.
     fn messages(&mut self, stored: &HashMap<(Uuid, &str), usize>) {
         let is_deleted = self.has(|deed| *deed == Deed::Delete).next().is_some();
         for done in &self.remembered.done {
@@ -251,7 +250,7 @@ impl Check<'_> {
         }
     }
 
-    /// The name that a person gave and that nothing else may have replaced.
+    /// The title that a user gave and that nothing else may have replaced.
     fn standing_name(&self) -> Option<String> {
         let is_name = |deed: &Deed| matches!(deed, Deed::Rename(_));
         let (last, done) = self.has(is_name).filter(|(_, done)| done.accepted).last()?;

@@ -1,8 +1,8 @@
 //! `kill -9` at any time, stopped processes, and people who rename, delete and start anew meanwhile: each
 //! conversation gets one title, no rename is lost, every change is published.
 //!
-//! - `plan`: what happens, from a seed; `servers`, `people`, `model`: those who do it
-//! - `audit`: what the database saw; `checker`: what must hold of it, tried on histories in `planted`
+//! - `plan`: the events, from a seed; `servers`, `people`, `model`: the actors
+//! - `audit`: the changes that the database logged; `checker`: the invariants, tested on histories in `planted`
 //! - `run`: all of it together
 //!
 //! `TITLECAST_CHAOS_SEED` repeats a plan, `TITLECAST_CHAOS_KILLS` makes the long run longer.
@@ -85,7 +85,7 @@ async fn a_long_run_without_a_fence_is_noticed() {
     assert!(counts.contains_key(&Kind::OverwrittenRename), "{counts:?}");
 }
 
-/// The same without chance: titles are let go when all of the conversations are renamed.
+/// The same, deterministically: titles are released when all conversations are renamed.
 async fn renamed_while_titled(failpoints: &str) -> Outcome {
     let plan = Plan::renames(1);
     let how = How {

@@ -1,5 +1,4 @@
-//! The people: each does to one conversation what the plan says, tries again where a client would, and
-//! remembers what it was answered.
+//! The users: each executes the plan of one conversation, retries like a client, and records the answers.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::{
     servers::Servers,
 };
 
-/// How long one answer is waited for, and how long the same is tried again.
+/// The timeout of one answer, and the time limit of retries.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PERSISTENCE: Duration = Duration::from_secs(30);
 
@@ -115,7 +114,7 @@ fn request(url: &str, life: &Life, place: usize, deed: &Deed) -> reqwest::Reques
         .body(body.to_string())
 }
 
-/// What a request is answered; of a reply's stream only the beginning.
+/// The answer to a request; of a reply's stream only the beginning.
 async fn answered(request: reqwest::RequestBuilder, deed: &Deed) -> Answer {
     let Ok(mut response) = request.send().await else {
         return Answer::Broken;

@@ -1,5 +1,5 @@
-//! What is done to the service, and when: drawn from a seed before anything runs, so that the same seed
-//! is the same plan. What comes of it is another matter: processes keep their own time.
+//! The actions on the service, and their times: drawn from a seed before anything runs, so that the same seed gives the
+//! same plan. The outcome is not deterministic, because processes run in real time.
 
 use std::time::Duration;
 
@@ -27,11 +27,11 @@ pub struct Plan {
     /// The conversations, all beside each other.
     pub lives: Vec<Life>,
     pub servers: usize,
-    /// What befalls each server, one after the other; round by round.
+    /// The faults of each server, in order; round by round.
     pub rounds: Vec<Vec<Vec<Fault>>>,
 }
 
-/// One conversation: what is done to it, one after the other.
+/// One conversation: the actions on it, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
     /// Stands in its messages.

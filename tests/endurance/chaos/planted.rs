@@ -1,4 +1,4 @@
-//! Histories that must not be, each of which the checker has to notice, and one that may.
+//! Forbidden histories, each of which the checker must detect, and one valid history.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;

@@ -29,8 +29,8 @@ pub struct How<'a> {
     pub title_deadline: Duration,
     /// Titles are held back until the people have done what they do. Nothing dies then.
     pub is_held: bool,
-    /// Before the end, so many calls for titles must be accounted for: what they cost is stored with the
-    /// title, or when there is none. A process that dies accounts for nothing.
+    /// Before the end, this many title calls must be accounted for: what they cost is stored with the title, or when
+    /// there is none. A process that dies accounts for nothing.
     pub awaited_calls: usize,
 }
 
@@ -82,7 +82,7 @@ pub async fn run(plan: &Plan, how: How<'_>) -> Outcome {
     }
 }
 
-/// Waits until no title is in progress and every change was published, at most for the time that may take.
+/// Waits until no title is in progress and every change was published, up to the time limit.
 async fn settle(audit: &Audit) -> Duration {
     let started = Instant::now();
     while started.elapsed() < SETTLED {
@@ -100,7 +100,7 @@ async fn settle(audit: &Audit) -> Duration {
 }
 
 impl Outcome {
-    /// Says what happened, and fails if anything happened that must not.
+    /// Prints what happened, and fails on a violation.
     #[track_caller]
     pub fn assert_nothing_lost(&self) {
         eprintln!("{}", self.report);
@@ -112,7 +112,7 @@ impl Outcome {
         assert_eq!(self.violations, [], "{}", self.report);
     }
 
-    /// Says what happened, and fails if this was not noticed.
+    /// Prints what happened, and fails unless this violation was detected.
     #[track_caller]
     pub fn assert_noticed(&self, kind: Kind) {
         eprintln!("{}", self.report);

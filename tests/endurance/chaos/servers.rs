@@ -1,4 +1,4 @@
-//! The servers: real processes on one database, what befalls them, and what they said of it.
+//! The servers: real processes on one database, their faults, and their logs.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -17,7 +17,7 @@ pub const FAILPOINTS: &str = "titles.claimed=10%sleep(50);titles.answered=20%sle
 pub struct Servers {
     arguments: Vec<String>,
     failpoints: String,
-    /// One for each server, for ever.
+    /// One for each server, permanently.
     places: RefCell<Vec<Place>>,
     troubles: RefCell<Vec<String>>,
 }
@@ -57,7 +57,7 @@ impl Servers {
         }
     }
 
-    /// Starts so many.
+    /// Starts this many.
     pub async fn start(&self, count: usize) {
         for server in 0..count {
             self.places.borrow_mut().push(Place::default());

@@ -62,7 +62,7 @@ async fn to_end(events: &mut Events, number: usize) -> Tally {
     reading.tally
 }
 
-/// Kills the broker so many times while replies run.
+/// Kills the broker this many times while replies run.
 async fn check(mut nodes: Nodes, restarts: usize) {
     let mut nats = nodes.nats.take().unwrap();
     let (stop, stopped) = tokio::sync::watch::channel(false);

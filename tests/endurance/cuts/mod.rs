@@ -21,7 +21,7 @@ use self::{
 /// How many replies run at once.
 const AT_ONCE: usize = 50;
 
-/// Sends so many messages and reads their replies through cuts; what became of them.
+/// Sends this many messages and reads their replies through cuts. Returns the outcomes.
 async fn read_all(nodes: &Nodes, replies: usize, seed: u64, plan: Plan) -> Tally {
     let viewers = (0..replies).map(|number| {
         let rng = Rng::with_seed(seed ^ (number as u64) << 20);
@@ -52,7 +52,7 @@ async fn a_reader_that_is_cut_off_and_comes_back_elsewhere_misses_nothing() {
     check(40, &nodes, &model).await;
 }
 
-/// Whether the check would see what it looks for: readers that say a place one character off.
+/// Verifies the check itself: readers whose cursors are one character off.
 #[tokio::test]
 async fn a_place_that_is_off_is_noticed() {
     let model = StoryModel::start().await;

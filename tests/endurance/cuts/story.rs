@@ -1,4 +1,4 @@
-//! What a reply says, and what a reader has received of it.
+//! The text of a reply, and the part that a reader has received.
 
 use std::ops::Add;
 
@@ -43,7 +43,7 @@ impl Faults {
         }
         faults.missing = times.iter().filter(|times| **times == 0).count();
         faults.doubled = times.iter().filter(|times| **times > 1).count();
-        // Half a word is there twice, or not at all.
+        // Half a word is duplicated or missing.
         let whole: usize = expected.iter().map(String::len).sum();
         faults.doubled += usize::from(faults.garbled > 0 && text.len() > whole);
         faults.missing += usize::from(faults.garbled > 0 && text.len() < whole);
@@ -65,7 +65,7 @@ impl Add for Faults {
     }
 }
 
-/// What became of readers.
+/// The outcomes of the readers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
     pub completed: usize,

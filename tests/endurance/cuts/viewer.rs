@@ -1,4 +1,4 @@
-//! One who sends a message and reads its reply through cuts.
+//! A client that sends a message and reads its reply through cuts.
 
 use fastrand::Rng;
 use reqwest::RequestBuilder;
@@ -107,8 +107,8 @@ impl<'a> Viewer<'a> {
     }
 }
 
-/// The stream that a request opens. SQLite has no queue for its lock: of two nodes that write to one file, one may wait in
-/// vain, and answers 503. PostgreSQL has one, so there every request has to succeed.
+/// The stream that a request opens. SQLite has no queue for its lock: of two nodes that write to one file, one may not
+/// get the lock, and answers 503. PostgreSQL has one, so there every request has to succeed.
 pub async fn open(request: RequestBuilder) -> Events {
     for _ in 0..MAX_LOCKED {
         let response = within(request.try_clone().unwrap().send()).await.unwrap();

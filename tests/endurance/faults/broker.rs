@@ -1,6 +1,6 @@
-//! NATS that stalls, loses packets on the way, or comes back with nothing: no request waits for it, nothing that
-//! was accepted is lost, and who watches catches up. That it is down, comes, goes and comes back is in
-//! `nodes_outage`; it holds nothing, so that one that was wiped is one that was restarted.
+//! NATS that stalls, loses packets, or comes back empty: no request waits for it, nothing accepted is lost, and
+//! subscribers catch up. Outages and restarts are in `nodes_outage`; NATS stores nothing, so a wiped server is like a
+//! restarted one.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use titlecast_testing::{
 
 use super::turns::plain;
 
-/// Two nodes, of which the other one reaches NATS by way of a proxy.
+/// Two nodes, of which the second reaches NATS through a proxy.
 struct Far {
     model: ModelServer,
     proxy: Proxy,
@@ -72,7 +72,7 @@ async fn a_silent_broker_blocks_nothing_and_missed_updates_are_delivered() {
     let (id, mut open) = far.watched().await;
 
     far.proxy.stall(&[Way::There, Way::Back]);
-    // Each node goes on with what is its own.
+    // Each node continues its own work.
     let began = Instant::now();
     for node in [&far.one, &far.other] {
         let events = node.stream(plain("Plan a trip to Nara")).await.rest().await;

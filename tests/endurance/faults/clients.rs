@@ -83,7 +83,7 @@ async fn a_client_that_leaves_while_its_message_is_stored_gets_a_reply_in_the_ro
     server.stop().await;
 }
 
-/// So many sockets lose their server at once, and come back at once to the next.
+/// This many sockets lose their server at once, and reconnect to the next one at once.
 async fn storm(sockets: usize) {
     const WATCH: &str =
         "subscription ($id: ID!) { conversationUpdated(id: $id) { id title revision } }";

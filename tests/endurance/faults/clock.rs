@@ -93,7 +93,7 @@ async fn a_reply_is_closed_when_its_node_is_dead_and_not_before() {
         };
         let mut living = HalfWritten::new(&nodes.model, &nodes.right.url).await;
         let mut also = HalfWritten::new(&nodes.model, &nodes.wrong.url).await;
-        // One that dies, with a wrong clock too: when it was noticed, the others were looked at as well.
+        // A node with a wrong clock that dies: when that is detected, the other nodes' leases were checked as well.
         let command = Node::command(&nodes.database.url, &nodes.model.url, &SETTINGS);
         let dying = Node::of(off_by(command, &nodes.library, offset)).await;
         let dead = HalfWritten::new(&nodes.model, &dying.url).await;

@@ -16,7 +16,7 @@ use super::turns::{MESSAGE, plain};
 /// Changes are published at once, not by a sweep.
 const SETTINGS: [&str; 4] = ["--title-grace", "15s", "--title-sweep", "1h"];
 
-/// A server that reaches its database by way of a proxy.
+/// A server that reaches its database through a proxy.
 struct Far {
     model: ModelServer,
     proxy: Proxy,
@@ -26,7 +26,7 @@ struct Far {
     database: TestDatabase,
 }
 
-/// By way of the proxy, which has to see what is said.
+/// Through the proxy, which must read the protocol.
 fn far(proxy: &Proxy, database: &TestDatabase) -> TestDatabase {
     let url = proxy.instead_of(&database.url);
     match url.contains("sslmode=disable") {
@@ -53,7 +53,7 @@ impl Far {
         })
     }
 
-    /// There is one turn, and the model was asked once for its reply, and so often for its title.
+    /// There is one turn, and the model was called once for its reply, and this many times for its title.
     async fn assert_one_turn(&self, terminal: &Value, titles: usize) {
         let id = terminal["conversation_id"].as_str().unwrap();
         let state = self.rows.last_turn(id).await;

@@ -1,7 +1,7 @@
-//! PostgreSQL that is down, restarted, killed, or behind a network that fails: requests get a 503 with a
-//! code, what was accepted is there, and everything goes on by itself when the database is back.
+//! PostgreSQL that is down, restarted, killed, or behind a network that fails: requests get a 503 with a code, accepted
+//! messages are stored, and the service recovers by itself when the database is back.
 //!
-//! SQLite is a file: nothing is in between. What can befall it is in `database_refuses`.
+//! SQLite is a file, without a connection that can fail. Its faults are in `database_refuses`.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::turns::{
     HalfWritten, MESSAGE, assert_mutation_refused, assert_refused, assert_taken, is_ready, plain,
 };
 
-/// A node by way of a proxy to the database of the tests; none on SQLite.
+/// A node that reaches the tests' database through a proxy; none on SQLite.
 struct Far {
     model: ModelServer,
     proxy: Proxy,

@@ -1,5 +1,5 @@
-//! A database that is there and takes nothing: locked by another process, read-only, full. Requests get a 503
-//! with a code, reading goes on where it can, and so does everything when that is over, without a restart.
+//! A reachable database that accepts no writes: locked by another process, read-only, full. Requests get a 503 with a
+//! code, reads continue where possible, and the service recovers without a restart.
 
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,7 @@ async fn a_reply_that_finds_the_database_locked_is_published_complete_when_it_is
     node.stop().await;
 }
 
-/// A node, before and while and after its database takes nothing.
+/// A node before, during and after a time when its database accepts no writes.
 async fn takes_nothing(
     node: Node,
     model: &ModelServer,

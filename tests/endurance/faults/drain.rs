@@ -1,5 +1,4 @@
-//! SIGTERM with many open streams: each gets an end, what was written is stored, and the server is gone in
-//! time.
+//! SIGTERM with many open streams: each gets an end, the written text is stored, and the server exits in time.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use super::turns::{MESSAGE, plain};
 const HALF: &str = "Half a thought";
 const WHOLE: &str = "Half a thought, and the rest of it";
 
-/// So many streams, of whose replies half end by themselves after the signal and half do not.
+/// This many streams; half of the replies end by themselves after the signal, and half do not.
 async fn drains(streams: usize, drain: Duration) {
     let database = TestDatabase::new().await;
     let rows = Rows::of(&database).await;

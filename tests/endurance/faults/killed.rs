@@ -1,5 +1,5 @@
-//! The server dies between two durable steps of a turn. A retry finds the same turn, what was kept
-//! is there, the reply has an end, and the model is not asked again for what it may have answered.
+//! The server dies between two durable steps of a turn. A retry finds the same turn, the stored text is kept, the reply
+//! has an end, and the model is not called again if it may have answered.
 
 use serde_json::json;
 use titlecast_testing::{
@@ -9,7 +9,7 @@ use titlecast_testing::{
 
 use super::turns::{HalfWritten, MESSAGE};
 
-/// What others wait for before they take over is short.
+/// Short leases, so that other nodes take over soon.
 const SETTINGS: [&str; 6] = [
     "--reply-lease",
     "2s",
@@ -19,7 +19,7 @@ const SETTINGS: [&str; 6] = [
     "200ms",
 ];
 
-/// What is there when a server died.
+/// The rows after a server died.
 struct Left {
     /// Messages that were stored.
     messages: i64,
@@ -181,7 +181,7 @@ async fn in_the_middle_of_a_reply_the_checkpoint_is_kept_and_published() {
     );
     assert_eq!(rows.messages(&reply.id).await[1], kept);
     assert_eq!(model.reply_requests().len(), 1);
-    // The conversation goes on.
+    // The conversation continues.
     model.reply(Answer::Deltas(vec!["There is more."]));
     let body = json!({ "message": "And then?", "conversation_id": reply.id });
     let events = Events::post(&node.url, body).await.rest().await;

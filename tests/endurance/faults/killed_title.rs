@@ -16,7 +16,7 @@ const PROMISED: Duration = Duration::from_secs(20);
 /// How much longer it may take here: a database that other tests use, too, stops for seconds now and then.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// Who finishes the title.
+/// The process that finishes the title.
 #[derive(Clone, Copy, Debug)]
 enum By {
     /// The killed process, started again at once.

@@ -1,11 +1,11 @@
-//! The faults that the service has to survive, and where each is tried.
+//! The faults that the service must survive, and the tests of each.
 //!
 //! What must hold in each: a message that was accepted is durable before the first byte of its reply; every
 //! reply gets to an end; a subscriber receives everything once and in order, or an error; a title is
 //! written once, and never over a person's.
 //!
-//! Tests that need a PostgreSQL or NATS of their own, a small disk or a wrong clock say aloud when they are
-//! skipped; with `TEST_SKIP_NOTHING` set they fail instead.
+//! Tests that need a PostgreSQL or NATS of their own, a small disk or a wrong clock report when they are skipped; with
+//! `TEST_SKIP_NOTHING` set they fail instead.
 
 mod broker;
 mod clients;

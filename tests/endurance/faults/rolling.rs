@@ -1,6 +1,5 @@
-//! Two nodes on PostgreSQL and NATS are restarted one after the other, again and again, while people go on
-//! talking: a message that was sent is there once, its reply is whole, and who is cut off goes on at the
-//! other node where it was.
+//! Two nodes on PostgreSQL and NATS are restarted one after the other, again and again, while people go on talking:
+//! each sent message is stored once, its reply is complete, and a disconnected client resumes on the other node.
 
 use std::{
     cell::Cell,
@@ -20,7 +19,7 @@ use super::talker::{Said, talk};
 /// A node has to be gone so soon after the signal.
 const GONE: Duration = Duration::from_secs(30);
 
-/// Where the two nodes are; each keeps its address for ever.
+/// The addresses of the two nodes, which stay the same.
 pub struct Places {
     urls: [String; 2],
     /// People stop when the last restart is over.
@@ -45,7 +44,7 @@ async fn is_ready(url: &str) {
     .await;
 }
 
-/// So many restarts of each node, while so many people talk.
+/// This many restarts of each node, while this many users talk.
 async fn rolls(rounds: usize, people: usize) {
     if !TestDatabase::is_on_server() {
         return;
@@ -131,7 +130,7 @@ async fn stored(rows: &Rows) -> Stored {
     stored
 }
 
-/// Every message is there once, with the reply that its sender received.
+/// Every message is stored once, with the reply that its sender received.
 #[track_caller]
 fn assert_nothing_lost(said: &[Said], stored: &Stored) {
     for said in said {

@@ -9,7 +9,7 @@ use titlecast_testing::{
 
 const MESSAGE: &str = "Plan a trip to Kyoto";
 
-/// So many identical requests at once, spread over so many nodes.
+/// This many identical concurrent requests, spread over this many nodes.
 async fn identical(requests: usize, nodes: usize) {
     let database = TestDatabase::new().await;
     let rows = Rows::of(&database).await;

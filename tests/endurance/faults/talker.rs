@@ -1,6 +1,6 @@
-//! A person who talks to two nodes as a good client does: when a connection is refused or cut, the same
-//! request goes to the other one, with the same idempotency key and the place where the reply was. Every
-//! second one wanders besides: hangs up in the middle, and goes on at the other node.
+//! A person who talks to two nodes as a good client does: when a connection is refused or cut, the same request goes to
+//! the other one, with the same idempotency key and the place where the reply was. Every second client also wanders: it
+//! hangs up in the middle, and resumes on the other node.
 
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ pub struct Said {
     pub retries: usize,
     /// Times that a reply that had begun went on.
     pub resumes: usize,
-    /// Times that it did at a place that was not known any more.
+    /// The number of resumes from an unknown cursor.
     pub begun_anew: usize,
 }
 
-/// After so many events who wanders hangs up.
+/// The number of events after which a wandering client hangs up.
 const STAY: usize = 10;
 
 /// Says one thing after the other until it is over.
@@ -92,7 +92,7 @@ async fn attempt(
         }
         match event["raw_type"].as_str() {
             Some("response.output_text.delta") => said.reply += text(&event["text_delta"]),
-            // Where the reply was cannot be found: this is all there is.
+            // The cursor is unknown: this is the full text.
             Some("response.in_progress") if event["payload"]["recovered"] == false => {
                 said.reply = text(&event["response_text"]).to_owned();
                 said.begun_anew += 1;

@@ -1,5 +1,4 @@
-//! What tests of a database that fails say often: a turn that is refused, one that goes well, a reply that
-//! is being written.
+//! Steps shared by the database fault tests: a refused turn, a successful one, a reply in progress.
 
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ pub fn plain(message: &str) -> Value {
     json!({ "message": message, "context": { "auto_title": false } })
 }
 
-/// The database does not take a message: 503, with a code, and nothing of what happened.
+/// The database rejects a message: 503 with a code, and no internal details.
 pub async fn assert_refused(url: &str, key: &str, body: &Value) {
     assert!(is_refused(url, key, body).await, "it was taken");
 }

@@ -1,6 +1,6 @@
-//! Another program opens the server's SQLite file, looks, and closes it: a backup, or a shell. It takes
-//! itself for the last one when the server holds no lock on the file, and removes the write-ahead log, which the server
-//! goes on writing to. All that is written from then on is gone when the server is killed.
+//! Another program, such as a backup or a shell, opens the server's SQLite file and closes it. If the server holds no
+//! lock on the file, that program assumes that it has the last connection, and removes the write-ahead log, to which
+//! the server keeps writing. All later writes are lost when the server is killed.
 
 use std::{fs, os::unix::fs::MetadataExt};
 

@@ -2,9 +2,9 @@
 //! off, nodes that are killed, NATS that goes and comes back. At the end each client's list, built from its snapshot and the
 //! feed alone, equals the database's.
 //!
-//! - `nodes`: the nodes and NATS, and what befalls them
-//! - `writers`: concurrent transactions, past the service and through it
-//! - `clients`: those who keep a list, over GraphQL and SSE
+//! - `nodes`: the nodes and NATS, and their faults
+//! - `writers`: concurrent transactions, directly on the database and through the service
+//! - `clients`: clients that keep a list, over GraphQL and SSE
 
 mod clients;
 mod nodes;
@@ -29,8 +29,9 @@ const LONG_CHANGES: usize = 100_000;
 /// The conversations before the first change.
 const SEEDED: usize = 300;
 
-/// How long after the last change every client must have it.
-const CAUGHT_UP: Duration = Duration::from_secs(90);
+/// The longest time that the clients may take to receive the rest after the last change. How long they take is printed:
+/// on a busy machine that says nothing about what was lost.
+const CAUGHT_UP: Duration = Duration::from_secs(600);
 
 /// Numbers changes by a sequence when they are written, and not when they are committed. SQLite has one writer: there every
 /// fifth revision is not numbered.
@@ -125,7 +126,7 @@ async fn verdict(database: &TestDatabase, clients: &[Client]) -> Vec<String> {
         if wrong.is_empty() || Instant::now() >= until {
             return wrong;
         }
-        // A plant is found when all have read what there is.
+        // A planted fault must be detected once all clients have read everything.
         let newest = clients.iter().all(|client| client.has_been_silent());
         if newest {
             return wrong;

@@ -1,4 +1,4 @@
-//! Two nodes with a NATS of their own on PostgreSQL, one node on SQLite, and what befalls them.
+//! Two nodes with a dedicated NATS on PostgreSQL, one node on SQLite, and their faults.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,7 +14,7 @@ use titlecast_testing::{
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// A change past the service has no event: the feed polls for it.
+/// A change made directly on the database has no event: the feed polls for it.
 const FAILPOINTS: &str = "feed.poll=return(200)";
 
 /// The pause between two faults, at least and at most.

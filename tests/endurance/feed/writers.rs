@@ -1,5 +1,5 @@
-//! Concurrent transactions: most past the service, of one to three conversations each, some rolled back, some held open for
-//! a while; and requests to the nodes.
+//! Concurrent transactions: most directly on the database, of one to three conversations each, some rolled back, some
+//! held open for a while; and requests to the nodes.
 
 use std::{
     cell::{Cell, RefCell},
@@ -60,7 +60,7 @@ impl Work {
     }
 }
 
-/// Writes so many changes, and says what was written.
+/// Writes this many changes, and returns what was written.
 pub async fn write(database: &TestDatabase, nodes: &Nodes, changes: usize) -> String {
     let rows = Rows::of(database).await;
     let ids = rows.all("SELECT id FROM agent_conversations", []).await;
@@ -169,7 +169,7 @@ async fn hold() {
     }
 }
 
-/// Renames and deletes through the nodes, whatever becomes of them.
+/// Renames and deletes through the nodes, ignoring the outcome.
 async fn call(nodes: &Nodes, work: &Work) {
     loop {
         let Some(id) = work.any().filter(|_| work.take(1)) else {

@@ -1,4 +1,4 @@
-//! Requests of all kinds on both nodes, again and again, and what became of each.
+//! Requests of all kinds on both nodes, repeatedly, and the outcome of each.
 
 use std::{
     cell::{Cell, RefCell},
@@ -64,7 +64,7 @@ impl Kind {
     }
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Served,
@@ -108,7 +108,7 @@ pub struct Records {
     pub requests: Vec<Request>,
     pub probes: Vec<Probe>,
     pub replies: Vec<Reply>,
-    /// What must never be: an answer behind its deadline, or of a wrong kind.
+    /// Violations: an answer after its deadline, or of a wrong kind.
     pub faults: Vec<String>,
 }
 
@@ -307,7 +307,7 @@ impl Load {
         served
     }
 
-    /// Sends a message until it is taken. None: it is over.
+    /// Sends a message until it is accepted. `None` when the test is over.
     async fn begin(&self, site: Site, message: &str) -> Option<(Uuid, Events)> {
         let id = Uuid::new_v4();
         let body = json!({
@@ -346,7 +346,7 @@ impl Load {
                         let events = Events::from(response);
                         self.read_reply(other, true, &message, events).await;
                     }
-                    // The other one is frozen: it is not there to be read.
+                    // The other node is frozen and cannot be read.
                     Ok(response) if response.status() == 503 => {}
                     other => self.fault(format!("{site:?} read elsewhere: {other:?}")),
                 }

@@ -1,11 +1,11 @@
 //! Two nodes on one PostgreSQL, each behind a proxy that freezes: connections that are open go silent for good, new ones
 //! pass, as when a database host or a NAT's table vanishes. One node after the other is frozen under load.
 //!
-//! Each request ends within its deadline; those that the freeze met are refused with a code; the node serves again within
-//! [`RECOVERY`], and its `/readyz` says what is the case; no reply is lost, and the other node notices nothing.
+//! Each request ends within its deadline; those hit by the freeze are refused with a code; the node serves again within
+//! [`RECOVERY`], and its `/readyz` reports the state; no reply is lost, and the other node is not affected.
 //!
-//! - `load`: requests of all kinds on both nodes, and what became of each
-//! - `verdict`: what must hold of that, tried on made-up records in `planted`
+//! - `load`: requests of all kinds on both nodes, and their outcomes
+//! - `verdict`: the invariants, tested on made-up records in `planted`
 
 mod load;
 mod planted;
@@ -45,13 +45,13 @@ const CONNECTIONS: usize = 8;
 /// for one.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// So long a node may say that it is ready while it serves nothing: as docs/operations.md says.
+/// The longest that a node may report itself ready while it serves nothing, by docs/operations.md.
 const BELIEVED: Duration = Duration::from_secs(4);
 
 /// How long a node may take to serve everything again before the test gives up on it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A node that reaches its database by way of a proxy.
+/// A node that reaches its database through a proxy.
 struct Far {
     node: Node,
     proxy: Proxy,
@@ -68,7 +68,7 @@ impl Far {
     }
 }
 
-/// Makes sure that each of these nodes can still use so many connections at once: holds them all up at a lock.
+/// Checks that each of these nodes can still use this many connections at once: blocks them all at a lock.
 async fn lost_no_connection(database: &TestDatabase, nodes: &[&Far], connections: usize) {
     let past = database.connect().await;
     let lock = locked(&past).await;
@@ -109,7 +109,7 @@ async fn list(url: &str) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// Freezes one node's connections to the database after the other's, so many times in all.
+/// Freezes one node's connections to the database after the other's, this many times in total.
 async fn freeze(freezes: usize) {
     if !TestDatabase::is_on_server() {
         return;
@@ -136,7 +136,7 @@ async fn freeze(freezes: usize) {
         let started = Instant::now();
         serves(&load, started).await;
         for number in 0..freezes {
-            // At another moment of what the nodes do now and then.
+            // At a different moment of the nodes' periodic work.
             sleep(Duration::from_millis(fastrand::u64(200..2_000))).await;
             let site = Site(number % 2);
             let at = Instant::now();

@@ -17,7 +17,7 @@ const PROBED: Duration = Duration::from_millis(1_500);
 /// after 10 s, and is waited for for 5.
 const STORED: Duration = Duration::from_secs(20);
 
-/// What became of one freeze.
+/// The outcome of one freeze.
 #[derive(Debug, Default)]
 struct Freeze {
     /// When the last request that was refused or held up ended, since the freeze.
@@ -68,7 +68,7 @@ impl Verdict {
         faults.extend(replies.iter().filter_map(|reply| reply.fault.clone()));
         let ends = |at: usize| freezes.get(at + 1).map(|(next, _)| *next);
         let judged = freezes.iter().enumerate().map(|(number, (at, site))| {
-            // What was under way at the next freeze is a matter of that one.
+            // A request in flight at the next freeze counts for that freeze.
             let during =
                 |ended: &Instant| ended >= at && ends(number).is_none_or(|next| *ended < next);
             let requests = requests.iter().filter(|request| during(&request.ended));
@@ -159,7 +159,7 @@ impl Freeze {
         let mut was_ready = true;
         for probe in probes {
             if probe.site != site {
-                // One alone may be this machine, which has had no time for a ping.
+                // A single one may be caused by this machine, which had no time for a ping.
                 freeze.noticed += usize::from(!probe.is_ready && !was_ready);
                 was_ready = probe.is_ready;
                 continue;

@@ -47,7 +47,7 @@ async fn beyond_the_budget_of_a_tenant_only_its_replies_fail() {
         (429, &json!("BUDGET_EXCEEDED")),
         "{answer}"
     );
-    // The failed reply keeps its code for those who read it later.
+    // The failed reply keeps its code for later readers.
     let query =
         "{ conversations(first: 1) { nodes { messages { nodes { status error { code } } } } } }";
     let listed = graphql(&server.url, query, json!({})).await;

@@ -1,7 +1,7 @@
 //! Every field and argument of the schema that takes or returns an id × callers without access: the same user of another
 //! tenant, another user of the same tenant, a caller without a token, and one whose token has expired.
 //!
-//! What has to be in the table is read from `schema.graphql`: a new field without a row fails here.
+//! The required rows of the table are derived from `schema.graphql`: a new field without a row fails here.
 
 mod rows;
 
@@ -34,8 +34,8 @@ fn is_id(ty: &Type) -> bool {
     }
 }
 
-/// All that has to be tried: what takes or returns an id, and the roots, through which everything else
-/// is reached.
+/// Everything that must be tested: fields that take or return an id, and the roots, through which everything else is
+/// reached.
 fn members(sdl: &str) -> BTreeSet<String> {
     let mut members = BTreeSet::new();
     for definition in parse_schema(sdl).unwrap().definitions {
@@ -248,7 +248,7 @@ async fn no_other_owner_gets_access_by_any_of_them() {
             mine,
             "{document}"
         );
-        // The owner gets at it, or the above would prove nothing.
+        // The owner has access, otherwise the checks above would prove nothing.
         let is_silent = [
             "conversationUpdated {",
             "conversationsChanged",

@@ -1,4 +1,4 @@
-//! Failures of what the service stands on, seen from all surfaces.
+//! Failures of the service's dependencies, seen from all surfaces.
 
 use serde_json::{Value, json};
 use titlecast_testing::{
@@ -14,7 +14,7 @@ const SEND: &str = "mutation ($text: String!) {
     sendMessage(input: { text: $text }) { replyId conversation { id titleError titleStatus } }
 }";
 
-/// All that clients of every surface receive when they send a message and follow what becomes of it.
+/// Everything that clients of every surface receive when they send a message and follow its outcome.
 async fn responses(server: &Server) -> String {
     let mut responses = String::new();
     let text = "Plan a trip to Kyoto";

@@ -1,4 +1,4 @@
-//! The real program, at `--log trace`, while people say all that can be said to it.
+//! The real program at `--log trace`, with every kind of user input.
 
 use serde_json::{Value, json};
 use titlecast_testing::{
@@ -14,7 +14,7 @@ use super::{broker::RefusingBroker, found};
 const KEY: &str = "sk-proj-canary-key";
 const SECRET: &str = "canary-secret-of-more-than-32-bytes-for-tests";
 
-/// Somebody who says things, all with canaries in them.
+/// A user whose messages all contain canaries.
 struct Person {
     url: String,
     token: String,
@@ -79,7 +79,7 @@ impl Person {
     }
 }
 
-/// Everything that a person can write, in every place where it can stand, rightly and wrongly.
+/// All user input, in every valid and invalid place.
 async fn say_everything(person: &Person, model: &ModelServer) {
     model.reply(Answer::Deltas(vec!["A reply with a canary", " in it."]));
     model.title(Answer::Title("Canary Title".into()));
@@ -112,7 +112,8 @@ async fn say_everything(person: &Person, model: &ModelServer) {
         person.says(502, "POST", "/api/v1/chat", Some(body)).await;
         model.forget();
     }
-    // Refused by it, with what was said in the refusal. After the last titles are not asked for any more.
+    // Refused by the model, with the message quoted in the refusal. After the last one, no further titles are
+    // requested.
     for (status, code) in [(400, "a_code"), (429, "insufficient_quota"), (401, KEY)] {
         let words = format!("You said: Here is the canary message. Your key is {KEY}");
         model.reply(Answer::error(status, "a_type", Some(code), &words));
@@ -293,7 +294,7 @@ async fn what_people_write_and_keys_reach_neither_the_log_nor_traces() {
         for part in person.token.split('.') {
             assert!(!ended.stderr.contains(part), "{format}: {part}");
         }
-        // It does say what happened, or the above would prove nothing.
+        // It does log what happened, otherwise the checks above would prove nothing.
         for expected in [
             "DATABASE_UNAVAILABLE",
             "MODEL_MISCONFIGURED",

@@ -1,5 +1,5 @@
-//! What must not get out. `log`: what people write, and keys, reach neither the log, at whatever level, nor a
-//! trace. `clients`: what a database, a model's provider or NATS say of a failure reaches no client.
+//! Leaks. `log`: user text and keys reach neither the log, at any level, nor a trace. `clients`: error texts of a
+//! database, a provider or NATS reach no client.
 
 mod broker;
 mod clients;
@@ -8,7 +8,7 @@ mod log;
 /// In every text that is planted.
 const CANARY: &str = "canary";
 
-/// Where a canary got to, with some of what stands around it.
+/// Where a canary was found, with some context.
 fn found(text: &str) -> Option<String> {
     let at = text.to_ascii_lowercase().find(CANARY)?;
     let (from, to) = (at.saturating_sub(200), (at + 200).min(text.len()));

@@ -107,7 +107,7 @@ async fn parts_stand_where_they_were_appended_and_come_once() {
         assert_eq!(status, 200, "{answer}");
     }
     reply.appended(9, "It is ").await;
-    // A reader that leaves here comes back behind the result, and behind the newer pin.
+    // A reader that leaves here resumes after the result, and after the newer pin.
     let path = format!("{}/api/v1/conversations/{id}/reply", server.url);
     let mut reader = Events::of(client().get(&path)).await;
     let first = reader.next().await.unwrap();

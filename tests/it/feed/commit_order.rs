@@ -1,5 +1,5 @@
-//! Transactions that commit in another order than they wrote: none of their changes is skipped, and none of them waits for
-//! another for ever.
+//! Transactions that commit in another order than they wrote: none of their changes is skipped, and none of them waits
+//! for another forever.
 
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
@@ -23,7 +23,7 @@ const PLANTED: &str = "
     CREATE TRIGGER agent_feed_updated AFTER UPDATE OF revision ON agent_conversations
         FOR EACH ROW EXECUTE FUNCTION planted();";
 
-/// Conversations of one person, and the position behind their creation.
+/// Conversations of one user, and the feed position after their creation.
 async fn seeded(database: &TestDatabase, db: &Database) -> (Vec<String>, FeedCursor) {
     let ids = database.seed(&Owner::local(), 2, 1).await;
     let begun = db.feed_position(&Owner::local()).await.unwrap();
@@ -38,7 +38,7 @@ fn change(connection: &DatabaseConnection, id: &str) -> Statement {
     )
 }
 
-/// What a reader finds that reads behind each commit: the first transaction writes first and commits last.
+/// What a reader finds if it reads after each commit: the first transaction writes first and commits last.
 async fn found(plant: Option<&str>) -> Vec<String> {
     let database = TestDatabase::new().await;
     let db = Database::connect(&database.url, 4).await.unwrap();

@@ -158,7 +158,7 @@ async fn a_new_conversation_is_created_on_whichever_page_it_comes() {
         ("CREATED", newest),
     ];
     assert_eq!(rest, expected.map(|(kind, id)| (kind.to_owned(), id)));
-    // Who is up to date has it.
+    // A reader that is up to date has it.
     rename(url, &new, "Sailing again").await;
     assert_eq!(
         kinds(&page(url, Some(&cursor), None).await),

@@ -1,4 +1,4 @@
-//! Cursors behind which not everything can be told: the client is told to read its list again.
+//! Cursors after which changes may be missing: the client gets a reset.
 
 use serde_json::json;
 use titlecast_testing::{
@@ -25,7 +25,7 @@ async fn a_cursor_that_cannot_be_read_resets() {
         );
         let (mut follower, first) = Follower::begin(&server.url, Some(after)).await;
         assert_eq!(first["__typename"], "FeedReset");
-        // It goes on from there.
+        // The reader continues from there.
         rename(&server.url, &id, &format!("Title {after}")).await;
         assert_eq!(follower.next().await["conversation"]["id"], *id);
     }
@@ -79,7 +79,7 @@ async fn pruned_tombstones_reset_the_cursors_that_need_them_and_no_others() {
     let changes = page(url, Some(&behind), None).await;
     assert_eq!(changes["reset"], false);
     assert_eq!(kinds(&changes), [("UPDATED", &*kept)]);
-    // Who is up to date goes on.
+    // A reader that is up to date continues.
     rename(url, &kept, "Good bread").await;
     assert_eq!(
         follower.next().await["conversation"]["displayName"],

@@ -1,4 +1,4 @@
-//! A second import: what is there stays, what came since is added, and what went two ways is said.
+//! A second import: existing messages stay, new ones are added, and diverged conversations are reported.
 
 use serde_json::{Value, json};
 use titlecast_testing::{

@@ -1,4 +1,4 @@
-//! An import that does not come to its end: nothing is half there, and the next one does the rest.
+//! An interrupted import: nothing is half stored, and the next import adds the rest.
 
 use std::io::{PipeWriter, Write, pipe};
 

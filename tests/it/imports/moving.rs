@@ -1,5 +1,5 @@
-//! The ways that docs/moving.md shows from other systems, on samples of what those export: what is shown of a
-//! conversation becomes a line, and the lines can be imported.
+//! The conversions in docs/moving.md, on sample exports of other systems: the visible branch of a conversation becomes
+//! a line, and the lines can be imported.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,5 +1,5 @@
-//! Lines that cannot be used: each is named with its number and the reason, none of its text is repeated, and all
-//! others are stored.
+//! Invalid lines: each is reported with its number and the reason, its text is not repeated, and all other lines are
+//! stored.
 
 use serde_json::{Value, json};
 use titlecast_testing::{Rows, TestDatabase, Titlecast, auth::GUARDED};

@@ -1,4 +1,4 @@
-//! What was imported, as a server shows it and goes on with it.
+//! Imported conversations, as a server shows and continues them.
 
 use sea_orm::QueryResult;
 use serde_json::{Value, json};
@@ -64,7 +64,7 @@ async fn it_is_listed_found_and_read_as_if_it_had_been_held_here() {
         "messages": texts("A trip to Kyoto", 4),
     });
     assert_eq!(kyoto, &expected);
-    // The ids of these were made from those of the other system, the same for ever.
+    // The ids were derived from those of the other system, and never change.
     let first = "Why is the sky blue?, message 0";
     let expected = json!({
         "id": "4697c901-4304-880c-a35f-96b20218c41d", "title": first, "displayName": null, "topicHint": first,

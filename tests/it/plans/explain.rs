@@ -1,5 +1,4 @@
-//! What a database says of how it finds the rows of a statement, and what is to be said against it: that it reads a
-//! growing table, or all that an owner has.
+//! A database's query plan for a statement, and its faults: reading a whole growing table, or all rows of an owner.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use serde_json::Value;
@@ -17,7 +16,7 @@ const GROWING: [&str; 9] = [
     "agent_changes",
 ];
 
-/// Indexes that hold only what is still to be done: they may be read from one end to the other.
+/// Indexes of pending work only: they may be scanned completely.
 const PARTIAL: [&str; 7] = [
     "agent_conversations_untitled",
     "agent_conversations_untold",

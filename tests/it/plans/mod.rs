@@ -82,7 +82,7 @@ impl Recorded {
         }
     }
 
-    /// What is to be said against the plans of what ran since the last time, and how many statements that were.
+    /// The faults in the plans of the statements since the last call, and the number of these statements.
     async fn complaints(&mut self) -> (Vec<String>, usize) {
         let mut distinct = BTreeMap::new();
         while let Ok(statement) = self.statements.try_recv() {
@@ -388,7 +388,7 @@ async fn import(db: &Database) {
     assert_eq!(continued, [Imported::Continued { messages: 1 }]);
 }
 
-/// What the service does unasked, and nodes among each other.
+/// Background work of the service, and requests between nodes.
 async fn look_after(db: &Database) {
     let owner = Owner::local();
     let second = Duration::from_secs(1);

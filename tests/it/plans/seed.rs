@@ -1,10 +1,9 @@
-//! Thousands of rows of several owners, put there by statements that make them up, so that the databases have a
-//! choice of plans.
+//! Thousands of generated rows of several owners, so that the databases have a choice of plans.
 
 use migration::search_text::owner_mark;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 
-/// So many conversations, every fourth of them the local owner's.
+/// This many conversations, every fourth of them the local owner's.
 const CONVERSATIONS: usize = 40_000;
 
 const NUMBERS: &str =

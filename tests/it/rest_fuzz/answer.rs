@@ -1,4 +1,4 @@
-//! What came back: read off the socket, and what has to be true of it whatever was asked.
+//! Answers: read from the socket, and the invariants of every answer.
 
 use serde_json::Value;
 use strum::VariantArray;

@@ -1,5 +1,5 @@
-//! The version before reads and writes the same rows: it numbers messages by their count, knows one reply for each
-//! turn, and nothing of versions.
+//! The previous version reads and writes the same rows: it numbers messages by their count, has one reply per turn, and
+//! no versions.
 
 use serde_json::json;
 use titlecast::db::Database;
@@ -94,7 +94,7 @@ async fn rows_of_this_version_are_dense_and_known_to_the_one_before() {
         ["An older question", "An older reply"]
     );
     assert_eq!(messages(&now)[3]["outcome"], "COMPLETED");
-    // Its reply is written anew all the same.
+    // Its reply is still regenerated.
     model.reply(Answer::Deltas(vec!["Newer"]));
     regenerate(&server.url, json!({ "messageId": messages(&now)[3]["id"] })).await;
     let now = settled(&server.url, &id).await;

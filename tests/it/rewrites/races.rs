@@ -1,4 +1,4 @@
-//! What holds when requests meet each other, the clock moves back, or the conversation's agent changes.
+//! Invariants when requests race, the clock moves back, or the conversation's agent changes.
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};

@@ -74,7 +74,7 @@ async fn two_replies_at_once_are_followed_and_stopped_by_their_ids() {
         .map(|one| (&one["id"], &one["inReplyTo"]))
         .collect();
     assert_eq!(replies[0], (&second["replyId"], &second["message"]["id"]));
-    // The second is the newest message: its reply stands before the first one's, and is written anew behind it.
+    // The second is the newest message: its reply precedes the first one's, and the regenerated reply follows it.
     let third_steps = model.live_reply();
     let answer = regenerate(url, json!({ "messageId": second["replyId"] })).await;
     let third = answer["data"]["regenerateReply"]["replyId"].clone();

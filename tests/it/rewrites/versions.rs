@@ -73,7 +73,7 @@ async fn the_newest_reply_is_written_anew_three_times_and_all_of_them_stay() {
     )
     .await;
     assert_eq!(former["node"]["content"], "Reply 0");
-    // The conversation goes on.
+    // The conversation continues.
     send_message(
         &server.url,
         json!({ "conversationId": id, "text": "Thanks" }),
@@ -197,7 +197,7 @@ async fn a_retry_with_the_same_key_is_the_same_reply() {
     server.stop().await;
 }
 
-/// Every cursor of a replaced reply goes on in that reply, on the node that wrote it, on another, and on a new one.
+/// Every cursor of a replaced reply resumes in that reply, on the node that wrote it, on another, and on a new one.
 #[tokio::test]
 async fn a_place_in_a_replaced_reply_stays_in_that_reply() {
     let Some(nats) = nats::shared().await else {

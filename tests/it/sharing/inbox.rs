@@ -104,7 +104,7 @@ async fn five_hundred_watchers_of_an_inbox_cost_one_read_and_one_serialisation()
     // revisions are recorded meanwhile, now and then.
     assert!((9..=18).contains(&statements), "{statements}");
     assert_eq!(executions, 3, "one for each change");
-    // Another tenant has heard nothing: what arrives next is the answer to its own question.
+    // Another tenant has received nothing: the next event is the answer to its own request.
     let query = json!({ "query": "{ __typename }" });
     stranger
         .say(json!({ "type": "subscribe", "id": "last", "payload": query }))

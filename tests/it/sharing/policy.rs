@@ -70,7 +70,7 @@ async fn a_policy_that_turns_private_ends_what_others_watch() {
         }
         assert!(conversation(&team.bob, &id).await.is_null());
         assert_eq!(listed(&team.bob, "").await, [""; 0]);
-        // The reply goes on, for its owner.
+        // The reply continues, for its owner.
         write(&steps, " and the second");
         steps.send(Step::Finish).unwrap();
         replied(&team.ada, &id, 2).await;
@@ -127,7 +127,7 @@ async fn an_inbox_receives_what_happens_on_another_node() {
     rename(&one.bob, &id, "Renamed by a guest").await;
     let is_renamed = |now: &Value| now["id"] == *id && now["displayName"] == "Renamed by a guest";
     inbox.until(is_renamed).await;
-    // A conversation of its own is all that another tenant hears of.
+    // Another tenant receives only its own conversation.
     let own = send_message(
         &one.eve,
         json!({ "text": "Hello there", "autoTitle": false }),

@@ -1,4 +1,4 @@
-//! Title policies: what each tenant and each agent is asked by, what is stored, and what never leaks.
+//! Title policies: the instruction for each tenant and agent, what is stored, and what never leaks.
 
 mod stored;
 mod waiting;
@@ -137,7 +137,7 @@ async fn a_reload_puts_other_policies_in_force() {
     // Nor does a file that a writer has emptied: the offline model would make the titles.
     let folder = folder.file("titlecast.toml", "");
     let refused = server.app.reload().unwrap_err().to_string();
-    assert!(refused.contains("no providers any more"), "{refused}");
+    assert!(refused.contains("no longer has providers"), "{refused}");
     settled(&server.url, MESSAGE).await;
     assert!(last_request(&model).to_string().contains("The second."));
     server.stop().await;

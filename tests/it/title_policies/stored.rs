@@ -124,7 +124,7 @@ async fn what_was_rejected_twice_is_extracted() {
         ["desk/a", "desk/a", "extract"]
     );
 
-    // A title that is there stays, when another one fails.
+    // An existing title stays when another one fails.
     for _ in 0..2 {
         model.title(Answer::Text("I'm sorry"));
     }

@@ -6,7 +6,7 @@ use titlecast_testing::{
 
 use super::{KEY, file, folder, routed};
 
-/// Nothing reaches the receiver, and the reason stands in the row.
+/// Nothing reaches the receiver, and the row stores the reason.
 async fn is_not_reached(change: impl Fn(&str) -> String) {
     let receiver = Receiver::start().await;
     let model = ModelServer::start().await;

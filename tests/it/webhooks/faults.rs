@@ -153,6 +153,6 @@ async fn a_hook_that_hangs_holds_no_other_and_no_request() {
         (ended.count() == 6).then_some(())
     });
     told.await;
-    // The one that hangs has no more requests at once than allowed.
+    // The hanging receiver has at most the allowed concurrent requests.
     assert_eq!(slow.deliveries().len(), 2);
 }

@@ -30,7 +30,7 @@ async fn node(database: &TestDatabase, model: &ModelServer, config: &str, faults
     Node::of(command.env("FAILPOINTS", faults.trim_end_matches(';'))).await
 }
 
-/// The process dies at a step of the first event; another one goes on. Returns what was complained about.
+/// The process dies at a step of the first event; another one continues. Returns the violations.
 async fn dies_at(faults: &str) -> Vec<String> {
     let (database, model) = (TestDatabase::new().await, ModelServer::start().await);
     let receiver = Receiver::start().await;

@@ -45,7 +45,7 @@ function noteOnReply({ outcome, error, reason }) {
 	return text && element('div', { className: outcome === 'FAILED' ? 'note bad' : 'note' }, text);
 }
 
-// Only the newest reply can be written anew.
+// Only the newest reply can be regenerated.
 function offerRetry() {
 	for (const button of page.messages.querySelectorAll('.note button')) button.remove();
 	page.messages.lastElementChild?.querySelector('.note')?.append(element('button', { onclick: writeAnew }, 'Try again'));

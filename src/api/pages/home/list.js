@@ -84,7 +84,7 @@ function drawList() {
 
 function noteOn({ titleStatus, titleWaitsFor, titleError, messageCount, archivedAt }) {
 	const messages = messageCount === 1 ? '1 message' : `${messageCount} messages`;
-	const title = titleStatus === 'PENDING' ? (titleWaitsFor ? 'title waits for a message that says more' : 'title pending')
+	const title = titleStatus === 'PENDING' ? (titleWaitsFor ? 'title waits for a message with a topic' : 'title pending')
 		: titleError ? `no title: ${titleError.code}` : '';
 	return [messages, title, archivedAt && 'archived'].filter(Boolean).join(', ');
 }

@@ -75,7 +75,8 @@ struct AguiRun<'r> {
 }
 
 impl AguiRun<'_> {
-    /// Sends the message, or answers it again if the conversation has it: the client was cut off, or wants another reply.
+    /// Sends the message. If the conversation already has it, answers it again: the client was disconnected, or wants
+    /// another reply.
     async fn send(&self) -> Result<SentMessage> {
         let Self {
             services,
@@ -86,7 +87,7 @@ impl AguiRun<'_> {
         let (owner, conversation) = (&actor.owner, self.conversation);
         let key = actor_key(actor, &self.key);
         let again = match services.db.find_turn_of_key(owner, &key).await? {
-            // A retry of a run that answered a message again; sending checks that of a first one.
+            // A retry of a run that answered a message again; sending a message checks its own retries.
             Some(turn) if turn.id != turn.message_id => {
                 let again = same_message(services, owner, turn.message_id, person).await?;
                 Some(again.ok_or(Error::IdempotencyKeyReused)?)

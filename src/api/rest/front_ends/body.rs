@@ -1,4 +1,4 @@
-//! The bodies of front ends' requests: all messages of a conversation, of which only the newest is read.
+//! Request bodies of front ends: all messages of a conversation, of which only the newest is read.
 
 use std::fmt;
 
@@ -68,7 +68,7 @@ impl ClientMessage {
             Some(kind @ ("file" | "image" | "audio" | "video" | "document" | "binary"))
                 if self.files.len() <= MAX_ATTACHMENTS =>
             {
-                // A browser gives an empty type to files that it does not know.
+                // A browser sends an empty type for files that it does not recognise.
                 let name = string("filename").filter(|name| !name.trim().is_empty());
                 let media_type = string("mediaType").or_else(|| string("mimeType"));
                 let file = Attachment::lenient(name.or(Some(kind)), media_type, None);
@@ -125,11 +125,11 @@ impl PersonMessage {
 }
 
 impl Newest {
-    /// The message, which must be the person's.
+    /// The message, which must be the user's.
     pub(super) fn of_person(self) -> Result<PersonMessage, TextError> {
         let message = self
             .0
-            .ok_or_else(|| Error::invalid("messages has no message"))?;
+            .ok_or_else(|| Error::invalid("messages must contain a message"))?;
         match message.is_of_person {
             true => Ok(PersonMessage {
                 id: message.id,

@@ -1,7 +1,7 @@
 //! The wires of chat front ends: the AI SDK's UI message stream and AG-UI.
 //!
-//! Their clients post all messages with each turn. Only the newest message of the person is read, since what is stored
-//! here is the truth. Errors before the stream are a status and a text, which these clients show.
+//! Their clients post all messages with each turn. Only the user's newest message is read, since the stored messages
+//! are authoritative. Errors before the stream are a status and a text, which these clients show.
 
 mod agui;
 mod body;
@@ -33,7 +33,7 @@ pub(super) use self::{
     ui::{ui_chat, ui_resume, ui_stop},
 };
 
-/// How long reading a body may take, once it is there.
+/// How long parsing a received body may take.
 const PARSE_TIME: Duration = Duration::from_secs(5);
 
 /// The largest body: these clients send the whole conversation each time.
@@ -43,7 +43,8 @@ const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 pub(super) enum TextError {
     /// An error of the service.
     Error(Error),
-    /// The newest message is not the person's: the results of tools that a front end ran, which no model here waits for.
+    /// The newest message is not the user's: it has results of tools that a front end ran, and no model here waits for
+    /// them.
     NotPersonLast,
 }
 
@@ -64,7 +65,7 @@ impl IntoResponse for TextError {
         let (error, status) = match self {
             Self::Error(error) => (error, None),
             Self::NotPersonLast => (
-                Error::invalid("the newest message must be the person's"),
+                Error::invalid("the newest message must be the user's"),
                 Some(StatusCode::BAD_REQUEST),
             ),
         };
@@ -113,7 +114,7 @@ fn key_of(wire: &str, conversation: ConversationId, id: &str) -> String {
     format!("{wire}-{}", hex::encode(hash.finalize()))
 }
 
-/// The person's message that the conversation has under the client's id: sent on any wire, or recorded.
+/// The user's message that the conversation stores under the client's id: sent on any wire, or recorded.
 async fn named(
     services: &Services,
     owner: &Owner,
@@ -128,7 +129,7 @@ async fn named(
     Ok(named.map(|named| named.id))
 }
 
-/// Sends a message, and once more if a program recorded it meanwhile: then it is found.
+/// Sends a message. Retries once if a program recorded it in the meantime: the retry finds it.
 async fn send_or_find<F>(send: impl Fn() -> F) -> Result<SentMessage>
 where
     F: Future<Output = Result<SentMessage>>,
@@ -139,7 +140,7 @@ where
     }
 }
 
-/// Whether a stored message has this text. One whose text was dropped cannot be compared.
+/// Whether a stored message has this text. True if its text was dropped, because it cannot be compared.
 fn has_text(stored: &Message, person: &PersonMessage) -> bool {
     stored.content.is_empty() || stored.content == without_nul(person.text.clone())
 }

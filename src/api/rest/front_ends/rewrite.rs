@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How long a reply that is stopped for another one may take to end, on any node, and how often that is looked for.
+/// How long a reply that is stopped for another one may take to end, on any node, and the interval of the checks.
 const STOP_TIME: Duration = Duration::from_secs(5);
 const STOP_POLL: Duration = Duration::from_millis(20);
 
@@ -25,7 +25,7 @@ pub(super) enum Target {
     Edit(MessageId),
 }
 
-/// Writes the newest reply anew. One that still runs is stopped first.
+/// Regenerates the newest reply. A running reply is stopped first.
 pub(super) async fn rewrite(
     services: &Services,
     actor: &Actor,
@@ -68,8 +68,8 @@ async fn try_rewrite(
     }
 }
 
-/// Stops the newest reply, and waits for its end. `useChat` only stops reading, and has taken the reply off the page when it
-/// asks for another one.
+/// Stops the newest reply, and waits for its end. `useChat` itself only stops reading, and has already removed the
+/// reply from the page when it requests another one.
 async fn stop_newest(
     services: &Services,
     owner: &Owner,
@@ -89,6 +89,6 @@ async fn stop_newest(
         }
         Ok(())
     };
-    // A reply that goes on is reported by what is tried next.
+    // If the reply is still running, the next step reports it.
     timeout(STOP_TIME, ended).await.unwrap_or(Ok(()))
 }

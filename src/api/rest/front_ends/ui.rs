@@ -76,7 +76,7 @@ struct UiTurn<'r> {
 }
 
 impl UiTurn<'_> {
-    /// Does what the request asks for, or finds that it was done.
+    /// Executes the request, or finds that an earlier one did.
     async fn send(&self) -> Result<SentMessage> {
         let Self {
             services,
@@ -176,7 +176,7 @@ async fn check_unedited(
     }
 }
 
-/// The newest message, if it has this text: a page that has none of our ids asks for another reply to it.
+/// The newest message, if it has this text: a page that knows none of our ids requests another reply to it.
 async fn newest(
     services: &Services,
     owner: &Owner,
@@ -201,7 +201,7 @@ async fn stored(
     let Some(id) = id.and_then(|id| id.parse().ok()) else {
         return Ok(None);
     };
-    // A recorded message has no turn, and a running reply is no message yet.
+    // A recorded message has no turn, and a running reply is not a message yet.
     let conversation_of = match services.db.find_message(owner, id).await? {
         Some(stored) => Some(stored.conversation_id),
         None => {
