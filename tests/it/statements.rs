@@ -69,7 +69,8 @@ async fn a_turn_takes_the_statements_that_are_justified_and_no_other() {
     let model = ModelServer::start().await;
     let server = Server::start_with(&model, &["--title-sweep", "1h", "--reply-lease", "1h"]).await;
     let rows = Rows::of(&server.database).await;
-    // The sweeps of the start are over.
+    // The sweep of the start ends before the first title: one that saw its lease would sweep again when that ends.
+    eventually(async || (server.app.titles().metrics().sweeps() > 0).then_some(())).await;
     let first = server.begin("Plan a trip to Kyoto in April").await;
     decided(&server.url, &first).await;
     rows.published(&first).await;
