@@ -141,8 +141,17 @@ impl<C> Guarded<C> {
         &self,
         statement: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, DbErr> {
+        self.with_deadline_after(Duration::ZERO, statement).await
+    }
+
+    /// The same for a statement that has waited before.
+    pub(super) async fn with_deadline_after<T>(
+        &self,
+        waited: Duration,
+        statement: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
         let result = match self.within {
-            Some(within) => timeout(within, interruptible(statement))
+            Some(within) => timeout(within.saturating_sub(waited), interruptible(statement))
                 .await
                 .unwrap_or_else(|_| Err(timed_out(within))),
             None => statement.await,
@@ -204,6 +213,12 @@ impl Guarded<DatabaseTransaction> {
         let guard = self.wrap(());
         guard.with_deadline(self.inner.commit()).await?;
         guard.confirm()
+    }
+
+    /// Ends a savepoint: its changes are those of the transaction around it.
+    pub(super) async fn release(self) -> Result<(), DbErr> {
+        let guard = self.wrap(());
+        guard.with_deadline(self.inner.commit()).await
     }
 }
 

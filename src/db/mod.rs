@@ -4,8 +4,9 @@
 //! [`Rows`](crate::conversation::Rows) of a tenant that shares them, and filters by it in
 //! the statement. This module publishes no events and calls no models. No transaction outlives a method.
 //!
-//! SQLite has one writer connection, whose transactions are `BEGIN IMMEDIATE`, and several readers; PostgreSQL has one
-//! pool. Inside a transaction all statements use the transaction: with one writer, a second connection would deadlock.
+//! SQLite has one writer connection, whose transactions are `BEGIN IMMEDIATE` and may share a commit (`group_commit`), and
+//! several readers; PostgreSQL has one pool. Inside a transaction all statements use the transaction: with one writer, a
+//! second connection would deadlock.
 
 mod archive;
 mod audit;
@@ -20,6 +21,7 @@ mod fault;
 mod feed;
 mod file;
 mod forget;
+mod group_commit;
 mod guarded;
 mod imports;
 mod in_use;
@@ -68,6 +70,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use self::{
     erase::Erasure,
     exports::Exports,
+    group_commit::Groups,
     guarded::Guarded,
     pool::{Opener, Pool},
     probe::Probe,
@@ -158,6 +161,8 @@ pub struct Page<T> {
 pub struct Database {
     reader: Guarded<Pool>,
     writer: Guarded<Pool>,
+    /// The queue of SQLite's writer.
+    groups: Groups,
     /// Opens replacement pools; only for a server.
     opener: Option<Opener>,
     max_connections: u32,

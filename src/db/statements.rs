@@ -9,7 +9,7 @@ use std::{
 };
 
 use opentelemetry::KeyValue;
-use sea_orm::{DbBackend, DbErr, Statement};
+use sea_orm::{DbBackend, Statement};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::{
@@ -62,11 +62,11 @@ impl Statements {
 }
 
 /// Runs a BEGIN or COMMIT with a span of its own, because they wait for the writer and for the disk.
-pub(super) async fn bracket<T>(
+pub(super) async fn bracket<T, E>(
     backend: DbBackend,
     operation: &'static str,
-    waited: impl Future<Output = Result<T, DbErr>>,
-) -> Result<T, DbErr> {
+    waited: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let started = Instant::now();
     let result = waited.await;
     let is_failed = result.is_err();

@@ -1,9 +1,9 @@
 //! Write transactions: `BEGIN IMMEDIATE` on SQLite, retried as a whole after the loss of their connection.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use migration::run::is_locked;
-use sea_orm::{ConnectionTrait, DbErr, SqliteTransactionMode, TransactionOptions};
+use sea_orm::{DbErr, SqliteTransactionMode, TransactionOptions};
 
 use super::{
     Database,
@@ -27,8 +27,12 @@ impl Database {
             cause.map_or(0, |error| connection_retries(error, true))
         };
         retry_by_error(retries, |_| async {
-            let (tx, value) = run(self.begin().await?).await?;
-            let backend = tx.get_database_backend();
+            if self.is_embedded() {
+                return self.in_group(&run).await;
+            }
+            let backend = self.writer.get_database_backend();
+            let begun = bracket(backend, "BEGIN", self.begin(Duration::ZERO)).await?;
+            let (tx, value) = run(begun).await?;
             let committed = bracket(backend, "COMMIT", tx.commit()).await;
             committed.map_err(UnknownCommit)?;
             Ok(value)
@@ -36,7 +40,8 @@ impl Database {
         .await
     }
 
-    async fn begin(&self) -> Result<Transaction> {
+    /// Begins a transaction. `waited` counts towards the deadline.
+    pub(super) async fn begin(&self, waited: Duration) -> Result<Transaction, DbErr> {
         let options = TransactionOptions {
             // A deferred transaction that upgrades to a write fails at once if another connection writes, regardless of
             // the busy timeout.
@@ -44,12 +49,11 @@ impl Database {
             ..Default::default()
         };
         self.writer.refuse_if_gone()?;
-        let backend = self.writer.get_database_backend();
         let pool = &self.writer.inner;
         let began = Instant::now();
         loop {
-            let begin = self.writer.with_deadline(pool.begin(options));
-            match bracket(backend, "BEGIN", begin).await {
+            let begin = pool.begin(options);
+            match self.writer.with_deadline_after(waited, begin).await {
                 // Each try waits for the busy timeout. SQLite has no queue: a process that writes all the time may keep
                 // the lock from another one for longer than that.
                 Err(error) if is_locked(&error) && began.elapsed() < self.lock_patience => {}
