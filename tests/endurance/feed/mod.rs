@@ -23,6 +23,7 @@ use self::{
 };
 
 const CLIENTS: usize = 50;
+const PLANTED_RUNS: usize = 3;
 const SHORT_CHANGES: usize = 2_000;
 const LONG_CHANGES: usize = 100_000;
 
@@ -156,9 +157,16 @@ async fn a_long_run_loses_nothing() {
 
 #[tokio::test]
 async fn a_planted_skip_is_found() {
-    let Some(outcome) = run(SHORT_CHANGES, true).await else {
-        return;
-    };
-    eprintln!("{}\n{:#?}", outcome.report, outcome.wrong.first());
-    assert!(!outcome.wrong.is_empty(), "the plant was not noticed");
+    // A skip needs two transactions that commit in another order than they took their numbers, which a short run on a
+    // busy machine may lack.
+    for _ in 0..PLANTED_RUNS {
+        let Some(outcome) = run(SHORT_CHANGES, true).await else {
+            return;
+        };
+        eprintln!("{}\n{:#?}", outcome.report, outcome.wrong.first());
+        if !outcome.wrong.is_empty() {
+            return;
+        }
+    }
+    panic!("the plant was not noticed");
 }

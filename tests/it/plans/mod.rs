@@ -4,7 +4,11 @@
 mod explain;
 mod seed;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::Utc;
@@ -23,7 +27,7 @@ use titlecast_testing::{
     server::client,
     titles::{regenerate, replied, reset, settled},
 };
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Mutex, mpsc::UnboundedReceiver};
 
 use self::explain::{complaints, is_page, plan};
 use crate::agents::Folder;
@@ -61,6 +65,27 @@ struct Recorded {
     server: Server,
     statements: UnboundedReceiver<Statement>,
     past: DatabaseConnection,
+    /// What others copy.
+    _filled: Arc<TestDatabase>,
+}
+
+/// A filled database, and a copy of it. Filling one takes longer than everything else here, so tests that overlap copy it.
+async fn filled() -> (Arc<TestDatabase>, TestDatabase) {
+    static FILLED: Mutex<Weak<TestDatabase>> = Mutex::const_new(Weak::new());
+    let mut filled = FILLED.lock().await;
+    let database = match filled.upgrade() {
+        Some(database) => database,
+        None => {
+            let database = Arc::new(TestDatabase::new().await);
+            let connection = database.connect().await;
+            seed::fill(&connection).await;
+            connection.close().await.unwrap();
+            *filled = Arc::downgrade(&database);
+            database
+        }
+    };
+    let copy = database.copy().await;
+    (database, copy)
 }
 
 impl Recorded {
@@ -69,9 +94,8 @@ impl Recorded {
     }
 
     async fn start_with(model: &ModelServer, settings: &[&str]) -> Self {
-        let database = TestDatabase::new().await;
+        let (filled, database) = filled().await;
         let past = database.connect().await;
-        seed::fill(&past).await;
         let settings = [&["--title-sweep", "1h"], settings].concat();
         let server = Server::start_on(database, model, &settings).await;
         let statements = server.app.database().record_statements();
@@ -79,6 +103,7 @@ impl Recorded {
             server,
             statements,
             past,
+            _filled: filled,
         }
     }
 

@@ -48,6 +48,21 @@ impl TestDatabase {
         }
     }
 
+    /// A copy of this database, to which nothing may be connected.
+    pub async fn copy(&self) -> Self {
+        match &self.place {
+            Place::File(path) => {
+                let copy = Self::file();
+                std::fs::copy(path, copy.path()).unwrap();
+                copy
+            }
+            Place::Server { admin_url, name } => {
+                Self::on_server(admin_url.clone(), Some(name)).await
+            }
+            Place::Borrowed => panic!("another one owns the database"),
+        }
+    }
+
     /// A connection to read and write rows directly in the database.
     pub async fn connect(&self) -> DatabaseConnection {
         SeaOrm::connect(&self.url).await.unwrap()
