@@ -14,6 +14,9 @@ use crate::{
 
 const COUNTER: &str = "{spinner} {msg}";
 
+/// The conversations of a step.
+const PAGE: u64 = 200;
+
 /// Prunes once over all conversations; with `is_dry` only counts. Returns whether it reached the end. Servers publish what
 /// changed in their sweep.
 ///
@@ -31,6 +34,7 @@ pub async fn run(
         retentions,
         redacts: &redacts,
         is_dry,
+        page: PAGE,
     };
     let mut progress = Progress::new(None, COUNTER);
     let mut place = PrunePlace::default();

@@ -1,11 +1,19 @@
 //! `[retention]` and `titlecast prune`: what is too old goes, and what is left is consistent.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, Value as Bound};
 use serde_json::{Value, json};
-use titlecast::conversation::Owner;
+use titlecast::{
+    conversation::{
+        Owner,
+        retention::{Retention, Retentions},
+    },
+    db::{Database, Prune, PrunePlace},
+};
 use titlecast_testing::{
-    Answer, ModelServer, Rows, Server, TestDatabase, Titlecast,
+    Answer, ModelServer, Rows, Server, Step, TestDatabase, Titlecast,
     calls::{delete, rename, send_message, settled_conversation},
     eventually,
     stored::id as bound,
@@ -248,6 +256,38 @@ async fn long_conversations_and_those_with_nothing_left_are_pruned_too() {
 }
 
 #[tokio::test]
+async fn a_step_removes_a_bounded_number_of_messages_and_the_next_one_continues() {
+    let database = TestDatabase::new().await;
+    let owner = Owner::local();
+    database.seed(&owner, 2, 901).await;
+    database.seed(&owner, 1, 3_001).await;
+    database.seed(&owner, 2, 801).await;
+    let rows = Rows::of(&database).await;
+    age(&rows, "UPDATE agent_messages SET created_at = $1", 31, None).await;
+    let db = Database::connect(&database.url, 4).await.unwrap();
+    let retentions = Retentions {
+        default: Retention {
+            messages: Some(Duration::from_secs(30 * 24 * 60 * 60)),
+            ..Retention::default()
+        },
+        ..Retentions::default()
+    };
+    let prune = Prune {
+        retentions: &retentions,
+        redacts: &|_| false,
+        is_dry: false,
+        page: 100,
+    };
+    let (mut place, mut steps) = (PrunePlace::default(), Vec::new());
+    while let Some(pruned) = db.prune_next(&prune, &mut place).await.unwrap() {
+        steps.push(pruned.removed.of("agent_messages"));
+    }
+    assert!(steps.iter().all(|removed| *removed < 2_200), "{steps:?}");
+    assert_eq!(steps.iter().sum::<u64>(), 2 * 901 + 3_001 + 2 * 801);
+    assert_eq!(rows.count("agent_messages").await, 0);
+}
+
+#[tokio::test]
 async fn conversations_without_activity_are_deleted_and_told_and_tombstones_and_calls_go() {
     let model = ModelServer::start().await;
     let folder = Folder::new().file("titlecast.toml", &format!(
@@ -372,11 +412,15 @@ async fn a_running_reply_keeps_its_conversation_as_it_is() {
     let aged =
         "UPDATE agent_messages SET created_at = $1 WHERE conversation_id = $2 AND position <= 2";
     age(&rows, aged, 31, Some(&id)).await;
+    let aged = "UPDATE agent_conversations SET last_message_at = $1 WHERE id = $2";
+    age(&rows, aged, 91, Some(&id)).await;
     assert_eq!(
         prune(&server.database, LIMITS, &[]).await["done"]["rows"],
         json!({})
     );
-    steps.send(titlecast_testing::Step::Finish).unwrap();
+    // The reply is now the last message.
+    steps.send(Step::delta("In May, too")).unwrap();
+    steps.send(Step::Finish).unwrap();
     rewrites::settled(&server.url, &id).await;
     let pruned = prune(&server.database, LIMITS, &[]).await;
     assert_eq!(pruned["done"]["rows"]["agent_messages"], 2);
@@ -404,7 +448,12 @@ async fn limits_are_shown_by_config_check_and_mistakes_are_refused() {
         "{page}"
     );
     assert!(!check("").await.ok().contains("retention:"));
+    check("[retention]\nmessages = \"100years\"").await.ok();
     for (file, reason) in [
+        (
+            "[retention]\nmessages = \"101years\"",
+            "retention.messages: must be at most 100years",
+        ),
         (
             "[retention]\nmessages = \"30m\"",
             "retention.messages: expected at least \"1h\"",

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, QueryFilter, QueryResult, QuerySelect, Statement, Value,
+    sea_query::Expr,
 };
 
 use super::{
@@ -27,11 +28,15 @@ use crate::{
     error::Result,
 };
 
-/// Conversations of a page.
-const PAGE: u64 = 200;
-
 /// Conversations of one transaction.
 const STEP: usize = 20;
+
+/// Old messages of one step, for each conversation of it. Servers pause after each step, and a step has a deadline.
+const MAX_TRIMMED: u64 = 20;
+
+/// The condition that no reply of a conversation is running.
+const IS_QUIET: &str = "NOT EXISTS (SELECT 1 FROM agent_turns AS t \
+    WHERE t.conversation_id = agent_conversations.id AND t.reply_status = 'running')";
 
 /// What is pruned, and how.
 pub struct Prune<'a> {
@@ -41,6 +46,8 @@ pub struct Prune<'a> {
     pub redacts: &'a (dyn Fn(&str) -> bool + Send + Sync),
     /// Only count.
     pub is_dry: bool,
+    /// The most conversations of a step.
+    pub page: u64,
 }
 
 /// A position of a pass: first all conversations, then the calls of each tenant.
@@ -128,6 +135,7 @@ impl Database {
         place: &mut PrunePlace,
     ) -> Result<Option<Pruned>> {
         let mut pruned = Pruned::default();
+        let before = place.conversation;
         let Some(candidates) = self.candidates(prune, place, &mut pruned).await? else {
             return Ok(None);
         };
@@ -176,11 +184,22 @@ impl Database {
             false => {
                 self.entomb_old(&old, &mut pruned).await?;
                 self.remove_old_tombstones(&tombstones, &mut pruned).await?;
+                let limit = pruned.removed.of("agent_messages") + prune.page * MAX_TRIMMED;
+                let mut done = before;
                 for (id, tenant, cutoff) in trimmed {
                     let redacts = (prune.redacts)(&tenant);
-                    let trimming = self.trim(id, cutoff, redacts, &mut pruned).await;
-                    if let Err(error) = trimming {
-                        pruned.bad.push(BadRow::of(id.0, error)?);
+                    let trimming = self.trim((id, cutoff), limit, redacts, &mut pruned).await;
+                    match trimming {
+                        Ok(true) => done = Some(id),
+                        // The next step continues here.
+                        Ok(false) => {
+                            place.conversation = done;
+                            break;
+                        }
+                        Err(error) => {
+                            pruned.bad.push(BadRow::of(id.0, error)?);
+                            done = Some(id);
+                        }
                     }
                 }
                 self.remove_old_turns(&turns, &mut pruned).await?;
@@ -221,7 +240,8 @@ impl Database {
         let sql = format!(
             "SELECT c.id, c.tenant_id, c.user_id, c.status, c.pinned_at, c.last_message_at, c.updated_at, \
              CAST({first_message} AS timestamptz) AS first_message_at, CAST({first_turn} AS timestamptz) AS first_turn_at \
-             FROM agent_conversations AS c {after} ORDER BY c.id LIMIT {PAGE}"
+             FROM agent_conversations AS c {after} ORDER BY c.id LIMIT {}",
+            prune.page
         );
         let sql = match self.is_embedded() {
             // SQLite has no such type, and its CAST would turn the text into a number.
@@ -250,7 +270,7 @@ impl Database {
         }
     }
 
-    /// Deletes conversations as their users would, unless they were continued in the meantime.
+    /// Deletes conversations as their users would, unless they were continued in the meantime or a reply is running.
     async fn entomb_old(
         &self,
         old: &[(ConversationId, Option<DateTime<Utc>>)],
@@ -265,6 +285,7 @@ impl Database {
                     let rows: Vec<(ConversationId, DateTime<Utc>)> = active()
                         .filter(conversation::Column::Id.is_in(locked))
                         .filter(conversation::Column::PinnedAt.is_null())
+                        .filter(Expr::cust(IS_QUIET))
                         .select_only()
                         .columns([
                             conversation::Column::Id,

@@ -25,15 +25,16 @@ const MESSAGES: usize = 200;
 
 impl Database {
     /// Removes the messages of a conversation from before `cutoff`, in whole turns: a message stays as long as its
-    /// reply does.
+    /// reply does. Ends after the batch with which `pruned` has `limit` messages. Returns whether no old message is
+    /// left.
     pub(super) async fn trim(
         &self,
-        id: ConversationId,
-        cutoff: DateTime<Utc>,
+        (id, cutoff): (ConversationId, DateTime<Utc>),
+        limit: u64,
         redacts: bool,
         pruned: &mut Pruned,
-    ) -> Result<()> {
-        loop {
+    ) -> Result<bool> {
+        while pruned.removed.of("agent_messages") < limit {
             let (changed, removed, is_more) = self
                 .transaction(|tx| async move {
                     let mut removed = Removed::default();
@@ -56,9 +57,10 @@ impl Database {
             pruned.removed.extend(&removed);
             pruned.changed.extend(changed);
             if !is_more {
-                return Ok(());
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 }
 
