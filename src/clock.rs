@@ -9,7 +9,13 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use chrono::{DateTime, Datelike, SubsecRound, TimeDelta, Timelike, Utc};
+
+/// Whether clients can parse a time that someone else wrote: JavaScript has no leap seconds, and a year has four digits.
+/// Nor can a cursor hold a leap second, so on SQLite, which stores one as it is, a list would not get past it.
+pub fn is_plain(at: DateTime<Utc>) -> bool {
+    at.nanosecond() < 1_000_000_000 && (1..10_000).contains(&at.year())
+}
 
 /// A reading of the reference clock, and the local instant at which it was valid.
 type Reading = (DateTime<Utc>, BootInstant);

@@ -3,12 +3,13 @@
 //! Everything else is as for a sent message: the conversation, its title, its preview, the search index, and the change that
 //! subscribers receive.
 
-use chrono::{DateTime, Datelike, SubsecRound, TimeDelta, Timelike, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::{Chat, STORE_TIMEOUT, check_agent, checked_text};
 use crate::{
+    clock::is_plain,
     conversation::{
         Actor, Attachment, Conversation, ConversationName, Message, MessageId, Owner, Role,
         attachment::shown_text, external, topic_hint,
@@ -243,8 +244,7 @@ fn validated(mut message: RecordMessage, latest: DateTime<Utc>) -> Result<Record
             "created_at",
             "created_at is more than a day ahead",
         )),
-        // Clients can parse neither: JavaScript has no leap seconds, and a year has four digits.
-        Some(at) if at.nanosecond() >= 1_000_000_000 || at.year() < 1 => Err(Error::invalid_field(
+        Some(at) if !is_plain(at) => Err(Error::invalid_field(
             "created_at",
             "created_at must be from the year 1 on, and no leap second",
         )),

@@ -172,7 +172,7 @@ async fn classify(db: &impl ConnectionTrait, batch: &[NewConversation]) -> Resul
             None => Imported::Added,
             Some(row) if row.owner() != one.owner => Imported::Foreign,
             Some(row) if row.status != ConversationStatus::Active.as_str() => Imported::Deleted,
-            Some(_) => compare(db, one).await?,
+            Some(row) => compare(db, one, row.message_count).await?,
         });
     }
     let taken = find_taken(db, batch, &outcomes).await?;
@@ -187,8 +187,15 @@ async fn classify(db: &impl ConnectionTrait, batch: &[NewConversation]) -> Resul
     Ok(outcomes)
 }
 
-/// Compares the stored messages with the imported ones, up to the shorter list.
-async fn compare(db: &impl ConnectionTrait, one: &NewConversation) -> Result<Imported> {
+/// Compares the imported messages with the stored ones at their positions, up to the shorter list. `count` is that of
+/// the stored conversation. Messages that retention removed here count as stored: an import does not bring them back.
+async fn compare(db: &impl ConnectionTrait, one: &NewConversation, count: i64) -> Result<Imported> {
+    let before = one.removed();
+    let end = before + one.messages.len() as i64;
+    if count < before {
+        // The line lacks messages that would have to be stored first.
+        return Ok(Imported::Diverged);
+    }
     let conversation = these_of(&one.owner, [one.id])
         .select_only()
         .expr(Expr::value(1))
@@ -196,17 +203,20 @@ async fn compare(db: &impl ConnectionTrait, one: &NewConversation) -> Result<Imp
     let stored = message::Entity::find()
         .filter(Expr::exists(conversation))
         .filter(message::Column::ConversationId.eq(one.id))
+        .filter(message::Column::Position.gt(before))
+        .filter(message::Column::Position.lte(end))
         .order_by_asc(message::Column::Position)
-        .limit(one.messages.len() as u64)
         .all(db)
         .await?;
-    let is_same = |(row, new): (&message::Model, &NewMessage)| {
-        row.role == new.role.as_str() && row.content == new.text
+    let is_same = |row: &message::Model| {
+        let place = usize::try_from(row.position - before - 1).ok();
+        let new = place.and_then(|place| one.messages.get(place));
+        new.is_some_and(|new| row.role == new.role.as_str() && row.content == new.text)
     };
-    Ok(match one.messages.len() - stored.len() {
-        _ if !stored.iter().zip(&one.messages).all(is_same) => Imported::Diverged,
-        0 => Imported::Unchanged,
-        messages => Imported::Continued { messages },
+    Ok(match usize::try_from(end - count) {
+        _ if !stored.iter().all(is_same) => Imported::Diverged,
+        Ok(0) | Err(_) => Imported::Unchanged,
+        Ok(messages) => Imported::Continued { messages },
     })
 }
 
@@ -259,6 +269,13 @@ impl NewConversation {
     /// The exported rows.
     fn line(&self) -> Option<&Line> {
         self.stored.as_ref().map(|stored| &*stored.0)
+    }
+
+    /// The number of messages that retention removed before the export: they precede those of the line.
+    fn removed(&self) -> i64 {
+        self.line().map_or(0, |line| {
+            line.conversation.message_count - line.messages.len() as i64
+        })
     }
 
     /// The exported versions of the messages to store.
@@ -397,10 +414,7 @@ async fn append(
         return Ok(());
     };
     let stored = one.messages.len() - messages;
-    // Messages that retention removed before the export.
-    let before = one.line().map_or(0, |line| {
-        line.conversation.message_count - line.messages.len() as i64
-    });
+    let before = one.removed();
     let counted = change_of(&one.owner, one.id, at)
         .col_expr(
             Column::MessageCount,

@@ -213,7 +213,29 @@ async fn an_exported_line_that_was_changed_by_hand_is_refused_with_a_reason() {
         ("agent", json!("x".repeat(65)), "agent is longer than 64"),
         ("created_at", json!("2999-01-01T00:00:00Z"), "in the future"),
         ("created_at", json!(secret), "another type"),
+        (
+            "created_at",
+            json!("-5000-01-01T00:00:00Z"),
+            "from the years 1 to 9999",
+        ),
+        (
+            "last_message_at",
+            json!("2016-12-31T23:59:60Z"),
+            "no leap second",
+        ),
+        (
+            "pinned_at",
+            json!("+10000-01-01T00:00:00Z"),
+            "from the years 1 to 9999",
+        ),
+        (
+            "updated_at",
+            json!("2024-05-01T09:00:00.123456789Z"),
+            "in microseconds",
+        ),
         ("user", json!(""), "user is no valid name"),
+        ("external_id", json!("a\nb"), "external_id is no valid id"),
+        ("external_id", json!(""), "external_id is no valid id"),
         (
             "topic_hint",
             json!("a\u{0}"),

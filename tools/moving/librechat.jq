@@ -50,7 +50,9 @@ def said:
 | ($messages[[$user, $id] | tojson] // []) as $own
 | select($own != [])
 | ($own | INDEX(.messageId)) as $all
-| ($own | max_by(.createdAt | date // "") | .messageId) as $last
+# Of messages with the same time, the last one is one without replies.
+| ([$own[] | .parentMessageId | strings | { key: ., value: true }] | from_entries) as $answered
+| ($own | max_by([(.createdAt | date // ""), ($answered[.messageId] | not)]) | .messageId) as $last
 | {
     id: (if $shared[$id] then "\($user)/\($id)" else $id end),
     user: $user,

@@ -38,8 +38,11 @@ def line:
   | .chat.history as $history
   | ($history.messages // {}) as $all
   | (if ($all | type) != "object" then error("chat.history.messages is no object") else . end)
-  | select($all != {})
-  | ([$history.currentId, ([$all[] | objects] | max_by(.timestamp | time // "").id)]
+  | [.chat.messages | arrays[] | objects] as $list
+  | select($all != {} or $list != [])
+  # Times are in seconds, so a reply may have that of its message: the last one is one without replies.
+  | ([$all[] | objects | .parentId | strings | { key: ., value: true }] | from_entries) as $answered
+  | ([$history.currentId, ([$all[] | objects] | max_by([(.timestamp | time // ""), ($answered[.id // ""] | not)]).id)]
       | map(strings | select($all[.] != null)) | first) as $last
   | {
       id,
@@ -47,9 +50,13 @@ def line:
       title: ((.title // .chat.title) | strings // null | if . == "New Chat" or . == null then null else .[:128] end),
       created_at: (.created_at | time),
       messages: [
-        [limit($all | length; $last | recurse($all[.].parentId; type == "string" and $all[.] != null))]
-        | reverse[]
-        | $all[.]
+        # Chats of early versions have a list alone.
+        (if $all == {} then $list[]
+         else
+           [limit($all | length; $last | recurse($all[.].parentId; type == "string" and $all[.] != null))]
+           | reverse[]
+           | $all[.]
+         end)
         | select(.role == "user" or .role == "assistant")
         | { role, content: said, created_at: (.timestamp | time) }
         | select(.content | test("\\S"))

@@ -11,6 +11,7 @@ use crate::{
     agents::DEFAULT_AGENT,
     auth::{ANY_TENANT, is_name},
     chat::{check_agent, checked_text},
+    clock::is_plain,
     config::ModelRef,
     conversation::{
         Attachment, ConversationId, InvalidTitle, Owner, Role, Title, TitleSource,
@@ -183,11 +184,17 @@ impl Defaults {
         };
         // The precision of PostgreSQL.
         let time = time.to_utc().trunc_subsecs(6);
-        match time > self.now + MAX_CLOCK_SKEW {
+        if time > self.now + MAX_CLOCK_SKEW {
             // It would stay at the top of the list.
-            true => Err(format!("{} is in the future", fields.path_of(field))),
-            false => Ok(Some(time)),
+            return Err(format!("{} is in the future", fields.path_of(field)));
         }
+        if !is_plain(time) {
+            let path = fields.path_of(field);
+            return Err(format!(
+                "{path} must be from the year 1 on, and no leap second"
+            ));
+        }
+        Ok(Some(time))
     }
 }
 

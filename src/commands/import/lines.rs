@@ -2,7 +2,10 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// A line reader.
+/// Programs on Windows begin a file in UTF-8 with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A line reader. Leaves out a byte order mark at the beginning.
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
     /// The longest line, in bytes.
@@ -49,6 +52,9 @@ impl<R: Read> Lines<R> {
             self.bytes += self.reader.skip_until(b'\n')? as u64;
             return Ok(Some(Line::TooLong));
         }
+        if self.number == 1 && line.starts_with(BYTE_ORDER_MARK) {
+            line.drain(..BYTE_ORDER_MARK.len());
+        }
         Ok(Some(Line::Whole(line)))
     }
 }
@@ -77,6 +83,13 @@ mod tests {
             read(&b"a\n\nb\r\nc"[..]),
             [whole("a"), whole(""), whole("b\r"), whole("c")]
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_left_out_at_the_beginning_alone() {
+        let whole = |text: &str| Line::Whole(text.into());
+        let text = "\u{feff}a\n\u{feff}b";
+        assert_eq!(read(text.as_bytes()), [whole("a"), whole("\u{feff}b")]);
     }
 
     #[test]

@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Timelike, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     auth::{ANY_TENANT, is_name},
+    clock::is_plain,
     conversation::{
         ConversationStatus, Message, MessageId, MessageStatus, Metadata, Part, ReplyOutcome, Role,
-        Title, TitleFailure, TitleFrom, TitleSource, TitleStatus,
+        Title, TitleFailure, TitleFrom, TitleSource, TitleStatus, external::checked_external_id,
     },
     db::{
         NewConversation, NewMessage, ReplyState,
@@ -182,6 +183,39 @@ impl Line {
         }
     }
 
+    /// All times of the line.
+    fn times(&self) -> impl Iterator<Item = DateTime<Utc>> {
+        fn of_usage(usage: Option<&reply_call::Model>) -> Option<DateTime<Utc>> {
+            usage.map(|usage| usage.created_at)
+        }
+        let row = &self.conversation;
+        let of_row = [
+            Some(row.created_at),
+            Some(row.updated_at),
+            Some(row.last_message_at),
+            row.title_generated_at,
+            row.title_retry_at,
+            row.title_failing_since,
+            row.title_refreshed_at,
+            row.archived_at,
+            row.pinned_at,
+        ];
+        let of_messages = self
+            .messages
+            .iter()
+            .flat_map(|Reply { row, usage, .. }| [Some(row.created_at), of_usage(usage.as_ref())]);
+        let of_versions = self.versions.iter().flat_map(|Reply { row, usage, .. }| {
+            [
+                Some(row.created_at),
+                row.replaced_at,
+                of_usage(usage.as_ref()),
+            ]
+        });
+        let of_turns = self.turns.iter().map(|turn| Some(turn.created_at));
+        let of_replies = of_messages.chain(of_versions).chain(of_turns);
+        of_row.into_iter().chain(of_replies).flatten()
+    }
+
     /// Checks what a database would reject, or the service would read differently.
     fn check(&self, latest: DateTime<Utc>) -> std::result::Result<(), String> {
         let row = &self.conversation;
@@ -211,11 +245,11 @@ impl Line {
                 256,
             ),
             ("title_hint", row.title_hint.as_ref(), 256),
-            ("external_id", row.external_id.as_ref(), 255),
         ];
         for (field, text, chars) in sizes {
             fits(field, text, chars)?;
         }
+        is_id("external_id", row.external_id.as_ref())?;
         is_one_of::<TitleSource>("title_source", Some(&row.title_source))?;
         is_one_of::<TitleSource>("previous_title_source", row.previous_title_source.as_ref())?;
         is_one_of::<TitleStatus>("title_status", Some(&row.title_status))?;
@@ -249,6 +283,16 @@ impl Line {
             // It would stay at the top of the list.
             return Err("a time is in the future".into());
         }
+        // PostgreSQL rejects some of them, which would end the import.
+        if !self
+            .times()
+            .all(|at| is_plain(at) && at.nanosecond() % 1_000 == 0)
+        {
+            return Err(
+                "a time must be in microseconds, from the years 1 to 9999, and no leap second"
+                    .into(),
+            );
+        }
         if let Some(metadata) = &row.metadata {
             let pairs = Metadata::from_stored(metadata);
             let pairs = pairs.pairs().map(|(key, value)| (key.into(), value.into()));
@@ -271,8 +315,8 @@ impl Line {
             is_one_of::<MessageStatus>("messages.status", Some(&row.status))?;
             is_one_of::<ReplyOutcome>("messages.outcome", row.outcome.as_ref())?;
             fits("messages.model", row.model.as_ref(), 128)?;
-            fits("messages.author", row.author.as_ref(), 128)?;
-            fits("messages.external_id", row.external_id.as_ref(), 255)?;
+            is_author("messages.author", row.author.as_ref())?;
+            is_id("messages.external_id", row.external_id.as_ref())?;
             has_no_nul("messages.content", &row.content)?;
             check_usage(usage.as_ref())?;
             let is_reply = row.in_reply_to.is_some_and(|id| messages.contains(&id));
@@ -291,7 +335,7 @@ impl Line {
             is_one_of::<MessageStatus>("versions.status", Some(&row.status))?;
             is_one_of::<ReplyOutcome>("versions.outcome", row.outcome.as_ref())?;
             fits("versions.failure", row.failure.as_ref(), 64)?;
-            fits("versions.author", row.author.as_ref(), 128)?;
+            is_author("versions.author", row.author.as_ref())?;
             fits("versions.model", row.model.as_ref(), 128)?;
             has_no_nul("versions.content", &row.content)?;
             check_usage(usage.as_ref())?;
@@ -335,6 +379,20 @@ fn fits(field: &str, text: Option<&String>, chars: usize) -> std::result::Result
     match text.chars().count() <= chars {
         true => Ok(()),
         false => Err(format!("{field} is longer than {chars} characters")),
+    }
+}
+
+fn is_id(field: &str, id: Option<&String>) -> std::result::Result<(), String> {
+    match id.is_none_or(|id| checked_external_id(id).is_ok()) {
+        true => Ok(()),
+        false => Err(format!("{field} is no valid id")),
+    }
+}
+
+fn is_author(field: &str, name: Option<&String>) -> std::result::Result<(), String> {
+    match name.is_none_or(|name| is_name(name)) {
+        true => Ok(()),
+        false => Err(format!("{field} is no valid name")),
     }
 }
 

@@ -1,13 +1,15 @@
 //! A second import: existing messages stay, new ones are added, and diverged conversations are reported.
 
+use chrono::Utc;
 use serde_json::{Value, json};
 use titlecast_testing::{
-    ModelServer, Rows, Server, TestDatabase,
+    ModelServer, Rows, Server, TestDatabase, Titlecast,
     calls::{conversation as shown, delete, rename, send_message},
     titles::replied,
 };
 
 use super::{assert_counts, conversation, counts, end, import, start, with};
+use crate::retention::assert_consistent;
 
 const KYOTO: &str = "0190163d-8694-739b-aea5-966c26f8ad90";
 
@@ -149,6 +151,38 @@ async fn brings_nothing_back_that_was_deleted_and_takes_nothing_that_is_anothers
     assert!(ended.stderr.starts_with(why), "{}", ended.stderr);
     assert_eq!(server.database.census().await, before);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn brings_nothing_back_that_retention_removed() {
+    let database = TestDatabase::new().await;
+    let bread = "0190163d-8694-739b-aea5-966c26f8ad91";
+    // Retention leaves the second turn of one conversation, and nothing of the other.
+    let lines = |kyoto, bread_too| {
+        let mut kyoto = conversation(KYOTO, "Kyoto", kyoto);
+        for message in kyoto["messages"].as_array_mut().unwrap().iter_mut().skip(2) {
+            message["created_at"] = json!(Utc::now().to_rfc3339());
+        }
+        [kyoto, conversation(bread, "Bread", bread_too)]
+    };
+    counts(import(&database, &lines(4, 2), &[]).await);
+    Titlecast::new(&["prune", "--config", "titlecast.toml"])
+        .env("DATABASE_URL", &database.url)
+        .file("titlecast.toml", "[retention]\nmessages = \"30d\"\n")
+        .run()
+        .await
+        .ok();
+    let rows = Rows::of(&database).await;
+    assert_eq!(contents(&rows, KYOTO).await, said(2..4));
+    assert!(contents(&rows, bread).await.is_empty());
+
+    let done = counts(import(&database, &lines(4, 2), &[]).await);
+    assert_counts(&done, json!({ "unchanged": 2 }));
+    let done = counts(import(&database, &lines(5, 3), &[]).await);
+    assert_counts(&done, json!({ "continued": 2, "messages": 2 }));
+    assert_eq!(contents(&rows, KYOTO).await, said(2..5));
+    assert_eq!(contents(&rows, bread).await, ["Bread, message 2"]);
+    assert_consistent(&rows).await;
 }
 
 #[tokio::test]

@@ -143,6 +143,46 @@ async fn from_librechat() {
     assert_imported(&lines, 2, 5).await;
 }
 
+/// Times in seconds, and copies of a conversation, leave equal times; early versions of Open WebUI had no tree.
+#[tokio::test]
+async fn a_reply_with_the_time_of_its_message_comes_along_and_so_do_chats_without_a_tree() {
+    let at = "2023-11-14T22:13:20Z";
+    let fig = json!([
+        message("user", "When do I prune a fig?", at),
+        message("assistant", "In winter.", at),
+    ]);
+    let filter = "../../tools/moving/open-webui.jq";
+    let Some(lines) = jq(&["-c", "-f", filter, "open-webui-times.json"]) else {
+        return;
+    };
+    let lines = lines.unwrap();
+    let chats = parsed(&lines);
+    let [same, early] = chats.as_slice() else {
+        panic!("{lines}");
+    };
+    assert_eq!(same["messages"], fig);
+    let mut yew = json!([
+        message("user", "And a yew?", at),
+        message("assistant", "In summer.", at),
+    ]);
+    yew[1]["created_at"] = Value::Null;
+    assert_eq!(early["messages"], yew);
+    assert_imported(&lines, 2, 4).await;
+    let filter = "../../tools/moving/librechat.jq";
+    let conversations = [
+        "--slurpfile",
+        "conversations",
+        "librechat-times-conversations.json",
+    ];
+    let arguments = [
+        &["-cn"][..],
+        &conversations,
+        &["-f", filter, "librechat-times-messages.json"],
+    ];
+    let lines = jq(&arguments.concat()).unwrap().unwrap();
+    assert_eq!(parsed(&lines)[0]["messages"], fig);
+}
+
 /// What jq writes, and what it says of what it leaves out.
 fn jq_with_complaints(arguments: &[&str]) -> Option<(String, String)> {
     let mut command = Command::new("jq");

@@ -84,6 +84,14 @@ fn bad() -> Vec<(String, &'static str)> {
             "created_at is in the future",
         ),
         (
+            changed(json!({ "created_at": "0000-05-01T09:00:00Z" })),
+            "created_at must be from the year 1 on, and no leap second",
+        ),
+        (
+            message(json!({ "created_at": "2016-12-31T23:59:60Z" })),
+            "messages[0].created_at must be from the year 1 on, and no leap second",
+        ),
+        (
             changed(json!({ "display_name": SECRET })),
             "unknown field display_name",
         ),
