@@ -194,6 +194,25 @@ impl Database {
         Ok((running, unpublished))
     }
 
+    /// Adds the ids of the next tombstones to `ids`. Returns false at the end.
+    ///
+    /// # Errors
+    /// [`Error::Database`](crate::error::Error::Database).
+    pub async fn find_tombstones(
+        &self,
+        of: &Forgotten,
+        after: &mut ForgetPlace,
+        ids: &mut HashSet<ConversationId>,
+    ) -> Result<bool> {
+        let deleted = ConversationStatus::Deleted.as_str();
+        let extra = format!("status = '{deleted}'");
+        let Some(next) = self.next(of, &extra, None, &mut after.0).await? else {
+            return Ok(false);
+        };
+        ids.extend(next.into_iter().map(|(id, _)| id));
+        Ok(true)
+    }
+
     /// Removes the next tombstones, with their turns. Returns false at the end. Adds their ids to `ids`.
     ///
     /// # Errors

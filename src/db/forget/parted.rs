@@ -42,6 +42,15 @@ const SHARED: &str = "status = 'active' AND (user_id = …1 BEGUN AND EXISTS (SE
     OR EXISTS (SELECT 1 FROM agent_message_versions AS v \
     WHERE v.conversation_id = agent_conversations.id AND v.author = …1)))";
 
+/// The replaced replies to the user's former texts in messages that others edited. A reply answers the text that is
+/// replaced with it, or the next one that is: an edit replaces the text and its last reply at the same time. `$1` is the
+/// conversation, `$2` the user; `THEIRS` is replaced by a condition on the text `v`.
+const REPLIES_TO_FORMER: &str = "SELECT r.id FROM agent_message_versions AS r \
+    JOIN agent_message_versions AS v ON v.message_id = r.message_id AND v.replaced_at >= r.replaced_at \
+    WHERE r.conversation_id = $1 AND r.role <> 'user' AND v.role = 'user' AND THEIRS \
+    AND NOT EXISTS (SELECT 1 FROM agent_message_versions AS w WHERE w.message_id = r.message_id \
+    AND w.role = 'user' AND w.replaced_at >= r.replaced_at AND w.replaced_at < v.replaced_at)";
+
 /// The prefix of a placeholder's name, and the number of hexadecimal digits that follow.
 const PLACEHOLDER: &str = "erased-";
 const DIGITS: usize = 32;
@@ -125,8 +134,9 @@ impl Database {
         }
         let doomed = written_by(tx, &row, user).await?;
         remove(tx, &row, user, &doomed, removed).await?;
-        // The model may have made the title from the user's message.
-        let is_made = row.title_source == TitleSource::Generated.as_str() && !doomed.is_empty();
+        // The model may have made the title from the user's message, or from its former text.
+        let has_lost = !doomed.is_empty() || removed.of("agent_message_versions") > 0;
+        let is_made = row.title_source == TitleSource::Generated.as_str() && has_lost;
         let clears_title = is_owner || is_made;
         let is_untitled = clears_title || row.display_name.is_none();
         let last = message::Entity::find()
@@ -307,14 +317,26 @@ async fn remove(
         let ids: Vec<Value> = batch.iter().map(|(id, _)| (*id).into()).collect();
         removal::delete(tx, "agent_messages", "id IN (…)", &ids, removed).await?;
     }
-    // The user's former texts in messages that others edited. In rows of the previous version, the owner's texts have
-    // no author.
+    // The user's former texts in messages that others edited, after the replies to them. In rows of the previous
+    // version, the owner's texts have no author.
     let former = [row.id.into(), user.into()];
     let theirs = match row.user_id == user {
-        true => "conversation_id = $1 AND role = 'user' AND COALESCE(author, $2) = $2",
-        false => "conversation_id = $1 AND author = $2",
+        true => "COALESCE(v.author, $2) = $2",
+        false => "v.author = $2",
     };
-    removal::delete(tx, "agent_message_versions", theirs, &former, removed).await?;
+    let replies = REPLIES_TO_FORMER.replace("THEIRS", theirs);
+    let texts = format!(
+        "SELECT v.id FROM agent_message_versions AS v WHERE v.conversation_id = $1 AND v.role = 'user' AND {theirs}"
+    );
+    for (table, key, ids) in [
+        ("agent_reply_calls", "id", &replies),
+        ("agent_reply_parts", "reply_id", &replies),
+        ("agent_message_versions", "id", &replies),
+        ("agent_message_versions", "id", &texts),
+    ] {
+        let rows = format!("{key} IN ({ids})");
+        removal::delete(tx, table, &rows, &former, removed).await?;
+    }
     // Two steps, because the index of positions is unique at every moment.
     for (place, (_, position)) in doomed.iter().enumerate() {
         let next = doomed.get(place + 1).map(|(_, position)| *position);
