@@ -7,7 +7,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect, prelude::Uuid, sea_query::Expr,
+    QuerySelect, QueryTrait, prelude::Uuid, sea_query::Expr,
 };
 
 use super::{
@@ -27,8 +27,8 @@ pub const OPERATOR: &str = "operator";
 /// The beginning of the name of an erased user, before the keyed hash.
 const ERASED: &str = "erased:";
 
-/// Entries that are removed at a time.
-const ROWS: u64 = 500;
+/// Entries that are removed at a time, by their ids. For many of them PostgreSQL reads the whole table.
+const ROWS: u64 = 50;
 
 /// What was done.
 #[derive(
@@ -233,9 +233,9 @@ impl Database {
     /// [`Error::Database`](crate::error::Error::Database).
     pub async fn prune_audit(&self, keep: Duration) -> Result<bool> {
         let before: DateTime<Utc> = self.now() - keep;
-        let old: Vec<(DateTime<Utc>, Uuid)> = Entity::find()
+        let old: Vec<Uuid> = Entity::find()
             .select_only()
-            .columns([Column::CreatedAt, Column::Id])
+            .column(Column::Id)
             .filter(Column::CreatedAt.lt(before))
             .order_by_asc(Column::CreatedAt)
             .order_by_asc(Column::Id)
@@ -243,15 +243,17 @@ impl Database {
             .into_tuple()
             .all(&self.reader)
             .await?;
-        let Some((at, id)) = old.last() else {
+        let is_full = old.len() as u64 == ROWS;
+        if old.is_empty() {
             return Ok(false);
-        };
-        let place = Expr::tuple([Expr::col(Column::CreatedAt), Expr::col(Column::Id)]);
+        }
+        // By their ids: SQLite compares times as texts, and rows that were stored by hand may have another form. A
+        // comparison with the last time would not remove them, and the next call would find them again.
         Entity::delete_many()
-            .filter(place.lte(Expr::tuple([Expr::val(*at), Expr::val(*id)])))
+            .filter(Column::Id.is_in(old))
             .exec(&self.writer)
             .await?;
-        Ok(old.len() as u64 == ROWS)
+        Ok(is_full)
     }
 
     /// Replaces erased users in the log by a keyed hash, the same in each entry and in each erasure.
@@ -263,8 +265,13 @@ impl Database {
             Some(user) => self.forget_actor(&of.tenant, user).await,
             None => {
                 for column in [Column::Actor, Column::Subject] {
-                    while let Some(user) = self.next_actor(&of.tenant, column).await? {
-                        self.forget_actor(&of.tenant, &user).await?;
+                    let mut last = None;
+                    while let Some(name) = self.next_name(&of.tenant, column, last).await? {
+                        // A user may be called `erased:ann`, but no user's name is a hash with the database's key.
+                        if name != OPERATOR && !is_erased(&name) {
+                            self.forget_actor(&of.tenant, &name).await?;
+                        }
+                        last = Some(name);
                     }
                 }
                 Ok(())
@@ -272,20 +279,25 @@ impl Database {
         }
     }
 
-    /// A user in this column of a tenant's entries.
-    async fn next_actor(&self, tenant: &str, column: Column) -> Result<Option<String>> {
-        let user: Option<Option<String>> = Entity::find()
+    /// The next name in this column of a tenant's entries, in the order of the names.
+    async fn next_name(
+        &self,
+        tenant: &str,
+        column: Column,
+        last: Option<String>,
+    ) -> Result<Option<String>> {
+        let name: Option<Option<String>> = Entity::find()
             .select_only()
             .column(column)
             .filter(Column::TenantId.eq(tenant))
             .filter(column.is_not_null())
-            .filter(column.ne(OPERATOR))
-            .filter(column.not_like(format!("{ERASED}%")))
+            .apply_if(last, |select, last| select.filter(column.gt(last)))
+            .order_by_asc(column)
             .limit(1)
             .into_tuple()
             .one(&self.writer)
             .await?;
-        Ok(user.flatten())
+        Ok(name.flatten())
     }
 
     async fn forget_actor(&self, tenant: &str, user: &str) -> Result<()> {
@@ -312,4 +324,10 @@ impl Database {
         };
         Ok(format!("{ERASED}{}", self.forgotten_hash(&of).await?))
     }
+}
+
+/// Whether a name of the log is that of an erased user: the prefix, and an HMAC-SHA256 in hexadecimal digits.
+fn is_erased(name: &str) -> bool {
+    let digits = name.strip_prefix(ERASED).unwrap_or_default();
+    digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
 }

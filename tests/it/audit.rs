@@ -1,9 +1,10 @@
 //! The audit log: who did what, in the transaction of the act, without any text; off, it costs nothing.
 
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use titlecast::{
     conversation::Owner,
-    db::{Act, Forgotten, OPERATOR},
+    db::{Act, Database, Forgotten, OPERATOR},
 };
 use titlecast_testing::{
     Answer, ModelServer, Node, Rows, Server, TestDatabase, Titlecast,
@@ -116,6 +117,10 @@ async fn each_act_has_one_entry_and_what_changes_nothing_has_none() {
     }
     found.reverse();
     assert_eq!(acts(&found), acts(&entries));
+    let query = "query ($since: DateTime) { auditLog(since: $since) { nodes { id } } }";
+    let answer = server.graphql(query, json!({ "since": "-5000-01-01T00:00:00Z" }));
+    let code = &answer.await["errors"][0]["extensions"]["code"];
+    assert_eq!(*code, "INVALID_INPUT");
     let ids =
         |entries: &[Value]| -> Vec<Value> { entries.iter().map(|one| one["id"].clone()).collect() };
     assert_eq!(ids(&found), ids(&entries));
@@ -240,6 +245,61 @@ async fn an_erased_user_is_a_keyed_hash_and_old_entries_go() {
     rows.run(age, [old.into()]).await.unwrap();
     assert!(!db.prune_audit(keep).await.unwrap());
     assert_eq!(rows.count("agent_audit").await, 1);
+}
+
+#[tokio::test]
+async fn a_tenants_erasure_hashes_names_that_look_erased() {
+    let model = ModelServer::start().await;
+    let server = serve(&model, ON, &[]).await;
+    let db = server.app.database();
+    let of = |user: Option<&str>| Forgotten {
+        tenant: "acme".into(),
+        user: user.map(String::from),
+    };
+    for user in ["erased:ann", "ERASED:bob", "eve", OPERATOR] {
+        db.record_act_on("acme", user, Act::Exported, None)
+            .await
+            .unwrap();
+    }
+    db.forget_actors(&of(Some("eve"))).await.unwrap();
+    // A repetition changes nothing.
+    for _ in 0..2 {
+        db.forget_actors(&of(None)).await.unwrap();
+        let mut expected = vec![json!(OPERATOR)];
+        for user in ["erased:ann", "ERASED:bob", "eve"] {
+            expected.push(db.erased_name("acme", user).await.unwrap().into());
+        }
+        let mut actors: Vec<Value> = printed(&server.database, &["--tenant", "acme"])
+            .await
+            .iter()
+            .map(|entry| entry["actor"].clone())
+            .collect();
+        for names in [&mut expected, &mut actors] {
+            names.sort_by_key(ToString::to_string);
+        }
+        assert_eq!(actors, expected);
+    }
+}
+
+#[tokio::test]
+async fn old_entries_whose_time_was_stored_by_hand_go_too() {
+    let database = TestDatabase::new().await;
+    if !database.is_sqlite() {
+        return;
+    }
+    let rows = Rows::of(&database).await;
+    let insert = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 501) \
+        INSERT INTO agent_audit (id, tenant_id, actor, act, created_at) \
+        SELECT randomblob(16), 'acme', 'ann', 'renamed', '2024-05-01T09:00:00.000000+00:00' FROM n";
+    rows.0.execute_unprepared(insert).await.unwrap();
+    let db = Database::connect(&database.url, 2).await.unwrap();
+    let keep = std::time::Duration::from_secs(3600);
+    let mut steps = 1;
+    while db.prune_audit(keep).await.unwrap() {
+        steps += 1;
+        assert!(steps < 100, "the same entries are found again and again");
+    }
+    assert_eq!(rows.count("agent_audit").await, 0);
 }
 
 #[tokio::test]

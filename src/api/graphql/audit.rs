@@ -8,7 +8,7 @@ use super::{
     errors::Result,
     query::reach_for,
 };
-use crate::{auth::Scope, db, db::cursor::AuditCursor};
+use crate::{auth::Scope, clock::is_plain, db, db::cursor::AuditCursor, error::Error};
 
 /// An audited action.
 #[derive(SimpleObject)]
@@ -51,6 +51,11 @@ pub(super) async fn log(
     let (services, reach) = reach_for(ctx, Scope::Audit)?;
     let after = cursor("after", after)?;
     let limit = limit("first", first, 50)?;
+    // PostgreSQL rejects some other times.
+    if since.is_some_and(|since| !is_plain(since)) {
+        let text = "since must be from the years 1 to 9999, and no leap second";
+        return Err(Error::invalid_field("since", text).into());
+    }
     let page = services
         .db
         .audit_log(&reach.caller().tenant, since, after, limit)
