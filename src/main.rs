@@ -89,14 +89,14 @@ async fn run(inherited: Inherited) -> ExitCode {
     let usual = if quiet { "warn" } else { "info" };
     // Other commands have nothing to trace.
     let is_traced = matches!(command, Command::Serve | Command::Backfill(_));
-    let collector = cli.settings.otlp_endpoint.as_deref();
+    let collector = cli.settings.collector();
     // These commands need no settings, so an invalid log setting must not stop them.
     let is_logged = !matches!(command, Command::Completions { .. } | Command::Man);
     let start = || {
         telemetry::start(
             cli.settings.log_format,
             cli.settings.log.as_deref().unwrap_or(usual),
-            collector.filter(|url| is_traced && !url.is_empty()),
+            collector.filter(|_| is_traced),
         )
     };
     let telemetry = match is_logged.then(start).transpose() {

@@ -34,11 +34,7 @@ pub async fn check(settings: &Settings) -> Vec<StartError> {
             .check()
             .await
             .map_err(StartError::Tokens),
-        match settings
-            .otlp_endpoint
-            .as_deref()
-            .filter(|url| !url.is_empty())
-        {
+        match settings.collector() {
             Some(url) => telemetry::check_collector(url).map_err(StartError::Telemetry),
             None => Ok(()),
         },

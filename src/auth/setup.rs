@@ -1,12 +1,12 @@
 //! Builds token verification from the settings, and validates them at start-up.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    crypto, jwks,
+    crypto,
     keys::{Keys, Published},
     source::{Source, SourceError},
     tokens::{Rules, Tokens},
@@ -179,14 +179,12 @@ impl JwtSettings {
         if self.secret().is_some() {
             return Ok(());
         }
-        let source = Source::new(self.keys().unwrap_or_default()).map_err(SetupError::Source)?;
-        if let Source::File(_) = source {
-            let read = source.read().await;
-            let parsed = read.and_then(|bytes| jwks::parse(&bytes, &rules.algorithms));
-            let place = source.to_string();
-            parsed.map_err(|cause| SetupError::Keys { place, cause })?;
+        match self.source()? {
+            source @ Source::File(_) => published(source, &rules, &TaskTracker::new())
+                .await
+                .map(drop),
+            Source::Url(..) => Ok(()),
         }
-        Ok(())
     }
 
     /// Builds the verifier, and reads published keys; `None` when nothing is configured.
@@ -200,16 +198,14 @@ impl JwtSettings {
         let cookie = self.cookie()?;
         let keys = match self.secret() {
             Some(secret) => Keys::Secret(DecodingKey::from_secret(secret.as_bytes())),
-            None => {
-                let source = Source::new(self.keys().unwrap_or_default());
-                let source = source.map_err(SetupError::Source)?;
-                let place = source.to_string();
-                let allowed = rules.algorithms.clone();
-                let published = Published::read(source, allowed, tasks.clone()).await;
-                Keys::Published(published.map_err(|cause| SetupError::Keys { place, cause })?)
-            }
+            None => Keys::Published(published(self.source()?, &rules, tasks).await?),
         };
         Ok(Some(Tokens::new(rules, keys, cookie)))
+    }
+
+    /// Where published keys are read from.
+    fn source(&self) -> Result<Source, SetupError> {
+        Source::new(self.keys().unwrap_or_default()).map_err(SetupError::Source)
     }
 
     /// The rules for tokens; `None` when nothing is configured.
@@ -310,4 +306,15 @@ impl JwtSettings {
             cookie => Ok(cookie),
         }
     }
+}
+
+/// Reads published keys for the first time.
+async fn published(
+    source: Source,
+    rules: &Rules,
+    tasks: &TaskTracker,
+) -> Result<Arc<Published>, SetupError> {
+    let place = source.to_string();
+    let read = Published::read(source, rules.algorithms.clone(), tasks.clone()).await;
+    read.map_err(|cause| SetupError::Keys { place, cause })
 }

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use super::{duration, settings::duration_or_none};
 use crate::{
     auth::{self, Scope},
+    clock::is_plain,
     conversation::ConversationId,
     titles::policy::{MAX_INSTRUCTION_CHARS, MAX_STYLE_CHARS},
 };
@@ -380,7 +381,9 @@ fn date(text: &str) -> Result<DateTime<Utc>, String> {
     let midnight = day.map(|day| day.and_time(NaiveTime::MIN).and_utc());
     midnight
         .or_else(|_| DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()))
-        .map_err(|_| "expected a day, 2026-01-31, or a time, 2026-01-31T12:00:00Z".into())
+        .ok()
+        .filter(|time| is_plain(*time))
+        .ok_or_else(|| "expected a day, 2026-01-31, or a time, 2026-01-31T12:00:00Z".into())
 }
 
 /// Parses the name of a tenant or a user.
@@ -463,7 +466,7 @@ mod tests {
         );
         let time = date("2026-01-31T12:00:00+02:00").unwrap();
         assert_eq!(time.to_rfc3339(), "2026-01-31T10:00:00+00:00");
-        assert!(date("yesterday").is_err());
+        assert!(date("yesterday").is_err() && date("+20000-01-31").is_err());
         assert_eq!((rate("120/min"), rate("7")), (Ok(120), Ok(7)));
         assert!(rate("0").is_err() && rate("1/s").is_err());
         assert!((price("0.25/2").unwrap().of(4_000_000, 500_000) - 2.0).abs() < 1e-9);

@@ -422,6 +422,11 @@ impl Settings {
             .filter(|model| !model.is_empty())
     }
 
+    /// The URL of `--otlp-endpoint`.
+    pub fn collector(&self) -> Option<&str> {
+        self.otlp_endpoint.as_deref().filter(|url| !url.is_empty())
+    }
+
     /// Whether a provider is configured; the offline model answers otherwise.
     pub fn has_provider(&self) -> bool {
         let is_set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
@@ -443,8 +448,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// The longest duration: dates and multiples of it can be computed.
-const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// The longest duration, 100 years of 365.25 days as humantime reads them: dates and multiples of it can be computed.
+const MAX_DURATION: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
 
 /// Parses a duration, or `0s`.
 pub(super) fn duration_or_none(text: &str) -> Result<Duration, String> {
