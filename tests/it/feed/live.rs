@@ -205,6 +205,12 @@ async fn sse_has_an_id_for_each_event_and_goes_on_behind_the_last_one() {
         assert_eq!(deleted["conversation"]["display_name"], Value::Null);
     }
 
+    // An empty header is none.
+    let none = client().get(format!("{path}?after={begun}"));
+    let mut none = Events::of(none.header("last-event-id", "")).await;
+    assert_eq!(none.next().await.unwrap()["cursor"], *begun);
+    drop(none);
+
     let mut reset = Events::of(client().get(format!("{path}?after=nonsense"))).await;
     assert_eq!(reset.next().await.unwrap()["kind"], "feed.reset");
     // Read-only streams break off at a shutdown: after a proper end clients would not reconnect.
