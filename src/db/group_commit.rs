@@ -34,7 +34,7 @@ pub(super) struct Groups(Arc<Queue>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// The open group. Whoever holds the lock writes; tokio's mutex serves in the order of arrival.
+    /// The open group. The holder of the lock writes; tokio's mutex serves in the order of arrival.
     open: Arc<Mutex<Option<Group>>>,
     waiting: AtomicUsize,
 }
