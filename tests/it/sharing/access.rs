@@ -49,7 +49,7 @@ async fn each_policy_allows_what_it_says_and_no_policy_another_tenant() {
         let team = Team::start(&model, visibility).await;
         for change in CHANGES {
             let (id, change) = filled(&team, change).await;
-            let before = team.server.database.census().await;
+            let before = team.server.database.census_at_rest().await;
             let refused = graphql(&team.eve, &change, json!({})).await;
             assert_eq!(code(&refused), "NOT_FOUND", "{visibility}: {change}");
             let answer = graphql(&team.bob, &change, json!({})).await;

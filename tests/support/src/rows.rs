@@ -5,7 +5,13 @@ use sea_orm::{ConnectionTrait, Statement, TransactionTrait, Value};
 use titlecast::conversation::Owner;
 use uuid::Uuid;
 
-use super::TestDatabase;
+use super::{TestDatabase, eventually};
+
+/// Replies of the service and titles that are still being written. An external program's reply ends when the program
+/// says so.
+const UNFINISHED: &str = "
+    SELECT (SELECT count(*) FROM agent_turns WHERE reply_status = 'running' AND source IS NULL)
+         + (SELECT count(*) FROM agent_conversations WHERE title_status = 'pending' AND status <> 'deleted') AS unfinished";
 
 const CENSUS: &str = "
     SELECT (SELECT count(*) FROM agent_conversations) AS conversations,
@@ -43,6 +49,22 @@ impl TestDatabase {
         let census = columns.map(|column| row.try_get("", column).unwrap());
         connection.close().await.unwrap();
         census
+    }
+
+    /// The census once no reply is running and no title is pending: a mutation is answered before the reply and the title
+    /// that it started have ended.
+    pub async fn census_at_rest(&self) -> [i64; 5] {
+        let connection = self.connect().await;
+        let backend = connection.get_database_backend();
+        eventually(async || {
+            let statement = Statement::from_string(backend, UNFINISHED.to_owned());
+            let row = connection.query_one_raw(statement).await.unwrap().unwrap();
+            let unfinished: i64 = row.try_get("", "unfinished").unwrap();
+            (unfinished == 0).then_some(())
+        })
+        .await;
+        connection.close().await.unwrap();
+        self.census().await
     }
 
     /// Stores this many conversations as they were before titles existed. Returns their ids, newest first.
