@@ -11,6 +11,9 @@ use std::{
 
 use chrono::{DateTime, Datelike, SubsecRound, TimeDelta, Timelike, Utc};
 
+/// Which times [`is_plain`] accepts, for messages.
+pub const PLAIN: &str = "from the years 1 to 9999, and no leap second";
+
 /// Whether clients can parse a time that someone else wrote: JavaScript has no leap seconds, and a year has four digits.
 /// Nor can a cursor hold a leap second, so on SQLite, which stores one as it is, a list would not get past it.
 pub fn is_plain(at: DateTime<Utc>) -> bool {

@@ -9,7 +9,7 @@ use tracing::Instrument;
 
 use super::{Chat, STORE_TIMEOUT, check_agent, checked_text};
 use crate::{
-    clock::is_plain,
+    clock::{PLAIN, is_plain},
     conversation::{
         Actor, Attachment, Conversation, ConversationName, Message, MessageId, Owner, Role,
         attachment::shown_text, external, topic_hint,
@@ -246,7 +246,7 @@ fn validated(mut message: RecordMessage, latest: DateTime<Utc>) -> Result<Record
         )),
         Some(at) if !is_plain(at) => Err(Error::invalid_field(
             "created_at",
-            "created_at must be from the year 1 on, and no leap second",
+            format!("created_at must be {PLAIN}"),
         )),
         _ => Ok(message),
     }

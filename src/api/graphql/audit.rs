@@ -8,7 +8,13 @@ use super::{
     errors::Result,
     query::reach_for,
 };
-use crate::{auth::Scope, clock::is_plain, db, db::cursor::AuditCursor, error::Error};
+use crate::{
+    auth::Scope,
+    clock::{PLAIN, is_plain},
+    db,
+    db::cursor::AuditCursor,
+    error::Error,
+};
 
 /// An audited action.
 #[derive(SimpleObject)]
@@ -53,7 +59,7 @@ pub(super) async fn log(
     let limit = limit("first", first, 50)?;
     // PostgreSQL rejects some other times.
     if since.is_some_and(|since| !is_plain(since)) {
-        let text = "since must be from the years 1 to 9999, and no leap second";
+        let text = format!("since must be {PLAIN}");
         return Err(Error::invalid_field("since", text).into());
     }
     let page = services

@@ -141,10 +141,9 @@ pub(super) async fn changes(
     headers: HeaderMap,
 ) -> Result<Response, RestError> {
     let stream = services.users.stream(&caller.rate_limit_key)?;
-    // A client that reconnects repeats the query, and adds the id of the last event. Some libraries send an empty one at
-    // first.
-    let after = params.last_event_id(&headers).filter(|id| !id.is_empty());
-    let after = after.or_else(|| params.find("after"));
+    // A client that reconnects repeats the query, and adds the id of the last event.
+    let last = params.last_event_id(&headers);
+    let after = last.or_else(|| params.find("after"));
     let of = caller.reach().audience();
     let response = sse::feed::respond(services.clone(), of, after, caller.until).await?;
     let response = reach::always_bound(&services, caller.reach(), response);

@@ -19,6 +19,8 @@ use crate::{
     error::{Error, Result},
 };
 
+const LAST_EVENT_ID: &str = "last-event-id";
+
 /// A JSON body that is an object.
 pub(in crate::api) struct Body(Map<String, Value>);
 
@@ -179,18 +181,21 @@ impl Params {
 
     /// Whether to send `id:` lines, which resuming needs.
     pub(super) fn wants_ids(&self, headers: &HeaderMap) -> bool {
-        self.find("ids") == Some("true") || self.last_event_id(headers).is_some()
+        self.find("ids") == Some("true")
+            || headers.contains_key(LAST_EVENT_ID)
+            || self.last_event_id(headers).is_some()
     }
 
     /// The last event id that a reconnecting client received. Clients that cannot set the header, such as
-    /// event-source-polyfill, send it in the query string.
+    /// event-source-polyfill, send it in the query string. Some libraries send an empty one with their first request.
     pub(super) fn last_event_id<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {
-        match headers.get("last-event-id") {
-            Some(id) => id.to_str().ok(),
-            None => ["lastEventId", "last_event_id"]
-                .iter()
-                .find_map(|name| self.find(name)),
-        }
+        let header = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+        let parameters = ["lastEventId", "last_event_id"];
+        let parameters = parameters.into_iter().filter_map(|name| self.find(name));
+        header
+            .into_iter()
+            .chain(parameters)
+            .find(|id| !id.is_empty())
     }
 }
 

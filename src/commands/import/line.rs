@@ -11,7 +11,7 @@ use crate::{
     agents::DEFAULT_AGENT,
     auth::{ANY_TENANT, is_name},
     chat::{check_agent, checked_text},
-    clock::is_plain,
+    clock::{PLAIN, is_plain},
     config::ModelRef,
     conversation::{
         Attachment, ConversationId, InvalidTitle, Owner, Role, Title, TitleSource,
@@ -190,9 +190,7 @@ impl Defaults {
         }
         if !is_plain(time) {
             let path = fields.path_of(field);
-            return Err(format!(
-                "{path} must be from the year 1 on, and no leap second"
-            ));
+            return Err(format!("{path} must be {PLAIN}"));
         }
         Ok(Some(time))
     }

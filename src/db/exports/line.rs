@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     auth::{ANY_TENANT, is_name},
-    clock::is_plain,
+    clock::{PLAIN, is_plain},
     conversation::{
         ConversationStatus, Message, MessageId, MessageStatus, Metadata, Part, ReplyOutcome, Role,
         Title, TitleFailure, TitleFrom, TitleSource, TitleStatus, external::checked_external_id,
@@ -288,10 +288,7 @@ impl Line {
             .times()
             .all(|at| is_plain(at) && at.nanosecond() % 1_000 == 0)
         {
-            return Err(
-                "a time must be in microseconds, from the years 1 to 9999, and no leap second"
-                    .into(),
-            );
+            return Err(format!("a time must be in microseconds, {PLAIN}"));
         }
         if let Some(metadata) = &row.metadata {
             let pairs = Metadata::from_stored(metadata);

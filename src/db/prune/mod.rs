@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, QueryFilter, QueryResult, QuerySelect, Statement, Value,
-    sea_query::Expr,
 };
 
 use super::{
@@ -19,6 +18,7 @@ use super::{
     forget::remove_rows,
     removal::{self, Removed},
     scope::active,
+    turns,
 };
 use crate::{
     conversation::{
@@ -33,10 +33,6 @@ const STEP: usize = 20;
 
 /// Old messages of one step, for each conversation of it. Servers pause after each step, and a step has a deadline.
 const MAX_TRIMMED: u64 = 20;
-
-/// The condition that no reply of a conversation is running.
-const IS_QUIET: &str = "NOT EXISTS (SELECT 1 FROM agent_turns AS t \
-    WHERE t.conversation_id = agent_conversations.id AND t.reply_status = 'running')";
 
 /// What is pruned, and how.
 pub struct Prune<'a> {
@@ -135,10 +131,11 @@ impl Database {
         place: &mut PrunePlace,
     ) -> Result<Option<Pruned>> {
         let mut pruned = Pruned::default();
-        let before = place.conversation;
-        let Some(candidates) = self.candidates(prune, place, &mut pruned).await? else {
+        let after = place.conversation;
+        let Some((candidates, last)) = self.candidates(prune, after, &mut pruned).await? else {
             return Ok(None);
         };
+        place.conversation = Some(last);
         let now = self.now();
         let (mut old, mut tombstones, mut trimmed) = (Vec::new(), Vec::new(), Vec::new());
         let mut turns: BTreeMap<DateTime<Utc>, Vec<ConversationId>> = BTreeMap::new();
@@ -185,14 +182,14 @@ impl Database {
                 self.entomb_old(&old, &mut pruned).await?;
                 self.remove_old_tombstones(&tombstones, &mut pruned).await?;
                 let limit = pruned.removed.of("agent_messages") + prune.page * MAX_TRIMMED;
-                let mut done = before;
+                let mut done = after;
                 for (id, tenant, cutoff) in trimmed {
                     let redacts = (prune.redacts)(&tenant);
                     let trimming = self.trim((id, cutoff), limit, redacts, &mut pruned).await;
                     match trimming {
                         Ok(true) => done = Some(id),
-                        // The next step continues here.
                         Ok(false) => {
+                            // The next step begins with this conversation.
                             place.conversation = done;
                             break;
                         }
@@ -211,13 +208,13 @@ impl Database {
         Ok(Some(pruned))
     }
 
-    /// The next page of conversations with what may be too old; `None` at the end.
+    /// The page of conversations after this one, with what may be too old, and the last of its ids; `None` at the end.
     async fn candidates(
         &self,
         prune: &Prune<'_>,
-        place: &mut PrunePlace,
+        after: Option<ConversationId>,
         pruned: &mut Pruned,
-    ) -> Result<Option<Vec<Candidate>>> {
+    ) -> Result<Option<(Vec<Candidate>, ConversationId)>> {
         let limits = || prune.retentions.all();
         // What has no limit is not looked up.
         let first_message = match limits().any(|limits| limits.messages.is_some()) {
@@ -233,7 +230,7 @@ impl Database {
             }
             false => "NULL",
         };
-        let (after, values) = match place.conversation {
+        let (after, values) = match after {
             Some(id) => ("WHERE c.id > $1", vec![id.into()]),
             None => ("", Vec::new()),
         };
@@ -261,13 +258,7 @@ impl Database {
                 Err(error) => pruned.bad.push(BadRow::of(id.0, error)?),
             }
         }
-        match last {
-            Some(last) => {
-                place.conversation = Some(last);
-                Ok(Some(candidates))
-            }
-            None => Ok(None),
-        }
+        Ok(last.map(|last| (candidates, last)))
     }
 
     /// Deletes conversations as their users would, unless they were continued in the meantime or a reply is running.
@@ -282,10 +273,11 @@ impl Database {
             let (tombstones, removed) = self
                 .transaction(|tx| async move {
                     let locked = removal::lock(&tx, ids).await?;
+                    let running = turns::running_in(&tx, &locked).await?;
                     let rows: Vec<(ConversationId, DateTime<Utc>)> = active()
                         .filter(conversation::Column::Id.is_in(locked))
                         .filter(conversation::Column::PinnedAt.is_null())
-                        .filter(Expr::cust(IS_QUIET))
+                        .filter(conversation::Column::Id.is_not_in(running))
                         .select_only()
                         .columns([
                             conversation::Column::Id,

@@ -1,9 +1,7 @@
 //! Removal of the old messages of one conversation.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::Pruned;
 use crate::{
@@ -16,6 +14,7 @@ use crate::{
         guarded::Transaction,
         removal::{self, Removed, Rest},
         scope::{active, locked},
+        turns,
     },
     error::Result,
 };
@@ -72,12 +71,7 @@ async fn first_old(
     cutoff: DateTime<Utc>,
 ) -> Result<Vec<MessageId>> {
     use message::Column;
-    let running = Statement::from_sql_and_values(
-        tx.get_database_backend(),
-        "SELECT 1 FROM agent_turns WHERE conversation_id = $1 AND reply_status = 'running' LIMIT 1",
-        [id.into()],
-    );
-    if tx.query_one_raw(running).await?.is_some() {
+    if !turns::running_in(tx, &[id]).await?.is_empty() {
         return Ok(Vec::new());
     }
     let rows: Vec<(MessageId, String, DateTime<Utc>)> = message::Entity::find()

@@ -240,6 +240,19 @@ impl Database {
 /// The condition of the partial index of running turns. A bound value would hide it from SQLite.
 const RUNNING: &str = "reply_status = 'running'";
 
+/// The conversations among these in which a reply is running.
+pub(super) async fn running_in(
+    db: &impl ConnectionTrait,
+    conversations: &[ConversationId],
+) -> Result<Vec<ConversationId>> {
+    let running = Entity::find()
+        .filter(Column::ConversationId.is_in(conversations.iter().copied()))
+        .filter(Expr::cust(RUNNING))
+        .select_only()
+        .column(Column::ConversationId);
+    Ok(running.into_tuple().all(db).await?)
+}
+
 /// The turns in the conversations that may be read: a turn has the owner of its conversation.
 fn turns_of<'a>(rows: impl Into<Rows<'a>>) -> Select<Entity> {
     let turns = Entity::find();

@@ -85,11 +85,11 @@ fn bad() -> Vec<(String, &'static str)> {
         ),
         (
             changed(json!({ "created_at": "0000-05-01T09:00:00Z" })),
-            "created_at must be from the year 1 on, and no leap second",
+            "created_at must be from the years 1 to 9999, and no leap second",
         ),
         (
             message(json!({ "created_at": "2016-12-31T23:59:60Z" })),
-            "messages[0].created_at must be from the year 1 on, and no leap second",
+            "messages[0].created_at must be from the years 1 to 9999, and no leap second",
         ),
         (
             changed(json!({ "display_name": SECRET })),
