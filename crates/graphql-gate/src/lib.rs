@@ -10,22 +10,27 @@
 //! 4. one parse, whose result stays with the request;
 //! 5. the operation is chosen and its variables are checked (`variables`);
 //! 6. costs are counted as if fragments were expanded (`measure`), without expanding them;
-//! 7. a subscription's root is rewritten to the form that the engine expects (`subscription`).
+//! 7. repeated fields are merged (`merge`), and conflicting ones refused (`conflicts`);
+//! 8. the root of a subscription or mutation is rewritten to the form that the engine expects (`root`).
 //!
 //! The gate does not use the schema.
 
 mod brackets;
+mod conflicts;
 mod executor;
 mod literals;
 mod measure;
+mod merge;
 mod refusal;
-mod subscription;
+mod root;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod values;
 mod variables;
 mod walk;
+
+use std::collections::HashSet;
 
 use async_graphql::{
     Positioned, Request,
@@ -38,7 +43,7 @@ use async_graphql::{
 pub use self::{
     executor::Gated,
     refusal::{Refusal, RefusalKind},
-    subscription::RootField,
+    root::RootField,
 };
 
 /// Limits of a request. Every limit is inclusive.
@@ -144,17 +149,22 @@ pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal
     let costs = variables::coerce(&mut request.variables, &operation.node, limits)?;
     measure::check(&document, &costs, limits)?;
 
+    root::keep_operation(&mut document, request.operation_name.as_deref());
+    merge::merge(&mut document);
     let operation = choose(&mut document.operations, request.operation_name.as_deref())?;
+    let fragments = &document.fragments;
+    conflicts::check(&operation.node, fragments)?;
     let kind = operation.node.ty;
-    let root = match kind {
-        OperationType::Query | OperationType::Mutation => None,
+    let (root, inlined) = match kind {
+        OperationType::Query => (None, HashSet::new()),
+        OperationType::Mutation => (None, root::settle_mutation(&mut operation.node, fragments)?),
         OperationType::Subscription => {
-            let fragments = &document.fragments;
-            let (root, inlined) = subscription::settle(operation, fragments, &request.variables)?;
-            subscription::forget_unused(&mut document, &inlined);
-            Some(root)
+            let variables = &request.variables;
+            let (root, inlined) = root::settle_subscription(operation, fragments, variables)?;
+            (Some(root), inlined)
         }
     };
+    root::forget_unused(&mut document, &inlined);
     request.set_parsed_query(document);
     Ok(Admitted { kind, root })
 }

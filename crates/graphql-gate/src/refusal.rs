@@ -79,6 +79,14 @@ pub enum Refusal {
     IntrospectionInSubscriptionRoot { at: Pos },
     #[error("@skip and @include are not allowed at the root of a subscription")]
     ConditionInSubscriptionRoot { at: Pos },
+    #[error(
+        "\"{name}\" is selected twice, as different fields or with different arguments: give one of them an alias"
+    )]
+    ConflictingFields { name: String, at: Pos },
+    #[error(
+        "the mutation selects a field twice and has directives at its root: give each of the fields an alias"
+    )]
+    RepeatedMutation { at: Pos },
 }
 
 /// The kind of a refusal, which selects the error code.
@@ -115,7 +123,9 @@ impl Refusal {
             | Self::FragmentCycle { at, .. }
             | Self::SubscriptionRootFields { at }
             | Self::IntrospectionInSubscriptionRoot { at }
-            | Self::ConditionInSubscriptionRoot { at } => std::slice::from_ref(at),
+            | Self::ConditionInSubscriptionRoot { at }
+            | Self::ConflictingFields { at, .. }
+            | Self::RepeatedMutation { at } => std::slice::from_ref(at),
             Self::DocumentTooLarge { .. }
             | Self::TooManyFragments { .. }
             | Self::VariablesTooLarge { .. }
@@ -195,7 +205,9 @@ impl Refusal {
             | Self::FragmentCycle { .. }
             | Self::SubscriptionRootFields { .. }
             | Self::IntrospectionInSubscriptionRoot { .. }
-            | Self::ConditionInSubscriptionRoot { .. } => RefusalKind::Invalid,
+            | Self::ConditionInSubscriptionRoot { .. }
+            | Self::ConflictingFields { .. }
+            | Self::RepeatedMutation { .. } => RefusalKind::Invalid,
         }
     }
 

@@ -3,6 +3,7 @@
 mod engine;
 mod grammar;
 mod hostile;
+mod repeated;
 
 use async_graphql::{Pos, Request, Variables, parser::types::OperationType};
 use serde_json::{Value, json};

@@ -1,23 +1,23 @@
-//! Rewrites the root of a subscription to the form that the engine expects.
+//! Rewrites the root of a subscription, and of a mutation that selects a field twice, to the form that the engine expects.
 //!
-//! The engine starts a stream for each field directly at the root, and ignores fragments there. So
-//! fragments are inlined, fields with the same response key are merged
-//! (`CollectSubscriptionFields`, section 5.2.4.1 of the specification), and exactly one field must
-//! remain. Each fragment leaves an empty one in its place, so that validation still checks its type
-//! condition and directives.
+//! The engine starts a stream for each field directly at the root of a subscription, and ignores fragments there. In a
+//! mutation it calls the resolver for each occurrence of a field. So fragments are inlined, and fields with the same
+//! response key are merged (`CollectSubscriptionFields`, section 5.2.4.1, and `CollectFields`, section 6.3.2 of the
+//! specification); of a subscription, exactly one field must remain. Each fragment leaves an empty one in its place, so
+//! that validation still checks its type condition and directives.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_graphql::{
     Name, Positioned, Value as ConstValue, Variables,
     parser::types::{
-        Directive, ExecutableDocument, Field, FragmentDefinition, InlineFragment,
-        OperationDefinition, Selection, SelectionSet,
+        Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition,
+        InlineFragment, OperationDefinition, OperationType, Selection, SelectionSet,
     },
 };
 use async_graphql_value::Value;
 
-use super::Refusal;
+use super::{Refusal, merge::is_same};
 
 type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 
@@ -54,26 +54,25 @@ impl RootField {
     }
 }
 
-/// Rewrites the operation's root. Returns its field, and the names of the inlined fragments.
+/// Rewrites a subscription's root. Returns its field, and the names of the inlined fragments.
 ///
 /// # Errors
 /// When the root is not exactly one field, is an introspection field, or has a condition. The
 /// September 2025 edition of the specification forbids conditions there; October 2021 does not mention
 /// them.
-pub(super) fn settle(
+pub(super) fn settle_subscription(
     operation: &mut Positioned<OperationDefinition>,
     fragments: &Fragments,
     variables: &Variables,
 ) -> Result<(RootField, HashSet<Name>), Refusal> {
     let at = operation.pos;
     let root = &mut operation.node.selection_set.node;
-    let mut collected = Collected::default();
-    collected.set(std::mem::take(root), fragments)?;
     let Collected {
         fields,
         mut emptied,
         inlined,
-    } = collected;
+        ..
+    } = Collected::of(std::mem::take(root), fragments, OperationType::Subscription)?;
     let mut fields = fields.into_iter();
     let field = match (fields.next(), fields.next()) {
         (Some(field), None) => field,
@@ -87,26 +86,97 @@ pub(super) fn settle(
     Ok((settled, inlined))
 }
 
-/// Removes inlined fragments without a remaining spread, which validation would report as unused.
+/// Merges the fields of a mutation's root if one of them is selected twice. Returns the names of the inlined fragments.
+///
+/// # Errors
+/// When directives make it unknown whether the fields are selected.
+pub(super) fn settle_mutation(
+    operation: &mut OperationDefinition,
+    fragments: &Fragments,
+) -> Result<HashSet<Name>, Refusal> {
+    let root = &mut operation.selection_set.node;
+    let mut keys = HashSet::new();
+    if !repeats(root, fragments, &mut keys) {
+        return Ok(HashSet::new());
+    }
+    let Collected {
+        fields,
+        mut emptied,
+        inlined,
+        ..
+    } = Collected::of(std::mem::take(root), fragments, OperationType::Mutation)?;
+    emptied.extend(fields.into_iter().map(|field| {
+        let at = field.pos;
+        Positioned::new(Selection::Field(field), at)
+    }));
+    root.items = emptied;
+    Ok(inlined)
+}
+
+/// Whether a response key is selected twice, fragments included.
+fn repeats<'a>(
+    set: &'a SelectionSet,
+    fragments: &'a Fragments,
+    keys: &mut HashSet<&'a Name>,
+) -> bool {
+    set.items.iter().any(|selection| match &selection.node {
+        Selection::Field(field) => !keys.insert(&field.node.response_key().node),
+        Selection::InlineFragment(inline) => {
+            repeats(&inline.node.selection_set.node, fragments, keys)
+        }
+        Selection::FragmentSpread(spread) => {
+            let fragment = fragments.get(&spread.node.fragment_name.node);
+            fragment
+                .is_some_and(|fragment| repeats(&fragment.node.selection_set.node, fragments, keys))
+        }
+    })
+}
+
+/// Removes the operations that are not executed, with the fragments that only they use. The engine would compare their
+/// variables with the request's, although another operation may define a variable of the same name with another type.
+pub(super) fn keep_operation(document: &mut ExecutableDocument, name: Option<&str>) {
+    let (DocumentOperations::Multiple(operations), Some(name)) = (&mut document.operations, name)
+    else {
+        return;
+    };
+    let mut others = Vec::new();
+    operations.retain(|known, operation| {
+        let is_chosen = known == name;
+        if !is_chosen {
+            spreads(&operation.node.selection_set.node, &mut others);
+        }
+        is_chosen
+    });
+    let others = reached(document, others);
+    forget_unused(document, &others);
+}
+
+/// Removes those of these fragments without a remaining spread, which validation would report as unused.
 pub(super) fn forget_unused(document: &mut ExecutableDocument, inlined: &HashSet<Name>) {
     if inlined.is_empty() {
         return;
     }
-    let mut used = HashSet::new();
     let mut open = Vec::new();
     for (_, operation) in document.operations.iter() {
         spreads(&operation.node.selection_set.node, &mut open);
     }
+    let used = reached(document, open);
+    document
+        .fragments
+        .retain(|name, _| used.contains(name) || !inlined.contains(name));
+}
+
+/// The fragments that these spreads reach.
+fn reached(document: &ExecutableDocument, mut open: Vec<Name>) -> HashSet<Name> {
+    let mut reached = HashSet::new();
     while let Some(name) = open.pop() {
         if let Some((name, fragment)) = document.fragments.get_key_value(&name)
-            && used.insert(name.clone())
+            && reached.insert(name.clone())
         {
             spreads(&fragment.node.selection_set.node, &mut open);
         }
     }
-    document
-        .fragments
-        .retain(|name, _| used.contains(name) || !inlined.contains(name));
+    reached
 }
 
 fn spreads(set: &SelectionSet, names: &mut Vec<Name>) {
@@ -122,21 +192,35 @@ fn spreads(set: &SelectionSet, names: &mut Vec<Name>) {
 }
 
 /// The root after inlining.
-#[derive(Default)]
 struct Collected {
+    kind: OperationType,
     fields: Vec<Positioned<Field>>,
     emptied: Vec<Positioned<Selection>>,
     inlined: HashSet<Name>,
 }
 
 impl Collected {
+    fn of(root: SelectionSet, fragments: &Fragments, kind: OperationType) -> Result<Self, Refusal> {
+        let mut collected = Self {
+            kind,
+            fields: Vec::new(),
+            emptied: Vec::new(),
+            inlined: HashSet::new(),
+        };
+        collected.set(root, fragments)?;
+        Ok(collected)
+    }
+
     /// Inlines a selection set. Fragments are checked already: no cycles, and nested at most
     /// [`Limits::levels`](super::Limits::levels) deep.
     fn set(&mut self, set: SelectionSet, fragments: &Fragments) -> Result<(), Refusal> {
         for selection in set.items {
             let at = selection.pos;
             if selection.node.directives().iter().any(is_condition) {
-                return Err(Refusal::ConditionInSubscriptionRoot { at });
+                return Err(match self.kind {
+                    OperationType::Subscription => Refusal::ConditionInSubscriptionRoot { at },
+                    _ => Refusal::RepeatedMutation { at },
+                });
             }
             let (type_condition, directives, inner) = match selection.node {
                 Selection::Field(field) => {
@@ -181,31 +265,23 @@ impl Collected {
     /// Adds a field, or merges it with the field of the same response key.
     fn field(&mut self, field: Positioned<Field>) -> Result<(), Refusal> {
         let at = field.pos;
-        if field.node.name.node.starts_with("__") {
+        let is_subscription = self.kind == OperationType::Subscription;
+        if is_subscription && field.node.name.node.starts_with("__") {
             return Err(Refusal::IntrospectionInSubscriptionRoot { at });
         }
         let key = &field.node.response_key().node;
         let same = (self.fields.iter_mut()).find(|known| known.node.response_key().node == *key);
         match same {
             None => self.fields.push(field),
-            Some(known) if asks_the_same(&known.node, &field.node) => {
+            Some(known) if is_same(&known.node, &field.node) => {
                 let more = field.node.selection_set.node.items;
                 known.node.selection_set.node.items.extend(more);
             }
-            Some(_) => return Err(Refusal::SubscriptionRootFields { at }),
+            Some(_) if is_subscription => return Err(Refusal::SubscriptionRootFields { at }),
+            Some(_) => return Err(Refusal::RepeatedMutation { at }),
         }
         Ok(())
     }
-}
-
-/// Whether two fields with the same response key can be merged. A field with directives is never
-/// merged.
-fn asks_the_same(one: &Field, other: &Field) -> bool {
-    one.name == other.name
-        && one.arguments.len() == other.arguments.len()
-        && (one.arguments.iter()).all(|(name, value)| other.get_argument(&name.node) == Some(value))
-        && one.directives.is_empty()
-        && other.directives.is_empty()
 }
 
 fn is_condition(directive: &Positioned<Directive>) -> bool {
