@@ -11,7 +11,7 @@ use super::{TestDatabase, eventually};
 /// says so.
 const UNFINISHED: &str = "
     SELECT (SELECT count(*) FROM agent_turns WHERE reply_status = 'running' AND source IS NULL)
-         + (SELECT count(*) FROM agent_conversations WHERE title_status = 'pending' AND status <> 'deleted') AS unfinished";
+         + (SELECT count(*) FROM agent_conversations WHERE title_token IS NOT NULL) AS unfinished";
 
 const CENSUS: &str = "
     SELECT (SELECT count(*) FROM agent_conversations) AS conversations,
