@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ColumnTrait, Condition, ExprTrait, QueryFilter, UpdateMany, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, UpdateMany, sea_query::Expr,
+};
 
 use super::{
     Act, Database, TitleCall, TitleClaim,
@@ -16,7 +18,8 @@ use super::{
     guarded::Transaction,
     retention::settled_rows,
     scope::{change_of, changed, conversations_of, row_of},
-    search, title_calls,
+    search,
+    title_calls::{self, NO_TENANT},
     title_retries::{Retry, with_retry},
 };
 use crate::{
@@ -26,6 +29,26 @@ use crate::{
     },
     error::{Error, Result},
 };
+
+/// Stores the cost of a claim's calls. `is_found`: the conversation is known to exist. If its rows were erased while the
+/// model was writing, the calls belong to no tenant: nothing may lead to what was erased.
+async fn store_calls(
+    tx: &Transaction,
+    claim: &TitleClaim,
+    is_found: bool,
+    calls: &[TitleCall],
+    at: DateTime<Utc>,
+) -> Result<()> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let is_there = is_found || Entity::find_by_id(claim.id).one(tx).await?.is_some();
+    let (tenant, conversation) = match is_there {
+        true => (claim.owner.tenant.as_str(), Some(claim.id)),
+        false => (NO_TENANT, None),
+    };
+    title_calls::insert(tx, tenant, conversation, calls, at).await
+}
 
 /// The outcome of a request for a new title.
 #[derive(Clone, Debug)]
@@ -146,11 +169,12 @@ impl Database {
     ) -> Result<Option<Conversation>> {
         let stored = self.transaction(|tx| async move {
             let at = self.now();
-            if let Some(calls) = calls {
-                title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, at).await?;
-            }
             let rows = outcome.update(claim, at).exec_with_returning(&tx).await?;
+            let is_found = !rows.is_empty();
             let rows = settled_rows(&tx, rows).await?;
+            if let Some(calls) = calls {
+                store_calls(&tx, claim, is_found, calls, at).await?;
+            }
             let conversation = match (outcome, calls) {
                 (Outcome::Title(_), Some(_)) => reindexed(&tx, rows).await?,
                 _ => changed(rows)?,
@@ -169,13 +193,13 @@ impl Database {
     /// [`Error::Database`].
     pub async fn release_claim(&self, claim: &TitleClaim, calls: &[TitleCall]) -> Result<()> {
         self.transaction(|tx| async move {
-            title_calls::insert(&tx, &claim.owner.tenant, Some(claim.id), calls, self.now())
-                .await?;
-            without_claim(row_of(&claim.owner, claim.id))
+            let released = without_claim(row_of(&claim.owner, claim.id))
                 .col_expr(Column::TitleAttempts, Expr::val(0))
                 .filter(Column::TitleToken.eq(claim.token))
                 .exec(&tx)
                 .await?;
+            let is_found = released.rows_affected > 0;
+            store_calls(&tx, claim, is_found, calls, self.now()).await?;
             Ok((tx, ()))
         })
         .await

@@ -365,6 +365,24 @@ async fn a_tenant_is_erased_and_another_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_title_that_ends_after_the_erasure_of_its_conversation_is_counted_for_no_tenant() {
+    let model = ModelServer::start().await;
+    let gate = model.held_title(Answer::Text("Too Late"));
+    let server = Server::start(&model).await;
+    send_message(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
+    eventually(async || (model.title_requests().len() == 1).then_some(())).await;
+    erase(&server.database, &["--tenant", "local"]).await;
+    gate.send(()).unwrap();
+    server.titles_ended("superseded", 1).await;
+    let rows = Rows::of(&server.database).await;
+    assert!(rows.count("agent_title_calls").await > 0);
+    let led = "SELECT count(*) AS n FROM agent_title_calls WHERE tenant_id <> '' OR conversation_id IS NOT NULL";
+    let led: i64 = rows.all(led, []).await[0].try_get("", "n").unwrap();
+    assert_eq!(led, 0);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_user_erases_the_own_account_with_the_scope_for_it() {
     let model = ModelServer::start().await;
     let server = Server::start_with(&model, &GUARDED).await;
