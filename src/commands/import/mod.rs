@@ -11,11 +11,13 @@ use std::{
     fs::File,
     io::{self, Read},
     path::Path,
+    time::Instant,
 };
 
 use tokio::{
     sync::mpsc::{Receiver, Sender, channel},
     task::{JoinHandle, spawn_blocking},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +36,10 @@ use crate::{
 
 /// The most lines of a batch: other writers to an SQLite file wait for its transaction.
 const BATCH_LINES: usize = 100;
+
+/// The pause after a batch on SQLite is its duration, divided by this. SQLite has no queue for its lock: a process that
+/// waits for it asks again after some milliseconds, and must find it free before its own deadline.
+const PAUSE_DIVISOR: u32 = 2;
 
 /// A batch ends after this many bytes.
 const BATCH_BYTES: u64 = 1024 * 1024;
@@ -132,8 +138,12 @@ pub async fn run(
         let Some(next) = next else { break false };
         let Some(batch) = next else { break true };
         let batch = batch.map_err(unreadable)?;
+        let began = Instant::now();
         store(db, batch, arguments.dry_run, &progress, &mut done).await?;
         progress.update(done.bytes, || done.short_summary(), &done);
+        if db.is_embedded() && !arguments.dry_run {
+            sleep(began.elapsed() / PAUSE_DIVISOR).await;
+        }
     };
     if is_finished {
         // A panicked thread has not reached the end of the file.
