@@ -112,14 +112,31 @@ async fn with_trusted_documents_nothing_else_is_executed_over_any_transport() {
 async fn introspection_can_be_switched_off() {
     let model = ModelServer::start().await;
     let server = Server::start_with(&model, &["--introspection", "false"]).await;
-    let answer = post(
-        &server,
-        json!({ "query": "{ __schema { types { name } } }" }),
-    )
-    .await;
-    assert!(answer["data"]["__schema"].is_null(), "{answer}");
+    for query in [
+        "{ __schema { types { name } } }",
+        "{ __type(name: \"Query\") { name } }",
+        "{ _service { sdl } }",
+        "{ __typename ...Sdl } fragment Sdl on Query { a: _service { sdl } }",
+    ] {
+        let body = json!({ "query": query });
+        let (status, answer) = request(&server.url, "POST", "/graphql", Some(body.clone())).await;
+        assert_eq!(status, 403, "{query}: {answer}");
+        let error = &answer["errors"][0];
+        assert_eq!(
+            error["extensions"]["code"], "FORBIDDEN",
+            "{query}: {answer}"
+        );
+        let message = "introspection is switched off (--introspection)";
+        assert_eq!(error["message"], message, "{query}");
+        assert!(answer["data"].is_null(), "{query}: {answer}");
+        let errors = over_websocket(&server, body).await;
+        assert_eq!(errors[0]["extensions"]["code"], "FORBIDDEN", "{query}");
+    }
     assert_eq!(
         post(&server, json!({ "query": QUERY })).await["data"]["__typename"],
         "Query"
     );
+    let entities = "{ _entities(representations: []) { __typename } }";
+    let answer = post(&server, json!({ "query": entities })).await;
+    assert_eq!(answer["data"]["_entities"], json!([]), "{answer}");
 }

@@ -230,7 +230,7 @@ fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Respo
         StatusCode::INTERNAL_SERVER_ERROR
     } else if of(Code::RateLimited) {
         StatusCode::TOO_MANY_REQUESTS
-    } else if of(Code::ForbiddenOrigin) {
+    } else if of(Code::Forbidden) || of(Code::ForbiddenOrigin) {
         StatusCode::FORBIDDEN
     } else if of(Code::MethodNotAllowed) {
         StatusCode::METHOD_NOT_ALLOWED

@@ -36,6 +36,8 @@ pub enum Code {
     Unauthenticated,
     /// The credentials have expired.
     AuthExpired,
+    /// The caller may not execute this document.
+    Forbidden,
     /// A page of another origin may have sent the credentials.
     ForbiddenOrigin,
     /// The caller exceeds a limit; `extensions.retryAfter` is in seconds.
