@@ -78,6 +78,22 @@ async fn a_hash_of_another_document_is_refused() {
     let body = json!({ "query": QUERY, "extensions": named("{ a }") });
     let answer = post(&server, body).await;
     assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID_INPUT");
+    let message = "sha256Hash is not the SHA-256 of the query";
+    assert_eq!(answer["errors"][0]["message"], message);
+}
+
+#[tokio::test]
+async fn without_trusted_documents_an_id_beside_the_query_is_ignored() {
+    let server = Server::offline().await;
+    for id in ["typename", "sha256:9ad4e1f0", ""] {
+        let body = json!({ "query": QUERY, "documentId": id });
+        let answer = post(&server, body.clone()).await;
+        assert_eq!(answer["data"]["__typename"], "Query", "{id}: {answer}");
+        let answer = over_websocket(&server, body).await;
+        assert_eq!(answer["data"]["__typename"], "Query", "{id}: {answer}");
+    }
+    let answer = post(&server, json!({ "documentId": "" })).await;
+    assert_eq!(answer["errors"][0]["message"], "query is missing");
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ impl Code {
 /// A request whose document is not parsed yet.
 #[derive(Clone, Debug)]
 pub(super) struct RawRequest {
-    /// The document; empty when the client sent only a hash or an id.
+    /// The document; empty if the client sent only a hash or an id.
     pub(super) query: String,
     pub(super) operation_name: Option<String>,
     pub(super) variables: Map<String, Value>,
@@ -113,7 +113,7 @@ impl RawRequest {
             Some(_) => return Err(invalid("variables must be an object")),
         };
         let document_id = match take("documentId") {
-            Some(Value::String(id)) => Some(id),
+            Some(Value::String(id)) => Some(id).filter(|id| !id.is_empty()),
             None => None,
             Some(_) => return Err(invalid("documentId must be a string")),
         };
@@ -122,6 +122,7 @@ impl RawRequest {
                 .get("persistedQuery")
                 .and_then(|persisted| persisted.get("sha256Hash"))
                 .and_then(Value::as_str)
+                .filter(|hash| !hash.is_empty())
                 .map(str::to_owned),
             None => None,
             Some(_) => return Err(invalid("extensions must be an object")),
