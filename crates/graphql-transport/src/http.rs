@@ -270,7 +270,7 @@ fn not_acceptable() -> Response {
         stream: None,
     };
     refuse(
-        Code::NotAcceptable.error(format!("only {text} can be given")),
+        Code::NotAcceptable.error(format!("the response can only be {text}")),
         accepted,
         false,
     )

@@ -88,12 +88,12 @@ impl RawRequest {
     /// Parses the JSON of a body or of a WebSocket message's payload.
     ///
     /// # Errors
-    /// When a field is missing or has the wrong type. `null` counts as absent.
+    /// If a field is missing or has the wrong type. `null` and an empty text count as absent.
     pub(super) fn from_json(body: Value) -> Result<Self, ServerError> {
         let invalid = |text: &str| Code::InvalidRequest.error(text);
         let Value::Object(mut body) = body else {
             return Err(invalid(
-                "the request must be a JSON object; batches are not taken",
+                "the request must be a JSON object; batches are not supported",
             ));
         };
         let mut take = |name: &str| body.remove(name).filter(|value| !value.is_null());
