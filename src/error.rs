@@ -90,6 +90,9 @@ pub enum Error {
     /// Another user of the tenant owns the conversation, and the tenant's policy lets others only read.
     #[error("only the owner of this conversation may change it")]
     ForbiddenToGuests,
+    /// The GraphQL document reads the schema, and the operator hides it.
+    #[error("introspection is switched off (--introspection)")]
+    IntrospectionOff,
     /// The `Origin` header names an origin that is not allowed.
     #[error("this origin is not allowed; the operator can add it to --allowed-origins")]
     ForbiddenOrigin,
@@ -330,9 +333,10 @@ impl Error {
             Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
             Self::Unauthenticated => ErrorCode::Unauthenticated,
             Self::AuthExpired => ErrorCode::AuthExpired,
-            Self::Forbidden { .. } | Self::ForbiddenOnBehalf { .. } | Self::ForbiddenToGuests => {
-                ErrorCode::Forbidden
-            }
+            Self::Forbidden { .. }
+            | Self::ForbiddenOnBehalf { .. }
+            | Self::ForbiddenToGuests
+            | Self::IntrospectionOff => ErrorCode::Forbidden,
             Self::ForbiddenOrigin => ErrorCode::ForbiddenOrigin,
             Self::InvalidHost => ErrorCode::InvalidHost,
             Self::ForbiddenHost => ErrorCode::ForbiddenHost,

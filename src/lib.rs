@@ -25,9 +25,10 @@
 //! | `supervisor`, `panics` | background loops; panics as errors with an id |
 //! | `telemetry`, `step` | log and traces; failpoints for tests |
 //!
-//! The GraphQL protocols and limits are separate crates in `crates/`: `graphql-transport` and `graphql-gate`.
+//! Separate crates in `crates/`: `graphql-transport` and `graphql-gate`, the GraphQL protocols and limits, and
+//! `lenient-json`, JSON as clients and providers send it.
 //!
-//! Three rules hold everywhere:
+//! Three laws hold everywhere:
 //!
 //! 1. Rows are the truth, events are hints.
 //! 2. Only `chat` and `titles` write and publish: commit first, publish second.

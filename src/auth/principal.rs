@@ -120,8 +120,9 @@ impl Principal {
     /// The owner, if the caller has the scope `needed`. For [`Scope::Ingest`], the owner that the request acts for.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] without the scope; [`Error::ForbiddenOnBehalf`] if the request acts on behalf of another
-    /// user where it may not; [`Error::InvalidInput`] for a header that is not a valid name.
+    /// [`Error::Forbidden`] without the scope; [`Error::ForbiddenOnBehalf`] if the request names another user on a
+    /// route that does not allow acting on behalf of another user; [`Error::InvalidInput`] for a header that is not a
+    /// valid name.
     pub fn owner(&self, needed: Scope) -> Result<&Owner> {
         if needed != Scope::Ingest && self.acts_for.is_some() {
             return Err(OnBehalfRefusal::Elsewhere.into());

@@ -21,8 +21,6 @@
 //! | `remote` | copies the text of a reply that another node writes |
 //! | `stored_end` | reads how a reply ended from its rows |
 //! | `leases` | renews leases, checkpoints text, closes replies whose lease expired |
-//! | `forget` | erases a person or a tenant |
-//! | `prune` | removes what is older than its tenant keeps it |
 //! | `metrics` | Prometheus metrics of replies |
 
 mod archive;

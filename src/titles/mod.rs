@@ -375,7 +375,7 @@ impl Titles {
     /// the audit log.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when it is empty or over 128 characters; [`Error::NotFound`] when the owner has no such
+    /// [`Error::InvalidInput`] if it is empty or over 128 characters; [`Error::NotFound`] if the owner has no such
     /// conversation; [`Error::Database`].
     pub async fn rename(
         &self,
@@ -396,7 +396,7 @@ impl Titles {
     /// generation. A generated title stays. Returns at once; the title is published when it is ready.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner has no such conversation; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner has no such conversation; [`Error::Database`].
     pub async fn reset(
         &self,
         owner: &Owner,
@@ -428,9 +428,9 @@ impl Titles {
     /// ready.
     ///
     /// # Errors
-    /// [`Error::ManualTitle`] when the user gave the title and `replace_manual` is not set;
-    /// [`Error::InvalidInput`] when the hint is too long, or no message has content;
-    /// [`Error::NotFound`] when the owner has no such conversation; [`Error::Database`].
+    /// [`Error::ManualTitle`] if the user gave the title and `replace_manual` is not set;
+    /// [`Error::InvalidInput`] if the hint is too long, or no message has content;
+    /// [`Error::NotFound`] if the owner has no such conversation; [`Error::Database`].
     pub async fn regenerate(&self, owner: &Owner, request: Regenerate) -> Result<Conversation> {
         let inner = &self.inner;
         let hint = request.hint.as_deref().map(single_line);
@@ -478,7 +478,7 @@ impl Titles {
     /// Brings the former title back and locks it. Repeating it changes nothing.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] if there is no former title; [`Error::NotFound`] when the owner has no such conversation;
+    /// [`Error::InvalidInput`] if there is no former title; [`Error::NotFound`] if the owner has no such conversation;
     /// [`Error::Database`].
     pub async fn restore(
         &self,

@@ -123,7 +123,7 @@ async fn each_error_names_file_line_and_key() {
         ("[providers.desk]\nbase_url = \"http://desk/v1\"\nheaders = { X-Key = \"one\\ntwo\" }", &["titlecast.toml:3: providers.desk.headers.X-Key: the value has a line break"]),
         ("[providers.desk]\nbase_url = \"http://desk/v1\"\napi_key_env = \"NOTHING\"", &["titlecast.toml:3: providers.desk.api_key_env: the environment variable NOTHING is empty"]),
         ("[providers.desk]\nbase_url = \"http://desk/v1\"\nca_file = \"none.pem\"", &["titlecast.toml:3: providers.desk.ca_file: the file none.pem cannot be read"]),
-        ("[providers.desk]\nbase_url = \"http://desk/v1\"\nca_file = \"triage.md\"", &["titlecast.toml:3: providers.desk.ca_file: the file triage.md has no certificate in PEM form"]),
+        ("[providers.desk]\nbase_url = \"http://desk/v1\"\nca_file = \"triage.md\"", &["titlecast.toml:3: providers.desk.ca_file: the file triage.md contains no PEM certificate"]),
     ];
     for (file, parts) in table {
         let ended = check(file).await;

@@ -78,6 +78,22 @@ async fn a_hash_of_another_document_is_refused() {
     let body = json!({ "query": QUERY, "extensions": named("{ a }") });
     let answer = post(&server, body).await;
     assert_eq!(answer["errors"][0]["extensions"]["code"], "INVALID_INPUT");
+    let message = "sha256Hash is not the SHA-256 of the query";
+    assert_eq!(answer["errors"][0]["message"], message);
+}
+
+#[tokio::test]
+async fn without_trusted_documents_an_id_beside_the_query_is_ignored() {
+    let server = Server::offline().await;
+    for id in ["typename", "sha256:9ad4e1f0", ""] {
+        let body = json!({ "query": QUERY, "documentId": id });
+        let answer = post(&server, body.clone()).await;
+        assert_eq!(answer["data"]["__typename"], "Query", "{id}: {answer}");
+        let answer = over_websocket(&server, body).await;
+        assert_eq!(answer["data"]["__typename"], "Query", "{id}: {answer}");
+    }
+    let answer = post(&server, json!({ "documentId": "" })).await;
+    assert_eq!(answer["errors"][0]["message"], "query is missing");
 }
 
 #[tokio::test]
@@ -112,14 +128,31 @@ async fn with_trusted_documents_nothing_else_is_executed_over_any_transport() {
 async fn introspection_can_be_switched_off() {
     let model = ModelServer::start().await;
     let server = Server::start_with(&model, &["--introspection", "false"]).await;
-    let answer = post(
-        &server,
-        json!({ "query": "{ __schema { types { name } } }" }),
-    )
-    .await;
-    assert!(answer["data"]["__schema"].is_null(), "{answer}");
+    for query in [
+        "{ __schema { types { name } } }",
+        "{ __type(name: \"Query\") { name } }",
+        "{ _service { sdl } }",
+        "{ __typename ...Sdl } fragment Sdl on Query { a: _service { sdl } }",
+    ] {
+        let body = json!({ "query": query });
+        let (status, answer) = request(&server.url, "POST", "/graphql", Some(body.clone())).await;
+        assert_eq!(status, 403, "{query}: {answer}");
+        let error = &answer["errors"][0];
+        assert_eq!(
+            error["extensions"]["code"], "FORBIDDEN",
+            "{query}: {answer}"
+        );
+        let message = "introspection is switched off (--introspection)";
+        assert_eq!(error["message"], message, "{query}");
+        assert!(answer["data"].is_null(), "{query}: {answer}");
+        let errors = over_websocket(&server, body).await;
+        assert_eq!(errors[0]["extensions"]["code"], "FORBIDDEN", "{query}");
+    }
     assert_eq!(
         post(&server, json!({ "query": QUERY })).await["data"]["__typename"],
         "Query"
     );
+    let entities = "{ _entities(representations: []) { __typename } }";
+    let answer = post(&server, json!({ "query": entities })).await;
+    assert_eq!(answer["data"]["_entities"], json!([]), "{answer}");
 }

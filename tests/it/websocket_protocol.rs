@@ -1,5 +1,7 @@
 //! WebSockets of the service. The protocols themselves, rule by rule: `crates/graphql-transport/tests/protocols`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use titlecast_testing::{
     ModelServer, Server, eventually,
@@ -181,6 +183,19 @@ async fn a_handshake_needs_one_key_of_16_bytes() {
         &[good, good],
     ] {
         assert_eq!(open(keys).await, 400, "{keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_older_subprotocol_sends_no_keep_alive_before_the_acknowledgement() {
+    let model = ModelServer::start().await;
+    let server = Server::start_with(&model, &["--keep-alive", "100ms"]).await;
+    let mut socket = RawSocket::open(&server.url, "graphql-ws").await;
+    // Several pings are due meanwhile.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    socket.say(json!({ "type": "connection_init" })).await;
+    for expected in ["connection_ack", "ka", "ka"] {
+        assert_eq!(socket.message().await["type"], expected);
     }
 }
 

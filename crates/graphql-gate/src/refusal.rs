@@ -75,7 +75,7 @@ pub enum Refusal {
     FragmentCycle { name: String, at: Pos },
     #[error("a subscription selects exactly one root field")]
     SubscriptionRootFields { at: Pos },
-    #[error("a subscription's root field cannot be one of introspection")]
+    #[error("a subscription's root field cannot be an introspection field")]
     IntrospectionInSubscriptionRoot { at: Pos },
     #[error("@skip and @include are not allowed at the root of a subscription")]
     ConditionInSubscriptionRoot { at: Pos },

@@ -19,27 +19,25 @@ pub(super) enum Media {
 ///
 /// JSON takes precedence over streams whatever their weights. Clients that send one `Accept` for every operation
 /// want a stream only for subscriptions, which cannot be answered as JSON.
+///
+/// A header without a valid range, such as an empty one or `*`, expresses no preference, like a missing one.
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     let values = headers.get_all(header::ACCEPT).iter();
     let text: Vec<String> = values
         .filter_map(|value| value.to_str().ok())
         .map(str::to_ascii_lowercase)
         .collect();
-    // An empty list expresses no preference, like a missing header.
-    if text
-        .iter()
-        .all(|value| value.trim_matches([',', ' ']).is_empty())
-    {
-        return Some(Accepted {
-            single: Some(Media::Json),
-            stream: None,
-        });
-    }
     let ranges: Vec<Range<'_>> = text
         .iter()
         .flat_map(|value| value.split(','))
         .filter_map(Range::parse)
         .collect();
+    if ranges.is_empty() {
+        return Some(Accepted {
+            single: Some(Media::Json),
+            stream: None,
+        });
+    }
     let weight = |media: &str| weight_of(&ranges, media);
     let graphql = weight("application/graphql-response+json");
     let json = weight("application/json");
@@ -59,11 +57,13 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
             .iter()
             .any(|range| range.media == media && range.weight > 0)
     };
-    let stream = if named("multipart/mixed")
-        && weight("multipart/mixed") >= weight("text/event-stream")
+    // A range such as `multipart/*` selects a stream only if the client accepts no JSON.
+    let (multipart, events) = (weight("multipart/mixed"), weight("text/event-stream"));
+    let stream = if (named("multipart/mixed") && multipart >= events)
+        || (single.is_none() && multipart > events)
     {
         Some(Media::Multipart)
-    } else if weight("text/event-stream") > 0 && (named("text/event-stream") || single.is_none()) {
+    } else if events > 0 && (named("text/event-stream") || single.is_none()) {
         Some(Media::EventStream)
     } else {
         None
@@ -125,7 +125,7 @@ mod tests {
     fn the_best_type_that_the_client_accepts_is_chosen() {
         use Media::{EventStream, GraphqlResponse, Json, Multipart};
         #[rustfmt::skip]
-        let table: [(&str, Option<Media>, Option<Media>); 13] = [
+        let table: [(&str, Option<Media>, Option<Media>); 22] = [
             ("", Some(Json), None),
             ("*/*", Some(Json), None),
             ("application/*", Some(Json), None),
@@ -139,6 +139,15 @@ mod tests {
             ("application/json;q=0, */*;q=0.1", Some(GraphqlResponse), None),
             ("application/json; charset=utf-8", Some(Json), None),
             ("Application/JSON;Q=0.5, Text/Event-Stream", Some(Json), Some(EventStream)),
+            (", ,", Some(Json), None),
+            ("*", Some(Json), None),
+            ("json", Some(Json), None),
+            ("image/png;q=high", Some(Json), None),
+            ("multipart/mixed", None, Some(Multipart)),
+            ("multipart/*", None, Some(Multipart)),
+            ("multipart/*, text/*", None, Some(EventStream)),
+            ("multipart/*, application/json", Some(Json), None),
+            ("text/*", None, Some(EventStream)),
         ];
         for (accept, single, stream) in table {
             let mut headers = HeaderMap::new();
@@ -150,8 +159,14 @@ mod tests {
                 "{accept}"
             );
         }
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, "image/png".parse().unwrap());
-        assert_eq!(negotiate(&headers), None);
+        for accept in [
+            "image/png",
+            "*, image/png",
+            "multipart/*, multipart/mixed;q=0",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            assert_eq!(negotiate(&headers), None, "{accept}");
+        }
     }
 }

@@ -230,7 +230,7 @@ fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Respo
         StatusCode::INTERNAL_SERVER_ERROR
     } else if of(Code::RateLimited) {
         StatusCode::TOO_MANY_REQUESTS
-    } else if of(Code::ForbiddenOrigin) {
+    } else if of(Code::Forbidden) || of(Code::ForbiddenOrigin) {
         StatusCode::FORBIDDEN
     } else if of(Code::MethodNotAllowed) {
         StatusCode::METHOD_NOT_ALLOWED
@@ -270,7 +270,7 @@ fn not_acceptable() -> Response {
         stream: None,
     };
     refuse(
-        Code::NotAcceptable.error(format!("only {text} can be given")),
+        Code::NotAcceptable.error(format!("the response can only be {text}")),
         accepted,
         false,
     )

@@ -33,7 +33,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use async_graphql::{Request, Response, ServerError};
 use axum::{
     http::request::Parts,
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, any},
 };
 use futures_util::stream::BoxStream;
 use tokio::time::Instant;
@@ -268,9 +268,10 @@ impl<S: Service> Endpoint<S> {
 
     /// The handlers of the endpoint's route, of all methods.
     pub fn methods<T: Clone + Send + Sync + 'static>(self) -> MethodRouter<T> {
-        get(http::by_get)
+        // Unlike `get`, `any` adds no `Allow` header of its own, which would name HEAD.
+        any(http::other_method)
+            .get(http::by_get)
             .post(http::by_post)
-            .fallback(http::other_method)
             .with_state(self)
     }
 }

@@ -118,14 +118,9 @@ impl<S: Service> Endpoint<S> {
             (OperationType::Mutation, Carries::Queries | Carries::Reads) => {
                 return Err(Code::MethodNotAllowed.error("a mutation needs POST"));
             }
-            (OperationType::Subscription, Carries::Queries) => {
-                return Err(
-                    Code::MethodNotAllowed.error("a subscription needs a stream to carry it")
-                );
-            }
-            (OperationType::Subscription, Carries::Single) => {
+            (OperationType::Subscription, Carries::Queries | Carries::Single) => {
                 return Err(Code::NotAcceptable.error(
-                    "a subscription needs a WebSocket, or Accept: text/event-stream or multipart/mixed",
+                    "a subscription needs Accept: text/event-stream or multipart/mixed, or a WebSocket",
                 ));
             }
             (OperationType::Subscription, Carries::Reads | Carries::Everything) => {}

@@ -124,10 +124,12 @@ impl Documents {
 
 impl Automatic {
     fn resolve(&self, request: &RawRequest) -> Result<String, ServerError> {
-        let Some(hash) = request.hash.as_ref().or(request.document_id.as_ref()) else {
-            return Ok(request.query.clone());
+        let hash = match (&request.hash, &request.document_id) {
+            (Some(hash), _) => bare(hash),
+            (None, Some(id)) if request.query.is_empty() => bare(id),
+            // Beside a query an id is for servers with trusted documents: it need not be a hash.
+            (None, _) => return Ok(request.query.clone()),
         };
-        let hash = bare(hash);
         let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if request.query.is_empty() {
             // Apollo's clients match this exact text.
@@ -138,7 +140,7 @@ impl Automatic {
                 .ok_or_else(|| Code::PersistedQueryNotFound.error("PersistedQueryNotFound"));
         }
         if sha256(&request.query) != hash {
-            return Err(Code::InvalidRequest.error("the hash is not the document's"));
+            return Err(Code::InvalidRequest.error("sha256Hash is not the SHA-256 of the query"));
         }
         store.insert(hash.to_owned(), request.query.clone());
         Ok(request.query.clone())
@@ -235,6 +237,24 @@ mod tests {
             documents.resolve(&request("", Some(&hash))).unwrap(),
             "{ a }"
         );
+    }
+
+    #[test]
+    fn an_id_is_a_hash_only_without_a_query() {
+        let documents = Documents::default();
+        let with_id = |query: &str, id: &str| RawRequest {
+            document_id: Some(id.to_owned()),
+            ..request(query, None)
+        };
+        let beside = with_id("{ a }", "of the compiler");
+        assert_eq!(documents.resolve(&beside).unwrap(), "{ a }");
+        let hash = sha256("{ a }");
+        assert!(documents.resolve(&with_id("", &hash)).is_err());
+        assert!(documents.resolve(&request("{ a }", Some(&hash))).is_ok());
+        assert_eq!(documents.resolve(&with_id("", &hash)).unwrap(), "{ a }");
+        let wrong = documents.resolve(&request("{ b }", Some(&hash)));
+        let message = "sha256Hash is not the SHA-256 of the query";
+        assert_eq!(wrong.unwrap_err().message, message);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub enum Code {
     Unauthenticated,
     /// The credentials have expired.
     AuthExpired,
+    /// The caller may not execute this document.
+    Forbidden,
     /// A page of another origin may have sent the credentials.
     ForbiddenOrigin,
     /// The caller exceeds a limit; `extensions.retryAfter` is in seconds.
@@ -72,7 +74,7 @@ impl Code {
 /// A request whose document is not parsed yet.
 #[derive(Clone, Debug)]
 pub(super) struct RawRequest {
-    /// The document; empty when the client sent only a hash or an id.
+    /// The document; empty if the client sent only a hash or an id.
     pub(super) query: String,
     pub(super) operation_name: Option<String>,
     pub(super) variables: Map<String, Value>,
@@ -86,12 +88,12 @@ impl RawRequest {
     /// Parses the JSON of a body or of a WebSocket message's payload.
     ///
     /// # Errors
-    /// When a field is missing or has the wrong type. `null` counts as absent.
+    /// If a field is missing or has the wrong type. `null` and an empty text count as absent.
     pub(super) fn from_json(body: Value) -> Result<Self, ServerError> {
         let invalid = |text: &str| Code::InvalidRequest.error(text);
         let Value::Object(mut body) = body else {
             return Err(invalid(
-                "the request must be a JSON object; batches are not taken",
+                "the request must be a JSON object; batches are not supported",
             ));
         };
         let mut take = |name: &str| body.remove(name).filter(|value| !value.is_null());
@@ -111,7 +113,7 @@ impl RawRequest {
             Some(_) => return Err(invalid("variables must be an object")),
         };
         let document_id = match take("documentId") {
-            Some(Value::String(id)) => Some(id),
+            Some(Value::String(id)) => Some(id).filter(|id| !id.is_empty()),
             None => None,
             Some(_) => return Err(invalid("documentId must be a string")),
         };
@@ -120,6 +122,7 @@ impl RawRequest {
                 .get("persistedQuery")
                 .and_then(|persisted| persisted.get("sha256Hash"))
                 .and_then(Value::as_str)
+                .filter(|hash| !hash.is_empty())
                 .map(str::to_owned),
             None => None,
             Some(_) => return Err(invalid("extensions must be an object")),

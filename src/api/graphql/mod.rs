@@ -10,6 +10,7 @@ mod cost;
 mod errors;
 mod feed;
 mod ingest;
+mod introspection;
 mod list_mutations;
 mod lists;
 mod loaders;
@@ -49,7 +50,7 @@ const MAX_COMPLEXITY: usize = 8_000;
 pub struct GraphqlSettings {
     /// The documents that may be executed.
     pub documents: Documents,
-    /// Whether introspection is enabled.
+    /// Whether clients may read the schema: by introspection, or by federation's `_service`.
     pub introspection: bool,
     /// Whether errors suggest similar names.
     pub suggestions: bool,

@@ -13,13 +13,13 @@ use tracing::Instrument;
 use super::{
     TitlecastSchema, cost,
     errors::{name_unread_arguments, server_error},
-    loaders, operation,
+    introspection, loaders, operation,
 };
 use crate::{
     api::{Services, auth, limits::OpenStream, observe::Surface},
     auth::Principal,
     db::interrupt::interruptible,
-    error::ErrorCode,
+    error::{Error, ErrorCode},
     panics,
 };
 
@@ -77,6 +77,10 @@ impl Service for Graphql {
         caller: &Principal,
         mut request: Request,
     ) -> Result<Response, ServerError> {
+        // A subscription cannot select these fields: the gate or the validation refuses it.
+        if !self.services.graphql.introspection && introspection::is_selected(&mut request) {
+            return Err(server_error(&Error::IntrospectionOff));
+        }
         let span = operation::span(&mut request, &self.names);
         let excess = cost::excess(&mut request);
         let execution = self.schema.execute(self.with_caller(caller, request));

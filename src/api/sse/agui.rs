@@ -53,7 +53,7 @@ impl AgUiEncoder {
         }
     }
 
-    /// The id of one text of the reply. The first text has the id of the reply, because most replies are one text.
+    /// Message id of a text block. The first block reuses the reply's id, because most replies have only one block.
     fn text_id(&self, index: usize) -> String {
         match index {
             0 => self.reply_id.clone(),

@@ -11,7 +11,7 @@ use crate::{
     events::ReplySnapshot,
 };
 
-/// One step of a reply. Indexes of texts count from 0; indexes of reasoning are those of its parts.
+/// One operation on a block of a reply. Indexes of texts count from 0; indexes of reasoning are those of its parts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Block<'a> {
     /// A text begins.
@@ -54,20 +54,22 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// The steps of one event.
+    /// Converts an event into block operations.
     pub(super) fn of<'a>(&mut self, event: &'a TurnEvent) -> Vec<Block<'a>> {
-        let mut steps = Vec::new();
+        let mut operations = Vec::new();
         match event {
             TurnEvent::Delta(delta) => {
-                self.text(&delta.text, &mut steps);
+                self.text(&delta.text, &mut operations);
                 self.sent = delta.length;
             }
-            TurnEvent::Snapshot(snapshot) => self.snapshot(snapshot, &mut steps),
-            TurnEvent::Reasoning(delta) => self.reasoning(delta.index, &delta.text, &mut steps),
-            TurnEvent::Part(part) => self.part(part, &mut steps),
+            TurnEvent::Snapshot(snapshot) => self.snapshot(snapshot, &mut operations),
+            TurnEvent::Reasoning(delta) => {
+                self.reasoning(delta.index, &delta.text, &mut operations)
+            }
+            TurnEvent::Part(part) => self.part(part, &mut operations),
             TurnEvent::Started(_) | TurnEvent::TitleChanged(_) | TurnEvent::Ended(..) => {}
         }
-        steps
+        operations
     }
 
     /// Ends the block that is open.
@@ -82,63 +84,63 @@ impl Blocks {
     ///
     /// These wires cannot retract anything. The stored text of a reply whose node died is a prefix of the sent text, or
     /// continues it.
-    fn snapshot<'a>(&mut self, snapshot: &'a ReplySnapshot, steps: &mut Vec<Block<'a>>) {
+    fn snapshot<'a>(&mut self, snapshot: &'a ReplySnapshot, operations: &mut Vec<Block<'a>>) {
         let begin = snapshot.length.saturating_sub(snapshot.text.len());
-        let text_until = |blocks: &mut Self, steps: &mut Vec<Block<'a>>, to: usize| {
+        let text_until = |blocks: &mut Self, operations: &mut Vec<Block<'a>>, to: usize| {
             let from = blocks.sent.max(begin);
             if let Some(text) = snapshot.text.get(from - begin..to - begin) {
-                blocks.text(text, steps);
+                blocks.text(text, operations);
                 blocks.sent = to;
             }
         };
         // A reader that resumes has received the parts before its offset.
         for part in snapshot.parts.iter().filter(|part| part.at >= begin) {
-            text_until(self, steps, part.at);
-            self.part(part, steps);
+            text_until(self, operations, part.at);
+            self.part(part, operations);
         }
-        text_until(self, steps, snapshot.length);
+        text_until(self, operations, snapshot.length);
     }
 
-    fn text<'a>(&mut self, text: &'a str, steps: &mut Vec<Block<'a>>) {
+    fn text<'a>(&mut self, text: &'a str, operations: &mut Vec<Block<'a>>) {
         if text.is_empty() {
             return;
         }
         let index = match self.open {
             Some(Open::Text(index)) => index,
             _ => {
-                steps.extend(self.close());
+                operations.extend(self.close());
                 let index = self.texts;
                 self.texts += 1;
                 self.open = Some(Open::Text(index));
-                steps.push(Block::TextStart(index));
+                operations.push(Block::TextStart(index));
                 index
             }
         };
-        steps.push(Block::Text(index, text));
+        operations.push(Block::Text(index, text));
     }
 
-    fn reasoning<'a>(&mut self, index: usize, text: &'a str, steps: &mut Vec<Block<'a>>) {
+    fn reasoning<'a>(&mut self, index: usize, text: &'a str, operations: &mut Vec<Block<'a>>) {
         if text.is_empty() {
             return;
         }
         let is_open = matches!(self.open, Some(Open::Reasoning(open, _)) if open == index);
         if !is_open {
-            steps.extend(self.close());
+            operations.extend(self.close());
             self.open = Some(Open::Reasoning(index, String::new()));
-            steps.push(Block::ReasoningStart(index));
+            operations.push(Block::ReasoningStart(index));
         }
         if let Some(Open::Reasoning(_, sent)) = &mut self.open {
             sent.push_str(text);
         }
         *self.reasoning.entry(index).or_default() += text.len();
-        steps.push(Block::Reasoning(index, text));
+        operations.push(Block::Reasoning(index, text));
     }
 
     /// The unsent rest of a part: a snapshot repeats parts in the sent state or in an older one.
-    fn part<'a>(&mut self, part: &'a Arc<Part>, steps: &mut Vec<Block<'a>>) {
+    fn part<'a>(&mut self, part: &'a Arc<Part>, operations: &mut Vec<Block<'a>>) {
         if let PartContent::Reasoning { text } = &part.content {
             let sent = self.reasoning.get(&part.index).copied().unwrap_or_default();
-            self.reasoning(part.index, text.get(sent..).unwrap_or_default(), steps);
+            self.reasoning(part.index, text.get(sent..).unwrap_or_default(), operations);
             return;
         }
         let is_new = match self.parts.entry(part.index) {
@@ -154,9 +156,9 @@ impl Blocks {
         };
         if is_new {
             // More text follows this part, so it is another block.
-            steps.extend(self.close());
+            operations.extend(self.close());
         }
-        steps.push(match &part.content {
+        operations.push(match &part.content {
             PartContent::Tool { .. } if is_new => Block::ToolCalled(part),
             PartContent::Tool { .. } => Block::ToolChanged(part),
             _ => Block::Data(part),
@@ -223,15 +225,15 @@ mod tests {
     fn names(blocks: &mut Blocks, events: &[TurnEvent]) -> Vec<String> {
         let mut names = Vec::new();
         for event in events {
-            for step in blocks.of(event) {
-                names.push(match step {
+            for operation in blocks.of(event) {
+                names.push(match operation {
                     Block::ToolCalled(_) => "called".into(),
                     Block::ToolChanged(_) => "changed".into(),
-                    step => format!("{step:?}"),
+                    operation => format!("{operation:?}"),
                 });
             }
         }
-        names.extend(blocks.close().map(|step| format!("{step:?}")));
+        names.extend(blocks.close().map(|operation| format!("{operation:?}")));
         names
     }
 

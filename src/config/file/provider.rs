@@ -214,7 +214,7 @@ pub(super) fn ca_file(
     let pem = secret_file::read_bytes(&path, MAX_CA_BYTES).map_err(|error| error.to_string());
     let checked = pem.and_then(|pem| match certificates(&pem) {
         Ok(_) => Ok(pem),
-        Err(_) => Err("has no certificate in PEM form".into()),
+        Err(_) => Err("contains no PEM certificate".into()),
     });
     match checked {
         Ok(pem) => Some(CaFile { path, pem }),

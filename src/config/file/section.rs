@@ -99,7 +99,7 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// The line of an offset, from 1.
+    /// The 1-based line number of a byte offset.
     fn line(&self, offset: usize) -> usize {
         1 + self.line_ends.partition_point(|end| *end < offset)
     }

@@ -8,7 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::highlight::CUT;
 use crate::{conversation::text::single_line, work::Stop};
 
-/// The length before the match, and from its start on, in grapheme clusters.
+/// Graphemes kept before the match, and from its start on.
 const BEFORE: usize = 40;
 const FROM: usize = 120;
 

@@ -17,7 +17,7 @@ const SIGNS: [&str; 6] = ["=", "×", "÷", "*", "/", "&"];
 #[derive(Clone)]
 pub(super) struct Word<'a> {
     pub(super) text: &'a str,
-    /// Without punctuation around it.
+    /// The word without surrounding punctuation.
     pub(super) bare: &'a str,
     pub(super) key: String,
 }

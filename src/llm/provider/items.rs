@@ -70,7 +70,7 @@ struct Channel {
 /// One item that was delivered.
 #[derive(Debug)]
 struct Delivered {
-    /// Empty if the server named none.
+    /// Empty if the server sent no id.
     id: String,
     digest: Digest,
     /// Whether it came as a whole item. Deltas without an id may belong to several items.

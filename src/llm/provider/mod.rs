@@ -80,10 +80,10 @@ pub fn decode_reply(
     stream::decode(wire.format(), body::decoded(body), timeouts)
 }
 
-/// Where models are asked.
+/// A model provider: its connection, circuit breakers and models.
 pub struct Provider {
     connection: Arc<Connection>,
-    /// The breakers of failures that concern all its models.
+    /// Circuit breakers for failures that affect all of its models.
     breakers: Arc<Breakers>,
     /// Every model that was asked for, so that breakers and refused parameters outlive a reload.
     models: Mutex<HashMap<String, Arc<Model>>>,

@@ -127,8 +127,8 @@ pub enum InvalidProvider {
         "the proxy is not an http:// or https:// URL; check --proxy (TITLECAST_PROXY), HTTPS_PROXY and HTTP_PROXY"
     )]
     Proxy,
-    /// There is no certificate of an authority.
-    #[error("the certificate authorities have no certificate in PEM form")]
+    /// The CA file contains no certificate.
+    #[error("the CA file contains no PEM certificate")]
     Authorities,
     /// The identity secret is too short to be one.
     #[error("the identity secret is shorter than 32 bytes")]

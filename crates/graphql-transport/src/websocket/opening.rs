@@ -35,13 +35,11 @@ impl Opening {
             || !has(headers, &header::CONNECTION, "upgrade")
             || !has(headers, &header::UPGRADE, "websocket")
         {
-            return Err(refusal(
-                StatusCode::BAD_REQUEST,
-                "this is no opening of a WebSocket",
-            ));
+            let text = "not a WebSocket handshake: Connection must contain Upgrade";
+            return Err(refusal(StatusCode::BAD_REQUEST, text));
         }
         if headers.get(header::SEC_WEBSOCKET_VERSION) != Some(&HeaderValue::from_static("13")) {
-            let text = "the version of WebSockets is 13";
+            let text = "Sec-WebSocket-Version must be 13";
             return Err(refusal(StatusCode::UPGRADE_REQUIRED, text));
         }
         let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
@@ -56,7 +54,7 @@ impl Opening {
             _ => {
                 return Err(refusal(
                     StatusCode::BAD_REQUEST,
-                    "Sec-WebSocket-Key has to be 16 bytes in base64, once",
+                    "Sec-WebSocket-Key must be 16 bytes in base64, once",
                 ));
             }
         };

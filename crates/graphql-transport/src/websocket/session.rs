@@ -139,8 +139,11 @@ impl<'a, S: Service> Session<'a, S> {
         }
         self.missed += 1;
         let ping = Message::Ping(Bytes::new());
-        // Clients of the older protocol reconnect if no `ka` follows the first.
-        let ka = self.protocol.keep_alive().map(Message::text);
+        // Clients of the older protocol reconnect if no `ka` follows the first, which comes with the acknowledgement.
+        let ka = match self.caller.is_some() {
+            true => self.protocol.keep_alive().map(Message::text),
+            false => None,
+        };
         self.send([ping].into_iter().chain(ka))
     }
 

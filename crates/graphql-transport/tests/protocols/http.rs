@@ -23,6 +23,18 @@ async fn a_get_request_never_executes_a_mutation() {
 }
 
 #[tokio::test]
+async fn every_accept_of_multipart_gets_a_query_as_json() {
+    let server = Server::start().await;
+    let body = json!({ "query": "{ __typename }" });
+    for accept in ["*", "multipart/mixed", "multipart/*"] {
+        let answer = server.post(accept, &body).await;
+        assert_eq!(answer.status(), 200, "{accept}");
+        let media = answer.header("content-type").unwrap();
+        assert!(media.starts_with(JSON), "{accept}: {media}");
+    }
+}
+
+#[tokio::test]
 async fn other_methods_and_content_types_are_refused() {
     let server = Server::start().await;
     let body = json!({ "query": "{ __typename }" }).to_string();

@@ -79,6 +79,15 @@ async fn a_subscription_without_a_stream_is_a_406() {
     let server = Server::start().await;
     let body = json!({ "query": "subscription { two }" });
     assert_eq!(server.post("application/json", &body).await.status(), 406);
+    let path = "/graphql?query=subscription%20%7Btwo%7D";
+    for accept in ["", "Accept: application/json\r\n", "Accept: *\r\n"] {
+        let answer = server.send("GET", path, accept, "").await;
+        assert_eq!(
+            (answer.status(), answer.header("allow")),
+            (406, None),
+            "{accept}"
+        );
+    }
 }
 
 #[tokio::test]
