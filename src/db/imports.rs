@@ -368,7 +368,7 @@ impl Positioned<'_> {
             outcome: None,
             model: None,
             external_id: message.external_id.clone(),
-            author: None,
+            author: (message.role == Role::User).then(|| self.conversation.owner.user.clone()),
         })
     }
 }

@@ -260,6 +260,72 @@ async fn an_exported_line_that_was_changed_by_hand_is_refused_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_line_names_its_owner_once_and_another_owner_is_erased_with_all_texts() {
+    let database = TestDatabase::new().await;
+    let rows = Rows::of(&database).await;
+    // One of them is exported in pieces.
+    let mut ids = database.seed(&Owner::local(), 1, 4).await;
+    ids.extend(database.seed(&Owner::local(), 1, 601).await);
+    let authors = "UPDATE agent_messages SET author = 'local' WHERE role = 'user'";
+    rows.run(authors, []).await.unwrap();
+    for id in &ids {
+        rows.run(
+            "INSERT INTO agent_message_versions \
+             (id, conversation_id, message_id, position, role, content, status, created_at, replaced_at, author) \
+             SELECT $1, conversation_id, id, position, role, 'former', status, created_at, created_at, author \
+             FROM agent_messages WHERE conversation_id = $2 AND position = 1",
+            [uuid::Uuid::now_v7().into(), bound(id)],
+        )
+        .await
+        .unwrap();
+    }
+    let lines = export(&database, &[]).await;
+    assert!(!lines.contains("author"), "the owner is named again");
+
+    let authors = async |database: &TestDatabase| -> Vec<(String, i64)> {
+        let sql = "SELECT author, count(*) AS n FROM (SELECT author FROM agent_messages WHERE author IS NOT NULL \
+             UNION ALL SELECT author FROM agent_message_versions) AS written GROUP BY author";
+        let found = Rows::of(database).await.all(sql, []).await;
+        let of = |row: &sea_orm::QueryResult| {
+            let author: String = row.try_get("", "author").unwrap();
+            (author, row.try_get("", "n").unwrap())
+        };
+        found.iter().map(of).collect()
+    };
+    let written = authors(&database).await;
+    assert_eq!(written, [("local".to_owned(), 2 + 301 + 2)]);
+    let copy = TestDatabase::new().await;
+    import(&copy, &lines).await;
+    assert_eq!(authors(&copy).await, written);
+
+    let mut moved = parsed(&lines);
+    for line in &mut moved {
+        line["user"] = json!("ada2");
+    }
+    let moved: String = moved.iter().map(|line| format!("{line}\n")).collect();
+    let copy = TestDatabase::new().await;
+    assert_eq!(import(&copy, &moved).await["added"], 2);
+    assert_eq!(
+        authors(&copy).await,
+        [("ada2".to_owned(), 2 + 301 + 2)],
+        "the new owner wrote what the former one did"
+    );
+    let arguments = [
+        "erase", "--tenant", "local", "--user", "ada2", "--wait", "0s",
+    ];
+    let erase = Titlecast::new(&arguments).env("DATABASE_URL", &copy.url);
+    erase.run().await.ok();
+    assert_eq!(copy.census().await, [0; 5]);
+
+    // Others are named.
+    let guest = "UPDATE agent_messages SET author = 'bob' WHERE conversation_id = $1 AND position = 3";
+    rows.run(guest, [bound(&ids[0])]).await.unwrap();
+    let lines = export(&database, &[]).await;
+    assert_eq!(lines.matches("\"author\":\"bob\"").count(), 1);
+    assert_eq!(lines.matches("author").count(), 1);
+}
+
+#[tokio::test]
 async fn a_caller_downloads_own_conversations_and_no_others() {
     let model = ModelServer::start().await;
     let server = Server::start_with(&model, &GUARDED).await;

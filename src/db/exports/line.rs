@@ -150,6 +150,17 @@ fn without_nulls(value: Value) -> Value {
 }
 
 impl Line {
+    /// Leaves out the owner as an author. So a line names its owner once, and another one can be put in.
+    pub(super) fn omit_owner(&mut self) {
+        let owner = &self.conversation.user_id;
+        for message in &mut self.messages {
+            omit_owner(&mut message.row.author, owner);
+        }
+        for version in &mut self.versions {
+            omit_owner(&mut version.row.author, owner);
+        }
+    }
+
     /// Sets the columns that a line does not hold.
     fn derive(&mut self) {
         let row = &mut self.conversation;
@@ -170,10 +181,12 @@ impl Line {
         for (position, message) in (before + 1..).zip(&mut self.messages) {
             message.row.conversation_id = id;
             message.row.position = position;
+            fill_author(&mut message.row.author, &message.row.role, &owner.user);
             usage(&mut message.usage, message.row.id);
         }
         for version in &mut self.versions {
             version.row.conversation_id = id;
+            fill_author(&mut version.row.author, &version.row.role, &owner.user);
             usage(&mut version.usage, version.row.id);
         }
         for turn in &mut self.turns {
@@ -349,6 +362,21 @@ impl Line {
             fits("turns.source", turn.source.as_ref(), 16)?;
         }
         Ok(())
+    }
+}
+
+/// Leaves out an author who is the owner of the conversation.
+pub(super) fn omit_owner(author: &mut Option<String>, owner: &str) {
+    if author.as_deref() == Some(owner) {
+        *author = None;
+    }
+}
+
+/// Names the owner as the author of a message of the user without one. NULL, as rows of the version before authors have
+/// it, means the same, and a line does not tell the two apart.
+fn fill_author(author: &mut Option<String>, role: &str, owner: &str) {
+    if author.is_none() && role == Role::User.as_str() {
+        *author = Some(owner.to_owned());
     }
 }
 
