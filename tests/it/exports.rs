@@ -318,7 +318,8 @@ async fn a_line_names_its_owner_once_and_another_owner_is_erased_with_all_texts(
     assert_eq!(copy.census().await, [0; 5]);
 
     // Others are named.
-    let guest = "UPDATE agent_messages SET author = 'bob' WHERE conversation_id = $1 AND position = 3";
+    let guest =
+        "UPDATE agent_messages SET author = 'bob' WHERE conversation_id = $1 AND position = 3";
     rows.run(guest, [bound(&ids[0])]).await.unwrap();
     let lines = export(&database, &[]).await;
     assert_eq!(lines.matches("\"author\":\"bob\"").count(), 1);
