@@ -462,6 +462,20 @@ async fn a_guest_downloads_what_they_wrote_while_the_tenant_shares() {
     assert_eq!(download(&team.ada).await.len(), 3, "she wrote only in hers");
     assert_eq!(download(&team.eve).await.len(), 0, "another tenant's");
 
+    // The command prints the same, whatever the policy, and leaves others' conversations out where Bob moves.
+    let of_bob = ["--tenant", "acme", "--user", "bob"];
+    assert_eq!(parsed(&export(database, &of_bob).await), lines);
+    let owned = export(database, &[&of_bob[..], &["--owned"]].concat()).await;
+    assert_eq!(parsed(&owned), lines[..1]);
+    let new = export(
+        database,
+        &[&of_bob[..], &["--since", "2999-01-01"]].concat(),
+    )
+    .await;
+    assert_eq!(new, "");
+    let all = parsed(&export(database, &["--tenant", "acme"]).await);
+    assert_eq!(all.len(), 4);
+
     // They can be imported, as a conversation of Bob's.
     let copy = TestDatabase::new().await;
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -473,5 +487,6 @@ async fn a_guest_downloads_what_they_wrote_while_the_tenant_shares() {
 
     team.reload("private");
     assert_eq!(download(&team.bob).await.len(), 1);
+    assert_eq!(parsed(&export(&team.server.database, &of_bob).await), lines);
     team.server.stop().await;
 }

@@ -71,7 +71,7 @@ pub struct ExportScope {
     pub user: Option<String>,
     /// Only those that changed since.
     pub since: Option<DateTime<Utc>>,
-    /// After the user's own conversations, adds lines with the user's messages in conversations of other users.
+    /// After the conversations of one user, adds lines with the user's messages in conversations of other users.
     pub as_guest: bool,
 }
 
@@ -172,7 +172,7 @@ impl Database {
                 }
             }
             if let (true, Some(tenant), Some(user)) = (scope.as_guest, &scope.tenant, &scope.user) {
-                let mut pieces = std::pin::pin!(guest::lines(&tx, tenant, user));
+                let mut pieces = std::pin::pin!(guest::lines(&tx, (tenant.as_str(), user.as_str()), scope.since));
                 while let Some(piece) = futures_util::StreamExt::next(&mut pieces).await {
                     yield piece?;
                 }
