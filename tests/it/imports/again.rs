@@ -1,6 +1,6 @@
 //! A second import: existing messages stay, new ones are added, and diverged conversations are reported.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use titlecast_testing::{
     ModelServer, Rows, Server, TestDatabase, Titlecast,
@@ -83,6 +83,37 @@ async fn adds_what_came_since_and_leaves_the_title_that_was_given_here() {
     let hit = json!([{ "conversation": { "id": KYOTO } }]);
     assert_eq!(hits["searchConversations"]["nodes"], hit);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn the_newest_message_decides_the_place_in_the_list_also_if_it_is_not_the_last() {
+    let database = TestDatabase::new().await;
+    let line = |times: &[&str]| {
+        let message = |at: &&str| json!({ "role": "user", "content": "Kyoto", "created_at": at });
+        let messages: Vec<Value> = times.iter().map(message).collect();
+        json!({ "id": KYOTO, "messages": messages })
+    };
+    let rows = Rows::of(&database).await;
+    let newest = async || -> DateTime<Utc> {
+        let sql = "SELECT last_message_at FROM agent_conversations";
+        rows.all(sql, []).await[0]
+            .try_get("", "last_message_at")
+            .unwrap()
+    };
+    let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    let [first, second, third] = [
+        "2024-05-01T09:00:00Z",
+        "2024-05-02T09:00:00Z",
+        "2024-05-03T09:00:00Z",
+    ];
+    counts(import(&database, &[line(&[second, first])], &[]).await);
+    assert_eq!(newest().await, time(second));
+    let older = line(&[second, first, first]);
+    counts(import(&database, &[older], &[]).await);
+    assert_eq!(newest().await, time(second));
+    let newer = line(&[second, first, first, third, second]);
+    counts(import(&database, &[newer], &[]).await);
+    assert_eq!(newest().await, time(third));
 }
 
 #[tokio::test]
