@@ -203,6 +203,14 @@ async fn an_exported_line_that_was_changed_by_hand_is_refused_with_a_reason() {
     let line = parsed(&export(&database, &[]).await).remove(0);
     let copy = TestDatabase::new().await;
     let secret = "Zyxwomb";
+    // The messages, with other fields in one of them.
+    let changed = |place: usize, fields: Value| {
+        let mut messages = line["messages"].clone();
+        let fields = fields.as_object().unwrap().clone();
+        messages[place].as_object_mut().unwrap().extend(fields);
+        messages
+    };
+    let reply = line["messages"][1]["id"].clone();
     for (field, value, reason) in [
         ("revision", json!(0), "revision must be positive"),
         ("revision", json!(i64::MAX), "revision must be positive"),
@@ -244,6 +252,33 @@ async fn an_exported_line_that_was_changed_by_hand_is_refused_with_a_reason() {
         ("messages", Value::Null, "missing field"),
         ("metadata", json!({ "a b": secret }), "a key of metadata"),
         ("turns", json!([{ "id": secret }]), "another type"),
+        ("title_status", json!("ready"), "title is missing"),
+        ("pinned_at", json!("2999-01-01T00:00:00Z"), "in the future"),
+        (
+            "messages",
+            changed(0, json!({ "created_at": "2999-01-01T00:00:00Z" })),
+            "in the future",
+        ),
+        (
+            "messages",
+            changed(0, json!({ "content": " " })),
+            "messages[0]: the message is empty",
+        ),
+        (
+            "messages",
+            changed(0, json!({ "content": secret.repeat(40_000) })),
+            "messages[0]: the message is longer than 262144 bytes",
+        ),
+        (
+            "messages",
+            changed(1, json!({ "author": secret })),
+            "messages.author is that of a reply",
+        ),
+        (
+            "messages",
+            changed(1, json!({ "in_reply_to": reply })),
+            "a message answers itself",
+        ),
     ] {
         let mut line = line.clone();
         line[field] = value;
@@ -257,6 +292,11 @@ async fn an_exported_line_that_was_changed_by_hand_is_refused_with_a_reason() {
         assert!(!ended.stderr.contains(secret), "{field}: {}", ended.stderr);
     }
     assert_eq!(copy.census().await, [0; 5]);
+    // A reply may be empty, as one that failed is, and the next try of a title lies ahead.
+    let mut line = line.clone();
+    line["messages"] = changed(1, json!({ "content": "", "status": "incomplete" }));
+    line["title_retry_at"] = json!("2999-01-01T00:00:00Z");
+    assert_eq!(import(&copy, &format!("{line}\n")).await["added"], 1);
 }
 
 #[tokio::test]

@@ -196,7 +196,7 @@ impl Line {
         }
     }
 
-    /// All times of the line.
+    /// The times of the line at which something happened: all but that of the title's next try.
     fn times(&self) -> impl Iterator<Item = DateTime<Utc>> {
         fn of_usage(usage: Option<&reply_call::Model>) -> Option<DateTime<Utc>> {
             usage.map(|usage| usage.created_at)
@@ -207,7 +207,6 @@ impl Line {
             Some(row.updated_at),
             Some(row.last_message_at),
             row.title_generated_at,
-            row.title_retry_at,
             row.title_failing_since,
             row.title_refreshed_at,
             row.archived_at,
@@ -266,6 +265,9 @@ impl Line {
         is_one_of::<TitleSource>("title_source", Some(&row.title_source))?;
         is_one_of::<TitleSource>("previous_title_source", row.previous_title_source.as_ref())?;
         is_one_of::<TitleStatus>("title_status", Some(&row.title_status))?;
+        if row.title_status == TitleStatus::Ready.as_str() && row.display_name.is_none() {
+            return Err("title_status is ready, and title is missing".into());
+        }
         is_one_of::<TitleFailure>("title_failure", row.title_failure.as_ref())?;
         is_one_of::<TitleFrom>("title_from", row.title_from.as_ref())?;
         if row
@@ -289,19 +291,17 @@ impl Line {
                 return Err(format!("{field} is out of range"));
             }
         }
-        if [row.created_at, row.updated_at, row.last_message_at]
-            .iter()
-            .any(|at| *at > latest)
-        {
-            // It would stay at the top of the list.
-            return Err("a time is in the future".into());
-        }
         // PostgreSQL rejects some of them, which would end the import.
         if !self
             .times()
+            .chain(row.title_retry_at)
             .all(|at| is_plain(at) && at.nanosecond() % 1_000 == 0)
         {
             return Err(format!("a time must be in microseconds, {PLAIN}"));
+        }
+        if self.times().any(|at| at > latest) {
+            // The conversation would stay at the top of the list, or no limit of age would ever reach the row.
+            return Err("a time is in the future".into());
         }
         if let Some(metadata) = &row.metadata {
             let pairs = Metadata::from_stored(metadata);
@@ -325,10 +325,13 @@ impl Line {
             is_one_of::<MessageStatus>("messages.status", Some(&row.status))?;
             is_one_of::<ReplyOutcome>("messages.outcome", row.outcome.as_ref())?;
             fits("messages.model", row.model.as_ref(), 128)?;
-            is_author("messages.author", row.author.as_ref())?;
+            is_author("messages.author", row.author.as_ref(), &row.role)?;
             is_id("messages.external_id", row.external_id.as_ref())?;
             has_no_nul("messages.content", &row.content)?;
             check_usage(usage.as_ref())?;
+            if row.in_reply_to == Some(row.id) {
+                return Err("a message answers itself".into());
+            }
             let is_reply = row.in_reply_to.is_some_and(|id| messages.contains(&id));
             if parts.is_some() && !is_reply {
                 return Err(
@@ -345,7 +348,7 @@ impl Line {
             is_one_of::<MessageStatus>("versions.status", Some(&row.status))?;
             is_one_of::<ReplyOutcome>("versions.outcome", row.outcome.as_ref())?;
             fits("versions.failure", row.failure.as_ref(), 64)?;
-            is_author("versions.author", row.author.as_ref())?;
+            is_author("versions.author", row.author.as_ref(), &row.role)?;
             fits("versions.model", row.model.as_ref(), 128)?;
             has_no_nul("versions.content", &row.content)?;
             check_usage(usage.as_ref())?;
@@ -414,10 +417,12 @@ fn is_id(field: &str, id: Option<&String>) -> std::result::Result<(), String> {
     }
 }
 
-fn is_author(field: &str, name: Option<&String>) -> std::result::Result<(), String> {
-    match name.is_none_or(|name| is_name(name)) {
-        true => Ok(()),
-        false => Err(format!("{field} is no valid name")),
+/// Only messages of the user have an author.
+fn is_author(field: &str, name: Option<&String>, role: &str) -> std::result::Result<(), String> {
+    match name {
+        Some(_) if role != Role::User.as_str() => Err(format!("{field} is that of a reply")),
+        Some(name) if !is_name(name) => Err(format!("{field} is no valid name")),
+        Some(_) | None => Ok(()),
     }
 }
 
