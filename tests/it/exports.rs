@@ -9,7 +9,7 @@ use titlecast_testing::{
     Answer, ModelServer, Rows, Server, TestDatabase, Titlecast,
     auth::{GUARDED, claims, signed, with},
     calls::{conversation_when, data, rename, send_message, settled_conversation},
-    server::client,
+    server::{client, request},
     stored::id as bound,
 };
 
@@ -364,6 +364,39 @@ async fn a_line_names_its_owner_once_and_another_owner_is_erased_with_all_texts(
     let lines = export(&database, &[]).await;
     assert_eq!(lines.matches("\"author\":\"bob\"").count(), 1);
     assert_eq!(lines.matches("author").count(), 1);
+}
+
+#[tokio::test]
+async fn a_conversation_of_another_owner_is_found_by_its_external_id_again() {
+    let model = ModelServer::start().await;
+    let server = Server::start(&model).await;
+    let body = json!({ "external_id": "m1", "role": "user", "content": "What is a lease?" });
+    let path = "/api/v1/conversations/chat-7/messages";
+    let (status, answer) = server.send("POST", path, body.clone()).await;
+    assert_eq!(status, 201, "{answer}");
+    let mut line = parsed(&export(&server.database, &[]).await).remove(0);
+    server.stop().await;
+    line["user"] = json!("ada");
+    let mut copy = Server::start(&model).await;
+    let ended = Titlecast::new(&["import", "lines.jsonl"])
+        .env("DATABASE_URL", &copy.database.url)
+        .file("lines.jsonl", &format!("{line}\n"))
+        .run()
+        .await;
+    assert_eq!(ended.code, Some(1));
+    let reason = "line 1: id is not the one that external_id has under this tenant and user; if they changed, remove id";
+    assert!(ended.stderr.starts_with(reason), "{}", ended.stderr);
+    line.as_object_mut().unwrap().remove("id");
+    let line = format!("{line}\n");
+    assert_eq!(import(&copy.database, &line).await["added"], 1);
+    assert_eq!(import(&copy.database, &line).await["unchanged"], 1);
+    let theirs = copy.serve(owner("local", "ada")).await;
+    assert_eq!(request(&theirs, "GET", path, None).await.0, 200);
+    // Also the message: it is not recorded twice.
+    let (status, answer) = request(&theirs, "POST", path, Some(body)).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(copy.database.census().await[1], 1);
+    copy.stop().await;
 }
 
 #[tokio::test]

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Timelike, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     auth::{ANY_TENANT, is_name},
     clock::{PLAIN, is_plain},
     conversation::{
-        ConversationStatus, Message, MessageId, MessageStatus, Metadata, Part, ReplyOutcome, Role,
-        Title, TitleFailure, TitleFrom, TitleSource, TitleStatus, external::checked_external_id,
+        ConversationStatus, Message, MessageId, MessageStatus, Metadata, Owner, Part, ReplyOutcome,
+        Role, Title, TitleFailure, TitleFrom, TitleSource, TitleStatus,
+        external::{checked_external_id, conversation_id},
     },
     db::{
         NewConversation, NewMessage, ReplyState,
@@ -81,6 +82,7 @@ impl StoredRows {
             // The lines of large conversations have these fields even if they are empty.
             let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
             fields.retain(|name, value| name == "messages" || !is_empty(value));
+            derive_id(fields);
         }
         // serde's messages may repeat a value, which is user text, except for those about missing fields.
         let mut parsed: Line = Line::deserialize(&line).map_err(|error| {
@@ -134,6 +136,20 @@ impl StoredRows {
 /// The JSON of a line or of a row in it.
 pub(super) fn encoded(row: &impl Serialize) -> serde_json::Result<Value> {
     serde_json::to_value(row).map(without_nulls)
+}
+
+/// Adds the id of a line that has an external id instead, as routes derive it.
+fn derive_id(fields: &mut Map<String, Value>) {
+    let text = |field: &str| fields.get(field).and_then(Value::as_str);
+    let names = (text("tenant"), text("user"), text("external_id"));
+    if let ((Some(tenant), Some(user), Some(external_id)), None) = (names, fields.get("id")) {
+        let owner = Owner {
+            tenant: tenant.to_owned(),
+            user: user.to_owned(),
+        };
+        let id = conversation_id(&owner, external_id).to_string();
+        fields.insert("id".to_owned(), id.into());
+    }
 }
 
 /// An absent field means the same.
@@ -262,6 +278,16 @@ impl Line {
             fits(field, text, chars)?;
         }
         is_id("external_id", row.external_id.as_ref())?;
+        if let Some(external_id) = &row.external_id
+            && conversation_id(&row.owner(), external_id) != row.id
+        {
+            // No route would find the conversation by that name.
+            return Err(
+                "id is not the one that external_id has under this tenant and user; if they changed, remove id, so that it \
+                 is derived from them, or remove external_id to keep the id"
+                    .into(),
+            );
+        }
         is_one_of::<TitleSource>("title_source", Some(&row.title_source))?;
         is_one_of::<TitleSource>("previous_title_source", row.previous_title_source.as_ref())?;
         is_one_of::<TitleStatus>("title_status", Some(&row.title_status))?;

@@ -298,7 +298,8 @@ async fn conversations_become_those_of_known_users_only() {
     // In an exported line, the authors of messages are users too.
     let exported = |author: &str| {
         let messages = json!([{ "author": author }, { "role": "assistant" }]);
-        json!({ "id": "2", "user": "7", "revision": 1, "messages": messages, "versions": [{ "author": "7" }] })
+        json!({ "id": "2", "external_id": "chat-7", "user": "7", "revision": 1, "messages": messages,
+            "versions": [{ "author": "7" }] })
     };
     let shared = file("shared.jsonl", &super::text(&[exported("65531111")]));
     let strange = file("strange.jsonl", &super::text(&[exported("65532222")]));
@@ -322,8 +323,9 @@ async fn conversations_become_those_of_known_users_only() {
         );
         let shared = parsed(&named(&shared).unwrap().unwrap()).remove(0);
         assert_eq!(
-            json!([shared["user"], shared["messages"], shared["versions"]]),
-            json!(["bob", [{ "author": "ada" }, { "role": "assistant" }], [{ "author": "bob" }]])
+            shared,
+            json!({ "external_id": "chat-7", "user": "bob", "revision": 1,
+                "messages": [{ "author": "ada" }, { "role": "assistant" }], "versions": [{ "author": "bob" }] })
         );
         let complaint = named(&strange).unwrap().unwrap_err();
         assert!(
