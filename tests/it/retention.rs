@@ -278,6 +278,19 @@ async fn an_old_message_behind_a_younger_one_stays_and_the_dry_run_counts_the_sa
 }
 
 #[tokio::test]
+async fn a_prune_without_any_limit_says_so() {
+    let database = TestDatabase::new().await;
+    let ended = Titlecast::new(&["prune"])
+        .env("DATABASE_URL", &database.url)
+        .run()
+        .await;
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), "nothing to prune: [retention] sets no limit\n")
+    );
+}
+
+#[tokio::test]
 async fn a_step_removes_a_bounded_number_of_messages_and_the_next_one_continues() {
     let database = TestDatabase::new().await;
     let owner = Owner::local();
