@@ -57,8 +57,8 @@ pub enum ImportError {
     /// The database failed.
     #[error("{0}{cause}. Imported conversations are kept; run it again to continue", cause = caused(.0))]
     Failed(#[from] Error),
-    /// Some lines are rejected, or differ from the stored conversations, and were reported. All others are stored, unless it
-    /// is a dry run.
+    /// Some lines are rejected, or differ from the stored conversations, and were reported. All others are stored, unless
+    /// it is a dry run.
     #[error(
         "{refused} line(s) rejected, {diverged} differ(s) from the stored conversation; the reasons are above"
     )]

@@ -283,8 +283,8 @@ impl Line {
         {
             // No route would find the conversation by that name.
             return Err(
-                "id is not the one that external_id has under this tenant and user; if they changed, remove id, so that it \
-                 is derived from them, or remove external_id to keep the id"
+                "id is not the one that external_id has under this tenant and user; if they changed, remove id, so that \
+                 it is derived from them, or remove external_id to keep the id"
                     .into(),
             );
         }
