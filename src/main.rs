@@ -373,11 +373,12 @@ async fn export(settings: &Settings, arguments: ExportArguments) -> Result<(), S
     let audit = Plan::read(settings)?.audit;
     let db = app::database_as_it_is(settings).await?;
     db.audit(audit.is_on);
+    let is_of_one = arguments.tenant.is_some() && arguments.user.is_some();
     let scope = ExportScope {
         tenant: arguments.tenant,
         user: arguments.user,
         since: arguments.since,
-        as_guest: false,
+        as_guest: is_of_one && !arguments.owned,
     };
     let interrupt = CancellationToken::new();
     let run = commands::export::run(&db, scope, &interrupt);

@@ -14,6 +14,8 @@ use crate::{
 
 const COUNTER: &str = "{spinner} {msg}";
 
+const NO_LIMIT: &str = "nothing to prune: [retention] sets no limit";
+
 /// The conversations of a step.
 const PAGE: u64 = 200;
 
@@ -37,6 +39,9 @@ pub async fn run(
         page: PAGE,
     };
     let mut progress = Progress::new(None, COUNTER);
+    if retentions.are_off() {
+        progress.print_error(NO_LIMIT);
+    }
     let mut place = PrunePlace::default();
     let mut removed = Removed::default();
     let mut steps = 0;
@@ -66,7 +71,7 @@ pub async fn run(
         (false, _) => "interrupted",
     };
     let words = match retentions.are_off() {
-        true => "nothing to prune: [retention] sets no limit".to_owned(),
+        true => NO_LIMIT.to_owned(),
         false => words(&removed),
     };
     progress.finish(reason, &words, &json!({ "rows": removed }));

@@ -271,6 +271,10 @@ pub struct ExportArguments {
     /// Only conversations that changed since this day (UTC) or time: 2026-01-31, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub since: Option<DateTime<Utc>>,
+
+    /// With --tenant and --user: without what the user wrote in conversations of others, to move the user
+    #[arg(long)]
+    pub owned: bool,
 }
 
 /// Arguments of `erase`.

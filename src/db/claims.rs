@@ -305,18 +305,36 @@ pub(super) fn with_attempt(update: UpdateMany<Entity>, until: DateTime<Utc>) -> 
 
 /// Ends the claim in an update, so that a result in flight is discarded, and any next try.
 pub(super) fn without_claim(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
+    without_wish(without_lease(update))
+}
+
+/// The same, and a sweep generates the title of a pending conversation from `due` on. `None`: as [`without_claim`].
+pub(super) fn with_due_title(
+    update: UpdateMany<Entity>,
+    due: Option<DateTime<Utc>>,
+) -> UpdateMany<Entity> {
+    without_wish(with_lease_end(update, due))
+}
+
+/// Clears in an update what the title is to be made from, and any next try.
+fn without_wish(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
     let no_text: Option<String> = None;
-    without_retry(without_lease(update))
+    without_retry(update)
         .col_expr(Column::TitleHint, Expr::val(no_text.clone()))
         .col_expr(Column::TitleFrom, Expr::val(no_text))
 }
 
 /// Ends the claim in an update, and keeps what the title is to be made from.
 pub(super) fn without_lease(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
-    let (no_token, no_time): (Option<Uuid>, Option<DateTime<Utc>>) = (None, None);
+    with_lease_end(update, None)
+}
+
+/// Ends the claim in an update. A pending title is overdue after `end`.
+fn with_lease_end(update: UpdateMany<Entity>, end: Option<DateTime<Utc>>) -> UpdateMany<Entity> {
+    let no_token: Option<Uuid> = None;
     update
         .col_expr(Column::TitleToken, Expr::val(no_token))
-        .col_expr(Column::TitleLeaseUntil, Expr::val(no_time))
+        .col_expr(Column::TitleLeaseUntil, Expr::val(end))
 }
 
 /// Clears the title's failure and its next try in an update.

@@ -11,8 +11,8 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    QuerySelect, QueryTrait, SqlErr,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait, SqlErr,
     sea_query::{Expr, OnConflict},
 };
 
@@ -309,7 +309,7 @@ impl NewConversation {
             None => TitleStatus::Pending,
         };
         let last = self.messages.last();
-        let last_message_at = last.map_or(self.created_at, |last| last.created_at);
+        let last_message_at = newest_time(&self.messages).unwrap_or(self.created_at);
         conversation::Model {
             external_id: self.external_id.clone(),
             topic_hint: self.topic_hint.clone(),
@@ -341,6 +341,11 @@ impl NewMessage {
     }
 }
 
+/// The time of the newest message: the last one of a line may be older.
+fn newest_time(messages: &[NewMessage]) -> Option<DateTime<Utc>> {
+    messages.iter().map(|message| message.created_at).max()
+}
+
 /// A message and its position in its conversation, from 1.
 struct Positioned<'a> {
     conversation: &'a NewConversation,
@@ -368,7 +373,7 @@ impl Positioned<'_> {
             outcome: None,
             model: None,
             external_id: message.external_id.clone(),
-            author: None,
+            author: (message.role == Role::User).then(|| self.conversation.owner.user.clone()),
         })
     }
 }
@@ -414,6 +419,7 @@ async fn append(
         return Ok(());
     };
     let stored = one.messages.len() - messages;
+    let newest = newest_time(&one.messages[stored..]).unwrap_or(last.created_at);
     let before = one.removed();
     let counted = change_of(&one.owner, one.id, at)
         .col_expr(
@@ -424,7 +430,16 @@ async fn append(
             Column::LastMessagePreview,
             Expr::val(last.preview(one.redacts)),
         )
-        .col_expr(Column::LastMessageAt, Expr::val(last.created_at))
+        // Older messages do not move the conversation down the list.
+        .col_expr(
+            Column::LastMessageAt,
+            Expr::case(
+                Expr::col(Column::LastMessageAt).lt(newest),
+                Expr::val(newest),
+            )
+            .finally(Expr::col(Column::LastMessageAt))
+            .into(),
+        )
         .filter(Column::MessageCount.eq(before + stored as i64))
         .exec(tx)
         .await?;

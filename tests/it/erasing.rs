@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use serde_json::{Value, json};
 use titlecast::{
@@ -466,6 +466,14 @@ async fn conversations_in_which_others_wrote_go_on_without_the_messages_of_the_e
         .execute_unprepared("UPDATE agent_conversations SET display_name = 'Secret', title_status = 'ready', title_source = 'manual'")
         .await
         .unwrap();
+    let [sixth, last] = ["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"]
+        .map(|at| at.parse::<DateTime<Utc>>().unwrap());
+    for (at, positions) in [(sixth, "position = 6"), (last, "position > 6")] {
+        let sql = format!("UPDATE agent_messages SET created_at = $1 WHERE {positions}");
+        rows.run(&sql, [at.into()]).await.unwrap();
+    }
+    let sql = "UPDATE agent_conversations SET last_message_at = $1";
+    rows.run(sql, [last.into()]).await.unwrap();
     let arguments = ["--tenant", "acme", "--user", "ann", "--wait", "0s"];
     let erased = erase(&database, &arguments).await;
     assert_eq!(erased["rows"]["agent_conversations"], 2, "{erased}");
@@ -478,8 +486,7 @@ async fn conversations_in_which_others_wrote_go_on_without_the_messages_of_the_e
     let numbered = |numbers: [usize; 4]| numbers.map(|number| format!("message {number}")).to_vec();
     assert_eq!(texts(&of_ann).await, numbered([3, 4, 7, 8]));
     assert_eq!(texts(&of_bob).await, numbered([1, 2, 5, 6]));
-    let sql =
-        "SELECT id, user_id, message_count, display_name FROM agent_conversations ORDER BY user_id";
+    let sql = "SELECT user_id, message_count, display_name, topic_hint, last_message_at FROM agent_conversations ORDER BY user_id";
     let found = rows.all(sql, []).await;
     let users: Vec<String> = found
         .iter()
@@ -494,6 +501,17 @@ async fn conversations_in_which_others_wrote_go_on_without_the_messages_of_the_e
         .map(|row| row.try_get("", "display_name").unwrap())
         .collect();
     assert_eq!(titles, [Some("Secret".to_owned()), None]);
+    // No hint is the beginning of a removed message, and no time is that of one.
+    let hints: Vec<String> = found
+        .iter()
+        .map(|row| row.try_get("", "topic_hint").unwrap())
+        .collect();
+    assert_eq!(hints, ["Secret", "message 3"]);
+    let times: Vec<DateTime<Utc>> = found
+        .iter()
+        .map(|row| row.try_get("", "last_message_at").unwrap())
+        .collect();
+    assert_eq!(times, [sixth, last]);
     for row in &found {
         let count: i64 = row.try_get("", "message_count").unwrap();
         assert_eq!(count, 4);

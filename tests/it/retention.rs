@@ -256,6 +256,41 @@ async fn long_conversations_and_those_with_nothing_left_are_pruned_too() {
 }
 
 #[tokio::test]
+async fn an_old_message_behind_a_younger_one_stays_and_the_dry_run_counts_the_same() {
+    let database = TestDatabase::new().await;
+    let id = database.seed(&Owner::local(), 1, 6).await.remove(0);
+    let rows = Rows::of(&database).await;
+    let aged = "UPDATE agent_messages SET created_at = $1 WHERE conversation_id = $2";
+    age(&rows, aged, 31, Some(&id)).await;
+    let young =
+        "UPDATE agent_messages SET created_at = $1 WHERE conversation_id = $2 AND position = 3";
+    age(&rows, young, 1, Some(&id)).await;
+    let limit = "[retention]\nmessages = \"30d\"\n";
+    for arguments in [&["--dry-run"][..], &[]] {
+        let pruned = prune(&database, limit, arguments).await;
+        assert_eq!(
+            pruned["done"]["rows"]["agent_messages"], 2,
+            "{arguments:?}: {pruned}"
+        );
+    }
+    let left: Vec<String> = (3..=6).map(|place| format!("message {place}")).collect();
+    assert_eq!(contents(&rows, &id).await, left);
+}
+
+#[tokio::test]
+async fn a_prune_without_any_limit_says_so() {
+    let database = TestDatabase::new().await;
+    let ended = Titlecast::new(&["prune"])
+        .env("DATABASE_URL", &database.url)
+        .run()
+        .await;
+    assert_eq!(
+        (ended.code, ended.stderr.as_str()),
+        (Some(0), "nothing to prune: [retention] sets no limit\n")
+    );
+}
+
+#[tokio::test]
 async fn a_step_removes_a_bounded_number_of_messages_and_the_next_one_continues() {
     let database = TestDatabase::new().await;
     let owner = Owner::local();

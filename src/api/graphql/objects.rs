@@ -306,7 +306,7 @@ impl Message {
     }
 
     /// The user who wrote a message of role USER, of the same tenant as the conversation's owner. Null for replies, and for
-    /// messages that an earlier version or an import stored: the conversation's owner (`Conversation.ownerId`) wrote those.
+    /// messages that an earlier version stored: the conversation's owner (`Conversation.ownerId`) wrote those.
     async fn author(&self) -> Option<&str> {
         self.row.author.as_deref()
     }

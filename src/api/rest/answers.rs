@@ -175,7 +175,7 @@ pub(super) struct StoredMessage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     external_id: Option<String>,
-    /// The user who wrote a message of role `user`. Absent in messages of earlier versions and imports: the owner of the
+    /// The user who wrote a message of role `user`. Absent in messages of earlier versions: the owner of the
     /// conversation wrote those.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

@@ -113,7 +113,19 @@ impl Defaults {
         }
         let tenant = line.get("tenant").and_then(Value::as_str);
         let redacts = self.policies.of_tenant(tenant.unwrap_or_default()).redact;
-        StoredRows::parse(line, self.now + MAX_CLOCK_SKEW, redacts)
+        let keeps_texts = line.get("retain").is_none_or(Value::is_null);
+        let conversation = StoredRows::parse(line, self.now + MAX_CLOCK_SKEW, redacts)?;
+        // The text of a reply may be empty, or longer than one that a client sends.
+        let messages = conversation.messages.iter().enumerate();
+        for (place, message) in messages.filter(|(_, message)| message.role == Role::User) {
+            // The text was dropped when the title was settled.
+            if !keeps_texts && message.text.is_empty() {
+                continue;
+            }
+            checked_text(message.text.clone(), &message.attachments)
+                .map_err(|error| format!("messages[{place}]: {error}"))?;
+        }
+        Ok(conversation)
     }
 
     fn message(

@@ -63,9 +63,17 @@ pub enum ImportError {
     /// The database failed.
     #[error("{0}{cause}. Imported conversations are kept; run it again to continue", cause = caused(.0))]
     Failed(#[from] Error),
-    /// Some lines are rejected, and were reported. All others are stored, unless it is a dry run.
-    #[error("{0} line(s) rejected; the reasons are above")]
-    Lines(u64),
+    /// Some lines are rejected, or differ from the stored conversations, and were reported. All others are stored, unless
+    /// it is a dry run.
+    #[error(
+        "{refused} line(s) rejected, {diverged} differ(s) from the stored conversation; the reasons are above"
+    )]
+    Lines {
+        /// Rejected lines.
+        refused: u64,
+        /// Lines whose stored conversation has other messages.
+        diverged: u64,
+    },
 }
 
 /// The counts of an import.
@@ -161,8 +169,11 @@ pub async fn run(
         ""
     };
     progress.finish(reason, &format!("{would_be}{}", done.summary()), &done);
-    match done.diverged + done.refused {
-        lines if is_finished && lines > 0 => Err(ImportError::Lines(lines)),
+    let Done {
+        refused, diverged, ..
+    } = done;
+    match refused + diverged {
+        lines if is_finished && lines > 0 => Err(ImportError::Lines { refused, diverged }),
         _ => Ok(is_finished),
     }
 }

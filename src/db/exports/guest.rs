@@ -53,15 +53,16 @@ impl TryFrom<message::Model> for Written {
     }
 }
 
-/// The lines, in pieces of bounded size. Reads all conversations of the tenant, a page at a time.
+/// The lines, in pieces of bounded size. Reads all conversations of the tenant that changed since, a page at a time.
 pub(super) fn lines<'a>(
     tx: &'a Transaction,
-    tenant: &'a str,
-    user: &'a str,
+    (tenant, user): (&'a str, &'a str),
+    since: Option<DateTime<Utc>>,
 ) -> impl Stream<Item = Result<String>> + Send + 'a {
     try_stream! {
         let everyone = ExportScope {
             tenant: Some(tenant.to_owned()),
+            since,
             ..ExportScope::default()
         };
         let mut place = None;

@@ -4,14 +4,15 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Timelike, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     auth::{ANY_TENANT, is_name},
     clock::{PLAIN, is_plain},
     conversation::{
-        ConversationStatus, Message, MessageId, MessageStatus, Metadata, Part, ReplyOutcome, Role,
-        Title, TitleFailure, TitleFrom, TitleSource, TitleStatus, external::checked_external_id,
+        ConversationStatus, Message, MessageId, MessageStatus, Metadata, Owner, Part, ReplyOutcome,
+        Role, Title, TitleFailure, TitleFrom, TitleSource, TitleStatus,
+        external::{checked_external_id, conversation_id},
     },
     db::{
         NewConversation, NewMessage, ReplyState,
@@ -81,6 +82,7 @@ impl StoredRows {
             // The lines of large conversations have these fields even if they are empty.
             let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
             fields.retain(|name, value| name == "messages" || !is_empty(value));
+            derive_id(fields);
         }
         // serde's messages may repeat a value, which is user text, except for those about missing fields.
         let mut parsed: Line = Line::deserialize(&line).map_err(|error| {
@@ -136,6 +138,20 @@ pub(super) fn encoded(row: &impl Serialize) -> serde_json::Result<Value> {
     serde_json::to_value(row).map(without_nulls)
 }
 
+/// Adds the id of a line that has an external id instead, as routes derive it.
+fn derive_id(fields: &mut Map<String, Value>) {
+    let text = |field: &str| fields.get(field).and_then(Value::as_str);
+    let names = (text("tenant"), text("user"), text("external_id"));
+    if let ((Some(tenant), Some(user), Some(external_id)), None) = (names, fields.get("id")) {
+        let owner = Owner {
+            tenant: tenant.to_owned(),
+            user: user.to_owned(),
+        };
+        let id = conversation_id(&owner, external_id).to_string();
+        fields.insert("id".to_owned(), id.into());
+    }
+}
+
 /// An absent field means the same.
 fn without_nulls(value: Value) -> Value {
     match value {
@@ -150,6 +166,17 @@ fn without_nulls(value: Value) -> Value {
 }
 
 impl Line {
+    /// Leaves out the owner as an author. So a line names its owner once, and another one can be put in.
+    pub(super) fn omit_owner(&mut self) {
+        let owner = &self.conversation.user_id;
+        for message in &mut self.messages {
+            omit_owner(&mut message.row.author, owner);
+        }
+        for version in &mut self.versions {
+            omit_owner(&mut version.row.author, owner);
+        }
+    }
+
     /// Sets the columns that a line does not hold.
     fn derive(&mut self) {
         let row = &mut self.conversation;
@@ -170,10 +197,12 @@ impl Line {
         for (position, message) in (before + 1..).zip(&mut self.messages) {
             message.row.conversation_id = id;
             message.row.position = position;
+            fill_author(&mut message.row.author, &message.row.role, &owner.user);
             usage(&mut message.usage, message.row.id);
         }
         for version in &mut self.versions {
             version.row.conversation_id = id;
+            fill_author(&mut version.row.author, &version.row.role, &owner.user);
             usage(&mut version.usage, version.row.id);
         }
         for turn in &mut self.turns {
@@ -183,7 +212,7 @@ impl Line {
         }
     }
 
-    /// All times of the line.
+    /// The times of the line at which something happened: all but that of the title's next try.
     fn times(&self) -> impl Iterator<Item = DateTime<Utc>> {
         fn of_usage(usage: Option<&reply_call::Model>) -> Option<DateTime<Utc>> {
             usage.map(|usage| usage.created_at)
@@ -194,7 +223,6 @@ impl Line {
             Some(row.updated_at),
             Some(row.last_message_at),
             row.title_generated_at,
-            row.title_retry_at,
             row.title_failing_since,
             row.title_refreshed_at,
             row.archived_at,
@@ -250,9 +278,22 @@ impl Line {
             fits(field, text, chars)?;
         }
         is_id("external_id", row.external_id.as_ref())?;
+        if let Some(external_id) = &row.external_id
+            && conversation_id(&row.owner(), external_id) != row.id
+        {
+            // No route would find the conversation by that name.
+            return Err(
+                "id is not the one that external_id has under this tenant and user; if they changed, remove id, so that \
+                 it is derived from them, or remove external_id to keep the id"
+                    .into(),
+            );
+        }
         is_one_of::<TitleSource>("title_source", Some(&row.title_source))?;
         is_one_of::<TitleSource>("previous_title_source", row.previous_title_source.as_ref())?;
         is_one_of::<TitleStatus>("title_status", Some(&row.title_status))?;
+        if row.title_status == TitleStatus::Ready.as_str() && row.display_name.is_none() {
+            return Err("title_status is ready, and title is missing".into());
+        }
         is_one_of::<TitleFailure>("title_failure", row.title_failure.as_ref())?;
         is_one_of::<TitleFrom>("title_from", row.title_from.as_ref())?;
         if row
@@ -276,19 +317,17 @@ impl Line {
                 return Err(format!("{field} is out of range"));
             }
         }
-        if [row.created_at, row.updated_at, row.last_message_at]
-            .iter()
-            .any(|at| *at > latest)
-        {
-            // It would stay at the top of the list.
-            return Err("a time is in the future".into());
-        }
         // PostgreSQL rejects some of them, which would end the import.
         if !self
             .times()
+            .chain(row.title_retry_at)
             .all(|at| is_plain(at) && at.nanosecond() % 1_000 == 0)
         {
             return Err(format!("a time must be in microseconds, {PLAIN}"));
+        }
+        if self.times().any(|at| at > latest) {
+            // The conversation would stay at the top of the list, or no limit of age would ever reach the row.
+            return Err("a time is in the future".into());
         }
         if let Some(metadata) = &row.metadata {
             let pairs = Metadata::from_stored(metadata);
@@ -312,10 +351,13 @@ impl Line {
             is_one_of::<MessageStatus>("messages.status", Some(&row.status))?;
             is_one_of::<ReplyOutcome>("messages.outcome", row.outcome.as_ref())?;
             fits("messages.model", row.model.as_ref(), 128)?;
-            is_author("messages.author", row.author.as_ref())?;
+            is_author("messages.author", row.author.as_ref(), &row.role)?;
             is_id("messages.external_id", row.external_id.as_ref())?;
             has_no_nul("messages.content", &row.content)?;
             check_usage(usage.as_ref())?;
+            if row.in_reply_to == Some(row.id) {
+                return Err("a message answers itself".into());
+            }
             let is_reply = row.in_reply_to.is_some_and(|id| messages.contains(&id));
             if parts.is_some() && !is_reply {
                 return Err(
@@ -332,7 +374,7 @@ impl Line {
             is_one_of::<MessageStatus>("versions.status", Some(&row.status))?;
             is_one_of::<ReplyOutcome>("versions.outcome", row.outcome.as_ref())?;
             fits("versions.failure", row.failure.as_ref(), 64)?;
-            is_author("versions.author", row.author.as_ref())?;
+            is_author("versions.author", row.author.as_ref(), &row.role)?;
             fits("versions.model", row.model.as_ref(), 128)?;
             has_no_nul("versions.content", &row.content)?;
             check_usage(usage.as_ref())?;
@@ -349,6 +391,21 @@ impl Line {
             fits("turns.source", turn.source.as_ref(), 16)?;
         }
         Ok(())
+    }
+}
+
+/// Leaves out an author who is the owner of the conversation.
+pub(super) fn omit_owner(author: &mut Option<String>, owner: &str) {
+    if author.as_deref() == Some(owner) {
+        *author = None;
+    }
+}
+
+/// Names the owner as the author of a message of the user without one. NULL, as rows of the version before authors have
+/// it, means the same, and a line does not tell the two apart.
+fn fill_author(author: &mut Option<String>, role: &str, owner: &str) {
+    if author.is_none() && role == Role::User.as_str() {
+        *author = Some(owner.to_owned());
     }
 }
 
@@ -386,10 +443,12 @@ fn is_id(field: &str, id: Option<&String>) -> std::result::Result<(), String> {
     }
 }
 
-fn is_author(field: &str, name: Option<&String>) -> std::result::Result<(), String> {
-    match name.is_none_or(|name| is_name(name)) {
-        true => Ok(()),
-        false => Err(format!("{field} is no valid name")),
+/// Only messages of the user have an author.
+fn is_author(field: &str, name: Option<&String>, role: &str) -> std::result::Result<(), String> {
+    match name {
+        Some(_) if role != Role::User.as_str() => Err(format!("{field} is that of a reply")),
+        Some(name) if !is_name(name) => Err(format!("{field} is no valid name")),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -25,6 +25,7 @@ use sea_orm::{
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::line::omit_owner;
 pub(super) use self::line::{Line, Reply};
 pub use self::line::{MAX_LINE_BYTES, StoredRows};
 use super::{
@@ -70,7 +71,7 @@ pub struct ExportScope {
     pub user: Option<String>,
     /// Only those that changed since.
     pub since: Option<DateTime<Utc>>,
-    /// After the user's own conversations, adds lines with the user's messages in conversations of other users.
+    /// After the conversations of one user, adds lines with the user's messages in conversations of other users.
     pub as_guest: bool,
 }
 
@@ -157,9 +158,9 @@ impl Database {
                     match batch {
                         Batch::Small { rows, bytes } => yield lines(&tx, rows, bytes).await?,
                         Batch::Large(row) => {
-                            let id = row.id;
+                            let (id, owner) = (row.id, row.user_id.clone());
                             yield head(*row)?;
-                            let mut pieces = std::pin::pin!(large(&tx, id));
+                            let mut pieces = std::pin::pin!(large(&tx, id, &owner));
                             while let Some(piece) = futures_util::StreamExt::next(&mut pieces).await {
                                 yield piece?;
                             }
@@ -171,7 +172,7 @@ impl Database {
                 }
             }
             if let (true, Some(tenant), Some(user)) = (scope.as_guest, &scope.tenant, &scope.user) {
-                let mut pieces = std::pin::pin!(guest::lines(&tx, tenant, user));
+                let mut pieces = std::pin::pin!(guest::lines(&tx, (tenant.as_str(), user.as_str()), scope.since));
                 while let Some(piece) = futures_util::StreamExt::next(&mut pieces).await {
                     yield piece?;
                 }
@@ -350,12 +351,13 @@ async fn lines(tx: &Transaction, rows: Vec<conversation::Model>, bytes: usize) -
         let mut text = String::with_capacity(bytes + bytes / 4);
         for row in rows {
             let id = row.id;
-            let line = Line {
+            let mut line = Line {
                 conversation: row,
                 messages: messages.remove(&id).unwrap_or_default(),
                 versions: versions.remove(&id).unwrap_or_default(),
                 turns: turns.remove(&id).unwrap_or_default(),
             };
+            line.omit_owner();
             text.push_str(&encode(&line)?);
             text.push('\n');
         }
@@ -410,12 +412,16 @@ fn head(row: conversation::Model) -> Result<String> {
     Ok(head + ",\"messages\":[")
 }
 
-/// The rest of the line of a large conversation, a few rows at a time.
-fn large(tx: &Transaction, id: ConversationId) -> impl Stream<Item = Result<String>> + Send + '_ {
+/// The rest of the line of a large conversation, a few rows at a time. `owner` is its user.
+fn large<'a>(
+    tx: &'a Transaction,
+    id: ConversationId,
+    owner: &'a str,
+) -> impl Stream<Item = Result<String>> + Send + 'a {
     try_stream! {
         let mut last = 0;
         loop {
-            let rows = message::Entity::find()
+            let mut rows = message::Entity::find()
                 .filter(message::Column::ConversationId.eq(id))
                 .filter(message::Column::Position.gt(last))
                 .order_by_asc(message::Column::Position)
@@ -423,13 +429,16 @@ fn large(tx: &Transaction, id: ConversationId) -> impl Stream<Item = Result<Stri
                 .all(tx)
                 .await?;
             let Some(end) = rows.last().map(|row| row.position) else { break };
+            for row in &mut rows {
+                omit_owner(&mut row.author, owner);
+            }
             yield items(with_parts(tx, rows, |row| row.id).await?, last == 0).await?;
             last = end;
         }
         yield "],\"versions\":[".to_owned();
         let mut last = None;
         loop {
-            let rows = version::Entity::find()
+            let mut rows = version::Entity::find()
                 .filter(version::Column::ConversationId.eq(id))
                 .apply_if(last, |select, last: MessageId| select.filter(version::Column::Id.gt(last)))
                 .order_by_asc(version::Column::Id)
@@ -437,6 +446,9 @@ fn large(tx: &Transaction, id: ConversationId) -> impl Stream<Item = Result<Stri
                 .all(tx)
                 .await?;
             let Some(end) = rows.last().map(|row| row.id) else { break };
+            for row in &mut rows {
+                omit_owner(&mut row.author, owner);
+            }
             yield items(with_parts(tx, rows, |row| row.id).await?, last.is_none()).await?;
             last = Some(end);
         }

@@ -19,7 +19,7 @@ use crate::{
     },
     db::{
         Database,
-        claims::without_claim,
+        claims::with_due_title,
         entity::{
             conversation::{Column, Entity, Model},
             message,
@@ -156,6 +156,10 @@ impl Database {
                 Expr::val(shown(last)?.map(|text| preview(&text, true))),
             )
             .filter(Column::Id.eq(id));
+        if !doomed.is_empty() {
+            let newest = newest_time(tx, id).await?.unwrap_or(row.created_at);
+            change = change.col_expr(Column::LastMessageAt, Expr::val(newest));
+        }
         if is_untitled {
             let first = message::Entity::find()
                 .filter(message::Column::ConversationId.eq(id))
@@ -165,16 +169,21 @@ impl Database {
                 .await?;
             let hint = shown(first)?.and_then(|text| topic_hint(&text, true));
             change = change.col_expr(Column::TopicHint, Expr::val(hint));
+        } else if has_lost {
+            // The hint may be the beginning of a removed message.
+            change = change.col_expr(Column::TopicHint, Expr::col(Column::DisplayName));
         }
         let no_text: Option<String> = None;
         if clears_title {
             let no_time: Option<DateTime<Utc>> = None;
-            change = without_former(without_claim(change), false)
+            let (status, due) = next_title(&row, self.now());
+            change = without_former(with_due_title(change, due), false)
                 .col_expr(Column::DisplayName, Expr::val(no_text.clone()))
                 .col_expr(Column::TitleGeneratedAt, Expr::val(no_time))
                 .col_expr(Column::TitleFailure, Expr::val(no_text.clone()))
                 .col_expr(Column::TitleSource, Expr::val(TitleSource::Hint))
-                .col_expr(Column::TitleStatus, Expr::val(TitleStatus::Pending));
+                .col_expr(Column::TitleAttempts, Expr::val(0))
+                .col_expr(Column::TitleStatus, Expr::val(status));
         }
         if is_owner {
             change = change
@@ -198,6 +207,31 @@ impl Database {
         }
         Ok(conversation)
     }
+}
+
+/// The status of a title that an erasure clears, and when a sweep makes another one. A conversation without automatic
+/// titles gets none, and one whose title waits for a message or a backfill continues to wait.
+fn next_title(row: &Model, now: DateTime<Utc>) -> (TitleStatus, Option<DateTime<Utc>>) {
+    let is = |status: TitleStatus| row.title_status == status.as_str();
+    if is(TitleStatus::Skipped) {
+        return (TitleStatus::Skipped, None);
+    }
+    let waits =
+        is(TitleStatus::Pending) && row.display_name.is_none() && row.title_lease_until.is_none();
+    (TitleStatus::Pending, (!waits).then_some(now))
+}
+
+/// The time of the newest message of a conversation.
+async fn newest_time(tx: &Transaction, id: ConversationId) -> Result<Option<DateTime<Utc>>> {
+    use message::Column;
+    Ok(message::Entity::find()
+        .filter(Column::ConversationId.eq(id))
+        .order_by_desc(Column::CreatedAt)
+        .select_only()
+        .column(Column::CreatedAt)
+        .into_tuple()
+        .one(tx)
+        .await?)
 }
 
 /// Whether a user is the placeholder of an erased one.

@@ -363,7 +363,10 @@ impl Database {
         removed: &mut Removed,
     ) -> Result<()> {
         for (id, _, cutoff) in trimmed {
-            let sql = "SELECT count(*) AS n FROM agent_messages WHERE conversation_id = $1 AND created_at < $2";
+            // Up to the first message that is not old, as `trim` removes them.
+            let sql = "SELECT count(*) AS n FROM agent_messages WHERE conversation_id = $1 AND position < \
+                       coalesce((SELECT min(position) FROM agent_messages WHERE conversation_id = $1 \
+                       AND created_at >= $2), 9223372036854775807)";
             let count = self
                 .count_rows(sql, [(*id).into(), (*cutoff).into()])
                 .await?;

@@ -1,6 +1,6 @@
 //! A second import: existing messages stay, new ones are added, and diverged conversations are reported.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use titlecast_testing::{
     ModelServer, Rows, Server, TestDatabase, Titlecast,
@@ -86,6 +86,37 @@ async fn adds_what_came_since_and_leaves_the_title_that_was_given_here() {
 }
 
 #[tokio::test]
+async fn the_newest_message_decides_the_place_in_the_list_also_if_it_is_not_the_last() {
+    let database = TestDatabase::new().await;
+    let line = |times: &[&str]| {
+        let message = |at: &&str| json!({ "role": "user", "content": "Kyoto", "created_at": at });
+        let messages: Vec<Value> = times.iter().map(message).collect();
+        json!({ "id": KYOTO, "messages": messages })
+    };
+    let rows = Rows::of(&database).await;
+    let newest = async || -> DateTime<Utc> {
+        let sql = "SELECT last_message_at FROM agent_conversations";
+        rows.all(sql, []).await[0]
+            .try_get("", "last_message_at")
+            .unwrap()
+    };
+    let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    let [first, second, third] = [
+        "2024-05-01T09:00:00Z",
+        "2024-05-02T09:00:00Z",
+        "2024-05-03T09:00:00Z",
+    ];
+    counts(import(&database, &[line(&[second, first])], &[]).await);
+    assert_eq!(newest().await, time(second));
+    let older = line(&[second, first, first]);
+    counts(import(&database, &[older], &[]).await);
+    assert_eq!(newest().await, time(second));
+    let newer = line(&[second, first, first, third, second]);
+    counts(import(&database, &[newer], &[]).await);
+    assert_eq!(newest().await, time(third));
+}
+
+#[tokio::test]
 async fn leaves_what_went_on_here_and_says_what_went_two_ways() {
     let database = TestDatabase::new().await;
     let bread = "0190163d-8694-739b-aea5-966c26f8ad91";
@@ -124,7 +155,8 @@ async fn leaves_what_went_on_here_and_says_what_went_two_ways() {
             *line,
             "line 1: the stored conversation has other messages, and stays unchanged"
         );
-        assert!(whole.contains("1 line(s) rejected"), "{whole}");
+        let expected = "0 line(s) rejected, 1 differ(s) from the stored conversation";
+        assert!(whole.contains(expected), "{whole}");
     }
     assert_eq!(shown(&server.url, KYOTO).await, before);
     assert_eq!(shown(&server.url, bread).await["messageCount"], 3);

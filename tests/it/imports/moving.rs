@@ -295,6 +295,14 @@ async fn conversations_become_those_of_known_users_only() {
         &super::text(&[line(json!("65531111")), line(json!(7))]),
     );
     let unknown = file("unknown.jsonl", &super::text(&[line(json!("65532222"))]));
+    // In an exported line, the authors of messages are users too.
+    let exported = |author: &str| {
+        let messages = json!([{ "author": author }, { "role": "assistant" }]);
+        json!({ "id": "2", "external_id": "chat-7", "user": "7", "revision": 1, "messages": messages,
+            "versions": [{ "author": "7" }] })
+    };
+    let shared = file("shared.jsonl", &super::text(&[exported("65531111")]));
+    let strange = file("strange.jsonl", &super::text(&[exported("65532222")]));
     let users = file("users.json", r#"{ "65531111": "ada", "7": "bob" }"#);
     let named = |lines: &str| {
         let filter = "../../tools/moving/users.jq";
@@ -311,6 +319,17 @@ async fn conversations_become_those_of_known_users_only() {
         let complaint = unknown.unwrap_err();
         assert!(
             complaint.contains("lacks the user of conversation 1"),
+            "{complaint}"
+        );
+        let shared = parsed(&named(&shared).unwrap().unwrap()).remove(0);
+        assert_eq!(
+            shared,
+            json!({ "external_id": "chat-7", "user": "bob", "revision": 1,
+                "messages": [{ "author": "ada" }, { "role": "assistant" }], "versions": [{ "author": "bob" }] })
+        );
+        let complaint = named(&strange).unwrap().unwrap_err();
+        assert!(
+            complaint.contains("lacks the author of a message of conversation 2"),
             "{complaint}"
         );
     }

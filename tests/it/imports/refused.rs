@@ -166,7 +166,7 @@ async fn each_is_named_and_all_others_are_stored() {
     }
     let stored = 4 * bad.len() as i64;
     expected.push(format!(
-        "titlecast: {} line(s) rejected; the reasons are above",
+        "titlecast: {} line(s) rejected, 0 differ(s) from the stored conversation; the reasons are above",
         bad.len()
     ));
     let nothing = database.census().await;

@@ -162,7 +162,7 @@ async fn made_of(rows: &Rows, id: &str) -> Value {
         CAST(message_count AS text) AS message_count, last_message_preview, title_source, title_status
         FROM agent_conversations WHERE id = $1";
     const MESSAGES: &str =
-        "SELECT CAST(position AS text) AS position, role, content, status, attachments
+        "SELECT CAST(position AS text) AS position, role, content, status, attachments, author
         FROM agent_messages WHERE conversation_id = $1 ORDER BY agent_messages.position";
     const SEARCH: &str = "SELECT body, CAST(message_id IS NULL AS text) AS is_title
         FROM agent_search WHERE conversation_id = $1 ORDER BY body";

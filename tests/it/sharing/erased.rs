@@ -5,11 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 use titlecast::{
     chat::forget::{Certificate, forget},
-    conversation::{Conversation, ConversationStatus},
+    conversation::{Conversation, ConversationStatus, TitleStatus},
     db::{Database, Forgotten},
 };
 use titlecast_testing::{
-    ModelServer, Rows, TestDatabase, calls::send_message, stored::id as bound,
+    ModelServer, Rows, TestDatabase,
+    calls::{conversation, conversation_when, send_message, settled_conversation},
+    stored::id as bound,
 };
 
 use super::{Team, owner};
@@ -113,4 +115,42 @@ async fn a_conversation_of_a_placeholder_goes_with_its_last_guest() {
         erase(&database, "bob", drop).await.rows.0,
         Default::default()
     );
+}
+
+#[tokio::test]
+async fn a_cleared_title_is_made_again_and_a_conversation_without_automatic_titles_gets_none() {
+    let model = ModelServer::start().await;
+    let team = Team::start_with(&model, "tenant", &["--title-sweep", "300ms"]).await;
+    let titled = team.conversation().await;
+    let untitled = json!({ "text": "Plan a trip to Nara", "autoTitle": false });
+    let untitled = settled_conversation(&team.ada, untitled).await;
+    for id in [&titled, &untitled] {
+        let sent = json!({ "conversationId": id, "text": "How do I bake rye bread at home?" });
+        send_message(&team.bob, sent).await;
+        conversation_when(&team.bob, id, |now| now["messageCount"] == 4).await;
+    }
+    let database = &team.server.database;
+    let rows = Rows::of(database).await;
+    // Crashes before this title used up its attempts.
+    let sql = "UPDATE agent_conversations SET title_attempts = 5 WHERE id = $1";
+    rows.run(sql, [bound(&titled)]).await.unwrap();
+    let cleared = |changed: &Conversation| (changed.display_name.clone(), changed.title_status);
+    let mut seen = Vec::new();
+    erase(database, "ada", |changed| seen.push(cleared(&changed))).await;
+    seen.sort_by_key(|(_, status)| *status == TitleStatus::Skipped);
+    assert_eq!(
+        seen,
+        [(None, TitleStatus::Pending), (None, TitleStatus::Skipped)]
+    );
+    let now = conversation_when(&team.bob, &titled, |now| now["titleStatus"] == "READY").await;
+    assert_eq!(
+        (&now["messageCount"], &now["displayName"]),
+        (&json!(2), &json!(ModelServer::TITLE))
+    );
+    let now = conversation(&team.bob, &untitled).await;
+    assert_eq!(
+        (&now["messageCount"], &now["titleStatus"]),
+        (&json!(2), &json!("SKIPPED"))
+    );
+    team.server.stop().await;
 }
