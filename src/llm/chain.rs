@@ -193,8 +193,9 @@ pub(crate) struct Walk {
     total: u32,
     /// Entries that failed during this walk.
     failed: Vec<Failed>,
-    /// Those of them that rejected the request as invalid.
-    rejected: Vec<Arc<Model>>,
+    /// Those of them for whose failure the message may be the cause: a request that was rejected as invalid, or an
+    /// answer without anything in it.
+    suspected: Vec<(Arc<Model>, ModelErrorKind)>,
     /// How the first entry failed during this walk.
     first_failure: Option<ModelErrorKind>,
     /// Whether the message is why an entry failed.
@@ -248,7 +249,7 @@ impl Walk {
             tries: 0,
             total: 0,
             failed: Vec::new(),
-            rejected: Vec::new(),
+            suspected: Vec::new(),
             first_failure: None,
             is_of_the_message: false,
         };
@@ -279,8 +280,8 @@ impl Walk {
             self.chain.report(self.task, self.at, failure);
         }
         // This entry accepted the same message.
-        for rejected in &self.rejected {
-            rejected.note_failure(self.task, ModelErrorKind::InvalidRequest);
+        for (suspected, kind) in &self.suspected {
+            suspected.note_failure(self.task, *kind);
         }
         model.close(self.task)
     }
@@ -315,9 +316,19 @@ impl Walk {
                 false => self.move_on(model, error.kind),
             };
         }
+        let is_empty = error.kind == ModelErrorKind::Empty;
+        if is_empty {
+            // The provider answered the call, although with nothing.
+            model.close(self.task);
+        }
         // Without its optional parameters, a title may be answered.
         let may_be_plain = self.task == Task::Title && error.may_be_of_a_parameter();
-        if (error.is_worth_another_try() || may_be_plain) && self.may_retry() {
+        let may_retry = match is_empty {
+            // The model may have nothing to say, so one retry is enough.
+            true => self.tries < ATTEMPTS,
+            false => self.may_retry(),
+        };
+        if (error.is_worth_another_try() || may_be_plain) && may_retry {
             let pause = match self.task {
                 Task::Reply => REPLY_PAUSE,
                 Task::Title => TITLE_PAUSE,
@@ -333,15 +344,17 @@ impl Walk {
         if error.kind == ModelErrorKind::Connection {
             model.open(self.task, error.kind, at);
         }
-        // A request that is rejected as invalid may be so because of its message: the next entry shows it.
-        if error.kind == ModelErrorKind::InvalidRequest {
+        match error.kind {
             // A 403 of this kind is about a flagged message.
-            if error.status != Some(403) {
-                self.rejected.push(model.clone());
+            ModelErrorKind::InvalidRequest if error.status == Some(403) => {}
+            // The message may be why it is rejected, or has no answer: the next entry shows it.
+            ModelErrorKind::InvalidRequest | ModelErrorKind::Empty => {
+                self.suspected.push((model.clone(), error.kind));
             }
-        } else {
-            model.note_failure(self.task, error.kind);
-            self.count_failure(&model, error.kind, at);
+            kind => {
+                model.note_failure(self.task, kind);
+                self.count_failure(&model, kind, at);
+            }
         }
         self.move_on(model, error.kind)
     }

@@ -143,6 +143,11 @@ impl AnswerState {
         self.text_bytes > 0 || self.reasons || self.has_others || !self.done.is_empty()
     }
 
+    /// Whether the answer ended by itself with nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.finish() == Some(Finish::NoText) && !self.reasons && !self.has_others
+    }
+
     /// Whether the finish reason is final: only token counts may follow.
     pub(super) fn is_over(&self) -> bool {
         self.progress == Progress::Over
@@ -197,11 +202,10 @@ impl AnswerState {
     /// The finish reason; `None` if the answer was interrupted.
     pub(super) fn finish(&self) -> Option<Finish> {
         let finish = self.ending.as_ref()?.finish();
-        let has_nothing = self.text_bytes == 0 && (self.reasons || self.has_others);
         Some(match finish {
             Finish::Stop if self.is_cut => Finish::Unknown,
             Finish::Stop if self.unreadable > 0 => Finish::Unreadable,
-            Finish::Stop if has_nothing => Finish::NoText,
+            Finish::Stop if self.text_bytes == 0 => Finish::NoText,
             finish => finish,
         })
     }

@@ -12,6 +12,7 @@ use crate::llm::{
     ReplyRequest, Task, TitleModel,
 };
 
+const EMPTY: &str = r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#;
 const ANSWER: &str = r#"{"choices":[{"message":{"content":"Kyoto Trip"},"finish_reason":"stop"}]}"#;
 const PROBE: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -132,6 +133,23 @@ async fn an_entry_that_refused_is_asked_for_a_reply_once_the_others_have_failed(
     open(ModelErrorKind::Unauthorized);
     let failed = Some(ModelErrorKind::Unauthorized);
     assert_eq!(walk_reply(&chain).await, (all, failed));
+}
+
+#[tokio::test]
+async fn an_empty_reply_is_retried_once_and_then_the_next_model_is_asked() {
+    let empty = || super::json(200, EMPTY);
+    let silent = Server::start([empty(), empty(), empty(), empty()]);
+    let answering = Server::start([super::json(200, ANSWER)]);
+    let (p, q) = (provider(&silent, "p"), provider(&answering, "q"));
+    let alone = Chain::of(p.model("a"));
+    let failed = Some(ModelErrorKind::Empty);
+    assert_eq!(walk_reply(&alone).await, (asked(["p/a", "p/a"]), failed));
+    let failure = |chain: &Chain| chain.states(Task::Reply)[0].failure;
+    assert_eq!(failure(&alone), None, "the message may be why");
+    let chain = alone.followed_by([q.model("b")]);
+    let all = asked(["p/a", "p/a", "q/b"]);
+    assert_eq!(walk_reply(&chain).await, (all, None));
+    assert_eq!(failure(&chain), Some(ModelErrorKind::Empty));
 }
 
 #[tokio::test]
