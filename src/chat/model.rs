@@ -92,7 +92,11 @@ pub(super) async fn write(
             Next::Over => break,
         }
     }
-    Err(client_error(failed))
+    match failed.kind {
+        // The last model that was asked did answer.
+        ModelErrorKind::Empty => Ok(Finish::NoText),
+        _ => Err(client_error(failed)),
+    }
 }
 
 /// Checks that the tenant has tokens left today (UTC), in total and for this agent, whose own limit is `of_agent`.
@@ -222,7 +226,8 @@ fn client_error(error: ModelError) -> Error {
         | ModelErrorKind::Connection
         | ModelErrorKind::Unavailable
         | ModelErrorKind::Malformed
-        | ModelErrorKind::Interrupted => Error::ModelUnavailable(Box::new(error)),
+        | ModelErrorKind::Interrupted
+        | ModelErrorKind::Empty => Error::ModelUnavailable(Box::new(error)),
     }
 }
 

@@ -143,6 +143,10 @@ fn explained(error: &ModelError, has_key: bool) -> String {
             "closed the connection before the end of its answer",
             "; check base_url, the proxy and the server",
         ),
+        ModelErrorKind::Empty => (
+            "answered without any text",
+            "; check the model and its parameters",
+        ),
     };
     format!("{what}{details}{then}")
 }

@@ -60,7 +60,7 @@ pub enum Finish {
     Length,
     /// Stopped by the provider's content filter.
     ContentFilter,
-    /// No text: only reasoning, tool calls or the like.
+    /// No text: only reasoning, tool calls or the like, or nothing at all.
     NoText,
     /// Natural end, but part of the answer could not be parsed.
     Unreadable,

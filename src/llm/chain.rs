@@ -22,6 +22,10 @@ const REPLY_ATTEMPTS: u32 = 3;
 const REPLY_PAUSE: Duration = Duration::from_millis(500);
 const TITLE_PAUSE: Duration = Duration::from_millis(200);
 
+/// The longest `Retry-After` after which the last entry of a reply is retried. Behind a longer one, a retry within the
+/// time that a user waits fails as well.
+const LONGEST_REPLY_WAIT: Duration = Duration::from_secs(60);
+
 /// The longest `Retry-After` for which titles are held back.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
@@ -188,13 +192,36 @@ pub(crate) struct Walk {
     /// Calls of all entries.
     total: u32,
     /// Entries that failed during this walk.
-    failed: Vec<Arc<Model>>,
-    /// Those of them that rejected the request as invalid.
-    rejected: Vec<Arc<Model>>,
+    failed: Vec<Failed>,
+    /// Those of them for whose failure the message may be the cause: a request that was rejected as invalid, or an
+    /// answer without anything in it.
+    suspected: Vec<(Arc<Model>, ModelErrorKind)>,
     /// How the first entry failed during this walk.
     first_failure: Option<ModelErrorKind>,
     /// Whether the message is why an entry failed.
     is_of_the_message: bool,
+}
+
+/// An entry that failed during a walk.
+struct Failed {
+    model: Arc<Model>,
+    kind: ModelErrorKind,
+    /// Whether its call was a probe.
+    was_probe: bool,
+}
+
+impl Failed {
+    /// Whether another entry fails as well: the provider failed as a whole. How it failed in this walk decides, not the
+    /// provider's breaker, which may be open because of an older failure.
+    fn concerns(&self, model: &Model) -> bool {
+        self.model.shares_provider(model) && self.kind.is_of_provider()
+    }
+
+    /// Whether its call was the provider's probe too, and the provider answered it: another entry of the provider may be
+    /// asked, although that probe is used up.
+    fn has_probed_for(&self, model: &Model) -> bool {
+        self.was_probe && self.model.shares_provider(model) && !self.kind.is_of_provider()
+    }
 }
 
 /// What follows a failed call.
@@ -222,7 +249,7 @@ impl Walk {
             tries: 0,
             total: 0,
             failed: Vec::new(),
-            rejected: Vec::new(),
+            suspected: Vec::new(),
             first_failure: None,
             is_of_the_message: false,
         };
@@ -253,8 +280,8 @@ impl Walk {
             self.chain.report(self.task, self.at, failure);
         }
         // This entry accepted the same message.
-        for rejected in &self.rejected {
-            rejected.note_failure(self.task, ModelErrorKind::InvalidRequest);
+        for (suspected, kind) in &self.suspected {
+            suspected.note_failure(self.task, *kind);
         }
         model.close(self.task)
     }
@@ -272,7 +299,7 @@ impl Walk {
         let at = self.opened_at(&model, error);
         if error.kind.is_final() {
             model.open(self.task, error.kind, at);
-            return self.move_on(model);
+            return self.move_on(model, error.kind);
         }
         let was_silent = error.kind == ModelErrorKind::Timeout && error.status.is_none();
         if was_silent {
@@ -286,19 +313,30 @@ impl Walk {
             return match error.is_of_a_filter() {
                 true => Next::Over,
                 // Another model may have a longer context.
-                false => self.move_on(model),
+                false => self.move_on(model, error.kind),
             };
+        }
+        let is_empty = error.kind == ModelErrorKind::Empty;
+        if is_empty {
+            // The provider answered the call, although with nothing.
+            model.close(self.task);
         }
         // Without its optional parameters, a title may be answered.
         let may_be_plain = self.task == Task::Title && error.may_be_of_a_parameter();
-        if (error.is_worth_another_try() || may_be_plain) && self.may_retry() {
+        let may_retry = match is_empty {
+            // The model may have nothing to say, so one retry is enough.
+            true => self.tries < ATTEMPTS,
+            false => self.may_retry(),
+        };
+        if (error.is_worth_another_try() || may_be_plain) && may_retry {
             let pause = match self.task {
                 Task::Reply => REPLY_PAUSE,
                 Task::Title => TITLE_PAUSE,
             };
             let pause = error.retry_after.unwrap_or(pause);
             // A reply whose last entry asks for more waits as long as it may.
-            let is_all = self.task == Task::Reply && self.is_last();
+            let is_worth_it = pause <= LONGEST_REPLY_WAIT;
+            let is_all = self.task == Task::Reply && is_worth_it && self.is_last();
             if pause < longest_pause || is_all {
                 return Next::Retry(pause.min(longest_pause));
             }
@@ -306,17 +344,19 @@ impl Walk {
         if error.kind == ModelErrorKind::Connection {
             model.open(self.task, error.kind, at);
         }
-        // A request that is rejected as invalid may be so because of its message: the next entry shows it.
-        if error.kind == ModelErrorKind::InvalidRequest {
+        match error.kind {
             // A 403 of this kind is about a flagged message.
-            if error.status != Some(403) {
-                self.rejected.push(model.clone());
+            ModelErrorKind::InvalidRequest if error.status == Some(403) => {}
+            // The message may be why it is rejected, or has no answer: the next entry shows it.
+            ModelErrorKind::InvalidRequest | ModelErrorKind::Empty => {
+                self.suspected.push((model.clone(), error.kind));
             }
-        } else {
-            model.note_failure(self.task, error.kind);
-            self.count_failure(&model, error.kind, at);
+            kind => {
+                model.note_failure(self.task, kind);
+                self.count_failure(&model, kind, at);
+            }
         }
-        self.move_on(model)
+        self.move_on(model, error.kind)
     }
 
     /// Records a passing failure of the entry. A title can wait for a probe; for a reply, a user is waiting.
@@ -369,21 +409,41 @@ impl Walk {
             || self.task == Task::Reply && self.is_last() && self.total < REPLY_ATTEMPTS
     }
 
+    /// Whether no other entry is asked if this one fails.
     fn is_last(&self) -> bool {
         let now = Instant::now();
-        let mut later = self.chain.models().iter().skip(self.at + 1);
-        !later.any(|model| self.may_ask(model, now))
+        let models = self.chain.models();
+        let mut later = models.iter().skip(self.at + 1);
+        if later.any(|model| self.may_ask(model, now)) {
+            return false;
+        }
+        let is_other = |(at, model): (usize, &Arc<Model>)| at != self.at && self.may_insist(model);
+        !self.may_begin_again() || !models.iter().enumerate().any(is_other)
     }
 
-    fn move_on(&mut self, failed: Arc<Model>) -> Next {
-        self.failed.push(failed);
+    fn move_on(&mut self, model: Arc<Model>, kind: ModelErrorKind) -> Next {
+        self.failed.push(Failed {
+            model,
+            kind,
+            was_probe: self.is_probe,
+        });
         self.at += 1;
         self.tries = 0;
         self.skip_refused();
+        if self.entry().is_none() && self.may_begin_again() {
+            self.is_last_resort = true;
+            self.at = 0;
+            self.skip_refused();
+        }
         match self.entry() {
             Some(_) => Next::Entry,
             None => Next::Over,
         }
+    }
+
+    /// Whether the entries that refused are asked once the others have failed: a user waits for a reply.
+    fn may_begin_again(&self) -> bool {
+        self.task == Task::Reply && !self.is_last_resort
     }
 
     /// Moves to the next entry that admits a call; its probe is used up.
@@ -394,6 +454,11 @@ impl Walk {
             if self.may_ask(model, now) {
                 let admission = match self.is_last_resort {
                     true => Admission::Allowed,
+                    // One call, as for the provider's probe.
+                    false if self.was_probed(model) => match model.admit_own(self.task, now) {
+                        Admission::Allowed => Admission::Probe,
+                        admission => admission,
+                    },
                     false => model.admit(self.task, now),
                 };
                 if !matches!(admission, Admission::RefusedFor(_)) {
@@ -407,14 +472,27 @@ impl Walk {
 
     fn may_ask(&self, model: &Arc<Model>, now: Instant) -> bool {
         if self.is_last_resort {
-            // A provider that failed as a whole during this walk fails again.
-            let has_failed = |failed: &Arc<Model>| {
-                let failure = failed.refusal(self.task);
-                failed.shares_provider(model) && failure.is_some_and(|kind| kind.is_of_provider())
-            };
-            return may_be_last_resort(model, self.task) && !self.failed.iter().any(has_failed);
+            return self.may_insist(model);
         }
-        !matches!(model.peek(self.task, now), Admission::RefusedFor(_))
+        let admission = match self.was_probed(model) {
+            true => model.peek_own(self.task, now),
+            false => model.peek(self.task, now),
+        };
+        !matches!(admission, Admission::RefusedFor(_))
+    }
+
+    /// Whether an entry is asked as the last resort: it did not fail during this walk, nor did its provider.
+    fn may_insist(&self, model: &Arc<Model>) -> bool {
+        let fails_again =
+            |failed: &Failed| Arc::ptr_eq(&failed.model, model) || failed.concerns(model);
+        may_be_last_resort(model, self.task) && !self.failed.iter().any(fails_again)
+    }
+
+    /// Whether a call of this walk was the probe of the entry's provider, and the provider answered it.
+    fn was_probed(&self, model: &Model) -> bool {
+        let mut failed = self.failed.iter();
+        !failed.clone().any(|failed| failed.concerns(model))
+            && failed.any(|failed| failed.has_probed_for(model))
     }
 }
 

@@ -45,6 +45,8 @@ pub enum ModelErrorKind {
     Malformed,
     /// The connection broke before the end of the answer.
     Interrupted,
+    /// A reply that ended by itself with nothing in it: no text, reasoning, tool call or refusal.
+    Empty,
 }
 
 impl ModelErrorKind {
@@ -73,6 +75,7 @@ impl ModelErrorKind {
                 | Self::RateLimited
                 | Self::Unavailable
                 | Self::Interrupted
+                | Self::Empty
         )
     }
 }

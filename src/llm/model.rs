@@ -143,6 +143,16 @@ impl Model {
         }
     }
 
+    /// The same by its own breaker alone, where the probe of its provider has been made.
+    pub(super) fn peek_own(&self, task: Task, now: Instant) -> Admission {
+        self.own.of(task).peek(now)
+    }
+
+    /// Admits or refuses a call by its own breaker alone.
+    pub(super) fn admit_own(&self, task: Task, now: Instant) -> Admission {
+        self.own.of(task).admit(now)
+    }
+
     /// Opens the breaker that the failure concerns.
     pub(crate) fn open(&self, task: Task, failure: ModelErrorKind, now: Instant) {
         self.breaker(task, failure).open(failure, now);

@@ -38,8 +38,9 @@ pub(super) fn failure_of(kind: ModelErrorKind) -> TitleFailure {
         ModelErrorKind::NotFound | ModelErrorKind::NoEndpoint => TitleFailure::ModelNotFound,
         ModelErrorKind::InvalidRequest | ModelErrorKind::TooLong => TitleFailure::InvalidRequest,
         ModelErrorKind::Malformed => TitleFailure::Rejected,
-        ModelErrorKind::Connection | ModelErrorKind::Unavailable | ModelErrorKind::Interrupted => {
-            TitleFailure::Unavailable
-        }
+        ModelErrorKind::Connection
+        | ModelErrorKind::Unavailable
+        | ModelErrorKind::Interrupted
+        | ModelErrorKind::Empty => TitleFailure::Unavailable,
     }
 }

@@ -273,8 +273,15 @@ async fn silence_in_the_middle_keeps_what_was_written() {
 }
 
 #[tokio::test]
-async fn a_reply_without_any_text_is_whole_and_stores_none() {
-    ends([Answer::Deltas(vec![])], &[], End::completed(""), 1).await;
+async fn a_reply_without_anything_is_asked_for_again_and_then_incomplete() {
+    let nothing = || Answer::Deltas(vec![]);
+    ends([nothing(), nothing()], &[], End::incomplete(""), 2).await;
+}
+
+#[tokio::test]
+async fn a_model_that_answers_nothing_once_is_no_failure() {
+    let all = ModelServer::REPLY.concat();
+    ends([Answer::Deltas(vec![])], &[], End::completed(&all), 2).await;
 }
 
 #[tokio::test]

@@ -26,6 +26,12 @@ pub(super) fn decode(wire: Wire, body: &UploadBody, deadline: Duration) -> Uploa
             match chunk {
                 // The program executes the tool calls, so an answer with nothing else is complete.
                 Ok(ReplyChunk::Finished(Finish::NoText)) if has_calls => yield COMPLETED,
+                // A program's model that answered nothing is not asked again.
+                Err(error) if error.kind == ModelErrorKind::Empty => {
+                    for event in events(ReplyChunk::Finished(Finish::NoText), &body) {
+                        yield event;
+                    }
+                }
                 Ok(chunk) => {
                     has_calls |= matches!(chunk, ReplyChunk::Tool(_));
                     for event in events(chunk, &body) {

@@ -105,13 +105,14 @@ impl From<Failure> for OpenAIError {
 }
 
 /// Codes of a model that is gone, that does not exist, or that the key may not use.
-const NO_MODEL: [&str; 6] = [
+const NO_MODEL: [&str; 7] = [
     "model_not_found",
     "not_found_error",
     "model_decommissioned",
     "model_not_available",
     "unknown_model",
     "DeploymentNotFound",
+    "ModelDeprecated",
 ];
 
 /// Codes of an account that has used up its money or its quota.
@@ -122,6 +123,13 @@ const NO_QUOTA: [&str; 6] = [
     "insufficient_balance_error",
     "billing_hard_limit_reached",
     "billing_not_active",
+];
+
+/// Codes of too many calls, in an event without a status.
+const LIMITED: [&str; 3] = [
+    "rate_limit_exceeded",
+    "rate_limit_error",
+    "too_many_requests",
 ];
 
 /// How messages without such a code begin. Only their beginning counts: behind it, some servers repeat the request.
@@ -204,8 +212,9 @@ impl<'a> ErrorBody<'a> {
         }
         let quota = self.says(&NO_QUOTA) || self.starts_with(&NO_QUOTA_MESSAGES);
         match status {
-            // A key may be valid, and not for this model or this message.
-            Some(400 | 403) if self.says(&NO_MODEL) => NotFound,
+            // A key may be valid, and not for this model or this message. Gateways report a model without a server as
+            // 503, Azure a deprecated one as 500.
+            Some(400 | 403 | 500 | 503) if self.says(&NO_MODEL) => NotFound,
             Some(403) if self.is_flagged() => InvalidRequest,
             Some(400 | 403 | 429 | 500) if quota => QuotaExceeded,
             Some(401 | 403) => Unauthorized,
@@ -220,7 +229,7 @@ impl<'a> ErrorBody<'a> {
             // Redirects are not followed: the key must go only to the configured host.
             Some(_) => Malformed,
             None if quota => QuotaExceeded,
-            None if self.says(&["rate_limit_exceeded", "rate_limit_error"]) => RateLimited,
+            None if self.says(&LIMITED) => RateLimited,
             None if self.says(&["invalid_api_key", "authentication_error"]) => Unauthorized,
             None if self.says(&NO_MODEL) => NotFound,
             None if self.says(&["invalid_request_error"]) || self.is_of_a_filter() => {
@@ -463,6 +472,10 @@ mod tests {
             (403, r#"{"error":{"message":"Key limit exceeded","code":403}}"#, Unauthorized),
             (403, "", Unauthorized),
             (401, r#"{"error":{"message":"m","code":"model_not_found"}}"#, Unauthorized),
+            // Not an outage, which would be retried.
+            (503, r#"{"error":{"code":"model_not_found","message":"No available channel for model x under group default","type":"new_api_error"}}"#, NotFound),
+            (500, r#"{"error":{"code":"ModelDeprecated","message":"The model associated with the deployment is deprecated."}}"#, NotFound),
+            (503, r#"{"error":{"code":"server_error","message":"The model is overloaded"}}"#, Unavailable),
             // Quota in other words.
             (403, r#"{"error":{"message":"user quota is not enough","type":"v_api_error","code":"insufficient_user_quota"}}"#, QuotaExceeded),
             (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}}"#, QuotaExceeded),
@@ -482,6 +495,9 @@ mod tests {
             json!({ "error": { "code": "content_filter", "message": "m", "param": "prompt" } });
         let error = Failure::in_answer(&event).unwrap().error;
         assert!(error.is_of_a_filter(), "{error}");
+        let event =
+            json!({ "type": "error", "error": { "code": "too_many_requests", "message": "m" } });
+        assert_eq!(Failure::of_error(&event).error.kind, RateLimited);
     }
 
     #[test]

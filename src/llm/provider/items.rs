@@ -22,8 +22,26 @@ pub(super) struct DeliveredItems {
 /// What whole items add to what was delivered.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
-    pub(super) text: String,
+    pub(super) text: Vec<Piece>,
     pub(super) reasoning: String,
+}
+
+/// Text of one item.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Whether the item begins with it; otherwise a part of the item was delivered before.
+    pub(super) is_beginning: bool,
+    pub(super) text: String,
+}
+
+/// Adds a piece, if it has text.
+fn push(pieces: &mut Vec<Piece>, text: &str, is_beginning: bool) {
+    if !text.is_empty() {
+        pieces.push(Piece {
+            is_beginning,
+            text: text.to_owned(),
+        });
+    }
 }
 
 /// Which list a whole item is from; each has an item once.
@@ -53,7 +71,10 @@ impl DeliveredItems {
         };
         Missing {
             text: self.text.missing(of(|item| &item.text), list),
-            reasoning: self.reasoning.missing(of(|item| &item.reasoning), list),
+            reasoning: {
+                let pieces = self.reasoning.missing(of(|item| &item.reasoning), list);
+                pieces.into_iter().map(|piece| piece.text).collect()
+            },
         }
     }
 }
@@ -111,7 +132,7 @@ impl Channel {
     }
 
     /// `items`: id and content of each.
-    fn missing(&mut self, mut items: Vec<(&str, &str)>, list: List) -> String {
+    fn missing(&mut self, mut items: Vec<(&str, &str)>, list: List) -> Vec<Piece> {
         items.retain(|(id, content)| !self.is_repeated(id, content, list));
         match self.rest(&items, list) {
             Some(rest) => {
@@ -140,18 +161,18 @@ impl Channel {
     }
 
     /// The rest after everything delivered, if the list so far plus these items begins with all of it.
-    fn rest(&self, items: &[(&str, &str)], list: List) -> Option<String> {
+    fn rest(&self, items: &[(&str, &str)], list: List) -> Option<Vec<Piece>> {
         let mut read = self.listed[list as usize].clone();
-        let mut rest = String::new();
+        let mut rest = Vec::new();
         for (_, content) in items {
             let missing = read.push_up_to(content, self.all.chars);
             if read.chars == self.all.chars && read.hash() != self.all.hash() {
                 return None;
             }
-            rest += match missing.len() < content.len() {
-                true => self.all.joined(missing),
-                false => missing,
-            };
+            match missing.len() < content.len() {
+                true => push(&mut rest, self.all.joined(missing), false),
+                false => push(&mut rest, missing, true),
+            }
         }
         (read.chars == self.all.chars && read.hash() == self.all.hash()).then_some(rest)
     }
@@ -175,10 +196,10 @@ impl Channel {
 
     /// The same if the order or the text differs: matched by ids, then by equal content. If deltas match no item of the
     /// list, the remaining items are assumed to be those deltas.
-    fn missing_by_item(&mut self, items: Vec<(&str, &str)>, list: List) -> String {
+    fn missing_by_item(&mut self, items: Vec<(&str, &str)>, list: List) -> Vec<Piece> {
         let at = list as usize;
         let mut unknown = Vec::new();
-        let mut rest = String::new();
+        let mut rest = Vec::new();
         for (id, content) in items {
             self.listed[at].push(content);
             let open = self.items.iter_mut().filter(|item| !item.is_listed[at]);
@@ -189,7 +210,7 @@ impl Channel {
                 let missing = item.digest.missing_of(content);
                 item.digest.push(missing);
                 self.all.push(missing);
-                rest += missing;
+                push(&mut rest, missing, false);
                 continue;
             }
             let mut digest = Digest::default();
@@ -208,7 +229,7 @@ impl Channel {
             digest.push(content);
             self.keep(id, digest, Some(list));
             self.all.push(content);
-            rest += content;
+            push(&mut rest, content, true);
         }
         rest
     }
@@ -294,7 +315,11 @@ mod tests {
             id: id.to_owned(),
             text: text.to_owned(),
             // Reasoning is apart.
-            reasoning: String::new(),
+            ..WholeItem::default()
+        };
+        let joined = |missing: Missing| -> String {
+            let pieces = missing.text.into_iter();
+            pieces.map(|piece| piece.text).collect()
         };
         for one in sent {
             text += &match one {
@@ -304,11 +329,11 @@ mod tests {
                 }
                 Item(id, content) => {
                     let items = [whole(&(id, content))];
-                    delivered.missing(&items, List::Events).text
+                    joined(delivered.missing(&items, List::Events))
                 }
                 All(items) => {
                     let items: Vec<WholeItem> = items.iter().map(whole).collect();
-                    delivered.missing(&items, List::Answer).text
+                    joined(delivered.missing(&items, List::Answer))
                 }
             };
         }
@@ -371,6 +396,23 @@ mod tests {
             text: all,
             ..WholeItem::default()
         };
-        assert_eq!(delivered.missing(&[whole], List::Answer).text, "");
+        assert!(delivered.missing(&[whole], List::Answer).text.is_empty());
+    }
+
+    #[test]
+    fn text_begins_an_item_unless_a_part_of_the_item_was_delivered() {
+        let mut delivered = DeliveredItems::default();
+        delivered.record("a", "One", "");
+        let items = [("a", "One."), ("b", "Two.")].map(|(id, text)| WholeItem {
+            id: id.to_owned(),
+            text: text.to_owned(),
+            ..WholeItem::default()
+        });
+        let pieces = delivered.missing(&items, List::Answer).text;
+        let found: Vec<_> = pieces
+            .iter()
+            .map(|piece| (piece.is_beginning, piece.text.as_str()))
+            .collect();
+        assert_eq!(found, [(false, "."), (true, "Two.")]);
     }
 }

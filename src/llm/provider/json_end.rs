@@ -38,6 +38,11 @@ impl JsonEnd {
         self.is_complete
     }
 
+    /// Whether a string has begun and has not ended.
+    pub(super) fn is_in_string(&self) -> bool {
+        self.in_string
+    }
+
     /// Whether a document has begun and has not ended.
     pub(super) fn is_partial(&self) -> bool {
         self.is_begun && !self.is_complete

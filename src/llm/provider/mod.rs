@@ -8,14 +8,15 @@
 //! - `failure`: classification of errors; `retry_after`: the wait that a provider asks for; `too_long`: a
 //!   request beyond the context
 //! - `stream`: decodes a streamed reply; `state`: accumulates an answer; `think`, `tools`: reasoning and tool calls in
-//!   it; `items`: output items that were delivered, which are not repeated; `surrogates`: joins characters that were
-//!   split between two events
+//!   it; `items`: output items that were delivered, which are not repeated; `done_parts`: text that comes in no other
+//!   way; `surrogates`: joins characters that were split between two events
 //!
 //! One call is one attempt: transient failures are not retried. If the server rejects a parameter by name, the request
 //! is repeated at once without it; if that succeeds, later calls omit the parameter.
 
 mod body;
 mod capabilities;
+mod done_parts;
 mod endpoint;
 mod event;
 mod event_parser;

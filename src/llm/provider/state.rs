@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{
+    done_parts::DoneParts,
     event::{self, Event, Parsed},
     event_parser::{EventParser, Item},
     failure::Failure,
@@ -28,6 +29,14 @@ pub(super) struct AnswerState {
     thinking: Option<ThinkSplitter>,
     tools: ToolCalls,
     delivered: DeliveredItems,
+    /// The text of an answer that has no other.
+    done: DoneParts,
+    /// Whether text was received, which may be held back.
+    has_text: bool,
+    /// The position of the last output item with text.
+    text_place: Option<u64>,
+    /// The id of a message that has begun and has no text yet.
+    begun: Option<String>,
     /// Whether a part of the answer came as a delta.
     has_deltas: bool,
     /// The number of unparsable events.
@@ -52,6 +61,8 @@ pub(super) struct Added {
     /// The tool calls before the text. They are complete once the text begins or the finish reason arrives.
     pub(super) tools_before: Vec<ToolCall>,
     pub(super) text: String,
+    /// Whether the text replaces that of the events before: a title is the text of the last item.
+    pub(super) replaces: bool,
     pub(super) reasoning: String,
     pub(super) tools: Vec<ToolCall>,
     /// The provider's id of the answer, and its name of the model.
@@ -70,6 +81,10 @@ impl AnswerState {
             reasoning_half: SurrogateJoiner::default(),
             tools: ToolCalls::default(),
             delivered: DeliveredItems::default(),
+            done: DoneParts::default(),
+            has_text: false,
+            text_place: None,
+            begun: None,
             has_deltas: false,
             unreadable: 0,
             text_bytes: 0,
@@ -125,7 +140,12 @@ impl AnswerState {
 
     /// Whether the model has begun to answer: with text, reasoning or a call of a tool.
     pub(super) fn has_begun(&self) -> bool {
-        self.text_bytes > 0 || self.reasons || self.has_others
+        self.text_bytes > 0 || self.reasons || self.has_others || !self.done.is_empty()
+    }
+
+    /// Whether the answer ended by itself with nothing in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.finish() == Some(Finish::NoText) && !self.reasons && !self.has_others
     }
 
     /// Whether the finish reason is final: only token counts may follow.
@@ -154,6 +174,12 @@ impl AnswerState {
     pub(super) fn end(&mut self) -> Added {
         let rest = self.text_half.finish();
         let mut pieces = self.split(&rest);
+        // A stream that broke off may be asked for again, so its parts are not delivered.
+        if self.ending.is_some() && !self.has_text {
+            for piece in self.done.take() {
+                self.extend(&mut pieces, &piece.text, piece.is_beginning);
+            }
+        }
         pieces.reasoning += &self.reasoning_half.finish();
         if let Some(thinking) = &mut self.thinking {
             let held = thinking.finish();
@@ -176,11 +202,10 @@ impl AnswerState {
     /// The finish reason; `None` if the answer was interrupted.
     pub(super) fn finish(&self) -> Option<Finish> {
         let finish = self.ending.as_ref()?.finish();
-        let has_nothing = self.text_bytes == 0 && (self.reasons || self.has_others);
         Some(match finish {
             Finish::Stop if self.is_cut => Finish::Unknown,
             Finish::Stop if self.unreadable > 0 => Finish::Unreadable,
-            Finish::Stop if has_nothing => Finish::NoText,
+            Finish::Stop if self.text_bytes == 0 => Finish::NoText,
             finish => finish,
         })
     }
@@ -189,6 +214,7 @@ impl AnswerState {
         if reading.is_message && self.has_deltas {
             reading.repeat();
         }
+        let is_beginning = self.begins_item(&reading);
         self.has_deltas |= !reading.is_message && reading.has_content();
         self.usage.update(reading.usage);
         self.unreadable += u32::from(reading.is_unreadable);
@@ -207,7 +233,8 @@ impl AnswerState {
         if let Some(ending) = reading.ending.filter(|_| may_change) {
             self.ending = Some(ending);
         }
-        let mut pieces = self.split(&reading.text);
+        let mut pieces = Pieces::default();
+        let mut replaces = self.extend(&mut pieces, &reading.text, is_beginning);
         pieces.reasoning += &reading.reasoning;
         if let Some(id) = &reading.item {
             self.delivered.record(id, &reading.text, &reading.reasoning);
@@ -217,10 +244,16 @@ impl AnswerState {
             false => List::Events,
         };
         let missing = self.delivered.missing(&reading.whole, list);
-        let rest = self.split(&missing.text);
-        pieces.text += &rest.text;
-        pieces.reasoning += &rest.reasoning;
+        for piece in &missing.text {
+            replaces |= self.extend(&mut pieces, &piece.text, piece.is_beginning);
+            self.text_place = self.text_place.max(reading.place);
+        }
         pieces.reasoning += &missing.reasoning;
+        match reading.done {
+            Some(part) if !self.has_text => self.done.keep(part),
+            _ if self.has_text => self.done.clear(),
+            _ => {}
+        }
         self.text_bytes += pieces.text.len();
         let is_behind = !pieces.text.trim().is_empty();
         // No arguments follow a finish reason, except from servers that send one with each fragment.
@@ -233,6 +266,7 @@ impl AnswerState {
         Added {
             tools_before,
             text: pieces.text,
+            replaces,
             reasoning: self.bounded(pieces.reasoning),
             tools: tools.filter_map(|delta| self.tools.add(delta)).collect(),
             id: reading.id,
@@ -240,6 +274,45 @@ impl AnswerState {
             is_acknowledgement: reading.is_acknowledgement,
             is_last: reading.is_last,
         }
+    }
+
+    /// Whether the text of an event is the first of another output item: one at a later position, or one that has
+    /// begun. Another id alone is none, since some servers send one with each delta.
+    fn begins_item(&mut self, reading: &Reading) -> bool {
+        if reading.begun.is_some() {
+            self.begun.clone_from(&reading.begun);
+        }
+        if reading.text.is_empty() {
+            return false;
+        }
+        let item = reading.item.as_deref().filter(|id| !id.is_empty());
+        let has_begun = item.is_some() && self.begun.as_deref() == item;
+        if has_begun {
+            self.begun = None;
+        }
+        let is_later = self.text_place.is_some() && reading.place > self.text_place;
+        self.text_place = self.text_place.max(reading.place);
+        has_begun || is_later
+    }
+
+    /// Adds text to what an event adds. Text of another item follows a blank line in a reply, and replaces the text
+    /// before it in a title. Returns whether it does.
+    fn extend(&mut self, pieces: &mut Pieces, text: &str, is_beginning: bool) -> bool {
+        if text.is_empty() {
+            return false;
+        }
+        let is_another = is_beginning && (self.text_bytes > 0 || !pieces.text.is_empty());
+        let replaces = is_another && self.thinking.is_none();
+        match is_another {
+            true if replaces => pieces.text.clear(),
+            true => pieces.text.push_str("\n\n"),
+            false => {}
+        }
+        self.has_text = true;
+        let more = self.split(text);
+        pieces.text += &more.text;
+        pieces.reasoning += &more.reasoning;
+        replaces
     }
 
     fn split(&mut self, text: &str) -> Pieces {
@@ -280,7 +353,8 @@ pub(super) fn title(wire: &'static dyn WireFormat, body: &str) -> Result<TitleAn
     let mut state = AnswerState::new(wire, None);
     let text = match lenient_json::from_provider::<Value>(body.as_bytes()) {
         Ok(document) if document.is_object() => {
-            let reading = wire.read("", &document)?;
+            let mut reading = wire.read("", &document)?;
+            reading.keep_final_answer();
             if !reading.has_message || reading.is_unreadable {
                 return Err(malformed());
             }
@@ -353,7 +427,12 @@ fn read_events(state: &mut AnswerState, body: &str) -> Result<String, Failure> {
                 break;
             };
             match state.read(&name, &event) {
-                Ok(added) => text += &added.text,
+                Ok(added) => {
+                    if added.replaces {
+                        text.clear();
+                    }
+                    text += &added.text;
+                }
                 // Errors after the finish reason are ignored.
                 Err(_) if state.ending.is_some() => {}
                 Err(failure) => return Err(failure),

@@ -171,6 +171,10 @@ impl ToolCalls {
 
 impl Call {
     fn add(&mut self, delta: ToolDelta) {
+        let (is_again, is_grown) = (
+            self.is_all(&delta.arguments),
+            self.is_grown(&delta.arguments),
+        );
         self.index = self.index.or(delta.index);
         for (field, text) in [
             (&mut self.item, delta.item),
@@ -183,7 +187,11 @@ impl Call {
         }
         // Some gateways send an empty object before the arguments.
         let is_placeholder = self.call.arguments == "{}" && delta.arguments.starts_with('{');
-        if delta.is_whole || is_placeholder {
+        // Some servers send the whole arguments again at the end, or all of them so far with each fragment.
+        if is_again && !delta.is_whole {
+            return;
+        }
+        if delta.is_whole || is_placeholder || is_grown {
             self.call.arguments.clear();
             self.end = JsonEnd::default();
             self.half = SurrogateJoiner::default();
@@ -200,6 +208,29 @@ impl Call {
             true => self.call.arguments.clear(),
             false => self.call.arguments += more,
         }
+    }
+
+    /// Whether a fragment is all arguments, which are whole JSON: the same once more is no continuation of it.
+    fn is_all(&self, fragment: &str) -> bool {
+        self.end.is_complete() && self.call.arguments == fragment
+    }
+
+    /// Whether a fragment has all arguments so far, and perhaps more. Not if it may be their continuation, as
+    /// `{"a":{"a":1}}` in two halves: where a value may begin, an object may. Elsewhere, the fragment's `{"` followed by
+    /// a letter of a key is no JSON behind the arguments, neither within a string, which its quotation mark would end,
+    /// nor outside. `{` or `{"` alone may well follow itself.
+    fn is_grown(&self, fragment: &str) -> bool {
+        let known = self.call.arguments.as_str();
+        let key = known.strip_prefix('{').map(str::trim_start);
+        let key = key.and_then(|rest| rest.strip_prefix('"'));
+        let has_key = key.is_some_and(|key| key.starts_with(char::is_alphanumeric));
+        let may_begin = match known.trim_end().chars().next_back() {
+            _ if self.end.is_in_string() => false,
+            Some(':' | '[') => true,
+            Some(',') => known.contains('['),
+            _ => false,
+        };
+        has_key && !may_begin && self.end.is_partial() && fragment.starts_with(known)
     }
 
     /// Whether a fragment begins another call, although it has the id or the position of this one, or neither.
@@ -287,7 +318,7 @@ mod tests {
     fn fragments_by_index_by_id_or_by_neither() {
         type Calls = &'static [(&'static str, &'static str, &'static str)];
         #[rustfmt::skip]
-        let table: [(&[Fragment], Calls); 23] = [
+        let table: [(&[Fragment], Calls); 31] = [
             (&[(Some(0), "a", "f", ""), (Some(0), "", "", "{\"x\":"), (Some(0), "", "", "1}")], &[("a", "f", "{\"x\":1}")]),
             // Interleaved, with ids only in the first fragments.
             (&[(Some(0), "a", "f", "1"), (Some(1), "b", "g", "2"), (Some(0), "", "", "3"), (Some(1), "", "", "4")], &[("a", "f", "13"), ("b", "g", "24")]),
@@ -323,6 +354,17 @@ mod tests {
             (&[(Some(0), "x", "f", "{"), (Some(1), "x", "f", "}")], &[("x", "f", "{}")]),
             // An empty object before the arguments.
             (&[(Some(0), "a", "f", "{}"), (Some(0), "", "", "{\"a\""), (Some(0), "", "", ":1}")], &[("a", "f", "{\"a\":1}")]),
+            // All of the arguments again.
+            (&[(Some(0), "a", "f", ""), (Some(0), "", "", "{\"a\":1}"), (Some(0), "", "", "{\"a\":1}")], &[("a", "f", "{\"a\":1}")]),
+            (&[(Some(0), "a", "f", "{\"a\":"), (Some(0), "", "", "1}"), (Some(0), "", "", "{\"a\":1}")], &[("a", "f", "{\"a\":1}")]),
+            // All of the arguments so far with each fragment.
+            (&[(Some(0), "a", "f", "{\"a"), (Some(0), "", "", "{\"a\":1,"), (Some(0), "", "", "{\"a\":1,\"b\":2}")], &[("a", "f", "{\"a\":1,\"b\":2}")]),
+            (&[(Some(0), "a", "f", "{\"a\":\"x"), (Some(0), "", "", "{\"a\":\"xy\"}")], &[("a", "f", "{\"a\":\"xy\"}")]),
+            // Objects that are continuations.
+            (&[(Some(0), "a", "f", "{\"a\":"), (Some(0), "", "", "{\"a\":1}}")], &[("a", "f", "{\"a\":{\"a\":1}}")]),
+            (&[(Some(0), "a", "f", "{\"a\":[{\"a\":[1]},"), (Some(0), "", "", "{\"a\":[{\"a\":[1]},2]}]}")], &[("a", "f", "{\"a\":[{\"a\":[1]},{\"a\":[{\"a\":[1]},2]}]}")]),
+            (&[(Some(0), "a", "f", "{\""), (Some(0), "", "", "{\":1}")], &[("a", "f", "{\"{\":1}")]),
+            (&[(Some(0), "a", "f", "{\"{"), (Some(0), "", "", "{"), (Some(0), "", "", "{\":1}")], &[("a", "f", "{\"{{{\":1}")]),
             // More than JSON stays as the model wrote it.
             (&[(Some(0), "a", "f", "{}"), (Some(0), "", "", "}")], &[("a", "f", "{}}")]),
             (&[], &[]),

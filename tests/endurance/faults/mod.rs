@@ -83,7 +83,7 @@ const TABLE: [(&str, &[&str]); 28] = [
     (
         "the model says nothing",
         &[
-            "reply_faults::a_reply_without_any_text_is_whole_and_stores_none",
+            "reply_faults::a_reply_without_anything_is_asked_for_again_and_then_incomplete",
             "title_faults::an_answer_of_reasoning_alone_is_tried_again_with_twice_the_room",
         ],
     ),

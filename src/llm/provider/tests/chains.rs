@@ -1,15 +1,18 @@
 //! Chains: which entry is asked after which failure, and for how long.
 
+use std::time::Instant;
+
 use futures_util::StreamExt;
 use reqwest::header::HeaderName;
 use serde_json::json as value;
 
 use super::*;
 use crate::llm::{
-    CallIdentity, Chain, Identity, ModelError, ModelErrorKind, Next, ReplyModel, ReplyRequest,
-    Task, TitleModel,
+    CallIdentity, Chain, Identity, ModelError, ModelErrorKind, Next, ReplyChunk, ReplyModel,
+    ReplyRequest, Task, TitleModel,
 };
 
+const EMPTY: &str = r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#;
 const ANSWER: &str = r#"{"choices":[{"message":{"content":"Kyoto Trip"},"finish_reason":"stop"}]}"#;
 const PROBE: Duration = Duration::from_millis(300);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -51,6 +54,118 @@ async fn walk(chain: &Chain) -> (Vec<String>, Option<ModelErrorKind>) {
         }
     }
     (asked, failed)
+}
+
+/// The same for a reply, without the pauses before retries.
+async fn walk_reply(chain: &Chain) -> (Vec<String>, Option<ModelErrorKind>) {
+    let (mut asked, mut failed) = (Vec::new(), None);
+    let mut walk = chain.walk(Task::Reply);
+    while let Some(model) = walk.entry().cloned() {
+        asked.push(model.name().to_string());
+        let chunks: Vec<Result<ReplyChunk, ModelError>> =
+            match model.reply(ReplyRequest::default()).await {
+                Ok(stream) => stream.collect().await,
+                Err(error) => vec![Err(error)],
+            };
+        let Some(error) = chunks.into_iter().find_map(Result::err) else {
+            walk.answered();
+            return (asked, None);
+        };
+        failed = Some(error.kind);
+        if walk.failed(&error, LONGEST_PAUSE) == Next::Over {
+            break;
+        }
+    }
+    (asked, failed)
+}
+
+/// Those who were asked, as [`walk`] returns them.
+fn asked<const N: usize>(names: [&str; N]) -> Vec<String> {
+    names.map(str::to_owned).to_vec()
+}
+
+#[tokio::test]
+async fn a_retired_model_does_not_keep_its_provider_refused() {
+    let quota = || error(429, "insufficient_quota");
+    let gone = || error(404, "model_not_found");
+    let answer = || super::json(200, ANSWER);
+    // Within the minute, both are asked as the last resort.
+    let server = Server::start([quota(), gone(), answer(), answer()]);
+    let p = provider(&server, "p");
+    let chain = Chain::of(p.model("a")).followed_by([p.model("b")]);
+    let over = (asked(["p/a"]), Some(ModelErrorKind::QuotaExceeded));
+    assert_eq!(walk_reply(&chain).await, over);
+    assert_eq!(walk_reply(&chain).await, (asked(["p/a", "p/b"]), None));
+    assert_eq!(walk_reply(&chain).await, (asked(["p/b"]), None), "closed");
+
+    // After it, the probe of the provider covers both.
+    let server = Server::start([quota(), gone(), answer()]);
+    let p = provider(&server, "p");
+    let chain = Chain::of(p.model("a")).followed_by([p.model("b")]);
+    assert_eq!(walk_reply(&chain).await, over);
+    tokio::time::sleep(PROBE).await;
+    assert_eq!(walk_reply(&chain).await, (asked(["p/a", "p/b"]), None));
+
+    let server = Server::start([quota(), quota(), gone(), answer()]);
+    let p = provider(&server, "p");
+    let chain = Chain::of(p.model("a")).followed_by([p.model("b")]);
+    for _ in 0..2 {
+        assert_eq!(walk(&chain).await, over);
+        assert_eq!(walk(&chain).await.0, asked([]), "titles wait");
+        tokio::time::sleep(PROBE).await;
+    }
+    assert_eq!(walk(&chain).await, (asked(["p/a", "p/b"]), None));
+    assert_eq!(chain.models()[1].refusal(Task::Title), None);
+}
+
+#[tokio::test]
+async fn an_entry_that_refused_is_asked_for_a_reply_once_the_others_have_failed() {
+    let broken = || error(500, "x");
+    let busy = Server::start([broken(), broken(), broken(), broken(), broken()]);
+    let answering = Server::start([super::json(200, ANSWER), error(401, "x")]);
+    let (m, q) = (provider(&busy, "m"), provider(&answering, "q"));
+    let chain = Chain::of(m.model("a")).followed_by([q.model("b")]);
+    let open = |failure| chain.models()[1].open(Task::Reply, failure, Instant::now());
+    open(ModelErrorKind::Connection);
+    let all = asked(["m/a", "m/a", "q/b"]);
+    assert_eq!(walk_reply(&chain).await, (all.clone(), None));
+    // It is asked once, and so are those that failed before it.
+    open(ModelErrorKind::Unauthorized);
+    let failed = Some(ModelErrorKind::Unauthorized);
+    assert_eq!(walk_reply(&chain).await, (all, failed));
+}
+
+#[tokio::test]
+async fn an_empty_reply_is_retried_once_and_then_the_next_model_is_asked() {
+    let empty = || super::json(200, EMPTY);
+    let silent = Server::start([empty(), empty(), empty(), empty()]);
+    let answering = Server::start([super::json(200, ANSWER)]);
+    let (p, q) = (provider(&silent, "p"), provider(&answering, "q"));
+    let alone = Chain::of(p.model("a"));
+    let failed = Some(ModelErrorKind::Empty);
+    assert_eq!(walk_reply(&alone).await, (asked(["p/a", "p/a"]), failed));
+    let failure = |chain: &Chain| chain.states(Task::Reply)[0].failure;
+    assert_eq!(failure(&alone), None, "the message may be why");
+    let chain = alone.followed_by([q.model("b")]);
+    let all = asked(["p/a", "p/a", "q/b"]);
+    assert_eq!(walk_reply(&chain).await, (all, None));
+    assert_eq!(failure(&chain), Some(ModelErrorKind::Empty));
+}
+
+#[tokio::test]
+async fn the_last_entry_of_a_reply_is_not_retried_before_a_long_wait() {
+    let server = Server::start([]);
+    let after = |seconds| {
+        let error = ModelError {
+            status: Some(429),
+            retry_after: Some(Duration::from_secs(seconds)),
+            ..ModelError::new(ModelErrorKind::RateLimited)
+        };
+        let chain = Chain::of(provider(&server, "p").model("a"));
+        chain.walk(Task::Reply).failed(&error, LONGEST_PAUSE)
+    };
+    assert_eq!(after(60), Next::Retry(LONGEST_PAUSE));
+    assert_eq!(after(61), Next::Over);
 }
 
 #[tokio::test]

@@ -247,6 +247,30 @@ async fn the_other_ends() {
 }
 
 #[tokio::test]
+async fn an_answer_with_nothing_in_it_is_none() {
+    let event = |choice: Value| format!("data: {}\n\n", json!({ "choices": [choice] }));
+    let delta = |delta: Value| event(json!({ "index": 0, "delta": delta }));
+    let thought = delta(json!({ "reasoning_content": "hm" }));
+    let call = json!({ "index": 0, "id": "c0", "function": { "name": "f", "arguments": "{}" } });
+    let call = delta(json!({ "tool_calls": [call] }));
+    let filtered = event(json!({ "index": 0, "delta": {}, "finish_reason": "content_filter" }));
+    #[rustfmt::skip]
+    let table: [(&[&str], Result<Finish, ModelErrorKind>); 5] = [
+        (&[START, STOP, USAGE, DONE], Err(ModelErrorKind::Empty)),
+        (&[STOP], Err(ModelErrorKind::Empty)),
+        (&[START, &thought, STOP, DONE], Ok(Finish::NoText)),
+        (&[START, &call, STOP, DONE], Ok(Finish::NoText)),
+        (&[START, &filtered, DONE], Ok(Finish::ContentFilter)),
+    ];
+    for (pieces, end) in table {
+        assert_received(pieces, "", end).await;
+    }
+    let empty = receive_from(&[START, STOP, USAGE, DONE], true).await;
+    let tokens = empty.usage.map(|usage| usage.completion_tokens);
+    assert_eq!(tokens, Some(70), "it used tokens");
+}
+
+#[tokio::test]
 async fn broken_events_are_forgiven_once() {
     let (a, broken) = (delta("a"), "data: {\"choices\":[{x\n\n");
     let odd = "event: keepalive\ndata: x\n\ndata: 1\n\ndata: {\"choices\":null}\n\ndata: {\"type\":\"new\",\"error\":null}\n\n";
@@ -415,7 +439,9 @@ async fn servers_that_do_not_stream() {
 #[tokio::test]
 async fn a_reply_goes_on_without_refused_parameters() {
     let refusal = r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error","param":null,"code":null}}"#;
-    let server = Server::start([super::json(400, refusal), events(&[STOP.as_bytes()], true)]);
+    let a = delta("a");
+    let answer = events(&[a.as_bytes(), STOP.as_bytes()], true);
+    let server = Server::start([super::json(400, refusal), answer]);
     let model = server.model("local");
     assert_eq!(received(&model).await.end, Ok(Finish::Stop));
     assert_eq!(server.requests()[1].body.get("stream_options"), None);

@@ -269,7 +269,8 @@ async fn an_acknowledgement_is_no_first_event() {
         ..server.settings()
     };
     let model = Provider::new(settings).unwrap().model("local");
-    assert_eq!(received(&model).await.end, Ok(Finish::Stop));
+    let ended = received(&model).await.end;
+    assert_eq!(ended, Err(ModelErrorKind::Empty), "not a timeout");
 }
 
 #[tokio::test]

@@ -233,6 +233,12 @@ pub(super) struct Reading {
     /// The output item that text and reasoning are a part of; empty if the server names none, `None` if the API has
     /// none.
     pub(super) item: Option<String>,
+    /// The position of the output item among all.
+    pub(super) place: Option<u64>,
+    /// The id of a message that begins, without its text.
+    pub(super) begun: Option<String>,
+    /// A part of a message as a whole, for servers that send nothing else of it.
+    pub(super) done: Option<DonePart>,
     /// Output items as a whole, for servers that send no deltas of them.
     pub(super) whole: Vec<WholeItem>,
     pub(super) tools: Vec<ToolDelta>,
@@ -262,12 +268,22 @@ impl Reading {
         !self.text.is_empty() || !self.reasoning.is_empty() || !self.tools.is_empty()
     }
 
+    /// Leaves out the text of items beside the final answer, if one is marked as such: others comment on the work.
+    pub(super) fn keep_final_answer(&mut self) {
+        let is_final = |item: &WholeItem| item.is_final && !item.text.is_empty();
+        if self.whole.iter().any(is_final) {
+            let others = self.whole.iter_mut().filter(|item| !item.is_final);
+            others.for_each(|item| item.text.clear());
+        }
+    }
+
     /// Turns the content into a whole item that may repeat deltas.
     pub(super) fn repeat(&mut self) {
         self.whole.push(WholeItem {
             id: String::new(),
             text: std::mem::take(&mut self.text),
             reasoning: std::mem::take(&mut self.reasoning),
+            is_final: false,
         });
         for tool in &mut self.tools {
             (tool.is_whole, tool.is_listed) = (true, true);
@@ -281,6 +297,19 @@ pub(super) struct WholeItem {
     pub(super) id: String,
     pub(super) text: String,
     pub(super) reasoning: String,
+    /// Whether the provider marks it as the final answer.
+    pub(super) is_final: bool,
+}
+
+/// A part of a message as a whole.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct DonePart {
+    /// The id of the item, its position, and the position of the part within it; empty or `None` if the server leaves
+    /// them out.
+    pub(super) item: String,
+    pub(super) place: Option<u64>,
+    pub(super) part: Option<u64>,
+    pub(super) text: String,
 }
 
 /// A fragment of a tool call.

@@ -8,8 +8,8 @@ use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 
 use super::{
-    Counts, Fields, JSON_INSTRUCTION, Param, Reading, Target, ToolDelta, WholeItem, WireFormat,
-    insert_extra, insert_some, model, remove_stream, text_of, title_schema,
+    Counts, DonePart, Fields, JSON_INSTRUCTION, Param, Reading, Target, ToolDelta, WholeItem,
+    WireFormat, insert_extra, insert_some, model, remove_stream, text_of, title_schema,
 };
 use crate::llm::{
     Finish, ModelErrorKind, ReplyRequest, Speaker, TitleRequest,
@@ -216,6 +216,10 @@ fn whole(response: &Value, kind: &str) -> Result<Reading, Failure> {
     let status = response.get("status").and_then(Value::as_str);
     let status = match kind.strip_prefix("response.").unwrap_or_default() {
         "" | "done" => status.unwrap_or("completed"),
+        // vLLM ends an answer that is not complete with this event too.
+        "completed" => status
+            .filter(|status| matches!(*status, "incomplete" | "failed" | "cancelled"))
+            .unwrap_or("completed"),
         kind => kind,
     };
     let ending = match status {
@@ -258,6 +262,13 @@ fn event(kind: &str, value: &Value) -> Reading {
     };
     let delta = || text_of(value.get("delta"));
     let index = value.get("output_index").and_then(Value::as_u64);
+    reading.place = index;
+    let done = |text: String| DonePart {
+        item: text_of(value.get("item_id")),
+        place: index,
+        part: value.get("content_index").and_then(Value::as_u64),
+        text,
+    };
     match kind {
         "output_text.delta" => {
             reading.text = delta();
@@ -266,6 +277,23 @@ fn event(kind: &str, value: &Value) -> Reading {
         "refusal.delta" => {
             reading.text = delta();
             reading.is_refusal = !reading.text.is_empty();
+        }
+        // Repeats deltas, which some servers leave out.
+        "output_text.done" => reading.done = Some(done(text_of(value.get("text")))),
+        "refusal.done" => {
+            let text = text_of(value.get("refusal"));
+            reading.is_refusal = !text.is_empty();
+            reading.done = Some(done(text));
+        }
+        "content_part.done" => {
+            let part = value.get("part").unwrap_or(&Value::Null);
+            let refusal = text_of(part.get("refusal"));
+            reading.is_refusal = !refusal.is_empty();
+            let text = match part.get("type").and_then(Value::as_str) {
+                Some("output_text" | "text") => text_of(part.get("text")),
+                _ => refusal,
+            };
+            reading.done = Some(done(text));
         }
         "reasoning_summary_text.delta"
         | "reasoning_text.delta"
@@ -285,6 +313,9 @@ fn event(kind: &str, value: &Value) -> Reading {
         "output_item.added" => {
             let item = value.get("item").unwrap_or(&Value::Null);
             add_item(&mut reading, item, index, false);
+            if item.get("type").is_some_and(|kind| kind == "message") {
+                reading.begun = Some(text_of(item.get("id")));
+            }
             // The model has begun to reason, and may be silent for as long as before its first event.
             reading.is_acknowledgement = item.get("type").is_some_and(|kind| kind == "reasoning");
         }
@@ -320,6 +351,9 @@ fn add_item(reading: &mut Reading, item: &Value, index: Option<u64>, is_whole: b
                 id,
                 // Some compatible servers send a text in place of a list of parts.
                 text: text_of(content),
+                is_final: item
+                    .get("phase")
+                    .is_some_and(|phase| phase == "final_answer"),
                 ..WholeItem::default()
             };
             for part in parts.into_iter().flatten() {
