@@ -68,7 +68,7 @@ pub struct Limits {
     /// Nesting of selection sets, expanded, fragments included. 24, like the engine's `limit_recursive_depth`;
     /// introspection has 17.
     pub levels: usize,
-    /// Aliases in all operations together, expanded. 30: an alias repeats a resolver.
+    /// Aliases in all operations together, expanded. 30: an alias calls a resolver again.
     pub aliases: usize,
     /// Fields at the root of an operation, expanded. 10.
     pub root_fields: usize,
@@ -149,7 +149,7 @@ pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal
     let costs = variables::coerce(&mut request.variables, &operation.node, limits)?;
     measure::check(&document, &costs, limits)?;
 
-    root::keep_operation(&mut document, request.operation_name.as_deref());
+    root::forget_conflicting(&mut document, request.operation_name.as_deref());
     merge::merge(&mut document);
     let operation = choose(&mut document.operations, request.operation_name.as_deref())?;
     let fragments = &document.fragments;

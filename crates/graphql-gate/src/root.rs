@@ -13,6 +13,7 @@ use async_graphql::{
     parser::types::{
         Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition,
         InlineFragment, OperationDefinition, OperationType, Selection, SelectionSet,
+        VariableDefinition,
     },
 };
 use async_graphql_value::Value;
@@ -132,20 +133,32 @@ fn repeats<'a>(
     })
 }
 
-/// Removes the operations that are not executed, with the fragments that only they use. The engine would compare their
-/// variables with the request's, although another operation may define a variable of the same name with another type.
-pub(super) fn keep_operation(document: &mut ExecutableDocument, name: Option<&str>) {
+/// Removes other operations than the chosen one that define one of its variables with another type, with the fragments
+/// that only they use: the engine would compare their definitions with the values that the request has for this one.
+pub(super) fn forget_conflicting(document: &mut ExecutableDocument, name: Option<&str>) {
     let (DocumentOperations::Multiple(operations), Some(name)) = (&mut document.operations, name)
     else {
         return;
     };
+    let Some(chosen) = operations.get(name) else {
+        return;
+    };
+    let types: HashMap<Name, String> = (chosen.node.variable_definitions.iter())
+        .map(|variable| {
+            let VariableDefinition { name, var_type, .. } = &variable.node;
+            (name.node.clone(), var_type.node.to_string())
+        })
+        .collect();
     let mut others = Vec::new();
-    operations.retain(|known, operation| {
-        let is_chosen = known == name;
-        if !is_chosen {
+    operations.retain(|_, operation| {
+        let is_conflicting = operation.node.variable_definitions.iter().any(|variable| {
+            let VariableDefinition { name, var_type, .. } = &variable.node;
+            (types.get(&name.node)).is_some_and(|known| *known != var_type.node.to_string())
+        });
+        if is_conflicting {
             spreads(&operation.node.selection_set.node, &mut others);
         }
-        is_chosen
+        !is_conflicting
     });
     let others = reached(document, others);
     forget_unused(document, &others);

@@ -128,7 +128,10 @@ fn a_subscription_has_one_root_field() {
         );
     }
     let other = refused("subscription{titles(of:1){id}titles(of:2){id}}");
-    assert!(matches!(other, Refusal::ConflictingFields { .. }), "{other}");
+    assert!(
+        matches!(other, Refusal::ConflictingFields { .. }),
+        "{other}"
+    );
     for document in [
         "subscription{__typename}",
         "subscription{...{t:__schema{types{name}}}}",
