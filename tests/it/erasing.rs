@@ -371,7 +371,7 @@ async fn a_title_that_ends_after_the_erasure_of_its_conversation_is_counted_for_
     let server = Server::start(&model).await;
     send_message(&server.url, json!({ "text": "Plan a trip to Kyoto" })).await;
     eventually(async || (model.title_requests().len() == 1).then_some(())).await;
-    erase(&server.database, &["--tenant", "local"]).await;
+    erase(&server.database, &["--tenant", "local", "--wait", "0s"]).await;
     gate.send(()).unwrap();
     server.titles_ended("superseded", 1).await;
     let rows = Rows::of(&server.database).await;
