@@ -75,7 +75,8 @@ impl RawSocket {
 
     /// What comes next, pings and pongs of the WebSocket itself aside.
     pub async fn receive(&mut self) -> Frame {
-        match self.receive_text().await {
+        // Pings come for as long as the socket is open, so the deadline is that of a message.
+        match within(self.receive_text()).await {
             Ok(text) => Frame::Message(serde_json::from_str(&text).unwrap()),
             Err(end) => end,
         }
@@ -84,7 +85,7 @@ impl RawSocket {
     /// The same with a message as it was written.
     async fn receive_text(&mut self) -> Result<String, Frame> {
         loop {
-            match within(self.socket.next()).await {
+            match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
                 Some(Ok(Message::Close(Some(frame)))) => {
                     return Err(Frame::Closed(frame.code.into(), frame.reason.to_string()));
@@ -97,7 +98,7 @@ impl RawSocket {
 
     /// The next message as it was written; anything else is a failure.
     pub async fn text(&mut self) -> String {
-        match self.receive_text().await {
+        match within(self.receive_text()).await {
             Ok(text) => text,
             Err(other) => panic!("no message: {other:?}"),
         }
