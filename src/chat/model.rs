@@ -65,11 +65,15 @@ pub(super) async fn write(
     let budget = || check_budget(chat, &request.caller, agent.budget);
     patiently(READ_DEADLINE, budget).await?;
     let mut walk = chain.walk(Task::Reply);
-    let mut failed = ModelError::new(ModelErrorKind::Unavailable);
+    // What the client is told: the last failure that may pass, else the first one. An entry that refuses for good is
+    // asked last, and says less than those before it.
+    let mut told: Option<(String, ModelError)> = None;
+    let mut was_empty = false;
     while let Some(model) = walk.entry().cloned() {
-        writer.set_model(&model.name().to_string());
+        let name = model.name().to_string();
+        writer.set_model(&name);
         let mut is_visible = false;
-        failed = match model.reply(request.clone()).await {
+        let failed = match model.reply(request.clone()).await {
             Ok(stream) => match copy(stream, writer, &mut is_visible).await {
                 Ok(finish) => {
                     walk.answered();
@@ -82,20 +86,28 @@ pub(super) async fn write(
         // A reader may have received part of the answer, and a second answer would not continue it.
         if is_visible {
             walk.answered();
-            break;
+            return Err(client_error(failed));
         }
         let next = walk.failed(&failed, MAX_RETRY_DELAY);
-        tracing::debug!(conversation.id = %id, model = %model.name(), error = %failed, ?next, "reply call failed");
+        tracing::debug!(conversation.id = %id, model = %name, error = %failed, ?next, "reply call failed");
+        was_empty |= failed.kind == ModelErrorKind::Empty;
+        if told.is_none() || !failed.kind.is_final() {
+            told = Some((name, failed));
+        }
         match next {
             Next::Retry(pause) => sleep(pause).await,
             Next::Entry => {}
             Next::Over => break,
         }
     }
-    match failed.kind {
-        // The last model that was asked did answer.
-        ModelErrorKind::Empty => Ok(Finish::NoText),
-        _ => Err(client_error(failed)),
+    if let Some((name, _)) = &told {
+        writer.set_model(name);
+    }
+    match told {
+        // A model did answer, and another one may have nothing to say either.
+        _ if was_empty => Ok(Finish::NoText),
+        Some((_, failed)) => Err(client_error(failed)),
+        None => Err(client_error(ModelError::new(ModelErrorKind::Unavailable))),
     }
 }
 

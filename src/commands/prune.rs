@@ -39,7 +39,8 @@ pub async fn run(
         page: PAGE,
     };
     let mut progress = Progress::new(None, COUNTER);
-    if retentions.are_off() {
+    // On a terminal the end says it.
+    if retentions.are_off() && matches!(progress, Progress::Lines { .. }) {
         progress.print_error(NO_LIMIT);
     }
     let mut place = PrunePlace::default();

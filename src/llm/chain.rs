@@ -184,6 +184,8 @@ pub(crate) struct Walk {
     task: Task,
     /// The index of the current entry; past the end if none is left.
     at: usize,
+    /// Whether entries are asked although their breakers refuse: from the start if all refuse, and for a reply once the
+    /// others have failed.
     is_last_resort: bool,
     /// Whether this entry was admitted as a probe: one call, without a retry.
     is_probe: bool,
@@ -217,8 +219,8 @@ impl Failed {
         self.model.shares_provider(model) && self.kind.is_of_provider()
     }
 
-    /// Whether its call was the provider's probe too, and the provider answered it: another entry of the provider may be
-    /// asked, although that probe is used up.
+    /// Whether its call was a probe that the provider answered: another entry of the provider may be asked, although the
+    /// provider's probe may be used up.
     fn has_probed_for(&self, model: &Model) -> bool {
         self.was_probe && self.model.shares_provider(model) && !self.kind.is_of_provider()
     }
@@ -417,7 +419,10 @@ impl Walk {
         if later.any(|model| self.may_ask(model, now)) {
             return false;
         }
-        let is_other = |(at, model): (usize, &Arc<Model>)| at != self.at && self.may_insist(model);
+        // An entry that refuses for good does not stand in for a retry of this one.
+        let is_other = |(at, model): (usize, &Arc<Model>)| {
+            at != self.at && self.may_insist(model) && model.strict_refusal(self.task).is_none()
+        };
         !self.may_begin_again() || !models.iter().enumerate().any(is_other)
     }
 
@@ -454,12 +459,7 @@ impl Walk {
             if self.may_ask(model, now) {
                 let admission = match self.is_last_resort {
                     true => Admission::Allowed,
-                    // One call, as for the provider's probe.
-                    false if self.was_probed(model) => match model.admit_own(self.task, now) {
-                        Admission::Allowed => Admission::Probe,
-                        admission => admission,
-                    },
-                    false => model.admit(self.task, now),
+                    false => self.admit(model, now),
                 };
                 if !matches!(admission, Admission::RefusedFor(_)) {
                     self.is_probe = admission == Admission::Probe;
@@ -467,6 +467,19 @@ impl Walk {
                 }
             }
             self.at += 1;
+        }
+    }
+
+    fn admit(&self, model: &Model, now: Instant) -> Admission {
+        match model.admit(self.task, now) {
+            // The provider's probe is used up by an entry that failed on its own: this one is asked once, as a probe.
+            Admission::RefusedFor(_) if self.was_probed(model) => {
+                match model.admit_own(self.task, now) {
+                    Admission::Allowed => Admission::Probe,
+                    own => own,
+                }
+            }
+            admission => admission,
         }
     }
 

@@ -31,7 +31,7 @@ pub enum ModelErrorKind {
     QuotaExceeded,
     /// HTTP 401, or a 403 that is not about the model or the message.
     Unauthorized,
-    /// HTTP 404 that is about the model, or a 400 or 403 with a code such as `model_not_found`.
+    /// HTTP 404 that is about the model, or a 400, 403, 500 or 503 with a code such as `model_not_found`.
     NotFound,
     /// HTTP 404 that names no model: the base URL is wrong.
     NoEndpoint,
@@ -39,7 +39,7 @@ pub enum ModelErrorKind {
     TooLong,
     /// Any other 4xx: the request itself is wrong.
     InvalidRequest,
-    /// HTTP 5xx.
+    /// Any other HTTP 5xx.
     Unavailable,
     /// The answer violates the protocol.
     Malformed,

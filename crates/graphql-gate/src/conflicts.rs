@@ -11,7 +11,9 @@ use async_graphql::{
     parser::types::{Field, FragmentDefinition, OperationDefinition, Selection, SelectionSet},
 };
 
-use super::{Refusal, merge::asks_the_same, refusal::cut};
+use async_graphql_value::Value;
+
+use super::{Refusal, refusal::cut};
 
 type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 
@@ -46,6 +48,8 @@ struct Level<'a> {
 
 struct Member<'a> {
     field: &'a Positioned<Field>,
+    /// Sorted by name, so that two members are compared in linear time.
+    arguments: Vec<(&'a Name, &'a Value)>,
     conditions: Conditions<'a>,
 }
 
@@ -81,7 +85,14 @@ impl<'a> Level<'a> {
                         });
                     let mut conditions = above.clone();
                     conditions.push(condition);
-                    self.groups[*place].push(Member { field, conditions });
+                    let group = &mut self.groups[*place];
+                    // A fragment that several fragments spread has the same field for each of them.
+                    let is_known = |known: &Member<'_>| {
+                        std::ptr::eq(known.field, field) && known.conditions == conditions
+                    };
+                    if !group.iter().any(is_known) {
+                        group.push(Member::new(field, conditions));
+                    }
                 }
                 Selection::InlineFragment(inline) => {
                     let own = inline
@@ -135,9 +146,24 @@ impl<'a> Level<'a> {
     }
 }
 
-impl Member<'_> {
+impl<'a> Member<'a> {
+    fn new(field: &'a Positioned<Field>, conditions: Conditions<'a>) -> Self {
+        let arguments = field.node.arguments.iter();
+        let mut arguments: Vec<_> = arguments
+            .map(|(name, value)| (&name.node, &value.node))
+            .collect();
+        arguments.sort_by_key(|(name, _)| *name);
+        Self {
+            field,
+            arguments,
+            conditions,
+        }
+    }
+
     fn conflicts_with(&self, other: &Self) -> bool {
-        self.may_meet(other) && !asks_the_same(&self.field.node, &other.field.node)
+        let is_same =
+            || self.field.node.name == other.field.node.name && self.arguments == other.arguments;
+        self.may_meet(other) && !is_same()
     }
 
     /// Whether both can apply to one object. Different type conditions are taken for object types, of which an object has

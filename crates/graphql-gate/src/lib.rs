@@ -2,7 +2,7 @@
 //!
 //! # How it works
 //!
-//! Each step is linear in the input that passed the one before:
+//! Each step but the comparison of conflicting fields is linear in the input that passed the one before:
 //!
 //! 1. bytes of the document and of the variables;
 //! 2. a scan for nesting and tokens (`brackets`), which knows strings and comments;

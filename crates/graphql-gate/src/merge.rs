@@ -27,7 +27,8 @@ pub(super) fn merge(document: &mut ExecutableDocument) {
     }
 }
 
-fn set(set: &mut SelectionSet) {
+/// Merges repeated selections in a selection set and those below it.
+pub(super) fn set(set: &mut SelectionSet) {
     let mut merged = Vec::with_capacity(set.items.len());
     add(&mut merged, std::mem::take(&mut set.items));
     for selection in &mut merged {
@@ -64,27 +65,17 @@ fn add(merged: &mut Vec<Positioned<Selection>>, items: Vec<Positioned<Selection>
                     add(merged, inline.node.selection_set.node.items);
                     continue;
                 };
-                let same = merged.iter_mut().find_map(|known| match &mut known.node {
-                    Selection::InlineFragment(known)
+                // Only into the one before it: another selection in between keeps its place.
+                match merged.last_mut().map(|last| &mut last.node) {
+                    Some(Selection::InlineFragment(known))
                         if known.node.directives.is_empty()
-                            && known
-                                .node
-                                .type_condition
-                                .as_ref()
+                            && (known.node.type_condition.as_ref())
                                 .is_some_and(|known| known.node.on == condition.node.on) =>
                     {
-                        Some(known)
+                        let more = inline.node.selection_set.node.items;
+                        known.node.selection_set.node.items.extend(more);
                     }
-                    _ => None,
-                });
-                match same {
-                    Some(known) => known
-                        .node
-                        .selection_set
-                        .node
-                        .items
-                        .extend(inline.node.selection_set.node.items),
-                    None => merged.push(Positioned::new(Selection::InlineFragment(inline), pos)),
+                    _ => merged.push(Positioned::new(Selection::InlineFragment(inline), pos)),
                 }
             }
             Selection::FragmentSpread(spread) if spread.node.directives.is_empty() => {
@@ -115,7 +106,7 @@ pub(super) fn is_same(one: &Field, other: &Field) -> bool {
 }
 
 /// Whether two fields have the same name and the same arguments, in any order.
-pub(super) fn asks_the_same(one: &Field, other: &Field) -> bool {
+fn asks_the_same(one: &Field, other: &Field) -> bool {
     one.name == other.name
         && one.arguments.len() == other.arguments.len()
         && (one.arguments.iter()).all(|(name, value)| other.get_argument(&name.node) == Some(value))

@@ -84,7 +84,7 @@ pub enum Refusal {
     )]
     ConflictingFields { name: String, at: Pos },
     #[error(
-        "the mutation selects a field twice and has directives at its root: give each of the fields an alias"
+        "the mutation selects a field twice, and a directive stands on it or above it: give each of the two an alias"
     )]
     RepeatedMutation { at: Pos },
 }

@@ -9,16 +9,19 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_graphql::{
-    Name, Positioned, Value as ConstValue, Variables,
+    Name, Pos, Positioned, Value as ConstValue, Variables,
     parser::types::{
         Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition,
-        InlineFragment, OperationDefinition, OperationType, Selection, SelectionSet,
+        InlineFragment, OperationDefinition, Selection, SelectionSet, TypeCondition,
         VariableDefinition,
     },
 };
 use async_graphql_value::Value;
 
-use super::{Refusal, merge::is_same};
+use super::{
+    Refusal,
+    merge::{self, is_same},
+};
 
 type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 
@@ -68,12 +71,13 @@ pub(super) fn settle_subscription(
 ) -> Result<(RootField, HashSet<Name>), Refusal> {
     let at = operation.pos;
     let root = &mut operation.node.selection_set.node;
+    let mut collected = Collected::default();
+    collected.set(std::mem::take(root), fragments)?;
     let Collected {
         fields,
         mut emptied,
         inlined,
-        ..
-    } = Collected::of(std::mem::take(root), fragments, OperationType::Subscription)?;
+    } = collected;
     let mut fields = fields.into_iter();
     let field = match (fields.next(), fields.next()) {
         (Some(field), None) => field,
@@ -90,47 +94,145 @@ pub(super) fn settle_subscription(
 /// Merges the fields of a mutation's root if one of them is selected twice. Returns the names of the inlined fragments.
 ///
 /// # Errors
-/// When directives make it unknown whether the fields are selected.
+/// If a directive stands on such a field or above it, since the gate does not evaluate directives.
 pub(super) fn settle_mutation(
     operation: &mut OperationDefinition,
     fragments: &Fragments,
 ) -> Result<HashSet<Name>, Refusal> {
     let root = &mut operation.selection_set.node;
-    let mut keys = HashSet::new();
-    if !repeats(root, fragments, &mut keys) {
+    let mut keys = HashMap::new();
+    count(root, fragments, false, &mut keys);
+    let mut repeated = keys.values().filter(|key| key.count > 1).peekable();
+    if repeated.peek().is_none() {
         return Ok(HashSet::new());
     }
-    let Collected {
-        fields,
-        mut emptied,
-        inlined,
-        ..
-    } = Collected::of(std::mem::take(root), fragments, OperationType::Mutation)?;
-    emptied.extend(fields.into_iter().map(|field| {
-        let at = field.pos;
-        Positioned::new(Selection::Field(field), at)
-    }));
-    root.items = emptied;
-    Ok(inlined)
+    if let Some(key) = repeated
+        .filter(|key| key.is_conditional)
+        .min_by_key(|key| key.at)
+    {
+        return Err(Refusal::RepeatedMutation { at: key.at });
+    }
+    let mut inlined = Inlined::default();
+    inlined.add(std::mem::take(root), fragments);
+    root.items = inlined.emptied;
+    root.items.extend(inlined.items);
+    merge::set(root);
+    Ok(inlined.names)
 }
 
-/// Whether a response key is selected twice, fragments included.
-fn repeats<'a>(
+/// How a response key is selected at the root of a mutation.
+struct Key {
+    at: Pos,
+    count: usize,
+    is_conditional: bool,
+}
+
+/// Counts the response keys, fragments included. `__typename` may be repeated: clients add it to each fragment.
+fn count<'a>(
     set: &'a SelectionSet,
     fragments: &'a Fragments,
-    keys: &mut HashSet<&'a Name>,
-) -> bool {
-    set.items.iter().any(|selection| match &selection.node {
-        Selection::Field(field) => !keys.insert(&field.node.response_key().node),
-        Selection::InlineFragment(inline) => {
-            repeats(&inline.node.selection_set.node, fragments, keys)
+    is_conditional: bool,
+    keys: &mut HashMap<&'a Name, Key>,
+) {
+    for selection in &set.items {
+        let is_conditional = is_conditional || !is_inlined(&selection.node, fragments);
+        match &selection.node {
+            Selection::Field(field) if field.node.name.node.starts_with("__") => {}
+            Selection::Field(field) => {
+                let key = keys.entry(&field.node.response_key().node).or_insert(Key {
+                    at: field.pos,
+                    count: 0,
+                    is_conditional: false,
+                });
+                key.count += 1;
+                key.is_conditional |= is_conditional;
+            }
+            Selection::InlineFragment(inline) => {
+                let inner = &inline.node.selection_set.node;
+                count(inner, fragments, is_conditional, keys);
+            }
+            Selection::FragmentSpread(spread) => {
+                if let Some(fragment) = fragments.get(&spread.node.fragment_name.node) {
+                    let inner = &fragment.node.selection_set.node;
+                    count(inner, fragments, is_conditional, keys);
+                }
+            }
         }
+    }
+}
+
+/// Whether a selection is merged with others: a field without directives, or a fragment without conditions.
+fn is_inlined(selection: &Selection, fragments: &Fragments) -> bool {
+    match selection {
+        Selection::Field(field) => field.node.directives.is_empty(),
+        Selection::InlineFragment(inline) => !inline.node.directives.iter().any(is_condition),
         Selection::FragmentSpread(spread) => {
             let fragment = fragments.get(&spread.node.fragment_name.node);
-            fragment
-                .is_some_and(|fragment| repeats(&fragment.node.selection_set.node, fragments, keys))
+            // Validation would not see the directives of an inlined definition.
+            let is_plain = fragment.is_some_and(|fragment| fragment.node.directives.is_empty());
+            is_plain && !spread.node.directives.iter().any(is_condition)
         }
-    })
+    }
+}
+
+/// The root of a mutation after inlining.
+#[derive(Default)]
+struct Inlined {
+    items: Vec<Positioned<Selection>>,
+    emptied: Vec<Positioned<Selection>>,
+    names: HashSet<Name>,
+}
+
+impl Inlined {
+    /// Adds selections; those with conditions stay as they are, in their places.
+    fn add(&mut self, set: SelectionSet, fragments: &Fragments) {
+        for selection in set.items {
+            let at = selection.pos;
+            if !is_inlined(&selection.node, fragments) {
+                self.items.push(selection);
+                continue;
+            }
+            match selection.node {
+                Selection::Field(_) => self.items.push(selection),
+                Selection::InlineFragment(inline) => {
+                    let InlineFragment {
+                        type_condition,
+                        directives,
+                        selection_set,
+                    } = inline.node;
+                    self.emptied.push(emptied(type_condition, directives, at));
+                    self.add(selection_set.node, fragments);
+                }
+                Selection::FragmentSpread(spread) => {
+                    let name = spread.node.fragment_name.node;
+                    let Some(fragment) = fragments.get(&name) else {
+                        continue;
+                    };
+                    let condition = Some(fragment.node.type_condition.clone());
+                    self.emptied
+                        .push(emptied(condition, spread.node.directives, at));
+                    if self.names.insert(name) {
+                        self.add(fragment.node.selection_set.node.clone(), fragments);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What an inlined fragment leaves, for the validation of its type condition and its directives.
+fn emptied(
+    type_condition: Option<Positioned<TypeCondition>>,
+    directives: Vec<Positioned<Directive>>,
+    at: Pos,
+) -> Positioned<Selection> {
+    let inline = InlineFragment {
+        type_condition,
+        directives,
+        selection_set: Positioned::default(),
+    };
+    let inline = Selection::InlineFragment(Positioned::new(inline, at));
+    Positioned::new(inline, at)
 }
 
 /// Removes other operations than the chosen one that define one of its variables with another type, with the fragments
@@ -204,36 +306,22 @@ fn spreads(set: &SelectionSet, names: &mut Vec<Name>) {
     }
 }
 
-/// The root after inlining.
+/// The root of a subscription after inlining.
+#[derive(Default)]
 struct Collected {
-    kind: OperationType,
     fields: Vec<Positioned<Field>>,
     emptied: Vec<Positioned<Selection>>,
     inlined: HashSet<Name>,
 }
 
 impl Collected {
-    fn of(root: SelectionSet, fragments: &Fragments, kind: OperationType) -> Result<Self, Refusal> {
-        let mut collected = Self {
-            kind,
-            fields: Vec::new(),
-            emptied: Vec::new(),
-            inlined: HashSet::new(),
-        };
-        collected.set(root, fragments)?;
-        Ok(collected)
-    }
-
     /// Inlines a selection set. Fragments are checked already: no cycles, and nested at most
     /// [`Limits::levels`](super::Limits::levels) deep.
     fn set(&mut self, set: SelectionSet, fragments: &Fragments) -> Result<(), Refusal> {
         for selection in set.items {
             let at = selection.pos;
             if selection.node.directives().iter().any(is_condition) {
-                return Err(match self.kind {
-                    OperationType::Subscription => Refusal::ConditionInSubscriptionRoot { at },
-                    _ => Refusal::RepeatedMutation { at },
-                });
+                return Err(Refusal::ConditionInSubscriptionRoot { at });
             }
             let (type_condition, directives, inner) = match selection.node {
                 Selection::Field(field) => {
@@ -261,13 +349,7 @@ impl Collected {
                     )
                 }
             };
-            let emptied = InlineFragment {
-                type_condition,
-                directives,
-                selection_set: Positioned::default(),
-            };
-            let emptied = Selection::InlineFragment(Positioned::new(emptied, at));
-            self.emptied.push(Positioned::new(emptied, at));
+            self.emptied.push(emptied(type_condition, directives, at));
             if let Some(inner) = inner {
                 self.set(inner.node, fragments)?;
             }
@@ -278,8 +360,7 @@ impl Collected {
     /// Adds a field, or merges it with the field of the same response key.
     fn field(&mut self, field: Positioned<Field>) -> Result<(), Refusal> {
         let at = field.pos;
-        let is_subscription = self.kind == OperationType::Subscription;
-        if is_subscription && field.node.name.node.starts_with("__") {
+        if field.node.name.node.starts_with("__") {
             return Err(Refusal::IntrospectionInSubscriptionRoot { at });
         }
         let key = &field.node.response_key().node;
@@ -290,8 +371,7 @@ impl Collected {
                 let more = field.node.selection_set.node.items;
                 known.node.selection_set.node.items.extend(more);
             }
-            Some(_) if is_subscription => return Err(Refusal::SubscriptionRootFields { at }),
-            Some(_) => return Err(Refusal::RepeatedMutation { at }),
+            Some(_) => return Err(Refusal::SubscriptionRootFields { at }),
         }
         Ok(())
     }

@@ -184,6 +184,10 @@ impl Database {
                 .col_expr(Column::TitleSource, Expr::val(TitleSource::Hint))
                 .col_expr(Column::TitleAttempts, Expr::val(0))
                 .col_expr(Column::TitleStatus, Expr::val(status));
+        } else if has_lost && row.title_token.is_some() {
+            // The model may be making a title from the user's message: another one is made from the rest.
+            change = with_due_title(change, Some(self.now()))
+                .col_expr(Column::TitleAttempts, Expr::val(0));
         }
         if is_owner {
             change = change

@@ -42,11 +42,6 @@ impl DoneParts {
         self.parts.is_empty()
     }
 
-    /// Drops the parts: their text came in another form.
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     /// Takes the text, in the order of its arrival.
     pub(super) fn take(&mut self) -> Vec<Piece> {
         let mut before = None;

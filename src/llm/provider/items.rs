@@ -38,7 +38,8 @@ pub(super) struct Piece {
 fn push(pieces: &mut Vec<Piece>, text: &str, is_beginning: bool) {
     if !text.is_empty() {
         pieces.push(Piece {
-            is_beginning,
+            // A blank message does not separate texts, and is no title.
+            is_beginning: is_beginning && !text.trim().is_empty(),
             text: text.to_owned(),
         });
     }

@@ -29,12 +29,14 @@ pub(super) struct AnswerState {
     thinking: Option<ThinkSplitter>,
     tools: ToolCalls,
     delivered: DeliveredItems,
-    /// The text of an answer that has no other.
+    /// The text of `*.done` events, used if no other text arrives.
     done: DoneParts,
     /// Whether text was received, which may be held back.
     has_text: bool,
     /// The position of the last output item with text.
     text_place: Option<u64>,
+    /// The id of the last item with text, if the server sends ids.
+    text_item: Option<String>,
     /// The id of a message that has begun and has no text yet.
     begun: Option<String>,
     /// Whether a part of the answer came as a delta.
@@ -84,6 +86,7 @@ impl AnswerState {
             done: DoneParts::default(),
             has_text: false,
             text_place: None,
+            text_item: None,
             begun: None,
             has_deltas: false,
             unreadable: 0,
@@ -249,10 +252,8 @@ impl AnswerState {
             self.text_place = self.text_place.max(reading.place);
         }
         pieces.reasoning += &missing.reasoning;
-        match reading.done {
-            Some(part) if !self.has_text => self.done.keep(part),
-            _ if self.has_text => self.done.clear(),
-            _ => {}
+        if let Some(part) = reading.done.filter(|_| !self.has_text) {
+            self.done.keep(part);
         }
         self.text_bytes += pieces.text.len();
         let is_behind = !pieces.text.trim().is_empty();
@@ -277,7 +278,7 @@ impl AnswerState {
     }
 
     /// Whether the text of an event is the first of another output item: one at a later position, or one that has
-    /// begun. Another id alone is none, since some servers send one with each delta.
+    /// begun. Another id alone does not count, since some servers send one with each delta, nor does the same id again.
     fn begins_item(&mut self, reading: &Reading) -> bool {
         if reading.begun.is_some() {
             self.begun.clone_from(&reading.begun);
@@ -286,13 +287,17 @@ impl AnswerState {
             return false;
         }
         let item = reading.item.as_deref().filter(|id| !id.is_empty());
-        let has_begun = item.is_some() && self.begun.as_deref() == item;
-        if has_begun {
+        let is_begun = item.is_some() && self.begun.as_deref() == item;
+        if is_begun {
             self.begun = None;
         }
         let is_later = self.text_place.is_some() && reading.place > self.text_place;
+        let is_same = item.is_some() && self.text_item.as_deref() == item;
         self.text_place = self.text_place.max(reading.place);
-        has_begun || is_later
+        if !is_same {
+            self.text_item = item.map(str::to_owned);
+        }
+        (is_begun || is_later) && !is_same
     }
 
     /// Adds text to what an event adds. Text of another item follows a blank line in a reply, and replaces the text

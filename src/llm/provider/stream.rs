@@ -298,7 +298,9 @@ impl Decoder {
             Some(_) if self.has_oversized && !self.has_content => {
                 Err(ModelError::new(ModelErrorKind::Interrupted))
             }
-            Some(_) if self.answer.is_empty() => Err(ModelError::new(ModelErrorKind::Empty)),
+            Some(_) if !self.has_content && self.answer.is_empty() => {
+                Err(ModelError::new(ModelErrorKind::Empty))
+            }
             Some(finish) => Ok(ReplyChunk::Finished(finish)),
             None => Err(otherwise),
         });

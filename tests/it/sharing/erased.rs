@@ -9,8 +9,9 @@ use titlecast::{
     db::{Database, Forgotten},
 };
 use titlecast_testing::{
-    ModelServer, Rows, TestDatabase,
+    Answer, ModelServer, Rows, TestDatabase,
     calls::{conversation, conversation_when, send_message, settled_conversation},
+    eventually,
     stored::id as bound,
 };
 
@@ -151,6 +152,30 @@ async fn a_cleared_title_is_made_again_and_a_conversation_without_automatic_titl
     assert_eq!(
         (&now["messageCount"], &now["titleStatus"]),
         (&json!(2), &json!("SKIPPED"))
+    );
+    team.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_title_that_is_being_made_from_an_erased_message_is_discarded() {
+    let model = ModelServer::start().await;
+    let team = Team::start(&model, "tenant").await;
+    // A greeting makes no title, so it is made from the next message.
+    let sent = send_message(&team.ada, json!({ "text": "hi" })).await;
+    let id = sent["conversation"]["id"].as_str().unwrap();
+    conversation_when(&team.ada, id, |now| now["messageCount"] == 2).await;
+    let gate = model.held_title(Answer::Text("Secret Wombat Plan"));
+    let text = "We have a secret plan to breed wombats in the garden";
+    send_message(&team.bob, json!({ "conversationId": id, "text": text })).await;
+    eventually(async || (model.title_requests().len() == 1).then_some(())).await;
+    conversation_when(&team.ada, id, |now| now["messageCount"] == 4).await;
+    erase(&team.server.database, "bob", drop).await;
+    gate.send(()).unwrap();
+    team.server.titles_ended("superseded", 1).await;
+    let now = conversation(&team.ada, id).await;
+    assert_eq!(
+        (&now["messageCount"], &now["displayName"]),
+        (&json!(2), &json!(null))
     );
     team.server.stop().await;
 }

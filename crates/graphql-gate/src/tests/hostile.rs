@@ -84,6 +84,12 @@ fn hostile() -> Vec<(String, String)> {
         format!("{{a(x:0.{}e1)}}", "9".repeat(10_000)),
     );
     add("name", format!("{{{}}}", "a".repeat(16_000)));
+    let spreads = numbered(160, |i| format!("...on A{i}{{...F}}"));
+    let arguments = numbered(60, |i| format!("b{i}:1 "));
+    add(
+        "one field under 160 conditions",
+        format!("{{t{{{spreads}}}}}fragment F on T{{x({arguments})}}"),
+    );
     add(
         "escapes",
         format!("{{a(x:\"{}\")}}", "\\u{41}".repeat(20_000)),

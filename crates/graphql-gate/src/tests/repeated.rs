@@ -96,11 +96,67 @@ async fn the_variables_of_a_repeated_field_count() {
     assert_eq!(calls, 1);
 }
 
+#[tokio::test]
+async fn a_repeated_mutation_keeps_the_order_of_the_others() {
+    for document in [
+        "mutation{...on Mutation{a:make{call}} b:make{call} ...on Mutation{c:make{call}}}",
+        "mutation{...F b:make{call} ...G}fragment F on Mutation{a:make{call}}fragment G on Mutation{a:make{id} c:make{call}}",
+        "mutation{a:make{call} ...on Mutation @include(if:true){b:make{call}} ...on Mutation{a:make{id} c:make{call}}}",
+    ] {
+        let (data, calls) = execute(document, json!({}), None).await;
+        assert_eq!(calls, 3, "{document}");
+        for (number, key) in ["a", "b", "c"].into_iter().enumerate() {
+            assert_eq!(data[key]["call"], number, "{document}: {data}");
+        }
+    }
+}
+
+/// Clients add `__typename` to each fragment of the root.
+#[tokio::test]
+async fn a_type_name_may_be_repeated_beside_conditions() {
+    let document = "mutation($a:Boolean! $b:Boolean!){...on Mutation @include(if:$a){__typename one:make{call}} \
+        ...on Mutation @include(if:$b){__typename two:make{call}}}";
+    let (data, calls) = execute(document, json!({"a": true, "b": false}), None).await;
+    assert_eq!(data, json!({"__typename": "Mutation", "one": {"call": 0}}));
+    assert_eq!(calls, 1);
+}
+
+#[tokio::test]
+async fn the_children_of_a_repeated_mutation_are_merged_too() {
+    let document =
+        "mutation{make{part(of:1){id}} ...F}fragment F on Mutation{make{part(of:1){call}}}";
+    let mut request = request(document, json!({}));
+    admit(&mut request, &Limits::default()).unwrap();
+    let document = request.parsed_query().unwrap();
+    let (_, operation) = document.operations.iter().next().unwrap();
+    let text = format!("{:?}", operation.node.selection_set);
+    assert_eq!(text.matches("Name(\"part\")").count(), 1, "{text}");
+}
+
+#[tokio::test]
+async fn a_missing_selection_of_a_repeated_mutation_is_what_is_reported() {
+    let schema = Schema::new(
+        Query(Calls::default()),
+        Mutation(Calls::default()),
+        EmptySubscription,
+    );
+    let mut request = request("mutation{make{id} make}", json!({}));
+    admit(&mut request, &Limits::default()).unwrap();
+    let errors = schema.execute(request).await.errors;
+    assert!(
+        errors[0]
+            .message
+            .contains("must have a selection of subfields"),
+        "{errors:?}"
+    );
+}
+
 #[test]
 fn a_repeated_mutation_beside_conditions_is_refused() {
     for document in [
         "mutation($b:Boolean!){make{id} make@include(if:$b){call}}",
         "mutation($b:Boolean!){make{id} ...@skip(if:$b){make{call}}}",
+        "mutation($b:Boolean!){make{id} ...F}fragment F on Mutation @skip(if:$b){make{call}}",
     ] {
         let mut request = request(document, json!({"b": true}));
         let refusal = admit(&mut request, &Limits::default()).unwrap_err();
@@ -123,8 +179,10 @@ async fn a_repeated_query_is_executed_once_within_a_selection_set() {
         format!("{{{}}}", "...on Query{thing{part(of:1){id}}}".repeat(60)),
         format!("{{{}}}", "...{thing{part(of:1){id}}}".repeat(60)),
     ] {
-        let mut limits = Limits::default();
-        limits.root_fields = 100;
+        let limits = Limits {
+            root_fields: 100,
+            ..Limits::default()
+        };
         let calls = Calls::default();
         let schema = Schema::new(
             Query(calls.clone()),
