@@ -93,7 +93,7 @@ pub(super) async fn write(
         }
     }
     match failed.kind {
-        // The last model that was asked did answer.
+        // The last model did answer, but without text.
         ModelErrorKind::Empty => Ok(Finish::NoText),
         _ => Err(client_error(failed)),
     }
@@ -154,7 +154,7 @@ fn prompt_history(messages: Vec<Message>) -> Vec<ChatMessage> {
     history
 }
 
-/// The messages, each reply after the message that it answers. A reply is stored at the position where it ended, which
+/// Moves each reply directly after the message that it answers. A reply is stored at the position where it ended, which
 /// may be after later messages.
 fn in_turns(messages: Vec<Message>) -> Vec<Message> {
     let mut places = HashMap::new();
@@ -183,13 +183,13 @@ fn prompt_text(message: Message) -> String {
 
 /// Copies one model stream into the writer.
 ///
-/// `is_visible` is set with the first chunk that a reader can have seen.
+/// Sets `is_visible` at the first chunk that a reader may have seen.
 async fn copy(
     mut stream: ReplyStream,
     writer: &mut ReplyWriter,
     is_visible: &mut bool,
 ) -> Result<Finish, ModelError> {
-    // Of calls that failed before.
+    // The usage of earlier calls that failed.
     let before = writer.usage().unwrap_or_default();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk?;

@@ -59,7 +59,7 @@ pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
                     end: None,
                 }) => {
                     log.append_remote(&read.text, parts);
-                    // Each node counts the changes of its own log.
+                    // Each node counts the part changes of its own log.
                     changes = match is_moved {
                         true => 0,
                         false => changes.max(last),
@@ -71,7 +71,8 @@ pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
                     end: Some(end),
                     ..
                 }) => {
-                    // The stored text differs from the written one after another node closed or deleted the reply.
+                    // After another node closed or deleted the reply, the stored text may differ from the text written
+                    // before.
                     if read.recovered {
                         log.append_remote(&read.text, parts);
                     }

@@ -24,7 +24,7 @@ const MAX_KEY_CHARS: usize = 255;
 pub struct SendMessage {
     /// The conversation to continue, or the id for a new one; `None` creates one with a new id.
     pub conversation: Option<ConversationName>,
-    /// The message's id in the client's own system, by which a further request may name it.
+    /// The message's id in the client's own system, by which later requests may name it.
     pub external_message_id: Option<String>,
     /// The text; may be empty if there are attachments.
     pub text: String,

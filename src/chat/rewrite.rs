@@ -1,4 +1,4 @@
-//! A further reply to the newest message of a user, which may be edited.
+//! Regenerates the reply to a user's newest message, which may be edited first.
 
 use serde_json::json;
 use tracing::Instrument;
@@ -110,7 +110,7 @@ impl Chat {
         let message = inner.db.find_message(owner, target).await?;
         let conversation = match &message {
             Some(message) => message.conversation_id,
-            // A running reply is no message yet.
+            // A running reply has no message row yet.
             None => match inner.db.find_turn_of(owner, target).await? {
                 Some(turn) => turn.conversation_id,
                 None => return Err(Error::NotFound { what: "message" }),

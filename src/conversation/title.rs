@@ -95,7 +95,7 @@ pub enum TitleFrom {
     FirstMessage,
     /// The whole conversation, on the user's request.
     Conversation,
-    /// The whole conversation, unasked: its subject may have moved.
+    /// The whole conversation, unprompted: its subject may have changed.
     Drift,
 }
 
@@ -123,7 +123,7 @@ pub enum TitleFailure {
     Rejected,
     /// The tenant's budget of tokens for the day is used up.
     BudgetExceeded,
-    /// It was claimed repeatedly, and the process died each time.
+    /// The title was claimed repeatedly, and the process died each time.
     Abandoned,
     /// A reason stored by a newer version of the server. Never written.
     Unknown,

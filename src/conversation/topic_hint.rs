@@ -1,6 +1,6 @@
 //! The topic hint, shown in lists while there is no title; and the preview of a message. Pure text rules.
 //!
-//! `titles::clean` has the rules of titles.
+//! `titles::clean` has the rules for titles.
 
 use std::borrow::Cow;
 

@@ -16,7 +16,7 @@ const MAX_APPENDED_PARTS: usize = 256;
 /// The fields of one part.
 pub type Fields = Map<String, Value>;
 
-/// A part by its `type`: `reasoning`, `tool` or `data`.
+/// Parses a part by its `type`: `reasoning`, `tool` or `data`.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] names the field.
@@ -63,7 +63,7 @@ fn tool(fields: &Fields) -> Result<PartContent> {
     })
 }
 
-/// The text of `text`, without NUL characters: databases reject them, and recorded messages lose them too.
+/// The `text` field without NUL characters: databases reject them, and recorded messages lose them too.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] if it is missing or not a string.
@@ -71,7 +71,7 @@ pub fn text(fields: &Fields) -> Result<String> {
     Ok(without_nul(required(fields, "text")?.to_owned()))
 }
 
-/// The outcome of a reply, `completed` if there is none.
+/// The outcome of a reply; `completed` if the field is missing.
 ///
 /// # Errors
 /// [`Error::InvalidInput`].
@@ -87,7 +87,7 @@ pub fn outcome(fields: &Fields) -> Result<ReplyOutcome> {
     }
 }
 
-/// The tokens of a reply.
+/// The token usage of a reply, if there is any.
 ///
 /// # Errors
 /// [`Error::InvalidInput`].
@@ -114,7 +114,7 @@ pub fn usage(fields: &Fields) -> Result<Option<Usage>> {
     }))
 }
 
-/// The model that wrote a reply.
+/// The model that wrote a reply, if the program names it.
 ///
 /// # Errors
 /// [`Error::InvalidInput`].
@@ -157,10 +157,10 @@ pub fn checked_name(field: &str, text: &str, is_required: bool) -> Result<String
     Ok(text.to_owned())
 }
 
-/// A required text.
+/// A required string field.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is missing or not a string.
 pub fn required<'a>(fields: &'a Fields, field: &str) -> Result<&'a str> {
     string(fields, field)?.ok_or_else(|| Error::invalid(format!("{field} is missing")))
 }
