@@ -65,13 +65,13 @@ struct ClaimLabels {
     by: &'static str,
 }
 
-/// What caused a claim.
+/// What triggered a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Trigger {
     /// A message with content.
     Message,
-    /// A request of the user: regenerate or reset.
+    /// A user's request: regenerate or reset.
     Person,
     /// A sweep: the previous claim expired.
     Sweep,

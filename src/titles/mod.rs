@@ -131,7 +131,7 @@ struct Inner {
     tasks: TaskTracker,
     settings: TitleSettings,
     calls: call_queue::CallQueue,
-    /// The models that answer again, which makes the titles that wait for them due.
+    /// Models that answer again; the titles that wait for them become due.
     recovered: Recovery,
     budget: Budget,
     health: Health,
@@ -152,9 +152,9 @@ pub struct Regenerate {
 }
 
 impl Inner {
-    /// The current policies. Hold the result for the length of one operation, so that it sees one state.
+    /// The current policies. Hold the result for the duration of one operation, so that it sees one state.
     fn policies(&self) -> Arc<Policies> {
-        // The lock is held for the length of a clone, and a panic cannot happen in between.
+        // The lock is held only during a clone, which cannot panic.
         let policies = self.policies.read();
         policies.unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -171,7 +171,7 @@ impl Inner {
         agents.stored_name(tenant, active_agent).to_owned()
     }
 
-    /// Whether a call of any policy's models would be admitted.
+    /// Whether any policy's models would admit a call.
     fn peek(&self) -> Admission {
         let (policies, now) = (self.policies(), Instant::now());
         let admissions = policies.models().map(|chain| chain.peek(Task::Title, now));
@@ -198,8 +198,8 @@ fn with_text(conversation: Conversation) -> Result<Conversation> {
 }
 
 impl Titles {
-    /// Titles under `policies`, for the agents of `registry`; stored in `db` and published through `events`, in tasks
-    /// tracked by `tasks`.
+    /// Creates the service for titles under `policies`, for the agents of `registry`; stored in `db` and published
+    /// through `events`, in tasks tracked by `tasks`.
     pub fn new(
         db: Database,
         events: EventBroker,
@@ -274,7 +274,7 @@ impl Titles {
         self.inner.policy(tenant, agent).redact
     }
 
-    /// The same if the agent is not known here: whether the tenant's policy or any agent's policy redacts.
+    /// Like [`Self::redacts_with`], for an unknown agent: whether the tenant's policy or any agent's policy redacts.
     pub fn redacts(&self, tenant: &str) -> bool {
         self.inner.policies().redacts_with_any(tenant)
     }
@@ -288,7 +288,7 @@ impl Titles {
             .unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(policies);
         drop(current);
-        // Their budgets may be higher.
+        // The new budgets may be higher.
         self.inner.recovered.add_budgets();
     }
 
@@ -302,7 +302,7 @@ impl Titles {
         self.inner.health.of(self.inner.policies().models())
     }
 
-    /// Whether the circuit breakers of all models of a policy are open: its titles wait.
+    /// Whether some policy has only models whose circuit breaker is open, so that its titles wait.
     pub fn breaker_is_open(&self) -> bool {
         let policies = self.inner.policies();
         let mut chains = policies.models();
@@ -475,7 +475,7 @@ impl Titles {
         Ok(self.publish_and_start(begun, source))
     }
 
-    /// Brings the former title back and locks it. Repeating it changes nothing.
+    /// Brings the former title back and locks it. Idempotent.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if there is no former title; [`Error::NotFound`] if the owner has no such conversation;

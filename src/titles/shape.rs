@@ -29,7 +29,7 @@ const SMALL_WORDS: &str = "a an the and but or nor of in on for to with from by 
 /// Frequent German words that are not English words.
 const GERMAN_WORDS: &str = "der das und nicht ist ein eine einen für mit wie ich auf zu den dem von wir mein meine kann bitte";
 
-/// The shaped title. Empty if nothing but emoji was there.
+/// The shaped title. Empty if the title had only emoji.
 pub(super) fn shaped<M>(title: &str, message: &str, policy: &TitlePolicy<M>) -> String {
     let title = with_emoji(title, message, policy.emoji);
     let is_turkic = is_turkic(message, &policy.language);
@@ -144,7 +144,7 @@ fn in_sentence_case(title: &str, message: &str, language: &TitleLanguage) -> Str
     let mut begins = true;
     let word = |word: &str| {
         let ends = word.ends_with([':', '.', '?', '!', '–', '—']);
-        // An emoji begins no sentence.
+        // An emoji does not begin a sentence.
         let is_first = begins;
         begins = ends || begins && core(word).is_empty();
         match is_first {

@@ -21,7 +21,7 @@ pub(super) enum Source {
     Title(Title),
 }
 
-/// A source, and the message that it is in.
+/// A source, and the message that contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) source: Source,

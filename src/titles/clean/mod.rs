@@ -57,17 +57,17 @@ const MAX_LINE_BYTES: usize = 2 * 1024;
 /// The most layers of wrapping. Bounds the work on hostile output.
 const MAX_LAYERS: usize = 16;
 
-/// The limits of a generated title. [`Title`]'s own limit of 128 code points holds besides.
+/// The limits of a generated title. [`Title`]'s own limit of 128 code points also applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most characters, as a reader counts them.
+    /// The most characters, as a reader counts them (grapheme clusters).
     pub characters: usize,
     /// The most words, separated by white space.
     pub words: usize,
 }
 
 impl Limits {
-    /// The limits where no policy sets others.
+    /// The limits unless a policy sets others.
     pub const DEFAULT: Self = Self {
         characters: 60,
         words: 10,
@@ -222,7 +222,7 @@ fn unwrap_layer(text: &str, message: Option<&str>) -> Result<String, Rejection> 
 
 const LINE_ENDS: [char; 2] = ['\n', '\r'];
 
-/// The only line of a text, or what follows an announcing line: one line, a fence or an object.
+/// The only line of a text, or the text after an announcing line: one line, a fence or an object.
 fn without_preamble(text: &str) -> Result<&str, Rejection> {
     let (first, rest) = split_line(text).ok_or(Rejection::NoContent)?;
     let Some((second, after)) = split_line(rest) else {
@@ -271,7 +271,7 @@ fn announces(line: &str) -> bool {
     words.ends_with([':', '：']) || phrases::is_label(&label) || phrases::is_speaker(&label)
 }
 
-/// Whether a line is a list of several: "1. Kyoto 2. Tokyo".
+/// Whether a line lists several titles: "1. Kyoto 2. Tokyo".
 fn is_list(line: &str) -> bool {
     [("1. ", " 2. "), ("1) ", " 2) "), ("(1) ", " (2) ")]
         .iter()

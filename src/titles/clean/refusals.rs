@@ -216,7 +216,7 @@ fn is_first_person_negated(talk: &str) -> bool {
     }
 }
 
-/// Whether a text is a verb, its first person and a negation: "kann ich leider nicht".
+/// Whether a text begins with a verb, its first person and a negation: "kann ich leider nicht".
 fn is_reversed(text: &str) -> bool {
     let mut words = words(text);
     let (verb, person) = (words.next(), words.next());

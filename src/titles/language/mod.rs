@@ -1,7 +1,7 @@
 //! The language of titles: the setting, its sentence in the prompt, and the check of a title's script. Pure and total.
 //!
-//! Only the script is checked, not the language: an English title for a German message passes. The check is against
-//! titles that the user cannot read ("English titles for Japanese chats"); detecting the language of six words would
+//! Only the script is checked, not the language: an English title for a German message passes. The check rejects titles
+//! that the user cannot read ("English titles for Japanese chats"); detecting the language of six words would also
 //! reject good titles.
 //!
 //! Expected scripts:
@@ -70,7 +70,7 @@ pub enum TitleLanguage {
     Tag(LanguageIdentifier),
 }
 
-/// Not a language setting.
+/// The text is not a language setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected AUTO or a language tag (BCP 47) such as en, pt-BR or zh-Hant")]
 pub struct InvalidLanguage;
@@ -134,7 +134,7 @@ pub(super) fn fits(title: &str, message: &str, language: &TitleLanguage) -> bool
 /// The expected script of a title.
 #[derive(Default)]
 struct Expected {
-    /// Any of these; empty if unknown.
+    /// The accepted scripts; empty if unknown.
     scripts: Vec<Script>,
     /// The expected standard of Han characters.
     standard: Option<Standard>,

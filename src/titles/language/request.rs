@@ -64,7 +64,7 @@ pub(super) fn introduces_quote(sentence: &str) -> bool {
             .any(|verb| lower.contains(verb))
 }
 
-/// The end of a sentence.
+/// The last [`SENTENCE_CHARS`] characters of a sentence.
 fn tail(sentence: &str) -> String {
     let start = sentence.char_indices().rev().nth(SENTENCE_CHARS);
     sentence[start.map_or(0, |(start, _)| start)..].to_owned()
