@@ -1,4 +1,4 @@
-//! What models answer: the chunks of a reply, and the output of a title.
+//! Answers of models: the chunks of a reply, and the output of a title.
 
 use futures_util::stream::BoxStream;
 
@@ -21,7 +21,7 @@ pub enum ReplyChunk {
     Delta(String),
     /// More of the model's reasoning, or of its summary; never empty. Not part of the text.
     Reasoning(String),
-    /// A call of a tool. Carried, never executed.
+    /// A tool call. It is passed on, never executed.
     Tool(ToolCall),
     /// Token counts so far, if the provider sends them; later ones replace earlier ones.
     Usage(Usage),
@@ -46,7 +46,7 @@ pub struct ToolCall {
     pub id: String,
     /// The name of the tool.
     pub name: String,
-    /// The arguments as the model wrote them, usually JSON; empty if there are more than 64 KiB.
+    /// The arguments as the model wrote them, usually JSON; empty if they exceed 64 KiB.
     pub arguments: String,
 }
 
@@ -82,7 +82,7 @@ pub struct TitleOutput {
 }
 
 impl TitleOutput {
-    /// Whether it ended by itself without visible text.
+    /// Whether the model stopped by itself without visible text.
     pub fn is_silent(&self) -> bool {
         matches!(self.finish, Finish::Stop | Finish::NoText) && self.text.trim().is_empty()
     }

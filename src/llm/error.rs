@@ -81,7 +81,7 @@ impl ModelErrorKind {
 }
 
 impl ModelError {
-    /// Whether the message caused it: its length, or a content filter.
+    /// Whether the message caused the failure: its length, or a content filter.
     pub fn is_of_the_message(&self) -> bool {
         self.kind == ModelErrorKind::TooLong || self.is_of_a_filter()
     }

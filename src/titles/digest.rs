@@ -38,7 +38,8 @@ pub(super) struct Digest {
 /// The digest of the conversation whose title is claimed, with this first message.
 ///
 /// # Errors
-/// [`Error::NotFound`](crate::error::Error::NotFound) if it was deleted; [`Error::Database`](crate::error::Error::Database).
+/// [`Error::NotFound`](crate::error::Error::NotFound) if the conversation was deleted;
+/// [`Error::Database`](crate::error::Error::Database).
 pub(super) async fn of_conversation(
     db: &Database,
     claim: &TitleClaim,

@@ -6,8 +6,8 @@
 //! 2. `task` runs the claim under its [`policy`]: it waits in `call_queue` and checks the budget. `generate` calls the
 //!    models of a chain with `prompt`; `distinct` finds near-duplicates.
 //! 3. [`clean`] unwraps and validates the output; `keep` recognises an answer that keeps the current title; `redact`
-//!    removes secrets; `echo` detects words of the instruction; `language` checks the script; `shape` applies the policy's
-//!    letter case and emoji.
+//!    removes secrets; `echo` detects words of the instruction; `language` checks the script; `shape` applies the
+//!    policy's letter case and emoji.
 //! 4. One fenced UPDATE stores the title. It changes nothing if a rename, a deletion or another claim came first.
 //! 5. The new revision is published after the commit; `published` records that it was.
 //!
@@ -269,7 +269,7 @@ impl Titles {
         self.inner.policies()
     }
 
-    /// Whether hints and previews of this tenant's conversations with this agent leave out secrets and personal numbers.
+    /// Whether hints and previews of this tenant's conversations with this agent omit secrets and personal numbers.
     pub fn redacts_with(&self, tenant: &str, agent: &str) -> bool {
         self.inner.policy(tenant, agent).redact
     }
@@ -371,8 +371,8 @@ impl Titles {
             .spawn(task::run(inner, claim, source, priority));
     }
 
-    /// Stores a title that the user gave. Replaces any title; generated titles never replace it. `actor`: that user, for
-    /// the audit log.
+    /// Stores a title that the user gave. Replaces any title; generated titles never replace it. `actor`: the user who
+    /// gave it, for the audit log.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if it is empty or over 128 characters; [`Error::NotFound`] if the owner has no such

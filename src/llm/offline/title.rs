@@ -1,7 +1,7 @@
 //! Offline titles: extracts a message's topic by word lists.
 //!
-//! Strips greetings and phrases of request from every sentence, and scores the rest. Requests score highest. A long
-//! topic ends at the end of a clause. `titles::clean` decides whether the result is a valid title.
+//! Strips greetings and request phrases from every sentence, and scores the rest. Requests score highest. A long topic
+//! ends at the end of a clause. `titles::clean` decides whether the result is a valid title.
 
 use unicode_segmentation::UnicodeSegmentation;
 

@@ -52,7 +52,7 @@ impl Capabilities {
         }
     }
 
-    /// Removes the parameters that the model rejects. Returns whether these are all optional ones.
+    /// Removes the parameters that the model rejects. Returns whether it removed all optional ones.
     pub(super) fn apply(&self, request: &mut Request, now: Instant) -> bool {
         let mut known = self.lock();
         known.refresh(now);

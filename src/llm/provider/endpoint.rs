@@ -11,15 +11,15 @@ use super::InvalidProvider;
 /// A provider's address.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    /// Without credentials.
+    /// The URL, without credentials.
     pub(super) url: Url,
     /// The value of `Authorization`, marked as sensitive.
     pub(super) authorization: Option<HeaderValue>,
 }
 
 impl Endpoint {
-    /// Parses a base URL, to which `path` is appended. Accepts trailing slashes, a query, and the full path. A fragment is an error, since it is
-    /// never sent. User and password are sent as Basic credentials if there is no key.
+    /// Parses a base URL, to which `path` is appended. Accepts trailing slashes, a query, and the full path. A fragment
+    /// is an error, since it is never sent. User and password are sent as Basic credentials if there is no key.
     ///
     /// # Errors
     /// [`InvalidProvider`].
@@ -110,9 +110,9 @@ impl Endpoint {
 /// The configured proxies, by the scheme of the target.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ProxySettings {
-    /// For `http://` addresses.
+    /// The proxy for `http://` addresses.
     pub http: Option<String>,
-    /// For `https://` addresses.
+    /// The proxy for `https://` addresses.
     pub https: Option<String>,
     /// Hosts without a proxy, as in `NO_PROXY`.
     pub except: Option<String>,

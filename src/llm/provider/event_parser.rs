@@ -107,7 +107,7 @@ impl EventParser {
             self.items.push_back(Item::Oversized);
         }
         self.is_skipping = true;
-        // Its first character stays: an empty line would end the event.
+        // Keep the first character: an empty line would end the event.
         self.line.truncate(self.line.ceil_char_boundary(1));
         self.name.clear();
         self.data = None;

@@ -28,12 +28,12 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 /// How a provider receives the identity of the calling user.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Identity {
-    /// It does not.
+    /// The provider receives no identity.
     #[default]
     None,
-    /// By `X-Titlecast-` headers.
+    /// In `X-Titlecast-` headers.
     Headers,
-    /// By a token in `X-Titlecast-Jwt`, signed with this secret (HS256).
+    /// As a token in `X-Titlecast-Jwt`, signed with this secret (HS256).
     Jwt(String),
 }
 

@@ -19,7 +19,7 @@ pub(super) struct DeliveredItems {
     reasoning: Channel,
 }
 
-/// What whole items add to what was delivered.
+/// The content of whole items that was not delivered before.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
     pub(super) text: Vec<Piece>,
@@ -29,7 +29,7 @@ pub(super) struct Missing {
 /// Text of one item.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Whether the item begins with it; otherwise a part of the item was delivered before.
+    /// Whether the item begins with this text; otherwise a part of the item was delivered before.
     pub(super) is_beginning: bool,
     pub(super) text: String,
 }
@@ -44,7 +44,7 @@ fn push(pieces: &mut Vec<Piece>, text: &str, is_beginning: bool) {
     }
 }
 
-/// Which list a whole item is from; each has an item once.
+/// The list that a whole item comes from. Each list contains an item once.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum List {
     /// The events that each have an item.
@@ -54,13 +54,13 @@ pub(super) enum List {
 }
 
 impl DeliveredItems {
-    /// Records deltas of an item; its id is empty if the server names none.
+    /// Records deltas of an item; its id is empty if the server sends none.
     pub(super) fn record(&mut self, id: &str, text: &str, reasoning: &str) {
         self.text.record(id, text);
         self.reasoning.record(id, reasoning);
     }
 
-    /// Returns what was not delivered yet of these items, and records it.
+    /// Returns the content of these items that was not delivered yet, and records it as delivered.
     pub(super) fn missing(&mut self, items: &[WholeItem], list: List) -> Missing {
         if items.is_empty() {
             return Missing::default();
@@ -84,7 +84,7 @@ impl DeliveredItems {
 struct Channel {
     all: Digest,
     items: Vec<Delivered>,
-    /// What each list has had so far.
+    /// The content of each list so far.
     listed: [Digest; 2],
 }
 
@@ -96,7 +96,7 @@ struct Delivered {
     digest: Digest,
     /// Whether it came as a whole item. Deltas without an id may belong to several items.
     is_whole: bool,
-    /// Whether each list has had it.
+    /// Whether each list has contained it.
     is_listed: [bool; 2],
 }
 
@@ -151,7 +151,7 @@ impl Channel {
         }
     }
 
-    /// Whether the list has had this item.
+    /// Whether the list has contained this item.
     fn is_repeated(&self, id: &str, content: &str, list: List) -> bool {
         let mut items = self.items.iter();
         !id.is_empty()
@@ -177,7 +177,7 @@ impl Channel {
         (read.chars == self.all.chars && read.hash() == self.all.hash()).then_some(rest)
     }
 
-    /// Marks an item as one that the list has had.
+    /// Marks an item as contained in the list.
     fn mark(&mut self, id: &str, content: &str, list: List) {
         let mut digest = Digest::default();
         digest.push(content);
@@ -194,8 +194,8 @@ impl Channel {
         }
     }
 
-    /// The same if the order or the text differs: matched by ids, then by equal content. If deltas match no item of the
-    /// list, the remaining items are assumed to be those deltas.
+    /// Like [`Self::rest`], if the order or the text differs: matches by ids, then by equal content. If deltas match no
+    /// item of the list, the remaining items are assumed to be those deltas.
     fn missing_by_item(&mut self, items: Vec<(&str, &str)>, list: List) -> Vec<Piece> {
         let at = list as usize;
         let mut unknown = Vec::new();

@@ -29,9 +29,9 @@ pub(super) struct AnswerState {
     thinking: Option<ThinkSplitter>,
     tools: ToolCalls,
     delivered: DeliveredItems,
-    /// The text of an answer that has no other.
+    /// Whole parts, which are the text of an answer without other text.
     done: DoneParts,
-    /// Whether text was received, which may be held back.
+    /// Whether text was received; it may still be buffered.
     has_text: bool,
     /// The position of the last output item with text.
     text_place: Option<u64>,
@@ -61,7 +61,7 @@ pub(super) struct Added {
     /// The tool calls before the text. They are complete once the text begins or the finish reason arrives.
     pub(super) tools_before: Vec<ToolCall>,
     pub(super) text: String,
-    /// Whether the text replaces that of the events before: a title is the text of the last item.
+    /// Whether the text replaces that of earlier events: a title is the text of the last item.
     pub(super) replaces: bool,
     pub(super) reasoning: String,
     pub(super) tools: Vec<ToolCall>,
@@ -123,7 +123,7 @@ impl AnswerState {
         let marked = marked.as_ref();
         let text = std::mem::take(&mut reading.text);
         let reasoning = std::mem::take(&mut reading.reasoning);
-        // Reasoning that ends within a surrogate pair before the text continues.
+        // The text has begun, so a surrogate half at the end of the reasoning stays alone.
         let is_over = !text.is_empty() && reasoning.is_empty();
         reading.text = self.text_half.add(text, marked.map(|marked| &*marked.text));
         reading.reasoning = match is_over {
@@ -138,12 +138,12 @@ impl AnswerState {
         }
     }
 
-    /// Whether the model has begun to answer: with text, reasoning or a call of a tool.
+    /// Whether the model has begun to answer: with text, reasoning or a tool call.
     pub(super) fn has_begun(&self) -> bool {
         self.text_bytes > 0 || self.reasons || self.has_others || !self.done.is_empty()
     }
 
-    /// Whether the answer ended by itself with nothing in it.
+    /// Whether the answer ended by itself without any content.
     pub(super) fn is_empty(&self) -> bool {
         self.finish() == Some(Finish::NoText) && !self.reasons && !self.has_others
     }
@@ -170,11 +170,11 @@ impl AnswerState {
         }
     }
 
-    /// Ends the answer; returns what was held back, and the tool calls that no event completed.
+    /// Ends the answer; returns the buffered rest, and the tool calls that no event completed.
     pub(super) fn end(&mut self) -> Added {
         let rest = self.text_half.finish();
         let mut pieces = self.split(&rest);
-        // A stream that broke off may be asked for again, so its parts are not delivered.
+        // A stream that broke off may be requested again, so its parts are not delivered.
         if self.ending.is_some() && !self.has_text {
             for piece in self.done.take() {
                 self.extend(&mut pieces, &piece.text, piece.is_beginning);
@@ -276,8 +276,8 @@ impl AnswerState {
         }
     }
 
-    /// Whether the text of an event is the first of another output item: one at a later position, or one that has
-    /// begun. Another id alone is none, since some servers send one with each delta.
+    /// Whether the text of an event begins another output item: an item at a later position, or one that was announced.
+    /// A different id alone does not prove another item, since some servers send a new id with each delta.
     fn begins_item(&mut self, reading: &Reading) -> bool {
         if reading.begun.is_some() {
             self.begun.clone_from(&reading.begun);
@@ -296,7 +296,7 @@ impl AnswerState {
     }
 
     /// Adds text to what an event adds. Text of another item follows a blank line in a reply, and replaces the text
-    /// before it in a title. Returns whether it does.
+    /// before it in a title. Returns whether it replaces text.
     fn extend(&mut self, pieces: &mut Pieces, text: &str, is_beginning: bool) -> bool {
         if text.is_empty() {
             return false;

@@ -36,8 +36,8 @@ pub(super) struct StreamTimeouts {
     pub(super) first_event_by: Instant,
     /// The longest wait between two events; comments and reasoning count.
     pub(super) idle: Duration,
-    /// From then on, a stream that breaks off before it has content is a timeout: a provider that kept the request for
-    /// that long may have worked on it, and bills that.
+    /// From this time on, a stream that breaks off before it has content is a timeout: a provider that kept the request
+    /// for that long may have worked on it, and bills that.
     pub(super) worked_from: Instant,
 }
 
@@ -289,7 +289,7 @@ impl Decoder {
         if self.body.take().is_none() {
             return;
         }
-        // What was held back, and tool calls.
+        // Yield the buffered rest, and tool calls.
         let room_bytes = self.room_bytes();
         let rest = self.answer.end();
         self.write(rest, room_bytes);

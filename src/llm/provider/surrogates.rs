@@ -47,8 +47,8 @@ pub(crate) struct SurrogateJoiner {
 }
 
 impl SurrogateJoiner {
-    /// Adds a chunk, by its form with marks if it has one; returns the joined text. If the text itself contains such
-    /// characters, they are not marks.
+    /// Adds a chunk, in its form with marks if it has one; returns the joined text. If the text itself contains the
+    /// marks' characters, they are not marks.
     pub(crate) fn add(&mut self, text: String, marked: Option<&str>) -> String {
         match marked.filter(|_| !looks_marked(&text)) {
             Some(marked) => self.marked(marked),

@@ -117,7 +117,7 @@ impl Transport {
         let headers = request.headers_mut();
         headers.extend(self.headers.clone());
         headers.extend(identity);
-        // async-openai always sets one, even without a key.
+        // async-openai always sets this header, even without a key.
         headers.remove(AUTHORIZATION);
         if let Some(authorization) = &self.endpoint.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());

@@ -9,7 +9,7 @@
 //! 2. A pair of tags around the whole: `<title>…</title>`.
 //! 3. A code fence around the whole, and the requested JSON object's `title`, or a JSON string.
 //! 4. A first line that only announces the title (ends in a colon, or is a label), and rules (`---`) around it.
-//! 5. HTML's character references, what [`single_line`] drops, and backslashes before quotes and markdown.
+//! 5. HTML's character references, characters that [`single_line`] drops, and backslashes before quotes and markdown.
 //! 6. Markdown at the start (heading, quote, list item) and inside (bold, italics, strikethrough, code, links).
 //! 7. Quotes of any script, parentheses and brackets, when one pair wraps the whole. Inner quotes stay.
 //! 8. A label: `Title:`, `Sure, here's a title:`, `Titre :`, `标题：`, `[Title]`; and a note on the length: `(5 words)`.

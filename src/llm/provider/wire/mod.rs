@@ -125,12 +125,12 @@ const SCHEMALESS_DIVISOR: u32 = 8;
 /// Added to the instruction when JSON is requested without a schema. Some servers require the word JSON.
 const JSON_INSTRUCTION: &str = " Answer as JSON with one field, title.";
 
-/// Requests the answer in one piece, if it is to be streamed.
+/// Turns a request for a stream into one for a whole answer.
 fn remove_stream(fields: &mut Fields) -> bool {
     let is_streamed = fields.get("stream") == Some(&Value::Bool(true));
     if is_streamed {
         fields.insert("stream".to_owned(), false.into());
-        // Servers reject the options of a stream that is none.
+        // Servers reject stream options without a stream.
         fields.remove("stream_options");
     }
     is_streamed
@@ -230,16 +230,16 @@ pub(super) struct Reading {
     /// Visible text, including refusals.
     pub(super) text: String,
     pub(super) reasoning: String,
-    /// The output item that text and reasoning are a part of; empty if the server names none, `None` if the API has
-    /// none.
+    /// The output item that contains the text and reasoning; empty if the server sends no id, `None` if the API has no
+    /// items.
     pub(super) item: Option<String>,
     /// The position of the output item among all.
     pub(super) place: Option<u64>,
     /// The id of a message that begins, without its text.
     pub(super) begun: Option<String>,
-    /// A part of a message as a whole, for servers that send nothing else of it.
+    /// A whole part of a message, for servers that do not send it in another form.
     pub(super) done: Option<DonePart>,
-    /// Output items as a whole, for servers that send no deltas of them.
+    /// Whole output items, for servers that send no deltas of them.
     pub(super) whole: Vec<WholeItem>,
     pub(super) tools: Vec<ToolDelta>,
     /// Whether some of the text is a refusal.
@@ -250,7 +250,7 @@ pub(super) struct Reading {
     pub(super) has_others: bool,
     /// Whether a part that may contain text could not be parsed.
     pub(super) is_unreadable: bool,
-    /// Whether it is a part of an answer at all.
+    /// Whether it is part of an answer at all.
     pub(super) is_answer: bool,
     /// Whether it has the message of a whole answer.
     pub(super) has_message: bool,
@@ -268,7 +268,7 @@ impl Reading {
         !self.text.is_empty() || !self.reasoning.is_empty() || !self.tools.is_empty()
     }
 
-    /// Leaves out the text of items beside the final answer, if one is marked as such: others comment on the work.
+    /// If an item is marked as the final answer, drops the text of the other items, which comment on the work.
     pub(super) fn keep_final_answer(&mut self) {
         let is_final = |item: &WholeItem| item.is_final && !item.text.is_empty();
         if self.whole.iter().any(is_final) {
@@ -291,7 +291,7 @@ impl Reading {
     }
 }
 
-/// One output item as a whole.
+/// A whole output item.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct WholeItem {
     pub(super) id: String,
@@ -301,7 +301,7 @@ pub(super) struct WholeItem {
     pub(super) is_final: bool,
 }
 
-/// A part of a message as a whole.
+/// A whole part of a message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct DonePart {
     /// The id of the item, its position, and the position of the part within it; empty or `None` if the server leaves
@@ -324,7 +324,7 @@ pub(super) struct ToolDelta {
     pub(super) name: String,
     /// More of the arguments.
     pub(super) arguments: String,
-    /// The same with marks in place of lone surrogates, if it has any.
+    /// The same with marks instead of lone surrogates, if it has any.
     pub(super) marked: Option<String>,
     /// Whether `arguments` are all of them.
     pub(super) is_whole: bool,
