@@ -1,4 +1,4 @@
-//! Daily token budgets: what a tenant has spent, in total or with one of its agents.
+//! Daily token budgets: the tokens that a tenant has spent, in total or with one of its agents.
 //!
 //! The rows hold the tokens spent by all processes. This process caches the sums, adds its own calls, and reads a sum
 //! again after [`SPENT_TTL`]. The caller supplies the limits and the query of the rows.
@@ -16,7 +16,7 @@ use crate::error::Result;
 /// The longest age of a cached sum.
 const SPENT_TTL: Duration = Duration::from_secs(10);
 
-/// The most cached sums. Beyond it a sum is read at each check, unless expired sums can be dropped.
+/// The maximum number of cached sums. Beyond it a sum is read at each check, unless expired sums can be dropped.
 const MAX_CACHED: usize = 10_000;
 
 /// A spender whose tokens are counted: a tenant, with one agent or with all.

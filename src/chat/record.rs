@@ -19,10 +19,10 @@ use crate::{
     step::{Step, step},
 };
 
-/// The most messages of one request.
+/// The maximum number of messages in one request.
 pub const MAX_RECORDED_MESSAGES: usize = 500;
 
-/// How far the clock of another system may be ahead.
+/// How far another system's clock may be ahead of ours.
 const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::days(1);
 
 /// A message to record.

@@ -111,7 +111,7 @@ pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
     }
 }
 
-/// What a poll returns.
+/// The result of a poll.
 struct Polled {
     /// The text after the offset.
     read: ReplySlice,

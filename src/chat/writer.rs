@@ -28,7 +28,7 @@ const STORE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long storing may still take after the shutdown deadline.
 const SHUTDOWN_STORE_GRACE: Duration = Duration::from_secs(2);
 
-/// The most characters of a model's name.
+/// The maximum length of a model's name, in characters.
 const MAX_MODEL_CHARS: usize = 255;
 
 /// The limits of a reply: the number of parts, the bytes of one part without its ids and names, the bytes of all parts.

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::text::single_line;
 
-/// The most attachments of one message.
+/// The maximum number of attachments of one message.
 pub const MAX_ATTACHMENTS: usize = 20;
 
-/// The most characters of a file's name, and of its media type.
+/// The maximum length of a file's name and of its media type, in characters.
 const MAX_NAME_CHARS: usize = 255;
 const MAX_MEDIA_TYPE_CHARS: usize = 127;
 

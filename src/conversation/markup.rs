@@ -104,7 +104,7 @@ pub fn without_inline_markup(line: &str) -> String {
         .collect()
 }
 
-/// The most unclosed delimiters that are tracked, so that a line full of them costs linear time.
+/// The maximum number of unclosed delimiters that are tracked, so that a line full of them costs linear time.
 const MAX_OPEN: usize = 16;
 
 /// A run of one markdown delimiter.

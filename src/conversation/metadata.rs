@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-/// The most pairs of one conversation.
+/// The maximum number of pairs of one conversation.
 const MAX_PAIRS: usize = 16;
 
-/// The most characters of a key, and of a value.
+/// The maximum length of a key and of a value, in characters.
 const MAX_KEY_CHARS: usize = 64;
 const MAX_VALUE_CHARS: usize = 512;
 

@@ -242,9 +242,9 @@ pub enum Role {
 pub enum MessageStatus {
     /// The text is complete.
     Complete,
-    /// The reply was stopped or interrupted; the text is what was received.
+    /// The reply was stopped or interrupted; the text is the part that was received.
     Incomplete,
-    /// The reply failed; the text is what was received. Stored only for messages that do not count.
+    /// The reply failed; the text is the part that was received. Stored only for messages that do not count.
     Failed,
 }
 

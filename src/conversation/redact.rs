@@ -23,7 +23,7 @@ use self::checks::{
     social_security, whole,
 };
 
-/// The most passes over a text: after a removal, the remaining text may contain another match.
+/// The maximum number of passes over a text: after a removal, the remaining text may contain another match.
 const MAX_ROUNDS: usize = 4;
 
 /// The longest rejected match that is searched again from its second character.

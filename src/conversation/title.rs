@@ -17,7 +17,7 @@ use strum::{EnumString, IntoStaticStr};
 
 use super::text::single_line;
 
-/// The most code points of a title; the width of the column.
+/// The maximum length of a title in code points; the width of the column.
 pub const MAX_CODE_POINTS: usize = 128;
 
 /// A valid title: one line, NFC, 1 to [`MAX_CODE_POINTS`] code points, no invisible characters.
@@ -86,7 +86,7 @@ pub enum TitleStatus {
     Skipped,
 }
 
-/// What a title is made from.
+/// The source of a title's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum TitleFrom {

@@ -16,7 +16,7 @@ pub struct ReplyRequest {
     pub history: Arc<[ChatMessage]>,
     /// The agent's parameters.
     pub parameters: Arc<Parameters>,
-    /// On whose behalf the call is made.
+    /// The user on whose behalf the call is made.
     pub caller: CallIdentity,
 }
 
@@ -87,7 +87,7 @@ pub enum Task {
     Title,
 }
 
-/// The most words and characters of a title.
+/// The maximum number of words and characters of a title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TitleLimits {
     /// Words, separated by white space.
@@ -118,7 +118,7 @@ pub struct TitleRequest {
     pub limits: TitleLimits,
     /// Whether to send only the model and the messages, because a parameter may be why the full request failed.
     pub plain: bool,
-    /// On whose behalf the call is made.
+    /// The user on whose behalf the call is made.
     pub caller: CallIdentity,
     /// The operator's overrides of the model's parameters.
     pub overrides: Arc<ProfileOverride>,

@@ -44,7 +44,7 @@ const PROMPT_TOKENS: u64 = 140;
 pub struct Backfill {
     /// Only this tenant's conversations.
     pub tenant: Option<String>,
-    /// The most titles to start.
+    /// The maximum number of titles to start.
     pub limit: Option<u64>,
     /// Only conversations created since this time.
     pub since: Option<DateTime<Utc>>,

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::conversation::Owner;
 
-/// The most queued titles in one process. The sweep resumes titles over the limit.
+/// The maximum number of queued titles in one process. The sweep resumes titles over the limit.
 const MAX_WAITING: usize = 10_000;
 
 /// One permit in this many is granted in reverse order of priority.

@@ -67,7 +67,7 @@ impl ModelState {
 /// This many different conversations in a row without a title make the model [`ModelState::Useless`].
 const USELESS_AFTER: usize = 8;
 
-/// The most chains whose health is kept. Chains of former configurations are dropped first.
+/// The maximum number of chains whose health is kept. Chains of former configurations are dropped first.
 const MAX_CHAINS: usize = 10_000;
 
 /// The health of one chain of models.

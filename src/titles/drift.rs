@@ -17,7 +17,7 @@ use crate::{
 /// The number of user messages between two refreshes.
 const EVERY: usize = 5;
 
-/// The most refreshes of a conversation, and the shortest pause between two.
+/// The maximum number of refreshes of a conversation, and the shortest pause between two.
 const LIMITS: RefreshLimits = RefreshLimits {
     most: 3,
     pause: Duration::from_secs(10 * 60),

@@ -9,7 +9,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::policy::TitlePolicy;
 
-/// The fewest words of an echo of our instruction, and of an operator's text.
+/// The minimum number of words in an echo of our instruction, and of an operator's text.
 const OURS: usize = 2;
 const THEIRS: usize = 3;
 

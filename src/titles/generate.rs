@@ -26,7 +26,7 @@ use crate::{
     work,
 };
 
-/// The most unusable answers for one title: the first and one retry.
+/// The maximum number of unusable answers for one title: the first and one retry.
 const UNUSABLE_ANSWERS: u32 = 2;
 
 /// The longest wait for a worker thread that validates a title.
@@ -52,7 +52,7 @@ pub(super) trait Observer: Send {
     /// call.
     fn called(&mut self, call: TitleCall, cause: FailureCause, why: Option<&str>);
 
-    /// A model answered whose breaker was open.
+    /// A model answered although its breaker was open.
     fn recovered(&mut self, model: &Model);
 
     /// Whether the model must be asked for another title, because the owner has this one already; called for at most

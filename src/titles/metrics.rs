@@ -16,7 +16,7 @@ use crate::{
     telemetry::label::{Bounded, LabelText},
 };
 
-/// The most tenants, and the most models, with a label value of their own. Bounds the number of series.
+/// The number of tenants, and of models, that get a label value of their own. Bounds the number of series.
 const NAMED_TENANTS: usize = 200;
 const NAMED_MODELS: usize = 50;
 

@@ -95,7 +95,7 @@ const MANY_MESSAGES: usize = 3;
 pub struct TitleSettings {
     /// The longest time from the start of the first call to the title, the retry included.
     pub deadline: Duration,
-    /// The most concurrent calls. Others queue; their deadline starts when they leave the queue.
+    /// The maximum number of concurrent calls. Others queue; their deadline starts when they leave the queue.
     pub max_in_flight: usize,
     /// The pause between sweeps for interrupted titles and unpublished changes.
     pub sweep_every: Duration,
@@ -147,7 +147,7 @@ pub struct Regenerate {
     pub hint: Option<String>,
     /// Whether a title that the user gave or restored may be replaced.
     pub replace_manual: bool,
-    /// What the title is made from; `None`: from three user messages on the whole conversation, else the first message.
+    /// The source of the title; `None`: the whole conversation from three user messages on, else the first message.
     pub from: Option<TitleFrom>,
 }
 
@@ -325,7 +325,7 @@ impl Titles {
         &self.inner.metrics
     }
 
-    /// The initial title state of a conversation whose first message this is, under the policy of a tenant and an
+    /// The initial title state of a conversation that begins with this message, under the policy of a tenant and an
     /// agent. For a later message, `agent` may differ from the conversation's agent; `task` applies the policy of the
     /// claimed row.
     pub fn plan(

@@ -15,7 +15,7 @@ use strum::{EnumString, IntoStaticStr, VariantNames};
 use super::{TitleLanguage, clean::Limits};
 use crate::llm::{Chain, Model};
 
-/// The most tenants with a layer of their own.
+/// The maximum number of tenants with a layer of their own.
 pub const MAX_TENANTS: usize = 1000;
 
 /// The longest [`TitlePolicy::style`] and [`TitlePolicy::instruction`], in characters.
@@ -50,7 +50,7 @@ pub enum Refresh {
     Drift,
 }
 
-/// What is shown for a conversation whose title failed permanently.
+/// What clients see for a conversation whose title failed permanently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Fallback {
@@ -127,9 +127,10 @@ settings! {
     /// The operator's instruction, instead of ours. The delimiters of the message, the shape of the answer and the
     /// language rule stay.
     instruction: Option<Arc<str>> = None;
-    /// The most characters as a reader counts them (grapheme clusters). At most 128 code points in any case.
+    /// The maximum number of characters as a reader counts them (grapheme clusters). At most 128 code points in any
+    /// case.
     max_characters: usize = Limits::DEFAULT.characters;
-    /// The most words, separated by white space.
+    /// The maximum number of words, separated by white space.
     max_words: usize = Limits::DEFAULT.words;
     /// The letter case.
     case: TitleCase = TitleCase::AsWritten;
@@ -176,7 +177,7 @@ pub struct Policies<M = Chain> {
 }
 
 impl<M: Clone> Policies<M> {
-    /// The layers: the default one with the models `models`, and those of tenants and agents by name.
+    /// Builds the layers: the default one with the models `models`, and the layers of tenants and agents by name.
     pub fn new(
         models: M,
         default: PolicyLayer<M>,
@@ -222,7 +223,7 @@ impl<M: Clone> Policies<M> {
         by_agent || self.of_tenant(tenant).redact
     }
 
-    /// The most tokens a day for titles of a tenant's conversations in which this agent answers, in addition to the
+    /// The daily token limit for titles of a tenant's conversations in which this agent answers, in addition to the
     /// tenant's own budget.
     pub fn budget_of_agent(&self, agent: &str) -> Option<u64> {
         self.agents.get(agent)?.budget.flatten()

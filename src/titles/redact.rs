@@ -11,7 +11,7 @@ use super::{
 pub(super) use crate::conversation::redact::redact as in_text;
 use crate::conversation::{Title, redact::redact};
 
-/// The fewest words that must remain of a title.
+/// The minimum number of words that must remain of a title.
 const MIN_WORDS: usize = 2;
 
 /// A title without secrets and personal numbers, cleaned again. `message`: the message that it is for.

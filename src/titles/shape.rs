@@ -137,7 +137,7 @@ fn in_title_case(title: &str, is_turkic: bool) -> String {
 
 fn in_sentence_case(title: &str, message: &str, language: &TitleLanguage) -> String {
     let message = MessageWords::of(message);
-    // In a message without capitals, names have none either.
+    // In a message without capitals, names are not capitalised either.
     let lowers = is_in_title_case(title) && !message.capitals.is_empty();
     let is_german = is_german(&message, language);
     let is_turkic = is_turkic(message.text, language);

@@ -9,7 +9,7 @@ use crate::{
     error::Result,
 };
 
-/// The most user messages searched for content. A conversation with more openers than that gets no title.
+/// The maximum number of user messages searched for content. A conversation with more openers gets no title.
 const MAX_MESSAGES: u64 = 20;
 
 /// The source of a title.

@@ -285,7 +285,7 @@ fn report(
     }
 }
 
-/// What a title is made from.
+/// The text that a title is made from.
 #[derive(Clone, Copy)]
 struct Text<'a> {
     /// The first message with content.

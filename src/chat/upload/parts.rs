@@ -10,7 +10,7 @@ use crate::{
 /// The longest id or name of a part, in characters.
 const MAX_NAME_CHARS: usize = 255;
 
-/// The most parts of one append.
+/// The maximum number of parts in one append.
 const MAX_APPENDED_PARTS: usize = 256;
 
 /// The fields of one part.

@@ -53,7 +53,7 @@ pub(super) fn password_in_url(text: &str, range: Range<usize>) -> Option<Range<u
     (user.contains(':') || is_random(user)).then_some(start..range.end)
 }
 
-/// The fewest bytes of a password, and of a key without a known prefix.
+/// The minimum length of a password, and of a key without a known prefix, in bytes.
 const MIN_PASSWORD: usize = 6;
 const MIN_KEY: usize = 16;
 
@@ -209,7 +209,7 @@ pub(super) fn iban(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     for (at, c) in shape.char_indices() {
         match c.to_digit(36) {
             Some(value) => values.push(value),
-            // A separator follows every four characters, or there is none.
+            // Either a separator follows every four characters, or there are no separators.
             None if values.len() % 4 != 0 => return None,
             None => continue,
         }

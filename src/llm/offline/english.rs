@@ -21,9 +21,9 @@ use super::{
 };
 
 const MAX_WORD_CHARS: usize = 40;
-/// The most words of a sentence that are examined: a phrase is a set of bits.
+/// The maximum number of words of a sentence that are examined: a phrase is a set of bits.
 const MAX_SENTENCE_WORDS: usize = 64;
-/// The most chosen words, and the most words of a title, including words that are put back.
+/// The maximum number of chosen words, and of all words of a title, including those that are put back.
 const MAX_CHOSEN: usize = 8;
 const MAX_WORDS: usize = 10;
 const MAX_CHARS: usize = 60;
@@ -35,7 +35,7 @@ const GAP: f32 = 0.2;
 const GLUE_GAP: f32 = 0.04;
 const CLAUSE_GAP: f32 = 0.3;
 const CUT: f32 = 0.05;
-/// The most function words in a row that are put back.
+/// The maximum number of consecutive function words that are put back.
 const MAX_GLUE: usize = 3;
 
 /// The weights compiled into the program.

@@ -36,7 +36,7 @@ struct Known {
 }
 
 impl Known {
-    /// Forgets what is older than [`REFUSAL_TTL`].
+    /// Drops records older than [`REFUSAL_TTL`].
     fn refresh(&mut self, now: Instant) {
         let is_fresh = |since: &Instant| now.saturating_duration_since(*since) < REFUSAL_TTL;
         self.refused.retain(|_, since| is_fresh(since));

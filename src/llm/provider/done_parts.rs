@@ -5,10 +5,11 @@
 
 use super::{items::Piece, stream::MAX_TEXT_BYTES, wire::DonePart};
 
-/// The most parts that are kept.
+/// The maximum number of parts that are kept.
 const MAX_PARTS: usize = 1_024;
 
-/// The most bytes that are kept: more than the longest reply, so that truncation of a longer one is noticed.
+/// The maximum number of bytes that are kept: more than the longest reply, so that truncation of a longer one is
+/// noticed.
 const MAX_BYTES: usize = MAX_TEXT_BYTES + 4;
 
 /// The parts so far.

@@ -55,7 +55,7 @@ impl EventParser {
         self.items.pop_front()
     }
 
-    /// Whether the body is a web page, or text without any event.
+    /// Whether the body is a web page, or text without a single event.
     pub(super) fn is_foreign(&self) -> bool {
         self.is_page || self.is_over && self.has_text && !self.is_known
     }

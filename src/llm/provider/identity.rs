@@ -15,7 +15,7 @@ use crate::llm::CallIdentity;
 /// The shortest secret: as long as the hash of HS256.
 const MIN_SECRET_BYTES: usize = 32;
 
-/// How long a token is valid.
+/// The lifetime of a token.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 
 /// The characters of a value that are sent unescaped.

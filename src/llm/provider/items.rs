@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::wire::WholeItem;
 
-/// The most items that are tracked separately; later ones count only towards the total.
+/// The maximum number of items that are tracked separately; later ones count only towards the total.
 const MAX_ITEMS: usize = 1_024;
 
 /// The output items that were delivered, in deltas or as a whole.
@@ -248,7 +248,7 @@ impl Digest {
         self.push_up_to(text, usize::MAX);
     }
 
-    /// Adds characters of a text until there are this many; returns what is left of the text.
+    /// Adds characters of a text up to a total of `chars`; returns the rest of the text.
     fn push_up_to<'a>(&mut self, text: &'a str, chars: usize) -> &'a str {
         for (at, c) in text.char_indices() {
             if self.chars == chars {
@@ -358,21 +358,21 @@ mod tests {
             (&[Delta("", "One. "), Item("a", "One. "), Item("b", "Two."), All(&[("a", "One. "), ("b", "Two.")])], "One. Two."),
             (&[Delta("", "One. "), Delta("", "Two."), Item("a", "One. "), Item("b", "Two."), All(&[("a", "One. "), ("b", "Two.")])], "One. Two."),
             (&[Delta("", "One. "), Delta("", "Two."), All(&[("", "One. "), ("", "Two."), ("", " Three.")])], "One. Two. Three."),
-            // Another id, or none, and other white space.
+            // A different id or none, and different white space.
             (&[Delta("a", "One. "), All(&[("z", "One.")])], "One. "),
             (&[Delta("a", "One.\r\nTwo."), Item("", "One.\nTwo."), All(&[("z", " One.\nTwo.\n")])], "One.\r\nTwo."),
             (&[Item("a", "One. "), All(&[("z", "One."), ("y", "Two.")])], "One. Two."),
-            // An id a delta.
+            // A new id with each delta.
             (&[Delta("a", "The "), Delta("b", "answer"), Item("z", "The answer"), All(&[("y", "The answer")])], "The answer"),
             (&[Delta("a", "The "), Delta("b", "answer"), Item("z", "The answer"), Item("x", "!"), All(&[("y", "The answer"), ("w", "!")])], "The answer!"),
-            // Deltas that are missing.
+            // Deltas are missing.
             (&[Delta("a", "One"), All(&[("a", "One. Two.")])], "One. Two."),
             (&[Delta("a", "One "), Item("a", "One Two"), All(&[("a", "One Two")])], "One Two"),
             (&[Delta("a", "One"), Delta("b", "B"), All(&[("a", "One."), ("b", "B")])], "OneB."),
-            // Items at once, which the list has one after the other.
+            // Interleaved items, which the list has one after the other.
             (&[Delta("a", "1"), Delta("b", "3"), Delta("a", "2"), Item("b", "3"), Item("a", "12"), All(&[("a", "12"), ("b", "3")])], "132"),
             (&[Delta("a", "1"), Delta("b", "3"), Delta("a", "2"), All(&[("a", "12"), ("b", "3"), ("c", "4")])], "1324"),
-            // A text that was edited at the end.
+            // The text was edited at the end.
             (&[Delta("a", "One [1]."), Item("a", "One."), All(&[("a", "One.")])], "One [1]."),
             (&[Delta("", "<think>x</think>One."), All(&[("a", "One.")])], "<think>x</think>One."),
             (&[Delta("a", "One [1]."), All(&[("z", "One.")])], "One [1]."),

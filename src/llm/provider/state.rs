@@ -16,7 +16,7 @@ use super::{
 };
 use crate::llm::{Finish, ModelErrorKind, TitleOutput, ToolCall};
 
-/// The most reasoning that is passed on. The rest is dropped.
+/// The maximum size of reasoning that is passed on. The rest is dropped.
 const MAX_REASONING_BYTES: usize = 512 * 1024;
 
 /// The state of one answer, without its text.
@@ -118,7 +118,7 @@ impl AnswerState {
         Ok(self.add(reading))
     }
 
-    /// Joins surrogate halves with those of the event before. `marked` has marks in place of lone ones.
+    /// Joins surrogate halves with those of the previous event. `marked` has marks instead of lone surrogates.
     fn join_halves(&mut self, reading: &mut Reading, marked: Option<Reading>) {
         let marked = marked.as_ref();
         let text = std::mem::take(&mut reading.text);

@@ -26,7 +26,7 @@ pub(super) const MAX_TEXT_BYTES: usize = 512 * 1024;
 /// The longest wait for token counts after the finish reason; some servers neither send them nor close the stream.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most characters kept of a response's id.
+/// The maximum length of a response's id, in characters; longer ids are truncated.
 const MAX_RESPONSE_ID_CHARS: usize = 128;
 
 /// The longest waits for events.

@@ -55,8 +55,8 @@ static MARKS: [Marks; 3] = [
 /// The longest tag, white space before its `>` included.
 const MAX_TAG_BYTES: usize = 64;
 
-/// The most white space that is held back before a tag, or dropped after one. More of it is text, so that the limits of
-/// text apply to it.
+/// The maximum size of white space that is held back before a tag, or dropped after one. White space beyond it is text,
+/// so that the limits of text apply to it.
 const MAX_BLANK_BYTES: usize = 1024;
 
 /// A piece of a reply, separated.

@@ -9,13 +9,13 @@
 use super::{json_end::JsonEnd, surrogates::SurrogateJoiner, wire::ToolDelta};
 use crate::llm::ToolCall;
 
-/// The longest arguments. Longer ones are dropped, because truncated JSON is useless.
+/// The maximum length of arguments. Longer ones are dropped, because truncated JSON is useless.
 const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
 
-/// The longest id or name, in characters.
+/// The maximum length of an id or name, in characters.
 const MAX_NAME_CHARS: usize = 256;
 
-/// The most calls of one reply.
+/// The maximum number of calls in one reply.
 const MAX_CALLS: usize = 128;
 
 /// The calls of one reply.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::llm::{ModelError, ModelErrorKind};
 
-/// The most bytes read of an error's body.
+/// The maximum number of bytes read of an error's body.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// The longest wait for an error's body; after that only the status is used.

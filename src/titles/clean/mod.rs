@@ -54,15 +54,15 @@ const MAX_OUTPUT_BYTES: usize = 16 * 1024;
 /// The longest line that is examined: several times the longest title in bytes.
 const MAX_LINE_BYTES: usize = 2 * 1024;
 
-/// The most layers of wrapping. Bounds the work on hostile output.
+/// The maximum number of wrapping layers. Bounds the work on hostile output.
 const MAX_LAYERS: usize = 16;
 
 /// The limits of a generated title. [`Title`]'s own limit of 128 code points also applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most characters, as a reader counts them (grapheme clusters).
+    /// The maximum number of characters as a reader counts them (grapheme clusters).
     pub characters: usize,
-    /// The most words, separated by white space.
+    /// The maximum number of words, separated by white space.
     pub words: usize,
 }
 

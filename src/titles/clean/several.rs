@@ -8,7 +8,7 @@ use crate::titles::clean::phrases::straighten;
 
 const SEPARATORS: [&str; 6] = [" / ", " | ", " • ", "; ", " or ", " // "];
 
-/// The fewest titles of a list.
+/// The minimum number of titles in a list.
 const FEWEST: usize = 3;
 
 /// The shortest word that titles have in common, in characters.

@@ -93,7 +93,7 @@ fn the_shared_corpora_of_model_outputs() {
     }
 }
 
-/// Titles written for messages; none is a refusal, an answer, or garbled.
+/// Titles written for messages, none of them a refusal, an answer or garbled.
 #[test]
 fn good_titles_of_a_public_set_are_kept() {
     let Some(corpus) = shared("chat-titles-dev.jsonl") else {

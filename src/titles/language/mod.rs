@@ -25,7 +25,7 @@
 //!   An explicit Hans or Hant, by script or region (`zh-TW`), is binding; otherwise the message decides.
 //!
 //! Han and kana are one writing system, since Japanese mixes them; kana require a Japanese message. Hangul is another.
-//! Serbian follows the script of its message, or the one of `sr-Latn` and `sr-Cyrl`.
+//! Serbian follows the script of its message, or that of `sr-Latn` or `sr-Cyrl`.
 //!
 //! Titles and messages without letters pass, and so does every title in a language that CLDR does not know.
 

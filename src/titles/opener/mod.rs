@@ -31,17 +31,17 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use self::greetings::{ADDRESSEES, EMOTICONS, GREETINGS};
 
-/// The most characters of an opener; a longer message counts as content.
+/// The maximum length of an opener, in characters; a longer message counts as content.
 const MAX_CHARS: usize = 160;
 
-/// The most words of an opener: "fewer than 3".
+/// The maximum number of words in an opener: "fewer than 3".
 const MAX_WORDS: usize = 2;
 
-/// The most words of small talk, and those in it that address someone.
+/// The maximum number of words in small talk, and of words in it that address someone.
 const MAX_TALK_WORDS: usize = 12;
 const MAX_ADDRESSEES: usize = 2;
 
-/// The most words of an opener outside of phrases.
+/// The maximum number of words in an opener that are not part of a phrase.
 const MAX_OTHER_WORDS: usize = MAX_WORDS;
 
 /// The stop words' languages. Left out: `zh`, which has no spaces; `hinglish` and `sl`, whose lists are dictionaries.

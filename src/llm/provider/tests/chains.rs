@@ -192,7 +192,7 @@ async fn a_retired_model_gives_way_to_the_next_of_its_provider_and_comes_back() 
     );
     assert_eq!(walk(&chain).await.0, ["p/b"], "not asked again");
     tokio::time::sleep(PROBE).await;
-    // Of two at once, one is the probe.
+    // Of two concurrent walks, only one gets the probe.
     let (first, second) = (chain.walk(Task::Title), chain.walk(Task::Title));
     assert_eq!(first.entry().unwrap().name().model(), "a");
     assert_eq!(second.entry().unwrap().name().model(), "b");
