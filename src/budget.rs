@@ -54,7 +54,7 @@ pub(crate) enum Exhausted {
     InFlight,
 }
 
-/// Tokens that a call in flight may use, until this is dropped.
+/// Tokens reserved for a call in flight; released on drop.
 #[derive(Debug)]
 pub(crate) struct Reservation<'b> {
     budget: &'b Budget,

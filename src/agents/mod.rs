@@ -1,4 +1,4 @@
-//! Agents: each has the instructions, models and parameters that answer a message.
+//! Agents: each has instructions, models and parameters for answering messages.
 //!
 //! [`Agents`] is one consistent state of the configuration. The [`Registry`] holds the current one; a reload replaces
 //! it as a whole. A running reply keeps the [`Agent`] that it started with.

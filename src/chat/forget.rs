@@ -27,7 +27,7 @@ const RELAY_GRACE: Duration = Duration::from_millis(500);
 /// during it: a message in flight may have created one.
 const PASSES: usize = 3;
 
-/// What an erasure removed, without the names of users.
+/// A report of what an erasure removed, without names of users.
 #[derive(Clone, Debug, Serialize)]
 pub struct Certificate {
     /// The tenant.
@@ -38,7 +38,7 @@ pub struct Certificate {
     pub at: DateTime<Utc>,
     /// The removed rows, by table.
     pub rows: Removed,
-    /// Conversations that exist after the erasure, because they were created in the meantime.
+    /// The number of conversations that exist after the erasure, because they were created in the meantime.
     pub left: u64,
 }
 

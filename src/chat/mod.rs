@@ -187,9 +187,10 @@ impl Chat {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if a field is invalid; [`Error::NotFound`] if the conversation belongs to another owner;
-    /// [`Error::IdTaken`] if the conversation has a message of its external id; [`Error::IdempotencyKeyReused`];
-    /// [`Error::ShuttingDown`]; [`Error::Database`]. After an error the message is not stored. The exception is a lost
-    /// connection during the commit: the outcome is unknown until the client retries with the same idempotency key.
+    /// [`Error::IdTaken`] if the conversation already has a message with this external id;
+    /// [`Error::IdempotencyKeyReused`]; [`Error::ShuttingDown`]; [`Error::Database`]. After an error the message is not
+    /// stored. The exception is a lost connection during the commit: the outcome is unknown until the client retries
+    /// with the same idempotency key.
     pub async fn send_message(&self, actor: &Actor, message: SendMessage) -> Result<SentMessage> {
         let (chat, actor) = (self.clone(), actor.clone());
         // A separate task, so that a disconnect does not cancel the transaction.
@@ -453,7 +454,7 @@ impl Chat {
         Ok(tombstone)
     }
 
-    /// Follows a reply of the conversation: with a cursor the reply of that cursor, else the newest one. The reply may
+    /// Follows a reply of the conversation: the cursor's reply, or the newest one if there is no cursor. The reply may
     /// run here, run on another node, or be stored. `None` before the first message. `with_parts`: read the parts and
     /// the tokens of a stored reply.
     ///

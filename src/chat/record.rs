@@ -39,7 +39,7 @@ pub struct RecordMessage {
     /// Its id in the caller's own system, unique in its conversation. Our id is derived from it unless `message_id` is
     /// set.
     pub external_id: Option<String>,
-    /// The time of creation; `None`: now.
+    /// The time of creation; `None` for the current time.
     pub created_at: Option<DateTime<Utc>>,
     /// The agent that answers.
     pub agent: Option<String>,

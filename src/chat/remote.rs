@@ -47,7 +47,7 @@ pub(super) fn follow(
 pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
     let log = copy.log();
     let polling = async {
-        // The last change of parts that the writing node sent.
+        // The number of the last part change that the writing node sent.
         let mut changes = 0;
         loop {
             match poll(&chat, &log.ids().owner, &mut turn, log.length(), changes).await {
@@ -117,7 +117,7 @@ struct Polled {
     read: ReplySlice,
     /// The new and changed parts, possibly with unchanged ones.
     parts: Vec<Part>,
-    /// The last change of parts that the writing node sent.
+    /// The number of the last part change that the writing node sent.
     changes: u64,
     /// Whether another node writes the reply now.
     is_moved: bool,

@@ -48,8 +48,8 @@ impl Chat {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such message; [`Error::NotNewest`]; [`Error::ReplyRunning`];
-    /// [`Error::InvalidInput`], also if the conversation's agent is external; [`Error::IdempotencyKeyReused`];
-    /// [`Error::ShuttingDown`]; [`Error::Database`].
+    /// [`Error::InvalidInput`] if a field is invalid or the conversation's agent is external;
+    /// [`Error::IdempotencyKeyReused`]; [`Error::ShuttingDown`]; [`Error::Database`].
     pub async fn regenerate_reply(
         &self,
         actor: &Actor,

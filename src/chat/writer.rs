@@ -110,7 +110,6 @@ impl ReplyWriter {
         &self.owner
     }
 
-    /// Appends text.
     pub(super) fn append(&mut self, text: &str) {
         if self.length == 0 {
             self.chat.inner.metrics.first_text(self.started.elapsed());
@@ -140,7 +139,8 @@ impl ReplyWriter {
         }
     }
 
-    /// Adds a part, or the result of a tool call to the part of the same id. Beyond the limits it is dropped.
+    /// Adds a part, or adds the result of a tool call to the part with the same id. A part beyond the limits is
+    /// dropped.
     pub(super) fn add_part(&mut self, part: PartContent) {
         let bytes = part.size();
         if part.content_size() > MAX_PART_BYTES || !self.admits(bytes) {
@@ -152,7 +152,7 @@ impl ReplyWriter {
         self.log().add_part(part);
     }
 
-    /// Adds a tool call, or replaces the one of the same id. Beyond the limits it is dropped.
+    /// Adds a tool call, or replaces the call with the same id. A call beyond the limits is dropped.
     pub(super) fn put_tool(&mut self, mut call: PartContent) {
         let PartContent::Tool {
             id,
@@ -192,7 +192,7 @@ impl ReplyWriter {
         self.replace(size, index, at, call);
     }
 
-    /// Adds data, or replaces that of the same name and id. Beyond the limits it is dropped.
+    /// Adds data, or replaces the data with the same name and id. Data beyond the limits is dropped.
     pub(super) fn put_data(&mut self, data: PartContent) {
         let known = match &data {
             PartContent::Data {
@@ -252,7 +252,6 @@ impl ReplyWriter {
         self.usage
     }
 
-    /// Records the token usage.
     pub(super) fn set_usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
     }

@@ -2,12 +2,12 @@
 //! format.
 //!
 //! - `title`, `topic_hint`: a title, and the fallback shown without one
-//! - `part`: the parts of a reply beside its text
+//! - `part`: the parts of a reply other than its text
 //! - `attachment`, `id`, `external`, `tenant`: attachments, typed UUIDs, ids of other systems, settings per tenant
 //! - `metadata`: pairs that an application attaches to a conversation
 //! - `retention`: how long conversations and their messages are kept
 //! - `sharing`: which other users read and write a conversation
-//! - `redact`: removes secrets and personal numbers from what lists show
+//! - `redact`: removes secrets and personal numbers from the texts that lists show
 //! - `text`, `markup`, `fence`: text rules that titles, hints and messages share
 
 pub mod attachment;
@@ -86,11 +86,11 @@ impl Owner {
 pub struct Conversation {
     /// Its id, chosen by the server or by the client that created it.
     pub id: ConversationId,
-    /// Its id in the caller's own system, if it was named by one.
+    /// Its id in the caller's own system, if the caller gave one.
     pub external_id: Option<String>,
     /// Its owner.
     pub owner: Owner,
-    /// The title, generated or manual. NULL without one: no fallback is ever stored here.
+    /// The title, generated or manual; `None` without a title: no fallback is ever stored here.
     pub display_name: Option<String>,
     /// When the title was generated; kept when a rename replaces it.
     pub title_generated_at: Option<DateTime<Utc>>,
@@ -132,9 +132,9 @@ pub struct Conversation {
     pub revision: i64,
     /// Whether its texts are not stored, because its agent keeps them elsewhere and its title is settled.
     pub drops_text: bool,
-    /// When it was archived; lists leave it out. `None` if it is not.
+    /// When it was archived; lists leave it out. `None` if it is not archived.
     pub archived_at: Option<DateTime<Utc>>,
-    /// When it was pinned; `None` if it is not.
+    /// When it was pinned; `None` if it is not pinned.
     pub pinned_at: Option<DateTime<Utc>>,
     /// Pairs that an application attached to it.
     pub metadata: Metadata,
@@ -188,7 +188,7 @@ pub enum ConversationStatus {
 pub struct Message {
     /// Its id, assigned by the server before it is stored, or by the service that records it.
     pub id: MessageId,
-    /// Its id in the caller's own system, if it was named by one.
+    /// Its id in the caller's own system, if the caller gave one.
     pub external_id: Option<String>,
     /// Its conversation.
     pub conversation_id: ConversationId,

@@ -3,8 +3,8 @@
 //! A pattern finds candidates by their shape; a check decides by length, check digits and surrounding characters:
 //! - keys and tokens whose issuer gives them a prefix, JSON Web Tokens, private keys, webhooks
 //! - passwords in URLs, in assignments (`password=…`) and in sentences (`my password is …`)
+//! - phone numbers in international form
 //! - card numbers (Luhn), IBANs (length by country, ISO 7064 mod 97-10), US social security numbers
-//! - card numbers (Luhn), IBANs (length of the country, ISO 7064 mod 97-10), US social security numbers
 //! - e-mail addresses
 //!
 //! Versions, ISBNs, UUIDs, hashes and order numbers stay. So do national phone numbers and IP addresses: their shape

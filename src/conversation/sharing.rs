@@ -87,12 +87,12 @@ impl<'a> From<&'a Audience> for Rows<'a> {
 pub struct Actor {
     /// The owner of the conversation.
     pub owner: Owner,
-    /// The user of the same tenant who acts.
+    /// The acting user, of the same tenant.
     pub author: String,
 }
 
 impl Actor {
-    /// The owner, who acts in a conversation of their own.
+    /// The owner, acting in their own conversation.
     pub fn own(owner: Owner) -> Self {
         Self {
             author: owner.user.clone(),

@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(without_nul("a\u{7}\n\u{200B}".into()), "a\u{7}\n\u{200B}");
     }
 
-    /// Strings dense in the characters that the rules look at.
+    /// Strings dense in the characters that the rules examine.
     fn tricky() -> impl Strategy<Value = String> {
         let special = proptest::sample::select(
             "ae\u{301}\u{338}\u{308} \n\u{A0}\u{200B}\u{200C}\u{200D}\u{FE0F}\u{FE0E}\u{FE00}\u{180B}\u{E0100}\u{202E}\

@@ -5,7 +5,7 @@
 //! | pending | NULL | NULL | Hint | Pending |
 //! | generated | text | time | Generated | Ready |
 //! | renamed | text | NULL, or the time of the generated one it replaced | Manual | Ready |
-//! | failed | NULL | NULL | Hint | Failed (with a reason; with the time of the next try, if the reason passes) |
+//! | failed | NULL | NULL | Hint | Failed (with a reason; with the time of the next try if the failure is temporary) |
 //! | not wanted, or no text to title | NULL | NULL | Hint | Skipped |
 //! | regenerating | text | unchanged | unchanged | Pending |
 //! | regeneration failed | text | unchanged | unchanged | Ready (the same) |
@@ -82,7 +82,7 @@ pub enum TitleStatus {
     Ready,
     /// Generation failed; see [`TitleFailure`].
     Failed,
-    /// Not wanted.
+    /// No title is wanted, or there is no text to title.
     Skipped,
 }
 

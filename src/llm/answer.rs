@@ -14,7 +14,7 @@ pub enum ReplyChunk {
     Started {
         /// The provider's response id.
         response_id: String,
-        /// The provider's name of the answering model.
+        /// The provider's name for the answering model.
         model: Option<String>,
     },
     /// More text; never empty.
@@ -42,7 +42,7 @@ impl ReplyChunk {
 /// A tool call by the model: complete, and passed on once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ToolCall {
-    /// The provider's id of the call.
+    /// The provider's id for the call.
     pub id: String,
     /// The name of the tool.
     pub name: String,
@@ -77,7 +77,7 @@ pub struct TitleOutput {
     pub finish: Finish,
     /// Token counts, if the provider sends them.
     pub usage: Option<Usage>,
-    /// The provider's name of the model that answered.
+    /// The provider's name for the model that answered.
     pub model: Option<String>,
 }
 

@@ -11,8 +11,8 @@ use std::{
 
 use super::{ModelErrorKind, Task};
 
-/// The breakers of a provider, or of a model: one for each task. A server that refuses the parameters of titles with
-/// a 404 may well answer replies.
+/// The breakers of a provider, or of a model: one for each task. A server that refuses the parameters of titles with a
+/// 404 may still answer replies.
 #[derive(Debug)]
 pub(super) struct Breakers {
     reply: Breaker,
@@ -44,7 +44,7 @@ impl Breakers {
 /// The number of transient failures in a row that open a breaker for all calls but probes.
 const FAILURES_IN_A_ROW: u32 = 3;
 
-/// One breaker.
+/// A circuit breaker for one task.
 #[derive(Debug)]
 pub(super) struct Breaker {
     /// The time without calls after a refusal or probe.

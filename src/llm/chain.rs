@@ -11,11 +11,11 @@ use std::{
 
 use super::{Model, ModelError, ModelErrorKind, ModelName, Task, breaker::Admission};
 
-/// Calls of one entry: the first and one retry.
+/// The maximum number of calls to one entry: the first and one retry.
 const ATTEMPTS: u32 = 2;
 
-/// Until a reply has made this many calls to all entries together, its last remaining entry is retried: a user is
-/// waiting.
+/// A reply's last remaining entry is retried until the reply has made this many calls to all entries together: a user
+/// is waiting.
 const REPLY_ATTEMPTS: u32 = 3;
 
 /// The pause before a retry if the provider asks for none.

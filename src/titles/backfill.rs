@@ -161,7 +161,7 @@ impl Titles {
         }
     }
 
-    /// Generates titles until none is left or a limit is reached. Calls `report` after each.
+    /// Generates titles until none is left or a limit is reached. Calls `report` after each title.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database); titles stored before the error stay.

@@ -34,7 +34,7 @@ pub(super) enum Priority {
 #[derive(Clone)]
 pub(super) struct CallQueue(Arc<Mutex<State>>);
 
-/// Permission for one title's calls; dropping it releases it.
+/// Permission for one title's calls, released on drop.
 pub(super) struct CallPermit {
     queue: Option<CallQueue>,
     priority: Priority,

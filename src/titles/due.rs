@@ -57,7 +57,7 @@ fn pace(chain: &Chain) -> Pace {
     }
 }
 
-/// Makes titles due whose model answers again, page by page. Their next try counts like any other.
+/// Makes titles due if their model answers again, page by page. Their next try counts like any other.
 pub(super) async fn wake(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
     if titles.recovered.take_budgets() {
         let woken = wake_all(titles, heartbeat, WaitsFor::Budget, |_| true).await;

@@ -13,7 +13,7 @@ use super::policy::TitlePolicy;
 const OURS: usize = 2;
 const THEIRS: usize = 3;
 
-/// Whether a title has only words of the instruction that was sent for this message.
+/// Whether a title consists only of words of the instruction that was sent for this message.
 pub(super) fn is_echo<M>(
     title: &str,
     message: &str,

@@ -93,7 +93,7 @@ const MANY_MESSAGES: usize = 3;
 /// Settings of title generation.
 #[derive(Clone, Debug)]
 pub struct TitleSettings {
-    /// The longest time from the start of the first call to the title, the retry included.
+    /// The longest time from the start of the first call to the title, including the retry.
     pub deadline: Duration,
     /// The maximum number of concurrent calls. Others queue; their deadline starts when they leave the queue.
     pub max_in_flight: usize,
@@ -116,7 +116,7 @@ impl TitleSettings {
     }
 }
 
-/// Generates titles, and stores users' own. Cheap to clone.
+/// Generates titles, and stores titles that users give. Cheap to clone.
 #[derive(Clone)]
 pub struct Titles {
     inner: Arc<Inner>,
@@ -424,8 +424,8 @@ impl Titles {
     }
 
     /// Starts generating another title. The current one stays until the new one is stored, and stays if generation
-    /// fails. Of several concurrent requests one is fulfilled. Returns at once; the title is published when it is
-    /// ready.
+    /// fails. If several requests are concurrent, one of them is fulfilled. Returns at once; the title is published
+    /// when it is ready.
     ///
     /// # Errors
     /// [`Error::ManualTitle`] if the user gave the title and `replace_manual` is not set;

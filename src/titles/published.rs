@@ -20,7 +20,7 @@ const BATCH_WINDOW: Duration = Duration::from_millis(200);
 /// The time limit of writing one batch.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Records revisions until `closing`, then those still queued.
+/// Records revisions until `closing`, then the revisions that are still queued.
 pub(super) async fn record(
     db: &Database,
     published: &mut UnboundedReceiver<PublishedRevision>,

@@ -1,4 +1,4 @@
-//! Leaves secrets and personal numbers out of generated titles.
+//! Removes secrets and personal numbers from generated titles.
 
 use std::borrow::Cow;
 

@@ -82,7 +82,7 @@ fn without_capitals<'t>(title: &'t str, message: &str, is_turkic: bool) -> Cow<'
     join(title.split(' ').map(word)).into()
 }
 
-/// Drops emoji from the beginning, all or all but the first.
+/// Drops all emoji at the beginning, or all but the first.
 fn with_emoji<'t>(title: &'t str, message: &str, is_allowed: bool) -> Cow<'t, str> {
     let mut first = None;
     let mut rest = title;

@@ -24,7 +24,7 @@ use crate::{
 /// How long the committing process has to record a publication before the sweep republishes the change.
 const PUBLISH_GRACE: Duration = Duration::from_secs(5);
 
-/// The longest sweep. The next one starts with the rows that it did not reach.
+/// The time limit of a sweep. The next one starts with the rows that it did not reach.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The shortest pause between two sweeps, and the longest random delay after a lease expires: nodes that wait for the

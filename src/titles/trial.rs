@@ -39,7 +39,7 @@ pub struct Subject {
     pub tenant: Option<String>,
     /// The user's first message with content.
     pub message: String,
-    /// A title to compare with: a user's own, or that of the file.
+    /// A title to compare with: a user's own title, or the title in the file.
     pub reference: Option<String>,
 }
 

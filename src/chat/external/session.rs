@@ -130,7 +130,7 @@ impl Session {
         self.writer.lock().await
     }
 
-    /// Records a write: the lease restarts.
+    /// Records a write, which restarts the lease.
     pub(super) fn touch(&self) {
         *self.active() = Instant::now();
     }
@@ -291,7 +291,7 @@ pub(super) async fn end_with(
     end(chat, session, writing, finish.outcome(), None).await
 }
 
-/// Ends a reply. Returns false if it had already ended here, or if another node has taken it over.
+/// Ends a reply. Returns false if this node no longer runs it.
 ///
 /// # Errors
 /// [`Error::Database`].

@@ -1,7 +1,7 @@
 //! A reply in one request: copies the events of an upload into the reply's writer.
 //!
-//! An upload that breaks off leaves the reply open, with all that arrived stored. Another upload can continue from any
-//! offset up to that point; bytes that are already stored are compared and skipped.
+//! An upload that breaks off leaves the reply open, and everything that arrived stays stored. Another upload can
+//! continue from any offset up to that point; bytes that are already stored are compared and skipped.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ pub enum Uploaded {
     Cut(ReplyProgress),
 }
 
-/// Why the copying of an upload ended.
+/// Why copying an upload ended.
 enum Stop {
     /// The upload ended the reply.
     Finished(ReplyOutcome, Option<&'static str>),

@@ -32,7 +32,7 @@ impl Lines {
     /// The next line, without its end.
     ///
     /// # Errors
-    /// [`Error::PayloadTooLarge`] for a line that is too long; [`Error::InvalidJson`] if it is not UTF-8.
+    /// [`Error::PayloadTooLarge`] if a line is too long; [`Error::InvalidJson`] if it is not UTF-8.
     pub(super) fn next(&mut self) -> Result<Option<String>> {
         if self.after_return
             && let Some(first) = self.bytes.get(self.taken)

@@ -19,7 +19,7 @@ pub type Fields = Map<String, Value>;
 /// Parses a part by its `type`: `reasoning`, `tool` or `data`.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] names the field.
+/// [`Error::InvalidInput`] if a field is missing or invalid; the error names it.
 pub fn part(fields: &Fields) -> Result<PartContent> {
     match required(fields, "type")? {
         "reasoning" => Ok(PartContent::Reasoning {
@@ -74,7 +74,7 @@ pub fn text(fields: &Fields) -> Result<String> {
 /// The outcome of a reply; `completed` if the field is missing.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if the outcome is unknown.
 pub fn outcome(fields: &Fields) -> Result<ReplyOutcome> {
     match string(fields, "outcome")? {
         None | Some("completed") => Ok(ReplyOutcome::Completed),
@@ -90,7 +90,7 @@ pub fn outcome(fields: &Fields) -> Result<ReplyOutcome> {
 /// The token usage of a reply, if there is any.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is not an object, or a count is not a whole number.
 pub fn usage(fields: &Fields) -> Result<Option<Usage>> {
     let usage = match fields.get("usage") {
         None | Some(Value::Null) => return Ok(None),
@@ -117,7 +117,7 @@ pub fn usage(fields: &Fields) -> Result<Option<Usage>> {
 /// The model that wrote a reply, if the program names it.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if the name is too long or has control characters.
 pub fn model(fields: &Fields) -> Result<Option<String>> {
     match fields.contains_key("model") {
         true => name(fields, "model", false).map(|name| Some(name).filter(|name| !name.is_empty())),
@@ -133,7 +133,7 @@ fn name(fields: &Fields, field: &str, is_required: bool) -> Result<String> {
 /// Validates the number of parts of one append.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if there are too many.
 pub fn check_count(parts: usize) -> Result<()> {
     match parts > MAX_APPENDED_PARTS {
         true => Err(Error::invalid(format!(
@@ -146,7 +146,7 @@ pub fn check_count(parts: usize) -> Result<()> {
 /// Validates an id or a name.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is too long, has control characters, or is empty but required.
 pub fn checked_name(field: &str, text: &str, is_required: bool) -> Result<String> {
     let is_long = text.chars().count() > MAX_NAME_CHARS;
     if is_long || text.chars().any(char::is_control) || is_required && text.is_empty() {

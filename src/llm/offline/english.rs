@@ -2,9 +2,9 @@
 //! does not have ("calculation").
 //!
 //! The likelihoods are two logistic regressions. `tools/offline-titles/train.py` learns their weights from the features
-//! that this module computes. A title maximises the expected token F1: twice the likelihoods of its words by its length
-//! and the mean length of a title. Words that are left out cost, and function words between kept ones are put back, so
-//! that a title reads as a phrase.
+//! that this module computes. A title maximises the expected token F1: twice the sum of its words' likelihoods, divided
+//! by its length plus the mean length of a title. Leaving words out has a cost, and function words between kept words
+//! are put back, so that a title reads as a phrase.
 
 mod weights;
 
@@ -42,7 +42,7 @@ const MAX_GLUE: usize = 3;
 pub(super) static WEIGHTS: LazyLock<Weights> =
     LazyLock::new(|| Weights::of(include_str!("english/weights.txt")));
 
-/// Words of requests.
+/// Words that begin requests.
 static ASKS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     set(
         "can could how help write please give create make need want explain tell suggest recommend rewrite plan draft \
@@ -255,7 +255,7 @@ impl<'a> Sentence<'a> {
             true => NONE,
             false => (likelihoods[at], 1 << at),
         };
-        // By their last word.
+        // Indexed by the phrase's last word.
         let mut phrases: Vec<Phrase> = (0..count).map(first).collect();
         let mut best = Vec::new();
         for _ in 0..MAX_CHOSEN {

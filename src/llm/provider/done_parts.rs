@@ -48,7 +48,7 @@ impl DoneParts {
         *self = Self::default();
     }
 
-    /// Takes the text, in the order of its arrival.
+    /// Removes and returns the text, in order of arrival.
     pub(super) fn take(&mut self) -> Vec<Piece> {
         let mut before = None;
         let pieces = std::mem::take(self).parts.into_iter().map(|part| {

@@ -8,7 +8,7 @@ use reqwest::{NoProxy, Proxy, Url, header::HeaderValue};
 
 use super::InvalidProvider;
 
-/// A provider's address.
+/// A provider's URL and credentials.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     /// The URL, without credentials.
@@ -65,7 +65,7 @@ impl Endpoint {
         host == "api.openai.com" || host.ends_with(".api.openai.com")
     }
 
-    /// The proxy for this address; none for loopback.
+    /// The proxy for this address; `None` for loopback.
     ///
     /// # Errors
     /// [`InvalidProvider::Proxy`].

@@ -1,4 +1,4 @@
-//! The events of an answer, parsed.
+//! Parsed events of an answer.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::llm::{ModelError, ModelErrorKind};
 
-/// An event that is JSON.
+/// A JSON event.
 pub(super) struct Event {
     pub(super) value: Value,
     /// The event with marks instead of lone surrogates, if it has any.
@@ -54,7 +54,7 @@ pub(super) fn parsed(data: &str) -> Option<Vec<Parsed>> {
     }
 }
 
-/// One event.
+/// A parsed event, or the mark of the end.
 pub(super) enum Parsed {
     Done,
     Event(Event),

@@ -213,8 +213,8 @@ impl<'a> ErrorBody<'a> {
         }
         let quota = self.says(&NO_QUOTA) || self.starts_with(&NO_QUOTA_MESSAGES);
         match status {
-            // A key may be valid, and not for this model or this message. Gateways report a model without a server as
-            // 503, Azure a deprecated one as 500.
+            // A key may be valid, but not for this model or this message. Gateways report a model without a server as
+            // 503, Azure a deprecated model as 500.
             Some(400 | 403 | 500 | 503) if self.says(&NO_MODEL) => NotFound,
             Some(403) if self.is_flagged() => InvalidRequest,
             Some(400 | 403 | 429 | 500) if quota => QuotaExceeded,

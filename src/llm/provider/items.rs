@@ -263,7 +263,7 @@ impl Digest {
         ""
     }
 
-    /// The rest of a text after this prefix; nothing if the text does not begin with it.
+    /// The rest of a text after this prefix; empty if the text does not begin with it.
     fn missing_of<'a>(&self, text: &'a str) -> &'a str {
         let mut begin = Self::default();
         let missing = begin.push_up_to(text, self.chars);
@@ -314,7 +314,7 @@ mod tests {
         let whole = |&(id, text): &(&str, &str)| WholeItem {
             id: id.to_owned(),
             text: text.to_owned(),
-            // Reasoning is apart.
+            // Reasoning is compared separately.
             ..WholeItem::default()
         };
         let joined = |missing: Missing| -> String {

@@ -62,7 +62,7 @@ pub struct ProviderSettings {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The proxies to use.
     pub proxy: ProxySettings,
-    /// Certificates of authorities to trust besides the system's, in PEM.
+    /// Certificates of authorities to trust in addition to the system's, in PEM.
     pub authorities: Option<Vec<u8>>,
     /// The longest wait from the request to the first event of a reply. Models may reason before they send anything.
     pub first_event: Duration,

@@ -25,7 +25,7 @@ pub(super) struct AnswerState {
     /// Surrogate halves at the end of the last delta of the text, and of the reasoning.
     text_half: SurrogateJoiner,
     reasoning_half: SurrogateJoiner,
-    /// For replies; titles are cleaned as a whole.
+    /// Only for replies; titles are cleaned as a whole.
     thinking: Option<ThinkSplitter>,
     tools: ToolCalls,
     delivered: DeliveredItems,
@@ -65,7 +65,7 @@ pub(super) struct Added {
     pub(super) replaces: bool,
     pub(super) reasoning: String,
     pub(super) tools: Vec<ToolCall>,
-    /// The provider's id of the answer, and its name of the model.
+    /// The provider's id for the answer, and its name for the model.
     pub(super) id: Option<String>,
     pub(super) model: Option<String>,
     pub(super) is_acknowledgement: bool,

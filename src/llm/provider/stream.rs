@@ -1,8 +1,8 @@
 //! Decodes a streamed reply into [`ReplyChunk`]s.
 //!
-//! Token counts come in an event after the finish reason, so the end is held back until the stream ends. Content after
-//! a finish reason continues the reply; if the stream then breaks off, the reply is incomplete. A stream without a
-//! finish reason was interrupted. A reply with an unparsable event is incomplete, whatever its finish reason.
+//! Token counts come in an event after the finish reason, so the end is yielded only when the stream ends. Content
+//! after a finish reason continues the reply; if the stream then breaks off, the reply is incomplete. A stream without
+//! a finish reason was interrupted. A reply with an unparsable event is incomplete, whatever its finish reason.
 
 use std::{collections::VecDeque, time::Duration};
 

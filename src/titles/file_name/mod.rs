@@ -1,8 +1,8 @@
 //! Makes a title from an attachment's file name, for a message without text. Pure and total; calls no model.
 //!
 //! The name is the user's wording, so it is tidied, not rewritten:
-//! 1. Percent-encoding is decoded if the result is UTF-8; folders (`/` and `\`) and what [`single_line`] drops are
-//!    removed.
+//! 1. Percent-encoding is decoded if the result is UTF-8; folders (`/` and `\`) and characters that [`single_line`]
+//!    drops are removed.
 //! 2. Extensions (`.tar.gz` as one), copy marks (`(1)`) and UUIDs are removed.
 //! 3. `_` is a space. So are `-` and `.` in a name that has no white space, except between digits (`2025-04`, `v1.2`),
 //!    and after a single letter (`e-mail`). Three or more capitalised parts in one word are words (`MyThesisDraft`),
@@ -37,7 +37,7 @@ const MAX_CODE_POINTS: usize = 128;
 /// The length of a UUID with hyphens.
 const UUID_BYTES: usize = 36;
 
-/// The title from the first name with content, cut to the limits. `None` if no name has any.
+/// The title from the first name with content, truncated to the limits. `None` if no name has content.
 pub(super) fn title_from(names: &[&str], limits: Limits) -> Option<Title> {
     names.iter().find_map(|name| title_of(name, limits))
 }

@@ -5,9 +5,9 @@
 //! reject good titles.
 //!
 //! Expected scripts:
-//! - With [`TitleLanguage::Auto`], those of the request's own words (`request`): the first and the last sentence,
-//!   outside of code, quotations and URLs. If only one of the two introduces quoted text ("translate:"), that one
-//!   decides.
+//! - With [`TitleLanguage::Auto`], the scripts of the request's own words (`request`): of the first and the last
+//!   sentence, outside of code, quotations and URLs. If only one of the two introduces quoted text ("translate:"), that
+//!   one decides.
 //! - Words are counted per script; a character of a script without spaces is half a word. Latin letters in a sentence
 //!   of another script count if they are a third of it or more, so Japanese prose with a Latin name still expects
 //!   Japanese.

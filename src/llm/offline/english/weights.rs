@@ -1,4 +1,4 @@
-//! Two logistic regressions: is a word of the message in its title, and which other word is.
+//! Two logistic regressions: whether a word of the message is in its title, and which other word is.
 
 use std::collections::HashMap;
 

@@ -206,7 +206,7 @@ fn message(role: &str, content: String) -> Value {
     json!({ "role": role, "content": content })
 }
 
-/// What every request holds. `store` is sent only to OpenAI, since some compatible servers reject it.
+/// The fields of every request. `store` is sent only to OpenAI, since some compatible servers reject it.
 fn common(target: Target<'_>, messages: Vec<Value>) -> Fields {
     let mut fields = Fields::new();
     insert_some(
@@ -246,7 +246,7 @@ fn first_message(fields: &mut Fields) -> Option<&mut Value> {
     fields.get_mut("messages")?.get_mut(0)
 }
 
-/// The first choice of an answer or of a streamed event. Others were not requested and are ignored.
+/// The first choice of an answer or of a streamed event. Other choices were not requested and are ignored.
 ///
 /// # Errors
 /// If `choices` is malformed.

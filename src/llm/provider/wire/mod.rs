@@ -21,22 +21,23 @@ use crate::llm::{Parameters, ReplyRequest, TitleRequest, profile::Profile};
 /// The JSON of a request.
 pub(super) type Fields = Map<String, Value>;
 
-/// One API.
+/// A provider API: builds its requests and reads its answers.
 pub(super) trait WireFormat: Send + Sync {
     /// The path after the base URL.
     fn path(&self) -> &'static str;
 
-    /// Sends a request for an answer in one piece.
+    /// Sends a request for a non-streamed answer.
     fn create<'a>(
         &self,
         client: &'a Client<OpenAIConfig>,
         fields: &'a Fields,
     ) -> BoxFuture<'a, Result<Document, OpenAIError>>;
 
-    /// A streamed reply.
+    /// Builds the request for a streamed reply.
     fn reply(&self, target: Target<'_>, request: &ReplyRequest) -> Fields;
 
-    /// A title as structured output. The schema has no length keywords, since providers support different ones.
+    /// Builds the request for a title as structured output. The schema has no length keywords, since providers support
+    /// different ones.
     fn title(&self, target: Target<'_>, profile: &Profile, request: &TitleRequest) -> Fields;
 
     /// Removes a parameter, or falls back to its older form. Returns whether the request had it.
@@ -45,13 +46,13 @@ pub(super) trait WireFormat: Send + Sync {
     /// Whether a schema constrains the answer.
     fn has_schema(&self, fields: &Fields) -> bool;
 
-    /// The names of the cap on tokens, in this API.
+    /// This API's names for the token cap.
     fn caps(&self) -> &'static [&'static str];
 
     /// Reads a streamed event, or a whole answer.
     ///
     /// # Errors
-    /// The failure that it reports.
+    /// The failure that the event or answer reports.
     fn read(&self, name: &str, value: &Value) -> Result<Reading, Failure>;
 }
 
@@ -93,7 +94,7 @@ impl Request {
         self.wire.remove(&mut self.fields, param)
     }
 
-    /// Removes all optional parameters; the model and the messages remain, in their roles, and a stream stays one.
+    /// Removes all optional parameters; the model and the messages remain, in their roles, and a stream stays a stream.
     pub(super) fn make_plain(&mut self) {
         let params = PARAMS.iter().map(|names| names.param);
         for param in params.filter(|param| !matches!(param, Param::SystemRole | Param::Stream)) {
@@ -221,9 +222,9 @@ pub(super) const PARAMS: [ParamNames; 17] = [
 /// The content of one event, or of a whole answer.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Reading {
-    /// The provider's id of the answer.
+    /// The provider's id for the answer.
     pub(super) id: Option<String>,
-    /// The provider's name of the answering model.
+    /// The provider's name for the answering model.
     pub(super) model: Option<String>,
     pub(super) usage: Counts,
     pub(super) ending: Option<Ending>,
@@ -233,7 +234,7 @@ pub(super) struct Reading {
     /// The output item that contains the text and reasoning; empty if the server sends no id, `None` if the API has no
     /// items.
     pub(super) item: Option<String>,
-    /// The position of the output item among all.
+    /// The position of the output item in the answer.
     pub(super) place: Option<u64>,
     /// The id of a message that begins, without its text.
     pub(super) begun: Option<String>,
@@ -326,7 +327,7 @@ pub(super) struct ToolDelta {
     pub(super) arguments: String,
     /// The same with marks instead of lone surrogates, if it has any.
     pub(super) marked: Option<String>,
-    /// Whether `arguments` are all of them.
+    /// Whether `arguments` are complete.
     pub(super) is_whole: bool,
     /// Whether the call is complete.
     pub(super) is_done: bool,
@@ -343,7 +344,7 @@ fn text_of(value: Option<&Value>) -> String {
     }
 }
 
-/// The provider's name of the answering model.
+/// The provider's name for the answering model.
 fn model(answer: &Value) -> Option<String> {
     answer.get("model")?.as_str().map(str::to_owned)
 }
