@@ -28,7 +28,8 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// of SQLite's writer. At a fifth, the slowest messages sent meanwhile took up to 1.4 times as long.
 const PAUSE_FACTOR: u32 = 19;
 
-/// The maximum number of conversations in a step, so that a message waits only a few milliseconds for one.
+/// The maximum number of conversations in a step, so that a message that waits for a step waits only a few
+/// milliseconds.
 const PAGE: u64 = 10;
 
 /// The shortest pause after a step.

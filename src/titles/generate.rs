@@ -46,13 +46,13 @@ pub(super) struct Job<'a> {
     pub(super) overrides: Arc<ProfileOverride>,
 }
 
-/// Receives what happens while a title is made.
+/// Receives events while a title is made.
 pub(super) trait Observer: Send {
     /// One call ended. `why` is the human-readable reason why its answer is unusable; `None` for a title or a failed
     /// call.
     fn called(&mut self, call: TitleCall, cause: FailureCause, why: Option<&str>);
 
-    /// A model answered although its breaker was open.
+    /// A model whose breaker was open has answered.
     fn recovered(&mut self, model: &Model);
 
     /// Whether the model must be asked for another title, because the owner has this one already; called for at most

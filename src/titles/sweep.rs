@@ -68,8 +68,8 @@ fn until_lease_end(titles: &Inner, lease_end: DateTime<Utc>) -> Duration {
     left.unwrap_or_default().max(MIN_PAUSE) + MIN_PAUSE.mul_f64(fastrand::f64())
 }
 
-/// Runs one sweep, page by page. Skips rows that cannot be read or stored. Returns whether titles are left to do, and
-/// when the first running lease ends.
+/// Runs one sweep, page by page. Skips rows that cannot be read or stored. Returns whether titles are left, and when
+/// the first running lease ends.
 async fn sweep(
     titles: &Arc<Inner>,
     heartbeat: &Heartbeat,

@@ -52,8 +52,8 @@ pub enum Format {
 /// Decodes an upload. Without a format, the first event determines it.
 ///
 /// # Errors
-/// [`Error::UnknownFormat`] if the first event is of no known format; [`Error::PayloadTooLarge`] or [`Error::SlowBody`]
-/// if the body ends early.
+/// [`Error::UnknownFormat`] if the first event is of no known format; [`Error::PayloadTooLarge`] if the body is too
+/// large; [`Error::SlowBody`] if it pauses too long.
 pub async fn decode(
     body: &UploadBody,
     format: Option<Format>,

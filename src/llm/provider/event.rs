@@ -54,7 +54,7 @@ pub(super) fn parsed(data: &str) -> Option<Vec<Parsed>> {
     }
 }
 
-/// A parsed event, or the mark of the end.
+/// A parsed event, or the end marker.
 pub(super) enum Parsed {
     Done,
     Event(Event),

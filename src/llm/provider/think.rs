@@ -55,8 +55,8 @@ static MARKS: [Marks; 3] = [
 /// The longest tag, white space before its `>` included.
 const MAX_TAG_BYTES: usize = 64;
 
-/// The maximum size of white space that is held back before a tag, or dropped after one. White space beyond it is text,
-/// so that the limits of text apply to it.
+/// The maximum number of bytes of white space that are held back before a tag, or dropped after one. White space beyond
+/// it is text, so that the limits of text apply to it.
 const MAX_BLANK_BYTES: usize = 1024;
 
 /// A piece of a reply, separated.
@@ -102,7 +102,7 @@ enum Tag {
 }
 
 impl ThinkSplitter {
-    /// Adds a delta; returns the part of it, and of the text held back before, that is decided.
+    /// Adds a delta; returns the text that is decided, including text held back before.
     pub(super) fn push(&mut self, delta: &str) -> Pieces {
         if self.state == State::Text {
             return Pieces {
@@ -185,7 +185,8 @@ impl ThinkSplitter {
     }
 }
 
-/// Looks for an opening tag at the beginning of a text. Each family begins with another mark, so at most one can match.
+/// Looks for an opening tag at the beginning of a text. The tags of each family begin differently, so at most one
+/// matches.
 fn opening_tag(text: &str) -> Tag {
     let tags = MARKS
         .iter()

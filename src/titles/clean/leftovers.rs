@@ -67,7 +67,7 @@ fn is_one_of(list: &str, word: &str) -> bool {
     list.split_whitespace().any(|known| known == word)
 }
 
-/// Whether a text consists of words of the task: "Title generation", "User's request", "assistant". "AI Chatbot" is a
+/// Whether a text has only words of the task: "Title generation", "User's request", "assistant". "AI Chatbot" is a
 /// topic.
 fn is_task(text: &str) -> bool {
     let all: Vec<&str> = words(text)

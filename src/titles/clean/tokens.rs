@@ -105,7 +105,7 @@ struct Token<'a> {
 ///
 /// # Errors
 /// [`Rejection::Reasoning`] if a thought is unclosed or several segments are not blank; [`Rejection::Empty`] if all
-/// are.
+/// segments are blank.
 pub(super) fn without_tokens(text: &str, message: Option<&str>) -> Result<String, Rejection> {
     let mut in_message = MessageTokens::of(message);
     let Some(mut token) = next_token(text, 0, &mut in_message) else {

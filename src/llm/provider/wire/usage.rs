@@ -44,7 +44,8 @@ impl Counts {
         counts.with_reasoning_in_completion(count(["/total_tokens"; 2]))
     }
 
-    /// Adds the reasoning to the completion if the provider does not, such as xAI. The total shows whether it does.
+    /// Adds the reasoning to the completion if the provider counts it separately, as xAI does. The total shows whether
+    /// it does.
     fn with_reasoning_in_completion(mut self, total: Option<u64>) -> Self {
         if let (Some(prompt), Some(completion), Some(reasoning), Some(total)) =
             (self.prompt, self.completion, self.reasoning, total)
