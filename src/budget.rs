@@ -1,4 +1,4 @@
-//! Daily token budgets: what a tenant has spent, in total or with one of its agents.
+//! Daily token budgets: the tokens that a tenant has spent, in total or with one of its agents.
 //!
 //! The rows hold the tokens spent by all processes. This process caches the sums, adds its own calls, and reads a sum
 //! again after [`SPENT_TTL`]. The caller supplies the limits and the query of the rows.
@@ -16,10 +16,10 @@ use crate::error::Result;
 /// The longest age of a cached sum.
 const SPENT_TTL: Duration = Duration::from_secs(10);
 
-/// The most cached sums. Beyond it a sum is read at each check, unless others are old enough to be dropped.
+/// The maximum number of cached sums. Beyond it a sum is read at each check, unless expired sums can be dropped.
 const MAX_CACHED: usize = 10_000;
 
-/// Whose tokens are counted: a tenant's, with one agent or with all.
+/// A spender whose tokens are counted: a tenant, with one agent or with all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Spender {
     /// The tenant.
@@ -38,7 +38,7 @@ impl Spender {
     }
 }
 
-/// The cached sums of one kind of call, and what its calls in flight may add.
+/// The cached sums of one kind of call, and the tokens reserved for its calls in flight.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     spent: Mutex<HashMap<Spender, Spent>>,
@@ -54,7 +54,7 @@ pub(crate) enum Exhausted {
     InFlight,
 }
 
-/// Tokens that a call in flight may use, until this is dropped.
+/// Tokens reserved for a call in flight; released on drop.
 #[derive(Debug)]
 pub(crate) struct Reservation<'b> {
     budget: &'b Budget,
@@ -77,16 +77,17 @@ impl Drop for Reservation<'_> {
 #[derive(Clone, Copy, Debug)]
 struct Spent {
     tokens: u64,
-    /// The start of the day in which they were spent.
+    /// The start of the day in which the tokens were spent.
     since: DateTime<Utc>,
     read: Instant,
 }
 
 impl Budget {
     /// Whether the tokens spent since the start of the day reach the limit. `query` reads the sum from the rows; it is
-    /// polled only if the cached one is too old. False if the query fails: storing the call's result reports that.
+    /// polled only if the cached sum is too old. Returns false if the query fails: storing the call's result reports
+    /// that.
     ///
-    /// A call that runs when the limit is reached is finished; the next one is refused.
+    /// A call in flight when the limit is reached may finish; the next call is refused.
     pub(crate) async fn is_used_up(
         &self,
         spender: Spender,
@@ -98,8 +99,8 @@ impl Budget {
         spent.is_some_and(|tokens| tokens >= limit)
     }
 
-    /// Reserves tokens for one call, unless those spent, and those of the calls in flight, reach the limit. Like
-    /// [`Self::is_used_up`], which does not count calls in flight.
+    /// Reserves tokens for one call, unless the tokens spent and those reserved for calls in flight reach the limit.
+    /// [`Self::is_used_up`] does not count calls in flight.
     pub(crate) async fn reserve(
         &self,
         spender: Spender,
@@ -166,7 +167,7 @@ impl Budget {
         known.insert(spender, spent);
     }
 
-    /// Adds the tokens of a call to the cached sums of its tenant: that of all agents, and that of this one.
+    /// Adds the tokens of a call to the tenant's cached sums: over all agents, and for this agent.
     pub(crate) fn spend(&self, tenant: &str, agent: Option<&str>, tokens: u64) {
         let mut known = self.lock();
         let mut add = |agent| {
@@ -207,12 +208,12 @@ pub(crate) fn midnight(now: DateTime<Utc>) -> DateTime<Utc> {
     now.date_naive().and_time(NaiveTime::MIN).and_utc()
 }
 
-/// The time until the budgets of the next day.
+/// The time until the next day's budgets begin.
 pub(crate) fn until_midnight(now: DateTime<Utc>) -> Duration {
     until_day_after(now, now)
 }
 
-/// The time from `now` until the budgets of the day after `then`; zero if that day has begun.
+/// The time from `now` until the budgets of the day after `then` begin; zero if that day has begun.
 pub(crate) fn until_day_after(then: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     let next = midnight(then) + Days::new(1);
     (next - now).to_std().unwrap_or_default()

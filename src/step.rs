@@ -1,4 +1,4 @@
-//! Failpoints around the durable steps of a turn, of a title and of a webhook: the places where a crash or a race matters.
+//! Failpoints around the durable steps of a turn, a title and a webhook: the places where a crash or a race matters.
 //!
 //! With the feature `failpoints`, a test pauses the task or aborts the process at a step. It selects the step by name,
 //! or by name and conversation id. Without the feature, a step compiles to nothing.
@@ -38,7 +38,7 @@ pub(crate) enum Step {
     /// Before an event of a webhook is sent.
     #[strum(serialize = "webhooks.sending")]
     WebhookSending,
-    /// After the receiver of a webhook answered or failed, before that is stored.
+    /// After the receiver of a webhook answered or failed, before the outcome is stored.
     #[strum(serialize = "webhooks.sent")]
     WebhookSent,
 }

@@ -1,4 +1,4 @@
-//! Agents: each has the instructions, models and parameters that answer a message.
+//! Agents: each has instructions, models and parameters for answering messages.
 //!
 //! [`Agents`] is one consistent state of the configuration. The [`Registry`] holds the current one; a reload replaces
 //! it as a whole. A running reply keeps the [`Agent`] that it started with.
@@ -13,17 +13,17 @@ use std::{
 
 use crate::llm::{Chain, Parameters, Provider};
 
-/// The agent of a server whose configuration names none.
+/// The default agent of a server whose configuration names no agent.
 pub const DEFAULT_AGENT: &str = "triage";
 
-/// An agent.
+/// An agent: its instructions, the source of its replies, and its limits.
 #[derive(Debug)]
 pub struct Agent {
     /// The name.
     pub name: String,
-    /// What it is for, for people.
+    /// The description that callers see.
     pub description: Option<String>,
-    /// The tenants that may use it; `None` for all.
+    /// The tenants that may use the agent; `None` for all.
     pub tenants: Option<Vec<String>>,
     /// Whether callers see its models.
     pub show_models: bool,
@@ -37,23 +37,23 @@ pub struct Agent {
     pub source: Source,
     /// The parameters of its requests.
     pub parameters: Arc<Parameters>,
-    /// How much history is sent, in characters.
+    /// The maximum length of the history in a request, in characters.
     pub history_budget_chars: usize,
-    /// Tokens of replies that each tenant may use per day; `None` for no limit of its own.
+    /// Reply tokens that each tenant may use per day with this agent; `None` for no limit of its own.
     pub budget: Option<u64>,
 }
 
 /// The source of an agent's replies.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// Models, in order.
+    /// Models, in the order in which they are asked.
     Models(Chain),
     /// An external program, which writes replies to the server. No model is called.
     External,
 }
 
 impl Agent {
-    /// Whether this tenant may use it.
+    /// Whether this tenant may use the agent.
     pub fn is_for(&self, tenant: &str) -> bool {
         let tenants = self.tenants.as_ref();
         tenants.is_none_or(|tenants| tenants.iter().any(|known| known == tenant))
@@ -82,8 +82,9 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// `agents`, with `default` as the one that answers if a message names none; `None` if `default` is not among them.
-    /// `is_configured`: the agents are those of a file. Otherwise any name is accepted, and the default agent answers.
+    /// Builds the state from `agents`. `default` answers if a message names no agent; returns `None` if it is not among
+    /// them. `is_configured`: the agents come from a file. Otherwise any name is accepted, and the default agent
+    /// answers.
     pub fn new(
         agents: impl IntoIterator<Item = Agent>,
         default: &str,
@@ -119,12 +120,12 @@ impl Agents {
         &self.providers
     }
 
-    /// The agent that answers where none is named.
+    /// The agent that answers if a message names none.
     pub fn default_agent(&self) -> &Arc<Agent> {
         &self.default
     }
 
-    /// Whether the agents are those of a file.
+    /// Whether the agents come from a file.
     pub fn is_configured(&self) -> bool {
         self.is_configured
     }
@@ -173,7 +174,7 @@ struct State {
 }
 
 impl Registry {
-    /// With these agents in force.
+    /// Creates a registry with these agents in force.
     pub fn new(agents: Agents) -> Self {
         Self(Arc::new(State {
             current: RwLock::new(Arc::new(agents)),
@@ -181,9 +182,9 @@ impl Registry {
         }))
     }
 
-    /// The current agents. Hold the result for the length of one operation, so that it sees one state.
+    /// The current agents. Hold the result for the duration of one operation, so that it sees one state.
     pub fn current(&self) -> Arc<Agents> {
-        // The lock is held for the length of a clone, and a panic cannot happen in between.
+        // The lock is held only during a clone, which cannot panic.
         let current = self.0.current.read();
         current.unwrap_or_else(PoisonError::into_inner).clone()
     }

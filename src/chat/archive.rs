@@ -1,4 +1,4 @@
-//! Archives and pins conversations, and stores what an application keeps beside them.
+//! Archives and pins conversations, and stores the metadata that an application attaches to them.
 //!
 //! A request that changes nothing publishes nothing.
 
@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Chat {
-    /// Archives a conversation, or brings it back. It stays archived when messages follow. `actor`: the user who does it,
-    /// for the audit log.
+    /// Archives or unarchives a conversation. New messages do not unarchive it. `actor`: the user who does it, for the
+    /// audit log.
     ///
     /// # Errors
     /// [`NotFound`](crate::error::Error::NotFound) if the owner has no such conversation;
@@ -45,7 +45,8 @@ impl Chat {
     /// Changes the metadata of a conversation.
     ///
     /// # Errors
-    /// [`InvalidInput`](crate::error::Error::InvalidInput) if it would have too many pairs; those of [`Self::archive`].
+    /// [`InvalidInput`](crate::error::Error::InvalidInput) if the conversation would have too many pairs; those of
+    /// [`Self::archive`].
     pub async fn change_metadata(
         &self,
         owner: &Owner,

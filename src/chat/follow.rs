@@ -16,7 +16,7 @@ use crate::{
 
 /// A reply for one reader.
 pub struct ReplyFollower {
-    /// The turn, which cursors of the reply hold.
+    /// The turn's id, which the reply's cursors contain.
     pub turn_id: MessageId,
     /// The id of the reply's message, assigned before it is stored.
     pub reply_id: MessageId,
@@ -50,7 +50,7 @@ impl ReplyFollower {
         }
     }
 
-    /// A reply that has ended, with its stored parts and its tokens.
+    /// A reply that has ended, with its stored parts and token usage.
     pub(super) fn stored(
         turn: &Turn,
         message: Option<Message>,
@@ -84,8 +84,8 @@ impl ReplyFollower {
     }
 }
 
-/// The position in the log. A reader with the cursor `end` of an end that was never stored starts over, because no text
-/// is that long.
+/// Converts an offset to a position in the log. The cursor `end` of an end that was never stored starts over, because
+/// no text is that long.
 fn place(offset: ReplyOffset) -> Place {
     match offset {
         ReplyOffset::At(place) => place,

@@ -17,28 +17,28 @@ use crate::{
 /// publish a command's changes.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often it looks.
+/// The interval at which the wait checks whether replies have stopped.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long other nodes have to read a tombstone after it was published.
 const RELAY_GRACE: Duration = Duration::from_millis(500);
 
-/// The most passes of an erasure. The later ones erase conversations that were created before the erasure began and
-/// appear during it: a message in flight may have created one.
+/// The maximum number of passes. Later passes erase conversations that were created before the erasure began but appear
+/// during it: a message in flight may have created one.
 const PASSES: usize = 3;
 
-/// What an erasure removed, without the names of users.
+/// A report of what an erasure removed, without names of users.
 #[derive(Clone, Debug, Serialize)]
 pub struct Certificate {
     /// The tenant.
     pub tenant: String,
     /// A keyed hash of tenant and user.
     pub subject: String,
-    /// When it began.
+    /// When the erasure began.
     pub at: DateTime<Utc>,
     /// The removed rows, by table.
     pub rows: Removed,
-    /// Conversations that exist after the erasure, because they were created in the meantime.
+    /// The number of conversations that exist after the erasure, because they were created in the meantime.
     pub left: u64,
 }
 
@@ -46,7 +46,8 @@ pub struct Certificate {
 /// in and that remains without the user's messages; `patience` is the longest wait before the rows are removed.
 ///
 /// # Errors
-/// [`Error::Database`](crate::error::Error::Database). What was removed stays removed; a repetition removes the rest.
+/// [`Error::Database`](crate::error::Error::Database). Rows that were already removed stay removed; a retry removes the
+/// rest.
 pub async fn forget(
     db: &Database,
     of: &Forgotten,
@@ -58,7 +59,7 @@ pub async fn forget(
     let mut removed = Removed::default();
     let mut ids = HashSet::new();
     for pass in 0..PASSES {
-        // The first pass takes all conversations, whatever the clocks of the nodes.
+        // The first pass takes all conversations, because the nodes' clocks may differ.
         let until = (pass > 0).then_some(at);
         let mut place = ForgetPlace::default();
         let mut is_any = false;
@@ -66,7 +67,8 @@ pub async fn forget(
             is_any = true;
             tombstones.into_iter().for_each(&mut changed);
         }
-        // A second step, so that no conversation remains in which another user wrote in the meantime.
+        // A second step removes the user's messages from conversations in which others wrote, also if they wrote only
+        // in the meantime.
         let mut place = ForgetPlace::default();
         let mut owners = vec![of.clone()];
         while let Some(parted) = db
@@ -75,7 +77,7 @@ pub async fn forget(
         {
             is_any = true;
             for conversation in parted {
-                // The last guest of a conversation of a placeholder is erased, and the conversation with them.
+                // Erasing the last guest of a placeholder's conversation deletes it, so erase the placeholder too.
                 let user = Some(&conversation.owner.user);
                 let is_deleted = conversation.status == ConversationStatus::Deleted;
                 if is_deleted && owners.iter().all(|owner| owner.user.as_ref() != user) {
@@ -93,8 +95,8 @@ pub async fn forget(
             let mut place = ForgetPlace::default();
             while db.find_tombstones(owner, &mut place, &mut ids).await? {}
         }
-        // Calls are found by their conversations. If the erasure is killed, its repetition finds the tombstones again,
-        // but not the calls of those that are gone. Those of a whole tenant are found without them.
+        // Calls are found by their conversations. A retry of a killed erasure finds the tombstones again, but not the
+        // calls of conversations that are already removed. The calls of a whole tenant are found without conversations.
         if of.user.is_some() && ids.len() > known {
             db.remove_calls(of, &ids, &mut removed).await?;
         }
@@ -110,7 +112,7 @@ pub async fn forget(
         }
     }
     db.remove_queues(of, &mut removed).await?;
-    // Those that ended in the meantime.
+    // Calls that ended in the meantime.
     db.remove_calls(of, &ids, &mut removed).await?;
     db.forget_actors(of).await?;
     let left = db.count_left(of).await?;
@@ -123,7 +125,7 @@ pub async fn forget(
     })
 }
 
-/// Waits until no reply of a tombstone is running and all tombstones are published, at most for `patience`. A reply
+/// Waits until no reply of a tombstone is running and all tombstones are published, for at most `patience`. A reply
 /// that is still running then fails, because its rows are gone.
 async fn wait_for_nodes(db: &Database, of: &Forgotten, patience: Duration) -> Result<()> {
     let end = Instant::now() + patience;

@@ -31,8 +31,8 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
     let every = CHECKPOINT_INTERVAL.min(chat.inner.settings.reply_lease / 4);
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Bytes and changes of parts checkpointed of each reply. A reply is first checkpointed at its second tick: most replies end before it,
-    // so they cost no write.
+    // Checkpointed bytes and part changes per reply. A reply is first checkpointed at its second tick: most replies end
+    // before it, so they cost no write.
     let mut checkpointed: HashMap<MessageId, (usize, u64)> = HashMap::new();
     loop {
         tokio::select! {
@@ -46,8 +46,8 @@ pub(super) async fn renew(chat: &Chat, heartbeat: &Heartbeat, closing: &Cancella
         let mut lengths = HashMap::new();
         for run in &runs {
             if run.is_external() {
-                // The session stores the text. The node renews the lease for what is left of it since the program's
-                // last write.
+                // The session stores the text. The lease is renewed only for the time left since the program's last
+                // write.
                 let lease = chat.inner.external.lease_left(chat, run.ids().reply);
                 renewals.extend(lease.map(|lease| RunCheckpoint {
                     turn: run.ids().turn,

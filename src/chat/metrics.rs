@@ -22,7 +22,7 @@ const DURATIONS: [f64; 11] = [
 /// Buckets of the time to the first text, in seconds.
 const FIRST_TEXT: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0];
 
-/// The most tenants that get a label of their own; the rest share one, which bounds the cardinality.
+/// The number of tenants that get a label of their own; the rest share one, which bounds the cardinality.
 const NAMED_TENANTS: usize = 200;
 const NAMED_AGENTS: usize = 50;
 const NAMED_MODELS: usize = 50;

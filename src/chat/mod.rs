@@ -79,13 +79,13 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Settings of turns.
 #[derive(Clone, Debug)]
 pub struct ChatSettings {
-    /// The tokens of replies that a tenant may use in a day; `None` for no limit.
+    /// The reply tokens that a tenant may use in a day; `None` for no limit.
     pub budget: PerTenant<Option<u64>>,
     /// How long one reply may take.
     pub reply_deadline: Duration,
     /// The lease of a running reply: without a renewal within it, another node closes the reply.
     pub reply_lease: Duration,
-    /// How long a reply that another program writes stays open without an append, and the longest pause of an upload.
+    /// How long an external reply stays open without an append, and the longest pause of an upload.
     pub external_lease: Duration,
 }
 
@@ -104,9 +104,9 @@ struct Inner {
     /// Aborts all replies: the shutdown deadline is over.
     abort: CancellationToken,
     settings: ChatSettings,
-    /// The tokens of replies.
+    /// The budget of reply tokens.
     budget: Budget,
-    /// The replies from outside that are open on this node.
+    /// The external replies that are open on this node.
     external: external::Sessions,
     metrics: Metrics,
     retentions: RwLock<Retentions>,
@@ -114,7 +114,7 @@ struct Inner {
 
 /// An accepted message, from this request or from an earlier one with the same idempotency key.
 pub struct SentMessage {
-    /// The conversation with the message in it.
+    /// The conversation, including the message.
     pub conversation: Conversation,
     /// The message.
     pub message: Message,
@@ -187,9 +187,10 @@ impl Chat {
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if a field is invalid; [`Error::NotFound`] if the conversation belongs to another owner;
-    /// [`Error::IdTaken`] if the conversation has a message of its external id; [`Error::IdempotencyKeyReused`];
-    /// [`Error::ShuttingDown`]; [`Error::Database`]. After an error the message is not stored. The exception is a lost
-    /// connection during the commit: the outcome is unknown until the client retries with the same idempotency key.
+    /// [`Error::IdTaken`] if the conversation already has a message with this external id;
+    /// [`Error::IdempotencyKeyReused`]; [`Error::ShuttingDown`]; [`Error::Database`]. After an error the message is not
+    /// stored. The exception is a lost connection during the commit: the outcome is unknown until the client retries
+    /// with the same idempotency key.
     pub async fn send_message(&self, actor: &Actor, message: SendMessage) -> Result<SentMessage> {
         let (chat, actor) = (self.clone(), actor.clone());
         // A separate task, so that a disconnect does not cancel the transaction.
@@ -218,7 +219,7 @@ impl Chat {
             None if conversation_id.is_none() => {
                 inner.titles.redacts_with(&owner.tenant, default_agent)
             }
-            // The agent is that of the conversation, if there is one already.
+            // If the conversation exists, its own agent answers, which is not known here.
             None => inner.titles.redacts(&owner.tenant),
         };
         let agent = named.unwrap_or(default_agent);
@@ -453,7 +454,7 @@ impl Chat {
         Ok(tombstone)
     }
 
-    /// Follows a reply of the conversation: with a cursor the reply of that cursor, else the newest one. The reply may
+    /// Follows a reply of the conversation: the cursor's reply, or the newest one if there is no cursor. The reply may
     /// run here, run on another node, or be stored. `None` before the first message. `with_parts`: read the parts and
     /// the tokens of a stored reply.
     ///
@@ -476,8 +477,8 @@ impl Chat {
             .map(Some)
     }
 
-    /// Follows one reply: by its id the reply itself, by the id of the message that it answers the newest reply to it.
-    /// With a cursor, the reply of that cursor.
+    /// Follows one reply: the id of a reply selects that reply, the id of a user message the newest reply to it. With a
+    /// cursor, follows the cursor's reply.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such reply; [`Error::InvalidCursor`] if the cursor belongs to a reply to

@@ -65,8 +65,8 @@ pub(super) async fn write(
     let budget = || check_budget(chat, &request.caller, agent.budget);
     patiently(READ_DEADLINE, budget).await?;
     let mut walk = chain.walk(Task::Reply);
-    // What the client is told: the last failure that may pass, else the first one. An entry that refuses for good is
-    // asked last, and says less than those before it.
+    // The failure that the client receives: the last transient one, else the first. An entry that refuses permanently is
+    // asked last, and its refusal says less than the failures before it.
     let mut told: Option<(String, ModelError)> = None;
     let mut was_empty = false;
     while let Some(model) = walk.entry().cloned() {
@@ -104,7 +104,7 @@ pub(super) async fn write(
         writer.set_model(name);
     }
     match told {
-        // A model did answer, and another one may have nothing to say either.
+        // A model did answer, but without text.
         _ if was_empty => Ok(Finish::NoText),
         Some((_, failed)) => Err(client_error(failed)),
         None => Err(client_error(ModelError::new(ModelErrorKind::Unavailable))),
@@ -166,7 +166,7 @@ fn prompt_history(messages: Vec<Message>) -> Vec<ChatMessage> {
     history
 }
 
-/// The messages, each reply after the message that it answers. A reply is stored at the position where it ended, which
+/// Moves each reply directly after the message that it answers. A reply is stored at the position where it ended, which
 /// may be after later messages.
 fn in_turns(messages: Vec<Message>) -> Vec<Message> {
     let mut places = HashMap::new();
@@ -195,13 +195,13 @@ fn prompt_text(message: Message) -> String {
 
 /// Copies one model stream into the writer.
 ///
-/// `is_visible` is set with the first chunk that a reader can have seen.
+/// Sets `is_visible` at the first chunk that a reader may have seen.
 async fn copy(
     mut stream: ReplyStream,
     writer: &mut ReplyWriter,
     is_visible: &mut bool,
 ) -> Result<Finish, ModelError> {
-    // Of calls that failed before.
+    // The usage of earlier calls that failed.
     let before = writer.usage().unwrap_or_default();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk?;

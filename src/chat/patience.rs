@@ -15,10 +15,10 @@ pub(super) const READ_DEADLINE: Duration = Duration::from_secs(60);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The result of a read, which is retried until `deadline` while the database is unreachable.
+/// Runs a read, and retries it until `deadline` while the database is unreachable.
 ///
 /// # Errors
-/// That of the last read.
+/// The error of the last attempt.
 pub(super) async fn patiently<T, F>(deadline: Duration, read: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,

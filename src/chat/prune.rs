@@ -18,30 +18,31 @@ use crate::{
 /// The pause between two passes over all conversations.
 const INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// How soon a changed configuration is seen.
+/// How often the loop checks for a changed configuration.
 const LOOK_INTERVAL: Duration = Duration::from_secs(15);
 
-/// The limit of one step.
+/// The time limit of one step.
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The pause after a step, as a multiple of its duration: a pass takes a twentieth of one connection, and of SQLite's
-/// writer. With a fifth, the slowest messages of people who talk meanwhile took up to 1.4 times as long.
+/// The pause after a step, as a multiple of its duration: a pass takes a twentieth of the time of one connection, and
+/// of SQLite's writer. At a fifth, the slowest messages sent meanwhile took up to 1.4 times as long.
 const PAUSE_FACTOR: u32 = 19;
 
-/// The most conversations of a step: a message that has to wait for one waits for some milliseconds.
+/// The maximum number of conversations in a step, so that a message that waits for a step waits only a few
+/// milliseconds.
 const PAGE: u64 = 10;
 
 /// The shortest pause after a step.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 
 impl Chat {
-    /// Puts other limits of retention in force.
+    /// Replaces the retention limits.
     pub fn replace_retentions(&self, retentions: Retentions) {
         let current = self.inner.retentions.write();
         *current.unwrap_or_else(PoisonError::into_inner) = retentions;
     }
 
-    /// The limits of retention in force.
+    /// The retention limits in force.
     fn retentions(&self) -> Retentions {
         let current = self.inner.retentions.read();
         current.unwrap_or_else(PoisonError::into_inner).clone()
@@ -77,7 +78,7 @@ pub(super) async fn keep_pruning(chat: &Chat, heartbeat: &Heartbeat, closing: &C
                     place = PrunePlace::default();
                     LOOK_INTERVAL
                 }
-                // The heartbeat counts it.
+                // The heartbeat counts the error.
                 Err(_) => {
                     place = PrunePlace::default();
                     LOOK_INTERVAL

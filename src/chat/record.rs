@@ -1,7 +1,7 @@
 //! Records messages of an external program, without making replies.
 //!
-//! Everything else is as for a sent message: the conversation, its title, its preview, the search index, and the change that
-//! subscribers receive.
+//! Everything else is as for a sent message: the conversation, its title, its preview, the search index, and the change
+//! that subscribers receive.
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use tokio::time::timeout;
@@ -19,10 +19,10 @@ use crate::{
     step::{Step, step},
 };
 
-/// The most messages of one request.
+/// The maximum number of messages in one request.
 pub const MAX_RECORDED_MESSAGES: usize = 500;
 
-/// How far the clock of another system may be ahead.
+/// How far another system's clock may be ahead of ours.
 const MAX_CLOCK_SKEW: TimeDelta = TimeDelta::days(1);
 
 /// A message to record.
@@ -36,36 +36,36 @@ pub struct RecordMessage {
     pub attachments: Vec<Attachment>,
     /// Its id, by which a repeated request finds it.
     pub message_id: Option<MessageId>,
-    /// Its id in the caller's own system, unique in its conversation, from which ours is derived unless `message_id` is
+    /// Its id in the caller's own system, unique in its conversation. Our id is derived from it unless `message_id` is
     /// set.
     pub external_id: Option<String>,
-    /// The time of creation; `None`: now.
+    /// The time of creation; `None` for the current time.
     pub created_at: Option<DateTime<Utc>>,
     /// The agent that answers.
     pub agent: Option<String>,
-    /// Shown while there is no title; counts in the request that creates the conversation.
+    /// Shown while there is no title; used only in the request that creates the conversation.
     pub topic_hint: Option<String>,
-    /// Whether a new conversation gets a title; counts for the message that creates it.
+    /// Whether a new conversation gets a title; used only for the message that creates it.
     pub auto_title: bool,
 }
 
 /// The recorded messages, and whether each is new.
 #[derive(Clone, Debug)]
 pub struct RecordedMessages {
-    /// The conversation with the messages in it.
+    /// The conversation, including the messages.
     pub conversation: Conversation,
     /// The messages in the order of the request.
     pub messages: Vec<(Message, bool)>,
 }
 
 impl Chat {
-    /// Stores the messages that are missing in one transaction, and starts the conversation's title at the first user
-    /// message with content. Idempotent by the messages' ids.
+    /// Stores the missing messages in one transaction, and starts the conversation's title at the first user message
+    /// with content. Idempotent by the messages' ids.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if a field is invalid, or the first message of a new conversation is not the user's;
-    /// [`Error::IdTaken`] if the id of a message belongs to another one; [`Error::NotFound`] if the conversation belongs to
-    /// another owner or was deleted; [`Error::ShuttingDown`]; [`Error::Database`].
+    /// [`Error::IdTaken`] if a message's id belongs to another message; [`Error::NotFound`] if the conversation belongs
+    /// to another owner or was deleted; [`Error::ShuttingDown`]; [`Error::Database`].
     pub async fn record(
         &self,
         actor: &Actor,
@@ -121,7 +121,7 @@ impl Chat {
         })
     }
 
-    /// Validates the messages, and plans the title; also whether the first message is its source.
+    /// Validates the messages and plans the title. Also returns whether the first message is the title's source.
     fn new_record(
         &self,
         Actor { owner, author }: &Actor,

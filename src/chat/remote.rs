@@ -47,7 +47,7 @@ pub(super) fn follow(
 pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
     let log = copy.log();
     let polling = async {
-        // The last change of parts that the writing node sent.
+        // The number of the last part change that the writing node sent.
         let mut changes = 0;
         loop {
             match poll(&chat, &log.ids().owner, &mut turn, log.length(), changes).await {
@@ -59,7 +59,7 @@ pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
                     end: None,
                 }) => {
                     log.append_remote(&read.text, parts);
-                    // Each node counts the changes of its own log.
+                    // Each node counts the part changes of its own log.
                     changes = match is_moved {
                         true => 0,
                         false => changes.max(last),
@@ -71,7 +71,8 @@ pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
                     end: Some(end),
                     ..
                 }) => {
-                    // The stored text differs from the written one after another node closed or deleted the reply.
+                    // After another node closed or deleted the reply, the stored text may differ from the text written
+                    // before.
                     if read.recovered {
                         log.append_remote(&read.text, parts);
                     }
@@ -110,13 +111,13 @@ pub(super) async fn fill(chat: Chat, mut turn: Turn, copy: RunGuard) {
     }
 }
 
-/// What a poll returns.
+/// The result of a poll.
 struct Polled {
     /// The text after the offset.
     read: ReplySlice,
     /// The new and changed parts, possibly with unchanged ones.
     parts: Vec<Part>,
-    /// The last change of parts that the writing node sent.
+    /// The number of the last part change that the writing node sent.
     changes: u64,
     /// Whether another node writes the reply now.
     is_moved: bool,

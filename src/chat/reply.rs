@@ -14,7 +14,7 @@ use crate::{
     telemetry::SPANS,
 };
 
-/// The reason of the end of a reply that an external program writes.
+/// The end reason of a reply that an external program writes.
 pub(super) const EXTERNAL: &str = "external_agent";
 
 /// The message to answer, and the agent that answers it.
@@ -68,6 +68,6 @@ async fn write_and_store(chat: Chat, asked: Asked, mut writer: ReplyWriter) {
             Err(error) => Outcome::Failed(error),
         },
     };
-    // An error is logged already, and readers have it.
+    // `finish` has already logged any error and delivered it to readers.
     let _ = writer.finish(outcome, reason).await;
 }

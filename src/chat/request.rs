@@ -24,7 +24,7 @@ const MAX_KEY_CHARS: usize = 255;
 pub struct SendMessage {
     /// The conversation to continue, or the id for a new one; `None` creates one with a new id.
     pub conversation: Option<ConversationName>,
-    /// The message's id in the client's own system, by which a further request may name it.
+    /// The message's id in the client's own system, by which later requests may name it.
     pub external_message_id: Option<String>,
     /// The text; may be empty if there are attachments.
     pub text: String,
@@ -44,7 +44,7 @@ impl SendMessage {
     /// Validates the message and normalises it to its stored form.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] with the field.
+    /// [`Error::InvalidInput`] if a field is invalid; the error names it.
     pub(super) fn validated(mut self) -> Result<Self> {
         self.text = checked_text(self.text, &self.attachments)?;
         self.topic_hint = self.topic_hint.as_deref().and_then(topic_hint::from_client);
@@ -136,7 +136,7 @@ pub fn checked_text(text: String, attachments: &[Attachment]) -> Result<String> 
 /// Validates the name of an agent.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is empty, too long or has control characters.
 pub fn check_agent(agent: &str) -> Result<()> {
     if agent.is_empty()
         || agent.chars().count() > MAX_AGENT_CHARS

@@ -1,4 +1,4 @@
-//! A further reply to the newest message of a user, which may be edited.
+//! Regenerates the reply to a user's newest message, which may be edited first.
 
 use serde_json::json;
 use tracing::Instrument;
@@ -48,8 +48,8 @@ impl Chat {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such message; [`Error::NotNewest`]; [`Error::ReplyRunning`];
-    /// [`Error::InvalidInput`], also if the conversation's agent is external; [`Error::IdempotencyKeyReused`];
-    /// [`Error::ShuttingDown`]; [`Error::Database`].
+    /// [`Error::InvalidInput`] if a field is invalid or the conversation's agent is external;
+    /// [`Error::IdempotencyKeyReused`]; [`Error::ShuttingDown`]; [`Error::Database`].
     pub async fn regenerate_reply(
         &self,
         actor: &Actor,
@@ -110,7 +110,7 @@ impl Chat {
         let message = inner.db.find_message(owner, target).await?;
         let conversation = match &message {
             Some(message) => message.conversation_id,
-            // A running reply is no message yet.
+            // A running reply has no message row yet.
             None => match inner.db.find_turn_of(owner, target).await? {
                 Some(turn) => turn.conversation_id,
                 None => return Err(Error::NotFound { what: "message" }),

@@ -61,7 +61,7 @@ pub(super) fn stored_end(turn: &Turn, message: Option<Message>) -> ReplyEnd {
     }
 }
 
-/// The end of a reply from its message and the reason of its turn, to replay it.
+/// The end of a reply, rebuilt from its message and its turn's reason, for a replay.
 pub fn replayed_end(reply: Message, usage: Option<Usage>, reason: Option<&str>) -> ReplyEnd {
     let failure = reply.failure.as_deref().map(ErrorCode::named);
     let outcome = match (failure, reply.outcome, reply.status) {
@@ -80,7 +80,7 @@ pub fn replayed_end(reply: Message, usage: Option<Usage>, reason: Option<&str>) 
     }
 }
 
-/// The reason for a stored one; `unknown` for one of a newer version.
+/// Parses a stored reason; `unknown` if a newer version stored it.
 fn stored_reason(stored: &str) -> &'static str {
     match [EXTERNAL, ABANDONED].iter().find(|known| **known == stored) {
         Some(known) => known,
@@ -88,7 +88,7 @@ fn stored_reason(stored: &str) -> &'static str {
     }
 }
 
-/// The error for the stored code of a reply that ended at this time. Its cause was logged when it happened.
+/// The error for the stored code of a reply that ended at `ended_at`. Its cause was logged at that time.
 pub fn stored_error(code: ErrorCode, ended_at: DateTime<Utc>) -> Error {
     let cause = "an earlier attempt failed; see its log entry".into();
     match code {

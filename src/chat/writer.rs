@@ -28,10 +28,10 @@ const STORE_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long storing may still take after the shutdown deadline.
 const SHUTDOWN_STORE_GRACE: Duration = Duration::from_secs(2);
 
-/// The most characters of a model's name.
+/// The maximum length of a model's name, in characters.
 const MAX_MODEL_CHARS: usize = 255;
 
-/// The most parts of a reply, the most bytes of one without its ids and names, and of all of them.
+/// The limits of a reply: the number of parts, the bytes of one part without its ids and names, the bytes of all parts.
 const MAX_PARTS: usize = 256;
 const MAX_PART_BYTES: usize = 64 * 1024;
 const MAX_PARTS_BYTES: usize = 512 * 1024;
@@ -62,8 +62,8 @@ pub(super) struct ReplyWriter {
 }
 
 impl ReplyWriter {
-    /// The writer of a turn that is stored and whose run is open. `keep_reasoning`: store reasoning with the reply;
-    /// otherwise it is delivered live only.
+    /// Creates the writer of a turn that is stored and whose run is open. `keep_reasoning`: store reasoning with the
+    /// reply; otherwise it is delivered live only.
     pub(super) fn new(
         chat: Chat,
         owner: Owner,
@@ -110,7 +110,6 @@ impl ReplyWriter {
         &self.owner
     }
 
-    /// Appends text.
     pub(super) fn append(&mut self, text: &str) {
         if self.length == 0 {
             self.chat.inner.metrics.first_text(self.started.elapsed());
@@ -119,7 +118,7 @@ impl ReplyWriter {
         self.log().append(text);
     }
 
-    /// Appends reasoning. At the limits it is cut, and the rest of the part is dropped.
+    /// Appends reasoning. At the limits the text is truncated, and the rest of the part is dropped.
     pub(super) fn append_reasoning(&mut self, text: &str) {
         if self.reasoning_at != Some(self.length) {
             if !self.admits(1) {
@@ -140,19 +139,20 @@ impl ReplyWriter {
         }
     }
 
-    /// Adds a part, or the result of a tool call to the part of the same id. Beyond the limits it is dropped.
+    /// Adds a part, or adds the result of a tool call to the part with the same id. A part beyond the limits is
+    /// dropped.
     pub(super) fn add_part(&mut self, part: PartContent) {
         let bytes = part.size();
         if part.content_size() > MAX_PART_BYTES || !self.admits(bytes) {
             return;
         }
         self.parts_bytes += bytes;
-        // Further reasoning is another part.
+        // Reasoning after this part begins a new part.
         self.reasoning_at = None;
         self.log().add_part(part);
     }
 
-    /// Adds a tool call, or replaces the one of the same id. Beyond the limits it is dropped.
+    /// Adds a tool call, or replaces the call with the same id. A call beyond the limits is dropped.
     pub(super) fn put_tool(&mut self, mut call: PartContent) {
         let PartContent::Tool {
             id,
@@ -176,11 +176,11 @@ impl ReplyWriter {
             ..
         } = known.content
         {
-            // A repeated call does not undo its end.
+            // A repeated call does not reopen a finished one.
             if *state == ToolState::Called {
                 *state = known_state;
             }
-            // A later state need not repeat the call.
+            // A later event may omit the call's name and arguments.
             if name.is_empty() {
                 *name = known_name;
             }
@@ -192,7 +192,7 @@ impl ReplyWriter {
         self.replace(size, index, at, call);
     }
 
-    /// Adds data, or replaces that of the same name and id. Beyond the limits it is dropped.
+    /// Adds data, or replaces the data with the same name and id. Data beyond the limits is dropped.
     pub(super) fn put_data(&mut self, data: PartContent) {
         let known = match &data {
             PartContent::Data {
@@ -206,7 +206,7 @@ impl ReplyWriter {
         }
     }
 
-    /// Puts a part in the place of one of this size.
+    /// Replaces the part at `index`, which had this size.
     fn replace(&mut self, size: usize, index: usize, at: usize, content: PartContent) {
         let bytes = content.size();
         let total = self.parts_bytes.saturating_sub(size) + bytes;
@@ -217,7 +217,7 @@ impl ReplyWriter {
         self.log().put_part(Part { index, at, content });
     }
 
-    /// Counts one more part, if the reply may have one of this size.
+    /// Counts one more part of this size. Returns false if that would exceed the limits.
     fn admits(&mut self, bytes: usize) -> bool {
         if self.parts == MAX_PARTS || self.parts_bytes + bytes > MAX_PARTS_BYTES {
             tracing::debug!(
@@ -252,7 +252,6 @@ impl ReplyWriter {
         self.usage
     }
 
-    /// Records the token usage.
     pub(super) fn set_usage(&mut self, usage: Usage) {
         self.usage = Some(usage);
     }

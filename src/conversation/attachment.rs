@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::text::single_line;
 
-/// The most attachments of one message.
+/// The maximum number of attachments of one message.
 pub const MAX_ATTACHMENTS: usize = 20;
 
-/// The most characters of a file's name, and of its media type.
+/// The maximum length of a file's name and of its media type, in characters.
 const MAX_NAME_CHARS: usize = 255;
 const MAX_MEDIA_TYPE_CHARS: usize = 127;
 
@@ -43,7 +43,7 @@ pub enum InvalidAttachment {
 }
 
 impl Attachment {
-    /// An attachment from a client's input.
+    /// Validates an attachment from a client's input.
     ///
     /// # Errors
     /// [`InvalidAttachment`].
@@ -69,8 +69,8 @@ impl Attachment {
         })
     }
 
-    /// An attachment of a client that must not be refused: cuts a long name, and drops a malformed media type or id.
-    /// `None` if nothing names the file.
+    /// An attachment from input that must not be rejected: truncates a long name, and drops a malformed media type or
+    /// id. `None` if there is neither a name nor an id.
     pub fn lenient(
         name: Option<&str>,
         media_type: Option<&str>,
@@ -88,7 +88,7 @@ impl Attachment {
     }
 }
 
-/// The text to show for a message: its text, or the names of its attachments without one.
+/// The text to show for a message: its text, or the names of its attachments if it has no text.
 pub fn shown_text<'a>(text: &'a str, attachments: &[Attachment]) -> Cow<'a, str> {
     if !text.trim().is_empty() || attachments.is_empty() {
         return text.into();

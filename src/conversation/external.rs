@@ -1,7 +1,8 @@
 //! Ids of conversations and messages in the caller's own system: how they are distinguished from ours, and mapped to
 //! ours.
 //!
-//! Imports, routes and GraphQL share the mapping: the same tenant, user and external id are always the same conversation.
+//! Imports, routes and GraphQL share the mapping: the same tenant, user and external id always name the same
+//! conversation.
 
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -14,7 +15,7 @@ pub const MAX_EXTERNAL_ID_CHARS: usize = 255;
 /// Names below `/api/v1/conversations/` that are routes, not conversations.
 const RESERVED: [&str; 4] = [".", "..", "search", "changes"];
 
-/// What a client calls a conversation.
+/// A client's reference to a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConversationName {
     /// Our id.
@@ -88,7 +89,7 @@ impl From<ConversationId> for ConversationName {
     }
 }
 
-/// Validates an external id, also of a message, that is no UUID.
+/// Validates an external id of a conversation or message. A UUID is rejected.
 ///
 /// # Errors
 /// [`InvalidName`].
@@ -99,7 +100,7 @@ pub fn external_id(text: &str) -> Result<String, InvalidName> {
     checked_external_id(text)
 }
 
-/// The same, for an id that may be a UUID because the input takes no id of ours.
+/// Like [`external_id`], but accepts a UUID, for inputs that take none of our ids.
 ///
 /// # Errors
 /// [`InvalidName::Malformed`].
@@ -117,14 +118,15 @@ pub fn conversation_id(owner: &Owner, id: &str) -> ConversationId {
     ConversationId(Uuid::parse_str(id).unwrap_or_else(|_| named(&[tenant, user, id])))
 }
 
-/// The id of a message. Other ids are hashed with the conversation's, because they may repeat across conversations.
+/// The id of a message: a UUID is kept. Any other id is hashed with the conversation's id, because it may repeat across
+/// conversations.
 pub fn message_id(conversation: ConversationId, id: &str) -> MessageId {
     let conversation = conversation.to_string();
     MessageId(Uuid::parse_str(id).unwrap_or_else(|_| named(&[&conversation, id])))
 }
 
-/// The id of a recorded message. Unlike in an import, a UUID is not taken as an id of ours: like any other external id,
-/// it is unique only in its conversation.
+/// The id of a recorded message. Unlike in an import, a UUID is not taken as one of our ids: like any other external
+/// id, it is unique only in its conversation.
 pub fn recorded_message_id(conversation: ConversationId, id: &str) -> MessageId {
     MessageId(named(&[&conversation.to_string(), id]))
 }

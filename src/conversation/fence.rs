@@ -8,18 +8,18 @@ pub fn split_fence(text: &str) -> Option<(&str, &str)> {
     (fence.len() >= 3).then_some((fence, rest))
 }
 
-/// What a line of a message is.
+/// The kind of a line of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line {
     /// A line outside of fences.
     Text,
     /// An opening or closing fence.
     Fence,
-    /// A line between two fences, or after the last one if it is never closed.
+    /// A line between an opening fence and its closing fence, or up to the end of the message.
     Code,
 }
 
-/// The open fence of a message that is read line by line.
+/// Tracks the open fence while a message is read line by line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fences<'a>(Option<&'a str>);
 

@@ -1,4 +1,4 @@
-//! Typed ids: UUIDs whose type prevents mixing ids of messages and conversations, also as columns of the database.
+//! Typed ids: UUIDs whose types prevent mixing up ids of messages and conversations, also in database columns.
 
 use std::{fmt, str::FromStr};
 
@@ -16,7 +16,7 @@ macro_rules! id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// A new id. UUIDv7: ids made later sort later, which keeps the index's inserts in one place.
+            /// A new id. UUIDv7: later ids sort later, which keeps inserts in one place of the index.
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }

@@ -104,7 +104,7 @@ pub fn without_inline_markup(line: &str) -> String {
         .collect()
 }
 
-/// The most unclosed delimiters that are tracked, so that a line full of them costs linear time.
+/// The maximum number of unclosed delimiters that are tracked, so that a line full of them costs linear time.
 const MAX_OPEN: usize = 16;
 
 /// A run of one markdown delimiter.
@@ -141,7 +141,7 @@ impl Run {
         }
     }
 
-    /// The start of the backtick run that ends this code span. The search ends after a page, to stay linear.
+    /// The start of the backtick run that ends this code span. Searches at most 512 characters, to stay linear.
     fn closing_backticks(self, chars: &[char]) -> Option<usize> {
         let from = self.at + self.length;
         let page = &chars[from..chars.len().min(from + 512)];
@@ -166,7 +166,7 @@ fn is_identifier(chars: &[char]) -> bool {
             && chars.iter().any(char::is_ascii_lowercase))
 }
 
-/// Replaces `[text](target)` and `![text](target)` by their text.
+/// Replaces `[text](target)` and `![text](target)` with their text.
 fn without_links(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
     let mut rest = line;

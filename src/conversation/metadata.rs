@@ -1,11 +1,11 @@
-//! Metadata that an application attaches to a conversation: a few pairs of text, which the service never interprets.
+//! Metadata that an application attaches to a conversation: a few text pairs, which the service never interprets.
 
 use std::collections::BTreeMap;
 
-/// The most pairs of one conversation.
+/// The maximum number of pairs of one conversation.
 const MAX_PAIRS: usize = 16;
 
-/// The most characters of a key, and of a value.
+/// The maximum length of a key and of a value, in characters.
 const MAX_KEY_CHARS: usize = 64;
 const MAX_VALUE_CHARS: usize = 512;
 
@@ -16,7 +16,7 @@ pub struct Metadata(BTreeMap<String, String>);
 /// Why metadata is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMetadata {
-    /// A key is empty, too long, or has another character.
+    /// A key is empty, too long, or contains a character that is not allowed.
     #[error("a key of metadata is 1 to 64 letters, digits, underscores, dots and hyphens")]
     Key,
     /// A value is too long or has a control character.
@@ -28,10 +28,10 @@ pub enum InvalidMetadata {
 }
 
 impl Metadata {
-    /// The pairs of a filter, or of a change.
+    /// Validates the pairs of a filter or a change. If a key repeats, its last value is used.
     ///
     /// # Errors
-    /// [`InvalidMetadata`]. Of equal keys the last one counts.
+    /// [`InvalidMetadata`].
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, InvalidMetadata> {
         let mut all = BTreeMap::new();
         for (key, value) in pairs {
@@ -44,7 +44,7 @@ impl Metadata {
         Self(all).checked()
     }
 
-    /// These pairs without the keys of `remove`, and with those of `set` in place of equal keys.
+    /// These pairs without the keys in `remove`, and with the pairs of `set` added or replaced.
     ///
     /// # Errors
     /// [`InvalidMetadata::TooMany`].
@@ -69,12 +69,12 @@ impl Metadata {
             .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// Whether there is no pair.
+    /// Whether there are no pairs.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The stored form: compact JSON; `None` without a pair.
+    /// The stored form: compact JSON; `None` if there are no pairs.
     pub fn stored(&self) -> Option<String> {
         (!self.is_empty()).then(|| serde_json::json!(self.0).to_string())
     }
@@ -84,10 +84,10 @@ impl Metadata {
         Self(serde_json::from_str(stored).unwrap_or_default())
     }
 
-    /// A text for each pair that the stored form of metadata contains if and only if it has this pair.
+    /// For each pair, a text that the stored form of metadata contains if and only if the metadata has the pair.
     ///
-    /// Keys have no quotation marks, and those in values are escaped. So `"key":"` always begins a pair, and the next
-    /// unescaped quotation mark ends its value.
+    /// Keys contain no quotation marks, and quotation marks in values are escaped. So `"key":"` always begins a pair,
+    /// and the next unescaped quotation mark ends its value.
     pub fn stored_pairs(&self) -> impl Iterator<Item = String> {
         let json = |text: &str| serde_json::Value::from(text).to_string();
         self.pairs()

@@ -2,12 +2,12 @@
 //! format.
 //!
 //! - `title`, `topic_hint`: a title, and the fallback shown without one
-//! - `part`: the parts of a reply beside its text
+//! - `part`: the parts of a reply other than its text
 //! - `attachment`, `id`, `external`, `tenant`: attachments, typed UUIDs, ids of other systems, settings per tenant
 //! - `metadata`: pairs that an application attaches to a conversation
 //! - `retention`: how long conversations and their messages are kept
 //! - `sharing`: which other users read and write a conversation
-//! - `redact`: removes secrets and personal numbers from what lists show
+//! - `redact`: removes secrets and personal numbers from the texts that lists show
 //! - `text`, `markup`, `fence`: text rules that titles, hints and messages share
 
 pub mod attachment;
@@ -62,7 +62,7 @@ stored_name!(
     TitleStatus
 );
 
-/// The owner of data: a user of a tenant. Every query, subscription and event is scoped to one.
+/// The owner of data: a user of a tenant. Every query, subscription and event is scoped to one owner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     /// The organisation; `local` without authentication.
@@ -86,11 +86,11 @@ impl Owner {
 pub struct Conversation {
     /// Its id, chosen by the server or by the client that created it.
     pub id: ConversationId,
-    /// Its id in the caller's own system, if it was named by one.
+    /// Its id in the caller's own system, if the caller gave one.
     pub external_id: Option<String>,
     /// Its owner.
     pub owner: Owner,
-    /// The title, generated or manual. NULL without one: no fallback is ever stored here.
+    /// The title, generated or manual; `None` without a title: no fallback is ever stored here.
     pub display_name: Option<String>,
     /// When the title was generated; kept when a rename replaces it.
     pub title_generated_at: Option<DateTime<Utc>>,
@@ -104,11 +104,11 @@ pub struct Conversation {
     pub title_waits: bool,
     /// Why the last attempt failed.
     pub title_failure: Option<TitleFailure>,
-    /// When the failed title is tried again, at the earliest; `None`: not again.
+    /// The earliest time at which a failed title is tried again; `None` if it is not.
     pub title_retry_at: Option<DateTime<Utc>>,
-    /// The title before the present one; `None` if there was none, or the user replaced it.
+    /// The title before the current one; `None` if there was none, or the user replaced it.
     pub previous_title: Option<String>,
-    /// Whether the title is locked: the user gave or restored it, and no generated title replaces it unasked.
+    /// Whether the title is locked: the user gave or restored it, and a generated title replaces it only on request.
     pub title_locked: bool,
     /// The fallback: the client's hint, or the first meaningful line of the first message.
     pub topic_hint: Option<String>,
@@ -132,16 +132,16 @@ pub struct Conversation {
     pub revision: i64,
     /// Whether its texts are not stored, because its agent keeps them elsewhere and its title is settled.
     pub drops_text: bool,
-    /// When it was archived; lists leave it out. `None` if it is not.
+    /// When it was archived; lists leave it out. `None` if it is not archived.
     pub archived_at: Option<DateTime<Utc>>,
-    /// When it was pinned; `None` if it is not.
+    /// When it was pinned; `None` if it is not pinned.
     pub pinned_at: Option<DateTime<Utc>>,
-    /// What an application stores beside it.
+    /// Pairs that an application attached to it.
     pub metadata: Metadata,
 }
 
 impl Conversation {
-    /// The text shown without a title and a hint.
+    /// The text shown if there is neither a title nor a hint.
     pub const UNTITLED: &'static str = "New conversation";
 
     /// The text to show: the title, else the topic hint, else [`Self::UNTITLED`].
@@ -188,11 +188,11 @@ pub enum ConversationStatus {
 pub struct Message {
     /// Its id, assigned by the server before it is stored, or by the service that records it.
     pub id: MessageId,
-    /// Its id in the caller's own system, if it was named by one.
+    /// Its id in the caller's own system, if the caller gave one.
     pub external_id: Option<String>,
     /// Its conversation.
     pub conversation_id: ConversationId,
-    /// Its place in the conversation, from 1.
+    /// Its 1-based position in the conversation.
     pub position: i64,
     /// Its author.
     pub role: Role,
@@ -211,11 +211,11 @@ pub struct Message {
     pub in_reply_to: Option<MessageId>,
     /// How a reply ended; `None` for replies stored by older versions and by imports.
     pub outcome: Option<ReplyOutcome>,
-    /// The code of the error for which a reply failed.
+    /// The error code of a failed reply.
     pub failure: Option<String>,
     /// The model that wrote a reply, if known.
     pub model: Option<String>,
-    /// The user who wrote a message of the user; `None` for the owner of the conversation, and for replies.
+    /// The user who wrote a user message; `None` for the conversation's owner, and for replies.
     pub author: Option<String>,
 }
 
@@ -242,9 +242,9 @@ pub enum Role {
 pub enum MessageStatus {
     /// The text is complete.
     Complete,
-    /// The reply was stopped or interrupted; the text is what was received.
+    /// The reply was stopped or interrupted; the text is the part that was received.
     Incomplete,
-    /// The reply failed; the text is what was received. Stored only for messages that do not count.
+    /// The reply failed; the text is the part that was received. Stored only for messages that do not count.
     Failed,
 }
 
@@ -278,7 +278,7 @@ impl Usage {
     /// sums.
     pub const MAX_TOKENS: u64 = 10_000_000;
 
-    /// The sums of both, each at most [`Self::MAX_TOKENS`].
+    /// The sum of both for each count, capped at [`Self::MAX_TOKENS`].
     pub fn plus(self, other: Self) -> Self {
         let sum = |a: u64, b: u64| a.saturating_add(b).min(Self::MAX_TOKENS);
         Self {

@@ -1,37 +1,37 @@
 //! The parts of a reply other than its text: reasoning, tool calls, data.
 //!
-//! A reply is one text, and parts at byte offsets in it. Titles, previews, searches and models use only the text.
+//! A reply is one text, with parts at byte offsets in it. Titles, previews, searches and models use only the text.
 
 use serde::{Deserialize, Serialize};
 
 /// One part of a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Its number in the reply, from 0, assigned when it begins. A part that is not stored leaves a gap.
+    /// Its 0-based number in the reply, assigned when it begins. A part that is not stored leaves a gap.
     pub index: usize,
-    /// The bytes of text before it.
+    /// Its offset in the reply's text, in bytes.
     pub at: usize,
-    /// What it is.
+    /// Its content.
     #[serde(flatten)]
     pub content: PartContent,
 }
 
-/// What a part is.
+/// The content of a part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum PartContent {
-    /// What the model thought, as far as its provider shows it.
+    /// The model's reasoning, as far as its provider shows it.
     Reasoning {
         /// The text.
         text: String,
     },
-    /// A call of a tool. It is carried, never executed.
+    /// A tool call. The server passes it on, and never executes it.
     Tool {
         /// The id of the call.
         id: String,
         /// The name of the tool.
         name: String,
-        /// The arguments, JSON as the model wrote it; empty if there are none, or too many.
+        /// The arguments, JSON as the model wrote it; empty if there are none or they are too long.
         arguments: String,
         /// The result, JSON; `None` until the call has ended.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,9 +39,9 @@ pub enum PartContent {
         /// The state of the call.
         state: ToolState,
     },
-    /// Data of the program that writes the reply.
+    /// Data from the program that writes the reply.
     Data {
-        /// The program's id: data of the same name and id replaces it.
+        /// The program's id: later data of the same name and id replaces this data.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         id: Option<String>,
         /// The name.
@@ -55,11 +55,11 @@ pub enum PartContent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolState {
-    /// The model has called it.
+    /// The model has made the call.
     Called,
-    /// It has returned a result.
+    /// The tool has returned a result.
     Completed,
-    /// It has failed.
+    /// The call has failed.
     Failed,
 }
 
@@ -69,7 +69,7 @@ impl Part {
         self.content.size()
     }
 
-    /// Whether it may have changed since it began, while later parts were added: a call that has ended, or data with an id.
+    /// Whether it may have changed after later parts were added: a call that has ended, or data with an id.
     pub fn may_have_changed(&self) -> bool {
         match &self.content {
             PartContent::Tool { state, .. } => *state != ToolState::Called,
@@ -107,14 +107,14 @@ impl PartContent {
     }
 }
 
-/// Encodes parts for a row; `None` without any.
+/// Encodes parts for a row; `None` if there are none.
 pub fn encode(parts: &[Part]) -> Option<String> {
     // Plain strings and numbers always serialise.
     let encode = || serde_json::to_string(parts).ok();
     (!parts.is_empty()).then(encode).flatten()
 }
 
-/// Decodes parts of a row. Skips those of a newer version, so that the others stay readable.
+/// Decodes the parts of a row. Skips parts of a newer version, so that the others stay readable.
 pub fn decode(json: &str) -> Vec<Part> {
     let entries: Vec<serde_json::Value> = serde_json::from_str(json).unwrap_or_default();
     let readable = entries.into_iter().map(serde_json::from_value);

@@ -4,11 +4,11 @@
 //! - keys and tokens whose issuer gives them a prefix, JSON Web Tokens, private keys, webhooks
 //! - passwords in URLs, in assignments (`password=…`) and in sentences (`my password is …`)
 //! - phone numbers in international form
-//! - card numbers (Luhn), IBANs (length of the country, ISO 7064 mod 97-10), US social security numbers
+//! - card numbers (Luhn), IBANs (length by country, ISO 7064 mod 97-10), US social security numbers
 //! - e-mail addresses
 //!
-//! Versions, ISBNs, UUIDs, hashes and order numbers stay. So do national phone numbers and IP addresses: their shape proves
-//! nothing.
+//! Versions, ISBNs, UUIDs, hashes and order numbers stay. So do national phone numbers and IP addresses: their shape
+//! proves nothing.
 //!
 //! Linear in the text, because the patterns are automata and a rejected match is short or skipped.
 
@@ -23,7 +23,7 @@ use self::checks::{
     social_security, whole,
 };
 
-/// The most passes over a text: after a removal, the remaining text may contain another match.
+/// The maximum number of passes over a text: after a removal, the remaining text may contain another match.
 const MAX_ROUNDS: usize = 4;
 
 /// The longest rejected match that is searched again from its second character.
@@ -32,7 +32,7 @@ const MAX_RETRIED_BYTES: usize = 64;
 /// The part of a match to remove; `None` if it only looks like a secret.
 type Check = fn(&str, Range<usize>) -> Option<Range<usize>>;
 
-/// Patterns of keys with a prefix of their issuer.
+/// Patterns of keys with an issuer's prefix.
 const KEYS: &[&str] = &[
     r"sk-[A-Za-z0-9_-]{20,}", // OpenAI, Anthropic, OpenRouter
     r"llx-[A-Za-z0-9]{40,}",  // LlamaCloud
@@ -142,7 +142,7 @@ pub fn load() {
 }
 
 /// A text without secrets and personal numbers, and without the brackets, quotes and spaces around them. Borrowed if
-/// there are none.
+/// the text has none.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut kept = Cow::Borrowed(text);
     for _ in 0..MAX_ROUNDS {
@@ -155,7 +155,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     kept
 }
 
-/// What [`redact`] removes, in the order of the text, without overlaps.
+/// The ranges that [`redact`] removes, in text order, without overlaps.
 fn find(text: &str) -> Vec<Range<usize>> {
     match folded(text) {
         None => find_in(text),
@@ -235,7 +235,7 @@ fn without(text: &str, found: &[Range<usize>]) -> String {
         let mut rest = &text[end..];
         if kept.trim_end().is_empty() {
             rest = rest.trim_start_matches([' ', ',', ';', ':']);
-            // The end of a sentence, not the ending of a file's name.
+            // The end of a sentence, not a file extension.
             let end = rest.trim_start_matches(['.', '!', '?']);
             if end.starts_with(' ') {
                 rest = end.trim_start();
@@ -252,7 +252,7 @@ fn without(text: &str, found: &[Range<usize>]) -> String {
     kept
 }
 
-/// The range, extended by brackets and quotes that hold nothing else.
+/// The range, extended to the brackets and quotes that enclose nothing else.
 fn wrapped(text: &str, range: &Range<usize>) -> Range<usize> {
     const PAIRS: [(char, char); 10] = [
         ('(', ')'),

@@ -1,22 +1,22 @@
-//! How long conversations and what belongs to them are kept.
+//! Retention limits of conversations and what belongs to them.
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// The limits of a tenant; `None` keeps forever.
+/// The limits of a tenant; `None` for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// The age of messages.
+    /// The maximum age of messages.
     pub messages: Option<Duration>,
-    /// The time since the last activity of conversations that are not pinned.
+    /// The maximum time since the last activity of a conversation that is not pinned.
     pub conversations: Option<Duration>,
-    /// The age of tombstones.
+    /// The maximum age of tombstones.
     pub tombstones: Option<Duration>,
-    /// The age of records of calls of models, and of turns, which hold idempotency keys.
+    /// The maximum age of records of model calls, and of turns, which hold idempotency keys.
     pub title_calls: Option<Duration>,
 }
 
 impl Retention {
-    /// The limits by their name in the file.
+    /// The limits with their names in the file.
     pub fn limits(self) -> [(&'static str, Option<Duration>); 4] {
         [
             ("messages", self.messages),

@@ -4,18 +4,18 @@ use strum::{EnumString, IntoStaticStr, VariantNames};
 
 use super::Owner;
 
-/// Which users of a tenant see conversations besides their owners: a policy of the tenant.
+/// A tenant's policy: which users besides the owner see a conversation.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantNames,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Visibility {
-    /// A conversation is its owner's alone.
+    /// Only the owner reads and writes.
     #[default]
     Private,
     /// All users of the tenant read; only the owner writes.
     Read,
-    /// Everyone of the tenant reads and writes.
+    /// All users of the tenant read and write.
     Tenant,
 }
 
@@ -34,9 +34,9 @@ impl Visibility {
 /// The conversations that one list, subscription or feed covers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Audience {
-    /// Those of one user of a tenant.
+    /// The conversations of one user of a tenant.
     User(Owner),
-    /// Those of all users of a tenant.
+    /// The conversations of all users of a tenant.
     Tenant(String),
 }
 
@@ -61,9 +61,9 @@ impl Audience {
 /// The rows that a query may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows<'a> {
-    /// Those of one owner.
+    /// The rows of one owner.
     Of(&'a Owner),
-    /// Those of all users of a tenant.
+    /// The rows of all users of a tenant.
     OfTenant(&'a str),
 }
 
@@ -82,17 +82,17 @@ impl<'a> From<&'a Audience> for Rows<'a> {
     }
 }
 
-/// The author of a write in a conversation: rows belong to its owner, and messages carry their author.
+/// The author of a write in a conversation: rows belong to the conversation's owner, and messages store their author.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// The owner of the conversation.
     pub owner: Owner,
-    /// The user of the same tenant who acts.
+    /// The acting user, of the same tenant.
     pub author: String,
 }
 
 impl Actor {
-    /// The owner, who acts in a conversation of their own.
+    /// The owner, acting in their own conversation.
     pub fn own(owner: Owner) -> Self {
         Self {
             author: owner.user.clone(),

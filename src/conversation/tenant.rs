@@ -18,7 +18,7 @@ impl<T> PerTenant<T> {
         }
     }
 
-    /// The same with a value for one tenant.
+    /// Sets the value of one tenant.
     pub fn with(mut self, tenant: String, value: T) -> Self {
         self.tenants.insert(tenant, value);
         self

@@ -1,6 +1,6 @@
 //! Text rules that titles, hints and messages share: one line of visible characters. Pure functions.
 //!
-//! `markup` handles markup; rules specific to titles or hints are with those.
+//! `markup` handles markup; the modules of titles and hints have the rules specific to each.
 
 use icu_properties::{
     CodePointSetData, CodePointSetDataBorrowed,
@@ -23,7 +23,7 @@ const ZWJ: char = '\u{200D}';
 
 /// Normalises a text to one line of visible characters, in NFC.
 ///
-/// - Runs of white space (any Unicode white space, so line ends too) become one space; there is none at either end.
+/// - Runs of white space (any Unicode white space, including line ends) become one space. Both ends are trimmed.
 /// - Control, format, private-use, tag, zero-width and other default-ignorable characters and noncharacters are
 ///   removed.
 /// - A joiner (U+200C, U+200D) stays where it affects spelling: inside a word of a script that joins its letters, or,
@@ -112,7 +112,8 @@ pub fn is_meaningful(text: &str) -> bool {
 /// Collapses white space, and drops joiners and variation selectors without effect at their position.
 fn without_stray_joiners(line: &str) -> impl Iterator<Item = char> {
     let mut next = line.chars().peekable();
-    // The last character kept, the letter or symbol that its marks sit on, and the emoji it may be a selector of.
+    // The last character kept, the letter or symbol that its marks sit on, and whether the text so far ends in an
+    // emoji.
     let (mut last, mut base, mut emoji) = (' ', ' ', false);
     std::iter::from_fn(move || {
         loop {
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(without_nul("a\u{7}\n\u{200B}".into()), "a\u{7}\n\u{200B}");
     }
 
-    /// Strings dense in the characters that the rules look at.
+    /// Strings dense in the characters that the rules examine.
     fn tricky() -> impl Strategy<Value = String> {
         let special = proptest::sample::select(
             "ae\u{301}\u{338}\u{308} \n\u{A0}\u{200B}\u{200C}\u{200D}\u{FE0F}\u{FE0E}\u{FE00}\u{180B}\u{E0100}\u{202E}\

@@ -5,7 +5,7 @@
 //! | pending | NULL | NULL | Hint | Pending |
 //! | generated | text | time | Generated | Ready |
 //! | renamed | text | NULL, or the time of the generated one it replaced | Manual | Ready |
-//! | failed | NULL | NULL | Hint | Failed (with a reason; with the time of the next try, if the reason passes) |
+//! | failed | NULL | NULL | Hint | Failed (with a reason; with the time of the next try if the failure is temporary) |
 //! | not wanted, or no text to title | NULL | NULL | Hint | Skipped |
 //! | regenerating | text | unchanged | unchanged | Pending |
 //! | regeneration failed | text | unchanged | unchanged | Ready (the same) |
@@ -17,7 +17,7 @@ use strum::{EnumString, IntoStaticStr};
 
 use super::text::single_line;
 
-/// The most code points of a title; the width of the column.
+/// The maximum length of a title in code points; the width of the column.
 pub const MAX_CODE_POINTS: usize = 128;
 
 /// A valid title: one line, NFC, 1 to [`MAX_CODE_POINTS`] code points, no invisible characters.
@@ -82,11 +82,11 @@ pub enum TitleStatus {
     Ready,
     /// Generation failed; see [`TitleFailure`].
     Failed,
-    /// Not wanted.
+    /// No title is wanted, or there is no text to title.
     Skipped,
 }
 
-/// What a title is made from.
+/// The source of a title's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum TitleFrom {
@@ -95,7 +95,7 @@ pub enum TitleFrom {
     FirstMessage,
     /// The whole conversation, on the user's request.
     Conversation,
-    /// The whole conversation, unasked: its subject may have moved.
+    /// The whole conversation, unprompted: its subject may have changed.
     Drift,
 }
 
@@ -123,7 +123,7 @@ pub enum TitleFailure {
     Rejected,
     /// The tenant's budget of tokens for the day is used up.
     BudgetExceeded,
-    /// It was claimed repeatedly, and the process died each time.
+    /// The title was claimed repeatedly, and the process died each time.
     Abandoned,
     /// A reason stored by a newer version of the server. Never written.
     Unknown,

@@ -1,6 +1,6 @@
 //! The topic hint, shown in lists while there is no title; and the preview of a message. Pure text rules.
 //!
-//! `titles::clean` has the rules of titles.
+//! `titles::clean` has the rules for titles.
 
 use std::borrow::Cow;
 
@@ -13,19 +13,19 @@ use super::{
     text::{is_meaningful, single_line},
 };
 
-/// The most graphemes of a hint made from a message.
+/// The maximum length of a hint made from a message, in graphemes.
 const MAX_CHARACTERS: usize = 80;
 
-/// The most graphemes of a preview.
+/// The maximum length of a preview, in graphemes.
 const MAX_PREVIEW_CHARACTERS: usize = 120;
 
-/// The most code points of any hint or preview; the width of their columns.
+/// The maximum length of any hint or preview in code points; the width of their columns.
 const MAX_CODE_POINTS: usize = 256;
 
-/// The most characters of a line that are scanned. Bounds the cost of a long one.
+/// The maximum number of characters of a line that are scanned. Bounds the cost of a long line.
 const MAX_SCANNED_CHARS: usize = 4096;
 
-/// The most bytes of lines that are searched for a hint. Bounds the cost of many lines without one.
+/// The maximum number of bytes of lines that are searched for a hint. Bounds the cost of many lines without one.
 const MAX_SEARCHED_BYTES: usize = 64 * 1024;
 
 /// The hint of a message: its first meaningful line without markup, cut at a word to at most 80 graphemes. Lines of

@@ -1,4 +1,4 @@
-//! What models answer: the chunks of a reply, and the output of a title.
+//! Answers of models: the chunks of a reply, and the output of a title.
 
 use futures_util::stream::BoxStream;
 
@@ -14,14 +14,14 @@ pub enum ReplyChunk {
     Started {
         /// The provider's response id.
         response_id: String,
-        /// The provider's name of the answering model.
+        /// The provider's name for the answering model.
         model: Option<String>,
     },
     /// More text; never empty.
     Delta(String),
     /// More of the model's reasoning, or of its summary; never empty. Not part of the text.
     Reasoning(String),
-    /// A call of a tool. Carried, never executed.
+    /// A tool call. It is passed on, never executed.
     Tool(ToolCall),
     /// Token counts so far, if the provider sends them; later ones replace earlier ones.
     Usage(Usage),
@@ -42,11 +42,11 @@ impl ReplyChunk {
 /// A tool call by the model: complete, and passed on once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ToolCall {
-    /// The provider's id of the call.
+    /// The provider's id for the call.
     pub id: String,
     /// The name of the tool.
     pub name: String,
-    /// The arguments as the model wrote them, usually JSON; empty if there are more than 64 KiB.
+    /// The arguments as the model wrote them, usually JSON; empty if they exceed 64 KiB.
     pub arguments: String,
 }
 
@@ -77,12 +77,12 @@ pub struct TitleOutput {
     pub finish: Finish,
     /// Token counts, if the provider sends them.
     pub usage: Option<Usage>,
-    /// The provider's name of the model that answered.
+    /// The provider's name for the model that answered.
     pub model: Option<String>,
 }
 
 impl TitleOutput {
-    /// Whether it ended by itself without visible text.
+    /// Whether the model stopped by itself without visible text.
     pub fn is_silent(&self) -> bool {
         matches!(self.finish, Finish::Stop | Finish::NoText) && self.text.trim().is_empty()
     }

@@ -11,8 +11,8 @@ use std::{
 
 use super::{ModelErrorKind, Task};
 
-/// The breakers of a provider, or of a model: one for each task. A server that refuses the parameters of titles with
-/// a 404 may well answer replies.
+/// The breakers of a provider, or of a model: one for each task. A server that refuses the parameters of titles with a
+/// 404 may still answer replies.
 #[derive(Debug)]
 pub(super) struct Breakers {
     reply: Breaker,
@@ -41,10 +41,10 @@ impl Breakers {
     }
 }
 
-/// The number of passing failures in a row that open a breaker for all calls but probes.
+/// The number of transient failures in a row that open a breaker for all calls but probes.
 const FAILURES_IN_A_ROW: u32 = 3;
 
-/// One breaker.
+/// A circuit breaker for one task.
 #[derive(Debug)]
 pub(super) struct Breaker {
     /// The time without calls after a refusal or probe.
@@ -55,7 +55,7 @@ pub(super) struct Breaker {
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     opened: Option<Opened>,
-    /// Passing failures since the last answer.
+    /// Transient failures since the last answer.
     failures: u32,
     has_answered: bool,
 }
@@ -65,7 +65,7 @@ struct Opened {
     failure: ModelErrorKind,
     /// The time of the last refusal or probe; later if the provider asked to wait longer than `open_for`.
     at: Instant,
-    /// Probes since it was opened.
+    /// Probes since the breaker was opened.
     probes: u32,
 }
 
@@ -93,7 +93,7 @@ impl Breaker {
         self.lock().opened.map(|opened| opened.failure)
     }
 
-    /// Whether it is open for all calls but probes: the last failure was for good, or one of several in a row.
+    /// Whether it is open for all calls but probes: the last failure was permanent, or one of several in a row.
     pub(super) fn is_strict(&self) -> bool {
         let state = self.lock();
         let is_final = |opened: Opened| opened.failure.is_final();
@@ -131,7 +131,7 @@ impl Breaker {
         Admission::Probe
     }
 
-    /// The probes since it was opened.
+    /// The probes since the breaker was opened.
     pub(super) fn probes(&self) -> u32 {
         self.lock().opened.map_or(0, |opened| opened.probes)
     }
@@ -146,7 +146,7 @@ impl Breaker {
         });
     }
 
-    /// Records a passing failure at `now`. Several in a row open the breaker.
+    /// Records a transient failure at `now`. Several in a row open the breaker.
     pub(super) fn fail(&self, failure: ModelErrorKind, now: Instant) {
         let failures = {
             let mut state = self.lock();

@@ -1,7 +1,7 @@
 //! A chain of models: if one cannot answer, the next is asked.
 //!
 //! Replies and titles share the walk over a chain: a permanent failure opens a breaker, and the next entry is asked at
-//! once; a passing failure is retried on the same entry, then the next is asked. A request that timed out without an
+//! once; a transient failure is retried on the same entry, then the next is asked. A request that timed out without an
 //! answer is not repeated on any entry: the provider may still run it, and bills it.
 
 use std::{
@@ -11,22 +11,22 @@ use std::{
 
 use super::{Model, ModelError, ModelErrorKind, ModelName, Task, breaker::Admission};
 
-/// Calls of one entry: the first and one retry.
+/// The maximum number of calls to one entry: the first and one retry.
 const ATTEMPTS: u32 = 2;
 
-/// Until a reply has made this many calls to all entries together, its last remaining entry is retried: a user is
-/// waiting.
+/// A reply's last remaining entry is retried until the reply has made this many calls to all entries together: a user
+/// is waiting.
 const REPLY_ATTEMPTS: u32 = 3;
 
 /// The pause before a retry if the provider asks for none.
 const REPLY_PAUSE: Duration = Duration::from_millis(500);
 const TITLE_PAUSE: Duration = Duration::from_millis(200);
 
-/// The longest `Retry-After` after which the last entry of a reply is retried. Behind a longer one, a retry within the
-/// time that a user waits fails as well.
+/// The longest `Retry-After` after which the last entry of a reply is retried. With a longer one, a retry while the
+/// user waits would fail as well.
 const LONGEST_REPLY_WAIT: Duration = Duration::from_secs(60);
 
-/// The longest `Retry-After` for which titles are held back.
+/// The longest `Retry-After` that delays titles.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// The shortest time between two log lines about which entry of a chain answers.
@@ -43,16 +43,16 @@ struct Entries {
     reported: [Mutex<Reported>; 2],
 }
 
-/// What the log says about which entry answers.
+/// The last log line about which entry answers.
 #[derive(Debug, Default)]
 struct Reported {
-    /// The index of that entry; the first one before any line.
+    /// The index of the entry in that line; 0 before the first line.
     entry: usize,
     at: Option<Instant>,
 }
 
 impl Chain {
-    /// A chain of these models; `None` without any.
+    /// A chain of these models; `None` if there are none.
     pub fn new(models: impl IntoIterator<Item = Arc<Model>>) -> Option<Self> {
         let models: Box<[_]> = models.into_iter().collect();
         (!models.is_empty()).then(|| Self::of_entries(models))
@@ -117,8 +117,8 @@ impl Chain {
         }
     }
 
-    /// Logs that another entry than before answers, at most once in [`REPORT_PAUSE`]. `failure`: why the first one
-    /// did not.
+    /// Logs that a different entry answers than before, at most once per [`REPORT_PAUSE`]. `failure`: why the first
+    /// entry did not answer.
     fn report(&self, task: Task, entry: usize, failure: Option<ModelErrorKind>) {
         let reported = &self.0.reported[task as usize];
         let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
@@ -178,7 +178,7 @@ fn may_be_last_resort(model: &Model, task: Task) -> bool {
     task == Task::Reply || model.refusal(task).is_some() && model.strict_refusal(task).is_none()
 }
 
-/// One walk: which entry is asked now, and which after a failure.
+/// One walk: the entry to ask now, and the entry to ask after a failure.
 pub(crate) struct Walk {
     chain: Chain,
     task: Task,
@@ -195,12 +195,11 @@ pub(crate) struct Walk {
     total: u32,
     /// Entries that failed during this walk.
     failed: Vec<Failed>,
-    /// Those of them for whose failure the message may be the cause: a request that was rejected as invalid, or an
-    /// answer without anything in it.
+    /// Entries whose failure the message may have caused: the request was rejected as invalid, or the answer was empty.
     suspected: Vec<(Arc<Model>, ModelErrorKind)>,
     /// How the first entry failed during this walk.
     first_failure: Option<ModelErrorKind>,
-    /// Whether the message is why an entry failed.
+    /// Whether the message caused an entry's failure.
     is_of_the_message: bool,
 }
 
@@ -213,14 +212,14 @@ struct Failed {
 }
 
 impl Failed {
-    /// Whether another entry fails as well: the provider failed as a whole. How it failed in this walk decides, not the
-    /// provider's breaker, which may be open because of an older failure.
+    /// Whether `model` would fail as well, because their provider failed as a whole. The failure in this walk decides,
+    /// not the provider's breaker, which may be open because of an older failure.
     fn concerns(&self, model: &Model) -> bool {
         self.model.shares_provider(model) && self.kind.is_of_provider()
     }
 
-    /// Whether its call was a probe that the provider answered: another entry of the provider may be asked, although the
-    /// provider's probe may be used up.
+    /// Whether this entry's call was a probe that the provider answered: `model`, of the same provider, may then be asked,
+    /// although the provider's probe may be used up.
     fn has_probed_for(&self, model: &Model) -> bool {
         self.was_probe && self.model.shares_provider(model) && !self.kind.is_of_provider()
     }
@@ -281,7 +280,7 @@ impl Walk {
             let failure = self.first_failure.or_else(known);
             self.chain.report(self.task, self.at, failure);
         }
-        // This entry accepted the same message.
+        // This entry accepted the same message, so the message was not the cause.
         for (suspected, kind) in &self.suspected {
             suspected.note_failure(self.task, *kind);
         }
@@ -323,7 +322,7 @@ impl Walk {
             // The provider answered the call, although with nothing.
             model.close(self.task);
         }
-        // Without its optional parameters, a title may be answered.
+        // A title request may succeed without its optional parameters.
         let may_be_plain = self.task == Task::Title && error.may_be_of_a_parameter();
         let may_retry = match is_empty {
             // The model may have nothing to say, so one retry is enough.
@@ -336,7 +335,7 @@ impl Walk {
                 Task::Title => TITLE_PAUSE,
             };
             let pause = error.retry_after.unwrap_or(pause);
-            // A reply whose last entry asks for more waits as long as it may.
+            // If the last entry of a reply asks for a longer wait, wait as long as allowed.
             let is_worth_it = pause <= LONGEST_REPLY_WAIT;
             let is_all = self.task == Task::Reply && is_worth_it && self.is_last();
             if pause < longest_pause || is_all {
@@ -349,7 +348,7 @@ impl Walk {
         match error.kind {
             // A 403 of this kind is about a flagged message.
             ModelErrorKind::InvalidRequest if error.status == Some(403) => {}
-            // The message may be why it is rejected, or has no answer: the next entry shows it.
+            // The message may have caused the rejection or the empty answer: the next entry shows it.
             ModelErrorKind::InvalidRequest | ModelErrorKind::Empty => {
                 self.suspected.push((model.clone(), error.kind));
             }
@@ -361,15 +360,16 @@ impl Walk {
         self.move_on(model, error.kind)
     }
 
-    /// Records a passing failure of the entry. A title can wait for a probe; for a reply, a user is waiting.
+    /// Records a transient failure of the entry, only for titles: a title can wait for a probe; for a reply, a user is
+    /// waiting.
     fn count_failure(&self, model: &Model, failure: ModelErrorKind, at: Instant) {
         if self.task == Task::Title {
             model.fail(self.task, failure, at);
         }
     }
 
-    /// The time that a breaker counts from: now, or later if the provider asks for a longer wait than between probes.
-    /// Providers count calls within that time. A reply does not wait for it.
+    /// The time from which a breaker counts: now, or later if the provider asks for a longer wait than between probes,
+    /// because providers count calls during that wait. A reply does not wait for it.
     fn opened_at(&self, model: &Model, error: &ModelError) -> Instant {
         let wait = match self.task {
             Task::Title => error.retry_after.unwrap_or_default(),
@@ -390,7 +390,7 @@ impl Walk {
         self.chain.first().refusal(self.task)
     }
 
-    /// The time of the next probe of any entry, if none admits a call.
+    /// The time until the next probe of any entry, if none admits a call.
     pub(crate) fn refused_for(&self) -> Duration {
         let models = self.chain.models();
         match self.chain.peek(self.task, Instant::now()) {
@@ -494,7 +494,7 @@ impl Walk {
         !matches!(admission, Admission::RefusedFor(_))
     }
 
-    /// Whether an entry is asked as the last resort: it did not fail during this walk, nor did its provider.
+    /// Whether an entry is asked as the last resort: neither the entry nor its provider failed during this walk.
     fn may_insist(&self, model: &Arc<Model>) -> bool {
         let fails_again =
             |failed: &Failed| Arc::ptr_eq(&failed.model, model) || failed.concerns(model);
@@ -514,11 +514,11 @@ impl Walk {
 pub struct EntryState {
     /// The entry.
     pub name: ModelName,
-    /// Why it is not asked; `None` if it is.
+    /// Why the entry is not asked; `None` if it is asked.
     pub refusal: Option<ModelErrorKind>,
     /// Why its last call failed; `None` after an answer.
     pub failure: Option<ModelErrorKind>,
-    /// Whether it is the one that answers.
+    /// Whether it is the entry that answers.
     pub is_answering: bool,
     /// The parameters that requests omit, because the model rejected them.
     pub refused_parameters: Vec<&'static str>,

@@ -35,7 +35,7 @@ pub enum ModelErrorKind {
     NotFound,
     /// HTTP 404 that names no model: the base URL is wrong.
     NoEndpoint,
-    /// The request is longer than the model's context, or than the provider accepts. Another model may take it.
+    /// The request is longer than the model's context, or than the provider accepts. Another model may accept it.
     TooLong,
     /// Any other 4xx: the request itself is wrong.
     InvalidRequest,
@@ -81,7 +81,7 @@ impl ModelErrorKind {
 }
 
 impl ModelError {
-    /// Whether the message caused it: its length, or a content filter.
+    /// Whether the message caused the failure: its length, or a content filter.
     pub fn is_of_the_message(&self) -> bool {
         self.kind == ModelErrorKind::TooLong || self.is_of_a_filter()
     }

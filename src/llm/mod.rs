@@ -51,7 +51,7 @@ pub const DEFAULT_MODELS: [&str; 2] = ["gpt-5-mini", "gpt-6-luna"];
 
 /// A model that writes replies.
 pub trait ReplyModel: Send + Sync + 'static {
-    /// Its name, for health pages, logs and rows.
+    /// The model's name, for health pages, logs and rows.
     fn name(&self) -> &ModelName;
 
     /// Starts one reply. The future resolves when the provider accepts the request. The stream yields [`ReplyChunk`]s
@@ -62,7 +62,7 @@ pub trait ReplyModel: Send + Sync + 'static {
 
 /// A model that writes titles.
 pub trait TitleModel: Send + Sync + 'static {
-    /// Its name, for health pages, logs and rows.
+    /// The model's name, for health pages, logs and rows.
     fn name(&self) -> &ModelName;
 
     /// Makes one attempt at a title and returns the raw, unvalidated output.

@@ -22,11 +22,11 @@ use super::{
 pub struct Model {
     backend: Backend,
     server: Server,
-    /// The provider's: key, quota, connection.
+    /// The provider's breakers, for failures of its key, quota or connection.
     provider: Arc<Breakers>,
-    /// Its own: it does not exist.
+    /// The model's own breakers, for failures that concern only the model.
     own: Breakers,
-    /// The failure of the last call of a reply and of a title that opened no breaker; `None` after an answer.
+    /// For each task, the failure of the last call if it opened no breaker; `None` after an answer.
     failures: [Mutex<Option<ModelErrorKind>>; 2],
 }
 
@@ -143,7 +143,7 @@ impl Model {
         }
     }
 
-    /// The same by its own breaker alone, where the probe of its provider has been made.
+    /// Like [`Self::peek`], but by its own breaker alone, for when the provider has already been probed.
     pub(super) fn peek_own(&self, task: Task, now: Instant) -> Admission {
         self.own.of(task).peek(now)
     }
@@ -158,7 +158,7 @@ impl Model {
         self.breaker(task, failure).open(failure, now);
     }
 
-    /// Records a passing failure with the breaker that it concerns. Several in a row open it.
+    /// Records a transient failure with the breaker that it concerns. Several in a row open it.
     pub(super) fn fail(&self, task: Task, failure: ModelErrorKind, now: Instant) {
         self.breaker(task, failure).fail(failure, now);
     }
@@ -195,7 +195,7 @@ impl Model {
     }
 }
 
-/// The admission by two breakers.
+/// Combines the admissions of two breakers.
 fn both(one: Admission, other: Admission) -> Admission {
     match (one, other) {
         (Admission::RefusedFor(one), Admission::RefusedFor(other)) => {

@@ -10,7 +10,7 @@ use std::{borrow::Cow, str::FromStr};
 /// The optional parameters of a request; `None` omits one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Profile {
-    /// Whether it is an OpenAI reasoning model. Those take the instruction in the `developer` role.
+    /// Whether it is an OpenAI reasoning model, which takes the instruction in the `developer` role.
     pub(super) reasoning: bool,
     /// The role of the instruction; `None` to derive it from the model.
     pub(super) role: Option<InstructionRole>,

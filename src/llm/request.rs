@@ -16,7 +16,7 @@ pub struct ReplyRequest {
     pub history: Arc<[ChatMessage]>,
     /// The agent's parameters.
     pub parameters: Arc<Parameters>,
-    /// On whose behalf the call is made.
+    /// The user on whose behalf the call is made.
     pub caller: CallIdentity,
 }
 
@@ -38,7 +38,7 @@ pub enum Speaker {
     Assistant,
 }
 
-/// Optional parameters of a reply; one that is `None` is left to the provider.
+/// Optional parameters of a reply; `None` leaves a parameter to the provider.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Parameters {
@@ -56,7 +56,8 @@ pub struct Parameters {
     pub extra: Map<String, Value>,
 }
 
-/// On whose behalf a call is made, for providers that ask for it. Unknown parts are empty.
+/// The user and conversation for which a call is made, sent to providers that are configured for it. Unknown parts are
+/// empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallIdentity {
     /// The tenant.
@@ -65,15 +66,15 @@ pub struct CallIdentity {
     pub user: String,
     /// The conversation.
     pub conversation: String,
-    /// The user's message that is answered, or that the title is made of.
+    /// The user's message that is answered, or that the title is made from.
     pub message: String,
     /// The agent that answers.
     pub agent: String,
-    /// What the call is for.
+    /// The purpose of the call.
     pub task: Task,
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr,
 )]
@@ -86,7 +87,7 @@ pub enum Task {
     Title,
 }
 
-/// The most words and characters of a title.
+/// The maximum number of words and characters of a title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TitleLimits {
     /// Words, separated by white space.
@@ -117,7 +118,7 @@ pub struct TitleRequest {
     pub limits: TitleLimits,
     /// Whether to send only the model and the messages, because a parameter may be why the full request failed.
     pub plain: bool,
-    /// On whose behalf the call is made.
+    /// The user on whose behalf the call is made.
     pub caller: CallIdentity,
     /// The operator's overrides of the model's parameters.
     pub overrides: Arc<ProfileOverride>,

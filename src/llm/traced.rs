@@ -17,7 +17,7 @@ use crate::telemetry::{SPANS, span};
 /// The longest model name that is recorded, in bytes.
 const MAX_MODEL_NAME_BYTES: usize = 128;
 
-/// Where a model is asked, in the terms of traces.
+/// The server of a model, in the terms of traces.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Server {
     /// OpenTelemetry's name of the provider.
@@ -78,7 +78,7 @@ pub(super) async fn reply<M: ReplyModel + ?Sized>(
         Ok(stream) if span.is_disabled() => Ok(stream),
         // The stream owns the span, so the span ends with the stream.
         Ok(stream) => {
-            // The last counts of several.
+            // Later counts replace earlier ones.
             let mut usage = None;
             let recorded = stream.inspect(move |chunk| {
                 if let Ok(ReplyChunk::Usage(counts)) = chunk {

@@ -1,8 +1,8 @@
 //! Backfill: generates titles for conversations without one (imported, older than titles, or failed).
 //!
-//! Stateless: a conversation that has a title is not selected again. A run can be interrupted, repeated, and run beside
-//! servers and other runs. At the end it waits for titles that others have claimed, until their leases expire. It
-//! publishes nothing: the next sweep of any server finds the unpublished changes and publishes them.
+//! Stateless: a conversation that has a title is not selected again. A run can be interrupted and repeated, also beside
+//! servers and other runs. At its end it waits for titles that other processes have claimed, until their leases expire.
+//! It publishes nothing: the next sweep of any server finds the unpublished changes and publishes them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ use crate::{
 /// Rows per read.
 const PAGE: u64 = 100;
 
-/// The pause between checks for the leases of others.
+/// The pause between checks of other processes' leases.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Estimated tokens of an answer, and of a prompt without its message.
@@ -44,9 +44,9 @@ const PROMPT_TOKENS: u64 = 140;
 pub struct Backfill {
     /// Only this tenant's conversations.
     pub tenant: Option<String>,
-    /// The most titles to start.
+    /// The maximum number of titles to start.
     pub limit: Option<u64>,
-    /// Only conversations created since then.
+    /// Only conversations created since this time.
     pub since: Option<DateTime<Utc>>,
     /// Titles started per minute.
     pub per_minute: u32,
@@ -78,13 +78,13 @@ pub enum StopReason {
     Limit,
     /// The budget is used up.
     Budget,
-    /// It was interrupted.
+    /// The run was interrupted.
     Interrupted,
     /// The provider refuses all calls.
     Refused(TitleFailure),
 }
 
-/// The work and the cost of a run, without running it.
+/// The estimated work and cost of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Estimate {
     /// Titles that need a model call.
@@ -161,10 +161,10 @@ impl Titles {
         }
     }
 
-    /// Generates titles until none is left or a limit is reached. Calls `report` after each.
+    /// Generates titles until none is left or a limit is reached. Calls `report` after each title.
     ///
     /// # Errors
-    /// [`Error::Database`](crate::error::Error::Database); titles stored before it stay.
+    /// [`Error::Database`](crate::error::Error::Database); titles stored before the error stay.
     pub async fn backfill(
         &self,
         backfill: &Backfill,
@@ -218,8 +218,8 @@ impl<'a, R: FnMut(&Totals)> Run<'a, R> {
             return Ok(end);
         }
         self.join().await;
-        // Titles that others had claimed during the scan: wait until they are done, or take them over when their lease
-        // expires. Claims from now on are left to the others.
+        // Titles that other processes claimed during the scan: wait until they are done, or take them over when their
+        // leases expire. Claims made from now on are left to those processes.
         let leases_end = Instant::now() + self.titles.settings.lease() + POLL_INTERVAL;
         loop {
             if let Some(end) = self
@@ -247,7 +247,7 @@ impl<'a, R: FnMut(&Totals)> Run<'a, R> {
         }
     }
 
-    /// Starts every title in `waiting`, in one scan. `None` if it reached the last one.
+    /// Starts every title in `waiting`, in one scan. Returns `None` after the last one.
     async fn claim_all(&mut self, waiting: TitleBacklog<'_>) -> Result<Option<StopReason>> {
         let mut after: Option<Keyset> = None;
         loop {

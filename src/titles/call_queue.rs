@@ -1,8 +1,8 @@
 //! Fair queue of title calls: limits concurrency, and decides which call is next.
 //!
 //! Priorities: first titles, then regenerations, then background work (sweep, backfill). Within a priority, tenants are
-//! served round-robin, and within a tenant its users. Every eighth permit goes in reverse order of priority, so that
-//! none starves. A quarter of the concurrency is reserved for first titles.
+//! served round-robin, and within a tenant its users. Every eighth permit goes in reverse order of priority, so that no
+//! priority starves. A quarter of the concurrency is reserved for first titles.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,13 +13,13 @@ use tokio::sync::oneshot;
 
 use crate::conversation::Owner;
 
-/// The most queued titles in one process. The sweep resumes those over the limit.
+/// The maximum number of queued titles in one process. The sweep resumes titles over the limit.
 const MAX_WAITING: usize = 10_000;
 
 /// One permit in this many is granted in reverse order of priority.
 const REVERSED_EVERY: u64 = 8;
 
-/// The priority of a call; the first is served first.
+/// The priority of a call, highest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Priority {
     /// The first title of a conversation.
@@ -34,7 +34,7 @@ pub(super) enum Priority {
 #[derive(Clone)]
 pub(super) struct CallQueue(Arc<Mutex<State>>);
 
-/// Permission for one title's calls; dropping it releases it.
+/// Permission for one title's calls, released on drop.
 pub(super) struct CallPermit {
     queue: Option<CallQueue>,
     priority: Priority,
@@ -43,7 +43,7 @@ pub(super) struct CallPermit {
 struct State {
     limit: usize,
     in_flight: usize,
-    /// Those in flight that are not first titles.
+    /// Calls in flight that are not first titles.
     non_first: usize,
     waiting: usize,
     granted: u64,

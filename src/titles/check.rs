@@ -20,7 +20,7 @@ use crate::{
     llm::{CallIdentity, Chain, Model, ModelError, ModelErrorKind, Task, TitleModel, TitleRequest},
 };
 
-/// The message of the check.
+/// The message for which the check requests a title.
 const MESSAGE: &str = "Plan a trip to Kyoto";
 
 /// Whether the title model answers.
@@ -37,7 +37,7 @@ pub enum ModelState {
     Malformed,
     /// A 404 that names no model: the base URL is wrong.
     NoEndpoint,
-    /// The last several conversations got answers, and none was a usable title.
+    /// Several conversations in a row got answers, but no usable title.
     Useless,
 }
 
@@ -67,7 +67,7 @@ impl ModelState {
 /// This many different conversations in a row without a title make the model [`ModelState::Useless`].
 const USELESS_AFTER: usize = 8;
 
-/// The most chains whose health is kept; those of former configurations go first.
+/// The maximum number of chains whose health is kept. Chains of former configurations are dropped first.
 const MAX_CHAINS: usize = 10_000;
 
 /// The health of one chain of models.
@@ -75,7 +75,7 @@ const MAX_CHAINS: usize = 10_000;
 pub struct ChainHealth {
     /// The chain.
     pub chain: Chain,
-    /// Whether it answers, by its last call.
+    /// The state after its last call.
     pub state: ModelState,
     /// The model of that call; empty before the first one.
     pub model: String,
@@ -93,7 +93,7 @@ struct HealthState {
     without_title: HashSet<ConversationId>,
 }
 
-/// What the health of a chain is kept by.
+/// The key of a chain's health: the names of its models.
 fn names(chain: &Chain) -> Vec<String> {
     let names = chain.models().iter().map(|model| model.name().to_string());
     names.collect()
@@ -125,7 +125,7 @@ impl Health {
         found.into_iter().map(|(_, health)| health).collect()
     }
 
-    /// Changes the health of a chain by a call of one of its models.
+    /// Updates the health of a chain after a call of one of its models.
     fn change(&self, chain: &Chain, model: &str, change: impl FnOnce(&mut HealthState)) {
         let mut known = self.lock();
         let names = names(chain);
@@ -197,7 +197,7 @@ impl HealthState {
     }
 }
 
-/// Asks the models of the chain in order until one answers or fails in passing, and logs the result.
+/// Asks the models of the chain in order until one answers or fails temporarily, and logs the result.
 pub(super) async fn run(titles: &Inner) {
     let chain = titles.policies().default_policy().models.clone();
     let mut refused: Vec<(&Model, ModelErrorKind)> = Vec::new();
@@ -214,7 +214,8 @@ pub(super) async fn run(titles: &Inner) {
         }
         refused.push((model, error));
     }
-    // Their titles go to the model that answers at once. Without one, the next title tries them again.
+    // Open their breakers, so that titles go directly to the model that answers. If none answers, the next title tries
+    // all.
     if refused.len() < chain.models().len() {
         for (model, error) in refused {
             model.open(Task::Title, error, std::time::Instant::now());

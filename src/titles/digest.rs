@@ -1,5 +1,5 @@
-//! The digest of a conversation, for a title from all of it: the first message of the user, the last two exchanges, and
-//! evenly spaced messages of the user between, each shortened.
+//! The digest of a conversation, for a title of the whole conversation: the first user message, evenly spaced user
+//! messages after it, and the last two exchanges, each shortened.
 //!
 //! Authors alternate, so every second message may be the assistant's: at each position the next message is read too,
 //! and the user's message is used. Reads at most 13 messages, whatever the length of the conversation.
@@ -11,35 +11,35 @@ use crate::{
     error::Result,
 };
 
-/// The characters of a digest.
+/// The maximum length of a digest, in characters.
 const MAX_CHARS: usize = 2_000;
 
-/// The messages of the last two exchanges, and those between them and the first.
+/// The number of messages in the last two exchanges, and of messages between them and the first one.
 const LAST: i64 = 4;
 const BETWEEN: i64 = 4;
 
-/// The relative share of a message in the characters of the digest: of the first one, of each last one, and of each
-/// between.
+/// Weights that divide the digest's characters among the messages: the first one, each of the last, each in between.
 const FIRST_SHARE: usize = 4;
 const LAST_SHARE: usize = 2;
 const BETWEEN_SHARE: usize = 1;
 
-/// What a line has besides the text.
+/// The length of a line without its text.
 const LABEL_CHARS: usize = "Assistant: \n".len();
 
-/// A conversation in short.
+/// A shortened conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Digest {
     /// One line for each message, with its author.
     pub(super) text: String,
-    /// What the user wrote in it.
+    /// The user's own text in it.
     pub(super) asked: String,
 }
 
 /// The digest of the conversation whose title is claimed, with this first message.
 ///
 /// # Errors
-/// [`Error::NotFound`](crate::error::Error::NotFound) if it was deleted; [`Error::Database`](crate::error::Error::Database).
+/// [`Error::NotFound`](crate::error::Error::NotFound) if the conversation was deleted;
+/// [`Error::Database`](crate::error::Error::Database).
 pub(super) async fn of_conversation(
     db: &Database,
     claim: &TitleClaim,
@@ -66,7 +66,7 @@ pub(super) async fn of_conversation(
     Ok(digest(first, between, last))
 }
 
-/// The positions of the messages between, and of the last ones.
+/// The positions of the messages in between, and of the last messages.
 fn positions(messages: i64) -> (Vec<i64>, Vec<i64>) {
     // The first message has position 1.
     let last_from = (messages - LAST + 1).max(2);
@@ -76,7 +76,7 @@ fn positions(messages: i64) -> (Vec<i64>, Vec<i64>) {
     (spaced.collect(), (last_from..=messages).collect())
 }
 
-/// The positions, each with the next one if it is before `end`.
+/// Each position followed by the next one, without positions from `end` on.
 fn paired(places: &[i64], end: i64) -> Vec<i64> {
     let pairs = places.iter().flat_map(|place| [*place, place + 1]);
     let mut pairs: Vec<i64> = pairs.filter(|place| *place < end).collect();
@@ -128,7 +128,7 @@ fn digest(first: Excerpt, between: Vec<Excerpt>, last: Vec<Excerpt>) -> Digest {
 /// A text on one line: a long one is shortened to three quarters from its beginning and one quarter from its end.
 fn shortened(text: &str, chars: usize) -> String {
     const GAP: &str = " … ";
-    // More white space than text is no text.
+    // Read more than `chars` characters, because white space collapses, but not the whole of a long text.
     let start: String = text.chars().take(8 * chars).collect();
     let line = single_line(&start);
     let count = line.chars().count();

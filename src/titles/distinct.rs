@@ -1,4 +1,4 @@
-//! Detects near-duplicates among an owner's titles: equal but for letter case, white space and punctuation. Digits count.
+//! Detects near-duplicates among an owner's titles: they differ only in letter case, white space or punctuation.
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
@@ -8,12 +8,12 @@ pub(super) fn is_among(title: &str, others: &[String]) -> bool {
     others.iter().any(|other| self::key(other) == key)
 }
 
-/// Equal for near-duplicates. A title of punctuation alone is its own key.
+/// A key that is equal for near-duplicates. The key of a title of punctuation alone is the title.
 pub fn key(title: &str) -> String {
     let counts = |c: &char| {
         !c.is_whitespace() && c.general_category_group() != GeneralCategoryGroup::Punctuation
     };
-    // Upper-casing first folds what has two lower-case forms: ß and ss, ς and σ.
+    // Upper-casing first folds letters that have two lower-case forms: ß and ss, ς and σ.
     let folded = title.to_uppercase().to_lowercase().replace('ς', "σ");
     let key: String = folded.chars().filter(counts).collect();
     match key.is_empty() {

@@ -17,7 +17,7 @@ use crate::{
 /// The number of user messages between two refreshes.
 const EVERY: usize = 5;
 
-/// How often, and how far apart.
+/// The maximum number of refreshes of a conversation, and the shortest pause between two.
 const LIMITS: RefreshLimits = RefreshLimits {
     most: 3,
     pause: Duration::from_secs(10 * 60),
@@ -58,7 +58,7 @@ async fn refresh(titles: &Arc<Inner>, conversation: &Conversation) -> Result<()>
     Ok(())
 }
 
-/// Whether more than half of the words of two titles differ: of all distinct words, those that only one of them has.
+/// Whether more than half of the distinct words of two titles occur in only one of them.
 pub(super) fn has_moved(previous: &str, title: &str) -> bool {
     let (previous, title) = (words(previous), words(title));
     let all = previous.union(&title).count();
@@ -66,7 +66,7 @@ pub(super) fn has_moved(previous: &str, title: &str) -> bool {
     2 * (all - common) > all
 }
 
-/// The distinct words, without case and punctuation. A text of a script without spaces has its characters.
+/// The distinct words, without case and punctuation. In scripts without spaces, each character is a word.
 fn words(title: &str) -> HashSet<String> {
     use unicode_segmentation::UnicodeSegmentation;
     title

@@ -1,7 +1,7 @@
 //! Tries failed titles again when they are due, as fast as breakers, budgets and the call queue allow.
 //!
-//! While no model is known to answer, one title is the probe and the others wait unclaimed. The answer of a probe makes
-//! all titles due that wait for its model.
+//! While no model is known to answer, one title is the probe and the others wait unclaimed. A probe's answer makes all
+//! titles due that wait for its model.
 
 use std::{
     sync::Arc,
@@ -29,7 +29,7 @@ use crate::{
 /// How long one sweep retries titles. Other work of the sweep follows, and the next sweep continues.
 const SLICE: Duration = Duration::from_secs(45);
 
-/// What is left after a sweep.
+/// Whether a sweep left titles that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
     /// Nothing is due, or the titles that are due wait for a probe.
@@ -38,7 +38,7 @@ pub(super) enum Rest {
     More,
 }
 
-/// What a sweep may try now.
+/// How many titles a sweep may try now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pace {
     /// All titles.
@@ -57,7 +57,7 @@ fn pace(chain: &Chain) -> Pace {
     }
 }
 
-/// Makes titles due whose model answers again, page by page. Their next try counts like any other.
+/// Makes titles due if their model answers again, page by page. Their next try counts like any other.
 pub(super) async fn wake(titles: &Inner, heartbeat: &Heartbeat) -> Result<()> {
     if titles.recovered.take_budgets() {
         let woken = wake_all(titles, heartbeat, WaitsFor::Budget, |_| true).await;
@@ -121,7 +121,7 @@ pub(super) async fn try_again(titles: &Arc<Inner>, heartbeat: &Heartbeat) -> Res
             Pace::One => !probed.contains(chain.first().name()),
             Pace::None => false,
         };
-        // Tenants and agents may have other chains, of which one may answer while another does not.
+        // Tenants and agents may have their own chains, so one chain may answer while another does not.
         if !titles
             .policies()
             .models()
@@ -223,7 +223,7 @@ async fn probe(
     }
 }
 
-/// Begins the next try of one title. Returns false if it no longer waits.
+/// Begins the next try of one title. Returns false if the title no longer waits.
 async fn begin(
     titles: &Arc<Inner>,
     candidate: &Candidate,

@@ -9,11 +9,11 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::policy::TitlePolicy;
 
-/// The fewest words of a run of our instruction, and of an operator's text.
+/// The minimum number of words in an echo of our instruction, and of an operator's text.
 const OURS: usize = 2;
 const THEIRS: usize = 3;
 
-/// Whether a title has only words of the instruction that was sent for this message.
+/// Whether a title consists only of words of the instruction that was sent for this message.
 pub(super) fn is_echo<M>(
     title: &str,
     message: &str,

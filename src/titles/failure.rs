@@ -5,20 +5,20 @@ use crate::{
     llm::{ModelError, ModelErrorKind},
 };
 
-/// What caused a call to make no title.
+/// Why a call made no title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FailureCause {
     /// The message: a content filter, its length, or an unusable answer to it.
     Message,
     /// The model or its provider.
     Model,
-    /// An answer that is not of the protocol.
+    /// An answer that violates the protocol.
     Protocol,
     /// The base URL.
     BaseUrl,
 }
 
-/// The cause of a failed call. The message causes content filter errors and overlong contexts.
+/// The cause of a failed call. Content filters and overlong contexts are failures of the message.
 pub(super) fn cause_of(error: &ModelError) -> FailureCause {
     match error.kind {
         _ if error.is_of_the_message() => FailureCause::Message,
@@ -28,7 +28,7 @@ pub(super) fn cause_of(error: &ModelError) -> FailureCause {
     }
 }
 
-/// The failure that is stored.
+/// The failure to store for a kind of error.
 pub(super) fn failure_of(kind: ModelErrorKind) -> TitleFailure {
     match kind {
         ModelErrorKind::Timeout => TitleFailure::Timeout,

@@ -26,33 +26,33 @@ use crate::{
     work,
 };
 
-/// The most unusable answers for one title: the first and one retry.
+/// The maximum number of unusable answers for one title: the first and one retry.
 const UNUSABLE_ANSWERS: u32 = 2;
 
 /// The longest wait for a worker thread that validates a title.
 const JUDGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a title is made of.
+/// The inputs of one title.
 pub(super) struct Job<'a> {
-    /// The policy. Its models are those of the walk.
+    /// The policy. The walk goes through its models.
     pub(super) policy: &'a TitlePolicy,
     /// The user's message.
     pub(super) message: &'a str,
     /// The current title and the user's hint, if the title is regenerated.
     pub(super) regeneration: Regeneration<'a>,
-    /// On whose behalf the calls are made.
+    /// The caller on whose behalf the model is asked.
     pub(super) caller: CallIdentity,
     /// The operator's overrides of the models' parameters.
     pub(super) overrides: Arc<ProfileOverride>,
 }
 
-/// Receives what happens while a title is made.
+/// Receives events while a title is made.
 pub(super) trait Observer: Send {
     /// One call ended. `why` is the human-readable reason why its answer is unusable; `None` for a title or a failed
     /// call.
     fn called(&mut self, call: TitleCall, cause: FailureCause, why: Option<&str>);
 
-    /// A model answered whose breaker was open.
+    /// A model whose breaker was open has answered.
     fn recovered(&mut self, model: &Model);
 
     /// Whether the model must be asked for another title, because the owner has this one already; called for at most
@@ -65,10 +65,10 @@ pub(super) trait Observer: Send {
 pub(super) enum NoTitle {
     /// Permanent: the answers were unusable, or the message or the request was refused.
     Rejected(TitleFailure),
-    /// For a reason that may pass, even if an operator must act: time, rate, connection, server, key, model, quota. The
+    /// Temporary, even if an operator must act: timeout, rate limit, connection, server, key, model, quota. The
     /// provider asks for no call within this time.
     Failed(TitleFailure, Duration),
-    /// No call was made: every model refuses calls, and the first probe is due after this time.
+    /// No call was made: no model admits one, and the first probe is due after this time.
     Refused(TitleFailure, Duration),
 }
 
@@ -87,7 +87,7 @@ impl NoTitle {
 #[derive(Debug)]
 struct Unusable {
     failure: TitleFailure,
-    /// For people.
+    /// The human-readable reason.
     why: String,
     /// Whether it is a title over a limit of the policy.
     is_too_long: bool,
@@ -138,7 +138,7 @@ pub(super) async fn title(
             };
             observer.called(call, FailureCause::Model, None);
         }
-        // An entry that was asked near the end of the deadline is not at fault.
+        // A model that was asked shortly before the deadline is not at fault.
         if duration >= deadline / 2 {
             walk.failed(&ModelError::new(ModelErrorKind::Timeout), Duration::ZERO);
         }
@@ -151,7 +151,7 @@ pub(super) async fn title(
     }
 }
 
-/// `called` is set to the start of each call, `spare` to a title that is taken, before another one is asked for.
+/// Sets `called` to the start of each call, and `spare` to a title that is taken before the model is asked for another.
 async fn walk_chain(
     job: &Job<'_>,
     until: Instant,
@@ -172,9 +172,9 @@ async fn walk_chain(
     let mut unusable = 0;
     // Why there is no title: the last failure that was not permanent, else the first one.
     let mut failed: Option<ModelErrorKind> = None;
-    // For how long the providers ask for no call: the shortest of all entries.
+    // The shortest time within which an entry's provider asks for no call.
     let mut wait: Option<Duration> = None;
-    // Why a model rejects the request, which does not pass.
+    // Why a model rejects the request: a permanent failure.
     let mut rejected = None;
     request.plain = walk.wants_plain();
     while let Some(model) = walk.entry().cloned() {
@@ -189,7 +189,7 @@ async fn walk_chain(
         };
         match answer {
             Ok(output) => {
-                // Budgets count what a provider does not say.
+                // Budgets need token counts, so estimate them if the provider reports none.
                 let estimated = || prompt::estimated_usage(&request, &output.text);
                 let usage = output.usage;
                 let usage = usage.or_else(|| (!model.is_offline()).then(estimated));
@@ -315,7 +315,7 @@ async fn judge(
         return present.map_or_else(|| rejected("it says that the title stays"), Ok);
     }
     let (text, message) = (output.text.clone(), job.message.to_owned());
-    // The input ends with what is to be done.
+    // The last line of the input states the task.
     let last = request.input.lines().last().unwrap_or_default();
     let rules = Rules::of(job.policy, format!("{}\n{last}", request.instruction));
     // Validation scans the whole message several times, so a long one goes to a worker thread.

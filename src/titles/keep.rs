@@ -8,17 +8,17 @@ const STAYS: &str = "same unchanged keep keeps kept keeping stay stays remain re
      unverändert gleicher gleiche beibehalten inchangé inchangée même conserver mismo igual inalterado mesmo invariato stesso \
      прежнее прежний ongewijzigd oförändrad uændret değişmedi aynı";
 
-/// Words that mean so after a negation: "no change", "has not moved".
+/// Words that mean the same after a negation: "no change", "has not moved".
 const CHANGES: &str = "change changes changed changing move moves moved moving update updates updated new \
      änderung neuer changement cambio cambios alterações mudanças modifiche изменений wijziging";
 const NEGATIONS: &str = "no not none hasn't didn't without unless don't kein keine nicht aucun pas sin sem nessuna без geen";
 
-/// Words that such answers have besides.
+/// Other words of such answers.
 const OTHERS: &str = "title titles the a an it its is was has have been be as again before still this that of for to subject topic \
      conversation chat needed required necessary write between marks mark one and original former yes so answer \
      titel der das bleibt bleiben titre le la sans título el titolo заголовок название das";
 
-/// The same in scripts without spaces, as the whole answer.
+/// Whole answers in scripts without spaces.
 const DENSE: &str = "变更なし 変更なし 変わらず 同じタイトル 同上 不变 不變 保持不变 保持不變 标题不变 標題不變 无变化 無變化 没有变化 相同标题 变化なし 변경 없음 변경없음 동일 그대로 유지";
 
 /// Whether an answer says that this title stays. An answer whose words occur in the conversation is a title.

@@ -16,7 +16,7 @@ use crate::{
     telemetry::label::{Bounded, LabelText},
 };
 
-/// The most tenants, and the most models, with a label value of their own. Bounds the number of series.
+/// The number of tenants, and of models, that get a label value of their own. Bounds the number of series.
 const NAMED_TENANTS: usize = 200;
 const NAMED_MODELS: usize = 50;
 
@@ -65,13 +65,13 @@ struct ClaimLabels {
     by: &'static str,
 }
 
-/// What caused a claim.
+/// What triggered a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub(super) enum Trigger {
     /// A message with content.
     Message,
-    /// A request of the user: regenerate or reset.
+    /// A user's request: regenerate or reset.
     Person,
     /// A sweep: the previous claim expired.
     Sweep,

@@ -6,8 +6,8 @@
 //! 2. `task` runs the claim under its [`policy`]: it waits in `call_queue` and checks the budget. `generate` calls the
 //!    models of a chain with `prompt`; `distinct` finds near-duplicates.
 //! 3. [`clean`] unwraps and validates the output; `keep` recognises an answer that keeps the current title; `redact`
-//!    removes secrets; `echo` detects words of the instruction; `language` checks the script; `shape` applies the policy's
-//!    letter case and emoji.
+//!    removes secrets; `echo` detects words of the instruction; `language` checks the script; `shape` applies the
+//!    policy's letter case and emoji.
 //! 4. One fenced UPDATE stores the title. It changes nothing if a rename, a deletion or another claim came first.
 //! 5. The new revision is published after the commit; `published` records that it was.
 //!
@@ -93,9 +93,9 @@ const MANY_MESSAGES: usize = 3;
 /// Settings of title generation.
 #[derive(Clone, Debug)]
 pub struct TitleSettings {
-    /// The longest time from the start of the first call to the title, the retry included.
+    /// The longest time from the start of the first call to the title, including the retry.
     pub deadline: Duration,
-    /// The most concurrent calls. Others queue; their deadline starts when they leave the queue.
+    /// The maximum number of concurrent calls. Others queue; their deadline starts when they leave the queue.
     pub max_in_flight: usize,
     /// The pause between sweeps for interrupted titles and unpublished changes.
     pub sweep_every: Duration,
@@ -116,7 +116,7 @@ impl TitleSettings {
     }
 }
 
-/// Generates titles, and stores users' own. Cheap to clone.
+/// Generates titles, and stores titles that users give. Cheap to clone.
 #[derive(Clone)]
 pub struct Titles {
     inner: Arc<Inner>,
@@ -131,7 +131,7 @@ struct Inner {
     tasks: TaskTracker,
     settings: TitleSettings,
     calls: call_queue::CallQueue,
-    /// The models that answer again, which makes the titles that wait for them due.
+    /// Models that answer again; the titles that wait for them become due.
     recovered: Recovery,
     budget: Budget,
     health: Health,
@@ -147,14 +147,14 @@ pub struct Regenerate {
     pub hint: Option<String>,
     /// Whether a title that the user gave or restored may be replaced.
     pub replace_manual: bool,
-    /// What the title is made from; `None`: from three user messages on the whole conversation, else the first message.
+    /// The source of the title; `None`: the whole conversation from three user messages on, else the first message.
     pub from: Option<TitleFrom>,
 }
 
 impl Inner {
-    /// The current policies. Hold the result for the length of one operation, so that it sees one state.
+    /// The current policies. Hold the result for the duration of one operation, so that it sees one state.
     fn policies(&self) -> Arc<Policies> {
-        // The lock is held for the length of a clone, and a panic cannot happen in between.
+        // The lock is held only during a clone, which cannot panic.
         let policies = self.policies.read();
         policies.unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -171,7 +171,7 @@ impl Inner {
         agents.stored_name(tenant, active_agent).to_owned()
     }
 
-    /// Whether a call of any policy's models would be admitted.
+    /// Whether any policy's models would admit a call.
     fn peek(&self) -> Admission {
         let (policies, now) = (self.policies(), Instant::now());
         let admissions = policies.models().map(|chain| chain.peek(Task::Title, now));
@@ -198,8 +198,8 @@ fn with_text(conversation: Conversation) -> Result<Conversation> {
 }
 
 impl Titles {
-    /// Titles under `policies`, for the agents of `registry`; stored in `db` and published through `events`, in tasks
-    /// tracked by `tasks`.
+    /// Creates the service for titles under `policies`, for the agents of `registry`; stored in `db` and published
+    /// through `events`, in tasks tracked by `tasks`.
     pub fn new(
         db: Database,
         events: EventBroker,
@@ -269,12 +269,12 @@ impl Titles {
         self.inner.policies()
     }
 
-    /// Whether hints and previews of this tenant's conversations with this agent leave out secrets and personal numbers.
+    /// Whether hints and previews of this tenant's conversations with this agent omit secrets and personal numbers.
     pub fn redacts_with(&self, tenant: &str, agent: &str) -> bool {
         self.inner.policy(tenant, agent).redact
     }
 
-    /// The same if the agent is not known here: whether the tenant's policy or any agent's policy redacts.
+    /// Like [`Self::redacts_with`], for an unknown agent: whether the tenant's policy or any agent's policy redacts.
     pub fn redacts(&self, tenant: &str) -> bool {
         self.inner.policies().redacts_with_any(tenant)
     }
@@ -288,7 +288,7 @@ impl Titles {
             .unwrap_or_else(PoisonError::into_inner);
         *current = Arc::new(policies);
         drop(current);
-        // Their budgets may be higher.
+        // The new budgets may be higher.
         self.inner.recovered.add_budgets();
     }
 
@@ -302,7 +302,7 @@ impl Titles {
         self.inner.health.of(self.inner.policies().models())
     }
 
-    /// Whether the circuit breakers of all models of a policy are open: its titles wait.
+    /// Whether some policy has only models whose circuit breaker is open, so that its titles wait.
     pub fn breaker_is_open(&self) -> bool {
         let policies = self.inner.policies();
         let mut chains = policies.models();
@@ -325,7 +325,7 @@ impl Titles {
         &self.inner.metrics
     }
 
-    /// The initial title state of a conversation whose first message this is, under the policy of a tenant and an
+    /// The initial title state of a conversation that begins with this message, under the policy of a tenant and an
     /// agent. For a later message, `agent` may differ from the conversation's agent; `task` applies the policy of the
     /// claimed row.
     pub fn plan(
@@ -371,8 +371,8 @@ impl Titles {
             .spawn(task::run(inner, claim, source, priority));
     }
 
-    /// Stores a title that the user gave. Replaces any title; generated titles never replace it. `actor`: that user, for
-    /// the audit log.
+    /// Stores a title that the user gave. Replaces any title; generated titles never replace it. `actor`: the user who
+    /// gave it, for the audit log.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if it is empty or over 128 characters; [`Error::NotFound`] if the owner has no such
@@ -424,8 +424,8 @@ impl Titles {
     }
 
     /// Starts generating another title. The current one stays until the new one is stored, and stays if generation
-    /// fails. Of several concurrent requests one is fulfilled. Returns at once; the title is published when it is
-    /// ready.
+    /// fails. If several requests are concurrent, one of them is fulfilled. Returns at once; the title is published
+    /// when it is ready.
     ///
     /// # Errors
     /// [`Error::ManualTitle`] if the user gave the title and `replace_manual` is not set;
@@ -475,7 +475,7 @@ impl Titles {
         Ok(self.publish_and_start(begun, source))
     }
 
-    /// Brings the former title back and locks it. Repeating it changes nothing.
+    /// Brings the former title back and locks it. Idempotent.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] if there is no former title; [`Error::NotFound`] if the owner has no such conversation;

@@ -15,7 +15,7 @@ use strum::{EnumString, IntoStaticStr, VariantNames};
 use super::{TitleLanguage, clean::Limits};
 use crate::llm::{Chain, Model};
 
-/// The most tenants with a layer of their own.
+/// The maximum number of tenants with a layer of their own.
 pub const MAX_TENANTS: usize = 1000;
 
 /// The longest [`TitlePolicy::style`] and [`TitlePolicy::instruction`], in characters.
@@ -46,11 +46,11 @@ pub enum Refresh {
     /// A title is made once.
     #[default]
     Off,
-    /// It is made again when the subject moved.
+    /// It is made again when the subject has moved.
     Drift,
 }
 
-/// What is shown for a conversation whose title failed permanently.
+/// What clients see for a conversation whose title failed permanently.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Fallback {
@@ -72,7 +72,7 @@ macro_rules! settings {
             $($(#[$doc])* pub $key: $kind,)*
         }
 
-        /// The settings of one layer; `None` for those inherited from the layer above.
+        /// The settings of one layer; `None` for inherited settings.
         #[derive(Clone, Debug)]
         pub struct PolicyLayer<M = Chain> {
             /// See [`TitlePolicy::models`].
@@ -89,7 +89,7 @@ macro_rules! settings {
         }
 
         impl<M: Clone> PolicyLayer<M> {
-            /// Puts the settings of this layer over a policy.
+            /// Overrides a policy's settings with those of this layer.
             fn apply(&self, policy: &mut TitlePolicy<M>) {
                 if let Some(models) = &self.models {
                     policy.models = models.clone();
@@ -124,12 +124,13 @@ macro_rules! settings {
 settings! {
     /// One or two sentences that are added to the instruction.
     style: Option<Arc<str>> = None;
-    /// The instruction instead of ours. The delimiters of the message, the shape of the answer and the language rule
-    /// stay.
+    /// The operator's instruction, instead of ours. The delimiters of the message, the shape of the answer and the
+    /// language rule stay.
     instruction: Option<Arc<str>> = None;
-    /// The most characters as a reader counts them (grapheme clusters). At most 128 code points in any case.
+    /// The maximum number of characters as a reader counts them (grapheme clusters). At most 128 code points in any
+    /// case.
     max_characters: usize = Limits::DEFAULT.characters;
-    /// The most words, separated by white space.
+    /// The maximum number of words, separated by white space.
     max_words: usize = Limits::DEFAULT.words;
     /// The letter case.
     case: TitleCase = TitleCase::AsWritten;
@@ -143,13 +144,13 @@ settings! {
     redact: bool = true;
     /// Whether the title follows the subject.
     refresh: Refresh = Refresh::Off;
-    /// Tokens of titles that the tenant may use per day (UTC); `None` for no limit.
+    /// Title tokens that the tenant may use per day (UTC); `None` for no limit.
     budget: Option<u64> = None;
     /// The fallback for a title that failed permanently.
     fallback: Fallback = Fallback::Hint;
     /// Whether the model is asked once more for a title that the owner already has.
     distinct: bool = false;
-    /// How long a title that failed for a passing reason is retried.
+    /// How long a title is retried after temporary failures.
     retry: Duration = Duration::from_secs(24 * 3_600);
 }
 
@@ -163,7 +164,7 @@ impl<M> TitlePolicy<M> {
     }
 }
 
-/// All layers.
+/// The policies of all tenants and agents, in layers.
 #[derive(Clone, Debug)]
 pub struct Policies<M = Chain> {
     /// `[titles]`. Its models are always set.
@@ -176,7 +177,7 @@ pub struct Policies<M = Chain> {
 }
 
 impl<M: Clone> Policies<M> {
-    /// The layers: the default one with the models `models`, and those of tenants and agents by name.
+    /// Builds the layers: the default one with the models `models`, and the layers of tenants and agents by name.
     pub fn new(
         models: M,
         default: PolicyLayer<M>,
@@ -222,8 +223,8 @@ impl<M: Clone> Policies<M> {
         by_agent || self.of_tenant(tenant).redact
     }
 
-    /// The most tokens a day for titles of a tenant's conversations in which this agent answers, beside the tenant's own
-    /// budget.
+    /// The daily token limit for titles of a tenant's conversations in which this agent answers, in addition to the
+    /// tenant's own budget.
     pub fn budget_of_agent(&self, agent: &str) -> Option<u64> {
         self.agents.get(agent)?.budget.flatten()
     }
@@ -248,12 +249,12 @@ impl<M: Clone> Policies<M> {
         sorted(&self.agents)
     }
 
-    /// The settings that a layer of a tenant or an agent sets itself.
+    /// The settings that the tenant's own layer sets.
     pub fn set_by_tenant(&self, tenant: &str) -> Vec<&'static str> {
         set_by(self.tenants.get(tenant))
     }
 
-    /// See [`Self::set_by_tenant`].
+    /// The settings that the agent's own layer sets.
     pub fn set_by_agent(&self, agent: &str) -> Vec<&'static str> {
         set_by(self.agents.get(agent))
     }
@@ -265,7 +266,7 @@ impl<M: Clone> Policies<M> {
             .chain(layers.filter_map(|layer| layer.models.as_ref()))
     }
 
-    /// The policies with other models: `change` is applied to those of each layer.
+    /// The policies with other models: applies `change` to the models of each layer.
     pub fn map_models<N: Clone>(self, change: impl Fn(M) -> N) -> Policies<N> {
         let layers = |layers: HashMap<String, PolicyLayer<M>>| {
             let layer = |(name, mut layer): (String, PolicyLayer<M>)| {
@@ -284,7 +285,7 @@ impl<M: Clone> Policies<M> {
 }
 
 impl Policies {
-    /// The shortest time for which any title is tried again.
+    /// The shortest retry period of any layer.
     pub fn shortest_retry(&self) -> Duration {
         let layers = self.tenants.values().chain(self.agents.values());
         let others = layers.filter_map(|layer| layer.retry);

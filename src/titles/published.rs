@@ -17,10 +17,10 @@ use crate::{
 /// How long a batch collects revisions before it is written.
 const BATCH_WINDOW: Duration = Duration::from_millis(200);
 
-/// The longest write of one batch.
+/// The time limit of writing one batch.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Records revisions until `closing`, then those still queued.
+/// Records revisions until `closing`, then the revisions that are still queued.
 pub(super) async fn record(
     db: &Database,
     published: &mut UnboundedReceiver<PublishedRevision>,

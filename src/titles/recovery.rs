@@ -12,7 +12,7 @@ use crate::llm::ModelName;
 /// The models that answered after a failure, or for the first time, since the last sweep.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
-    // As many as there are models.
+    // At most one entry per model.
     models: Mutex<Vec<ModelName>>,
     budgets: AtomicBool,
     added: Notify,
@@ -28,13 +28,13 @@ impl Recovery {
         self.added.notify_one();
     }
 
-    /// Adds that budgets may have changed, and wakes the sweep.
+    /// Records that budgets may have changed, and wakes the sweep.
     pub(super) fn add_budgets(&self) {
         self.budgets.store(true, Ordering::Relaxed);
         self.added.notify_one();
     }
 
-    /// Takes whether budgets may have changed.
+    /// Whether budgets may have changed; clears the record.
     pub(super) fn take_budgets(&self) -> bool {
         self.budgets.swap(false, Ordering::Relaxed)
     }
@@ -44,7 +44,7 @@ impl Recovery {
         self.added.notified().await;
     }
 
-    /// Takes the models.
+    /// Removes and returns the models.
     pub(super) fn take(&self) -> Vec<ModelName> {
         std::mem::take(&mut *self.lock())
     }

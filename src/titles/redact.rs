@@ -1,4 +1,4 @@
-//! Leaves secrets and personal numbers out of generated titles.
+//! Removes secrets and personal numbers from generated titles.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use super::{
 pub(super) use crate::conversation::redact::redact as in_text;
 use crate::conversation::{Title, redact::redact};
 
-/// The fewest words that a title must have after the removal.
+/// The minimum number of words that must remain of a title.
 const MIN_WORDS: usize = 2;
 
 /// A title without secrets and personal numbers, cleaned again. `message`: the message that it is for.

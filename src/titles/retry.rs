@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// What a failed title waits for before its next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
-    /// A call failed for a reason that passes. The provider asks for no call within this time.
+    /// A call failed temporarily. The provider asks for no call within this time.
     Failure(Duration),
     /// No model admits a call; the next probe is due after this time. No call was made.
     Refusal(Duration),
@@ -48,7 +48,7 @@ pub(super) fn next(
     })
 }
 
-/// The pause after this many failures before the last one.
+/// The pause after a failure that follows this many earlier ones.
 fn pause(failures: u32) -> Duration {
     let doubled = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
     FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)

@@ -29,7 +29,7 @@ const SMALL_WORDS: &str = "a an the and but or nor of in on for to with from by 
 /// Frequent German words that are not English words.
 const GERMAN_WORDS: &str = "der das und nicht ist ein eine einen für mit wie ich auf zu den dem von wir mein meine kann bitte";
 
-/// The shaped title. Empty if nothing but emoji was there.
+/// The shaped title. Empty if the title had only emoji.
 pub(super) fn shaped<M>(title: &str, message: &str, policy: &TitlePolicy<M>) -> String {
     let title = with_emoji(title, message, policy.emoji);
     let is_turkic = is_turkic(message, &policy.language);
@@ -82,7 +82,7 @@ fn without_capitals<'t>(title: &'t str, message: &str, is_turkic: bool) -> Cow<'
     join(title.split(' ').map(word)).into()
 }
 
-/// Drops emoji from the beginning, all or all but the first.
+/// Drops all emoji at the beginning, or all but the first.
 fn with_emoji<'t>(title: &'t str, message: &str, is_allowed: bool) -> Cow<'t, str> {
     let mut first = None;
     let mut rest = title;
@@ -137,14 +137,14 @@ fn in_title_case(title: &str, is_turkic: bool) -> String {
 
 fn in_sentence_case(title: &str, message: &str, language: &TitleLanguage) -> String {
     let message = MessageWords::of(message);
-    // In a message without capitals, names have none either.
+    // In a message without capitals, names are not capitalised either.
     let lowers = is_in_title_case(title) && !message.capitals.is_empty();
     let is_german = is_german(&message, language);
     let is_turkic = is_turkic(message.text, language);
     let mut begins = true;
     let word = |word: &str| {
         let ends = word.ends_with([':', '.', '?', '!', '–', '—']);
-        // An emoji begins no sentence.
+        // An emoji does not begin a sentence.
         let is_first = begins;
         begins = ends || begins && core(word).is_empty();
         match is_first {

@@ -9,7 +9,7 @@ use crate::{
     error::Result,
 };
 
-/// The most user messages searched for content. A conversation with more openers than that gets no title.
+/// The maximum number of user messages searched for content. A conversation with more openers gets no title.
 const MAX_MESSAGES: u64 = 20;
 
 /// The source of a title.
@@ -21,7 +21,7 @@ pub(super) enum Source {
     Title(Title),
 }
 
-/// A source, and the message that it is in.
+/// A source, and the message that contains it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) source: Source,

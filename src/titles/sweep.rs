@@ -21,10 +21,10 @@ use crate::{
     supervisor::Heartbeat,
 };
 
-/// The time for the committing process to record a publication before the sweep republishes it.
+/// How long the committing process has to record a publication before the sweep republishes the change.
 const PUBLISH_GRACE: Duration = Duration::from_secs(5);
 
-/// The longest sweep. The next one starts with the rows that it did not reach.
+/// The time limit of a sweep. The next one starts with the rows that it did not reach.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The shortest pause between two sweeps, and the longest random delay after a lease expires: nodes that wait for the
@@ -68,8 +68,8 @@ fn until_lease_end(titles: &Inner, lease_end: DateTime<Utc>) -> Duration {
     left.unwrap_or_default().max(MIN_PAUSE) + MIN_PAUSE.mul_f64(fastrand::f64())
 }
 
-/// Runs one sweep, page by page. Skips rows that cannot be read or stored. Returns what is left to do, and when the first
-/// running lease ends.
+/// Runs one sweep, page by page. Skips rows that cannot be read or stored. Returns whether titles are left, and when
+/// the first running lease ends.
 async fn sweep(
     titles: &Arc<Inner>,
     heartbeat: &Heartbeat,

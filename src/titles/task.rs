@@ -40,7 +40,7 @@ pub(super) enum TitleOutcome {
     Failed(TitleFailure),
     /// No message has content: the claim was released.
     NothingToTitle,
-    /// The subject has not moved: the present title stays.
+    /// The subject has not moved: the current title stays.
     Unchanged,
     /// A rename, a deletion or another claim came first.
     Superseded,
@@ -51,7 +51,7 @@ pub(super) enum TitleOutcome {
 }
 
 impl TitleOutcome {
-    /// The value of the metric's and the span's outcome.
+    /// The outcome's name in the metric and the span.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Titled => "titled",
@@ -204,8 +204,8 @@ async fn attempt(
     })
 }
 
-/// Stores a title that was made because the subject may have moved, if it did. Otherwise the present title stays, and no
-/// error is shown: the user did not ask for another one.
+/// Stores a title that was made because the subject may have moved, if it did. Otherwise the current title stays, and
+/// no error is shown: the user did not ask for another one.
 async fn store_refresh(
     titles: &Inner,
     claim: &TitleClaim,
@@ -285,14 +285,14 @@ fn report(
     }
 }
 
-/// What a title is made from.
+/// The text that a title is made from.
 #[derive(Clone, Copy)]
 struct Text<'a> {
     /// The first message with content.
     message: MessageId,
-    /// What the user wrote.
+    /// The user's text.
     asked: &'a str,
-    /// The whole conversation in short, if the title is made from it.
+    /// The digest of the conversation, if the title is made from the whole of it.
     digest: Option<&'a str>,
 }
 
@@ -332,7 +332,7 @@ impl NoTitle {
     }
 }
 
-/// What has to pass before the next try.
+/// What the next try waits for; `None` if the failure is permanent.
 fn obstacle_of(no: generate::NoTitle) -> Option<Obstacle> {
     match no {
         generate::NoTitle::Rejected(_) => None,
@@ -465,7 +465,7 @@ impl Observer for Record<'_> {
             .await;
         match newest {
             Ok(newest) => distinct::is_among(title.as_str(), &newest),
-            // Storing the title reports it.
+            // Use the title: if the database is unavailable, storing it reports that.
             Err(error) => {
                 error.log();
                 false

@@ -29,17 +29,17 @@ const PAGE: u64 = 200;
 /// The number of conversations read per sampled one, so that the sample is not only the newest.
 const READ_PER_SAMPLE: usize = 20;
 
-/// The length of the baseline that only cuts, in characters.
+/// The length of the baseline that truncates the message, in characters.
 const CUT_CHARS: usize = 60;
 
-/// What a title is tried for.
+/// A message for which titles are tried.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// The tenant whose policy holds; `None` for the default policy.
+    /// The tenant whose policy applies; `None` for the default policy.
     pub tenant: Option<String>,
     /// The user's first message with content.
     pub message: String,
-    /// A title to compare with: a user's own, or that of the file.
+    /// A title to compare with: a user's own title, or the title in the file.
     pub reference: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl Subject {
     }
 }
 
-/// What makes the titles of a candidate.
+/// The source of a candidate's titles.
 #[derive(Clone, Debug)]
 pub enum Maker {
     /// A model.
@@ -73,7 +73,7 @@ pub enum Maker {
 pub struct Candidate {
     /// The name in the table.
     pub name: String,
-    /// What makes its titles.
+    /// The source of its titles.
     pub maker: Maker,
     /// Replaces the policy's style; `Some(None)` for none.
     pub style: Option<Option<Arc<str>>>,
@@ -81,16 +81,16 @@ pub struct Candidate {
     pub instruction: Option<Option<Arc<str>>>,
 }
 
-/// What became of one title.
+/// The result of one try.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// The title.
     pub title: Option<String>,
-    /// Why there is none.
+    /// Why there is no title.
     pub failure: Option<String>,
     /// Why answers were unusable, in order.
     pub unusable: Vec<String>,
-    /// Calls of the model.
+    /// The number of model calls.
     pub calls: u32,
     /// Tokens of input and of output, by the provider's count.
     pub prompt_tokens: u64,
@@ -100,7 +100,7 @@ pub struct Attempt {
     pub duration_ms: u64,
     /// Whether the title is in a script that its message, or the policy's language, asks for.
     pub keeps_language: bool,
-    /// Whether there is no title for a reason that may pass: another run may get one.
+    /// Whether the failure is temporary: another run may get a title.
     #[serde(skip)]
     pub may_pass: bool,
     /// Whether the provider refuses every call: the key, the model's name or the quota is wrong.

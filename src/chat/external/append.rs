@@ -1,4 +1,4 @@
-//! One append: finds its new part, and stores that.
+//! One append: finds the bytes that are not stored yet, and stores them.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::{
 /// Text and parts to append.
 #[derive(Clone, Debug, Default)]
 pub struct Append {
-    /// The bytes of the reply's text before it.
+    /// The byte offset in the reply's text at which the append begins.
     pub offset: usize,
     /// The text; may be empty.
     pub text: String,
@@ -25,10 +25,10 @@ pub struct Append {
 }
 
 impl Append {
-    /// The part of its text that is not in `written` yet.
+    /// The suffix of the text that is not in `written` yet.
     ///
     /// # Errors
-    /// [`Error::OffsetMismatch`] if it leaves a gap, or differs from what is written.
+    /// [`Error::OffsetMismatch`] if the append leaves a gap or differs from the written text.
     pub(super) fn rest(&self, written: &str) -> Result<&str> {
         let mismatch = || Error::OffsetMismatch {
             expected: written.len(),
@@ -92,7 +92,7 @@ pub(super) async fn append(
     Ok(Some(progress(chat, session)))
 }
 
-/// How far a session is, after a checkpoint.
+/// The progress of a session after a checkpoint.
 pub(super) fn progress(chat: &Chat, session: &Session) -> ReplyProgress {
     ReplyProgress {
         reply_id: session.turn().reply_id,
@@ -124,8 +124,8 @@ async fn lost(
     session::refusal(fenced).map_or(Ok(None), Err)
 }
 
-/// Adds a part, unless it is stored: a program repeats parts whose outcome it does not know. `known` are the parts
-/// stored before the request; each matches one repetition, so that equal parts within one request are kept.
+/// Adds a part unless it is already stored: a program resends parts whose outcome it does not know. `known` holds the
+/// parts stored before the request. Each of them matches one resent part, so equal parts within one request are kept.
 pub(super) fn add_part(
     writer: &mut ReplyWriter,
     log: &ReplyLog,

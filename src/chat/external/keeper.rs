@@ -8,14 +8,14 @@ use tokio::time::sleep;
 use super::session::{Session, end, release, settle};
 use crate::{chat::Chat, chat::leases::CHECKPOINT_INTERVAL, events::run::Outcome};
 
-/// The reason of the end of a reply that its program abandoned.
+/// The end reason of a reply that its program abandoned.
 pub(in crate::chat) const ABANDONED: &str = "lease_expired";
 
-/// The pause after the database could not be read.
+/// The pause after a failed database read.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Keeps a session until it has ended or another node runs the reply. `cut_off` completes when the reply is stopped, its
-/// time is over, or the server aborts.
+/// Keeps a session until it has ended or another node runs the reply. `cut_off` completes when the reply is stopped,
+/// its time is over, or the server aborts.
 pub(super) async fn keep(
     chat: Chat,
     session: Arc<Session>,
@@ -33,7 +33,7 @@ pub(super) async fn keep(
                 let writing = session.writing_at_last().await;
                 match inner.abort.is_cancelled() {
                     true => release(&chat, &session, writing),
-                    // An error is logged already, and readers have it.
+                    // `end` has already logged any error and delivered it to readers.
                     false => drop(end(&chat, &session, writing, outcome, None).await),
                 }
                 return;
@@ -49,14 +49,14 @@ pub(super) async fn keep(
             }
             () = inner.external.drained(), if !is_held => {
                 let writing = session.writing_at_last().await;
-                // Each request stores what it wrote before it is answered.
+                // No checkpoint is needed: each request stores what it wrote before it is answered.
                 return release(&chat, &session, writing);
             }
             () = session.over() => return,
             () = session.changed() => {}
             () = sleep(CHECKPOINT_INTERVAL.min(lease / 4)), if is_held => {
                 if let Err(error) = session.checkpoint(&chat, "").await {
-                    // The next one stores it.
+                    // The next checkpoint stores the text.
                     error.log();
                 }
             }

@@ -1,9 +1,9 @@
-//! Replies that a program outside of the server writes: opened for a stored message, appended to at an offset, finished.
+//! Replies that an external program writes: opened for a stored message, appended to at an offset, finished.
 //!
 //! A `Session` is an open reply on this node; it holds the reply's writer between requests. An append answers after its
 //! checkpoint, so an acknowledged offset is stored. Each checkpoint is fenced by the node in the turn's row, so a reply
-//! has one writing node, also while requests of one program reach several nodes: a request that reaches another node
-//! takes the reply over there, and the former node notices at its next checkpoint.
+//! has one writing node even if a program's requests reach several nodes: a request that reaches another node takes the
+//! reply over there, and the former node notices at its next checkpoint.
 //!
 //! | file | what it does |
 //! | --- | --- |
@@ -49,7 +49,7 @@ pub const MAX_REPLY_BYTES: usize = 512 * 1024;
 /// How long a request waits for another request that writes the same reply.
 const TURN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most times that a request looks for the node that runs the reply, while nodes take it over from each other.
+/// The maximum number of lookups of the node that runs the reply, while nodes take it over from each other.
 const MAX_MOVES: usize = 3;
 
 /// A resource that an open reply holds on this node, such as a slot of a limit.
@@ -65,7 +65,7 @@ pub struct OpenReply {
     pub conversation_id: ConversationId,
     /// The id of the reply; `None` for a new one.
     pub reply_id: Option<MessageId>,
-    /// The message of the user that it answers; `None` for the newest one.
+    /// The user message to answer; `None` for the newest one.
     pub in_reply_to: Option<MessageId>,
     /// The agent that answers from now on; `None` keeps the conversation's agent.
     pub agent: Option<String>,
@@ -76,18 +76,18 @@ pub struct OpenReply {
 pub struct FinishReply {
     /// How it ended.
     pub outcome: ReplyOutcome,
-    /// The tokens that it used.
+    /// The token usage, if the program reports it.
     pub usage: Option<Usage>,
-    /// The model that wrote it.
+    /// The model that wrote the reply, if the program names it.
     pub model: Option<String>,
 }
 
-/// How far a reply is stored.
+/// The stored progress of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyProgress {
     /// The reply.
     pub reply_id: MessageId,
-    /// The bytes of its text that are stored: the offset of the next append.
+    /// The length of the stored text in bytes, which is the offset of the next append.
     pub offset: usize,
     /// How it ended; `None` while it runs.
     pub outcome: Option<ReplyOutcome>,
@@ -118,7 +118,7 @@ impl Sessions {
         }
     }
 
-    /// The rest of a reply's lease; `None` if the reply is not open here, or its lease is over.
+    /// The time left of a reply's lease; `None` if the reply is not open here, or its lease has expired.
     pub(super) fn lease_left(&self, chat: &Chat, reply: MessageId) -> Option<Duration> {
         let session = self.find(reply)?;
         let left = session.lease_left(chat.inner.settings.external_lease);
@@ -158,7 +158,8 @@ impl Sessions {
 }
 
 impl Chat {
-    /// Opens a reply. Idempotent by the reply's id: of a known reply, returns how far it is. Returns whether it is new.
+    /// Opens a reply. Idempotent by the reply's id: for a known reply, returns its progress. Returns whether the reply
+    /// is new.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such conversation, or no such message in it; [`Error::InvalidInput`];
@@ -177,7 +178,7 @@ impl Chat {
         .await
     }
 
-    /// Appends text and parts to an open reply. Returns how far it is stored.
+    /// Appends text and parts to an open reply. Returns the stored progress.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the conversation has no such reply; [`Error::OffsetMismatch`]; [`Error::ReplyBusy`];
@@ -205,7 +206,7 @@ impl Chat {
         .await
     }
 
-    /// Ends an open reply. Idempotent: if it has already ended in the same way, returns how far it is stored.
+    /// Ends an open reply. Idempotent: if it has already ended in the same way, returns its stored progress.
     ///
     /// # Errors
     /// As [`Self::append_reply`].
@@ -239,7 +240,7 @@ impl Chat {
         .await
     }
 
-    /// How far a reply is stored.
+    /// The stored progress of a reply.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the conversation has no such reply; [`Error::Database`].
@@ -402,7 +403,7 @@ impl Chat {
             let turn = self.external_turn(owner, conversation, reply).await?;
             return Err(match (turn.reply, turn.is_stopping) {
                 (ReplyState::Running, true) => Error::ReplyStopped,
-                // Its lease has expired; a node is about to close it.
+                // The lease has expired; a node is about to close the reply.
                 (ReplyState::Running, false) => Error::ReplyEnded,
                 _ => ended(self.progress_of(owner, turn).await?.outcome),
             });
@@ -413,7 +414,7 @@ impl Chat {
     }
 }
 
-/// Why nothing can be added to a reply that has ended like this.
+/// The error for an append to a reply that has ended with this outcome.
 fn ended(outcome: Option<ReplyOutcome>) -> Error {
     match outcome {
         Some(ReplyOutcome::Stopped) => Error::ReplyStopped,

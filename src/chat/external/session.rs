@@ -29,12 +29,12 @@ pub(super) struct Session {
     log: Arc<ReplyLog>,
     /// `None` once the reply has ended, or another node has taken it over.
     writer: AsyncMutex<Option<ReplyWriter>>,
-    /// The length of the text and the changes of parts of the last checkpoint. Locked during a checkpoint: a later one
-    /// never stores an older text.
+    /// The text length and the number of part changes at the last checkpoint. Locked during a checkpoint, so that a
+    /// later checkpoint never stores an older text.
     stored: AsyncMutex<(usize, u64)>,
     /// When a request last wrote.
     active_at: Mutex<Instant>,
-    /// An upload began or ended.
+    /// Notified when an upload begins or ends.
     changed: Notify,
     /// Cancelled when a checkpoint or a renewal found that the reply is stopped, or runs elsewhere.
     suspected: CancellationToken,
@@ -51,7 +51,7 @@ pub(super) type Writing<'a> = MutexGuard<'a, Option<ReplyWriter>>;
 pub(super) enum Fenced {
     /// A client stopped the reply.
     Stopped,
-    /// It has ended.
+    /// The reply has ended.
     Ended,
     /// Another node runs it.
     Elsewhere,
@@ -115,19 +115,22 @@ impl Session {
         &self.log
     }
 
-    /// The writer, once no other request has it. `None` after [`TURN_TIMEOUT`].
+    /// Waits until no other request holds the writer.
+    ///
+    /// # Errors
+    /// [`Error::ReplyBusy`] after [`TURN_TIMEOUT`].
     pub(super) async fn writing(&self) -> Result<Writing<'_>> {
         timeout(TURN_TIMEOUT, self.writer.lock())
             .await
             .map_err(|_| Error::ReplyBusy)
     }
 
-    /// The writer, however long another request has it.
+    /// Like [`Self::writing`], without a time limit.
     pub(super) async fn writing_at_last(&self) -> Writing<'_> {
         self.writer.lock().await
     }
 
-    /// Records a write: the lease restarts.
+    /// Records a write, which restarts the lease.
     pub(super) fn touch(&self) {
         *self.active() = Instant::now();
     }
@@ -156,7 +159,7 @@ impl Session {
         self.changed.notified().await;
     }
 
-    /// Lets the session look at its row.
+    /// Makes the session check its row.
     pub(super) fn suspect(&self) {
         self.suspected.cancel();
     }
@@ -216,7 +219,7 @@ impl Session {
 /// already ended.
 ///
 /// # Errors
-/// [`Error::Database`]: the session stays.
+/// [`Error::Database`]; the session then stays open.
 pub(super) async fn settle(
     chat: &Chat,
     session: &Arc<Session>,
@@ -270,7 +273,7 @@ pub(super) async fn finish(
     }
 }
 
-/// The same, by the request that has the writer.
+/// Like [`finish`], for a request that already holds the writer.
 pub(super) async fn end_with(
     chat: &Chat,
     session: &Arc<Session>,
@@ -288,7 +291,7 @@ pub(super) async fn end_with(
     end(chat, session, writing, finish.outcome(), None).await
 }
 
-/// Ends a reply. Returns whether this node did.
+/// Ends a reply. Returns false if this node no longer runs it.
 ///
 /// # Errors
 /// [`Error::Database`].

@@ -1,7 +1,7 @@
 //! A reply in one request: copies the events of an upload into the reply's writer.
 //!
-//! An upload that breaks off leaves the reply open, with all that arrived stored. Another upload can continue from any
-//! offset up to that point; bytes that are already stored are compared and skipped.
+//! An upload that breaks off leaves the reply open, and everything that arrived stays stored. Another upload can
+//! continue from any offset up to that point; bytes that are already stored are compared and skipped.
 
 use std::sync::Arc;
 
@@ -28,13 +28,13 @@ pub enum UploadEvent {
     Text(String),
     /// A part: a piece of reasoning, a tool call or its next state, data.
     Part(PartContent),
-    /// The source's id of the reply.
+    /// The source's id for the reply.
     ResponseId(String),
-    /// The model that writes it.
+    /// The model that writes the reply.
     Model(String),
-    /// The tokens so far.
+    /// The token usage so far.
     Usage(Usage),
-    /// The end.
+    /// The end of the reply.
     Finish {
         /// How it ended.
         outcome: ReplyOutcome,
@@ -49,37 +49,37 @@ pub type UploadStream = BoxStream<'static, Result<UploadEvent>>;
 /// A reply to write in one request.
 #[derive(Clone, Debug)]
 pub struct UploadReply {
-    /// The reply; it is opened unless it is known.
+    /// The reply, opened by this upload unless it is already known.
     pub open: OpenReply,
-    /// The bytes of the reply's text before the upload.
+    /// The byte offset in the reply's text at which the upload begins.
     pub offset: usize,
 }
 
-/// What became of an upload.
+/// The result of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uploaded {
-    /// The reply is over. `is_new`: this upload ended it.
+    /// The reply has ended.
     Ended {
         /// The reply as it is stored.
         progress: ReplyProgress,
         /// Whether this upload ended it.
         is_new: bool,
     },
-    /// The upload broke off, and the reply is open.
+    /// The upload broke off; the reply stays open.
     Cut(ReplyProgress),
 }
 
-/// Why the copying of an upload ended.
+/// Why copying an upload ended.
 enum Stop {
-    /// The upload has an end of the reply.
+    /// The upload ended the reply.
     Finished(ReplyOutcome, Option<&'static str>),
-    /// It has no further events.
+    /// The upload has no further events.
     Cut,
     /// The upload is malformed, or does not continue the reply.
     Refused(Error),
-    /// The same, and nothing can continue the reply.
+    /// Like `Refused`, but no later upload can continue the reply.
     Useless(Error),
-    /// The reply is as long as it may be.
+    /// The reply has reached its maximum length.
     Full,
     /// The reply was stopped, its time is over, or the server aborts.
     CutOff(Outcome),
@@ -91,8 +91,8 @@ impl Chat {
     /// Opens or continues a reply, and writes it from an upload.
     ///
     /// # Errors
-    /// As [`Self::open_reply`] and [`Self::append_reply`]; the errors of the events. What arrived before is stored, and
-    /// the reply stays open until its lease expires.
+    /// As [`Self::open_reply`] and [`Self::append_reply`]; the errors of the events. What arrived before the error is
+    /// stored, and the reply stays open until its lease expires.
     pub async fn upload_reply(
         &self,
         owner: &Owner,
@@ -164,7 +164,7 @@ impl Chat {
         Err(Error::ReplyBusy)
     }
 
-    /// Answers an upload of a reply that has ended: nothing is written.
+    /// Answers an upload to a reply that has already ended. Writes nothing.
     async fn repeat(
         &self,
         owner: &Owner,
@@ -190,7 +190,7 @@ impl Chat {
         })
     }
 
-    /// Ends an upload, and its reply if that is over.
+    /// Ends an upload, and the reply too unless a later upload can continue it.
     async fn stopped(
         &self,
         owner: &Owner,
@@ -270,7 +270,7 @@ impl Chat {
                     .await?;
                 let progress = self.progress_of(owner, turn).await?;
                 match progress.outcome {
-                    // Another node closed it, because this one was late.
+                    // Another node closed the reply, because this node was late.
                     None => Err(ended(None)),
                     Some(_) => Ok(Uploaded::Ended {
                         progress,
@@ -285,7 +285,7 @@ impl Chat {
 /// Checks that an upload to a reply that has ended repeats the stored content, up to the same end.
 ///
 /// # Errors
-/// [`Error::ReplyEnded`] if it has something else to say.
+/// [`Error::ReplyEnded`] if the upload has other content or another end.
 async fn check_repeats(
     stored: &str,
     offset: usize,
@@ -393,9 +393,9 @@ async fn copy(
 struct Replay {
     /// The text that the upload may repeat.
     text: String,
-    /// The reasoning after the whole text, which it may repeat.
+    /// The reasoning after the whole text, which the upload may repeat.
     reasoning: String,
-    /// The parts that it may repeat.
+    /// The parts that the upload may repeat.
     parts: Vec<Arc<Part>>,
 }
 
@@ -423,7 +423,7 @@ impl Replay {
         !self.text.is_empty()
     }
 
-    /// The new part of a text; `None` if it differs from what is written.
+    /// The new suffix of a text; `None` if the text differs from what is written.
     fn text<'a>(&mut self, text: &'a str) -> Option<&'a str> {
         let known = std::mem::take(&mut self.text);
         match text.strip_prefix(known.as_str()) {
@@ -440,7 +440,7 @@ impl Replay {
         }
     }
 
-    /// The new part of a piece of reasoning.
+    /// The new suffix of a piece of reasoning.
     fn reasoning(&mut self, text: String) -> String {
         if self.is_behind() {
             return String::new();

@@ -25,7 +25,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     read_bytes: usize,
-    /// Bytes that are read again first.
+    /// Bytes that were pushed back; the next read returns them first.
     unread: Option<Bytes>,
     end: Option<BodyEnd>,
 }
@@ -44,7 +44,7 @@ pub(super) enum BodyEnd {
 }
 
 impl UploadBody {
-    /// The body of a request whose pauses may be as long as `idle`.
+    /// Wraps a request's body. A pause longer than `idle` ends it.
     pub fn new(body: Body, idle: Duration) -> Self {
         Self(Arc::new(Shared {
             stream: AsyncMutex::new(body.into_data_stream()),
@@ -83,12 +83,12 @@ impl UploadBody {
         None
     }
 
-    /// Lets these bytes be read again.
+    /// Pushes bytes back, so that the next read returns them first.
     pub(super) fn unread(&self, bytes: Bytes) {
         self.state().unread = Some(bytes).filter(|bytes| !bytes.is_empty());
     }
 
-    /// How it has ended.
+    /// How the body ended; `None` before its end.
     pub(super) fn end(&self) -> Option<BodyEnd> {
         self.state().end
     }

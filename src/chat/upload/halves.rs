@@ -1,4 +1,4 @@
-//! Joins characters that were split over two consecutive texts, as by programs that cut text between UTF-16 units.
+//! Joins characters that were split over two consecutive texts, as by programs that split text between UTF-16 units.
 
 use super::UploadEvent;
 use crate::{
@@ -15,10 +15,10 @@ pub(super) struct Halves {
 }
 
 impl Halves {
-    /// The events of a line or of an event's data, as `read` returns them.
+    /// The events that `read` returns for a line or an event's data, with split characters joined.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// The errors of `read`.
     pub(super) fn events(
         &mut self,
         data: &str,

@@ -1,19 +1,19 @@
-//! Splits bytes into lines of bounded length. A line ends with LF, CRLF or CR, as event streams may have any of them. A byte
-//! order mark is dropped.
+//! Splits bytes into lines of bounded length. A line ends with LF, CRLF or CR, because event streams may use any of
+//! them. A byte order mark is dropped.
 
 use crate::error::{Error, Result};
 
 /// The longest line, in bytes. Longer texts are divided into several events.
 pub(super) const MAX_LINE_BYTES: usize = 256 * 1024;
 
-/// Bytes that arrived, and the lines among them.
+/// Splits received bytes into lines.
 #[derive(Default)]
 pub(super) struct Lines {
     bytes: Vec<u8>,
-    /// The bytes that were returned as lines, and those that hold no line break.
+    /// The number of bytes returned as lines, and the number searched for a line break.
     taken: usize,
     scanned: usize,
-    /// Whether the last line ended with a CR, so that an LF at the beginning belongs to its end.
+    /// Whether the last line ended with a CR, so that an LF at the start of the next bytes belongs to that line end.
     after_return: bool,
     /// Whether the beginning was checked for a byte order mark.
     is_begun: bool,
@@ -32,7 +32,7 @@ impl Lines {
     /// The next line, without its end.
     ///
     /// # Errors
-    /// [`Error::PayloadTooLarge`] for a line that is too long; [`Error::InvalidJson`] if it is not UTF-8.
+    /// [`Error::PayloadTooLarge`] if a line is too long; [`Error::InvalidJson`] if it is not UTF-8.
     pub(super) fn next(&mut self) -> Result<Option<String>> {
         if self.after_return
             && let Some(first) = self.bytes.get(self.taken)
@@ -74,7 +74,7 @@ impl Lines {
         Ok((!rest.is_empty()).then_some(rest))
     }
 
-    /// The bytes of the line that ends here.
+    /// The bytes of the line that ends at `end`, without a byte order mark.
     fn unmarked(&self, end: usize) -> &[u8] {
         let line = &self.bytes[self.taken..end];
         match self.is_begun {

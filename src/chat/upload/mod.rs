@@ -1,11 +1,11 @@
-//! Uploads: decodes the formats in which programs already have a reply to [`UploadEvent`]s.
+//! Uploads: decodes replies, in the formats that programs already have, to [`UploadEvent`]s.
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `body` | the bytes of a request: their limit, their pauses, how they ended |
+//! | `body` | the bytes of a request: size limit, pauses, how they ended |
 //! | `lines` | lines of bounded length |
-//! | `sse` | the data of server-sent events, of their lines |
-//! | `halves` | joins characters whose halves came in two texts |
+//! | `sse` | joins lines to the data of server-sent events |
+//! | `halves` | joins characters that were split over two texts |
 //! | `ndjson` | our format: one JSON object a line |
 //! | `ui_stream` | a UI message stream of the AI SDK |
 //! | `provider` | an event stream of a provider's API |
@@ -52,7 +52,8 @@ pub enum Format {
 /// Decodes an upload. Without a format, the first event determines it.
 ///
 /// # Errors
-/// [`Error::UnknownFormat`] if the first event is of no known format; the errors of `read_end`.
+/// [`Error::UnknownFormat`] if the first event is of no known format; [`Error::PayloadTooLarge`] if the body is too
+/// large; [`Error::SlowBody`] if it pauses too long.
 pub async fn decode(
     body: &UploadBody,
     format: Option<Format>,
@@ -76,13 +77,13 @@ pub async fn decode(
     Ok(with_events(body.clone(), events))
 }
 
-/// Refuses an event stream that has ended without an event of its format: the decoders skip unknown events.
+/// Rejects an event stream that ended without an event of its format, because the decoders skip unknown events.
 fn with_events(body: UploadBody, mut events: UploadStream) -> UploadStream {
     async_stream::try_stream! {
         let mut is_empty = true;
         while let Some(event) = events.next().await {
             let event = event?;
-            // Other providers' events have token counts too.
+            // Other providers' events have token counts too, so usage does not prove the format.
             is_empty &= matches!(event, UploadEvent::Usage(_));
             yield event;
         }
@@ -111,7 +112,7 @@ fn ndjson(body: UploadBody) -> UploadStream {
             }
         }
         read_end(&body)?;
-        // A line that was cut off is sent again.
+        // Ignore a line that was cut off: the next upload repeats it.
         let last = match body.is_complete() {
             true => lines.rest().map_err(|error| error.of_line(number + 1))?,
             false => None,
@@ -159,7 +160,7 @@ fn ui_stream(body: UploadBody) -> UploadStream {
                 None => break,
             }
         }
-        // An event that was cut off is sent again.
+        // Ignore an event that was cut off: the next upload repeats it.
         if body.is_complete() {
             let last = lines.rest()?.unwrap_or_default();
             for data in [data.push(&last)?, data.end()].into_iter().flatten() {
@@ -177,7 +178,7 @@ fn ui_stream(body: UploadBody) -> UploadStream {
     .boxed()
 }
 
-/// The error of a body that ended neither regularly nor by a broken connection.
+/// Fails if the body was too large or paused for too long.
 fn read_end(body: &UploadBody) -> Result<()> {
     match body.end() {
         Some(BodyEnd::TooLarge) => Err(Error::PayloadTooLarge {
@@ -188,7 +189,7 @@ fn read_end(body: &UploadBody) -> Result<()> {
     }
 }
 
-/// Detects the event stream by its first event; `None` if the upload breaks off earlier.
+/// Detects the format of an event stream by its first event; `None` if the upload breaks off before it.
 async fn detect(body: &UploadBody) -> Result<Option<Format>> {
     let (mut lines, mut data) = (Lines::default(), Data::default());
     let mut read = Vec::new();

@@ -10,16 +10,16 @@ use crate::{
 /// The longest id or name of a part, in characters.
 const MAX_NAME_CHARS: usize = 255;
 
-/// The most parts of one append.
+/// The maximum number of parts in one append.
 const MAX_APPENDED_PARTS: usize = 256;
 
 /// The fields of one part.
 pub type Fields = Map<String, Value>;
 
-/// A part by its `type`: `reasoning`, `tool` or `data`.
+/// Parses a part by its `type`: `reasoning`, `tool` or `data`.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] names the field.
+/// [`Error::InvalidInput`] if a field is missing or invalid; the error names it.
 pub fn part(fields: &Fields) -> Result<PartContent> {
     match required(fields, "type")? {
         "reasoning" => Ok(PartContent::Reasoning {
@@ -63,7 +63,7 @@ fn tool(fields: &Fields) -> Result<PartContent> {
     })
 }
 
-/// The text of `text`, without NUL characters: databases reject them, and recorded messages lose them too.
+/// The `text` field without NUL characters: databases reject them, and recorded messages lose them too.
 ///
 /// # Errors
 /// [`Error::InvalidInput`] if it is missing or not a string.
@@ -71,10 +71,10 @@ pub fn text(fields: &Fields) -> Result<String> {
     Ok(without_nul(required(fields, "text")?.to_owned()))
 }
 
-/// The outcome of a reply, `completed` if there is none.
+/// The outcome of a reply; `completed` if the field is missing.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if the outcome is unknown.
 pub fn outcome(fields: &Fields) -> Result<ReplyOutcome> {
     match string(fields, "outcome")? {
         None | Some("completed") => Ok(ReplyOutcome::Completed),
@@ -87,10 +87,10 @@ pub fn outcome(fields: &Fields) -> Result<ReplyOutcome> {
     }
 }
 
-/// The tokens of a reply.
+/// The token usage of a reply, if there is any.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is not an object, or a count is not a whole number.
 pub fn usage(fields: &Fields) -> Result<Option<Usage>> {
     let usage = match fields.get("usage") {
         None | Some(Value::Null) => return Ok(None),
@@ -114,10 +114,10 @@ pub fn usage(fields: &Fields) -> Result<Option<Usage>> {
     }))
 }
 
-/// The model that wrote a reply.
+/// The model that wrote a reply, if the program names it.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if the name is too long or has control characters.
 pub fn model(fields: &Fields) -> Result<Option<String>> {
     match fields.contains_key("model") {
         true => name(fields, "model", false).map(|name| Some(name).filter(|name| !name.is_empty())),
@@ -133,7 +133,7 @@ fn name(fields: &Fields, field: &str, is_required: bool) -> Result<String> {
 /// Validates the number of parts of one append.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if there are too many.
 pub fn check_count(parts: usize) -> Result<()> {
     match parts > MAX_APPENDED_PARTS {
         true => Err(Error::invalid(format!(
@@ -146,7 +146,7 @@ pub fn check_count(parts: usize) -> Result<()> {
 /// Validates an id or a name.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is too long, has control characters, or is empty but required.
 pub fn checked_name(field: &str, text: &str, is_required: bool) -> Result<String> {
     let is_long = text.chars().count() > MAX_NAME_CHARS;
     if is_long || text.chars().any(char::is_control) || is_required && text.is_empty() {
@@ -157,10 +157,10 @@ pub fn checked_name(field: &str, text: &str, is_required: bool) -> Result<String
     Ok(text.to_owned())
 }
 
-/// A required text.
+/// A required string field.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is missing or not a string.
 pub fn required<'a>(fields: &'a Fields, field: &str) -> Result<&'a str> {
     string(fields, field)?.ok_or_else(|| Error::invalid(format!("{field} is missing")))
 }

@@ -26,7 +26,7 @@ pub(super) fn decode(wire: Wire, body: &UploadBody, deadline: Duration) -> Uploa
             match chunk {
                 // The program executes the tool calls, so an answer with nothing else is complete.
                 Ok(ReplyChunk::Finished(Finish::NoText)) if has_calls => yield COMPLETED,
-                // A program's model that answered nothing is not asked again.
+                // An empty answer ends the reply: a program's model is not asked again.
                 Err(error) if error.kind == ModelErrorKind::Empty => {
                     for event in events(ReplyChunk::Finished(Finish::NoText), &body) {
                         yield event;
@@ -83,14 +83,14 @@ fn events(chunk: ReplyChunk, body: &UploadBody) -> Vec<UploadEvent> {
 /// The end of a stream that failed; `None` if it broke off.
 ///
 /// # Errors
-/// [`Error::UnknownFormat`] if it is not such a stream.
+/// [`Error::UnknownFormat`] if the data is not an event stream of the provider's API.
 fn failure(error: &ModelError) -> Result<Option<UploadEvent>> {
     match error.kind {
         ModelErrorKind::Interrupted | ModelErrorKind::Timeout => Ok(None),
         ModelErrorKind::Malformed => Err(Error::UnknownFormat(
             "the upload is not an event stream of its format",
         )),
-        // The provider reported it.
+        // The provider reported the failure.
         _ => Ok(Some(UploadEvent::Finish {
             outcome: ReplyOutcome::Failed,
             reason: None,

@@ -76,7 +76,7 @@ fn read(event: &Value) -> Option<UploadEvent> {
             let (result, state) = match kind {
                 "tool-input-available" => (None, ToolState::Called),
                 "tool-output-available" => (json("output"), ToolState::Completed),
-                // It has no text.
+                // The event has no text.
                 "tool-output-denied" => (Some("\"denied\"".into()), ToolState::Failed),
                 _ => (json("errorText"), ToolState::Failed),
             };

@@ -8,7 +8,7 @@ const IBANS: &str = "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28
     LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 \
     RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30";
 
-/// Card numbers: first digits from, to, and the lengths.
+/// Card numbers: the lowest and highest first four digits of each range, and its lengths.
 const CARDS: [(u32, u32, &[usize]); 11] = [
     (4000, 4999, &[16, 19]),
     (5100, 5599, &[16]),
@@ -26,11 +26,11 @@ const CARDS: [(u32, u32, &[usize]); 11] = [
 /// Maestro's first digits, with 12 to 19 digits: no rule holds for all issuers.
 const MAESTRO: [u32; 9] = [5018, 5020, 5038, 5893, 6304, 6759, 6761, 6762, 6763];
 
-/// Suffixes of names that look like e-mail addresses: hosts of a local network, units of systemd, images.
+/// Suffixes of names that look like e-mail addresses: hosts of a local network, systemd units, images.
 const NO_DOMAINS: &str = "local localhost localdomain lan internal home service socket timer target slice mount path png jpg jpeg \
     gif webp svg ico";
 
-/// Names of algorithms, which occur in the place of a password.
+/// Names of algorithms, which occur where a password would stand.
 const ALGORITHMS: [&str; 8] = [
     "sha", "md5", "base64", "argon2", "pbkdf2", "utf", "aes", "rs256",
 ];
@@ -46,18 +46,18 @@ pub(super) fn key(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     (ends && is_random(&text[range.clone()])).then_some(range)
 }
 
-/// The user and password of a URL, or a key in the place of a user.
+/// The user and password of a URL, or a key in place of the user.
 pub(super) fn password_in_url(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     let start = range.start + text[range.clone()].find("://")? + 3;
     let user = &text[start..range.end];
     (user.contains(':') || is_random(user)).then_some(start..range.end)
 }
 
-/// The fewest bytes of a password, and of a key without a known prefix.
+/// The minimum length of a password, and of a key without a known prefix, in bytes.
 const MIN_PASSWORD: usize = 6;
 const MIN_KEY: usize = 16;
 
-/// Words that occur in the place of a password.
+/// Words that occur where a password would stand.
 const NO_PASSWORDS: &str = "password passwort passwd passphrase pwd contraseña senha secret user required optional forgotten \
     vergessen missing incorrect wrong invalid expired falsch ungültig abgelaufen incorrecta olvidada perdida esquecida string \
     undefined boolean encrypted verschlüsselt hashed hidden prompt reset change create generate manager without please protected \
@@ -102,7 +102,7 @@ pub(super) fn password(text: &str, range: Range<usize>) -> Option<Range<usize>> 
     (value.len() >= MIN_PASSWORD && is_secret).then_some(start..start + value.len())
 }
 
-/// The password of a sentence (`my password is …`), which has letters and digits: "the password is incorrect" has none.
+/// The password in a sentence (`my password is …`). It has letters and digits, unlike "the password is incorrect".
 pub(super) fn said_password(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     let value = text[range.clone()].rsplit([' ', '"', '\'']).next()?;
     let start = range.end - value.len();
@@ -123,11 +123,11 @@ fn is_repeated(text: &str) -> bool {
     text.chars().all(|c| text.starts_with(c))
 }
 
-/// Country codes of two digits; those that begin with 1 or 7 have one, the others three.
+/// Two-digit country codes. Codes that begin with 1 or 7 have one digit, all others three.
 const CALLING_CODES: &str = "20 27 30 31 32 33 34 36 39 40 41 43 44 45 46 47 48 49 51 52 53 54 55 56 57 58 60 61 62 63 64 65 66 81 82 84 86 \
     90 91 92 93 94 95 98";
 
-/// A phone number in international form: a country code, and as many digits as numbers have.
+/// A phone number in international form: a country code, and a plausible number of digits.
 pub(super) fn phone(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     let shape = text[range.clone()].trim_end_matches(|c: char| !c.is_ascii_digit() && c != ')');
     // "(+46 8 123 456 78)".
@@ -209,7 +209,7 @@ pub(super) fn iban(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     for (at, c) in shape.char_indices() {
         match c.to_digit(36) {
             Some(value) => values.push(value),
-            // A separator follows every four characters, or there is none.
+            // Either a separator follows every four characters, or there are no separators.
             None if values.len() % 4 != 0 => return None,
             None => continue,
         }
@@ -222,7 +222,7 @@ pub(super) fn iban(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     None
 }
 
-/// The remainder of an IBAN by 97: letters are numbers of two digits, and the first four characters count last.
+/// The remainder of an IBAN modulo 97: letters are two-digit numbers, and the first four characters move to the end.
 fn remainder_of(values: &[u32]) -> u32 {
     let moved = values[4..].iter().chain(&values[..4]);
     moved.fold(0, |remainder, value| {
@@ -231,7 +231,7 @@ fn remainder_of(values: &[u32]) -> u32 {
     })
 }
 
-/// A US social security number in one of the ranges that are issued.
+/// A US social security number in an issued range.
 pub(super) fn social_security(text: &str, range: Range<usize>) -> Option<Range<usize>> {
     let mut parts = text[range.clone()].split('-');
     let (area, group, serial) = (parts.next()?, parts.next()?, parts.next()?);
@@ -269,7 +269,7 @@ fn stands_alone(text: &str, range: &Range<usize>) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     let mut before = text[..range.start].chars().rev();
     let after = &text[range.end..];
-    // The ending of a file's name: "4111….pdf".
+    // A file extension: "4111….pdf".
     let has_ending = after
         .strip_prefix('.')
         .is_some_and(|ending| ending.starts_with(|c: char| c.is_ascii_alphabetic()));

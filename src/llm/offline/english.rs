@@ -2,9 +2,9 @@
 //! does not have ("calculation").
 //!
 //! The likelihoods are two logistic regressions. `tools/offline-titles/train.py` learns their weights from the features
-//! that this module computes. A title maximises the expected token F1: twice the likelihoods of its words by its length
-//! and the mean length of a title. Words that are left out cost, and function words between kept ones are put back, so
-//! that a title reads as a phrase.
+//! that this module computes. A title maximises the expected token F1: twice the sum of its words' likelihoods, divided
+//! by its length plus the mean length of a title. Leaving words out has a cost, and function words between kept words
+//! are put back, so that a title reads as a phrase.
 
 mod weights;
 
@@ -21,9 +21,9 @@ use super::{
 };
 
 const MAX_WORD_CHARS: usize = 40;
-/// The most words of a sentence that are looked at: a phrase is a set of bits.
+/// The maximum number of words of a sentence that are examined: a phrase is a set of bits.
 const MAX_SENTENCE_WORDS: usize = 64;
-/// The most words that are chosen, and the most of a title with those that are put back.
+/// The maximum number of chosen words, and of all words of a title, including those that are put back.
 const MAX_CHOSEN: usize = 8;
 const MAX_WORDS: usize = 10;
 const MAX_CHARS: usize = 60;
@@ -35,23 +35,23 @@ const GAP: f32 = 0.2;
 const GLUE_GAP: f32 = 0.04;
 const CLAUSE_GAP: f32 = 0.3;
 const CUT: f32 = 0.05;
-/// The most function words in a row that are put back.
+/// The maximum number of consecutive function words that are put back.
 const MAX_GLUE: usize = 3;
 
-/// The weights that the program holds.
+/// The weights compiled into the program.
 pub(super) static WEIGHTS: LazyLock<Weights> =
     LazyLock::new(|| Weights::of(include_str!("english/weights.txt")));
 
-/// Words of requests.
+/// Words that begin requests.
 static ASKS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     set(
         "can could how help write please give create make need want explain tell suggest recommend rewrite plan draft \
          would should",
     )
 });
-/// Words of writers who speak of themselves.
+/// First-person words.
 static SPEAKER: LazyLock<HashSet<&str>> = LazyLock::new(|| set("i i'm i've i'd my me we our"));
-/// Determiners: a title does not end with one.
+/// Number words, treated like function words.
 static NUMBERS: LazyLock<HashSet<&str>> =
     LazyLock::new(|| set("two three four five six seven eight nine ten"));
 
@@ -60,7 +60,7 @@ fn set(list: &'static str) -> HashSet<&'static str> {
     list.split(' ').collect()
 }
 
-/// The likelihoods of a phrase's words less its gaps, and the places of its words as bits.
+/// The likelihoods of a phrase's words less the costs of its gaps, and the places of its words as bits.
 type Phrase = (f32, u64);
 const NONE: Phrase = (-9.0, 0);
 
@@ -83,11 +83,11 @@ pub(super) struct Message<'a> {
 
 struct Sentence<'a> {
     words: Vec<Word<'a>>,
-    /// Whether each is a function word, with which no title begins or ends.
+    /// For each word, whether it is a function word, with which no title begins or ends.
     loose: Vec<bool>,
-    /// Whether each is one that is never chosen: an article, a pronoun.
+    /// For each word, whether it is never chosen: an article, a pronoun.
     skipped: Vec<bool>,
-    /// Whether a clause ends with each.
+    /// For each word, whether a clause ends with it.
     ends: Vec<bool>,
     asks: bool,
     end: &'static str,
@@ -107,7 +107,7 @@ impl<'a> Message<'a> {
         self.sentences.iter().flat_map(|sentence| &sentence.words)
     }
 
-    /// The title; `None` without a content word, or without any word of the English lists: the text may be in another
+    /// The title; `None` if there is no content word, or no word of the English lists: the text may be in another
     /// language that uses Latin letters without accents.
     pub(super) fn title(&self, weights: &Weights) -> Option<String> {
         self.words().find(|word| ENGLISH.knows(&word.key))?;
@@ -255,7 +255,7 @@ impl<'a> Sentence<'a> {
             true => NONE,
             false => (likelihoods[at], 1 << at),
         };
-        // By their last word.
+        // Indexed by the phrase's last word.
         let mut phrases: Vec<Phrase> = (0..count).map(first).collect();
         let mut best = Vec::new();
         for _ in 0..MAX_CHOSEN {

@@ -16,7 +16,7 @@ pub(super) struct Language {
     pub(super) dotted_i: bool,
     /// Phrases before a topic, or without one: greetings, courtesies, articles, questions that only refer back.
     pub(super) openers: &'static str,
-    /// Phrases of request before a topic; they mark the main topic.
+    /// Request phrases before a topic; they mark the main topic.
     pub(super) asks: &'static str,
     /// Question words, which a topic keeps.
     pub(super) questions: HashSet<&'static str>,

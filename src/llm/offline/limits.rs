@@ -1,11 +1,11 @@
-//! Shortens a title to limits that are tighter than the offline model's own: its first words, without a joint at the end.
-//! Of a script without spaces, its first words by UAX #29.
+//! Shortens a title to limits that are tighter than the offline model's own: to its first words, without a joint at the
+//! end. In scripts without spaces, UAX #29 determines the words.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::llm::TitleLimits;
 
-/// Words with which no title ends.
+/// Words that no title ends with.
 const JOINTS: &str = "a an the and or nor but of to in on at for with by from as vs via into my your our its this that is are \
      der die das ein eine und oder von vom zu zum zur mit für im in am auf de la le les du des et ou un une en el los las y o del al con para \
      da do dos e em il lo gli di che non";
@@ -35,7 +35,7 @@ pub(super) fn within(title: String, limits: TitleLimits) -> String {
     text.trim_end_matches([':', ',', ';', ' ']).to_owned()
 }
 
-/// The first words of one long word of a script without spaces; nothing of another.
+/// The first parts of one long word in a script without spaces; empty for other scripts.
 fn first_parts(text: &str, characters: usize) -> String {
     let mut taken = 0;
     let parts = text.split_word_bounds().take_while(|part| {

@@ -44,7 +44,7 @@ pub struct Offline {
 impl Offline {
     /// A model that waits `delta_delay` before each delta of a reply.
     pub fn new(delta_delay: Duration) -> Self {
-        // No message pays for reading the table.
+        // Load the table now, so that no message waits for it.
         LazyLock::force(&english::WEIGHTS);
         Self {
             name: ModelName::new("builtin", NAME),
@@ -105,7 +105,7 @@ fn reply_text(message: &str) -> String {
     )
 }
 
-/// The user's message between its delimiters, or the whole input without them.
+/// The user's message between its delimiters, or the whole input if it has none.
 fn message_in(input: &str) -> &str {
     let mut at = 0;
     let (mut start, mut end) = (None, None);

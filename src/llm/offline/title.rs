@@ -1,7 +1,7 @@
 //! Offline titles: extracts a message's topic by word lists.
 //!
-//! Strips greetings and phrases of request from every sentence, and scores the rest. Requests score highest. A long
-//! topic ends at the end of a clause. `titles::clean` decides whether the result is a valid title.
+//! Strips greetings and request phrases from every sentence, and scores the rest. Requests score highest. A long topic
+//! ends at the end of a clause. `titles::clean` decides whether the result is a valid title.
 
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -19,14 +19,14 @@ use crate::conversation::{
     text::single_line,
 };
 
-/// The most characters of a message that are analysed.
+/// The maximum number of characters of a message that are analysed.
 const MAX_CHARS: usize = 2_400;
-/// The most sentences that are scored, and the most words that detect the language.
+/// The maximum number of sentences that are scored, and of words that detect the language.
 const MAX_SENTENCES: usize = 64;
 const MAX_LANGUAGE_WORDS: usize = 80;
 
 const MAX_WORDS: usize = 9;
-/// The most content words; function words do not count.
+/// The maximum number of content words; function words do not count.
 const MAX_CONTENT_WORDS: usize = 6;
 const MAX_GRAPHEMES: usize = 60;
 
@@ -100,7 +100,7 @@ fn sentences(message: &str) -> Vec<(String, i32)> {
     sentences
 }
 
-/// The language with the most known words in a message; without any, English if all words are ASCII.
+/// The language with the most known words in a message; if no word is known, English if all words are ASCII.
 fn language_of(sentences: &[(String, i32)]) -> &'static Language {
     let prose = sentences.iter().filter(|(_, bonus)| *bonus > -4);
     let words = prose.flat_map(|(sentence, _)| words_of(sentence));

@@ -2,9 +2,9 @@
 
 use super::languages::Language;
 
-/// Words in lower case in Title Case.
+/// Words that stay in lower case in Title Case.
 const SMALL_WORDS: &str = "a an the and or but nor of to in on at for with by from as vs";
-/// Words in capitals in Title Case.
+/// Words in all capitals in Title Case.
 const ACRONYMS: &str = "ai api aws cpu css csv gpt gpu hr html http ios ira json llm pc pdf php seo sql ssh tv ui url usa usb ux vpn xml";
 
 /// Contractions that are often typed without the apostrophe.

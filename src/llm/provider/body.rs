@@ -38,7 +38,7 @@ pub(super) async fn read(
 /// The text of a streamed body, chunk by chunk.
 pub(super) type TextStream = BoxStream<'static, io::Result<String>>;
 
-/// Decodes a streamed body: drops a byte order mark, and replaces invalid UTF-8 by U+FFFD.
+/// Decodes a streamed body: drops a byte order mark, and replaces invalid UTF-8 with U+FFFD.
 pub(super) fn text_stream(response: Response) -> TextStream {
     // Drop the client's error: it contains the URL.
     let body = response.bytes_stream();
@@ -48,7 +48,7 @@ pub(super) fn text_stream(response: Response) -> TextStream {
     )
 }
 
-/// The same for a body of any source.
+/// Like [`text_stream`], for a body from any source.
 pub(super) fn decoded(body: BoxStream<'static, io::Result<Bytes>>) -> TextStream {
     stream::try_unfold(
         (body, Utf8Decoder::default()),

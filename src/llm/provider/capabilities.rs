@@ -36,7 +36,7 @@ struct Known {
 }
 
 impl Known {
-    /// Forgets what is older than [`REFUSAL_TTL`].
+    /// Drops records older than [`REFUSAL_TTL`].
     fn refresh(&mut self, now: Instant) {
         let is_fresh = |since: &Instant| now.saturating_duration_since(*since) < REFUSAL_TTL;
         self.refused.retain(|_, since| is_fresh(since));
@@ -52,7 +52,7 @@ impl Capabilities {
         }
     }
 
-    /// Removes the parameters that the model rejects. Returns whether these are all optional ones.
+    /// Removes the parameters that the model rejects. Returns whether it removed all optional ones.
     pub(super) fn apply(&self, request: &mut Request, now: Instant) -> bool {
         let mut known = self.lock();
         known.refresh(now);

@@ -1,14 +1,15 @@
-//! Text that comes only as whole parts of a message.
+//! Text that the server sends only as whole parts of a message.
 //!
-//! `response.output_text.done` and its like repeat deltas. Some servers send neither deltas nor the output items, so the
-//! parts are kept until other text arrives, and are the text of the answer if none does.
+//! `response.output_text.done` and similar events repeat deltas. Some servers send neither deltas nor output items, so
+//! the parts are kept until other text arrives, and become the text of the answer if none does.
 
 use super::{items::Piece, stream::MAX_TEXT_BYTES, wire::DonePart};
 
-/// The most parts that are kept.
+/// The maximum number of parts that are kept.
 const MAX_PARTS: usize = 1_024;
 
-/// The most bytes that are kept: more than the longest reply, so that a longer one is seen to be cut.
+/// The maximum number of bytes that are kept: more than the longest reply, so that truncation of a longer one is
+/// noticed.
 const MAX_BYTES: usize = MAX_TEXT_BYTES + 4;
 
 /// The parts so far.
@@ -37,12 +38,12 @@ impl DoneParts {
         self.parts.push(part);
     }
 
-    /// Whether there are none.
+    /// Whether there are no parts.
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Takes the text, in the order of its arrival.
+    /// Removes and returns the text, in order of arrival.
     pub(super) fn take(&mut self) -> Vec<Piece> {
         let mut before = None;
         let pieces = std::mem::take(self).parts.into_iter().map(|part| {

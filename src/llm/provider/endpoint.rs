@@ -8,18 +8,18 @@ use reqwest::{NoProxy, Proxy, Url, header::HeaderValue};
 
 use super::InvalidProvider;
 
-/// A provider's address.
+/// A provider's URL and credentials.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    /// Without credentials.
+    /// The URL, without credentials.
     pub(super) url: Url,
     /// The value of `Authorization`, marked as sensitive.
     pub(super) authorization: Option<HeaderValue>,
 }
 
 impl Endpoint {
-    /// Parses a base URL, to which `path` is appended. Accepts trailing slashes, a query, and the full path. A fragment is an error, since it is
-    /// never sent. User and password are sent as Basic credentials if there is no key.
+    /// Parses a base URL, to which `path` is appended. Accepts trailing slashes, a query, and the full path. A fragment
+    /// is an error, since it is never sent. User and password are sent as Basic credentials if there is no key.
     ///
     /// # Errors
     /// [`InvalidProvider`].
@@ -65,7 +65,7 @@ impl Endpoint {
         host == "api.openai.com" || host.ends_with(".api.openai.com")
     }
 
-    /// The proxy for this address; none for loopback.
+    /// The proxy for this address; `None` for loopback.
     ///
     /// # Errors
     /// [`InvalidProvider::Proxy`].
@@ -110,9 +110,9 @@ impl Endpoint {
 /// The configured proxies, by the scheme of the target.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ProxySettings {
-    /// For `http://` addresses.
+    /// The proxy for `http://` addresses.
     pub http: Option<String>,
-    /// For `https://` addresses.
+    /// The proxy for `https://` addresses.
     pub https: Option<String>,
     /// Hosts without a proxy, as in `NO_PROXY`.
     pub except: Option<String>,

@@ -1,4 +1,4 @@
-//! The events of an answer, parsed.
+//! Parsed events of an answer.
 
 use serde_json::Value;
 
@@ -10,10 +10,10 @@ use super::{
 };
 use crate::llm::{ModelError, ModelErrorKind};
 
-/// An event that is JSON.
+/// A JSON event.
 pub(super) struct Event {
     pub(super) value: Value,
-    /// The event with marks in place of lone surrogates, if it has any.
+    /// The event with marks instead of lone surrogates, if it has any.
     marked: Option<Value>,
 }
 
@@ -21,7 +21,7 @@ impl Event {
     /// Parses an event.
     ///
     /// # Errors
-    /// When it is not JSON, not even by the lenient rules.
+    /// If it is not JSON, not even by the lenient rules.
     pub(super) fn parse(data: &str) -> Result<Self, serde_json::Error> {
         if let Ok(value) = serde_json::from_str(data) {
             return Ok(Self {
@@ -36,7 +36,7 @@ impl Event {
         })
     }
 
-    /// The same event read with marks in place of lone surrogates, if it has any.
+    /// The same event read with marks instead of lone surrogates, if it has any.
     pub(super) fn marked(&self, wire: &dyn WireFormat, name: &str) -> Option<Reading> {
         wire.read(name, self.marked.as_ref()?).ok()
     }
@@ -54,7 +54,7 @@ pub(super) fn parsed(data: &str) -> Option<Vec<Parsed>> {
     }
 }
 
-/// One event.
+/// A parsed event, or the end marker.
 pub(super) enum Parsed {
     Done,
     Event(Event),

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 /// The largest event: a whole reply of 512 KiB, with room for escapes. A larger one, such as an image, is dropped.
 const MAX_EVENT_BYTES: usize = 2 * 1024 * 1024;
 
-/// One parsed item.
+/// One item of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     /// A comment, an empty event or a keep-alive as data: the connection is alive.
@@ -40,7 +40,7 @@ pub(super) struct EventParser {
     json: JsonScanner,
     /// Whether lines are dropped until the next blank one, because their event is too large.
     is_skipping: bool,
-    /// Whether anything was an event, a comment or JSON.
+    /// Whether any line was an event, a comment or JSON.
     is_known: bool,
     /// Whether it starts like a web page.
     is_page: bool,
@@ -55,7 +55,7 @@ impl EventParser {
         self.items.pop_front()
     }
 
-    /// Whether the body is a web page, or text without any event.
+    /// Whether the body is a web page, or text without a single event.
     pub(super) fn is_foreign(&self) -> bool {
         self.is_page || self.is_over && self.has_text && !self.is_known
     }
@@ -107,7 +107,7 @@ impl EventParser {
             self.items.push_back(Item::Oversized);
         }
         self.is_skipping = true;
-        // Its first character stays: an empty line would end the event.
+        // Keep the first character: an empty line would end the event.
         self.line.truncate(self.line.ceil_char_boundary(1));
         self.name.clear();
         self.data = None;

@@ -24,9 +24,9 @@ use crate::llm::{ModelError, ModelErrorKind};
 pub(super) struct Failure {
     /// The error for the caller.
     pub(super) error: ModelError,
-    /// The parameters that the provider names, in their order; it may not support them.
+    /// The parameters that the provider names, in that order; it may not support them.
     pub(super) named: Vec<Param>,
-    /// All tokens went into reasoning. OpenAI reports that as an empty answer or as this error.
+    /// Whether all tokens went into reasoning. OpenAI reports that as an empty answer or as this error.
     pub(super) out_of_tokens: bool,
 }
 
@@ -39,7 +39,7 @@ impl Failure {
         }
     }
 
-    /// Adds the response's status, if it is not an error that the body reports with a status of its own.
+    /// Adds the response's status to a malformed answer. An error in the body has a status of its own.
     pub(super) fn with_status(mut self, status: u16) -> Self {
         if self.error.kind == ModelErrorKind::Malformed {
             self.error.status = Some(status);
@@ -125,17 +125,18 @@ const NO_QUOTA: [&str; 6] = [
     "billing_not_active",
 ];
 
-/// Codes of too many calls, in an event without a status.
+/// Codes of rate limits, in an event without a status.
 const LIMITED: [&str; 3] = [
     "rate_limit_exceeded",
     "rate_limit_error",
     "too_many_requests",
 ];
 
-/// How messages without such a code begin. Only their beginning counts: behind it, some servers repeat the request.
+/// Beginnings of quota messages without such a code. Only the beginning counts: after it, some servers repeat the
+/// request.
 const NO_QUOTA_MESSAGES: [&str; 2] = ["your credit balance is too low", "insufficient balance"];
 
-/// What messages of a 403 say about a message that a filter refused.
+/// Phrases in 403 messages about a message that a filter refused.
 const FLAGGED: [&str; 2] = ["requires moderation", "input was flagged"];
 
 /// The fields of an error object, in any of the known shapes.
@@ -165,7 +166,7 @@ impl<'a> ErrorBody<'a> {
             None if error.is_object() => String::new(),
             None => text_in(error),
         };
-        // A router's own words say nothing; the provider behind it is quoted beside them.
+        // A router's own message says nothing; the provider's message is quoted beside it.
         if let Some(quoted) = error.pointer("/metadata/raw") {
             message.push(' ');
             message.push_str(&text_in(quoted));
@@ -212,8 +213,8 @@ impl<'a> ErrorBody<'a> {
         }
         let quota = self.says(&NO_QUOTA) || self.starts_with(&NO_QUOTA_MESSAGES);
         match status {
-            // A key may be valid, and not for this model or this message. Gateways report a model without a server as
-            // 503, Azure a deprecated one as 500.
+            // A key may be valid, but not for this model or this message. Gateways report a model without a server as
+            // 503, Azure a deprecated model as 500.
             Some(400 | 403 | 500 | 503) if self.says(&NO_MODEL) => NotFound,
             Some(403) if self.is_flagged() => InvalidRequest,
             Some(400 | 403 | 429 | 500) if quota => QuotaExceeded,
@@ -314,7 +315,7 @@ fn word_at(message: &str, name: &str) -> Option<usize> {
     })
 }
 
-/// Whether a message means a place where something is kept by the word `store` at this position, and not the parameter.
+/// Whether the word `store` at this position of a message means a storage place, not the parameter.
 fn is_place(message: &str, at: usize) -> bool {
     const PARAMETERS: [&str; 5] = ["argument", "field", "option", "parameter", "property"];
     const KINDS: [&str; 14] = [
@@ -344,7 +345,7 @@ fn safe_code(code: &Value) -> Option<String> {
     }
 }
 
-/// The code, unless it is prose or a key. Those are dropped as a whole, since a part could still leak something.
+/// The code, unless it is prose or a key, which are dropped as a whole, since a part could still leak something.
 fn safe_text(code: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     let fits =

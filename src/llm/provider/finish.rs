@@ -19,7 +19,7 @@ const NATURAL: [&str; 8] = [
     "completed",
 ];
 
-/// Natural ends with calls of tools.
+/// Natural ends with tool calls.
 const TOOLS: [&str; 3] = ["toolcalls", "functioncall", "tooluse"];
 
 /// Parts of content filter reasons.
@@ -67,7 +67,7 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    /// As a [`Finish`]; failures and unknown reasons leave an incomplete answer.
+    /// Converts to a [`Finish`]; failures and unknown reasons leave an incomplete answer.
     pub(super) fn finish(&self) -> Finish {
         match self {
             Self::Known(finish) => *finish,
@@ -84,7 +84,7 @@ pub(super) enum Progress {
     /// Content, or a final finish reason.
     #[default]
     Open,
-    /// The same, after content has followed an earlier finish reason: a finish reason that comes with content is no
+    /// Like `Open`, after content has followed an earlier finish reason: a finish reason that comes with content is no
     /// longer final.
     Doubtful,
     /// Perhaps content: tools were called.

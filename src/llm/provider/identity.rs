@@ -15,7 +15,7 @@ use crate::llm::CallIdentity;
 /// The shortest secret: as long as the hash of HS256.
 const MIN_SECRET_BYTES: usize = 32;
 
-/// How long a token is valid.
+/// The lifetime of a token.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(300);
 
 /// The characters of a value that are sent unescaped.
@@ -28,12 +28,12 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
 /// How a provider receives the identity of the calling user.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Identity {
-    /// It does not.
+    /// The provider receives no identity.
     #[default]
     None,
-    /// By `X-Titlecast-` headers.
+    /// In `X-Titlecast-` headers.
     Headers,
-    /// By a token in `X-Titlecast-Jwt`, signed with this secret (HS256).
+    /// As a token in `X-Titlecast-Jwt`, signed with this secret (HS256).
     Jwt(String),
 }
 

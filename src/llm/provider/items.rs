@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::wire::WholeItem;
 
-/// The most items that are tracked separately; later ones count only towards the total.
+/// The maximum number of items that are tracked separately; later ones count only towards the total.
 const MAX_ITEMS: usize = 1_024;
 
 /// The output items that were delivered, in deltas or as a whole.
@@ -19,7 +19,7 @@ pub(super) struct DeliveredItems {
     reasoning: Channel,
 }
 
-/// What whole items add to what was delivered.
+/// The content of whole items that was not delivered before.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Missing {
     pub(super) text: Vec<Piece>,
@@ -29,7 +29,7 @@ pub(super) struct Missing {
 /// Text of one item.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// Whether the item begins with it; otherwise a part of the item was delivered before.
+    /// Whether the item begins with this text; otherwise a part of the item was delivered before.
     pub(super) is_beginning: bool,
     pub(super) text: String,
 }
@@ -45,7 +45,7 @@ fn push(pieces: &mut Vec<Piece>, text: &str, is_beginning: bool) {
     }
 }
 
-/// Which list a whole item is from; each has an item once.
+/// The list that a whole item comes from. Each list contains an item once.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum List {
     /// The events that each have an item.
@@ -55,13 +55,13 @@ pub(super) enum List {
 }
 
 impl DeliveredItems {
-    /// Records deltas of an item; its id is empty if the server names none.
+    /// Records deltas of an item; its id is empty if the server sends none.
     pub(super) fn record(&mut self, id: &str, text: &str, reasoning: &str) {
         self.text.record(id, text);
         self.reasoning.record(id, reasoning);
     }
 
-    /// Returns what was not delivered yet of these items, and records it.
+    /// Returns the content of these items that was not delivered yet, and records it as delivered.
     pub(super) fn missing(&mut self, items: &[WholeItem], list: List) -> Missing {
         if items.is_empty() {
             return Missing::default();
@@ -85,7 +85,7 @@ impl DeliveredItems {
 struct Channel {
     all: Digest,
     items: Vec<Delivered>,
-    /// What each list has had so far.
+    /// The content of each list so far.
     listed: [Digest; 2],
 }
 
@@ -97,7 +97,7 @@ struct Delivered {
     digest: Digest,
     /// Whether it came as a whole item. Deltas without an id may belong to several items.
     is_whole: bool,
-    /// Whether each list has had it.
+    /// Whether each list has contained it.
     is_listed: [bool; 2],
 }
 
@@ -152,7 +152,7 @@ impl Channel {
         }
     }
 
-    /// Whether the list has had this item.
+    /// Whether the list has contained this item.
     fn is_repeated(&self, id: &str, content: &str, list: List) -> bool {
         let mut items = self.items.iter();
         !id.is_empty()
@@ -178,7 +178,7 @@ impl Channel {
         (read.chars == self.all.chars && read.hash() == self.all.hash()).then_some(rest)
     }
 
-    /// Marks an item as one that the list has had.
+    /// Marks an item as contained in the list.
     fn mark(&mut self, id: &str, content: &str, list: List) {
         let mut digest = Digest::default();
         digest.push(content);
@@ -195,8 +195,8 @@ impl Channel {
         }
     }
 
-    /// The same if the order or the text differs: matched by ids, then by equal content. If deltas match no item of the
-    /// list, the remaining items are assumed to be those deltas.
+    /// Like [`Self::rest`], if the order or the text differs: matches by ids, then by equal content. If deltas match no
+    /// item of the list, the remaining items are assumed to be those deltas.
     fn missing_by_item(&mut self, items: Vec<(&str, &str)>, list: List) -> Vec<Piece> {
         let at = list as usize;
         let mut unknown = Vec::new();
@@ -249,7 +249,7 @@ impl Digest {
         self.push_up_to(text, usize::MAX);
     }
 
-    /// Adds characters of a text until there are this many; returns what is left of the text.
+    /// Adds characters of a text up to a total of `chars`; returns the rest of the text.
     fn push_up_to<'a>(&mut self, text: &'a str, chars: usize) -> &'a str {
         for (at, c) in text.char_indices() {
             if self.chars == chars {
@@ -264,7 +264,7 @@ impl Digest {
         ""
     }
 
-    /// The rest of a text after this prefix; nothing if the text does not begin with it.
+    /// The rest of a text after this prefix; empty if the text does not begin with it.
     fn missing_of<'a>(&self, text: &'a str) -> &'a str {
         let mut begin = Self::default();
         let missing = begin.push_up_to(text, self.chars);
@@ -315,7 +315,7 @@ mod tests {
         let whole = |&(id, text): &(&str, &str)| WholeItem {
             id: id.to_owned(),
             text: text.to_owned(),
-            // Reasoning is apart.
+            // Reasoning is compared separately.
             ..WholeItem::default()
         };
         let joined = |missing: Missing| -> String {
@@ -359,21 +359,21 @@ mod tests {
             (&[Delta("", "One. "), Item("a", "One. "), Item("b", "Two."), All(&[("a", "One. "), ("b", "Two.")])], "One. Two."),
             (&[Delta("", "One. "), Delta("", "Two."), Item("a", "One. "), Item("b", "Two."), All(&[("a", "One. "), ("b", "Two.")])], "One. Two."),
             (&[Delta("", "One. "), Delta("", "Two."), All(&[("", "One. "), ("", "Two."), ("", " Three.")])], "One. Two. Three."),
-            // Another id, or none, and other white space.
+            // A different id or none, and different white space.
             (&[Delta("a", "One. "), All(&[("z", "One.")])], "One. "),
             (&[Delta("a", "One.\r\nTwo."), Item("", "One.\nTwo."), All(&[("z", " One.\nTwo.\n")])], "One.\r\nTwo."),
             (&[Item("a", "One. "), All(&[("z", "One."), ("y", "Two.")])], "One. Two."),
-            // An id a delta.
+            // A new id with each delta.
             (&[Delta("a", "The "), Delta("b", "answer"), Item("z", "The answer"), All(&[("y", "The answer")])], "The answer"),
             (&[Delta("a", "The "), Delta("b", "answer"), Item("z", "The answer"), Item("x", "!"), All(&[("y", "The answer"), ("w", "!")])], "The answer!"),
-            // Deltas that are missing.
+            // Deltas are missing.
             (&[Delta("a", "One"), All(&[("a", "One. Two.")])], "One. Two."),
             (&[Delta("a", "One "), Item("a", "One Two"), All(&[("a", "One Two")])], "One Two"),
             (&[Delta("a", "One"), Delta("b", "B"), All(&[("a", "One."), ("b", "B")])], "OneB."),
-            // Items at once, which the list has one after the other.
+            // Interleaved items, which the list has one after the other.
             (&[Delta("a", "1"), Delta("b", "3"), Delta("a", "2"), Item("b", "3"), Item("a", "12"), All(&[("a", "12"), ("b", "3")])], "132"),
             (&[Delta("a", "1"), Delta("b", "3"), Delta("a", "2"), All(&[("a", "12"), ("b", "3"), ("c", "4")])], "1324"),
-            // A text that was edited at the end.
+            // The text was edited at the end.
             (&[Delta("a", "One [1]."), Item("a", "One."), All(&[("a", "One.")])], "One [1]."),
             (&[Delta("", "<think>x</think>One."), All(&[("a", "One.")])], "<think>x</think>One."),
             (&[Delta("a", "One [1]."), All(&[("z", "One.")])], "One [1]."),

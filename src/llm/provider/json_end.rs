@@ -1,4 +1,4 @@
-//! Follows JSON that arrives in pieces, to know where its document ends.
+//! Tracks JSON that arrives in pieces, to find the end of its document.
 
 /// The state after the pieces so far.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,15 +1,15 @@
 //! Providers: servers with OpenAI's Chat Completions or Responses API.
 //!
-//! - `settings`: what a provider is made of; `endpoint`: URL, credentials and proxy; `identity`: who a call is for
+//! - `settings`: a provider's settings and client; `endpoint`: URL, credentials and proxy; `identity`: the calling user
 //! - `wire`: the JSON of requests and answers, one file for each API; `finish`: finish reasons
 //! - `remote`: one model of a provider; `capabilities`: parameters that it rejected
-//! - `transport`: one HTTP exchange; `body`: bounded reads; `event_parser`, `event`: events and JSON documents in a body;
-//!   `json_end`: where a document ends
+//! - `transport`: one HTTP exchange; `body`: bounded reads; `event_parser`, `event`: events and JSON documents in a
+//!   body; `json_end`: where a document ends
 //! - `failure`: classification of errors; `retry_after`: the wait that a provider asks for; `too_long`: a
 //!   request beyond the context
-//! - `stream`: decodes a streamed reply; `state`: accumulates an answer; `think`, `tools`: reasoning and tool calls in
-//!   it; `items`: output items that were delivered, which are not repeated; `done_parts`: text that comes in no other
-//!   way; `surrogates`: joins characters that were split between two events
+//! - `stream`: decodes a streamed reply; `state`: accumulates an answer; `think`, `tools`: its reasoning and tool
+//!   calls; `items`: delivered output items, which are not repeated; `done_parts`: text that the server sends in no
+//!   other way; `surrogates`: joins characters that were split between two events
 //!
 //! One call is one attempt: transient failures are not retried. If the server rejects a parameter by name, the request
 //! is repeated at once without it; if that succeeds, later calls omit the parameter.
@@ -65,8 +65,8 @@ use super::{
     model::{Model, Server},
 };
 
-/// Decodes a reply that another program received from a provider and forwards unchanged. The caller bounds its size,
-/// and its pauses; `deadline` bounds all of it.
+/// Decodes a reply that another program received from a provider and forwards unchanged. The caller bounds its size and
+/// its pauses; `deadline` bounds the whole.
 pub fn decode_reply(
     wire: Wire,
     body: BoxStream<'static, io::Result<Bytes>>,
@@ -86,7 +86,7 @@ pub struct Provider {
     connection: Arc<Connection>,
     /// Circuit breakers for failures that affect all of its models.
     breakers: Arc<Breakers>,
-    /// Every model that was asked for, so that breakers and refused parameters outlive a reload.
+    /// Every requested model, so that breakers and refused parameters outlive a reload.
     models: Mutex<HashMap<String, Arc<Model>>>,
 }
 
@@ -109,7 +109,7 @@ impl Provider {
         &self.connection.settings.name
     }
 
-    /// What it was made of.
+    /// The settings that it was built from.
     pub fn settings(&self) -> &ProviderSettings {
         &self.connection.settings
     }
@@ -119,7 +119,7 @@ impl Provider {
         self.connection.is_openai
     }
 
-    /// The model that the provider knows by this name; the same one at each call.
+    /// The model that the provider knows by this name. Each call returns the same one.
     pub fn model(&self, name: &str) -> Arc<Model> {
         let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || {

@@ -170,7 +170,7 @@ impl RemoteModel {
 /// Removes the first parameter that the failure names and the request has, and returns it.
 ///
 /// # Errors
-/// The failure itself, if there is no such parameter. So each is dropped at most once.
+/// The failure itself, if there is no such parameter. Each parameter is thus dropped at most once.
 fn drop_named_parameter(body: &mut Request, failure: Failure) -> Result<Param, Failure> {
     let mut named = failure.named.iter().copied();
     named.find(|param| body.remove(*param)).ok_or(failure)

@@ -1,4 +1,4 @@
-//! Reads how long a provider asks to wait before a retry: in headers, or, at Google's, in the body.
+//! Reads how long a provider asks to wait before a retry: from headers, or from the body (Google).
 
 use std::time::{Duration, SystemTime};
 

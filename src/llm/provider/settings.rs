@@ -62,7 +62,7 @@ pub struct ProviderSettings {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The proxies to use.
     pub proxy: ProxySettings,
-    /// Certificates of authorities to trust besides the system's, in PEM.
+    /// Certificates of authorities to trust in addition to the system's, in PEM.
     pub authorities: Option<Vec<u8>>,
     /// The longest wait from the request to the first event of a reply. Models may reason before they send anything.
     pub first_event: Duration,
@@ -70,7 +70,7 @@ pub struct ProviderSettings {
     pub idle: Duration,
     /// The longest wait for a connection: DNS, TCP and TLS together.
     pub connect: Duration,
-    /// How it learns on whose behalf it is asked.
+    /// How the provider receives the identity of the calling user.
     pub identity: Identity,
     /// The pause between probes while it refuses all calls.
     pub probe_every: Duration,
@@ -114,7 +114,7 @@ pub enum InvalidProvider {
     /// The key has characters that an HTTP header cannot carry.
     #[error("the API key holds characters that an HTTP header cannot")]
     ApiKey,
-    /// The base URL is not an absolute one.
+    /// The base URL is not an absolute `http` or `https` URL.
     #[error("the provider's base URL is not an http:// or https:// URL")]
     BaseUrl,
     /// The base URL has a fragment. Fragments are never sent, so it is a mistake.
@@ -143,7 +143,7 @@ pub(super) struct Connection {
     pub(super) settings: ProviderSettings,
     pub(super) wire: &'static dyn WireFormat,
     pub(super) transport: Transport,
-    /// For answers in one piece; each call brings its own HTTP service.
+    /// For non-streamed answers; each call brings its own HTTP service.
     pub(super) client: OpenAIConfig,
     pub(super) is_openai: bool,
 }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::llm::{Finish, ModelErrorKind, TitleOutput, ToolCall};
 
-/// The most reasoning that is passed on. The rest is dropped.
+/// The maximum size of reasoning that is passed on. The rest is dropped.
 const MAX_REASONING_BYTES: usize = 512 * 1024;
 
 /// The state of one answer, without its text.
@@ -25,13 +25,13 @@ pub(super) struct AnswerState {
     /// Surrogate halves at the end of the last delta of the text, and of the reasoning.
     text_half: SurrogateJoiner,
     reasoning_half: SurrogateJoiner,
-    /// For replies; titles are cleaned as a whole.
+    /// Only for replies; titles are cleaned as a whole.
     thinking: Option<ThinkSplitter>,
     tools: ToolCalls,
     delivered: DeliveredItems,
     /// The text of `*.done` events, used if no other text arrives.
     done: DoneParts,
-    /// Whether text was received, which may be held back.
+    /// Whether text was received; it may still be buffered.
     has_text: bool,
     /// The position of the last output item with text.
     text_place: Option<u64>,
@@ -63,11 +63,11 @@ pub(super) struct Added {
     /// The tool calls before the text. They are complete once the text begins or the finish reason arrives.
     pub(super) tools_before: Vec<ToolCall>,
     pub(super) text: String,
-    /// Whether the text replaces that of the events before: a title is the text of the last item.
+    /// Whether the text replaces that of earlier events: a title is the text of the last item.
     pub(super) replaces: bool,
     pub(super) reasoning: String,
     pub(super) tools: Vec<ToolCall>,
-    /// The provider's id of the answer, and its name of the model.
+    /// The provider's id for the answer, and its name for the model.
     pub(super) id: Option<String>,
     pub(super) model: Option<String>,
     pub(super) is_acknowledgement: bool,
@@ -121,12 +121,12 @@ impl AnswerState {
         Ok(self.add(reading))
     }
 
-    /// Joins surrogate halves with those of the event before. `marked` has marks in place of lone ones.
+    /// Joins surrogate halves with those of the previous event. `marked` has marks instead of lone surrogates.
     fn join_halves(&mut self, reading: &mut Reading, marked: Option<Reading>) {
         let marked = marked.as_ref();
         let text = std::mem::take(&mut reading.text);
         let reasoning = std::mem::take(&mut reading.reasoning);
-        // Reasoning that ends within a surrogate pair before the text continues.
+        // The text has begun, so a surrogate half at the end of the reasoning stays alone.
         let is_over = !text.is_empty() && reasoning.is_empty();
         reading.text = self.text_half.add(text, marked.map(|marked| &*marked.text));
         reading.reasoning = match is_over {
@@ -141,12 +141,12 @@ impl AnswerState {
         }
     }
 
-    /// Whether the model has begun to answer: with text, reasoning or a call of a tool.
+    /// Whether the model has begun to answer: with text, reasoning or a tool call.
     pub(super) fn has_begun(&self) -> bool {
         self.text_bytes > 0 || self.reasons || self.has_others || !self.done.is_empty()
     }
 
-    /// Whether the answer ended by itself with nothing in it.
+    /// Whether the answer ended by itself without any content.
     pub(super) fn is_empty(&self) -> bool {
         self.finish() == Some(Finish::NoText) && !self.reasons && !self.has_others
     }
@@ -173,11 +173,11 @@ impl AnswerState {
         }
     }
 
-    /// Ends the answer; returns what was held back, and the tool calls that no event completed.
+    /// Ends the answer; returns the buffered rest, and the tool calls that no event completed.
     pub(super) fn end(&mut self) -> Added {
         let rest = self.text_half.finish();
         let mut pieces = self.split(&rest);
-        // A stream that broke off may be asked for again, so its parts are not delivered.
+        // A stream that broke off may be requested again, so its parts are not delivered.
         if self.ending.is_some() && !self.has_text {
             for piece in self.done.take() {
                 self.extend(&mut pieces, &piece.text, piece.is_beginning);
@@ -277,8 +277,9 @@ impl AnswerState {
         }
     }
 
-    /// Whether the text of an event is the first of another output item: one at a later position, or one that has
-    /// begun. Another id alone does not count, since some servers send one with each delta, nor does the same id again.
+    /// Whether the text of an event begins another output item: an item at a later position, or one that was announced.
+    /// A different id alone does not prove another item, since some servers send a new id with each delta. The same id
+    /// again proves that it is none.
     fn begins_item(&mut self, reading: &Reading) -> bool {
         if reading.begun.is_some() {
             self.begun.clone_from(&reading.begun);
@@ -301,7 +302,7 @@ impl AnswerState {
     }
 
     /// Adds text to what an event adds. Text of another item follows a blank line in a reply, and replaces the text
-    /// before it in a title. Returns whether it does.
+    /// before it in a title. Returns whether it replaces text.
     fn extend(&mut self, pieces: &mut Pieces, text: &str, is_beginning: bool) -> bool {
         if text.is_empty() {
             return false;

@@ -1,8 +1,8 @@
 //! Decodes a streamed reply into [`ReplyChunk`]s.
 //!
-//! Token counts come in an event after the finish reason, so the end is held back until the stream ends. Content after
-//! a finish reason continues the reply; if the stream then breaks off, the reply is incomplete. A stream without a
-//! finish reason was interrupted. A reply with an unparsable event is incomplete, whatever its finish reason.
+//! Token counts come in an event after the finish reason, so the end is yielded only when the stream ends. Content
+//! after a finish reason continues the reply; if the stream then breaks off, the reply is incomplete. A stream without
+//! a finish reason was interrupted. A reply with an unparsable event is incomplete, whatever its finish reason.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -26,7 +26,7 @@ pub(super) const MAX_TEXT_BYTES: usize = 512 * 1024;
 /// The longest wait for token counts after the finish reason; some servers neither send them nor close the stream.
 const USAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most characters kept of a response's id.
+/// The maximum length of a response's id, in characters; longer ids are truncated.
 const MAX_RESPONSE_ID_CHARS: usize = 128;
 
 /// The longest waits for events.
@@ -36,8 +36,8 @@ pub(super) struct StreamTimeouts {
     pub(super) first_event_by: Instant,
     /// The longest wait between two events; comments and reasoning count.
     pub(super) idle: Duration,
-    /// From then on, a stream that breaks off before it has content is a timeout: a provider that kept the request for
-    /// that long may have worked on it, and bills that.
+    /// From this time on, a stream that breaks off before it has content is a timeout: a provider that kept the request
+    /// for that long may have worked on it, and bills that.
     pub(super) worked_from: Instant,
 }
 
@@ -289,7 +289,7 @@ impl Decoder {
         if self.body.take().is_none() {
             return;
         }
-        // What was held back, and tool calls.
+        // Yield the buffered rest, and tool calls.
         let room_bytes = self.room_bytes();
         let rest = self.answer.end();
         self.write(rest, room_bytes);

@@ -5,7 +5,7 @@
 //! replaced by a mark, a private-use character. Matching marks are joined across events; a mark without a partner
 //! becomes U+FFFD.
 
-/// The mark of U+D800; the marks of the other surrogates follow. The last code points of the last plane.
+/// The mark of U+D800; the marks of the other surrogates follow. They are the last code points of the last plane.
 const FIRST_MARK: u32 = 0x10_f800;
 
 /// The JSON with a mark in place of each lone surrogate; `None` if there is none.
@@ -47,8 +47,8 @@ pub(crate) struct SurrogateJoiner {
 }
 
 impl SurrogateJoiner {
-    /// Adds a chunk, by its form with marks if it has one; returns the joined text. If the text itself contains such
-    /// characters, they are not marks.
+    /// Adds a chunk, in its form with marks if it has one; returns the joined text. If the text itself contains the
+    /// marks' characters, they are not marks.
     pub(crate) fn add(&mut self, text: String, marked: Option<&str>) -> String {
         match marked.filter(|_| !looks_marked(&text)) {
             Some(marked) => self.marked(marked),

@@ -12,10 +12,10 @@ struct Marks {
     opening: &'static str,
     /// Before the name in a closing tag.
     closing: &'static str,
-    /// Behind the name.
+    /// After the name.
     end: char,
     names: &'static [&'static str],
-    /// Whether the letters of a name may be of another case.
+    /// Whether names are compared without case.
     has_any_case: bool,
 }
 
@@ -55,8 +55,8 @@ static MARKS: [Marks; 3] = [
 /// The longest tag, white space before its `>` included.
 const MAX_TAG_BYTES: usize = 64;
 
-/// The most white space that is held back before a tag, or dropped after one. More of it is text, so that the limits of
-/// text apply to it.
+/// The maximum number of bytes of white space that are held back before a tag, or dropped after one. White space beyond
+/// it is text, so that the limits of text apply to it.
 const MAX_BLANK_BYTES: usize = 1024;
 
 /// A piece of a reply, separated.
@@ -102,7 +102,7 @@ enum Tag {
 }
 
 impl ThinkSplitter {
-    /// Adds a delta; returns the decided part of it and of the text held back before.
+    /// Adds a delta; returns the text that is decided, including text held back before.
     pub(super) fn push(&mut self, delta: &str) -> Pieces {
         if self.state == State::Text {
             return Pieces {
@@ -185,7 +185,8 @@ impl ThinkSplitter {
     }
 }
 
-/// Looks for an opening tag at the beginning of a text. Another mark begins each family, so at most one may follow.
+/// Looks for an opening tag at the beginning of a text. The tags of each family begin differently, so at most one
+/// matches.
 fn opening_tag(text: &str) -> Tag {
     let tags = MARKS
         .iter()
@@ -227,19 +228,19 @@ fn tag(text: &str, marks: &'static Marks, opening: &str, names: &[&'static str])
     found
 }
 
-/// What follows this beginning of a text, in any case; `None` if it begins otherwise.
+/// The text after this prefix, compared without case; `None` if the text does not begin with it.
 fn after<'a>(text: &'a str, begin: &str) -> Option<&'a str> {
     starts(text, begin).then(|| &text[begin.len()..])
 }
 
-/// Whether a text starts with this one, in any case.
+/// Whether a text begins with this prefix, compared without case.
 fn starts(text: &str, begin: &str) -> bool {
     let begin = begin.as_bytes();
     let text = text.as_bytes().get(..begin.len());
     text.is_some_and(|text| text.eq_ignore_ascii_case(begin))
 }
 
-/// The bytes of white space at the beginning.
+/// The number of bytes of white space at the beginning.
 fn blank_bytes(text: &str) -> usize {
     text.len() - text.trim_start().len()
 }

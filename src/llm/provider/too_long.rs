@@ -1,4 +1,4 @@
-//! Recognises a request that does not fit into the model's context. Many servers say so only in their message.
+//! Recognises a request that does not fit into the model's context. Many servers report it only in their message.
 
 /// Codes of a request that is too long: OpenAI's, llama.cpp's, Anthropic's, and those of gateways.
 const TOO_LONG: [&str; 6] = [
@@ -27,7 +27,7 @@ const EXCEEDED: [&str; 7] = [
     "greater",
 ];
 
-/// The same in one phrase.
+/// Phrases that say both at once.
 const TOO_LONG_PHRASES: [&str; 4] = [
     "prompt is too long",
     "input is too long",

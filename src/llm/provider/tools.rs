@@ -9,13 +9,13 @@
 use super::{json_end::JsonEnd, surrogates::SurrogateJoiner, wire::ToolDelta};
 use crate::llm::ToolCall;
 
-/// The longest arguments. Longer ones are dropped, because truncated JSON is useless.
+/// The maximum length of arguments. Longer ones are dropped, because truncated JSON is useless.
 const MAX_ARGUMENT_BYTES: usize = 64 * 1024;
 
-/// The longest id or name, in characters.
+/// The maximum length of an id or name, in characters.
 const MAX_NAME_CHARS: usize = 256;
 
-/// The most calls of one reply.
+/// The maximum number of calls in one reply.
 const MAX_CALLS: usize = 128;
 
 /// The calls of one reply.
@@ -75,7 +75,7 @@ impl ToolCalls {
         rest.map(Call::pass_on).collect()
     }
 
-    /// Ends a reply that was cut, by the token limit for instance; leaves out calls whose arguments are not complete.
+    /// Ends a truncated reply, for example at the token limit; leaves out calls whose arguments are incomplete.
     pub(super) fn finish_cut(&mut self) -> Vec<ToolCall> {
         self.calls.retain(|call| call.end.is_complete());
         self.finish()
@@ -140,7 +140,8 @@ impl ToolCalls {
         known.or_else(by_index).or_else(current)
     }
 
-    /// The same for a whole call, or whole arguments: a call that was already passed on matches only if it is equal.
+    /// Like [`Self::place_of_fragment`], for a whole call or whole arguments: a call that was already passed on matches
+    /// only if it is equal.
     fn place_of_whole(&self, delta: &ToolDelta) -> Option<usize> {
         let is_same = |call: &Call| !call.is_passed_on || call.is_equal(delta);
         let by_id = || {
@@ -210,15 +211,15 @@ impl Call {
         }
     }
 
-    /// Whether a fragment is all arguments, which are whole JSON: the same once more is no continuation of it.
+    /// Whether a fragment repeats all arguments, which are complete JSON: a repetition cannot continue them.
     fn is_all(&self, fragment: &str) -> bool {
         self.end.is_complete() && self.call.arguments == fragment
     }
 
-    /// Whether a fragment has all arguments so far, and perhaps more. Not if it may be their continuation, as
-    /// `{"a":{"a":1}}` in two halves: where a value may begin, an object may. Elsewhere, the fragment's `{"` followed by
-    /// a letter of a key is no JSON behind the arguments, neither within a string, which its quotation mark would end,
-    /// nor outside. `{` or `{"` alone may well follow itself.
+    /// Whether a fragment repeats all arguments so far, and perhaps adds more. False if it may be their continuation,
+    /// as in the two halves of `{"a":{"a":1}}`: where a value may begin, an object may begin. Elsewhere the arguments
+    /// cannot continue with `{"` and a letter of a key: in a string, the quotation mark would end it, and outside, it
+    /// is not JSON. `{` or `{"` alone may follow itself.
     fn is_grown(&self, fragment: &str) -> bool {
         let known = self.call.arguments.as_str();
         let key = known.strip_prefix('{').map(str::trim_start);

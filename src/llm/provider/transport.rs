@@ -25,7 +25,7 @@ use super::{
 };
 use crate::llm::{ModelError, ModelErrorKind};
 
-/// The most bytes read of an error's body.
+/// The maximum number of bytes read of an error's body.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// The longest wait for an error's body; after that only the status is used.
@@ -117,7 +117,7 @@ impl Transport {
         let headers = request.headers_mut();
         headers.extend(self.headers.clone());
         headers.extend(identity);
-        // async-openai always sets one, even without a key.
+        // async-openai always sets this header, even without a key.
         headers.remove(AUTHORIZATION);
         if let Some(authorization) = &self.endpoint.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());

@@ -5,7 +5,7 @@ use super::{
     refusals::is_in_message,
 };
 
-/// Words with which questions begin.
+/// Words that begin a question.
 const QUESTIONS: &str = "what what's who who's whose which when where why how is are was were do does did can could will would should has have";
 
 /// Verbs between the subject of a question and its answer.

@@ -47,12 +47,12 @@ fn has_byte_token(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
         })
 }
 
-/// `\n` after a word or at an end, `\xe9` and `%20` inside of a word, `\u00e9` anywhere. "\n vs. \r\n" is about escapes
+/// `\n` after a word or at an end, `\xe9` and `%20` inside a word, `\u00e9` anywhere. "\n vs. \r\n" is about escapes
 /// and is allowed.
 fn has_escape(text: &str, is_quoted: impl Fn(&str) -> bool) -> bool {
     let glued = |at: usize, length: usize| {
         let head = &text[..at];
-        // "\\r\\n" is two of them.
+        // "\\r\\n" is two escapes.
         let head = ["\\r", "\\n", "\\t"]
             .iter()
             .find_map(|e| head.strip_suffix(e))
@@ -172,7 +172,7 @@ pub(super) fn has_lost_bytes(text: &str) -> bool {
     let mut before = ' ';
     text.chars().any(|c| {
         let is_lost = matches!(c, '\u{80}'..='\u{9F}') && matches!(before, 'Â'..='ô' | '\u{80}'..='\u{9F}')
-            // A no-break space, and à.
+            // The bytes of a no-break space, and of à.
             || (c == '\u{A0}' && matches!(before, 'Â' | 'Ã'));
         before = c;
         is_lost

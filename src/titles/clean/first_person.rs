@@ -20,11 +20,11 @@ const SUBJECTS: &str = "i'm | i've | i'd | i am | i have | i was | i did | i do 
      ich bin | ich habe | ich werde | ich kann | ich würde | ich brauche | ich schaue | ich prüfe | je suis | je vais | je peux | j'ai | je voudrais | \
      yo soy | voy a | he revisado | eu vou | eu sou | vou verificar | io sono | я уже | я могу | я буду | я проверю";
 
-/// The same in scripts without spaces, except possessives such as 我的 ("my").
+/// First persons in scripts without spaces. Possessives such as 我的 ("my") do not count.
 const DENSE_SUBJECTS: [&str; 7] = ["我", "我们", "我們", "私は", "저는", "제가", "ฉัน"];
 const DENSE_POSSESSIVES: [&str; 5] = ["我的", "我家", "我国", "我國", "我们的"];
 
-/// First persons of any language: a message with one may have a title with one, of another language too.
+/// First-person words of all languages: a message with one may have a title with one, also of another language.
 const PERSONS: &str = "i i'm im i've ive i'd i'll me my mine myself we we're we've we'll us our ours ich mich mir mein meine meinen meinem meiner wir uns \
      unser unsere je j'ai moi mon ma mes nous notre nos yo mi mis mí nosotros nuestro nuestra tengo quiero necesito puedo soy eu meu minha nós nosso \
      nossa io mio mia noi nostro nostra я мне меня мой моя моё мои мы нас наш наша ik mijn wij onze jag min mitt vi jeg ja mnie mój moja";
@@ -43,7 +43,7 @@ const DENSE_PERSONS: [&str; 12] = [
     "ฉัน",
 ];
 
-/// Whether a title is a sentence of the model about itself.
+/// Whether a title is a sentence in which the model talks about itself.
 pub(super) fn speaks(title: &str, message: &str) -> bool {
     let talk = straighten(title);
     let talk = talk.trim_matches(|c: char| !c.is_alphanumeric());

@@ -19,7 +19,7 @@ const WORKS: &str = "summary summarization summarisation generation generated ge
      resposta resumo risposta riassunto ответ сводка samenvatting antwoord odpowiedź podsumowanie \
      回答 回复 回覆 摘要 总结 總結 标题生成 要約 応答 요약 응답";
 
-/// Other words that alone are not a title.
+/// Other words that are not a title on their own.
 const ALONE: &str =
     "system developer ai thinking thought thoughts reasoning analysis commentary final";
 
@@ -67,7 +67,8 @@ fn is_one_of(list: &str, word: &str) -> bool {
     list.split_whitespace().any(|known| known == word)
 }
 
-/// Whether a text has words of the task only: "Title generation", "User's request", "assistant". "AI Chatbot" is a topic.
+/// Whether a text has only words of the task: "Title generation", "User's request", "assistant". "AI Chatbot" is a
+/// topic.
 fn is_task(text: &str) -> bool {
     let all: Vec<&str> = words(text)
         .map(|word| word.strip_suffix("'s").unwrap_or(word))

@@ -9,7 +9,7 @@
 //! 2. A pair of tags around the whole: `<title>…</title>`.
 //! 3. A code fence around the whole, and the requested JSON object's `title`, or a JSON string.
 //! 4. A first line that only announces the title (ends in a colon, or is a label), and rules (`---`) around it.
-//! 5. HTML's character references, what [`single_line`] drops, and backslashes before quotes and markdown.
+//! 5. HTML's character references, characters that [`single_line`] drops, and backslashes before quotes and markdown.
 //! 6. Markdown at the start (heading, quote, list item) and inside (bold, italics, strikethrough, code, links).
 //! 7. Quotes of any script, parentheses and brackets, when one pair wraps the whole. Inner quotes stay.
 //! 8. A label: `Title:`, `Sure, here's a title:`, `Titre :`, `标题：`, `[Title]`; and a note on the length: `(5 words)`.
@@ -54,20 +54,20 @@ const MAX_OUTPUT_BYTES: usize = 16 * 1024;
 /// The longest line that is examined: several times the longest title in bytes.
 const MAX_LINE_BYTES: usize = 2 * 1024;
 
-/// The most layers of wrapping. Bounds the work on hostile output.
+/// The maximum number of wrapping layers. Bounds the work on hostile output.
 const MAX_LAYERS: usize = 16;
 
-/// The limits of a generated title. [`Title`]'s own limit of 128 code points holds besides.
+/// The limits of a generated title. [`Title`]'s own limit of 128 code points also applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most characters, as a reader counts them.
+    /// The maximum number of characters as a reader counts them (grapheme clusters).
     pub characters: usize,
-    /// The most words, separated by white space.
+    /// The maximum number of words, separated by white space.
     pub words: usize,
 }
 
 impl Limits {
-    /// The limits where no policy sets others.
+    /// The limits unless a policy sets others.
     pub const DEFAULT: Self = Self {
         characters: 60,
         words: 10,
@@ -222,7 +222,7 @@ fn unwrap_layer(text: &str, message: Option<&str>) -> Result<String, Rejection> 
 
 const LINE_ENDS: [char; 2] = ['\n', '\r'];
 
-/// The only line of a text, or what follows an announcing line: one line, a fence or an object.
+/// The only line of a text, or the text after an announcing line: one line, a fence or an object.
 fn without_preamble(text: &str) -> Result<&str, Rejection> {
     let (first, rest) = split_line(text).ok_or(Rejection::NoContent)?;
     let Some((second, after)) = split_line(rest) else {
@@ -271,7 +271,7 @@ fn announces(line: &str) -> bool {
     words.ends_with([':', '：']) || phrases::is_label(&label) || phrases::is_speaker(&label)
 }
 
-/// Whether a line is a list of several: "1. Kyoto 2. Tokyo".
+/// Whether a line lists several titles: "1. Kyoto 2. Tokyo".
 fn is_list(line: &str) -> bool {
     [("1. ", " 2. "), ("1) ", " 2) "), ("(1) ", " (2) ")]
         .iter()

@@ -4,7 +4,7 @@
 
 use super::{Rejection, quotes};
 
-/// Words for a title, or for the offer of one; every label has one of these.
+/// Words for a title or for offering one; every label has one of these.
 const NAMES: &str = "title titles suggestion suggested suggest topic subject headline heading titel chattitel gesprächstitel konversationstitel überschrift \
      thema titre sujet título titulo tema asunto assunto titolo oggetto tytuł temat название названия заголовок тема \
      назва název názov cím titlu başlık başlığı τίτλος otsikko tittel judul शीर्षक শিরোনাম عنوان العنوان כותרת \
@@ -36,13 +36,13 @@ const FILLERS: [&str; 6] = [
      cuộc trò chuyện berikut ini adalah ось подходящее вариант краткий",
 ];
 
-/// The same two lists for languages without spaces, or with particles attached to words.
+/// [`NAMES`] and [`FILLERS`] for languages without spaces, or with particles attached to words.
 const DENSE_NAMES: &str =
     "标题 標題 题目 題目 主题 主題 タイトル 題名 件名 제목 주제 ชื่อเรื่อง ชื่อแชท หัวข้อ tiêuđề";
 const DENSE_FILLERS: &str = "はい 以下が こちら đâylà gợiý 以下是 以下は 以下の 这是 這是 建议 建議 推荐 推薦 会话 會話 对话 對話 聊天 本次 一个 一個 的 为 是 好 ， 会話 チャット 対話 こちらが 提案 案 です の は 대화 채팅 추천 다음은 \
      다음과 같습니다 입니다 의 은 네 当然 當然 这个 這個 、 ,";
 
-/// Openings of an offer of a title.
+/// Phrases that begin the offer of a title.
 const OFFERS: &str = "here's | here is | sure | of course | certainly | absolutely | okay | ok | based on | as requested | i suggest | \
      i'd suggest | i would suggest | i've generated | hier ist | natürlich | gerne | voici | bien sûr | \
      aquí tienes | aquí está | claro | por supuesto | aqui está | ecco | certo | вот | конечно";
@@ -195,7 +195,7 @@ const REFUSALS: [&str; 4] = [
      maalesef bu | متأسفانه نمی | متاسفانه نمی | לצערי אינני | לצערי אני",
 ];
 
-/// The same for languages without spaces, or with particles attached to words; compared without white space.
+/// [`REFUSALS`] for languages without spaces, or with particles attached to words; compared without white space.
 const DENSE_REFUSALS: &str = "抱歉我 抱歉但 很抱歉我 对不起我不能 对不起我无法 對不起我 我无法提供 我无法帮 我无法协助 我无法回答 我无法生成 我无法为 我无法满足 我无法完成 我无法创建 \
      我无法讨论 我无法处理 我無法提供 我無法幫 我無法協助 我無法回答 我無法生成 我無法為 我無法滿足 我無法完成 我不能帮 我不能提供 我不能协助 我不能回答 我不能生成 我不能為 无法提供 無法提供 无法生成 无法回答 無法回答 \
      无法协助 无法满足 信息不足 作为ai， 作为ai模型 作为ai语言 作为ai助手 作为一个ai 作为一名ai 作为人工智能， 作为一个人工智能 作为一个语言模型 作为语言模型 作為ai， 作為一個ai 我是ai 我是一个ai 我是一个人工智能 \
@@ -228,7 +228,7 @@ const ANSWERS_INSIDE: &str = "how can i help | how can i assist | how may i help
      this title captures | this title reflects | this title summarizes | this title summarises | this title is | \
      , you should | , you can | , you need to | , you'll need | is a good title | is a great title | a good title for this | (note: | (note that | title 2: | option 2: | option b:";
 
-/// Answers to the user, if they are the whole text.
+/// Answers to the user if they are the whole text.
 const TALK: &str = "yes | no | sure | sure thing | ok | okay | of course | certainly | absolutely | got it | understood | great | \
      great question | good question | hello | hi | hey | thanks | thank you | here you go | here it is | done | error | ja | nein | \
      gerne | natürlich | klar | verstanden | danke | hallo | oui | non | bien sûr | d'accord | merci | bonjour | sí | claro | \
@@ -406,7 +406,7 @@ fn without_number(key: &str) -> &str {
 /// The rejection for the phrases in a text, if there is any.
 pub(super) fn rejection(text: &str) -> Option<Rejection> {
     let key = fold(text);
-    // Its end too: "sure!" is not "sure".
+    // Keep the end: "sure!" is not "sure".
     let talk = straighten(text);
     let talk = talk.trim_start_matches(|c: char| !c.is_alphanumeric());
     let dense = without_spaces(talk);
@@ -488,7 +488,7 @@ fn fold(text: &str) -> String {
 pub(super) fn straighten(text: &str) -> String {
     text.replace(['’', '‘', 'ʼ', '´', '`', '＇'], "'")
         .to_lowercase()
-        // What "İ" becomes.
+        // The lower case of "İ".
         .replace("i\u{307}", "i")
 }
 

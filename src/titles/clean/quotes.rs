@@ -48,7 +48,7 @@ const PARENTHESES: [(char, &str); 3] = [('(', ")"), ('（', "）"), ('＜', "＞
 /// Double quotes that models pair at random: `“Kyoto"`, `“Kyoto“`.
 const DOUBLES: [char; 6] = ['"', '“', '”', '„', '‟', '＂'];
 
-/// A line without the pair of quotes that wraps the whole of it.
+/// Removes a pair of quotes that wraps the whole line.
 pub(super) fn without_quotes(line: &str) -> &str {
     let mixed = || {
         let inner = line.strip_prefix(DOUBLES)?.strip_suffix(DOUBLES)?;
@@ -121,7 +121,8 @@ fn is_balanced(inner: &str, open: char, closers: &str) -> bool {
     depth <= 1
 }
 
-/// Whether a quotation begins the text and never ends, or ends it and never began. Feet, inches and apostrophes aside.
+/// Whether the text begins with a quote that never closes, or ends with a quote that never opened. Feet, inches and
+/// apostrophes do not count.
 pub(super) fn is_half_quoted(text: &str) -> bool {
     let mut chars = text.chars();
     let (Some(first), Some(last)) = (chars.next(), chars.next_back()) else {

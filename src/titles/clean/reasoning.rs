@@ -92,7 +92,7 @@ fn without_channels(text: &str) -> Result<&str, Rejection> {
         }
         return Ok(message);
     }
-    // The same from a server that strips the special tokens and keeps the words between them.
+    // Some servers strip the special tokens, but keep the words between them.
     Ok(text
         .rsplit_once("assistantfinal")
         .map_or(text, |(_, message)| message))

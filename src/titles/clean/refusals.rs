@@ -11,7 +11,7 @@ use super::phrases::{begins_with, phrases, straighten};
 const HEAD_CHARS: usize = 8_000;
 const TAIL_CHARS: usize = 2_000;
 
-/// Words with which an English first person negates.
+/// English words that negate after a first person.
 const NEGATIONS: &str = "can't cannot cant not unable don't dont won't couldn't didn't doesn't haven't wasn't isn't aren't \
      lack lacks no never neither decline refuse only limited incapable without nor wouldn't shouldn't";
 
@@ -216,7 +216,7 @@ fn is_first_person_negated(talk: &str) -> bool {
     }
 }
 
-/// Whether a text is a verb, its first person and a negation: "kann ich leider nicht".
+/// Whether a text begins with a verb, its first person and a negation: "kann ich leider nicht".
 fn is_reversed(text: &str) -> bool {
     let mut words = words(text);
     let (verb, person) = (words.next(), words.next());

@@ -8,7 +8,7 @@ use crate::titles::clean::phrases::straighten;
 
 const SEPARATORS: [&str; 6] = [" / ", " | ", " • ", "; ", " or ", " // "];
 
-/// The fewest titles.
+/// The minimum number of titles in a list.
 const FEWEST: usize = 3;
 
 /// The shortest word that titles have in common, in characters.
@@ -23,7 +23,7 @@ pub(super) fn are_titles(text: &str, message: &str) -> bool {
     is_list && !is_in_message(text, message)
 }
 
-/// Whether all have several words, and one in common.
+/// Whether each title has several words, and all have one in common.
 fn are_alike(titles: &[String]) -> bool {
     let is_phrase = |title: &String| words(title).nth(1).is_some();
     let mut common = words(&titles[0]).filter(|word| word.chars().count() >= WORD_CHARS);

@@ -93,7 +93,7 @@ fn the_shared_corpora_of_model_outputs() {
     }
 }
 
-/// Titles written for messages; none is a refusal, an answer, or garbled.
+/// Titles written for messages, none of them a refusal, an answer or garbled.
 #[test]
 fn good_titles_of_a_public_set_are_kept() {
     let Some(corpus) = shared("chat-titles-dev.jsonl") else {
@@ -627,7 +627,7 @@ fn hostile_output_costs_little() {
     );
 }
 
-/// Strings dense in what the rules look at.
+/// Strings dense in the characters that the rules examine.
 fn tricky() -> impl Strategy<Value = String> {
     let pieces = proptest::sample::select(cases(
         "Kyoto ¦ a ¦   ¦ Trip ¦ 京都 ¦ 1. ¦ \" ¦ ' ¦ ’ ¦ “ ¦ ” ¦ „ ¦ 「 ¦ 」 ¦ « ¦ » ¦ [ ¦ ] ¦ ` ¦ ``` ¦ * ¦ \
@@ -671,7 +671,7 @@ fn wrapped() -> impl Strategy<Value = String> {
     })
 }
 
-/// What is wrong with a title. Defined independently of the functions under test.
+/// The flaw of a title. Defined independently of the functions under test.
 fn flaw(text: &str) -> Option<&'static str> {
     let chars: Vec<char> = text.chars().collect();
     let neighbours = |at: usize| {
@@ -720,7 +720,7 @@ fn flaw(text: &str) -> Option<&'static str> {
     if text.nfd().nfc().ne(text.chars()) {
         return Some("not NFC");
     }
-    // An ASCII character is always one for its reader.
+    // A reader counts each ASCII character as one.
     let ascii = chars.iter().filter(|c| c.is_ascii()).count();
     if ascii > 60 || !(1..=60).contains(&text.graphemes(true).count()) {
         return Some("not 1 to 60 characters");

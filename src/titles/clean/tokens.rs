@@ -104,7 +104,8 @@ struct Token<'a> {
 /// The only non-blank segment of a text; the text itself if it has no tokens.
 ///
 /// # Errors
-/// [`Rejection::Reasoning`] for an unclosed thought, or several segments; [`Rejection::Empty`] for none.
+/// [`Rejection::Reasoning`] if a thought is unclosed or several segments are not blank; [`Rejection::Empty`] if all
+/// segments are blank.
 pub(super) fn without_tokens(text: &str, message: Option<&str>) -> Result<String, Rejection> {
     let mut in_message = MessageTokens::of(message);
     let Some(mut token) = next_token(text, 0, &mut in_message) else {

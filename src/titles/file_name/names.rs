@@ -2,7 +2,7 @@
 //!
 //! Data in lower case; extend it when a log shows a new word.
 
-/// Extensions of compression; the extension before them is removed too.
+/// Extensions of compressed, encrypted, backup and partial files; the extension before them is removed too.
 pub(super) const COMPRESSED: &str =
     "gz bz2 xz zst lz lz4 lzma br z gpg asc enc bak part crdownload tmp download";
 

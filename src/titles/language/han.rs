@@ -13,7 +13,8 @@ pub(super) enum Standard {
     Jpan,
 }
 
-/// Rows of: standards, a tab, and the characters that belong to them.
+/// The standards of each character in the table. A row has its standards, a tab, and the characters that belong to
+/// them.
 static TABLE: LazyLock<HashMap<char, &'static str>> = LazyLock::new(|| {
     let rows = include_str!("han.txt").lines();
     rows.filter_map(|row| row.split_once('\t'))
@@ -42,7 +43,8 @@ impl Standard {
             .is_none_or(|standards| standards.contains(self.code()))
     }
 
-    /// The standard of a Chinese text: Simplified or Traditional, if three quarters of the characters that differ are.
+    /// The standard of a Chinese text: Simplified or Traditional, if three quarters of the distinguishing characters
+    /// belong to it.
     pub(super) fn of_chinese(text: &str) -> Option<Self> {
         let (mut hans, mut hant) = (0_usize, 0_usize);
         for standards in text.chars().filter_map(|c| TABLE.get(&c)) {

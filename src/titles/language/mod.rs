@@ -1,13 +1,13 @@
 //! The language of titles: the setting, its sentence in the prompt, and the check of a title's script. Pure and total.
 //!
-//! Only the script is checked, not the language: an English title for a German message passes. The check is against
-//! titles that the user cannot read ("English titles for Japanese chats"); detecting the language of six words would
+//! Only the script is checked, not the language: an English title for a German message passes. The check rejects titles
+//! that the user cannot read ("English titles for Japanese chats"); detecting the language of six words would also
 //! reject good titles.
 //!
 //! Expected scripts:
-//! - With [`TitleLanguage::Auto`], those of the request's own words (`request`): the first and the last sentence,
-//!   outside of code, quotations and URLs. If only one of the two introduces quoted text ("translate:"), that one
-//!   decides.
+//! - With [`TitleLanguage::Auto`], the scripts of the request's own words (`request`): of the first and the last
+//!   sentence, outside of code, quotations and URLs. If only one of the two introduces quoted text ("translate:"), that
+//!   one decides.
 //! - Words are counted per script; a character of a script without spaces is half a word. Latin letters in a sentence
 //!   of another script count if they are a third of it or more, so Japanese prose with a Latin name still expects
 //!   Japanese.
@@ -25,7 +25,7 @@
 //!   An explicit Hans or Hant, by script or region (`zh-TW`), is binding; otherwise the message decides.
 //!
 //! Han and kana are one writing system, since Japanese mixes them; kana require a Japanese message. Hangul is another.
-//! Serbian follows the script of its message, or the one of `sr-Latn` and `sr-Cyrl`.
+//! Serbian follows the script of its message, or that of `sr-Latn` or `sr-Cyrl`.
 //!
 //! Titles and messages without letters pass, and so does every title in a language that CLDR does not know.
 
@@ -70,7 +70,7 @@ pub enum TitleLanguage {
     Tag(LanguageIdentifier),
 }
 
-/// Not a language setting.
+/// The text is not a language setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected AUTO or a language tag (BCP 47) such as en, pt-BR or zh-Hant")]
 pub struct InvalidLanguage;
@@ -134,7 +134,7 @@ pub(super) fn fits(title: &str, message: &str, language: &TitleLanguage) -> bool
 /// The expected script of a title.
 #[derive(Default)]
 struct Expected {
-    /// Any of these; empty if unknown.
+    /// The accepted scripts; empty if unknown.
     scripts: Vec<Script>,
     /// The expected standard of Han characters.
     standard: Option<Standard>,

@@ -5,7 +5,7 @@ use crate::conversation::{
     markup::without_leading_markup,
 };
 
-/// The most characters of a sentence that are examined.
+/// The maximum number of characters of a sentence that are examined.
 const SENTENCE_CHARS: usize = 1_000;
 
 /// Pairs of quotation marks with a distinct opening and closing mark.
@@ -64,7 +64,7 @@ pub(super) fn introduces_quote(sentence: &str) -> bool {
             .any(|verb| lower.contains(verb))
 }
 
-/// The end of a sentence.
+/// The last [`SENTENCE_CHARS`] characters of a sentence.
 fn tail(sentence: &str) -> String {
     let start = sentence.char_indices().rev().nth(SENTENCE_CHARS);
     sentence[start.map_or(0, |(start, _)| start)..].to_owned()
@@ -131,7 +131,7 @@ fn without_quotations(text: &str) -> String {
     own
 }
 
-/// The text after the closing mark. An apostrophe inside of a word does not close.
+/// The text after the closing mark. An apostrophe inside a word does not close.
 fn closing(rest: &str, closer: char) -> Option<&str> {
     rest.match_indices(closer)
         .map(|(at, mark)| &rest[at + mark.len()..])

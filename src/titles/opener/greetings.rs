@@ -191,7 +191,7 @@ pub(super) const GREETINGS: &[(&str, &str)] = &[
     ("af", "goeie môre | goeie more | goeie dag | goeie naand | baie dankie | dankie | asseblief"),
 ];
 
-/// Names that follow a greeting. Alone they are content: "GPT?", "AI".
+/// Words that may follow a greeting. Alone they are content: "GPT?", "AI".
 pub(super) const ADDRESSEES: &str = "ai assistant bot chatbot chatgpt gpt claude copilot gemini llama grok deepseek mistral siri alexa \
     robot team guys folks people man there again now today \
     dear everyone all friend friends buddy mate bro dude sir madam";

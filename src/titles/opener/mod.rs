@@ -31,17 +31,17 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use self::greetings::{ADDRESSEES, EMOTICONS, GREETINGS};
 
-/// The most characters of an opener; a longer message counts as content.
+/// The maximum length of an opener, in characters; a longer message counts as content.
 const MAX_CHARS: usize = 160;
 
-/// The most words of an opener: "fewer than 3".
+/// The maximum number of words in an opener: "fewer than 3".
 const MAX_WORDS: usize = 2;
 
-/// The most words of small talk, and those in it that address someone.
+/// The maximum number of words in small talk, and of words in it that address someone.
 const MAX_TALK_WORDS: usize = 12;
 const MAX_ADDRESSEES: usize = 2;
 
-/// The most words of an opener outside of phrases.
+/// The maximum number of words in an opener that are not part of a phrase.
 const MAX_OTHER_WORDS: usize = MAX_WORDS;
 
 /// The stop words' languages. Left out: `zh`, which has no spaces; `hinglish` and `sl`, whose lists are dictionaries.
@@ -80,7 +80,7 @@ fn is_content(c: char) -> bool {
 }
 
 fn is_emoticon(token: &str) -> bool {
-    // The longest has seven characters.
+    // The longest emoticon has seven characters.
     token.len() <= 8 && {
         let token = token.to_ascii_lowercase();
         EMOTICONS.split_whitespace().any(|known| known == token)
@@ -191,9 +191,9 @@ pub(super) fn load() {
 /// All word lists, by [`key`].
 struct WordLists {
     phrases: HashSet<Vec<String>>,
-    /// The same, [`without_repeats`].
+    /// The phrases [`without_repeats`].
     squeezed_phrases: HashSet<Vec<String>>,
-    /// In words.
+    /// The length of the longest phrase, in words.
     longest_phrase: usize,
     /// The languages that have a stop word: a bit for each of [`STOP_WORD_LANGUAGES`].
     stop_words: HashMap<String, u32>,
@@ -277,7 +277,7 @@ fn is_drawn_out(word: &str) -> bool {
         .any(|run| run[0] == run[1] && run[1] == run[2])
 }
 
-/// A word with every run of one character as a single one.
+/// A word with each run of one character reduced to one.
 fn without_repeats(word: &str) -> String {
     let mut last = None;
     word.chars()

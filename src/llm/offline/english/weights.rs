@@ -1,15 +1,15 @@
-//! Two logistic regressions: is a word of the message in its title, and which other word is.
+//! Two logistic regressions: whether a word of the message is in its title, and which other word is.
 
 use std::collections::HashMap;
 
-/// The least likelihood of a word that the message does not have.
+/// The lowest likelihood at which a word that the message does not have is added.
 const MIN_ADDED: f32 = 0.25;
 
 /// A family of features and a value.
 pub(in crate::llm::offline) type Feature<'a> = (&'static str, &'a str);
 
-/// The features of a word by family: itself, the two before, the next, its place, how its sentence ends, requests, capitals,
-/// digits, repetition, length, and the length of the message.
+/// The features of a word by family: the word itself, the two before, the next, its place, how its sentence ends,
+/// requests, capitals, digits, repetition, length, and the length of the message.
 pub(in crate::llm::offline) type Features<'a> = [Feature<'a>; 12];
 
 /// The weights of features.

@@ -56,7 +56,7 @@ async fn walk(chain: &Chain) -> (Vec<String>, Option<ModelErrorKind>) {
     (asked, failed)
 }
 
-/// The same for a reply, without the pauses before retries.
+/// Like [`walk`], for a reply, without the pauses before retries.
 async fn walk_reply(chain: &Chain) -> (Vec<String>, Option<ModelErrorKind>) {
     let (mut asked, mut failed) = (Vec::new(), None);
     let mut walk = chain.walk(Task::Reply);
@@ -79,7 +79,7 @@ async fn walk_reply(chain: &Chain) -> (Vec<String>, Option<ModelErrorKind>) {
     (asked, failed)
 }
 
-/// Those who were asked, as [`walk`] returns them.
+/// The names of models, in the form that [`walk`] returns.
 fn asked<const N: usize>(names: [&str; N]) -> Vec<String> {
     names.map(str::to_owned).to_vec()
 }
@@ -129,7 +129,7 @@ async fn an_entry_that_refused_is_asked_for_a_reply_once_the_others_have_failed(
     open(ModelErrorKind::Connection);
     let all = asked(["m/a", "m/a", "q/b"]);
     assert_eq!(walk_reply(&chain).await, (all.clone(), None));
-    // It is asked once, and so are those that failed before it.
+    // The refused entry is asked once, and so are the entries that failed before it.
     open(ModelErrorKind::Unauthorized);
     let failed = Some(ModelErrorKind::Unauthorized);
     assert_eq!(walk_reply(&chain).await, (all, failed));
@@ -192,7 +192,7 @@ async fn a_retired_model_gives_way_to_the_next_of_its_provider_and_comes_back() 
     );
     assert_eq!(walk(&chain).await.0, ["p/b"], "not asked again");
     tokio::time::sleep(PROBE).await;
-    // Of two at once, one is the probe.
+    // Of two concurrent walks, only one gets the probe.
     let (first, second) = (chain.walk(Task::Title), chain.walk(Task::Title));
     assert_eq!(first.entry().unwrap().name().model(), "a");
     assert_eq!(second.entry().unwrap().name().model(), "b");

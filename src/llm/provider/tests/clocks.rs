@@ -97,7 +97,7 @@ async fn a_connection_that_breaks_after_a_long_silence_is_not_made_again() {
     assert!(!failed.is_worth_another_try());
 }
 
-/// What acknowledges the request shows that the provider works on it; so does an item of reasoning without text.
+/// An acknowledgement shows that the provider works on the request; so does a reasoning item without text.
 #[tokio::test]
 async fn a_stream_that_breaks_off_after_a_long_silence_is_not_made_again() {
     use ModelErrorKind::{Interrupted, Timeout};

@@ -313,7 +313,7 @@ async fn keep_alives_are_no_broken_events() {
     let (a, b) = (delta("a"), delta("b"));
     let pieces = [ping, ping, &a, "data: ping\n\n", ping, &b, STOP, DONE];
     assert_received(&pieces, "ab", Ok(Finish::Stop)).await;
-    // Behind a single line break.
+    // After a single line break.
     let joined = format!("data: : PROCESSING\n{a}");
     let pieces = [joined.as_str(), &joined, STOP, DONE];
     assert_received(&pieces, "aa", Ok(Finish::Stop)).await;

@@ -20,7 +20,7 @@ struct Row {
     status: u16,
     #[serde(default = "event_stream", rename = "type")]
     media_type: String,
-    /// The data of events; in place of `body`.
+    /// The data of events; instead of `body`.
     #[serde(default)]
     events: Vec<Value>,
     #[serde(default)]

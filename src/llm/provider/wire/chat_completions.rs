@@ -1,4 +1,4 @@
-//! `POST /chat/completions`: OpenAI's Chat Completions API, which most compatible servers have.
+//! `POST /chat/completions`: OpenAI's Chat Completions API, which most compatible servers implement.
 
 use async_openai::{Client, config::OpenAIConfig, error::OpenAIError};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -23,7 +23,7 @@ const REASONING: [&str; 5] = [
     "reasoning_details",
 ];
 
-/// The API.
+/// The Chat Completions API.
 pub(in crate::llm::provider) struct ChatCompletions;
 
 impl WireFormat for ChatCompletions {
@@ -116,7 +116,7 @@ impl WireFormat for ChatCompletions {
             Param::TopP => "top_p",
             Param::StreamOptions => "stream_options",
             Param::Store => "store",
-            // No fields of this API.
+            // This API has no such fields.
             Param::ReasoningSummary | Param::MaxOutputTokens => return false,
             Param::JsonSchema => {
                 let found = self.has_schema(fields);
@@ -206,7 +206,7 @@ fn message(role: &str, content: String) -> Value {
     json!({ "role": role, "content": content })
 }
 
-/// What every request holds. `store` is sent only to OpenAI, since some compatible servers reject it.
+/// The fields of every request. `store` is sent only to OpenAI, since some compatible servers reject it.
 fn common(target: Target<'_>, messages: Vec<Value>) -> Fields {
     let mut fields = Fields::new();
     insert_some(
@@ -246,10 +246,10 @@ fn first_message(fields: &mut Fields) -> Option<&mut Value> {
     fields.get_mut("messages")?.get_mut(0)
 }
 
-/// The first choice of an answer or of a streamed event. Others were not requested and are ignored.
+/// The first choice of an answer or of a streamed event. Other choices were not requested and are ignored.
 ///
 /// # Errors
-/// When `choices` is malformed.
+/// If `choices` is malformed.
 fn first_choice(answer: &Value) -> Result<Option<&Value>, ()> {
     let choices = match answer.get("choices") {
         None | Some(Value::Null) => return Ok(None),
@@ -268,7 +268,7 @@ fn first_choice(answer: &Value) -> Result<Option<&Value>, ()> {
 struct ChoiceContent {
     /// Visible text, including refusals.
     text: String,
-    /// Whether some of it is a refusal.
+    /// Whether some of the text is a refusal.
     is_refusal: bool,
     /// Text of the reasoning.
     reasoning: String,
@@ -372,7 +372,7 @@ impl ChoiceContent {
     }
 }
 
-/// The name and the arguments of a call. Some servers send the arguments as JSON in place of a string.
+/// The name and the arguments of a call. Some servers send the arguments as JSON instead of a string.
 fn tool_delta(function: &Value) -> ToolDelta {
     let arguments = function.get("arguments");
     ToolDelta {

@@ -21,22 +21,23 @@ use crate::llm::{Parameters, ReplyRequest, TitleRequest, profile::Profile};
 /// The JSON of a request.
 pub(super) type Fields = Map<String, Value>;
 
-/// One API.
+/// A provider API: builds its requests and reads its answers.
 pub(super) trait WireFormat: Send + Sync {
     /// The path after the base URL.
     fn path(&self) -> &'static str;
 
-    /// Sends a request for an answer in one piece.
+    /// Sends a request for a non-streamed answer.
     fn create<'a>(
         &self,
         client: &'a Client<OpenAIConfig>,
         fields: &'a Fields,
     ) -> BoxFuture<'a, Result<Document, OpenAIError>>;
 
-    /// A streamed reply.
+    /// Builds the request for a streamed reply.
     fn reply(&self, target: Target<'_>, request: &ReplyRequest) -> Fields;
 
-    /// A title as structured output. The schema has no length keywords, since providers support different ones.
+    /// Builds the request for a title as structured output. The schema has no length keywords, since providers support
+    /// different ones.
     fn title(&self, target: Target<'_>, profile: &Profile, request: &TitleRequest) -> Fields;
 
     /// Removes a parameter, or falls back to its older form. Returns whether the request had it.
@@ -45,13 +46,13 @@ pub(super) trait WireFormat: Send + Sync {
     /// Whether a schema constrains the answer.
     fn has_schema(&self, fields: &Fields) -> bool;
 
-    /// The names of the cap on tokens, in this API.
+    /// This API's names for the token cap.
     fn caps(&self) -> &'static [&'static str];
 
     /// Reads a streamed event, or a whole answer.
     ///
     /// # Errors
-    /// The failure that it reports.
+    /// The failure that the event or answer reports.
     fn read(&self, name: &str, value: &Value) -> Result<Reading, Failure>;
 }
 
@@ -93,7 +94,7 @@ impl Request {
         self.wire.remove(&mut self.fields, param)
     }
 
-    /// Removes all optional parameters; the model and the messages remain, in their roles, and a stream stays one.
+    /// Removes all optional parameters; the model and the messages remain, in their roles, and a stream stays a stream.
     pub(super) fn make_plain(&mut self) {
         let params = PARAMS.iter().map(|names| names.param);
         for param in params.filter(|param| !matches!(param, Param::SystemRole | Param::Stream)) {
@@ -125,12 +126,12 @@ const SCHEMALESS_DIVISOR: u32 = 8;
 /// Added to the instruction when JSON is requested without a schema. Some servers require the word JSON.
 const JSON_INSTRUCTION: &str = " Answer as JSON with one field, title.";
 
-/// Requests the answer in one piece, if it is to be streamed.
+/// Turns a request for a stream into one for a whole answer.
 fn remove_stream(fields: &mut Fields) -> bool {
     let is_streamed = fields.get("stream") == Some(&Value::Bool(true));
     if is_streamed {
         fields.insert("stream".to_owned(), false.into());
-        // Servers reject the options of a stream that is none.
+        // Servers reject stream options without a stream.
         fields.remove("stream_options");
     }
     is_streamed
@@ -221,25 +222,25 @@ pub(super) const PARAMS: [ParamNames; 17] = [
 /// The content of one event, or of a whole answer.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Reading {
-    /// The provider's id of the answer.
+    /// The provider's id for the answer.
     pub(super) id: Option<String>,
-    /// The provider's name of the answering model.
+    /// The provider's name for the answering model.
     pub(super) model: Option<String>,
     pub(super) usage: Counts,
     pub(super) ending: Option<Ending>,
     /// Visible text, including refusals.
     pub(super) text: String,
     pub(super) reasoning: String,
-    /// The output item that text and reasoning are a part of; empty if the server names none, `None` if the API has
-    /// none.
+    /// The output item that contains the text and reasoning; empty if the server sends no id, `None` if the API has no
+    /// items.
     pub(super) item: Option<String>,
-    /// The position of the output item among all.
+    /// The position of the output item in the answer.
     pub(super) place: Option<u64>,
     /// The id of a message that begins, without its text.
     pub(super) begun: Option<String>,
-    /// A part of a message as a whole, for servers that send nothing else of it.
+    /// A whole part of a message, for servers that do not send it in another form.
     pub(super) done: Option<DonePart>,
-    /// Output items as a whole, for servers that send no deltas of them.
+    /// Whole output items, for servers that send no deltas of them.
     pub(super) whole: Vec<WholeItem>,
     pub(super) tools: Vec<ToolDelta>,
     /// Whether some of the text is a refusal.
@@ -250,7 +251,7 @@ pub(super) struct Reading {
     pub(super) has_others: bool,
     /// Whether a part that may contain text could not be parsed.
     pub(super) is_unreadable: bool,
-    /// Whether it is a part of an answer at all.
+    /// Whether it is part of an answer at all.
     pub(super) is_answer: bool,
     /// Whether it has the message of a whole answer.
     pub(super) has_message: bool,
@@ -268,7 +269,7 @@ impl Reading {
         !self.text.is_empty() || !self.reasoning.is_empty() || !self.tools.is_empty()
     }
 
-    /// Leaves out the text of items beside the final answer, if one is marked as such: others comment on the work.
+    /// If an item is marked as the final answer, drops the text of the other items, which comment on the work.
     pub(super) fn keep_final_answer(&mut self) {
         let is_final = |item: &WholeItem| item.is_final && !item.text.is_empty();
         if self.whole.iter().any(is_final) {
@@ -291,7 +292,7 @@ impl Reading {
     }
 }
 
-/// One output item as a whole.
+/// A whole output item.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct WholeItem {
     pub(super) id: String,
@@ -301,7 +302,7 @@ pub(super) struct WholeItem {
     pub(super) is_final: bool,
 }
 
-/// A part of a message as a whole.
+/// A whole part of a message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct DonePart {
     /// The id of the item, its position, and the position of the part within it; empty or `None` if the server leaves
@@ -324,9 +325,9 @@ pub(super) struct ToolDelta {
     pub(super) name: String,
     /// More of the arguments.
     pub(super) arguments: String,
-    /// The same with marks in place of lone surrogates, if it has any.
+    /// The same with marks instead of lone surrogates, if it has any.
     pub(super) marked: Option<String>,
-    /// Whether `arguments` are all of them.
+    /// Whether `arguments` are complete.
     pub(super) is_whole: bool,
     /// Whether the call is complete.
     pub(super) is_done: bool,
@@ -343,7 +344,7 @@ fn text_of(value: Option<&Value>) -> String {
     }
 }
 
-/// The provider's name of the answering model.
+/// The provider's name for the answering model.
 fn model(answer: &Value) -> Option<String> {
     answer.get("model")?.as_str().map(str::to_owned)
 }

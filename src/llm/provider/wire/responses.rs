@@ -21,7 +21,7 @@ use crate::llm::{
     },
 };
 
-/// The API.
+/// The Responses API.
 pub(in crate::llm::provider) struct Responses;
 
 impl WireFormat for Responses {
@@ -136,7 +136,7 @@ impl WireFormat for Responses {
                 }
                 found
             }
-            // No fields of this API.
+            // This API has no such fields.
             Param::MaxCompletionTokens
             | Param::StreamOptions
             | Param::DeveloperRole
@@ -171,14 +171,14 @@ impl WireFormat for Responses {
                 whole(response, kind)
             }
             Some(kind) => Ok(event(kind, value)),
-            // The answer itself, in place of events.
+            // The answer itself, instead of events.
             None if value.get("output").is_some_and(Value::is_array) => whole(value, ""),
             None => Ok(Reading::default()),
         }
     }
 }
 
-/// The fields of an object that have a value; `None` without any.
+/// The fields of an object that have a value; `None` if there are none.
 fn object<const N: usize>(values: [(&str, Option<&str>); N]) -> Option<Value> {
     let values = values
         .into_iter()
@@ -349,7 +349,7 @@ fn add_item(reading: &mut Reading, item: &Value, index: Option<u64>, is_whole: b
             let parts = content.and_then(Value::as_array);
             let mut whole = WholeItem {
                 id,
-                // Some compatible servers send a text in place of a list of parts.
+                // Some compatible servers send a text instead of a list of parts.
                 text: text_of(content),
                 is_final: item
                     .get("phase")

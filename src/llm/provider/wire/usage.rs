@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::llm::Usage;
 
-/// The counts that were reported so far; `None` where there is none.
+/// The counts that were reported so far; `None` for a count that was not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::llm::provider) struct Counts {
     prompt: Option<u64>,
@@ -44,7 +44,8 @@ impl Counts {
         counts.with_reasoning_in_completion(count(["/total_tokens"; 2]))
     }
 
-    /// Adds the reasoning to the completion where it is not a part of it, as at xAI. The total shows which it is.
+    /// Adds the reasoning to the completion if the provider counts it separately, as xAI does. The total shows whether
+    /// it does.
     fn with_reasoning_in_completion(mut self, total: Option<u64>) -> Self {
         if let (Some(prompt), Some(completion), Some(reasoning), Some(total)) =
             (self.prompt, self.completion, self.reasoning, total)
@@ -59,7 +60,7 @@ impl Counts {
         *self == Self::default()
     }
 
-    /// Replaces each count that later ones have. A later 0 replaces none: some servers end with an empty object.
+    /// Replaces each count that `later` has. A later 0 replaces nothing: some servers end with an empty object.
     pub(in crate::llm::provider) fn update(&mut self, later: Self) {
         for (count, later) in [
             (&mut self.prompt, later.prompt),
@@ -70,7 +71,7 @@ impl Counts {
         }
     }
 
-    /// As [`Usage`]; `None` without any. A missing count is 0.
+    /// Converts to [`Usage`]; `None` if there are no counts. A missing count is 0.
     pub(in crate::llm::provider) fn usage(self) -> Option<Usage> {
         (!self.is_empty()).then(|| Usage {
             prompt_tokens: self.prompt.unwrap_or(0),
