@@ -106,7 +106,7 @@ impl OpenError {
                 format!("no encrypted connection to {at}: {error}"),
                 certificate_remedy(error),
             ),
-            // Without a socket's file, it is one of those that the URL names.
+            // If the missing file is not a socket, it is a file that the URL names.
             sqlx::Error::Io(error)
                 if error.kind() == ErrorKind::NotFound && server.get_socket().is_none() =>
             {
@@ -337,7 +337,7 @@ pub fn caused(error: &Error) -> String {
     }
 }
 
-/// The remedy for an error of PostgreSQL's.
+/// The remedy for a PostgreSQL error.
 fn remedy(code: Option<&str>, message: &str) -> Cow<'static, str> {
     let text = match code {
         Some("25006") => {
@@ -394,7 +394,7 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 /// The remedy for a server certificate that is not accepted.
 fn certificate_remedy(error: &rustls::Error) -> String {
     match error {
-        // A bad signature is that of another authority with the same name, such as one that was made anew.
+        // A bad signature comes from another authority of the same name, such as one that was generated anew.
         rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => format!(
