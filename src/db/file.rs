@@ -15,7 +15,7 @@ use std::{
 
 use tokio::time::timeout;
 
-/// The limit of the wait for a check. Statements detect a file system that hangs as well.
+/// The maximum wait for a check. Statements detect a hanging file system as well.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// The maximum number of concurrent checks: each blocks a thread while a file system hangs.

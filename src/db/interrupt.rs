@@ -2,8 +2,8 @@
 //! no further work.
 //!
 //! - SQLite: each connection that a bounded future acquires gets a progress handler, which interrupts the statement.
-//! - PostgreSQL: a released connection that does not answer soon is replaced (`open`), and the server checks every half
-//!   second whether the client of a running statement is still connected. This also works through PgBouncer.
+//! - PostgreSQL: a released connection that does not answer soon is replaced (`options`), and the server checks every
+//!   half second whether the client of a running statement is still connected. This also works through PgBouncer.
 
 use std::{
     pin::pin,

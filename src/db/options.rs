@@ -17,7 +17,7 @@ use super::{
     stale::StaleConnections,
 };
 
-/// The limit of the ping of a connection before and after its use.
+/// The timeout of the ping of a connection before and after its use.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The age at which a connection to a server is replaced, to free the memory of its session on the server.
@@ -56,7 +56,7 @@ pub(super) fn options(
             };
             pool.test_before_acquire(false)
                 // SQLite removes the write-ahead log when the last connection closes, and a new log looks like a
-                // replaced file. So connections are never closed for age.
+                // replaced file. So connections are never closed because of their age.
                 .max_lifetime(None)
                 .idle_timeout(None)
                 .after_release(|connection, _| {
@@ -111,7 +111,7 @@ pub(super) fn options(
                 let (server, release) = (after.clone(), returned.release());
                 Box::pin(async move {
                     let _release = release;
-                    // sqlx pings a released connection, without a deadline. Where the last statement was answered, that
+                    // sqlx pings a released connection, without a deadline. If the last statement was answered, that
                     // suffices.
                     let within = match interrupt::grace() {
                         None if !connection.is_in_transaction() => return Ok(true),

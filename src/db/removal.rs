@@ -118,7 +118,7 @@ pub(super) async fn entomb(
     rows.into_iter().map(Conversation::try_from).collect()
 }
 
-/// Removes the messages of conversations, and what belongs to them.
+/// Removes the messages of conversations, and the rows that belong to them.
 pub(super) async fn remove_contents(
     tx: &Transaction,
     ids: &[ConversationId],

@@ -40,7 +40,7 @@ impl TryFrom<message::Model> for Written {
     fn try_from(row: message::Model) -> Result<Self> {
         let mut message = Message::try_from(row)?;
         for attachment in &mut message.attachments {
-            // The format has none.
+            // The import format has no object ids.
             attachment.object_id = None;
         }
         Ok(Self {
@@ -53,7 +53,8 @@ impl TryFrom<message::Model> for Written {
     }
 }
 
-/// The lines, in pieces of bounded size. Reads all conversations of the tenant that changed since, a page at a time.
+/// The lines, in pieces of bounded size. Reads all conversations of the tenant that changed since `since`, a page at a
+/// time.
 pub(super) fn lines<'a>(
     tx: &'a Transaction,
     (tenant, user): (&'a str, &'a str),
@@ -128,7 +129,7 @@ async fn written(
         .filter(Column::ConversationId.is_in(within.iter().copied()))
         .filter(Column::Author.eq(user))
         .filter(Column::Role.eq(Role::User))
-        // The conversations that drop their texts have none to export.
+        // Conversations that drop their texts have none to export.
         .filter(
             Condition::any()
                 .add(Column::Content.ne(""))

@@ -34,7 +34,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The value of `source` of these turns.
+/// The `source` of these turns.
 pub(super) const SOURCE: &str = "external";
 
 /// A reply to open.
@@ -61,7 +61,7 @@ pub struct NewExternalReply {
 pub enum OpenedReply {
     /// The turn was stored.
     New(Conversation, Turn),
-    /// The conversation has a reply with this id already, running or not.
+    /// The conversation already has a reply with this id, running or not.
     Known(Turn),
 }
 
@@ -135,7 +135,7 @@ impl Database {
         let newest = newest_first(turns_of(owner))
             .filter(Column::ConversationId.eq(conversation.id))
             .filter(answers(message.id));
-        // The newest turn of a message is the one with the latest time, also after the clock was set back.
+        // The newest turn of a message is the one with the latest time, even after the clock was set back.
         let at = match newest.one(tx).await? {
             Some(turn) => now.max(turn.created_at + TimeDelta::milliseconds(1)),
             None => now,
@@ -172,8 +172,8 @@ impl Database {
         one(turn, &self.reader).await
     }
 
-    /// Stores a checkpoint of an external reply and renews its lease, if it still runs on this node without a request to
-    /// stop it. Returns whether it did.
+    /// Stores a checkpoint of an external reply and renews its lease, if it still runs on this node and no client has
+    /// requested a stop. Returns whether it did.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -225,7 +225,7 @@ impl Database {
     }
 }
 
-/// Which of these ids is that of a running reply, of any owner.
+/// The id among these that belongs to a running reply, of any owner.
 pub(in crate::db) async fn open_reply(
     tx: &Transaction,
     ids: impl Iterator<Item = MessageId>,

@@ -37,7 +37,7 @@ const MAX_CONCURRENT_READS: usize = 4;
 /// A query of the relay for rows.
 #[derive(Clone, Debug)]
 pub enum RowQuery {
-    /// This conversation, also as a tombstone, if the audience covers it.
+    /// This conversation, even as a tombstone, if the audience covers it.
     Row(Audience, ConversationId),
     /// The audience's rows, including tombstones, that changed at this time or later: a page ordered by id, after this id.
     /// An empty page is the end.
