@@ -29,14 +29,14 @@ impl MigrationTrait for Migration {
             // The failed tries since the first failure, and the time of that failure.
             integer("title_tries").default(0).to_owned(),
             timestamp_with_time_zone_null("title_failing_since"),
-            // What a claimed title is made from; NULL: the first message.
+            // What a claimed title is generated from; NULL: the first message.
             string_len_null("title_from", 16),
-            // The title before the present one, and its source.
+            // The title before the current one, and its source.
             string_len_null("previous_title", 128),
             string_len_null("previous_title_source", 16),
-            // Whether a person restored the present title.
+            // Whether a user restored the current title.
             boolean("title_locked").default(false).to_owned(),
-            // How often the title was made again because the subject may have moved, and when last.
+            // How often the title was refreshed because the topic may have drifted, and when last.
             integer("title_refreshes").default(0).to_owned(),
             timestamp_with_time_zone_null("title_refreshed_at"),
         ];

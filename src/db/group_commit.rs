@@ -161,8 +161,8 @@ impl Database {
         ended
     }
 
-    /// Waits for the writer, and begins a transaction, or a savepoint in the open group; then the group's outcome is the
-    /// third value.
+    /// Waits for the writer, and begins a transaction, or a savepoint in the open group. For a savepoint, the third
+    /// value is the group's outcome.
     async fn begin_in_turn(
         &self,
     ) -> Result<(Turn, Transaction, Option<watch::Receiver<State>>), DbErr> {

@@ -128,8 +128,8 @@ fn rows_in(
     conversations: &[ConversationId],
     range: MessageRange,
 ) -> SelectStatement {
-    // Starts from the conversations, filtered by owner or tenant. With a filter on the messages, PostgreSQL would scan all
-    // conversations of the owner.
+    // Starts from the conversations, filtered by owner or tenant. With a filter on the messages, PostgreSQL would scan
+    // all conversations of the owner.
     let conversations = || {
         these_of(rows, conversations.iter().copied())
             .select_only()

@@ -4,9 +4,9 @@
 //! takes an owner, or the [`Rows`](crate::conversation::Rows) of a tenant that shares them. The statement filters by
 //! it. This module publishes no events and calls no models. No transaction outlives a method.
 //!
-//! SQLite has one writer connection, whose transactions are `BEGIN IMMEDIATE` and may share a commit (`group_commit`), and
-//! several readers; PostgreSQL has one pool. Inside a transaction all statements use the transaction: with one writer, a
-//! second connection would deadlock.
+//! SQLite has one writer connection, whose transactions are `BEGIN IMMEDIATE` and may share a commit (`group_commit`),
+//! and several readers; PostgreSQL has one pool. Inside a transaction all statements use the transaction: with one
+//! writer, a second connection would deadlock.
 
 mod archive;
 mod audit;

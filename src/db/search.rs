@@ -4,8 +4,8 @@
 //! words, and every word is quoted. Each word is prefixed with its owner's mark, so that a search reads only the
 //! owner's part of the index.
 //!
-//! Both databases write `agent_search`, a view of what they store (migration m20251224): SQLite the words in FTS5 alone,
-//! PostgreSQL the words of a text in their order, and a GIN index over them.
+//! Statements write to the view `agent_search` (migration m20251224). Behind it, SQLite stores the words in FTS5 alone;
+//! PostgreSQL stores the words of a text in their order, with a GIN index over them.
 //!
 //! A search is bounded in words ([`query`]), concurrency ([`share`]) and time. The database returns the newest matching
 //! texts; blocking threads score them ([`rank`]) and cut their snippets ([`snippet`]).

@@ -13,10 +13,10 @@ use crate::{
     supervisor::Heartbeat,
 };
 
-/// The interval of the readings. In between, machines drift by less than a millisecond.
+/// The interval between readings. In between, machines drift by less than a millisecond.
 const READ_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The limit of one reading.
+/// The deadline of one reading.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The maximum round trip of a sample. A slower one is too inaccurate.

@@ -104,8 +104,8 @@ async fn try_once(
 
 /// Pings the server on the lock's connection, and returns once it does not answer.
 ///
-/// A statement of a migration may take hours, so its own connection has no deadline. The ping is a protocol message, not
-/// a statement: it takes no snapshot that a concurrent index build would wait for.
+/// A statement of a migration may take hours, so its own connection has no deadline. The ping is a protocol message,
+/// not a statement: it takes no snapshot that a concurrent index build would wait for.
 pub(super) async fn lost(connection: &mut PgConnection) -> DbErr {
     let (interval, limit) = ping_limits();
     loop {

@@ -39,8 +39,8 @@ const MAX_CONCURRENT_READS: usize = 4;
 pub enum RowQuery {
     /// This conversation, even as a tombstone, if the audience covers it.
     Row(Audience, ConversationId),
-    /// The audience's rows, including tombstones, that changed at this time or later: a page ordered by id, after this id.
-    /// An empty page is the end.
+    /// The audience's rows, including tombstones, that changed at this time or later: a page ordered by id, after this
+    /// id. An empty page is the end.
     Changed(Audience, DateTime<Utc>, Option<ConversationId>),
 }
 
