@@ -14,7 +14,7 @@
 //! statements that follow. A transaction with conversations of several owners takes several such locks: `db/feed.rs`
 //! orders them. SQLite has one writer, and numbers at once. One PostgreSQL transaction should change at most some
 //! thousands of conversations of one feed: each change creates a version of the feed's row, and the next change scans
-//! all of them. Imports store a hundred.
+//! all of them. Imports store a hundred per transaction.
 //!
 //! **Existing rows** are not numbered: a conversation without a row in `agent_changes` has not changed since the feed
 //! began. `created` is the number of the change that created the conversation, or 0 if it is older than its feed.

@@ -1,10 +1,10 @@
-//! A smaller search index. A view of `agent_search_texts` replaces the table `agent_search`; writers keep using that
-//! name.
+//! A smaller search index. A view of `agent_search_texts` replaces the table `agent_search`; writers keep its name.
 //!
 //! - SQLite: FTS5 without content (`content=''`). The texts are stored only in `agent_messages` and
 //!   `agent_conversations`.
-//! - PostgreSQL: the words once, in their order, without marks ([`entry`](crate::search_text::entry_of_marked)). A GIN
-//!   index over an expression of them replaces the stored `tsvector`.
+//! - PostgreSQL: the words once, in their order, without marks
+//!   ([`entry_of_marked`](crate::search_text::entry_of_marked)). A GIN index over an expression of them replaces the
+//!   stored `tsvector`.
 //!
 //! On PostgreSQL, nodes of the previous version keep running. This step creates the table and a trigger that copies
 //! what they write, the next one fills it, and the last one replaces the old table. SQLite does all of it here, in one

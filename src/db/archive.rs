@@ -1,5 +1,4 @@
-//! Archive marks, pins and metadata of conversations. None of them touches `last_message_at`, by which lists are
-//! sorted.
+//! Archive marks, pins and metadata of conversations. None touches `last_message_at`, by which lists are sorted.
 //!
 //! A request for the current state changes no row and keeps the revision.
 

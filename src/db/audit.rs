@@ -63,11 +63,11 @@ pub struct AuditEntry {
     pub tenant: String,
     /// The user who acted, or [`OPERATOR`]; `erased:` and a hash for an erased user.
     pub actor: String,
-    /// The action's name, also one that only newer versions know.
+    /// The action's name, even one that only newer versions know.
     pub act: String,
     /// The conversation; `None` for an action on all data of a user or tenant.
     pub conversation: Option<ConversationId>,
-    /// The user whose data it was, unless the actor's own; hashed like the actor.
+    /// The user whose data it was, if other than the actor; hashed like the actor.
     pub subject: Option<String>,
     /// The time of the action.
     pub at: DateTime<Utc>,

@@ -1,5 +1,4 @@
-//! Excerpts of a conversation's messages, for a digest of it: a bounded number of rows, and a bounded part of each
-//! text.
+//! Excerpts of a conversation's messages for a digest: a bounded number of rows, and a bounded part of each text.
 
 use sea_orm::{
     ColumnTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,

@@ -2,8 +2,8 @@
 //!
 //! Triggers number the changes in the order of their commits (`m20251220_000001_create_feeds` explains how, and why no
 //! number can be skipped). So every change after a cursor is found by its number, even if its event was lost. A page
-//! number can be skipped). So every change after a cursor is found by its number, even if its event was lost. A page
 //! holds the newest state of each conversation, tombstones included: several changes of one conversation appear as one.
+//!
 //! **Pruning.** Tombstones are pruned by deleting their rows of `agent_conversations`: a trigger deletes their changes
 //! and raises the feed's floor in the same transaction. A reader whose cursor is below the floor may lack a deletion,
 //! and gets a reset. Deleting the row of a conversation that is not a tombstone resets all readers of its feed. A
@@ -154,7 +154,7 @@ impl Database {
     ///
     /// A user's feed is also created by its first change, so it includes transactions in flight. For a tenant's feed,
     /// the triggers of a transaction in flight may have found no feed. So on PostgreSQL, the creation first waits for
-    /// these transactions: it takes a lock that the triggers hold shared.
+    /// these transactions: it takes the lock that the triggers hold shared.
     async fn begin_feed(&self, of: Rows<'_>) -> Result<()> {
         let (tenant, user) = key(of);
         let begin = self.statement(

@@ -32,7 +32,7 @@ const ROWS: u64 = 500;
 /// How the rows of a tenant or user are found in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rows {
-    /// By the conversation, together with which they are removed.
+    /// By the conversation, with which they are removed.
     Conversation,
     /// By the owner.
     Owner,

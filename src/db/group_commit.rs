@@ -156,7 +156,7 @@ impl Database {
             return ended;
         }
         drop(turn);
-        // The error may come from a row of the group, such as an equal key: the caller reads that row next.
+        // The error may come from a row of the group, such as a duplicate key: the caller reads that row next.
         bracket(DbBackend::Sqlite, "COMMIT", self.committed(outcome)).await?;
         ended
     }

@@ -343,7 +343,7 @@ impl NewMessage {
     }
 }
 
-/// The time of the newest message, which need not be the last message of a line.
+/// The time of the newest message. The last message of a line may be older.
 fn newest_time(messages: &[NewMessage]) -> Option<DateTime<Utc>> {
     messages.iter().map(|message| message.created_at).max()
 }

@@ -106,7 +106,7 @@ impl OpenError {
                 format!("no encrypted connection to {at}: {error}"),
                 certificate_remedy(error),
             ),
-            // If the missing file is not a socket, it is a file that the URL names.
+            // If the URL names no socket, the missing file is a certificate or key that it names.
             sqlx::Error::Io(error)
                 if error.kind() == ErrorKind::NotFound && server.get_socket().is_none() =>
             {

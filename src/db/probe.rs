@@ -32,7 +32,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// The timeout of the retry after a timed-out write, whose connection may be frozen.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The timeout of a ping, after all callers stopped waiting. The next ping may get a connection that is not frozen.
+/// The timeout of a ping; callers stop waiting earlier. The next ping may get a connection that is not frozen.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The interval of the background probes.

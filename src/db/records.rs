@@ -1,6 +1,6 @@
 //! Messages recorded by other programs: stored without a turn, because no reply is made here.
 //!
-//! One transaction stores all messages of a request, and all that a sent message would store: a new conversation, the
+//! One transaction stores all messages of a request, and whatever else a sent message stores: a new conversation, the
 //! title's claim, the preview, the search index. Idempotent by message id, which is the primary key, and by external id
 //! for messages that a client sent.
 

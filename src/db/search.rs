@@ -96,8 +96,7 @@ const WORK: Duration = Duration::from_secs(1);
 /// The maximum number of users of a tenant whose conversations one search covers.
 const MOST_MEMBERS: usize = 500;
 
-/// The maximum number of index lookups of one search: one per word and mark. PostgreSQL takes 6 seconds for twice as
-/// many.
+/// The maximum number of index lookups per search, one per word and mark. PostgreSQL takes 6 seconds for twice as many.
 const MOST_LOOKUPS: usize = 8_000;
 
 /// The number of matching texts to rank, newest first. Ranking every text with a very common word would take seconds,

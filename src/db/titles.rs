@@ -275,7 +275,7 @@ impl Database {
         let row = conversations_of(owner).filter(Column::Id.eq(id));
         let row = row.one(&self.reader).await?;
         let row = row.ok_or_else(Error::no_conversation)?;
-        // A manual title cannot be replaced either, but does not have this flag.
+        // Only a restore sets this flag: a manual title is locked without it.
         match row.title_locked {
             true => row.try_into(),
             false => Err(Error::invalid_field(

@@ -141,7 +141,7 @@ impl Topics {
         self.lock().senders.keys().cloned().collect()
     }
 
-    /// Waits until topics are added or removed, and takes all that were since the last call.
+    /// Waits until topics have been added or removed since the last call, and takes them.
     pub(super) async fn changed(&self) -> HashSet<Topic> {
         loop {
             let changed = self.lock().changed.as_mut().map(std::mem::take);

@@ -53,8 +53,7 @@ impl TryFrom<message::Model> for Written {
     }
 }
 
-/// The lines, in pieces of bounded size. Reads all conversations of the tenant that changed since `since`, a page at a
-/// time.
+/// The lines, in pieces of bounded size. Reads the tenant's conversations that changed since `since`, a page at a time.
 pub(super) fn lines<'a>(
     tx: &'a Transaction,
     (tenant, user): (&'a str, &'a str),

@@ -31,8 +31,7 @@ use crate::{
 /// Conversations per transaction.
 const STEP: usize = 20;
 
-/// Old messages removed per step, for each conversation in it. Servers pause after each step, and a step has a
-/// deadline.
+/// Old messages removed per step and conversation. Servers pause after each step, and a step has a deadline.
 const MAX_TRIMMED: u64 = 20;
 
 /// The limits and options of a pass.
@@ -66,7 +65,7 @@ pub struct Pruned {
     pub bad: Vec<BadRow>,
 }
 
-/// A conversation, with its times that may be too old.
+/// A conversation, and the times to compare with the limits.
 struct Candidate {
     id: ConversationId,
     owner: Owner,

@@ -133,9 +133,9 @@ impl Database {
     /// [`Error::Database`].
     pub async fn begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
         let body = &index::prepared(owner, &new.shown_text()).await?;
-        // Either a concurrent transaction created the same conversation or used the same key, or the connection was lost
-        // and the outcome of our commit is unknown. The retry reads the committed state; if that commit is still in
-        // progress, the inserts wait for it.
+        // Either a concurrent transaction created the same conversation or used the same key, or the connection was
+        // lost and the outcome of our commit is unknown. The retry reads the committed state; if that commit is still
+        // in progress, the inserts wait for it.
         retry(MAX_RETRIES, is_retryable, |retries| {
             self.transaction(move |tx| async move {
                 if retries > 0

@@ -296,7 +296,7 @@ async fn without_reply(
 #[error("the reply is not running")]
 struct NotRunning;
 
-/// Locks the conversation's row until the transaction ends. No-op on SQLite, which has one writer.
+/// Locks the conversation's row until the transaction ends. On SQLite this locks nothing, because there is one writer.
 async fn lock(tx: &Transaction, id: ConversationId) -> Result<()> {
     conversation::Entity::find_by_id(id)
         .select_only()

@@ -208,8 +208,7 @@ pub(super) async fn newest_message(
         .await?)
 }
 
-/// The messages after the user's newest one: its replies, and replies to earlier messages that ended later. Both are
-/// few.
+/// The messages after the user's newest one: its replies, and later-ended replies to earlier messages. Both are few.
 async fn messages_behind(
     tx: &Transaction,
     message: &message::Model,

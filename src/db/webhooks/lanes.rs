@@ -109,8 +109,7 @@ pub(super) const FIRST: &str = "SELECT number, id, event, revision, subject_id, 
     WHERE hook = $1 AND conversation_id = $2 ORDER BY revision, rank, number LIMIT 1";
 
 impl Database {
-    /// Claims at most `limit` due lanes of a webhook for the duration of the lease. Claims none while the receiver is
-    /// gone.
+    /// Claims at most `limit` due lanes of a webhook for the duration of the lease; none while the receiver is gone.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

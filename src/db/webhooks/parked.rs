@@ -33,8 +33,7 @@ pub struct ParkedLane {
 }
 
 impl Database {
-    /// A page of the lanes whose events fail or were given up, sorted by webhook and conversation, starting after
-    /// `after`.
+    /// A page of the lanes whose events fail or were given up, sorted by webhook and conversation, after `after`.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -8,13 +8,13 @@ use crate::{
     events::Place,
 };
 
-/// How many pieces a reader may lag and still receive them one by one; beyond that, pieces of a kind are coalesced.
+/// How many pieces a reader may lag and still receive them one by one; beyond that, equal kinds are coalesced.
 const MAX_SEPARATE_PIECES: usize = 32;
 
 /// The content of a log.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Whether the content is known. In a copy of another node's log, it is not before the first answer.
+    /// Whether the content is known: in a copy of another node's log, only after the first answer.
     pub(super) is_known: bool,
     pub(super) text: String,
     /// The parts by index, each with the number of its last change.
