@@ -197,7 +197,7 @@ pub enum Error {
     /// The provider rejects the key, the model or the request. The operator must change the configuration.
     #[error("the model is misconfigured; the operator must check the model's URL, name and key")]
     ModelMisconfigured(#[source] Source),
-    /// The conversation is longer than the context of every model that was asked. The message is stored.
+    /// The conversation is longer than the context of every model that was tried. The message is stored.
     #[error(
         "the conversation is too long for the model; start a new one, or send less (the operator can lower the agent's \
          history_budget)"

@@ -1,4 +1,4 @@
-//! Indexes of lists: a list reads either the archived conversations or the others, so each kind has indexes of its own,
+//! Indexes for lists: a list reads either the archived conversations or the others, so each kind has its own indexes,
 //! by activity and by creation. A row is in two of them, and in a third if it is pinned.
 //!
 //! `agent_conversations_by_activity` stays: the previous version lists by it. The last index holds tombstones of the

@@ -13,8 +13,8 @@
 //! conversation's row is locked by each transaction that raises its revision, so this is the order of commits.
 //!
 //! PostgreSQL: triggers have neither a condition nor a list of columns, because either would forbid changing the
-//! columns' types. The function that writes has the rights of its owner: roles of nodes that still run may lack rights
-//! on tables that a migration has just created.
+//! columns' types. The writing function has its owner's privileges, because the roles of running nodes may lack
+//! privileges on tables that a migration has just created.
 
 use sea_orm_migration::{
     prelude::*,

@@ -100,7 +100,7 @@ pub fn owner_mark(tenant: &str, user: &str) -> String {
     (0..MARK_LETTERS).map(letter).collect()
 }
 
-/// Prefixes each of these [`words`] with the mark.
+/// Prefixes each word in a result of [`words`] with the mark.
 ///
 /// The database's tokenizer may split a word before a letter that follows a non-letter (`snake_case`), so each such
 /// part gets the mark as well.

@@ -96,7 +96,7 @@ impl fmt::Display for LiveCheck {
     }
 }
 
-/// What happened, and what to do, for people.
+/// What happened and what to do, as readable text.
 fn explained(error: &ModelError, has_key: bool) -> String {
     let status = error.status.map(|status| status.to_string());
     let details: Vec<String> = status.into_iter().chain(error.code.clone()).collect();
@@ -155,7 +155,7 @@ fn explained(error: &ModelError, has_key: bool) -> String {
 struct Question {
     model: Arc<Model>,
     users: Vec<String>,
-    /// The agent whose reply is asked for; `None` for a title.
+    /// The agent whose reply is requested; `None` requests a title.
     agent: Option<Arc<Agent>>,
 }
 

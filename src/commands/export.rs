@@ -61,7 +61,7 @@ pub async fn run(
     }
 }
 
-/// Writes off the async workers: a reader may be slow, and the connection must be kept meanwhile.
+/// Writes off the async workers: the pipe's reader may be slow, and the database connection must stay alive meanwhile.
 #[expect(clippy::disallowed_methods, reason = "a command's output")]
 async fn print(piece: String) -> io::Result<()> {
     let write = spawn_blocking(move || {

@@ -266,7 +266,7 @@ impl Cursor for HitCursor {
     const LIST: char = 's';
 
     fn position(&self) -> String {
-        // The bits, because a decimal score might not compare equal after a round trip.
+        // Writes the bits, because a decimal score might not compare equal after a round trip.
         format!("{}:{}", self.score.to_bits(), self.id)
     }
 

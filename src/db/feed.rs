@@ -55,7 +55,7 @@ pub struct FeedChange {
 pub enum FeedPage {
     /// The changes after the position.
     Changes {
-        /// In the order of the feed, each conversation at most once.
+        /// The changes in feed order, each conversation at most once.
         changes: Vec<FeedChange>,
         /// Unreadable rows, which the page skips.
         bad: Vec<BadRow>,

@@ -82,7 +82,7 @@ impl DatabaseFile {
         self.is_gone()
     }
 
-    /// Looks at the path, and logs the first time that the file is gone.
+    /// Checks the path, and logs the first time that the file is gone.
     fn check(&self) {
         if !self.is_there() && !self.is_gone.swap(true, Ordering::Relaxed) {
             tracing::error!(

@@ -33,8 +33,8 @@ const MAX_RETRIES: usize = 2;
 /// Retries after a stale plan: a migration may change the schema several times while one request runs.
 const MAX_STALE_RETRIES: usize = 8;
 
-/// The number of retries after an error of the connection; zero if it is another error. `is_repeatable`: the statement
-/// may run twice, so that it can be retried without knowing whether it ran.
+/// The number of retries after a connection error; zero for other errors. `is_repeatable`: the statement may run twice,
+/// so it is retried even if it may have run.
 pub(super) fn connection_retries(error: &DbErr, is_repeatable: bool) -> usize {
     if was_not_executed(error) {
         MAX_STALE_RETRIES
@@ -104,7 +104,7 @@ impl<C> Guarded<C> {
         }
     }
 
-    /// A handle that writes; `file` is SQLite's.
+    /// A handle that writes. `file`: SQLite's file.
     pub(super) fn writer(
         inner: C,
         stale: StaleConnections,

@@ -184,7 +184,7 @@ impl Database {
         })
     }
 
-    /// Rows in the order of a time, newest first.
+    /// Rows sorted by a time column, newest first.
     async fn listed(
         &self,
         select: Select<Entity>,

@@ -34,7 +34,7 @@ const TEXT: &str = "CASE behind WHEN 0 \
 /// The maximum number of former versions of one message that are read.
 const MAX_VERSIONS: u64 = 100;
 
-/// A column: the running total of text bytes up to and including this row.
+/// The column with the running total of text bytes, up to and including this row.
 const TOTAL_BYTES: &str = "total_bytes";
 
 impl Database {
@@ -176,7 +176,7 @@ fn within_bytes(
         .case(Expr::col(TOTAL_BYTES).lte(MAX_TEXT_BYTES), Expr::cust(TEXT))
         .finally("");
     Query::select()
-        // The order of `SHOWN`, with the text in the place of the last column.
+        // The order of `SHOWN`, with the text in place of the last column.
         .columns(SHOWN.into_iter().filter(|column| *column != BYTES))
         .expr_as(text, "content")
         .column(TOTAL_BYTES)

@@ -1,7 +1,7 @@
 //! Reads the schema version, and migrates the schema.
 //!
-//! Reading the version writes nothing. A role with rights on rows only, or a standby, is therefore enough for all
-//! commands except `migrate up` and `migrate down`.
+//! Reading the version writes nothing. So a role with privileges on rows only, or a standby, is enough for all commands
+//! except `migrate up` and `migrate down`.
 
 mod lock;
 

@@ -137,7 +137,7 @@ impl Database {
     pub async fn forget_prepared(&self) -> Result<(), sqlx::Error> {
         let pool = self.writer.inner.current();
         let pool = pool.get_postgres_connection_pool();
-        // Acquires all before releasing one, so that each is a different connection.
+        // Acquires all connections before releasing any, so that each is a different one.
         let mut connections = Vec::new();
         for _ in 0..pool.size() {
             connections.push(pool.acquire().await?);

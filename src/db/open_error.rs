@@ -391,7 +391,7 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// The remedy for a server certificate that is not accepted.
+/// The remedy for a rejected server certificate.
 fn certificate_remedy(error: &rustls::Error) -> String {
     match error {
         // A bad signature comes from another authority of the same name, such as one that was generated anew.

@@ -49,7 +49,7 @@ pub(super) fn options(
                 .pragma("secure_delete", "ON")
         })
         .map_sqlx_sqlite_pool_opts(move |pool| {
-            // Unlike a server, a file needs no test before use.
+            // Unlike a connection to a server, one to a file needs no test before use.
             let pool = match connections {
                 1 => interrupt::on_single_connection(pool),
                 _ => interrupt::on_connections(pool),
@@ -187,7 +187,7 @@ pub(super) fn server_options(options: PgConnectOptions) -> PgConnectOptions {
     with_bare_host(options).extra_float_digits(None)
 }
 
-/// The statement that applies the settings of a session after its start.
+/// The statements that apply a session's settings after its start.
 ///
 /// The isolation level is the one that the statements are written for, whatever the default of the role or the
 /// database: under a stricter one, concurrent writes would fail.

@@ -59,9 +59,9 @@ pub struct NewRecord {
     pub default_agent: String,
     /// Whether a new conversation keeps its texts only until its title is settled.
     pub is_until_titled: bool,
-    /// The title of a new conversation.
+    /// The title state of a new conversation.
     pub new_title: NewTitle,
-    /// The title of a conversation whose title waits for a message with content.
+    /// The title state of an existing conversation whose title waits for a message with content.
     pub deferred_title: NewTitle,
 }
 

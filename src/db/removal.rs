@@ -38,14 +38,14 @@ impl Removed {
         }
     }
 
-    /// Counts what another removal removed.
+    /// Adds the counts of another removal.
     pub fn extend(&mut self, other: &Self) {
         for (table, rows) in &other.0 {
             self.add(table, *rows);
         }
     }
 
-    /// The rows of a table.
+    /// The number of removed rows of a table.
     pub fn of(&self, table: &str) -> u64 {
         self.0.get(table).copied().unwrap_or_default()
     }

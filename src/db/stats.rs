@@ -36,7 +36,7 @@ pub struct TitleStats {
     pub waiting: WaitingTitles,
     /// Calls by model and outcome.
     pub calls: Vec<CallCount>,
-    /// Replies by agent and model, if the provider reported their tokens.
+    /// Replies with reported tokens, by agent and model.
     pub replies: Vec<ReplyCount>,
     /// The duration of calls that returned a title; `None` if there were none.
     pub latency: Option<Latency>,
@@ -67,7 +67,7 @@ pub struct FailureCount {
 pub struct CallCount {
     /// The model.
     pub model: String,
-    /// `title`, or the reason of the failure.
+    /// `title`, or the reason for the failure.
     pub outcome: String,
     /// The number of calls.
     pub calls: i64,

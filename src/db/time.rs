@@ -22,7 +22,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// The maximum round trip of a sample. A slower one is too inaccurate.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
 
-/// The clock skew from which on a warning is logged.
+/// The clock skew above which a warning is logged.
 const WARN_SKEW: TimeDelta = TimeDelta::seconds(2);
 
 /// The number of samples per reading.

@@ -61,14 +61,14 @@ pub enum TitleRequestOutcome {
     Unchanged(Conversation),
 }
 
-/// What a user asks of a new title.
+/// A user's wishes for a new title.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TitleWish<'a> {
     /// The user's instruction for the title.
     pub hint: Option<&'a str>,
     /// Whether a locked title may be replaced.
     pub replace_manual: bool,
-    /// What the title is made from.
+    /// What the title is generated from.
     pub from: TitleFrom,
 }
 

@@ -1,4 +1,4 @@
-//! Reads lines of a file or of standard input, with a bounded length.
+//! Reads lines of bounded length from a file or standard input.
 
 use std::io::{self, BufRead, BufReader, Read};
 

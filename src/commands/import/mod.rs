@@ -1,4 +1,4 @@
-//! `titlecast import`: imports conversations of another system from JSON lines.
+//! `titlecast import`: imports conversations from another system, as JSON lines.
 //!
 //! One thread reads and validates lines in batches. Each batch is stored in one transaction while the next is read, so
 //! memory holds two batches, however long the file is. Runs keep no state: a repeated run is idempotent, because it

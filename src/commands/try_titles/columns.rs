@@ -1,4 +1,4 @@
-//! The columns of numbers that table and page show.
+//! The columns of numbers shown in the table and on the page.
 
 use super::{Comparison, summary::Summary};
 use crate::titles::trial::Maker;

@@ -126,7 +126,7 @@ fn numbers(page: &mut String, comparison: &Comparison<'_>) {
     page.push_str("</dl></details>\n");
 }
 
-/// The texts of the candidates, and why titles are missing.
+/// The texts of the candidates, and the reasons for missing titles.
 fn texts(page: &mut String, comparison: &Comparison<'_>) {
     let mut list = String::new();
     for one in &comparison.candidates {

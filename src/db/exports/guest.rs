@@ -113,7 +113,7 @@ pub(super) fn lines<'a>(
 /// The end of a line.
 const END: &str = "]}\n";
 
-/// The next messages of the user that have a text, by conversation.
+/// The user's next messages with a text, ordered by conversation.
 async fn written(
     tx: &Transaction,
     within: &[ConversationId],

@@ -39,7 +39,7 @@ pub const MAX_LINE_BYTES: usize = 128 * 1024 * 1024;
 pub(in crate::db) struct Line {
     #[serde(flatten)]
     pub(in crate::db) conversation: conversation::Model,
-    /// Oldest first, at dense positions that end with the count.
+    /// Oldest first; their positions are dense and end with the message count.
     pub(in crate::db) messages: Vec<Reply<message::Model>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::db) versions: Vec<Reply<version::Model>>,
@@ -138,7 +138,7 @@ pub(super) fn encoded(row: &impl Serialize) -> serde_json::Result<Value> {
     serde_json::to_value(row).map(without_nulls)
 }
 
-/// Adds the id of a line that has an external id instead, as routes derive it.
+/// Derives the id of a line that has only an external id, as routes do.
 fn derive_id(fields: &mut Map<String, Value>) {
     let text = |field: &str| fields.get(field).and_then(Value::as_str);
     let names = (text("tenant"), text("user"), text("external_id"));

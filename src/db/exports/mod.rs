@@ -52,11 +52,11 @@ const IDLE_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '120
 /// Conversations per page.
 const PAGE: u64 = 100;
 
-/// Conversations are read and encoded together up to this number of rows and this size of texts.
+/// Conversations are read and encoded together up to this many rows and bytes of text.
 const BATCH_ROWS: i64 = 500;
 const BATCH_BYTES: i64 = 4 * 1024 * 1024;
 
-/// The rows per read of a larger conversation.
+/// Rows per read of a larger conversation.
 const ROWS: u64 = 16;
 
 /// The time limit for encoding a batch.

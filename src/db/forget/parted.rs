@@ -33,8 +33,8 @@ use crate::{
     error::Result,
 };
 
-/// The user's conversations with a message of someone else, and those of others with a message or a former text of the
-/// user. `…1` is the user; `BEGUN` is replaced by a condition on the user's own conversations.
+/// The user's conversations with a message by someone else, and others' conversations with a message or a former text
+/// by the user. `…1` is the user; `BEGUN` is replaced by a condition on the user's own conversations.
 const SHARED: &str = "status = 'active' AND (user_id = …1 BEGUN AND EXISTS (SELECT 1 FROM agent_messages AS m \
     WHERE m.conversation_id = agent_conversations.id AND m.author <> agent_conversations.user_id) \
     OR user_id <> …1 AND (EXISTS (SELECT 1 FROM agent_messages AS m \
@@ -281,7 +281,7 @@ pub(super) async fn unshared(
         .await?)
 }
 
-/// The messages of the user and the replies to them, with their positions.
+/// The user's messages and the replies to them, with their positions.
 async fn written_by(tx: &Transaction, row: &Model, user: &str) -> Result<Vec<(MessageId, i64)>> {
     use message::Column;
     let messages: Vec<Written> = message::Entity::find()

@@ -261,7 +261,8 @@ impl Database {
         Ok(last.map(|last| (candidates, last)))
     }
 
-    /// Deletes conversations as their users would, unless they were continued in the meantime or a reply is running.
+    /// Deletes conversations as their users would, unless they were continued or pinned in the meantime, or a reply is
+    /// running.
     async fn entomb_old(
         &self,
         old: &[(ConversationId, Option<DateTime<Utc>>)],

@@ -235,7 +235,7 @@ impl Database {
         }
     }
 
-    /// Stores the state of the turn alone.
+    /// Stores only the state of the turn.
     async fn end_turn(
         &self,
         turn: &Turn,

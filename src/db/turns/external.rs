@@ -44,7 +44,7 @@ pub struct NewExternalReply {
     pub conversation_id: ConversationId,
     /// The id of the reply.
     pub reply_id: MessageId,
-    /// The message of the user that it answers; `None` for the newest one.
+    /// The user message that it answers; `None` for the newest one.
     pub in_reply_to: Option<MessageId>,
     /// The agent that answers from now on; `None` keeps the conversation's agent.
     pub agent: Option<String>,
@@ -81,7 +81,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such conversation, or no such message in it; [`Error::InvalidInput`] if
-    /// the conversation has no message of the user; [`Error::IdTaken`]; [`Error::Database`].
+    /// the conversation has no user message; [`Error::IdTaken`]; [`Error::Database`].
     pub async fn open_reply(&self, owner: &Owner, new: &NewExternalReply) -> Result<OpenedReply> {
         retry(MAX_RETRIES, is_retryable, |_| {
             self.transaction(move |tx| async move {

@@ -1,5 +1,5 @@
-//! A further reply to the newest message of the user, which may be edited. One transaction moves the former reply, and
-//! the former text of an edited message, to the versions, and begins the turn of the new reply.
+//! A further reply to the user's newest message, which may be edited. One transaction moves the former reply, and the
+//! former text of an edited message, to the versions, and begins the turn of the new reply.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -39,7 +39,7 @@ use crate::{
 pub struct Rewrite {
     /// The conversation.
     pub conversation_id: ConversationId,
-    /// The newest message of the user, or its reply.
+    /// The user's newest message, or its reply.
     pub target: MessageId,
     /// The new text of that message; `None` keeps it.
     pub edit: Option<Edit>,
@@ -69,11 +69,11 @@ pub struct Edit {
 }
 
 impl Database {
-    /// Begins a further reply to the newest message of the user.
+    /// Begins a further reply to the user's newest message.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such conversation; [`Error::NotNewest`] if the target is neither the
-    /// newest message of the user nor its reply; [`Error::ReplyRunning`]; [`Error::IdempotencyKeyReused`];
+    /// user's newest message nor its reply; [`Error::ReplyRunning`]; [`Error::IdempotencyKeyReused`];
     /// [`Error::Database`].
     pub async fn rewrite(&self, owner: &Owner, new: &Rewrite) -> Result<BegunTurn> {
         let body = &match &new.edit {
@@ -195,7 +195,7 @@ impl Edit {
     }
 }
 
-/// The newest message of the user.
+/// The user's newest message.
 pub(super) async fn newest_message(
     tx: &Transaction,
     conversation: ConversationId,

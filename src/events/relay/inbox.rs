@@ -159,7 +159,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Publishes what changed in a topic since this time.
+    /// Publishes the changes in a topic since this time.
     async fn resync_topic(&self, topic: &Topic, since: DateTime<Utc>) -> Result<()> {
         // Nothing was missed before the first subscriber.
         let Some(begun) = self.topics.watched_since(topic) else {

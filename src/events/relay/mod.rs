@@ -85,9 +85,9 @@ pub struct Status {
     dropped: AtomicU64,
     reads: AtomicU64,
     subscriptions: AtomicU64,
-    /// Wake-ups of this node may have been lost since this time.
+    /// The time since when wake-ups of this node may have been lost.
     gap: Mutex<Option<DateTime<Utc>>>,
-    /// All wake-ups up to this time have arrived; `None` before the first connection.
+    /// The time up to which all wake-ups have arrived; `None` before the first connection.
     synced_until: Mutex<Option<DateTime<Utc>>>,
 }
 

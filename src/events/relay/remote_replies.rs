@@ -49,7 +49,7 @@ enum RemoteRequest {
     Held { reply: Uuid },
 }
 
-/// What another node returns for a reply.
+/// Another node's answer to a read of a reply.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct RemoteSlice {
     /// The text after the offset.

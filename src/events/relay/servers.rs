@@ -16,7 +16,7 @@ use super::NATS_TIMEOUT;
 pub struct Servers {
     pub(super) addresses: Vec<ServerAddr>,
     login: Option<Login>,
-    /// The file of the certificate authorities that sign their certificates, instead of the system's.
+    /// The file with the certificate authorities to trust instead of the system's.
     authorities: Option<PathBuf>,
 }
 
