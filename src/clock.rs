@@ -11,11 +11,11 @@ use std::{
 
 use chrono::{DateTime, Datelike, SubsecRound, TimeDelta, Timelike, Utc};
 
-/// Which times [`is_plain`] accepts, for messages.
+/// The times that [`is_plain`] accepts, as text for error messages.
 pub const PLAIN: &str = "from the years 1 to 9999, and no leap second";
 
-/// Whether clients can parse a time that someone else wrote: JavaScript has no leap seconds, and a year has four digits.
-/// Nor can a cursor hold a leap second, so on SQLite, which stores one as it is, a list would not get past it.
+/// Whether clients can parse a time from outside: JavaScript has no leap seconds, and a year has four digits. Cursors
+/// cannot hold a leap second either; SQLite stores one unchanged, so paging would not get past it.
 pub fn is_plain(at: DateTime<Utc>) -> bool {
     at.nanosecond() < 1_000_000_000 && (1..10_000).contains(&at.year())
 }
@@ -75,7 +75,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The current time in microseconds, PostgreSQL's precision, so that a stored timestamp equals the returned one.
+    /// The current time, truncated to PostgreSQL's microseconds, so that a stored timestamp equals the returned one.
     pub fn now(&self) -> DateTime<Utc> {
         let reading = *self.reading.read().unwrap_or_else(PoisonError::into_inner);
         let now = reading.and_then(|(then, at)| {

@@ -42,10 +42,10 @@ pub enum Error {
     /// One line of the request body is not valid JSON.
     #[error("line {line} of the request body is not valid JSON")]
     InvalidJsonLine {
-        /// Its number, from 1.
+        /// The 1-based line number.
         line: usize,
     },
-    /// An upload is in no known format, or not in the format that it declares.
+    /// An upload's format is unknown, or differs from the format that it declares.
     #[error("{0}")]
     UnknownFormat(&'static str),
     /// The cursor is malformed or was issued by another list.
@@ -60,7 +60,7 @@ pub enum Error {
     /// The request body is too large.
     #[error("the request body is larger than {limit_bytes} bytes")]
     PayloadTooLarge {
-        /// The maximum size.
+        /// The maximum size in bytes.
         limit_bytes: usize,
     },
     /// The request body did not arrive before its deadline.
@@ -81,7 +81,7 @@ pub enum Error {
         /// The required scope.
         scope: &'static str,
     },
-    /// The request must not act on behalf of another user, or not here.
+    /// The request names another user, and the token or this operation does not allow that.
     #[error("{reason}")]
     ForbiddenOnBehalf {
         /// What is not allowed.
@@ -90,7 +90,7 @@ pub enum Error {
     /// Another user of the tenant owns the conversation, and the tenant's policy lets others only read.
     #[error("only the owner of this conversation may change it")]
     ForbiddenToGuests,
-    /// The GraphQL document reads the schema, and the operator hides it.
+    /// The GraphQL document queries the schema, but the operator has switched introspection off.
     #[error("introspection is switched off (--introspection)")]
     IntrospectionOff,
     /// The `Origin` header names an origin that is not allowed.
@@ -105,7 +105,7 @@ pub enum Error {
     /// The caller or its address exceeds a limit.
     #[error("too many {what}; try again in {} s", seconds(*retry_after))]
     RateLimited {
-        /// The limited thing, in the plural: `messages`.
+        /// What is limited, in the plural: `messages`.
         what: &'static str,
         /// The time until the next one is admitted.
         retry_after: Duration,
@@ -142,7 +142,7 @@ pub enum Error {
     /// The idempotency key was used with a different request.
     #[error("this idempotency key was used with another request")]
     IdempotencyKeyReused,
-    /// The message is not the newest of the user, nor its reply.
+    /// The message is neither the user's newest message nor the reply to it.
     #[error("only the newest message can be edited, and only its reply can be regenerated")]
     NotNewest,
     /// The reply to the message is still running, or its node died and its lease has not expired.
@@ -157,7 +157,7 @@ pub enum Error {
     /// The id that the request chose belongs to something else.
     #[error("{what} belongs to something else; choose another id")]
     IdTaken {
-        /// The field with the id, or whose id it is.
+        /// The field that holds the id, or a description: `the id of the message`.
         what: Cow<'static, str>,
     },
     /// The bytes of an append do not continue the reply.
@@ -183,7 +183,7 @@ pub enum Error {
         "the texts of this conversation are not stored; rename it, or use another conversation"
     )]
     NoText,
-    /// The subscriber fell behind and lost events, or the policy of its tenant changed.
+    /// The subscriber fell behind and lost events, or its tenant's policy changed.
     #[error(
         "the subscription lost events, or its access has changed; subscribe again, then reload"
     )]
@@ -197,19 +197,19 @@ pub enum Error {
     /// The provider rejects the key, the model or the request. The operator must change the configuration.
     #[error("the model is misconfigured; the operator must check the model's URL, name and key")]
     ModelMisconfigured(#[source] Source),
-    /// The conversation is longer than the context of every model that was asked. The message is stored.
+    /// The conversation is longer than the context of every model that was tried. The message is stored.
     #[error(
         "the conversation is too long for the model; start a new one, or send less (the operator can lower the agent's \
          history_budget)"
     )]
     ContextTooLong(#[source] Source),
-    /// The tenant has used up its tokens of the day, in total or for the agent. The message is stored.
+    /// The tenant has used up its daily token budget, in total or for the agent. The message is stored.
     #[error(
         "the token budget of the day is used up; the message is stored, try again in {} s",
         seconds(*retry_after)
     )]
     BudgetExceeded {
-        /// The time until the budget of the next day.
+        /// The time until the next day's budget starts.
         retry_after: Duration,
     },
     /// A database operation failed.
@@ -303,7 +303,7 @@ impl ErrorCode {
         self.into()
     }
 
-    /// The code to store in columns that earlier versions read: they fail on unknown codes.
+    /// The code to store in columns that earlier versions also read, because those versions fail on unknown codes.
     pub fn known_before(self) -> &'static str {
         match self {
             Self::BudgetExceeded => Self::ModelRateLimited.as_str(),
@@ -387,19 +387,19 @@ impl Error {
         }
     }
 
-    /// The conversation does not exist or belongs to another owner.
+    /// A [`Self::NotFound`] for a conversation that does not exist or belongs to another owner.
     pub fn no_conversation() -> Self {
         Self::NotFound {
             what: "conversation",
         }
     }
 
-    /// An [`Self::InvalidInput`].
+    /// An [`Self::InvalidInput`] with this message.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::InvalidInput(message.into())
     }
 
-    /// An [`Self::InvalidField`].
+    /// An [`Self::InvalidField`] with this field and message.
     pub fn invalid_field(field: &'static str, message: impl Into<String>) -> Self {
         Self::InvalidField {
             field,
@@ -407,7 +407,7 @@ impl Error {
         }
     }
 
-    /// The same error, of one item of a list in the request.
+    /// Prefixes the message of an input error with the list and the item's index. Leaves other errors unchanged.
     #[must_use]
     pub fn of_item(self, list: &str, place: usize) -> Self {
         match self {
@@ -418,7 +418,7 @@ impl Error {
         }
     }
 
-    /// The same error, of one line of the request body. Lines count from 1.
+    /// Adds the 1-based line number of the request body to an input error. Leaves other errors unchanged.
     #[must_use]
     pub fn of_line(self, line: usize) -> Self {
         match self {
@@ -430,7 +430,7 @@ impl Error {
         }
     }
 
-    /// Whether the request itself is wrong, so that the same one would fail again.
+    /// Whether the request itself is wrong, so that repeating it would fail again.
     pub fn is_of_request(&self) -> bool {
         matches!(
             self.code(),

@@ -2,8 +2,8 @@
 //!
 //! Each loop is a separate task, named in [`Loop`]. A loop that panics or returns is restarted after a delay that
 //! doubles from 1 s to 1 min. A loop runs each iteration through its [`Heartbeat`], which aborts the iteration at its
-//! deadline and records its start and its result. [`Supervisor::report`] derives from that which loops are late,
-//! failing or stuck.
+//! deadline and records its start and its result. From these records, [`Supervisor::report`] derives which loops are
+//! late, failing or stuck.
 
 use std::{
     collections::HashSet,
@@ -70,7 +70,7 @@ pub enum Loop {
     TokenKeys,
     /// Exchanges wake-ups with other nodes; only with NATS.
     Relay,
-    /// Sends the events of webhooks.
+    /// Sends queued webhook events.
     Webhooks,
     /// Removes old entries of the audit log.
     Audit,
@@ -83,7 +83,7 @@ impl Loop {
     }
 }
 
-/// The number of skipped rows that a loop remembers, so that each is logged once.
+/// The maximum number of skipped rows that a loop remembers, so that each is logged once.
 const MAX_LOGGED_ROWS: usize = 10_000;
 
 /// The health of a loop.
@@ -112,7 +112,7 @@ pub struct LoopReport {
     pub since_heartbeat: Duration,
     /// The number of iterations that failed or timed out.
     pub failures: u64,
-    /// How often a row was skipped because it cannot be read or stored.
+    /// How many times a row was skipped because it cannot be read or stored.
     pub bad_rows: u64,
 }
 
@@ -188,7 +188,7 @@ impl Supervisor {
         });
     }
 
-    /// The health of each loop, without those that have ended at shutdown.
+    /// The health of each loop, except those that ended at shutdown.
     pub fn report(&self) -> Vec<LoopReport> {
         let now = Instant::now();
         let loops = self.lock();
@@ -316,8 +316,8 @@ impl Heartbeat {
     /// Runs one iteration and aborts it at its deadline.
     ///
     /// # Errors
-    /// The error of the iteration; [`Error::TimedOut`] if the deadline passed first. A timed-out iteration is not
-    /// undone.
+    /// The iteration's own error; [`Error::TimedOut`] if the deadline passed first. The effects of a timed-out
+    /// iteration are not undone.
     pub async fn iteration<T>(
         &self,
         within: Duration,
@@ -436,7 +436,7 @@ impl Supervised {
     }
 }
 
-/// Records the end of an iteration, also if it is dropped or panics.
+/// Records the end of an iteration, even if it is dropped or panics.
 struct IterationGuard<'a>(&'a Supervised);
 
 impl Drop for IterationGuard<'_> {

@@ -182,7 +182,7 @@ pub async fn inspect(
         if found.is_none() {
             return Ok((applied, None));
         }
-        // If another process has migrated meanwhile, the new tables have new bookkeeping rows: check again.
+        // If another process has migrated in the meantime, the new tables have new bookkeeping rows: check again.
         let now = run::applied(db).await?;
         if now == applied {
             return Ok((applied, found));
@@ -224,8 +224,8 @@ async fn difference(
         if columns.is_empty() {
             continue;
         }
-        // Tables of the first migration may be older than the bookkeeping. On SQLite, a process that was killed may
-        // have left a table of the next migration.
+        // Tables of the first migration may be older than the bookkeeping. On SQLite, a killed process may have left a
+        // table of the next migration.
         let may_exist = shape.migration == FIRST
             || (backend == DbBackend::Sqlite
                 && next.is_some_and(|next| next.name() == shape.migration));

@@ -1,5 +1,5 @@
-//! The HMAC key of cursors: shared by all nodes, generated once by this migration. Read only by older versions, whose
-//! cursors were authenticated.
+//! The HMAC key of cursors: shared by all nodes, generated once by this migration. Older versions authenticate cursors
+//! with it; this version only hashes the names of erased tenants and users.
 
 use sea_orm_migration::{
     prelude::*,

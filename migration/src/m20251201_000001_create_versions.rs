@@ -1,6 +1,6 @@
 //! Replies that do not count, former versions, and typed parts.
 //!
-//! `agent_messages` keeps only what counts: the messages of the user, and the replies with text that neither failed nor
+//! `agent_messages` keeps only messages that count: user messages, and the replies with text that neither failed nor
 //! were replaced. Its positions are dense, because the previous version numbers messages by `message_count`. Failed
 //! replies, replies without text, replaced replies and former texts of edited messages are rows of
 //! `agent_message_versions`, which the previous version does not read. When it deletes a conversation's messages, the

@@ -1,4 +1,5 @@
-//! Columns for titles that are tried again after an outage, made from the whole conversation, restored, or refreshed.
+//! Columns for titles that are tried again after an outage, generated from the whole conversation, restored, or
+//! refreshed.
 //!
 //! The previous version reads and writes only the old columns, so they keep only values that it knows: a title that
 //! waits for its next try is `failed`. When the previous version titles, renames or restarts a row, it clears
@@ -24,19 +25,19 @@ const TABLE: &str = "agent_conversations";
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let columns = [
-            // When a failed title is tried again; NULL: not again.
+            // When a failed title is tried again; NULL: never.
             timestamp_with_time_zone_null("title_retry_at"),
-            // The failed tries since the first failure, and the time of that failure.
+            // The number of failed tries since the first failure, and the time of that failure.
             integer("title_tries").default(0).to_owned(),
             timestamp_with_time_zone_null("title_failing_since"),
-            // What a claimed title is made from; NULL: the first message.
+            // What a claimed title is generated from; NULL: the first message.
             string_len_null("title_from", 16),
-            // The title before the present one, and its source.
+            // The title before the current one, and its source.
             string_len_null("previous_title", 128),
             string_len_null("previous_title_source", 16),
-            // Whether a person restored the present title.
+            // Whether a user restored the current title.
             boolean("title_locked").default(false).to_owned(),
-            // How often the title was made again because the subject may have moved, and when last.
+            // How often the title was refreshed because the topic may have drifted, and when last.
             integer("title_refreshes").default(0).to_owned(),
             timestamp_with_time_zone_null("title_refreshed_at"),
         ];

@@ -1,5 +1,5 @@
-//! Indexes for the sweep: titles that wait for their next try, in the order in which they are due, and tombstones of the
-//! previous version, which does not know the former title that it has to erase. Both hold only rows with work to do.
+//! Indexes for the sweep: titles that wait for their next try, in the order in which they are due, and tombstones of
+//! the previous version, which does not clear the former title. Both hold only rows with work to do.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbErr};
 
@@ -9,7 +9,7 @@ use crate::rerun::create_index;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// Names, and the SQL after them.
+/// Index names, each with the SQL that follows it.
 const INDEXES: [(&str, &str); 2] = [
     (
         "agent_conversations_title_retries",

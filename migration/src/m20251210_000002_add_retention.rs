@@ -1,7 +1,7 @@
 //! How long a conversation's texts are kept: NULL forever, `until_titled` until its title is settled.
 //!
-//! The previous version ignores the column: it keeps the texts of such a conversation that it titles. The next change of
-//! the conversation by this version drops them.
+//! The previous version ignores the column: it keeps the texts of such a conversation when it titles it. The next
+//! change of the conversation by this version drops them.
 
 use sea_orm_migration::{prelude::*, schema::string_len_null, sea_orm::DbErr};
 

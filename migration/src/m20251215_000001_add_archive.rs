@@ -1,8 +1,8 @@
 //! Archived and pinned conversations, and the metadata that an application attaches to one.
 //!
-//! NULL: neither archived nor pinned, and nothing stored, as for all rows of the previous version. It ignores the columns:
-//! its lists hold archived conversations too, and it deletes a conversation without the metadata, which the sweep of this
-//! version erases (m20251215_000002_index_archive).
+//! NULL: neither archived nor pinned, and no metadata, as in all rows of the previous version. That version ignores the
+//! columns: its lists include archived conversations, and when it deletes a conversation, the metadata stays until the
+//! sweep of this version erases it (m20251215_000002_index_archive).
 
 use sea_orm_migration::{
     prelude::*,

@@ -1,8 +1,8 @@
-//! Indexes of lists: a list reads either the archived conversations or the others, so each kind has indexes of its own,
+//! Indexes for lists: a list reads either the archived conversations or the others, so each kind has its own indexes,
 //! by activity and by creation. A row is in two of them, and in a third if it is pinned.
 //!
 //! `agent_conversations_by_activity` stays: the previous version lists by it. The last index holds tombstones of the
-//! previous version, which does not know the metadata that it has to erase.
+//! previous version, which does not clear the metadata.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbErr};
 
@@ -12,7 +12,7 @@ use crate::rerun::create_index;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// Names, and the SQL after them.
+/// Index names, each with the SQL that follows it.
 const INDEXES: [(&str, &str); 6] = [
     (
         "agent_conversations_listed",

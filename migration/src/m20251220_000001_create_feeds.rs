@@ -1,25 +1,26 @@
 //! The feeds of changed conversations: each feed numbers the changes that it covers in the order of their commits.
 //!
 //! A feed is a row of `agent_feeds`: of one user, or of a whole tenant (`user_id` is empty; user ids never are). A
-//! conversation's newest change in a feed is a row of `agent_changes`. Triggers write both, so that every writer numbers
-//! its changes: the previous version too, and a statement by hand.
+//! conversation's newest change in a feed is a row of `agent_changes`. Triggers write both, so that every writer
+//! numbers its changes, including the previous version and a statement by hand.
 //!
 //! **Why no number can be skipped.** A change takes the next number by updating the feed's row. The row's lock is held
-//! until the commit, so the next number is taken after the commit of the one before, and a rollback gives its number back.
-//! A reader that sees a number therefore sees all smaller ones. A sequence would not do: two transactions can commit in
-//! another order than they took their numbers.
+//! until the commit, so the next number is taken after the commit of the one before, and a rollback gives its number
+//! back. A reader that sees a number therefore sees all smaller ones. A sequence would not do: two transactions can
+//! commit in a different order than they took their numbers.
 //!
-//! **Why deferred.** On PostgreSQL the triggers run at the commit. The feed's row is then the last lock that a transaction
-//! takes, so it cannot be part of a deadlock, and it is held for the commit alone instead of for the statements that
-//! follow. A transaction with conversations of several owners takes several such locks: `db/feed.rs` orders them. SQLite
-//! has one writer, and numbers at once. One PostgreSQL transaction should change at most some thousands of conversations of
-//! one feed: each change makes a version of the feed's row, and the next one looks at all of them. Imports store a hundred.
+//! **Why deferred.** On PostgreSQL the triggers run at the commit. The feed's row is then the last lock that a
+//! transaction takes, so it cannot be part of a deadlock, and it is held for the commit alone instead of for the
+//! statements that follow. A transaction with conversations of several owners takes several such locks: `db/feed.rs`
+//! orders them. SQLite has one writer, and numbers at once. One PostgreSQL transaction should change at most some
+//! thousands of conversations of one feed: each change creates a version of the feed's row, and the next change scans
+//! all of them. Imports store a hundred per transaction.
 //!
 //! **Existing rows** are not numbered: a conversation without a row in `agent_changes` has not changed since the feed
-//! began. `created` is the number with which a conversation came into being, or 0 if it is older than its feed.
+//! began. `created` is the number of the change that created the conversation, or 0 if it is older than its feed.
 //!
-//! The functions run with the rights of the role that migrates, because the roles of the previous version's nodes have none
-//! on the new tables.
+//! The functions run with the privileges of the role that migrates, because the roles of the previous version's nodes
+//! have none on the new tables.
 
 use sea_orm_migration::{
     prelude::*,
@@ -85,7 +86,7 @@ const SQLITE: &str = "
         DELETE FROM agent_changes WHERE feed_id = old.id;
     END;";
 
-/// HOT updates of a feed's row need room on its page: each change makes a new version.
+/// HOT updates of a feed's row need room on its page: each change creates a new version.
 const POSTGRES: &str = "
     CREATE TABLE agent_feeds (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,4 +1,4 @@
-//! Who wrote a message of the user, in conversations that a tenant shares.
+//! The author of a user message, in conversations that the users of a tenant share.
 //!
 //! NULL: the owner of the conversation, as in all rows of the previous version.
 

@@ -1,5 +1,5 @@
-//! Indexes of the lists of a tenant whose users share their conversations: as those of an owner
-//! (m20251215_000002_index_archive, m20251121_000002_index_changes), without the user.
+//! Indexes for the lists of a tenant whose users share their conversations: like those of an owner
+//! (m20251215_000002_index_archive, m20251121_000002_index_changes), but without the user.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbErr};
 
@@ -9,7 +9,7 @@ use crate::rerun::create_index;
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// Names, and the SQL after them.
+/// Index names, each with the SQL that follows it.
 const INDEXES: [(&str, &str); 6] = [
     (
         "agent_conversations_of_tenant",

@@ -1,20 +1,20 @@
 //! The outbox of webhooks, and the triggers that fill it.
 //!
-//! Triggers rather than statements of ours: every writer announces its change in the same transaction, including a node
-//! of the previous version, a node with another configuration, an import and a backfill. A tenant without webhooks
-//! costs no statement. `agent_webhook_routes` says which events are wanted, and is empty without webhooks.
+//! Triggers instead of our own statements, so that every writer announces its change in the same transaction, including
+//! a node of the previous version, a node with another configuration, an import and a backfill. A tenant without
+//! webhooks costs no statement. `agent_webhook_routes` lists the wanted events, and is empty without webhooks.
 //!
 //! A lane is a conversation's queue for one webhook: it is claimed, retried and parked as a whole, so events of a
-//! conversation stay in order. Each event locks the lane's row before it is inserted. So a lane that is empty can be
-//! removed under the same lock, and no event is left without one. `next_at` is also the end of a claim's lease: a claim
+//! conversation stay in order. Each event locks the lane's row before it is inserted. So an empty lane can be removed
+//! under the same lock, and no event is left without a lane. `next_at` is also the end of a claim's lease: a claim
 //! moves it ahead, and `token` is its fence.
 //!
 //! Within a conversation events are sorted by revision, then by the rank of the kind, then by number. The
 //! conversation's row is locked by each transaction that raises its revision, so this is the order of commits.
 //!
 //! PostgreSQL: triggers have neither a condition nor a list of columns, because either would forbid changing the
-//! columns' types. The function that writes has the rights of its owner: roles of nodes that still run may lack rights
-//! on tables that a migration has just created.
+//! columns' types. The writing function has its owner's privileges, because the roles of running nodes may lack
+//! privileges on tables that a migration has just created.
 
 use sea_orm_migration::{
     prelude::*,
@@ -74,9 +74,9 @@ const NAMES: [&str; 4] = [
     "agent_webhook_routes",
 ];
 
-/// The events: the table and the kind of trigger, its condition, the name, the rank within a revision, and the row that
-/// it is about besides the conversation. A deleted conversation announces nothing further; an import announces neither
-/// its new conversations nor their messages.
+/// The events: the table and the kind of trigger, the name, the rank within a revision, the condition, and the row that
+/// the event is about besides the conversation. A deleted conversation announces nothing further; an import announces
+/// neither its new conversations nor their messages.
 #[rustfmt::skip]
 const EVENTS: [Announced; 6] = [
     Announced { name: "created", on: "INSERT ON agent_conversations", event: "conversation.created", rank: 0,
@@ -150,7 +150,7 @@ impl Announced {
     }
 }
 
-/// Queues one event for each webhook that wants it. `%SCHEMA%` is where the tables are.
+/// Queues an event for each webhook that has a route for it. `%SCHEMA%` is the schema of the tables.
 const POSTGRES_QUEUE: &str = "
     CREATE FUNCTION agent_webhook_queue(
         tenant text, person text, conversation uuid, at timestamptz, revision bigint, kind text, rank integer, subject uuid

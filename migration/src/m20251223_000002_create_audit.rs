@@ -25,7 +25,7 @@ impl MigrationTrait for Migration {
             .col(string_len("actor", 128))
             .col(string_len("act", 32))
             .col(uuid_null("conversation_id"))
-            // Whose data it was, if not the actor's.
+            // The user whose data it was, if not the actor's.
             .col(string_len_null("subject", 128))
             .col(timestamp_with_time_zone("created_at"))
             .to_owned();

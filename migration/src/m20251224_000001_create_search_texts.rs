@@ -1,9 +1,10 @@
-//! A smaller search index. `agent_search` becomes a view of `agent_search_texts`, which writers keep using.
+//! A smaller search index. A view of `agent_search_texts` replaces the table `agent_search`; writers keep its name.
 //!
 //! - SQLite: FTS5 without content (`content=''`). The texts are stored only in `agent_messages` and
 //!   `agent_conversations`.
-//! - PostgreSQL: the words once, in their order, without marks ([`entry`](crate::search_text::entry)). A GIN index over an
-//!   expression of them replaces the stored `tsvector`.
+//! - PostgreSQL: the words once, in their order, without marks
+//!   ([`entry_of_marked`](crate::search_text::entry_of_marked)). A GIN index over an expression of them replaces the
+//!   stored `tsvector`.
 //!
 //! On PostgreSQL, nodes of the previous version keep running. This step creates the table and a trigger that copies
 //! what they write, the next one fills it, and the last one replaces the old table. SQLite does all of it here, in one
@@ -41,7 +42,7 @@ const SQLITE_WORDS: &str = "
 const SQLITE_LAST: &str =
     "SELECT max(id) AS last FROM (SELECT id FROM agent_search WHERE id > $1 ORDER BY id LIMIT $2)";
 
-// The view has no texts. The previous version reads `body` for the score alone.
+// The view has no texts. The previous version reads `body` only for the score.
 const SQLITE_VIEW: &str = "
     DROP TABLE agent_search;
     CREATE VIEW agent_search AS SELECT id, conversation_id, message_id, '' AS body FROM agent_search_texts;
@@ -104,7 +105,7 @@ const DROP_POSTGRES: &str = "
     DROP TABLE agent_search_texts;
     DROP FUNCTION agent_search_unmarked();";
 
-/// Rows per statement, so that an interrupt is noticed between two.
+/// Rows per statement, so that an interrupt is noticed between two statements.
 const BATCH: i64 = 500;
 
 #[async_trait::async_trait]

@@ -1,8 +1,8 @@
-//! Fills `agent_search_texts` on PostgreSQL while nodes of the previous version write `agent_search`, and then builds its
-//! indexes, concurrently.
+//! Fills `agent_search_texts` on PostgreSQL while nodes of the previous version write `agent_search`, and then builds
+//! its indexes, concurrently.
 //!
-//! Each batch is a transaction. It locks the rows that it copies, so that a deletion waits, and then deletes the copy as
-//! well. After an interruption the next run copies the rows that are missing.
+//! Each batch is a transaction. It locks the rows that it copies, so that a deletion waits, and then deletes the copy
+//! as well. After an interruption, the next run copies the missing rows.
 
 use sea_orm_migration::{
     prelude::*,
@@ -54,7 +54,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
-        // The migration before drops the table.
+        // The preceding migration drops the table.
         Ok(())
     }
 
@@ -63,7 +63,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Copies the rows that are missing.
+/// Copies the missing rows.
 pub(crate) async fn fill(connection: &SchemaManagerConnection<'_>) -> Result<(), DbErr> {
     progress::expect(progress::rows_of(connection, "agent_search").await?);
     let mut last = i64::MIN;

@@ -1,5 +1,5 @@
-//! On PostgreSQL, a view replaces the table `agent_search`, with the same rights. It has the columns that the previous
-//! version reads and writes, so its nodes keep working.
+//! On PostgreSQL, a view replaces the table `agent_search`, with the same privileges. It has the columns that the
+//! previous version reads and writes, so its nodes keep working.
 
 use sea_orm_migration::{
     prelude::*,
@@ -60,7 +60,7 @@ impl MigrationTrait for Migration {
                 "CREATE INDEX agent_search_by_owner ON agent_search (left(body, 4), id)",
             )
             .await?;
-        // The rows have other ids now. Copied again, as the migration before leaves them, `up` finds them.
+        // The rows have new ids now. Copies them again, so that `up` finds them as the preceding migration leaves them.
         connection.execute_unprepared(COPIED).await?;
         fill(connection).await
     }

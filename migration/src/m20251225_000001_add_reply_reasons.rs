@@ -1,5 +1,5 @@
-//! Why a reply is incomplete, so that a later reader has the reason that live readers had. NULL: unknown, as in all rows of
-//! the previous version.
+//! Why a reply is incomplete, so that later readers get the reason that live readers got. NULL: unknown, as in all rows
+//! of the previous version.
 
 use sea_orm_migration::{prelude::*, schema::string_len_null, sea_orm::DbErr};
 

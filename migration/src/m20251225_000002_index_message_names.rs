@@ -1,4 +1,4 @@
-//! Finds a message by the id that a client gave it. Messages without one are not in the index.
+//! An index of messages by their external id. Messages without one are not in it.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbErr};
 

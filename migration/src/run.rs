@@ -16,13 +16,13 @@ use sea_orm_migration::{
 
 use crate::{Migrator, progress};
 
-/// The limit of the wait for another process's lock. A migration of a large table may take long.
+/// The maximum wait for another process's lock. The migration of a large table may take long.
 pub const LOCK_WAIT: Duration = Duration::from_secs(60 * 60);
 
 /// The pause between two attempts to take the lock.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The interval of the log lines during a wait.
+/// The interval between log lines during a wait.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The names of the applied migrations, oldest first; `None` without a bookkeeping table. Writes nothing.
@@ -66,7 +66,7 @@ pub async fn up(db: &DatabaseConnection, steps: Option<u32>) -> Result<(), DbErr
 /// Reverts the newest `steps` migrations.
 ///
 /// # Errors
-/// As [`up`].
+/// Like [`up`].
 pub async fn down(db: &DatabaseConnection, steps: u32) -> Result<(), DbErr> {
     for _ in 0..steps {
         if !step_with_retry(db, Direction::Down).await? {
@@ -120,7 +120,7 @@ async fn step(db: &DatabaseConnection, direction: Direction) -> Result<bool, DbE
     let is_outside = db.get_database_backend() == DbBackend::Postgres
         && migration.use_transaction() == Some(false);
     if is_outside {
-        // The bookkeeping table may be new.
+        // Commits first, because the bookkeeping table may be new.
         tx.commit().await?;
         change(&*migration, &SchemaManager::new(db), direction).await?;
         record(db, migration.name(), direction).await?;

@@ -13,10 +13,10 @@ use std::collections::HashMap;
 use unicode_normalization::UnicodeNormalization;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Lower-cased words without accents, one space between two.
+/// The words of a text, in lower case and without accents, separated by single spaces.
 pub fn words(text: &str) -> String {
     if text.is_ascii() {
-        // Nothing to fold but the case. A search reads the words of many texts again.
+        // ASCII needs no folding but that of case. The shortcut matters, because a search tokenizes many texts again.
         return joined(&text.to_ascii_lowercase());
     }
     let folded: String = text
@@ -53,7 +53,7 @@ const MAX_POSITIONS: u16 = 256;
 /// The maximum length of a word in characters; a longer word is indexed by its prefix.
 const MAX_WORD_CHARS: usize = 64;
 
-/// Limits these [`words`] to the size that the index stores.
+/// Limits the result of [`words`] to the size that the index stores.
 pub fn capped(words: &str) -> String {
     let is_short = |word: &str| word.len() <= MAX_WORD_CHARS;
     let count = words.split(' ').count();
@@ -100,7 +100,7 @@ pub fn owner_mark(tenant: &str, user: &str) -> String {
     (0..MARK_LETTERS).map(letter).collect()
 }
 
-/// Prefixes each of these [`words`] with the mark.
+/// Prefixes each word in a result of [`words`] with the mark.
 ///
 /// The database's tokenizer may split a word before a letter that follows a non-letter (`snake_case`), so each such
 /// part gets the mark as well.
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn the_short_way_of_ascii_leads_to_the_same_words() {
         for text in ["Don't \"quote\" 3.14, e.g. a_B-c@d.ORG", "\u{7f}A\r\nb\tC"] {
-            // A sign that is folded away.
+            // The accent is folded away, but avoids the shortcut.
             assert_eq!(words(text), words(&format!("{text} \u{301}")));
         }
     }

@@ -28,7 +28,7 @@ pub async fn run(db: &Database, arguments: &AuditArguments, out: &mut impl Write
         for entry in &page {
             match writeln!(out, "{}", line(entry)) {
                 Ok(()) => {}
-                // As with `head`.
+                // A closed pipe, as with `head`, is not an error.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
                 Err(error) => return Err(Error::Internal(error.into())),
             }

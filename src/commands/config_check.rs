@@ -14,10 +14,10 @@ use crate::{
     titles::policy::TitlePolicy,
 };
 
-/// Between the entries of a list.
+/// The separator between the entries of a list.
 const SEPARATOR: &str = ", ";
 
-/// Whose policy of titles is printed in full.
+/// The tenant and the agent whose title policy is printed in full.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PolicyOf<'a> {
     /// The tenant.
@@ -26,7 +26,7 @@ pub struct PolicyOf<'a> {
     pub agent: Option<&'a str>,
 }
 
-/// What is in force, as text for people.
+/// The effective configuration, as readable text.
 pub fn report(settings: &Settings, plan: &Plan, policy_of: PolicyOf<'_>) -> String {
     let mut page = Page(String::new());
     match &plan.path {
@@ -77,7 +77,7 @@ fn shown_limit(limit: Option<Duration>) -> String {
     limit.map_or_else(|| "kept".to_owned(), days)
 }
 
-/// A duration in days where it is whole days: humantime would write 180 days as months of 30.44 days.
+/// A duration, in days if it is a whole number of days: humantime would write 180 days as months of 30.44 days.
 fn days(duration: Duration) -> String {
     const DAY: u64 = 24 * 60 * 60;
     let seconds = duration.as_secs();
@@ -319,7 +319,7 @@ impl Page {
     }
 }
 
-/// A webhook's URL without its path: those of some receivers hold a secret.
+/// A webhook's URL without its path, because the paths of some receivers contain a secret.
 fn shown_origin(url: &reqwest::Url) -> String {
     let path = match url.path() {
         "/" => "/",
@@ -328,7 +328,7 @@ fn shown_origin(url: &reqwest::Url) -> String {
     format!("{}{path}", url.origin().ascii_serialization())
 }
 
-/// The parameters that are set. Of `extra` only the names, since a value may be a secret.
+/// The parameters that are set; of `extra` only the names, because a value may be a secret.
 fn shown_parameters(parameters: &Parameters) -> Vec<String> {
     let Parameters {
         temperature,
@@ -359,7 +359,7 @@ fn shown_parameters(parameters: &Parameters) -> Vec<String> {
     shown
 }
 
-/// The settings of a policy as text: the models first. Texts of the operator are not shown.
+/// The settings of a policy as text, the models first. Shows only the lengths of the operator's texts.
 fn settings_of(policy: &TitlePolicy<Vec<ModelRef>>) -> Vec<(&'static str, String)> {
     let TitlePolicy {
         models,
@@ -422,7 +422,7 @@ fn shown_url(url: &str) -> String {
     let Ok(mut url) = reqwest::Url::parse(url.trim()) else {
         return "(not a URL)".into();
     };
-    // Both fail only for URLs that cannot have a user, which have none.
+    // Both fail only for URLs that cannot have a user.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);

@@ -14,26 +14,26 @@ use crate::{
     titles::policy::Policies,
 };
 
-/// The longest wait for one answer, and for all.
+/// The maximum wait for one answer, and for all answers.
 const DEADLINE: Duration = Duration::from_secs(60);
 const TOTAL_DEADLINE: Duration = Duration::from_secs(180);
 
-/// The most models that are asked at the same time.
+/// The maximum number of models called at the same time.
 const CONCURRENCY: usize = 8;
 
-/// The most agents that are named beside a model.
+/// The maximum number of agents named beside a model.
 const SHOWN_USERS: usize = 4;
 
-/// The request. It contains nothing of a user.
+/// The request. It contains no user data.
 const QUESTION: &str = "Answer with one word: ready";
 
-/// The token limit of the answer of a title model.
+/// The token limit of a title model's answer.
 const MAX_TOKENS: u32 = 512;
 
 /// The answer of one model.
 #[derive(Debug)]
 pub struct LiveCheck {
-    /// The agents or policies whose chains it is in: `agent triage`, `titles`.
+    /// The agents or policies whose chains contain the model: `agent triage`, `titles`.
     users: Vec<String>,
     model: String,
     has_key: bool,
@@ -47,9 +47,9 @@ enum Outcome {
     Failed(ModelError),
     /// No answer within [`DEADLINE`].
     Late,
-    /// No answer when [`TOTAL_DEADLINE`] was over.
+    /// No answer by the end of [`TOTAL_DEADLINE`].
     Unfinished,
-    /// It is the offline model, which answers without any provider.
+    /// The offline model, which answers without any provider.
     Offline,
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for LiveCheck {
     }
 }
 
-/// What happened, and what to do, for people.
+/// What happened and what to do, as readable text.
 fn explained(error: &ModelError, has_key: bool) -> String {
     let status = error.status.map(|status| status.to_string());
     let details: Vec<String> = status.into_iter().chain(error.code.clone()).collect();
@@ -155,12 +155,12 @@ fn explained(error: &ModelError, has_key: bool) -> String {
 struct Question {
     model: Arc<Model>,
     users: Vec<String>,
-    /// The agent whose reply is asked for; `None` for a title.
+    /// The agent whose reply is requested; `None` requests a title.
     agent: Option<Arc<Agent>>,
 }
 
-/// What to ask: each model once, or once for each set of parameters that agents give it. A model that writes replies and
-/// titles is asked for a reply.
+/// The requests: one for each model, or one for each set of parameters that agents give it. A model that writes replies
+/// and titles is asked for a reply.
 fn questions(agents: &Agents, titles: &Policies) -> Vec<Question> {
     let mut questions: Vec<Question> = Vec::new();
     for agent in agents.all() {
@@ -204,7 +204,7 @@ fn is_same(one: &Arc<Model>, other: &Arc<Model>) -> bool {
     Arc::ptr_eq(one, other) || one.is_offline() && other.is_offline()
 }
 
-/// Asks all models, several at the same time.
+/// Calls all models, several at the same time.
 pub async fn run(
     agents: &Agents,
     titles: &Policies,

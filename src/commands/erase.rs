@@ -16,7 +16,7 @@ pub enum EraseError {
     /// The database failed.
     #[error("{0}{cause}. What was removed stays removed; run it again", cause = caused(.0))]
     Failed(#[from] Error),
-    /// The rows are removed, but the file may hold texts of them.
+    /// The rows are removed, but the file may still hold their texts.
     #[error(
         "the rows are erased, but the database file could not be rewritten, because other processes use it; its log may \
          hold texts until a server truncates it. Run it again"

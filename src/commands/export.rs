@@ -30,7 +30,7 @@ pub enum ExportError {
 /// Prints all conversations of the scope. Returns whether it reached the end.
 ///
 /// # Errors
-/// [`ExportError`]. A closed pipe is one too, because the export is incomplete.
+/// [`ExportError`]. A closed pipe is an error too, because the export is incomplete.
 pub async fn run(
     db: &Database,
     scope: ExportScope,
@@ -41,7 +41,7 @@ pub async fn run(
         .await?;
     let lines = db.export(scope).await.inspect_err(Error::log)?;
     let mut lines = std::pin::pin!(lines);
-    // The bytes of the line that is being written: pieces of several lines end with one.
+    // The length of the current line so far. A piece with several lines ends with a line feed.
     let (mut length, mut too_long) = (0, 0);
     loop {
         let next = interrupt.run_until_cancelled(lines.next()).await;
@@ -61,7 +61,7 @@ pub async fn run(
     }
 }
 
-/// Writes off the async workers: a reader may be slow, and the connection must be kept meanwhile.
+/// Writes off the async workers: the pipe's reader may be slow, and the database connection must stay alive meanwhile.
 #[expect(clippy::disallowed_methods, reason = "a command's output")]
 async fn print(piece: String) -> io::Result<()> {
     let write = spawn_blocking(move || {

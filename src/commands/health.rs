@@ -20,7 +20,7 @@ use crate::server::{ClientSource, ListenAddress};
 /// Timeout of the request: shorter than the usual timeout of a health check.
 const DEADLINE: Duration = Duration::from_secs(4);
 
-/// The longest response, in bytes.
+/// The maximum length of the response, in bytes.
 const MAX_RESPONSE_BYTES: u64 = 64 * 1024;
 
 /// HTTP/1.0, so that the response ends with the connection.
@@ -48,7 +48,7 @@ pub enum HealthError {
 /// Requests `/readyz` and prints the response.
 ///
 /// # Errors
-/// When the server is not ready or does not answer.
+/// If the server is not ready or does not answer.
 pub async fn run(listen: &ListenAddress, source: ClientSource) -> Result<(), HealthError> {
     let address = match listen {
         ListenAddress::Tcp(address) => ListenAddress::Tcp(from_this_machine(*address)),

@@ -66,7 +66,7 @@ impl Progress {
         }
     }
 
-    /// Shows the end, where other output follows. On a terminal the bar stays; otherwise nothing is printed.
+    /// Ends the display before other output. On a terminal the bar stays; otherwise nothing is printed.
     pub(super) fn end(&self, reason: &str) {
         if let Self::Bar(bar) = self {
             match reason {

@@ -1,4 +1,4 @@
-//! `titlecast prune`: removes at once what the servers would remove as it becomes too old.
+//! `titlecast prune`: removes at once what the servers remove when it becomes too old.
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -16,14 +16,14 @@ const COUNTER: &str = "{spinner} {msg}";
 
 const NO_LIMIT: &str = "nothing to prune: [retention] sets no limit";
 
-/// The conversations of a step.
+/// Conversations per step.
 const PAGE: u64 = 200;
 
-/// Prunes once over all conversations; with `is_dry` only counts. Returns whether it reached the end. Servers publish what
-/// changed in their sweep.
+/// Prunes all conversations once; with `is_dry`, only counts. Returns whether it reached the end. The servers' sweeps
+/// publish the changes.
 ///
 /// # Errors
-/// [`Error::Database`]. What was removed stays removed.
+/// [`Error::Database`]. Removed rows stay removed.
 pub async fn run(
     db: &Database,
     retentions: &Retentions,
@@ -62,7 +62,7 @@ pub async fn run(
         }
         progress.update(steps, || words(&removed), &removed);
     };
-    // Also erases what an interrupted run removed. If a server keeps the file busy, it erases the text later.
+    // Also erases what an interrupted run removed. If a server keeps the file busy, that server erases the text later.
     if !is_dry && !removed.0.is_empty() {
         db.compact(false).await.inspect_err(Error::log)?;
     }

@@ -9,7 +9,7 @@ use crate::{
     error::Result,
 };
 
-/// The counts: a table, or a line of JSON.
+/// The statistics, as a table or as a line of JSON.
 ///
 /// # Errors
 /// [`Error::Database`](crate::error::Error::Database).

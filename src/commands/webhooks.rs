@@ -69,7 +69,7 @@ fn done(hook: &str, id: ConversationId, what: &str) -> serde_json::Value {
     json!({ "hook": hook, "conversation_id": id.to_string(), "done": what })
 }
 
-/// The conversation that was named, or all whose events fail.
+/// The named conversation, or all conversations with failing events.
 async fn chosen(
     db: &Database,
     hook: &str,
@@ -105,7 +105,7 @@ async fn each(
     }
 }
 
-/// Writes a line. A closed pipe, as with `head`, is reported by the caller's last write.
+/// Writes a line. Ignores a closed pipe, as with `head`.
 fn write(out: &mut impl Write, line: &serde_json::Value) -> Result<()> {
     let written = writeln!(out, "{line}").or_else(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Ok(()),

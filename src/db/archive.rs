@@ -1,4 +1,4 @@
-//! Archive marks, pins and metadata of conversations. None of them touches `last_message_at`, by which lists are sorted.
+//! Archive marks, pins and metadata of conversations. None touches `last_message_at`, by which lists are sorted.
 //!
 //! A request for the current state changes no row and keeps the revision.
 
@@ -20,24 +20,24 @@ use crate::{
 pub enum Requested {
     /// The change was stored.
     Changed(Conversation),
-    /// It was so before.
+    /// The conversation was already in the requested state.
     Unchanged(Conversation),
 }
 
 /// A change of metadata.
 #[derive(Clone, Debug, Default)]
 pub struct MetadataChange {
-    /// The pairs to store, in place of those with equal keys.
+    /// The pairs to store; they replace pairs with the same keys.
     pub set: Metadata,
     /// The keys to remove.
     pub remove: Vec<String>,
 }
 
 impl Database {
-    /// Archives a conversation, or brings it back. `actor`: the user who does it.
+    /// Archives or unarchives a conversation. `actor`: the user who requests it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner does not have the conversation; [`Error::Database`].
     pub async fn archive(
         &self,
         owner: &Owner,
@@ -63,10 +63,10 @@ impl Database {
         self.requested(owner, id, marked.await?).await
     }
 
-    /// Pins a conversation, or removes the pin.
+    /// Pins or unpins a conversation.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner does not have the conversation; [`Error::Database`].
     pub async fn pin(
         &self,
         owner: &Owner,
@@ -76,7 +76,7 @@ impl Database {
         self.mark(owner, id, Column::PinnedAt, is_pinned).await
     }
 
-    /// Stores the time in a column that has none, or removes it.
+    /// Stores the current time in an empty column, or clears the column.
     async fn mark(
         &self,
         owner: &Owner,
@@ -123,7 +123,7 @@ impl Database {
     /// Changes the metadata of a conversation.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] if it would have too many pairs; [`Error::NotFound`] when the owner does not have the
+    /// [`Error::InvalidInput`] if it would have too many pairs; [`Error::NotFound`] if the owner does not have the
     /// conversation; [`Error::Database`].
     pub async fn change_metadata(
         &self,
@@ -160,7 +160,7 @@ impl Database {
         Ok(requested)
     }
 
-    /// Erases the metadata of conversations that the previous version deleted: it does not know the column.
+    /// Erases the metadata of conversations that the previous version deleted: that version does not clear it.
     ///
     /// # Errors
     /// [`Error::Database`].

@@ -24,33 +24,33 @@ use crate::{
 /// The actor of a command.
 pub const OPERATOR: &str = "operator";
 
-/// The beginning of the name of an erased user, before the keyed hash.
+/// The prefix of an erased user's name, before the keyed hash.
 const ERASED: &str = "erased:";
 
-/// Entries that are removed at a time, by their ids. For many of them PostgreSQL reads the whole table.
+/// Entries removed per statement, by id. For many ids, PostgreSQL would read the whole table.
 const ROWS: u64 = 50;
 
-/// What was done.
+/// An audited action.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantArray,
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Act {
-    /// A conversation was given a title.
+    /// A user set a conversation's title.
     Renamed,
-    /// The former title was brought back.
+    /// The former title was restored.
     TitleRestored,
-    /// A given title was taken away.
+    /// A title was reset to an automatic one.
     TitleReset,
     /// A conversation was archived.
     Archived,
-    /// An archived conversation was brought back.
+    /// A conversation was unarchived.
     Unarchived,
     /// A conversation was deleted.
     Deleted,
-    /// Data of a user, or of a tenant, were exported.
+    /// The data of a user or of a tenant was exported.
     Exported,
-    /// Data of a user, or of a tenant, were erased.
+    /// The data of a user or of a tenant was erased.
     Erased,
 }
 
@@ -61,15 +61,15 @@ pub struct AuditEntry {
     pub id: Uuid,
     /// The tenant.
     pub tenant: String,
-    /// The user who did it, or [`OPERATOR`]; `erased:` and a hash for an erased user.
+    /// The user who acted, or [`OPERATOR`]; `erased:` and a hash for an erased user.
     pub actor: String,
-    /// What was done; a name of a newer version is kept.
+    /// The action's name, even one that only newer versions know.
     pub act: String,
-    /// The conversation.
+    /// The conversation; `None` for an action on all data of a user or tenant.
     pub conversation: Option<ConversationId>,
-    /// The user whose data it was, if not the actor's; hashed like the actor.
+    /// The user whose data it was, if other than the actor; hashed like the actor.
     pub subject: Option<String>,
-    /// When.
+    /// The time of the action.
     pub at: DateTime<Utc>,
 }
 
@@ -103,12 +103,12 @@ impl Database {
         self.is_audited.store(is_on, Relaxed);
     }
 
-    /// Whether acts are recorded.
+    /// Whether actions are recorded.
     pub fn is_audited(&self) -> bool {
         self.is_audited.load(Relaxed)
     }
 
-    /// Records an action on a conversation, in the same transaction.
+    /// Records an action on a conversation, in the transaction of the action.
     pub(super) async fn record_act(
         &self,
         tx: &Transaction,
@@ -163,7 +163,7 @@ impl Database {
         Ok(())
     }
 
-    /// A page of a tenant's log, newest first, starting after `after`; only what was done since then.
+    /// A page of a tenant's log since `since`, newest first, starting after `after`.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -198,7 +198,7 @@ impl Database {
         })
     }
 
-    /// A page of the log of a tenant, or of all, oldest first, starting after `after`; for commands.
+    /// A page of the log of one tenant or of all, oldest first, starting after `after`; for commands.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -247,8 +247,8 @@ impl Database {
         if old.is_empty() {
             return Ok(false);
         }
-        // By their ids: SQLite compares times as texts, and rows that were stored by hand may have another form. A
-        // comparison with the last time would not remove them, and the next call would find them again.
+        // Deletes by id: SQLite compares times as text, and rows inserted by hand may have another format. A comparison
+        // with the last time could miss them, and the next call would find them again.
         Entity::delete_many()
             .filter(Column::Id.is_in(old))
             .exec(&self.writer)
@@ -256,7 +256,7 @@ impl Database {
         Ok(is_full)
     }
 
-    /// Replaces erased users in the log by a keyed hash, the same in each entry and in each erasure.
+    /// Replaces the names of erased users in the log with a keyed hash, which is the same in every entry and erasure.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -279,7 +279,7 @@ impl Database {
         }
     }
 
-    /// The next name in this column of a tenant's entries, in the order of the names.
+    /// The next name after `last` in this column of a tenant's entries, in sort order.
     async fn next_name(
         &self,
         tenant: &str,

@@ -4,8 +4,8 @@
 //! needs the token again to store the result. A rename, a reset and a deletion clear the token, so that a result in
 //! flight is discarded. After a crash the lease expires, and the sweep of any process takes over.
 //!
-//! Every claim is one conditional update (compare-and-set), so that of several processes one gets it. A claim does not
-//! increment the revision, because it changes nothing that a client sees.
+//! Every claim is one conditional update (compare-and-set), so that only one of several processes gets it. A claim does
+//! not increment the revision, because it changes nothing that a client sees.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ use crate::{
     error::Result,
 };
 
-/// Attempts at one conversation's title, if every attempt ends in a crash.
+/// The maximum number of attempts at a conversation's title if every attempt ends in a crash.
 const MAX_ATTEMPTS: i32 = 5;
 
 /// The exclusive right to generate the title of one conversation, until the lease expires.
@@ -48,11 +48,11 @@ pub struct TitleClaim {
     pub hint: Option<String>,
     /// The current title, which stays if the generation fails.
     pub previous: Option<String>,
-    /// What the title is made from.
+    /// What the title is generated from.
     pub from: TitleFrom,
-    /// The tries that failed so far.
+    /// The number of failed tries so far.
     pub tries: u32,
-    /// When the first of them failed; `None` without any.
+    /// When the first try failed; `None` if none has.
     pub failing_since: Option<DateTime<Utc>>,
     pub(super) token: Uuid,
 }
@@ -94,14 +94,14 @@ pub enum TitleBacklog<'a> {
     /// Conversations without a title that should have one: older than the title feature, failed, overdue, or deferred
     /// because they began with a greeting.
     Untitled {
-        /// Only conversations created since then.
+        /// Only conversations created at or after this time.
         since: Option<DateTime<Utc>>,
         /// Only this tenant's conversations.
         tenant: Option<&'a str>,
     },
     /// The untitled conversations whose lease has expired.
     Interrupted {
-        /// Only conversations created since then.
+        /// Only conversations created at or after this time.
         since: Option<DateTime<Utc>>,
         /// Only this tenant's conversations.
         tenant: Option<&'a str>,
@@ -117,9 +117,9 @@ pub struct Candidate {
     pub id: ConversationId,
     /// The agent that answers in it.
     pub agent: String,
-    /// When its title failed first, and when it is tried again; `None` unless it waits for its next try.
+    /// The times of the title's first failure and of its next try; `None` unless the title waits for a next try.
     pub retry: Option<(DateTime<Utc>, DateTime<Utc>)>,
-    /// Whether it has a title, which stays if the generation fails.
+    /// Whether it already has a title, which stays if the generation fails.
     pub has_title: bool,
 }
 
@@ -234,7 +234,8 @@ impl Database {
         Ok(next.flatten())
     }
 
-    /// Claims a candidate's title. `None`: the candidate has left the backlog, for example by another process's claim.
+    /// Claims a candidate's title. `None`: the candidate has left the backlog, for example because another process
+    /// claimed it.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -303,12 +304,12 @@ pub(super) fn with_attempt(update: UpdateMany<Entity>, until: DateTime<Utc>) -> 
     with_claim(update, until).col_expr(Column::TitleAttempts, attempts)
 }
 
-/// Ends the claim in an update, so that a result in flight is discarded, and any next try.
+/// Clears the claim in an update, so that a result in flight is discarded. Also clears any next try.
 pub(super) fn without_claim(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
     without_wish(without_lease(update))
 }
 
-/// The same, and a sweep generates the title of a pending conversation from `due` on. `None`: as [`without_claim`].
+/// Like [`without_claim`], but a sweep generates a pending title from `due` on. `None`: no sweep does.
 pub(super) fn with_due_title(
     update: UpdateMany<Entity>,
     due: Option<DateTime<Utc>>,
@@ -316,7 +317,7 @@ pub(super) fn with_due_title(
     without_wish(with_lease_end(update, due))
 }
 
-/// Clears in an update what the title is to be made from, and any next try.
+/// Clears the title's hint, its source and any next try in an update.
 fn without_wish(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
     let no_text: Option<String> = None;
     without_retry(update)
@@ -324,12 +325,12 @@ fn without_wish(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
         .col_expr(Column::TitleFrom, Expr::val(no_text))
 }
 
-/// Ends the claim in an update, and keeps what the title is to be made from.
+/// Clears the claim in an update, but keeps the title's hint and source.
 pub(super) fn without_lease(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
     with_lease_end(update, None)
 }
 
-/// Ends the claim in an update. A pending title is overdue after `end`.
+/// Clears the claim's token in an update. A pending title is overdue after `end`.
 fn with_lease_end(update: UpdateMany<Entity>, end: Option<DateTime<Utc>>) -> UpdateMany<Entity> {
     let no_token: Option<Uuid> = None;
     update
@@ -346,15 +347,14 @@ pub(super) fn without_retry(update: UpdateMany<Entity>) -> UpdateMany<Entity> {
         .col_expr(Column::TitleFailingSince, Expr::val(no_time))
 }
 
-/// The rows that no process has claimed.
+/// Matches rows without a live claim.
 pub(super) fn unclaimed(at: DateTime<Utc>) -> Expr {
     Column::TitleLeaseUntil
         .is_null()
         .or(Column::TitleLeaseUntil.lte(at))
 }
 
-/// Adds a title failure to an update, of which the caller ends the claim. A current title stays, with the status
-/// `ready`.
+/// Adds a title failure to an update; the caller ends the claim. An existing title stays, with the status `ready`.
 pub(super) fn with_failure(
     update: UpdateMany<Entity>,
     has_title: bool,

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The most conversations in which [`Database::newest_titles`] looks for titles.
+/// The maximum number of conversations in which [`Database::newest_titles`] looks for titles.
 const MAX_SCANNED: u64 = 500;
 
 impl Database {
@@ -38,7 +38,7 @@ impl Database {
     /// The conversation with this id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when it may not be read; [`Error::Database`].
+    /// [`Error::NotFound`] if it may not be read; [`Error::Database`].
     pub async fn conversation(
         &self,
         rows: impl Into<Rows<'_>>,
@@ -51,8 +51,8 @@ impl Database {
             .ok_or_else(Error::no_conversation)
     }
 
-    /// At most `limit` titles of the owner's other conversations, those of the newest activity first. Looks at the newest
-    /// 500 conversations.
+    /// At most `limit` titles of the owner's other conversations, newest activity first. Examines the 500 newest
+    /// conversations.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -77,10 +77,11 @@ impl Database {
 
     /// Deletes a conversation's messages and texts, and leaves a tombstone. Returns the tombstone.
     ///
-    /// `actor`: the user who deletes it. The tombstone keeps the id, so that a reply or a title in flight cannot recreate the conversation.
+    /// The tombstone keeps the id, so that a reply or a title in flight cannot recreate the conversation. `actor`: the
+    /// user who deletes it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have it; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner does not have it; [`Error::Database`].
     pub async fn delete_conversation(
         &self,
         owner: &Owner,

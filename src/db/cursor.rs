@@ -20,14 +20,14 @@ const VERSION: &str = "3";
 pub struct ConversationCursor {
     pub(super) at: DateTime<Utc>,
     pub(super) id: ConversationId,
-    /// `None`: a list by activity, without a filter or with an agent.
+    /// `None`: a list by activity, without a filter or only with an agent.
     pub(super) list: Option<ListMark>,
 }
 
-/// Distinguishes lists with other orders and filters.
+/// Distinguishes lists with different orders and filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListMark {
-    /// The order, and in which part of the list the position is: one lower-case letter.
+    /// The order, and the part of the list that the position is in: one lower-case letter.
     pub(super) order: char,
     /// A digest of the filter.
     pub(super) filter: u32,
@@ -55,9 +55,9 @@ pub struct PageCursor {
 pub struct LedgerCursor {
     /// The conversation. A position is valid only in its own conversation.
     pub conversation: ConversationId,
-    /// The last message of which all events were sent; `None` at the beginning.
+    /// The last message whose events were all sent; `None` at the beginning.
     pub at: Option<MessageCursor>,
-    /// The events of the next reply that were sent.
+    /// The number of events of the next reply that were sent.
     pub events: usize,
 }
 
@@ -95,7 +95,7 @@ pub trait Cursor: Sized {
     /// The position as plain text.
     fn position(&self) -> String;
 
-    /// Parses what [`Self::position`] returns. May accept more: [`Self::decode`] does not.
+    /// Parses a text from [`Self::position`]. May accept other texts too, which [`Self::decode`] rejects.
     fn parse(position: &str) -> Option<Self>;
 
     /// The opaque text for the client.
@@ -266,7 +266,7 @@ impl Cursor for HitCursor {
     const LIST: char = 's';
 
     fn position(&self) -> String {
-        // The bits, because a decimal score might not compare equal after a round trip.
+        // Writes the bits, because a decimal score might not compare equal after a round trip.
         format!("{}:{}", self.score.to_bits(), self.id)
     }
 

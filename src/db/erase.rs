@@ -1,9 +1,10 @@
 //! Erasure of deleted and replaced text from SQLite's file.
 //!
 //! `secure_delete` overwrites freed parts of the file with zeros. Deleted text remains in three places: the write-ahead
-//! log, which has earlier versions of pages; gaps in pages from which SQLite moved rows; and the search index, where FTS5
-//! only marks the deleted row. So a background loop, debounced after deletions and renames, rewrites the index, the file
-//! if it is small, and truncates the log. The index of a large file is rewritten in steps, between which others write.
+//! log, which has earlier versions of pages; gaps in pages from which SQLite moved rows; and the search index, where
+//! FTS5 only marks the deleted row. So a background loop, debounced after deletions and renames, rewrites the index,
+//! the file if it is small, and truncates the log. The index of a large file is rewritten in steps, so that others can
+//! write in between.
 
 use std::{
     sync::Arc,
@@ -41,7 +42,7 @@ const MAX_DEBOUNCE: Duration = Duration::from_secs(30);
 const PAUSE_FACTOR: u32 = 20;
 const MAX_REWRITE_BYTES: i64 = 64 * 1024 * 1024;
 
-/// Rewrites the index as one segment, without what deleted rows left in it.
+/// Rewrites the index as one segment, without the remains of deleted rows.
 const REWRITE_INDEX: &str =
     "INSERT INTO agent_search_words (agent_search_words) VALUES ('optimize')";
 
@@ -52,10 +53,10 @@ const REWRITE_PART: &str =
 /// The busy timeout of such a step.
 const PART_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
 
-/// The busy timeout of the checkpoint: it blocks writers while it waits for readers of earlier versions.
+/// The busy timeout of the checkpoint. Short, because it blocks writers while it waits for readers of earlier versions.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The limit of one attempt; a large log takes long to checkpoint.
+/// The deadline of one attempt. A large log takes long to checkpoint.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The pause between two attempts of a command.
@@ -79,8 +80,8 @@ impl Erasure {
 }
 
 impl Database {
-    /// Erases a column of conversations that the previous version deleted: it does not know the column. `unerased` is the
-    /// condition of the partial index of these rows.
+    /// Erases a column of conversations that the previous version deleted: that version does not clear it. `unerased`
+    /// is the condition of the partial index of these rows.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -123,7 +124,7 @@ impl Database {
     }
 
     async fn run_erasures(&self, heartbeat: &Heartbeat) {
-        // A killed process may have left deleted texts in the log, and could not erase them.
+        // A killed process may have left deleted texts in the log without erasing them.
         if self.erasure.had_log {
             self.erasure.wake.notify_one();
         }
@@ -172,7 +173,7 @@ impl Database {
                 Ok(true) => return Ok(true),
                 Err(error) if is_late => return Err(error.into()),
                 Ok(false) if is_late => return Ok(false),
-                // Another process writes, or reads an earlier version.
+                // Another process is writing, or reading an earlier version.
                 Ok(false) | Err(_) => sleep(RETRY_INTERVAL).await,
             }
         }

@@ -1,4 +1,4 @@
-//! Excerpts of a conversation's messages, for a digest of it: a bounded number of rows, and a bounded part of each text.
+//! Excerpts of a conversation's messages for a digest: a bounded number of rows, and a bounded part of each text.
 
 use sea_orm::{
     ColumnTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
@@ -14,21 +14,21 @@ use crate::{
     error::Result,
 };
 
-/// The characters of a longer text that are read: from its beginning, and from its end.
+/// How many characters of a longer text are read, from its beginning and from its end.
 const HEAD_CHARS: i32 = 600;
 const TAIL_CHARS: i32 = 200;
 
-/// The most user messages that are counted. A higher count makes no difference.
+/// The maximum number of user messages that are counted. A higher count makes no difference.
 const MAX_COUNTED: u64 = 500;
 
 /// A part of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
-    /// Its position in the conversation; the first message has 1.
+    /// The 1-based position in the conversation.
     pub position: i64,
     /// The author.
     pub role: Role,
-    /// The text; of a long one its beginning and its end.
+    /// The text; of a long text, its beginning and its end.
     pub text: String,
 }
 
@@ -64,7 +64,7 @@ impl Database {
                 Expr::cust(format!("substr(content, 1, {HEAD_CHARS})")),
                 "head",
             )
-            // A start below 1 means that the text is too short for a tail.
+            // Only a text longer than the head has a tail.
             .expr_as(
                 Expr::cust(format!(
                     "CASE WHEN length(content) > {HEAD_CHARS} \

@@ -92,7 +92,7 @@ impl Fault {
         }
     }
 
-    /// By PostgreSQL's SQLSTATE (its manual, appendix A).
+    /// Classifies PostgreSQL's SQLSTATE (appendix A of its manual).
     fn of_state(code: &str) -> Self {
         match (code, code.get(..2).unwrap_or_default()) {
             // A missing privilege, a stale cached plan, a prepared statement that a pooler dropped.
@@ -108,12 +108,12 @@ impl Fault {
         }
     }
 
-    /// By SQLite's primary result code.
+    /// Classifies SQLite's primary result code.
     fn of_sqlite(code: u32) -> Self {
         match code & 0xff {
-            // CORRUPT: damaged data, or a damaged index: other rows can be read. TOOBIG, CONSTRAINT, MISMATCH, RANGE.
+            // CORRUPT (damaged data or a damaged index; other rows can be read), TOOBIG, CONSTRAINT, MISMATCH, RANGE.
             11 | 18 | 19 | 20 | 25 => Self::Row,
-            // ERROR: a statement that does not fit the schema; MISUSE.
+            // ERROR (the statement does not fit the schema), MISUSE.
             1 | 21 => Self::Ours,
             _ => Self::Transient,
         }

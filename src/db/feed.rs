@@ -2,7 +2,7 @@
 //!
 //! Triggers number the changes in the order of their commits (`m20251220_000001_create_feeds` explains how, and why no
 //! number can be skipped). So every change after a cursor is found by its number, even if its event was lost. A page
-//! holds the newest state of each conversation, tombstones included: several changes of one conversation are one.
+//! holds the newest state of each conversation, tombstones included: several changes of one conversation appear as one.
 //!
 //! **Pruning.** Tombstones are pruned by deleting their rows of `agent_conversations`: a trigger deletes their changes
 //! and raises the feed's floor in the same transaction. A reader whose cursor is below the floor may lack a deletion,
@@ -42,7 +42,7 @@ pub enum ChangeKind {
 /// The newest state of a conversation that changed.
 #[derive(Clone, Debug)]
 pub struct FeedChange {
-    /// What the change did.
+    /// What the change means to the reader.
     pub kind: ChangeKind,
     /// The conversation, or its tombstone.
     pub conversation: Conversation,
@@ -50,12 +50,12 @@ pub struct FeedChange {
     pub cursor: FeedCursor,
 }
 
-/// What follows a position in a feed.
+/// The result of reading a feed after a position.
 #[derive(Debug)]
 pub enum FeedPage {
     /// The changes after the position.
     Changes {
-        /// In the order of the feed, each conversation at most once.
+        /// The changes in feed order, each conversation at most once.
         changes: Vec<FeedChange>,
         /// Unreadable rows, which the page skips.
         bad: Vec<BadRow>,
@@ -64,8 +64,8 @@ pub enum FeedPage {
         /// Whether more changes follow.
         has_more: bool,
     },
-    /// The position belongs to another feed, or the changes after it were pruned: read the list, then continue from
-    /// here.
+    /// The position belongs to another feed, or the changes after it were pruned: reload the list, then continue from
+    /// the position given here.
     Reset(FeedCursor),
 }
 
@@ -105,7 +105,7 @@ impl Database {
         }
         self.begin_feed(of).await?;
         let state = self.feed_state(of).await?;
-        // Erased between the two statements.
+        // The feed was erased between the two statements.
         let state = state.ok_or_else(|| Error::Database("the feed is gone".into()))?;
         Ok(state.cursor())
     }
@@ -134,7 +134,7 @@ impl Database {
         let statement = self.reader.get_database_backend().build(&select);
         let rows = self.reader.query_all_raw(statement).await?;
         let is_of_feed = match rows.first() {
-            // Of the same snapshot as the changes.
+            // Epoch and floor come from the same snapshot as the changes.
             Some(first) => {
                 let (epoch, floor): (i64, i64) = (
                     first.try_get("", "feed_epoch")?,
@@ -150,11 +150,11 @@ impl Database {
         page(&rows, after, limit)
     }
 
-    /// Creates a feed that does not exist.
+    /// Creates a feed if it does not exist.
     ///
     /// A user's feed is also created by its first change, so it includes transactions in flight. For a tenant's feed,
-    /// the triggers of a transaction in flight may have found none. So on PostgreSQL its creation waits for them, at a
-    /// lock that the triggers hold shared.
+    /// the triggers of a transaction in flight may have found no feed. So on PostgreSQL, the creation first waits for
+    /// these transactions: it takes the lock that the triggers hold shared.
     async fn begin_feed(&self, of: Rows<'_>) -> Result<()> {
         let (tenant, user) = key(of);
         let begin = self.statement(
@@ -242,8 +242,8 @@ fn page(rows: &[QueryResult], after: FeedCursor, limit: u64) -> Result<FeedPage>
 
 /// Selects the conversations that changed after a position, with their numbers and the state of the feed.
 ///
-/// The feed is found by scalar subqueries, so that both databases read the index of changes in its order and stop at
-/// the limit. A join with the feed would sort all changes after the position first.
+/// Scalar subqueries find the feed, so that both databases read the index of changes in its order and stop at the
+/// limit. A join with the feed would sort all changes after the position first.
 fn changes_behind(of: Rows<'_>, after: FeedCursor, limit: u64) -> SelectStatement {
     let (tenant, user) = key(of);
     let changes = || Alias::new("agent_changes");
@@ -286,10 +286,10 @@ async fn lock_tenant(tx: &Transaction, function: &str, tenant: &str) -> Result<(
     Ok(())
 }
 
-/// Locks the feeds of several owners in one order, and creates those that do not exist. Call it after all other
+/// Locks the feeds of several owners in a fixed order, and creates those that do not exist. Call it after all other
 /// statements of a transaction that changes or deletes conversations of several owners: at its commit, the triggers
-/// would lock the feeds in the order of the changes, and two such transactions could wait for each other. SQLite has
-/// one writer.
+/// would lock the feeds in the order of the changes, and two such transactions could deadlock. Does nothing on SQLite,
+/// which has one writer.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -308,7 +308,7 @@ pub(super) async fn lock_feeds<'a>(
     for (tenant, user) in keys {
         if tenant_before != Some(tenant) {
             tenant_before = Some(tenant);
-            // First the lock against the creation of the tenant's feed, and that feed if it exists, as in the triggers.
+            // As in the triggers, first the lock against creating the tenant's feed, then that feed if it exists.
             lock_tenant(tx, "pg_advisory_xact_lock_shared", tenant).await?;
             let lock = Statement::from_sql_and_values(
                 DbBackend::Postgres,

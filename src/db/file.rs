@@ -15,7 +15,7 @@ use std::{
 
 use tokio::time::timeout;
 
-/// The limit of the wait for a check. Statements detect a file system that hangs as well.
+/// The maximum wait for a check. Statements detect a hanging file system as well.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// The maximum number of concurrent checks: each blocks a thread while a file system hangs.
@@ -82,7 +82,7 @@ impl DatabaseFile {
         self.is_gone()
     }
 
-    /// Looks at the path, and logs the first time that the file is gone.
+    /// Checks the path, and logs the first time that the file is gone.
     fn check(&self) {
         if !self.is_there() && !self.is_gone.swap(true, Ordering::Relaxed) {
             tracing::error!(

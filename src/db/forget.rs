@@ -2,7 +2,7 @@
 //!
 //! First, conversations become tombstones, as when their user deletes them: no request in flight can write to them,
 //! their replies stop, and clients are notified. Then the rows are removed. Each step is a short transaction, so an
-//! erasure runs beside servers, and can be repeated after a failure.
+//! erasure can run while servers do, and can be repeated after a failure.
 
 mod parted;
 
@@ -23,30 +23,30 @@ use crate::{
     error::Result,
 };
 
-/// Conversations of one transaction.
+/// Conversations per transaction.
 const STEP: u64 = 20;
 
-/// Rows of other tables of one transaction.
+/// Rows of other tables per transaction.
 const ROWS: u64 = 500;
 
-/// How the rows of a person are found in a table.
+/// How the rows of a tenant or user are found in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rows {
-    /// By the conversation, with it.
+    /// By the conversation, with which they are removed.
     Conversation,
     /// By the owner.
     Owner,
-    /// By tenant and conversation, in the order of their time: rows that outlive the conversation.
+    /// By tenant and conversation, in time order. These rows outlive the conversation.
     Call,
-    /// By the owner, a few at a time by this column.
+    /// By the owner, in batches by this column.
     Queue(&'static str),
     /// Rows stay, with a hash instead of the name (`audit`).
     Hashed,
-    /// It holds nothing of a person.
+    /// The table holds no personal data.
     Nothing,
 }
 
-/// Every table. `tests/it/erasing.rs` compares the list with the schema.
+/// All tables. `tests/it/erasing.rs` compares the list with the schema.
 const TABLES: [(&str, Rows); 16] = [
     ("agent_search_texts", Rows::Conversation),
     ("agent_reply_parts", Rows::Conversation),
@@ -72,7 +72,7 @@ const TABLES: [(&str, Rows); 16] = [
 pub struct Forgotten {
     /// The tenant.
     pub tenant: String,
-    /// One user of it; `None` for all of the tenant.
+    /// One user of the tenant; `None` for the whole tenant.
     pub user: Option<String>,
 }
 
@@ -91,7 +91,7 @@ impl Forgotten {
     }
 }
 
-/// A position in the index of activity.
+/// A position in the activity index: the user, the time of the last message, the conversation.
 type Place = (String, DateTime<Utc>, ConversationId);
 
 impl Database {
@@ -123,7 +123,7 @@ impl Database {
         Ok(counts)
     }
 
-    /// The number of their conversations, tombstones included.
+    /// The number of conversations left, tombstones included.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -133,7 +133,7 @@ impl Database {
         self.count_rows(&sql, of.values()).await
     }
 
-    /// Turns the next of their conversations, created until `until`, into tombstones; `after` is the last one of the
+    /// Turns the next conversations, of those created up to `until`, into tombstones; `after` is the last one of the
     /// previous page. `None` at the end. Skips a user's conversations in which others wrote, which
     /// [`part_next`](Self::part_next) handles.
     ///
@@ -158,7 +158,7 @@ impl Database {
             .transaction(|tx| async move {
                 let mut step = Removed::default();
                 let own = match of.user {
-                    // After the lock, so that no other message is added in between.
+                    // Checks after taking the lock, so that no message is added in between.
                     Some(_) => parted::unshared(&tx, removal::lock(&tx, ids).await?).await?,
                     None => ids.clone(),
                 };
@@ -213,7 +213,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Removes the next tombstones, with their turns. Returns false at the end. Adds their ids to `ids`.
+    /// Removes the next tombstones with their turns, and adds their ids to `ids`. Returns false at the end.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -244,7 +244,7 @@ impl Database {
         Ok(true)
     }
 
-    /// Removes the rows that outlive the conversations `ids`, or all such rows of a whole tenant.
+    /// Removes the rows that outlive conversations: those of the conversations `ids`, or all of a whole tenant.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -302,7 +302,7 @@ impl Database {
         Ok(())
     }
 
-    /// Removes queued events.
+    /// Removes queued webhook events, their lanes, and feeds.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -331,8 +331,8 @@ impl Database {
         Ok(())
     }
 
-    /// Their next conversations in the order of the activity index that meet the condition `extra`, in which `…1`, `…2`
-    /// are placeholders for the values `more`.
+    /// The next conversations of the tenant or user, in the order of the activity index, that meet the condition
+    /// `extra`. `…1` and `…2` in it are placeholders for the values `more`.
     async fn next(
         &self,
         of: &Forgotten,
@@ -393,7 +393,7 @@ impl Database {
     }
 }
 
-/// A position of an erasure among the conversations.
+/// The position of an erasure in the list of conversations.
 #[derive(Clone, Debug, Default)]
 pub struct ForgetPlace(Option<Place>);
 

@@ -1,9 +1,9 @@
 //! Group commit for SQLite: transactions that wait for the writer share one commit, and so one wait for the disk.
 //!
 //! A transaction that ends while others wait stays open, and theirs become savepoints in it. A task that queued behind
-//! them commits the group, and only then does any of them return, also with an error. A transaction that fails or is
-//! dropped rolls back its own savepoint. If SQLite may have rolled back everything, the group is given up, and the others
-//! run again.
+//! them commits the group, and only then does any of them return, even with an error. A transaction that fails or is
+//! dropped rolls back its own savepoint. If SQLite may have rolled back everything, the group is given up, and the
+//! others run again.
 
 use std::{
     io::ErrorKind,
@@ -71,7 +71,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// Counts one that waits, until it is dropped.
+/// Counts a waiting transaction until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -94,8 +94,8 @@ impl Groups {
         self.0.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Leaves a transaction open for those that wait. The task that commits it queues behind them; a caller that is
-    /// dropped does not stop it.
+    /// Leaves a transaction open for those that wait. The task that commits it queues behind them, and goes on if the
+    /// caller is dropped.
     fn leave_open(&self, mut turn: Turn, outer: Transaction) -> watch::Receiver<State> {
         let (state, seen) = watch::channel(State::Open);
         *turn = Some(Group { outer, state });
@@ -156,13 +156,13 @@ impl Database {
             return ended;
         }
         drop(turn);
-        // What it was refused for may be a row of the group: its caller reads that row next.
+        // The error may come from a row of the group, such as a duplicate key: the caller reads that row next.
         bracket(DbBackend::Sqlite, "COMMIT", self.committed(outcome)).await?;
         ended
     }
 
-    /// Waits for the writer, and begins a transaction, or a savepoint in the open group; then the group's outcome is the
-    /// third value.
+    /// Waits for the writer, and begins a transaction, or a savepoint in the open group. For a savepoint, the third
+    /// value is the group's outcome.
     async fn begin_in_turn(
         &self,
     ) -> Result<(Turn, Transaction, Option<watch::Receiver<State>>), DbErr> {
@@ -171,7 +171,7 @@ impl Database {
         let Some(group) = turn.take() else {
             return Ok((turn, self.begin(began.elapsed()).await?, None));
         };
-        // Not in its place meanwhile: sqlx rolls back the whole transaction if this begin is dropped or fails.
+        // Not put back meanwhile: if this begin fails or is dropped, sqlx rolls back the whole transaction.
         let begun = self.writer.with_deadline(group.outer.inner.begin()).await?;
         let outcome = group.state.subscribe();
         *turn = Some(group);
@@ -182,7 +182,7 @@ impl Database {
     async fn committed(&self, mut outcome: watch::Receiver<State>) -> Result<(), Failure> {
         let over = outcome.wait_for(|state| matches!(state, State::Over(_)));
         let over = self.writer.with_deadline(async { Ok(over.await.is_ok()) });
-        // Too late: the commit may follow.
+        // On a timeout, the commit may still follow.
         over.await.map_err(Failure::Unknown)?;
         let state = outcome.borrow().clone();
         match state {
@@ -193,7 +193,7 @@ impl Database {
     }
 }
 
-/// The group was rolled back as a whole. Its transactions are retried as after the loss of a connection.
+/// The error of a group that was rolled back as a whole. Its transactions are retried as after a lost connection.
 fn given_up() -> DbErr {
     let error = sqlx::Error::Io(ErrorKind::ConnectionAborted.into());
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
@@ -232,7 +232,7 @@ mod tests {
             Self { database, path }
         }
 
-        /// Those that are committed.
+        /// The committed numbers.
         async fn numbers(&self) -> Vec<i64> {
             let sql = "SELECT number FROM numbers ORDER BY number";
             let statement = sea_orm::Statement::from_string(sea_orm::DbBackend::Sqlite, sql);
@@ -242,7 +242,7 @@ mod tests {
                 .collect()
         }
 
-        /// A first transaction that inserts 1, and ends when it is told to.
+        /// Begins a first transaction, which inserts 1 and ends when it is notified.
         fn first(&self) -> (JoinHandle<Result<()>>, Arc<Notify>) {
             let (db, end) = (self.database.clone(), Arc::new(Notify::new()));
             let told = end.clone();
@@ -258,7 +258,7 @@ mod tests {
             (task, end)
         }
 
-        /// Begins a transaction that inserts a number and then does `then`, and waits until it waits for its turn.
+        /// Begins a transaction that inserts a number and then runs `then`. Returns once it waits for its turn.
         async fn begin<F>(
             &self,
             number: i64,
@@ -323,7 +323,7 @@ mod tests {
         });
         let third = third.await;
         end.notify_one();
-        // The last one has its turn, the two before have ended.
+        // The last transaction has its turn; the two before it have ended.
         while file.database.groups.are_awaited() {
             yield_now().await;
         }
@@ -387,7 +387,7 @@ mod tests {
         file.remove().await;
     }
 
-    /// As SQLite rolls back where the disk is full.
+    /// SQLite rolls back like this when the disk is full.
     #[tokio::test]
     async fn after_a_rollback_of_everything_the_others_run_again() {
         let file = File::new().await;
@@ -430,7 +430,7 @@ mod tests {
         second.abort();
         let third = |tx| async { insert(&tx, 3).await.map(|()| (tx, ())) };
         file.database.transaction(third).await.unwrap();
-        // Theirs are committed or not, depending on where they were dropped.
+        // The two may or may not be committed, depending on when they were dropped.
         let numbers = file.numbers().await;
         assert!(numbers.ends_with(&[3]), "{numbers:?}");
         file.remove().await;

@@ -1,7 +1,7 @@
 //! Connections and transactions with a deadline for every statement.
 //!
 //! A frozen peer neither answers nor closes the connection. A statement that times out therefore fails, and its
-//! connection is dropped: the pool tests released connections under a deadline (`open`).
+//! connection is dropped: the pool tests released connections under a deadline (`options`).
 //!
 //! A statement that fails because the schema changed under its prepared plan was not executed, and is retried on a new
 //! connection. A read is also retried after its connection was lost. The pool replaces every connection of the same age
@@ -33,8 +33,8 @@ const MAX_RETRIES: usize = 2;
 /// Retries after a stale plan: a migration may change the schema several times while one request runs.
 const MAX_STALE_RETRIES: usize = 8;
 
-/// The number of retries after an error of the connection; zero if it is another error. `is_repeatable`: the statement
-/// may run twice, so that it can be retried without knowing whether it ran.
+/// The number of retries after a connection error; zero for other errors. `is_repeatable`: the statement may run twice,
+/// so it is retried even if it may have run.
 pub(super) fn connection_retries(error: &DbErr, is_repeatable: bool) -> usize {
     if was_not_executed(error) {
         MAX_STALE_RETRIES
@@ -45,8 +45,8 @@ pub(super) fn connection_retries(error: &DbErr, is_repeatable: bool) -> usize {
     }
 }
 
-/// Calls `run`, and again after an error that `is_retryable`, at most `retries` times. `run` takes the number of calls
-/// before.
+/// Calls `run`, and again after an error that `is_retryable`, at most `retries` times. `run` receives the number of
+/// earlier calls.
 pub(super) async fn retry<T, E, F>(
     retries: usize,
     is_retryable: impl Fn(&E) -> bool,
@@ -80,7 +80,7 @@ where
 #[derive(Clone, Debug)]
 pub(super) struct Guarded<C> {
     pub(super) inner: C,
-    /// The limit of a statement, including the wait for a connection.
+    /// The deadline of a statement, including the wait for a connection.
     within: Option<Duration>,
     stale: StaleConnections,
     /// SQLite's file; only for a writer.
@@ -104,7 +104,7 @@ impl<C> Guarded<C> {
         }
     }
 
-    /// A handle that writes; `file` is SQLite's.
+    /// A handle that writes. `file`: SQLite's file.
     pub(super) fn writer(
         inner: C,
         stale: StaleConnections,
@@ -117,7 +117,7 @@ impl<C> Guarded<C> {
         }
     }
 
-    /// Sets the limit of each statement.
+    /// Sets the deadline of each statement.
     pub(super) fn within(self, within: Duration) -> Self {
         Self {
             within: Some(within),
@@ -144,7 +144,7 @@ impl<C> Guarded<C> {
         self.with_deadline_after(Duration::ZERO, statement).await
     }
 
-    /// The same for a statement that has waited before.
+    /// Like [`Self::with_deadline`], for a statement that has already waited.
     pub(super) async fn with_deadline_after<T>(
         &self,
         waited: Duration,
@@ -215,7 +215,7 @@ impl Guarded<DatabaseTransaction> {
         guard.confirm()
     }
 
-    /// Ends a savepoint: its changes are those of the transaction around it.
+    /// Releases a savepoint: its changes become those of the enclosing transaction.
     pub(super) async fn release(self) -> Result<(), DbErr> {
         let guard = self.wrap(());
         guard.with_deadline(self.inner.commit()).await

@@ -1,4 +1,5 @@
-//! Import of conversations from another system, or from an export of this one. Idempotent: a later run finds the stored ones and appends new messages.
+//! Imports conversations from another system, or from an export of this one. Idempotent: a later run finds the stored
+//! conversations and appends only new messages.
 //!
 //! A new conversation is not published: its revision counts as published, so that no sweep publishes a whole import. An
 //! untitled one has no lease: its title waits for a backfill or for the next message. A continued conversation is a
@@ -113,7 +114,7 @@ impl Database {
     /// [`Error::Database`]. A retry with the same batch is idempotent.
     pub async fn import(&self, batch: &[NewConversation]) -> Result<Vec<Imported>> {
         match self.try_import(batch).await {
-            // The batch has an id twice, or a concurrent transaction stored one of its conversations.
+            // The batch contains an id twice, or a concurrent transaction stored one of its conversations.
             Err(error) if is_collision(&error) => {}
             result => return result,
         }
@@ -139,7 +140,7 @@ impl Database {
             let outcomes = classify(&tx, batch).await?;
             add(&tx, batch, &outcomes).await?;
             let mut decided: Vec<_> = batch.iter().zip(&outcomes).collect();
-            // The lock order of every transaction that updates several conversations, to prevent deadlocks.
+            // Every transaction that updates several conversations uses this lock order, to prevent deadlocks.
             decided.sort_by_key(|(one, _)| one.id);
             for (one, outcome) in decided {
                 if let Imported::Continued { messages } = outcome {
@@ -187,8 +188,9 @@ async fn classify(db: &impl ConnectionTrait, batch: &[NewConversation]) -> Resul
     Ok(outcomes)
 }
 
-/// Compares the imported messages with the stored ones at their positions, up to the shorter list. `count` is that of
-/// the stored conversation. Messages that retention removed here count as stored: an import does not bring them back.
+/// Compares the imported messages with the stored messages at the same positions, up to the end of the shorter list.
+/// `count` is the stored conversation's message count. Messages that retention removed here count as stored: an import
+/// does not bring them back.
 async fn compare(db: &impl ConnectionTrait, one: &NewConversation, count: i64) -> Result<Imported> {
     let before = one.removed();
     let end = before + one.messages.len() as i64;
@@ -341,7 +343,7 @@ impl NewMessage {
     }
 }
 
-/// The time of the newest message: the last one of a line may be older.
+/// The time of the newest message. The last message of a line may be older.
 fn newest_time(messages: &[NewMessage]) -> Option<DateTime<Utc>> {
     messages.iter().map(|message| message.created_at).max()
 }

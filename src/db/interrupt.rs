@@ -2,8 +2,8 @@
 //! no further work.
 //!
 //! - SQLite: each connection that a bounded future acquires gets a progress handler, which interrupts the statement.
-//! - PostgreSQL: a released connection that does not answer soon is replaced (`open`), and the server checks every half
-//!   second whether the client of a running statement is still connected. This also works through PgBouncer.
+//! - PostgreSQL: a released connection that does not answer soon is replaced (`options`), and the server checks every
+//!   half second whether the client of a running statement is still connected. This also works through PgBouncer.
 
 use std::{
     pin::pin,
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 /// SQLite's virtual machine instructions between two calls of the progress handler. A statement needs about 20 per row.
 const HANDLER_INTERVAL: i32 = 1_000;
 
-/// The limit of the ping of a released connection after a statement was dropped. A slower one still runs its statement.
+/// The timeout for pinging a released connection after a statement was dropped. A slower one still runs its statement.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The time after a dropped statement in which released connections are pinged with [`GRACE`].
@@ -168,7 +168,7 @@ async fn watch(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Adds the progress handler to the connection of an SQLite pool of one, such as the writer's.
+/// Adds the progress handler to an SQLite pool with a single connection, such as the writer's.
 ///
 /// The handler is set once and reads the flag of the current future: setting it for each use would wake the
 /// connection's thread once more.
@@ -211,8 +211,8 @@ pub(super) fn on_connections(pool: PoolOptions<Sqlite>) -> PoolOptions<Sqlite> {
         })
 }
 
-/// The limit of the ping of a released server connection, if a statement was dropped recently. A connection that
-/// exceeds it is still busy with the dropped statement.
+/// The timeout for pinging a released server connection, if a statement was dropped recently. A connection that exceeds
+/// it is still busy with the dropped statement.
 pub(super) fn grace() -> Option<Duration> {
     let last = LAST_ABANDONED.load(Ordering::Relaxed);
     let now = START.elapsed().as_millis() as u64;
@@ -231,7 +231,7 @@ pub(super) async fn check_clients(connection: &mut PgConnection) {
 
 #[cfg(feature = "failpoints")]
 impl super::Database {
-    /// Runs a statement of at least ten minutes, for tests that drop it.
+    /// Runs a statement that takes at least ten minutes, for tests that drop it.
     ///
     /// # Errors
     /// [`Error::Database`].

@@ -1,8 +1,8 @@
 //! Lists of an owner's or a tenant's conversations: filters, orders, pages and counts.
 //!
-//! A list holds either the archived conversations or the others. Each order reads a partial index of that kind, so a page
-//! costs the same however many conversations of the other kind there are. An agent or metadata is looked for row by row
-//! in that order.
+//! A list holds either the archived conversations or the others. Each order reads a partial index of that kind, so the
+//! cost of a page does not depend on the number of conversations of the other kind. Filters by agent or metadata check
+//! row by row in that order.
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
@@ -22,15 +22,15 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The most conversations that a count looks at.
+/// The maximum number of conversations that a count examines.
 const MAX_COUNTED: u64 = 10_000;
 
 /// Selects the conversations of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConversationFilter {
-    /// The archived conversations in place of the others.
+    /// Selects archived conversations instead of the others.
     pub is_archived: bool,
-    /// Only those that are pinned, or are not.
+    /// Only pinned conversations (`true`), or only others (`false`).
     pub is_pinned: Option<bool>,
     /// Only conversations that started with this agent.
     pub agent: Option<String>,
@@ -50,10 +50,10 @@ pub enum ConversationOrder {
     PinnedFirst,
 }
 
-/// A list: what it holds, and in which order.
+/// A list: a filter and an order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConversationList {
-    /// What it holds.
+    /// The conversations that it holds.
     pub filter: ConversationFilter,
     /// Its order.
     pub order: ConversationOrder,
@@ -74,7 +74,7 @@ impl ConversationList {
         }
     }
 
-    /// Checks that a position is one of this list.
+    /// Checks that a position belongs to this list.
     ///
     /// # Errors
     /// [`Error::InvalidCursor`].
@@ -86,8 +86,8 @@ impl ConversationList {
         }
     }
 
-    /// What tells this list's cursors from others. `None` for the lists of earlier versions, whose cursors stay valid: by
-    /// activity, with or without an agent.
+    /// The mark that distinguishes this list's cursors from those of other lists. `None` for the lists that earlier
+    /// versions have (by activity, with or without an agent), so that their cursors stay valid.
     fn mark(&self, is_pinned: bool) -> Option<ListMark> {
         let ConversationFilter {
             is_archived,
@@ -123,7 +123,7 @@ impl ConversationList {
         }
     }
 
-    /// What is looked for in these rows.
+    /// The condition that is checked row by row.
     fn condition(&self, is_embedded: bool) -> Condition {
         let mut all = Condition::all();
         if self.filter.is_pinned == Some(false) {
@@ -184,7 +184,7 @@ impl Database {
         })
     }
 
-    /// Rows in the order of a time, newest first.
+    /// Rows sorted by a time column, newest first.
     async fn listed(
         &self,
         select: Select<Entity>,
@@ -202,7 +202,7 @@ impl Database {
         Ok(select.into_model::<Listed>().all(&self.reader).await?)
     }
 
-    /// First pinned rows, then the others if the page is not full. An index returns each group in order; one statement
+    /// Pinned rows first, then the others if the page is not full. An index returns each group in order; one statement
     /// would sort all rows.
     async fn pinned_first(
         &self,
@@ -227,7 +227,7 @@ impl Database {
             let others = select.filter(Column::PinnedAt.is_null());
             let after = after.filter(is_behind_pins);
             let others = self.listed(others, order, after, missing).await?;
-            // A pin may have been removed between the two statements.
+            // A conversation may have been unpinned between the two statements.
             let pinned: Vec<_> = rows.iter().map(|Listed(row)| row.id).collect();
             rows.extend(
                 others
@@ -238,7 +238,7 @@ impl Database {
         Ok(rows)
     }
 
-    /// The number of conversations of a list; `None` if more than 10,000 would have to be looked at.
+    /// The number of conversations of a list; `None` if more than 10,000 would have to be examined.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -257,8 +257,8 @@ impl Database {
             .expr_as(is_match, "is_match")
             .limit(MAX_COUNTED + 1);
         if let Rows::OfTenant(_) = rows {
-            // In the order of the index: if a tenant owns most of the table, PostgreSQL would otherwise scan from its
-            // beginning, however few of the first rows belong to the tenant.
+            // Reads in index order: if a tenant owns most of the table, PostgreSQL would otherwise scan the table from
+            // its beginning, however few of the first rows belong to the tenant.
             looked_at = looked_at.order_by_desc(Column::LastMessageAt);
         }
         let looked_at = looked_at.into_query();

@@ -34,15 +34,14 @@ const TEXT: &str = "CASE behind WHEN 0 \
 /// The maximum number of former versions of one message that are read.
 const MAX_VERSIONS: u64 = 100;
 
-/// A column: the running total of text bytes up to and including this row.
+/// The column with the running total of text bytes, up to and including this row.
 const TOTAL_BYTES: &str = "total_bytes";
 
 impl Database {
     /// The same range of several conversations' messages.
     ///
-    /// A conversation that may not be read, or without a message in the range, gets no entry. All pages
-    /// together have at most 4 MiB of text. A page that would exceed it is shorter than `range.limit`, and has the flag
-    /// for more rows.
+    /// A conversation that may not be read, or has no message in the range, gets no entry. All pages together have at
+    /// most 4 MiB of text. A page that would exceed it is shorter than `range.limit`, and marked as having more rows.
     ///
     /// # Errors
     /// [`Error::QueryTooLarge`] if the limit leaves no row for some page;
@@ -57,8 +56,8 @@ impl Database {
             .await
     }
 
-    /// The former versions of several messages of one role, oldest first: of replies by the message that they answer. At
-    /// most the newest `MAX_VERSIONS` of each message, and 4 MiB of text together.
+    /// The former versions of several messages of one role, oldest first. Replies are grouped by the message that they
+    /// answer. At most the newest `MAX_VERSIONS` of each message, and 4 MiB of text together.
     ///
     /// # Errors
     /// [`Error::QueryTooLarge`]; [`Error::Database`].
@@ -79,7 +78,7 @@ impl Database {
         let statement = within_bytes(shown_versions(rows), ANSWERED, order, MAX_VERSIONS);
         let statement = self.reader.get_database_backend().build(&statement);
         let mut read: HashMap<MessageId, Vec<Message>> = HashMap::new();
-        // Newest first.
+        // The rows come newest first.
         for row in self.reader.query_all_raw(statement).await?.iter().rev() {
             if row.try_get::<i64>("", TOTAL_BYTES)? > MAX_TEXT_BYTES {
                 return Err(Error::QueryTooLarge);
@@ -90,7 +89,7 @@ impl Database {
         Ok(read)
     }
 
-    /// The pages of conversations, of `rows` in the range.
+    /// Reads the pages of several conversations from `rows`, which are those of the range.
     pub(super) async fn pages(
         &self,
         range: MessageRange,
@@ -123,14 +122,14 @@ impl Database {
     }
 }
 
-/// The rows of these conversations in a range, whatever its limit.
+/// The rows of these conversations in a range, regardless of its limit.
 fn rows_in(
     rows: Rows<'_>,
     conversations: &[ConversationId],
     range: MessageRange,
 ) -> SelectStatement {
-    // Starts from the conversations, filtered by owner or tenant. With a filter on the messages, PostgreSQL would scan all
-    // conversations of the owner.
+    // Starts from the conversations, filtered by owner or tenant. With a filter on the messages, PostgreSQL would scan
+    // all conversations of the owner.
     let conversations = || {
         these_of(rows, conversations.iter().copied())
             .select_only()
@@ -177,7 +176,7 @@ fn within_bytes(
         .case(Expr::col(TOTAL_BYTES).lte(MAX_TEXT_BYTES), Expr::cust(TEXT))
         .finally("");
     Query::select()
-        // The order of `SHOWN`, with the text in the place of the last column.
+        // The order of `SHOWN`, with the text in place of the last column.
         .columns(SHOWN.into_iter().filter(|column| *column != BYTES))
         .expr_as(text, "content")
         .column(TOTAL_BYTES)

@@ -23,8 +23,8 @@ use crate::{
 
 const TEXT_BYTES: &str = "octet_length(content)";
 
-/// The columns of a page's rows, in the order in which [`decode`] reads them, with the text in the place of the last one. Both tables have them, or a constant in
-/// their place.
+/// The columns of a page's rows, in the order in which [`decode`] reads them; the rows have the text in place of the
+/// last one. Where a table lacks a column, the row has a constant.
 pub(super) const SHOWN: [&str; 15] = [
     "id",
     "conversation_id",
@@ -43,16 +43,16 @@ pub(super) const SHOWN: [&str; 15] = [
     BYTES,
 ];
 
-/// A column: 1 for a message that does not count, which follows the message at its position, else 0.
+/// The column that is 1 for a message that does not count, which follows the message at its position, else 0.
 pub(super) const BEHIND: &str = "behind";
 
-/// The column of the message that a reply answers, or whose former text a version is.
+/// The column with the message that a reply answers, or whose former text a version stores.
 pub(super) const ANSWERED: &str = "in_reply_to";
 
-/// A column that versions do not have.
+/// The column with the external id, which versions do not have.
 pub(super) const EXTERNAL_ID: &str = "external_id";
 
-/// A column: the size of the text. A page's rows get the text itself last, so that no sort moves it.
+/// The column with the size of the text. A page's rows get the text itself last, so that no sort moves it.
 pub(super) const BYTES: &str = "bytes";
 
 /// A range of a conversation's messages. Pages are always in the order of the conversation.
@@ -71,7 +71,7 @@ pub struct MessageRange {
 }
 
 impl Database {
-    /// The message with this id, if it may be read; also one that does not count.
+    /// The message with this id, if it may be read, whether or not it counts.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -90,8 +90,8 @@ impl Database {
         row.map(Message::try_from).transpose()
     }
 
-    /// The message that has this id in a client's own system, in a conversation that may be read: the first, if a program
-    /// has recorded several under ids of ours.
+    /// The message with this external id in a readable conversation: the first one, if a program recorded several under
+    /// ids of ours.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -207,8 +207,8 @@ impl MessageRange {
         mut counted: Select<Entity>,
         others: Select<version::Entity>,
     ) -> SelectStatement {
-        // A message that does not count follows the one at its position. Positions are whole numbers, so each cursor is
-        // one bound; with OR, SQLite would scan the table.
+        // A message that does not count follows the one at its position. Positions are whole numbers, so each cursor
+        // becomes one bound; with OR, SQLite would scan the table.
         let mut others = others.filter(version::Column::ReplacedAt.is_null());
         if let Some(MessageCursor {
             position,
@@ -253,7 +253,7 @@ impl MessageRange {
         }
     }
 
-    /// Makes a page from rows that were read in the range's direction, with one row more than the page.
+    /// Makes a page from rows read in the range's direction, including one row beyond the page.
     ///
     /// `is_cut`: more rows follow, although fewer than the limit were read.
     pub(super) fn page(self, mut rows: Vec<Message>, is_cut: bool) -> Page<Message> {
@@ -303,7 +303,7 @@ fn shown<E: EntityTrait>(rows: Select<E>, others: &[(&str, &'static str)]) -> Se
     rows.into_query()
 }
 
-/// Decodes a row of [`SHOWN`] by column index: lookups by name take a tenth of the time of a list.
+/// Decodes a row of [`SHOWN`] by column index: lookups by name would take a tenth of a list's time.
 pub(super) fn decode(row: &QueryResult) -> Result<Message, DbErr> {
     let mut places = 0..;
     let mut next = || places.next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! The schema version: reading it, migrating it.
+//! Reads the schema version, and migrates the schema.
 //!
-//! Reading the version writes nothing. A role with rights on rows only, or a standby, is therefore enough for all
-//! commands except `migrate up` and `migrate down`.
+//! Reading the version writes nothing. So a role with privileges on rows only, or a standby, is enough for all commands
+//! except `migrate up` and `migrate down`.
 
 mod lock;
 
@@ -23,7 +23,7 @@ use super::{CONNECT_TIMEOUT, Database, LOCK_TIMEOUT};
 pub struct SchemaState {
     /// The migrations not applied yet, oldest first.
     pub pending: Vec<String>,
-    /// The applied migrations that the program does not know, of a newer version.
+    /// Applied migrations of a newer version, which this program does not know.
     pub unknown: Vec<String>,
     /// The reason why the database belongs to another program, if it does.
     pub foreign: Option<String>,
@@ -157,7 +157,7 @@ impl Database {
             result = change.run(&db) => result,
             error = lock::lost(&mut lock) => Err(error),
         };
-        // An error of the close is irrelevant to the migration. A frozen connection does not close.
+        // An error on close does not affect the migration. A frozen connection does not close.
         let _ = timeout(CONNECT_TIMEOUT, db.close()).await;
         lock::release(lock).await;
         result
@@ -180,13 +180,14 @@ impl Change {
     }
 }
 
-/// The limit of idle time in a migration's transaction. Some migrations compute between two statements.
+/// The idle timeout of a migration's transaction. Long, because some migrations compute between two statements.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings of a migration's session.
 ///
-/// Statements have no limit; [`lock::lost`] detects a server that stopped answering. Lock waits have one, because a queued lock blocks all later statements on the table. After
-/// a crash of the process, the server (from version 14 on) aborts the statement within a second.
+/// Statements have no timeout; [`lock::lost`] detects a server that stopped answering. Lock waits have one, because a
+/// queued lock blocks all later statements on the table. After a crash of the process, the server (from version 14 on)
+/// aborts the statement within a second.
 fn session_settings() -> String {
     format!(
         "SET statement_timeout = 0;

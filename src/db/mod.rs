@@ -1,12 +1,12 @@
 //! The database: one handle, with one `impl Database` file per subject.
 //!
-//! Every query that changes a user's data takes an [`Owner`](crate::conversation::Owner), every one that reads it an owner or
-//! [`Rows`](crate::conversation::Rows) of a tenant that shares them, and filters by it in
-//! the statement. This module publishes no events and calls no models. No transaction outlives a method.
+//! Every query that changes a user's data takes an [`Owner`](crate::conversation::Owner); every query that reads it
+//! takes an owner, or the [`Rows`](crate::conversation::Rows) of a tenant that shares them. The statement filters by
+//! it. This module publishes no events and calls no models. No transaction outlives a method.
 //!
-//! SQLite has one writer connection, whose transactions are `BEGIN IMMEDIATE` and may share a commit (`group_commit`), and
-//! several readers; PostgreSQL has one pool. Inside a transaction all statements use the transaction: with one writer, a
-//! second connection would deadlock.
+//! SQLite has one writer connection, whose transactions are `BEGIN IMMEDIATE` and may share a commit (`group_commit`),
+//! and several readers; PostgreSQL has one pool. Inside a transaction all statements use the transaction: with one
+//! writer, a second connection would deadlock.
 
 mod archive;
 mod audit;
@@ -116,17 +116,17 @@ pub use self::{
     },
 };
 
-/// The limit of the wait for a connection. It covers a short restart of the server. It is well under half of a reply's
-/// default lease, so that the lease can still be renewed after a wait that failed.
+/// The maximum wait for a connection. Long enough for a short restart of the server, and well under half of a reply's
+/// default lease, so that the lease can still be renewed after a failed wait.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The limit of a statement in server mode, including the wait for a connection.
+/// The deadline of a statement in server mode, including the wait for a connection.
 ///
 /// Longer than [`LOCK_TIMEOUT`], so that the database's own error comes first. Shorter than the limit of a GraphQL
 /// operation, so that a request through a frozen connection fails with the real reason.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// The deadline of a statement of a command, so that a database that stops answering ends it with an error.
+/// The deadline of a command's statement, so that the command fails if the database stops answering.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// [`COMMAND_TIMEOUT`]; the failpoint sets another one, in seconds.
@@ -138,7 +138,7 @@ fn command_timeout() -> Duration {
     COMMAND_TIMEOUT
 }
 
-/// The limit of a statement's wait for a lock, on both databases.
+/// The maximum wait of a statement for a lock, on both databases.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time after which PostgreSQL aborts an idle transaction, such as one on a frozen connection. Shorter than
@@ -172,9 +172,9 @@ pub struct Database {
     clock: Clock,
     erasure: Erasure,
     exports: Exports,
-    /// Whether acts are recorded in the audit log.
+    /// Whether actions are recorded in the audit log.
     is_audited: Arc<AtomicBool>,
-    /// How long a transaction tries to begin while other processes lock SQLite's file, at least once.
+    /// How long a transaction keeps trying to begin while other processes lock SQLite's file. It tries at least once.
     lock_patience: Duration,
 }
 

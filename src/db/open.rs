@@ -117,7 +117,7 @@ impl Database {
 }
 
 impl Database {
-    /// The `lock_timeout` of a PostgreSQL session, for tests that a pooler does not lose it.
+    /// The `lock_timeout` of a PostgreSQL session, for tests that a pooler preserves it.
     ///
     /// # Errors
     /// If the database does not answer.
@@ -137,7 +137,7 @@ impl Database {
     pub async fn forget_prepared(&self) -> Result<(), sqlx::Error> {
         let pool = self.writer.inner.current();
         let pool = pool.get_postgres_connection_pool();
-        // Acquires all before releasing one, so that each is a different connection.
+        // Acquires all connections before releasing any, so that each is a different one.
         let mut connections = Vec::new();
         for _ in 0..pool.size() {
             connections.push(pool.acquire().await?);
@@ -189,10 +189,11 @@ impl Location {
     }
 }
 
-/// The URL with which sqlx verifies the server's certificate as libpq does: by `sslrootcert` with `sslmode=require` too.
+/// The URL with which sqlx verifies the server's certificate as libpq does: against `sslrootcert`, even with
+/// `sslmode=require`.
 ///
 /// # Errors
-/// If the authorities would not be used.
+/// If the URL names certificate authorities that its `sslmode` would not use.
 fn with_verification(url: &str) -> Result<Cow<'_, str>, OpenError> {
     let Ok(mut parsed) = reqwest::Url::parse(url) else {
         return Ok(url.into());
@@ -231,7 +232,7 @@ async fn open_server_pool(
 ) -> Result<Pool, OpenError> {
     let first = match timeout(CONNECT_TIMEOUT, server.connect()).await {
         Ok(Ok(connection)) => {
-            // An error of the close does not matter: the connection only tested the server.
+            // An error on close does not matter: the connection was only a test.
             let _ = connection.close().await;
             None
         }

@@ -106,7 +106,7 @@ impl OpenError {
                 format!("no encrypted connection to {at}: {error}"),
                 certificate_remedy(error),
             ),
-            // Without a socket's file, it is one of those that the URL names.
+            // If the URL names no socket, the missing file is a certificate or key that it names.
             sqlx::Error::Io(error)
                 if error.kind() == ErrorKind::NotFound && server.get_socket().is_none() =>
             {
@@ -337,7 +337,7 @@ pub fn caused(error: &Error) -> String {
     }
 }
 
-/// The remedy for an error of PostgreSQL's.
+/// The remedy for a PostgreSQL error.
 fn remedy(code: Option<&str>, message: &str) -> Cow<'static, str> {
     let text = match code {
         Some("25006") => {
@@ -391,10 +391,10 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// The remedy for a server certificate that is not accepted.
+/// The remedy for a rejected server certificate.
 fn certificate_remedy(error: &rustls::Error) -> String {
     match error {
-        // A bad signature is that of another authority with the same name, such as one that was made anew.
+        // A bad signature comes from another authority of the same name, such as one that was generated anew.
         rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
         ) => format!(

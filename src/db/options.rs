@@ -17,7 +17,7 @@ use super::{
     stale::StaleConnections,
 };
 
-/// The limit of the ping of a connection before and after its use.
+/// The timeout of the ping of a connection before and after its use.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The age at which a connection to a server is replaced, to free the memory of its session on the server.
@@ -49,14 +49,14 @@ pub(super) fn options(
                 .pragma("secure_delete", "ON")
         })
         .map_sqlx_sqlite_pool_opts(move |pool| {
-            // Unlike a server, a file needs no test before use.
+            // Unlike a connection to a server, one to a file needs no test before use.
             let pool = match connections {
                 1 => interrupt::on_single_connection(pool),
                 _ => interrupt::on_connections(pool),
             };
             pool.test_before_acquire(false)
                 // SQLite removes the write-ahead log when the last connection closes, and a new log looks like a
-                // replaced file. So connections are never closed for age.
+                // replaced file. So connections are never closed because of their age.
                 .max_lifetime(None)
                 .idle_timeout(None)
                 .after_release(|connection, _| {
@@ -111,7 +111,7 @@ pub(super) fn options(
                 let (server, release) = (after.clone(), returned.release());
                 Box::pin(async move {
                     let _release = release;
-                    // sqlx pings a released connection, without a deadline. Where the last statement was answered, that
+                    // sqlx pings a released connection, without a deadline. If the last statement was answered, that
                     // suffices.
                     let within = match interrupt::grace() {
                         None if !connection.is_in_transaction() => return Ok(true),
@@ -187,7 +187,7 @@ pub(super) fn server_options(options: PgConnectOptions) -> PgConnectOptions {
     with_bare_host(options).extra_float_digits(None)
 }
 
-/// The statement that applies the settings of a session after its start.
+/// The statements that apply a session's settings after its start.
 ///
 /// The isolation level is the one that the statements are written for, whatever the default of the role or the
 /// database: under a stricter one, concurrent writes would fail.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 pub struct Keyset {
     /// The time by which the rows are sorted.
     pub at: DateTime<Utc>,
-    /// The id, which orders rows of the same time.
+    /// The id, which orders rows with equal times.
     pub id: Uuid,
 }
 

@@ -4,9 +4,9 @@
 //! its slot in the pool forever. [`Database::keep_connections`] detects such slots by counting: a connection that is
 //! neither idle nor in use. A new pool then replaces the old one.
 //!
-//! While sqlx opens a connection for a statement, it does not look for idle ones. A server that refuses further connections,
-//! because of a limit or since a rolling upgrade doubles the nodes, would therefore fail statements although connections
-//! are idle. So a smaller pool then replaces the old one, and the full size is tried again later.
+//! While sqlx opens a connection for a statement, it ignores idle ones. If the server refuses further connections,
+//! because of a limit or while a rolling upgrade doubles the nodes, statements would fail although connections are
+//! idle. So a smaller pool replaces the old one, and the full size is tried again later.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -32,25 +32,25 @@ use super::{
 };
 use crate::supervisor::Heartbeat;
 
-/// The interval of the counts of a server's connections. Short, so that normal releases are not counted as missing.
+/// The interval at which a server's connections are counted. Short, so that normal releases do not count as missing.
 const COUNT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The interval for a file, whose connections do not freeze.
 const FILE_COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The time for which every count must find connections missing: longer than a connection takes to open.
+/// How long every count must find connections missing before the pool is replaced: longer than one takes to open.
 const MISSING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long every count must find connections being opened, before the server is asked whether it refuses them.
+/// How long every count must find connections missing before a test connection shows whether the server refuses more.
 const REFUSED_AFTER: Duration = Duration::from_secs(1);
 
-/// The limit of that question. A server that does not answer does not refuse.
+/// The timeout of the test connection. A server that does not answer does not refuse.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// When the full size is tried again.
+/// How long a pool stays smaller before the full size is tried again.
 const RESTORE_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// The limit of the close of the old pool's idle connections.
+/// The timeout for closing the old pool's idle connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The number of connections of a pool.
@@ -164,7 +164,7 @@ impl ConnectionTrait for Pool {
     }
 }
 
-/// Opens pools to a database with the same options.
+/// Opens pools with the same options to one database.
 #[derive(Clone)]
 pub(super) struct Opener {
     pub(super) url: String,
@@ -180,12 +180,12 @@ impl std::fmt::Debug for Opener {
 }
 
 impl Opener {
-    /// Opens a pool of at most `connections` connections, and the first of them.
+    /// Opens a pool of at most `connections` connections, and its first connection.
     pub(super) async fn open(&self, connections: u32) -> Result<Pool, DbErr> {
         self.open_pool(connections, false).await
     }
 
-    /// The same without a connection: the first statement opens one.
+    /// Like [`Self::open`], but opens no connection: the first statement does.
     async fn open_empty(&self, connections: u32) -> Result<Pool, DbErr> {
         self.open_pool(connections, true).await
     }
@@ -196,7 +196,7 @@ impl Opener {
         let asked = timeout(ASK_TIMEOUT, server_options(server).connect()).await;
         match asked.ok()? {
             Ok(connection) => {
-                // It only asked.
+                // The connection was only a test.
                 let _ = timeout(ASK_TIMEOUT, connection.close()).await;
                 None
             }
@@ -233,7 +233,7 @@ impl Database {
         }
     }
 
-    /// Replaces a server's pool whenever it has lost a connection, until `closing`.
+    /// Replaces a server's pool whenever it has lost a connection or the server refuses more, until `closing`.
     pub async fn keep_connections(&self, heartbeat: &Heartbeat, closing: &CancellationToken) {
         let every = match self.opener {
             Some(_) => COUNT_INTERVAL,
@@ -328,18 +328,18 @@ impl Database {
     }
 }
 
-/// What was found of a server's connections.
+/// The findings of the counts of a server's connections.
 #[derive(Default)]
 struct Watch {
-    /// Since when each count found connections missing.
+    /// Since when every count has found connections missing.
     missing_since: Option<Instant>,
-    /// Whether the server was asked since then.
+    /// Whether a test connection was tried since then.
     is_asked: bool,
     /// When the pool was made smaller.
     reduced_at: Option<Instant>,
 }
 
-/// Replaces a pool with one of another size. The connections of the old one are closed, so that the server grants them
+/// Replaces a pool with one of another size. Closes the connections of the old one, so that the server grants them
 /// again.
 async fn replace_with_empty(pool: &Pool, opener: &Opener, connections: u32) {
     match opener.open_empty(connections).await {
@@ -348,7 +348,7 @@ async fn replace_with_empty(pool: &Pool, opener: &Opener, connections: u32) {
     }
 }
 
-/// Closes a replaced pool. What waits for one of its connections fails, and is retried on the new pool.
+/// Closes a replaced pool. Statements that wait for one of its connections fail, and are retried on the new pool.
 async fn close(old: DatabaseConnection) {
     // Connections in use, and lost ones, do not close before the timeout.
     let _ = timeout(CLOSE_TIMEOUT, old.close()).await;

@@ -29,21 +29,20 @@ const WRITE_TTL: Duration = Duration::from_secs(5);
 /// The time after which a write probe counts as failed: longer than the wait for a lock.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The limit of the retry after a timeout, whose connection may have been frozen.
+/// The timeout of the retry after a timed-out write, whose connection may be frozen.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The limit of a ping that no caller waits for. The next ping may get a connection that is not frozen.
+/// The timeout of a ping; callers stop waiting earlier. The next ping may get a connection that is not frozen.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The interval of the background probes.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The limits of a caller's wait for the file and the ping, in parallel, and then for the write: together under a
-/// second.
+/// How long a caller waits for the file and the ping in parallel, and then for the write: together less than a second.
 const WAIT_FOR_PING: Duration = Duration::from_millis(700);
 const WAIT_FOR_WRITE: Duration = Duration::from_millis(150);
 
-/// The rights that the server's role lacks on its tables; NULL if it has all.
+/// The privileges that the role lacks on the tables; NULL if it has all.
 const MISSING_RIGHTS: &str = "
     SELECT string_agg(p || ' ON ' || t, ', ')
     FROM unnest(ARRAY['agent_conversations', 'agent_messages', 'agent_turns', 'agent_search',
@@ -133,7 +132,7 @@ impl SharedProbe {
     }
 }
 
-/// Records the end of a round, also if it panics. The result of a panic is false.
+/// Records the end of a round, even if it panics. The result of a panic is false.
 struct RoundGuard {
     probe: SharedProbe,
     result: bool,
@@ -236,7 +235,7 @@ impl Database {
 
     /// Whether the database accepts writes.
     ///
-    /// Tests it with a write that changes nothing and whose commit goes to the disk, at most once in 5 seconds.
+    /// Tests it with a write that changes nothing and whose commit goes to the disk, at most once every 5 seconds.
     pub async fn takes_writes(&self) -> bool {
         let last = self.probe.write.lock().last;
         if let Some((at, is_taken)) = last
@@ -273,7 +272,7 @@ impl Database {
         !is_slow && rounds.last.is_none_or(|(_, was_taken)| was_taken)
     }
 
-    /// Fails also if the role lacks a right on a table, which no-op statements on other tables would not show.
+    /// Also fails if the role lacks a privilege on a table, which no-op statements on other tables would not show.
     ///
     /// Uses the sqlx pool directly, so that probes do not count as statements.
     async fn try_write(&self) -> Result<(), sqlx::Error> {

@@ -1,8 +1,8 @@
 //! Messages recorded by other programs: stored without a turn, because no reply is made here.
 //!
-//! One transaction stores all messages of a request, and with them whatever a sent message would: a new conversation, the
-//! title's claim, the preview, the search index. Idempotent by the ids of messages, which are primary keys, and
-//! by the external ids of those that were sent.
+//! One transaction stores all messages of a request, and whatever else a sent message stores: a new conversation, the
+//! title's claim, the preview, the search index. Idempotent by message id, which is the primary key, and by external id
+//! for messages that a client sent.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -43,7 +43,7 @@ pub struct NewRecord {
     pub conversation_id: ConversationId,
     /// The conversation's id in the caller's own system.
     pub external_id: Option<String>,
-    /// The user who wrote the messages of the user.
+    /// The author of the user messages.
     pub author: String,
     /// The messages, at least one, in their order; no two have the same id.
     pub messages: Vec<RecordedMessage>,
@@ -53,15 +53,15 @@ pub struct NewRecord {
     pub redacts: bool,
     /// The agent that replies; `None` keeps the conversation's agent.
     pub agent: Option<String>,
-    /// The agent that was asked for, the entry point of a new conversation; `None` if none was.
+    /// The requested agent, the entry point of a new conversation; `None` if the request names none.
     pub entrypoint: Option<String>,
     /// The agent of a new conversation if `agent` is `None`.
     pub default_agent: String,
     /// Whether a new conversation keeps its texts only until its title is settled.
     pub is_until_titled: bool,
-    /// The title of a new conversation.
+    /// The title state of a new conversation.
     pub new_title: NewTitle,
-    /// The title of a conversation whose title waits for a message with content.
+    /// The title state of an existing conversation whose title waits for a message with content.
     pub deferred_title: NewTitle,
 }
 
@@ -99,7 +99,7 @@ impl RecordedMessage {
 /// The outcome of a [`NewRecord`].
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// The conversation with the messages in it.
+    /// The conversation after the update.
     pub conversation: Conversation,
     /// The messages in the order of the request, and whether each is new.
     pub messages: Vec<(Message, bool)>,
@@ -111,16 +111,16 @@ impl Database {
     /// Stores the messages that are missing, in one transaction, and creates the conversation if it does not exist.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] if the first message of a new conversation is not the user's; [`Error::IdTaken`] if the id of
-    /// a message belongs to another one; [`Error::NotFound`] if the conversation belongs to another owner or was deleted;
-    /// [`Error::Database`].
+    /// [`Error::InvalidInput`] if the first message of a new conversation is not the user's; [`Error::IdTaken`] if a
+    /// message's id belongs to another message; [`Error::NotFound`] if the conversation belongs to another owner or was
+    /// deleted; [`Error::Database`].
     pub async fn record(&self, owner: &Owner, new: &NewRecord) -> Result<Recorded> {
         let mut bodies = Vec::with_capacity(new.messages.len());
         for message in &new.messages {
             bodies.push(index::prepared(owner, &message.shown_text()).await?);
         }
         let bodies = &bodies;
-        // As in `begin_turn`: a retry reads what a concurrent transaction, or ours of unknown outcome, has stored.
+        // As in `begin_turn`: a retry reads what a concurrent transaction stored, or ours, whose outcome is unknown.
         retry(MAX_RETRIES, is_retryable, |_| {
             self.transaction(move |tx| async move {
                 let recorded = self.record_in(&tx, owner, new, bodies).await?;
@@ -137,7 +137,8 @@ impl Database {
         new: &NewRecord,
         bodies: &[String],
     ) -> Result<Recorded> {
-        // Before the stored ids are read: a concurrent transaction may store some of these messages until it commits.
+        // Locks the row before reading the stored ids, because a concurrent transaction may be storing some of these
+        // messages.
         let row =
             || conversations_of(owner).filter(conversation::Column::Id.eq(new.conversation_id));
         let mut known = locked(tx, row()).await?;
@@ -166,7 +167,7 @@ impl Database {
         let Some((last, _)) = missing.last() else {
             let row = known.ok_or_else(Error::no_conversation)?;
             return Ok(Recorded {
-                // A claim of ours, if the first try stored it, is taken over when its lease expires.
+                // If the first try stored a claim, it is taken over when its lease expires.
                 conversation: row.try_into()?,
                 messages: in_order(new, &mut stored, &[]),
                 claim: None,
@@ -224,7 +225,7 @@ impl Database {
     }
 }
 
-/// The error of a message whose id belongs to something else. In a list, it names the message.
+/// The error for a message whose id is taken. In a list, it names the message.
 fn id_taken(new: &NewRecord, place: usize) -> Error {
     let what = match new.messages.len() {
         1 => "the id of the message".into(),
@@ -285,7 +286,7 @@ async fn add_named(
             let Some(asked) = named.get(name) else {
                 continue;
             };
-            // A program may have stored one external id for several ids of ours.
+            // A program may have stored the same external id with several of our ids.
             if !stored.contains_key(&asked.id) || asked.is(&message, new.conversation_id, false) {
                 stored.insert(asked.id, message);
             }
@@ -294,7 +295,7 @@ async fn add_named(
     Ok(())
 }
 
-/// The messages of the request, those that were stored before and the added ones.
+/// The messages in the order of the request: those that were already stored, and the added ones.
 fn in_order(
     new: &NewRecord,
     stored: &mut HashMap<MessageId, Message>,

@@ -13,7 +13,7 @@ use crate::{
 const PAGE: u64 = 200;
 
 impl Database {
-    /// The row with this id, if it may be read, also if it is a tombstone.
+    /// The row with this id, even a tombstone, if it may be read.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -30,8 +30,8 @@ impl Database {
             .transpose()
     }
 
-    /// A page of the rows that may be read, tombstones included, that changed at `since` or later, with the rows that cannot be
-    /// read.
+    /// A page of the readable rows, tombstones included, that changed at `since` or later, with the rows that cannot be
+    /// decoded.
     ///
     /// Ordered by id, starting after `after`. A page without a readable row is the end.
     ///

@@ -38,14 +38,14 @@ impl Removed {
         }
     }
 
-    /// Counts what another removal removed.
+    /// Adds the counts of another removal.
     pub fn extend(&mut self, other: &Self) {
         for (table, rows) in &other.0 {
             self.add(table, *rows);
         }
     }
 
-    /// The rows of a table.
+    /// The number of removed rows of a table.
     pub fn of(&self, table: &str) -> u64 {
         self.0.get(table).copied().unwrap_or_default()
     }
@@ -118,7 +118,7 @@ pub(super) async fn entomb(
     rows.into_iter().map(Conversation::try_from).collect()
 }
 
-/// Removes the messages of conversations, and what belongs to them.
+/// Removes the messages of conversations, and the rows that belong to them.
 pub(super) async fn remove_contents(
     tx: &Transaction,
     ids: &[ConversationId],

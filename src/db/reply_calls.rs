@@ -34,7 +34,7 @@ pub struct ReplyCost<'a> {
 }
 
 impl Database {
-    /// The tokens used for a tenant's replies since then, of one agent or of all.
+    /// The tokens used for a tenant's replies since `since`, by one agent or by all.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -59,7 +59,7 @@ impl Database {
         Ok(sum.flatten().unwrap_or(0).try_into().unwrap_or(0))
     }
 
-    /// The model and the tokens of several replies, if the provider reported them.
+    /// The model and the tokens of several replies. Replies without reported tokens have no entry.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -18,7 +18,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The value of `retain` of such a conversation.
+/// The value of `retain` for such a conversation.
 pub(super) const UNTIL_TITLED: &str = "until_titled";
 
 impl conversation::Model {
@@ -90,9 +90,9 @@ pub(super) async fn settled(
     row.ok_or_else(Error::no_conversation)
 }
 
-/// The text of a checkpoint as an update of a turn stores it: none, if its conversation drops texts.
+/// The text of a checkpoint as an update of a turn stores it: NULL if its conversation drops texts.
 pub(super) fn kept(text: impl Into<Expr>) -> Expr {
-    // As `drops_text`.
+    // The condition of `drops_text`.
     const DROPS: &str = "EXISTS (SELECT 1 FROM agent_conversations AS kept WHERE kept.id = agent_turns.conversation_id \
         AND kept.retain = 'until_titled' AND (kept.title_status IN ('ready', 'skipped') \
         OR kept.title_status = 'failed' AND kept.title_retry_at IS NULL))";
@@ -102,7 +102,7 @@ pub(super) fn kept(text: impl Into<Expr>) -> Expr {
         .into()
 }
 
-/// The same for the rows that an update of at most one row returned.
+/// Like [`settled`], for the rows returned by an update of at most one row.
 pub(super) async fn settled_rows(
     tx: &Transaction,
     rows: Vec<conversation::Model>,

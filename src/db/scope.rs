@@ -134,7 +134,7 @@ pub(super) fn behind(time: Column, at: DateTime<Utc>, id: ConversationId) -> Exp
     place.lt(Expr::tuple([Expr::val(at), Expr::val(id)]))
 }
 
-/// The first of these rows, locked until the transaction ends by the lock of an update: rows that refer to the
+/// The first of these rows, locked until the transaction ends. The lock is that of an update: rows that refer to the
 /// conversation can still be inserted.
 pub(super) async fn locked(tx: &Transaction, rows: Select<Entity>) -> Result<Option<Model>> {
     Ok(rows.lock(LockType::NoKeyUpdate).one(tx).await?)

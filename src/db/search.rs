@@ -4,8 +4,8 @@
 //! words, and every word is quoted. Each word is prefixed with its owner's mark, so that a search reads only the
 //! owner's part of the index.
 //!
-//! Both databases write `agent_search`, a view of what they store (migration m20251224): SQLite the words in FTS5 alone,
-//! PostgreSQL the words of a text in their order, and a GIN index over them.
+//! Statements write to the view `agent_search` (migration m20251224). Behind it, SQLite stores the words in FTS5 alone;
+//! PostgreSQL stores the words of a text in their order, with a GIN index over them.
 //!
 //! A search is bounded in words ([`query`]), concurrency ([`share`]) and time. The database returns the newest matching
 //! texts; blocking threads score them ([`rank`]) and cut their snippets ([`snippet`]).
@@ -68,7 +68,7 @@ impl Hit {
 struct Match {
     conversation_id: ConversationId,
     message_id: Option<MessageId>,
-    /// The text itself on SQLite, which stores it once; the index entry on PostgreSQL.
+    /// On SQLite, the stored message or title, because SQLite keeps no other copy; on PostgreSQL, the index entry.
     body: String,
 }
 
@@ -93,11 +93,10 @@ struct Best {
 const STATEMENTS: Duration = Duration::from_secs(4);
 const WORK: Duration = Duration::from_secs(1);
 
-/// The most users of a tenant whose conversations one search covers.
+/// The maximum number of users of a tenant whose conversations one search covers.
 const MOST_MEMBERS: usize = 500;
 
-/// The most lookups of words in the index for one search: each word once for each mark. PostgreSQL takes 6 seconds for twice
-/// as many.
+/// The maximum number of index lookups per search, one per word and mark. PostgreSQL takes 6 seconds for twice as many.
 const MOST_LOOKUPS: usize = 8_000;
 
 /// The number of matching texts to rank, newest first. Ranking every text with a very common word would take seconds,
@@ -112,12 +111,11 @@ const MOST_READ: usize = 8_000;
 const MINE: &str = "tenant_id = $2 AND user_id = $3 AND status = 'active'
         AND ($4 = '' OR agent_entrypoint = $4)";
 
-/// The same if the users of the tenant share them: the user only asks.
+/// The same filter if the tenant's users share their conversations: `$3`, the caller, does not restrict the rows.
 const OURS: &str = "tenant_id = $2 AND $3 <> '' AND status = 'active'
         AND ($4 = '' OR agent_entrypoint = $4)";
 
-// Reads in the order of the index, newest first, so that it stops at the limit. The join filters by owner before a row
-// counts.
+// Reads in index order, newest first, and stops at the limit. The joins filter by owner before a row counts towards it.
 const SQLITE_MATCHES: &str = "
     matches AS MATERIALIZED (
         SELECT conversation_id, message_id, CASE
@@ -132,11 +130,11 @@ const SQLITE_MATCHES: &str = "
         LIMIT {most}
     )";
 
-// PostgreSQL's GIN index has no order. The query scans the newest texts for common words, and uses the index for all
-// others; it decides by the number of matches of the scan. The planner alone would estimate, and might scan the table:
+// PostgreSQL's GIN index has no order. The query scans the newest texts, which is enough for common words, and uses the
+// index only if the scan finds too few matches. The planner would decide by estimates, and might scan the whole table:
 //
-// - The query is cast in a subquery, so that the planner cannot estimate by the word. It has no phrases, because the
-//   index has no positions: a phrase is looked for in the entry ({phrases}), where its words stand between spaces.
+// - The query is cast in a subquery, so that the planner cannot base its estimate on the word. It has no phrases,
+//   because the index has no positions: {phrases} finds a phrase in the entry, where spaces separate its words.
 // - With BETWEEN, and the mark in ORDER BY, only the index of owners returns the rows in the required order.
 // - OFFSET 0 keeps the order of the texts: the conversations are looked up one by one until the limit is reached.
 const POSTGRES_MATCHES: &str = "
@@ -189,12 +187,12 @@ fn statement(matches: &str, is_tenant: bool) -> String {
 }
 
 impl Database {
-    /// A page of the conversations that may be read and have every word of `text` in their title or in one message, best match
+    /// A page of the readable conversations that have every word of `text` in their title or in one message, best match
     /// first.
     ///
     /// The last word matches as a prefix. A text without words finds nothing. Ranks only the 200 newest matching texts.
-    /// In a tenant, covers the caller and the first 500 users by name. Counts against the
-    /// concurrent searches of `caller`.
+    /// In a tenant, covers the caller and the first 500 users by name. Counts against the concurrent searches of
+    /// `caller`.
     ///
     /// # Errors
     /// [`Error::InvalidInput`] for too many words, [`Error::Busy`] and [`Error::RateLimited`] for too many concurrent
@@ -238,8 +236,8 @@ impl Database {
         })
     }
 
-    /// The marks of the owners whose conversations a search covers. Words in the index carry the mark of their owner under
-    /// every policy, so a policy takes effect at once, and nothing is marked again when it changes.
+    /// The marks of the owners whose conversations a search covers. Words in the index carry their owner's mark under
+    /// every policy, so a changed policy takes effect at once, without new marks.
     async fn marks(&self, caller: &Owner, rows: Rows<'_>) -> Result<Vec<String>> {
         let mut marks = vec![mark(caller)];
         if let Rows::OfTenant(tenant) = rows {
@@ -284,7 +282,7 @@ impl Database {
                 found.push(format!("strpos(body, ${}) > 0", values.len()));
             }
             let found = found.join(" AND ");
-            // The index alone decides on single words.
+            // For single words, the index alone decides.
             let order = if query.has_order() { &found } else { "TRUE" };
             postgres = statement(POSTGRES_MATCHES, is_tenant)
                 .replace("{phrases}", &found)
@@ -374,7 +372,7 @@ fn ranked(
     Ok(best)
 }
 
-/// Cuts the snippets of the hits, and marks in them what matches.
+/// Cuts the snippets of the hits, and highlights the matches in them.
 async fn shown(query: &SearchQuery, found: Vec<MatchedRows>) -> Result<Vec<Hit>> {
     let message_bytes =
         |found: &MatchedRows| found.message.as_ref().map_or(0, |one| one.content.len());

@@ -1,4 +1,4 @@
-//! The owners in a tenant whose conversations its users share.
+//! The owners in a tenant whose users share their conversations.
 
 use sea_orm::{ColumnTrait, FromQueryResult, QueryFilter, QuerySelect};
 
@@ -8,14 +8,14 @@ use crate::{
     error::Result,
 };
 
-/// What a request names in a conversation.
+/// What a request names, from which its conversation is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
     /// The conversation itself.
     Conversation(ConversationId),
     /// One of its messages or replies, including a running reply.
     Message(MessageId),
-    /// A turn of it.
+    /// One of its turns.
     Turn(MessageId),
 }
 
@@ -35,7 +35,7 @@ const MEMBERS: &str = "
     SELECT user_id FROM members WHERE user_id IS NOT NULL LIMIT $2";
 
 impl Database {
-    /// The owner of the conversation that a request names, also of a tombstone; `None` if the tenant has none.
+    /// The owner of the conversation that a request names, even if it is a tombstone; `None` if the tenant has none.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -47,7 +47,7 @@ impl Database {
             Named::Turn(id) => turn_of(self.find_turn(rows, id).await?),
             Named::Message(id) => match self.find_message(rows, id).await? {
                 Some(message) => Some(message.conversation_id),
-                // A running reply is no message yet.
+                // A running reply is not a message yet.
                 None => turn_of(self.find_turn_of(rows, id).await?),
             },
         };

@@ -1,4 +1,4 @@
-//! Which pooled connections are stale, so that the pool replaces them.
+//! Marks pooled connections as stale, so that the pool replaces them.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -21,7 +21,7 @@ use crate::{conversation::TitleStatus, error::Result};
 pub struct StatsFilter {
     /// Only this tenant's.
     pub tenant: Option<String>,
-    /// Only those created since then.
+    /// Only those created at or after this time.
     pub since: Option<DateTime<Utc>>,
 }
 
@@ -32,11 +32,11 @@ pub struct TitleStats {
     pub titles: Vec<TitleCount>,
     /// Failed titles by reason.
     pub failures: Vec<FailureCount>,
-    /// Failed titles that wait for their next try, and new titles that were asked for and wait for theirs.
+    /// Titles that wait for their next try: failed ones, and requested replacements of existing titles.
     pub waiting: WaitingTitles,
     /// Calls by model and outcome.
     pub calls: Vec<CallCount>,
-    /// Replies by agent and model, if the provider reported their tokens.
+    /// Replies with reported tokens, by agent and model.
     pub replies: Vec<ReplyCount>,
     /// The duration of calls that returned a title; `None` if there were none.
     pub latency: Option<Latency>,
@@ -67,7 +67,7 @@ pub struct FailureCount {
 pub struct CallCount {
     /// The model.
     pub model: String,
-    /// `title`, or the reason of the failure.
+    /// `title`, or the reason for the failure.
     pub outcome: String,
     /// The number of calls.
     pub calls: i64,
@@ -82,7 +82,7 @@ pub struct CallCount {
 /// Replies of one agent by one model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, FromQueryResult)]
 pub struct ReplyCount {
-    /// The agent; empty for those of earlier versions that have no text.
+    /// The agent; empty for replies without text that an earlier version stored.
     pub agent: String,
     /// The model.
     pub model: String,

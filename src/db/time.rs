@@ -13,16 +13,16 @@ use crate::{
     supervisor::Heartbeat,
 };
 
-/// The interval of the readings. In between, machines drift by less than a millisecond.
+/// The interval between readings. In between, machines drift by less than a millisecond.
 const READ_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The limit of one reading.
+/// The deadline of one reading.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The maximum round trip of a sample. A slower one is too inaccurate.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
 
-/// The clock skew from which on a warning is logged.
+/// The clock skew above which a warning is logged.
 const WARN_SKEW: TimeDelta = TimeDelta::seconds(2);
 
 /// The number of samples per reading.

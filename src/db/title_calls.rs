@@ -29,7 +29,7 @@ pub const NO_TENANT: &str = "";
 /// One call of the title model.
 #[derive(Clone, Debug)]
 pub struct TitleCall {
-    /// The agent under whose policy it was made; empty for none.
+    /// The agent under whose policy the call was made; empty if none.
     pub agent: String,
     /// The model.
     pub model: String,
@@ -67,7 +67,7 @@ impl Database {
         .await
     }
 
-    /// The tokens used for a tenant's titles since then, of one agent or of all.
+    /// The tokens used for a tenant's titles since `since`, by one agent or by all.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

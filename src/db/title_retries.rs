@@ -1,4 +1,4 @@
-//! Titles that failed for a passing reason: when each is tried again, which are due, and which wait.
+//! Titles that failed for a temporary reason: when each is tried again, and which titles are due or still waiting.
 //!
 //! The row stores the time of the next try beside the failure. The previous version does not know that column: when it
 //! titles, renames or restarts a row, it clears the failure, so the time counts only while a failure is stored.
@@ -35,7 +35,7 @@ const SLOW_TRIES: i32 = 2;
 /// What a title waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitsFor {
-    /// A model that answers. Without the titles that were too slow several times.
+    /// A model that answers. Excludes titles that have timed out several times.
     Model,
     /// The budget of the next day.
     Budget,
@@ -44,9 +44,9 @@ pub enum WaitsFor {
 /// The next try of a failed title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// When it begins, at the earliest.
+    /// The earliest time of the try.
     pub at: DateTime<Utc>,
-    /// Whether this try counts as failed. A try without a call does not.
+    /// Whether the try that has just failed is counted. A try without a call is not.
     pub is_counted: bool,
 }
 
@@ -55,7 +55,7 @@ pub struct Retry {
 pub struct WaitingTitles {
     /// The number of conversations.
     pub conversations: i64,
-    /// The first failure of the title that has waited longest; `None` if none waits.
+    /// When the longest-waiting title first failed; `None` if none waits.
     pub oldest: Option<DateTime<Utc>>,
 }
 
@@ -97,7 +97,7 @@ impl Database {
         self.page_of_waiting(early, after, limit).await
     }
 
-    /// A page of the titles of all owners that failed first before then and still wait.
+    /// A page of the titles of all owners that first failed at or before `before` and still wait.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -125,8 +125,8 @@ impl Database {
         read_page(&self.reader, select, ORDER, |row| Ok(Candidate::of(row))).await
     }
 
-    /// Begins the next try of a title: claims it, with the status `pending`. `None`: it no longer waits, because of
-    /// another process, a rename, a reset or a deletion.
+    /// Begins the next try of a title: claims it, with the status `pending`. `None`: the title no longer waits, because
+    /// of another process, a rename, a reset or a deletion.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -143,7 +143,7 @@ impl Database {
             .col_expr(Column::TitleRetryAt, Expr::val(no_time))
             .filter(is_waiting())
             .filter(unclaimed(at))
-            // Not if another process has tried it in the meantime, so that its next try is later.
+            // Skips a title that another process has tried in the meantime: its next try is later.
             .filter(Column::TitleRetryAt.lte(candidate.retry.map_or(at, |(_, at)| at)))
             .exec_with_returning(&self.writer)
             .await?;
@@ -154,7 +154,7 @@ impl Database {
             .transpose()
     }
 
-    /// Makes titles due that wait for a later try. In one transaction, so pass a page of them.
+    /// Makes waiting titles due now. Runs in one transaction, so pass at most a page of them.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -177,7 +177,7 @@ impl Database {
         .await
     }
 
-    /// Stores that a title is not tried again. The failure stays. `None`: it no longer waits.
+    /// Stores that a title is not tried again, and keeps its failure. `None`: the title no longer waits.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -197,7 +197,7 @@ impl Database {
         Ok(given_up)
     }
 
-    /// The titles of the filter's conversations that wait for their next try.
+    /// Counts the titles that wait for their next try in the conversations that match the filter.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -210,8 +210,8 @@ impl Database {
         })
     }
 
-    /// The first failure of the title that has waited longest for a model. Titles that wait for the next day's budget
-    /// do not count.
+    /// When the title that has waited longest for a model first failed. Titles that wait for the next day's budget do
+    /// not count.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -231,7 +231,7 @@ impl Database {
         Ok(oldest.flatten())
     }
 
-    /// Erases the former titles of conversations that the previous version deleted: it does not know the column.
+    /// Erases the former titles of conversations that the previous version deleted: that version does not clear them.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -1,4 +1,4 @@
-//! Title writes: the fenced store, the failure, the rename, the regeneration, the reset.
+//! Title writes: the fenced store, failure, rename, restore, regeneration, refresh and reset.
 //!
 //! Each is one conditional update of the conversation's row (compare-and-set). An update that loses the race changes no
 //! row and returns `None`. No update touches `last_message_at`, by which lists are sorted.
@@ -30,8 +30,8 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Stores the cost of a claim's calls. `is_found`: the conversation is known to exist. If its rows were erased while the
-/// model was writing, the calls belong to no tenant: nothing may lead to what was erased.
+/// Stores the cost of a claim's calls. `is_found`: the conversation is known to exist. If it was erased while the model
+/// was writing, the calls are stored without tenant and conversation, so that nothing leads back to the erased data.
 async fn store_calls(
     tx: &Transaction,
     claim: &TitleClaim,
@@ -61,23 +61,23 @@ pub enum TitleRequestOutcome {
     Unchanged(Conversation),
 }
 
-/// What a user asks of a new title.
+/// A user's wishes for a new title.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TitleWish<'a> {
-    /// What the title shall be like.
+    /// The user's instruction for the title.
     pub hint: Option<&'a str>,
     /// Whether a locked title may be replaced.
     pub replace_manual: bool,
-    /// What the title is made from.
+    /// What the title is generated from.
     pub from: TitleFrom,
 }
 
 /// How often a title is refreshed.
 #[derive(Clone, Copy, Debug)]
 pub struct RefreshLimits {
-    /// The most refreshes of a conversation.
+    /// The maximum number of refreshes of a conversation.
     pub most: i32,
-    /// The shortest time between two of them.
+    /// The minimum time between two refreshes.
     pub pause: Duration,
 }
 
@@ -126,7 +126,7 @@ impl Database {
             .await
     }
 
-    /// Stores a title failure, when it is tried again (`None`: never), and the cost of its calls.
+    /// Stores a title failure, its next try (`None`: there is none), and the cost of its calls.
     ///
     /// `None`: the claim is lost or its lease has expired. Only the calls are stored then. A process that outlives its
     /// lease was suspended, so its timeout is no evidence against the model; another process tries again.
@@ -144,8 +144,8 @@ impl Database {
             .await
     }
 
-    /// Stores the outcome of a claim and the cost of its calls. If a row fails, retries without the calls and the
-    /// search index, because an outcome that is not stored is generated and paid for again.
+    /// Stores the outcome of a claim and the cost of its calls. If the database rejects a row, retries without the
+    /// calls and the search index, because an outcome that is not stored is generated and paid for again.
     async fn store_outcome(
         &self,
         claim: &TitleClaim,
@@ -186,8 +186,8 @@ impl Database {
         Ok(stored)
     }
 
-    /// Releases a claim and resets its attempts: there is nothing to title, or the present title stays. Stores the cost of
-    /// the calls.
+    /// Releases a claim and resets its attempts: there is nothing to title, or the current title stays. Stores the cost
+    /// of the calls.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -205,11 +205,11 @@ impl Database {
         .await
     }
 
-    /// Stores a manual title, which replaces any other. Keeps the generation time of a replaced title. `actor`: the user
-    /// who gave it.
+    /// Stores a manual title, which replaces any other. Keeps the generation time of a replaced title. `actor`: the
+    /// user who set it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner does not have the conversation; [`Error::Database`].
     pub async fn rename(
         &self,
         owner: &Owner,
@@ -233,11 +233,11 @@ impl Database {
         Ok(renamed)
     }
 
-    /// Brings the former title back and locks it. Returns the conversation unchanged if its title was brought back
-    /// already, so that a repeated request changes nothing.
+    /// Restores the former title and locks it. Idempotent: returns the conversation unchanged if its title was already
+    /// restored.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] if there is no former title; [`Error::NotFound`] when the owner does not have the
+    /// [`Error::InvalidInput`] if there is no former title; [`Error::NotFound`] if the owner does not have the
     /// conversation; [`Error::Database`].
     pub async fn restore_title(
         &self,
@@ -275,7 +275,7 @@ impl Database {
         let row = conversations_of(owner).filter(Column::Id.eq(id));
         let row = row.one(&self.reader).await?;
         let row = row.ok_or_else(Error::no_conversation)?;
-        // A title that the user gave is locked too, without this mark.
+        // Only a restore sets this flag: a manual title is locked without it.
         match row.title_locked {
             true => row.try_into(),
             false => Err(Error::invalid_field(
@@ -287,10 +287,10 @@ impl Database {
 
     /// Claims the regeneration of a title. The current title stays until the new one is stored.
     ///
-    /// A locked title is replaced only with `replace_manual`. A refresh in progress gives way.
+    /// A locked title is replaced only with `replace_manual`. A refresh in progress is superseded.
     ///
     /// # Errors
-    /// [`Error::ManualTitle`]; [`Error::NotFound`] when the owner does not have the conversation;
+    /// [`Error::ManualTitle`]; [`Error::NotFound`] if the owner does not have the conversation;
     /// [`Error::Database`].
     pub async fn begin_regeneration(
         &self,
@@ -320,9 +320,10 @@ impl Database {
         Ok(TitleRequestOutcome::Unchanged(conversation))
     }
 
-    /// Claims a refresh of a generated, unlocked title, and counts it. `None`: the limits, a lock or another claim forbid it.
+    /// Claims a refresh of a generated, unlocked title, and counts it. `None`: the limits, a lock or another claim
+    /// prevent it.
     ///
-    /// The title stays `ready`. So no client sees the claim, and no process takes it over if this one dies.
+    /// The title stays `ready`, so clients do not see the claim, and no process takes it over if this one dies.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -356,11 +357,11 @@ impl Database {
 
     /// Clears a locked or skipped title, and claims the generation of a new one.
     ///
-    /// Without a lease nothing is claimed, and the title waits for a message with enough content. A generated title
-    /// stays.
+    /// Without a lease, claims nothing: the title waits for a message with enough content. A generated title that is
+    /// not locked stays.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when the owner does not have the conversation; [`Error::Database`].
+    /// [`Error::NotFound`] if the owner does not have the conversation; [`Error::Database`].
     pub async fn reset_title(
         &self,
         owner: &Owner,
@@ -434,7 +435,7 @@ fn begin(
         .col_expr(Column::TitleFailure, Expr::val(no_failure))
 }
 
-/// Adds a generated title to an update under a claim. The one that it replaces becomes the former title.
+/// Adds a generated title to an update under a claim. The replaced title becomes the former title.
 fn with_generated(
     update: UpdateMany<Entity>,
     title: &Title,
@@ -479,7 +480,7 @@ fn with_title(
         .col_expr(Column::TitleFailure, Expr::val(no_failure))
 }
 
-/// The row returned by an update of a title, which is updated in the search index too.
+/// Updates the title in the search index. Returns the conversation of the updated row; `None` if no row was updated.
 async fn reindexed(tx: &Transaction, rows: Vec<Model>) -> Result<Option<Conversation>> {
     let conversation = changed(rows)?;
     if let Some(conversation) = &conversation {

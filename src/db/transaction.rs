@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 impl Database {
     /// Runs a transaction, and commits it when `run` returns it. An error rolls it back.
     ///
-    /// If the connection was lost or had a stale plan, everything runs again on another one, since the server has
-    /// rolled the first transaction back. A commit of unknown outcome ([`UnknownCommit`]) is not retried here.
+    /// If the connection was lost or had a stale plan, the whole transaction runs again on another one, since the
+    /// server has rolled the first one back. A commit of unknown outcome ([`UnknownCommit`]) is not retried here.
     pub(super) async fn transaction<T, F>(&self, run: impl Fn(Transaction) -> F) -> Result<T>
     where
         F: Future<Output = Result<(Transaction, T)>>,

@@ -1,4 +1,4 @@
-//! Conversations whose first messages `titlecast try` asks models about. Reads only.
+//! Conversations for `titlecast try`, which generates trial titles from their first messages. Reads only.
 
 use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
 
@@ -13,7 +13,7 @@ use crate::{
     error::Result,
 };
 
-/// A conversation that a title could be made for.
+/// A conversation that gets a trial title.
 #[derive(Clone, Debug)]
 pub struct TrialRow {
     /// The conversation's owner.
@@ -22,13 +22,13 @@ pub struct TrialRow {
     pub id: ConversationId,
     /// The agent that answers in it.
     pub agent: String,
-    /// The title that the user gave.
+    /// The title that the user set.
     pub manual_title: Option<String>,
 }
 
 impl Database {
-    /// A page of conversations, of a tenant or of all, newest first, starting after `after`. Leaves out the deleted ones,
-    /// those without an automatic title, and those whose texts are kept until they are titled.
+    /// A page of the conversations of one tenant or of all, newest first, starting after `after`. Leaves out deleted
+    /// conversations, those without an automatic title, and those that keep their texts only until they are titled.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 use crate::{conversation::MessageId, error::Error};
 
-/// A position in the reply of a turn. Clients receive it as an opaque text: `{turn}.{bytes}`, `{turn}.{bytes}.{part}` or
-/// `{turn}.end`. The first turn of a message has the message's id.
+/// A position in the reply of a turn. Clients receive it as an opaque text: `{turn}.{bytes}`, `{turn}.{bytes}.{part}`
+/// or `{turn}.end`. The first turn of a message has the message's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyCursor {
     /// The turn.
@@ -17,7 +17,7 @@ pub struct ReplyCursor {
 /// A position in a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyOffset {
-    /// After a part of the reply.
+    /// After this place in the reply.
     At(Place),
     /// After the end: no event is left.
     End,
@@ -26,7 +26,7 @@ pub enum ReplyOffset {
 /// A place in the log of a reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The bytes of text (UTF-8) before it.
+    /// The number of bytes of text (UTF-8) before it.
     pub bytes: usize,
     /// The index of the last part before it; `None` for a reader that received no part. That part may have grown since.
     pub part: Option<usize>,
@@ -84,7 +84,7 @@ impl FromStr for ReplyCursor {
     }
 }
 
-/// Parses digits alone: no sign, no space.
+/// Parses only digits: no sign, no space.
 fn number(digits: &str) -> Result<usize, Error> {
     let number = digits.parse().map_err(|_| Error::InvalidCursor)?;
     match digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -43,7 +43,7 @@ pub struct EventBroker {
     node: Uuid,
     topics: Arc<topics::Topics>,
     runs: Arc<run::Runs>,
-    /// Copies of replies that other nodes write, shared by their readers here.
+    /// Copies of the logs of replies that other nodes write, each shared by its readers on this node.
     copies: Arc<run::Runs>,
     published: UnboundedSender<PublishedRevision>,
     /// Sends wake-ups to other nodes; `None` on a single node.
@@ -54,7 +54,7 @@ pub struct EventBroker {
 pub type PublishedRevision = (ConversationId, i64);
 
 impl EventBroker {
-    /// A broker of a single node, and the channel of published revisions. The channel is unbounded: drop the receiver
+    /// A broker for a single node, and the channel of published revisions. The channel is unbounded: drop the receiver
     /// or read it.
     pub fn new(clock: Clock) -> (Self, UnboundedReceiver<PublishedRevision>) {
         let (published, receiver) = unbounded_channel();
@@ -69,7 +69,7 @@ impl EventBroker {
         (broker, receiver)
     }
 
-    /// A broker of one of several nodes, and its relay, which has to be started.
+    /// A broker for one of several nodes, and its relay, which the caller must start.
     pub fn relayed(clock: Clock) -> (Self, UnboundedReceiver<PublishedRevision>, relay::Relay) {
         let (mut broker, receiver) = Self::new(clock.clone());
         broker.topics = Arc::new(topics::Topics::relayed(clock));
@@ -89,8 +89,9 @@ impl EventBroker {
         self.node
     }
 
-    /// Publishes a committed row to the subscribers of the conversation, of its owner and of its tenant. Ignores revisions ≤ the
-    /// newest published one: two writers may publish in the wrong order, and the newer row includes the older change.
+    /// Publishes a committed row to the subscribers of the conversation, of its owner and of its tenant. Ignores
+    /// revisions ≤ the newest published one: two writers may publish in the wrong order, and the newer row includes the
+    /// older change.
     pub fn publish(&self, conversation: Conversation) {
         if let Some(outbox) = &self.outbox {
             outbox.send(&conversation);
@@ -117,13 +118,13 @@ impl EventBroker {
         self.runs.open(of)
     }
 
-    /// The same for a reply that a program outside of the server writes.
+    /// Like [`Self::open_run`], for a reply that a program outside of the server writes.
     pub fn open_external_run(&self, of: ReplyIds) -> RunGuard {
         self.runs.open_external(of)
     }
 
-    /// Turns the log of a reply that this process wrote into a copy of another node's log. Its readers stay, and the
-    /// caller must fill it.
+    /// Turns the log of a reply that this process wrote into a copy of another node's log. Its readers stay connected,
+    /// and the caller must fill the copy.
     pub fn hand_over_run(&self, mut run: RunGuard) -> RunGuard {
         run.move_to(&self.copies);
         run
@@ -157,9 +158,9 @@ impl EventBroker {
         self.runs.all()
     }
 
-    /// Reads the text after an offset, and the parts changed after a change, from the node that writes the reply; waits
-    /// briefly for news. `None` if the
-    /// node does not answer or no longer writes the reply: then read the row.
+    /// Reads, from the node that writes the reply, the text after `offset` and the parts changed after the change
+    /// number `changes`. Waits briefly for new content. `None` if that node does not answer or no longer writes the
+    /// reply; then read the row.
     pub async fn read_remote(
         &self,
         node: Uuid,
@@ -167,7 +168,7 @@ impl EventBroker {
         offset: usize,
         changes: u64,
     ) -> Option<relay::RemoteSlice> {
-        // Another node may have written it when the reader joined.
+        // The reply may have moved to this node since the reader joined.
         if node == self.node {
             return relay::read_here(&self.runs, reply, offset, changes).await;
         }
@@ -175,7 +176,7 @@ impl EventBroker {
         outbox.read(node, reply, offset, changes).await
     }
 
-    /// Requests that another node stops a reply. Only a hint: the row stores the stop flag.
+    /// Asks another node to stop a reply. Only a hint: the row stores the stop flag.
     pub async fn stop_remote(&self, node: Uuid, reply: MessageId) {
         if let Some(outbox) = &self.outbox {
             outbox.stop(node, reply).await;
@@ -196,7 +197,7 @@ impl EventBroker {
     }
 }
 
-/// A subscriber was too slow and lost events: it has to read the row again.
+/// A subscriber was too slow and lost events: it must read the row again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lagged;
 

@@ -23,10 +23,10 @@ use crate::{
 /// How many changes a subscriber may lag behind before it loses some.
 const CHANNEL_CAPACITY: usize = 256;
 
-/// How many conversations' newest revisions are remembered at least.
+/// The minimum number of conversations whose newest revision is remembered.
 const REVISION_CACHE_SIZE: usize = 4_096;
 
-/// What a subscriber can watch. The owner or the tenant is part of each, so that a wrong id cannot cross owners.
+/// A topic that subscribers can watch. Each contains the owner or the tenant, so that a wrong id cannot cross owners.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Topic {
     Conversation(Owner, ConversationId),
@@ -99,8 +99,8 @@ impl Topics {
         topics
     }
 
-    /// Sends a change to the subscribers of its conversation, its owner and its tenant. Ignores revisions ≤ the newest published
-    /// one.
+    /// Sends a change to the subscribers of its conversation, its owner and its tenant. Ignores revisions ≤ the newest
+    /// published one.
     pub(super) fn publish(&self, conversation: Arc<Conversation>) {
         let mut inner = self.lock();
         if !inner
@@ -141,7 +141,7 @@ impl Topics {
         self.lock().senders.keys().cloned().collect()
     }
 
-    /// Waits for topics to be added or removed, and takes those since the last call.
+    /// Waits until topics have been added or removed since the last call, and takes them.
     pub(super) async fn changed(&self) -> HashSet<Topic> {
         loop {
             let changed = self.lock().changed.as_mut().map(std::mem::take);

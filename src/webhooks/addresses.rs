@@ -16,7 +16,7 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
 };
 
-/// Where cloud providers answer with credentials. Refused even inside an allowed network.
+/// The metadata services of cloud providers, which return credentials. Refused even inside an allowed network.
 const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),

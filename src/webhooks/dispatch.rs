@@ -7,10 +7,10 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::{Hook, Inner, lane};
 use crate::{error::Result, supervisor::Heartbeat};
 
-/// The poll interval for due events. The longest delay of an event while its receiver keeps up.
+/// The poll interval for due events, and the longest delay of an event while its receiver keeps up.
 const POLL: Duration = Duration::from_millis(500);
 
-/// The limit of an iteration.
+/// The deadline of an iteration.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The pause between two renewals of routes, and the age at which a route is renewed.
@@ -19,17 +19,17 @@ const RENEW: Duration = Duration::from_secs(300);
 /// The age at which a route counts as removed from every node's configuration.
 const ROUTE_TTL: Duration = Duration::from_secs(1200);
 
-/// Between two counts of what waits.
+/// The interval between two counts of the backlog.
 const COUNT: Duration = Duration::from_secs(15);
 
 /// The pause between two removals of events without a configured webhook, and how long such events are kept.
 const CLEAN: Duration = Duration::from_secs(3600);
 const KEEP_UNROUTED: Duration = Duration::from_secs(24 * 3600);
 
-/// Lanes that are removed at a time.
+/// Lanes removed at a time.
 const LANES: u64 = 200;
 
-/// When each part of the work was done last.
+/// When each part of the work was last done.
 #[derive(Debug, Default)]
 struct Done {
     renewed: Option<Instant>,
@@ -110,7 +110,7 @@ async fn iterate(inner: &Arc<Inner>, done: &mut Done) -> Result<()> {
 /// Claims as many lanes as there are free slots, and sends their events.
 async fn claim(inner: &Arc<Inner>, hook: &Arc<Hook>) -> Result<()> {
     let free = hook.slots.available_permits();
-    // Before the claim, so that a slot that becomes free in the meantime wakes the loop again.
+    // Set before the claim, so that a slot that becomes free in the meantime wakes the loop again.
     hook.is_saturated.store(true, Relaxed);
     if free == 0 {
         return Ok(());

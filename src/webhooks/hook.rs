@@ -20,27 +20,27 @@ use crate::{
     llm::{InvalidProvider, provider::certificates},
 };
 
-/// Failures in a row, of any conversations, after which a receiver counts as failing.
+/// Consecutive failures, across all conversations, after which a receiver counts as failing.
 const FAILING_AFTER: u32 = 5;
 
-/// What is announced.
+/// The events that webhooks announce.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray, VariantNames,
 )]
 pub enum EventKind {
-    /// A conversation is new.
+    /// A conversation was created.
     #[strum(serialize = "conversation.created")]
     Created,
-    /// Its title is another one.
+    /// A conversation's title changed.
     #[strum(serialize = "conversation.title_changed")]
     TitleChanged,
     /// A message was stored, or edited.
     #[strum(serialize = "conversation.message_stored")]
     MessageStored,
-    /// A reply has ended, however it did.
+    /// A reply ended, with any outcome.
     #[strum(serialize = "conversation.reply_ended")]
     ReplyEnded,
-    /// It was deleted.
+    /// A conversation was deleted.
     #[strum(serialize = "conversation.deleted")]
     Deleted,
 }
@@ -50,9 +50,9 @@ pub enum EventKind {
 pub struct WebhookSettings {
     /// The name.
     pub name: String,
-    /// Where events are sent.
+    /// The URL that events are sent to.
     pub url: Url,
-    /// The keys that sign; at least one.
+    /// The keys that sign requests; at least one.
     pub keys: Vec<SigningKey>,
     /// The events that are sent.
     pub events: Vec<EventKind>,
@@ -64,23 +64,23 @@ pub struct WebhookSettings {
     pub allow_private: Vec<IpNet>,
     /// Further certificate authorities, in PEM.
     pub authorities: Option<Vec<u8>>,
-    /// The limit of one try.
+    /// The timeout of one try.
     pub timeout: Duration,
     /// How long an event is retried, counted from its first failure.
     pub retry_for: Duration,
     /// How long an event that was given up is kept.
     pub keep: Duration,
-    /// The most requests at once, of this node.
+    /// The maximum number of concurrent requests of this node.
     pub max_in_flight: usize,
 }
 
 impl WebhookSettings {
-    /// Whether its URL is allowed, as far as the URL alone shows: a name is resolved when an event is sent.
+    /// Whether a URL is allowed, as far as the URL alone shows: a name is resolved when an event is sent.
     pub fn is_reachable(url: &Url, allow_private: &[IpNet]) -> bool {
         Reachable::of(url, allow_private).check(url).is_ok()
     }
 
-    /// Whether it wants this event of this tenant.
+    /// Whether it receives this event of this tenant.
     pub(super) fn wants(&self, tenant: &str, event: &str) -> bool {
         let events = self.events.iter();
         let mut names = events.map(|kind| <&str>::from(*kind));
@@ -112,7 +112,7 @@ impl Hook {
     /// Builds the client. Sends nothing.
     ///
     /// # Errors
-    /// [`InvalidProvider`]: the certificate authorities are invalid, or there are none.
+    /// [`InvalidProvider`] if the certificate authorities are invalid, or there are none.
     pub fn new(settings: WebhookSettings) -> Result<Self, InvalidProvider> {
         // Fails only if a crypto provider is already installed, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -127,7 +127,7 @@ impl Hook {
             .connect_timeout(settings.timeout)
             .pool_max_idle_per_host(settings.max_in_flight)
             .tcp_nodelay(true)
-            // A proxy would resolve the name by itself.
+            // A proxy would resolve the name itself, without the check of its addresses.
             .no_proxy()
             .redirect(redirect::Policy::none())
             .retry(retry::never());
@@ -156,7 +156,7 @@ impl Hook {
         &self.settings.name
     }
 
-    /// What is to be queued for it.
+    /// The routes of the events to queue for it.
     pub(super) fn routes(&self) -> impl Iterator<Item = WebhookRoute> {
         let of_tenant = move |tenant: &'_ String| {
             let tenant = tenant.clone();
@@ -182,7 +182,7 @@ impl Hook {
         *self.backlog.lock().unwrap_or_else(PoisonError::into_inner) = backlog;
     }
 
-    /// What is wrong with it, for people.
+    /// Its problem as readable text; `None` without one.
     pub(super) fn complaint(&self) -> Option<String> {
         let backlog = *self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
         let name = self.name();

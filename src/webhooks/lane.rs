@@ -17,20 +17,20 @@ use crate::{
     step::{Step, step},
 };
 
-/// The most events of a conversation that are sent under one claim, before other conversations get their turn.
+/// The maximum number of a conversation's events sent under one claim, before other conversations get their turn.
 const MAX_EVENTS: usize = 20;
 
-/// The time that a claim's lease adds to the limit of a try: for the statements before and after it.
+/// How much longer a claim's lease is than the timeout of a try: for the statements before and after it.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
-/// The pause after the first failure; the next are three times as long each.
+/// The pause after the first failure; each further pause is three times as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const PAUSE_FACTOR: u32 = 3;
 
-/// The longest pause, and the longest wait that a receiver can ask for.
+/// The maximum pause, and the maximum wait that a receiver can ask for.
 const MAX_PAUSE: Duration = Duration::from_secs(3600);
 
-/// The wait of an event that is configured on another node and not on this one, as during a rolling reload.
+/// The wait of an event that another node's configuration has and this one's does not, as during a rolling reload.
 const OTHER_CONFIGURATION: Duration = Duration::from_secs(30);
 
 /// The lease of a lane.
@@ -70,7 +70,7 @@ async fn send_events(inner: &Inner, hook: &Hook, mut lane: WebhookLane) -> Resul
             if db.is_webhook_routed(tenant, &event.kind, name).await? {
                 return db.release_webhook_lane(&lane, OTHER_CONFIGURATION).await;
             }
-            // No configuration wants it any longer.
+            // No node's configuration has this event any more.
             if !db.webhook_delivered(&lane, &event, lease(hook)).await? {
                 return Ok(());
             }
@@ -106,7 +106,7 @@ async fn send_events(inner: &Inner, hook: &Hook, mut lane: WebhookLane) -> Resul
     db.release_webhook_lane(&lane, Duration::ZERO).await
 }
 
-/// One try. Unreadable rows fail the event, not the lane's task.
+/// Tries to send an event. Unreadable rows fail the event, not the lane's task.
 async fn attempt(
     inner: &Inner,
     hook: &Hook,

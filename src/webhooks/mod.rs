@@ -44,7 +44,7 @@ struct Inner {
     db: Database,
     hooks: RwLock<Arc<Vec<Arc<Hook>>>>,
     tasks: TaskTracker,
-    /// Cancelled at the start of a shutdown: no further event is started.
+    /// Cancelled at the start of a shutdown: no further event is sent.
     draining: CancellationToken,
     /// Cancelled at the end of a shutdown: requests in flight are aborted, and another node sends their events when the
     /// claim expires.
@@ -74,7 +74,7 @@ impl Webhooks {
         }))
     }
 
-    /// Starts the loop that sends.
+    /// Starts the loop that sends events.
     pub fn start_loop(&self, loops: &Supervisor) {
         let inner = self.0.clone();
         loops.spawn(Loop::Webhooks, inner.draining.clone(), move |heartbeat| {

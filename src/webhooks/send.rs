@@ -13,13 +13,13 @@ use uuid::Uuid;
 use super::{addresses::NotReachable, hook::Hook, signature::sign};
 use crate::llm::provider::retry_after;
 
-/// The most bytes read of an answer's body, and the longest wait for it. A body that is read to its end keeps the
-/// connection.
+/// The maximum number of bytes read from an answer's body, and the maximum wait for it. Only a body that is read to its
+/// end keeps the connection.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The thread that reads receivers' answers. hyper reads interim answers (1xx) without a limit, so a receiver that sends them
-/// without end would keep a worker of the server busy. On this thread it delays other webhooks only.
+/// The thread that reads receivers' answers. hyper reads interim answers (1xx) without a limit, so a receiver that
+/// sends them endlessly would keep a worker of the server busy. On this thread, it only delays other webhooks.
 static THREAD: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
     Builder::new_multi_thread()
         .worker_threads(1)
@@ -40,7 +40,7 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// The label of metrics.
+    /// The outcome's label in metrics.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::Received => "received",
@@ -93,7 +93,7 @@ async fn exchange(request: RequestBuilder, until: Instant) -> Outcome {
     };
     let status = response.status();
     let wait = retry_after(response.headers());
-    // The status decides; an endless body changes nothing.
+    // Only the status counts, so an endless body changes nothing.
     let _ = timeout_at(until.min(Instant::now() + BODY_TIMEOUT), drain(response)).await;
     match status.as_u16() {
         200..=299 => Outcome::Received,

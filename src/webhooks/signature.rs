@@ -18,12 +18,12 @@ pub struct SigningKey(Vec<u8>);
 /// Why a text is not a valid key. Does not contain the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKey {
-    /// Another form.
+    /// The text is not `whsec_` and base64.
     #[error(
         "a key is whsec_ and then base64; generate one with `echo \"whsec_$(openssl rand -base64 32)\"`"
     )]
     Form,
-    /// Another length.
+    /// The key is too short or too long.
     #[error("a key has 24 to 64 bytes before base64")]
     Length,
 }

@@ -1,4 +1,4 @@
-//! Parses a line of an import: a conversation of another system, validated by the rules for sent messages.
+//! Parses a line of an import: a conversation from another system, validated by the rules for sent messages.
 //!
 //! Errors name the field and the problem. They never repeat a field's contents, which are user text.
 
@@ -41,7 +41,7 @@ pub(super) struct Defaults {
     pub user: Option<String>,
     /// The current time.
     pub now: DateTime<Utc>,
-    /// The policies of titles, which say whether hints and previews are redacted.
+    /// The title policies, which decide whether hints and previews are redacted.
     pub policies: Policies<Vec<ModelRef>>,
 }
 
@@ -115,7 +115,7 @@ impl Defaults {
         let redacts = self.policies.of_tenant(tenant.unwrap_or_default()).redact;
         let keeps_texts = line.get("retain").is_none_or(Value::is_null);
         let conversation = StoredRows::parse(line, self.now + MAX_CLOCK_SKEW, redacts)?;
-        // The text of a reply may be empty, or longer than one that a client sends.
+        // Checks only user messages: the text of a reply may be empty, or longer than a client may send.
         let messages = conversation.messages.iter().enumerate();
         for (place, message) in messages.filter(|(_, message)| message.role == Role::User) {
             // The text was dropped when the title was settled.
@@ -194,10 +194,10 @@ impl Defaults {
                 "{path} must be a time with an offset, such as 2026-01-31T12:00:00Z"
             ));
         };
-        // The precision of PostgreSQL.
+        // PostgreSQL's precision.
         let time = time.to_utc().trunc_subsecs(6);
         if time > self.now + MAX_CLOCK_SKEW {
-            // It would stay at the top of the list.
+            // The conversation would stay at the top of the list.
             return Err(format!("{} is in the future", fields.path_of(field)));
         }
         if !is_plain(time) {
@@ -238,7 +238,7 @@ fn attachments(fields: &mut Fields) -> Result<Vec<Attachment>, Rejection> {
     listed.into_iter().enumerate().map(read).collect()
 }
 
-/// The fields of an object that are not read yet.
+/// The fields of an object that have not been read yet.
 struct Fields {
     path: String,
     fields: Map<String, Value>,
@@ -272,7 +272,7 @@ impl Fields {
         }
     }
 
-    /// An id of another system: a text or a whole number.
+    /// An id from another system: a string or an integer.
     fn key(&mut self, field: &str) -> Result<Option<String>, Rejection> {
         match self.take(field) {
             None => Ok(None),

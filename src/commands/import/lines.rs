@@ -1,14 +1,14 @@
-//! Reads lines of a file or of standard input, with a bounded length.
+//! Reads lines of bounded length from a file or standard input.
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Programs on Windows begin a file in UTF-8 with it.
+/// The byte order mark with which Windows programs begin a UTF-8 file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line reader. Leaves out a byte order mark at the beginning.
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
-    /// The longest line, in bytes.
+    /// The maximum length of a line, in bytes.
     longest: usize,
     /// The number of lines read, which is the number of the last line.
     pub number: u64,

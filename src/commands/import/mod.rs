@@ -1,4 +1,4 @@
-//! `titlecast import`: imports conversations of another system from JSON lines.
+//! `titlecast import`: imports conversations from another system, as JSON lines.
 //!
 //! One thread reads and validates lines in batches. Each batch is stored in one transaction while the next is read, so
 //! memory holds two batches, however long the file is. Runs keep no state: a repeated run is idempotent, because it
@@ -34,11 +34,11 @@ use crate::{
     titles::policy::Policies,
 };
 
-/// The most lines of a batch: other writers to an SQLite file wait for its transaction.
+/// The maximum number of lines in a batch. Other writers to an SQLite file wait for its transaction.
 const BATCH_LINES: usize = 100;
 
-/// The pause after a batch on SQLite is its duration, divided by this. SQLite has no queue for its lock: a process that
-/// waits for it asks again after some milliseconds, and must find it free before its own deadline.
+/// The pause after a batch on SQLite is its duration, divided by this. SQLite has no queue for its lock: a waiting
+/// process polls it every few milliseconds, and must find it free before its own deadline.
 const PAUSE_DIVISOR: u32 = 2;
 
 /// A batch ends after this many bytes.
@@ -63,8 +63,8 @@ pub enum ImportError {
     /// The database failed.
     #[error("{0}{cause}. Imported conversations are kept; run it again to continue", cause = caused(.0))]
     Failed(#[from] Error),
-    /// Some lines are rejected, or differ from the stored conversations, and were reported. All others are stored, unless
-    /// it is a dry run.
+    /// Some lines were rejected, or differ from the stored conversations, and were reported. All others are stored,
+    /// unless it is a dry run.
     #[error(
         "{refused} line(s) rejected, {diverged} differ(s) from the stored conversation; the reasons are above"
     )]
@@ -154,7 +154,7 @@ pub async fn run(
         }
     };
     if is_finished {
-        // A panicked thread has not reached the end of the file.
+        // The channel also closes if the thread panics, before the end of the file.
         let read = reader.thread.await;
         read.map_err(|died| Error::Internal(died.into()))?;
     }

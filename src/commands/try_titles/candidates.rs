@@ -9,10 +9,10 @@ use crate::{
     titles::trial::{Candidate, Maker},
 };
 
-/// The most candidates besides the baselines.
+/// The maximum number of candidates besides the baselines.
 pub(super) const MAX_CANDIDATES: usize = 24;
 
-/// The baseline that only cuts.
+/// The name of the baseline that truncates the message.
 const CUT: &str = "first 60 characters";
 
 /// Each model with each style and each instruction; then the offline model and the truncated message.
@@ -92,7 +92,7 @@ pub(super) fn candidates(
     Ok(candidates)
 }
 
-/// Prices of a million tokens.
+/// Prices per million tokens.
 pub(super) struct Prices {
     all: Option<Price>,
     by_model: BTreeMap<String, Price>,

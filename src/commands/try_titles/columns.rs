@@ -1,4 +1,4 @@
-//! The columns of numbers that table and page show.
+//! The columns of numbers shown in the table and on the page.
 
 use super::{Comparison, summary::Summary};
 use crate::titles::trial::Maker;
@@ -9,7 +9,7 @@ pub(super) struct Column {
     pub(super) meaning: &'static str,
     /// One for each candidate.
     pub(super) values: Vec<String>,
-    /// The candidates with the best value, of those that a model of a provider makes.
+    /// The candidates with the best value, among those with a provider's model.
     pub(super) best: Vec<usize>,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn columns(comparison: &Comparison<'_>) -> Vec<Column> {
                 false => numbers.fold(f64::INFINITY, f64::min),
             }
         });
-        // Where all are equal, none is the best.
+        // If all are equal, none is the best.
         let differ = of_models.iter().any(|(_, number)| Some(*number) != best);
         let is_best = |(_, number): &&(usize, f64)| differ && Some(*number) == best;
         columns.push(Column {

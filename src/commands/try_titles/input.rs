@@ -12,10 +12,10 @@ use serde::Deserialize;
 use super::TryError;
 use crate::titles::trial::Subject;
 
-/// The largest file, in bytes.
+/// The maximum size of the file, in bytes.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The longest message, in bytes: that of the service.
+/// The maximum size of a message, in bytes: that of the service.
 const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 
 #[derive(Deserialize)]
@@ -24,8 +24,8 @@ struct Line {
     title: Option<String>,
 }
 
-/// Reads at most `sample` messages of which the service would make a title, under the policy of `tenant`. If there are
-/// more, keeps those with the smallest hash: the same file gives the same sample.
+/// Reads at most `sample` messages for which the service would generate a title, under the policy of `tenant`. If there
+/// are more, keeps those with the smallest hash: the same file gives the same sample.
 ///
 /// # Errors
 /// [`TryError::File`], [`TryError::Line`], [`TryError::NoMessages`].

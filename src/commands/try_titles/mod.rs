@@ -1,9 +1,9 @@
-//! `titlecast try`: compares models and prompts by the titles that they make of the same messages.
+//! `titlecast try`: compares models and prompts by the titles that they generate from the same messages.
 //!
-//! - `candidates`: what is compared, and at which price
-//! - `input`: messages of a file; those of the database are sampled by [`trial`]
-//! - `resume`: results of former runs; `summary`: the numbers of a candidate
-//! - `columns`, `table`, `page`: what is shown
+//! - `candidates`: the models and prompts to compare, and their prices
+//! - `input`: messages from a file; [`trial`] samples those from the database
+//! - `resume`: results of earlier runs; `summary`: the numbers of a candidate
+//! - `columns`, `table`, `page`: the output
 //!
 //! Nothing is written to the database. Messages go to the named models only.
 
@@ -53,26 +53,26 @@ const BAR: &str = "{bar:40} {pos}/{len} titles, {eta} left, {msg}";
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TryError {
-    /// A model is not of the configuration.
+    /// A model is not in the configuration.
     #[error("--models: {0}")]
     Model(String),
-    /// Nothing is asked.
+    /// No model is named or configured.
     #[error(
         "name the models with --models PROVIDER/MODEL, or set them up (OPENAI_API_KEY, or --config)"
     )]
     NoModels,
-    /// More candidates than are compared.
+    /// There are too many candidates.
     #[error(
         "{0} candidates are too many (models times styles times instructions); at most {MAX_CANDIDATES} are compared"
     )]
     TooMany(usize),
-    /// No source of messages.
+    /// No source of messages is named.
     #[error("name the messages: --file FILE, --tenant NAME or --all-tenants")]
     NoSource,
     /// There are no messages.
     #[error("there are no messages to generate titles for")]
     NoMessages,
-    /// A price is for a model that is not compared.
+    /// A price names a model that is not compared.
     #[error("--price: {0} is not one of the models")]
     Price(String),
     /// A file cannot be read or written.
@@ -83,7 +83,7 @@ pub enum TryError {
     Line {
         /// The file.
         file: String,
-        /// The line, from 1.
+        /// The 1-based line number.
         line: usize,
         /// What is wrong.
         why: &'static str,
@@ -91,7 +91,7 @@ pub enum TryError {
     /// There is no terminal to ask for consent on.
     #[error("nothing was sent: add --yes to send the messages")]
     NoConsent,
-    /// The answer was no.
+    /// The user refused consent.
     #[error("nothing was sent")]
     Refused,
     /// The database failed.
@@ -119,15 +119,15 @@ impl TryError {
 pub struct Trial<'a> {
     /// The policies in force.
     pub policies: &'a Policies,
-    /// Finds the model of a name of the command line: `PROVIDER/MODEL`.
+    /// Finds a model by its name on the command line: `PROVIDER/MODEL`.
     pub find: &'a (dyn Fn(&str) -> Result<Arc<Model>, String> + Sync),
-    /// Where a model is asked: host and port.
+    /// The host and port of a model's provider.
     pub host: &'a (dyn Fn(&ModelName) -> String + Sync),
     /// The operator's overrides of parameters.
     pub overrides: Arc<ProfileOverride>,
-    /// The longest time for one title.
+    /// The maximum time for one title.
     pub deadline: Duration,
-    /// The most calls at once.
+    /// The maximum number of concurrent calls.
     pub concurrency: usize,
 }
 
@@ -142,7 +142,7 @@ struct Compared {
 /// All results.
 struct Comparison<'a> {
     subjects: &'a [Subject],
-    /// Where the messages come from.
+    /// The source of the messages, as text: `of tenant acme`.
     source: String,
     candidates: Vec<Compared>,
     is_partial: bool,
@@ -156,7 +156,7 @@ impl Comparison<'_> {
     }
 }
 
-/// Compares the candidates. Returns false if it was interrupted, or a provider refuses every call.
+/// Compares the candidates. Returns false if the run was interrupted, or if a provider refuses every call.
 ///
 /// # Errors
 /// [`TryError`].
@@ -227,7 +227,7 @@ pub async fn run(
     let text = table::table(&comparison);
     // A closed pipe, as with `head`, is not an error.
     let _ = io::stdout().write_all(text.as_bytes());
-    // Without the page, the same command can resume the run.
+    // An existing page would stop the same command from resuming the run.
     let goes_on = comparison.is_partial && arguments.resume.is_some();
     if let (Some(page), Some(path)) = (page.filter(|_| !goes_on), path) {
         let written = page.write(&comparison);
@@ -251,7 +251,7 @@ fn file_error(path: &Path, cause: io::Error) -> TryError {
     TryError::File(path, cause)
 }
 
-/// The messages, and where they come from.
+/// The messages and their source.
 async fn subjects(
     arguments: &TryArguments,
     policies: &Policies,
@@ -278,7 +278,7 @@ async fn subjects(
 /// A title without a result: the indexes of its candidate and its subject, and its key.
 type Missing = (usize, usize, String);
 
-/// The titles without a result, in the order in which they are asked for: message by message.
+/// The titles without a result, in the order of the calls: message by message.
 fn missing(
     candidates: &[Candidate],
     subjects: &[Subject],
@@ -346,7 +346,8 @@ fn announce(
     }
 }
 
-/// Asks for the missing titles, several at once. Returns false if it was interrupted, or a provider refuses every call.
+/// Generates the missing titles, several at once. Returns false if the run was interrupted, or if a provider refuses
+/// every call.
 async fn ask(
     arguments: &TryArguments,
     trial: &Trial<'_>,

@@ -1,7 +1,7 @@
 //! The HTML page of `titlecast try`: one file without scripts, which loads nothing.
 //!
-//! Every text is escaped. The policy of the page allows its own style, by its hash, and nothing else, so that a title that
-//! holds markup stays text even if an escape were missing. Only the file's owner may read it.
+//! Every text is escaped. The content security policy of the page allows its own style, by its hash, and nothing else,
+//! so that a title with markup stays text even if an escape were missing. Only the file's owner may read it.
 
 use std::{
     fmt::Write as _,
@@ -18,7 +18,7 @@ use crate::{conversation::text::single_line, titles::trial::Attempt};
 
 const STYLE: &str = include_str!("page.css");
 
-/// How much of a message is shown, in characters.
+/// The maximum length of a shown message, in characters.
 const MESSAGE_CHARS: usize = 300;
 
 /// The file of the page. It is created at the start, so that a run does not end with a page that cannot be written, and
@@ -126,7 +126,7 @@ fn numbers(page: &mut String, comparison: &Comparison<'_>) {
     page.push_str("</dl></details>\n");
 }
 
-/// The texts of the candidates, and why titles are missing.
+/// The texts of the candidates, and the reasons for missing titles.
 fn texts(page: &mut String, comparison: &Comparison<'_>) {
     let mut list = String::new();
     for one in &comparison.candidates {
@@ -218,7 +218,7 @@ fn beginning(message: &str) -> String {
     line
 }
 
-/// A text with the characters that HTML gives a meaning replaced.
+/// Displays a text with HTML's special characters escaped.
 struct Escaped<'a>(&'a str);
 
 impl std::fmt::Display for Escaped<'_> {

@@ -1,7 +1,7 @@
 //! The file of results of `titlecast try --resume`: a JSON line for each title, so that a run can resume.
 //!
-//! A line has a hash of model, rules and message, and the result. It has titles, but no message and no text of a
-//! policy. Only its owner may read it.
+//! A line holds a hash of model, rules and message, and the result: titles, but no message and no text of a policy.
+//! Only the file's owner may read it.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ struct Line<K, A> {
     attempt: A,
 }
 
-/// Results of this run and of former ones.
+/// Results of this run and of earlier ones.
 #[derive(Default)]
 pub(super) struct Results {
     known: HashMap<String, Attempt>,
@@ -30,7 +30,7 @@ pub(super) struct Results {
 }
 
 impl Results {
-    /// Reads the results of former runs, or creates the file.
+    /// Reads the results of earlier runs, or creates the file.
     ///
     /// # Errors
     /// [`TryError::File`].
@@ -42,7 +42,7 @@ impl Results {
             Ok(file) => {
                 for line in BufReader::new(file).split(b'\n') {
                     let line = line.map_err(file_error)?;
-                    // A killed run leaves a last line that is cut off: its title is asked for again.
+                    // A killed run may leave a truncated last line: its title is generated again.
                     match serde_json::from_slice::<Line<String, Attempt>>(&line) {
                         Ok(Line { key, attempt }) => {
                             known.insert(key, attempt);
@@ -75,10 +75,11 @@ impl Results {
         self.known.get(key)
     }
 
-    /// Keeps a result. Writes it if there is a file, unless the title is a part of its message or the failure may pass.
+    /// Keeps a result. Writes it if there is a file, unless the title is a part of its message or the failure is
+    /// temporary.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// If the file cannot be written.
     pub(super) fn add(
         &mut self,
         key: String,

@@ -1,4 +1,4 @@
-//! The figures of a candidate: how often it makes a title, the quality of its titles, and their cost.
+//! The figures of a candidate: how often it produces a title, the quality of its titles, and their cost.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,31 +12,31 @@ use crate::{
 /// The numbers of one candidate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Summary {
-    /// Titles asked for and answered, or failed.
+    /// Titles tried, whether or not they failed.
     pub(super) tried: usize,
-    /// Titles of the first call.
+    /// Titles from the first call.
     pub(super) at_once: usize,
-    /// Titles of a later call.
+    /// Titles from a later call.
     pub(super) later: usize,
-    /// No title, by reason, the most frequent first.
+    /// Messages without a title, by reason, the most frequent first.
     pub(super) never: Vec<(String, usize)>,
-    /// Answers and titles in a script that the message asks for, and all of them.
+    /// Answers in a script that the message asks for, and all answers that were judged.
     pub(super) in_language: (usize, usize),
-    /// Grapheme clusters and words of a title, on average.
+    /// Grapheme clusters and words per title, on average.
     pub(super) characters: f64,
     pub(super) words: f64,
-    /// Titles that another message has already.
+    /// Titles that another message already has.
     pub(super) duplicates: usize,
-    /// Tokens of a title tried for, on average, and of all.
+    /// Tokens per title tried, on average, and the totals.
     pub(super) tokens_each: f64,
     pub(super) prompt_tokens: u64,
     pub(super) completion_tokens: u64,
-    /// Of all calls, at the given price.
+    /// The cost of all calls, at the given price.
     pub(super) cost: Option<f64>,
-    /// Milliseconds of all calls of a title.
+    /// The duration of all calls for a title, in milliseconds.
     pub(super) p50: Option<u64>,
     pub(super) p95: Option<u64>,
-    /// Likeness to the references, from 0 to 1; no title counts as 0.
+    /// Similarity to the references, from 0 to 1; a missing title counts as 0.
     pub(super) token_f1: Option<f64>,
     pub(super) rouge_l: Option<f64>,
 }
@@ -114,7 +114,7 @@ impl Summary {
         summary
     }
 
-    /// How many have no title.
+    /// The number of messages without a title.
     pub(super) fn without(&self) -> usize {
         self.never.iter().map(|(_, count)| count).sum()
     }
@@ -131,7 +131,7 @@ fn tokens(text: &str) -> Vec<String> {
     text.unicode_words().map(str::to_lowercase).collect()
 }
 
-/// F1 of the common words, each counted as often as both have it (as SQuAD does).
+/// F1 of the common words, each counted as often as it occurs in both (as SQuAD does).
 pub(super) fn token_f1(title: &str, reference: &str) -> f64 {
     let (title, reference) = (tokens(title), tokens(reference));
     let mut left: HashMap<&str, usize> = HashMap::new();

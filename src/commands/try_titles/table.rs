@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::{Column, Comparison, columns};
 
-/// The widest name of a candidate.
+/// The maximum width of a candidate's name, in characters.
 const NAME_CHARS: usize = 48;
 
-/// The table, and below it why titles are missing.
+/// The table, and below it the reasons for missing titles.
 pub(super) fn table(comparison: &Comparison<'_>) -> String {
     let columns = columns(comparison);
     let names: Vec<String> = comparison

@@ -14,7 +14,7 @@ pub struct Model {
     pub actor: String,
     pub act: String,
     pub conversation_id: Option<ConversationId>,
-    /// Whose data it was, if not the actor's.
+    /// The user whose data it was, if not the actor's.
     pub subject: Option<String>,
     pub created_at: DateTimeUtc,
 }

@@ -14,8 +14,8 @@ use crate::{
     error::Error,
 };
 
-/// A row of a list, decoded by column index in the order of [`Model`]. Lookups by name in each of 50 rows take a tenth
-/// of the time of a list.
+/// A row of a list, decoded by column index in the order of [`Model`]. Lookups by name in each of 50 rows would take a
+/// tenth of a list's time.
 pub struct Listed(pub Model);
 
 /// Defines the model, and the decoding of [`Listed`] from the same columns.

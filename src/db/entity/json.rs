@@ -8,8 +8,8 @@ use serde::{
 };
 use serde_json::Value;
 
-/// The JSON of a nullable column, for `#[serde(with)]`. Reading it back checks that it is a `T`, and writes the form that
-/// the service stores.
+/// The JSON of a nullable column, for `#[serde(with)]`. Deserializing checks that it is a `T`, and returns it in the
+/// form that the service stores.
 pub struct Nested<T>(PhantomData<T>);
 
 impl<T: Serialize + DeserializeOwned> Nested<T> {

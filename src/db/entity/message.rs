@@ -16,7 +16,7 @@ pub struct Model {
     pub id: MessageId,
     #[serde(skip)]
     pub conversation_id: ConversationId,
-    /// Without gaps; the last one is the count of the conversation.
+    /// Without gaps; the last message has the conversation's count.
     #[serde(skip)]
     pub position: i64,
     pub role: String,
@@ -32,7 +32,7 @@ pub struct Model {
     pub outcome: Option<String>,
     pub model: Option<String>,
     pub external_id: Option<String>,
-    /// The user who wrote a message of the user. NULL: the conversation's owner, as in rows of the previous version.
+    /// The author of a user message. NULL: the conversation's owner, as in rows of the previous version.
     pub author: Option<String>,
 }
 

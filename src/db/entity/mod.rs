@@ -1,6 +1,6 @@
 //! SeaORM entities. Private to `db`: other modules use the types of [`crate::conversation`].
 //!
-//! Serde's names are those of a line of an export; what is skipped is derived by the import, or is the state of a job.
+//! The serde names are those of an export's lines. Skipped fields are derived by the import, or are the state of a job.
 #![expect(
     unreachable_pub,
     reason = "SeaORM's derives need `pub` items and make some"
@@ -23,7 +23,7 @@ use crate::conversation::{
     TitleFrom, TitleSource, TitleStatus,
 };
 
-/// No database generates ids, so none is read from the number of an inserted row.
+/// The database generates no ids, so none is read from the number of an inserted row.
 macro_rules! id {
     ($($name:ident),*) => {$(
         impl TryFromU64 for $name {
@@ -60,8 +60,8 @@ stored_name!(
 
 /// Parses the stored name of an enum value; `None` for a name of a newer version.
 ///
-/// The caller then uses the nearest known value, so that one row does not fail a list or stop a loop. So the columns are
-/// strings: SeaORM's derives for enums fail the row.
+/// The caller then uses the nearest known value, so that one row does not fail a list or stop a loop. For that, the
+/// columns are strings: SeaORM's derives for enums would fail the row.
 pub(super) fn known<T: std::str::FromStr>(name: &str) -> Option<T> {
     name.parse().ok()
 }

@@ -10,7 +10,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub reply_id: MessageId,
     pub conversation_id: ConversationId,
-    /// The message that is answered.
+    /// The message that the reply answers.
     pub message_id: MessageId,
     /// JSON.
     #[sea_orm(column_type = "Text")]

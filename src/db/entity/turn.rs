@@ -8,7 +8,7 @@ use crate::conversation::{ConversationId, MessageId};
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
 #[sea_orm(table_name = "agent_turns")]
 pub struct Model {
-    /// The turn's id: the message's id for its first reply, an id of its own for a further one.
+    /// The turn's id: the message's id for the first reply, a separate id for a further one.
     #[sea_orm(primary_key, auto_increment = false)]
     #[serde(rename = "id")]
     pub message_id: MessageId,

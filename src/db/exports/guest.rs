@@ -40,7 +40,7 @@ impl TryFrom<message::Model> for Written {
     fn try_from(row: message::Model) -> Result<Self> {
         let mut message = Message::try_from(row)?;
         for attachment in &mut message.attachments {
-            // The format has none.
+            // The import format has no object ids.
             attachment.object_id = None;
         }
         Ok(Self {
@@ -53,7 +53,7 @@ impl TryFrom<message::Model> for Written {
     }
 }
 
-/// The lines, in pieces of bounded size. Reads all conversations of the tenant that changed since, a page at a time.
+/// The lines, in pieces of bounded size. Reads the tenant's conversations that changed since `since`, a page at a time.
 pub(super) fn lines<'a>(
     tx: &'a Transaction,
     (tenant, user): (&'a str, &'a str),
@@ -113,7 +113,7 @@ pub(super) fn lines<'a>(
 /// The end of a line.
 const END: &str = "]}\n";
 
-/// The next messages of the user that have a text, by conversation.
+/// The user's next messages with a text, ordered by conversation.
 async fn written(
     tx: &Transaction,
     within: &[ConversationId],
@@ -128,7 +128,7 @@ async fn written(
         .filter(Column::ConversationId.is_in(within.iter().copied()))
         .filter(Column::Author.eq(user))
         .filter(Column::Role.eq(Role::User))
-        // The conversations that drop their texts have none to export.
+        // Conversations that drop their texts have none to export.
         .filter(
             Condition::any()
                 .add(Column::Content.ne(""))

@@ -22,16 +22,16 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The largest revision: it is incremented, and some code multiplies it.
+/// The largest revision and count: revisions are incremented, and some code multiplies them.
 const MAX_NUMBER: i64 = 1 << 53;
 
-/// The most tries and refreshes.
+/// The maximum number of tries, and of refreshes.
 const MAX_TRIES: i32 = 1_000_000;
 
-/// The most tokens of one reply, as `reply_calls` stores them.
+/// The maximum number of tokens of one reply, as `reply_calls` stores them.
 const MAX_TOKENS: i64 = 1 << 40;
 
-/// The longest line that an import reads, in bytes. An export writes longer ones, and reports them.
+/// The maximum length of a line that an import reads, in bytes. An export writes longer ones, and reports them.
 pub const MAX_LINE_BYTES: usize = 128 * 1024 * 1024;
 
 /// A line: the rows of one conversation.
@@ -39,7 +39,7 @@ pub const MAX_LINE_BYTES: usize = 128 * 1024 * 1024;
 pub(in crate::db) struct Line {
     #[serde(flatten)]
     pub(in crate::db) conversation: conversation::Model,
-    /// Oldest first, at dense positions that end with the count.
+    /// Oldest first; their positions are dense and end with the message count.
     pub(in crate::db) messages: Vec<Reply<message::Model>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(in crate::db) versions: Vec<Reply<version::Model>>,
@@ -47,7 +47,7 @@ pub(in crate::db) struct Line {
     pub(in crate::db) turns: Vec<turn::Model>,
 }
 
-/// A message that counts, or one that does not, with what is stored beside a reply.
+/// A message that counts, or one that does not, with the rows stored beside a reply.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::db) struct Reply<M> {
     #[serde(flatten)]
@@ -62,13 +62,13 @@ pub(in crate::db) struct Reply<M> {
 pub struct StoredRows(pub(in crate::db) Box<Line>);
 
 impl StoredRows {
-    /// Whether a line was exported: only then it has a revision.
+    /// Whether a line was exported: only exported lines have a revision.
     pub fn are_in(line: &Value) -> bool {
         line.get("revision").is_some_and(|value| !value.is_null())
     }
 
-    /// Parses an exported line. `latest`: no time of it may be later. `redacts`: whether previews of messages that follow
-    /// leave out secrets.
+    /// Parses an exported line. `latest`: the latest time that the line may contain. `redacts`: whether previews of
+    /// messages that follow leave out secrets.
     ///
     /// # Errors
     /// What is wrong with the line, without its text.
@@ -138,7 +138,7 @@ pub(super) fn encoded(row: &impl Serialize) -> serde_json::Result<Value> {
     serde_json::to_value(row).map(without_nulls)
 }
 
-/// Adds the id of a line that has an external id instead, as routes derive it.
+/// Derives the id of a line that has only an external id, as routes do.
 fn derive_id(fields: &mut Map<String, Value>) {
     let text = |field: &str| fields.get(field).and_then(Value::as_str);
     let names = (text("tenant"), text("user"), text("external_id"));
@@ -152,7 +152,7 @@ fn derive_id(fields: &mut Map<String, Value>) {
     }
 }
 
-/// An absent field means the same.
+/// Removes null fields: an absent field means the same.
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -166,7 +166,7 @@ fn without_nulls(value: Value) -> Value {
 }
 
 impl Line {
-    /// Leaves out the owner as an author. So a line names its owner once, and another one can be put in.
+    /// Leaves out the owner as an author, so that a line names its owner once, where it is easily replaced.
     pub(super) fn omit_owner(&mut self) {
         let owner = &self.conversation.user_id;
         for message in &mut self.messages {
@@ -244,7 +244,7 @@ impl Line {
         of_row.into_iter().chain(of_replies).flatten()
     }
 
-    /// Checks what a database would reject, or the service would read differently.
+    /// Checks for values that a database would reject, or that the service would read differently.
     fn check(&self, latest: DateTime<Utc>) -> std::result::Result<(), String> {
         let row = &self.conversation;
         for (field, name) in [("tenant", &row.tenant_id), ("user", &row.user_id)] {
@@ -281,7 +281,7 @@ impl Line {
         if let Some(external_id) = &row.external_id
             && conversation_id(&row.owner(), external_id) != row.id
         {
-            // No route would find the conversation by that name.
+            // No route would find the conversation by its external id.
             return Err(
                 "id is not the one that external_id has under this tenant and user; if they changed, remove id, so that \
                  it is derived from them, or remove external_id to keep the id"
@@ -317,7 +317,7 @@ impl Line {
                 return Err(format!("{field} is out of range"));
             }
         }
-        // PostgreSQL rejects some of them, which would end the import.
+        // PostgreSQL rejects some times, which would end the import.
         if !self
             .times()
             .chain(row.title_retry_at)
@@ -326,7 +326,7 @@ impl Line {
             return Err(format!("a time must be in microseconds, {PLAIN}"));
         }
         if self.times().any(|at| at > latest) {
-            // The conversation would stay at the top of the list, or no limit of age would ever reach the row.
+            // The conversation would stay at the top of the list, or no retention limit would ever reach the row.
             return Err("a time is in the future".into());
         }
         if let Some(metadata) = &row.metadata {
@@ -401,8 +401,8 @@ pub(super) fn omit_owner(author: &mut Option<String>, owner: &str) {
     }
 }
 
-/// Names the owner as the author of a message of the user without one. NULL, as rows of the version before authors have
-/// it, means the same, and a line does not tell the two apart.
+/// Sets the owner as the author of a user message without one. NULL, as in rows of the version before authors, means
+/// the same, and a line does not distinguish the two.
 fn fill_author(author: &mut Option<String>, role: &str, owner: &str) {
     if author.is_none() && role == Role::User.as_str() {
         *author = Some(owner.to_owned());
@@ -426,7 +426,7 @@ fn check_usage(usage: Option<&reply_call::Model>) -> std::result::Result<(), Str
     fits("usage.model", Some(&usage.model), 128)
 }
 
-/// The size of the column, which PostgreSQL enforces.
+/// Checks the size of the column, which PostgreSQL enforces.
 fn fits(field: &str, text: Option<&String>, chars: usize) -> std::result::Result<(), String> {
     let Some(text) = text else { return Ok(()) };
     has_no_nul(field, text)?;
@@ -443,7 +443,7 @@ fn is_id(field: &str, id: Option<&String>) -> std::result::Result<(), String> {
     }
 }
 
-/// Only messages of the user have an author.
+/// Only user messages have an author.
 fn is_author(field: &str, name: Option<&String>, role: &str) -> std::result::Result<(), String> {
     match name {
         Some(_) if role != Role::User.as_str() => Err(format!("{field} is that of a reply")),

@@ -1,7 +1,7 @@
 //! Exports conversations: reads all rows of one snapshot in pages, as lines that `imports` reads back.
 //!
-//! The snapshot is one read transaction, so messages sent during the export are not in it. It takes one connection, and
-//! holds back the removal of old row versions while it lasts (VACUUM, SQLite's checkpoint), so few run at once.
+//! The snapshot is one read transaction, so messages sent during the export are not in it. It occupies one connection,
+//! and delays the removal of old row versions (VACUUM, SQLite's checkpoint), so few exports run at once.
 
 mod guest;
 mod line;
@@ -40,38 +40,38 @@ use crate::{
     work,
 };
 
-/// Exports at once: each takes a connection.
+/// The maximum number of concurrent exports: each occupies a connection.
 const MAX_EXPORTS: usize = 2;
 
-/// The `retry_after` of an export that is refused.
+/// The `retry_after` of a refused export.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// The pause between two statements after which PostgreSQL ends the snapshot: a reader's deadline comes first.
+/// The idle time after which PostgreSQL ends the snapshot's transaction: a reader's deadline comes first.
 const IDLE_TIMEOUT: &str = "SET LOCAL idle_in_transaction_session_timeout = '120s'";
 
-/// Conversations of a page.
+/// Conversations per page.
 const PAGE: u64 = 100;
 
-/// Conversations are read and encoded together up to this number of rows and this size of texts.
+/// Conversations are read and encoded together up to this many rows and bytes of text.
 const BATCH_ROWS: i64 = 500;
 const BATCH_BYTES: i64 = 4 * 1024 * 1024;
 
-/// The rows per read of a larger conversation.
+/// Rows per read of a larger conversation.
 const ROWS: u64 = 16;
 
-/// The limit of encoding a batch.
+/// The time limit for encoding a batch.
 const ENCODING: Duration = Duration::from_secs(10);
 
 /// Which conversations to export.
 #[derive(Clone, Debug, Default)]
 pub struct ExportScope {
-    /// Only of this tenant.
+    /// Only this tenant's conversations.
     pub tenant: Option<String>,
-    /// Only of this user.
+    /// Only this user's conversations.
     pub user: Option<String>,
-    /// Only those that changed since.
+    /// Only conversations that changed at or after this time.
     pub since: Option<DateTime<Utc>>,
-    /// After the conversations of one user, adds lines with the user's messages in conversations of other users.
+    /// Whether lines with the user's messages in conversations of other users follow the conversations of the user.
     pub as_guest: bool,
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Exports {
     users: Users,
 }
 
-/// The users whose exports run: tenant and user.
+/// The users with a running export: tenant and user.
 type Users = Arc<Mutex<HashSet<(String, String)>>>;
 
 impl Default for Exports {
@@ -118,7 +118,7 @@ impl Exports {
     }
 }
 
-/// The permit of an export, until it is dropped.
+/// The permit of a running export. Drop releases it.
 struct Permit {
     _slot: OwnedSemaphorePermit,
     users: Users,
@@ -135,11 +135,12 @@ impl Drop for Permit {
 }
 
 impl Database {
-    /// Begins an export. The stream yields pieces of lines, each of bounded size; together they are whole lines. No
-    /// tombstone and no running reply is in it.
+    /// Begins an export. The stream yields pieces of lines, each of bounded size; together they are whole lines. Leaves
+    /// out tombstones and running replies.
     ///
     /// # Errors
-    /// [`Error::Busy`] if two exports run, or one of this user; [`Error::Database`]. An error of the stream is its last item.
+    /// [`Error::Busy`] if two exports are running, or one of this user; [`Error::Database`]. An error in the stream is
+    /// its last item.
     pub async fn export(
         &self,
         scope: ExportScope,
@@ -199,8 +200,8 @@ impl Database {
     }
 }
 
-/// A page of conversations, in the order of the index of activity, so that each owner's are read as they are stored and
-/// the oldest are imported first.
+/// A page of conversations in the order of the activity index, so that each owner's conversations are read in index
+/// order and the oldest are imported first.
 async fn conversations(
     tx: &Transaction,
     scope: &ExportScope,
@@ -238,7 +239,7 @@ async fn conversations(
     }
     let mut rows = select.all(tx).await?;
     for row in &mut rows {
-        // The claim of a regeneration is not exported, so the former title stays.
+        // The claim of a regeneration is not exported, so the current title stays.
         if row.display_name.is_some() && row.title_status == TitleStatus::Pending.as_str() {
             row.title_status = TitleStatus::Ready.as_str().into();
         }
@@ -249,7 +250,7 @@ async fn conversations(
 /// The number of rows, and the size of texts and parts, of each conversation of a page.
 struct Sizes(HashMap<ConversationId, (i64, i64)>);
 
-/// Conversations that are read together.
+/// Small conversations that are read together, or one large conversation.
 enum Batch {
     Small {
         rows: Vec<conversation::Model>,
@@ -374,7 +375,7 @@ fn grouped<T>(rows: Vec<T>, id: impl Fn(&T) -> ConversationId) -> HashMap<Conver
     groups
 }
 
-/// Adds what is stored beside replies.
+/// Adds the parts and the usage that are stored beside replies.
 async fn with_parts<M>(
     tx: &Transaction,
     rows: Vec<M>,
@@ -471,9 +472,9 @@ fn large<'a>(
     }
 }
 
-/// Elements of a list.
+/// Encodes elements of a list, with the commas between them.
 async fn items<T: Serialize + Send + 'static>(rows: Vec<T>, is_first: bool) -> Result<String> {
-    // The size is not known here, but only large conversations get here.
+    // The size is not known here, and may be large.
     work::heavy(ENCODING, move |_| {
         let mut text = String::new();
         for (place, row) in rows.iter().enumerate() {

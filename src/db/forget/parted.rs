@@ -33,8 +33,8 @@ use crate::{
     error::Result,
 };
 
-/// The user's conversations with a message of someone else, and those of others with a message or a former text of the
-/// user. `…1` is the user; `BEGUN` is replaced by a condition on the user's own conversations.
+/// The user's conversations with a message by someone else, and others' conversations with a message or a former text
+/// by the user. `…1` is the user; `BEGUN` is replaced by a condition on the user's own conversations.
 const SHARED: &str = "status = 'active' AND (user_id = …1 BEGUN AND EXISTS (SELECT 1 FROM agent_messages AS m \
     WHERE m.conversation_id = agent_conversations.id AND m.author <> agent_conversations.user_id) \
     OR user_id <> …1 AND (EXISTS (SELECT 1 FROM agent_messages AS m \
@@ -42,9 +42,9 @@ const SHARED: &str = "status = 'active' AND (user_id = …1 BEGUN AND EXISTS (SE
     OR EXISTS (SELECT 1 FROM agent_message_versions AS v \
     WHERE v.conversation_id = agent_conversations.id AND v.author = …1)))";
 
-/// The replaced replies to the user's former texts in messages that others edited. A reply answers the text that is
-/// replaced with it, or the next one that is: an edit replaces the text and its last reply at the same time. `$1` is the
-/// conversation, `$2` the user; `THEIRS` is replaced by a condition on the text `v`.
+/// The replaced replies to the user's former texts in messages that others edited. A reply answers the text that was
+/// replaced at the same time, or else the next one to be replaced: an edit replaces the text and its last reply at the
+/// same time. `$1` is the conversation, `$2` the user; `THEIRS` is replaced by a condition on the text `v`.
 const REPLIES_TO_FORMER: &str = "SELECT r.id FROM agent_message_versions AS r \
     JOIN agent_message_versions AS v ON v.message_id = r.message_id AND v.replaced_at >= r.replaced_at \
     WHERE r.conversation_id = $1 AND r.role <> 'user' AND v.role = 'user' AND THEIRS \
@@ -55,20 +55,21 @@ const REPLIES_TO_FORMER: &str = "SELECT r.id FROM agent_message_versions AS r \
 const PLACEHOLDER: &str = "erased-";
 const DIGITS: usize = 32;
 
-/// Rows of one statement.
+/// Rows per statement.
 const ROWS: usize = 100;
 
-/// Texts that are indexed with one statement.
+/// Texts to index per statement.
 const TEXTS: u64 = 20;
 
 /// A message: its id, position, role, author, and the message that it answers.
 type Written = (MessageId, i64, String, Option<String>, Option<MessageId>);
 
 impl Database {
-    /// Removes the user's messages from the next conversations of the tenant in which others wrote too, and returns these
-    /// conversations. Of the user's own, those that were begun until `until`. `None` at the end, and for a whole tenant.
+    /// Removes the user's messages from the tenant's next conversations in which others wrote too, and returns these
+    /// conversations. Covers the user's own conversations only if they were created up to `until`. `None` at the end,
+    /// and for a whole tenant.
     ///
-    /// A conversation of the user or of a placeholder in which no message of others is left becomes a tombstone.
+    /// A conversation of the user or of a placeholder in which no other user's message is left becomes a tombstone.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -134,7 +135,7 @@ impl Database {
         }
         let doomed = written_by(tx, &row, user).await?;
         remove(tx, &row, user, &doomed, removed).await?;
-        // The model may have made the title from the user's message, or from its former text.
+        // The model may have generated the title from the user's message, or from its former text.
         let has_lost = !doomed.is_empty() || removed.of("agent_message_versions") > 0;
         let is_made = row.title_source == TitleSource::Generated.as_str() && has_lost;
         let clears_title = is_owner || is_made;
@@ -213,8 +214,8 @@ impl Database {
     }
 }
 
-/// The status of a title that an erasure clears, and when a sweep makes another one. A conversation without automatic
-/// titles gets none, and one whose title waits for a message or a backfill continues to wait.
+/// The status of a title that an erasure clears, and when a sweep generates a new one. A conversation without automatic
+/// titles gets none; a title that waits for a message or a backfill keeps waiting.
 fn next_title(row: &Model, now: DateTime<Utc>) -> (TitleStatus, Option<DateTime<Utc>>) {
     let is = |status: TitleStatus| row.title_status == status.as_str();
     if is(TitleStatus::Skipped) {
@@ -238,7 +239,7 @@ async fn newest_time(tx: &Transaction, id: ConversationId) -> Result<Option<Date
         .await?)
 }
 
-/// Whether a user is the placeholder of an erased one.
+/// Whether a user id is the placeholder of an erased user.
 fn is_placeholder(user: &str) -> bool {
     let digits = user.strip_prefix(PLACEHOLDER).unwrap_or_default();
     digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
@@ -257,7 +258,7 @@ async fn has_others(tx: &Transaction, row: &Model, user: &str) -> Result<bool> {
     Ok(others.await?.is_some())
 }
 
-/// Those of these conversations in which only the owner wrote.
+/// Those of the given conversations in which only the owner wrote.
 pub(super) async fn unshared(
     tx: &Transaction,
     ids: Vec<ConversationId>,
@@ -284,7 +285,7 @@ pub(super) async fn unshared(
         .await?)
 }
 
-/// The messages of the user and the replies to them, with their positions.
+/// The user's messages and the replies to them, with their positions.
 async fn written_by(tx: &Transaction, row: &Model, user: &str) -> Result<Vec<(MessageId, i64)>> {
     use message::Column;
     let messages: Vec<Written> = message::Entity::find()
@@ -303,7 +304,7 @@ async fn written_by(tx: &Transaction, row: &Model, user: &str) -> Result<Vec<(Me
         .await?;
     let mut theirs: HashSet<MessageId> = HashSet::new();
     let mut doomed = Vec::new();
-    // Replies of earlier versions do not store the message that they answer: it is the preceding one.
+    // Replies of earlier versions do not store the message that they answer: it is the user message before them.
     let mut is_last_theirs = false;
     for (id, position, role, author, answered) in messages {
         let is_theirs = if role == Role::User.as_str() {
@@ -355,7 +356,7 @@ async fn remove(
         let ids: Vec<Value> = batch.iter().map(|(id, _)| (*id).into()).collect();
         removal::delete(tx, "agent_messages", "id IN (…)", &ids, removed).await?;
     }
-    // The user's former texts in messages that others edited, after the replies to them. In rows of the previous
+    // The user's former texts in messages that others edited, preceded by the replies to them. In rows of the previous
     // version, the owner's texts have no author.
     let former = [row.id.into(), user.into()];
     let theirs = match row.user_id == user {
@@ -375,7 +376,7 @@ async fn remove(
         let rows = format!("{key} IN ({ids})");
         removal::delete(tx, table, &rows, &former, removed).await?;
     }
-    // Two steps, because the index of positions is unique at every moment.
+    // In two steps, because the unique index of positions is checked for each row.
     for (place, (_, position)) in doomed.iter().enumerate() {
         let next = doomed.get(place + 1).map(|(_, position)| *position);
         if next == Some(position + 1) {

@@ -16,13 +16,13 @@ const KEY: i64 = 0x7469_746c_6563_6173;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The interval of the log lines during a wait.
+/// The interval between log lines during a wait.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The pause between two pings of a server that migrates.
+/// The pause between two pings of the server during a migration.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The limit of a ping. Long, because the server may be busy with the migration.
+/// The timeout of a ping. Long, because the server may be busy with the migration.
 const PING_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Takes the lock, on a separate connection that holds it until [`release`].
@@ -82,8 +82,8 @@ async fn try_once(
         Some(connection) => connection,
         None => connection.insert(options.connect().await?),
     };
-    // The transaction runs no further queries, so it holds no snapshot that a concurrent index build would wait for. Each
-    // ping restarts the timeout. A session whose client vanished ends after it, and with it the lock.
+    // The transaction runs no further queries, so it holds no snapshot that a concurrent index build would wait for.
+    // Each ping restarts the timeout. After the timeout, a session whose client vanished ends and releases the lock.
     let (interval, limit) = ping_limits();
     let begin = format!(
         "BEGIN; SET LOCAL idle_in_transaction_session_timeout = {}",
@@ -104,8 +104,8 @@ async fn try_once(
 
 /// Pings the server on the lock's connection, and returns once it does not answer.
 ///
-/// A statement of a migration may take hours, so its own connection has no deadline. The ping is a protocol message, not
-/// a statement: it takes no snapshot that a concurrent index build would wait for.
+/// A statement of a migration may take hours, so its own connection has no deadline. The ping is a protocol message,
+/// not a statement: it takes no snapshot that a concurrent index build would wait for.
 pub(super) async fn lost(connection: &mut PgConnection) -> DbErr {
     let (interval, limit) = ping_limits();
     loop {
@@ -122,7 +122,7 @@ pub(super) async fn lost(connection: &mut PgConnection) -> DbErr {
     }
 }
 
-/// The interval of the pings and the limit of each; the failpoint sets both, in seconds.
+/// The interval and the timeout of pings; the failpoint sets both, in seconds.
 fn ping_limits() -> (Duration, Duration) {
     let usual = (PING_INTERVAL, PING_TIMEOUT);
     fail::fail_point!("migrations.ping", |seconds| {

@@ -94,7 +94,7 @@ async fn other_program(path: &Path) -> Result<Option<String>, DbErr> {
         Ok(difference)
     };
     let found = found.await;
-    // The connection was read-only, so an error of the close loses nothing.
+    // The connection was read-only, so an error on close loses nothing.
     let _ = db.close().await;
     found
 }

@@ -12,7 +12,7 @@ use crate::{
     error::Result,
 };
 
-/// Records of one transaction.
+/// Records per transaction.
 const CALLS: u64 = 500;
 
 /// The tables of calls.

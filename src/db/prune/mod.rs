@@ -1,5 +1,5 @@
-//! Removes what is older than its tenant's limits, in small steps: one page of conversations after the other, in the
-//! order of their ids. A step depends only on the stored rows, so concurrent steps of several nodes are harmless.
+//! Removes data older than its tenant's limits, in small steps: one page of conversations after the other, in the order
+//! of their ids. A step depends only on the stored rows, so concurrent steps of several nodes are harmless.
 
 mod calls;
 mod trim;
@@ -28,21 +28,21 @@ use crate::{
     error::Result,
 };
 
-/// Conversations of one transaction.
+/// Conversations per transaction.
 const STEP: usize = 20;
 
-/// Old messages of one step, for each conversation of it. Servers pause after each step, and a step has a deadline.
+/// Old messages removed per step and conversation. Servers pause after each step, and a step has a deadline.
 const MAX_TRIMMED: u64 = 20;
 
-/// What is pruned, and how.
+/// The limits and options of a pass.
 pub struct Prune<'a> {
     /// The limits.
     pub retentions: &'a Retentions,
     /// Whether hints of a tenant leave out secrets and personal numbers.
     pub redacts: &'a (dyn Fn(&str) -> bool + Send + Sync),
-    /// Only count.
+    /// Whether to count only.
     pub is_dry: bool,
-    /// The most conversations of a step.
+    /// The maximum number of conversations per step.
     pub page: u64,
 }
 
@@ -54,10 +54,10 @@ pub struct PrunePlace {
     tenant: Option<String>,
 }
 
-/// What one step did.
+/// The outcome of one step.
 #[derive(Debug, Default)]
 pub struct Pruned {
-    /// The removed rows, or those that would be.
+    /// The removed rows; in a dry run, those that would be removed.
     pub removed: Removed,
     /// Conversations that changed or became tombstones, to publish.
     pub changed: Vec<Conversation>,
@@ -65,7 +65,7 @@ pub struct Pruned {
     pub bad: Vec<BadRow>,
 }
 
-/// What a conversation has that may be too old.
+/// A conversation, and the times to compare with the limits.
 struct Candidate {
     id: ConversationId,
     owner: Owner,
@@ -208,7 +208,7 @@ impl Database {
         Ok(Some(pruned))
     }
 
-    /// The page of conversations after this one, with what may be too old, and the last of its ids; `None` at the end.
+    /// The candidates on the page after this conversation, and the last id of the page; `None` at the end.
     async fn candidates(
         &self,
         prune: &Prune<'_>,
@@ -216,7 +216,7 @@ impl Database {
         pruned: &mut Pruned,
     ) -> Result<Option<(Vec<Candidate>, ConversationId)>> {
         let limits = || prune.retentions.all();
-        // What has no limit is not looked up.
+        // Times without a limit are not looked up.
         let first_message = match limits().any(|limits| limits.messages.is_some()) {
             true => {
                 "(SELECT m.created_at FROM agent_messages AS m WHERE m.conversation_id = c.id \
@@ -261,7 +261,8 @@ impl Database {
         Ok(last.map(|last| (candidates, last)))
     }
 
-    /// Deletes conversations as their users would, unless they were continued in the meantime or a reply is running.
+    /// Deletes conversations as their users would, unless they were continued or pinned in the meantime, or a reply is
+    /// running.
     async fn entomb_old(
         &self,
         old: &[(ConversationId, Option<DateTime<Utc>>)],
@@ -363,7 +364,7 @@ impl Database {
         removed: &mut Removed,
     ) -> Result<()> {
         for (id, _, cutoff) in trimmed {
-            // Up to the first message that is not old, as `trim` removes them.
+            // Counts up to the first message that is not old, as `trim` removes them.
             let sql = "SELECT count(*) AS n FROM agent_messages WHERE conversation_id = $1 AND position < \
                        coalesce((SELECT min(position) FROM agent_messages WHERE conversation_id = $1 \
                        AND created_at >= $2), 9223372036854775807)";

@@ -19,12 +19,12 @@ use crate::{
     error::Result,
 };
 
-/// Messages of one transaction.
+/// Messages per transaction.
 const MESSAGES: usize = 200;
 
 impl Database {
     /// Removes the messages of a conversation from before `cutoff`, in whole turns: a message stays as long as its
-    /// reply does. Ends after the batch with which `pruned` has `limit` messages. Returns whether no old message is
+    /// reply does. Ends after the batch that brings `pruned` to `limit` messages. Returns whether no old message is
     /// left.
     pub(super) async fn trim(
         &self,
@@ -63,8 +63,8 @@ impl Database {
     }
 }
 
-/// The first messages of a conversation, all of them from before `cutoff`; none while a reply is running, which reads its
-/// history.
+/// The first messages of a conversation, up to the first one not from before `cutoff`; none while a reply is running,
+/// because it reads the history.
 async fn first_old(
     tx: &Transaction,
     id: ConversationId,

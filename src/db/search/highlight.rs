@@ -17,8 +17,8 @@ pub struct Highlight {
     pub end: usize,
 }
 
-/// The ranges of the words that match, in order; adjacent ones are one range. The last word of the query matches as a
-/// prefix, and the whole word is marked. Leaves out words that a cut may have shortened.
+/// The ranges of the matching words, in order; adjacent ranges are merged. The last word of the query matches as a
+/// prefix, and the whole word is highlighted. Leaves out words that a cut may have shortened.
 ///
 /// Linear in the length of the snippet, which is bounded.
 pub(super) fn highlights(query: &SearchQuery, snippet: &str) -> Vec<Highlight> {

@@ -13,7 +13,7 @@ use crate::{
     work,
 };
 
-/// The limit of the tokenization of one text.
+/// The time limit for tokenizing one text.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The index entry of a text. Computes in place: only for short texts, or in commands without other tasks.
@@ -30,7 +30,7 @@ pub(in crate::db) async fn prepared(owner: &Owner, text: &str) -> Result<String>
     work::heavy_if(text.len(), LIMIT, move |_| indexed(&owner, &text)).await
 }
 
-/// An index entry as the database takes it: FTS5 the marked words, PostgreSQL's table the mark once.
+/// An index entry in the form that the database stores: for FTS5 a mark on each word, for PostgreSQL the mark once.
 fn stored(tx: &Transaction, body: &str) -> String {
     match tx.get_database_backend() {
         DbBackend::Postgres => entry_of_marked(body),
@@ -58,7 +58,7 @@ impl Text {
     }
 }
 
-/// Indexes a message stored in this transaction, unless it has no `body`, and its conversation's title if it is the first
+/// Indexes a message stored in this transaction if it has a `body`, and its conversation's title if it is the first
 /// message.
 pub(in crate::db) async fn index_message(
     tx: &Transaction,

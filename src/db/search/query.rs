@@ -63,7 +63,7 @@ impl SearchQuery {
         self.phrases.last().and_then(|phrase| runs(phrase).last())
     }
 
-    /// The query of either database for the texts of any of several owners, by their marks.
+    /// The query in the database's syntax for the texts of several owners, given by their marks.
     pub(super) fn of_any(&self, marks: &[String], is_embedded: bool) -> String {
         let of_one = |mark: &String| match is_embedded {
             true => self.quoted(mark),
@@ -109,7 +109,7 @@ impl SearchQuery {
         phrases
     }
 
-    /// Whether a phrase has several words, whose order counts.
+    /// Whether a phrase has several words, whose order matters.
     pub(super) fn has_order(&self) -> bool {
         self.phrases.iter().any(|phrase| runs(phrase).count() > 1)
     }

@@ -25,7 +25,7 @@ const PER_USER: usize = 2;
 /// The maximum number of queued searches per user.
 const WAITING_PER_USER: usize = 16;
 
-/// The limit of the wait for a permit.
+/// The maximum wait for a permit.
 const WAIT: Duration = Duration::from_secs(2);
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -33,7 +33,7 @@ use crate::{
     step::{Step, step},
 };
 
-/// One transaction may end in an unknown commit, one in a race with another transaction; the last one reads the result.
+/// One try may end with an unknown commit outcome, and one may lose a race; the last one reads the result.
 pub(in crate::db) const MAX_RETRIES: usize = 2;
 
 /// A user message to store.
@@ -63,14 +63,14 @@ pub struct NewTurn {
     pub redacts: bool,
     /// The agent that replies; `None` keeps the conversation's agent.
     pub agent: Option<String>,
-    /// The agent that was asked for, the entry point of a new conversation; `None` if none was.
+    /// The requested agent, the entry point of a new conversation; `None` if the request names none.
     pub entrypoint: Option<String>,
     /// The agent that replies if `agent` is `None` and the conversation is new, or its agent is not one of
     /// `kept_agents`.
     pub default_agent: String,
     /// The agents that a conversation may keep; `None` for any.
     pub kept_agents: Option<Vec<String>>,
-    /// The initial title state of a new conversation. A conversation whose title is deferred gets a claim as well.
+    /// The initial title state of a new conversation. Also lets an existing conversation claim its deferred title.
     pub title: NewTitle,
     /// Whether a new conversation keeps its texts only until its title is settled.
     pub is_until_titled: bool,
@@ -129,12 +129,13 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the conversation belongs to another owner or was deleted;
-    /// [`Error::IdTaken`] if it has a message of this external id; [`Error::IdempotencyKeyReused`]; [`Error::Database`].
+    /// [`Error::IdTaken`] if it has a message with this external id; [`Error::IdempotencyKeyReused`];
+    /// [`Error::Database`].
     pub async fn begin_turn(&self, owner: &Owner, new: &NewTurn) -> Result<BegunTurn> {
         let body = &index::prepared(owner, &new.shown_text()).await?;
-        // Either a concurrent transaction created the same conversation or used the same key, or the connection was lost
-        // and the outcome of our commit is unknown. The retry reads the committed state; if that commit is still in
-        // progress, the inserts wait for it.
+        // Either a concurrent transaction created the same conversation or used the same key, or the connection was
+        // lost and the outcome of our commit is unknown. The retry reads the committed state; if that commit is still
+        // in progress, the inserts wait for it.
         retry(MAX_RETRIES, is_retryable, |retries| {
             self.transaction(move |tx| async move {
                 if retries > 0
@@ -235,7 +236,7 @@ impl Database {
     }
 }
 
-/// Whether the conversation, which is locked, has a message of this external id.
+/// Whether the conversation, which the transaction has locked, has a message with this external id.
 async fn is_named(tx: &Transaction, conversation: ConversationId, name: &str) -> Result<bool> {
     let named: Option<MessageId> = message::Entity::find()
         .select_only()
@@ -261,7 +262,7 @@ async fn continue_conversation(
         update = update.col_expr(Column::ActiveAgent, Expr::val(agent));
     }
     if let Some(id) = &new.external_id {
-        // Rows that an earlier version imported have none.
+        // Rows imported by an earlier version have none.
         update = update.col_expr(Column::ExternalId, Expr::val(id));
     }
     if let Some(row) = update.exec_with_returning(tx).await?.pop() {
@@ -281,10 +282,12 @@ async fn continue_conversation(
     Ok(None)
 }
 
-/// Whether an id is free, after an update found no conversation of the owner under it: `taken` is its row.
+/// Checks that an id is unused, after an update found no conversation of the owner under it. `taken` is the row with
+/// this id.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it is another owner's or a tombstone; a retryable error if it was created meanwhile.
+/// [`Error::NotFound`] if the row is another owner's or a tombstone; a retryable error if the owner's conversation was
+/// created in the meantime.
 pub(in crate::db) fn check_unused(owner: &Owner, taken: Option<conversation::Model>) -> Result<()> {
     let is_ours = |row: &conversation::Model| {
         row.owner() == *owner && row.status == ConversationStatus::Active.as_str()
@@ -399,7 +402,7 @@ pub(in crate::db) async fn insert_conversation(
     Ok(row)
 }
 
-/// The turn that an earlier try has stored. Its message id is unique to this request.
+/// The turn that an earlier try stored, found by the message id, which is unique to this request.
 async fn find_stored_turn(
     tx: &Transaction,
     owner: &Owner,
@@ -445,13 +448,13 @@ pub(super) async fn known_turn(
     }
 }
 
-/// The row of a turn that begins.
+/// The values of a new turn's row.
 pub(super) struct NewTurnRow {
     pub(super) id: MessageId,
     pub(super) conversation: ConversationId,
     pub(super) reply: MessageId,
     pub(super) in_reply_to: Option<MessageId>,
-    /// Who writes the reply; `None` is a model.
+    /// The source of the reply; `None` for a model.
     pub(super) source: Option<&'static str>,
     pub(super) run: (Uuid, Duration),
     pub(super) idempotency: Option<(String, String)>,

@@ -34,10 +34,10 @@ use crate::{
     step::{Step, step},
 };
 
-/// The longest name of a model that is stored.
+/// The maximum length of a stored model name.
 const MAX_MODEL_CHARS: usize = 128;
 
-/// The level of detail in which a finished reply is stored. It is reduced while a row rejects the write.
+/// The level of detail in which a finished reply is stored. It is reduced while the database rejects a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StoredDetail {
     /// Text, state, cost and search index.
@@ -73,7 +73,7 @@ pub struct FinishedReply<'a> {
     pub model: &'a str,
     /// The parts to store beside the text.
     pub parts: &'a [Part],
-    /// Whether it is stored as a message if it does not count. If not, only the state of its turn is stored.
+    /// Whether a reply that does not count is stored among the versions. If not, only the state of its turn is stored.
     pub is_message: bool,
     /// Whether the preview leaves out secrets and personal numbers.
     pub redacts: bool,
@@ -85,7 +85,7 @@ impl FinishedReply<'_> {
         !self.text.is_empty() && self.outcome != ReplyOutcome::Failed
     }
 
-    /// The state of the turn, in terms that the previous version knows.
+    /// The state of the turn, limited to states that the previous version knows.
     fn state(&self) -> ReplyState {
         match self.outcome {
             ReplyOutcome::Completed => ReplyState::Completed,
@@ -123,7 +123,7 @@ impl Database {
         reply: FinishedReply<'_>,
         cost: Option<ReplyCost<'_>>,
     ) -> Result<Option<Conversation>> {
-        // Another node may have taken over an external reply, and continue it.
+        // Another node may have taken over an external reply and may be continuing it.
         let is_ours = match (turn.is_external, turn.node) {
             (true, Some(node)) => Condition::all().add(Column::RunNode.eq(node)),
             _ => Condition::all(),
@@ -131,7 +131,7 @@ impl Database {
         self.end_reply(owner, turn, reply, cost, is_ours).await
     }
 
-    /// Stores a finished reply if the turn's row meets `condition`. If a row rejects it, stores it in reduced detail.
+    /// Stores a finished reply if the turn's row meets `condition`. If the database rejects a row, stores less detail.
     pub(super) async fn end_reply(
         &self,
         owner: &Owner,
@@ -235,7 +235,7 @@ impl Database {
         }
     }
 
-    /// Stores the state of the turn alone.
+    /// Stores only the state of the turn.
     async fn end_turn(
         &self,
         turn: &Turn,
@@ -243,7 +243,7 @@ impl Database {
         condition: &Condition,
     ) -> Result<Option<Conversation>> {
         let ended = self.transaction(|tx| async move {
-            // Locks the conversation: what the end of the reply announces must not overtake another change.
+            // Locks the conversation, so that the reply's end is not announced before an earlier change.
             lock(&tx, turn.conversation_id).await?;
             fence(&tx, turn, reply.state(), reply, condition).await?;
             Ok((tx, ()))
@@ -296,7 +296,7 @@ async fn without_reply(
 #[error("the reply is not running")]
 struct NotRunning;
 
-/// Locks the conversation's row until the transaction ends. SQLite has one writer.
+/// Locks the conversation's row until the transaction ends. On SQLite this locks nothing, because there is one writer.
 async fn lock(tx: &Transaction, id: ConversationId) -> Result<()> {
     conversation::Entity::find_by_id(id)
         .select_only()
@@ -383,7 +383,7 @@ async fn add_version(
         .into_tuple()
         .one(tx)
         .await?;
-    // Only a manually changed row has no message.
+    // The message is missing only if rows were changed by hand.
     let Some(position) = position else {
         return Ok(());
     };

@@ -34,7 +34,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The value of `source` of these turns.
+/// The `source` of these turns.
 pub(super) const SOURCE: &str = "external";
 
 /// A reply to open.
@@ -44,7 +44,7 @@ pub struct NewExternalReply {
     pub conversation_id: ConversationId,
     /// The id of the reply.
     pub reply_id: MessageId,
-    /// The message of the user that it answers; `None` for the newest one.
+    /// The user message that it answers; `None` for the newest one.
     pub in_reply_to: Option<MessageId>,
     /// The agent that answers from now on; `None` keeps the conversation's agent.
     pub agent: Option<String>,
@@ -61,7 +61,7 @@ pub struct NewExternalReply {
 pub enum OpenedReply {
     /// The turn was stored.
     New(Conversation, Turn),
-    /// The conversation has a reply with this id already, running or not.
+    /// The conversation already has a reply with this id, running or not.
     Known(Turn),
 }
 
@@ -81,7 +81,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such conversation, or no such message in it; [`Error::InvalidInput`] if
-    /// the conversation has no message of the user; [`Error::IdTaken`]; [`Error::Database`].
+    /// the conversation has no user message; [`Error::IdTaken`]; [`Error::Database`].
     pub async fn open_reply(&self, owner: &Owner, new: &NewExternalReply) -> Result<OpenedReply> {
         retry(MAX_RETRIES, is_retryable, |_| {
             self.transaction(move |tx| async move {
@@ -135,7 +135,7 @@ impl Database {
         let newest = newest_first(turns_of(owner))
             .filter(Column::ConversationId.eq(conversation.id))
             .filter(answers(message.id));
-        // The newest turn of a message is the one with the latest time, also after the clock was set back.
+        // The newest turn of a message is the one with the latest time, even after the clock was set back.
         let at = match newest.one(tx).await? {
             Some(turn) => now.max(turn.created_at + TimeDelta::milliseconds(1)),
             None => now,
@@ -172,8 +172,8 @@ impl Database {
         one(turn, &self.reader).await
     }
 
-    /// Stores a checkpoint of an external reply and renews its lease, if it still runs on this node without a request to
-    /// stop it. Returns whether it did.
+    /// Stores a checkpoint of an external reply and renews its lease, if it still runs on this node and no client has
+    /// requested a stop. Returns whether it did.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -225,7 +225,7 @@ impl Database {
     }
 }
 
-/// Which of these ids is that of a running reply, of any owner.
+/// The id among these that belongs to a running reply, of any owner.
 pub(in crate::db) async fn open_reply(
     tx: &Transaction,
     ids: impl Iterator<Item = MessageId>,

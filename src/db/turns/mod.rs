@@ -52,14 +52,14 @@ use crate::{
 /// A stored turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// The id of the turn, which cursors of its reply hold: the message's id for its first reply, an id of its own for a
+    /// The turn's id, which the cursors of its reply hold: the message's id for the first reply, a separate id for a
     /// further one.
     pub id: MessageId,
     /// The conversation.
     pub conversation_id: ConversationId,
     /// The user message.
     pub message_id: MessageId,
-    /// The reply's id, also before the reply is stored.
+    /// The reply's id, assigned before the reply is stored.
     pub reply_id: MessageId,
     /// The state of the reply.
     pub reply: ReplyState,
@@ -87,7 +87,7 @@ pub struct Turn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum ReplyState {
-    /// In progress, or its process died and the lease has not been swept yet.
+    /// In progress, or its process died and no node has closed it yet.
     Running,
     /// Complete.
     Completed,
@@ -120,7 +120,8 @@ impl Database {
         rows: impl Into<Rows<'_>>,
         message: MessageId,
     ) -> Result<Option<Turn>> {
-        // First, because a reply becomes a message in the transaction that ends its run.
+        // Running turns first: a reply becomes a message in the transaction that ends its run, so the other order could
+        // miss it in both reads.
         let rows = rows.into();
         let running = turns_of(rows)
             .filter(Column::ReplyId.eq(message))
@@ -140,8 +141,8 @@ impl Database {
         one(turns, &self.reader).await
     }
 
-    /// The turn of a reply that has ended without a message: an external program writes it, or its row was rejected.
-    /// There is no index of replies, but a turn's id is made just before that of its reply.
+    /// The turn of a reply that ended without a message: an external program wrote it, or the database rejected its
+    /// row. Replies are not indexed by id, but a turn's id is generated just before its reply's id.
     async fn find_turn_without_message(
         &self,
         rows: Rows<'_>,
@@ -194,7 +195,7 @@ impl Database {
         one(turns, &self.reader).await
     }
 
-    /// Why replies of a conversation are incomplete. One whose reason is unknown gets no entry.
+    /// Why these replies of a conversation are incomplete. Replies without a known reason have no entry.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -214,7 +215,7 @@ impl Database {
         Ok(reasons.into_iter().collect())
     }
 
-    /// The turns of several conversations whose reply is running, oldest first.
+    /// The turns with a running reply in several conversations, oldest first.
     ///
     /// # Errors
     /// [`Error::Database`].
@@ -240,7 +241,7 @@ impl Database {
 /// The condition of the partial index of running turns. A bound value would hide it from SQLite.
 const RUNNING: &str = "reply_status = 'running'";
 
-/// The conversations among these in which a reply is running.
+/// Those of the given conversations in which a reply is running.
 pub(super) async fn running_in(
     db: &impl ConnectionTrait,
     conversations: &[ConversationId],
@@ -253,7 +254,7 @@ pub(super) async fn running_in(
     Ok(running.into_tuple().all(db).await?)
 }
 
-/// The turns in the conversations that may be read: a turn has the owner of its conversation.
+/// Selects the turns of the conversations that may be read. A turn's row repeats the owner of its conversation.
 fn turns_of<'a>(rows: impl Into<Rows<'a>>) -> Select<Entity> {
     let turns = Entity::find();
     match rows.into() {
@@ -285,7 +286,7 @@ fn is_running() -> Expr {
     Column::ReplyStatus.eq(<&str>::from(ReplyState::Running))
 }
 
-/// An update that reserves the position of one more message with this preview: the new message count.
+/// An update that counts one more message and sets the preview. The new count is the position of the message.
 fn count_message(
     owner: &Owner,
     id: ConversationId,

@@ -1,5 +1,5 @@
-//! A further reply to the newest message of the user, which may be edited. One transaction moves the former reply, and
-//! the former text of an edited message, to the versions, and begins the turn of the new reply.
+//! A further reply to the user's newest message, which may be edited. One transaction moves the former reply, and the
+//! former text of an edited message, to the versions, and begins the turn of the new reply.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -39,7 +39,7 @@ use crate::{
 pub struct Rewrite {
     /// The conversation.
     pub conversation_id: ConversationId,
-    /// The newest message of the user, or its reply.
+    /// The user's newest message, or its reply.
     pub target: MessageId,
     /// The new text of that message; `None` keeps it.
     pub edit: Option<Edit>,
@@ -64,16 +64,16 @@ pub struct Edit {
     pub attachments: Vec<Attachment>,
     /// The user who wrote it.
     pub author: String,
-    /// The title that the text would start, if the conversation waits for a message with content.
+    /// The title state that the new text leads to, if the conversation waits for a message with content.
     pub title: NewTitle,
 }
 
 impl Database {
-    /// Begins a further reply to the newest message of the user.
+    /// Begins a further reply to the user's newest message.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the owner has no such conversation; [`Error::NotNewest`] if the target is neither the
-    /// newest message of the user nor its reply; [`Error::ReplyRunning`]; [`Error::IdempotencyKeyReused`];
+    /// user's newest message nor its reply; [`Error::ReplyRunning`]; [`Error::IdempotencyKeyReused`];
     /// [`Error::Database`].
     pub async fn rewrite(&self, owner: &Owner, new: &Rewrite) -> Result<BegunTurn> {
         let body = &match &new.edit {
@@ -126,7 +126,7 @@ impl Database {
             .filter(answers(message.id))
             .one(tx)
             .await?;
-        // The newest turn of a message is the one with the latest time, also after the clock was set back.
+        // The newest turn of a message is the one with the latest time, even after the clock was set back.
         let at = turn.as_ref().map_or(now, |turn| {
             now.max(turn.created_at + TimeDelta::milliseconds(1))
         });
@@ -195,7 +195,7 @@ impl Edit {
     }
 }
 
-/// The newest message of the user.
+/// The user's newest message.
 pub(super) async fn newest_message(
     tx: &Transaction,
     conversation: ConversationId,
@@ -208,7 +208,7 @@ pub(super) async fn newest_message(
         .await?)
 }
 
-/// The messages after the user's newest one: its replies, and later-ending replies to earlier messages. Both are few.
+/// The messages after the user's newest one: its replies, and later-ended replies to earlier messages. Both are few.
 async fn messages_behind(
     tx: &Transaction,
     message: &message::Model,
@@ -250,8 +250,7 @@ async fn replace_replies(
     Ok(())
 }
 
-/// Moves up the messages after removed replies: positions are dense, because the next position is the number of
-/// messages.
+/// Moves up the messages after removed replies: positions are dense, because the message count gives the next position.
 async fn close_gaps(
     tx: &Transaction,
     removed: &[message::Model],
@@ -309,7 +308,7 @@ async fn replace_text(
     Ok(message)
 }
 
-/// The hint after an edit. If the hint is the beginning of the first message, it is updated with the text.
+/// The hint after an edit. A hint that was derived from the first message is derived again from its new text.
 fn edited_hint(
     row: &conversation::Model,
     message: &message::Model,
@@ -321,7 +320,7 @@ fn edited_hint(
         .as_deref()
         .map(message::read_attachments);
     let former = shown_text(&message.content, &files.unwrap_or_default()).into_owned();
-    // Rows of older versions have hints with secrets.
+    // Rows of older versions may have an unredacted hint.
     let is_ours = || {
         [true, false]
             .map(|redacts| topic_hint(&former, redacts))

@@ -28,7 +28,7 @@ use crate::{
 pub struct RunCheckpoint {
     /// The turn.
     pub turn: MessageId,
-    /// The node that must still run it, if another one may have taken it over, and its own lease.
+    /// If another node may have taken the run over: the node that must still run it, and this run's own lease.
     pub fence: Option<(Uuid, Duration)>,
     /// The full text so far, if it is longer than the last checkpoint.
     pub written: Option<String>,
@@ -63,7 +63,7 @@ fn is_overdue(at: DateTime<Utc>) -> Condition {
 impl Database {
     /// Renews the leases of runs and stores their checkpoints.
     ///
-    /// Uses one transaction, or one per row if a row fails. If a row rejects its checkpoint, only its lease is renewed.
+    /// Uses one transaction, or one per row if a row fails. If a checkpoint is rejected, only the lease is renewed.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database); some leases may be renewed all the same.

@@ -1,7 +1,7 @@
-//! Lanes: claims of a conversation's queue for one webhook, and the outcome of its events.
+//! Lanes, the queues of a conversation's events for one webhook: their claims, and the outcome of their events.
 //!
-//! A claim is a token and a lease, as for titles. A lane that was claimed has its next try at the end of the lease, so a
-//! node that dies needs no other recovery. Each write is fenced by the token.
+//! A claim is a token and a lease, as for titles. A claimed lane's next try is due at the end of the lease, so a dead
+//! node needs no other recovery. Each write is fenced by the token.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     error::Result,
 };
 
-/// The highest count of [`WebhookBacklog`].
+/// The maximum of each count in [`WebhookBacklog`].
 const MAX_COUNTED: u64 = 10_000;
 
 /// The claim of a conversation's queue for one webhook.
@@ -26,9 +26,9 @@ pub struct WebhookLane {
     pub conversation: ConversationId,
     /// The conversation's owner.
     pub owner: Owner,
-    /// The failed tries of its first event.
+    /// The number of failed tries of its first event.
     pub attempts: u32,
-    /// When the first of them failed.
+    /// When the first of these tries failed.
     pub failing_since: Option<DateTime<Utc>>,
     token: Uuid,
 }
@@ -38,7 +38,7 @@ pub struct WebhookLane {
 pub struct WebhookEvent {
     /// The key of its row.
     pub number: i64,
-    /// Its id, the same in each try.
+    /// The event's id, the same in every try.
     pub id: Uuid,
     /// Its name.
     pub kind: String,
@@ -50,14 +50,14 @@ pub struct WebhookEvent {
     pub at: DateTime<Utc>,
 }
 
-/// What waits for a webhook. Each number counts conversations, up to 10,000.
+/// The backlog of a webhook. Each number counts conversations, up to 10,000.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WebhookBacklog {
-    /// Those with events to send.
+    /// Conversations with events to send.
     pub queued: u64,
-    /// Those of them whose last try failed.
+    /// Queued conversations whose last try failed.
     pub failing: u64,
-    /// Those whose first event was given up.
+    /// Conversations whose first event was given up.
     pub parked: u64,
     /// How long the oldest queued conversation has been due without a delivered event.
     pub oldest: Duration,
@@ -109,7 +109,7 @@ pub(super) const FIRST: &str = "SELECT number, id, event, revision, subject_id, 
     WHERE hook = $1 AND conversation_id = $2 ORDER BY revision, rank, number LIMIT 1";
 
 impl Database {
-    /// Claims at most `limit` lanes of a webhook that are due, for the time of the lease. None while the receiver is gone.
+    /// Claims at most `limit` due lanes of a webhook for the duration of the lease; none while the receiver is gone.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -119,7 +119,7 @@ impl Database {
         limit: u64,
         lease: Duration,
     ) -> Result<Vec<WebhookLane>> {
-        // A read first: on SQLite a write waits for all others.
+        // Reads first: on SQLite, a write would wait for all other writes.
         const DUE: &str = "SELECT 1 FROM agent_webhook_lanes WHERE hook = $1 AND parked_at IS NULL AND next_at <= $2 \
             AND NOT EXISTS (SELECT 1 FROM agent_webhook_gone WHERE hook = $1) ORDER BY next_at LIMIT 1";
         const CLAIM: &str = "UPDATE agent_webhook_lanes SET token = $1, next_at = $2 \
@@ -141,7 +141,7 @@ impl Database {
         ];
         let claim = self.statement(
             &CLAIM.replace(" SKIP", ""),
-            // A lane locked by another transaction is being filled or claimed.
+            // Skips lanes that another transaction is filling or claiming.
             &CLAIM.replace("SKIP", "FOR UPDATE SKIP LOCKED"),
             values,
         );
@@ -160,7 +160,7 @@ impl Database {
         row.as_ref().map(WebhookEvent::of).transpose()
     }
 
-    /// Removes an event that was received, and renews the claim. False: the claim is lost, and the event stays.
+    /// Removes a delivered event and renews the claim. Returns false if the claim is lost; the event then stays.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -188,7 +188,7 @@ impl Database {
         .await
     }
 
-    /// Stores that a try failed, and ends the claim. The lane is tried again then; parked, if `until` is `None`.
+    /// Stores a failed try and ends the claim. The next try is due at `until`; `None` parks the lane.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -215,7 +215,7 @@ impl Database {
         Ok(())
     }
 
-    /// Ends the claim without an outcome. The lane is due again then.
+    /// Ends the claim without an outcome. The lane is due again after `due_in`.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -270,7 +270,7 @@ impl Database {
         Ok(is_empty)
     }
 
-    /// Stores that the receiver of a webhook is gone: nothing is sent to it until an operator retries it.
+    /// Stores that the receiver of a webhook is gone: it gets no events until an operator retries the webhook.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -283,7 +283,7 @@ impl Database {
         Ok(())
     }
 
-    /// What waits for a webhook.
+    /// The backlog of a webhook.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -1,4 +1,4 @@
-//! The outbox of webhooks. Triggers fill it (the migration m20251223_000001 describes the tables); this module empties it.
+//! The outbox of webhooks. Triggers fill it (migration m20251223_000001 describes the tables); this module empties it.
 //!
 //! - `routes`: which events are wanted, as registered by the running nodes
 //! - `lanes`: claims of a conversation's queue, and the outcome of an event

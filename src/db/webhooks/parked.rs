@@ -16,24 +16,24 @@ pub struct ParkedLane {
     pub conversation_id: String,
     /// Its tenant.
     pub tenant: String,
-    /// The event that fails, and the revision that it announces.
+    /// The name of the event that fails.
     pub event: Option<String>,
-    /// See `event`.
+    /// The revision that this event announces.
     pub revision: Option<i64>,
     /// The number of its failed tries.
     pub attempts: i32,
-    /// Why the last one failed.
+    /// Why the last try failed.
     pub failure: Option<String>,
-    /// When the first one failed.
+    /// When the first try failed.
     pub failing_since: Option<DateTime<Utc>>,
-    /// When it was given up; `None` if it is still being retried.
+    /// When the event was given up; `None` if it is still being retried.
     pub parked_at: Option<DateTime<Utc>>,
-    /// When it is tried again, at the earliest.
+    /// The earliest time of the next try.
     pub next_at: DateTime<Utc>,
 }
 
 impl Database {
-    /// A page of the lanes whose events fail or were given up, by webhook and conversation, starting after `after`.
+    /// A page of the lanes whose events fail or were given up, sorted by webhook and conversation, after `after`.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -97,7 +97,7 @@ impl Database {
         Ok(lanes)
     }
 
-    /// Makes a lane due whose events fail or were given up. Returns whether it was one.
+    /// Makes a lane due if its events fail or were given up. Returns whether it was such a lane.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -126,7 +126,7 @@ impl Database {
         Ok(back.rows_affected() > 0)
     }
 
-    /// Removes the event that was given up, so that later ones are sent. Returns whether there was one.
+    /// Removes a lane's event that was given up, so that later events are sent. Returns whether the lane had one.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -155,7 +155,7 @@ impl Database {
         .await
     }
 
-    /// The lanes of a webhook whose first event was given up before then: at most `limit`, oldest first.
+    /// The lanes of a webhook whose first event was given up before this time: at most `limit`, oldest first.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -201,8 +201,8 @@ impl Database {
         Ok(ids.collect::<Result<_, _>>()?)
     }
 
-    /// Removes a lane with all of its events; with a time, only if its first event was given up before it. Returns the
-    /// number of events.
+    /// Removes a lane with all of its events; with `parked_before`, only if its first event was given up before that
+    /// time. Returns the number of removed events.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -1,7 +1,7 @@
 //! Routes: which events of which tenants are queued for which webhook.
 //!
-//! Nodes register what their configuration has, and renew it. So during a rolling reload the union of all nodes'
-//! configurations applies, and routes that no node has any longer expire.
+//! Nodes register the routes of their configuration, and renew them. So during a rolling reload, the union of all
+//! nodes' configurations applies, and routes that no node has any more expire.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const ROWS: usize = 100;
 /// The number of lanes of an unknown webhook that are removed at a time.
 const LANES: u64 = 200;
 
-/// An event of a tenant that a webhook wants.
+/// An event of a tenant that is sent to a webhook.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WebhookRoute {
     /// The tenant.
@@ -65,7 +65,7 @@ impl Database {
         Ok(())
     }
 
-    /// Removes the routes that no node renewed for that long.
+    /// Removes the routes that no node has renewed for `after`.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -78,7 +78,7 @@ impl Database {
         Ok(())
     }
 
-    /// Whether a node wants this event for this webhook.
+    /// Whether any node sends this event of the tenant to this webhook.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).
@@ -93,8 +93,8 @@ impl Database {
         Ok(row.is_some())
     }
 
-    /// Removes a page of events that have waited longer than `after` for a webhook without a route, which no
-    /// configuration has. Returns how many were removed.
+    /// Removes events that have waited longer than `after` for a webhook without routes, which no configuration has any
+    /// more: at most one page per webhook. Returns the number of removed events.
     ///
     /// # Errors
     /// [`Error::Database`](crate::error::Error::Database).

@@ -37,10 +37,10 @@ const MAX_CONCURRENT_READS: usize = 4;
 /// A query of the relay for rows.
 #[derive(Clone, Debug)]
 pub enum RowQuery {
-    /// This conversation, also as a tombstone, if the audience covers it.
+    /// This conversation, even as a tombstone, if the audience covers it.
     Row(Audience, ConversationId),
-    /// The audience's rows, including tombstones, that changed at this time or later: a page ordered by id, after this id.
-    /// An empty page is the end.
+    /// The audience's rows, including tombstones, that changed at this time or later: a page ordered by id, after this
+    /// id. An empty page is the end.
     Changed(Audience, DateTime<Utc>, Option<ConversationId>),
 }
 
@@ -159,7 +159,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Publishes what changed in a topic since this time.
+    /// Publishes the changes in a topic since this time.
     async fn resync_topic(&self, topic: &Topic, since: DateTime<Utc>) -> Result<()> {
         // Nothing was missed before the first subscriber.
         let Some(begun) = self.topics.watched_since(topic) else {

@@ -63,7 +63,7 @@ use crate::{
     supervisor::{Heartbeat, Loop, Supervisor},
 };
 
-/// How many wake-ups the send queue holds.
+/// The capacity of the send queue, in wake-ups.
 const QUEUE_CAPACITY: usize = 4_096;
 
 /// How long an echo may take before the connection counts as degraded. Also the timeout of a connection attempt, and
@@ -73,7 +73,7 @@ const NATS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest delay between two connection attempts.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// How long sending the queued wake-ups may take at shutdown.
+/// The time limit for sending the queued wake-ups at shutdown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Connection state and counters of the relay.
@@ -85,9 +85,9 @@ pub struct Status {
     dropped: AtomicU64,
     reads: AtomicU64,
     subscriptions: AtomicU64,
-    /// Wake-ups of this node may have been lost since this time.
+    /// The time since when wake-ups of this node may have been lost.
     gap: Mutex<Option<DateTime<Utc>>>,
-    /// All wake-ups up to this time have arrived; `None` before the first connection.
+    /// The time up to which all wake-ups have arrived; `None` before the first connection.
     synced_until: Mutex<Option<DateTime<Utc>>>,
 }
 
@@ -112,7 +112,7 @@ impl Status {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Reads of rows, and of pages of rows.
+    /// Reads from the database, each of a row or of a page of rows.
     pub fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
@@ -244,7 +244,7 @@ impl Relay {
         (outbox, relay)
     }
 
-    /// Exchanges wake-ups until `closing`, as a supervised loop.
+    /// Starts a supervised loop that exchanges wake-ups until `closing`.
     pub fn start(
         self,
         servers: Servers,
@@ -293,7 +293,7 @@ impl Relay {
                     match event {
                         Event::Disconnected => status.set_connected(false),
                         Event::ClientError(_) => tracing::debug!("NATS connection attempt failed"),
-                        // The error may name subjects, which contain no text of clients.
+                        // The error may name subjects, which contain no user text.
                         Event::ServerError(error) => {
                             tracing::warn!(%error, "NATS server rejected a command")
                         }
@@ -347,7 +347,7 @@ impl Relay {
     }
 }
 
-/// Reports the relay as disconnected when a run ends, also by a panic.
+/// Reports the relay as disconnected when a run ends, even by a panic.
 struct DisconnectOnDrop<'a>(&'a Status);
 
 impl Drop for DisconnectOnDrop<'_> {
@@ -359,7 +359,7 @@ impl Drop for DisconnectOnDrop<'_> {
 /// Logs why there is no connection, once for each outage that lasts [`NATS_TIMEOUT`]. The client retries, but does not
 /// report the cause, so this makes one attempt of its own. Never completes.
 async fn log_connect_failures(servers: Servers, mut connected: watch::Receiver<bool>) {
-    // It fails when the sender is gone, at the end of the run.
+    // `wait_for` fails when the sender is dropped, at the end of the run.
     while connected
         .wait_for(|is_connected| !is_connected)
         .await

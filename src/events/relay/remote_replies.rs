@@ -1,8 +1,9 @@
 //! Reads a reply that another node writes, by long polling over NATS.
 //!
 //! A node serves requests on a subject of its own. It answers when there is text after the requested offset or a part
-//! changed after the requested change, or after [`LONG_POLL_WAIT`]. The reader then requests what follows. So each reader has at most one answer in flight, a
-//! slow network makes answers longer instead of more frequent, and a lost answer is simply requested again.
+//! changed after the requested change, or after [`LONG_POLL_WAIT`]. The reader then requests what follows. So each
+//! reader has at most one answer in flight, a slow network makes answers longer instead of more frequent, and a lost
+//! answer is simply requested again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,13 +22,13 @@ use crate::{
 /// How long a node waits for new text before it answers with none.
 const LONG_POLL_WAIT: Duration = Duration::from_millis(500);
 
-/// How long a reader waits for an answer. A broker that restarts in between loses it.
+/// How long a reader waits for an answer. A NATS server that restarts in between loses it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The most text in one answer, in bytes. JSON escapes can make it six times as long, and NATS accepts one megabyte.
+/// The maximum text in one answer, in bytes. JSON escapes can make it six times as long, and NATS accepts one megabyte.
 const MAX_ANSWER_BYTES: usize = 128 * 1024;
 
-/// The most text, and the most of parts, in an answer with parts. A part is never longer than that.
+/// The maximum size of the text, and of the parts, in an answer with parts. No single part is larger.
 const MAX_ANSWER_BYTES_OF_EACH: usize = 64 * 1024;
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ enum RemoteRequest {
     Held { reply: Uuid },
 }
 
-/// What another node returns for a reply.
+/// Another node's answer to a read of a reply.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct RemoteSlice {
     /// The text after the offset.
@@ -57,7 +58,7 @@ pub struct RemoteSlice {
     /// The changed parts, in the order of their changes; none from an older version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// The last change among them; 0 without any.
+    /// The number of the last change among them; 0 if there are none.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub changes: u64,
     /// Set if the reply has ended and nothing follows.
@@ -73,7 +74,8 @@ pub struct RemoteEnd {
     pub usage: Option<Usage>,
 }
 
-/// Requests the text after an offset and the parts changed after a change from a node; `None` if it does not answer or does not write the reply.
+/// Requests the text after an offset and the parts changed after a change from a node; `None` if it does not answer or
+/// does not write the reply.
 pub(super) async fn read(
     client: &Client,
     node: Uuid,
@@ -114,7 +116,7 @@ pub(in crate::events) async fn read_here(
     find(runs, reply, offset, Some(changes)).await
 }
 
-/// Requests that a node stops a reply.
+/// Asks a node to stop a reply.
 pub(super) async fn stop(client: &Client, node: Uuid, reply: MessageId) {
     if let Ok(body) = serde_json::to_vec(&RemoteRequest::Stop { reply: reply.0 }) {
         // If the request is lost, the node finds the stop flag in the row at its next renewal.
@@ -196,7 +198,7 @@ async fn find(
     })
 }
 
-/// The first of these parts that fit into an answer and lie within its text, and the change of the last one.
+/// The first of these parts that fit into an answer and lie within its text, and the change number of the last one.
 fn fitting(changed: Vec<(Arc<Part>, u64)>, length: usize) -> (Vec<Part>, u64) {
     let (mut parts, mut last, mut bytes) = (Vec::new(), 0, 0);
     for (part, change) in changed {
@@ -243,7 +245,7 @@ mod tests {
             offset: 5,
             changes,
         };
-        // Of an older version, and of this one.
+        // The request of an older version, and that of this one.
         let older = json!({ "read": { "reply": reply, "place": 5 } });
         assert_eq!(json!(read(None)), older);
         let request = json!({ "read": { "reply": reply, "place": 5, "changes": 2 } });

@@ -16,7 +16,7 @@ use super::NATS_TIMEOUT;
 pub struct Servers {
     pub(super) addresses: Vec<ServerAddr>,
     login: Option<Login>,
-    /// The file of the certificate authorities that sign their certificates, instead of the system's.
+    /// The file with the certificate authorities to trust instead of the system's.
     authorities: Option<PathBuf>,
 }
 
@@ -41,7 +41,7 @@ impl std::str::FromStr for Servers {
     }
 }
 
-/// The credentials in a URL, which the client reads and does not send. Its `Debug` hides them.
+/// The credentials in a URL, which the client parses but does not send. Its `Debug` hides them.
 #[derive(Clone, PartialEq, Eq)]
 enum Login {
     /// `nats://user:password@host`.
@@ -71,7 +71,7 @@ impl Servers {
     /// Trusts only the certificate authorities of a PEM file, and encrypts every connection.
     ///
     /// # Errors
-    /// The file cannot be read, or has no certificate.
+    /// If the file cannot be read, or has no certificate.
     pub fn with_authorities(self, path: &Path) -> io::Result<Self> {
         let named = |why: String| io::Error::other(format!("{}: {why}", path.display()));
         let certificates = CertificateDer::pem_file_iter(path)
@@ -86,7 +86,7 @@ impl Servers {
         }
     }
 
-    /// The options of a connection that concern encryption and credentials.
+    /// The connection options: timeout, encryption and credentials.
     pub(super) fn options(&self) -> ConnectOptions {
         let options = ConnectOptions::new().connection_timeout(NATS_TIMEOUT);
         let options = match self.login.clone() {
@@ -102,7 +102,7 @@ impl Servers {
         }
     }
 
-    /// Host and port of each, without the password that its URL may contain.
+    /// Host and port of each server, without the password that its URL may contain.
     pub(super) fn names(&self) -> String {
         let names = self.addresses.iter();
         let names = names.map(|server| format!("{}:{}", server.host(), server.port()));

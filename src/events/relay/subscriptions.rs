@@ -111,7 +111,7 @@ impl Subscriptions {
             tokio::select! {
                 () = changed.notified() => self.check_connection().await,
                 changed_topics = { let topics = self.topics.clone(); async move { topics.changed().await } } => {
-                    // While disconnected, nothing to do: a new connection subscribes to all watched topics.
+                    // Nothing to do while disconnected: a new connection subscribes to all watched topics.
                     if self.is_open() {
                         self.apply(changed_topics).await;
                     }
@@ -144,7 +144,7 @@ impl Subscriptions {
         self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
-    /// On a new connection, subscribes to topics that came meanwhile and resyncs all. The client renews its existing
+    /// On a new connection, subscribes to topics added in the meantime and resyncs all. The client renews its existing
     /// subscriptions itself.
     async fn check_connection(&mut self) {
         let connection = self.connections();

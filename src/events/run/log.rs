@@ -42,7 +42,7 @@ pub struct ReplyIds {
     pub owner: Owner,
     /// The conversation.
     pub conversation: ConversationId,
-    /// The turn, which cursors hold.
+    /// The turn's id, which cursors hold.
     pub turn: MessageId,
     /// The id of the reply's message, assigned before it is stored.
     pub reply: MessageId,
@@ -70,10 +70,10 @@ impl Progress {
     }
 }
 
-/// What another node reads from a log.
+/// The result of another node's read of a log.
 pub(in crate::events) struct LogSlice {
     pub(in crate::events) text: ReplySlice,
-    /// The parts that were changed, in the order of their changes, each with its change.
+    /// The changed parts in the order of their changes, each with its change number.
     pub(in crate::events) parts: Vec<(Arc<Part>, u64)>,
     pub(in crate::events) end: Option<Arc<ReplyEnd>>,
 }
@@ -125,7 +125,7 @@ impl ReplyLog {
         self.is_begun.store(true, Ordering::Release);
     }
 
-    /// Stores reasoning with the reply; without it, reasoning is delivered live only.
+    /// Stores reasoning with the reply; without this call, reasoning is only delivered live.
     pub fn keep_reasoning(&self) {
         self.keeps_reasoning.store(true, Ordering::Release);
     }
@@ -159,7 +159,7 @@ impl ReplyLog {
         (stored.map(Arc::unwrap_or_clone).collect(), written.changes)
     }
 
-    /// The number of changes of parts.
+    /// The number of changes to parts.
     pub fn changes(&self) -> u64 {
         self.progress.borrow().changes
     }
@@ -179,12 +179,12 @@ impl ReplyLog {
         self.change(|written| written.add(content));
     }
 
-    /// The tool call of this id that a further state of it would replace.
+    /// The tool call with this id, which its next state would replace.
     pub fn tool(&self, id: &str) -> Option<Arc<Part>> {
         self.lock().tool(id)
     }
 
-    /// The data of this name and id, which further data of both would replace.
+    /// The data with this name and id, which further data with both would replace.
     pub fn data(&self, name: &str, id: &str) -> Option<Arc<Part>> {
         self.lock().data(name, id)
     }
@@ -243,7 +243,7 @@ impl ReplyLog {
         self.stop.cancel();
     }
 
-    /// Cancelled when the run should stop.
+    /// The token that is cancelled when the run should stop.
     pub fn stopped(&self) -> &CancellationToken {
         &self.stop
     }
@@ -293,7 +293,7 @@ impl ReplyLog {
     }
 
     /// Reads the text after an offset and the parts changed after a change, for another node, and the end if the reply
-    /// is over. Waits up to `max_wait` for news. Without `changes` the reader does not support parts.
+    /// is over. Waits up to `max_wait` for new content. `changes` is `None` if the reader does not support parts.
     pub(in crate::events) async fn read(
         &self,
         offset: usize,
@@ -303,7 +303,7 @@ impl ReplyLog {
         let mut progress = self.progress.subscribe();
         let is_changed = |now: &Progress| changes.is_some_and(|known| now.changes > known);
         let news = progress.wait_for(|now| now.length > offset || is_changed(now) || now.is_over);
-        // On a timeout, answer with no text.
+        // On a timeout, returns no text.
         let _ = timeout(max_wait, news).await;
         let written = self.lock();
         LogSlice {

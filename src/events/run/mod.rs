@@ -56,7 +56,7 @@ pub struct ReplySnapshot {
 }
 
 impl ReplySnapshot {
-    /// The first event for a reader at this place, or without one. `parts` are all parts of the reply.
+    /// The first event for a reader that joins at this place, or at the start. `parts` are all parts of the reply.
     pub fn new(read: ReplySlice, parts: Vec<Arc<Part>>, after: Option<Place>) -> Self {
         let recovered = read.recovered && after.is_some();
         Self {
@@ -139,8 +139,8 @@ pub struct ReplySlice {
 }
 
 impl ReplySlice {
-    /// Reads a text from an offset. A finished text that is shorter than the offset is not the text that the reader
-    /// read; a growing one may still reach the offset.
+    /// Reads a text from an offset. If a finished text is shorter than the offset, the reader has read another text; a
+    /// growing text may still reach the offset.
     pub fn from_offset(text: &str, offset: usize, is_over: bool) -> Self {
         let length = text.len();
         let (text, recovered) = match text.get(offset..) {

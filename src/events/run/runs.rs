@@ -47,7 +47,7 @@ impl Runs {
         self.insert(Arc::new(ReplyLog::new(of)), &mut self.lock())
     }
 
-    /// The same for a reply that a program outside of the server writes.
+    /// Like [`Self::open`], for a reply that a program outside of the server writes.
     pub(in crate::events) fn open_external(self: &Arc<Self>, of: ReplyIds) -> RunGuard {
         let log = ReplyLog::new(of);
         log.set_external();

@@ -250,7 +250,7 @@ async fn parts_come_between_the_text_where_they_stand() {
         from(5, Some(1)).await[0],
         "~has deer[1@5 search Completed][2@13 Done!]"
     );
-    // A cursor of a reader of text alone, which has no parts.
+    // The cursor of a reader that receives only text.
     assert_eq!(
         from(6, None).await[0],
         "~as deer[0@0 Hm, deer][1@5 search Completed][2@13 Done!]"
@@ -297,7 +297,7 @@ async fn another_node_reads_the_parts_that_changed_and_its_copy_has_them_in_orde
     log.append("Nara ");
     log.add_part(call("a", ToolState::Called));
     log.append("has deer");
-    // An older version asks for text alone.
+    // An older version requests only text.
     assert!(log.read(0, None, now).await.parts.is_empty());
     let copies = Arc::new(Runs::default());
     let (events, copy) = copies.follow_copy(guard.log().ids(), None);
@@ -348,7 +348,7 @@ async fn a_reader_that_was_away_receives_what_has_changed_of_parts_that_it_has()
         bytes: 4,
         part: Some(3),
     };
-    // Its cursor names the last part, and these precede it.
+    // The cursor names the last part; these parts precede it.
     log.add_part(call("a", ToolState::Completed));
     let known = log.data("map", "here").unwrap();
     assert_eq!(

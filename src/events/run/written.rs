@@ -8,25 +8,25 @@ use crate::{
     events::Place,
 };
 
-/// How many pieces a reader may lag and still receive them one by one; beyond, equal ones are coalesced.
+/// How many pieces a reader may lag and still receive them one by one; beyond that, equal kinds are coalesced.
 const MAX_SEPARATE_PIECES: usize = 32;
 
 /// The content of a log.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Whether the content is known. The copy of another node's reply does not know it before the first answer.
+    /// Whether the content is known: in a copy of another node's log, only after the first answer.
     pub(super) is_known: bool,
     pub(super) text: String,
     /// The parts by index, each with the number of its last change.
     parts: BTreeMap<usize, (Arc<Part>, u64)>,
-    /// The number of changes of parts.
+    /// The number of changes to parts.
     pub(super) changes: u64,
     /// Text and parts as they arrived.
     pieces: Vec<Piece>,
     pub(super) end: Option<Arc<ReplyEnd>>,
 }
 
-/// What readers receive as one event.
+/// The content of one event for readers.
 #[derive(Clone, Debug)]
 enum Piece {
     Text(Delta),
@@ -76,8 +76,8 @@ impl Written {
         *change = self.changes;
     }
 
-    /// Adds a part after the others. The end of a tool call replaces the part of the same id; a call is always a new
-    /// part, since some servers give calls one id, or none.
+    /// Adds a part after the others. The end of a tool call replaces the part with the same id; a call is always a new
+    /// part, because some servers give all calls one id, or none.
     pub(super) fn add(&mut self, content: PartContent) {
         let call = match &content {
             PartContent::Tool { id, state, .. } if *state != ToolState::Called => self.call(id),
@@ -105,13 +105,13 @@ impl Written {
         Some((call.index, call.at))
     }
 
-    /// The part of the call of this id.
+    /// The part of the tool call with this id.
     pub(super) fn tool(&self, id: &str) -> Option<Arc<Part>> {
         let (index, _) = self.call(id)?;
         self.parts.get(&index).map(|(part, _)| part.clone())
     }
 
-    /// The data of this name and id.
+    /// The data part with this name and id.
     pub(super) fn data(&self, name: &str, id: &str) -> Option<Arc<Part>> {
         let is_it = |part: &Part| matches!(&part.content, PartContent::Data { id: Some(known), name: of, .. } if known == id && of == name);
         let mut parts = self.parts.values().map(|(part, _)| part);
@@ -123,7 +123,7 @@ impl Written {
         let known = self.parts.get(&part.index).map(|(known, _)| known);
         let piece = match known.map(|known| (&known.content, &part.content)) {
             Some((known, new)) if known == new => return,
-            // A part of another node that has grown.
+            // A reasoning part from another node that has grown.
             Some((PartContent::Reasoning { text: known }, PartContent::Reasoning { text }))
                 if text.starts_with(known.as_str()) =>
             {
@@ -147,7 +147,7 @@ impl Written {
         self.parts.values().map(|(part, _)| part.clone()).collect()
     }
 
-    /// The parts that were changed after a change, in the order of their changes, each with its change.
+    /// The parts changed after a change, in the order of their changes, each with its change number.
     pub(super) fn changed(&self, after: u64) -> Vec<(Arc<Part>, u64)> {
         let changed = self.parts.values().filter(|(_, change)| *change > after);
         let mut changed: Vec<_> = changed.cloned().collect();
@@ -155,8 +155,8 @@ impl Written {
         changed
     }
 
-    /// The next event after this many pieces: one piece, or all equal ones coalesced. Returns the new number of pieces
-    /// too.
+    /// The next event after this many pieces, and the new number of pieces. The event is one piece, or all following
+    /// pieces of its kind coalesced.
     pub(super) fn next_event(&self, pieces: usize) -> Option<(ReplyLogEvent, usize)> {
         let new = self.pieces.get(pieces..)?;
         let first = new.first()?;
@@ -219,7 +219,7 @@ pub(super) fn parts_after(parts: Vec<Arc<Part>>, after: Option<Place>) -> Vec<Ar
         Some(Place {
             part: Some(last), ..
         }) => part.index >= last || part.may_have_changed(),
-        // A cursor of a reader of text alone, which has no parts.
+        // The cursor of a reader that receives only text.
         Some(Place { part: None, .. }) => true,
     };
     parts.into_iter().filter(is_behind).collect()
