@@ -1,5 +1,5 @@
-//! Refuses fields that cannot be merged (section 5.3.2 of the specification): one response key for two fields, or for one
-//! field with different arguments.
+//! Refuses fields that cannot be merged (section 5.3.2 of the specification): one response key for two fields, or for
+//! the same field with different arguments.
 //!
 //! The engine compares only fields written directly in the same selection set. If they come from fragments, or differ
 //! one level further down, it would execute both and return one object that mixes their values.
