@@ -9,7 +9,7 @@
 //! | `rest`, `sse` | the legacy routes, and the streams of all SSE wires |
 //! | `reach` | whose conversation a request names, and what the caller may do in it |
 //! | `turn`, `watch`, `feed` | the events of a turn, of a conversation, and of all conversations, for all surfaces |
-//! | `auth`, `on_behalf`, `host`, `origin`, `limits` | checks of every request: token, owner, `Host`, `Origin`, limits |
+//! | `auth`, `on_behalf`, `host`, `origin`, `limits` | checks of each request: token, owner, `Host`, `Origin`, limits |
 //! | `base_path` | the path below which all routes are served |
 //! | `health`, `observe` | health endpoints, request telemetry |
 //! | `metrics`, `model_metrics` | Prometheus metrics, those of the models apart |

@@ -124,8 +124,8 @@ impl Service for Graphql {
     }
 
     fn sharing(&self, caller: &Principal, root: &RootField) -> Sharing {
-        // Only callers with the same scope share events. The OAuth scopes are part of it, because one user's tokens may
-        // differ in them.
+        // Callers share events only within one sharing scope. It includes their tokens' scopes, which can differ between
+        // tokens of one user.
         let scope = caller.sharing(&self.services.sharing);
         match root.name.as_str() {
             "conversationUpdated" if root.arguments.contains("id") => Sharing::State { scope },

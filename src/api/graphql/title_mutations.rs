@@ -1,4 +1,4 @@
-//! Title mutations: inputs, payloads and resolvers.
+//! The mutations of titles: inputs, payloads and what they do.
 
 use async_graphql::{Context, Enum, ID, InputObject, SimpleObject};
 
