@@ -124,8 +124,8 @@ impl Service for Graphql {
     }
 
     fn sharing(&self, caller: &Principal, root: &RootField) -> Sharing {
-        // Callers share events only within one sharing scope. It includes their tokens' scopes, which can differ between
-        // tokens of one user.
+        // Callers share events only within one sharing scope. It includes their tokens' scopes, which can differ
+        // between tokens of one user.
         let scope = caller.sharing(&self.services.sharing);
         match root.name.as_str() {
             "conversationUpdated" if root.arguments.contains("id") => Sharing::State { scope },
