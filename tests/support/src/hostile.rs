@@ -147,7 +147,7 @@ pub fn requests() -> Vec<(String, Value, bool)> {
         let request = json!({ "query": query, "variables": variables });
         all.push((name.to_owned(), request, is_refused));
     };
-    // One request is exactly as long as a body may be, with its document; the others are longer.
+    // Long enough that the request just fits into a body.
     let long = "x".repeat(64 * 1024 - 200);
     add("a long text", SEARCH, json!({ "q": long }), false);
     add(

@@ -81,7 +81,7 @@ async fn complete(State(script): State<Arc<Script>>, Json(request): Json<Value>)
     if request["stream"] == true {
         return respond(Answer::Deltas(ModelServer::REPLY.to_vec())).await;
     }
-    // A request without few-shot examples has one message.
+    // A plain title request has a single message.
     let messages = request["messages"].as_array().unwrap();
     let input = messages.last().unwrap()["content"].as_str().unwrap();
     let input = input.to_owned();
