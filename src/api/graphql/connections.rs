@@ -17,7 +17,7 @@ use crate::{
 /// The largest page size.
 const MAX_PAGE: i32 = 100;
 
-/// A connection with the house's cursors.
+/// A Relay connection whose cursors are encoded lazily.
 pub(super) type Connection<C, N, F = EmptyFields> =
     async_graphql::connection::Connection<LazyCursor<C>, N, F, EmptyFields>;
 
