@@ -30,15 +30,15 @@ const OURS: [&str; 2] = [env!("CARGO_CRATE_NAME"), "graphql_transport"];
 
 /// The libraries that may log, each up to a level, regardless of the filter.
 ///
-/// At `debug` and `trace`, some even at `error`, libraries log user text and keys (statements with values, headers,
-/// bodies). This program logs their relevant failures itself, without such data.
+/// Libraries log user text and keys (statements with values, headers, bodies) at `debug` and `trace`, some even at
+/// `error`. This program logs their relevant failures itself, without such data.
 const LIBRARIES: [(&str, Level); 1] = [
     // Warns when acquiring a database connection is slow.
     ("sqlx::pool", Level::WARN),
 ];
 
-/// How many lines may wait to be written. Further ones are dropped and counted: if standard error is no longer read,
-/// the service must not stop.
+/// How many lines may wait to be written. Further ones are dropped and counted: a program that stops reading standard
+/// error must not stop the service.
 const MAX_WAITING: usize = 4_096;
 
 /// Counts dropped lines.
