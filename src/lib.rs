@@ -1,6 +1,6 @@
 //! Titlecast: a conversation backend that gives its conversations titles.
 //!
-//! A client sends a message, and the reply streams back. In parallel, a small model makes a short title from the first
+//! A client sends a message and the reply streams back. In parallel, a small model makes a short title from the first
 //! user message; the title is stored once and pushed to every subscribed client.
 //!
 //! Modules depend on each other in one direction:

@@ -36,15 +36,15 @@ use self::{
     signals::{Reloads, Signals},
 };
 
-/// Shutdown time beyond the drain times of the settings.
+/// Shutdown time in addition to the drain times of the settings.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-// Only the binary sets an allocator, not the library.
+// Only the binary sets an allocator; the library does not.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Before the runtime's threads.
+    // Must run before the runtime starts threads.
     let inherited = Inherited::from_environment();
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
@@ -57,13 +57,13 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(run(inherited));
-    // Do not wait for blocking tasks that hang, such as DNS lookups.
+    // Do not wait for hanging blocking tasks, such as DNS lookups.
     runtime.shutdown_background();
     code
 }
 
 async fn run(inherited: Inherited) -> ExitCode {
-    // Tests stop a real process at failpoints, by FAILPOINTS.
+    // Tests stop a real process at failpoints set in FAILPOINTS.
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     let cli = match Cli::read() {
@@ -72,7 +72,7 @@ async fn run(inherited: Inherited) -> ExitCode {
     };
     let format = cli.settings.log_format;
     let command = cli.command.unwrap_or(Command::Serve);
-    // These commands report on standard output.
+    // These commands report on standard output, so they log less.
     let quiet = matches!(
         command,
         Command::Backfill(_)
@@ -87,10 +87,10 @@ async fn run(inherited: Inherited) -> ExitCode {
             | Command::Webhooks { .. }
     );
     let usual = if quiet { "warn" } else { "info" };
-    // Other commands have nothing to trace.
+    // The other commands have nothing to trace.
     let is_traced = matches!(command, Command::Serve | Command::Backfill(_));
     let collector = cli.settings.collector();
-    // These commands need no settings, so an invalid log setting must not stop them.
+    // These commands use no settings, so an invalid log setting must not stop them.
     let is_logged = !matches!(command, Command::Completions { .. } | Command::Man);
     let start = || {
         telemetry::start(
@@ -105,7 +105,7 @@ async fn run(inherited: Inherited) -> ExitCode {
     };
     if is_logged {
         panics::log_without_text();
-        // A health check runs every few seconds.
+        // No warnings in health checks, which run every few seconds.
         if !matches!(command, Command::Health) {
             warn_of_slips(&cli.settings);
         }
@@ -158,7 +158,7 @@ async fn run(inherited: Inherited) -> ExitCode {
     end(result, format)
 }
 
-/// Logs environment variables whose names are nearly those of settings: they have no effect.
+/// Warns about environment variables whose names are almost those of settings; they have no effect.
 fn warn_of_slips(settings: &Settings) {
     let names = std::env::vars_os().map(|(name, _)| name);
     for (variable, meant) in settings.origins.misspelt(names) {
@@ -166,20 +166,20 @@ fn warn_of_slips(settings: &Settings) {
     }
 }
 
-/// The exit code. Prints a failure as the last line of standard error.
+/// The exit code. Prints an error as the last line on standard error.
 fn end(result: Result<(), StartError>, format: LogFormat) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let line = telemetry::last_line(format, &error.to_string());
-            // If it cannot be printed, the exit code remains.
+            // If printing fails, the exit code still tells.
             let _ = writeln!(std::io::stderr(), "{line}");
             ExitCode::from(error.exit_code())
         }
     }
 }
 
-/// Prints to standard output. A closed pipe, as with `head`, is not an error.
+/// Prints to standard output. A closed pipe, such as with `head`, is not an error.
 fn print(text: impl AsRef<[u8]>) -> Result<(), StartError> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
@@ -191,10 +191,10 @@ fn print(text: impl AsRef<[u8]>) -> Result<(), StartError> {
 async fn serve(mut settings: Settings, mut inherited: Inherited) -> Result<(), StartError> {
     let notifier = Notifier::new();
     let mut signals = Signals::listen();
-    // A service manager may send SIGHUP to a service without a file to reload.
+    // A service manager may send SIGHUP even if there is no file to reload.
     let mut reloads = Reloads::listen(settings.config_path().is_some() || notifier.is_on());
     let shutdown_timeout = settings.drain_delay + settings.drain + SHUTDOWN_GRACE;
-    // They replace the addresses of the settings, also for the check whether other hosts can reach them.
+    // Passed sockets replace the addresses in the settings, also for the check whether other hosts can reach them.
     let passed = take(&mut inherited, 0, &mut settings.listen)?;
     let passed_metrics = take(&mut inherited, 1, &mut settings.metrics_listen)?;
     let (address, metrics_address) = (settings.listen.clone(), settings.metrics_listen.clone());
@@ -252,7 +252,7 @@ async fn serve(mut settings: Settings, mut inherited: Inherited) -> Result<(), S
     let run = async {
         tokio::select! {
             result = run => result,
-            // Neither ends.
+            // These two never complete.
             () = reload => Ok(()),
             () = notifier.watch(&app) => Ok(()),
         }
@@ -326,7 +326,7 @@ async fn try_titles(settings: &Settings, arguments: &TryArguments) -> Result<(),
 async fn import(settings: &Settings, arguments: &ImportArguments) -> Result<(), StartError> {
     let policies = Plan::read(settings)?.titles;
     let db = app::database(settings).await?;
-    // With tokens, there is no local owner.
+    // With tokens there is no local owner.
     let has_tokens = settings.jwt.settings().is_on();
     let owner = (!has_tokens).then(Owner::local);
     let interrupt = CancellationToken::new();
@@ -388,7 +388,7 @@ async fn export(settings: &Settings, arguments: ExportArguments) -> Result<(), S
     db.close().await.map_err(StartError::Command)
 }
 
-/// Runs a future to its end; a signal cancels `interrupt`.
+/// Runs a future to completion; the first signal cancels `interrupt`.
 async fn interruptible<T>(run: impl Future<Output = T>, interrupt: &CancellationToken) -> T {
     let mut signals = Signals::listen();
     let mut run = std::pin::pin!(run);
@@ -429,8 +429,8 @@ async fn stats(settings: &Settings, arguments: StatsArguments) -> Result<(), Sta
     print(report.map_err(StartError::Command)?)
 }
 
-/// Prints the effective configuration, and with `live` the models' answers; otherwise all errors, the last one as the
-/// exit reason.
+/// Prints the effective configuration and, with `live`, the models' answers. If it is invalid, prints all errors, the
+/// last one as the reason of the exit.
 async fn config_check(
     settings: &Settings,
     live: bool,
@@ -472,7 +472,7 @@ async fn config_check(
     }
 }
 
-/// Asks each model for one word, and prints the answers.
+/// Asks each model for one word and prints the answers.
 async fn ask_models(settings: &Settings, in_force: &InForce) -> Result<(), StartError> {
     let overrides = settings.title_parameters.clone().unwrap_or_default();
     let checks =
@@ -499,7 +499,7 @@ fn token(settings: &Settings, arguments: TokenArguments) -> Result<(), StartErro
     print(format!("{token}\n"))
 }
 
-/// Takes a socket that the service manager passed, and its address in place of the setting's.
+/// Takes a socket that the service manager passed. Its address replaces that of the setting.
 fn take(
     inherited: &mut Inherited,
     index: usize,
@@ -512,7 +512,7 @@ fn take(
     Ok(Some(listener))
 }
 
-/// Binds a listener, unless the service manager passed one, and returns its address, whose port the system chooses for
+/// Binds a listener unless the service manager passed one. Returns its address, with the port that the system chose for
 /// port 0.
 async fn listen(
     passed: Option<Listener>,
@@ -548,7 +548,7 @@ async fn migrate(settings: &Settings, direction: Migrate) -> Result<(), StartErr
     let mut signals = Signals::listen();
     tokio::select! {
         changed = change => changed.map_err(StartError::Migration)?,
-        // The transaction of the running migration is rolled back.
+        // The running migration's transaction is rolled back.
         () = signals.next() => return Err(StartError::Unfinished),
     }
     let after = db.migrations().await.map_err(StartError::Schema)?;

@@ -1,7 +1,7 @@
 //! Panic handling: the client gets an error id, and the log maps the id to the source location.
 //!
-//! The panic message is never logged: it can quote user text, as the message of a failed string slice does. The source
-//! location is enough to find the bug.
+//! The panic message is never logged, because it can quote user text, like the message of a failed string slice. The
+//! source location is enough to find the bug.
 
 use std::{
     any::Any,
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::error::Error;
 
 thread_local! {
-    /// The id of the last panic on this thread that was not caught yet.
+    /// The id of this thread's last panic that has not been caught yet.
     static LAST: Cell<Option<Uuid>> = const { Cell::new(None) };
 }
 
@@ -38,9 +38,9 @@ fn hook(panic: &PanicHookInfo<'_>) {
 /// Runs the future and turns a panic into an error.
 ///
 /// # Errors
-/// [`Error::Panicked`].
+/// [`Error::Panicked`] if the future panics.
 pub async fn catch<T>(future: impl Future<Output = T>) -> Result<T, Error> {
-    // Sound, because the future is dropped after the panic.
+    // Unwind-safe, because the future is dropped after a panic.
     AssertUnwindSafe(future)
         .catch_unwind()
         .await

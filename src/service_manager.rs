@@ -1,5 +1,5 @@
-//! Works with a service manager (systemd): takes over its sockets, and notifies it of the service's state. The protocols
-//! are those of sd_listen_fds(3) and sd_notify(3).
+//! Cooperates with a service manager (systemd): takes over its sockets and reports the service's state, using the
+//! protocols of sd_listen_fds(3) and sd_notify(3).
 
 use std::{io, time::Duration};
 
@@ -14,7 +14,7 @@ pub(crate) struct Inherited {
 }
 
 impl Inherited {
-    /// Takes the sockets over. Changes the environment, so no other thread may run yet.
+    /// Takes over the sockets. Changes the environment, so no other thread may be running yet.
     pub(crate) fn from_environment() -> Self {
         Self {
             #[cfg(unix)]
@@ -22,11 +22,11 @@ impl Inherited {
         }
     }
 
-    /// The next socket, if there is one.
+    /// The socket with this index, if one was passed.
     pub(crate) fn take(&mut self, index: usize) -> io::Result<Option<Listener>> {
         #[cfg(unix)]
         if let Some(sockets) = &mut self.sockets {
-            // A socket of the other kind stays in its place.
+            // If the kind does not match, the socket stays available for the next line.
             if let Ok(tcp) = sockets.take_tcp_listener(index) {
                 return tcp.map(Listener::of_tcp).transpose();
             }
@@ -50,12 +50,12 @@ impl Notifier {
         self.0.socket.is_some()
     }
 
-    /// The service answers requests.
+    /// Reports that the service answers requests.
     pub(crate) fn ready(&self) {
         self.send("READY=1\n");
     }
 
-    /// The service is reloading its configuration; [`Self::ready`] follows.
+    /// Reports that the service is reloading its configuration; call [`Self::ready`] afterwards.
     pub(crate) fn reloading(&self) {
         #[cfg(unix)]
         let micros = {
@@ -67,12 +67,12 @@ impl Notifier {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\n"));
     }
 
-    /// The service is shutting down.
+    /// Reports that the service is shutting down.
     pub(crate) fn stopping(&self) {
         self.send("STOPPING=1\n");
     }
 
-    /// Notifies the watchdog while the service is alive by the rule of `/healthz`. Never completes.
+    /// Notifies the watchdog as long as the service is alive by the rule of `/healthz`. Never completes.
     pub(crate) async fn watch(&self, app: &App) {
         let Some(interval) = self.0.watchdog else {
             return std::future::pending().await;
@@ -81,7 +81,7 @@ impl Notifier {
             if app.is_alive() {
                 self.send("WATCHDOG=1\n");
             }
-            // Half, as sd_watchdog_enabled(3) recommends.
+            // Half the interval, as sd_watchdog_enabled(3) recommends.
             sleep((interval / 2).max(Duration::from_millis(10))).await;
         }
     }

@@ -3,14 +3,14 @@
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGHUP, which requests a reload. Without a file to reload, it ends the process, as by default.
+/// SIGHUP, which requests a reload. If there is no file to reload, it ends the process, which is the default action.
 pub(crate) struct Reloads {
     #[cfg(unix)]
     signal: Option<Signal>,
 }
 
 impl Reloads {
-    /// Registers the handler, if `has_file`.
+    /// Registers the handler if `has_file`.
     #[cfg_attr(not(unix), expect(unused_variables, reason = "only Unix has SIGHUP"))]
     pub(crate) fn listen(has_file: bool) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Reloads {
         }
     }
 
-    /// Waits for the next signal; false if none will come.
+    /// Waits for the next signal. Returns false if none can come.
     pub(crate) async fn next(&mut self) -> bool {
         #[cfg(unix)]
         if let Some(signal) = &mut self.signal {
@@ -42,7 +42,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Registers the handlers. Signals are caught from now on.
+    /// Registers the handlers. Signals are caught from this call on.
     pub(crate) fn listen() -> Self {
         #[cfg(unix)]
         let listen = |kind| {

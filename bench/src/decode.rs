@@ -1,15 +1,15 @@
-//! From the bytes of a socket to the payloads in them: frames of WebSocket, and events in chunks of HTTP.
+//! Decodes the bytes of a socket into payloads: WebSocket frames, and events in HTTP chunks.
 
 use memchr::memmem;
 
 use crate::Result;
 
-/// The bytes that a subscriber's socket has received and that are not decoded yet.
+/// The received bytes of a subscriber's socket that have not been decoded yet.
 pub enum Decoder {
     WebSocket {
         rest: Vec<u8>,
     },
-    /// The head of the answer, then the body in chunks; an event may be in parts of several.
+    /// The head of the response, then the body in chunks. An event may span several chunks.
     Events {
         rest: Vec<u8>,
         event: Vec<u8>,
@@ -17,12 +17,12 @@ pub enum Decoder {
     },
 }
 
-/// Where in an answer one is.
+/// The position in a response.
 #[derive(PartialEq)]
 pub enum Place {
     Head,
     Body,
-    /// Behind the last chunk.
+    /// After the last chunk.
     End,
 }
 
@@ -35,7 +35,7 @@ impl Decoder {
         }
     }
 
-    /// Whether the answer is over, as HTTP has it.
+    /// Whether the response is complete according to HTTP.
     pub fn ended(&self) -> bool {
         matches!(
             self,
@@ -46,7 +46,7 @@ impl Decoder {
         )
     }
 
-    /// Takes bytes, and passes on each complete payload. Returns the bytes to send back: answers to pings.
+    /// Decodes bytes and passes on each complete payload. Returns the bytes to send back, which answer pings.
     pub fn take(
         &mut self,
         bytes: &[u8],
@@ -97,7 +97,7 @@ impl Decoder {
                     *place = Place::End;
                     return Ok(Some(used));
                 }
-                // Almost always an event is one chunk.
+                // Almost always, an event is exactly one chunk.
                 whole(event, content, |bytes| {
                     let Some((event, used)) = event_at(bytes) else {
                         return Ok(None);
@@ -125,7 +125,7 @@ const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// Passes the bytes to `one` as long as it finds a complete item and returns its length; keeps the rest.
+/// Passes bytes to `one` as long as it finds a complete item and returns the item's length. Keeps the rest.
 fn whole(
     rest: &mut Vec<u8>,
     bytes: &[u8],
@@ -151,7 +151,7 @@ fn whole(
     Ok(())
 }
 
-/// The length of the head of an answer, which must have this status.
+/// The length of a response head, which must have this status; `None` if it is incomplete.
 pub fn head(bytes: &[u8], status: &str) -> Result<Option<usize>> {
     let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! The floor: the cost of notifying subscribers with nothing but the kernel. One thread, one write() per socket. It
-//! implements as much of HTTP, event streams and graphql-transport-ws as the load needs, without validation.
+//! The floor: the cost of notifying subscribers with nothing but the kernel, one thread and one write() per socket.
+//! Implements only as much of HTTP, event streams and graphql-transport-ws as the load needs, without validation.
 
 use std::{collections::HashMap, io::Write, net::Ipv4Addr};
 
@@ -21,7 +21,7 @@ pub struct Arguments {
     port: u16,
 }
 
-/// A request of GraphQL, of which only the variables matter here: with a title it publishes, else it subscribes.
+/// A GraphQL request, of which only the variables matter: with a title it publishes, otherwise it subscribes.
 #[derive(Deserialize)]
 struct Request {
     variables: Variables,
@@ -56,7 +56,7 @@ enum Speaks {
 /// The subscribers of each conversation, in the order of their subscriptions.
 type Topics = HashMap<String, Vec<Token>>;
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub fn serve(Arguments { port }: Arguments) -> Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
@@ -120,7 +120,7 @@ pub fn serve(Arguments { port }: Arguments) -> Result<()> {
     }
 }
 
-/// Takes a request if it is complete. Returns what it publishes.
+/// Handles a request if it is complete. Returns the conversation and title that it publishes.
 fn http(
     connection: &mut Connection,
     token: Token,
@@ -162,10 +162,10 @@ fn http(
     Ok(title.map(|title| (id, title)))
 }
 
-/// Takes the frames that are there as a whole.
+/// Handles all complete frames.
 fn websocket(connection: &mut Connection, token: Token, topics: &mut Topics) -> Result<()> {
     while let [_, length, rest @ ..] = connection.received.as_slice() {
-        // A client masks what it sends.
+        // Clients mask their frames.
         let (length, rest) = match (length & 0x7f, rest) {
             (126, [high, low, rest @ ..]) => (usize::from(u16::from_be_bytes([*high, *low])), rest),
             (126, _) => return Ok(()),
@@ -219,7 +219,7 @@ fn tell(
                 Speaks::WebSocket => &next,
                 _ => &event,
             };
-            // If a subscriber does not accept it, the floor fails, and the runner notices.
+            // If a subscriber does not accept the bytes, the floor fails, and the runner notices.
             connection.stream.write_all(message)?;
         }
     }

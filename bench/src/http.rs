@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::Result;
 
-/// A connection from one of this machine's own addresses.
+/// Connects from this local address.
 pub async fn connect(from: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;
@@ -22,7 +22,7 @@ pub async fn connect(from: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// A request as it goes over the wire.
+/// The bytes of a request.
 pub fn request(method: &str, path: &str, accept: &str, body: Option<&Value>) -> Vec<u8> {
     let body = body.map(Value::to_string).unwrap_or_default();
     format!(
@@ -33,7 +33,7 @@ pub fn request(method: &str, path: &str, accept: &str, body: Option<&Value>) -> 
     .into_bytes()
 }
 
-/// The same request with another header, as `name: value`.
+/// Inserts a header, `name: value`, into a request.
 pub fn with_header(request: &[u8], header: &str) -> Vec<u8> {
     let line = request.iter().position(|&byte| byte == b'\n');
     let (line, rest) = request.split_at(line.map_or(0, |end| end + 1));
@@ -43,7 +43,7 @@ pub fn with_header(request: &[u8], header: &str) -> Vec<u8> {
 /// Sends a request and reads the whole answer, which must be JSON.
 pub async fn json(to: SocketAddr, method: &str, path: &str, body: &Value) -> Result<Value> {
     let mut stream = connect(Ipv4Addr::LOCALHOST, to).await?;
-    // HTTP/1.0, so that the answer ends with the connection.
+    // HTTP/1.0, so that the response ends when the connection closes.
     let request = request(method, path, "application/json", Some(body));
     let request = String::from_utf8(request)?.replacen("HTTP/1.1", "HTTP/1.0", 1);
     stream.write_all(request.as_bytes()).await?;
@@ -55,7 +55,7 @@ pub async fn json(to: SocketAddr, method: &str, path: &str, body: &Value) -> Res
     }
 }
 
-/// Adds all that has come to a socket that does not wait; false at the end.
+/// Appends everything that a non-blocking socket has received. Returns false at the end of the stream.
 pub fn receive(stream: &mut impl Read, received: &mut Vec<u8>) -> Result<bool> {
     let mut part = [0; 4096];
     loop {

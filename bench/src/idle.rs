@@ -21,10 +21,10 @@ use crate::{
     usage::memory,
 };
 
-/// How many connect at the same time.
+/// The number of concurrent connection attempts.
 const CONNECTING: usize = 64;
 
-/// The longest that the event may take to reach all subscribers.
+/// How long the event may take to reach all subscribers.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
@@ -50,7 +50,7 @@ pub struct Arguments {
     server: ServerArguments,
 }
 
-/// Measures, and prints what was seen.
+/// Runs the measurement and prints the results.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let Arguments {
         transport,
@@ -132,7 +132,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// A conversation with a title.
+/// Starts a conversation that gets a title.
 async fn begin(address: SocketAddr) -> Result<String> {
     let body = json!({ "message": "Plan a trip to Kyoto in April" });
     let answer = http::json(address, "POST", "/api/v1/chat", &body).await?;
@@ -164,7 +164,7 @@ async fn connect(
     Ok(subscribers)
 }
 
-/// When each receives it; an error if one is disconnected earlier.
+/// Reports when each subscriber receives the event; an error if one is disconnected first.
 fn listen(
     subscribers: Vec<Subscriber>,
     text: &'static str,
@@ -176,7 +176,7 @@ fn listen(
         #[expect(clippy::disallowed_methods, reason = "it ends with the program")]
         tokio::spawn(async move {
             let received = subscriber.receive(text).await.map(|()| Instant::now());
-            // The receiver is gone when measuring failed.
+            // Fails if the measurement has failed and the receiver is gone.
             let _ = sender.send(received);
         });
     }

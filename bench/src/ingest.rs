@@ -1,8 +1,9 @@
-//! The cost of a token that another program writes, compared with one from our own model call: the same replies at the
-//! same pace, once read from a model by the service, once uploaded to it, as Chat Completions events and as our NDJSON.
-//! They have no reader.
+//! The cost of a token of an external reply, compared with a token of the service's own model call. The same replies at
+//! the same pace are read from a model by the service, or uploaded to it as Chat Completions events or as our NDJSON.
+//! They have no readers.
 //!
-//! A token's cost is the difference between long and short replies, so that messages, transactions and titles do not count.
+//! The cost of a token is computed from the difference between long and short replies, so messages, transactions and
+//! titles do not count.
 
 use std::{
     fs,
@@ -38,10 +39,10 @@ use crate::{
     usage::cpu,
 };
 
-/// The service's work after a reply is done after this time.
+/// After this time, the service has finished its work after a reply.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
-/// The longest that the last replies may take.
+/// How long the last replies may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const SEND: &str = "mutation ($text: String!) { sendMessage(input: { text: $text, autoTitle: false }) { replyId } }";
@@ -85,20 +86,20 @@ pub struct Arguments {
     titlecast: PathBuf,
 }
 
-/// The writer of a reply, and its format.
+/// Who writes a reply, and in which format.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 enum Source {
-    /// The service's call of a model.
+    /// The service's own model call.
     Model,
-    /// A program that passes its provider's events on.
+    /// A program that forwards its provider's events.
     Events,
-    /// A program that uses our client packages.
+    /// A program that uses our client packages, which send NDJSON.
     Lines,
 }
 
 const SOURCES: [Source; 3] = [Source::Model, Source::Events, Source::Lines];
 
-/// What one run has found.
+/// The results of one run.
 #[derive(Debug, Serialize)]
 struct Run {
     kind: Kind,
@@ -133,7 +134,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let cores = Cores::find()?;
     let mut report = Report {
-        // Before this is on one core only.
+        // Read before this thread is pinned to one core.
         machine: Description::read()?,
         runs: Vec::new(),
     };
@@ -175,7 +176,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// One run, on a database of its own.
+/// Runs one source on a new database.
 async fn one(arguments: &Arguments, cores: Cores, kind: Kind, source: Source) -> Result<Run> {
     let server = arguments.database_url.as_deref();
     let database = Database::create(kind, server, &arguments.titlecast).await?;
@@ -210,7 +211,7 @@ async fn on(
         replies: 0,
         reader: database.reader().await?,
     };
-    // The first of everything is not like the others.
+    // The first replies are not representative.
     load.replies(10).await?;
     let meter = Meter::start(&[node.pid, std::process::id()])?;
     let (begun, own) = (Instant::now(), cpu(std::process::id())?);
@@ -238,14 +239,14 @@ struct Load {
     source: Source,
     pace: Duration,
     streams: usize,
-    /// How many there are so far.
+    /// The number of replies so far.
     replies: usize,
     reader: Reader,
 }
 
 impl Load {
-    /// One reply of this many tokens per stream, all concurrently. Returns the server's processor time for one, in
-    /// microseconds.
+    /// Writes one reply of this many tokens per stream, all concurrently. Returns the server's processor time per
+    /// reply, in microseconds.
     async fn replies(&mut self, tokens: usize) -> Result<f64> {
         let before = cpu(self.pid)?;
         let stagger = self.pace * u32::try_from(tokens)?;
@@ -257,7 +258,7 @@ impl Load {
             let after = stagger.mul_f64(number as f64 / self.streams as f64);
             let this = &*self;
             async move {
-                // So that replies begin and end at all times.
+                // Staggered, so that replies begin and end at all times.
                 sleep(after).await;
                 match this.source {
                     Source::Model => this.ask(script).await,
@@ -273,7 +274,7 @@ impl Load {
         Ok(used.as_secs_f64() * 1e6 / self.streams as f64)
     }
 
-    /// Sends a message, which the service answers with a model.
+    /// Sends a message, which the service's model answers.
     async fn ask(&self, script: Script) -> Result<()> {
         let body = json!({ "query": SEND, "variables": { "text": script.message() } });
         let answer = http::json(self.to, "POST", "/graphql", &body).await?;
@@ -283,7 +284,7 @@ impl Load {
         }
     }
 
-    /// Records a message, and uploads the reply to it a token at a time.
+    /// Records a message and uploads the reply token by token.
     async fn upload(&self, script: Script) -> Result<()> {
         let path = format!("/api/v1/conversations/bench-{}", script.reply);
         let message = json!({ "role": "user", "content": script.message(), "auto_title": false });
@@ -340,7 +341,7 @@ impl Load {
     }
 }
 
-/// Reads the answer to an upload, which must be a 201.
+/// Reads the response to an upload, which must be a 201.
 async fn created(mut stream: TcpStream) -> Result<()> {
     let mut answer = vec![0; 1024];
     let length = stream.read(&mut answer).await?;

@@ -1,4 +1,4 @@
-//! Cleans up after a run, also after an interruption. Only SIGKILL leaves something behind.
+//! Cleans up after a run, even if it is interrupted. Only SIGKILL leaves something behind.
 
 use std::{
     fs, io,
@@ -20,13 +20,13 @@ use tokio::{
 
 use crate::{Result, usage::descendants};
 
-/// The interval of the search for children that were started in the meantime.
+/// How many times to look for children that were started in the meantime.
 const LOOKS: usize = 20;
 
-/// How many folders there were.
+/// The number of folders created so far.
 static FOLDERS: AtomicUsize = AtomicUsize::new(0);
 
-/// A folder for what is measured. Removed when it is dropped.
+/// A folder for the files of a measurement. Removed on drop.
 pub struct Folder(PathBuf);
 
 impl Folder {
@@ -45,23 +45,24 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // The writing process has ended, so a failure is harmless. Only the last removal also removes the root.
+        // Failure is harmless, because the writing process has ended. Removing the root succeeds only for the last
+        // folder.
         let _ = fs::remove_dir_all(&self.0);
         let _ = fs::remove_dir(root());
     }
 }
 
-/// Where all folders of this process are.
+/// The parent of all folders of this process.
 fn root() -> PathBuf {
     std::env::temp_dir().join(format!("titlecast-bench-{}", std::process::id()))
 }
 
-/// Databases that were made and are still there, each with where its server is.
+/// Databases that exist, each with its server.
 static DATABASES: Mutex<Vec<(PgConnectOptions, String)>> = Mutex::const_new(Vec::new());
 
-/// Makes a database beside the one that is named.
+/// Creates a database on this server.
 pub async fn create_database(server: &PgConnectOptions, name: &str) -> Result<()> {
-    // Held until it exists, so that no other process removes it earlier.
+    // Held until the database exists, so that it is not missed by a concurrent removal.
     let mut databases = DATABASES.lock().await;
     let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
     server.connect().await?.execute(create).await?;
@@ -69,7 +70,7 @@ pub async fn create_database(server: &PgConnectOptions, name: &str) -> Result<()
     Ok(())
 }
 
-/// Removes all that were made, even with open connections.
+/// Removes all created databases, even if they have open connections.
 pub async fn remove_databases() -> Result<()> {
     let mut databases = DATABASES.lock().await;
     while let Some((server, name)) = databases.last() {
@@ -80,16 +81,16 @@ pub async fn remove_databases() -> Result<()> {
     Ok(())
 }
 
-/// Held from a signal on.
+/// Locked once a signal has arrived.
 static ENDING: Mutex<()> = Mutex::const_new(());
 
-/// Continues unless a signal is ending this program: measurements then fail before everything is removed.
+/// Waits forever if a signal is ending this program: measurements fail then, before everything is removed.
 pub async fn wait_if_ending() {
     drop(ENDING.lock().await);
 }
 
-/// From now on, a signal that ends this program ends its servers too. The kernel lists them, so no list of ours can be
-/// wrong.
+/// From this call on, a signal that ends this program also ends its servers. The kernel lists the processes, so the
+/// list is always right.
 pub fn clean_up_on_signals() -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -106,10 +107,10 @@ pub fn clean_up_on_signals() -> Result<()> {
         if let Err(error) = remove_databases().await {
             eprintln!("titlecast-bench: a database is left: {error}");
         }
-        // What was started for a database meanwhile.
+        // Kill processes that were started for a database in the meantime.
         kill_descendants(std::process::id());
         let _ = fs::remove_dir_all(root());
-        // The exit code of shells for a program that was ended by a signal.
+        // The shells' exit code for a program ended by a signal.
         std::process::exit(128 + kind.as_raw_value());
     });
     Ok(())
@@ -126,7 +127,7 @@ pub fn kill_descendants(of: u32) {
             .into_iter()
             .filter_map(|pid| i32::try_from(pid).ok())
         {
-            // It may have ended by itself.
+            // The process may have ended by itself.
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         sleep(Duration::from_millis(10));

@@ -1,4 +1,4 @@
-//! The machine that both sides share: its cores, the load by other programs, and the limit of open files.
+//! The machine that both sides share: its cores, the load from other programs, and the limit of open files.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{Result, usage::TICK};
 
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
-/// Open files besides the sockets of what is measured.
+/// Open files other than the measured sockets.
 const OTHER_FILES: usize = 200;
 
 /// One core for the server and another for the load, so that neither takes time from the other.
@@ -26,7 +26,7 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// The first and the last of the cores that this program may use.
+    /// Chooses the first and the last core that this program may use.
     pub fn find() -> Result<Self> {
         let allowed = sched_getaffinity(THIS_THREAD)?;
         let mut cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core) == Ok(true));
@@ -36,7 +36,7 @@ impl Cores {
         }
     }
 
-    /// Starts a process pinned to the server's core; afterwards this thread is on the load's core again.
+    /// Starts a process pinned to the server's core, then pins this thread to the load's core again.
     pub fn start<T>(self, start: impl FnOnce() -> T) -> Result<T> {
         pin(self.server)?;
         let started = start();
@@ -44,7 +44,7 @@ impl Cores {
         Ok(started)
     }
 
-    /// Runs a whole load on its core, on a separate thread, for callers that are already in a runtime.
+    /// Runs a whole load on its core, in a separate thread. For callers that are already in a runtime.
     pub fn load<T: Send>(self, run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let on_its_core = || {
             self.be_client()?;
@@ -54,7 +54,7 @@ impl Cores {
             .map_err(|_| "measuring has panicked")?
     }
 
-    /// Runs this thread on the core of the load.
+    /// Pins this thread to the load's core.
     pub fn be_client(self) -> Result<()> {
         pin(self.client)
     }
@@ -66,32 +66,32 @@ fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(THIS_THREAD, &only)?)
 }
 
-/// If other programs take more than this share of a core, a run is not valid.
+/// A run is invalid if other programs use more than this share of a core.
 const BUSY: f64 = 0.10;
 
-/// If the load took more than this share of its core, it was the limit.
+/// The load was the limit if it used more than this share of its core.
 const LIMIT: f64 = 0.90;
 
-/// The part of a run's result that shows whether the run is valid.
+/// The figures that show whether a run is valid.
 pub trait Measured {
-    /// The share of one core that other programs took.
+    /// The share of one core that other programs used.
     fn others(&self) -> f64;
 
-    /// The share of its core that the load took.
+    /// The share of its core that the load used.
     fn load(&self) -> f64;
 
-    /// Whether others took so much that it says little.
+    /// Whether other programs used so much that the results are not reliable.
     fn busy(&self) -> bool {
         self.others() > BUSY
     }
 
-    /// Whether the load took so much of its core that it limited the times; the costs remain valid.
+    /// Whether the load used so much of its core that it limited the times. The costs remain valid.
     fn load_was_the_limit(&self) -> bool {
         self.load() > LIMIT
     }
 }
 
-/// The remark on these runs, at the end of their table row.
+/// Remarks on these runs, for the end of their table row.
 pub fn notes<T: Measured>(runs: &[&T]) -> String {
     let busy = runs.iter().filter(|run| run.busy()).count();
     let limited = runs.iter().filter(|run| run.load_was_the_limit()).count();
@@ -106,7 +106,7 @@ fn note(count: usize, what: &str) -> String {
     }
 }
 
-/// Repeats a run while other programs keep the machine busy. Returns the quietest run.
+/// Repeats a run as long as other programs keep the machine busy. Returns the quietest run.
 pub fn quietly<T: Measured>(repeats: usize, mut measure: impl FnMut() -> Result<T>) -> Result<T> {
     let mut best = measure()?;
     for _ in 0..repeats {
@@ -121,7 +121,7 @@ pub fn quietly<T: Measured>(repeats: usize, mut measure: impl FnMut() -> Result<
     Ok(best)
 }
 
-/// Observes the load by other programs during a measurement.
+/// Measures the load from other programs during a measurement.
 pub struct Watch {
     busy: Duration,
     begun: Instant,
@@ -135,15 +135,14 @@ impl Watch {
         })
     }
 
-    /// The share of one core that other programs have taken; `ours` is the time of the measured processes and of the
-    /// load.
+    /// The share of one core that other programs have used. `ours` is the time of the measured processes and the load.
     pub fn others(&self, ours: Duration) -> Result<f64> {
         let others = (busy()? - self.busy).saturating_sub(ours);
         Ok(others.as_secs_f64() / self.begun.elapsed().as_secs_f64())
     }
 }
 
-/// The time that all cores have been busy so far, including time for the host's other guests.
+/// How long all cores have been busy so far, including the time for other guests of the host.
 fn busy() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let all = stat.lines().next().ok_or("no cpu in /proc/stat")?;
@@ -152,12 +151,12 @@ fn busy() -> Result<Duration> {
         .skip(1)
         .map(str::parse)
         .collect::<std::result::Result<_, _>>()?;
-    // user nice system idle iowait irq softirq steal; what follows is in user and nice.
+    // user nice system idle iowait irq softirq steal; the fields after them are included in user and nice.
     let busy = [0, 1, 2, 5, 6, 7].iter().map(|&field| fields[field]).sum();
     Ok(TICK * busy)
 }
 
-/// The details needed to compare figures with those of another machine.
+/// The details needed to compare figures with those from another machine.
 #[derive(Serialize, Deserialize)]
 pub struct Description {
     processor: String,
@@ -180,7 +179,7 @@ impl Description {
     }
 }
 
-/// Both sides have a socket for each subscriber.
+/// Fails if the limit of open files is too low. Both sides need a socket for each subscriber.
 pub fn check_open_files(subscribers: usize) -> Result<()> {
     let limits = fs::read_to_string("/proc/self/limits")?;
     let line = limits

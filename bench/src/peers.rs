@@ -1,4 +1,4 @@
-//! Installing the comparisons of `bench/peers/`, each with what its lock file names, below `bench/target/peers/`.
+//! Installs the peers in `bench/peers/` below `bench/target/peers/`, with the versions in their lock files.
 
 use std::{
     fs,
@@ -8,14 +8,14 @@ use std::{
 
 use crate::Result;
 
-/// Where a peer's sources are.
+/// The folder of a peer's sources.
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("peers")
         .join(name)
 }
 
-/// Where it is installed.
+/// The folder in which a peer is installed.
 pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("target/peers")
@@ -44,7 +44,7 @@ pub fn npm(name: &str) -> Result<()> {
     })
 }
 
-/// Its server on the Node version in its lock file: the same for all, whatever this machine has.
+/// The command of a peer's server, on the Node version in the lock file, so that it does not depend on this machine.
 pub fn node(name: &str, argument: &str) -> Command {
     let node = folder(name).join("node_modules/.bin/node");
     script(&node, name, "server.mjs", argument)
@@ -59,21 +59,21 @@ fn script(runtime: &Path, name: &str, file: &str, argument: &str) -> Command {
     command
 }
 
-/// A peer of npm's, and the runtime that it is served with instead of Node.
+/// Installs an npm peer, and Bun to serve it instead of Node.
 pub fn npm_and_bun(name: &str) -> Result<()> {
     npm(name)?;
     install("bun", "package-lock.json", |folder| {
         run(Command::new("npm")
             .args(["ci", "--silent", "--ignore-scripts"])
             .current_dir(folder))?;
-        // Puts the program of this machine in its place; npm asks before it does that itself.
+        // Installs the binary for this machine, which npm would only do after asking.
         run(Command::new("node")
             .arg("node_modules/bun/install.js")
             .current_dir(folder))
     })
 }
 
-/// Its server on Bun.
+/// The command of a peer's server on Bun.
 pub fn bun(name: &str, argument: &str) -> Command {
     let bun = folder("bun").join("node_modules/.bin/bun");
     script(&bun, name, "bun.mjs", argument)
@@ -110,7 +110,7 @@ pub fn uvicorn(name: &str, port: u16) -> Command {
     command
 }
 
-/// Copies the sources, and installs what they need unless that was done for the same lock file.
+/// Copies the sources and installs their dependencies, unless that was already done for the same lock file.
 fn install(name: &str, lock: &str, needed: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let (source, folder) = (source(name), folder(name));
     let wanted = fs::read(source.join(lock))?;

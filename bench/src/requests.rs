@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::Result;
 
-/// A connection that stays open.
+/// A persistent connection.
 pub struct Client {
     stream: TcpStream,
     read: Vec<u8>,
@@ -29,17 +29,17 @@ impl Client {
         })
     }
 
-    /// The connection, on which nothing is left to be read.
+    /// The connection. Nothing is left to be read from it.
     pub fn into_stream(self) -> TcpStream {
         self.stream
     }
 
-    /// Sends a request and reads its whole answer, which must be a 200 with a length; the body.
+    /// Sends a request and reads the whole response, which must have status 200 and a length. Returns the body.
     pub async fn ask(&mut self, request: &[u8]) -> Result<&[u8]> {
         self.answered(request, 200).await
     }
 
-    /// The same with another status.
+    /// Like [`Self::ask`], for a response with another status.
     pub async fn answered(&mut self, request: &[u8], status: u16) -> Result<&[u8]> {
         self.stream.write_all(request).await?;
         self.read.clear();
@@ -69,7 +69,7 @@ impl Client {
     }
 }
 
-/// Sends all of these over this many concurrent connections. Returns the durations, sorted.
+/// Sends all requests over this many concurrent connections. Returns the sorted durations.
 pub async fn all(
     to: SocketAddr,
     requests: &[Vec<u8>],
@@ -96,7 +96,7 @@ pub async fn all(
     Ok(took)
 }
 
-/// The time that this part of them did not exceed.
+/// The duration that this fraction of the requests did not exceed.
 pub fn percentile(sorted: &[Duration], part: f64) -> Duration {
     let place = (sorted.len().saturating_sub(1) as f64 * part).round();
     sorted.get(place as usize).copied().unwrap_or_default()

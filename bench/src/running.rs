@@ -1,4 +1,4 @@
-//! A measured server process: how it is started, its cost so far, and how it is stopped.
+//! A measured server process: starting it, its cost so far, and stopping it.
 
 use std::{
     fs::{self, File},
@@ -24,31 +24,31 @@ use crate::{
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The interval of the checks whether it listens: `start` measures that time.
+/// The interval between checks whether it listens. Short, because `start` measures that time.
 const LOOK: Duration = Duration::from_micros(250);
 
-/// How long it may take to end.
+/// How long a server may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A server's process. Ended, and its folder removed, when it is dropped.
+/// A server process. Dropping it ends the process and removes its folder.
 pub struct Running {
     pub address: SocketAddr,
     pub pid: u32,
     child: Child,
-    /// Dropped after the process that writes there.
+    /// Dropped after the process, which writes there.
     folder: Folder,
 }
 
 impl Running {
-    /// Starts it on the server's core if there is one, to listen on a port of 127.0.0.1, and waits until it does. It may
-    /// keep files in the folder.
+    /// Starts a server, on the server's core if there is one, and waits until it listens on a port of 127.0.0.1. The
+    /// server may keep files in the folder.
     pub fn start(
         name: &str,
         cores: Option<Cores>,
         command: impl FnOnce(u16, &Path) -> Result<Command>,
     ) -> Result<Self> {
         let folder = Folder::create()?;
-        // Free now, and not reassigned so soon.
+        // The port is free now, and the system does not reassign it soon.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
             .local_addr()?
             .port();
@@ -79,17 +79,17 @@ impl Running {
         Ok(running)
     }
 
-    /// The time that it has kept a core busy so far.
+    /// The processor time it has used so far.
     pub fn cpu(&self) -> Result<Duration> {
         usage::cpu(self.pid)
     }
 
-    /// What it wrote.
+    /// Its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_else(|error| error.to_string())
     }
 
-    /// Asks it to end, because a parent must end its workers first; kills all processes if that fails.
+    /// Terminates the server, so that a parent process can end its workers first. Kills all processes if that fails.
     fn stop(&mut self) -> Result<()> {
         let begun = Instant::now();
         if self.child.try_wait()?.is_some() {
@@ -117,15 +117,16 @@ impl Drop for Running {
     }
 }
 
-/// The model that Titlecast has of its own.
+/// Titlecast's own offline model.
 pub const OFFLINE: &str = "";
 
-/// An SQLite file for it.
+/// The URL of an SQLite file.
 pub fn sqlite(file: &Path) -> String {
     format!("sqlite://{}?mode=rwc", file.display())
 }
 
-/// Titlecast with a model at this base URL, unless later settings override it. Ignores this program's own environment.
+/// The command that runs Titlecast with a model at this base URL; later settings can override that. Ignores the
+/// environment of this program.
 pub fn titlecast(program: &Path, port: u16, database_url: &str, model: &str) -> Command {
     let mut command = Command::new(program);
     command

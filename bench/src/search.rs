@@ -1,6 +1,6 @@
-//! Searches for 20 hits on a database that was seeded: words chosen as often as people write them, so that some are in
-//! most messages, whole or cut short as while one types; a page in ten is the second one. The searching user owns a
-//! tenth of all conversations.
+//! Searches for 20 hits in a seeded database. Words are chosen by their frequency in real text, so some occur in most
+//! messages; the last word can be cut short, as while typing; one request in ten is for the second page. The searching
+//! user owns a tenth of all conversations.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ pub struct Arguments {
     titlecast: PathBuf,
 }
 
-/// Measures, and prints what was seen.
+/// Runs the measurement and prints the results.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let server = Running::start("titlecast", None, |port, _| {
         let url = &arguments.database_url;
@@ -51,7 +51,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     while requests.len() < arguments.searches {
         let count = random.usize(1..=3);
         let mut words: Vec<String> = (0..count).map(|_| any_word(&mut random)).collect();
-        // Words have at least two letters.
+        // Cut words keep at least two letters.
         if random.bool()
             && let Some(last) = words.last_mut()
         {

@@ -23,7 +23,7 @@ pub struct Arguments {
     titlecast: PathBuf,
 }
 
-/// Measures, and prints what was seen.
+/// Runs the measurement and prints the results.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let folder = Folder::create()?;
     let (mut known, mut new) = measure(&arguments, folder.path()).await?;

@@ -1,10 +1,10 @@
-//! Medians, ratios, and how far rounds are apart.
+//! Medians, ratios, and the spread of rounds.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// The median of what the rounds have found, and the outermost ones.
+/// The median, lowest and highest result of the rounds.
 #[derive(Serialize)]
 pub struct Rounds {
     pub median: f64,
@@ -13,7 +13,7 @@ pub struct Rounds {
 }
 
 impl FromIterator<f64> for Rounds {
-    /// From one of each round.
+    /// Collects one value per round.
     fn from_iter<I: IntoIterator<Item = f64>>(rounds: I) -> Self {
         let mut values: Vec<f64> = rounds.into_iter().collect();
         Self {
@@ -25,13 +25,13 @@ impl FromIterator<f64> for Rounds {
 }
 
 impl Rounds {
-    /// How many times `base`, which was measured in the same rounds.
+    /// The ratios to `base`, which was measured in the same rounds.
     pub fn of_ratios(values: &[f64], base: &[f64]) -> Self {
         let rounds = values.iter().zip(base);
         rounds.map(|(value, base)| value / base).collect()
     }
 
-    /// Without what is behind the point.
+    /// The values without decimals.
     pub fn whole(&self) -> String {
         let Self {
             median,
@@ -53,7 +53,7 @@ impl fmt::Display for Rounds {
     }
 }
 
-/// The value in the middle; sorts them.
+/// The median. Sorts the values.
 pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

@@ -1,4 +1,4 @@
-//! One subscriber to one conversation, over one connection of its own.
+//! One subscriber to one conversation, over its own connection.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -81,7 +81,7 @@ impl Subscriber {
             Self::Events(stream) => {
                 let mut received = Vec::new();
                 loop {
-                    // Room for one small event: ten thousand of them are a lot of memory.
+                    // Room for one small event, because buffers for ten thousand subscribers add up.
                     received.reserve(512);
                     if stream.read_buf(&mut received).await? == 0 {
                         let received = String::from_utf8_lossy(&received);
@@ -93,7 +93,7 @@ impl Subscriber {
                     {
                         return Ok(());
                     }
-                    // Keep only what may be the beginning of the text.
+                    // Keep only what can be the beginning of the text.
                     let known = received.len().saturating_sub(text.len());
                     received.drain(..known);
                 }
@@ -107,7 +107,7 @@ async fn events(mut stream: TcpStream, request: &[u8]) -> Result<Subscriber> {
     Ok(Subscriber::Events(stream))
 }
 
-/// A WebSocket that has asked for a subscription; its first event is not read yet.
+/// Opens a WebSocket and subscribes, without reading the first event.
 pub async fn websocket(stream: TcpStream, query: &Value) -> Result<WebSocketStream<TcpStream>> {
     let mut request = "ws://127.0.0.1/graphql".into_client_request()?;
     let protocol = HeaderValue::from_static("graphql-transport-ws");

@@ -1,4 +1,4 @@
-//! What the kernel says of a process.
+//! The kernel's figures about a process.
 
 use std::{collections::HashSet, fs, path::Path, time::Duration};
 
@@ -9,15 +9,15 @@ use nix::{
 
 use crate::Result;
 
-/// The unit of times in /proc, on every Linux of today.
+/// The unit of times in /proc, on all current Linux systems.
 pub const TICK: Duration = Duration::from_millis(10);
 
-/// The memory that it has now, in bytes.
+/// The current memory of a process, in bytes.
 pub fn memory(pid: u32) -> Result<u64> {
     status(pid, "VmRSS:")
 }
 
-/// The most that it had so far.
+/// The peak memory of a process, in bytes.
 pub fn peak_memory(pid: u32) -> Result<u64> {
     status(pid, "VmHWM:")
 }
@@ -31,23 +31,23 @@ fn status(pid: u32, name: &str) -> Result<u64> {
     Ok(kibibytes.parse::<u64>()? * 1024)
 }
 
-/// Its processor time so far, user and system, including threads that have ended.
+/// The processor time of a process so far, user and system, including threads that have ended.
 pub fn cpu(pid: u32) -> Result<Duration> {
     let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
     Ok(clock_gettime(clock)?.into())
 }
 
-/// The same with the processes that it has started, as the workers of a parent.
+/// The same, including its descendants, such as the workers of a parent process.
 pub fn cpu_of_all(pid: u32) -> Result<Duration> {
     let workers = descendants(pid).into_iter();
     std::iter::once(pid).chain(workers).map(cpu).sum()
 }
 
-/// The same of all processes of this name, those aside that are over.
+/// The same for all running processes with this name.
 pub fn cpu_of(name: &str) -> Result<Duration> {
     let mut ticks = 0;
     for process in fs::read_dir("/proc")? {
-        // Others come and go meanwhile.
+        // Other processes come and go in the meantime.
         let Ok(stat) = fs::read_to_string(process?.path().join("stat")) else {
             continue;
         };
@@ -55,7 +55,7 @@ pub fn cpu_of(name: &str) -> Result<Duration> {
             continue;
         };
         if head.split_once('(').is_some_and(|(_, of)| of == name) {
-            // utime and stime, the fields 14 and 15 of which the name is the second.
+            // utime and stime, which are fields 14 and 15; the name is field 2.
             for field in fields.split(' ').skip(11).take(2) {
                 ticks += field.parse::<u32>()?;
             }
@@ -64,7 +64,7 @@ pub fn cpu_of(name: &str) -> Result<Duration> {
     Ok(TICK * ticks)
 }
 
-/// The running child processes of `of`, and theirs.
+/// The running descendants of a process.
 pub fn descendants(of: u32) -> HashSet<u32> {
     let processes: Vec<(u32, u32)> = fs::read_dir("/proc")
         .into_iter()
@@ -82,11 +82,11 @@ pub fn descendants(of: u32) -> HashSet<u32> {
     found
 }
 
-/// A process and its parent, unless it has ended and only its parent has not looked yet.
+/// A process and its parent; `None` for a zombie, which has ended but has not been waited for.
 fn parent(folder: &Path) -> Option<(u32, u32)> {
     let pid = folder.file_name()?.to_str()?.parse().ok()?;
     let stat = fs::read_to_string(folder.join("stat")).ok()?;
-    // The name is in brackets and may hold anything.
+    // The name is in parentheses and can contain anything.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
     let state = fields.next()?;
@@ -94,7 +94,7 @@ fn parent(folder: &Path) -> Option<(u32, u32)> {
     (state != "Z").then_some((pid, parent))
 }
 
-/// The time that this thread has kept a core busy.
+/// The processor time of the current thread.
 pub fn own_cpu() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?.into())
 }

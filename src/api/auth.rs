@@ -1,4 +1,4 @@
-//! Authentication of requests, the same for REST, GraphQL and WebSocket: finds the token and verifies it.
+//! Authentication for REST, GraphQL and WebSocket alike: finds the token of a request and verifies it.
 
 use axum::http::{HeaderMap, Method, header, request::Parts};
 use serde_json::Value;
@@ -13,8 +13,8 @@ use crate::{
 /// The caller of a request or a WebSocket handshake.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`], [`Error::AuthExpired`]; [`Error::ForbiddenOrigin`] for a cookie without a trusted origin
-/// (CSRF).
+/// [`Error::Unauthenticated`] or [`Error::AuthExpired`]; [`Error::ForbiddenOrigin`] if the token is in a cookie and the
+/// origin is not trusted (CSRF).
 pub(super) async fn caller(services: &Services, parts: &Parts) -> Result<Principal> {
     let caller = bearer_of(services, parts).await?;
     Ok(caller.on_behalf(on_behalf::named(&parts.headers)))
@@ -33,7 +33,7 @@ async fn bearer_of(services: &Services, parts: &Parts) -> Result<Principal> {
         return tokens.principal(token).await;
     }
     let token = cookie_token(tokens, &parts.headers)?.ok_or(Error::Unauthenticated)?;
-    // A browser attaches cookies to requests of any page, so a request that changes something needs a trusted origin.
+    // A browser attaches cookies to requests from any page, so a request that changes something needs a trusted origin.
     let is_safe = matches!(parts.method, Method::GET | Method::HEAD)
         && !parts.headers.contains_key(header::UPGRADE);
     if !is_safe && !services.allowed_origins.confirms(&parts.headers) {
@@ -42,8 +42,8 @@ async fn bearer_of(services: &Services, parts: &Parts) -> Result<Principal> {
     tokens.principal(token).await
 }
 
-/// The caller of a `connection_init` payload, for browsers, whose WebSockets cannot send headers; `None` if the payload
-/// has no token.
+/// The caller named by a `connection_init` payload, which browsers use because their WebSockets cannot send headers;
+/// `None` if the payload has no token.
 pub(super) async fn introduced(services: &Services, payload: &Value) -> Option<Result<Principal>> {
     let Access::Tokens(tokens) = &services.access else {
         return None;
@@ -62,8 +62,8 @@ pub(super) async fn introduced(services: &Services, payload: &Value) -> Option<R
 /// The token of the `Authorization` header.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] if the header is not a bearer token, or is sent more than once: the choice would
-/// be a guess.
+/// [`Error::Unauthenticated`] if the header is not a bearer token, or is sent more than once: choosing one would be a
+/// guess.
 fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     match (values.next(), values.next()) {
@@ -76,7 +76,7 @@ fn header_token(headers: &HeaderMap) -> Result<Option<&str>> {
     }
 }
 
-/// The token of `Bearer …`.
+/// The token in `Bearer …`.
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.trim().split_once(' ')?;
     scheme
@@ -84,7 +84,7 @@ fn bearer(value: &str) -> Option<&str> {
         .then(|| token.trim_start())
 }
 
-/// The token of the cookie, if a cookie is configured.
+/// The token in the cookie, if a cookie is configured.
 ///
 /// # Errors
 /// [`Error::Unauthenticated`] if the cookie is sent more than once: a sibling domain may have added one.

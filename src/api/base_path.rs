@@ -1,4 +1,4 @@
-//! The path below which all routes are served. It is removed from a request before routing, so routes, metrics and
+//! The path below which all routes are served. It is stripped from each request before routing, so routes, metrics and
 //! checks do not depend on it.
 
 use std::{convert::Infallible, fmt, str::FromStr, sync::Arc};
@@ -14,10 +14,10 @@ use tower::Service as _;
 /// The longest base path, in bytes.
 const MAX_BYTES: usize = 128;
 
-/// Routes that are also served outside the base path, for probes that ask a node directly.
+/// Routes that are also served outside the base path, for probes that query a node directly.
 const PROBED: [&str; 2] = ["/healthz", "/readyz"];
 
-/// A base path: empty, or like `/chat`, without a trailing slash.
+/// A base path: empty, or of the form `/chat`, without a trailing slash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BasePath(Arc<str>);
 
@@ -52,13 +52,13 @@ impl BasePath {
         self.0.is_empty()
     }
 
-    /// The part of a path below the base path, with its leading slash.
+    /// The part of a path below the base path, including its leading slash.
     pub(super) fn strip<'path>(&self, path: &'path str) -> Option<&'path str> {
         path.strip_prefix(&*self.0)
             .filter(|rest| rest.starts_with('/'))
     }
 
-    /// Serves `routes` below the base path, and `outside` elsewhere.
+    /// Serves `routes` below the base path and `outside` elsewhere.
     pub(super) fn mount(self, routes: Router, outside: Router) -> Router {
         if self.is_root() {
             return routes;
@@ -84,7 +84,7 @@ impl BasePath {
         Router::new().fallback(serve)
     }
 
-    /// The same target without the base path; `None` if it is outside.
+    /// The same target without the base path; `None` if it lies outside.
     fn below(&self, uri: &Uri) -> Option<Uri> {
         let path = self.strip(uri.path())?;
         let path_and_query = match uri.query() {
@@ -92,12 +92,12 @@ impl BasePath {
             None => path.parse(),
         };
         let mut parts = uri.clone().into_parts();
-        // A part of a valid target is one.
+        // Cannot fail: part of a valid target is itself a valid target.
         parts.path_and_query = Some(path_and_query.ok()?);
         Uri::from_parts(parts).ok()
     }
 
-    /// Redirects the base path without its trailing slash, because the page's relative links would resolve wrongly.
+    /// Redirects the base path without a trailing slash, because relative links on the page would resolve wrongly.
     fn with_slash(&self, uri: &Uri) -> Response {
         let query = uri.query().map(|query| format!("?{query}"));
         let target = format!("{self}{}", query.unwrap_or_default());

@@ -1,7 +1,7 @@
-//! The feed of a caller's conversations, live, for all surfaces.
+//! The live feed of a caller's conversations, for all surfaces.
 //!
-//! The numbers of the feed are the truth ([`crate::db::FeedPage`]); an event only makes the stream read sooner. So a
-//! lost event loses no change: the next event, the resync after a reconnect, or the poll reads past the cursor.
+//! The feed's numbers are the truth ([`crate::db::FeedPage`]); an event only makes the stream read sooner. So a lost
+//! event loses no change: the next event, the resync after a reconnect, or the poll reads everything past the cursor.
 
 mod reads;
 
@@ -23,7 +23,8 @@ use crate::{
     events::{Changes, Lagged},
 };
 
-/// The time without an event after which the feed's position is polled: some changes, such as imports, have no event.
+/// How long to wait without an event before polling the feed's position. Some changes, such as imports, publish no
+/// event.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The pause after a failed read.
@@ -31,11 +32,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// One event of a feed.
 pub(super) enum FeedEvent {
-    /// The subscription has begun: every change after this position follows.
+    /// The subscription has begun. Every change after this position follows.
     Ready(FeedCursor),
     /// A conversation changed.
     Change(Box<FeedChange>),
-    /// The changes before this position are unknown: read the list. Every change after it follows.
+    /// The changes before this position are unknown, so the client must read the list. Every change after it follows.
     Reset(FeedCursor),
 }
 
@@ -60,7 +61,7 @@ pub(super) async fn follow(
     of: Audience,
     after: Option<&str>,
 ) -> Result<impl Stream<Item = FeedEvent> + Send + 'static + use<>> {
-    // Subscribe first, then read: no change falls in between.
+    // Subscribe first, then read, so that no change is lost in between.
     let changes = services.events.watch(of.clone());
     let known = match after {
         Some(after) => known(&services.db, &of, after).await?,
@@ -106,7 +107,7 @@ fn events(
                     cursor = *next;
                     yield FeedEvent::Reset(cursor);
                 }
-                // The read has logged it.
+                // The shared read has already logged the error.
                 Err(_) => {
                     sleep(RETRY_AFTER).await;
                     continue;
@@ -119,7 +120,7 @@ fn events(
     }
 }
 
-/// Logs the rows of a page that cannot be read. The feed steps over them.
+/// Logs the unreadable rows of a page, which the feed skips.
 pub(super) fn log_bad(page: &FeedPage) {
     let FeedPage::Changes { bad, .. } = page else {
         return;
@@ -130,7 +131,7 @@ pub(super) fn log_bad(page: &FeedPage) {
     }
 }
 
-/// The revisions of the last page, by conversation: an event with a revision ≤ that of its conversation causes no read.
+/// The revisions of the last page, by conversation. An event with a revision ≤ the sent one needs no read.
 #[derive(Default)]
 struct Sent(HashMap<ConversationId, i64>);
 
@@ -151,8 +152,8 @@ impl Sent {
     }
 }
 
-/// Waits until a read is due: an event with an unsent change, or the poll interval. Drains the queued events. Returns
-/// false if no event can follow.
+/// Waits until a read is due, because of an event with an unsent change or the poll interval. Drains the queued events.
+/// Returns false if no further event can come.
 async fn woken(changes: &mut Changes, sent: &Sent) -> bool {
     let waiting = async {
         loop {
@@ -170,7 +171,7 @@ async fn woken(changes: &mut Changes, sent: &Sent) -> bool {
     true
 }
 
-/// Jittered, so that the streams of a node that restarted do not poll together.
+/// The poll interval with jitter, so that the streams of a restarted node do not poll in unison.
 fn poll_interval() -> Duration {
     fail::fail_point!("feed.poll", |ms| {
         let ms = ms.and_then(|ms| ms.parse().ok());

@@ -19,7 +19,7 @@ use crate::{
     webhooks::Webhooks,
 };
 
-/// The most chains of models that `/readyz` names.
+/// How many chains of models `/readyz` names at most.
 const MAX_SHOWN: usize = 8;
 
 pub(super) fn routes() -> Router<Arc<Services>> {
@@ -28,22 +28,22 @@ pub(super) fn routes() -> Router<Arc<Services>> {
         .route("/readyz", get(ready))
 }
 
-/// The sources of the health endpoints and gauges.
+/// The parts that the health endpoints and gauges report on.
 #[derive(Clone)]
 pub struct Health {
-    /// The state of the database.
+    /// The database.
     pub db: Database,
-    /// The models that write replies.
+    /// The chains of models that write replies.
     pub chat: Chat,
-    /// The state of the title model.
+    /// The chains of models that generate titles.
     pub titles: Titles,
-    /// The state of the receivers of webhooks.
+    /// The receivers of webhooks.
     pub webhooks: Webhooks,
-    /// The state of the relay.
+    /// The relay between nodes.
     pub events: EventBroker,
-    /// Whether tokens can be verified.
+    /// The keys that verify tokens.
     pub access: Access,
-    /// The state of the background loops.
+    /// The background loops.
     pub loops: Supervisor,
     /// Cancelled when shutdown begins.
     pub leaving: CancellationToken,
@@ -111,7 +111,7 @@ pub(super) async fn alive(State(services): State<Arc<Services>>) -> (StatusCode,
     (code, Json(page))
 }
 
-/// The state of one part of the service: its name, the word on the page, and the severity.
+/// The state of one part of the service: its name, the word shown for it, and the severity.
 struct Part {
     name: &'static str,
     word: String,
@@ -121,7 +121,7 @@ struct Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum PartStatus {
     Ok,
-    /// The service works, but a feature is unavailable or late.
+    /// The service works, but a feature is unavailable or delayed.
     Degraded,
     /// The service does not work.
     Unavailable,
@@ -184,7 +184,7 @@ pub(super) async fn ready(State(services): State<Arc<Services>>) -> (StatusCode,
 }
 
 impl Health {
-    /// Collects the states of all parts, within one second.
+    /// Collects the states of all parts within one second.
     pub(super) async fn report(&self) -> Report {
         let database = self.db.state().await;
         let mut parts = vec![
@@ -211,7 +211,8 @@ impl Health {
             .collect()
     }
 
-    /// `ok`, or the loops that are not, by state: `stuck: relay; late: erasure, title_sweep; failing: dead_replies`.
+    /// `ok`, or the loops in any other state, grouped by state: `stuck: relay; late: erasure, title_sweep; failing:
+    /// dead_replies`.
     fn loops(&self) -> Part {
         let mut words = Vec::new();
         let mut status = PartStatus::Ok;
@@ -237,7 +238,7 @@ impl Health {
         }
     }
 
-    /// Never unavailable: stored conversations can be read without replies.
+    /// Never unavailable, because stored conversations can be read without a chat model.
     fn chat_model(&self) -> Part {
         let agents = self.chat.agents();
         let is_only = agents.chains().count() == 1;
@@ -249,7 +250,7 @@ impl Health {
         model_part("chat_model", joined(agents.chains().filter_map(word)))
     }
 
-    /// Never unavailable: the service works without titles.
+    /// Never unavailable, because the service works without titles.
     fn title_model(&self) -> Part {
         let chains = self.titles.model_health();
         let word = |health: &ChainHealth| match health.state.is_up() {
@@ -285,7 +286,7 @@ impl Health {
         })
     }
 
-    /// Only with several nodes. While disconnected, changes of other nodes arrive late.
+    /// Only with several nodes. While NATS is disconnected, changes on other nodes arrive late.
     fn nats(&self) -> Option<Part> {
         let (word, status) = match self.events.relay()?.is_connected() {
             true => ("ok", PartStatus::Ok),
@@ -300,14 +301,14 @@ impl Health {
 }
 
 impl Health {
-    /// Only with webhooks. Never unavailable: their events wait.
+    /// Only with webhooks. Never unavailable, because events wait until they can be sent.
     fn webhooks(&self) -> Option<Part> {
         let complaints = self.webhooks.complaints()?;
         Some(model_part("webhooks", joined(complaints.into_iter())))
     }
 }
 
-/// The state of a model's part: this word if it is degraded, else `ok`.
+/// A model part: degraded if there is a word for it, otherwise `ok`.
 fn model_part(name: &'static str, word: Option<String>) -> Part {
     Part {
         name,
@@ -319,7 +320,7 @@ fn model_part(name: &'static str, word: Option<String>) -> Part {
     }
 }
 
-/// The states of several chains in one line, each once: several agents or policies may have the same chain.
+/// The states of several chains in one line, without duplicates: several agents or policies may have the same chain.
 fn joined(words: impl Iterator<Item = String>) -> Option<String> {
     let mut found: Vec<String> = Vec::new();
     for word in words {
@@ -335,14 +336,14 @@ fn joined(words: impl Iterator<Item = String>) -> Option<String> {
     (!found.is_empty()).then(|| found.join("; "))
 }
 
-/// The model that answers in place of the first one of its chain, and why.
+/// Which model answers in place of the first one in its chain, and why.
 fn fallback(chain: &Chain, task: Task) -> Option<String> {
     let failure = reason(chain.first().failure(task)?);
     let (first, answering) = (chain.first().name(), chain.answering(task).name());
     (first != answering).then(|| format!("{answering} answers in place of {first}: {failure}"))
 }
 
-/// The models' names at their providers, in order, each once.
+/// The models' names at their providers, in order, without duplicates.
 fn model_names<'c>(chains: impl IntoIterator<Item = &'c Chain>) -> String {
     let models = chains.into_iter().flat_map(Chain::models);
     let mut names: Vec<&str> = Vec::new();
@@ -354,7 +355,7 @@ fn model_names<'c>(chains: impl IntoIterator<Item = &'c Chain>) -> String {
     names.join(", ")
 }
 
-/// The failure's name, as titles have it.
+/// The name of a failure, the same as in title errors.
 pub(super) fn reason(failure: ModelErrorKind) -> &'static str {
     match failure {
         ModelErrorKind::NotFound => "model_not_found",

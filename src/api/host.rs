@@ -1,7 +1,7 @@
 //! Checks the `Host` header of every request against the allowed names.
 //!
-//! Prevents DNS rebinding: a web page makes its own name resolve to this machine, so the browser treats page and
-//! service as one origin. The browser still sends the page's name as `Host`. An IP address cannot be rebound, so IP
+//! Prevents DNS rebinding: a web page makes its own name resolve to this machine, so the browser treats the page and
+//! the service as one origin. The browser still sends the page's name as `Host`. An IP address cannot be rebound, so IP
 //! literals pass.
 
 use std::{fmt, net::Ipv4Addr, net::Ipv6Addr, sync::Arc};
@@ -16,13 +16,13 @@ use axum::{
 use super::refuse;
 use crate::error::Error;
 
-/// The longest DNS name.
+/// The longest DNS name, in bytes.
 const MAX_NAME_BYTES: usize = 253;
 
-/// The longest label of a DNS name.
+/// The longest label of a DNS name, in bytes.
 const MAX_LABEL_BYTES: usize = 63;
 
-/// A valid `Host`: an address or a name, and an optional port.
+/// A valid `Host` header: an address or a name, with an optional port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct HostPort {
     host: Host,
@@ -33,7 +33,7 @@ struct HostPort {
 enum Host {
     V4(Ipv4Addr),
     V6(Ipv6Addr),
-    /// Lower case, without the trailing dot.
+    /// In lower case, without the trailing dot.
     Name(String),
 }
 
@@ -61,7 +61,7 @@ impl HostPort {
         Some(Self { host, port })
     }
 
-    /// The digits after the colon; may be empty.
+    /// Parses the port after the host; the digits may be empty.
     fn port(text: &str) -> Option<Option<u16>> {
         if text.is_empty() {
             return Some(None);
@@ -92,24 +92,24 @@ fn name(text: &str) -> Option<String> {
     is_name.then(|| text.to_ascii_lowercase())
 }
 
-/// The allowed names, besides IP literals, `localhost` and its subdomains.
+/// The allowed names, in addition to IP literals, `localhost` and its subdomains.
 #[derive(Clone, Debug, Default)]
 pub struct AllowedHosts(Vec<HostPattern>);
 
 #[derive(Clone, Debug)]
 struct HostPattern {
     host: Host,
-    /// `None`: any port.
+    /// `None` allows any port.
     port: Option<u16>,
-    /// Whether the pattern matches subdomains of the host instead of the host.
+    /// Whether the pattern matches the host's subdomains instead of the host itself.
     is_suffix: bool,
 }
 
 impl AllowedHosts {
-    /// Parses names such as `chat.example`, `chat.example:8443` or `*.chat.example`. Ignores empty ones.
+    /// Parses names such as `chat.example`, `chat.example:8443` or `*.chat.example`. Empty entries are ignored.
     ///
     /// # Errors
-    /// The first invalid text.
+    /// The first invalid entry.
     pub fn parse(hosts: &[String]) -> Result<Self, String> {
         let parse = |text: &String| {
             let text = text.trim();
@@ -128,7 +128,7 @@ impl AllowedHosts {
                 _ => Err(text.to_owned()),
             }
         };
-        // An empty environment variable parses as one empty text.
+        // An empty environment variable parses as one empty entry.
         let hosts = hosts.iter().filter(|text| !text.trim().is_empty());
         hosts.map(parse).collect::<Result<_, _>>().map(Self)
     }
@@ -154,10 +154,10 @@ impl AllowedHosts {
     }
 }
 
-/// The hosts that a listener accepts.
+/// Which hosts a listener accepts.
 #[derive(Clone, Debug)]
 pub(super) enum HostRule {
-    /// Any valid host: a rebound page has no token.
+    /// Any valid host. Rebinding is harmless, because the page has no token.
     Any,
     /// IP literals, `localhost`, and the listed hosts.
     Listed(AllowedHosts),
@@ -166,7 +166,7 @@ pub(super) enum HostRule {
 /// The host of a request.
 ///
 /// # Errors
-/// [`Error::InvalidHost`] unless the request has exactly one host.
+/// [`Error::InvalidHost`] unless the request names exactly one host.
 fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<HostPort, Error> {
     let mut values = headers.get_all(header::HOST).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -174,7 +174,7 @@ fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<HostPort, Error> {
     };
     let parsed = value.to_str().ok().and_then(HostPort::parse);
     let host = parsed.ok_or(Error::InvalidHost)?;
-    // An absolute request target (`GET http://host/`) must have the same host.
+    // An absolute request target (`GET http://host/`) must name the same host.
     if let Some(target) = uri.authority() {
         let scheme = uri.scheme().map_or("http", Scheme::as_str);
         let is_same = HostPort::parse(target.as_str()).is_some_and(|target| {
@@ -187,7 +187,7 @@ fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<HostPort, Error> {
     Ok(host)
 }
 
-/// Whether an origin is the service's own: the same host and port. HTTP and HTTPS both match, as a proxy may terminate
+/// Whether an origin is the service's own: the same host and port. The scheme may differ, because a proxy may terminate
 /// TLS.
 pub(super) fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     let Some((scheme, origin)) = origin.split_once("://") else {

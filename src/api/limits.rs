@@ -1,8 +1,8 @@
-//! Rate limits of one user: messages per minute, title changes per minute, and open streams and WebSockets. Limits per
+//! Rate limits per user: messages per minute, title changes per minute, and open streams and WebSockets. Limits per
 //! address and in total are in [`server`](crate::server).
 //!
-//! The key is the owner of the token. Without authentication all requests have the same owner, so the key is the
-//! client's address, and the server's own machine is exempt. Each process counts separately.
+//! The key is the token's owner. Without authentication all requests have the same owner, so the key is the client's
+//! address, and the local machine is exempt. Each process counts separately.
 
 use std::{
     fmt,
@@ -26,20 +26,20 @@ use crate::{
     server::{Slot, Slots, held},
 };
 
-/// `Retry-After` for too many open streams: a stream may end at any time.
+/// `Retry-After` when too many streams are open; one may end at any time.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// After this many messages, keys with a full quota are removed from memory.
+/// Keys with a full quota are removed from memory once per this many messages.
 const SWEEP_EVERY: u64 = 1_024;
 
-/// Limits per user, and counters of rejections. Cheap to clone.
+/// Limits per user and counters of rejections. Cheap to clone.
 #[derive(Clone)]
 pub struct UserLimits(Arc<Inner>);
 
 struct Inner {
-    /// `None`: unlimited.
+    /// `None` is unlimited.
     messages: Option<DefaultKeyedRateLimiter<RateLimitKey>>,
-    /// `None`: unlimited.
+    /// `None` is unlimited.
     title_changes: Option<DefaultKeyedRateLimiter<RateLimitKey>>,
     streams: Arc<Slots<RateLimitKey>>,
     ingest: Arc<Slots<RateLimitKey>>,
@@ -48,7 +48,7 @@ struct Inner {
     refused_streams: AtomicU64,
 }
 
-/// A change of a title that counts against the limit.
+/// A title change, as the limit counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TitleChange {
     /// A person sets the title.
@@ -57,11 +57,11 @@ pub(super) enum TitleChange {
     Generate,
 }
 
-/// A stream or a WebSocket that a user has open.
+/// The slot of a stream or WebSocket that a user has open; `None` if the caller is exempt.
 pub(super) type OpenStream = Option<Slot<RateLimitKey>>;
 
 impl UserLimits {
-    /// Limits; 0 means unlimited. The messages of one minute may come in one burst.
+    /// Creates the limits; 0 is unlimited. A minute's messages may come in one burst.
     pub fn new(
         messages_per_minute: u32,
         streams: u32,
@@ -83,10 +83,10 @@ impl UserLimits {
         }))
     }
 
-    /// Takes a stream slot until it is dropped.
+    /// Takes a stream slot, which is held until it is dropped.
     ///
     /// # Errors
-    /// [`Error::RateLimited`].
+    /// [`Error::RateLimited`] if all of the user's slots are taken.
     pub(super) fn stream(&self, user: &RateLimitKey) -> Result<OpenStream> {
         if *user == RateLimitKey::Exempt {
             return Ok(None);
@@ -101,10 +101,10 @@ impl UserLimits {
         })
     }
 
-    /// Takes a slot for a reply from outside that a service keeps open, until it is dropped.
+    /// Takes a slot for an external reply that a service keeps open, until the slot is dropped.
     ///
     /// # Errors
-    /// [`Error::RateLimited`].
+    /// [`Error::RateLimited`] if all of the service's slots are taken.
     pub(super) fn open_reply(&self, service: &RateLimitKey) -> Result<OpenStream> {
         if *service == RateLimitKey::Exempt {
             return Ok(None);
@@ -122,7 +122,7 @@ impl UserLimits {
     /// Counts a message.
     ///
     /// # Errors
-    /// The time until the next message is allowed.
+    /// The time until the next message is allowed, if the quota is used up.
     fn message(&self, user: &RateLimitKey) -> Result<(), Duration> {
         let (Some(messages), false) = (&self.0.messages, *user == RateLimitKey::Exempt) else {
             return Ok(());
@@ -136,11 +136,10 @@ impl UserLimits {
         checked.map_err(|until| until.wait_time_from(messages.clock().now()))
     }
 
-    /// Counts a change of a title. A change that calls the model also counts for exempt callers, because the model is
-    /// shared.
+    /// Counts a title change. Generating a title counts for exempt callers too, because all callers share the model.
     ///
     /// # Errors
-    /// [`Error::RateLimited`].
+    /// [`Error::RateLimited`] if the quota is used up.
     pub(super) fn title_change(&self, user: &RateLimitKey, change: TitleChange) -> Result<()> {
         let is_exempt = *user == RateLimitKey::Exempt && change == TitleChange::Rename;
         let (Some(changes), false) = (&self.0.title_changes, is_exempt) else {
@@ -173,7 +172,7 @@ impl fmt::Debug for UserLimits {
     }
 }
 
-/// What takes a permit for one more open reply of a service.
+/// A function that takes a permit for another open reply of a service.
 pub(super) fn reply_permit(services: &Services, service: &RateLimitKey) -> TakePermit {
     let (users, service) = (services.users.clone(), service.clone());
     Arc::new(move || Ok(Box::new(users.open_reply(&service)?)))
@@ -193,11 +192,11 @@ pub(super) async fn send_message(
     services.chat.send_message(actor, message).await
 }
 
-/// Admits a message, or another reply to one, within the user's rate limit. A retry with a known idempotency key is
-/// always allowed, because it stores nothing.
+/// Checks that a message, or another reply to one, is within the user's rate limit. A retry with a known idempotency
+/// key is always admitted, because it stores nothing.
 ///
 /// # Errors
-/// [`Error::RateLimited`]; [`Error::Database`].
+/// [`Error::RateLimited`] or [`Error::Database`].
 pub(super) async fn admit_message(
     services: &Services,
     actor: &Actor,
@@ -270,7 +269,7 @@ mod tests {
 
     #[test]
     fn idle_users_are_removed_from_memory() {
-        // The quota of one message refills in 60 µs.
+        // A quota of one message refills in 60 µs.
         let limits = UserLimits::new(1_000_000, 0, 0, 0);
         let many = 20 * SWEEP_EVERY as usize;
         for number in 0..many {

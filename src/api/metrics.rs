@@ -1,4 +1,4 @@
-//! Prometheus metrics, on a separate listener, so that they are not exposed to clients.
+//! Prometheus metrics. They have their own listener, so that clients cannot read them.
 
 use std::{fmt, sync::Arc};
 
@@ -47,7 +47,7 @@ use crate::{
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The router of the metrics listener. It has no authentication, so it checks hosts even if tokens are required.
+/// The router of the metrics listener. It has no authentication, so it checks hosts even if the API requires tokens.
 pub fn router(watched: MetricSources, hosts: AllowedHosts) -> Router {
     let hosts = Arc::new(HostRule::Listed(hosts));
     let origins = Arc::new(AllowedOrigins::default());
@@ -95,7 +95,7 @@ pub(super) struct Page {
     readiness: Readiness,
 }
 
-/// The state of `/readyz` as gauges, updated at each scrape.
+/// The state of `/readyz` as gauges, updated on each scrape.
 struct Readiness {
     health: Health,
     ready: Gauge,
@@ -146,7 +146,7 @@ impl Readiness {
 
 /// The sources of the metrics.
 pub struct MetricSources {
-    /// Requests.
+    /// Requests by route, method and status; open streams.
     pub http: HttpMetrics,
     /// Replies.
     pub chat: Chat,
@@ -411,7 +411,7 @@ impl EncodeMetric for Pools {
     }
 }
 
-/// A counter with a label for each background loop.
+/// A counter labelled by background loop.
 struct LoopCounts<'a>(&'a [LoopReport], fn(&LoopReport) -> u64);
 
 impl EncodeMetric for LoopCounts<'_> {
@@ -428,7 +428,7 @@ impl EncodeMetric for LoopCounts<'_> {
     }
 }
 
-/// The state of each background loop, as a labelled gauge.
+/// A gauge labelled by background loop: 1 if its state is good.
 struct LoopsUp<'a>(&'a [LoopReport]);
 
 impl EncodeMetric for LoopsUp<'_> {

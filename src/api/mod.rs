@@ -1,4 +1,4 @@
-//! The surfaces: GraphQL, the legacy HTTP routes and their streams, pages for people, health pages and metrics.
+//! The surfaces: GraphQL, the HTTP routes and their streams, pages for people, health endpoints and metrics.
 //!
 //! A surface parses a request, calls `chat` or `titles` to change data and `db` to read it, and encodes the answer.
 //! GraphQL and SSE are two encoders of the same events.
@@ -9,7 +9,7 @@
 //! | `rest`, `sse` | the legacy routes, and the streams of all SSE wires |
 //! | `reach` | whose conversation a request names, and what the caller may do in it |
 //! | `turn`, `watch`, `feed` | the events of a turn, of a conversation, and of all conversations, for all surfaces |
-//! | `auth`, `on_behalf`, `host`, `origin`, `limits` | checks of every request: token, owner, `Host`, `Origin`, limits |
+//! | `auth`, `on_behalf`, `host`, `origin`, `limits` | checks of each request: token, owner, `Host`, `Origin`, limits |
 //! | `base_path` | the path below which all routes are served |
 //! | `health`, `observe` | health endpoints, request telemetry |
 //! | `metrics`, `model_metrics` | Prometheus metrics, those of the models apart |
@@ -58,7 +58,7 @@ use crate::{
     titles::Titles,
 };
 
-/// The path of GraphQL, on every transport.
+/// The path of GraphQL, for every transport.
 const GRAPHQL_PATH: &str = "/graphql";
 
 /// The largest request body, in bytes.
@@ -68,43 +68,43 @@ const MAX_BODY_BYTES: usize = 256 * 1024;
 pub struct Services {
     /// How callers are authenticated.
     pub access: Access,
-    /// The visibility of each tenant's conversations.
+    /// Which conversations each tenant shares.
     pub sharing: Sharing,
-    /// For reads.
+    /// Used for reads.
     pub db: Database,
-    /// For subscriptions.
+    /// Used for subscriptions.
     pub events: EventBroker,
-    /// For renames.
+    /// Used for renames and other title changes.
     pub titles: Titles,
-    /// For turns.
+    /// Used for turns.
     pub chat: Chat,
-    /// Counts the tasks that a shutdown waits for.
+    /// Tracks the tasks that shutdown waits for.
     pub tasks: TaskTracker,
     /// The sources of the health endpoints.
     pub health: health::Health,
     /// Ends read-only streams at shutdown.
     pub closing: CancellationToken,
-    /// Counts requests.
+    /// Counts requests and their errors.
     pub http: observe::HttpMetrics,
-    /// How long the last event of a reply's stream waits for a title.
+    /// How long the last event of a reply stream waits for a title.
     pub title_grace: Duration,
-    /// The contract of legacy streams if the request names none.
+    /// The contract of legacy streams for requests that name none.
     pub legacy_contract: sse::Contract,
     /// The longest pause of an upload, and the time limit of one reply.
     pub upload_limits: (Duration, Duration),
-    /// The interval of keep-alive comments on silent SSE streams.
+    /// The interval of keep-alive comments on idle SSE streams.
     pub keep_alive: Duration,
     /// Whether identical subscriptions share one execution.
     pub cohorts: bool,
-    /// Limits per user.
+    /// Rate limits per user.
     pub users: limits::UserLimits,
-    /// The reads that watchers of a feed share.
+    /// Reads shared by the watchers of a feed.
     pub feed_reads: feed::FeedReads,
     /// Counters of subscriptions.
     pub subscriptions: Counters,
     /// The allowed web origins.
     pub allowed_origins: origin::AllowedOrigins,
-    /// The allowed `Host` names, checked if tokens are not required.
+    /// The allowed `Host` names. Checked only if tokens are not required.
     pub allowed_hosts: host::AllowedHosts,
     /// The path below which all routes are served.
     pub base_path: base_path::BasePath,
@@ -122,7 +122,7 @@ pub(crate) fn refuse(path: &str, error: Error) -> Response {
     }
 }
 
-/// Renders errors of the server outside the router. Pages of allowed origins may read them, as they may read other errors.
+/// Renders the server's errors outside the router. Pages of allowed origins can read them, like all other errors.
 pub(crate) fn edge_errors(
     base: base_path::BasePath,
     origins: origin::AllowedOrigins,
@@ -136,7 +136,7 @@ pub(crate) fn edge_errors(
     })
 }
 
-/// Whether a cookie may hold the token.
+/// Whether the token may be in a cookie.
 fn takes_cookies(access: &Access) -> bool {
     match access {
         Access::Open(_) => false,
@@ -144,7 +144,7 @@ fn takes_cookies(access: &Access) -> bool {
     }
 }
 
-/// Answers a panic of a handler with an error instead of closing the connection.
+/// Answers a panic in a handler with an error instead of closing the connection.
 async fn catch_panics(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let answer = panics::catch(next.run(request)).await;

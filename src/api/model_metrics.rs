@@ -1,4 +1,4 @@
-//! Prometheus metrics of the models: which one answers, which are skipped, and which parameters they rejected.
+//! Prometheus metrics of the models: which one answers, which are skipped, and which parameters they have rejected.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::{
     titles::Titles,
 };
 
-/// The entries of the chains, each with its task.
+/// The entries of all chains, each with its task.
 pub(super) struct ModelEntries(Vec<(Labels, EntryState)>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -23,7 +23,7 @@ struct Labels {
     model: LabelText,
 }
 
-/// A gauge of each entry.
+/// A gauge with a value for each entry.
 pub(super) struct EntryGauge(Vec<(Labels, i64)>);
 
 impl ModelEntries {
@@ -39,7 +39,7 @@ impl ModelEntries {
                     task: task.into(),
                     model: state.name.to_string().as_str().into(),
                 };
-                // Chains of several agents may have the same entry.
+                // Several agents' chains may contain the same entry.
                 let known = entries.iter_mut().find(|(known, _)| *known == labels);
                 match known {
                     Some((_, known)) => known.is_answering |= state.is_answering,
@@ -50,12 +50,12 @@ impl ModelEntries {
         Self(entries)
     }
 
-    /// 1 for each entry for which this holds.
+    /// 1 for each entry that satisfies the predicate, otherwise 0.
     pub(super) fn gauge(&self, is_so: impl Fn(&EntryState) -> bool) -> EntryGauge {
         self.values(|entry| i64::from(is_so(entry)))
     }
 
-    /// The number of parameters that requests to each entry omit.
+    /// How many parameters requests to each entry leave out.
     pub(super) fn refused_parameters(&self) -> EntryGauge {
         self.values(|entry| entry.refused_parameters.len() as i64)
     }

@@ -23,7 +23,7 @@ use crate::{
     telemetry::{SPANS, span},
 };
 
-/// The route label of requests that match no route. Their path is not used, because clients could create any label.
+/// The route label of requests that match no route. The path is not used, because clients could then create any label.
 const NO_ROUTE: &str = "none";
 
 /// Buckets of the request duration, in seconds.
@@ -31,7 +31,7 @@ const LATENCIES: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 
-/// The metrics of requests. Cheap to clone.
+/// Request metrics. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct HttpMetrics {
     requests: Family<RequestLabels, Counter>,
@@ -46,9 +46,9 @@ pub struct HttpMetrics {
 pub enum Surface {
     /// GraphQL, on every transport.
     Graphql,
-    /// The legacy routes, and paths that do not exist.
+    /// The HTTP routes, and paths that do not exist.
     Rest,
-    /// The last event of a legacy stream.
+    /// The last event of an SSE stream.
     Sse,
 }
 
@@ -110,7 +110,7 @@ impl HttpMetrics {
 }
 
 impl HttpMetrics {
-    /// Counts an error sent to a client.
+    /// Counts an error that was sent to a client.
     pub fn failed(&self, surface: Surface, code: ErrorCode) {
         let labels = ErrorLabels {
             surface: surface.into(),
@@ -164,7 +164,7 @@ pub(super) async fn request(
     }
 }
 
-/// The code of the error that refused the request, from the legacy routes or from GraphQL.
+/// The code of the error that refused the request, set by the HTTP routes or by GraphQL.
 fn error_code(response: &Response) -> Option<ErrorCode> {
     let extensions = response.extensions();
     let refused = || extensions.get::<RefusalCode>();
@@ -180,7 +180,7 @@ fn span(route: &str, method: &'static str, headers: &HeaderMap) -> Span {
         otel.kind = "server",
         http.request.method = method,
         http.route = route,
-        // TLS, if any, ends at a proxy.
+        // TLS, if any, is terminated by a proxy.
         url.scheme = "http",
         http.response.status_code = tracing::field::Empty,
     );
@@ -195,7 +195,7 @@ fn record_status(span: &Span, status: StatusCode) {
     }
 }
 
-/// The method as a label. Bounded, because a client may send any method.
+/// The method as a label. The set is bounded, because a client can send any method.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -205,7 +205,7 @@ fn method_label(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
         Method::PUT => "PUT",
-        // The value of the OpenTelemetry conventions.
+        // The value that the OpenTelemetry conventions define.
         _ => "_OTHER",
     }
 }

@@ -1,6 +1,7 @@
-//! The headers `Titlecast-On-Behalf-Of` and `Titlecast-Tenant`: reads them, and refuses them where no route can accept them.
+//! Reads the headers `Titlecast-On-Behalf-Of` and `Titlecast-Tenant`, and refuses them on paths where no route accepts
+//! them.
 //!
-//! Where routes exist, [`Principal::owner`](crate::auth::Principal::owner) refuses them for every scope but one.
+//! On paths that exist, [`Principal::owner`](crate::auth::Principal::owner) refuses them for every scope but one.
 
 use axum::{
     extract::Request,
@@ -16,10 +17,10 @@ use crate::auth::{NamedOwner, OnBehalf, OnBehalfRefusal};
 const USER: HeaderName = HeaderName::from_static("titlecast-on-behalf-of");
 const TENANT: HeaderName = HeaderName::from_static("titlecast-tenant");
 
-/// The paths below which messages are recorded and replies written.
+/// The path prefix of the routes that record messages and write replies.
 const CONVERSATIONS: &str = "/api/v1/conversations/";
 
-/// What the headers of a request say.
+/// The owner named by a request's headers.
 pub(super) fn named(headers: &HeaderMap) -> OnBehalf {
     OnBehalf {
         user: value(headers, USER),
@@ -30,9 +31,9 @@ pub(super) fn named(headers: &HeaderMap) -> OnBehalf {
 fn value(headers: &HeaderMap, name: HeaderName) -> Option<NamedOwner> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.as_bytes();
-    // With two headers, the choice would be a guess.
+    // If the header occurs twice, choosing one would be a guess.
     let is_one = values.next().is_none();
-    // `Display` of a malformed escape is the text itself: a name with a percent sign must be encoded.
+    // Decoding leaves a malformed escape as it is, so a literal percent sign must be encoded.
     let is_encoded = value.iter().enumerate().all(|(at, byte)| {
         let digits = value.get(at + 1..at + 3);
         *byte != b'%' || digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
@@ -42,8 +43,8 @@ fn value(headers: &HeaderMap, name: HeaderName) -> Option<NamedOwner> {
     Some(NamedOwner::new(decoded.map(Into::into)))
 }
 
-/// Refuses the headers on paths without a route that accepts them, and on WebSockets: a token in `connection_init` would
-/// replace the handshake's caller, and the headers would be ignored.
+/// Refuses the headers on paths where no route accepts them, and on WebSockets: a token in `connection_init` would
+/// replace the handshake's caller, and the headers would silently be ignored.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     let (headers, path) = (request.headers(), request.uri().path());
     let is_possible = path == GRAPHQL_PATH || path.starts_with(CONVERSATIONS);

@@ -17,13 +17,13 @@ use tower_http::cors::{AllowHeaders, AllowPrivateNetwork, CorsLayer};
 use super::{GRAPHQL_PATH, host, refuse};
 use crate::error::Error;
 
-/// How long a browser may cache a preflight response: the maximum of Chromium.
+/// How long a browser may cache a preflight response. This is Chromium's maximum.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(7200);
 
-/// The most headers that a preflight may request; further ones are ignored.
+/// The most headers that a preflight may request; the rest are ignored.
 const MAX_REQUESTED_HEADERS: usize = 100;
 
-/// Response headers that pages may read, besides those of the Fetch standard.
+/// Response headers that pages may read, in addition to those of the Fetch standard.
 const EXPOSED: [HeaderName; 5] = [
     header::RETRY_AFTER,
     header::WWW_AUTHENTICATE,
@@ -32,15 +32,15 @@ const EXPOSED: [HeaderName; 5] = [
     HeaderName::from_static("x-vercel-ai-ui-message-stream"),
 ];
 
-/// The allowed origins, besides the service's own.
+/// The allowed origins, in addition to the service's own.
 #[derive(Clone, Debug, Default)]
 pub struct AllowedOrigins(Vec<HeaderValue>);
 
 impl AllowedOrigins {
-    /// Parses origins in the form of browsers: `https://app.example`. Ignores empty ones.
+    /// Parses origins as browsers send them: `https://app.example`. Empty entries are ignored.
     ///
     /// # Errors
-    /// The first invalid text.
+    /// The first invalid entry.
     pub fn parse(origins: &[String]) -> Result<Self, String> {
         let parse = |origin: &String| {
             let has_shape = origin.split_once("://").is_some_and(|(scheme, host)| {
@@ -53,16 +53,16 @@ impl AllowedOrigins {
         };
         origins
             .iter()
-            // An empty environment variable parses as one empty origin.
+            // An empty environment variable parses as one empty entry.
             .filter(|origin| !origin.is_empty())
             .map(parse)
             .collect::<Result<_, _>>()
             .map(Self)
     }
 
-    /// The CORS layer for the allowed origins; with credentials if a cookie may hold the token.
+    /// The CORS layer for the allowed origins. Allows credentials if a cookie may hold the token.
     ///
-    /// An allowed page may send any header: no header grants more than the page may do anyway, and tracing and GraphQL
+    /// An allowed page may send any header: no header gives it more rights than it has anyway, and tracing and GraphQL
     /// clients send their own. It may also access a private network from a public one, because the operator listed it.
     pub(super) fn cors(&self, with_cookies: bool) -> CorsLayer {
         let listed = self.0.clone();
@@ -70,7 +70,7 @@ impl AllowedOrigins {
             .allow_credentials(with_cookies)
             .allow_origin(self.0.clone())
             .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-            // `check` has removed invalid names.
+            // `check` has already removed invalid names.
             .allow_headers(AllowHeaders::mirror_request())
             .allow_private_network(AllowPrivateNetwork::predicate(move |origin, _| {
                 listed.contains(origin)
@@ -79,7 +79,7 @@ impl AllowedOrigins {
             .max_age(PREFLIGHT_AGE)
     }
 
-    /// Lets a page of a listed origin read a response that was made outside the CORS layer.
+    /// Lets a page of a listed origin read a response that was created outside the CORS layer.
     pub(super) fn reveal(
         &self,
         origin: Option<&HeaderValue>,
@@ -102,7 +102,7 @@ impl AllowedOrigins {
         }
     }
 
-    /// Whether the request has an allowed origin. A cookie is accepted only then.
+    /// Whether the request names an allowed origin. Cookies are accepted only then.
     pub(super) fn confirms(&self, headers: &HeaderMap) -> bool {
         headers.contains_key(header::ORIGIN) && self.allows(headers)
     }
@@ -115,7 +115,7 @@ impl AllowedOrigins {
                 let is_own = |origin| host::is_own(origin, headers);
                 self.0.contains(origin) || origin.to_str().is_ok_and(is_own)
             }
-            // A browser sends at most one.
+            // Refused, because a browser sends at most one.
             (Some(_), Some(_)) => false,
         }
     }
@@ -138,14 +138,14 @@ fn remove_invalid_header_names(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a link, a form or an image on a page of another origin made the request.
+/// Whether the request comes from a link, form or image on a page of another origin.
 fn is_cross_site_link(headers: &HeaderMap) -> bool {
     let site = headers.get("sec-fetch-site");
     !headers.contains_key(header::ORIGIN)
         && site.is_some_and(|site| site != "same-origin" && site != "none")
 }
 
-/// Rejects requests of pages of other origins.
+/// Rejects requests from pages of other origins.
 pub(super) async fn check(
     State(origins): State<Arc<AllowedOrigins>>,
     mut request: Request,
@@ -153,7 +153,7 @@ pub(super) async fn check(
 ) -> Response {
     remove_invalid_header_names(request.headers_mut());
     let path = request.uri().path();
-    // Any page may link to an explorer or a health page.
+    // Any page may link to the explorer or a health endpoint.
     let has_data = path == GRAPHQL_PATH || path.starts_with("/api/");
     let is_linked = has_data && is_cross_site_link(request.headers());
     if origins.allows(request.headers()) && !is_linked {
@@ -207,7 +207,7 @@ mod tests {
             &[][..],
             &[("sec-fetch-site", "same-origin")],
             &[("sec-fetch-site", "none")],
-            // The origin check covers it.
+            // Covered by the origin check.
             &[
                 ("sec-fetch-site", "cross-site"),
                 ("origin", "https://app.example"),

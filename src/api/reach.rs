@@ -1,6 +1,6 @@
-//! Whose conversation a request names, and what the caller may do in it, for all surfaces.
+//! For all surfaces: who owns the conversation that a request names, and what the caller may do in it.
 //!
-//! Without sharing this costs no statement: the caller acts as the owner, and queries filter by owner.
+//! Without sharing this needs no statement: the caller acts as the owner, and queries filter by owner.
 
 use std::{io, pin::pin};
 
@@ -25,11 +25,12 @@ pub(super) enum Access {
     Write,
 }
 
-/// The caller as an actor in the conversation that a request names. If the caller has no access, or the conversation
-/// does not exist, an actor among the caller's own conversations: the next statement finds nothing, or creates it.
+/// The caller as an actor in the conversation that a request names. If the caller has no access or the conversation
+/// does not exist, the actor owns its own conversations only: the next statement then finds nothing, or creates the
+/// conversation.
 ///
 /// # Errors
-/// [`Error::ForbiddenToGuests`] to write in a conversation that the caller may only read; [`Error::Database`].
+/// [`Error::ForbiddenToGuests`] if the caller may only read the conversation but wants to write; [`Error::Database`].
 pub(super) async fn actor(
     services: &Services,
     reach: Reach<'_>,
@@ -55,7 +56,7 @@ pub(super) async fn actor(
     }
 }
 
-/// Like [`actor`], for a conversation by its name. An external id always is the caller's own.
+/// Like [`actor`], for a conversation by name. An external id always names one of the caller's own.
 ///
 /// # Errors
 /// As [`actor`].
@@ -73,7 +74,7 @@ pub(super) async fn actor_in(
     }
 }
 
-/// The owner of what a request reads.
+/// The owner of the conversation or message that a request reads.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -82,8 +83,8 @@ pub(super) async fn owner(services: &Services, reach: Reach<'_>, named: Named) -
     Ok(actor.owner)
 }
 
-/// The items of a stream until the tenant's policy changes; then the error [`Lagged`](Error::Lagged), on which a client
-/// subscribes again and reads what it may see now.
+/// Passes on the items of a stream until the tenant's policy changes, then yields [`Lagged`](Error::Lagged), on which a
+/// client subscribes again and reads what it may see now.
 pub(super) fn until_policy_changes<T: Send + 'static>(
     services: &Services,
     reach: Reach<'_>,
@@ -118,7 +119,7 @@ pub(super) fn bound(services: &Services, reach: Reach<'_>, response: Response) -
     }
 }
 
-/// Like [`bound`], also for a private tenant: for streams that show more once the tenant shares.
+/// Like [`bound`], but also for a private tenant: for streams that show more once the tenant shares.
 pub(super) fn always_bound(services: &Services, reach: Reach<'_>, response: Response) -> Response {
     response.map(|body| {
         let data = until_policy_changes(services, reach, body.into_data_stream());

@@ -1,6 +1,7 @@
-//! The events of one turn for its sender: the text of the reply, the title, the end.
+//! The events of one turn for its sender: the reply's text, the title, the end.
 //!
-//! Independent of the wire format: each streaming wire encodes these events, the route without streaming collects them.
+//! Independent of the wire format: each streaming wire encodes these events, and the route that does not stream
+//! collects them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,12 +23,12 @@ use crate::{
 pub(super) enum TurnEvent {
     /// The message is stored.
     Started(Arc<Conversation>),
-    /// The missed text for a client that reconnects; or, with `recovered: false`, the stored text, which replaces the
-    /// text that was sent.
+    /// The missed text for a reconnecting client; or, with `recovered: false`, the stored text, which replaces the sent
+    /// text.
     Snapshot(ReplySnapshot),
     /// More text of the reply.
     Delta(Delta),
-    /// A part that is new or has changed: it replaces the part of the same index.
+    /// A new or changed part, which replaces the part with the same index.
     Part(Arc<Part>),
     /// More reasoning of a part.
     Reasoning(ReasoningDelta),
@@ -37,9 +38,10 @@ pub(super) enum TurnEvent {
     Ended(Arc<Conversation>, Arc<ReplyEnd>),
 }
 
-/// The events of a turn, in order. With `is_resumed`, the client reconnected: its position comes before any title. If
-/// the title is made from this message, the end waits for it, at most for the title grace, unless the reply was stopped;
-/// no other event waits. At `until` the sender's token expires: the stream ends and the reply continues.
+/// The events of a turn, in order. With `is_resumed`, the client has reconnected and gets its position before any
+/// title. If the title is made from this message, the end event waits for it, for the title grace at most, unless the
+/// reply was stopped; no other event waits. At `until` the sender's token expires: the stream ends and the reply
+/// continues.
 pub(super) fn events(
     services: Arc<Services>,
     sent: SentMessage,
@@ -50,7 +52,7 @@ pub(super) fn events(
         let grace = services.title_grace;
         let SentMessage { conversation, makes_title, reply, changes, .. } = sent;
         let mut watched = WatchedConversation {
-            // The sender already has a title that is older than the message.
+            // The sender already has any title that is older than the message.
             announced: match makes_title {
                 true => None,
                 false => conversation.display_name.clone(),
@@ -59,18 +61,18 @@ pub(super) fn events(
             states: watch::from(services, conversation, changes).boxed(),
         };
         let mut reply_events = reply.events;
-        // The text sent so far, needed only for the end of an expired token.
+        // The text sent so far, needed only for the end event if the token expires.
         let mut sent_text = until.map(|_| String::new());
         let mut is_first = true;
         yield TurnEvent::Started(watched.conversation.clone());
-        // A title frame carries a cursor, so it must not precede the position of a client that reconnects.
+        // A title frame carries a cursor, so it must not precede the position of a reconnecting client.
         let mut is_positioned = !is_resumed;
         if is_positioned && let Some(titled) = watched.new_title() {
             yield TurnEvent::TitleChanged(titled);
         }
         let end = loop {
             tokio::select! {
-                // Poll the title first: it must not follow the end if both are ready.
+                // Poll the title first, so that it does not follow the end if both are ready.
                 biased;
                 () = sleep_until_opt(until) => break expired(sent_text),
                 () = watched.changed(), if is_positioned => if let Some(titled) = watched.new_title() {
@@ -89,7 +91,7 @@ pub(super) fn events(
                         } else {
                             let mut parts = snapshot.parts.clone();
                             if snapshot.recovered {
-                                // A cursor of a turn is an offset in the text: the reader has received the parts before
+                                // A turn's cursor is an offset in the text: the client has received the parts before
                                 // it, but not their later changes.
                                 let from = snapshot.length.saturating_sub(snapshot.text.len());
                                 parts.retain(|part| part.at >= from || part.may_have_changed());
@@ -114,12 +116,12 @@ pub(super) fn events(
                     Some(ReplyLogEvent::Part(part)) => yield TurnEvent::Part(part),
                     Some(ReplyLogEvent::Reasoning(delta)) => yield TurnEvent::Reasoning(delta),
                     Some(ReplyLogEvent::Ended(end)) => break end,
-                    // Unreachable: a log always ends with an end event.
+                    // Unreachable, because a log always ends with an end event.
                     None => return,
                 },
             }
         };
-        // The user who stopped a reply does not wait for more.
+        // If the user stopped the reply or the token expired, the end does not wait for the title.
         let is_over = matches!(end.outcome, Outcome::Stopped | Outcome::Failed(Error::AuthExpired));
         if makes_title && !is_over {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
@@ -133,7 +135,7 @@ pub(super) fn events(
     }
 }
 
-/// The text so far and the parts, each part after the text that precedes it.
+/// The text so far and its parts, each part after the text that precedes it.
 pub(super) fn beginning(snapshot: &ReplySnapshot) -> Vec<TurnEvent> {
     let text = &snapshot.text;
     let mut events = Vec::new();
@@ -155,7 +157,7 @@ pub(super) fn beginning(snapshot: &ReplySnapshot) -> Vec<TurnEvent> {
     events
 }
 
-/// The end of a stream whose token expired; the reply continues.
+/// The end event of a stream whose token expired; the reply continues.
 fn expired(sent_text: Option<String>) -> Arc<ReplyEnd> {
     Arc::new(ReplyEnd {
         text: sent_text.unwrap_or_default(),
@@ -167,7 +169,7 @@ fn expired(sent_text: Option<String>) -> Arc<ReplyEnd> {
     })
 }
 
-/// The current state of the turn's conversation, and the last title that was sent.
+/// The current state of the turn's conversation, and the last title sent.
 struct WatchedConversation {
     conversation: Arc<Conversation>,
     announced: Option<String>,
@@ -175,10 +177,10 @@ struct WatchedConversation {
 }
 
 impl WatchedConversation {
-    /// Waits for the next change; never completes after the last one.
+    /// Waits for the next change. Never completes once no more can follow.
     async fn changed(&mut self) {
         match self.states.next().await {
-            // A tombstone has no title; keep the one that was sent for the end event.
+            // A tombstone has no title; keep the last one sent for the end event.
             Some(newer) if newer.is_deleted() => {
                 self.conversation = Arc::new(Conversation {
                     display_name: self.announced.clone(),
@@ -190,7 +192,7 @@ impl WatchedConversation {
         }
     }
 
-    /// Waits until the title is ready or has failed, or the grace is over. Does not wait for a title that is not being
+    /// Waits until the title is ready or has failed, for the grace at most. Does not wait for a title that is not being
     /// generated.
     async fn title_decided(&mut self, grace: Duration) {
         let decided = async {
@@ -201,11 +203,11 @@ impl WatchedConversation {
                 self.changed().await;
             }
         };
-        // A timeout is not an error: subscribers receive the title later.
+        // A timeout is not an error, because subscribers receive the title later.
         let _ = timeout(grace, decided).await;
     }
 
-    /// The conversation, if its title was not sent yet.
+    /// The conversation, if it has a title that has not been sent yet.
     fn new_title(&mut self) -> Option<Arc<Conversation>> {
         let title = self.conversation.display_name.as_ref()?;
         if self.announced.as_ref() == Some(title) {

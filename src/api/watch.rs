@@ -15,8 +15,8 @@ use crate::{
     events::{Changes, Lagged},
 };
 
-/// The current row, then the row after each change; ends with the tombstone. In a tenant that shares its conversations also
-/// with [`Lagged`](crate::error::Error::Lagged), when its policy changes.
+/// The current row, then the row after each change; ends with the tombstone. If the tenant shares its conversations,
+/// also ends with [`Lagged`](crate::error::Error::Lagged) when its policy changes.
 ///
 /// # Errors
 /// [`NotFound`](crate::error::Error::NotFound) if the owner has no such conversation.
@@ -26,7 +26,7 @@ pub(super) async fn conversation(
     id: ConversationId,
 ) -> Result<BoxStream<'static, Result<Arc<Conversation>>>> {
     let owner = reach::owner(&services, reach, Named::Conversation(id)).await?;
-    // Subscribe first, then read: no change falls in between.
+    // Subscribe first, then read, so that no change is lost in between.
     let changes = services.events.watch_conversation(&owner, id);
     let present = services.db.conversation(&owner, id).await?;
     let states = from(services.clone(), present, changes);
@@ -48,11 +48,11 @@ pub(super) fn from(
         while !present.is_deleted() {
             let newer = match changes.next().await {
                 Some(Ok(newer)) => newer,
-                // Only the newest state matters, so after a lag read the row.
+                // Only the newest state matters, so read the row after a lag.
                 Some(Err(Lagged)) => {
                     match read(&services, &present).await {
                         Ok(Some(row)) => Arc::new(row),
-                        // Deleted: the tombstone follows as an event.
+                        // Deleted; the tombstone follows as an event.
                         Ok(None) => continue,
                         Err(error) => {
                             error.log();
@@ -70,7 +70,7 @@ pub(super) fn from(
     }
 }
 
-/// Reads the row in a separate task. A slow reader stops polling the stream, and the read must not hold a database
+/// Reads the row in a separate task: a slow client stops polling the stream, and the read must not hold a database
 /// connection meanwhile.
 async fn read(services: &Arc<Services>, present: &Conversation) -> Result<Option<Conversation>> {
     let (db, owner, id) = (services.db.clone(), present.owner.clone(), present.id);

@@ -12,11 +12,11 @@ use crate::{
     webhooks::Hook,
 };
 
-/// What a configuration puts in force.
+/// Everything that a configuration puts in force.
 pub struct InForce {
     /// The agents.
     pub agents: Agents,
-    /// The policies of titles.
+    /// The title policies.
     pub titles: Policies,
     /// The visibility of each tenant's conversations.
     pub sharing: PerTenant<Visibility>,
@@ -28,14 +28,14 @@ pub struct InForce {
     pub audit: AuditPlan,
 }
 
-/// The delay between two words of the offline model, slow enough to see it stream.
+/// Delay between two words of the offline model, long enough to make the streaming visible.
 const OFFLINE_WORD_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Builds the agents, policies and webhooks of a configuration. Sends nothing. Keeps the providers and webhooks of
-/// `before` whose settings are unchanged, with the state of their breakers.
+/// Builds the agents, policies and webhooks of a configuration, without sending requests. Providers and webhooks of
+/// `before` with unchanged settings are kept, and with them the state of their breakers.
 ///
 /// # Errors
-/// [`StartError::Model`], [`StartError::Provider`] and [`StartError::Webhook`].
+/// [`StartError::Model`], [`StartError::Provider`] or [`StartError::Webhook`].
 pub(super) fn build(
     plan: &Plan,
     before: Option<(&Agents, &[Arc<Hook>])>,

@@ -11,16 +11,16 @@ use crate::{
     supervisor::{Loop, Supervisor},
 };
 
-/// The limit of an iteration.
+/// Time limit of one iteration.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The pause between two removals of old entries, if none is left.
+/// Pause between two removals, once no old entries are left.
 const INTERVAL: Duration = Duration::from_secs(3600);
 
-/// The pause between two iterations, short enough to show that the loop is alive.
+/// Pause between two iterations, short enough to show that the loop is alive.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// The setting in force. Cheap to clone.
+/// The audit log's setting in force. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct AuditLog {
     db: Database,
@@ -28,7 +28,7 @@ pub(super) struct AuditLog {
 }
 
 impl AuditLog {
-    /// With this setting in force.
+    /// Puts a first setting in force.
     pub(super) fn new(db: Database, plan: AuditPlan) -> Self {
         db.audit(plan.is_on);
         Self {
@@ -43,7 +43,7 @@ impl AuditLog {
         self.plan.send_replace(plan);
     }
 
-    /// Starts the loop that removes old entries, while the log is on.
+    /// Starts the loop that removes old entries while the log is on.
     pub(super) fn start_loop(&self, loops: &Supervisor, closing: &CancellationToken) {
         let (log, end) = (self.clone(), closing.clone());
         loops.spawn(Loop::Audit, closing.clone(), move |heartbeat| {

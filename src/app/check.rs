@@ -11,8 +11,8 @@ use crate::{
     telemetry,
 };
 
-/// Validates the settings that `serve` validates before it opens the database, besides the configuration file. Reads
-/// files, and asks no other server. Returns every error.
+/// Runs the checks that `serve` runs before it opens the database, except those of the configuration file. Reads files
+/// but contacts no other server. Returns every error.
 pub async fn check(settings: &Settings) -> Vec<StartError> {
     let checks = [
         check_exposure(settings),
@@ -45,10 +45,10 @@ pub async fn check(settings: &Settings) -> Vec<StartError> {
     checks.into_iter().filter_map(Result::err).collect()
 }
 
-/// Refuses the name of an agent that the configuration does not have.
+/// Refuses an agent name that the configuration does not define.
 ///
 /// # Errors
-/// [`StartError::NoAgent`].
+/// [`StartError::NoAgent`] if there is no such agent.
 pub fn check_agent(plan: &Plan, agent: Option<&str>) -> Result<(), StartError> {
     let names = || plan.agents.iter().map(|agent| agent.name.as_str());
     match agent.filter(|agent| !names().any(|name| name == *agent)) {
@@ -57,10 +57,10 @@ pub fn check_agent(plan: &Plan, agent: Option<&str>) -> Result<(), StartError> {
     }
 }
 
-/// Refuses to listen where other hosts reach the server without authentication, unless that is allowed.
+/// Refuses to listen where other hosts could reach the server without authentication, unless that is allowed.
 ///
 /// # Errors
-/// [`StartError::Exposed`], [`StartError::ExposedMetrics`].
+/// [`StartError::Exposed`] or [`StartError::ExposedMetrics`].
 pub fn check_exposure(settings: &Settings) -> Result<(), StartError> {
     let is_exposed =
         |address: &ListenAddress| address.is_reachable() && !settings.allow_unauthenticated;

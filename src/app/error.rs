@@ -1,4 +1,4 @@
-//! Errors of the program for operators, and its exit codes. `docs/errors.md` lists them.
+//! The program's errors for operators, and its exit codes. `docs/errors.md` lists them.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     telemetry::{InvalidEndpoint, TelemetryError},
 };
 
-/// Exit code of a failure at run time. A retry, or another machine, may succeed with the same settings.
+/// Exit code of a failure at run time. With the same settings, a retry or another machine may succeed.
 const EXIT_FAILURE: u8 = 1;
 
 /// Exit code of an invalid command line or setting. clap uses the same code.
@@ -28,7 +28,7 @@ const EXIT_USAGE: u8 = 2;
 /// Why the program failed; each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The database does not open.
+    /// The database cannot be opened.
     #[error("cannot open the database: {0}")]
     Database(#[from] OpenError),
     /// The list of applied migrations cannot be read.
@@ -46,18 +46,18 @@ pub enum StartError {
     Behind {
         /// The number of pending migrations.
         pending: usize,
-        /// The oldest of them.
+        /// The oldest pending migration.
         first: String,
-        /// Another schema that contains the tables.
+        /// Another schema that contains the tables, if any.
         elsewhere: Option<Elsewhere>,
     },
-    /// The schema contains the tables of another program.
+    /// The schema contains another program's tables.
     #[error(
         "the database belongs to another program: {0}. Nothing was changed. Use another database or schema in \
          --database-url (DATABASE_URL); to bring its conversations, use `titlecast import` (docs/moving.md)"
     )]
     Foreign(String),
-    /// A migration would create a second set of tables, because the role's search path misses the existing one.
+    /// A migration would create a second set of tables, because the existing set is not in the role's search path.
     #[error(
         "the schema {0:?} has the tables, but it is not in this role's search_path, so the migration would create a \
          second, empty set in \"public\". Nothing was changed. Run ALTER ROLE … SET search_path = {0}, or, for a second \
@@ -79,35 +79,35 @@ pub enum StartError {
          (OPENAI_API_KEY)"
     )]
     Model(#[source] InvalidProvider),
-    /// A provider of the file cannot be built.
+    /// A provider in the file cannot be built.
     #[error("{0}: {1}")]
     Provider(String, #[source] InvalidProvider),
-    /// A webhook of the file cannot be built.
+    /// A webhook in the file cannot be built.
     #[error("webhooks.{0}: {1}")]
     Webhook(String, #[source] InvalidProvider),
     /// The file of providers and agents, or what it refers to, is invalid.
     #[error("{0}")]
     Config(#[from] ConfigErrors),
-    /// A reload would leave no provider: a file that is being rewritten is briefly empty.
+    /// A reload would leave no providers; a file that is being rewritten is briefly empty.
     #[error(
         "the file no longer has providers, so the offline model would answer; restart the service if that is intended"
     )]
     NoProviders,
-    /// `titlecast config check` found one error, of whatever kind.
+    /// `titlecast config check` found exactly one error.
     #[error(transparent)]
     Checked(Box<StartError>),
     /// `titlecast config check` printed more than one error.
     #[error("the configuration has {0} errors")]
     Invalid(usize),
-    /// `titlecast config check --live`: models did not answer.
+    /// `titlecast config check --live`: some models did not answer.
     #[error("{failed} of {asked} models did not answer; see above")]
     Silent {
-        /// How many did not answer.
+        /// The number of models that did not answer.
         failed: usize,
-        /// How many were asked.
+        /// The number of models that were asked.
         asked: usize,
     },
-    /// `titlecast config check --agent`: there is no such agent.
+    /// `titlecast config check --agent`: the agent does not exist.
     #[error("there is no such agent; those of the configuration are: {0}")]
     NoAgent(String),
     /// The service would be reachable from other hosts without authentication.
@@ -130,7 +130,7 @@ pub enum StartError {
         "{0}. Write --nats-url (TITLECAST_NATS_URL) as nats://USER:PASSWORD@HOST:4222, several separated by commas"
     )]
     Nats(#[source] std::io::Error),
-    /// The certificate authorities of NATS cannot be read.
+    /// The certificate authorities for NATS cannot be read.
     #[error("{0}. Check --nats-ca (TITLECAST_NATS_CA): a file with certificates in PEM")]
     NatsAuthorities(#[source] std::io::Error),
     /// A socket that the service manager passed cannot be used.
@@ -154,7 +154,7 @@ pub enum StartError {
     /// A command failed while it ran.
     #[error("{0}{cause}", cause = caused(.0))]
     Command(#[source] Error),
-    /// An import failed, as a whole or in part.
+    /// An import failed, completely or in part.
     #[error("{0}")]
     Import(#[from] ImportError),
     /// An erasure failed.
@@ -268,7 +268,7 @@ impl StartError {
     }
 }
 
-/// A further remedy when the address is in use.
+/// An additional remedy if the address is in use.
 fn or_end(cause: &std::io::Error) -> &'static str {
     match cause.kind() {
         ErrorKind::AddrInUse => ", or stop the program that listens there",

@@ -1,4 +1,4 @@
-//! Builds the service and serves it. The only module that names concrete backends.
+//! Builds the service and serves it. Only this module names concrete backends.
 
 mod agents;
 mod audit;
@@ -35,12 +35,12 @@ use crate::{
     work,
 };
 
-/// How long a reload waits for a thread.
+/// How long a reload waits for a blocking thread.
 const RELOAD_WAIT: Duration = Duration::from_secs(30);
 
-/// The setting of the service's address, for errors.
+/// The setting for the service's address, as errors name it.
 pub const LISTEN: &str = "--listen (TITLECAST_LISTEN)";
-/// See [`LISTEN`].
+/// The setting for the metrics address, as errors name it.
 pub const METRICS_LISTEN: &str = "--metrics-listen (TITLECAST_METRICS_LISTEN)";
 
 /// A running service. Cheap to clone.
@@ -56,9 +56,9 @@ pub struct App {
     tasks: TaskTracker,
     background: Background,
     abort: CancellationToken,
-    /// Cancelled when a shutdown begins: the server is not ready.
+    /// Cancelled when shutdown begins: the server is no longer ready.
     leaving: CancellationToken,
-    /// Cancelled on a second signal: stop waiting for replies.
+    /// Cancelled on the second signal: stop waiting for replies.
     force_shutdown: CancellationToken,
     subscriptions: Counters,
     http: HttpMetrics,
@@ -77,7 +77,7 @@ pub struct App {
 struct Background {
     tasks: TaskTracker,
     loops: Supervisor,
-    /// Cancelled at the start of draining: no new work starts.
+    /// Cancelled when draining begins: no new work starts.
     draining: CancellationToken,
     /// Cancelled after draining: the loops end.
     closing: CancellationToken,
@@ -116,7 +116,7 @@ impl App {
     /// Builds the service: opens the database, migrates an embedded one, and starts the background loops.
     ///
     /// # Errors
-    /// [`StartError`], before any request is served.
+    /// [`StartError`] if any part cannot be built; no request has been served then.
     pub async fn build(settings: Settings) -> Result<Self, StartError> {
         // Validate everything else before touching the database.
         let plan = Plan::read(&settings)?;
@@ -232,12 +232,12 @@ impl App {
         })
     }
 
-    /// Reloads the file of providers, agents, titles and webhooks, with the files that it refers to. After an error the
-    /// current configuration stays. Running replies keep their agent; unchanged providers keep the state of their
-    /// breakers.
+    /// Reloads the file of providers, agents, titles and webhooks, and the files it refers to. After an error the
+    /// current configuration stays in force. Running replies keep their agent; unchanged providers keep the state of
+    /// their breakers.
     ///
     /// # Errors
-    /// [`StartError`], which is logged already.
+    /// [`StartError`], which has already been logged.
     pub fn reload(&self) -> Result<(), StartError> {
         let (current, hooks) = (self.registry.current(), self.webhooks.current());
         let built = Plan::reread(&self.settings)
@@ -285,7 +285,7 @@ impl App {
         }
     }
 
-    /// [`Self::reload`] on a blocking thread: a file system may be slow. The outcome is logged.
+    /// [`Self::reload`] on a blocking thread, because a file system may be slow. Logs the outcome.
     pub async fn reload_apart(&self) {
         let app = self.clone();
         let reloaded = work::heavy(RELOAD_WAIT, move |_| app.reload().is_ok());
@@ -295,28 +295,28 @@ impl App {
         }
     }
 
-    /// Whether no background loop is stuck: the rule of `/healthz`.
+    /// Whether no background loop is stuck, which is the rule of `/healthz`.
     pub fn is_alive(&self) -> bool {
         let loops = self.background.loops.report();
         loops.iter().all(|one| one.state != LoopState::Stuck)
     }
 
-    /// The access rules of the settings.
+    /// The access rules from the settings.
     pub fn access(&self) -> Access {
         self.access.clone()
     }
 
-    /// The database, for tests that look at rows.
+    /// The database, for tests that inspect rows.
     pub fn database(&self) -> &Database {
         &self.db
     }
 
-    /// The turns, for tests that follow a reply as a slow reader.
+    /// The turns, for tests that read a reply slowly.
     pub fn chat(&self) -> &Chat {
         &self.chat
     }
 
-    /// Whether no reply and no title is in progress, for tests that wait for all of them.
+    /// Whether no reply or title is in progress, for tests that wait for all of them.
     pub fn is_idle(&self) -> bool {
         self.tasks.is_empty()
     }
@@ -326,7 +326,7 @@ impl App {
         &self.titles
     }
 
-    /// The background loops, for tests that let them fail.
+    /// The background loops, for tests that make them fail.
     pub fn loops(&self) -> &Supervisor {
         &self.background.loops
     }

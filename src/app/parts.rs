@@ -21,7 +21,7 @@ use crate::{
     titles::{TitleSettings, Titles},
 };
 
-/// Builds the access rules; refreshes published keys in the background.
+/// Builds the access rules and refreshes published keys in the background.
 pub(super) async fn access(
     settings: &Settings,
     background: &Background,
@@ -36,10 +36,10 @@ pub(super) async fn access(
     })
 }
 
-/// Opens the database and compares its schema with the program's. Writes nothing.
+/// Opens the database and compares its schema with the program's, without writing anything.
 ///
 /// # Errors
-/// [`StartError`], also when the schema belongs to a newer version or another program.
+/// [`StartError`], also if the schema belongs to a newer version or another program.
 pub async fn open(
     settings: &Settings,
     connections: u32,
@@ -60,7 +60,7 @@ pub async fn open(
 /// Refuses to create tables in the default schema if another schema contains them.
 ///
 /// # Errors
-/// [`StartError::Misled`].
+/// [`StartError::Misled`] if the migration would do that.
 pub fn misled(state: &SchemaState) -> Result<(), StartError> {
     match &state.elsewhere {
         Some(schema) if state.is_in_public => Err(StartError::Misled(schema.clone())),
@@ -71,7 +71,7 @@ pub fn misled(state: &SchemaState) -> Result<(), StartError> {
 /// Opens the database. Migrates it with `--migrate`, and always if it is embedded.
 ///
 /// # Errors
-/// [`StartError`].
+/// [`StartError`] if the database cannot be opened, or its schema does not fit.
 pub async fn database(settings: &Settings) -> Result<Database, StartError> {
     let (db, state) = open(settings, settings.database_connections).await?;
     let pending = &state.pending;
@@ -95,10 +95,10 @@ pub async fn database(settings: &Settings) -> Result<Database, StartError> {
     Ok(db)
 }
 
-/// Opens the database for reading. Migrates nothing.
+/// Opens the database for reading, without migrating it.
 ///
 /// # Errors
-/// [`StartError`], also when the schema is behind.
+/// [`StartError`], also if migrations are pending.
 pub async fn database_as_it_is(settings: &Settings) -> Result<Database, StartError> {
     let (db, state) = open(settings, settings.database_connections).await?;
     match state.pending.first() {
@@ -111,11 +111,11 @@ pub async fn database_as_it_is(settings: &Settings) -> Result<Database, StartErr
     }
 }
 
-/// Builds only the database and the titles, for commands. Their changes are not published: running servers
-/// find them in their next sweep.
+/// Builds only the database and the titles, for commands. Their changes are not published; running servers find them in
+/// their next sweep.
 ///
 /// # Errors
-/// [`StartError`].
+/// [`StartError`] if the settings are invalid or the database cannot be opened.
 pub async fn titles(settings: &Settings) -> Result<(Database, Titles), StartError> {
     let plan = Plan::read(settings)?;
     let InForce {
@@ -161,8 +161,8 @@ pub(super) fn nats(settings: &Settings) -> Result<Option<Servers>, StartError> {
     }
 }
 
-/// Reads rows that other nodes changed, for the relay. An unreadable row is skipped: a retry would fail again and
-/// block the rows after it.
+/// Reads rows that other nodes have changed, for the relay. Skips unreadable rows: a retry would fail again and block
+/// the rows after them.
 pub(super) fn read_rows(db: Database, heartbeat: &Heartbeat) -> ReadRows {
     let heartbeat = heartbeat.clone();
     Arc::new(move |wanted| {
@@ -194,15 +194,15 @@ pub(super) fn title_settings(settings: &Settings) -> TitleSettings {
     }
 }
 
-/// Builds the agents and title policies of a configuration, for commands. Sends nothing.
+/// Builds the agents and title policies of a configuration, for commands. Sends no requests.
 ///
 /// # Errors
-/// [`StartError::Model`] and [`StartError::Provider`].
+/// [`StartError::Model`], [`StartError::Provider`] or [`StartError::Webhook`].
 pub fn configured(plan: &Plan) -> Result<InForce, StartError> {
     agents::build(plan, None)
 }
 
-/// The agents and title policies of a configuration. Logs its notes.
+/// Builds the agents and title policies of a configuration, and logs its notes.
 pub(super) fn in_force(plan: &Plan) -> Result<InForce, StartError> {
     if plan.providers.is_empty() {
         tracing::warn!(

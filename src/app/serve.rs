@@ -1,4 +1,4 @@
-//! Serves requests, and shuts down gracefully.
+//! Serves requests and shuts down gracefully.
 
 use std::{future::Future, time::Duration};
 
@@ -15,10 +15,10 @@ use crate::{
 /// The most connections to the metrics listener.
 const METRICS_CONNECTIONS: u32 = 100;
 
-// Shutdown budget beyond `--drain`: these times, plus those of the traces and of the database connections, stay
-// below the 10 seconds that `main` allows.
+// Shutdown time beyond `--drain`: these times, plus those for the traces and the database connections, add up to less
+// than the 10 seconds that `main` allows.
 
-/// How long aborted replies may take to be stored.
+/// How long it may take to store aborted replies.
 const ABORT_GRACE: Duration = Duration::from_secs(4);
 
 /// How long clients may take to read the end of their streams.
@@ -30,8 +30,8 @@ const BACKGROUND_GRACE: Duration = Duration::from_secs(1);
 impl App {
     /// Serves requests until `shutdown`, then drains.
     ///
-    /// Draining accepts no new connections and ends read-only streams at once. Running replies and titles may finish
-    /// within the time of the settings.
+    /// Draining accepts no new connections and ends read-only streams at once. Running replies and titles have the
+    /// configured time to finish.
     pub async fn serve(
         &self,
         access: Access,
@@ -78,7 +78,7 @@ impl App {
         }
         tracing::info!(tasks = self.tasks.len(), "shutting down");
         self.background.draining.cancel();
-        // Keep polling the server, which closes its listener; otherwise new connections would queue.
+        // Keep polling the server, which closes its listener; otherwise new connections would queue up.
         let drained = CancellationToken::new();
         let drain = async {
             self.drain().await;
@@ -87,7 +87,7 @@ impl App {
         let end = async {
             tokio::select! {
                 () = &mut serving => {}
-                // Every stream has ended by then; do not wait for clients that do not read.
+                // By then every stream has ended; do not wait for clients that do not read.
                 () = async { drained.cancelled().await; sleep(STREAM_GRACE).await } => {}
             }
         };
@@ -113,7 +113,7 @@ impl App {
             health: self.health(),
         };
         let router = api::metrics::router(watched, self.hosts.clone());
-        // Separate limits, so that monitoring works while the service is at its connection limit.
+        // Separate limits, so that monitoring still works when the service is at its connection limit.
         let limits = Limits::new(server::Settings {
             connections: METRICS_CONNECTIONS,
             ..server::Settings::default()
@@ -124,7 +124,7 @@ impl App {
         let mut serving = std::pin::pin!(server.serve(listener, closing.clone()));
         tokio::select! {
             () = &mut serving => {}
-            // Do not wait for clients that keep their connection open.
+            // Do not wait for clients that keep their connections open.
             () = async { shutdown.await; closing.cancel(); sleep(Duration::from_secs(1)).await } => {}
         }
     }
@@ -142,7 +142,7 @@ impl App {
         }
     }
 
-    /// Ends the background loops and closes the database, after serving.
+    /// After serving: ends the background loops and closes the database.
     pub async fn close(self) {
         self.background.draining.cancel();
         self.background.closing.cancel();
@@ -155,7 +155,7 @@ impl App {
                 "timed out recording the last publications; they will be published again"
             );
         }
-        // Do not wait for a connection that hangs.
+        // Do not wait for a hanging connection.
         match timeout(Duration::from_secs(1), self.db.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => error.log(),
@@ -168,7 +168,7 @@ impl App {
         self.force_shutdown.cancel();
     }
 
-    /// Keeps serving for `--drain-delay`, so that load balancers see that the node is not ready.
+    /// Keeps serving for `--drain-delay`, so that load balancers notice that the node is not ready.
     async fn delay_drain(&self) {
         let delay = self.settings.drain_delay;
         if !delay.is_zero() {

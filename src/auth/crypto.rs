@@ -1,8 +1,8 @@
-//! The cryptography provider of jsonwebtoken, with ring.
+//! A cryptography provider for jsonwebtoken based on ring.
 //!
-//! jsonwebtoken's own providers add another C library (aws-lc) or a dozen crates, of which `rsa` has a
-//! timing side channel on private keys. ring is a dependency for TLS already. Signing supports HMAC only,
-//! for development tokens; the program holds no private keys.
+//! jsonwebtoken's own providers pull in another C library (aws-lc) or a dozen crates, among them `rsa`, which has a
+//! timing side channel on private keys. ring is already a dependency for TLS. Signing supports HMAC only, for
+//! development tokens; the program holds no private keys.
 
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey,
@@ -21,7 +21,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 
 /// Installs the provider. Must run before any other use of jsonwebtoken.
 pub(super) fn install() {
-    // Fails if it is installed already.
+    // Fails if it is already installed.
     let _ = PROVIDER.install_default();
 }
 
@@ -46,7 +46,7 @@ fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>
 }
 
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
-    // The token names the algorithm, so check that it matches the key's type (algorithm confusion).
+    // The token names the algorithm, so check that it fits the key's type (algorithm confusion).
     if key.family() != algorithm.family() {
         return Err(ErrorKind::InvalidKeyFormat.into());
     }
@@ -92,7 +92,7 @@ impl JwtVerifier for Hmac {
     }
 }
 
-/// A public key.
+/// A public key and its algorithm.
 struct Public {
     algorithm: Algorithm,
     key: DecodingKey,

@@ -1,4 +1,4 @@
-//! JSON Web Key Sets (RFC 7517): parsing, and selection of a token's key. Pure.
+//! JSON Web Key Sets (RFC 7517): parsing, and selecting a token's key. No I/O.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use super::source::SourceError;
 /// A public key.
 pub(super) struct Key {
     pub(super) id: Option<String>,
-    /// The algorithms that its type, its publisher and the settings all allow.
+    /// The algorithms allowed by the key's type, its publisher and the settings.
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
 }
 
-/// The key with this id. Without an id, the only key for the algorithm.
+/// The key with this id; without an id, the only key for the algorithm.
 pub(super) fn find(keys: &[Key], id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
     let mut fitting = keys.iter().filter(|key| {
         key.algorithms.contains(&algorithm) && (id.is_none() || key.id.as_deref() == id)
@@ -30,7 +30,7 @@ pub(super) fn find(keys: &[Key], id: Option<&str>, algorithm: Algorithm) -> Opti
     }
 }
 
-/// Parses a JSON Web Key Set (RFC 7517); skips unusable keys.
+/// Parses a JSON Web Key Set (RFC 7517). Skips unusable keys.
 pub(super) fn parse(bytes: &[u8], allowed: &[Algorithm]) -> Result<Arc<[Key]>, SourceError> {
     let set: Value = serde_json::from_slice(bytes).map_err(|_| SourceError::Malformed)?;
     let keys = set.get("keys").and_then(Value::as_array);
@@ -74,10 +74,10 @@ impl Key {
                 EllipticCurve::Ed25519 => &[EdDSA],
                 _ => &[],
             },
-            // A published symmetric key is not secret.
+            // A symmetric key that is published is not secret.
             _ => &[],
         };
-        // The algorithm that the publisher declares, if any.
+        // The algorithm declared by the publisher, if any.
         let declared = match jwk.common.key_algorithm {
             Some(named) => Some(Algorithm::try_from(named).ok()?),
             None => None,
@@ -131,7 +131,7 @@ mod tests {
             (with("key_ops", json!(["verify"])), true),
             (with("key_ops", json!(["encrypt"])), false),
             (with("alg", "RS256".into()), true),
-            // Not allowed by the settings; of another family; unknown.
+            // Not allowed by the settings, from another family, and unknown.
             (with("alg", "RS512".into()), false),
             (with("alg", "HS256".into()), false),
             (with("alg", "XX".into()), false),

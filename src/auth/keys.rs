@@ -29,13 +29,13 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// Timeout of a refresh.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Delay after a failed refresh, and the least interval of refreshes caused by unknown keys.
+/// Delay after a failed refresh, and the minimum interval between refreshes caused by unknown keys.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long keys stay in use while refreshes fail.
+/// How long keys stay in use if refreshes keep failing.
 const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The keys that tokens are verified with.
+/// The keys for verifying tokens.
 pub(super) enum Keys {
     /// One secret for all tokens.
     Secret(DecodingKey),
@@ -49,18 +49,18 @@ pub(super) enum Keys {
 pub enum KeyState {
     /// The last refresh succeeded.
     Ok,
-    /// The last refresh failed; the older keys are in use.
+    /// The last refresh failed; the previous keys are in use.
     Stale,
-    /// Refreshes failed for longer than their maximum age; no key is in use.
+    /// Refreshes have failed for longer than the maximum age; no key is in use.
     Expired,
 }
 
-/// A published key set, as of its last refresh.
+/// A published key set with the keys of its last refresh.
 pub(super) struct Published {
     source: Source,
     allowed: Vec<Algorithm>,
     read: Mutex<Snapshot>,
-    /// The last refresh caused by an unknown key, and its start. Requests with unknown keys within
+    /// The last refresh caused by an unknown key, and its start time. Requests with unknown keys within
     /// [`RETRY_INTERVAL`] share it, finished or not.
     refresh: Mutex<Option<(Instant, SharedRefresh)>>,
     tasks: TaskTracker,
@@ -75,7 +75,7 @@ struct Snapshot {
 }
 
 impl Keys {
-    /// The key for a token; refreshes published keys if it is unknown.
+    /// The key for a token. If it is unknown, published keys are refreshed first.
     pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
         match self {
             Self::Secret(key) => Some(key.clone()),
@@ -144,7 +144,7 @@ impl Published {
         find(&keys, id, algorithm)
     }
 
-    /// The recent refresh, or a new one.
+    /// The last refresh if it is recent, otherwise a new one.
     fn shared_refresh(self: &Arc<Self>, now: Instant) -> SharedRefresh {
         let mut last = lock(&self.refresh);
         if let Some((at, refresh)) = &*last
@@ -152,7 +152,7 @@ impl Published {
         {
             return refresh.clone();
         }
-        // In a task of its own: the request may be cancelled while others wait for the refresh.
+        // A separate task, because the request can be cancelled while others wait for the refresh.
         let keys = self.clone();
         let reading = self.tasks.spawn(async move { keys.refresh().await });
         let refresh = reading.map(|_| ()).boxed().shared();

@@ -1,4 +1,4 @@
-//! Tokens for development, signed with the server's own secret.
+//! Development tokens, signed with the server's own secret.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,14 +16,14 @@ pub struct TokenRequest {
     pub user: String,
     /// The scopes.
     pub scopes: Vec<Scope>,
-    /// The time until it expires.
+    /// How long the token is valid.
     pub lifetime: Duration,
 }
 
 /// Signs a token that a server with the same settings accepts.
 ///
 /// # Errors
-/// [`SetupError`], also without a secret.
+/// [`SetupError`], also if no secret is set.
 pub fn mint(settings: &JwtSettings, request: &TokenRequest) -> Result<String, SetupError> {
     let rules = settings.rules()?.ok_or(SetupError::NoSecret(""))?;
     let secret = settings.secret.as_ref().filter(|secret| !secret.is_empty());
@@ -55,7 +55,7 @@ pub fn mint(settings: &JwtSettings, request: &TokenRequest) -> Result<String, Se
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-    // `rules` returns at least one algorithm; the default is HS256.
+    // `rules` returns at least one algorithm; HS256 is the default.
     let header = Header::new(rules.algorithms.first().copied().unwrap_or_default());
     encode(
         &header,

@@ -1,7 +1,7 @@
 //! Authentication: verifies a token and returns its principal.
 //!
-//! Independent of HTTP: [`api::auth`](crate::api) extracts tokens from requests. A token's contents are never
-//! logged. The client learns only whether the token has expired or is invalid.
+//! Independent of HTTP: [`api::auth`](crate::api) extracts tokens from requests. Token contents are never logged. The
+//! client learns only whether its token is expired or invalid.
 
 mod crypto;
 mod jwks;
@@ -33,6 +33,6 @@ pub use self::{
 pub enum Access {
     /// No authentication: every request acts as this owner with every scope.
     Open(Owner),
-    /// Every request needs a token.
+    /// Every request requires a token.
     Tokens(Arc<Tokens>),
 }

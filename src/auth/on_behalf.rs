@@ -1,4 +1,4 @@
-//! Acting on behalf of a user: which owner a request with `Titlecast-On-Behalf-Of` and `Titlecast-Tenant` acts for.
+//! Acting on behalf of a user: the owner that a request with `Titlecast-On-Behalf-Of` and `Titlecast-Tenant` acts for.
 //!
 //! [`Principal::owner`](super::Principal::owner) returns that owner for [`Scope::Ingest`](super::Scope::Ingest) only.
 
@@ -8,10 +8,10 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The tenant claim of a token that may act for users of any tenant. No tenant has this name.
+/// The tenant claim of a token that may act for users of any tenant. No real tenant has this name.
 pub const ANY_TENANT: &str = "*";
 
-/// What the two headers of a request say.
+/// The contents of a request's two headers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OnBehalf {
     /// The user to act for.
@@ -30,7 +30,7 @@ pub enum NamedOwner {
 }
 
 impl NamedOwner {
-    /// A decoded value; `None` if it could not be decoded.
+    /// Checks a decoded value; `None` means that it could not be decoded.
     pub fn new(value: Option<String>) -> Self {
         let name = value.filter(|value| is_name(value));
         name.map_or(Self::Malformed, Self::Name)
@@ -45,7 +45,7 @@ impl NamedOwner {
 }
 
 impl OnBehalf {
-    /// The owner that the bearer of a token acts for. `own` is the token's owner.
+    /// The owner that the bearer of a token acts for. `own` is the token's own owner.
     pub(super) fn owner(self, own: &Owner) -> Result<Owner, OnBehalfRefusal> {
         let tenant = self.tenant.map(NamedOwner::name).transpose()?;
         let user = self.user.map(NamedOwner::name).transpose()?;
@@ -61,22 +61,22 @@ impl OnBehalf {
     }
 }
 
-/// Why a request must not act for this owner.
+/// Why a request must not act for the named owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnBehalfRefusal {
-    /// The request does not record or write a reply.
+    /// The request does not record messages or write a reply.
     Elsewhere,
     /// The server has no authentication.
     Unauthenticated,
-    /// The server has no authentication, and the client is another machine.
+    /// The server has no authentication, and the client is on another machine.
     RemoteAddress,
-    /// The token is of another tenant.
+    /// The token belongs to another tenant.
     OtherTenant,
-    /// The token is for any tenant, and the request names none.
+    /// The token is valid for any tenant, but the request names none.
     NoTenant,
-    /// The token is for any tenant, and the request is not a recording.
+    /// The token is valid for any tenant, but the request does not record messages or write a reply.
     AnyTenant,
-    /// A value is no name.
+    /// A header value is not a valid name.
     Name,
 }
 

@@ -1,4 +1,4 @@
-//! The principal: the owner of the data, the scopes, and the expiry of a caller.
+//! The principal: a caller's owner, scopes and expiry.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -37,10 +37,10 @@ pub enum Scope {
     /// Delete conversations.
     #[strum(serialize = "conversations:delete")]
     Delete,
-    /// Record messages and write replies from outside, also on behalf of other users.
+    /// Record messages and write external replies, also on behalf of other users.
     #[strum(serialize = "conversations:ingest")]
     Ingest,
-    /// Erase everything of the caller.
+    /// Erase all data of the caller.
     #[strum(serialize = "account:erase")]
     Erase,
     /// Read the audit log of the tenant.
@@ -55,35 +55,35 @@ impl Scope {
     }
 }
 
-/// The key that a caller's messages and streams are counted by.
+/// The key under which a caller's messages and streams are counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RateLimitKey {
     /// The token's user.
     User(Owner),
     /// The client address, without authentication.
     Address(IpAddr),
-    /// Not limited: a request from the server's own machine, without authentication.
+    /// Not limited: a request from the local machine, without authentication.
     Exempt,
 }
 
 /// An authenticated caller.
 ///
-/// Every query needs an owner, and the owner is available only by naming a scope. So a handler cannot forget the scope
-/// check. A request on behalf of another user has only the owner of [`Scope::Ingest`]: a handler of any other scope
-/// refuses it without an explicit check.
+/// Every query needs an owner, and an owner is only available by naming a scope, so a handler cannot forget the scope
+/// check. A request on behalf of another user only has an owner for [`Scope::Ingest`], so handlers of all other scopes
+/// refuse it without an explicit check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     owner: Owner,
     scopes: BTreeSet<Scope>,
     until: Option<Instant>,
     rate_limit_key: RateLimitKey,
-    /// The owner that the request acts for; `None` if it acts for its own.
+    /// The owner that the request acts for; `None` if it acts for the caller.
     acts_for: Option<Result<Owner, OnBehalfRefusal>>,
 }
 
 impl Principal {
-    /// The principal of a server without authentication: every scope, no expiry. `address` is its rate limit key;
-    /// `None` is the server's own machine, which alone may ingest.
+    /// The principal on a server without authentication: every scope, no expiry. `address` is the rate limit key;
+    /// `None` stands for the local machine, which alone may ingest.
     pub fn local(owner: Owner, address: Option<IpAddr>) -> Self {
         Self {
             rate_limit_key: address.map_or(RateLimitKey::Exempt, RateLimitKey::Address),
@@ -105,7 +105,7 @@ impl Principal {
         }
     }
 
-    /// The principal of the same caller for a request that acts on behalf of another user.
+    /// The same caller's principal for a request that acts on behalf of another user.
     pub fn on_behalf(mut self, of: OnBehalf) -> Self {
         if of != OnBehalf::default() {
             let is_local = !matches!(self.rate_limit_key, RateLimitKey::User(_));
@@ -117,12 +117,12 @@ impl Principal {
         self
     }
 
-    /// The owner, if the caller has the scope `needed`. For [`Scope::Ingest`], the owner that the request acts for.
+    /// The owner, if the caller has the scope `needed`. For [`Scope::Ingest`] this is the owner that the request acts
+    /// for.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] without the scope; [`Error::ForbiddenOnBehalf`] if the request names another user on a
-    /// route that does not allow acting on behalf of another user; [`Error::InvalidInput`] for a header that is not a
-    /// valid name.
+    /// [`Error::Forbidden`] if the scope is missing; [`Error::ForbiddenOnBehalf`] if the request names another user on
+    /// a route that does not allow that; [`Error::InvalidInput`] if a header is not a valid name.
     pub fn owner(&self, needed: Scope) -> Result<&Owner> {
         if needed != Scope::Ingest && self.acts_for.is_some() {
             return Err(OnBehalfRefusal::Elsewhere.into());
@@ -144,7 +144,7 @@ impl Principal {
         }
     }
 
-    /// The reach of the owner of [`Self::owner`]: whose conversations it reads and writes.
+    /// The reach of [`Self::owner`]: whose conversations it may read and write.
     ///
     /// # Errors
     /// As [`Self::owner`].
@@ -153,7 +153,7 @@ impl Principal {
         Ok(Reach::new(owner, sharing.of(&owner.tenant)))
     }
 
-    /// The caller itself and its scopes.
+    /// The caller itself, and its scopes.
     ///
     /// # Errors
     /// [`Error::ForbiddenOnBehalf`] if the request acts on behalf of another user.
@@ -179,19 +179,20 @@ impl Principal {
         self.until
     }
 
-    /// The key that its messages and streams are counted by.
+    /// The key under which the caller's messages and streams are counted.
     pub fn rate_limit_key(&self) -> &RateLimitKey {
         &self.rate_limit_key
     }
 
-    /// The sharing scope of subscriptions: equal only for the same audience, policy and scopes, so that every answer is
-    /// the same.
+    /// The sharing scope of subscriptions. Equal only for callers with the same audience, policy and scopes, so that
+    /// they would all receive the same events.
     pub fn sharing(&self, sharing: &Sharing) -> String {
         let Owner { tenant, user } = &self.owner;
         let visibility = sharing.of(tenant);
         let user = (!visibility.is_shared()).then_some(user);
         let scopes: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
-        // JSON encoding keeps the parts separate. A request on behalf of another user may not subscribe at all.
+        // JSON encoding keeps the parts separate. `is_own` is included because a request on behalf of another user may
+        // not subscribe at all.
         let is_own = self.acts_for.is_none();
         serde_json::json!([tenant, user, visibility.as_str(), scopes, is_own]).to_string()
     }

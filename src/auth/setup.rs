@@ -1,4 +1,4 @@
-//! Builds token verification from the settings, and validates them at start-up.
+//! Builds token verification from the settings, which are validated at start-up.
 
 use std::{fmt, sync::Arc};
 
@@ -15,7 +15,7 @@ use super::{
 /// The shortest secret, in bytes: the hash size of HS256 (RFC 7518, section 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
-/// A secret; `Debug` hides it.
+/// A secret that `Debug` does not print.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -32,12 +32,12 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Whether it is empty.
+    /// Whether the secret is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The secret itself, to send or to sign with. It must not be logged or printed.
+    /// The secret itself, for sending or signing. It must not be logged or printed.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -47,12 +47,12 @@ impl Secret {
     }
 }
 
-/// Settings of token verification. An empty text counts as unset.
+/// Settings for token verification. An empty string counts as unset.
 #[derive(Clone, Debug)]
 pub struct JwtSettings {
-    /// The secret that tokens are signed with.
+    /// The secret that signs tokens.
     pub secret: Option<Secret>,
-    /// The file or URL of the published keys; excludes a secret.
+    /// The file or URL of the published keys; excludes `secret`.
     pub keys: Option<String>,
     /// The required issuer.
     pub issuer: Option<String>,
@@ -66,9 +66,9 @@ pub struct JwtSettings {
     pub tenant_claim: String,
     /// The claim that lists the scopes.
     pub scope_claim: String,
-    /// The cookie that may hold a token.
+    /// The cookie that may hold the token.
     pub cookie: Option<String>,
-    /// Whether a token may be for any tenant (`*`).
+    /// Whether a token may be valid for any tenant (`*`).
     pub any_tenant: bool,
 }
 
@@ -84,7 +84,7 @@ pub enum SetupError {
     /// Both a secret and published keys are set.
     #[error("--jwt-secret and --jwt-keys exclude each other; set only one of them")]
     SecretAndKeys,
-    /// A token setting is set, but neither a secret nor keys.
+    /// A token setting is set without a secret or keys.
     #[error(
         "{0} is set, but tokens cannot be verified without --jwt-secret (TITLECAST_JWT_SECRET) or --jwt-keys \
          (TITLECAST_JWT_KEYS)"
@@ -98,10 +98,10 @@ pub enum SetupError {
     Algorithm {
         /// The name in the setting.
         name: String,
-        /// The kind of key, and the algorithms that it supports.
+        /// The kind of key and the algorithms it supports.
         with: &'static str,
     },
-    /// The name of the cookie is invalid.
+    /// The cookie name is invalid.
     #[error("--auth-cookie (TITLECAST_AUTH_COOKIE): {0:?} is not a valid cookie name")]
     Cookie(String),
     /// The source of the keys is invalid.
@@ -118,13 +118,13 @@ pub enum SetupError {
         #[source]
         cause: SourceError,
     },
-    /// No secret is set to sign tokens with.
+    /// There is no secret to sign tokens with.
     #[error("--jwt-secret (TITLECAST_JWT_SECRET) is not set, so the token cannot be signed{0}")]
     NoSecret(&'static str),
-    /// The name of a tenant or a user is invalid.
+    /// The name of a tenant or user is invalid.
     #[error("{0} must be 1 to 128 characters without control characters")]
     Name(&'static str),
-    /// A token for any tenant would be refused.
+    /// The server would refuse a token for any tenant.
     #[error(
         "--tenant '*' is for any tenant, which the server accepts only with --ingest-any-tenant"
     )]
@@ -135,7 +135,7 @@ pub enum SetupError {
 }
 
 impl SetupError {
-    /// Whether a setting itself is invalid, as opposed to the resource that it points to.
+    /// Whether a setting itself is invalid, rather than the resource it points to.
     pub fn is_of_a_setting(&self) -> bool {
         match self {
             Self::Keys { .. } | Self::Source(SourceError::Tls) | Self::Signing => false,
@@ -167,10 +167,10 @@ impl JwtSettings {
         self.secret().is_some() || self.keys().is_some()
     }
 
-    /// Validates the settings, and the file of published keys. Keys at a URL are not read.
+    /// Validates the settings and the file of published keys. Does not fetch keys from a URL.
     ///
     /// # Errors
-    /// [`SetupError`].
+    /// [`SetupError`] for the first invalid setting.
     pub async fn check(&self) -> Result<(), SetupError> {
         let Some(rules) = self.rules()? else {
             return Ok(());
@@ -187,10 +187,10 @@ impl JwtSettings {
         }
     }
 
-    /// Builds the verifier, and reads published keys; `None` when nothing is configured.
+    /// Builds the verifier and reads published keys; `None` if nothing is configured.
     ///
     /// # Errors
-    /// [`SetupError`].
+    /// [`SetupError`] if a setting is invalid or the keys cannot be read.
     pub async fn tokens(&self, tasks: &TaskTracker) -> Result<Option<Tokens>, SetupError> {
         let Some(rules) = self.rules()? else {
             return Ok(None);
@@ -203,12 +203,12 @@ impl JwtSettings {
         Ok(Some(Tokens::new(rules, keys, cookie)))
     }
 
-    /// Where published keys are read from.
+    /// The location of published keys.
     fn source(&self) -> Result<Source, SetupError> {
         Source::new(self.keys().unwrap_or_default()).map_err(SetupError::Source)
     }
 
-    /// The rules for tokens; `None` when nothing is configured.
+    /// The rules for tokens; `None` if nothing is configured.
     pub(super) fn rules(&self) -> Result<Option<Rules>, SetupError> {
         const ISSUER: &str = "--jwt-issuer (TITLECAST_JWT_ISSUER)";
         const AUDIENCE: &str = "--jwt-audience (TITLECAST_JWT_AUDIENCE)";
@@ -218,7 +218,7 @@ impl JwtSettings {
         let set = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
         let (issuer, audience) = (set(&self.issuer), set(&self.audience));
         if !self.is_on() {
-            // If the secret is missing by mistake, fail instead of serving without authentication.
+            // Fail if the secret is missing by mistake, rather than serve without authentication.
             let described = [
                 (issuer.is_some(), ISSUER),
                 (audience.is_some(), AUDIENCE),
@@ -262,8 +262,8 @@ impl JwtSettings {
         }))
     }
 
-    /// The allowed algorithms. HMAC and public-key algorithms never mix: a public key used as an HMAC secret would let
-    /// anyone sign.
+    /// The allowed algorithms. HMAC and public-key algorithms never mix, because a public key used as an HMAC secret
+    /// would let anyone sign.
     fn algorithms(&self) -> Result<Vec<Algorithm>, SetupError> {
         let is_secret = self.secret().is_some();
         let named: Vec<&String> = self
@@ -296,7 +296,7 @@ impl JwtSettings {
 
     fn cookie(&self) -> Result<Option<String>, SetupError> {
         let cookie = self.cookie.clone().filter(|name| !name.is_empty());
-        // A `token` of RFC 2616, as RFC 6265 requires.
+        // The name must be a `token` (RFC 2616), as RFC 6265 requires.
         let is_name = |name: &String| {
             name.bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))

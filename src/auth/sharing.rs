@@ -1,4 +1,4 @@
-//! The reach of a caller: whose conversations it reads and writes, by the policy of its tenant.
+//! The reach of a caller: whose conversations it may read and write under its tenant's policy.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::conversation::{Audience, Owner, PerTenant, Rows, Visibility};
 
-/// Whose conversations a caller reads and writes. A [`Principal`](super::Principal) grants one for a scope.
+/// Whose conversations a caller may read and write. A [`Principal`](super::Principal) grants it for a scope.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach<'a> {
     caller: &'a Owner,
@@ -18,7 +18,7 @@ impl<'a> Reach<'a> {
         Self { caller, visibility }
     }
 
-    /// A reach that a principal has granted before, for a request that keeps its parts.
+    /// Rebuilds a reach that a principal granted earlier, for a request that has stored its parts.
     pub fn granted(caller: &'a Owner, visibility: Visibility) -> Self {
         Self::new(caller, visibility)
     }
@@ -28,12 +28,12 @@ impl<'a> Reach<'a> {
         self.caller
     }
 
-    /// The policy of the caller's tenant when the reach was made.
+    /// The tenant's policy at the time of the grant.
     pub fn visibility(self) -> Visibility {
         self.visibility
     }
 
-    /// The conversations that a list or subscription of the caller covers.
+    /// The conversations covered by the caller's lists and subscriptions.
     pub fn audience(self) -> Audience {
         match self.visibility.is_shared() {
             true => Audience::Tenant(self.caller.tenant.clone()),
@@ -51,12 +51,12 @@ impl<'a> From<Reach<'a>> for Rows<'a> {
     }
 }
 
-/// The current visibility of conversations by tenant. Cheap to clone.
+/// The current visibility of each tenant's conversations. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Sharing(Arc<watch::Sender<PerTenant<Visibility>>>);
 
 impl Sharing {
-    /// With these policies in force.
+    /// Puts the first policies in force.
     pub fn new(policies: PerTenant<Visibility>) -> Self {
         Self(Arc::new(watch::Sender::new(policies)))
     }
@@ -66,12 +66,12 @@ impl Sharing {
         *self.0.borrow().of(tenant)
     }
 
-    /// Replaces the policies. Streams of tenants whose policy changed end.
+    /// Replaces the policies. Streams of tenants with a changed policy end.
     pub fn replace(&self, policies: PerTenant<Visibility>) {
         self.0.send_replace(policies);
     }
 
-    /// Completes when the policy of the tenant is no longer `seen`.
+    /// Completes once the tenant's policy differs from `seen`.
     pub fn changed(
         &self,
         tenant: String,
@@ -81,7 +81,7 @@ impl Sharing {
         async move {
             let is_other = |policies: &PerTenant<Visibility>| *policies.of(&tenant) != seen;
             if policies.wait_for(is_other).await.is_err() {
-                // The server is gone, so no change can follow.
+                // The server is gone, so no further change can come.
                 std::future::pending::<()>().await;
             }
         }

@@ -1,4 +1,4 @@
-//! The source of published keys: a file or a URL.
+//! The location of published keys: a file or a URL.
 
 use std::{error::Error as _, fmt, io::Read, path::PathBuf, time::Duration};
 
@@ -8,20 +8,20 @@ use tokio::time::timeout;
 
 use crate::error::innermost;
 
-/// The largest set of keys, in bytes.
+/// The largest key set, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Timeout of a read, connecting included. Requests with unknown keys wait this long at most.
+/// Timeout of a read, including the connection. This is the longest wait of requests with unknown keys.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// The source of published keys.
+/// The location of published keys.
 #[derive(Clone)]
 pub(super) enum Source {
     File(PathBuf),
     Url(Url, Client),
 }
 
-/// Why the keys cannot be read. Omits the URL, which may contain a password.
+/// Why the keys cannot be read. Omits the URL, which can contain a password.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The URL is malformed.
@@ -33,7 +33,7 @@ pub enum SourceError {
     /// The file cannot be read.
     #[error("{0}")]
     File(#[source] std::io::Error),
-    /// The server did not answer, or the response broke off.
+    /// The server did not answer, or the response was cut off.
     #[error("no answer: {0}")]
     NoAnswer(String),
     /// The response status is not 200.
@@ -59,7 +59,7 @@ pub enum SourceError {
 }
 
 impl fmt::Display for Source {
-    /// Omits the parts of a URL that may contain a password.
+    /// Omits the parts of a URL that can contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
@@ -71,13 +71,13 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// Parses a path or an http(s) URL. Reads nothing yet.
+    /// Parses a path or an http(s) URL, without reading it.
     pub(super) fn new(place: &str) -> Result<Self, SourceError> {
         if !place.starts_with("http://") && !place.starts_with("https://") {
             return Ok(Self::File(place.into()));
         }
         let url = Url::parse(place).map_err(|_| SourceError::Url)?;
-        // Fails if the process has a provider already, which is fine.
+        // Fails if the process already has a provider, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .user_agent(concat!(
@@ -88,7 +88,7 @@ impl Source {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .retry(retry::never())
-            // Requests are minutes apart: keep no idle connection.
+            // Requests are minutes apart, so keep no idle connections.
             .pool_max_idle_per_host(0)
             .build()
             .map_err(|_| SourceError::Tls)?;
@@ -134,7 +134,7 @@ async fn fetch(url: Url, client: &Client) -> Result<Vec<u8>, SourceError> {
         } else {
             "the exchange broke off"
         };
-        // The error contains the URL; its cause does not.
+        // The error itself contains the URL, but its cause does not.
         SourceError::NoAnswer(match error.source().map(innermost) {
             Some(cause) => format!("{what} ({cause})"),
             None => what.to_owned(),

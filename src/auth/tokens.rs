@@ -1,4 +1,4 @@
-//! Verifies tokens and extracts their principal.
+//! Verifies tokens and extracts their principals.
 
 use std::{
     collections::BTreeSet,
@@ -28,13 +28,13 @@ pub(super) const LEEWAY: Duration = Duration::from_secs(30);
 /// The longest token, in bytes.
 const MAX_BYTES: usize = 8 * 1024;
 
-/// The longest name of a tenant or a user, in characters; the size of the columns.
+/// The longest name of a tenant or user, in characters, as in the database columns.
 const MAX_NAME: usize = 128;
 
-/// The longest timer; a token with a longer lifetime effectively never expires.
+/// The longest timer. A token with a longer lifetime effectively never expires.
 const MAX_LIFETIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The required claims and algorithms of tokens.
+/// The claims and algorithms that a token must have.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) issuer: String,
@@ -84,7 +84,7 @@ impl Tokens {
         }
     }
 
-    /// Refreshes published keys until `closing`, in a supervised loop.
+    /// Refreshes published keys in a supervised loop until `closing`.
     pub fn start_refresh(&self, supervisor: &Supervisor, closing: &CancellationToken) {
         if let Keys::Published(published) = &self.keys {
             let (published, end) = (published.clone(), closing.clone());
@@ -98,7 +98,7 @@ impl Tokens {
     /// Verifies a token and returns its principal.
     ///
     /// # Errors
-    /// [`Error::AuthExpired`] or [`Error::Unauthenticated`], without a reason.
+    /// [`Error::AuthExpired`] or [`Error::Unauthenticated`], without the reason.
     pub async fn principal(&self, token: &str) -> Result<Principal> {
         if token.len() > MAX_BYTES {
             return Err(refused("length"));
@@ -107,7 +107,7 @@ impl Tokens {
         if !self.rules.algorithms.contains(&header.alg) {
             return Err(refused("algorithm"));
         }
-        // Unsupported critical extensions must be refused (RFC 7515, section 4.1.11); none is supported.
+        // RFC 7515, section 4.1.11 requires refusing unsupported critical extensions; none is supported.
         if header.crit.is_some() {
             return Err(refused("extension"));
         }
@@ -131,7 +131,7 @@ impl Tokens {
     }
 }
 
-/// Logs the reason at `debug`, as a constant without token contents. The client does not receive it.
+/// Logs the reason at `debug`, as a constant without token contents. The client does not learn it.
 fn refused(reason: &'static str) -> Error {
     tracing::debug!(auth.reason = reason, "token rejected");
     Error::Unauthenticated
@@ -148,9 +148,9 @@ impl Rules {
         validation
     }
 
-    /// The principal of verified claims; `None` without a tenant and a user that are valid here.
+    /// The principal of verified claims; `None` unless they name a valid tenant and user.
     fn principal(&self, claims: &Map<String, Value>) -> Option<Principal> {
-        // The library also accepts a list of issuers that contains ours.
+        // The library would also accept a list of issuers that contains ours.
         claims.get("iss").filter(|issuer| issuer.is_string())?;
         let name = |claim: &str| {
             let name = claims.get(claim)?.as_str()?;
@@ -168,14 +168,13 @@ impl Rules {
     }
 }
 
-/// Whether a text is a valid name of a tenant or a user.
+/// Whether a text is a valid name for a tenant or user.
 pub fn is_name(text: &str) -> bool {
     let length = text.chars().count();
     (1..=MAX_NAME).contains(&length) && !text.contains(char::is_control)
 }
 
-/// The known scopes in a list or a space-separated text (RFC 8693, section 4.2). Without the claim there are
-/// none.
+/// The known scopes in a list or a space-separated string (RFC 8693, section 4.2); none if the claim is absent.
 fn scopes(claim: Option<&Value>) -> BTreeSet<Scope> {
     let ours = |name: &str| name.parse().ok();
     match claim {
@@ -188,7 +187,7 @@ fn scopes(claim: Option<&Value>) -> BTreeSet<Scope> {
     }
 }
 
-/// When the token expires, leeway included.
+/// When the token expires, including the leeway.
 fn deadline(claims: &Map<String, Value>) -> Option<Instant> {
     let exp = claims.get("exp")?;
     let exp = exp

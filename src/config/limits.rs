@@ -1,4 +1,4 @@
-//! Settings of limits per caller; 0 means unlimited.
+//! Settings for limits per caller; 0 is unlimited.
 
 use clap::Args;
 

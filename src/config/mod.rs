@@ -1,9 +1,9 @@
-//! Settings: flags, environment variables, and the file of providers and agents. The only module that reads the
+//! Settings: flags, environment variables, and the file of providers and agents. Only this module reads the
 //! environment.
 //!
 //! - `command`: commands and their arguments; `settings`, `jwt`, `limits`, `proxy`: flags and variables
 //! - `origin`, `secret_file`: where values come from; secrets in files
-//! - `service_manager`: what systemd passes
+//! - `service_manager`: what systemd passes in the environment
 //! - `file`: the file of `--config`; `plan`: the effective configuration
 
 mod command;
@@ -61,25 +61,24 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Parses the command line and the environment. On an error, or for `--help`, prints the text and returns the exit
-    /// code.
+    /// Parses the command line and the environment. On an error, and for `--help`, prints the text.
     ///
     /// # Errors
-    /// The exit code.
+    /// The exit code to end with, also after `--help`.
     pub fn read() -> Result<Self, ExitCode> {
         Self::with_secret_files().map_err(|error| {
             if error.use_stderr() && wants_json() {
                 let text = error.render().to_string();
                 eprintln!("{}", telemetry::last_line(LogFormat::Json, text.trim_end()));
             } else {
-                // If it cannot be printed, the exit code remains.
+                // If printing fails, the exit code still tells.
                 let _ = error.print();
             }
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(u8::MAX))
         })
     }
 
-    /// Parses the command line and the environment, and reads secrets in files.
+    /// Parses the command line and the environment, including secrets in files.
     fn with_secret_files() -> Result<Self, clap::Error> {
         let (mut command, twins) =
             origin::Twins::add(Self::command(), |name| std::env::var_os(name));
@@ -87,7 +86,7 @@ impl Cli {
         let mut cli =
             Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         let origins = twins.origins(&command, &matches);
-        // These commands use no settings, so an invalid one must not stop them.
+        // These commands use no settings, so an invalid setting must not stop them.
         let uses_settings = !matches!(
             cli.command,
             Some(Command::Completions { .. } | Command::Man | Command::Schema)
@@ -103,7 +102,7 @@ impl Cli {
     }
 }
 
-/// Whether log lines are JSON, if the command line as a whole is invalid.
+/// Whether log lines are JSON. Used if the command line itself is invalid.
 fn wants_json() -> bool {
     #[expect(
         clippy::disallowed_methods,

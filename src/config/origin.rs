@@ -1,5 +1,5 @@
-//! Where the value of a setting comes from, and secrets in files: a setting that hides its value, such as
-//! `OPENAI_API_KEY`, is also read from the file that `OPENAI_API_KEY_FILE` names.
+//! Where the values of settings come from, and secrets in files: a setting that hides its value, such as
+//! `OPENAI_API_KEY`, is also read from the file named by `OPENAI_API_KEY_FILE`.
 
 use std::{
     collections::HashMap,
@@ -12,10 +12,10 @@ use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 
 use super::secret_file::{self, FileError};
 
-/// How the names of most variables begin.
+/// The prefix of most variables.
 const PREFIX: &str = "TITLECAST_";
 
-/// How many letters of a misspelt name are wrong, missing or swapped, at most.
+/// The most letters that are wrong, missing or swapped in a name that still counts as misspelt.
 const MAX_SLIPS: usize = 2;
 
 /// Where the value of a setting comes from.
@@ -26,16 +26,16 @@ pub enum Origin {
     Default,
     /// The command line.
     Flag,
-    /// The environment variable of the setting.
+    /// The setting's environment variable.
     Environment,
-    /// The file that the setting's `…_FILE` variable names.
+    /// The file named by the setting's `…_FILE` variable.
     SecretFile(PathBuf),
 }
 
 /// The origins of all settings.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
-    /// By the ids of their arguments.
+    /// By argument id.
     by_id: HashMap<String, Origin>,
     settings: Vec<ShownSetting>,
 }
@@ -46,8 +46,8 @@ impl Origins {
         self.by_id.get(id).unwrap_or(&Origin::Default)
     }
 
-    /// Variables that look like a setting's with a slip in its name, with the name that was probably meant. Other
-    /// variables with the prefix are usual: Kubernetes sets some for a service of the program's name.
+    /// Environment variables that look like a misspelt setting, each with the name that was probably meant. Other
+    /// variables with the prefix are common: Kubernetes sets some for a service with the program's name.
     pub fn misspelt(&self, variables: impl Iterator<Item = OsString>) -> Vec<(String, &str)> {
         let known = || self.settings.iter().map(|setting| &*setting.variable);
         variables
@@ -67,18 +67,18 @@ impl Origins {
             .collect()
     }
 
-    /// All settings, in the order of the help.
+    /// All settings, in the order of `--help`.
     pub fn settings(&self) -> &[ShownSetting] {
         &self.settings
     }
 }
 
-/// A setting as it is shown: `--listen 127.0.0.1:8080 (default)`, without secrets.
+/// A setting for display, without secrets: `--listen 127.0.0.1:8080 (default)`.
 #[derive(Clone, Debug)]
 pub struct ShownSetting {
     flag: String,
     variable: String,
-    /// `None` for no value.
+    /// `None` if there is no value.
     value: Option<String>,
     origin: Origin,
 }
@@ -127,7 +127,7 @@ impl fmt::Display for ShownSetting {
 /// A `…_FILE` variable that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TwinError {
-    /// The file has no secret.
+    /// The file contains no usable secret.
     #[error("{variable}: the file {} {cause}", path.display())]
     File {
         /// The variable.
@@ -138,7 +138,7 @@ pub(super) enum TwinError {
         #[source]
         cause: FileError,
     },
-    /// The setting itself has a value too.
+    /// The setting itself also has a value.
     #[error("{variable} and {setting} are both set; set only one of them")]
     Both {
         /// The variable.
@@ -160,11 +160,11 @@ struct Twin {
     error: Option<FileError>,
 }
 
-/// The secrets in files.
+/// The secrets that come from files.
 pub(super) struct Twins(Vec<Twin>);
 
 impl Twins {
-    /// Reads the secrets in files and makes them the defaults of their settings.
+    /// Reads secrets from files and makes them the defaults of their settings.
     pub(super) fn add(
         mut command: Command,
         read: impl Fn(&OsStr) -> Option<OsString>,
@@ -181,7 +181,7 @@ impl Twins {
             let content = secret_file::read(&path);
             let is_empty = read(OsStr::new(&variable)).is_some_and(|value| value.is_empty());
             command = command.mut_arg(&id, |argument| {
-                // Compose files set optional variables to an empty string.
+                // Compose files set optional variables to empty strings.
                 let argument = match is_empty {
                     true => argument.env(None::<&'static str>),
                     false => argument,
@@ -207,7 +207,7 @@ impl Twins {
     /// The origins of all settings.
     ///
     /// # Errors
-    /// [`TwinError`], the first.
+    /// The first [`TwinError`].
     pub(super) fn origins(
         self,
         command: &Command,
@@ -258,7 +258,7 @@ impl Twins {
     }
 }
 
-/// The settings that hide their value: id, flag and variable.
+/// The settings that hide their values: id, flag and variable.
 fn secrets(command: &Command) -> impl Iterator<Item = (String, String, String)> {
     command
         .get_arguments()
@@ -270,11 +270,11 @@ fn secrets(command: &Command) -> impl Iterator<Item = (String, String, String)> 
         })
 }
 
-/// Reads a secret of the file of settings from an environment variable, or from the file that its `…_FILE` variable
-/// names.
+/// Reads a secret named by the configuration file, from an environment variable or from the file named by its `…_FILE`
+/// variable.
 ///
 /// # Errors
-/// [`TwinError`].
+/// [`TwinError`] if the file has no secret, or both variables are set.
 pub(super) fn variable(
     name: &str,
     read: impl Fn(&str) -> Option<String>,

@@ -1,6 +1,6 @@
-//! The effective configuration: the file, the flags and the environment, merged and checked against each other.
+//! The effective configuration: file, flags and environment, merged and checked against each other.
 //!
-//! Flags and environment take precedence over the file. The base URL and the key of a provider come from one source, so
+//! Flags and environment take precedence over the file. A provider's base URL and key come from the same source, so
 //! that a key never reaches another host.
 
 mod models;
@@ -26,23 +26,23 @@ use crate::{
     titles::policy::Policies, webhooks::WebhookSettings,
 };
 
-/// The provider of flags and environment.
+/// The provider that flags and environment configure.
 const DEFAULT_PROVIDER: &str = "openai";
 
-/// What is in force.
+/// The effective configuration.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The file, if there is one.
+    /// The path of the file, if there is one.
     pub path: Option<PathBuf>,
     /// All providers, by name; empty if the offline model answers.
     pub providers: Vec<ProviderPlan>,
     /// All agents, by name.
     pub agents: Vec<AgentPlan>,
-    /// The agent that answers if none is named, or an unknown one.
+    /// The agent that answers if no agent or an unknown one is named.
     pub default_agent: String,
-    /// Whether the agents are those of the file. Otherwise any name is accepted, and the one agent answers.
+    /// Whether the file defines agents. Otherwise any name is accepted, and the only agent answers.
     pub has_agents: bool,
-    /// The policies of titles. Models in order; empty for the offline model.
+    /// The title policies, with models in order; no models for the offline model.
     pub titles: Policies<Vec<ModelRef>>,
     /// The visibility of each tenant's conversations.
     pub sharing: SharingPlan,
@@ -52,7 +52,7 @@ pub struct Plan {
     pub retentions: Retentions,
     /// The audit log.
     pub audit: AuditPlan,
-    /// What is set and not used, and why.
+    /// Settings that are set but not used, and why.
     pub notes: Vec<String>,
 }
 
@@ -85,52 +85,53 @@ impl fmt::Display for ModelRef {
 pub struct AgentPlan {
     /// The name.
     pub name: String,
-    /// What it is for, for people.
+    /// What the agent is for, for people.
     pub description: Option<String>,
-    /// The source of its replies.
+    /// Where the agent's replies come from.
     pub source: ReplySource,
-    /// Where the models come from.
+    /// The source of the list of models.
     pub models_source: String,
     /// The system prompt: the model's role and task.
     pub instructions: Option<Arc<str>>,
-    /// Their source: a line of the file, or the path of the instructions file; empty without instructions.
+    /// The source of the instructions: a line of the file, or the path of the instructions file; empty without
+    /// instructions.
     pub instructions_source: String,
-    /// The parameters of its requests.
+    /// Parameters of the agent's requests.
     pub parameters: Arc<Parameters>,
-    /// How much history is sent, in characters.
+    /// The most history sent with a request, in characters.
     pub history_budget: usize,
-    /// Tokens that each tenant may use per day; `None` for no limit of its own.
+    /// Tokens per day and tenant; `None` if the agent has no limit of its own.
     pub budget: Option<u64>,
-    /// The tenants that may use it; `None` for all.
+    /// The tenants that may use the agent; `None` for all.
     pub tenants: Option<Vec<String>>,
-    /// Whether callers see its models.
+    /// Whether callers see the agent's models.
     pub show_models: bool,
-    /// Whether the model's reasoning is stored with its replies.
+    /// Whether the model's reasoning is stored with replies.
     pub keep_reasoning: bool,
-    /// Whether its conversations keep their texts only until their title is settled.
+    /// Whether conversations keep their texts only until their title is settled.
     pub is_until_titled: bool,
 }
 
-/// The source of an agent's replies.
+/// Where an agent's replies come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplySource {
-    /// These models, in order; the offline model if there is none.
+    /// These models, in order; the offline model if empty.
     Models(Vec<ModelRef>),
-    /// A program that writes to the server.
+    /// Another program, which writes to the server.
     External,
 }
 
-/// Why the configuration is invalid: all errors.
+/// All reasons why the configuration is invalid.
 #[derive(Debug)]
 pub struct ConfigErrors {
-    /// The file.
+    /// The path of the file, if there is one.
     pub path: Option<PathBuf>,
-    /// The errors, by line. An error outside of the file has line 0.
+    /// The errors, sorted by line. Errors outside the file have line 0.
     pub problems: Vec<Problem>,
 }
 
 impl ConfigErrors {
-    /// The errors as lines: `titlecast.toml:12: agents.triage.modles: unknown key`.
+    /// The errors, one line each: `titlecast.toml:12: agents.triage.modles: unknown key`.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.problems
             .iter()
@@ -164,18 +165,18 @@ impl Plan {
     /// Reads the file, if there is one, and merges it with the settings.
     ///
     /// # Errors
-    /// [`ConfigErrors`], all of them.
+    /// [`ConfigErrors`] with every error.
     pub fn read(settings: &Settings) -> Result<Self, ConfigErrors> {
         #[expect(clippy::disallowed_methods, reason = "a part of config")]
         let environment = |name: &str| std::env::var(name).ok();
         Self::read_with(settings, &environment)
     }
 
-    /// Like [`Self::read`], for a running server: reads the files of the implicit provider's secrets again too. Flags and
-    /// environment stay what they were at the start.
+    /// Like [`Self::read`], for a running server: also rereads the implicit provider's secrets from their files. Flags
+    /// and environment keep their values from start-up.
     ///
     /// # Errors
-    /// [`ConfigErrors`].
+    /// [`ConfigErrors`] with every error.
     pub fn reread(settings: &Settings) -> Result<Self, ConfigErrors> {
         let mut settings = settings.clone();
         for (id, variable, value) in [
@@ -208,10 +209,10 @@ impl Plan {
         Self::read(&settings)
     }
 
-    /// The model that the command line names: `PROVIDER/MODEL`, or `MODEL` with one provider.
+    /// Finds a model by its name on the command line: `PROVIDER/MODEL`, or just `MODEL` with a single provider.
     ///
     /// # Errors
-    /// What is wrong.
+    /// A message that says what is wrong.
     pub fn find_model(&self, name: &str) -> Result<ModelRef, String> {
         let names = || {
             self.providers
@@ -241,7 +242,7 @@ impl Plan {
         }
     }
 
-    /// Host and port of a provider.
+    /// The host and port of a provider.
     pub fn host_of(&self, provider: &str) -> String {
         let plan = self
             .providers
@@ -353,7 +354,7 @@ impl Plan {
     }
 }
 
-/// The default agent: the one of `default_agent`, else `default`, else `triage`, else the only one.
+/// The default agent: the one named by `default_agent`, otherwise `default`, `triage`, or the only agent.
 fn choose_default(
     agents: &[AgentPlan],
     named: Option<Located<String>>,

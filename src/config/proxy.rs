@@ -1,4 +1,4 @@
-//! The proxy to the model's provider: the setting, else the usual environment variables.
+//! The proxy for the model's provider: from the setting, otherwise from the usual environment variables.
 
 use super::Settings;
 use crate::llm::ProxySettings;

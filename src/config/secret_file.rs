@@ -1,4 +1,4 @@
-//! Reads the files of settings: bounded, regular files only. Secrets come in files as container platforms mount them.
+//! Reads files that settings name: regular files up to a size limit. Container platforms mount secrets as such files.
 
 use std::{
     fs::{self, File},
@@ -6,30 +6,30 @@ use std::{
     path::Path,
 };
 
-/// The longest secret, in bytes. A larger file is not a secret, but a wrong path.
+/// The longest secret, in bytes. A larger file is a wrong path rather than a secret.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// Why a file cannot be used. The messages never contain any of its content.
+/// Why a file cannot be used. The messages contain none of its content.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
-    /// Nothing, or only white space.
+    /// The file is empty or only white space.
     #[error("is empty")]
     Empty,
-    /// Not UTF-8.
+    /// The file is not UTF-8.
     #[error("is not UTF-8 text")]
     NotText,
-    /// Larger than this.
+    /// The file exceeds this many bytes.
     #[error("is larger than {0} bytes")]
     TooLarge(u64),
 }
 
-/// Reads a regular file of at most `max_bytes`. Others are refused: opening a pipe waits for its writer.
+/// Reads a regular file of at most `max_bytes`. Refuses other kinds, because opening a pipe waits for its writer.
 ///
 /// # Errors
-/// [`FileError::Unreadable`] and [`FileError::TooLarge`].
+/// [`FileError::Unreadable`] or [`FileError::TooLarge`].
 pub(super) fn read_bytes(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileError> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file").into());
@@ -43,10 +43,10 @@ pub(super) fn read_bytes(path: &Path, max_bytes: u64) -> Result<Vec<u8>, FileErr
     }
 }
 
-/// Reads a text of at most `max_bytes`, which is not blank, without a leading byte order mark.
+/// Reads a non-blank text of at most `max_bytes`. Strips a leading byte order mark.
 ///
 /// # Errors
-/// [`FileError`].
+/// [`FileError`] if the file cannot be read, is too large or not text, or is blank.
 pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, FileError> {
     let bytes = read_bytes(path, max_bytes)?;
     let text = String::from_utf8(bytes).map_err(|_| FileError::NotText)?;
@@ -57,10 +57,10 @@ pub(super) fn read_text(path: &Path, max_bytes: u64) -> Result<String, FileError
     }
 }
 
-/// Reads a secret, without a leading byte order mark and trailing line breaks: editors and shells add them.
+/// Reads a secret. Strips a leading byte order mark and trailing line breaks, which editors and shells add.
 ///
 /// # Errors
-/// [`FileError`].
+/// As [`read_text`].
 pub(super) fn read(path: &Path) -> Result<String, FileError> {
     let text = read_text(path, MAX_BYTES)?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())

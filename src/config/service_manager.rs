@@ -1,13 +1,13 @@
-//! What a service manager (systemd) passes in the environment.
+//! Variables that a service manager (systemd) passes in the environment.
 
 use std::{ffi::OsString, time::Duration};
 
 /// How to notify the service manager.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceManager {
-    /// The socket for notifications: a path, or `@` and an abstract name. `NOTIFY_SOCKET`.
+    /// The notification socket, from `NOTIFY_SOCKET`: a path, or `@` and an abstract name.
     pub socket: Option<OsString>,
-    /// After this time without a notification the process is restarted. `WATCHDOG_USEC`.
+    /// The process is restarted after this long without a notification. From `WATCHDOG_USEC`.
     pub watchdog: Option<Duration>,
 }
 
@@ -17,7 +17,7 @@ impl ServiceManager {
         let own = std::process::id().to_string();
         #[expect(clippy::disallowed_methods, reason = "a part of config")]
         let read = |name: &str| std::env::var(name).ok();
-        // The variables may be those of the process that started this one.
+        // The variable may be inherited from, and meant for, the parent process.
         let is_watched = read("WATCHDOG_PID").is_none_or(|pid| pid == own);
         let interval = read("WATCHDOG_USEC").and_then(|text| text.parse().ok());
         Self {

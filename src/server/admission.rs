@@ -1,4 +1,4 @@
-//! Admits connections within the limits, and determines their client.
+//! Admits connections within the limits and determines their clients.
 
 use std::{io, net::IpAddr, time::Duration};
 
@@ -12,24 +12,24 @@ use super::{
     stream::Stream,
 };
 
-/// How long a trusted proxy may take to send the PROXY protocol header, with which the connection begins.
+/// How long a trusted proxy may take to send the PROXY protocol header at the start of a connection.
 const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An accepted connection: its slots, its client, and the refusal, if it is refused.
+/// An accepted connection: its slots, its client, and the refusal if it is over a limit.
 pub(super) struct Admitted {
     pub(super) place: ConnectionPermit,
     pub(super) client: Client,
     pub(super) refusal: Option<Refusal>,
 }
 
-/// The clients of a connection's requests.
+/// Who sends the requests of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Client {
-    /// A client with this address key.
+    /// One client, with this address key.
     Direct(IpAddr),
-    /// Those that a trusted proxy names in each request, or the proxy itself.
+    /// The clients that a trusted proxy names in each request, or the proxy itself.
     Proxied,
-    /// The one that a trusted proxy will name before the first request.
+    /// A client that a trusted proxy will name before the first request.
     Unnamed,
 }
 
@@ -43,7 +43,7 @@ impl Client {
 }
 
 impl Server {
-    /// Admits a connection, to be served or to be refused with a response; `None` closes it.
+    /// Admits a connection, to be served or refused with a response. `None` means that it is closed without a response.
     pub(super) fn admit(
         &self,
         stream: &Stream,
@@ -72,7 +72,7 @@ impl Server {
         })
     }
 
-    /// Reads the client's address, if a trusted proxy states it at the beginning of the connection.
+    /// Reads the client's address, if a trusted proxy states it at the start of the connection.
     pub(super) async fn name_client(
         &self,
         stream: &Stream,

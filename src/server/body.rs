@@ -13,17 +13,18 @@ use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A request body that fails once its deadline passes.
+/// A request body that fails once its deadline has passed.
 pub(super) struct DeadlineBody {
     body: Incoming,
     until: Instant,
-    /// Runs while the next frame is pending.
+    /// Set while the next frame is pending.
     waiting: Option<Pin<Box<Sleep>>>,
     missed: DeadlineMissed,
     lifted: BodyDeadline,
 }
 
-/// Request extension: lets a handler lift the deadline of the request's body. Such a handler bounds the pauses itself.
+/// Request extension with which a handler lifts the deadline of the request's body. Such a handler must limit the
+/// pauses itself.
 #[derive(Clone, Debug, Default)]
 pub struct BodyDeadline(Arc<AtomicBool>);
 
@@ -38,7 +39,7 @@ impl BodyDeadline {
     }
 }
 
-/// Shared flag: set once the deadline of a [`DeadlineBody`] has passed.
+/// Shared flag that is set once the deadline of a [`DeadlineBody`] has passed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeadlineMissed(Arc<AtomicBool>);
 
@@ -49,7 +50,8 @@ impl DeadlineMissed {
 }
 
 impl DeadlineBody {
-    /// Wraps the body. The flag tells a missed deadline from a broken connection; the reader sees only an error.
+    /// Wraps a body. The flag tells a missed deadline from a broken connection; the reader of the body only sees an
+    /// error.
     pub(super) fn new(
         body: Incoming,
         until: Instant,

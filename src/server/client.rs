@@ -6,17 +6,17 @@ use clap::ValueEnum;
 use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 
-/// Parses the networks of a setting: addresses, or networks such as `10.0.0.0/8`.
+/// Parses the networks in a setting: addresses, or networks such as `10.0.0.0/8`.
 ///
 /// # Errors
-/// The first text that is neither.
+/// The first entry that is neither.
 pub fn parse_networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
     let parse = |text: &String| {
         let text = text.trim();
         let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
         network.map_err(|_| text.to_owned())
     };
-    // An empty environment variable is one empty text.
+    // An empty environment variable parses as one empty entry.
     let texts = texts.iter().filter(|text| !text.is_empty());
     texts.map(parse).collect()
 }
@@ -34,8 +34,8 @@ pub enum ClientSource {
     ProxyProtocol,
 }
 
-/// The proxies that are trusted, and where they state the address of their client. Only one place counts: proxies pass
-/// on headers that they do not write, with the client's own values.
+/// The trusted proxies, and where they state their client's address. Only one place counts: proxies forward the headers
+/// that they do not write, with values that the client chose.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies {
     networks: Vec<IpNet>,
@@ -47,7 +47,7 @@ impl Proxies {
         Self { networks, source }
     }
 
-    /// Whether this address is a trusted proxy's. Loopback always is: its peers run on this machine.
+    /// Whether this is a trusted proxy's address. Loopback always is, because its peers run on this machine.
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_loopback()
@@ -59,7 +59,7 @@ impl Proxies {
 
     /// The client behind a trusted proxy: the rightmost untrusted address of the header.
     ///
-    /// Entries to its left can be forged by the client. `None` when the proxy sends a request of its own.
+    /// The client can forge the entries to its left. `None` if the proxy sends a request of its own.
     pub(super) fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
         let (name, parse): (_, fn(&str) -> Option<IpAddr>) = match self.source {
             ClientSource::XForwardedFor => (X_FORWARDED_FOR, parse_address),
@@ -69,7 +69,7 @@ impl Proxies {
         let values = headers.get_all(name).iter().rev();
         let entries = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
         for entry in entries {
-            // A trusted proxy writes only addresses, so the rest of the header is untrusted.
+            // A trusted proxy writes only addresses, so anything else and what precedes it is untrusted.
             let address = parse(entry.trim())?;
             if !self.trusts(address) {
                 return Some(address);
@@ -81,8 +81,8 @@ impl Proxies {
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of an element of `Forwarded` (RFC 7239), such as `for="[2001:db8::1]:4711";proto=https`. Elements are
-/// split at every comma, even inside quotes: an address contains none, and a quote that a client left open must not
+/// The address in an element of `Forwarded` (RFC 7239), such as `for="[2001:db8::1]:4711";proto=https`. Elements are
+/// split at every comma, even within quotes: an address contains no comma, and a quote left open by a client must not
 /// hide what a proxy appended.
 fn parse_element(text: &str) -> Option<IpAddr> {
     let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
@@ -91,7 +91,7 @@ fn parse_element(text: &str) -> Option<IpAddr> {
     parse_address(client.trim().trim_matches('"'))
 }
 
-/// An address, with or without a port.
+/// Parses an address with or without a port.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = || text.parse().ok();
     let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
@@ -99,7 +99,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
     bare().or_else(bracketed).or_else(with_port)
 }
 
-/// The key for per-address limits: the IPv4 address, or the IPv6 /64, in which a host can choose any address.
+/// The key for per-address limits: an IPv4 address, or the IPv6 /64, within which a host can choose any address.
 pub(super) fn address_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -111,7 +111,7 @@ pub(super) fn address_key(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    /// The client by one header, while the other header claims a different one.
+    /// The client according to one header, while the other header names a different one.
     fn stated(source: ClientSource, trusted: &[&str], values: &[&'static str]) -> Option<String> {
         let trusted: Vec<String> = trusted.iter().map(|&text| text.to_owned()).collect();
         let proxies = Proxies::new(parse_networks(&trusted).unwrap(), source);

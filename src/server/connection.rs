@@ -1,8 +1,8 @@
 //! The byte stream of a connection, with timeouts for reading a request head and for stalled writes.
 //!
-//! Without a write timeout, a client that stops reading would hold its stream and subscriptions forever.
-//! hyper has a single timeout for a request head and for the idle time before it. Proxies keep idle
-//! connections much longer than a head may take, so the two are measured separately here.
+//! Without a write timeout, a client that stops reading would hold its stream and subscriptions forever. hyper has a
+//! single timeout for a request head and the idle time before it. Proxies keep idle connections much longer than a head
+//! may take, so the two are timed separately here.
 
 use std::{
     io,
@@ -25,14 +25,14 @@ use super::{shared::is_serving, socket::Socket};
 /// Timeouts of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// From the beginning of the connection to the end of the first head, and from the first byte of a
-    /// later head to its end.
+    /// From the start of the connection to the end of the first head, and from the first byte of a later head to its
+    /// end.
     pub head: Duration,
     /// From the end of a head to the end of the body.
     pub body: Duration,
     /// From the end of a response to the first byte of the next request.
     pub idle: Duration,
-    /// While a write makes no progress.
+    /// How long a write may make no progress.
     pub stall: Duration,
 }
 
@@ -41,8 +41,8 @@ impl Default for Timeouts {
         Self {
             head: Duration::from_secs(10),
             body: Duration::from_secs(30),
-            // Longer than proxies keep idle connections (nginx: 60 s), so that the proxy closes first and never sends
-            // a request on a connection that is being closed.
+            // Longer than proxies keep idle connections (nginx: 60 s), so that the proxy closes first and never sends a
+            // request on a connection that is being closed.
             idle: Duration::from_secs(75),
             // Longer than a WebSocket's own stall timeout, which sends a close frame.
             stall: Duration::from_secs(20),
@@ -51,7 +51,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// For connections over the limit, which only receive a refusal.
+    /// For connections over the limit, which are only sent a refusal.
     pub(super) const REFUSAL: Self = Self {
         head: Duration::from_secs(1),
         body: Duration::from_secs(1),
@@ -64,13 +64,13 @@ impl Timeouts {
 pub(super) struct Connection {
     link: Link<Socket>,
     timeouts: Timeouts,
-    /// The last value of `shared.transitions` that was processed.
+    /// The last processed value of `shared.transitions`.
     transitions: u32,
     /// The current phase; `None` while a request is served.
     reading: Option<ReadPhase>,
-    /// Runs while a head or its first byte is pending.
+    /// Set while a head or its first byte is pending.
     read_timer: Option<Pin<Box<Sleep>>>,
-    /// Runs while a write is pending.
+    /// Set while a write is pending.
     write_timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -120,7 +120,7 @@ impl Connection {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Passes `polled` on, or returns `TimedOut` once a write is pending longer than `stall`.
+    /// Passes `polled` on. Returns `TimedOut` once a write has been pending longer than `stall`.
     fn poll_write_timeout<R>(
         &mut self,
         cx: &mut Context<'_>,
@@ -196,27 +196,29 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // After a response that took a while, hyper waits for the next request on an earlier read, so the idle time
-        // begins here. When it is over, hyper is woken and reads.
+        // After a slow response, hyper already waits for the next request through an earlier read, so the idle time
+        // starts here. When it expires, hyper is woken and reads.
         self.sync_phase();
         if self.reading == Some(ReadPhase::Idle) {
             let _ = self.poll_read_timeout(cx);
         }
-        // hyper has written its whole buffer.
+        // By now hyper has written its whole buffer.
         self.link.shared().detaching.flushed();
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Closing a socket with unread data resets it, which could discard written data: shut down writing first.
+        // Closing a socket with unread data resets it, which could discard written data, so shut down the write half
+        // first.
         Poll::Ready(self.link.stream().shut_down())
     }
 }
 
-/// The link of an upgraded connection, and the bytes already read from it; `None` for a connection of another server.
+/// The link of an upgraded connection and the bytes already read from it; `None` if the connection belongs to another
+/// server.
 pub(super) fn of_upgraded(upgraded: Upgraded) -> Option<(Link, Vec<u8>)> {
     let parts = upgraded.downcast::<TokioIo<Connection>>().ok()?;
     let link = parts.io.into_inner().link.erased();
-    // Copied: a slice of hyper's buffer, even an empty one, keeps all of its 8 KiB.
+    // Copied, because even an empty slice of hyper's buffer keeps all 8 KiB alive.
     Some((link, parts.read_buf.to_vec()))
 }

@@ -1,4 +1,4 @@
-//! Connection limits, in total and per address, shared by all listeners, and counts of refusals.
+//! Connection limits, in total and per address, shared by all listeners, with counts of refusals.
 
 use std::{
     net::IpAddr,
@@ -18,22 +18,22 @@ use super::{
 };
 use crate::error::Error;
 
-/// The most refusals sent at once. Further connections over the limit are closed without a response.
+/// The most refusals sent concurrently. Further connections over the limit are closed without a response.
 const MAX_REFUSALS: u32 = 64;
 
 /// The `Retry-After` of refusals.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// Connection limits; 0 means unlimited.
+/// Connection limits; 0 is unlimited.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The most connections in total.
     pub connections: u32,
-    /// The most connections per address. Behind a trusted proxy: the most open requests, streams and WebSockets.
+    /// The most connections per address. Behind a trusted proxy, the most concurrent requests, streams and WebSockets.
     pub per_address: u32,
     /// Networks of the trusted proxies.
     pub proxies: Vec<IpNet>,
-    /// Where they state the address of their client.
+    /// Where the proxies state the address of their client.
     pub client_source: ClientSource,
 }
 
@@ -64,7 +64,7 @@ pub struct Counts {
     pub crowded: u64,
     /// Requests whose body missed its deadline.
     pub slow_bodies: u64,
-    /// Connections of trusted proxies that did not begin with a header of the PROXY protocol.
+    /// Connections from trusted proxies that did not begin with a PROXY protocol header.
     pub bad_proxy_headers: u64,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// The same with the slot of an address that became known later.
+    /// Adds the slot of an address that became known later.
     pub(super) fn with_address(self, slot: Slot<IpAddr>) -> Self {
         Self {
             _address: Some(slot),
@@ -135,18 +135,18 @@ impl Limits {
         }
     }
 
-    /// The address key that a connection is counted by; `None` for a trusted proxy, whose requests are counted
-    /// individually.
+    /// The address key under which a connection is counted; `None` for a trusted proxy, whose requests are counted one
+    /// by one.
     pub(super) fn direct(&self, peer: IpAddr) -> Option<IpAddr> {
         (!self.0.proxies.trusts(peer)).then(|| address_key(peer))
     }
 
-    /// Whether a trusted proxy begins its connections with a header of the PROXY protocol.
+    /// Whether trusted proxies begin their connections with a PROXY protocol header.
     pub(super) fn is_proxy_protocol(&self) -> bool {
         self.0.proxies.source == ClientSource::ProxyProtocol
     }
 
-    /// The address key that a trusted proxy's request is counted by; `None` for the proxy's own requests.
+    /// The address key under which a trusted proxy's request is counted; `None` for the proxy's own requests.
     pub(super) fn forwarded(&self, headers: &http::HeaderMap) -> Option<IpAddr> {
         self.0.proxies.client(headers).map(address_key)
     }
@@ -167,7 +167,7 @@ impl Limits {
         })
     }
 
-    /// A permit to send a refusal, if fewer than [`MAX_REFUSALS`] are in progress.
+    /// Takes a permit to send a refusal, unless [`MAX_REFUSALS`] are in progress.
     pub(super) fn refusal_permit(&self, token: TaskTrackerToken) -> Option<ConnectionPermit> {
         Some(ConnectionPermit {
             _all: self.0.refusing.take(())?,
@@ -176,7 +176,7 @@ impl Limits {
         })
     }
 
-    /// Takes one slot of an address.
+    /// Takes a slot of an address.
     pub(super) fn address(&self, address: IpAddr) -> Result<Slot<IpAddr>, Refusal> {
         let slot = self.0.addresses.take(address);
         slot.ok_or_else(|| {

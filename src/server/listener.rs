@@ -1,4 +1,4 @@
-//! Where the server listens: a TCP address, or a Unix domain socket.
+//! Where the server listens: a TCP address or a Unix domain socket.
 
 use std::{fmt, io, net::SocketAddr, str::FromStr};
 #[cfg(unix)]
@@ -14,16 +14,16 @@ use tokio::net::UnixListener;
 
 use super::stream::Stream;
 
-/// How many connections wait to be accepted. The kernel lowers it to `net.core.somaxconn`.
+/// How many connections may wait to be accepted. The kernel caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 1024;
 
-/// The permissions of a socket's file: its user and its group may connect.
+/// The default permissions of a socket file: its user and group may connect.
 #[cfg(unix)]
 const SOCKET_MODE: u32 = 0o660;
 
 const EXPECTED: &str = "expected an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080";
 
-/// Where to listen.
+/// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// An IP address and a port.
@@ -39,7 +39,7 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
-    /// Whether other hosts can reach it.
+    /// Whether other hosts can reach this address.
     pub fn is_reachable(&self) -> bool {
         match self {
             Self::Tcp(address) => !address.ip().is_loopback(),
@@ -49,8 +49,8 @@ impl ListenAddress {
     }
 }
 
-/// Parses `127.0.0.1:8080`, `unix:/run/titlecast.sock` or `unix:/run/titlecast.sock?mode=666`. Names are not resolved,
-/// because a name may have several addresses.
+/// Parses `127.0.0.1:8080`, `unix:/run/titlecast.sock` or `unix:/run/titlecast.sock?mode=666`. Host names are not
+/// resolved, because a name can have several addresses.
 impl FromStr for ListenAddress {
     type Err = String;
 
@@ -94,9 +94,9 @@ impl fmt::Display for ListenAddress {
 /// An open listener.
 #[derive(Debug)]
 pub enum Listener {
-    /// Of a TCP address.
+    /// Listens on a TCP address.
     Tcp(TcpListener),
-    /// Of a Unix domain socket.
+    /// Listens on a Unix domain socket.
     #[cfg(unix)]
     Unix(UnixListener),
 }
@@ -108,10 +108,10 @@ impl From<TcpListener> for Listener {
 }
 
 impl Listener {
-    /// Opens a listener. Replaces the file of a Unix domain socket on which no process listens.
+    /// Opens a listener. Replaces the file of a Unix domain socket if no process listens on it.
     ///
     /// # Errors
-    /// Those of the operating system; `AddrInUse` also if the path is a file that is not a socket.
+    /// The operating system's error; also `AddrInUse` if the path is a file that is not a socket.
     pub async fn bind(address: &ListenAddress) -> io::Result<Self> {
         match address {
             ListenAddress::Tcp(address) => TcpListener::bind(address).await.map(Self::Tcp),
@@ -123,7 +123,7 @@ impl Listener {
     /// Takes over a listener that another process opened.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// The operating system's error, or an error if the socket does not listen.
     pub fn of_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         check_listens(&listener)?;
@@ -131,10 +131,10 @@ impl Listener {
         TcpListener::from_std(listener).map(Self::Tcp)
     }
 
-    /// The same for a Unix domain socket.
+    /// Like [`Self::of_tcp`], for a Unix domain socket.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// The operating system's error, or an error if the socket does not listen.
     #[cfg(unix)]
     pub fn of_unix(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
@@ -143,17 +143,17 @@ impl Listener {
         UnixListener::from_std(listener).map(Self::Unix)
     }
 
-    /// Where it listens; for port 0, with the port that the system chose.
+    /// The address it listens on; for port 0, with the port that the system chose.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// The operating system's error.
     pub fn address(&self) -> io::Result<ListenAddress> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
             #[cfg(unix)]
             Self::Unix(listener) => {
                 let address = listener.local_addr()?;
-                // A socket without a path has a name in the kernel only.
+                // A socket without a path has only a name in the kernel.
                 let path = address.as_pathname().unwrap_or(Path::new("(unnamed)"));
                 Ok(ListenAddress::Unix {
                     path: path.into(),
@@ -183,14 +183,14 @@ fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
     remove_stale(path)?;
     let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
     socket.bind(&socket2::SockAddr::unix(path)?)?;
-    // Before `listen`, so that none connects with the permissions of the umask.
+    // Before `listen`, so that no client connects under the umask's permissions.
     std::fs::set_permissions(path, Permissions::from_mode(mode))?;
     socket.listen(BACKLOG as i32)?;
     socket.set_nonblocking(true)?;
     UnixListener::from_std(socket.into())
 }
 
-/// Removes the file of a socket on which no process listens: a killed process leaves it behind.
+/// Removes a socket file that no process listens on; a killed process leaves it behind.
 #[cfg(unix)]
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = match path.symlink_metadata() {
@@ -208,12 +208,12 @@ fn remove_stale(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path)
         }
-        // A process listens, or possibly does: its socket cannot be distinguished from a stale one.
+        // A process listens on it or may do so: such a socket cannot be told from a stale one.
         _ => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
 
-/// Refuses a socket that does not listen: accepting from it would fail again and again. Other systems do not say.
+/// Refuses a socket that does not listen, because accepting from it would keep failing. Other systems cannot tell.
 #[cfg(target_os = "linux")]
 fn check_listens(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
     match socket2::SockRef::from(socket).is_listener()? {

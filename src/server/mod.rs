@@ -1,9 +1,9 @@
 //! HTTP server: accepts connections within limits and timeouts, and shuts them down.
 //!
 //! `axum::serve` has no connection limits and no timeouts. Here a connection counts against a total and a per-address
-//! limit ([`Limits`]), a request head must arrive in 10 seconds and its body in 30, and a stalled write ends the
-//! connection. Otherwise it runs hyper as axum does: HTTP/1.1 with keep-alive and upgrades. This module is independent
-//! of the routes: the router and the rendering of refusals are parameters.
+//! limit ([`Limits`]), a request head must arrive within 10 seconds and its body within 30, and a stalled write ends
+//! the connection. Otherwise it runs hyper like axum does: HTTP/1.1 with keep-alive and upgrades. This module does not
+//! know the routes: the router and the rendering of refusals are parameters.
 
 mod admission;
 mod body;
@@ -67,25 +67,25 @@ use crate::error::Error;
 /// hyper's buffer per direction and connection, in bytes: room for the longest URL (64 KiB) and headers.
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// The kernel's send buffer, in bytes. Linux doubles it for bookkeeping; autotuning could grow it to 4 MiB.
+/// Size of the kernel's send buffer, in bytes. Linux doubles it for bookkeeping; autotuning could grow it to 4 MiB.
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
-/// The most unsent bytes in the kernel (`TCP_NOTSENT_LOWAT`): bounds how stale a slow reader's events get.
+/// The most unsent bytes in the kernel (`TCP_NOTSENT_LOWAT`). Limits how stale the events of a slow reader can get.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 16 * 1024;
 
-/// Pause after `accept` fails for lack of file descriptors or memory.
+/// Pause after `accept` fails because file descriptors or memory ran out.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// After a shutdown begins, how long a client may take to finish sending a request.
+/// How long a client may take to finish sending a request once a shutdown has begun.
 const REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// Request extension: the client's address key, an IPv4 address or the first address of an IPv6 /64.
-/// Absent for requests that no per-address limit applies to: from this machine, and a proxy's own.
+/// Request extension: the client's address key, an IPv4 address or the first address of an IPv6 /64. Absent if no
+/// per-address limit applies: for requests from this machine, and a proxy's own.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Renders an error outside the router: the request's path, its `Origin`, the error.
+/// Renders an error outside the router, given the request's path, its `Origin` and the error.
 pub type ErrorResponder = Box<dyn Fn(&str, Option<&HeaderValue>, Error) -> Response + Send + Sync>;
 
 /// Serves a router on a listener.
@@ -97,7 +97,7 @@ pub struct Server {
     http: http1::Builder,
 }
 
-/// The state of a connection that its requests need.
+/// The connection state that its requests need.
 struct Peer {
     server: Arc<Server>,
     /// The peer's address key; `None` for a trusted proxy.
@@ -107,11 +107,11 @@ struct Peer {
 }
 
 impl Server {
-    /// Creates a server for a router, with limits and an error renderer.
+    /// Creates a server for a router. `refuse` renders errors.
     pub fn new(router: Router, limits: Limits, refuse: ErrorResponder) -> Self {
         let mut http = http1::Builder::new();
         http.max_buf_size(BUFFER_BYTES)
-            // `Connection` has separate timeouts for a head and for the idle time before it.
+            // `Connection` times a head and the idle time before it separately.
             .header_read_timeout(None);
         Self {
             router,
@@ -129,8 +129,8 @@ impl Server {
         self
     }
 
-    /// Accepts connections until `closing`, then shuts each down gracefully and waits for the last one, WebSockets
-    /// included. Dropping the future aborts them.
+    /// Accepts connections until `closing`, then shuts each one down gracefully and waits for the last, including
+    /// WebSockets. Dropping the future aborts them.
     pub async fn serve(self, listener: impl Into<Listener>, closing: CancellationToken) {
         let listener = listener.into();
         if let Err(error) = limit_send_buffers(&listener) {
@@ -143,7 +143,7 @@ impl Server {
         while let Some(accepted) = closing.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, peer)) => {
-                    // The peers of a Unix domain socket run on this machine.
+                    // Peers on a Unix domain socket run on this machine.
                     let peer = peer.map_or(Ipv4Addr::LOCALHOST.into(), |peer| peer.ip());
                     let Some(admitted) = server.admit(&stream, peer, &connections) else {
                         continue;
@@ -176,7 +176,7 @@ impl Server {
     }
 }
 
-/// Limits the kernel's send buffers. Accepted connections inherit the options.
+/// Limits the kernel's send buffers. Accepted connections inherit these options.
 fn limit_send_buffers(listener: &Listener) -> io::Result<()> {
     let socket = match listener {
         Listener::Tcp(listener) => socket2::SockRef::from(listener),
@@ -191,7 +191,7 @@ fn limit_send_buffers(listener: &Listener) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether `accept` failed because of the peer, not the listener.
+/// Whether `accept` failed because of the peer rather than the listener.
 fn is_peer_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -225,11 +225,11 @@ impl Peer {
             service_fn(move |request| peer.clone().serve(request))
         };
         let connection = peer.server.http.serve_connection(io, service);
-        // Boxed, so that a detached connection frees hyper's state.
+        // Boxed, so that detaching a connection frees hyper's state.
         let mut connection = Box::pin(connection.with_upgrades());
         drop(peer);
         let mut is_closing = false;
-        // A broken connection needs no handling: its requests are dropped with it.
+        // A broken connection needs no handling, because its requests are dropped with it.
         let run = loop {
             tokio::select! {
                 _ = connection.as_mut() => return,
@@ -271,7 +271,7 @@ impl Peer {
         Ok(response.map(|body| GuardedBody::new(body, guard)))
     }
 
-    /// Checks the limits, and returns the address key of the client.
+    /// Checks the limits and returns the client's address key.
     fn admit_request(
         &self,
         request: &Request<Incoming>,
@@ -324,14 +324,14 @@ impl Peer {
     }
 }
 
-/// Marks the response as the last one of its connection.
+/// Marks the response as the last one on its connection.
 fn closed(mut response: Response) -> Response {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
 }
 
-/// Exists from the end of a request's head to the end of its response.
+/// Lives from the end of a request's head to the end of its response.
 struct Guard {
     shared: Arc<Shared>,
     /// The slot of a client behind a trusted proxy.
@@ -349,7 +349,7 @@ impl Guard {
         }
     }
 
-    /// Extends the slot to the lifetime of the connection.
+    /// Keeps the slot until the connection closes.
     fn upgrade(&mut self) {
         self.is_upgraded = true;
         if let Some(slot) = self.slot.take() {

@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2: the header with which a TCP proxy begins a connection, to name its client
+//! The PROXY protocol, versions 1 and 2: a header with which a TCP proxy names its client at the start of a connection
 //! (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).
 
 use std::{
@@ -8,22 +8,23 @@ use std::{
 
 use super::stream::Stream;
 
-/// The first bytes of version 2.
+/// The first bytes of a version 2 header.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The longest header of version 1, in bytes, by the specification.
+/// The longest version 1 header, in bytes, according to the specification.
 const MAX_TEXT_BYTES: usize = 107;
 
-/// The longest rest of a header of version 2, in bytes. Proxies add some hundred bytes of extensions to the addresses.
+/// The longest variable part of a version 2 header, in bytes. Proxies add a few hundred bytes of extensions to the
+/// addresses.
 const MAX_REST_BYTES: usize = 2048;
 
-/// Reads the header of a connection and not a byte more. Returns the client's address; `None` if the proxy itself is the
-/// client, as in its health checks.
+/// Reads the header of a connection, and not a byte more. Returns the client's address; `None` if the proxy itself is
+/// the client, as in health checks.
 ///
 /// # Errors
-/// `InvalidData` if it is not a header, and the errors of the stream.
+/// `InvalidData` if there is no valid header; the errors of the stream.
 pub(super) async fn read_client(stream: &Stream) -> io::Result<Option<IpAddr>> {
-    // Each header is longer than the signature.
+    // Every header is longer than the signature.
     let mut head = [0; SIGNATURE.len()];
     read_exactly(stream, &mut head).await?;
     if head == SIGNATURE {
@@ -61,7 +62,7 @@ async fn read_exactly(stream: &Stream, mut buffer: &mut [u8]) -> io::Result<()> 
     Ok(())
 }
 
-/// `PROXY TCP4 192.0.2.1 198.51.100.1 4711 443`, or `PROXY UNKNOWN` and anything.
+/// Parses `PROXY TCP4 192.0.2.1 198.51.100.1 4711 443`, or `PROXY UNKNOWN` followed by anything.
 fn parse_text(line: &[u8]) -> io::Result<Option<IpAddr>> {
     let line = std::str::from_utf8(line).map_err(|_| malformed())?;
     let mut words = line.trim_end_matches("\r\n").split(' ').skip(1);
@@ -83,7 +84,7 @@ fn parse_text(line: &[u8]) -> io::Result<Option<IpAddr>> {
         }
     };
     for port in [source_port, target_port] {
-        // `parse` accepts a sign.
+        // `parse` alone would accept a sign.
         if !port.bytes().all(|byte| byte.is_ascii_digit()) || port.parse::<u16>().is_err() {
             return Err(malformed());
         }
@@ -96,7 +97,7 @@ fn parse_binary(version: u8, family: u8, rest: &[u8]) -> io::Result<Option<IpAdd
     match (version, family) {
         // LOCAL: the proxy's own connection.
         (0x20, _) => Ok(None),
-        // PROXY over IPv4: two addresses, two ports.
+        // PROXY over IPv4: two addresses and two ports.
         (0x21, 0x11 | 0x12) => {
             let source: &[u8; 4] = rest
                 .get(..12)
@@ -111,7 +112,7 @@ fn parse_binary(version: u8, family: u8, rest: &[u8]) -> io::Result<Option<IpAdd
                 .ok_or_else(malformed)?;
             Ok(Some(Ipv6Addr::from(*source).into()))
         }
-        // Unspecified, and Unix domain sockets: there is no address.
+        // Unspecified or a Unix domain socket, so there is no address.
         (0x21, 0x00 | 0x31 | 0x32) => Ok(None),
         _ => Err(malformed()),
     }

@@ -1,4 +1,4 @@
-//! State that outlives hyper's part of a connection: its slots, its request phase, and its socket after a detach.
+//! State that outlives hyper's part of a connection: its slots, its request phase, and its socket after detaching.
 
 use std::{
     fmt,
@@ -15,11 +15,11 @@ use tokio::sync::Notify;
 
 use super::{limits::ConnectionPermit, slots::Slot};
 
-/// State shared by a connection and its requests. It lives until the socket closes, upgraded or not.
+/// State shared by a connection and its requests. Lives until the socket closes, upgraded or not.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Counts request starts and ends: odd while a request is served, from the end of its head to the end of
-    /// its response.
+    /// Counts starts and ends of requests. Odd while a request is served, from the end of its head to the end of its
+    /// response.
     pub(super) transitions: AtomicU32,
     _permit: ConnectionPermit,
     /// The slot of a request that became a WebSocket or a detached response.
@@ -43,7 +43,7 @@ impl Shared {
         let _ = self.upgraded.set(slot);
     }
 
-    /// Records the start or the end of a request. Requests of a connection are sequential.
+    /// Records the start or end of a request. A connection's requests are sequential.
     pub(super) fn transition(&self) {
         self.transitions.fetch_add(1, Ordering::Relaxed);
     }
@@ -58,7 +58,7 @@ pub(super) fn is_serving(transitions: u32) -> bool {
     transitions % 2 == 1
 }
 
-/// Response extension: the function that writes the body.
+/// Response extension: the function that writes the detached body.
 #[derive(Clone)]
 pub(super) struct Detached(pub(super) Arc<Mutex<Option<WriteBody>>>);
 
@@ -71,14 +71,14 @@ impl fmt::Debug for Detached {
 /// Progress of detaching a connection from hyper.
 #[derive(Debug, Default)]
 pub(super) struct Detaching {
-    /// The detached response was handed to hyper.
+    /// Whether a detached response has been handed to hyper.
     is_wanted: AtomicBool,
     run: Mutex<Option<Detached>>,
     head_is_written: Notify,
 }
 
 impl Detaching {
-    /// Prepares to detach if the response asks for it; whether it does.
+    /// Prepares to detach if the response requests it. Returns whether it does.
     pub(super) fn begin<B>(&self, response: &Response<B>) -> bool {
         let Some(detached) = response.extensions().get::<Detached>() else {
             return false;
@@ -88,14 +88,14 @@ impl Detaching {
         true
     }
 
-    /// Called when hyper has flushed its buffer. hyper writes a response's head without a flush in between.
+    /// Called when hyper has flushed its buffer. hyper writes the whole head of a response before flushing.
     pub(super) fn flushed(&self) {
         if self.is_wanted.load(Ordering::Acquire) {
             self.head_is_written.notify_one();
         }
     }
 
-    /// Waits until the head of a detached response is written, then returns the function that writes its body.
+    /// Waits until the head of a detached response has been written. Returns the function that writes its body.
     pub(super) async fn ready(&self) -> WriteBody {
         loop {
             self.head_is_written.notified().await;

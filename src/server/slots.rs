@@ -7,15 +7,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Counts the slots that each key holds. A key without slots takes no memory.
+/// Counts the slots held by each key. Keys without slots use no memory.
 pub struct Slots<K> {
-    /// The most slots per key; 0 means unlimited.
+    /// The most slots per key; 0 is unlimited.
     most: u32,
     held: Mutex<HashMap<K, u32>>,
 }
 
 impl<K: Hash + Eq + Clone> Slots<K> {
-    /// At most `most` slots per key; 0 means unlimited.
+    /// Allows at most `most` slots per key; 0 is unlimited.
     pub fn new(most: u32) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -23,7 +23,7 @@ impl<K: Hash + Eq + Clone> Slots<K> {
         })
     }
 
-    /// Takes one slot until it is dropped; `None` when the key is at its limit.
+    /// Takes a slot, which is held until it is dropped; `None` if the key is at its limit.
     pub fn take(self: &Arc<Self>, key: K) -> Option<Slot<K>> {
         let mut held = self.lock();
         let count = held.get(&key).copied().unwrap_or_default();
@@ -55,7 +55,7 @@ impl<K> fmt::Debug for Slots<K> {
     }
 }
 
-/// A slot; dropping it releases it.
+/// A slot. Dropping it releases it.
 #[derive(Debug)]
 pub struct Slot<K: Hash + Eq + Clone> {
     slots: Arc<Slots<K>>,

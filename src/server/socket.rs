@@ -1,5 +1,5 @@
-//! The socket of a connection. hyper reads and writes it while the connection speaks HTTP; after a WebSocket upgrade or
-//! a detach, the transports do.
+//! The socket of a connection. While the connection speaks HTTP, hyper reads and writes it; after a WebSocket upgrade
+//! or a detach, the transports do.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
 use super::{shared::Shared, stream::Stream};
 use graphql_transport::direct::{DirectIo, when_ready};
 
-/// The socket, with the state that lives until it closes.
+/// A socket, with the state that lives until it closes.
 pub(super) struct Socket {
     stream: Stream,
     shared: Arc<Shared>,

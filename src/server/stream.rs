@@ -1,4 +1,4 @@
-//! The stream of an accepted connection: TCP, or a Unix domain socket.
+//! The stream of an accepted connection: TCP or a Unix domain socket.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
 use tokio::net::UnixStream;
 use tokio::{io::ReadBuf, net::TcpStream};
 
-/// A stream that several tasks may use.
+/// A stream that several tasks can use.
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
@@ -18,7 +18,7 @@ pub(super) enum Stream {
     Unix(UnixStream),
 }
 
-/// Calls the same method of either stream.
+/// Evaluates an expression for either kind of stream.
 macro_rules! either {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self {
@@ -30,7 +30,7 @@ macro_rules! either {
 }
 
 impl Stream {
-    /// Sends small frames at once: Nagle's algorithm would delay them by up to 40 ms.
+    /// Disables Nagle's algorithm, which would delay small frames by up to 40 ms.
     pub(super) fn send_at_once(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),

@@ -1,6 +1,6 @@
 //! Label values of metrics.
 //!
-//! The metrics library does not escape label values, so every value that is not a constant has this type. [`Bounded`]
+//! The metrics library does not escape label values, so all values that are not constants have this type. [`Bounded`]
 //! limits the number of series of a label.
 
 use std::{
@@ -14,10 +14,10 @@ use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 /// The longest value, in characters.
 const MAX_CHARS: usize = 128;
 
-/// The value that stands for all values beyond the bound.
+/// The value that replaces all values beyond the bound.
 pub const OTHERS: &str = "(others)";
 
-/// A label value, escaped when it is written.
+/// A label value, escaped on encoding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LabelText(Arc<str>);
 
@@ -32,7 +32,7 @@ impl From<&str> for LabelText {
 
 impl EncodeLabelValue for LabelText {
     /// Escapes as the OpenMetrics specification requires ("Escaping"). Control characters become U+FFFD, because some
-    /// parsers refuse them.
+    /// parsers reject them.
     fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
         for c in self.0.chars() {
             match c {
@@ -52,7 +52,7 @@ impl EncodeLabelValue for LabelText {
 pub struct Bounded<const MOST: usize>(Arc<Mutex<HashSet<LabelText>>>);
 
 impl<const MOST: usize> Bounded<MOST> {
-    /// The value for a text.
+    /// The label value for a text.
     pub fn label(&self, text: &str) -> LabelText {
         let text = LabelText::from(text);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

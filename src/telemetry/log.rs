@@ -1,4 +1,4 @@
-//! Log lines: their format, and the allowlist of libraries that may log.
+//! Log lines: their format, and which libraries may log.
 
 use std::{fmt, io::IsTerminal, sync::OnceLock};
 
@@ -25,15 +25,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// The crates of this repository that log.
+/// The crates of this repository that write log lines.
 const OURS: [&str; 2] = [env!("CARGO_CRATE_NAME"), "graphql_transport"];
 
-/// The libraries that may log, with their level, whatever the filter allows.
+/// The libraries that may log, each up to a level, regardless of the filter.
 ///
 /// Libraries log user text and keys (statements with values, headers, bodies) at `debug` and `trace`, some even at
-/// `error`. Their relevant failures are logged by this program, without such data.
+/// `error`. This program logs their relevant failures itself, without such data.
 const LIBRARIES: [(&str, Level); 1] = [
-    // Warns of slow acquisition of database connections.
+    // Warns when acquiring a database connection is slow.
     ("sqlx::pool", Level::WARN),
 ];
 
@@ -41,24 +41,24 @@ const LIBRARIES: [(&str, Level); 1] = [
 /// error must not stop the service.
 const MAX_WAITING: usize = 4_096;
 
-/// Counts the lines that were dropped.
+/// Counts dropped lines.
 static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// The log lines that were dropped because nothing read standard error.
+/// The number of log lines dropped because standard error was not read.
 pub fn dropped_lines() -> u64 {
     DROPPED
         .get()
         .map_or(0, |dropped| dropped.dropped_lines() as u64)
 }
 
-/// The layer that logs, and the guard whose drop writes the lines that wait, for a second at most.
+/// The layer that logs, and a guard. Dropping the guard writes the waiting lines, for at most a second.
 pub(super) fn layer(
     format: LogFormat,
     filter: &str,
 ) -> Result<(Box<dyn Layer<Registry> + Send + Sync>, WorkerGuard), ParseError> {
     let asked = EnvFilter::try_new(filter)?;
     let allowed = filter_fn(move |metadata| match metadata.is_span() {
-        // In text format, spans would only repeat the line's fields.
+        // In text format, spans would only repeat the fields of the line.
         true => format == LogFormat::Json && is_logged(metadata),
         false => may_write(metadata.target(), *metadata.level()),
     });
@@ -88,7 +88,7 @@ pub(super) fn layer(
     Ok((layer, guard))
 }
 
-/// Adds `trace_id` to a line if traces are exported.
+/// Adds `trace_id` to lines if traces are exported.
 struct WithTrace<F> {
     inner: F,
     format: LogFormat,
@@ -123,7 +123,7 @@ where
     }
 }
 
-/// Formats the last line of standard error: why the program failed.
+/// Formats the last line on standard error, which says why the program failed.
 pub fn last_line(format: LogFormat, why: &str) -> String {
     match format {
         LogFormat::Text => format!("titlecast: {why}"),
@@ -137,7 +137,7 @@ pub fn last_line(format: LogFormat, why: &str) -> String {
     }
 }
 
-/// Whether a span appears in log lines: turns and titles do, smaller spans are for traces only.
+/// Whether a span appears in log lines. Turns and titles do; smaller spans are only for traces.
 fn is_logged(span: &Metadata<'_>) -> bool {
     span.target() == SPANS && *span.level() <= Level::INFO
 }

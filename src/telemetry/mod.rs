@@ -1,11 +1,11 @@
-//! The log and the traces of the process.
+//! The log and traces of the process.
 //!
 //! - `log`: lines on standard error, as text or JSON
 //! - `traces`: spans exported to an OpenTelemetry collector, if configured
 //! - `label`: label values of metrics
 //! - `span`: how other modules create spans, and what spans may contain
 //!
-//! Neither ever contains user text or keys. Field names are dotted, messages lower case.
+//! Neither log nor traces ever contain user text or keys. Field names are dotted, messages lower case.
 
 pub mod label;
 mod log;
@@ -26,7 +26,7 @@ pub use self::{
     traces::InvalidEndpoint,
 };
 
-/// Timeout of the last export, and half that of the last lines.
+/// Timeout of the last export. Writing the last lines takes at most twice as long.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Why the log or the traces cannot be started.
@@ -35,23 +35,23 @@ pub enum TelemetryError {
     /// The log filter is malformed.
     #[error("--log (TITLECAST_LOG) is malformed: {0}")]
     Filter(#[from] ParseError),
-    /// The endpoint of traces is invalid.
+    /// The traces endpoint is invalid.
     #[error("--otlp-endpoint (OTEL_EXPORTER_OTLP_ENDPOINT) {0}")]
     Endpoint(#[from] InvalidEndpoint),
 }
 
-/// The running telemetry, to be stopped at exit.
+/// The running telemetry, to be stopped on exit.
 #[derive(Debug)]
 pub struct Telemetry {
     traces: Option<traces::Traces>,
     log: WorkerGuard,
 }
 
-/// Starts logging to standard error by `filter`, and exporting traces to `collector`, the base URL of an
+/// Starts logging to standard error according to `filter`, and exporting traces to `collector`, the base URL of an
 /// OTLP/HTTP endpoint such as `http://127.0.0.1:4318`. Must be called once, on the runtime.
 ///
 /// # Errors
-/// [`TelemetryError`].
+/// [`TelemetryError`] if the filter or the URL is invalid.
 pub fn start(
     format: LogFormat,
     filter: &str,
@@ -67,10 +67,10 @@ pub fn start(
     Ok(Telemetry { traces, log })
 }
 
-/// Validates the base URL of a collector, without starting anything.
+/// Validates a collector's base URL without starting anything.
 ///
 /// # Errors
-/// [`TelemetryError::Endpoint`].
+/// [`TelemetryError::Endpoint`] if the URL is invalid.
 pub fn check_collector(url: &str) -> Result<(), TelemetryError> {
     traces::base_url(url).map(drop).map_err(Into::into)
 }

@@ -1,9 +1,9 @@
 //! Spans of requests, turns, titles, statements and model calls.
 //!
-//! Spans are created with `tracing`'s macros and the target [`SPANS`]: turns and titles at `INFO`, which JSON log
-//! lines include, all others at `DEBUG`. Names and attributes follow OpenTelemetry's semantic conventions. They
-//! contain constants of the program (routes, models, tables, codes) and numbers, never text of a client, a model or
-//! a database. Without a collector, a span that the log does not use costs one comparison.
+//! Spans are created with `tracing`'s macros and the target [`SPANS`]: turns and titles at `INFO`, which JSON log lines
+//! include, all others at `DEBUG`. Names and attributes follow OpenTelemetry's semantic conventions. They contain
+//! constants of the program (routes, models, tables, codes) and numbers, never text from a client, a model or a
+//! database. Without a collector, a span that the log does not use costs one comparison.
 
 use std::{
     sync::OnceLock,
@@ -24,15 +24,15 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 /// The target of every span.
 pub const SPANS: &str = "titlecast::span";
 
-/// The tracer for spans that are recorded after they ended; set if traces are exported.
+/// The tracer for spans that are recorded after they end. Set only if traces are exported.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 pub(super) fn set_tracer(tracer: SdkTracer) {
-    // Set once.
+    // Called once, so this cannot fail.
     let _ = TRACER.set(tracer);
 }
 
-/// Continues the trace of a request's sender (W3C `traceparent`). Ignores a malformed header.
+/// Continues the trace of the request's sender (W3C `traceparent`). Ignores a malformed header.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     if span.is_disabled() || !headers.contains_key("traceparent") {
         return;
@@ -43,7 +43,7 @@ pub fn continue_trace(span: &Span, headers: &HeaderMap) {
     let _ = span.set_parent(context);
 }
 
-/// The trace id of the current span, if traces are exported.
+/// The current span's trace id, if traces are exported.
 pub(super) fn trace_id() -> Option<TraceId> {
     TRACER.get()?;
     let context = Span::current().context();
@@ -57,16 +57,16 @@ pub fn failed(span: &Span, error: &'static str) {
     span.set_status(Status::error(""));
 }
 
-/// A finished operation, to record as a child of the current span.
+/// A finished operation to be recorded as a child of the current span.
 #[derive(Debug)]
 pub struct Finished {
     /// The name of the span.
     pub name: String,
-    /// How long it took; it ends now.
+    /// How long the operation took; the span ends now.
     pub elapsed: Duration,
     /// The attributes.
     pub attributes: Vec<KeyValue>,
-    /// Whether it failed.
+    /// Whether the operation failed.
     pub is_failed: bool,
 }
 

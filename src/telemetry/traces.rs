@@ -1,8 +1,8 @@
 //! Exports spans to an OpenTelemetry collector (OTLP over HTTP, protobuf).
 //!
-//! The SDK queues spans in a bounded queue, drops those that do not fit, and exports batches from a thread of its
-//! own. So requests never wait for the collector, and never fail with it. Export uses reqwest, which is a dependency
-//! already.
+//! The SDK keeps spans in a bounded queue, drops those that do not fit, and exports batches from its own thread. So
+//! requests never wait for the collector and never fail because of it. Export uses reqwest, which is already a
+//! dependency.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -24,31 +24,31 @@ use super::{SPANS, span};
 /// The path of traces below the collector's base URL.
 const TRACES_PATH: &str = "/v1/traces";
 
-/// Timeout of one batch.
+/// Timeout for exporting one batch.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The least interval of warnings about failed exports.
+/// The minimum interval between warnings about failed exports.
 const WARN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why an endpoint is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEndpoint {
-    /// It is not an absolute http(s) URL.
+    /// The endpoint is not an absolute http(s) URL.
     #[error("is not an http:// or https:// URL")]
     Url,
-    /// TLS cannot be set up, for example without any certificate authorities.
+    /// TLS cannot be set up, for example because there are no certificate authorities.
     #[error("cannot be reached: the HTTPS client could not be set up")]
     Tls,
 }
 
-/// The running export of traces.
+/// A running export of traces.
 #[derive(Debug)]
 pub(super) struct Traces {
     provider: SdkTracerProvider,
 }
 
 impl Traces {
-    /// Starts the export to a collector's base URL. The library reads the sampler, the service name and the headers of
+    /// Starts exporting to a collector's base URL. The library reads the sampler, the service name and the headers of
     /// batches from the environment, as OpenTelemetry specifies.
     pub(super) fn start(endpoint: &str) -> Result<Self, InvalidEndpoint> {
         let url = base_url(endpoint)?;
@@ -66,7 +66,7 @@ impl Traces {
         Ok(Self { provider })
     }
 
-    /// The layer that exports this program's spans. It excludes spans of libraries, and all events.
+    /// The layer that exports this program's spans. Excludes library spans and all events.
     pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
         let is_ours = |metadata: &Metadata<'_>| metadata.is_span() && metadata.target() == SPANS;
         tracing_opentelemetry::layer()
@@ -82,7 +82,7 @@ impl Traces {
 
     /// Exports the remaining spans within `timeout`.
     pub(super) async fn stop(self, timeout: Duration) {
-        // `shutdown` blocks on the library's thread, which needs the runtime.
+        // `shutdown` blocks on the library's thread, which in turn needs the runtime.
         #[expect(clippy::disallowed_methods, reason = "blocks once, at exit")]
         let stopping =
             tokio::task::spawn_blocking(move || self.provider.shutdown_with_timeout(timeout));
@@ -92,7 +92,7 @@ impl Traces {
     }
 }
 
-/// A collector's base URL without a slash at its end.
+/// A collector's base URL without trailing slashes.
 pub(super) fn base_url(endpoint: &str) -> Result<&str, InvalidEndpoint> {
     let url = endpoint.trim().trim_end_matches('/');
     let parsed = Url::parse(url).map_err(|_| InvalidEndpoint::Url)?;
@@ -102,7 +102,7 @@ pub(super) fn base_url(endpoint: &str) -> Result<&str, InvalidEndpoint> {
     }
 }
 
-/// The resource: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` take precedence over the program's name.
+/// The resource. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` override the program's name.
 fn resource() -> Resource {
     let named = Resource::builder().build();
     let name = named.get(&"service.name".into());
@@ -127,7 +127,7 @@ struct ExportClient {
 
 impl ExportClient {
     fn new() -> Result<Self, InvalidEndpoint> {
-        // Fails if the process has a provider already, which is fine.
+        // Fails if the process already has a provider, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .timeout(EXPORT_TIMEOUT)
@@ -142,7 +142,7 @@ impl ExportClient {
         })
     }
 
-    /// Warns of a failed export, at most once per interval. `reason` is a status or a kind of failure, never text of
+    /// Warns about a failed export, at most once per interval. `reason` is a status or kind of failure, never text from
     /// the collector.
     fn warn(&self, reason: &str) {
         let mut last_warning = self
@@ -163,7 +163,7 @@ impl ExportClient {
 impl HttpClient for ExportClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let http = self.http.clone();
-        // The exporter runs on a thread of its own, but reqwest needs the runtime.
+        // The exporter runs on its own thread, but reqwest needs the runtime.
         let exchange = self.runtime.spawn(exchange(http, request));
         match exchange.await? {
             Ok(response) => {

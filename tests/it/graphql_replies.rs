@@ -114,9 +114,14 @@ async fn a_reply_without_a_word_ends_the_same_for_who_watches_and_who_comes_late
     let server = Server::start(&model).await;
     let (id, reply, steps) = being_written(&model, &server.url).await;
     let reader = Reader::join(&server.url, &id, &reply).await;
+    // A model that answers nothing is asked once more.
+    model.reply(Answer::Deltas(vec![]));
     steps.send(Step::Finish).unwrap();
     let ended = reader.end().await;
-    assert_eq!(ended["text"], "");
+    assert_eq!(
+        (&ended["text"], &ended["outcome"]),
+        (&json!(""), &json!("INCOMPLETE"))
+    );
     let late = Reader::join(&server.url, &id, &reply).await;
     assert_eq!(late.end().await, ended);
     assert_eq!(conversation(&server.url, &id).await["messageCount"], 1);

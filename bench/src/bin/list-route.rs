@@ -1,5 +1,5 @@
-//! The list by hand: an axum route that runs the same statement as Titlecast's list and writes the rows as JSON. What
-//! a list costs with GraphQL is compared with this.
+//! A hand-written list: an axum route that runs the same statement as Titlecast's list and writes the rows as JSON. It
+//! is the baseline for the cost of a list over GraphQL.
 //!
 //! `list-route PORT DATABASE_URL` listens on that port of 127.0.0.1.
 
@@ -16,7 +16,7 @@ use sqlx::{
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-/// As Titlecast asks it.
+/// The statement that Titlecast runs.
 const LIST: &str = r#"SELECT "agent_conversations"."id", "agent_conversations"."tenant_id",
     "agent_conversations"."user_id", "agent_conversations"."topic_hint", "agent_conversations"."agent_entrypoint",
     "agent_conversations"."active_agent", "agent_conversations"."status", "agent_conversations"."message_count",
@@ -52,7 +52,7 @@ struct Conversation {
     revision: i64,
 }
 
-/// By hand: sqlx's derive compiles its drivers a second time, for the compiler.
+/// By hand, because sqlx's derive would compile its drivers a second time for the compiler.
 macro_rules! from_row {
     ($row:ty) => {
         impl FromRow<'_, $row> for Conversation {

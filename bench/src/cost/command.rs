@@ -1,10 +1,10 @@
-//! Titlecast as this scenario starts it: with tokens, so that it has many users, and else as it is without settings.
+//! Titlecast as this scenario starts it: with tokens, so that it has many users, and otherwise with default settings.
 
 use std::{path::Path, process::Command};
 
 use crate::{Result, running::titlecast};
 
-/// With what makes tokens and checks them.
+/// A command with the settings that sign and verify tokens.
 pub fn with_keys(program: &Path) -> Command {
     keyed(Command::new(program))
 }
@@ -14,7 +14,7 @@ pub fn token(program: &Path, user: &str) -> Result<String> {
     token_of(program, "acme", user)
 }
 
-/// The same in another tenant.
+/// Like [`token`], for a user of another tenant.
 pub fn token_of(program: &Path, tenant: &str, user: &str) -> Result<String> {
     let output = with_keys(program)
         .args(["token", "--tenant", tenant, "--user", user])
@@ -26,13 +26,13 @@ pub fn token_of(program: &Path, tenant: &str, user: &str) -> Result<String> {
     Ok(format!("authorization: Bearer {}", token.trim()))
 }
 
-/// A node.
+/// The command of a node.
 pub fn serve(program: &Path, port: u16, database: &str, model: &str) -> Command {
     let mut command = keyed(titlecast(program, port, database, model));
     command
-        // The model answers what it is asked for a message.
+        // The model only answers requests that belong to a message.
         .args(["--title-check", "false"])
-        // People here type fast.
+        // Simulated people type fast.
         .args(["--messages-per-minute", "0"]);
     command
 }

@@ -1,9 +1,9 @@
-//! What a conversation costs, in units that a plan multiplies (docs/scaling.md): processor time of the server and of the
-//! database, bytes of the database, tokens, bytes on the wires, and what goes through NATS when there are two nodes.
+//! The cost of a conversation, in units that a plan can multiply (docs/scaling.md): processor time of the server and
+//! the database, bytes in the database, tokens, bytes on the wires, and NATS traffic with two nodes.
 //!
 //! Users, each with a token, talk concurrently to a dedicated server. A scripted model writes English prose at a steady
-//! pace, and reports as a request's cost its tokens by o200k, OpenAI's newest published tokenizer. `words` has the
-//! texts. SQLite is always measured; PostgreSQL, and two nodes on it, if a server is named.
+//! pace, and reports the token counts of its requests by o200k, OpenAI's newest published tokenizer. `words` contains
+//! the texts. SQLite is always measured; PostgreSQL, and two nodes on it, only if a server is named.
 
 pub mod command;
 mod nats;
@@ -37,7 +37,7 @@ use crate::{
     usage::{cpu, cpu_of},
 };
 
-/// The service's work after a reply, such as recording published revisions, is done after this time.
+/// After this time, the service has finished its work after a reply, such as recording published revisions.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
@@ -91,22 +91,22 @@ pub struct Arguments {
     nats_server: PathBuf,
 }
 
-/// What is measured in turns.
+/// One of the cases that are measured in turns.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 enum Case {
     OneNode(Kind),
     TwoNodes,
 }
 
-/// What one run has found.
+/// The results of one run.
 #[derive(Serialize)]
 struct Run {
     case: Case,
-    /// Each with what it is of.
+    /// Each figure with its name.
     figures: Vec<(String, f64)>,
-    /// The share of its core that the load took, model and all.
+    /// The share of its core that the load used, including the model.
     load: f64,
-    /// The share of one core that other programs took.
+    /// The share of one core that other programs used.
     others: f64,
 }
 
@@ -133,7 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     let cores = Cores::find()?;
     let report = Report {
-        // Before this is on one core only.
+        // Read before this thread is pinned to one core.
         machine: Description::read()?,
         runs: Vec::new(),
     };
@@ -162,7 +162,7 @@ fn measure(arguments: &Arguments, cores: Cores, mut report: Report) -> Result<Re
     Ok(report)
 }
 
-/// One run, on a database of its own.
+/// Runs one case on a new database.
 async fn one(arguments: &Arguments, cores: Cores, case: Case) -> Result<Run> {
     let kind = match case {
         Case::OneNode(kind) => kind,
@@ -179,7 +179,7 @@ async fn one(arguments: &Arguments, cores: Cores, case: Case) -> Result<Run> {
 }
 
 impl Report {
-    /// Everything, for people: the median of the rounds and, in brackets, the lowest and the highest.
+    /// The full table for people: for each figure, the median of the rounds and, in brackets, the lowest and highest.
     fn table(&self) -> String {
         let mut table = String::new();
         let mut cases: Vec<Case> = Vec::new();
@@ -210,19 +210,19 @@ impl Arguments {
         Duration::from_millis(self.pace)
     }
 
-    /// Every user starts their conversations.
+    /// Every user starts new conversations.
     fn begin(&self, titles: bool, tokens: usize) -> Turn {
         Turn {
             begin: Some(self.conversations.into()),
             titles,
             tokens,
-            // So that replies begin and end at all times.
+            // Staggered, so that replies begin and end at all times.
             stagger: self.pace() * tokens as u32,
             follow: None,
         }
     }
 
-    /// Every user continues theirs.
+    /// Every user continues its conversations.
     fn go_on(&self) -> Turn {
         Turn {
             begin: None,
@@ -231,13 +231,13 @@ impl Arguments {
     }
 }
 
-/// This many users, who have talked once.
+/// Connects this many users and lets each talk once.
 async fn people(arguments: &Arguments, count: u16, to: SocketAddr) -> Result<Vec<Person>> {
     let mut people = Vec::new();
     for number in 0..count {
         people.push(Person::connect(number, &arguments.titlecast, to).await?);
     }
-    // The first on a connection is not like the others.
+    // The first request on a connection is not representative.
     let once = Turn {
         begin: Some(1),
         ..arguments.begin(false, 5)
@@ -246,7 +246,7 @@ async fn people(arguments: &Arguments, count: u16, to: SocketAddr) -> Result<Vec
     Ok(people)
 }
 
-/// The messages, and their processor time in microseconds: of the nodes, and of PostgreSQL.
+/// The messages and their processor time in microseconds, for the nodes and for PostgreSQL.
 struct Cost {
     said: Said,
     nodes: Vec<f64>,
@@ -254,7 +254,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// Lets each person take a turn.
+    /// Lets each person take a turn and measures it.
     async fn of(nodes: &[u32], people: &mut [Person], turn: Turn) -> Result<Self> {
         let used = || -> Result<Vec<Duration>> {
             let nodes = nodes.iter().map(|&node| cpu(node));
@@ -276,13 +276,13 @@ impl Cost {
         })
     }
 
-    /// One reply's share of what all have cost.
+    /// The cost per reply.
     fn each(&self, all: f64) -> f64 {
         all / self.said.replies as f64
     }
 }
 
-/// How busy others and the load are meanwhile.
+/// Measures how busy other programs and the load are in the meantime.
 struct Watch {
     meter: Meter,
     begun: Instant,

@@ -1,4 +1,4 @@
-//! NATS, and what goes through it.
+//! A NATS server, and its traffic.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener as Blocking},
@@ -23,10 +23,10 @@ use tokio::{
 
 use crate::{Result, http, running::Running};
 
-/// The longest that a node may take to connect.
+/// How long a node may take to connect.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server of our own.
+/// A dedicated NATS server.
 pub struct Nats {
     running: Running,
     monitoring: SocketAddr,

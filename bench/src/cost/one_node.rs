@@ -1,4 +1,5 @@
-//! One node without subscribers other than the people who talk: what a title costs, what a message costs, and what is left in the database.
+//! One node whose only subscribers are the people who talk: the cost of a title, the cost of a message, and the space
+//! used in the database.
 
 use serde_json::Value;
 
@@ -81,7 +82,7 @@ pub async fn run(
         let rows = (size.rows - before.rows) as f64 / conversations;
         let indexes = (size.indexes - before.indexes) as f64 / conversations;
         all += rows + indexes;
-        // That has one row, ever.
+        // The table always has a single row.
         if table != "agent_cursor_key" {
             note(&format!("database, bytes a conversation: {table}"), rows);
             note(
@@ -110,7 +111,7 @@ pub async fn run(
     note("model, tokens: prompt of a first reply", prompt(&first));
     note("model, tokens: prompt of a later reply", mean(&prompt));
     let [titles, asked, answered] = titles(arguments, &database.url)?;
-    // Those of the short replies and those of the long ones.
+    // Those for the short replies and those for the long ones.
     if titles != 2.0 * conversations {
         return Err(format!(
             "{titles} calls have brought titles, not two for each of {conversations}"

@@ -1,5 +1,5 @@
-//! People who talk, each over a connection and with a token of their own: they send a message over
-//! `POST /api/v1/chat/stream`, read the reply to its end, and send the next.
+//! Users who talk, each over its own connection and with its own token: they send a message to `POST
+//! /api/v1/chat/stream`, read the reply to its end, and send the next one.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -23,55 +23,55 @@ use crate::{
     stream::check::{Reply, Wire},
 };
 
-/// What follows a reply on another node.
+/// Follows a reply on another node.
 const REPLY: &str = "subscription ($id: ID!) { reply(conversationId: $id) { __typename
     ... on ReplySoFar { text } ... on ReplyDelta { text cursor } ... on ReplyEnded { outcome text } } }";
 
-/// What tells of all of a person's conversations.
+/// Follows all conversations of a user.
 const LIST: &str = "subscription { conversationUpdated { id title titleStatus revision } }";
 
 pub struct Person {
     stream: TcpStream,
-    /// The header with their token.
+    /// The header with the user's token.
     token: String,
     random: fastrand::Rng,
-    /// Those that go on.
+    /// The conversations to continue.
     conversations: Vec<String>,
 }
 
-/// The steps of each person, in turn.
+/// What each person does in one turn.
 #[derive(Clone, Copy)]
 pub struct Turn {
     /// Start this many conversations, or continue each existing one.
     pub begin: Option<usize>,
-    /// Whether what is begun gets a title.
+    /// Whether new conversations get a title.
     pub titles: bool,
     /// How many tokens a reply has.
     pub tokens: usize,
     /// The time over which the beginnings are spread.
     pub stagger: Duration,
-    /// A node on which each reply is followed too.
+    /// A node on which each reply is also followed.
     pub follow: Option<SocketAddr>,
 }
 
-/// What came of it.
+/// The results of the turns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Said {
     pub replies: usize,
     pub tokens: usize,
-    /// In how many pieces.
+    /// The number of pieces in which the text arrived.
     pub deltas: usize,
-    /// Bytes of all answers, and of what was followed.
+    /// Bytes of all answers, and of the followed replies.
     pub received: usize,
     pub followed: usize,
-    /// What the model is said to have cost.
+    /// The prompt tokens that the model reported.
     pub prompt_tokens: u64,
 }
 
 impl Person {
-    /// With a token from the program that is measured.
+    /// Connects with a token issued by the measured program.
     pub async fn connect(number: u16, titlecast: &Path, to: SocketAddr) -> Result<Self> {
-        // Before the connection: a server soon closes a connection without a request.
+        // Before connecting, because a server soon closes a connection without a request.
         let token = command::token(titlecast, &format!("person-{number}"))?;
         Ok(Self {
             stream: http::connect(Ipv4Addr::LOCALHOST, to).await?,
@@ -105,7 +105,7 @@ impl Person {
             Some(count) => {
                 for _ in 0..count {
                     let id = self.say(None, turn, &mut said).await?;
-                    // One that is to get a title goes on.
+                    // Only conversations with a title are continued.
                     self.conversations.extend(turn.titles.then_some(id));
                 }
             }

@@ -1,4 +1,4 @@
-//! How large tables and their indexes are.
+//! The sizes of tables and their indexes.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use sqlx::Executor;
 
 use crate::{Result, turn::database::Reader};
 
-/// Of one table, in bytes.
+/// The size of one table, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
     pub rows: i64,

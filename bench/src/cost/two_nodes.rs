@@ -23,16 +23,17 @@ use crate::{
     turn::database::Database,
 };
 
-/// The most users here: NATS traffic passes the load's core twice.
+/// The most users in this case, because NATS traffic passes the load's core twice.
 const MOST: u16 = 20;
 
-/// A list's subscription delivers at most the most recent changes when it starts, and is established after this time.
+/// How long a list subscription may take to be established. When it starts, it delivers at most the most recent
+/// changes.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// The changes of a conversation caused by a later message: the message is stored, and the reply is.
+/// The number of changes that a later message causes: one when it is stored, one when its reply is.
 const CHANGES: f64 = 2.0;
 
-/// How long nodes are looked at doing nothing.
+/// How long idle nodes are measured.
 const IDLE: Duration = Duration::from_secs(4);
 
 pub async fn run(arguments: &Arguments, cores: Cores, database: &Database) -> Result<Run> {
@@ -61,7 +62,7 @@ pub async fn run(arguments: &Arguments, cores: Cores, database: &Database) -> Re
         people,
         beat: [0.0; 3],
     };
-    // So that there is something to go on with.
+    // Creates conversations to continue.
     scene.take(arguments.begin(true, 5)).await?;
     scene.idle().await?;
 
@@ -141,7 +142,7 @@ pub async fn run(arguments: &Arguments, cores: Cores, database: &Database) -> Re
     Ok(run)
 }
 
-/// All that takes part.
+/// Everything that takes part.
 struct Scene {
     nats: Nats,
     links: [Link; 2],
@@ -166,7 +167,7 @@ impl Scene {
         Ok(Through { cost, went })
     }
 
-    /// Looks at what goes through NATS in any case.
+    /// Measures the NATS traffic of idle nodes.
     async fn idle(&mut self) -> Result<()> {
         let before = self.went().await?;
         sleep(IDLE).await;
@@ -175,14 +176,14 @@ impl Scene {
         Ok(())
     }
 
-    /// So far: messages to NATS, messages from it, and bytes in both directions.
+    /// Traffic so far: messages to NATS, messages from it, and bytes in both directions.
     async fn went(&self) -> Result<[f64; 3]> {
         let [to, from] = self.nats.messages().await?;
         let bytes = self.links.iter().map(Link::bytes).sum::<f64>();
         Ok([to, from, bytes])
     }
 
-    /// Every user follows all of their conversations there. Counts the events received, and their bytes.
+    /// Every user follows all of its conversations on this node. Counts events and their bytes.
     async fn watch_lists(&self, on: SocketAddr) -> Result<[Arc<AtomicU64>; 2]> {
         let counters = [Arc::default(), Arc::default()];
         for person in &self.people {
@@ -195,7 +196,7 @@ impl Scene {
     }
 }
 
-/// A rejected subscriber misses events, which shows in their number.
+/// Reads a subscription. If it is rejected, its events are missing from the count.
 async fn listen(mut stream: TcpStream, counters: [Arc<AtomicU64>; 2]) -> Result<()> {
     let [events, bytes] = counters;
     let (mut decoder, mut part) = (Decoder::events(), vec![0; 16 * 1024]);

@@ -11,13 +11,13 @@ use crate::{
     stream::model::{Author, Request, Written},
 };
 
-/// Prose that exists anyway.
+/// Some English prose that is already in the repository.
 const PROSE: &str = include_str!("../../../ARCHITECTURE.md");
 
-/// How many words a message has.
+/// The number of words in a message.
 const MESSAGE: std::ops::RangeInclusive<usize> = 10..=40;
 
-/// The number of the message's words in its title, and their minimum length.
+/// The number of words that a title takes from its message, and their minimum length.
 const NAMED: usize = 3;
 const LONG: usize = 4;
 
@@ -30,7 +30,7 @@ pub fn message(random: &mut fastrand::Rng, tokens: usize) -> String {
     )
 }
 
-/// The tokens of the reply to it.
+/// The tokens of the reply to a message.
 pub fn reply(message: &str) -> Result<Vec<String>> {
     let asked = message.rsplit_once(" Answer in ");
     let asked = asked.and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
@@ -38,14 +38,14 @@ pub fn reply(message: &str) -> Result<Vec<String>> {
     let mut hash = DefaultHasher::new();
     message.hash(&mut hash);
     let mut random = fastrand::Rng::with_seed(hash.finish());
-    // A word is a token at least.
+    // Each word has at least one token.
     let text = prose(&mut random, length).join(" ");
     let mut tokens = tokenizer().split_by_token_ordinary(&text)?;
     tokens.truncate(length);
     Ok(tokens)
 }
 
-/// The model's title for it. Avoids labels and small talk, which would be rejected.
+/// The model's title for a message. Avoids labels and small talk, which would be rejected.
 pub fn title(message: &str) -> String {
     let is_word = |word: &&str| word.len() >= LONG && word.chars().all(|c| c.is_ascii_alphabetic());
     let words: Vec<&str> = message.split(' ').filter(is_word).take(NAMED).collect();
@@ -54,7 +54,7 @@ pub fn title(message: &str) -> String {
 
 /// This many consecutive words of the prose.
 fn prose(random: &mut fastrand::Rng, length: usize) -> Vec<&'static str> {
-    // What is not ASCII may be a part of a token.
+    // Skip words that are not ASCII, because a token may contain only part of a character.
     let words: Vec<&str> = PROSE
         .split_whitespace()
         .filter(|word| word.is_ascii())

@@ -1,4 +1,4 @@
-//! The load: many subscribers in one thread, which check that each of them receives each event once and in order.
+//! The load: many subscribers in one thread. Checks that each subscriber receives each event once and in order.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -37,25 +37,26 @@ struct Link {
     stream: mio::net::TcpStream,
     decoder: Decoder,
     conversation: usize,
-    /// The number of the last event that it got.
+    /// The number of the last event it received.
     received: Option<u64>,
 }
 
-/// The payload that was understood last. Most are the same as the one before, and then cost nothing to understand.
+/// The last decoded payload. Most payloads equal the previous one, and then need no decoding.
 struct Known {
     payload: Vec<u8>,
     number: Option<u64>,
     place: &'static str,
 }
 
-/// When the first and the last subscriber got an event.
+/// When the first and the last subscriber received an event.
 pub struct Receipt {
     pub first: Instant,
     pub last: Instant,
 }
 
 impl Client {
-    /// Subscriber k follows conversation k modulo their number, with the header k, if there are any.
+    /// Connects the subscribers. Subscriber k follows conversation k modulo the number of conversations, with header k
+    /// if there are headers.
     pub fn connect(
         contestant: &Contestant,
         transport: Transport,
@@ -163,13 +164,13 @@ impl Client {
         }
     }
 
-    /// Fails when a subscriber received anything since the last event that was waited for.
+    /// Fails if a subscriber has received anything since the last awaited event.
     pub fn expect_silence(&mut self) -> Result<()> {
         self.turn(Duration::ZERO, true).map(drop)
     }
 
-    /// Reads what has arrived. Returns the number of events, and since when. With `strict`, each must be the newest
-    /// published event, and its subscriber must have received the one before.
+    /// Reads what has arrived. Returns the number of events and the time of reading. With `strict`, each event must be
+    /// the newest published one, and its subscriber must have received the one before.
     fn turn(&mut self, longest: Duration, strict: bool) -> Result<(usize, Instant)> {
         let Self {
             poll,

@@ -30,20 +30,20 @@ impl Transport {
 pub struct Contestant {
     pub name: &'static str,
     pub transports: &'static [Transport],
-    /// Installs it, where that is not done yet.
+    /// Installs it unless it is already installed.
     pub install: fn() -> Result<()>,
-    /// The program, to listen on a port of 127.0.0.1; it may keep files in the folder.
+    /// The command that listens on this port of 127.0.0.1. It may keep files in the folder.
     pub command: fn(titlecast: &Path, port: u16, folder: &Path) -> Command,
-    /// Whether each subscriber is a user of its own, with a token, and subscribes to all conversations. Such a contestant
-    /// runs only when it is named, and only with one conversation.
+    /// Whether each subscriber is a separate user with a token, and subscribes to all conversations. Such a contestant
+    /// only runs if it is named, and only with one conversation.
     pub has_users: bool,
-    /// What makes a conversation there is none of yet.
+    /// The request that creates a conversation, if the server needs one.
     pub begin: Option<fn(id: &str) -> Vec<u8>>,
     /// The body of a request that subscribes to a conversation.
     pub subscription: fn(id: &str) -> Value,
-    /// The same as the request of an event stream.
+    /// The complete request for an event stream on a conversation.
     pub events: fn(id: &str) -> Vec<u8>,
-    /// Where in an event of the stream the title is.
+    /// The JSON pointer to the title in an event of the stream.
     pub title_in_event: &'static str,
     /// The request that gives a conversation a title.
     pub publish: fn(id: &str, title: &str) -> Vec<u8>,
@@ -65,7 +65,7 @@ const GRAPHQL: Contestant = Contestant {
     },
 };
 
-/// In the order in which they run. The others are compared with the first.
+/// In running order. The others are compared with the first one.
 pub static ALL: &[Contestant] = &[
     Contestant {
         name: "floor",
@@ -90,7 +90,7 @@ pub static ALL: &[Contestant] = &[
         command: |titlecast, port, folder| {
             let database = running::sqlite(&folder.join("bench.db"));
             let mut command = command::serve(titlecast, port, &database, running::OFFLINE);
-            // A user renames as fast as it can.
+            // The publishing user renames as fast as it can.
             command.args(["--title-changes-per-minute", "0"]);
             let file = folder.join("titlecast.toml");
             match fs::write(&file, "[sharing]\nvisibility = \"tenant\"\n") {
@@ -176,7 +176,7 @@ const BEGIN: &str = "mutation ($id: ID!) { sendMessage(input: { conversationId: 
 const RENAME: &str = "mutation ($id: ID!, $title: String!) { renameConversation(input: { id: $id, \
                       displayName: $title }) { conversation { id } } }";
 
-/// All conversations that the user sees: with a policy of sharing, those of the tenant.
+/// All conversations that the user can see; with a sharing policy, those of the tenant.
 const INBOX: &str = "subscription { conversationUpdated { id title revision } }";
 
 fn begin(id: &str) -> Vec<u8> {

@@ -1,4 +1,5 @@
-//! One run: a fresh server, all subscribers, events; and by turns events at conversations without subscribers.
+//! One run: a fresh server, all subscribers, and events; in alternation with events for conversations without
+//! subscribers.
 
 use std::{
     path::Path,
@@ -18,31 +19,31 @@ use crate::{
     usage::{cpu, memory, own_cpu},
 };
 
-/// How often a run changes between conversations that are followed and those that are not.
+/// How often a run alternates between conversations with and without subscribers.
 const TURNS: u32 = 4;
 
-/// A server's work after an event, such as recording its publication, is done after this time.
+/// After this time, a server has finished its work after an event, such as recording its publication.
 const AFTERMATH: Duration = Duration::from_millis(250);
 
-/// What one run has found.
+/// The results of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     pub contestant: String,
     pub case: Case,
-    /// How many deliveries it was.
+    /// The number of deliveries.
     pub deliveries: usize,
     /// The cost of one delivery for the server, in microseconds, less the cost of the same events without subscribers.
     pub delivery: f64,
-    /// The same with the publishing.
+    /// The same, including the cost of publishing.
     pub with_publishing: f64,
     /// The time from the first to the last subscriber that receives an event, in milliseconds; the median of all
     /// events.
     pub spread: f64,
     /// What a subscriber adds to the server's memory, in KiB.
     pub memory: f64,
-    /// The share of its core that the load took.
+    /// The share of its core that the load used.
     pub load: f64,
-    /// The share of one core that other programs took.
+    /// The share of one core that other programs used.
     pub others: f64,
 }
 
@@ -56,11 +57,11 @@ impl Measured for Run {
     }
 }
 
-/// The headers of those who subscribe and publish; none for contestants without users.
+/// The headers of subscribers and publishers; none for contestants without users.
 #[derive(Default)]
 struct Users {
     headers: Vec<String>,
-    /// Who publishes to conversations that none of them sees.
+    /// The header of a user who publishes to conversations that no subscriber sees.
     outsider: Option<String>,
 }
 
@@ -181,7 +182,7 @@ fn measure(
     })
 }
 
-/// An id of a conversation: a UUID, which has the same length on all servers.
+/// The id of a conversation: a UUID, so that it has the same length on all servers.
 fn id(number: usize) -> String {
     format!("01930000-0000-7000-8000-{number:012x}")
 }

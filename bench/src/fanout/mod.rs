@@ -19,12 +19,12 @@ use crate::{
     machine::{self, Cores, check_open_files},
 };
 
-/// What is measured of each contestant.
+/// One case to measure for each contestant.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     pub transport: Transport,
     pub subscribers: usize,
-    /// How many conversations they are spread over.
+    /// The number of conversations that the subscribers are spread over.
     pub conversations: usize,
 }
 
@@ -36,7 +36,7 @@ const fn case(transport: Transport, subscribers: usize, conversations: usize) ->
     }
 }
 
-/// All that `just bench fanout` measures.
+/// All cases that `just bench fanout` measures.
 const CASES: &[Case] = &[
     case(Transport::Websocket, 1_000, 1),
     case(Transport::Sse, 1_000, 1),

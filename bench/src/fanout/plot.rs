@@ -1,4 +1,4 @@
-//! The plot: a bar for each contestant in each case, with the cost of its deliveries relative to the floor's.
+//! The plot: for each case, a bar per contestant with its delivery cost relative to the floor's.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use super::report::Report;
 use crate::{Result, machine::Measured};
 
 const WIDTH: f64 = 760.0;
-/// Where bars begin and how long the longest may be.
+/// Where bars begin, and the length of the longest.
 const LEFT: f64 = 130.0;
 const LONGEST: f64 = 500.0;
 const ROW: f64 = 22.0;
@@ -14,7 +14,7 @@ const HEAD: f64 = 34.0;
 /// A bar longer than this many times the floor's is cut and labelled with its length.
 const MOST: f64 = 16.0;
 
-/// The picture of a report.
+/// The plot of a report, as SVG.
 pub fn svg(report: &Report) -> Result<String> {
     let mut body = String::new();
     let mut y = 44.0;

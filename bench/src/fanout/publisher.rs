@@ -1,4 +1,4 @@
-//! Publishing an event.
+//! Publishes events.
 
 use std::{
     io::Write,
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::{Result, http::with_header};
 
-/// Servers close connections that are idle for longer, some after 5 seconds.
+/// Reconnect after this long, because servers close idle connections, some after 5 seconds.
 const IDLE: Duration = Duration::from_secs(2);
 
-/// Publishes, over one connection.
+/// Publishes over one connection.
 pub struct Publisher {
     address: SocketAddr,
     stream: TcpStream,
@@ -41,7 +41,7 @@ impl Publisher {
         })
     }
 
-    /// Sends it off; [`Self::confirm`] has to follow.
+    /// Sends a publish request. [`Self::confirm`] must follow.
     pub fn publish(&mut self, id: &str, number: u64) -> Result<()> {
         let request = (self.contestant.publish)(id, &title(number));
         self.send(&request)
@@ -59,7 +59,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// Waits for the answer to what was published.
+    /// Waits for the answer to the publish request.
     pub fn confirm(&mut self) -> Result<()> {
         let mut received = Vec::new();
         until(&mut self.stream, &mut received, |received| {

@@ -1,4 +1,4 @@
-//! What was measured: medians, and ratios to the floor.
+//! The results: medians, and ratios to the floor.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use crate::{
     statistics::{Rounds, median},
 };
 
-/// All that was measured.
+/// All results of the scenario.
 #[derive(Serialize, Deserialize)]
 pub struct Report {
     machine: Description,
@@ -22,9 +22,9 @@ pub struct Report {
 pub struct Cold {
     pub transport: &'static str,
     pub conversations: usize,
-    /// A delivery's cost, times the floor.
+    /// The cost of a delivery, as a multiple of the floor's.
     pub ratio: f64,
-    /// An event's without a subscriber, in microseconds.
+    /// The cost of an event without subscribers, in microseconds.
     pub publishing: f64,
     pub busy: bool,
 }
@@ -34,12 +34,12 @@ pub struct Line {
     pub contestant: String,
     delivery: f64,
     with_publishing: f64,
-    /// How many times the floor, which ran in the same round.
+    /// The multiple of the floor's cost in the same rounds.
     pub ratio: Rounds,
     spread: f64,
     spread_ratio: Rounds,
     memory: f64,
-    /// What is to be said of the runs.
+    /// Remarks on the runs.
     notes: String,
 }
 
@@ -51,7 +51,7 @@ impl Report {
         })
     }
 
-    /// What was measured, in the order in which it was.
+    /// The measured cases, in order of measurement.
     pub fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for run in &self.runs {
@@ -108,7 +108,7 @@ impl Report {
             .collect()
     }
 
-    /// Everything, for people.
+    /// The full table, for people.
     pub fn table(&self) -> String {
         let mut table = String::new();
         for case in self.cases() {
@@ -124,7 +124,7 @@ impl Report {
                 "KiB each"
             );
             for line in self.lines(case) {
-                // A single receiver is first and last.
+                // With a single receiver, the first and the last are the same.
                 let spread = if case.conversations == case.subscribers {
                     [String::new(), String::new()]
                 } else {

@@ -1,4 +1,4 @@
-//! Opens one subscriber's connection, as the protocol requires.
+//! Opens a subscriber's connection according to the protocol.
 
 use std::{
     io::{Read, Write},
@@ -14,7 +14,7 @@ use crate::{
     decode::{Decoder, TEXT, client_frame, frame, head},
 };
 
-/// The longest that anything may take.
+/// The longest wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn open(address: SocketAddr) -> Result<TcpStream> {
@@ -24,14 +24,14 @@ pub fn open(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Asks for an event stream. The answer may come with the first event only, so it is not waited for.
+/// Requests an event stream. Does not wait for the response head, which some servers only send with the first event.
 pub fn events(address: SocketAddr, request: &[u8]) -> Result<(TcpStream, Decoder)> {
     let mut stream = open(address)?;
     stream.write_all(request)?;
     Ok((stream, Decoder::events()))
 }
 
-/// The request of a WebSocket.
+/// The request that opens a WebSocket.
 pub const UPGRADE: &[u8] =
     b"GET /graphql HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
       sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -64,7 +64,7 @@ pub fn websocket(
     Ok((stream, Decoder::WebSocket { rest }))
 }
 
-/// Reads until `find` finds what it looks for.
+/// Reads until `find` returns a value.
 pub fn until<T>(
     stream: &mut TcpStream,
     received: &mut Vec<u8>,

@@ -1,6 +1,6 @@
-//! The titles of events, which count them.
+//! The titles of events, which contain a counter.
 
-/// Precedes the number of a title, at its end.
+/// Precedes the counter at the end of a title.
 pub const MARK: &str = ", part ";
 
 /// The title of an event.

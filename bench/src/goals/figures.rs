@@ -1,4 +1,4 @@
-//! One round of each scenario that a goal needs, as its own command would run it.
+//! One round of each scenario that a goal needs, run as its own command would run it.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The number of conversations in the database: a list of a thousand and one of a million cost the same.
+/// Conversations in the database. A list costs the same with a thousand and with a million.
 const LISTED: u64 = 100_000;
 
 /// The arguments of a scenario, as typed on the command line.
@@ -33,16 +33,16 @@ struct Typed<A: clap::Args> {
 pub struct Figures<'a> {
     arguments: &'a Arguments,
     cores: Cores,
-    /// Where the scenarios put their figures.
+    /// The folder for the scenarios' figures.
     folder: Folder,
-    /// Why what is compared with is not there.
+    /// Why a baseline is unavailable, if it is.
     no_postgres: Option<String>,
     no_nginx: Option<String>,
     no_node: Option<String>,
 }
 
 impl<'a> Figures<'a> {
-    /// Finds the programs to compare with, and reports missing ones.
+    /// Looks for the baseline programs and reports the missing ones.
     pub fn new(arguments: &'a Arguments, cores: Cores) -> Result<Self> {
         let no_postgres = match arguments.database_url {
             Some(_) => None,
@@ -74,7 +74,7 @@ impl<'a> Figures<'a> {
         Ok(figures)
     }
 
-    /// Whole turns, and the memory of people.
+    /// The cost of whole turns, and the memory per user.
     pub fn turns(&self) -> Result<Vec<Figure>> {
         let mut words = vec!["--rounds", "1", "--no-trial", "--no-parts"];
         words.extend(["--only", "legacy", "--only", "graphql"]);
@@ -90,7 +90,7 @@ impl<'a> Figures<'a> {
             run.ok_or_else(|| format!("{wire:?} was not measured on {kind}"))
         };
         for kind in [Kind::Sqlite, Kind::Postgres] {
-            // The floor's wire is server-sent events, as the legacy stream is.
+            // The floor's wire is server-sent events, like the legacy stream.
             figures.push(self.on(kind, "turn", kind.to_string(), || {
                 let (one, floor) = (run(Wire::Legacy, kind)?, run(Wire::Floor, kind)?);
                 Ok((one.turn / floor.turn, one.busy() || floor.busy()))
@@ -158,10 +158,10 @@ impl<'a> Figures<'a> {
             .collect()
     }
 
-    /// Lists of a database that is filled for them.
+    /// The cost of lists, on a database filled for this purpose.
     pub fn lists(&self) -> Result<Vec<Figure>> {
         let (count, requests, rounds) = match self.arguments.few {
-            // The lists are of a user who has a tenth, and have 50.
+            // The listing user owns a tenth of the conversations, and a list has 50.
             true => (1_000, "5", "1".to_owned()),
             false => (LISTED, "1000", self.arguments.rounds.to_string()),
         };
@@ -202,7 +202,7 @@ impl<'a> Figures<'a> {
         Ok(figures)
     }
 
-    /// Cold deliveries, and what publishing costs without a subscriber.
+    /// The cost of cold deliveries, and of publishing without subscribers.
     pub fn deliveries(&self) -> Result<Vec<Figure>> {
         let mut words = vec!["--rounds", "1", "--only", "titlecast"];
         words.extend(self.counts(
@@ -233,7 +233,7 @@ impl<'a> Figures<'a> {
         Ok(figures)
     }
 
-    /// The sizes of a scenario, as typed on the command line: small for a smoke test, or large enough to be meaningful.
+    /// Chooses the sizes of a scenario, as typed on the command line: small ones for a smoke test, or meaningful ones.
     fn counts<'w>(&self, few: &'w str, many: &'w str) -> std::str::Split<'w, char> {
         let words = if self.arguments.few { few } else { many };
         words.split(' ')
@@ -256,7 +256,8 @@ impl<'a> Figures<'a> {
         )
     }
 
-    /// The arguments of a scenario that measures the program, with the PostgreSQL where it takes one.
+    /// The arguments of a scenario that measures the program. Includes the PostgreSQL server if the scenario accepts
+    /// one.
     fn typed<A: clap::Args>(&self, words: &[&str], takes_database: bool) -> Result<A> {
         let json = self.folder.path().join("figures.json");
         let mut all = [words, &["--json", path(&json)?]].concat();
@@ -277,7 +278,7 @@ impl<'a> Figures<'a> {
     }
 }
 
-/// A figure, unless what it needs is missing.
+/// A figure, or the reason if what it needs is missing.
 fn given(
     missing: Option<&String>,
     goal: &'static str,

@@ -1,7 +1,8 @@
-//! What the goals of docs/performance.md need, measured beside their floors and peers in turns, and whether each is met.
+//! Measures what the goals of docs/performance.md need, in turns with their baselines and peers, and reports whether
+//! each goal is met.
 //!
-//! A missed goal is not a failure; a failed run is. If this machine lacks a required program, that goal is reported as
-//! not measured, and not as met.
+//! A missed goal is not a failure, but a failed run is. If a required program is missing on this machine, the goal is
+//! reported as not measured rather than met.
 
 mod figures;
 mod rename;
@@ -81,7 +82,7 @@ fn goals() -> Vec<Goal> {
     ]
 }
 
-/// Measures all of it, and prints a line for each goal.
+/// Measures everything and prints a line for each goal.
 pub fn run(arguments: &Arguments) -> Result<()> {
     let cores = Cores::find()?;
     let goals = cores.load(|| measure(arguments, cores))?;
@@ -105,7 +106,7 @@ fn measure(arguments: &Arguments, cores: Cores) -> Result<Vec<Goal>> {
         }
         Ok(())
     };
-    // Filled once, and asked in rounds of its own.
+    // The database is filled only once; the lists have rounds of their own.
     note(figures.lists()?)?;
     for round in 1..=arguments.rounds {
         eprintln!("goals, round {round}");

@@ -1,4 +1,4 @@
-//! The bare transaction of a new title, as the baseline for publishing it.
+//! The bare transaction that stores a new title, as the baseline for publishing it.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ use crate::{
     usage::cpu,
 };
 
-/// How many conversations are renamed in turns.
+/// The number of conversations, which are renamed in turn.
 const CONVERSATIONS: usize = 1_000;
 
-/// Renames before what it takes is measured.
+/// Renames before the measurement starts.
 const WARM_UP: usize = 50;
 
-/// Microseconds of processor time of one, on a new SQLite file.
+/// The processor time of one rename on a new SQLite file, in microseconds.
 pub async fn bare(titlecast: &std::path::Path, count: usize) -> Result<f64> {
     let database = Database::create(Kind::Sqlite, None, titlecast).await?;
     seed::fill(&database.url, CONVERSATIONS as u64, CONVERSATIONS as u64, 1).await?;

@@ -1,4 +1,4 @@
-//! A goal, what was measured for it, and whether it is met.
+//! A goal, the figures measured for it, and whether it is met.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub struct Goal {
     pub name: &'static str,
     what: &'static str,
     at_most: f64,
-    /// Beginnings of the names of cases that have a goal of their own.
+    /// Limits for cases whose names have these prefixes.
     others: Vec<(&'static str, f64)>,
     cases: Vec<Case>,
 }
@@ -22,11 +22,11 @@ struct Case {
     missing: Option<String>,
 }
 
-/// What a round has found for a case of a goal.
+/// The result of one round for one case of a goal.
 pub struct Figure {
     pub goal: &'static str,
     pub case: String,
-    /// The figure, or why there is none.
+    /// The figure, or why it is missing.
     pub value: Result<f64, String>,
     /// Whether other programs kept the machine busy.
     pub busy: bool,
@@ -51,7 +51,7 @@ pub enum Status {
     NotMeasured,
 }
 
-/// A goal, for programs.
+/// A goal in machine-readable form.
 #[derive(Serialize)]
 pub struct Described<'a> {
     goal: &'a str,
@@ -65,7 +65,7 @@ struct DescribedCase<'a> {
     case: &'a str,
     at_most: f64,
     status: Status,
-    /// The median of the rounds, the lowest and the highest.
+    /// The median, lowest and highest of the rounds.
     measured: Option<Rounds>,
     rounds: usize,
     rounds_on_a_busy_machine: usize,
@@ -83,7 +83,7 @@ impl Goal {
         }
     }
 
-    /// The same with another goal for the cases whose names begin like this.
+    /// Sets another limit for cases with this prefix.
     pub fn with_case(mut self, case: &'static str, at_most: f64) -> Self {
         self.others.push((case, at_most));
         self
@@ -114,7 +114,7 @@ impl Goal {
         other.map_or(self.at_most, |(_, at_most)| *at_most)
     }
 
-    /// Met where all of its cases are; not measured where one of them is not and none is missed.
+    /// Met if all cases are; not measured if some case is not measured and none is missed.
     fn status(&self) -> Status {
         let of = |case: &Case| case.status(self.at_most(&case.name));
         let all: Vec<Status> = self.cases.iter().map(of).collect();
@@ -145,15 +145,15 @@ impl Goal {
 }
 
 impl Case {
-    /// The results of the rounds; nothing if one of them failed.
+    /// The results of all rounds; `None` if any of them failed.
     fn rounds(&self) -> Option<Rounds> {
         let measured = self.missing.is_none() && !self.values.is_empty();
         measured.then(|| self.values.iter().copied().collect())
     }
 
-    /// Why there is no figure that a goal could be compared with.
+    /// Why there is no figure to compare with the goal.
     fn why(&self) -> Option<&str> {
-        // Figures are differences of measurements, and none of them can be zero.
+        // Figures are differences of measurements, and no real cost is zero.
         let is_cost = |rounds: Rounds| rounds.median > 0.0;
         match &self.missing {
             Some(why) => Some(why),

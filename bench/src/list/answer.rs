@@ -1,24 +1,24 @@
-//! The required content of a list, so that costs are comparable: the same conversations in the same order, with the
+//! Checks the content of lists, so that their costs are comparable: the same conversations in the same order with the
 //! same fields.
 
 use serde_json::Value;
 
 use crate::Result;
 
-/// How long a list is.
+/// The length of a list.
 const LENGTH: usize = 50;
 
-/// The part that all servers write alike; times and numbers differ in form.
+/// The fields that all servers write alike. Times and numbers differ in form.
 const SAME: [&str; 4] = ["id", "displayName", "topicHint", "lastMessagePreview"];
 
-/// The conversations of an answer.
+/// The conversations in a response.
 #[derive(Debug)]
 pub struct List {
     nodes: Vec<Value>,
 }
 
 impl List {
-    /// What is at this place of an answer.
+    /// Reads the list at this JSON pointer of a response.
     pub fn read(answer: &[u8], place: &str) -> Result<Self> {
         let text = || String::from_utf8_lossy(answer);
         let all: Value = serde_json::from_slice(answer)?;
@@ -35,7 +35,7 @@ impl List {
         })
     }
 
-    /// Fails where it is not the same list.
+    /// Fails unless both lists are the same.
     pub fn compare(&self, other: &Self) -> Result<()> {
         let fields = |node: &Value| -> Vec<String> {
             let fields = node.as_object().into_iter().flatten();

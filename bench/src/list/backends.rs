@@ -1,4 +1,4 @@
-//! The PostgreSQL processes of one database, whose time counts neither for the program nor for other programs.
+//! The PostgreSQL processes of one database. Their time counts neither for the program nor for other programs.
 
 use std::{fs, time::Duration};
 
@@ -23,7 +23,7 @@ impl Backends {
         Ok(Self { connection })
     }
 
-    /// The processor time that they have used so far. A server on another machine uses none of this one's.
+    /// The processor time of the backends so far; zero if the server is on another machine.
     pub async fn cpu(&mut self) -> Result<Duration> {
         let Some(connection) = &mut self.connection else {
             return Ok(Duration::ZERO);
@@ -32,7 +32,7 @@ impl Backends {
         let here = pids.into_iter().filter_map(|pid| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
             let pid = u32::try_from(pid).ok()?;
-            // A backend that has just ended has no owner.
+            // A backend that has just ended has no clock.
             name.starts_with("postgres")
                 .then(|| usage::cpu(pid).ok())
                 .flatten()

@@ -8,19 +8,19 @@ use crate::{Result, http, peers, running};
 
 pub struct Contestant {
     pub name: &'static str,
-    /// Whether it serves SQLite too.
+    /// Whether it also serves SQLite.
     pub sqlite: bool,
-    /// Installs it, where that is not done yet.
+    /// Installs it unless it is already installed.
     pub install: fn() -> Result<()>,
-    /// The program, to listen on a port of 127.0.0.1.
+    /// The command that listens on this port of 127.0.0.1.
     pub command: fn(titlecast: &Path, port: u16, url: &str) -> Result<Command>,
     /// The request for the local user's first 50 conversations.
     pub request: fn() -> Vec<u8>,
-    /// Where in the answer they are.
+    /// The JSON pointer to the conversations in the response.
     pub list: &'static str,
 }
 
-/// In the order in which they run. The others are compared with the first.
+/// In running order. The others are compared with the first one.
 pub static ALL: &[Contestant] = &[
     Contestant {
         name: "by hand",
@@ -66,7 +66,7 @@ pub static ALL: &[Contestant] = &[
     },
 ];
 
-/// The same fields for all servers.
+/// The request that selects the same fields on all GraphQL servers.
 fn graphql(list: &str, id: &str) -> Vec<u8> {
     let query = format!(
         "query {{ {list} {{ nodes {{

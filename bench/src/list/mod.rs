@@ -1,5 +1,5 @@
-//! The list of 50 conversations on a seeded database: by GraphQL, by a hand-written route, and by a tool that derives a
-//! GraphQL API from the tables; in turns.
+//! A list of 50 conversations from a seeded database: over GraphQL, by a hand-written route, and by a tool that derives
+//! a GraphQL API from the tables. Measured in turns.
 
 mod answer;
 mod backends;
@@ -55,28 +55,28 @@ pub struct Arguments {
     titlecast: PathBuf,
 }
 
-/// One of the contestants that serves one of the databases.
+/// A contestant serving one of the databases.
 struct Serving {
     contestant: &'static Contestant,
     url: String,
     running: Running,
     backends: Backends,
     request: Vec<u8>,
-    /// What it answers, which is the same each time.
+    /// The response, which is the same each time.
     answer: Vec<u8>,
     runs: Vec<Run>,
 }
 
-/// What some lists in a row have cost; the first three in microseconds each.
+/// The cost of a series of lists. The first three figures are microseconds per list.
 struct Run {
     cpu: f64,
-    /// The database server's; an SQLite file is read by the program itself.
+    /// Time of the database server. An SQLite file is read by the program itself.
     database: f64,
-    /// From asking to the whole answer: the median.
+    /// From the request to the complete response: the median.
     latency: f64,
-    /// The share of its core that the load took.
+    /// The share of its core that the load used.
     load: f64,
-    /// The share of one core that other programs took.
+    /// The share of one core that other programs used.
     others: f64,
 }
 
@@ -90,9 +90,9 @@ impl Measured for Run {
     }
 }
 
-/// Measures, and prints what was seen.
+/// Runs the measurement and prints the results.
 pub fn run(arguments: Arguments) -> Result<()> {
-    // A thread of its own, so that all of the load is on one core: the runtime of `main` has threads on each.
+    // A separate thread, so that the whole load is on one core; the runtime of `main` has threads on every core.
     let load = std::thread::spawn(move || -> Result<()> {
         print!("{}", report::table(&measure(&arguments, Cores::find()?)?));
         Ok(())
@@ -100,7 +100,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     load.join().map_err(|_| "the load panicked")?
 }
 
-/// What each round of lists has cost Titlecast, times the route by hand; and whether the machine was busy.
+/// For each round, Titlecast's cost as a multiple of the hand-written route's, and whether the machine was busy.
 pub fn ratios(arguments: &Arguments, cores: Cores) -> Result<Vec<(f64, bool)>> {
     let serving = measure(arguments, cores)?;
     let [hand, titlecast] = &serving[..] else {
@@ -138,7 +138,7 @@ fn measure(arguments: &Arguments, cores: Cores) -> Result<Vec<Serving>> {
                 one.lists(&runtime, arguments.requests)
                     .map_err(|error| format!("{name} on {}: {error}", one.url).into())
             })?;
-            // The first round warms up.
+            // The first round is a warm-up.
             if round > 0 {
                 one.runs.push(run);
             }
@@ -164,7 +164,7 @@ fn contestants(arguments: &Arguments, url: &str) -> Result<Vec<&'static Contesta
     Ok(std::iter::once(first).chain(others).collect())
 }
 
-/// Starts it on the server's core, and asks once.
+/// Starts the contestant on the server's core and sends one request.
 async fn start(
     contestant: &'static Contestant,
     url: &str,

@@ -1,4 +1,4 @@
-//! The table of what lists cost.
+//! The table of list costs.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::{
     statistics::{Rounds, median},
 };
 
-/// Everything, for people.
+/// The full table, for people.
 pub fn table(serving: &[Serving]) -> String {
     let mut table = String::new();
     let mut urls: Vec<&str> = serving.iter().map(|one| one.url.as_str()).collect();
@@ -39,7 +39,7 @@ pub fn table(serving: &[Serving]) -> String {
     table
 }
 
-/// A size is compared with the first on the same kind of database.
+/// Compares each database size with the first one of the same kind of database.
 fn sizes(serving: &[Serving], table: &mut String) {
     for (place, later) in serving.iter().enumerate() {
         let first = serving[..place]

@@ -1,5 +1,5 @@
-//! One run: a fresh server and database, idle users, talking users, and the same users with less of everything, so that
-//! the cost of each part is a difference.
+//! One run: a fresh server and database, idle users, talking users, and the same users with fewer features, so that the
+//! cost of each part is a difference.
 
 use std::{
     path::Path,
@@ -31,20 +31,20 @@ use crate::{
     usage::{cpu, cpu_of, memory},
 };
 
-/// A server's work after a turn is done after this time.
+/// After this time, a server has finished its work after a turn.
 const AFTERMATH: Duration = Duration::from_millis(500);
 
-/// How many connect at the same time.
+/// The number of concurrent connection attempts.
 const CONNECTING: usize = 50;
 
-/// What one run has found. Processor time of the server is in microseconds, user and system.
+/// The results of one run. The server's processor time (user and system) is in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
     pub wire: Wire,
     pub database: Kind,
     pub people: usize,
     pub turns: usize,
-    /// What a turn costs the server, and what it costs PostgreSQL.
+    /// The cost of a turn for the server and for PostgreSQL.
     pub turn: f64,
     pub backend: f64,
     pub parts: Option<Parts>,
@@ -52,17 +52,17 @@ pub struct Run {
     pub idle: f64,
     pub memory: f64,
     pub waited: Quantiles,
-    /// Bytes of a reply on its wire.
+    /// Bytes per reply on this wire.
     pub reply: f64,
     /// The largest delay of a message behind its schedule, in milliseconds.
     pub late: f64,
-    /// The share of one core that the server took, that the load took with the model, and that other programs took.
+    /// The share of one core that the server used, that the load and the model used, and that other programs used.
     pub server: f64,
     pub load: f64,
     pub others: f64,
 }
 
-/// A turn's parts, which are differences; together they are the turn.
+/// The parts of a turn's cost, computed as differences. Their sum is the cost of the turn.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Parts {
     pub receive: f64,
@@ -72,7 +72,7 @@ pub struct Parts {
     pub tell: f64,
 }
 
-/// The median and the 99th percentile of the wait, in milliseconds.
+/// The median and the 99th percentile of waiting times, in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Quantiles {
     pub text: [f64; 2],
@@ -90,13 +90,13 @@ impl Measured for Run {
     }
 }
 
-/// What is measured, and how many take part.
+/// What to measure, and with how many users.
 #[derive(Clone, Copy)]
 pub struct Case {
     pub wire: Wire,
     pub database: Kind,
     pub people: usize,
-    /// People who only have their tabs open.
+    /// Users who only have their tabs open.
     pub idle: usize,
     pub parts: bool,
 }
@@ -166,7 +166,7 @@ async fn measure(
         lists: true,
     };
     let mut everybody = connect(arguments, wire, server, 0..people).await?;
-    // The first on a connection is not like the others.
+    // The first request on a connection is not representative.
     let brief = Ask { tokens: 5, ..full };
     let second = Duration::from_secs(1);
     talk(&mut everybody, brief, 1, second).await?;
@@ -208,7 +208,7 @@ async fn measure(
     })
 }
 
-/// An error unless exactly this many replies are stored.
+/// Fails unless exactly this many replies are stored.
 async fn stored(wire: Wire, database: &Database, count: usize) -> Result<()> {
     let replies = match wire {
         Wire::AiSdk => "SELECT count(*) FROM messages WHERE role = 'assistant'",
@@ -223,7 +223,7 @@ async fn stored(wire: Wire, database: &Database, count: usize) -> Result<()> {
     }
 }
 
-/// This many users, each with both tabs.
+/// Connects these users, each with both tabs.
 async fn connect(
     arguments: &Arguments,
     wire: Wire,
@@ -246,13 +246,13 @@ async fn connect(
     Ok(everybody)
 }
 
-/// The cost of an idle user: microseconds per second, and KiB; no numbers without idle users.
+/// The cost of an idle user: microseconds per second, and KiB; NaN if there are no idle users.
 async fn idle(arguments: &Arguments, case: Case, server: &Running) -> Result<(f64, f64)> {
     if case.idle == 0 {
         return Ok((f64::NAN, f64::NAN));
     }
     let seconds = Duration::from_secs_f64(arguments.idle_seconds);
-    // What the server does by itself is not theirs.
+    // The server's own background work is subtracted.
     let (before, taken) = (memory(server.pid)?, server.cpu()?);
     sleep(seconds).await;
     let alone = server.cpu()? - taken;
@@ -264,7 +264,7 @@ async fn idle(arguments: &Arguments, case: Case, server: &Running) -> Result<(f6
     let with_them = server.cpu()? - taken;
     let after = memory(server.pid)?;
     for mut person in others {
-        // A user whose tabs were closed in the meantime has cost nothing.
+        // Fail if a tab was closed in the meantime, because that user has cost nothing.
         person.check()?;
     }
     let count = case.idle as f64;
@@ -273,7 +273,7 @@ async fn idle(arguments: &Arguments, case: Case, server: &Running) -> Result<(f6
     Ok((time * 1e6 / count, memory / count))
 }
 
-/// The same people with less of everything.
+/// Measures the same users with fewer features.
 async fn parts(
     arguments: &Arguments,
     server: &Running,
@@ -309,7 +309,7 @@ async fn parts(
     })
 }
 
-/// What a message costs that is read and refused.
+/// The cost of a message that is read and refused.
 async fn receive(arguments: &Arguments, server: &Running, everybody: &[Person]) -> Result<f64> {
     let person = everybody.first().ok_or("no people")?;
     let (request, status, holds) = person.blank();
@@ -327,7 +327,7 @@ async fn receive(arguments: &Arguments, server: &Running, everybody: &[Person]) 
     Ok(taken.as_secs_f64() * 1e6 / arguments.refused as f64)
 }
 
-/// What a turn has cost, and how long people waited.
+/// The cost of a turn, and how long the users waited.
 struct Cost {
     server: f64,
     backend: f64,
@@ -364,8 +364,8 @@ impl Cost {
     }
 }
 
-/// Lets each user send this many messages, one per minute of theirs. Returns how long each waited, and the largest
-/// delay of a message.
+/// Each user sends this many messages, one per scaled minute. Returns how long each waited, and the largest delay of a
+/// message.
 async fn talk(
     everybody: &mut [Person],
     ask: Ask,

@@ -1,10 +1,11 @@
-//! The realistic scenario: people with two tabs each, a list and a chat, who send a message a minute and read replies at a
-//! model's pace; through each wire, on SQLite and PostgreSQL, beside a program of the same statements that was written by
-//! hand, and beside the AI SDK's route on Node.
+//! The realistic scenario: users with two tabs each, a list and a chat, who send one message a minute and read replies
+//! at a model's pace. Measured over each wire, on SQLite and PostgreSQL, and compared with a hand-written program that
+//! runs the same statements and with the AI SDK's route on Node.
 //!
-//! A person's minute is shortened (`--minute`), so that fewer people keep the server as busy; what a person costs who does
-//! nothing is measured with people who do nothing, and added. From both follows how many people use 60 % of two cores. As
-//! many as use that share of the server's one core are tried then: the other core has the load.
+//! The minute is shortened (`--minute`), so that fewer users produce the same load. The cost of an idle user is
+//! measured separately with idle users, and added. Together they give the number of users that fit into 60 % of two
+//! cores. Finally as many users as fit into that share of the server's one core are tried; the other core runs the
+//! load.
 
 mod floor;
 mod measure;
@@ -31,10 +32,10 @@ use crate::{
     turn::{database::Kind, in_runtime},
 };
 
-/// The share of the cores that people may use.
+/// The share of the cores that users may use.
 const SHARE: f64 = 0.6;
 
-/// Of so many.
+/// The number of cores.
 const CORES: f64 = 2.0;
 
 #[derive(clap::Args)]
@@ -114,7 +115,7 @@ pub struct Arguments {
     settings: Vec<String>,
 }
 
-/// Measures in turns, tries the number of people, prints the tables, and writes all figures.
+/// Measures in turns, tries the computed number of users, prints the tables, and writes all figures.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.short >= arguments.long {
         return Err("--short has to be less than --long".into());
@@ -133,7 +134,7 @@ pub fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
     if cases.iter().any(|case| case.wire == Wire::AiSdk) {
         peers::npm("ai-sdk")?;
     }
-    // Round by round, so that what was measured before an interruption can be compared.
+    // Round by round, so that results before an interruption can be compared.
     for round in 1..=arguments.rounds {
         for &case in &cases {
             let run = quietly(arguments.repeats, || one(arguments, cores, case))?;
@@ -149,7 +150,7 @@ pub fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
         let Some(people) = report.people(case.wire, case.database) else {
             continue;
         };
-        // Scaled down: the server has one of the cores, and a user's minute is shortened.
+        // Scaled down, because the server has only one of the cores and the minute is shortened.
         let people = people / CORES * arguments.minute / 60.0;
         let case = Case {
             people: (people as usize).max(1),
@@ -182,7 +183,7 @@ impl Arguments {
         Duration::from_secs_f64(self.minute)
     }
 
-    /// What is measured in each round, in this order.
+    /// The cases of each round, in order.
     fn cases(&self) -> Vec<Case> {
         let mut kinds = vec![Kind::Sqlite];
         kinds.extend(self.database_url.is_some().then_some(Kind::Postgres));

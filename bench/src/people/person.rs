@@ -1,5 +1,5 @@
-//! A person with two tabs: one shows the list of their conversations, the other a chat. What they get is checked: a reply
-//! whose text is not that of the model, or a list without the title or the last message, ends the run.
+//! A user with two tabs, one with the list of conversations, the other with a chat. Everything received is checked: a
+//! reply that differs from the model's text, or a list without the title or the last message, ends the run.
 
 use std::{
     net::SocketAddr,
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{Result, cost::words, requests::Client};
 
-/// The longest that a list may take to show what has happened.
+/// How long a list may take to show a change.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The poll interval of users without live updates for the title.
@@ -38,7 +38,7 @@ pub struct Person {
     list: Option<List>,
     random: fastrand::Rng,
     conversation: Option<Conversation>,
-    /// The number of messages sent, which distinguishes their requests.
+    /// The number of messages sent, which makes each request unique.
     sent: usize,
 }
 
@@ -55,29 +55,29 @@ enum List {
         changes: UnboundedReceiver<Result<(Instant, Change)>>,
         reader: JoinHandle<()>,
     },
-    /// One that is read anew behind each reply.
+    /// A list that is reloaded after each reply.
     Read(Box<Client>),
 }
 
-/// What a person is to ask for.
+/// What a user requests in one turn.
 #[derive(Clone, Copy)]
 pub struct Ask {
-    /// How many tokens the reply has.
+    /// The number of tokens in the reply.
     pub tokens: usize,
-    /// Whether a conversation gets a title.
+    /// Whether a new conversation gets a title.
     pub titles: bool,
-    /// Whether they have a tab with the list.
+    /// Whether the user has a tab with the list.
     pub lists: bool,
 }
 
-/// How long a person waited.
+/// How long a user waited.
 #[derive(Clone, Copy, Debug)]
 pub struct Waited {
-    /// For the first text of the reply.
+    /// Until the first text of the reply.
     pub text: Duration,
-    /// For the list to show their message.
+    /// Until the list showed the user's message.
     pub list: Option<Duration>,
-    /// The time until the list shows the title, in the turn that generated it.
+    /// Until the list showed the title, in the turn that generated it.
     pub title: Option<Duration>,
 }
 
@@ -104,7 +104,7 @@ impl Person {
         })
     }
 
-    /// Closes or opens the tab with the list.
+    /// Opens or closes the tab with the list.
     pub async fn show_list(&mut self, shown: bool) -> Result<()> {
         self.list = match (self.list.take(), shown) {
             (_, false) => None,
@@ -114,7 +114,7 @@ impl Person {
         Ok(())
     }
 
-    /// From now on they talk in another conversation.
+    /// Leaves the conversation; the next message starts another one.
     pub fn leave(&mut self) {
         self.conversation = None;
     }
@@ -124,7 +124,7 @@ impl Person {
         self.chat.received()
     }
 
-    /// An error unless both tabs are still open.
+    /// Fails unless both tabs are still connected.
     pub fn check(&mut self) -> Result<()> {
         self.chat.check()?;
         match &mut self.list {
@@ -137,7 +137,7 @@ impl Person {
         }
     }
 
-    /// How many messages they have sent.
+    /// The number of messages sent so far.
     pub fn sent(&self) -> usize {
         self.sent
     }
@@ -178,7 +178,7 @@ impl Person {
         Ok(Waited { text, list, title })
     }
 
-    /// The conversation's id, and how long the first text took.
+    /// Sends the message and reads the reply. Returns the conversation's id and when the first text arrived.
     async fn converse(
         &mut self,
         text: &str,
@@ -255,7 +255,7 @@ impl List {
                 let read = read.await;
                 let at = Instant::now();
                 for change in found {
-                    // The person has closed the tab.
+                    // Fails if the tab has been closed.
                     let _ = sender.send(Ok((at, change)));
                 }
                 if let Err(error) = read {

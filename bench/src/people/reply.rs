@@ -1,4 +1,4 @@
-//! Whether a reply arrived: all of the model's text, once and in order, and its end.
+//! Checks that a reply arrived: the model's whole text, once and in order, and the end.
 
 use std::time::Instant;
 
@@ -7,9 +7,9 @@ use crate::Result;
 
 pub struct Reply {
     wire: Wire,
-    /// What the model writes.
+    /// The text that the model writes.
     text: String,
-    /// How much of it has come, in bytes.
+    /// How much of the text has arrived, in bytes.
     length: usize,
     conversation: Option<String>,
     first: Option<Instant>,
@@ -17,9 +17,9 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Nothing received yet; the conversation's id is known if the client chose it, or in a later turn.
+    /// A reply of which nothing has arrived. The conversation's id is known if the client chose it, or in later turns.
     pub fn new(wire: Wire, text: String, conversation: Option<String>) -> Self {
-        // Over WebSocket the answer to the message comes first.
+        // Over WebSocket the answer to the message comes first and contains the id.
         let known = conversation.filter(|_| wire != Wire::Graphql);
         Self {
             wire,
@@ -31,7 +31,7 @@ impl Reply {
         }
     }
 
-    /// Takes an event.
+    /// Processes an event.
     pub fn take(&mut self, payload: &[u8]) -> Result<()> {
         let wrong = |what: &str| -> crate::Error {
             let payload = String::from_utf8_lossy(payload);

@@ -1,4 +1,4 @@
-//! What was measured: what a turn costs by its parts, ratios to the floor, and how many people that makes.
+//! The results: the cost of a turn and its parts, ratios to the floor, and the resulting number of users.
 
 use std::fmt::Write;
 
@@ -16,18 +16,18 @@ use crate::{
     turn::database::Kind,
 };
 
-/// All that was measured, and how.
+/// All results, and how they were measured.
 #[derive(Serialize)]
 pub struct Report {
     machine: Description,
-    /// How long a person's minute was, in seconds, how many messages each sent, how many tokens a reply had, and how many
-    /// milliseconds there were between two.
+    /// The length of the scaled minute in seconds, messages per conversation, tokens per reply, and milliseconds
+    /// between two tokens.
     minute: f64,
     messages: usize,
     tokens: usize,
     pace: u64,
     pub runs: Vec<Run>,
-    /// The number of people that follows, tried.
+    /// Trials of the computed number of users.
     pub trials: Vec<Run>,
 }
 
@@ -50,7 +50,7 @@ impl Report {
             .collect()
     }
 
-    /// How many times another one, round by round, this is.
+    /// The cost as a multiple of another wire's, round by round.
     pub fn ratio(
         &self,
         wire: Wire,
@@ -65,18 +65,18 @@ impl Report {
         Rounds::of_ratios(&values(wire), &values(to))
     }
 
-    /// What the rounds have found.
+    /// A value of all rounds.
     pub fn rounds(&self, wire: Wire, database: Kind, value: impl Fn(&Run) -> f64) -> Rounds {
         self.of(wire, database).into_iter().map(value).collect()
     }
 
-    /// How many people, each with a message a minute, use the share of the cores.
+    /// The number of users, each sending one message a minute, that use the share of the cores.
     pub fn people(&self, wire: Wire, database: Kind) -> Option<f64> {
         let second = self.rounds(wire, database, |run| run.turn / 60.0 + run.idle);
         (second.median > 0.0).then(|| SHARE * CORES * 1e6 / second.median)
     }
 
-    /// Everything, for people: the median of the rounds and, in brackets, the lowest and the highest.
+    /// The full table for people: the median of the rounds and, in brackets, the lowest and highest.
     pub fn table(&self) -> String {
         let mut table = String::new();
         let (tokens, pace, minute) = (self.tokens, self.pace, self.minute);

@@ -1,4 +1,4 @@
-//! A tab of a person's browser: one connection, on which events arrive.
+//! A tab of a user's browser: one connection that receives events.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,7 +15,7 @@ use crate::{
     requests::Client,
 };
 
-/// Room for what has come: a few tokens, or a whole title.
+/// Size of the read buffer: enough for a few tokens or a whole title.
 const PART: usize = 4096;
 
 pub struct Tab {
@@ -25,13 +25,13 @@ pub struct Tab {
 }
 
 impl Tab {
-    /// For requests one after the other, each with an event stream for its answer.
+    /// Opens a connection for consecutive requests, each answered with an event stream.
     pub async fn http(to: SocketAddr) -> Result<Self> {
         let stream = http::connect(Ipv4Addr::LOCALHOST, to).await?;
         Ok(Self::over(stream))
     }
 
-    /// The same on a used connection: servers soon close a connection without a request.
+    /// Like [`Self::http`], after a first request, because servers soon close a connection without one.
     pub async fn used(to: SocketAddr, request: &[u8], status: u16) -> Result<Self> {
         let mut client = Client::connect(to).await?;
         client.answered(request, status).await?;
@@ -46,7 +46,7 @@ impl Tab {
         }
     }
 
-    /// GraphQL over WebSocket, with a header of one's own.
+    /// Opens a GraphQL WebSocket with an additional header.
     pub async fn websocket(to: SocketAddr, header: &str) -> Result<Self> {
         let mut stream = http::connect(Ipv4Addr::LOCALHOST, to).await?;
         let upgrade = b"GET /graphql HTTP/1.1\r\nhost: 127.0.0.1\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
@@ -113,7 +113,7 @@ impl Tab {
         Ok(())
     }
 
-    /// An error unless the connection is open; what has come is not looked at.
+    /// Fails unless the connection is open. Discards what has arrived.
     pub fn check(&self) -> Result<()> {
         let mut part = [0; PART];
         match self.stream.try_read(&mut part) {
@@ -123,12 +123,12 @@ impl Tab {
         }
     }
 
-    /// Whether the answer is over, as HTTP has it.
+    /// Whether the response is complete according to HTTP.
     pub fn ended(&self) -> bool {
         self.decoder.ended()
     }
 
-    /// How many bytes have come.
+    /// The number of bytes received.
     pub fn received(&self) -> usize {
         self.received
     }

@@ -1,4 +1,4 @@
-//! The wires that users' clients speak: the requests, and the events that arrive.
+//! The wires of users' clients: requests, and the events that arrive.
 
 use std::borrow::Cow;
 
@@ -25,14 +25,14 @@ pub enum Wire {
     AiSdk,
 }
 
-/// A message that is to be sent.
+/// A message to send.
 pub struct Message<'a> {
     pub text: &'a str,
     /// The conversation's id on this wire; a client-chosen one if the wire requires that.
     pub conversation: Option<&'a str>,
-    /// Whether a conversation that it begins gets a title.
+    /// Whether a new conversation gets a title.
     pub titles: bool,
-    /// An id that was never used.
+    /// An id that has not been used before.
     pub fresh: &'a str,
 }
 
@@ -47,19 +47,19 @@ const REPLY: &str = "subscription ($id: ID!) { reply(conversationId: $id) { __ty
 const LIST: &str =
     "subscription { conversationUpdated { id displayName titleStatus messageCount revision } }";
 
-/// What an event of a reply says.
+/// The meaning of one event of a reply.
 #[derive(Debug, PartialEq)]
 pub enum Said<'a> {
     /// The server's id of the conversation.
     Conversation(Cow<'a, str>),
     Text(Cow<'a, str>),
-    /// The reply is complete; the whole text where the wire repeats it.
+    /// The reply is complete. Contains the whole text if the wire repeats it.
     Completed(Option<Cow<'a, str>>),
     Failed,
     Other,
 }
 
-/// What an event of a list says of a conversation.
+/// A change of a conversation in an event of a list.
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
@@ -91,7 +91,7 @@ impl Wire {
         }
     }
 
-    /// Whether Titlecast serves it.
+    /// Whether Titlecast serves this wire.
     pub fn is_ours(self) -> bool {
         !matches!(self, Self::Floor | Self::AiSdk)
     }
@@ -101,7 +101,7 @@ impl Wire {
         matches!(self, Self::Graphql | Self::Legacy | Self::Floor)
     }
 
-    /// Whether its client makes the ids of conversations.
+    /// Whether the client chooses the ids of conversations.
     pub fn makes_ids(self) -> bool {
         matches!(self, Self::Ui | Self::AgUi | Self::AiSdk)
     }
@@ -111,7 +111,7 @@ impl Wire {
         format!("{USER}: {user}")
     }
 
-    /// The request that sends a message, with the reply for its answer; none over WebSocket.
+    /// The request that sends a message and is answered with the reply; `None` over WebSocket.
     pub fn request(self, header: &str, message: &Message) -> Option<Vec<u8>> {
         let Message {
             text,
@@ -152,8 +152,8 @@ impl Wire {
         Some(http::with_header(&request, header))
     }
 
-    /// A message that is read and refused because it has no content, the status of its answer, and a part of the
-    /// answer's body.
+    /// A message that is read and refused because it is empty. Returns the request, the status of its response, and a
+    /// part of the response body.
     pub fn blank(self, header: &str) -> (Vec<u8>, u16, &'static str) {
         let refused = "INVALID_INPUT";
         let (path, body, status, holds) = match self {
@@ -187,19 +187,19 @@ impl Wire {
         http::with_header(&request, header)
     }
 
-    /// What an event says of a reply.
+    /// Decodes an event of a reply.
     pub fn said(self, payload: &[u8]) -> Result<Said<'_>> {
         Ok(match self {
             Self::Graphql => graphql(serde_json::from_slice(payload)?),
             Self::Legacy => legacy(serde_json::from_slice(payload)?),
             Self::Floor => by_hand(serde_json::from_slice(payload)?),
-            // Its last line is no JSON.
+            // The last line of this wire is not JSON.
             Self::Ui | Self::AiSdk if payload == b"[DONE]" => Said::Other,
             Self::Ui | Self::AiSdk | Self::AgUi => typed(serde_json::from_slice(payload)?),
         })
     }
 
-    /// What an event says of a list, if it does.
+    /// Decodes an event of a list; `None` if it is not a change.
     pub fn change(self, payload: &[u8]) -> Result<Option<Change>> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -228,7 +228,7 @@ impl Wire {
     }
 }
 
-/// The messages over a WebSocket.
+/// The message that sends a chat message over a WebSocket.
 pub fn send(id: &str, message: &Message) -> Value {
     let variables =
         json!({ "text": message.text, "id": message.conversation, "titles": message.titles });
@@ -356,7 +356,7 @@ struct Metadata<'a> {
     outcome: Option<&'a str>,
 }
 
-/// The UI message stream, and AG-UI: both say of which type an event is.
+/// Decodes events of the UI message stream and AG-UI, both of which have a type.
 fn typed(event: TypedEvent<'_>) -> Said<'_> {
     let metadata = event.message_metadata;
     match (event.r#type, event.delta) {

@@ -1,8 +1,9 @@
-//! Fills a database with conversations as the service would have written them, but in minutes instead of hours. The
-//! same seed gives the same conversations.
+//! Fills a database with conversations as the service would have written them, in minutes instead of hours. The same
+//! seed produces the same conversations.
 //!
-//! A tenth of them is the local user's, whom a server without settings serves; the rest is other users', a hundred
-//! each. Words are as common as in a language: the most common is in most messages, most are in few.
+//! A tenth belongs to the local user, whom a server without settings serves; the rest belongs to other users, a hundred
+//! each. Word frequencies are like those of a language: the most common word is in most messages, most words are in
+//! few.
 
 mod rows;
 mod sink;
@@ -24,7 +25,7 @@ use std::{
 use self::{rows::Maker, sink::Sink};
 use crate::Result;
 
-/// Conversations that are made and written at once.
+/// Conversations that are generated and written together.
 const BATCH: u64 = 1_000;
 
 #[derive(clap::Args)]
@@ -50,7 +51,7 @@ pub struct Arguments {
     titlecast: PathBuf,
 }
 
-/// Makes the tables and fills them.
+/// Creates the tables and fills them.
 pub async fn run(arguments: Arguments) -> Result<()> {
     let Arguments {
         database_url,
@@ -66,7 +67,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Fills tables that are there and empty.
+/// Fills existing empty tables.
 pub async fn fill(database_url: &str, conversations: u64, messages: u64, seed: u64) -> Result<()> {
     let begun = Instant::now();
     let mut sink = Sink::open(database_url).await?;
@@ -83,7 +84,7 @@ pub async fn fill(database_url: &str, conversations: u64, messages: u64, seed: u
     sink.finish().await
 }
 
-/// Makes the tables.
+/// Creates the tables.
 pub fn migrate(titlecast: &Path, database_url: &str) -> Result<()> {
     let migrated = Command::new(titlecast)
         .args(["migrate", "up", "--database-url", database_url])

@@ -1,4 +1,4 @@
-//! The rows: columns as the newest migration has them.
+//! The generated rows, with the columns of the newest migration.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -8,7 +8,7 @@ use super::{
     text::sentence,
 };
 
-/// A value of a row.
+/// A value in a row.
 #[derive(Clone)]
 pub enum Cell {
     Null,
@@ -38,17 +38,17 @@ impl Table {
 
 const TENANT: &str = "local";
 
-/// One of this many conversations belongs to the local user.
+/// One in this many conversations belongs to the local user.
 const LOCAL_EVERY: u64 = 10;
 
-/// How many conversations each of the others has.
+/// The number of conversations of every other user.
 const OTHERS_HAVE: u64 = 100;
 
 fn text(text: &str) -> Cell {
     Cell::Text(text.to_owned())
 }
 
-/// Makes conversations one after the other.
+/// Generates conversations one after another.
 pub struct Maker {
     random: fastrand::Rng,
     conversations: u64,
@@ -66,7 +66,7 @@ impl Maker {
         }
     }
 
-    /// The rows of the next conversations, the referenced tables first.
+    /// The rows of the next conversations. Referenced tables come first.
     pub fn batch(&mut self, count: u64) -> [Table; 5] {
         let mut tables = [
             Table::new(
@@ -146,7 +146,7 @@ impl Maker {
         let number = self.made;
         let user = match number % LOCAL_EVERY {
             0 => "local".to_owned(),
-            // Neighbours in time are different people's.
+            // Consecutive conversations belong to different users.
             _ => format!(
                 "user-{}",
                 number % (self.conversations / OTHERS_HAVE).max(1)
@@ -245,7 +245,7 @@ impl Maker {
         ]);
     }
 
-    /// An id as the service makes them: in the order of time.
+    /// An id like the service's, ordered by time.
     fn id(&mut self, at: DateTime<Utc>) -> Uuid {
         let mut chance = [0; 10];
         self.random.fill(&mut chance);

@@ -1,4 +1,4 @@
-//! Writes rows in the fastest way: `COPY` on PostgreSQL, multi-row statements on SQLite.
+//! Writes rows in the fastest way: `COPY` on PostgreSQL, multi-row inserts on SQLite.
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,10 @@ use super::{
 };
 use crate::Result;
 
-/// SQLite takes 32,766 parameters a statement; ours have at most 19 a row.
+/// Rows per statement. SQLite allows 32,766 parameters per statement; a row has at most 19.
 const ROWS_A_STATEMENT: usize = 500;
 
-/// A view, and the table behind it: PostgreSQL copies only into tables.
+/// The view, and the table behind it; PostgreSQL can only copy into tables.
 const SEARCH: &str = "agent_search";
 const SEARCH_TEXTS: &str = "agent_search_texts";
 
@@ -24,12 +24,12 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// Connects, and checks whether the database is empty.
+    /// Connects, and checks that the database is empty.
     pub async fn open(url: &str) -> Result<Self> {
         const ANY: &str = "SELECT count(*) FROM (SELECT 1 FROM agent_conversations LIMIT 1) AS one";
         let (sink, rows): (Self, i64) = if url.starts_with("sqlite:") {
             let mut connection = SqliteConnection::connect(url).await?;
-            // What is lost in a power cut is made again.
+            // Data lost in a power cut can be generated again.
             connection
                 .execute("PRAGMA synchronous = OFF; PRAGMA cache_size = -200000")
                 .await?;
@@ -47,7 +47,7 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Writes these rows in one transaction.
+    /// Writes the rows of these tables in one transaction.
     pub async fn write(&mut self, tables: &[Table]) -> Result<()> {
         match self {
             Self::Sqlite(connection) => {
@@ -78,7 +78,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Updates the planner's statistics, as the database would after a while.
+    /// Updates the planner's statistics, as the database itself would do after a while.
     pub async fn finish(self) -> Result<()> {
         match self {
             Self::Sqlite(mut connection) => {
@@ -122,7 +122,7 @@ async fn insert(
     Ok(())
 }
 
-/// The rows of the search index in PostgreSQL's format.
+/// Converts rows of the search index to PostgreSQL's format.
 fn entries(rows: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
     let entry = |cell: &Cell| match cell {
         Cell::Text(body) => Cell::Text(entry_of_marked(body)),
@@ -132,7 +132,7 @@ fn entries(rows: &[Vec<Cell>]) -> Vec<Vec<Cell>> {
     rows.iter().map(row).collect()
 }
 
-/// The rows as `COPY` takes them. Our texts hold nothing that would have to be escaped.
+/// The rows in the format of `COPY`. Generated texts contain nothing that needs escaping.
 fn copied(rows: &[Vec<Cell>]) -> String {
     let mut text = String::new();
     for row in rows {
@@ -140,7 +140,7 @@ fn copied(rows: &[Vec<Cell>]) -> String {
             if place > 0 {
                 text.push('\t');
             }
-            // Writing into a string does not fail.
+            // Writing to a string cannot fail.
             let _ = match cell {
                 Cell::Null => write!(text, "\\N"),
                 Cell::Text(part) => write!(text, "{part}"),

@@ -1,6 +1,6 @@
-//! Made-up text: words of syllables, as common as those of a language.
+//! Made-up text: words of syllables, with the frequencies of a language.
 
-/// How many different words there are.
+/// The number of different words.
 const WORDS: f64 = 20_000.0;
 
 const SYLLABLES: [&str; 16] = [
@@ -8,7 +8,7 @@ const SYLLABLES: [&str; 16] = [
     "wey",
 ];
 
-/// The word of this rank, 0 the most common.
+/// The word with this rank; rank 0 is the most common.
 pub fn word(rank: usize) -> String {
     let (mut rank, mut word) = (rank + 16, String::new());
     while rank > 0 {
@@ -18,12 +18,12 @@ pub fn word(rank: usize) -> String {
     word
 }
 
-/// Chosen as often as its rank says: half as often as the word of half its rank (Zipf's law).
+/// A random word, chosen with the frequency of its rank: half as often as the word at half its rank (Zipf's law).
 pub fn any_word(random: &mut fastrand::Rng) -> String {
     word((WORDS.powf(random.f64())) as usize - 1)
 }
 
-/// This many words, the first with a capital.
+/// This many words, beginning with a capital letter.
 pub fn sentence(random: &mut fastrand::Rng, words: usize) -> String {
     let mut text = any_word(random);
     if let Some(first) = text.get_mut(0..1) {

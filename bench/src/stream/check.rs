@@ -1,4 +1,4 @@
-//! Checks that a reply arrived: its whole text once and in order, and its end as the protocol requires.
+//! Checks that a reply arrived: its whole text once and in order, and an end that follows the protocol.
 
 use std::borrow::Cow;
 
@@ -6,26 +6,26 @@ use serde::Deserialize;
 
 use crate::Result;
 
-/// Whose events a client reads.
+/// The event format that a client reads.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wire {
     /// Chat Completions, from the model or through a proxy.
     Model,
-    /// Titlecast's `POST /api/v1/chat/stream`, where the last event has the title if one is made.
+    /// Titlecast's `POST /api/v1/chat/stream`. If a title is generated, the last event contains it.
     Titlecast { titles: bool },
 }
 
-/// One reply, as far as it has come.
+/// A reply, as far as it has arrived.
 pub struct Reply {
     wire: Wire,
     text: String,
-    /// How much of the text has come, in bytes.
+    /// How much of the text has arrived, in bytes.
     length: usize,
-    /// In how many pieces.
+    /// The number of pieces in which it arrived.
     pub deltas: usize,
-    /// Whether the model has said why it stopped.
+    /// Whether the model has sent its finish reason.
     finished: bool,
-    /// Whether what must be the last event has come.
+    /// Whether the required last event has arrived.
     over: bool,
 }
 
@@ -58,7 +58,7 @@ struct Event<'a> {
 }
 
 impl Reply {
-    /// None of it yet.
+    /// A reply of which nothing has arrived yet.
     pub fn new(wire: Wire, text: String) -> Self {
         Self {
             wire,
@@ -70,7 +70,7 @@ impl Reply {
         }
     }
 
-    /// Takes an event.
+    /// Processes an event.
     pub fn take(&mut self, payload: &[u8]) -> Result<()> {
         if self.over {
             return Err(self.wrong("continues after its end", payload));
@@ -117,12 +117,12 @@ impl Reply {
         }
     }
 
-    /// Whether some of its text has arrived.
+    /// Whether any text has arrived.
     pub fn begun(&self) -> bool {
         self.deltas > 0
     }
 
-    /// The answer is over, as HTTP has it.
+    /// Called when the response is complete according to HTTP. Fails if the last event is missing.
     pub fn end(&self) -> Result<()> {
         match self.over {
             true => Ok(()),
@@ -171,7 +171,7 @@ mod tests {
 
     const WIRES: [Wire; 2] = [Wire::Model, UNTITLED];
 
-    /// A reply of these deltas and its end, on either wire.
+    /// The events of a reply with these deltas, on either wire.
     fn payloads(wire: Wire, deltas: &[&str]) -> Vec<String> {
         let event = |delta: &&str| match wire {
             Wire::Model => json!({ "choices": [{

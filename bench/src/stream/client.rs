@@ -1,4 +1,4 @@
-//! The load: streams that are read to their end, one reply after the other on each, in one thread.
+//! The load: streams that are read to their end in one thread, with consecutive replies on each.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{Result, decode::Decoder, http};
 
-/// The longest that nothing may happen.
+/// The longest time without any event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Load {
@@ -26,43 +26,43 @@ pub struct Load {
     wire: Wire,
 }
 
-/// One connection, which is kept from reply to reply as a browser does.
+/// One connection, kept from reply to reply as a browser does.
 struct Link {
     stream: mio::net::TcpStream,
     decoder: Decoder,
     asked: Option<Asked>,
-    /// How many replies are still to be asked for.
+    /// The number of replies still to be requested.
     left: usize,
 }
 
-/// A reply that is on its way.
+/// A requested reply.
 struct Asked {
     reply: Reply,
     at: Instant,
     first: Option<Duration>,
 }
 
-/// What a turn is.
+/// The parameters of a turn.
 #[derive(Clone, Copy)]
 pub struct Turn {
-    /// How many streams at once.
+    /// The number of concurrent streams.
     pub streams: usize,
-    /// How many replies on each, one after the other.
+    /// The number of consecutive replies on each stream.
     pub replies: usize,
-    /// How many tokens a reply has.
+    /// The number of tokens in a reply.
     pub tokens: usize,
-    /// The time over which the beginnings of the streams are spread.
+    /// The time over which the streams' starts are spread.
     pub stagger: Duration,
 }
 
-/// What a turn has found.
+/// The results of a turn.
 #[derive(Default)]
 pub struct Found {
     pub replies: usize,
     pub tokens: usize,
-    /// In how many pieces the text came.
+    /// The number of pieces in which the text arrived.
     pub deltas: usize,
-    /// From asking to the first token.
+    /// From the request to the first token.
     pub first: Vec<Duration>,
 }
 
@@ -93,7 +93,7 @@ impl Load {
         })
     }
 
-    /// Has all replies of a turn written.
+    /// Requests and reads all replies of a turn.
     pub fn take(&mut self, turn: Turn) -> Result<Found> {
         let (mut found, mut asked, all) = (Found::default(), 0, turn.streams * turn.replies);
         for link in &mut self.links[..turn.streams] {
@@ -157,7 +157,7 @@ impl Link {
         Ok(self.stream.write_all(&request)?)
     }
 
-    /// Reads what has arrived. Returns the reply when it has ended.
+    /// Reads what has arrived. Returns the reply once it has ended.
     fn read(&mut self, buffer: &mut [u8]) -> Result<Option<Asked>> {
         loop {
             let length = match self.stream.read(buffer) {
@@ -192,7 +192,7 @@ impl Link {
 fn request(wire: Wire, script: Script) -> Vec<u8> {
     let message = script.message();
     let (path, body) = match wire {
-        // As Titlecast asks the model.
+        // The request that Titlecast sends to the model.
         Wire::Model => (
             "/v1/chat/completions",
             json!({

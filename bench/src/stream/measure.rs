@@ -1,4 +1,5 @@
-//! One run: a fresh server; replies one at a time, then many at once, short ones and as many tokens in long ones.
+//! One run on a fresh server: replies one at a time, then many at once, first short ones, then the same number of
+//! tokens in long ones.
 
 use std::{
     net::SocketAddr,
@@ -24,41 +25,41 @@ use crate::{
 /// The number of sequential replies, which measure the time to the first token.
 const ALONE: usize = 50;
 
-/// A server's work after a reply is done after this time.
+/// After this time, a server has finished its work after a reply.
 const AFTERMATH: Duration = Duration::from_millis(250);
 
-/// What one run has found.
+/// The results of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     pub contestant: Contestant,
-    /// How many streams there were at once.
+    /// The number of concurrent streams.
     pub streams: usize,
-    /// The cost for the server; none if the model is called directly.
+    /// The cost for the server; `None` if the model is called directly.
     pub cost: Option<Cost>,
-    /// In how many pieces a token came.
+    /// The number of pieces per token.
     pub deltas: f64,
-    /// From asking to the first token, of one stream at a time.
+    /// From the request to the first token, one stream at a time.
     pub alone: First,
-    /// The same of all streams at once.
+    /// The same, with all streams at once.
     pub crowded: First,
-    /// The share of its core that the load, with the model, took.
+    /// The share of its core that the load used, including the model.
     pub load: f64,
-    /// The share of one core that other programs took.
+    /// The share of one core that other programs used.
     pub others: f64,
 }
 
 /// Processor time of the server, user and system, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// A token's, without what a reply costs once.
+    /// The cost of a token, without the fixed cost of a reply.
     pub token: f64,
-    /// What a reply costs once.
+    /// The fixed cost of a reply.
     pub once: f64,
-    /// A whole long reply's.
+    /// The cost of a whole long reply.
     pub reply: f64,
 }
 
-/// When the first token comes, in milliseconds.
+/// The time to the first token, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct First {
     pub p50: f64,
@@ -77,7 +78,7 @@ impl Measured for Run {
 
 /// The measured server.
 enum Server {
-    /// The model itself, which is a part of the load.
+    /// The model itself, which is part of the load.
     Model(SocketAddr),
     Proxy(Running),
 }
@@ -115,7 +116,7 @@ fn measure(
     let wire = contestant.wire(arguments.titles);
     let mut load = Load::connect(server.address(), streams, wire)?;
     let stagger = arguments.pace() * u32::try_from(arguments.short)?;
-    // The first on a connection is not like the others.
+    // The first request on a connection is not representative.
     load.take(Turn {
         streams,
         replies: 1,
@@ -135,7 +136,7 @@ fn measure(
     let (at, before) = (Instant::now(), server.cpu()?);
     let short = load.take(Turn {
         streams,
-        // For as many tokens, in about the same time.
+        // The same number of tokens, in about the same time.
         replies: arguments.long / arguments.short,
         tokens: arguments.short,
         stagger,
@@ -177,7 +178,7 @@ impl Server {
         }
     }
 
-    /// How long it has kept a core busy, with all its processes.
+    /// The processor time of all its processes so far.
     fn cpu(&self) -> Result<Duration> {
         match self {
             Self::Model(_) => Ok(Duration::ZERO),
@@ -187,7 +188,7 @@ impl Server {
 }
 
 impl Cost {
-    /// Solves for the costs from two turns: each has a fixed cost per reply and a cost per token.
+    /// Solves two turns for the fixed cost of a reply and the cost of a token.
     fn of([(short, short_cost), (long, long_cost)]: [(&Found, Duration); 2]) -> Self {
         let [(replies, tokens), (long_replies, long_tokens)] =
             [short, long].map(|found| (found.replies as f64, found.tokens as f64));
@@ -251,7 +252,7 @@ mod tests {
             tokens: replies * tokens,
             ..Found::default()
         };
-        // 3 µs a token and 200 µs a reply.
+        // 3 µs per token and 200 µs per reply.
         let turn =
             |found: &Found| Duration::from_micros((found.tokens * 3 + found.replies * 200) as u64);
         let (short, long) = (found(500, 50), found(100, 250));

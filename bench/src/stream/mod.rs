@@ -1,5 +1,5 @@
-//! The cost of streaming a reply: Titlecast compared with nginx, which forwards the same stream of the same model. Also
-//! the delay of the first token against the model itself.
+//! The cost of streaming a reply: Titlecast compared with nginx, which forwards the same stream from the same model.
+//! Also the delay of the first token compared with the model itself.
 
 pub mod check;
 mod client;
@@ -26,7 +26,7 @@ use crate::{
     running,
 };
 
-/// How many streams there are at once, unless said otherwise.
+/// The default numbers of concurrent streams.
 const STREAMS: &[usize] = &[100, 200];
 
 #[derive(clap::Args)]
@@ -72,7 +72,7 @@ pub struct Arguments {
     nginx: PathBuf,
 }
 
-/// The server that streams.
+/// The server that the streams come from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contestant {
@@ -99,10 +99,10 @@ pub fn measure(arguments: &Arguments, cores: Cores) -> Result<report::Report> {
         Some(streams) => std::slice::from_ref(streams),
         None => STREAMS,
     };
-    // The load has a socket for each stream, and so has the model, which is a part of it.
+    // The load has a socket for each stream, and so does the model, which is part of it.
     check_open_files(2 * cases.iter().max().ok_or("nothing to measure")?)?;
     let mut report = report::Report::new(arguments, nginx)?;
-    // Round by round, so that what was measured before an interruption can be compared.
+    // Round by round, so that results before an interruption can be compared.
     for round in 1..=arguments.rounds {
         for &streams in cases {
             for contestant in Contestant::ALL {
@@ -126,7 +126,7 @@ impl Arguments {
 }
 
 impl Contestant {
-    /// In the order in which they run.
+    /// In running order.
     const ALL: [Self; 3] = [Self::Direct, Self::Nginx, Self::Titlecast];
 
     fn name(self) -> &'static str {
@@ -137,7 +137,7 @@ impl Contestant {
         }
     }
 
-    /// Whose events it sends.
+    /// The format of the events that it sends.
     fn wire(self, titles: bool) -> Wire {
         match self {
             Self::Direct | Self::Nginx => Wire::Model,
@@ -145,7 +145,7 @@ impl Contestant {
         }
     }
 
-    /// The program, to listen on a port of 127.0.0.1 and to ask the model; it may keep files in the folder.
+    /// The command that listens on a port of 127.0.0.1 and calls the model. It may keep files in the folder.
     fn command(
         self,
         arguments: &Arguments,
@@ -167,7 +167,7 @@ impl Contestant {
     }
 }
 
-/// A number that something can be divided by.
+/// Parses a positive number.
 fn positive(text: &str) -> std::result::Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it has to be 1 at least".to_owned()),

@@ -1,5 +1,5 @@
 //! The model: a Chat Completions server that writes scripted replies, one token at a time at a steady pace. It is a
-//! thread of the load's process, on the load's core, and the same for all measured programs.
+//! thread of the load's process, on the load's core, and is the same for all measured programs.
 
 use std::{
     cmp::Reverse,
@@ -29,18 +29,18 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=
 
 /// The script of the model's replies.
 pub trait Author: Send + 'static {
-    /// The answer to a request: a reply if it is streamed, else a title.
+    /// The answer to a request: a reply if the request asks for a stream, otherwise a title.
     fn write(&self, request: &Request) -> Result<Written>;
 }
 
-/// An answer.
+/// An answer of the model.
 pub struct Written {
     pub tokens: Vec<String>,
-    /// What the request is said to have cost.
+    /// The prompt tokens to report.
     pub prompt_tokens: usize,
 }
 
-/// A running model. Ends when it is dropped.
+/// A running model. Stops when it is dropped.
 pub struct Model {
     pub address: SocketAddr,
     waker: Arc<Waker>,
@@ -48,7 +48,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Starts it on the core that this thread is on.
+    /// Starts the model on the current thread's core.
     pub fn start(pace: Duration, author: impl Author) -> Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
@@ -71,7 +71,7 @@ impl Model {
         })
     }
 
-    /// Why it has ended, if it has.
+    /// Fails with the reason if the model has ended.
     pub fn check(&mut self) -> Result<()> {
         let Some(thread) = self.thread.take_if(|thread| thread.is_finished()) else {
             return Ok(());
@@ -88,19 +88,19 @@ impl Drop for Model {
         if let Some(thread) = self.thread.take()
             && self.waker.wake().is_ok()
         {
-            // An error in the thread shows in the replies.
+            // An error in the thread also shows in the replies.
             let _ = thread.join();
         }
     }
 }
 
-/// A request, as far as it matters.
+/// The relevant parts of a request.
 #[derive(Deserialize)]
 pub struct Request {
     pub messages: Vec<Message>,
     #[serde(default)]
     pub stream: bool,
-    /// The schema of a title.
+    /// The schema of a title, for title requests.
     #[serde(default)]
     pub response_format: Value,
 }
@@ -118,11 +118,11 @@ struct Connection {
     writing: Option<Writing>,
 }
 
-/// A reply on its way.
+/// A reply that is being written.
 struct Writing {
     written: Written,
     begun: Instant,
-    /// The number of the next token; after the last one, the end.
+    /// The number of the next token. After the last token, the end is written.
     next: usize,
 }
 
@@ -132,7 +132,7 @@ struct Serving {
     pace: Duration,
     author: Box<dyn Author>,
     connections: Vec<Option<Connection>>,
-    /// The schedule of the streams, the next one first.
+    /// The schedule of the streams, soonest first.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
@@ -181,7 +181,7 @@ impl Serving {
         }
     }
 
-    /// Reads what has arrived, and starts to answer when a request is complete.
+    /// Reads what has arrived, and starts to answer once a request is complete.
     fn receive(&mut self, number: usize) -> Result<()> {
         let Some(connection) = &mut self.connections[number] else {
             return Ok(());
@@ -208,7 +208,7 @@ impl Serving {
         self.go_on(number)
     }
 
-    /// Writes a token, or behind the last one the end.
+    /// Writes the next token, or the end after the last one.
     fn go_on(&mut self, number: usize) -> Result<()> {
         let Some(connection) = &mut self.connections[number] else {
             return Ok(());
@@ -225,7 +225,7 @@ impl Serving {
         if let Some(token) = writing.written.tokens.get(writing.next) {
             bytes.push_str(&chunk(&self::token(token)));
             writing.next += 1;
-            // From the beginning on, so that no delay adds up.
+            // Relative to the beginning, so that delays do not add up.
             let due = writing.begun + self.pace * u32::try_from(writing.next)?;
             self.due.push(Reverse((due, number)));
         } else {
@@ -248,7 +248,7 @@ impl Serving {
         };
         match connection.stream.write_all(bytes) {
             Ok(()) => Ok(()),
-            // The client has disconnected, which shows in what arrives.
+            // The client has disconnected; the next read shows it.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -263,7 +263,7 @@ impl Serving {
     }
 }
 
-/// Takes a request out of the received bytes, if it is complete.
+/// Takes a complete request out of the received bytes, if there is one.
 fn request(received: &mut Vec<u8>) -> Result<Option<Request>> {
     let Some(end) = memmem::find(received, b"\r\n\r\n") else {
         return Ok(None);
@@ -302,7 +302,7 @@ impl Written {
     }
 }
 
-/// A title, in one piece.
+/// The response with a title, in one piece.
 fn whole(written: &Written) -> String {
     let answer = json!({
         "id": "chatcmpl-title",
@@ -327,7 +327,7 @@ fn choice(delta: &Value, finish_reason: Option<&str>) -> Value {
     json!([{ "index": 0, "delta": delta, "finish_reason": finish_reason }])
 }
 
-/// An event with all that OpenAI puts into one.
+/// An event with all fields that OpenAI sends.
 fn event(choices: &Value, usage: &Value) -> String {
     let event = json!({
         "id": "chatcmpl-reply",

@@ -1,4 +1,4 @@
-//! nginx as a typical proxy in front of a model: it forwards data as it arrives.
+//! nginx as a typical proxy in front of a model, which forwards data as it arrives.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::Result;
 
-/// Its version; an error if it is not installed.
+/// The version of nginx; an error if it is not installed.
 pub fn version(program: &Path) -> Result<String> {
     let output = Command::new(program).arg("-v").output().map_err(|error| {
         format!(
@@ -23,7 +23,7 @@ pub fn version(program: &Path) -> Result<String> {
     Ok(version.ok_or(format!("no nginx: {said}"))?.to_owned())
 }
 
-/// The program, to listen on a port of 127.0.0.1 and to keep all its files in the folder.
+/// The command that listens on this port of 127.0.0.1 and keeps all files in the folder.
 pub fn command(
     program: &Path,
     port: u16,
@@ -46,7 +46,7 @@ pub fn command(
 
 fn configuration(port: u16, folder: &Path, model: SocketAddr, streams: usize) -> String {
     let folder = folder.display();
-    // A connection on either side for each stream, and some to spare.
+    // A connection on each side of every stream, and some to spare.
     let connections = streams * 2 + 100;
     format!(
         r#"daemon off;

@@ -1,4 +1,4 @@
-//! Medians, ratios to nginx, and how far the rounds are apart.
+//! Medians, ratios to nginx, and the spread of rounds.
 
 use std::fmt::Write;
 
@@ -14,12 +14,12 @@ use crate::{
     statistics::Rounds,
 };
 
-/// All that was measured, and how.
+/// All results, and how they were measured.
 #[derive(Serialize)]
 pub struct Report {
     machine: Description,
     nginx: String,
-    /// How many tokens the replies had, and how many milliseconds there were between two.
+    /// Tokens per short and long reply, and milliseconds between two tokens.
     short: usize,
     long: usize,
     pace: u64,
@@ -40,7 +40,7 @@ impl Report {
         })
     }
 
-    /// What a token costs in the first round, times what it costs nginx; and whether the machine was busy.
+    /// The cost of a token in the first round, as a multiple of nginx's, and whether the machine was busy.
     pub fn token_ratio(&self) -> Result<(f64, bool)> {
         let of = |contestant: Contestant| -> Result<(f64, bool)> {
             let run = self.runs.iter().find(|run| run.contestant == contestant);
@@ -58,7 +58,7 @@ impl Report {
             .collect()
     }
 
-    /// Everything, for people: the median of the rounds and, in brackets, the lowest and the highest.
+    /// The full table for people: the median of the rounds and, in brackets, the lowest and highest.
     pub fn table(&self) -> String {
         let mut streams: Vec<usize> = self.runs.iter().map(|run| run.streams).collect();
         streams.sort_unstable();

@@ -1,13 +1,13 @@
-//! The model's script. Every token is unique in every reply, so a missing, duplicated, reordered or foreign one is
-//! detected. The message contains all parameters of its reply, so the model keeps no state.
+//! The model's script. Every token is unique across all replies, so missing, duplicated, reordered or foreign tokens
+//! are detected. The message contains all parameters of its reply, so the model keeps no state.
 
 use super::model::{Author, Request, Written};
 use crate::Result;
 
-/// The title of everything.
+/// The title of every conversation.
 const TITLE: &str = r#"{"title":"Planning a Trip to Kyoto"}"#;
 
-/// Writes what the message asks for.
+/// Writes what a message requests.
 pub struct Scripted;
 
 impl Author for Scripted {
@@ -27,7 +27,7 @@ impl Author for Scripted {
     }
 }
 
-/// One reply.
+/// The parameters of one reply.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Script {
     pub reply: usize,
@@ -35,12 +35,12 @@ pub struct Script {
 }
 
 impl Script {
-    /// The message that asks for it.
+    /// The message that requests this reply.
     pub fn message(self) -> String {
         format!("Write reply {} in {} tokens", self.reply, self.tokens)
     }
 
-    /// What a message asks for.
+    /// Parses the reply that a message requests.
     pub fn of(message: &str) -> Result<Self> {
         let numbers: Vec<usize> = message
             .split(' ')
@@ -52,12 +52,12 @@ impl Script {
         }
     }
 
-    /// One token: as long as most of a model's are.
+    /// One token, about as long as a model's.
     pub fn token(self, number: usize) -> String {
         format!(" {}.{number}", self.reply)
     }
 
-    /// All of it.
+    /// The whole text.
     pub fn text(self) -> String {
         (0..self.tokens).map(|number| self.token(number)).collect()
     }

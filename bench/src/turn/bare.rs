@@ -1,10 +1,10 @@
-//! The baseline of the service: a loop that only runs the statements of a first message, in a separate process.
+//! The baseline for the service: a separate process that only runs the statements of a first message in a loop.
 //!
-//! It has the service's structure. Several senders run concurrently; each continues when its message is accepted, while
-//! the reply and the title are stored, each in a separate transaction, as if the model had answered at once. It has the
-//! service's connections: on SQLite one writer with WAL and `synchronous = FULL`, whose transactions are immediate, on
-//! PostgreSQL as many as the service. It does not test connections before or after use, and computes nothing, since the
-//! rows are made before the clock starts.
+//! It has the service's structure. Several senders run concurrently; each continues once its message is accepted, while
+//! the reply and the title are stored in separate transactions, as if the model had answered at once. It uses
+//! connections like the service's: on SQLite one writer with WAL, `synchronous = FULL` and immediate transactions; on
+//! PostgreSQL as many as the service. It does not test connections before or after use, and computes nothing, because
+//! the rows are generated before the clock starts.
 
 use std::{
     sync::{
@@ -31,13 +31,13 @@ use crate::{
     usage::cpu,
 };
 
-/// The owner of everything on a server without authentication.
+/// The owner of all data on a server without authentication.
 const OWNER: &str = "local";
 
 const AGENT: &str = "triage";
 const MODEL: &str = "gpt-6-luna";
 
-/// The leases of a title and of a reply, as the service has them when nothing is set.
+/// The leases of a title and of a reply: the service's defaults.
 const TITLE_LEASE: Duration = Duration::from_secs(30);
 const REPLY_LEASE: Duration = Duration::from_secs(15);
 
@@ -59,16 +59,16 @@ pub struct BareArguments {
     at_once: usize,
 }
 
-/// What it says on its standard output.
+/// The report on standard output.
 #[derive(Serialize, Deserialize)]
 pub struct Bare {
     pub elapsed: Duration,
     pub cpu: Duration,
-    /// The share of one core that other programs took.
+    /// The share of one core that other programs used.
     pub others: f64,
 }
 
-/// All that is written for one message.
+/// Everything that is written for one message.
 struct Rows {
     id: Uuid,
     message_id: Uuid,
@@ -160,7 +160,7 @@ impl Rows {
         };
         let (message, title) = (words::message(number), words::title(number));
         let reply = words::reply(number).concat();
-        // As long as the service's own, which is derived more carefully.
+        // As long as the service's own hint, which is derived more carefully.
         let hint: String = message.chars().take(50).collect();
         Self {
             id: id(),
@@ -182,7 +182,7 @@ impl Rows {
     }
 }
 
-/// The same on both databases, for each of which sqlx has types of its own.
+/// Defines the functions for one database. sqlx has separate types for each.
 macro_rules! on {
     ($module:ident, $database:ty, $begin:literal, $counts:literal) => {
         mod $module {
@@ -190,7 +190,7 @@ macro_rules! on {
 
             type Pool = sqlx::Pool<$database>;
 
-            /// Sends all of them, `at_once` concurrently, and waits until the last one has its reply and its title.
+            /// Sends all messages, `at_once` concurrently, and waits until the last one has its reply and title.
             pub async fn all(pool: &Pool, rows: Vec<Rows>, at_once: usize) -> Result<()> {
                 let (rows, next) = (Arc::new(rows), Arc::new(AtomicUsize::new(0)));
                 let mut senders = JoinSet::new();
@@ -206,7 +206,7 @@ macro_rules! on {
                 Ok(())
             }
 
-            /// Sends one after the other. Returns what is still being stored at the end.
+            /// Sends messages one after another. Returns the tasks that are still storing replies and titles.
             async fn send(
                 pool: Pool,
                 rows: Arc<Vec<Rows>>,
@@ -390,11 +390,11 @@ macro_rules! on {
     };
 }
 
-// SQLite does not count what triggers change behind a view, as that of the search.
+// SQLite does not count rows that triggers change behind a view, such as the search's.
 on!(sqlite, sqlx::Sqlite, "BEGIN IMMEDIATE", false);
 on!(postgres, sqlx::Postgres, "BEGIN", true);
 
-/// A statement that changes nothing costs less than it should.
+/// Fails unless one row changed: a statement that changes nothing costs less than it should.
 fn one(rows: u64) -> Result<()> {
     match rows {
         1 => Ok(()),

@@ -1,4 +1,4 @@
-//! A new database for each run, and the check of its content at the end.
+//! A new database for each run, and a check of its content at the end.
 
 use std::{
     path::Path,
@@ -21,7 +21,7 @@ use crate::{
     seed,
 };
 
-/// The longest that the last replies and titles may take.
+/// How long the last replies and titles may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,26 +32,26 @@ pub enum Kind {
     Postgres,
 }
 
-/// A database with tables and nothing in them.
+/// A database with empty tables.
 pub struct Database {
     pub url: String,
     made: Made,
 }
 
 enum Made {
-    /// Removed when it is dropped.
+    /// The folder is removed on drop.
     Sqlite(#[expect(dead_code, reason = "it is there to be dropped")] Folder),
     Postgres,
 }
 
-/// A connection that reads.
+/// A connection for reading.
 pub enum Reader {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
 }
 
 impl Database {
-    /// A file, or a database beside the one that `server` names.
+    /// Creates a file, or a database on the server that `server` names.
     pub async fn create(kind: Kind, server: Option<&str>, titlecast: &Path) -> Result<Self> {
         let database = match kind {
             Kind::Sqlite => {
@@ -65,7 +65,7 @@ impl Database {
                 let options: PgConnectOptions = server.ok_or("no PostgreSQL is named")?.parse()?;
                 let name = format!("titlecast_bench_{}", std::process::id());
                 create_database(&options, &name).await?;
-                // A server may offer TLS, which the service takes and the bare statements, built without, do not.
+                // The server may offer TLS. The service would use it, but the bare statements are built without it.
                 let plain = options.ssl_mode(PgSslMode::Disable);
                 Self {
                     url: plain.database(&name).to_url_lossy().to_string(),
@@ -128,8 +128,8 @@ impl Reader {
         }
     }
 
-    /// Checks that each of the messages from 0 on has its conversation, its reply and its title, each once, and that
-    /// there is nothing else.
+    /// Checks that each message, numbered from 0, has exactly one conversation, one reply and one title, and that
+    /// nothing else exists.
     pub async fn check(&mut self, count: u64) -> Result<()> {
         let rows: Vec<(String, String, Option<String>, String, i64, String)> = self
             .rows(
@@ -149,7 +149,7 @@ impl Reader {
                 reply(number).concat(),
                 Some(title(number)),
                 "ready".to_owned(),
-                // Begun, titled and replied to, none of them twice.
+                // Three revisions: created, titled, and replied to, each once.
                 3,
                 "completed".to_owned(),
             );

@@ -1,8 +1,9 @@
 //! The latency that the service adds to a title, at a steady rate of first messages.
 //!
-//! Messages are sent by the clock, however long the ones before take. One subscriber over WebSocket follows all of their
-//! owner's conversations. What is added is the time from sending a message to the subscriber having its title, less the
-//! time that the model had the request for it. Sender, model and subscriber are one thread, whose own delays are in it.
+//! Messages are sent on schedule, regardless of how long earlier ones take. One WebSocket subscriber follows all of
+//! their owner's conversations. The added latency is the time from sending a message until the subscriber has its
+//! title, minus the time that the model took. Sender, model and subscriber share one thread, whose own delays are
+//! included.
 
 use std::{
     collections::HashMap,
@@ -41,40 +42,40 @@ use crate::{
 const SUBSCRIPTION: &str =
     "subscription { conversationUpdated { id displayName titleStatus revision } }";
 
-/// Messages to send before the measurement starts, one after the other.
+/// Messages sent one after another before the measurement starts.
 const WARM_UP: u64 = 32;
 
-/// Connections that messages are sent over; a message that finds none free opens another.
+/// Connections for sending messages. If none is free, another one is opened.
 const CONNECTIONS: usize = 16;
 
-/// The longest that a title may take.
+/// How long a title may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     pub database: Kind,
-    /// First messages a second.
+    /// First messages per second.
     pub rate: u64,
     /// How long the model takes for a title, in milliseconds.
     pub model_ms: u64,
 }
 
-/// What one run has found.
+/// The results of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     pub case: Case,
     pub messages: u64,
-    /// What is added in all.
+    /// The total added latency.
     pub added: Spread,
-    /// From sending the message to the model being asked for its title.
+    /// From sending a message until the model receives the title request.
     pub asking: Spread,
-    /// From the model's answer to the title being received.
+    /// From the model's answer until the subscriber receives the title.
     pub telling: Spread,
     /// The largest delay of a message behind its schedule, in milliseconds.
     pub late: f64,
-    /// The share of its core that the load took, model and all.
+    /// The share of its core that the load used, including the model.
     pub load: f64,
-    /// The share of one core that other programs took.
+    /// The share of one core that other programs used.
     pub others: f64,
 }
 
@@ -87,7 +88,7 @@ pub struct Spread {
     pub most: f64,
 }
 
-/// A title that was received, and when.
+/// A received title and when it arrived.
 type Event = Result<(u64, Instant)>;
 
 /// Idle connections.
@@ -192,7 +193,7 @@ async fn subscribe(address: SocketAddr) -> Result<UnboundedReceiver<Event>> {
     #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
     tokio::spawn(async move {
         if let Err(error) = listen(socket, &sender).await {
-            // The receiver may be gone.
+            // Fails if the receiver is gone.
             let _ = sender.send(Err(error));
         }
     });
@@ -250,7 +251,7 @@ async fn warm_up(address: SocketAddr, received: &mut UnboundedReceiver<Event>) -
                 .0,
         );
     }
-    // Discard late events of these.
+    // Discard late events of the warm-up.
     sleep(Duration::from_millis(500)).await;
     while let Ok(received) = received.try_recv() {
         received?;
@@ -271,7 +272,7 @@ struct Sent {
     late: Duration,
 }
 
-/// Sends this many messages per second, and waits until all were accepted.
+/// Sends this many messages per second and waits until all are accepted.
 async fn send_steadily(address: SocketAddr, rate: u64, count: u64) -> Result<Sent> {
     let mut connections = Vec::with_capacity(CONNECTIONS);
     for _ in 0..CONNECTIONS {

@@ -1,4 +1,4 @@
-//! The share of the machine that other programs take during a measurement.
+//! Measures the share of the machine that other programs use during a measurement.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     usage::{cpu, cpu_of},
 };
 
-/// Runs from its start on.
+/// Measures from its start.
 pub struct Meter {
     pids: Vec<u32>,
     watch: Watch,
@@ -16,7 +16,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// These processes do not count as others, and neither does PostgreSQL on this machine.
+    /// Starts a meter. Neither these processes nor PostgreSQL on this machine count as others.
     pub fn start(pids: &[u32]) -> Result<Self> {
         Ok(Self {
             pids: pids.to_vec(),
@@ -25,7 +25,7 @@ impl Meter {
         })
     }
 
-    /// The share of one core that others have taken so far.
+    /// The share of one core that others have used so far.
     pub fn others(&self) -> Result<f64> {
         self.watch
             .others(ours(&self.pids)?.saturating_sub(self.ours))

@@ -1,8 +1,8 @@
-//! First messages: how many a second, beside the bare statements on the same database; and what is added to the time
-//! that the model takes for a title. The model is a server of ours.
+//! First messages: how many per second, compared with the bare statements on the same database; and the latency added
+//! to the model's time for a title. The model is a server in this program.
 //!
-//! Both on a new SQLite file, in the folder for temporary files, and on a new database of a PostgreSQL server if one is
-//! named; made by the program itself, so that tables and indexes are its own. All messages are one owner's.
+//! Both are measured on a new SQLite file in the folder for temporary files, and on a new PostgreSQL database if a
+//! server is named. The program itself creates the tables and indexes. All messages have the same owner.
 
 mod bare;
 pub mod database;
@@ -24,7 +24,7 @@ use crate::{
     machine::{Cores, quietly},
 };
 
-/// Connections to the database on either side: what the service has when nothing is set.
+/// Database connections on either side: the service's default.
 pub const CONNECTIONS: u32 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
@@ -104,7 +104,7 @@ pub fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
     kinds.extend(arguments.database_url.is_some().then_some(Kind::Postgres));
     let is_asked = |question| arguments.only.is_none_or(|only| only == question);
     let mut report = Report::new()?;
-    // Round by round, so that what was measured before an interruption can be compared.
+    // Round by round, so that results before an interruption can be compared.
     for round in 1..=arguments.rounds {
         for &database in &kinds {
             if is_asked(Question::Throughput) {
@@ -145,7 +145,7 @@ pub fn measure(arguments: &Arguments, cores: Cores) -> Result<Report> {
     Ok(report)
 }
 
-/// Runs this only on this thread; its spawned tasks end with it.
+/// Runs a future on the current thread only. Tasks that it spawns end with it.
 pub fn in_runtime<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -153,7 +153,7 @@ pub fn in_runtime<T>(run: impl Future<Output = Result<T>>) -> Result<T> {
         .block_on(run)
 }
 
-/// The same on a separate thread, for callers that are already in a runtime.
+/// Like [`in_runtime`], on a separate thread, for callers that are already in a runtime.
 fn on_one_thread<T: Send>(run: impl Future<Output = Result<T>> + Send) -> Result<T> {
     std::thread::scope(|scope| scope.spawn(|| in_runtime(run)).join())
         .map_err(|_| "a thread has panicked")?

@@ -22,14 +22,14 @@ use tokio::{net::TcpListener, time::sleep};
 use super::words::{number_in, reply, title};
 use crate::Result;
 
-/// Serves as long as the runtime that it was started in.
+/// A running model. Serves as long as the runtime in which it was started.
 pub struct Model {
-    /// Its base URL.
+    /// The model's base URL.
     pub url: String,
     script: Arc<Script>,
 }
 
-/// When the model was asked for a title, and when it had its answer ready.
+/// When a title was requested, and when the answer was ready.
 #[derive(Clone, Copy)]
 pub struct Call {
     pub asked: Instant,
@@ -46,7 +46,7 @@ struct Script {
 struct Notes {
     titles: HashMap<u64, Call>,
     replies: HashMap<u64, Call>,
-    /// What should not have happened.
+    /// Unexpected requests.
     wrong: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ impl Model {
             .route("/v1/chat/completions", post(complete))
             .with_state(script.clone());
         let listener = listener.tap_io(|socket| {
-            // A delayed answer shows in the measurement.
+            // If this fails, the delay of answers shows in the measurement.
             let _ = socket.set_nodelay(true);
         });
         #[expect(clippy::disallowed_methods, reason = "it ends with the runtime")]
@@ -70,7 +70,7 @@ impl Model {
         Ok(Self { url, script })
     }
 
-    /// The calls for titles, after checking that exactly these messages were titled and replied to, each once.
+    /// The title calls. Fails unless exactly these messages were titled and replied to, each once.
     pub fn titles(&self, count: u64) -> Result<HashMap<u64, Call>> {
         let notes = self.script.notes();
         if let Some(wrong) = notes.wrong.first() {

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The results, for people and for programs.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ use crate::{
     statistics::Rounds,
 };
 
-/// All that was measured.
+/// All results of the scenario.
 #[derive(Serialize)]
 pub struct Report {
     machine: Description,
@@ -32,7 +32,8 @@ impl Report {
         })
     }
 
-    /// The time of first messages, times that of the bare statements in the same round; and whether the machine was busy.
+    /// The time of first messages as a multiple of the bare statements' in the same round, and whether the machine was
+    /// busy.
     pub fn time_ratio(&self, database: Kind) -> Result<(f64, bool)> {
         let of = |who| {
             let mut runs = self.throughput.iter();
@@ -44,7 +45,7 @@ impl Report {
         Ok((titlecast.each / bare.each, busy))
     }
 
-    /// Everything, for people.
+    /// The full table, for people.
     pub fn table(&self) -> String {
         let mut table = String::new();
         let cases = distinct(self.throughput.iter().map(|run| run.case));

@@ -1,4 +1,4 @@
-//! Titlecast with a model and a database that are made for one run.
+//! Titlecast with a model and a database created for one run.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 const SEND: &str = "mutation ($text: String!) { sendMessage(input: { text: $text }) { \
                     conversation { id } replyId } }";
 
-/// All that takes part in a run besides the load.
+/// Everything that takes part in a run, other than the load.
 pub struct Service {
     pub running: Running,
     pub model: Model,
@@ -27,7 +27,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Runs something on a service that was started for it, and cleans up whatever the outcome.
+    /// Starts a service, runs a measurement on it, and cleans up whatever the outcome.
     pub async fn with<T>(
         arguments: &Arguments,
         cores: Cores,
@@ -56,21 +56,21 @@ impl Service {
         let result = run(&service)
             .await
             .map_err(|error| format!("{error}\n{}", last_lines(&service.running.log())).into());
-        // Before its database goes.
+        // Stop the service before its database is removed.
         drop(service.running);
         service.database.remove().await?;
         result
     }
 }
 
-/// The service as it is without settings, but for its model and its database.
+/// The service with default settings, except for its model and database.
 fn command(arguments: &Arguments, database: &str, model: &str, port: u16) -> Command {
     let mut command = titlecast(&arguments.titlecast, port, database, model);
     command
         .args(["--database-connections", &CONNECTIONS.to_string()])
-        // The model answers the calls for a message, and counts them.
+        // The model only answers and counts calls that belong to a message.
         .args(["--title-check", "false"])
-        // All messages are one user's.
+        // All messages are sent by one user.
         .args(["--messages-per-minute", "0"])
         .args(&arguments.settings);
     command

@@ -1,16 +1,16 @@
-//! The statements of a first message, as PostgreSQL's log of statements shows them of the service, and as
+//! The statements of a first message, as PostgreSQL's statement log shows them for the service, and as
 //! `tests/it/statements.rs` and ARCHITECTURE.md list them. Three transactions:
 //!
-//! 1. The message: insert the conversation, with the claim on its title, the message, the turn, and both rows of the
+//! 1. The message: insert the conversation with the claim of its title, the message, the turn, and both rows of the
 //!    search index.
-//! 2. The reply: update the conversation, update the turn, insert the message, insert its row of the index. Insert
-//!    what its call cost, since the model counts tokens.
-//! 3. The title: insert what its call cost, update the conversation if the claim holds, update its row of the index.
+//! 2. The reply: update the conversation and the turn; insert the message, its index row, and the call's cost, because
+//!    the model reports token counts.
+//! 3. The title: insert the call's cost, update the conversation if the claim still holds, and update its index row.
 //!
-//! A parameter that is always NULL is written out. What the service does for many messages at once, recording what was published
-//! and that replies are being written, is not among them.
+//! Parameters that are always NULL are written as literals. Work that the service does for many messages at once,
+//! recording published revisions and renewing leases, is not included.
 
-/// The clause with which a statement returns the row, like the service's.
+/// Adds the clause that returns the row, like the service's statements.
 macro_rules! returning_conversation {
     ($statement:literal) => {
         concat!(
@@ -24,7 +24,7 @@ macro_rules! returning_conversation {
     };
 }
 
-// The message is accepted. The claim on the title is part of the conversation's insert.
+// The message is accepted. The title's claim is part of the insert of the conversation.
 
 pub const INSERT_CONVERSATION: &str = returning_conversation!(
     "INSERT INTO agent_conversations (id, tenant_id, user_id, topic_hint, agent_entrypoint, active_agent, status,
@@ -103,7 +103,8 @@ pub const RENAME: &str = returning_conversation!(
      WHERE id = $6 AND tenant_id = $7 AND user_id = $8 AND status = $9"
 );
 
-// Additional statements of a later message: it reads the preceding messages, and is counted and indexed like a reply.
+// Additional statements for a later message, which reads the preceding messages and is counted and indexed like a
+// reply.
 
 pub const HISTORY: &str = "SELECT id, conversation_id, position, role, content, status, created_at, attachments,
      in_reply_to, outcome, model, external_id, author

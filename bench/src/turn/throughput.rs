@@ -1,11 +1,11 @@
-//! First messages as fast as they are taken: by Titlecast, whose model answers at once, and by the bare statements.
+//! First messages as fast as they are accepted: by Titlecast, whose model answers at once, and by the bare statements.
 //!
-//! Each connection sends messages one after the other, each as soon as the previous one is accepted, that is stored.
+//! Each connection sends messages one after another, each as soon as the previous one is accepted, which means stored.
 //! The clock stops when the last conversation has its reply and its title. There are no subscribers.
 //!
-//! The bare statements wait for the disk or for another thread most of the time. On a busy machine each of these waits
-//! also waits for a core, which costs them more than it costs Titlecast: the ratios of such runs flatter Titlecast and
-//! are not valid.
+//! Most of the time, the bare statements wait for the disk or for another thread. On a busy machine each of these waits
+//! also includes waiting for a core, which costs them more than it costs Titlecast. So the ratios of such runs flatter
+//! Titlecast and are not valid.
 
 use std::{
     process::{Command, Stdio},
@@ -29,16 +29,16 @@ use crate::{
     usage::{cpu, own_cpu},
 };
 
-/// Messages to send before the measurement starts.
+/// Messages sent before the measurement starts.
 const WARM_UP: u64 = 64;
 
-/// The service's work after a message, such as recording published revisions, is done after this time.
+/// After this time, the service has finished its work after a message, such as recording published revisions.
 const AFTERMATH: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Case {
     pub database: Kind,
-    /// How many connections send.
+    /// The number of sending connections.
     pub at_once: usize,
 }
 
@@ -49,23 +49,23 @@ pub enum Who {
     Titlecast,
 }
 
-/// What one run has found.
+/// The results of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     pub case: Case,
     pub who: Who,
     pub messages: u64,
-    /// First messages a second.
+    /// First messages per second.
     pub rate: f64,
-    /// How long one took, in milliseconds: the time of all, divided.
+    /// The time per message, in milliseconds: the total time divided by the number of messages.
     pub each: f64,
-    /// The cost of one message for the process, in microseconds of processor time; without the database server.
+    /// The processor time of the process per message, in microseconds; excludes the database server.
     pub cpu: f64,
-    /// Until a message is accepted, in milliseconds: the median. The bare statements have none.
+    /// The median time until a message is accepted, in milliseconds. Not measured for the bare statements.
     pub accepted: Option<f64>,
-    /// The share of its core that the load took, model and all.
+    /// The share of its core that the load used, including the model.
     pub load: f64,
-    /// The share of one core that other programs took.
+    /// The share of one core that other programs used.
     pub others: f64,
 }
 

@@ -1,21 +1,20 @@
-//! The texts of these conversations: each contains the number of its first message, which identifies what belongs
-//! together.
+//! The texts of these conversations. Each contains the number of its first message, which shows what belongs together.
 
 const MARK: &str = "number ";
 
-/// A first message.
+/// The text of a first message.
 pub fn message(number: u64) -> String {
     format!(
         "Plan a trip to Kyoto in April for a family of four who like gardens, temples and noodles, {MARK}{number}"
     )
 }
 
-/// The title that the model has for it.
+/// The model's title for the message with this number.
 pub fn title(number: u64) -> String {
     format!("Trip to Kyoto in April, {MARK}{number}")
 }
 
-/// The parts of the reply that the model has for it.
+/// The pieces of the model's reply to the message with this number.
 pub fn reply(number: u64) -> Vec<String> {
     let parts = [
         "Five days are enough: ",
@@ -29,7 +28,7 @@ pub fn reply(number: u64) -> Vec<String> {
     parts
 }
 
-/// The number in the last of these that a text holds.
+/// The number in a text; the last one if there are several.
 pub fn number_in(text: &str) -> Option<u64> {
     let (_, behind) = text.rsplit_once(MARK)?;
     let end = behind

@@ -1,5 +1,5 @@
-//! The gate before a schema, with GraphQL over HTTP written out, on plain `axum::serve`. Its only argument is the
-//! address; by default 127.0.0.1:8000.
+//! The gate in front of a schema on plain `axum::serve`, with GraphQL over HTTP written by hand. The only argument is
+//! the address to listen on; the default is 127.0.0.1:8000.
 
 use std::{collections::HashMap, env::args, error::Error};
 
@@ -57,7 +57,7 @@ async fn graphql(
             json!({ "errors": [{ "message": "malformed" }] }),
         ),
     };
-    // With application/json, a well-formed request that is not executed has status 200.
+    // With application/json, a well-formed request that is refused still gets status 200.
     let status = match status {
         StatusCode::UNPROCESSABLE_ENTITY if media.starts_with("application/json") => StatusCode::OK,
         StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,

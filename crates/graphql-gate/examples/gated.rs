@@ -1,4 +1,5 @@
-//! The gate before a schema that async-graphql-axum serves. Its only argument is the address; by default 127.0.0.1:8000.
+//! The gate in front of a schema served by async-graphql-axum. The only argument is the address; default
+//! 127.0.0.1:8000.
 
 use std::{env::args, error::Error, time::Duration};
 

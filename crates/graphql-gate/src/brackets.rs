@@ -12,7 +12,7 @@ use super::{Limits, Refusal};
 /// Checks `document` without parsing it.
 ///
 /// # Errors
-/// When it nests too deep, has too many tokens, or has an unterminated string.
+/// If it nests too deep, has too many tokens, or contains an unterminated string.
 pub(super) fn scan(document: &str, limits: &Limits) -> Result<(), Refusal> {
     let bytes = document.as_bytes();
     let mut at = 0;
@@ -67,7 +67,7 @@ pub(super) fn scan(document: &str, limits: &Limits) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The length of the leading run of bytes that belong to one token.
+/// The length of the leading run of bytes that satisfy `belongs`.
 fn run(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     bytes
         .iter()
@@ -75,8 +75,8 @@ fn run(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
         .unwrap_or(bytes.len())
 }
 
-/// Whether a byte belongs to a name. Bytes outside ASCII are left to the parser: a byte order mark or an
-/// error.
+/// Whether a byte can be part of a name. Bytes outside ASCII count, and the parser handles them: a byte order mark or
+/// an error.
 fn is_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | 0x80..)
 }
@@ -105,7 +105,7 @@ pub(super) fn string(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The line and column of a byte, from 1 and in characters, as the parser counts them.
+/// The 1-based line and column of a byte offset. Columns count characters, like the parser's.
 pub(super) fn position(document: &str, at: usize) -> Pos {
     let before = &document[..at];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

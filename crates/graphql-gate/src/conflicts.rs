@@ -1,8 +1,8 @@
-//! Refuses fields that cannot be merged (section 5.3.2 of the specification): one response key for two fields, or for one
-//! field with different arguments.
+//! Refuses fields that cannot be merged (section 5.3.2 of the specification): one response key for two fields, or for
+//! the same field with different arguments.
 //!
-//! The engine compares only fields that stand directly in one selection set. With fragments, or one level further down,
-//! it would execute both and return one object with values of each.
+//! The engine compares only fields written directly in the same selection set. If they come from fragments, or differ
+//! one level further down, it would execute both and return one object that mixes their values.
 
 use std::collections::HashMap;
 
@@ -17,11 +17,11 @@ use super::{Refusal, refusal::cut};
 
 type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 
-/// Checks an operation. Its fragments are checked already: no cycles, and no more selections than
+/// Checks an operation. Its fragments must already be checked: no cycles, and at most
 /// [`Limits::selections`](super::Limits::selections) when expanded.
 ///
 /// # Errors
-/// [`Refusal::ConflictingFields`]; [`Refusal::UnknownFragment`].
+/// [`Refusal::ConflictingFields`] or [`Refusal::UnknownFragment`].
 pub(super) fn check(operation: &OperationDefinition, fragments: &Fragments) -> Result<(), Refusal> {
     let root = Part {
         set: &operation.selection_set.node,
@@ -30,16 +30,16 @@ pub(super) fn check(operation: &OperationDefinition, fragments: &Fragments) -> R
     Level::of([root], fragments)?.check(fragments)
 }
 
-/// A selection set that is merged with others of its level.
+/// A selection set to merge with others of its level.
 struct Part<'a> {
     set: &'a SelectionSet,
     conditions: Conditions<'a>,
 }
 
-/// The type conditions above a field, the innermost of each level.
+/// The type conditions that enclose a field: for each level, the innermost.
 type Conditions<'a> = Vec<Option<&'a Name>>;
 
-/// The fields of merged selection sets, by response key, in the order of the document.
+/// The fields of the merged selection sets, grouped by response key, in document order.
 #[derive(Default)]
 struct Level<'a> {
     groups: Vec<Vec<Member<'a>>>,
@@ -166,8 +166,8 @@ impl<'a> Member<'a> {
         self.may_meet(other) && !is_same()
     }
 
-    /// Whether both can apply to one object. Different type conditions are taken for object types, of which an object has
-    /// one.
+    /// Whether both fields can apply to the same object. Each type condition counts as an object type, and an object
+    /// has only one.
     fn may_meet(&self, other: &Self) -> bool {
         let mut levels = self.conditions.iter().zip(&other.conditions);
         levels.all(|(one, other)| one.is_none() || other.is_none() || one == other)

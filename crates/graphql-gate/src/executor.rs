@@ -13,7 +13,7 @@ use async_graphql::{
 
 use crate::{Limits, Refusal, admit};
 
-/// An engine behind the gate: an [`Executor`] for any integration of async-graphql. Cheap to clone if the engine is.
+/// An engine behind the gate: an [`Executor`] for any async-graphql integration. Cheap to clone if the engine is.
 #[derive(Clone, Debug)]
 pub struct Gated<E> {
     engine: E,
@@ -21,12 +21,12 @@ pub struct Gated<E> {
 }
 
 impl<E: Executor> Gated<E> {
-    /// Checks each request of `engine`, usually a schema, against `limits`.
+    /// Checks every request to `engine`, usually a schema, against `limits`.
     pub fn new(engine: E, limits: Limits) -> Self {
         Self { engine, limits }
     }
 
-    /// Checks a request. Returns the response if it is refused.
+    /// Checks a request. Returns the error response if the gate refuses it.
     fn refused(&self, request: &mut Request) -> Option<Response> {
         let refusal = admit(request, &self.limits).err()?;
         Some(respond(&refusal))

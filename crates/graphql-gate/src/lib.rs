@@ -46,12 +46,12 @@ pub use self::{
     root::RootField,
 };
 
-/// Limits of a request. Every limit is inclusive.
+/// Limits on a request. Every limit is inclusive.
 ///
-/// "Expanded" means that a fragment counts at each place that spreads it.
+/// "Expanded" means that a fragment counts once for each spread of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The document, in bytes of UTF-8. 16 KiB: twenty times what a client's page sends.
+    /// Size of the document, in bytes of UTF-8. 16 KiB: twenty times the largest document that a client page sends.
     pub document_bytes: usize,
     /// Nesting of brackets of any kind: `{`, `(` and `[`. 64, the parser's own limit for selection sets. Its debug
     /// build needs up to 10 KiB of stack for each level, and a thread has 2 MiB.
@@ -68,7 +68,7 @@ pub struct Limits {
     /// Nesting of selection sets, expanded, fragments included. 24, like the engine's `limit_recursive_depth`;
     /// introspection has 17.
     pub levels: usize,
-    /// Aliases in all operations together, expanded. 30: an alias calls a resolver again.
+    /// Aliases in all operations together, expanded. 30, because each alias calls the resolver again.
     pub aliases: usize,
     /// Fields at the root of an operation, expanded. 10.
     pub root_fields: usize,
@@ -76,18 +76,18 @@ pub struct Limits {
     pub fragments: usize,
     /// Directives in the document. 50.
     pub directives: usize,
-    /// Directives in one place. 8, like the engine's `limit_directives`.
+    /// Directives on one element. 8, like the engine's `limit_directives`.
     pub directives_each: usize,
     /// Definitions of variables in the document. 100.
     pub variables: usize,
-    /// The values of the variables, in bytes, roughly their size as JSON. 64 KiB, like the body.
+    /// Total size of the variables' values, in bytes, measured roughly as JSON. 64 KiB, like the body.
     pub variables_bytes: usize,
     /// Items in one list, or entries in one object, of a literal or a variable. 1,000.
     pub list_items: usize,
     /// Nesting of lists and objects, in a literal or a variable; also of lists in a type. 16.
     pub value_nesting: usize,
     /// Values in all arguments of all operations, expanded. A variable counts in full at each use, because the engine
-    /// copies it; a text counts once for every 64 bytes. 10,000.
+    /// copies it; a string counts one more for every 64 bytes. 10,000.
     pub values: usize,
     /// Requests in a batch, for [`Gated`]; each is checked separately against the other limits. 10, the maximum of
     /// Apollo's `BatchHttpLink`.
@@ -133,7 +133,7 @@ pub struct Admitted {
 /// defines, with defaults applied: the engine's `@skip` and `@include` ignore defaults.
 ///
 /// # Errors
-/// When the request cannot be executed or exceeds a limit. The document is then not attached.
+/// If the request cannot be executed or exceeds a limit. The document is then not attached.
 pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal> {
     if request.query.len() > limits.document_bytes {
         return Err(Refusal::DocumentTooLarge {
@@ -169,8 +169,8 @@ pub fn admit(request: &mut Request, limits: &Limits) -> Result<Admitted, Refusal
     Ok(Admitted { kind, root })
 }
 
-/// Selects the operation, by `GetOperation` of the specification (section 6.1). As in graphql-js,
-/// an empty name matches no operation.
+/// Selects the operation, following `GetOperation` (section 6.1 of the specification). As in graphql-js, an empty name
+/// matches no operation.
 fn choose<'a>(
     operations: &'a mut DocumentOperations,
     name: Option<&str>,

@@ -1,17 +1,17 @@
 //! Replaces string escapes that the parser does not support: surrogate pairs (`"\uD83D\uDE00"`) and code points in
 //! braces (`"\u{1F600}"`), section 2.9.4 of the specification (September 2025, and October 2021 with errata).
 //!
-//! Each escape becomes the character itself. The string is padded with blanks after its closing quote, so that error
-//! locations match the document as sent. Half a surrogate pair is kept, and the parser refuses it.
+//! Each escape is replaced by its character. Spaces after the closing quote make up for the difference in length, so
+//! that error locations match the document as sent. An unpaired surrogate is left as it is; the parser refuses it.
 
 use std::borrow::Cow;
 
 use super::{Refusal, brackets};
 
-/// Returns the document with supported escapes only. Every string must be terminated; `brackets` checks that.
+/// Returns the document with supported escapes only. Every string must be terminated, which `brackets` ensures.
 ///
 /// # Errors
-/// When braces hold no valid code point.
+/// If the braces contain no valid code point.
 pub(super) fn readable(document: &str) -> Result<Cow<'_, str>, Refusal> {
     if !document.contains("\\u") {
         return Ok(Cow::Borrowed(document));
@@ -38,7 +38,7 @@ pub(super) fn readable(document: &str) -> Result<Cow<'_, str>, Refusal> {
     Ok(Cow::Owned(readable))
 }
 
-/// Appends the string of `length` bytes that starts here.
+/// Appends the string literal of `length` bytes at offset `at`.
 fn string(document: &str, at: usize, length: usize, readable: &mut String) -> Result<(), Refusal> {
     let text = &document[at..at + length];
     let mut saved = 0;
@@ -74,7 +74,7 @@ fn string(document: &str, at: usize, length: usize, readable: &mut String) -> Re
         if escaped.is_empty() {
             readable.push(character);
         }
-        // In characters. All of an escape are ASCII.
+        // Counted in characters; an escape is all ASCII.
         saved += escape_length - escaped.len().max(1);
         done += escape_length;
     }
@@ -88,7 +88,7 @@ enum Escape {
     Character(char, usize),
     /// Braces without a valid code point.
     Nothing,
-    /// Left to the parser.
+    /// Any other escape: left to the parser.
     Other,
 }
 
@@ -114,7 +114,7 @@ fn code_point(escape: &str) -> Escape {
     }
 }
 
-/// The code unit of the escape `\uXXXX` that it begins with.
+/// The code unit of a leading `\uXXXX` escape.
 fn unit(escape: &str) -> Option<u16> {
     let digits = escape.strip_prefix("\\u")?.get(..4)?;
     let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());

@@ -1,8 +1,8 @@
 //! The cost of a document with fragments expanded, computed without expanding them.
 //!
-//! Each body, of an operation or a fragment, is walked once ([`Walk`]). A fragment's totals are
-//! computed after those of the fragments that it spreads (topological order), so each is summed once.
-//! Nothing recurses from fragment to fragment: stack depth is bounded by the bracket limit.
+//! Each body, of an operation or a fragment, is walked once ([`Walk`]). A fragment's totals are computed after those of
+//! the fragments it spreads (topological order), so each fragment is summed once. Nothing recurses from fragment to
+//! fragment, so the bracket limit bounds the stack depth.
 
 use std::collections::HashMap;
 
@@ -16,10 +16,10 @@ use super::{
     walk::Walk,
 };
 
-/// Checks all counted limits.
+/// Checks all limits that count something in the document.
 ///
 /// # Errors
-/// When a limit is exceeded, or a fragment is unknown or part of a cycle.
+/// If a limit is exceeded, or a fragment is unknown or part of a cycle.
 pub(super) fn check(
     document: &ExecutableDocument,
     costs: &Costs,
@@ -30,7 +30,7 @@ pub(super) fn check(
             limit: limits.fragments,
         });
     }
-    // Document order instead of the map's, so that errors are deterministic.
+    // In document order rather than map order, so that errors are deterministic.
     let mut fragments: Vec<_> = document.fragments.iter().collect();
     fragments.sort_by_key(|(_, fragment)| fragment.pos);
     let mut operations: Vec<_> = document
@@ -81,7 +81,7 @@ fn settle<'a>(
 ) -> Result<HashMap<&'a str, Totals>, Refusal> {
     let mut settled = HashMap::with_capacity(bodies.len());
     for name in names {
-        // The stack of fragments; each waits for the next.
+        // The stack of fragments; each waits for the one above it.
         let mut path = vec![name];
         while let Some(&name) = path.last() {
             let Some((at, body)) = bodies.get(name) else {

@@ -1,8 +1,8 @@
-//! Merges what a document selects twice in one selection set.
+//! Merges selections that occur more than once in a selection set.
 //!
-//! The engine calls a resolver for each occurrence of a field, and merges the values. So a field that is written twice
-//! would cost twice and, in a mutation, act twice. Here the occurrences become one field with the selections of all
-//! (`CollectFields`, section 6.3.2 of the specification), as far as that is possible without evaluating directives.
+//! The engine calls a resolver for each occurrence of a field and merges the values. So a repeated field would cost
+//! twice and, in a mutation, take effect twice. Here the occurrences become one field with all their selections
+//! (`CollectFields`, section 6.3.2 of the specification), as far as possible without evaluating directives.
 
 use async_graphql::{
     Positioned,
@@ -41,7 +41,7 @@ pub(super) fn set(set: &mut SelectionSet) {
     set.items = merged;
 }
 
-/// Adds selections to those before them.
+/// Adds selections, merging each into an earlier equal one if possible.
 fn add(merged: &mut Vec<Positioned<Selection>>, items: Vec<Positioned<Selection>>) {
     for Positioned { pos, node } in items {
         match node {
@@ -95,8 +95,8 @@ fn add(merged: &mut Vec<Positioned<Selection>>, items: Vec<Positioned<Selection>
     }
 }
 
-/// Whether a field can be merged into another one of the same set: the same field with the same arguments under the same
-/// key, without directives. Both have a selection set or neither, so that validation still sees one that is missing.
+/// Whether a field can be merged into another one of the same set: same field, arguments and response key, no
+/// directives. Both have a selection set or neither has, so that validation still reports a missing one.
 pub(super) fn is_same(one: &Field, other: &Field) -> bool {
     one.response_key().node == other.response_key().node
         && asks_the_same(one, other)
@@ -112,8 +112,8 @@ fn asks_the_same(one: &Field, other: &Field) -> bool {
         && (one.arguments.iter()).all(|(name, value)| other.get_argument(&name.node) == Some(value))
 }
 
-/// A field in the form that the engine validates: it ignores `__typename` with all that stands on it. A fragment of its
-/// own takes the directives.
+/// Returns a field in a form that the engine validates. The engine skips `__typename` together with its directives, so
+/// an inline fragment takes the directives.
 fn validated(mut field: Positioned<Field>) -> Selection {
     let directives: Vec<Positioned<Directive>> = std::mem::take(&mut field.node.directives);
     if field.node.name.node != "__typename" || directives.is_empty() {

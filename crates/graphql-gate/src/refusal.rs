@@ -1,7 +1,6 @@
 //! Refusals of the gate.
 //!
-//! A refusal's text is sent to the client. It repeats no client input except names, truncated to 64
-//! characters.
+//! A refusal's text is sent to the client. The only client input it repeats is names, truncated to 64 characters.
 
 use async_graphql::{ErrorExtensionValues, Pos, ServerError, parser::Error};
 
@@ -101,7 +100,7 @@ pub enum RefusalKind {
 }
 
 impl Refusal {
-    /// The locations in the document, the most important one first.
+    /// The locations in the document, most important first.
     pub fn locations(&self) -> &[Pos] {
         match self {
             Self::Syntax { locations, .. } => locations,
@@ -223,15 +222,15 @@ impl Refusal {
         }
     }
 
-    /// The error for clients. Its extensions hold `code`, the `cost` and the `limit` of an excess, and the variable at
-    /// fault as `argument`.
+    /// The error for clients. Its extensions hold `code`; for an exceeded limit, `cost` and `limit`; and the name of an
+    /// offending variable as `argument`.
     pub fn to_error(&self) -> ServerError {
         let mut error = ServerError::new(self.to_string(), None);
         error.locations = self.locations().to_vec();
         let mut extensions = ErrorExtensionValues::default();
         extensions.set("code", self.code());
         if let (RefusalKind::Limit, Some(limit)) = (self.kind(), self.limit()) {
-            // Counting stops at the first excess, so the cost is a lower bound.
+            // Counting stops once the limit is exceeded, so the cost is a lower bound.
             extensions.set("cost", limit.saturating_add(1));
             extensions.set("limit", limit);
         }
@@ -255,7 +254,7 @@ impl Refusal {
         }
     }
 
-    /// A syntax error at one place.
+    /// A syntax error at one location.
     pub(super) fn syntax(message: &str, at: Pos) -> Self {
         Self::Syntax {
             message: message.to_owned(),
@@ -264,7 +263,7 @@ impl Refusal {
     }
 }
 
-/// Truncates a name of the client's.
+/// Truncates a client-chosen name.
 pub(super) fn cut(name: &str) -> String {
     name.chars()
         .take(NAME_CHARS)
@@ -278,7 +277,7 @@ pub(super) fn cut(name: &str) -> String {
         .collect()
 }
 
-/// The parser's message, without the line of the document that it quotes.
+/// Converts the parser's error, without the document line that it quotes.
 pub(super) fn syntax(error: &Error) -> Refusal {
     let message = match error {
         Error::Syntax { message, .. } => expectation(message),
@@ -300,8 +299,7 @@ pub(super) fn syntax(error: &Error) -> Refusal {
     }
 }
 
-/// The last line of the parser's text, `  = expected name or selection_set`; the ones before it
-/// quote the document.
+/// The last line of the parser's text, `  = expected name or selection_set`; the lines before it quote the document.
 fn expectation(message: &str) -> String {
     if message.starts_with("invalid number") {
         return "syntax error: a number is out of range".to_owned();

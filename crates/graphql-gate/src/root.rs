@@ -1,10 +1,11 @@
-//! Rewrites the root of a subscription, and of a mutation that selects a field twice, to the form that the engine expects.
+//! Rewrites the root of a subscription, or of a mutation that selects a field twice, to the form that the engine
+//! expects.
 //!
 //! The engine starts a stream for each field directly at the root of a subscription, and ignores fragments there. In a
 //! mutation it calls the resolver for each occurrence of a field. So fragments are inlined, and fields with the same
 //! response key are merged (`CollectSubscriptionFields`, section 5.2.4.1, and `CollectFields`, section 6.3.2 of the
-//! specification); of a subscription, exactly one field must remain. Each fragment leaves an empty one in its place, so
-//! that validation still checks its type condition and directives.
+//! specification). In a subscription, exactly one field must remain. Each inlined fragment leaves an empty one in its
+//! place, so that validation still checks its type condition and directives.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -28,16 +29,16 @@ type Fragments = HashMap<Name, Positioned<FragmentDefinition>>;
 /// The only root field of a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RootField {
-    /// Its name in the schema.
+    /// The field's name in the schema.
     pub name: String,
-    /// Its alias, or its name.
+    /// The alias if there is one, otherwise the name.
     pub response_key: String,
-    /// The names of its arguments that have a value other than null.
+    /// The names of the arguments that have a value other than null.
     pub arguments: BTreeSet<String>,
 }
 
 impl RootField {
-    /// `variables` have defaults applied.
+    /// `variables` must already have defaults applied.
     fn of(field: &Field, variables: &Variables) -> Self {
         let is_given = |value: &Value| match value {
             Value::Null => false,
@@ -58,12 +59,11 @@ impl RootField {
     }
 }
 
-/// Rewrites a subscription's root. Returns its field, and the names of the inlined fragments.
+/// Rewrites a subscription's root. Returns the root field and the names of the inlined fragments.
 ///
 /// # Errors
-/// When the root is not exactly one field, is an introspection field, or has a condition. The
-/// September 2025 edition of the specification forbids conditions there; October 2021 does not mention
-/// them.
+/// If the root is not exactly one field, is an introspection field, or has a condition. The September 2025 edition of
+/// the specification forbids conditions there; October 2021 does not mention them.
 pub(super) fn settle_subscription(
     operation: &mut Positioned<OperationDefinition>,
     fragments: &Fragments,
@@ -235,8 +235,8 @@ fn emptied(
     Positioned::new(inline, at)
 }
 
-/// Removes other operations than the chosen one that define one of its variables with another type, with the fragments
-/// that only they use: the engine would compare their definitions with the values that the request has for this one.
+/// Removes operations that declare a variable of the chosen operation with another type, and the fragments that only
+/// they use. The engine would check their declarations against the values meant for the chosen operation.
 pub(super) fn forget_conflicting(document: &mut ExecutableDocument, name: Option<&str>) {
     let (DocumentOperations::Multiple(operations), Some(name)) = (&mut document.operations, name)
     else {
@@ -266,7 +266,7 @@ pub(super) fn forget_conflicting(document: &mut ExecutableDocument, name: Option
     forget_unused(document, &others);
 }
 
-/// Removes those of these fragments without a remaining spread, which validation would report as unused.
+/// Removes inlined fragments that have no remaining spread; validation would report them as unused.
 pub(super) fn forget_unused(document: &mut ExecutableDocument, inlined: &HashSet<Name>) {
     if inlined.is_empty() {
         return;
@@ -281,7 +281,7 @@ pub(super) fn forget_unused(document: &mut ExecutableDocument, inlined: &HashSet
         .retain(|name, _| used.contains(name) || !inlined.contains(name));
 }
 
-/// The fragments that these spreads reach.
+/// The fragments reachable from these names.
 fn reached(document: &ExecutableDocument, mut open: Vec<Name>) -> HashSet<Name> {
     let mut reached = HashSet::new();
     while let Some(name) = open.pop() {
@@ -357,7 +357,7 @@ impl Collected {
         Ok(())
     }
 
-    /// Adds a field, or merges it with the field of the same response key.
+    /// Adds a field, or merges it into the field with the same response key.
     fn field(&mut self, field: Positioned<Field>) -> Result<(), Refusal> {
         let at = field.pos;
         if field.node.name.node.starts_with("__") {

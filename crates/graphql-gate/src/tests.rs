@@ -1,4 +1,4 @@
-//! What passes the gate, and what does not.
+//! What the gate admits and what it refuses.
 
 mod engine;
 mod grammar;
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use self::hostile::bomb;
 use super::{Admitted, Limits, Refusal, RefusalKind, admit};
 
-/// `getIntrospectionQuery` of graphql-js 16.15 with every option on, white space apart. GraphiQL 5
-/// sends a part of it.
+/// `getIntrospectionQuery` of graphql-js 16.15 with every option on, apart from white space. GraphiQL 5 sends a subset
+/// of it.
 const INTROSPECTION: &str = "query IntrospectionQuery { __schema { description queryType { name \
     kind } mutationType { name kind } subscriptionType { name kind } types { ...FullType } \
     directives(includeDeprecated: true) { name description isRepeatable isDeprecated \
@@ -27,7 +27,7 @@ const INTROSPECTION: &str = "query IntrospectionQuery { __schema { description q
     kind ofType { name kind ofType { name kind ofType { name kind ofType { name kind ofType { name \
     kind } } } } } } } } } }";
 
-/// No limits except those that the stack needs.
+/// No limits except those that protect the stack.
 const LAX: Limits = Limits {
     document_bytes: 1 << 24,
     nesting: 64,

@@ -1,4 +1,4 @@
-//! Counts of one body of a document, alone or with the fragments that it spreads.
+//! Counts for one body of a document, alone or including the fragments it spreads.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use async_graphql::Pos;
 
 use super::{Limits, Refusal};
 
-/// The counts of a body, alone or with its fragments.
+/// The counts of a body, alone or including its fragments.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Totals {
     pub(super) selections: u64,
@@ -15,7 +15,7 @@ pub(super) struct Totals {
     pub(super) root_fields: u64,
     /// Field nesting.
     pub(super) depth: usize,
-    /// Selection set nesting, from zero.
+    /// Nesting of selection sets, zero-based.
     pub(super) levels: usize,
 }
 
@@ -31,14 +31,14 @@ pub(super) struct Body<'a> {
 pub(super) struct Spread<'a> {
     pub(super) name: &'a str,
     pub(super) at: Pos,
-    /// The field depth of the spread.
+    /// Field depth at the spread.
     pub(super) depth: usize,
-    /// The level of the fragment's selection set at the spread.
+    /// Level of the fragment's selection set at this spread.
     pub(super) level: usize,
 }
 
 impl Body<'_> {
-    /// Adds the totals of its spreads to its own.
+    /// The body's own totals plus those of its spreads.
     pub(super) fn totals(&self, settled: &HashMap<&str, Totals>) -> Totals {
         let mut totals = self.own;
         for spread in &self.spreads {
@@ -60,7 +60,7 @@ impl Body<'_> {
 }
 
 impl Totals {
-    /// Adds the counts, and keeps the larger nesting.
+    /// Adds the counts and keeps the larger nesting depths.
     pub(super) fn add(&mut self, other: Self) {
         self.selections = self.selections.saturating_add(other.selections);
         self.aliases = self.aliases.saturating_add(other.aliases);

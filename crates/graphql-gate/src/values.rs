@@ -7,9 +7,9 @@ use super::Limits;
 /// The size of a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
-    /// The number of values, itself included, in the units of [`Limits::values`].
+    /// The number of values, this one included, in the units of [`Limits::values`].
     pub(super) values: u64,
-    /// Its approximate size as JSON, in bytes.
+    /// The approximate size as JSON, in bytes.
     pub(super) bytes: usize,
 }
 
@@ -26,12 +26,12 @@ impl Size {
     /// Measures a value.
     ///
     /// # Errors
-    /// When the value is too deep, or a list in it too long. Measuring stops there.
+    /// If the value nests too deep, or a list or object in it is too long. Measuring stops there.
     pub(super) fn of(value: &Value, limits: &Limits) -> Result<Self, Excess> {
         Self::within(value, limits, limits.value_nesting)
     }
 
-    /// As [`Self::of`], with `levels` left to descend.
+    /// Like [`Self::of`], with `levels` of nesting left.
     fn within(value: &Value, limits: &Limits, levels: usize) -> Result<Self, Excess> {
         let length = match value {
             Value::Null | Value::Boolean(_) => return Ok(Self::text(4)),
@@ -67,7 +67,7 @@ impl Size {
         Ok(size)
     }
 
-    /// The size of a scalar of `bytes`.
+    /// The size of a scalar that is `bytes` long.
     fn text(bytes: usize) -> Self {
         Self {
             values: 1 + u64::try_from(bytes / 64).unwrap_or(u64::MAX - 1),

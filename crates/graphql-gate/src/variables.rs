@@ -16,10 +16,10 @@ use super::{
 /// The cost of one use of each variable, in the units of [`Limits::values`].
 pub(super) type Costs = BTreeMap<Name, u64>;
 
-/// Checks the size of all variables, before the operation is known.
+/// Checks the size of all variables. Runs before the operation is known.
 ///
 /// # Errors
-/// When a value is too large, too long or too deep.
+/// If a value is too large, too long or too deep.
 pub(super) fn check_bounds(variables: &Variables, limits: &Limits) -> Result<(), Refusal> {
     let mut bytes = 0_usize;
     for (name, value) in variables.iter() {
@@ -67,12 +67,12 @@ fn whole_number(value: &mut Value) {
     }
 }
 
-/// Coerces the variables for `operation`, by `CoerceVariableValues` of the specification (section
-/// 6.1.2) as far as possible without a schema: undefined variables are dropped, defaults are applied, and
-/// null is refused for non-null types. The engine's validation checks the other types.
+/// Coerces the variables for `operation`, following `CoerceVariableValues` (section 6.1.2 of the specification) as far
+/// as possible without a schema: undefined variables are dropped, defaults are applied, and null is refused for
+/// non-null types. The engine's validation checks the other types.
 ///
 /// # Errors
-/// When a required variable is absent, or a non-null variable is null.
+/// If a required variable is absent, or a non-null variable is null.
 pub(super) fn coerce(
     variables: &mut Variables,
     operation: &OperationDefinition,
@@ -111,7 +111,7 @@ pub(super) fn coerce(
 /// The cost of a literal.
 ///
 /// # Errors
-/// When the literal is too long or too deep.
+/// If the literal is too long or too deep.
 pub(super) fn literal(value: &Value, limits: &Limits, at: Pos) -> Result<u64, Refusal> {
     match Size::of(value, limits) {
         Ok(size) => Ok(size.values),

@@ -1,4 +1,4 @@
-//! Walks one body of a document: counts its own cost, and collects its fragment spreads.
+//! Walks one body of a document: counts its own cost and collects its fragment spreads.
 
 use std::convert::Infallible;
 
@@ -16,7 +16,7 @@ use super::{
     variables::{Costs, literal},
 };
 
-/// Walks the bodies in turn, and counts limits of the whole document.
+/// Walks the bodies one after another, and counts what the document-wide limits need.
 pub(super) struct Walk<'a> {
     costs: &'a Costs,
     limits: &'a Limits,
@@ -39,7 +39,7 @@ impl<'a> Walk<'a> {
     /// Walks a fragment.
     ///
     /// # Errors
-    /// When its own content exceeds a limit, spreads aside.
+    /// If its own content, without its spreads, exceeds a limit.
     pub(super) fn fragment(
         &mut self,
         fragment: &'a FragmentDefinition,
@@ -53,7 +53,7 @@ impl<'a> Walk<'a> {
     /// Walks an operation.
     ///
     /// # Errors
-    /// When its own content exceeds a limit, spreads aside.
+    /// If its own content, without its spreads, exceeds a limit.
     pub(super) fn operation(
         &mut self,
         operation: &'a OperationDefinition,
@@ -173,7 +173,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Replaces a variable by null, and adds its cost to `used`.
+    /// Replaces a variable with null, and adds the variable's cost to `used`.
     fn variable(&self, name: &Name, used: &mut u64) -> Result<Value, Infallible> {
         *used += self.costs.get(name).copied().unwrap_or(1);
         Ok(Value::Null)
@@ -192,7 +192,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The list nesting of a type.
+/// How deeply lists are nested in a type.
 fn lists(ty: &Type) -> usize {
     match &ty.base {
         BaseType::Named(_) => 0,

@@ -1,7 +1,8 @@
-//! A GraphQL server with callers, on plain `axum::serve`. Its only argument is the address; by default 127.0.0.1:8000.
+//! A GraphQL server that authenticates callers, on plain `axum::serve`. The only argument is the address; default
+//! 127.0.0.1:8000.
 //!
-//! A caller is a bearer token: `alice` or `bob`. Programs send it in the header `Authorization: Bearer alice`. Browsers
-//! cannot set headers of a WebSocket and send it with `connection_init`: `{ "token": "alice" }`. Ctrl-C shuts down.
+//! A caller is a bearer token, `alice` or `bob`. Programs send it as `Authorization: Bearer alice`. Browsers cannot set
+//! headers on a WebSocket, so they send it with `connection_init`: `{ "token": "alice" }`. Ctrl-C shuts down.
 
 use std::{
     collections::HashMap,
@@ -28,12 +29,12 @@ use tokio::{
 };
 use tokio_stream::wrappers::IntervalStream;
 
-/// A caller. Resolvers find it in the context.
+/// A caller, available to resolvers through the context.
 struct Account {
     name: &'static str,
-    /// When the token expires, as its `exp` claim would say.
+    /// When the token expires; a JWT has this as its `exp` claim.
     expires: Option<SystemTime>,
-    /// How many streams and WebSockets the caller may have open.
+    /// Limits the caller's open streams and WebSockets.
     streams: Arc<Semaphore>,
 }
 
@@ -158,7 +159,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address).await?;
     println!("http://{}/graphql", listener.local_addr()?);
 
-    // `closing` ends streams and WebSockets, which run in `tasks`. A peer that reads nothing delays both.
+    // `closing` ends streams and WebSockets, which run in `tasks`. A peer that stops reading delays both.
     let stop = closing.clone();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
         if tokio::signal::ctrl_c().await.is_err() {

@@ -1,4 +1,4 @@
-//! A GraphQL server on plain `axum::serve`. Its only argument is the address; by default 127.0.0.1:8000.
+//! A GraphQL server on plain `axum::serve`. The only argument is the address; default 127.0.0.1:8000.
 //!
 //! Queries and mutations: `POST /graphql`. Subscriptions: a WebSocket at `/graphql`, or `Accept: text/event-stream`.
 

@@ -1,13 +1,13 @@
-//! Content negotiation: the `Accept` header with its weights.
+//! Content negotiation by the weights of the `Accept` header.
 
 use axum::http::{HeaderMap, header};
 
 /// A media type of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Media {
-    /// `application/json`: every response is a 200, for clients older than the specification.
+    /// `application/json`: every response has status 200, for clients older than the specification.
     Json,
-    /// `application/graphql-response+json`: the status tells whether the request was executed.
+    /// `application/graphql-response+json`: the status says whether the request was executed.
     GraphqlResponse,
     /// `text/event-stream`.
     EventStream,
@@ -15,12 +15,12 @@ pub(super) enum Media {
     Multipart,
 }
 
-/// Picks the media types for a response; `None` when the client accepts none that the server offers.
+/// Picks the media types for a response; `None` if the client accepts none that the server offers.
 ///
-/// JSON takes precedence over streams whatever their weights. Clients that send one `Accept` for every operation
+/// JSON takes precedence over streams, whatever their weights: clients that send the same `Accept` with every operation
 /// want a stream only for subscriptions, which cannot be answered as JSON.
 ///
-/// A header without a valid range, such as an empty one or `*`, expresses no preference, like a missing one.
+/// A header without a valid range, such as an empty one or `*`, expresses no preference, like an absent header.
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     let values = headers.get_all(header::ACCEPT).iter();
     let text: Vec<String> = values
@@ -41,7 +41,7 @@ pub(super) fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     let weight = |media: &str| weight_of(&ranges, media);
     let graphql = weight("application/graphql-response+json");
     let json = weight("application/json");
-    // Listed explicitly, the newer type wins a tie; `*/*` selects the older one.
+    // If both are listed, the newer type wins a tie; `*/*` selects the older one.
     let names_graphql = ranges
         .iter()
         .any(|range| range.media == "application/graphql-response+json");
@@ -80,7 +80,7 @@ pub(super) struct Accepted {
 
 struct Range<'a> {
     media: &'a str,
-    /// In thousandths.
+    /// The weight (`q`) in thousandths.
     weight: u32,
 }
 

@@ -13,10 +13,10 @@ pub enum BodyError {
     Malformed,
 }
 
-/// Reads a whole body of at most `max_bytes`.
+/// Reads a whole body of at most `max_bytes`. An announced length is checked before reading.
 ///
 /// # Errors
-/// When the body is longer or breaks off. An announced length is checked before anything is read.
+/// [`BodyError::TooLarge`] if the body is longer; [`BodyError::Malformed`] if it is malformed or ends early.
 pub async fn read_body(mut body: Body, max_bytes: usize) -> Result<Bytes, BodyError> {
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > max_bytes {

@@ -12,7 +12,7 @@ use super::{Code, payload::Payload};
 pub const EXPIRED_CHALLENGE: &str =
     "Bearer error=\"invalid_token\", error_description=\"the token has expired\"";
 
-/// Sleeps until `until`; forever when it is `None`.
+/// Sleeps until `until`, or forever if it is `None`.
 pub async fn sleep_until_opt(until: Option<Instant>) {
     match until {
         Some(until) => sleep_until(until).await,
@@ -26,7 +26,7 @@ pub(super) fn expired() -> Payload {
     Payload::refusal(vec![error])
 }
 
-/// Ends a stream at `until` with an `AUTH_EXPIRED` error. Holds `open` until the stream is dropped.
+/// Ends a stream at `until` with an `AUTH_EXPIRED` error. Holds the `open` guard until the stream is dropped.
 pub(super) fn ending(
     payloads: impl Stream<Item = Payload> + Send + 'static,
     until: Option<Instant>,
@@ -38,7 +38,7 @@ pub(super) fn ending(
         let mut end = std::pin::pin!(sleep_until_opt(until));
         loop {
             tokio::select! {
-                // Checked first, so that a stream that is always ready ends too.
+                // Checked first, so that a stream that is always ready also ends.
                 biased;
                 () = &mut end => {
                     yield expired();

@@ -1,8 +1,8 @@
 //! GraphQL over HTTP: parses requests and builds responses.
 //!
-//! Follows the GraphQL-over-HTTP specification as its audits (npm `graphql-http`) check it: with
-//! `application/json` a well-formed request gets status 200, with `application/graphql-response+json` a
-//! request that was not executed gets 400.
+//! Follows the GraphQL-over-HTTP specification as its audit suite (npm `graphql-http`) checks it: with
+//! `application/json` a well-formed request gets status 200; with `application/graphql-response+json` a request that
+//! was not executed gets 400.
 
 use async_graphql::ServerError;
 use axum::{
@@ -58,7 +58,7 @@ pub(super) async fn by_get<S: Service>(
     request: Request,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    // The router passes HEAD to this handler too. The correct response headers would require an execution.
+    // The router also passes HEAD to this handler. Correct response headers would require executing the query.
     if parts.method == Method::HEAD {
         return other_method().await;
     }
@@ -76,8 +76,8 @@ pub(super) async fn by_get<S: Service>(
         Ok(raw) => raw,
         Err(error) => return refuse(error, accepted, false),
     };
-    // EventSource can only GET, and a subscription is read-only. A GET must never run a mutation (CSRF), whatever
-    // it accepts.
+    // EventSource can only GET, and a subscription is read-only. A GET must never run a mutation (CSRF), whatever it
+    // accepts.
     let carries = match accepted.stream {
         Some(_) => Carries::Reads,
         None => Carries::Queries,
@@ -96,12 +96,12 @@ pub(super) async fn other_method() -> Response {
     refuse(error, accepted, false)
 }
 
-/// How the server detaches the response, if it can.
+/// The server's function that detaches the response, if it has one.
 fn detach(parts: &Parts) -> Option<Detach> {
     parts.extensions.get::<DirectWrites>()?.detach
 }
 
-/// Response extension: the code of the error that refused the request, for metrics.
+/// Response extension: the code of the error that refused the request. For metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusalCode(pub String);
 
@@ -198,7 +198,7 @@ async fn answer<S: Service>(
     }
 }
 
-/// Renders one response; as a stream of one event if the client accepts only streams.
+/// Renders one response, as a stream of one event if the client accepts only streams.
 fn single(payload: Payload, accepted: Accepted) -> Response {
     let media = accepted.single.or(accepted.stream);
     let status = match (media, &payload.refused) {
@@ -208,7 +208,7 @@ fn single(payload: Payload, accepted: Accepted) -> Response {
     write(status, media, payload)
 }
 
-/// Renders an error before execution. With `is_well_formed`, the request followed the protocol, so that older
+/// Renders an error that occurred before execution. With `is_well_formed`, the request followed the protocol, so older
 /// clients get status 200.
 fn refuse(error: ServerError, accepted: Accepted, is_well_formed: bool) -> Response {
     let of = |candidate: Code| candidate.is_of(&error);

@@ -60,56 +60,57 @@ pub trait Service: Clone + Send + Sync + 'static {
     /// A guard for one open stream or WebSocket of a caller.
     type Open: Send + 'static;
 
-    /// Authenticates an HTTP request or a WebSocket handshake. Has no timeout of its own.
-    ///
+    /// Requests pass the gate (`graphql-gate`) and become an `operation`. Identical subscriptions share one execution
+    /// ([`cohort`]). The remaining modules, `http`, `sse`, `multipart` and `websocket`, are encoders.
     /// # Errors
-    /// When credentials are required and absent, or invalid: [`Code::Unauthenticated`] and the like choose the status.
-    /// For a handshake an error is not final: the socket opens, and [`introduced`](Self::introduced) decides. Browsers
-    /// cannot set headers of a handshake.
+    /// If required credentials are absent, or if they are invalid. The code, such as [`Code::Unauthenticated`], selects
+    /// the status. For a handshake an error is not final: the socket opens, and [`introduced`](Self::introduced)
+    /// decides, because browsers cannot set headers of a handshake.
     fn caller(
         &self,
         parts: &Parts,
     ) -> impl Future<Output = Result<Self::Caller, ServerError>> + Send;
 
-    /// Authenticates the payload of a `connection_init`; `None` when it has no credentials, so that the result of
-    /// [`caller`](Self::caller) for the handshake applies. Not called without a payload. Bounded by [`Settings::init`].
+    /// Authenticates the payload of a `connection_init`. `None` if it holds no credentials; the handshake's result from
+    /// [`caller`](Self::caller) then applies. Not called without a payload. [`Settings::init`] is the timeout.
     fn introduced(
         &self,
         payload: &serde_json::Value,
     ) -> impl Future<Output = Option<Result<Self::Caller, ServerError>>> + Send;
 
-    /// Counts one more open stream or WebSocket of the caller until the guard is dropped: a WebSocket from its
-    /// acknowledgement on, or one SSE or multipart subscription. Operations of a WebSocket are not counted;
+    /// Counts an open stream or WebSocket of the caller until the guard is dropped: a WebSocket from its
+    /// acknowledgement on, or one SSE or multipart subscription. Operations on a WebSocket are not counted;
     /// [`Settings::operations`] limits them.
     ///
     /// # Errors
-    /// When the caller is at its limit: [`Code::RateLimited`].
+    /// [`Code::RateLimited`] if the caller is at its limit.
     fn open(&self, caller: &Self::Caller) -> Result<Self::Open, ServerError>;
 
-    /// When the caller's token expires and its streams end, by tokio's clock; `None` for never.
+    /// When the caller's token expires and its streams end, on tokio's clock; `None` for never.
     ///
-    /// For a time of the wall clock: `Instant::now()` plus what is left until then.
+    /// To convert a wall-clock time, add the remaining time to `Instant::now()`.
     fn until(&self, caller: &Self::Caller) -> Option<Instant>;
 
-    /// Executes a query or a mutation. `request.data(caller.clone())` passes the caller to resolvers. A panic becomes an
-    /// error [`Code::Internal`].
+    /// Executes a query or a mutation. `request.data(caller.clone())` passes the caller to resolvers. A panic becomes a
+    /// [`Code::Internal`] error.
     ///
     /// # Errors
-    /// When the execution failed as a whole.
+    /// If the execution failed as a whole.
     fn execute(
         &self,
         caller: &Self::Caller,
         request: Request,
     ) -> impl Future<Output = Result<Response, ServerError>> + Send;
 
-    /// Starts a subscription, for one caller or, with [`sharing`](Self::sharing), for all of a scope; then `caller` is
-    /// that of the first subscriber. A panic, also in the stream, ends the subscription with [`Code::Internal`].
+    /// Starts a subscription, for one caller or, with [`sharing`](Self::sharing), for a whole scope; `caller` is then
+    /// the first subscriber. A panic here or in the stream ends the subscription with [`Code::Internal`].
     ///
-    /// The subscription ends with its last subscriber. [`Settings::execution`] does not bound it.
+    /// The subscription ends when its last subscriber leaves. [`Settings::execution`] does not apply to it.
     fn subscribe(&self, caller: &Self::Caller, request: Request) -> BoxStream<'static, Response>;
 
-    /// Counts errors sent in a response, in an event or over a WebSocket; never empty. A shared event counts once. Errors
-    /// that refuse an HTTP request are left to the server, which finds a [`RefusalCode`] in the response's extensions.
+    /// Counts errors sent in a response, in an event or over a WebSocket; `errors` is never empty. A shared event
+    /// counts once. Errors that refuse an HTTP request are left to the server, which finds a [`RefusalCode`] in the
+    /// response's extensions.
     fn failed(&self, errors: &[ServerError]);
 
     /// How a subscription's events may be shared; `root` is its only root field. Called for each subscriber.
@@ -121,16 +122,16 @@ pub trait Service: Clone + Send + Sync + 'static {
 pub enum Sharing {
     /// Not shared: each subscriber has its own execution.
     Alone,
-    /// Each event holds the full state. A late subscriber gets the last event; a lagging subscriber skips to
-    /// the newest.
+    /// Each event holds the full state. A late subscriber gets the last event; a lagging subscriber skips to the
+    /// newest.
     State {
-        /// The sharing scope: callers with the same scope may see the same events. It must contain all that events
+        /// The sharing scope: callers with the same scope see the same events. It must include everything that events
         /// depend on, such as the user, or the tenant and the role.
         scope: String,
     },
     /// Each event matters. A lagging subscriber gets an error.
     Events {
-        /// The sharing scope: callers with the same scope may see the same events.
+        /// The sharing scope: callers with the same scope see the same events.
         scope: String,
     },
 }
@@ -140,21 +141,22 @@ pub enum Sharing {
 pub struct Settings {
     /// Limits on documents and variables. The gate's defaults, except that `variables_bytes` is as large as a body.
     pub limits: graphql_gate::Limits,
-    /// The largest body of a request, in bytes. 64 KiB.
+    /// The largest request body, in bytes. 64 KiB.
     pub body_bytes: usize,
     /// Timeout of a query or mutation. 10 s.
     pub execution: Duration,
-    /// The most errors in one response; further ones are dropped. 50.
+    /// The most errors in one response; the rest are dropped. 50.
     pub errors: usize,
-    /// Interval of keep-alives on an idle stream. WebSockets are pinged at this interval, at least every 12 s. 12 s.
+    /// Interval of keep-alives on an idle stream. Also the interval of WebSocket pings, which are sent at least every
+    /// 12 s. 12 s.
     pub keep_alive: Duration,
-    /// How long a WebSocket client may take to send `connection_init`, and the service to check its credentials. 3 s.
+    /// Timeout for a WebSocket client to send `connection_init`, and for the service to check its credentials. 3 s.
     pub init: Duration,
     /// The largest WebSocket message, in bytes. 64 KiB.
     pub message_bytes: usize,
     /// The most concurrent operations of one WebSocket. 100.
     pub operations: usize,
-    /// How long a peer of a WebSocket, or of a direct write, may accept no bytes. 10 s.
+    /// How long the peer of a WebSocket or of a direct write may go without accepting a byte. 10 s.
     pub stall: Duration,
     /// Whether identical subscriptions share one execution. Turned off only to measure what sharing saves.
     pub cohorts: bool,
@@ -163,7 +165,7 @@ pub struct Settings {
 /// Default timeout of a query or mutation.
 pub const EXECUTION: Duration = Duration::from_secs(10);
 
-/// Default time that a peer may accept no bytes.
+/// Default time that a peer may go without accepting a byte.
 const STALL: Duration = Duration::from_secs(10);
 
 /// Default size limit of a body, in bytes.
@@ -173,7 +175,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             limits: graphql_gate::Limits {
-                // A message is a variable, and may be as long as the body.
+                // A chat message is a variable, and may be as long as the body.
                 variables_bytes: BODY_BYTES,
                 ..graphql_gate::Limits::default()
             },
@@ -190,14 +192,15 @@ impl Default for Settings {
     }
 }
 
-/// The shortest interval of keep-alives.
+/// The shortest keep-alive interval.
 const MIN_KEEP_ALIVE: Duration = Duration::from_millis(10);
 
-/// The cap on every duration: the clock can express a time one year from now, but not `Duration::MAX` from now.
+/// The cap on every duration: the clock cannot represent `Duration::MAX` from now, but it can represent a year from
+/// now.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Settings {
-    /// Clamps durations to what timers accept. Zero and `Duration::MAX` mean "none".
+    /// Clamps durations to what timers accept. Callers pass zero and `Duration::MAX` to mean "none".
     fn bounded(mut self) -> Self {
         self.keep_alive = self.keep_alive.clamp(MIN_KEEP_ALIVE, MAX_DURATION);
         self.init = self.init.min(MAX_DURATION);
@@ -233,18 +236,18 @@ struct Inner<S> {
 pub struct Options {
     /// Limits and timeouts.
     pub settings: Settings,
-    /// The documents that may be executed.
+    /// Which documents may be executed.
     pub documents: persisted::Documents,
-    /// Tasks of WebSockets and cohorts run here, to be awaited at shutdown, after `tasks.close()`.
+    /// Runs the tasks of WebSockets and cohorts. At shutdown call `tasks.close()`, then await it.
     pub tasks: TaskTracker,
-    /// Cancelling it ends all streams and WebSockets so that clients reconnect. New ones end at once.
+    /// Cancelling it ends all streams and WebSockets, so that clients reconnect. New ones end at once.
     pub closing: CancellationToken,
     /// Counts WebSockets, subscriptions and deliveries.
     pub counters: cohort::Counters,
 }
 
 impl<S: Service> Endpoint<S> {
-    /// Serves `service`.
+    /// Creates an endpoint for `service`.
     pub fn new(service: S, options: Options) -> Self {
         let Options {
             settings,
@@ -266,9 +269,9 @@ impl<S: Service> Endpoint<S> {
         }
     }
 
-    /// The handlers of the endpoint's route, of all methods.
+    /// The endpoint's handlers for all methods of its route.
     pub fn methods<T: Clone + Send + Sync + 'static>(self) -> MethodRouter<T> {
-        // Unlike `get`, `any` adds no `Allow` header of its own, which would name HEAD.
+        // Unlike `get`, `any` does not add its own `Allow` header, which would list HEAD.
         any(http::other_method)
             .get(http::by_get)
             .post(http::by_post)

@@ -1,5 +1,5 @@
-//! Apollo's multipart subscriptions, protocol version 1.0: a part for each response, wrapped in
-//! `payload`; an empty object as the heartbeat.
+//! Apollo's multipart subscriptions, protocol version 1.0: one part per response, wrapped in `payload`; an empty object
+//! is the heartbeat.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{payload::Payload, sse::streaming};
 
-// Unquoted: PyPI gql compares the text.
+// Unquoted, because PyPI gql compares the text.
 const CONTENT_TYPE: &str = "multipart/mixed; boundary=graphql; subscriptionSpec=1.0";
 
-/// The first delimiter. Each part ends with the delimiter of the next: a client that waits for it to complete
-/// a part would otherwise receive every event one event late.
+/// The first delimiter. Each part is sent with the delimiter that follows it; otherwise a client that waits for it
+/// would receive every event one event late.
 const OPENING: &[u8] = b"--graphql\r\n";
 const DELIMITER: &[u8] = b"\r\n--graphql\r\n";
 const CLOSING: &[u8] = b"Content-Type: application/json\r\n\r\n{}\r\n--graphql--\r\n";
@@ -42,8 +42,8 @@ pub(super) fn respond(
 }
 
 fn part(json: &[&[u8]]) -> Bytes {
-    // With Content-Length, readers that look ahead for the delimiter (Python's aiohttp) complete a part without
-    // waiting for the next.
+    // With Content-Length, readers that look ahead for the delimiter (Python's aiohttp) complete a part without waiting
+    // for the next one.
     let length_bytes: usize = json.iter().map(|piece| piece.len()).sum();
     let header =
         format!("Content-Type: application/json\r\nContent-Length: {length_bytes}\r\n\r\n");

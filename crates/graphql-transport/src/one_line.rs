@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-/// Characters that JSON leaves unescaped and some line readers treat as line ends. They occur only inside strings,
+/// Characters that JSON leaves unescaped but some line readers treat as line ends. They occur only inside strings,
 /// where the escape is equivalent.
 const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
 /// Escapes unusual line ends in JSON that has no `\n` or `\r`.
 pub fn one_line(json: String) -> String {
-    // Fast path: the lead bytes of the three characters are rare, and a byte search is cheap.
+    // Fast path: the lead bytes of the three characters are rare, and searching for bytes is cheap.
     if !json.bytes().any(|byte| matches!(byte, 0xc2 | 0xe2)) {
         return json;
     }

@@ -1,4 +1,4 @@
-//! Operations: runs a request and yields one response or a subscription, for every transport.
+//! Operations: runs a request up to one response or a subscription, for every transport.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -17,14 +17,14 @@ use super::{
 pub(super) enum Answer {
     /// One response.
     Single(Payload),
-    /// A response for each event.
+    /// One response per event.
     Subscription(Subscription),
 }
 
-/// An admitted subscription; it starts once its events have a destination.
+/// An admitted subscription. It starts once its events have a destination.
 pub(super) struct Subscription {
     cohorts: Cohorts,
-    /// The cohort's key, and whether its events are states; `None` if it is not shared.
+    /// The cohort's key and whether its events are states; `None` if the subscription is not shared.
     shared: Option<(Key, bool)>,
     start: Box<dyn FnOnce() -> BoxStream<'static, Payload> + Send>,
 }
@@ -48,7 +48,7 @@ pub(super) enum Event {
 }
 
 impl Events {
-    /// The next event that is not delivered to the outlet. Must not be called after the last event. Cancel-safe.
+    /// The next event that was not delivered to the outlet. Must not be called after the last event. Cancel-safe.
     pub(super) async fn next(&mut self) -> Event {
         match self {
             Self::Attached(attachment) => match attachment.ended().await {
@@ -65,7 +65,7 @@ impl Events {
 }
 
 impl Subscription {
-    /// Starts the subscription as a stream, to be read at any pace.
+    /// Starts the subscription as a stream that can be read at any pace.
     pub(super) fn events(self) -> BoxStream<'static, Payload> {
         match self.shared {
             Some((key, is_state)) => self.cohorts.join(key, is_state, self.start),
@@ -73,7 +73,7 @@ impl Subscription {
         }
     }
 
-    /// Starts the subscription; shared events are delivered to `outlet`.
+    /// Starts the subscription. If it is shared, `outlet` receives its events.
     pub(super) fn attach(self, outlet: Arc<dyn Outlet>) -> Events {
         match self.shared {
             Some((key, is_state)) => {
@@ -99,10 +99,10 @@ pub(super) enum Carries {
 }
 
 impl<S: Service> Endpoint<S> {
-    /// Runs a request up to its first response or its subscription.
+    /// Runs a request until it has its first response or its subscription.
     ///
     /// # Errors
-    /// When the request is not executed.
+    /// If the request is refused without being executed.
     pub(super) async fn run(
         &self,
         caller: &S::Caller,
@@ -145,7 +145,7 @@ impl<S: Service> Endpoint<S> {
             cohorts: inner.cohorts.clone(),
             shared: scope.map(|scope| (Key::new(&request, &scope), is_state)),
             start: Box::new(move || {
-                // Lazy, so that a panic of `subscribe` itself is caught too.
+                // Lazy, so that a panic in `subscribe` itself is also caught.
                 let responses = async move { service.subscribe(&subscriber, request) };
                 AssertUnwindSafe(responses.flatten_stream())
                     .catch_unwind()
@@ -180,7 +180,7 @@ impl<S: Service> Endpoint<S> {
     }
 }
 
-/// The error of an operation that panicked. The panic hook has logged where.
+/// The error of an operation that panicked. The panic hook has logged the source line.
 fn panicked() -> ServerError {
     Code::Internal.error("internal error")
 }

@@ -8,10 +8,10 @@ use super::{Code, one_line};
 /// The most errors in a response to a request that was not executed.
 const MAX_REFUSAL_ERRORS: usize = 20;
 
-/// The longest message of such an error, in bytes; longer ones are truncated.
+/// The longest error message in such a response, in bytes; longer ones are truncated.
 const MAX_MESSAGE_BYTES: usize = 256;
 
-/// The engine's message for a document over its complexity limit; the engine gives it no code.
+/// The engine's message for a document over its complexity limit, which has no code.
 const TOO_COMPLEX: &str = "Query is too complex.";
 
 /// One serialised response.
@@ -19,7 +19,7 @@ const TOO_COMPLEX: &str = "Query is too complex.";
 pub(super) struct Payload {
     /// The response as JSON, on one line.
     pub(super) json: Bytes,
-    /// The errors alone, as JSON, if the request did not parse or validate.
+    /// The errors alone, as JSON, if the request was refused before execution.
     pub(super) refused: Option<Bytes>,
 }
 
@@ -40,8 +40,8 @@ impl Payload {
         }
     }
 
-    /// An execution that started and has no result. `data` is null, unlike in a response to a request that was not
-    /// executed.
+    /// An execution that started but has no result. `data` is null; a request that was not executed has no `data` at
+    /// all.
     pub(super) fn failed_execution(error: ServerError) -> Self {
         Self {
             json: json(&Response::from_errors(vec![error])),
@@ -51,7 +51,7 @@ impl Payload {
 
     /// A response to a request that was not executed: it has no `data` entry, not even null.
     ///
-    /// Messages are truncated, because the engine's repeat names of the document of any length.
+    /// Messages are truncated, because the engine repeats names from the document, of any length.
     pub(super) fn refusal(errors: Vec<ServerError>) -> Self {
         let errors = errors.into_iter().take(MAX_REFUSAL_ERRORS).map(with_code);
         let errors: Vec<ServerError> = errors.map(short).collect();
@@ -63,7 +63,7 @@ impl Payload {
     }
 }
 
-/// Adds a code to errors of the engine, which come from validation.
+/// Adds a code to an engine error, which has none.
 fn with_code(mut error: ServerError) -> ServerError {
     let code = code_of(&error).to_owned();
     let extensions = error.extensions.get_or_insert_default();
@@ -76,8 +76,8 @@ fn with_code(mut error: ServerError) -> ServerError {
     error
 }
 
-/// The code of an error, for metrics. An error without one counts as [`Code::GraphqlValidationFailed`], as those of the
-/// engine do. That of a resolver does too, although clients receive it without a code: give resolvers' errors codes.
+/// The code of an error, for metrics. An error without one counts as [`Code::GraphqlValidationFailed`], which is right
+/// for the engine's own. Resolvers' errors need a code: without one they count the same, and clients receive none.
 pub fn code_of(error: &ServerError) -> &str {
     let extensions = error.extensions.as_ref();
     match extensions.and_then(|extensions| extensions.get("code")) {
@@ -87,8 +87,8 @@ pub fn code_of(error: &ServerError) -> &str {
     }
 }
 
-/// The path of the argument that an engine message names (`argument "input.text"`) as missing, unknown or of the wrong
-/// type. The message names a missing or unknown field separately, after the object that it belongs to.
+/// The path of the argument that an engine message (`argument "input.text"`) reports as missing, unknown or of the
+/// wrong type. The message names a missing or unknown field separately, after the object it belongs to.
 fn argument(message: &str) -> Option<String> {
     let (_, behind) = message.split_once("rgument \"")?;
     let (mut path, reason) = behind
@@ -109,7 +109,7 @@ fn short(mut error: ServerError) -> ServerError {
 }
 
 fn json(value: &impl serde::Serialize) -> Bytes {
-    // Responses are plain data with string keys: serialising them into memory cannot fail.
+    // Responses are plain data with string keys, so serialising them to memory cannot fail.
     one_line(serde_json::to_string(value).unwrap_or_default()).into()
 }
 

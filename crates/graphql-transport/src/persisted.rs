@@ -11,18 +11,18 @@ use sha2::{Digest, Sha256};
 
 use super::{Code, request::RawRequest};
 
-/// Bounds of the store of automatic persisted queries. The oldest are evicted first; a client whose document
-/// was evicted sends it again.
+/// Limits of the store of automatic persisted queries. The oldest are evicted first; a client whose document was
+/// evicted sends it again.
 const MAX_DOCUMENTS: usize = 1_000;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// The documents that may be executed.
 #[derive(Clone, Debug)]
 pub enum Documents {
-    /// Any document. A client sends it once with its hash, then the hash alone. The store holds 1,000 documents and
-    /// 4 MiB.
+    /// Any document. A client sends it once with its hash, then only the hash. The store holds at most 1,000 documents
+    /// and 4 MiB.
     Automatic(Automatic),
-    /// Only these, by id.
+    /// Only these documents, by id.
     Trusted(Arc<HashMap<String, String>>),
 }
 
@@ -43,13 +43,13 @@ struct Store {
     bytes: usize,
 }
 
-/// Errors of reading trusted documents.
+/// Errors from reading trusted documents.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file or folder cannot be read.
     #[error("cannot read {path}: {cause}")]
     Io {
-        /// The path.
+        /// The path that could not be read.
         path: String,
         /// The operating system's error.
         #[source]
@@ -61,7 +61,7 @@ pub enum ReadError {
          apollo-persisted-query-manifest, version 1"
     )]
     Manifest {
-        /// The path.
+        /// The path of the manifest.
         path: String,
     },
 }
@@ -69,12 +69,13 @@ pub enum ReadError {
 impl Documents {
     /// Reads trusted documents from a manifest or a folder.
     ///
-    /// A manifest is a JSON object from ids to documents, as the compilers of Relay and graphql-codegen write it, or
-    /// Apollo's persisted query manifest. In a folder of `.graphql` files the ids are the SHA-256 of the text, in hex.
-    /// With such ids, in a manifest too, a request may send the exact text in place of the id.
+    /// A manifest is a JSON object that maps ids to documents, as written by the compilers of Relay and
+    /// graphql-codegen, or Apollo's persisted query manifest. In a folder of `.graphql` files the id is the SHA-256 of
+    /// the text, in hex. If the ids are such hashes, in a manifest too, a request may send the exact text instead of
+    /// the id.
     ///
     /// # Errors
-    /// When the path cannot be read, or the manifest has no known format.
+    /// If the path cannot be read, or the manifest is in no known format.
     pub fn trusted(path: &Path) -> Result<Self, ReadError> {
         let io = |path: &Path| {
             let path = path.display().to_string();
@@ -104,7 +105,7 @@ impl Documents {
     /// Resolves the document of a request.
     ///
     /// # Errors
-    /// When the request names an unknown document, or sends one that is not trusted.
+    /// If the request names an unknown document, or sends one that is not trusted.
     pub(super) fn resolve(&self, request: &RawRequest) -> Result<String, ServerError> {
         match self {
             Self::Trusted(documents) => {
@@ -127,7 +128,7 @@ impl Automatic {
         let hash = match (&request.hash, &request.document_id) {
             (Some(hash), _) => bare(hash),
             (None, Some(id)) if request.query.is_empty() => bare(id),
-            // Beside a query an id is for servers with trusted documents: it need not be a hash.
+            // An id next to a query is meant for servers with trusted documents, and need not be a hash.
             (None, _) => return Ok(request.query.clone()),
         };
         let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,7 +26,7 @@ pub enum Code {
     NotAcceptable,
     /// The HTTP method does not support the operation.
     MethodNotAllowed,
-    /// The hash is unknown; the client sends the document once.
+    /// The hash is unknown; the client must send the document once.
     PersistedQueryNotFound,
     /// The document is not a trusted document.
     PersistedQueryRequired,

@@ -1,4 +1,4 @@
-//! A schema as a service, without callers.
+//! A schema as a service without authentication.
 
 use async_graphql::{Executor, Request, Response, ServerError};
 use axum::http::request::Parts;
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::{RootField, Service, Sharing};
 
-/// A schema, or another executor, that anyone may use.
+/// A schema, or another executor, open to all callers.
 ///
-/// Subscriptions are not shared. For authentication, limits by caller or shared subscriptions implement [`Service`].
+/// Subscriptions are not shared. For authentication, per-caller limits or shared subscriptions, implement [`Service`].
 #[derive(Clone, Debug)]
 pub struct Unauthenticated<E>(pub E);
 

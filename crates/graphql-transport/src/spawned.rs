@@ -1,13 +1,13 @@
-//! Streams that run in a task of their own, independent of how fast they are read.
+//! Streams that run in their own task, independent of how fast they are read.
 
 use futures_util::{Stream, StreamExt, stream, stream::BoxStream};
 use tokio::sync::mpsc;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-/// Runs a stream in a task; its items pass through a channel of one.
+/// Runs a stream in a task; its items pass through a channel with a capacity of one.
 ///
-/// hyper polls a body only while the peer reads. A stream that is not polled can hold resources in the middle of an
-/// item, such as a database connection. The task finishes each item it starts and waits only between items. Dropping
+/// hyper polls a body only while the peer reads. A stream that is not polled can hold resources, such as a database
+/// connection, in the middle of an item. The task finishes each item it starts and waits only between items. Dropping
 /// the returned stream aborts the task.
 pub(super) fn spawned<T: Send + 'static>(
     tasks: &TaskTracker,

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use serde::de::DeserializeOwned;
 
-/// Six bytes, as long as the escape that it replaces.
+/// Six bytes, the length of the escape it replaces.
 const REPLACEMENT: &[u8] = b"\\ufffd";
 
 /// Parses a client's JSON. Lone surrogates become U+FFFD.
 ///
 /// # Errors
-/// When it is not JSON, or not of this type.
+/// If the input is not JSON, or does not deserialise to `T`.
 pub fn from_client<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     parse(json, without_lone_surrogates)
 }
@@ -18,7 +18,7 @@ pub fn from_client<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
 /// Parses a provider's JSON. Lone surrogates become U+FFFD; numbers that are not finite doubles become `null`.
 ///
 /// # Errors
-/// When it is not JSON, or not of this type.
+/// If the input is not JSON, or does not deserialise to `T`.
 pub fn from_provider<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
     parse(json, |json| {
         let json = without_lone_surrogates(json);
@@ -39,7 +39,7 @@ fn parse<T: DeserializeOwned>(
     })
 }
 
-/// Replaces each escaped lone surrogate by `\ufffd`. Linear; positions stay the same.
+/// Replaces each escaped lone surrogate with `\ufffd`. Linear; byte positions stay the same.
 pub fn without_lone_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     let mut text = Cow::Borrowed(json);
     let mut at = 0;
@@ -61,7 +61,7 @@ pub fn without_lone_surrogates(json: &[u8]) -> Cow<'_, [u8]> {
     text
 }
 
-/// The code unit of the escape `\uXXXX` at this index.
+/// The code unit of a `\uXXXX` escape at this index.
 fn unit(json: &[u8], at: usize) -> Option<u16> {
     let digits = json.get(at..at + 6)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |unit: u16, &digit| {
@@ -70,10 +70,10 @@ fn unit(json: &[u8], at: usize) -> Option<u16> {
     })
 }
 
-/// Replaces each number that is not a finite double by `null`. Linear.
+/// Replaces each number that is not a finite double with `null`. Linear.
 fn without_odd_numbers(json: &[u8]) -> Cow<'_, [u8]> {
     let mut repaired = Vec::new();
-    // The end of the part that is already copied.
+    // The end of the part copied so far.
     let mut copied = 0;
     let mut at = 0;
     while let Some(&byte) = json.get(at) {
@@ -96,7 +96,7 @@ fn without_odd_numbers(json: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(repaired)
 }
 
-/// The index after the string that begins at `start`.
+/// The index after the string that starts at `start`.
 fn string_end(json: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(&byte) = json.get(at) {
@@ -140,7 +140,7 @@ mod tests {
             (r#""\ud83d\u0041""#, "\u{fffd}A"),
             (r#""\ud83d\n\ude00""#, "\u{fffd}\n\u{fffd}"),
             (r#""\ud83d😀""#, "\u{fffd}\u{1f600}"),
-            // Escaped backslashes: no escape of a code unit follows them.
+            // After an escaped backslash, `u` does not start an escape.
             (r#""\\ud83d""#, r"\ud83d"),
             (r#""\\\ud83d""#, "\\\u{fffd}"),
             (r#""\ud83d\\ude00""#, "\u{fffd}\\ude00"),

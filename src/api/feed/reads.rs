@@ -28,24 +28,25 @@ type Place = (Audience, FeedCursor);
 /// A page that several watchers receive.
 pub(super) type SharedPage = Result<Arc<FeedPage>, Arc<Error>>;
 
-/// The reads of all feeds, one at a time per position. Cheap to clone.
+/// The shared reads of all feeds, one at a time per position. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct FeedReads(Arc<Mutex<HashMap<Place, Reads>>>);
 
-/// The reads of one place.
+/// The running and the pending read of one position.
 #[derive(Default)]
 struct Reads {
-    /// Held by the read that runs.
+    /// The running read holds this lock.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// The pending read. A watcher may join only this one: a running read may have begun before the commit that woke
-    /// the watcher.
+    /// The pending read. Watchers can join only this one: a running read may have begun before the commit that woke the
+    /// watcher.
     next: Option<Shared<BoxFuture<'static, SharedPage>>>,
 }
 
 impl FeedReads {
-    /// Reads the changes after a position; the read begins after this call.
+    /// Reads the changes after a position. The read begins after this call.
     ///
-    /// The read is a task: a slow reader stops polling its stream, and must not hold a database connection meanwhile.
+    /// The read runs in its own task: a slow reader stops polling its stream, and must not hold a database connection
+    /// meanwhile.
     pub(super) async fn page(
         &self,
         db: &Database,
@@ -95,7 +96,7 @@ impl FeedReads {
         }
     }
 
-    /// From now on, watchers ask for another read.
+    /// Marks the pending read as running: later watchers start another one.
     fn begin(&self, place: &Place) {
         if let Some(reads) = self.lock().get_mut(place) {
             reads.next = None;
@@ -113,7 +114,7 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Arc<Error> {
     Arc::new(error)
 }
 
-/// Removes a position when its read ends, unless another read waits for it.
+/// Removes a position when its read ends, unless another read is pending.
 struct Ends<'a> {
     reads: FeedReads,
     place: &'a Place,

@@ -32,7 +32,7 @@ impl From<&agents::Agent> for Agent {
     }
 }
 
-/// The agents that the caller may use, by name.
+/// The agents that the caller may use, in order of their names.
 pub(super) fn list(ctx: &Context<'_>) -> Result<Vec<Agent>> {
     let (services, reach) = reach_for(ctx, Scope::Read)?;
     let agents = services.chat.agents();
@@ -42,7 +42,8 @@ pub(super) fn list(ctx: &Context<'_>) -> Result<Vec<Agent>> {
         .collect())
 }
 
-/// The agent that answers in a conversation whose active agent has this name. Without a file of agents any name is one.
+/// The agent that answers in a conversation with this active agent. If no agents are configured, the name is taken as
+/// it is.
 pub(super) fn answering(ctx: &Context<'_>, active: &str) -> Agent {
     let agents = ctx.data_unchecked::<Arc<Services>>().chat.agents();
     let tenant = ctx.data_unchecked::<Principal>().tenant();

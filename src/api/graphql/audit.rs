@@ -47,7 +47,7 @@ impl From<db::AuditEntry> for AuditEntry {
     }
 }
 
-/// A page of the log of the caller's tenant.
+/// A page of the audit log of the caller's tenant.
 pub(super) async fn log(
     ctx: &Context<'_>,
     first: Option<i32>,
@@ -57,7 +57,7 @@ pub(super) async fn log(
     let (services, reach) = reach_for(ctx, Scope::Audit)?;
     let after = cursor("after", after)?;
     let limit = limit("first", first, 50)?;
-    // PostgreSQL rejects some other times.
+    // PostgreSQL rejects times outside this range.
     if since.is_some_and(|since| !is_plain(since)) {
         let text = format!("since must be {PLAIN}");
         return Err(Error::invalid_field("since", text).into());

@@ -1,4 +1,4 @@
-//! Relay connections, and the validation of their arguments.
+//! Relay connections and the validation of their arguments.
 
 use async_graphql::{
     ObjectType, OutputType,
@@ -17,17 +17,17 @@ use crate::{
 /// The largest page size.
 const MAX_PAGE: i32 = 100;
 
-/// A list in the schema.
+/// A Relay connection whose cursors are encoded lazily.
 pub(super) type Connection<C, N, F = EmptyFields> =
     async_graphql::connection::Connection<LazyCursor<C>, N, F, EmptyFields>;
 
-/// The cursor of an item. Encoded lazily, because most queries select no item cursors.
+/// An item's cursor, encoded lazily because most queries select no item cursors.
 pub(super) struct LazyCursor<C>(C);
 
 impl<C: Cursor> CursorType for LazyCursor<C> {
     type Error = &'static str;
 
-    /// Unused: [`cursor`] decodes arguments.
+    /// Unused, because [`cursor`] decodes arguments.
     fn decode_cursor(_text: &str) -> std::result::Result<Self, Self::Error> {
         Err("the cursor of an item is written only")
     }
@@ -37,7 +37,7 @@ impl<C: Cursor> CursorType for LazyCursor<C> {
     }
 }
 
-/// A page as a connection.
+/// Turns a page into a connection.
 pub(super) fn connection<T, C, N>(
     page: Page<T>,
     position: impl Fn(&T) -> C,
@@ -50,7 +50,7 @@ where
     connection_with(page, position, node, EmptyFields)
 }
 
-/// A page as a connection that has further fields.
+/// Turns a page into a connection with additional fields.
 pub(super) fn connection_with<T, C, N, F>(
     page: Page<T>,
     position: impl Fn(&T) -> C,
@@ -71,7 +71,7 @@ where
     connection
 }
 
-/// The complexity of a page: the number of items times the complexity of one. Clamps invalid numbers, which are
+/// The complexity of a page: the number of items times the complexity of one item. Clamps invalid numbers, which are
 /// rejected later.
 pub(super) fn cost(asked: Option<i32>, default: usize, item: usize) -> usize {
     let items = asked.map_or(default, |count| {
@@ -83,7 +83,7 @@ pub(super) fn cost(asked: Option<i32>, default: usize, item: usize) -> usize {
 /// Validates the number of requested items.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] unless 1 to 100.
+/// [`Error::InvalidInput`] unless the number is 1 to 100.
 pub(super) fn limit(name: &'static str, asked: Option<i32>, default: u64) -> Result<u64> {
     match asked {
         None => Ok(default),
@@ -95,7 +95,7 @@ pub(super) fn limit(name: &'static str, asked: Option<i32>, default: u64) -> Res
     }
 }
 
-/// Decodes the cursor in an argument.
+/// Decodes the cursor passed as an argument.
 ///
 /// # Errors
 /// [`Error::InvalidCursor`] if it is not a cursor of this list.
@@ -106,7 +106,7 @@ pub(super) fn cursor<C: Cursor>(
     text.map(C::decode).transpose().about(name)
 }
 
-/// The range of messages for the four paging arguments. Without `first` and `last`, the first page.
+/// The range of messages for the four paging arguments; the first page if neither `first` nor `last` is given.
 ///
 /// # Errors
 /// If an argument is invalid, or both `first` and `last` are given.

@@ -1,4 +1,4 @@
-//! Computes the complexity of a rejected operation, because the engine's error has no numbers.
+//! Computes the complexity of a rejected operation, because the engine's error does not include numbers.
 
 use std::collections::HashMap;
 
@@ -10,16 +10,17 @@ use async_graphql_value::Value;
 
 use super::{MAX_COMPLEXITY, connections};
 
-/// The engine's error message for too much complexity.
+/// The engine's error message for an operation over the complexity limit.
 const TOO_COMPLEX: &str = "Query is too complex.";
 
-/// A complexity over the limit, and the list that causes most of it, such as `conversations.nodes.messages`.
+/// A complexity over the limit, and the path of the list that causes most of it, such as
+/// `conversations.nodes.messages`.
 pub(super) struct Excess {
     cost: usize,
     field: String,
 }
 
-/// Computes the complexity like the engine, over all operations of the document; `None` if it is within the limit.
+/// Computes the complexity over all operations of the document, as the engine does; `None` if it is within the limit.
 pub(super) fn excess(request: &mut Request) -> Option<Excess> {
     let variables = request.variables.clone();
     let document = request.parsed_query().ok()?;
@@ -42,7 +43,7 @@ pub(super) fn excess(request: &mut Request) -> Option<Excess> {
     })
 }
 
-/// Adds the numbers and the field to the engine's error.
+/// Adds the complexity and the list to the engine's error.
 pub(super) fn explain(response: &mut Response, excess: Option<&Excess>) {
     let Some(Excess { cost, field }) = excess else {
         return;
@@ -57,7 +58,7 @@ pub(super) fn explain(response: &mut Response, excess: Option<&Excess>) {
     }
 }
 
-/// The complexity of a `totalCount`, which looks at up to 10,000 rows. It is multiplied by the page size of its list.
+/// The complexity of a `totalCount`, which reads up to 10,000 rows. Multiplied by the page size of an enclosing list.
 pub(super) const COUNT: usize = 10;
 
 struct Count<'a> {
@@ -66,7 +67,7 @@ struct Count<'a> {
 }
 
 impl<'a> Count<'a> {
-    /// The fields with fragments expanded. The gate has already limited their number and rejected cycles.
+    /// The selected fields, with fragments expanded. The gate has already limited their number and rejected cycles.
     fn fields(&self, set: &'a SelectionSet) -> Vec<&'a Field> {
         let mut fields = Vec::new();
         for selection in &set.items {
@@ -118,7 +119,7 @@ impl<'a> Count<'a> {
         number?.try_into().ok()
     }
 
-    /// The path to the most complex list, and to the most complex list in it.
+    /// Appends the path to the most complex list, then to the most complex list within it.
     fn most_complex(&self, set: &'a SelectionSet, path: &mut Vec<&'a str>) {
         let fields = self.fields(set).into_iter();
         let Some(field) = fields.max_by_key(|field| self.field(field)) else {
@@ -162,11 +163,11 @@ mod tests {
         excess(&mut request).map(|excess| (excess.cost, excess.field))
     }
 
-    /// Whether the engine accepts the query at this limit.
+    /// Whether the engine accepts the query under this limit.
     async fn engine_accepts(query: &str, variables: &serde_json::Value, limit: usize) -> bool {
         let schema: Schema<_, _, _> = builder().limit_complexity(limit).finish();
         let request = Request::new(query).variables(Variables::from_json(variables.clone()));
-        // An accepted query then fails or panics, because there are no services.
+        // After passing the limit, the query fails or panics, because there are no services.
         let response = crate::panics::catch(schema.execute(request)).await;
         let is_refused = |response: &Response| {
             let mut errors = response.errors.iter();

@@ -1,5 +1,5 @@
-//! GraphQL errors: the message, the stable code in `extensions.code`, and, if known, the seconds until a retry in
-//! `extensions.retryAfter`, the invalid argument in `extensions.argument`, and the offset at which a reply from outside
+//! GraphQL errors: the message; the stable code in `extensions.code`; and, where known, the seconds until a retry in
+//! `extensions.retryAfter`, the invalid argument in `extensions.argument`, and the offset at which an external reply
 //! continues in `extensions.expectedOffset`.
 
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use async_graphql::{ErrorExtensionValues, Response, ServerError};
 
 use crate::error::{Error, ErrorCode};
 
-/// An error of a resolver. Deliberately without `Display`: the library converts errors with `Display` itself, which
-/// would leak internal text and lose the code.
+/// A resolver's error. Deliberately without `Display`: the library converts errors with `Display` itself, which would
+/// leak internal text and lose the code.
 #[derive(Clone, Debug)]
 pub(super) struct GraphqlError {
     error: Arc<Error>,
-    /// The invalid argument, for `extensions.argument`: `first`, `input.displayName`.
+    /// The invalid argument for `extensions.argument`, such as `first` or `input.displayName`.
     argument: Option<String>,
 }
 
@@ -37,7 +37,7 @@ impl From<Arc<Error>> for GraphqlError {
 }
 
 impl GraphqlError {
-    /// The same error, with the argument as a field of `input`.
+    /// Returns the error with its argument as a field of `input`.
     pub(super) fn in_input(mut self) -> Self {
         self.argument = self.argument.map(|argument| format!("input.{argument}"));
         self
@@ -46,7 +46,7 @@ impl GraphqlError {
 
 /// Adds the name of the invalid argument to an error that has none.
 pub(super) trait About<T> {
-    /// Names the argument.
+    /// Sets the name of the invalid argument.
     fn about(self, argument: &str) -> Result<T>;
 }
 
@@ -63,7 +63,7 @@ impl<T, E: Into<GraphqlError>> About<T> for std::result::Result<T, E> {
     }
 }
 
-/// The name of a field in the schema.
+/// Converts a snake_case field name to its name in the schema.
 fn camel_case(field: &str) -> String {
     let mut words = field.split('_');
     let mut name = words.next().unwrap_or_default().to_owned();
@@ -86,7 +86,7 @@ impl From<GraphqlError> for async_graphql::Error {
     }
 }
 
-/// An error that prevents execution, for the transports.
+/// An error that prevents execution, in the transports' format.
 pub(super) fn server_error(error: &Error) -> ServerError {
     error.log();
     let mut graphql = ServerError::new(error.to_string(), None);
@@ -94,8 +94,8 @@ pub(super) fn server_error(error: &Error) -> ServerError {
     graphql
 }
 
-/// Adds the code to errors of arguments that the library could not parse, such as a negative number or an invalid time.
-/// Every other error of a field already has one.
+/// Adds a code to errors of arguments that the library could not parse, such as a negative number or an invalid time.
+/// All other field errors already have a code.
 pub(super) fn name_unread_arguments(response: &mut Response) {
     for error in &mut response.errors {
         let has_code = (error.extensions.as_ref()).is_some_and(|known| known.get("code").is_some());
@@ -118,7 +118,7 @@ fn extensions(error: &Error) -> ErrorExtensionValues {
     extensions
 }
 
-/// A response with only this error, without `data`.
+/// A response with only this error and no `data`.
 pub(super) fn refusal(error: Error) -> serde_json::Value {
     let graphql = async_graphql::Error::from(GraphqlError::from(error));
     serde_json::json!({

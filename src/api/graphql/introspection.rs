@@ -1,4 +1,4 @@
-//! Finds documents that read the schema, for servers that hide it.
+//! Detects documents that read the schema, for servers that hide it.
 //!
 //! The engine's own switch answers `__schema` with null and no error, and leaves federation's `_service` open.
 
@@ -12,7 +12,7 @@ use async_graphql::{
 /// The root fields that describe the schema.
 const FIELDS: [&str; 3] = ["__schema", "__type", "_service"];
 
-/// Whether an operation of the document selects such a field at its root. `@skip` and `@include` do not matter.
+/// Whether any operation of the document selects one of these fields at its root, regardless of `@skip` and `@include`.
 pub(super) fn is_selected(request: &mut Request) -> bool {
     let Ok(document) = request.parsed_query() else {
         return false;
@@ -22,7 +22,7 @@ pub(super) fn is_selected(request: &mut Request) -> bool {
     operations.any(|(_, operation)| selects(&operation.node.selection_set.node, fragments))
 }
 
-/// Expands fragments. The gate has already limited their number and rejected cycles.
+/// Checks a selection set with fragments expanded. The gate has already limited their number and rejected cycles.
 fn selects(set: &SelectionSet, fragments: &HashMap<Name, Positioned<FragmentDefinition>>) -> bool {
     set.items.iter().any(|selection| match &selection.node {
         Selection::Field(field) => FIELDS.contains(&field.node.name.node.as_str()),

@@ -127,7 +127,7 @@ pub(super) struct DeleteConversationPayload {
     deleted_conversation_id: ID,
 }
 
-/// The conversation that an input names by exactly one of its two fields.
+/// The conversation that an input names with exactly one of its two fields.
 fn target(owner: &Owner, id: Option<ID>, external_id: Option<String>) -> Result<ConversationId> {
     match named(id, external_id)? {
         Some(name) => Ok(name.id(owner)),
@@ -210,7 +210,7 @@ pub(super) async fn set_conversation_metadata(
     })
 }
 
-/// The pairs of an argument.
+/// Validates an argument's key-value pairs.
 ///
 /// # Errors
 /// [`Error::InvalidInput`].

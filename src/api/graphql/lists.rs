@@ -49,7 +49,7 @@ impl From<ConversationOrder> for db::ConversationOrder {
     }
 }
 
-/// The list of the arguments.
+/// The list that the two arguments describe.
 ///
 /// # Errors
 /// [`InvalidInput`](crate::error::Error::InvalidInput) if the filter names metadata that no conversation can have.

@@ -1,4 +1,4 @@
-//! Batched reads of one request (data loaders), one statement for all objects of a list.
+//! Data loaders: batched reads within one request, one statement for all objects of a list.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,18 +12,18 @@ use crate::{
     error::Error,
 };
 
-/// Loads what belongs to the conversations and messages of a list. Created for each request and without a cache, because
-/// a subscription outlives the state of a row.
+/// Loads the details of the conversations and messages in a list. Created per request and without a cache, because a
+/// subscription outlives the state of a row.
 pub(super) struct Batch {
     services: Arc<Services>,
     caller: Principal,
 }
 
-/// The loader in a request's data.
+/// The loader as it is stored in a request's data.
 pub(super) type Loader = DataLoader<Batch>;
 
 pub(super) fn loader(services: Arc<Services>, caller: Principal) -> Loader {
-    // Shutdown need not wait for these tasks: a batch does not outlive its request.
+    // Shutdown need not wait for these tasks, because a batch does not outlive its request.
     #[expect(
         clippy::disallowed_methods,
         reason = "a loader's batch ends with its request"
@@ -32,7 +32,7 @@ pub(super) fn loader(services: Arc<Services>, caller: Principal) -> Loader {
     DataLoader::new(Batch { services, caller }, spawn)
 }
 
-/// A part of one conversation.
+/// A range of messages in one conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Part {
     pub(super) conversation: ConversationId,
@@ -45,7 +45,7 @@ impl dataloader::Loader<Part> for Batch {
     type Error = Arc<Error>;
 
     async fn load(&self, parts: &[Part]) -> Result<HashMap<Part, Self::Value>, Self::Error> {
-        // A mutation returns the conversation, but the write scope does not allow reading its messages.
+        // A mutation also returns the conversation, but the write scope does not allow reading its messages.
         let reach = self.caller.reach(Scope::Read, &self.services.sharing)?;
         let mut by_range: HashMap<MessageRange, Vec<ConversationId>> = HashMap::new();
         for part in parts {
@@ -75,7 +75,7 @@ impl dataloader::Loader<Part> for Batch {
     }
 }
 
-/// The former versions of a message of this role, by the message of the user.
+/// The former versions of a message with this role. The id is that of the user's message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct VersionsOf(pub(super) Role, pub(super) MessageId);
 
@@ -119,7 +119,7 @@ impl dataloader::Loader<CostOf> for Batch {
     }
 }
 
-/// The parts of a reply beside its text.
+/// The parts of a reply other than its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PartsOf(pub(super) MessageId);
 
@@ -148,7 +148,7 @@ impl dataloader::Loader<RunningIn> for Batch {
         &self,
         wanted: &[RunningIn],
     ) -> Result<HashMap<RunningIn, Self::Value>, Self::Error> {
-        // Ids, no text: the payload of a mutation has them too.
+        // The turns hold ids but no text, so the payloads of mutations include them too.
         let reach = |scope| self.caller.reach(scope, &self.services.sharing);
         let reach = reach(Scope::Read)
             .or_else(|_| reach(Scope::Write))

@@ -1,7 +1,7 @@
 //! The GraphQL schema and how it is served.
 //!
-//! One file for each part of the schema: `objects`, `query`, `mutation`, `subscription` and `reply`. The protocols are
-//! in [`graphql_transport`].
+//! Each part of the schema has a file: `objects`, `query`, `mutation`, `subscription` and `reply`. The protocols are in
+//! [`graphql_transport`].
 
 mod agents;
 mod audit;
@@ -42,21 +42,21 @@ use crate::{api::GRAPHQL_PATH, error::Error};
 type TitlecastSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
 
 /// The maximum complexity of an operation: its fields, with lists multiplied by their page size. Allows a default page
-/// of conversations with a default page of messages each, ids and texts.
+/// of conversations, each with a default page of messages with ids and texts.
 const MAX_COMPLEXITY: usize = 8_000;
 
 /// Settings of GraphQL.
 #[derive(Clone, Debug)]
 pub struct GraphqlSettings {
-    /// The documents that may be executed.
+    /// Which documents may be executed.
     pub documents: Documents,
-    /// Whether clients may read the schema: by introspection, or by federation's `_service`.
+    /// Whether clients may read the schema, by introspection or by federation's `_service`.
     pub introspection: bool,
     /// Whether errors suggest similar names.
     pub suggestions: bool,
 }
 
-/// The response for a request that is rejected before it reaches the transports.
+/// The response to a request that is rejected before it reaches the transports.
 pub(super) fn refused(error: Error) -> Response {
     let (code, seconds) = (error.code(), error.retry_after());
     let mut response = (rest::status(code), Json(errors::refusal(error))).into_response();
@@ -94,7 +94,7 @@ pub(super) fn routes(services: Arc<Services>) -> Router {
     Router::new().route(GRAPHQL_PATH, endpoint.methods())
 }
 
-/// The schema in the schema definition language, as `schema.graphql` holds it.
+/// The schema in SDL, as stored in `schema.graphql`.
 pub fn sdl() -> String {
     let sdl = builder().finish().sdl();
     format!("{}\n", sdl.trim_end())

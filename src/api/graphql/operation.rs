@@ -1,5 +1,5 @@
-//! The span of one operation. The library's tracing extensions wrap every resolver, which reduces throughput by more
-//! than half.
+//! The span of one operation. The library's tracing extension wraps every resolver, which more than halves the
+//! throughput.
 
 use std::collections::HashSet;
 
@@ -15,8 +15,8 @@ use crate::{
     telemetry::{SPANS, span},
 };
 
-/// The span of a request. Its name is built from the root fields that exist in the schema. The operation's name is not
-/// used, because it is text of the client.
+/// The span of a request. Its name consists of the root fields that exist in the schema. The operation's name is not
+/// used, because the client chooses it.
 pub(super) fn span(request: &mut Request, names: &HashSet<String>) -> Span {
     let span = tracing::debug_span!(
         target: SPANS,
@@ -60,7 +60,7 @@ fn summary<'a>(
     Some((kind, fields.collect()))
 }
 
-/// Records the errors of a response on its span.
+/// Records a response's errors on its span.
 pub(super) fn record_errors(span: &Span, response: &Response) {
     let Some(error) = response.errors.first() else {
         return;

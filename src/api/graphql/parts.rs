@@ -91,12 +91,12 @@ impl From<PartContent> for MessagePart {
     }
 }
 
-/// The parts of a message in order: its text, divided at the other parts.
+/// The parts of a message in order, with the text split at the other parts.
 pub(super) fn of_message(text: &str, parts: Vec<domain::Part>) -> Vec<MessagePart> {
     let mut all = Vec::with_capacity(2 * parts.len() + 1);
     let mut rest = text;
     for part in parts {
-        // The stored text may be shorter than the one that was written.
+        // The stored text can be shorter than the text that was written.
         let before = part.at.saturating_sub(text.len() - rest.len());
         let (now, later) = rest.split_at(rest.floor_char_boundary(before));
         all.extend(text_part(now));

@@ -1,4 +1,4 @@
-//! The mutations of replies that a program outside of the server writes: inputs, payloads and what they do.
+//! Mutations for external replies, which another program writes: inputs, payloads and resolvers.
 
 use async_graphql::{Context, ID, InputObject, SimpleObject};
 
@@ -219,7 +219,7 @@ fn part(input: ReplyPartInput) -> Result<PartContent, Error> {
     }
 }
 
-/// Readers parse it. The arguments of a call are stored as the model wrote them, valid JSON or not.
+/// Validates JSON that readers will parse. The arguments of a call, in contrast, are stored as the model wrote them.
 fn checked_json(field: &str, json: String) -> Result<String, Error> {
     match serde_json::from_str::<serde::de::IgnoredAny>(&json) {
         Ok(_) => Ok(json),

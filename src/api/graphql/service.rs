@@ -77,7 +77,7 @@ impl Service for Graphql {
         caller: &Principal,
         mut request: Request,
     ) -> Result<Response, ServerError> {
-        // A subscription cannot select these fields: the gate or the validation refuses it.
+        // A subscription cannot select these fields, because the gate or the validation refuses it.
         if !self.services.graphql.introspection && introspection::is_selected(&mut request) {
             return Err(server_error(&Error::IntrospectionOff));
         }
@@ -94,13 +94,13 @@ impl Service for Graphql {
     }
 
     fn subscribe(&self, caller: &Principal, mut request: Request) -> BoxStream<'static, Response> {
-        // The span covers only the start: other requests cause the events.
+        // The span covers only the start, because other requests cause the events.
         let _entered = operation::span(&mut request, &self.names).entered();
         let excess = cost::excess(&mut request);
         let request = self.with_caller(caller, request);
         let session = Some(Arc::new(Data::default()));
         let responses = Executor::execute_stream(&self.schema, request, session);
-        // A panic becomes an error, not an end that looks like a normal one.
+        // A panic becomes an error, so that it does not look like a regular end.
         let responses = AssertUnwindSafe(responses).catch_unwind();
         responses
             .map(move |response| {
@@ -124,8 +124,8 @@ impl Service for Graphql {
     }
 
     fn sharing(&self, caller: &Principal, root: &RootField) -> Sharing {
-        // Only the owner can receive the events of a conversation. The scope is part of the key, because the owner's
-        // tokens may differ in scope.
+        // Callers share events only within one sharing scope. It includes their tokens' scopes, which can differ
+        // between tokens of one user.
         let scope = caller.sharing(&self.services.sharing);
         match root.name.as_str() {
             "conversationUpdated" if root.arguments.contains("id") => Sharing::State { scope },

@@ -1,5 +1,4 @@
-//! Adds to each operation what follows from its path, its scope and its body: parameters of the path, the headers of
-//! services, and the errors.
+//! Adds to each operation what its path, scope and body imply: path parameters, the headers for services, and errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +10,13 @@ use crate::{
     error::ErrorCode,
 };
 
-/// The extension that lists an operation's own errors.
+/// The extension in which a handler lists errors of its own.
 const OWN_CODES: &str = "x-error-codes";
 
 /// The scope whose operations may act on behalf of other users.
 const INGEST: &str = "conversations:ingest";
 
-/// The body of an error.
+/// The format of an error body.
 #[derive(Clone, Copy)]
 enum ErrorFormat {
     Json,
@@ -61,7 +60,7 @@ impl ErrorFormat {
     }
 }
 
-/// The document with all that follows from its operations.
+/// The document with everything added that its operations imply.
 pub(super) fn completed(mut document: Value) -> Value {
     let mut errors = Map::new();
     let paths = document["paths"].as_object_mut().into_iter().flatten();
@@ -71,7 +70,7 @@ pub(super) fn completed(mut document: Value) -> Value {
         }
     }
     if let Some(info) = document["info"].as_object_mut() {
-        // Empty: the project has chosen none yet.
+        // utoipa writes an empty license, because the project has not chosen one yet.
         info.remove("license");
     }
     let components = &mut document["components"];
@@ -124,7 +123,7 @@ fn complete(path: &str, operation: &mut Value, errors: &mut Map<String, Value>) 
         operation.insert("parameters".into(), all.into());
     }
     if scopes.is_none() {
-        // Open, as opposed to undecided.
+        // An empty list means that no token is needed; an absent one would leave that open.
         operation.insert("security".into(), json!([]));
     }
     let format = ErrorFormat::of(path);
@@ -145,7 +144,7 @@ fn complete(path: &str, operation: &mut Value, errors: &mut Map<String, Value>) 
             .get_mut("responses")
             .and_then(Value::as_object_mut);
         let Some(responses) = responses else { continue };
-        // An operation that describes this status itself has a body of its own.
+        // If the operation describes this status itself, keep its description.
         responses.entry(status.to_string()).or_insert(reference);
         errors
             .entry(name)
@@ -153,7 +152,7 @@ fn complete(path: &str, operation: &mut Value, errors: &mut Map<String, Value>) 
     }
 }
 
-/// The codes of the errors that an operation answers.
+/// The codes of the errors that an operation can return.
 fn codes(
     path: &str,
     operation: &Value,
@@ -202,7 +201,7 @@ fn codes(
     {
         add(&[ErrorCode::InvalidCursor]);
     }
-    // An operation with a 204 answers it for a missing resource.
+    // Operations that return 204 do so for a missing resource too.
     if path.contains("{id}") && operation["responses"]["204"].is_null() {
         add(&[ErrorCode::NotFound]);
     }

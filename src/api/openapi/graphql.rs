@@ -1,4 +1,5 @@
-//! The operations of `/graphql`, whose routes are graphql-transport's. These functions only carry the descriptions.
+//! Descriptions of the operations of `/graphql`. graphql-transport has the actual routes; these functions are never
+//! called.
 
 #![expect(dead_code, reason = "only described")]
 

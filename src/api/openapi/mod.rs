@@ -1,9 +1,9 @@
-//! `/openapi.json`: all HTTP routes but the pages for people, as OpenAPI 3.1.
+//! `/openapi.json`: all HTTP routes except the pages for people, as OpenAPI 3.1.
 //!
-//! Generated from the code: `#[utoipa::path]` annotates the handlers, and the schemas are those of their response
-//! types; turns and front ends are described in `rest/described.rs`. `complete` adds what follows from the rest, such
-//! as the errors of every operation with a body. utoipa was weighed against a document kept by hand: it is two more
-//! crates and 2 % of an unoptimised program, and a renamed field cannot be forgotten. `tests/it/openapi.rs` compares
+//! Generated from the code: `#[utoipa::path]` annotates the handlers, and the schemas come from their response types;
+//! turns and front ends are described in `rest/described.rs`. `complete` adds what the operations imply, such as the
+//! errors of every operation with a body. The alternative was a document maintained by hand. utoipa costs two more
+//! crates and 2 % of an unoptimised program, but a renamed field cannot be forgotten. `tests/it/openapi.rs` compares
 //! paths, methods and bodies with a running server.
 
 mod complete;
@@ -43,23 +43,23 @@ use super::{base_path::BasePath, health, metrics, rest};
 )]
 struct Own;
 
-/// The document in `openapi.json`.
+/// The document stored in `openapi.json`.
 pub fn document() -> String {
     document_at(&BasePath::default())
 }
 
-/// The document of a server whose routes are below a base path.
+/// The document of a server with this base path.
 fn document_at(base: &BasePath) -> String {
     let mut own = Own::openapi();
     own.merge(rest::Operations::openapi());
-    // Neither can fail: the document holds strings, numbers and lists.
+    // Neither step can fail: the document consists of strings, numbers and lists.
     let mut document = complete::completed(serde_json::to_value(own).unwrap_or_default());
     document["servers"][0]["url"] = base.to_string().into();
     let text = serde_json::to_string_pretty(&document).unwrap_or_default();
     format!("{text}\n")
 }
 
-/// The route `/openapi.json`: without authentication like the pages, and served even if they are turned off.
+/// The route `/openapi.json`. Like the pages it needs no authentication, and it is served even if they are turned off.
 pub(super) fn routes(base: &BasePath) -> Router {
     let document = Bytes::from(document_at(base));
     Router::new()

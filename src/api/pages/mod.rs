@@ -1,9 +1,8 @@
-//! The pages for people: at `/` one that shows what the service does, a first-party explorer at `/explorer`, and
-//! GraphiQL at `/graphiql`.
+//! The pages for people: a demo page at `/`, a first-party explorer at `/explorer`, and GraphiQL at `/graphiql`.
 //!
-//! The pages use the public routes like other clients. The first two need no build step; the one at `/` is put together
-//! from the files of `home/`. GraphiQL is embedded if its `dist` exists at build time. Otherwise a page loads it from a
-//! CDN by version and hash, and links to the explorer if that fails.
+//! The pages use the public routes, like any other client. The first two need no build step; `/` is assembled from the
+//! files in `home/`. GraphiQL is embedded if its `dist` exists at build time. Otherwise a page loads it from a CDN by
+//! version and hash, and links to the explorer if that fails.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -28,7 +27,7 @@ static GRAPHIQL_FROM_CDN: LazyLock<OwnPage> = LazyLock::new(|| {
     OwnPage::with_cdn(include_str!("graphiql.html").replace("/* EXAMPLES */", &examples))
 });
 
-/// The script of the page at `/`: one script, so that its hash is the policy. The last file starts it.
+/// The script of the page at `/`. A single script, because the policy allows one hash. The last file starts it.
 const HOME_SCRIPT: &str = concat!(
     include_str!("home/frames.js"),
     include_str!("home/graphql.js"),
@@ -37,26 +36,26 @@ const HOME_SCRIPT: &str = concat!(
     include_str!("home/send.js"),
 );
 
-/// The built files of GraphiQL, gzipped, by path; empty if it was not built.
+/// The gzipped build of GraphiQL, by path; empty if it was not built.
 const GRAPHIQL: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/graphiql.rs"));
 
-/// The source of GraphiQL if it is not embedded.
+/// Where GraphiQL is loaded from if it is not embedded.
 const CDN: &str = "https://unpkg.com";
 
-/// The content security policy of embedded GraphiQL. Its editor creates style elements; its workers apply the policy of
-/// their own response.
+/// The content security policy of the embedded GraphiQL. Its editor creates style elements; its workers are subject to
+/// the policy of their own response.
 const GRAPHIQL_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; \
     style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A page of one file, with one script and one style of its own.
+/// A single-file page with one script and one style element.
 struct OwnPage {
     html: Cow<'static, str>,
     policy: String,
 }
 
 impl OwnPage {
-    /// A page whose policy allows only its own script and style, and requests to this server.
+    /// Creates a page whose policy allows only its own script and style, and requests to this server.
     fn new(html: impl Into<Cow<'static, str>>) -> Self {
         let html = html.into();
         let policy = format!(
@@ -69,7 +68,7 @@ impl OwnPage {
         Self { html, policy }
     }
 
-    /// A page whose policy also allows scripts and styles from the CDN (verified by hashes) and inline styles.
+    /// Creates a page whose policy also allows inline styles, and scripts and styles from the CDN (verified by hash).
     fn with_cdn(html: String) -> Self {
         let policy = format!(
             "default-src 'none'; script-src '{}' {CDN}; style-src 'unsafe-inline' {CDN}; font-src data:; \
@@ -97,7 +96,7 @@ pub(super) fn routes() -> Router {
         .route("/", get(async || HOME.respond()))
         .route("/explorer", get(async || EXPLORER.respond()))
         .route("/graphiql", get(graphiql))
-        // The fallback of `/graphiql`, for browser tests in builds that embed GraphiQL.
+        // The fallback of `/graphiql`, so that browser tests can reach it in builds that embed GraphiQL.
         .route("/graphiql/cdn", get(async || GRAPHIQL_FROM_CDN.respond()))
         .route("/graphiql/{*path}", get(graphiql_file))
 }
@@ -110,7 +109,7 @@ async fn graphiql_file(Path(path): Path<String>) -> Response {
     file(&path).unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
 }
 
-/// An embedded file of GraphiQL.
+/// An embedded GraphiQL file.
 fn file(path: &str) -> Option<Response> {
     let (_, gzipped) = GRAPHIQL.iter().find(|(name, _)| *name == path)?;
     let content_type = match path.rsplit_once('.')?.1 {
@@ -133,7 +132,7 @@ fn file(path: &str) -> Option<Response> {
 
 fn page(policy: &str, content_type: &'static str, body: axum::body::Body) -> Response {
     let mut response = Response::new(body);
-    // Cannot fail: the policies are ASCII.
+    // Cannot fail, because policies are ASCII.
     let policy =
         HeaderValue::from_str(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     *response.headers_mut() = HeaderMap::from_iter([
@@ -152,7 +151,7 @@ fn page(policy: &str, content_type: &'static str, body: axum::body::Body) -> Res
     response
 }
 
-/// The policy's hash of the only element with this name.
+/// The policy hash of the only element with this name.
 fn hash_of(html: &str, element: &str) -> String {
     let text = html
         .split_once(&format!("<{element}>"))

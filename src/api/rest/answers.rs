@@ -1,4 +1,5 @@
-//! What the routes answer, as openapi.json describes it. Clients rely on which fields are `null` and which are left out.
+//! Response bodies of the routes, as openapi.json describes them. Clients rely on which fields are `null` and which are
+//! absent.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -51,7 +52,7 @@ pub(in crate::api) struct ConversationSummary {
     owner_id: Option<String>,
 }
 
-/// The owner's name, for a caller whose `reach` is not their own conversations alone.
+/// The owner's user, if the caller's `reach` extends beyond its own conversations.
 pub(super) fn named_owner<'a>(
     conversation: &Conversation,
     reach: impl Into<Rows<'a>>,
@@ -63,7 +64,7 @@ pub(super) fn named_owner<'a>(
 }
 
 impl ConversationSummary {
-    /// As a caller with this reach sees it.
+    /// The conversation as a caller with this reach sees it.
     pub(super) fn of<'a>(conversation: &Conversation, reach: impl Into<Rows<'a>>) -> Self {
         Self {
             conversation_id: conversation.id.to_string(),
@@ -83,7 +84,7 @@ impl ConversationSummary {
         }
     }
 
-    /// Leaves out what may be the beginning of a message.
+    /// Clears fields that may contain the beginning of a message.
     pub(super) fn without_text(mut self) -> Self {
         self.topic_hint = None;
         self.last_message_preview = None;
@@ -107,7 +108,7 @@ pub(in crate::api) struct ChangedConversation {
 }
 
 impl ChangedConversation {
-    /// As a reader with this reach sees it.
+    /// The conversation as a caller with this reach sees it.
     pub(in crate::api) fn of<'a>(conversation: &Conversation, reach: impl Into<Rows<'a>>) -> Self {
         Self {
             summary: ConversationSummary::of(conversation, reach),
@@ -139,7 +140,7 @@ pub(super) struct SearchResult {
 }
 
 impl SearchResult {
-    /// As a caller with this reach sees it.
+    /// The search result as a caller with this reach sees it.
     pub(super) fn of<'a>(hit: &Hit, reach: impl Into<Rows<'a>>) -> Self {
         Self {
             summary: ConversationSummary::of(&hit.conversation, reach),
@@ -216,7 +217,7 @@ pub(super) struct StoredFile {
     tool_call_id: Option<String>,
 }
 
-/// The files of a message in the form of deployed clients.
+/// The files of a message, in the format that deployed clients expect.
 pub(super) fn attachments(message: &Message) -> Vec<StoredFile> {
     let files = message.attachments.iter().map(|file| StoredFile {
         object_id: file.object_id.clone(),

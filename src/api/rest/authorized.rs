@@ -1,4 +1,4 @@
-//! The authorization extractor of the legacy routes: verifies the caller and its scope before a handler runs.
+//! The authorization extractor of the HTTP routes: verifies the caller and its scope before a handler runs.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -21,40 +21,40 @@ use crate::{
     error::Result,
 };
 
-/// A caller with the scope that `N` requires. Handlers of the legacy routes have no other way to an owner.
+/// A caller with the scope that `N` requires. Handlers of the HTTP routes have no other way to get an owner.
 pub(super) struct Authorized<N> {
-    /// The caller, who owns what it creates.
+    /// The caller, who owns what the request creates.
     caller: Owner,
-    /// The visibility of its tenant's conversations.
+    /// The visibility of the tenant's conversations.
     visibility: Visibility,
-    /// When the token expires: a stream that the request opens ends then.
+    /// When the token expires. A stream opened by the request ends then.
     pub(super) until: Option<Instant>,
-    /// The key that messages and streams are counted under.
+    /// The key under which messages and streams are counted.
     pub(super) rate_limit_key: RateLimitKey,
-    /// Whether the caller may read message text too.
+    /// Whether the caller may also read message text.
     pub(super) reads_messages: bool,
     scope: PhantomData<N>,
 }
 
 /// A scope, as a type parameter of [`Authorized`].
 pub(super) trait RequiredScope {
-    /// The scope.
+    /// The required scope.
     const SCOPE: Scope;
-    /// What it allows in a conversation of another user of the tenant.
+    /// The access that it gives to conversations of other users of the tenant.
     const ACCESS: Access = Access::Write;
 }
 
-/// Read and subscribe.
+/// To read and subscribe.
 pub(super) struct ToRead;
-/// Send, stop and rename.
+/// To send, stop and rename.
 pub(super) struct ToWrite;
-/// Delete.
+/// To delete.
 pub(super) struct ToDelete;
-/// Record and write replies from outside. The owner is the one that the request acts for, the rate limit key the
-/// service's own.
+/// To record messages and write external replies. The owner is the user that the request acts for; the rate limit key
+/// is the service's own.
 pub(super) struct ToIngest;
 
-/// Erase the account.
+/// To erase the account.
 pub(super) struct ToErase;
 
 impl RequiredScope for ToRead {
@@ -80,12 +80,12 @@ impl<N: RequiredScope> Authorized<N> {
         &self.caller
     }
 
-    /// Whose conversations the caller reads and writes.
+    /// The rows that the caller may read and write.
     pub(super) fn reach(&self) -> Reach<'_> {
         Reach::granted(&self.caller, self.visibility)
     }
 
-    /// The id of the conversation that a request names, and the caller as an actor in it.
+    /// The id of the named conversation, and the caller as an actor in it.
     ///
     /// # Errors
     /// As [`reach::actor`].
@@ -98,7 +98,7 @@ impl<N: RequiredScope> Authorized<N> {
         Ok((actor, name.id(&self.caller)))
     }
 
-    /// The caller as an actor in the conversation that a request names, or in a new one.
+    /// The caller as an actor in the named conversation, or in a new one.
     ///
     /// # Errors
     /// As [`reach::actor`].
@@ -110,7 +110,7 @@ impl<N: RequiredScope> Authorized<N> {
         reach::actor_in(services, self.reach(), name, N::ACCESS).await
     }
 
-    /// The same for the conversation of a turn.
+    /// The caller as an actor in the conversation of a turn.
     ///
     /// # Errors
     /// As [`reach::actor`].

@@ -1,5 +1,5 @@
-//! Turns: `POST /api/v1/chat/stream` streams one, `POST /api/v1/chat` returns one as a whole, and
-//! `GET /api/v1/conversations/{id}/reply` resumes one.
+//! Turns: `POST /api/v1/chat/stream` streams a turn, `POST /api/v1/chat` returns it as a whole, and `GET
+//! /api/v1/conversations/{id}/reply` resumes it.
 
 use std::sync::Arc;
 
@@ -44,13 +44,13 @@ pub(super) async fn streamed(
         with_ids: params.wants_ids(&headers),
         ..StreamOptions::default()
     };
-    // Only the legacy contract has ids to resume from.
+    // Only the legacy contract has ids from which a client can resume.
     let cursor = match contract {
         Contract::Legacy => last_event_id(&params, &headers),
         Contract::PublicSseV1 => None,
     };
     let sent = match cursor {
-        // A reconnect repeats the request: resume the reply, do not store the message again.
+        // On reconnect a client repeats the request: resume the reply instead of storing the message again.
         Some(cursor) => {
             options.is_resumed = true;
             let text = &message.text;
@@ -70,12 +70,12 @@ pub(super) async fn streamed(
     Ok(limits::hold_slot(response, stream))
 }
 
-/// The cursor of a client that reconnects. A foreign id is ignored.
+/// The cursor of a reconnecting client. An id in another format is ignored.
 fn last_event_id(params: &Params, headers: &HeaderMap) -> Option<ReplyCursor> {
     params.last_event_id(headers)?.parse().ok()
 }
 
-/// Streams the reply of a cursor from there, or the newest reply from the beginning.
+/// Streams the cursor's reply from its position; without a cursor, the newest reply from the beginning.
 pub(super) async fn reply(
     State(services): State<Arc<Services>>,
     caller: Authorized<ToRead>,
@@ -89,7 +89,7 @@ pub(super) async fn reply(
     };
     let (actor, id) = caller.within(&services, &name).await?;
     let turn = services.chat.turn(&actor.owner, id, after).await?;
-    // No turn yet, or the reader has received the end: 204 tells an EventSource not to reconnect.
+    // There is no turn yet, or the client has received the end. 204 tells an EventSource not to reconnect.
     let Some(turn) = turn.filter(|_| after.is_none_or(|cursor| cursor.offset != ReplyOffset::End))
     else {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -118,14 +118,14 @@ pub(super) async fn whole(
         .actor(&services, message.conversation.as_ref())
         .await?;
     let sent = limits::send_message(&services, &actor, &caller.rate_limit_key, message).await?;
-    // No expiry: the answer is not a stream, so the token is checked once.
+    // No expiry, because the answer is not a stream: the token is checked once.
     let mut events = std::pin::pin!(turn::events(services, sent, None, false));
     while let Some(event) = events.next().await {
         let TurnEvent::Ended(conversation, end) = event else {
             continue;
         };
         if let Outcome::Failed(error) = &end.outcome {
-            // The task of the reply has logged it.
+            // The reply's task has already logged the error.
             return Ok(response(error));
         }
         let mut answer = json!({
@@ -170,8 +170,8 @@ fn message(headers: &HeaderMap, body: &Body) -> Result<SendMessage> {
     })
 }
 
-/// The files of a message. Deployed clients send several shapes, and a file without a name never failed a request, so
-/// unreadable files are left out.
+/// The files of a message. Deployed clients send several shapes, and a file without a name has never failed a request,
+/// so unreadable files are skipped.
 fn attachments(body: &Body) -> Vec<Attachment> {
     let Some(Value::Array(files)) = body.fields().get("attachments") else {
         return Vec::new();

@@ -38,7 +38,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The most messages of a history. Clients read longer ones in pages.
+/// The most messages in a history. Clients read longer conversations page by page.
 pub(super) const MAX_HISTORY: u64 = 1_000;
 
 /// Lists the conversations that the caller can see, newest activity first.
@@ -141,7 +141,7 @@ pub(super) async fn changes(
     headers: HeaderMap,
 ) -> Result<Response, RestError> {
     let stream = services.users.stream(&caller.rate_limit_key)?;
-    // A client that reconnects repeats the query, and adds the id of the last event.
+    // A reconnecting client repeats the query and adds the id of its last event.
     let last = params.last_event_id(&headers);
     let after = last.or_else(|| params.find("after"));
     let of = caller.reach().audience();
@@ -211,7 +211,7 @@ pub(super) async fn messages(
         Some("asc") => false,
         Some(_) => return Err(Error::invalid("direction must be asc or desc").into()),
     };
-    // A cursor includes its direction, because pages link in both directions.
+    // A cursor includes its direction, because pages link both ways.
     let place = params.cursor::<PageCursor>()?;
     let is_forward = place.is_none_or(|place| place.is_forward);
     let from_end = is_descending == is_forward;
@@ -274,7 +274,7 @@ pub(super) async fn title_stream(
         Some(_) => return Err(Error::invalid("contract must be legacy or text").into()),
     };
     let reach = caller.reach();
-    // A detached body bypasses the response body, which would break off when the tenant's policy changes.
+    // A detached body bypasses the response body, which is what breaks off when the tenant's policy changes.
     let detach = direct
         .filter(|_| !reach.visibility().is_shared())
         .and_then(|Extension(direct)| direct.detach);
@@ -316,7 +316,7 @@ pub(super) async fn rename(
     };
     let conversation = until(EXECUTION, renaming).await?;
     let summary = ConversationSummary::of(&conversation, caller.reach());
-    // Both may be the beginning of a message.
+    // Both fields may contain the beginning of a message.
     Ok(Json(match caller.reads_messages {
         true => summary,
         false => summary.without_text(),

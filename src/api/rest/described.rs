@@ -1,5 +1,5 @@
-//! The turns and the wires of front ends, for openapi.json: these functions and types only carry the descriptions.
-//! `tests/it/openapi.rs` compares them with what the server answers.
+//! Descriptions of turns and of the front ends' wires, for openapi.json; none of this runs. `tests/it/openapi.rs`
+//! compares them with the server's answers.
 
 #![expect(dead_code, reason = "only described")]
 

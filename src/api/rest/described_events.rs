@@ -1,5 +1,5 @@
-//! The events of the streams, for openapi.json: the wires encode them field by field, these types only carry the
-//! descriptions. `tests/it/event_schemas.rs` compares them with what the server sends.
+//! Descriptions of the streams' events, for openapi.json. The wires encode their events field by field; these types are
+//! only described. `tests/it/event_schemas.rs` compares them with what the server sends.
 
 #![expect(dead_code, reason = "only described")]
 
@@ -271,7 +271,7 @@ pub(super) struct AgUiOutcome {
     kind: String,
 }
 
-/// The events of `public_sse_v1`: those fields that all have, and each kind's own.
+/// Defines the events of `public_sse_v1`: the fields that all events have, and those of each kind.
 macro_rules! public_events {
     ($($(#[$about:meta])* $name:ident { $($(#[$note:meta])* $field:ident: $type:ty,)* })*) => {
         /// One event of `public_sse_v1`. Events of titles and data of programs are not in this contract.

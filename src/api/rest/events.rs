@@ -1,5 +1,6 @@
-//! What happened in a conversation, as deployed clients read it: `…/events` lists messages and tool calls as items,
-//! `…/ledger/events` and `…/ledger/stream` replay its replies as `public_sse_v1`. All of it is made from the messages.
+//! The history of a conversation in the formats of deployed clients: `…/events` lists messages and tool calls as items;
+//! `…/ledger/events` and `…/ledger/stream` replay its replies as `public_sse_v1`. Everything is derived from the
+//! messages.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -40,16 +41,16 @@ use crate::{
     work,
 };
 
-/// Replies whose parts are read with one statement.
+/// The number of replies whose parts one statement reads.
 const BATCH: u64 = 50;
 
-/// A page ends after the reply with which its texts and parts reach this size.
+/// Size limit of a page, in bytes. The page ends after the reply that reaches it.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
-/// The most bytes of parts of `…/events`. Older replies are without theirs beyond it.
+/// The most bytes of parts in `…/events`. Beyond it, older replies are returned without their parts.
 const MAX_PARTS_BYTES: usize = 4 * 1024 * 1024;
 
-/// The limit of encoding a page.
+/// Time limit for encoding a page.
 const ENCODING: Duration = Duration::from_secs(5);
 
 type Parts = HashMap<MessageId, Vec<Part>>;
@@ -76,7 +77,7 @@ pub(super) async fn items(
         limit: MAX_HISTORY,
         from_end: true,
     };
-    // No item here belongs to a workflow.
+    // No item belongs to a workflow run.
     let messages = match params.find("workflow_run_id") {
         Some(_) => Vec::new(),
         None => services.db.messages(&owner, id, newest).await?.items,
@@ -103,7 +104,7 @@ pub(super) async fn items(
     Ok(as_json(encoding.await?))
 }
 
-/// The items of a message: its tool calls and their results, its reasoning, and itself.
+/// The items of a message: its tool calls and their results, its reasoning, and the message itself.
 fn add_items(
     conversation: &Conversation,
     message: &Message,
@@ -178,7 +179,7 @@ fn add_items(
     add(kind, own);
 }
 
-/// JSON as an object, which these fields require; another value is wrapped in one.
+/// Parses JSON into an object, which these fields require. Any other value is wrapped in one.
 fn object(json: &str) -> Option<Map<String, Value>> {
     if json.is_empty() {
         return None;
@@ -208,7 +209,7 @@ pub(super) async fn ledger(
     let after = params.cursor()?;
     let page = page(&services, &owner, id, after, limit).await?;
     let next = page.next.map(|next| next.encode());
-    // The events are JSON already.
+    // The events are already JSON.
     let page = format!(
         r#"{{"conversation_id":"{id}","items":[{}],"next_cursor":{}}}"#,
         page.lines.join(","),
@@ -239,7 +240,7 @@ pub(super) async fn ledger_stream(
     let expiry = caller.until;
     let after = params.cursor()?;
     let slot = services.users.stream(&caller.rate_limit_key)?;
-    // Errors of the first page still have a status.
+    // Read the first page before the response begins, so that its errors still have a status.
     let mut current = page(&services, &owner, id, after, PAGE).await?;
     let cut = services.closing.child_token();
     let (reading, broken) = (services.clone(), cut.clone());
@@ -267,13 +268,13 @@ pub(super) async fn ledger_stream(
     Ok(limits::hold_slot(response, slot))
 }
 
-/// Replayed events, and where the next page begins.
+/// Replayed events and the start of the next page.
 struct Page {
     lines: Vec<String>,
     next: Option<LedgerCursor>,
 }
 
-/// At most `limit` events; fewer if their texts are long.
+/// Reads at most `limit` events, fewer if their texts are long.
 ///
 /// # Errors
 /// [`Error::InvalidCursor`] if `after` belongs to another conversation; the errors of the reads.
@@ -336,7 +337,7 @@ async fn page(
     let newest = services.db.find_last_turn(owner, id).await?;
     if let Some(turn) = newest.filter(|turn| turn.reply == ReplyState::Running) {
         if lines.len() == limit {
-            // The next page has its event.
+            // The event goes to the next page.
             let next = next(at, 0);
             return Ok(Page { lines, next });
         }
@@ -345,7 +346,7 @@ async fn page(
     Ok(Page { lines, next: None })
 }
 
-/// The positions of some messages, and the replies among them with the data that their events are built from.
+/// The cursors of messages. For replies, also the data from which their events are built.
 async fn stored_replies(
     services: &Services,
     owner: &Owner,
@@ -379,7 +380,7 @@ async fn stored_replies(
         let asked_at = match message.in_reply_to {
             None => None,
             Some(id) if asked.contains_key(&id) => asked.get(&id).copied(),
-            // At the beginning of a page.
+            // The first reply of a page can answer a message of the previous page.
             Some(id) => {
                 let found = services.db.find_message(owner, id).await?;
                 found.map(|found| found.created_at)
@@ -403,7 +404,7 @@ fn replies(messages: &[Message]) -> impl Iterator<Item = &Message> {
         .filter(|message| message.role == Role::Assistant)
 }
 
-/// The parts of the replies among some messages; read per reply if they are too large for one statement.
+/// The parts of the replies among these messages. Reads them reply by reply if they are too large for one statement.
 async fn parts_of(services: &Services, owner: &Owner, messages: &[Message]) -> Result<Parts> {
     let ids: Vec<MessageId> = replies(messages).map(|reply| reply.id).collect();
     if ids.is_empty() {

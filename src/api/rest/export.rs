@@ -1,4 +1,4 @@
-//! The export of what a user owns and wrote.
+//! Exports what a user owns and has written.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -26,10 +26,10 @@ use crate::{
     error::Result,
 };
 
-/// The longest export: it holds a snapshot and a connection.
+/// Time limit of an export, because it holds a snapshot and a connection.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// How long a client may take nothing.
+/// How long a client may go without reading.
 const STALLED: Duration = Duration::from_secs(30);
 
 /// Streams the caller's conversations as JSON lines, as `titlecast export` prints them. Where the tenant shares
@@ -56,7 +56,7 @@ pub(super) async fn export(
         as_guest: caller.reach().visibility().is_shared(),
     };
     let lines = services.db.export(scope).await?;
-    // It has begun: a refused export is no act.
+    // Recorded only once the export has begun, because a refused export is not an act.
     services
         .db
         .record_act_on(&tenant, &user, Act::Exported, None)
@@ -64,19 +64,20 @@ pub(super) async fn export(
     let deadline = Instant::now() + LONGEST;
     let deadline = caller.until.map_or(deadline, |until| until.min(deadline));
     let (pieces, mut received) = channel(1);
-    // A separate task: a body is polled only when its client reads, and a slow client must not hold the snapshot.
+    // A separate task, because a body is polled only while the client reads, and a slow client must not hold the
+    // snapshot.
     let closing = services.closing.clone();
     services.tasks.spawn(async move {
         let _slot = slot;
         let sending = timeout_at(deadline, send(lines, pieces));
-        // The body of an export that was cut off ends with an error, because its last piece is missing.
+        // If the export is cut off, the last piece is missing, and so the body ends with an error.
         let _ = closing.run_until_cancelled(sending).await;
     });
     let body = stream! {
         while let Some(piece) = received.recv().await {
             match piece {
                 Some(piece) => yield Ok(piece),
-                // The end.
+                // The end marker.
                 None => return,
             }
         }
@@ -95,7 +96,7 @@ pub(super) async fn export(
     Ok(response)
 }
 
-/// Sends the pieces, then `None`. Ends without `None` after an error, or if the client stops reading.
+/// Sends the pieces, then `None`. After an error, or if the client stops reading, ends without `None`.
 async fn send(
     lines: impl futures_util::Stream<Item = Result<String>>,
     pieces: Sender<Option<Bytes>>,

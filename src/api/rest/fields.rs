@@ -1,4 +1,4 @@
-//! Parses requests field by field, so that an error names the field and its type. Treats `null` as absent and ignores
+//! Parses requests field by field, so that errors name the field and its type. Treats `null` as absent and ignores
 //! unknown fields.
 
 use std::{collections::HashMap, sync::Arc};
@@ -38,8 +38,8 @@ impl FromRequest<Arc<Services>> for Body {
 /// Reads a JSON body of any shape.
 ///
 /// # Errors
-/// If the content type is not JSON (which a page of another origin cannot set without a preflight), the body
-/// is too large, or it is not JSON.
+/// If the content type is not JSON (a page of another origin cannot send JSON without a preflight), or the body is too
+/// large or not JSON.
 pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
     let bytes = json_bytes(request, MAX_BODY_BYTES).await?;
     lenient_json::from_client(&bytes).map_err(|_| Error::InvalidJson)
@@ -48,7 +48,7 @@ pub(in crate::api) async fn json_body(request: Request) -> Result<Value> {
 /// Reads the bytes of a JSON body.
 ///
 /// # Errors
-/// As [`json_body`], before it is parsed.
+/// The errors of [`json_body`] except those of parsing.
 pub(super) async fn json_bytes(request: Request, limit_bytes: usize) -> Result<Bytes> {
     if !is_json(request.headers()) {
         return Err(Error::UnsupportedMediaType);
@@ -69,10 +69,10 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
 }
 
 impl Body {
-    /// An object within a body.
+    /// Takes an object within a body.
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] for anything else.
+    /// [`Error::InvalidInput`] if the value is not an object.
     pub(super) fn of(value: Value) -> Result<Self> {
         match value {
             Value::Object(fields) => Ok(Self(fields)),
@@ -140,7 +140,7 @@ impl FromRequestParts<Arc<Services>> for Params {
 }
 
 impl Params {
-    /// A parameter. Treats an empty value as absent.
+    /// The value of a parameter. Treats an empty value as absent.
     pub(super) fn find(&self, name: &str) -> Option<&str> {
         self.0
             .get(name)
@@ -148,7 +148,7 @@ impl Params {
             .filter(|value| !value.is_empty())
     }
 
-    /// The page size: 1 to `most`.
+    /// The page size, from 1 to `most`.
     pub(super) fn limit(&self, default: u64, most: u64) -> Result<u64> {
         let Some(text) = self.find("limit") else {
             return Ok(default);
@@ -159,7 +159,7 @@ impl Params {
         }
     }
 
-    /// A parameter that is `true` or `false`.
+    /// The value of a parameter that must be `true` or `false`.
     pub(super) fn bool(&self, name: &str) -> Result<Option<bool>> {
         match self.find(name) {
             None => Ok(None),
@@ -173,20 +173,20 @@ impl Params {
         self.find("cursor").map(C::decode).transpose()
     }
 
-    /// The contract that the request asks for; `None` for the server's.
+    /// The contract that the request asks for; `None` to use the server's.
     pub(super) fn contract(&self) -> Result<Option<Contract>> {
         let contract = self.find("contract").map(str::parse).transpose();
         contract.map_err(|_| Error::invalid("contract must be legacy or public_sse_v1"))
     }
 
-    /// Whether to send `id:` lines, which resuming needs.
+    /// Whether to send `id:` lines, which clients need to resume.
     pub(super) fn wants_ids(&self, headers: &HeaderMap) -> bool {
         self.find("ids") == Some("true")
             || headers.contains_key(LAST_EVENT_ID)
             || self.last_event_id(headers).is_some()
     }
 
-    /// The last event id that a reconnecting client received. Clients that cannot set the header, such as
+    /// The id of the last event that a reconnecting client received. Clients that cannot set the header, such as
     /// event-source-polyfill, send it in the query string. Some libraries send an empty one with their first request.
     pub(super) fn last_event_id<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {
         let header = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
@@ -218,23 +218,23 @@ impl FromRequestParts<Arc<Services>> for ConversationPath {
     }
 }
 
-/// Parses the name of a conversation: our id, or an external one.
+/// Parses the name of a conversation: a server id or an external id.
 ///
 /// # Errors
-/// [`Error::InvalidInput`].
+/// [`Error::InvalidInput`] if it is neither.
 pub(in crate::api) fn conversation_name(text: &str) -> Result<ConversationName> {
     ConversationName::parse(text).map_err(|invalid| Error::invalid(invalid.to_string()))
 }
 
-/// Parses an external id of a conversation.
+/// Parses an external conversation id.
 ///
 /// # Errors
-/// [`Error::InvalidInput`], also for a UUID.
+/// [`Error::InvalidInput`] if it is invalid or a UUID.
 pub(in crate::api) fn external_name(text: &str) -> Result<ConversationName> {
     ConversationName::external(text).map_err(|invalid| Error::invalid(invalid.to_string()))
 }
 
-/// The reply id of the path.
+/// The reply id in the path.
 pub(super) struct ReplyPath(pub(super) MessageId);
 
 impl FromRequestParts<Arc<Services>> for ReplyPath {
@@ -256,7 +256,7 @@ impl FromRequestParts<Arc<Services>> for ReplyPath {
 /// Parses a conversation id.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] for anything but a UUID.
+/// [`Error::InvalidInput`] if it is not a UUID.
 pub(in crate::api) fn conversation_id(text: &str) -> Result<ConversationId> {
     text.parse()
         .map_err(|_| Error::invalid("the conversation id must be a UUID"))
@@ -265,7 +265,7 @@ pub(in crate::api) fn conversation_id(text: &str) -> Result<ConversationId> {
 /// Parses a message id.
 ///
 /// # Errors
-/// [`Error::InvalidInput`] for anything but a UUID.
+/// [`Error::InvalidInput`] if it is not a UUID.
 pub(in crate::api) fn message_id(text: &str) -> Result<MessageId> {
     text.parse()
         .map_err(|_| Error::invalid("the message id must be a UUID"))

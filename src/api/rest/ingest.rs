@@ -1,6 +1,6 @@
-//! `POST /api/v1/conversations/{id}/messages`: records messages that another program has; no reply is made.
+//! `POST /api/v1/conversations/{id}/messages`: records messages of another program, without generating a reply.
 //!
-//! The body is one message, an array of them, or NDJSON. An array and NDJSON are stored whole or not at all.
+//! The body is one message, an array, or NDJSON. Arrays and NDJSON are stored completely or not at all.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,10 +33,10 @@ use crate::{
 /// The largest body, in bytes.
 const MAX_RECORD_BYTES: usize = 1024 * 1024;
 
-/// The limit of parsing a body.
+/// Time limit for parsing a body.
 const PARSING: Duration = Duration::from_secs(5);
 
-/// The content types of one JSON value a line.
+/// The content types with one JSON value per line.
 const NDJSON: [&str; 4] = [
     "application/x-ndjson",
     "application/ndjson",
@@ -114,7 +114,7 @@ enum OneOrMany<T> {
     Many(Vec<T>),
 }
 
-/// The messages of a body.
+/// The messages in a body.
 pub(super) struct Messages(OneOrMany<RecordMessage>);
 
 impl FromRequest<Arc<Services>> for Messages {
@@ -149,7 +149,7 @@ fn parsed(bytes: &Bytes, is_ndjson: bool) -> Result<OneOrMany<RecordMessage>> {
         true => {
             let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
             let lines = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
-            // One more than allowed: enough to refuse it.
+            // Parse one line more than allowed, which is enough to refuse the body.
             let lines = lines.take(MAX_RECORDED_MESSAGES + 1);
             let values =
                 lines.map(|(number, line)| value(line).map_err(|error| error.of_line(number)));
@@ -171,7 +171,7 @@ fn parsed(bytes: &Bytes, is_ndjson: bool) -> Result<OneOrMany<RecordMessage>> {
     Ok(OneOrMany::Many(messages.collect::<Result<_>>()?))
 }
 
-/// A message from its JSON object.
+/// Reads a message from its JSON object.
 fn message(value: Value) -> Result<RecordMessage> {
     let fields = Body::of(value)?;
     let role = match fields.required_string("role")?.as_str() {

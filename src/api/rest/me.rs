@@ -1,4 +1,4 @@
-//! The erasure of the caller's own account.
+//! Erasure of the caller's own account.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -38,7 +38,7 @@ pub(super) async fn erase(
 ) -> Result<Json<ErasureCertificate>, RestError> {
     let slot = services.users.stream(&caller.rate_limit_key)?;
     let (chat, owner) = (services.chat.clone(), caller.caller().clone());
-    // A separate task, which continues if the client disconnects.
+    // A separate task, so that the erasure continues if the client disconnects.
     let erasing = services.tasks.spawn(async move {
         let _slot = slot;
         chat.forget(&owner).await

@@ -1,5 +1,5 @@
-//! The HTTP routes: the legacy ones, for existing clients that cannot change, recording, and the wires of chat front ends
-//! (`front_ends`). Only this module and `sse` use the legacy names (`agent_type`, `is_terminal`).
+//! The HTTP routes: the legacy routes for deployed clients that cannot change, recording, and the wires of chat front
+//! ends (`front_ends`). Only this module and `sse` use the legacy names (`agent_type`, `is_terminal`).
 
 mod answers;
 mod authorized;
@@ -87,7 +87,7 @@ use crate::{db::interrupt::interruptible, error::Error};
 pub(super) struct Operations;
 
 pub(super) fn routes() -> Router<Arc<Services>> {
-    // No request deadline: reading a body and storing a message have their own. An erasure has no limit.
+    // No request deadline: reading a body and storing a message have their own, and an erasure has none.
     let with_bodies = Router::new()
         .route("/api/v1/chat", post(chat::whole))
         .route("/api/v1/chat/stream", post(chat::streamed))
@@ -149,7 +149,7 @@ pub(super) fn routes() -> Router<Arc<Services>> {
         .layer(map_response(no_store))
 }
 
-/// Limits the time until a response begins. A stream may last longer.
+/// Limits the time until a response begins. A stream may take longer.
 fn with_deadline<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     limit: Duration,
@@ -160,7 +160,7 @@ fn with_deadline<S: Clone + Send + Sync + 'static>(
     }))
 }
 
-/// Runs a request's work until its deadline, which interrupts its SQL statements. Earlier commits remain.
+/// Runs a request's work until its deadline, then interrupts its SQL statements. Earlier commits remain.
 async fn until<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, RestError>>,
@@ -171,7 +171,7 @@ async fn until<T>(
         .unwrap_or_else(late)
 }
 
-/// Forbids caching: a shared cache cannot recognise a token in a cookie.
+/// Forbids caching, because a shared cache does not recognise a token in a cookie.
 async fn no_store(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let cache = headers.entry(header::CACHE_CONTROL);

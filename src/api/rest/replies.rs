@@ -1,5 +1,5 @@
-//! Replies from outside: `POST /api/v1/conversations/{id}/replies` opens one, or uploads one as a stream;
-//! `…/append` and `…/finish` write it in steps; `GET …/replies/{reply_id}` says how far it is.
+//! External replies: `POST /api/v1/conversations/{id}/replies` opens a reply, or uploads one as a stream; `…/append`
+//! and `…/finish` write it in steps; `GET …/replies/{reply_id}` returns its progress.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
     server::BodyDeadline,
 };
 
-/// How long the rest of an upload is read and ignored before its answer.
+/// How long the rest of an upload is read and discarded before it is answered.
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 
 /// Opens a reply if the body is JSON; uploads a reply if the body has another type.
@@ -83,14 +83,14 @@ pub(super) async fn create(
         },
     };
     let format = format(&params, request.headers())?;
-    // No deadline: the body bounds its pauses, and `chat` bounds the length of the reply.
+    // Lift the deadline: the body limits its own pauses, and `chat` limits the length of the reply.
     if let Some(Extension(deadline)) = deadline {
         deadline.lift();
     }
     let (idle, reply_deadline) = services.upload_limits;
     let body = UploadBody::new(request.into_body(), idle);
     let uploaded = async {
-        // Checked before anything is read.
+        // Check that the conversation exists before reading anything.
         services.db.conversation(&owner, id).await?;
         let events = upload::decode(&body, format, reply_deadline).await?;
         let permit = reply_permit(&services, &caller.rate_limit_key);
@@ -244,7 +244,7 @@ pub(super) async fn progress(
 }
 
 /// The format of an upload, from `?format=`, the header of a UI message stream, or the content type. `None` for an
-/// event stream with neither `?format=` nor that header.
+/// event stream that has neither `?format=` nor that header.
 fn format(params: &Params, headers: &HeaderMap) -> Result<Option<Format>> {
     if let Some(name) = params.find("format") {
         return name.parse().map(Some).map_err(|_| {
@@ -280,7 +280,7 @@ fn answer(progress: ReplyProgress) -> ReplyAnswer {
     }
 }
 
-/// A reply that has ended, as a message.
+/// The answer for a reply that has ended, with its message.
 async fn message(
     services: &Services,
     owner: &Owner,

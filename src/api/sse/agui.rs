@@ -1,7 +1,7 @@
 //! Encodes one turn as AG-UI 1.0.
 //!
-//! Nothing may follow `RUN_FINISHED` or `RUN_ERROR`, and everything open must be closed first. Fields without a value
-//! are left out, because readers refuse null.
+//! Nothing may follow `RUN_FINISHED` or `RUN_ERROR`, and everything open must be closed before them. Fields without a
+//! value are left out, because clients reject null.
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use crate::{
     events::{ReplyEnd, run::Outcome},
 };
 
-/// The ids that a run begins with, which its events repeat.
+/// The ids that a client sends with a run and that its events repeat.
 #[derive(Clone, Debug)]
 pub(in crate::api) struct RunIds {
     /// The client's id of the conversation.
@@ -126,7 +126,7 @@ impl AgUiEncoder {
         frames
     }
 
-    /// The result of a tool call, if it has one.
+    /// The result of a tool call, if it has returned.
     fn result(&mut self, part: &Part) -> Option<Bytes> {
         let PartContent::Tool {
             id, result, state, ..

@@ -1,4 +1,4 @@
-//! Splits the events of a turn into blocks of text and of reasoning, for wires that announce where each begins and ends.
+//! Splits the events of a turn into blocks of text and reasoning, for wires that mark the beginning and end of each.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -11,45 +11,45 @@ use crate::{
     events::ReplySnapshot,
 };
 
-/// One operation on a block of a reply. Indexes of texts count from 0; indexes of reasoning are those of its parts.
+/// One operation on a block of a reply. Text indexes count from 0; a reasoning index is that of its part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Block<'a> {
     /// A text begins.
     TextStart(usize),
-    /// More of the text that has begun; never empty.
+    /// More of the open text; never empty.
     Text(usize, &'a str),
     /// The text ends.
     TextEnd(usize),
     /// Reasoning begins.
     ReasoningStart(usize),
-    /// More of the reasoning that has begun; never empty.
+    /// More of the open reasoning; never empty.
     Reasoning(usize, &'a str),
-    /// The reasoning ends, with all of its text.
+    /// The reasoning ends; includes its full text.
     ReasoningEnd(usize, String),
-    /// A tool call that is new.
+    /// A new tool call.
     ToolCalled(&'a Part),
-    /// A tool call that has changed: it has a result, or has failed.
+    /// A tool call that has changed: it has returned a result or failed.
     ToolChanged(&'a Part),
     /// Data of the program that writes the reply.
     Data(&'a Part),
 }
 
-/// The block that is open.
+/// The open block.
 enum Open {
     Text(usize),
     Reasoning(usize, String),
 }
 
-/// The state of one stream. At most one block is open; a block that begins ends the one before it.
+/// The state of one stream. At most one block is open: starting a block ends the previous one.
 #[derive(Default)]
 pub(super) struct Blocks {
     open: Option<Open>,
     texts: usize,
-    /// The bytes of text that were sent.
+    /// Bytes of text sent so far.
     sent: usize,
-    /// The bytes of reasoning that were sent, by the indexes of its parts.
+    /// Bytes of reasoning sent so far, by part index.
     reasoning: HashMap<usize, usize>,
-    /// The tool calls and data as they were sent, by their indexes.
+    /// Tool calls and data as last sent, by part index.
     parts: HashMap<usize, Arc<Part>>,
 }
 
@@ -72,7 +72,7 @@ impl Blocks {
         operations
     }
 
-    /// Ends the block that is open.
+    /// Ends the open block, if any.
     pub(super) fn close(&mut self) -> Option<Block<'static>> {
         Some(match self.open.take()? {
             Open::Text(index) => Block::TextEnd(index),
@@ -80,9 +80,9 @@ impl Blocks {
         })
     }
 
-    /// The unsent rest of a snapshot, each part after the text that precedes it.
+    /// The unsent rest of a snapshot: its parts, each after the text that precedes it.
     ///
-    /// These wires cannot retract anything. The stored text of a reply whose node died is a prefix of the sent text, or
+    /// These wires cannot retract anything. If a reply's node died, the stored text is a prefix of the sent text or
     /// continues it.
     fn snapshot<'a>(&mut self, snapshot: &'a ReplySnapshot, operations: &mut Vec<Block<'a>>) {
         let begin = snapshot.length.saturating_sub(snapshot.text.len());
@@ -93,7 +93,7 @@ impl Blocks {
                 blocks.sent = to;
             }
         };
-        // A reader that resumes has received the parts before its offset.
+        // A client that resumes has already received the parts before its offset.
         for part in snapshot.parts.iter().filter(|part| part.at >= begin) {
             text_until(self, operations, part.at);
             self.part(part, operations);
@@ -136,7 +136,7 @@ impl Blocks {
         operations.push(Block::Reasoning(index, text));
     }
 
-    /// The unsent rest of a part: a snapshot repeats parts in the sent state or in an older one.
+    /// The unsent rest of a part. A snapshot can repeat a part in the sent state or in an older one.
     fn part<'a>(&mut self, part: &'a Arc<Part>, operations: &mut Vec<Block<'a>>) {
         if let PartContent::Reasoning { text } = &part.content {
             let sent = self.reasoning.get(&part.index).copied().unwrap_or_default();
@@ -155,7 +155,7 @@ impl Blocks {
             }
         };
         if is_new {
-            // More text follows this part, so it is another block.
+            // The text after this part belongs to another block.
             operations.extend(self.close());
         }
         operations.push(match &part.content {
@@ -195,7 +195,7 @@ mod tests {
         })
     }
 
-    /// What is stored of a reply whose node died.
+    /// The stored state of a reply whose node died.
     fn stored(text: &str, parts: Vec<Arc<Part>>) -> TurnEvent {
         TurnEvent::Snapshot(ReplySnapshot {
             text: text.into(),
@@ -354,7 +354,7 @@ mod tests {
         let before: Vec<_> = sent.iter().flat_map(|event| blocks.of(event)).collect();
         assert_eq!(before.len(), 14);
 
-        // The stored call is older than the one that was sent; reasoning 1 is a beginning, part 4 is new.
+        // The stored call is older than the sent one, reasoning 1 is only the beginning, and part 4 is new.
         let parts = vec![
             thought(0, 0, "Hm"),
             thought(1, 2, "De"),

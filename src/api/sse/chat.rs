@@ -1,4 +1,4 @@
-//! Encodes one turn by the legacy contract, for `POST /api/v1/chat/stream` and `GET /api/v1/conversations/{id}/reply`.
+//! Encodes one turn in the legacy contract, for `POST /api/v1/chat/stream` and `GET /api/v1/conversations/{id}/reply`.
 
 use std::fmt::Display;
 
@@ -78,14 +78,14 @@ pub(in crate::api) struct Event<'a> {
     server_timestamp: String,
 }
 
-/// Encodes the events of one stream; tracks the sequence number and the offset in the reply.
+/// Encodes the events of one stream. Tracks the sequence number and the offset in the reply.
 pub(super) struct LegacyEncoder {
     conversation_id: String,
     external_id: Option<String>,
     turn: MessageId,
     sequence_number: u64,
     length: usize,
-    /// Whether the end of the reply was sent, so that the cursor is `end`.
+    /// Whether the end of the reply has been sent; the cursor is then `end`.
     is_over: bool,
     options: StreamOptions,
     /// Counts errors.
@@ -123,7 +123,7 @@ impl TurnEncoder for LegacyEncoder {
                 vec![self.delta(&delta.text)]
             }
             TurnEvent::Part(part) => self.tool(part).into_iter().collect(),
-            // This wire has no reasoning.
+            // This wire does not carry reasoning.
             TurnEvent::Reasoning(_) => Vec::new(),
             TurnEvent::TitleChanged(conversation) => vec![self.frame(|event| Event {
                 kind: "lifecycle",
@@ -182,7 +182,7 @@ impl LegacyEncoder {
         })
     }
 
-    /// The position of a client that reconnects, then the missed text as a delta; or the full text to start over with.
+    /// The position of a reconnecting client, then the missed text as a delta; or the full text to start over.
     fn snapshot(&mut self, snapshot: &ReplySnapshot) -> Vec<Bytes> {
         let ReplySnapshot {
             text,
@@ -206,7 +206,7 @@ impl LegacyEncoder {
         if let Outcome::Failed(error) = &end.outcome {
             self.http.failed(Surface::Sse, error.code());
         }
-        // These two end only the stream: the reply continues, or another node closes it.
+        // These two errors end only the stream: the reply continues, or another node closes it.
         self.is_over = !matches!(
             end.outcome,
             Outcome::Failed(Error::AuthExpired | Error::ShuttingDown)
@@ -282,7 +282,7 @@ impl LegacyEncoder {
     }
 }
 
-/// Token counts, as this wire has them.
+/// Token counts in this wire's format.
 fn tokens(usage: Usage) -> Value {
     json!({
         "prompt_tokens": usage.prompt_tokens,
@@ -292,7 +292,7 @@ fn tokens(usage: Usage) -> Value {
     })
 }
 
-/// This wire's names for a generated title and for a user's own.
+/// This wire's event name for a generated title, or for one set by the user.
 pub(super) fn title_event(conversation: &Conversation) -> &'static str {
     match conversation.title_source {
         TitleSource::Manual => "conversation.title.updated",

@@ -1,5 +1,5 @@
-//! The feed of the caller's conversations: `GET /api/v1/conversations/changes`. Every event has its cursor as `id:`, so
-//! that a client that reconnects continues from there.
+//! The feed of the caller's conversations: `GET /api/v1/conversations/changes`. Every event has its cursor as `id:`,
+//! from which a reconnecting client continues.
 
 use std::sync::Arc;
 
@@ -82,7 +82,7 @@ pub(in crate::api) async fn respond(
             }
             ready(frame)
         }));
-    // Not `long_lived`, which sends only the newest frame to a reader that does not keep up.
+    // Not `long_lived`, which sends a slow reader only the newest frame.
     Ok(response(
         frames,
         services.keep_alive,
@@ -90,7 +90,7 @@ pub(in crate::api) async fn respond(
     ))
 }
 
-/// The last frame, if the token has expired.
+/// The last frame if the token has expired, otherwise `None`.
 fn expired(until: Option<Instant>) -> Option<Bytes> {
     until.filter(|until| *until <= Instant::now())?;
     let error = Error::AuthExpired;

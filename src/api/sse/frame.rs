@@ -9,7 +9,7 @@ use graphql_transport::one_line;
 
 /// The frame of an event, with an `id:` line after the data if there is an id.
 pub(super) fn frame(event: &impl Serialize, id: Option<&dyn Display>) -> Bytes {
-    // Serialising plain structs of strings and numbers into memory cannot fail.
+    // Serialising structs of strings and numbers to memory cannot fail.
     let json = one_line(serde_json::to_string(event).unwrap_or_else(|_| "{}".into()));
     let mut frame = String::with_capacity(json.len() + 16);
     frame.push_str("data: ");

@@ -1,7 +1,7 @@
-//! Replays stored replies as `public_sse_v1`: rebuilds the events of the turn's stream from the rows.
+//! Replays stored replies as `public_sse_v1`: rebuilds the events of a turn's stream from the rows.
 //!
-//! A text is one `message.delta`, because its pieces are not stored; nor are the provider's response ids. A reply has the
-//! same events each time, so a reader recognises them by `stream_id` and `event_id`.
+//! The text is a single `message.delta`, because its pieces are not stored. Neither are the provider's response ids. A
+//! reply always has the same events, so clients recognise them by `stream_id` and `event_id`.
 
 use std::sync::Arc;
 
@@ -25,18 +25,18 @@ use crate::{
     events::ReplySnapshot,
 };
 
-/// A stored reply, with all that its events are made from.
+/// A stored reply with everything that its events are built from.
 pub(in crate::api) struct StoredReply {
     pub(in crate::api) message: Message,
-    /// The time of the message that it answers, if known.
+    /// When the message it answers was stored, if known.
     pub(in crate::api) asked_at: Option<DateTime<Utc>>,
     pub(in crate::api) parts: Vec<Part>,
     pub(in crate::api) usage: Option<Usage>,
-    /// Why it is incomplete, if that is known.
+    /// Why the reply is incomplete, if known.
     pub(in crate::api) reason: Option<String>,
 }
 
-/// The events of a stored reply, each as one line of JSON.
+/// The events of a stored reply, one line of JSON each.
 pub(in crate::api) fn replay(conversation: &Arc<Conversation>, reply: StoredReply) -> Vec<String> {
     let StoredReply {
         message,
@@ -46,7 +46,7 @@ pub(in crate::api) fn replay(conversation: &Arc<Conversation>, reply: StoredRepl
         reason,
     } = reply;
     let ended_at = message.created_at;
-    // Readers place tool calls by time: below the message that was answered.
+    // Clients place tool calls by time, so they must come after the message being answered.
     let mut encoder = PublicEncoder::replay(conversation, message.id, asked_at.unwrap_or(ended_at));
     let mut events = encoder.events(&TurnEvent::Started(conversation.clone()));
     let snapshot = ReplySnapshot {
@@ -64,7 +64,7 @@ pub(in crate::api) fn replay(conversation: &Arc<Conversation>, reply: StoredRepl
     events.iter().map(line).collect()
 }
 
-/// The only event so far of a reply that is being written.
+/// The events of a running reply: so far, only the first.
 pub(in crate::api) fn replay_begun(
     conversation: &Arc<Conversation>,
     reply: MessageId,
@@ -75,11 +75,11 @@ pub(in crate::api) fn replay_begun(
 }
 
 fn line(event: &Event) -> String {
-    // Serialising strings and numbers into memory cannot fail.
+    // Serialising strings and numbers to memory cannot fail.
     one_line(serde_json::to_string(event).unwrap_or_else(|_| "{}".into()))
 }
 
-/// A response that streams replayed events. `cut` aborts it, so that a client does not mistake a part for the whole.
+/// Streams replayed events. `cut` aborts the response, so that clients do not mistake a part for the whole.
 pub(in crate::api) fn respond(
     services: &Services,
     lines: impl Stream<Item = Bytes> + Send + 'static,

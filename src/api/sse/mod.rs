@@ -1,4 +1,4 @@
-//! The SSE wires: events to frames, frames to a response. Each wire of a turn is one `TurnEncoder`.
+//! The SSE wires: turns events into frames, and frames into a response. Each wire of a turn is a `TurnEncoder`.
 //!
 //! A frame is one `data: {json}` line and an empty line. Existing clients split the byte stream at empty lines, skip
 //! lines that do not begin with `data: `, and parse the rest as JSON. So a frame has one data line, no CR, and none of
@@ -75,15 +75,15 @@ trait TurnEncoder: Send + 'static {
 /// Options of a turn's stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StreamOptions {
-    /// Send `id:` lines, which resuming needs.
+    /// Send `id:` lines, which clients need to resume.
     pub(super) with_ids: bool,
-    /// The client reconnected: begin with a snapshot of its position.
+    /// The client has reconnected, so begin with a snapshot at its position.
     pub(super) is_resumed: bool,
-    /// Close at shutdown: the reply does not depend on this stream.
+    /// Close the stream at shutdown, because the reply does not depend on it.
     pub(super) is_read_only: bool,
 }
 
-/// The response that streams a turn.
+/// Streams a turn under a contract.
 pub(super) fn respond(
     services: Arc<Services>,
     sent: SentMessage,
@@ -104,7 +104,7 @@ pub(super) fn respond(
     }
 }
 
-/// The response that streams a turn to the AI SDK. `is_read_only`: the reply does not depend on it.
+/// Streams a turn to the AI SDK. `is_read_only` if the reply does not depend on this stream.
 pub(super) fn respond_ui(
     services: Arc<Services>,
     sent: SentMessage,
@@ -123,7 +123,7 @@ pub(super) fn respond_ui(
     response
 }
 
-/// The response that streams a turn to an AG-UI client.
+/// Streams a turn to an AG-UI client.
 pub(super) fn respond_agui(
     services: Arc<Services>,
     sent: SentMessage,
@@ -151,8 +151,8 @@ fn stream_turn(
     response(frames, keep_alive, cut)
 }
 
-/// A response that streams frames, with a comment after each `keep_alive` without one. `cut` aborts the connection:
-/// after a proper end of the body, clients would treat the text as complete.
+/// Streams frames, with a comment after each idle `keep_alive`. `cut` aborts the connection: after a regular end of the
+/// body, clients would treat the text as complete.
 fn response(
     frames: impl Stream<Item = Bytes> + Send + 'static,
     keep_alive: Duration,
@@ -176,8 +176,8 @@ fn response(
     head(Body::from_stream(body))
 }
 
-/// Like [`response`], for a stream without an end of its own. Detaches the connection from the HTTP server if it allows
-/// that, which frees the buffers for further requests.
+/// Like [`response`], for streams that do not end by themselves. Detaches the connection from the HTTP server where
+/// possible, which frees the buffers for further requests.
 fn long_lived(
     detach: Option<Detach>,
     frames: impl Stream<Item = Bytes> + Send + 'static,

@@ -1,7 +1,7 @@
-//! Encodes one turn as `public_sse_v1`, a contract for `POST /api/v1/chat/stream` beside the legacy one.
+//! Encodes one turn as `public_sse_v1`, the alternative to the legacy contract for `POST /api/v1/chat/stream`.
 //!
-//! Frames have data only. An event has the common fields and those of its kind, and no others, because readers of this
-//! contract refuse unknown fields. The last event is `final` or `error`. There is no event for a title: readers have the
+//! Frames have data only. An event has the common fields and those of its kind, and no others, because clients of this
+//! contract reject unknown fields. The last event is `final` or `error`. Titles have no event here; clients use the
 //! title stream.
 
 use std::collections::HashMap;
@@ -36,23 +36,23 @@ pub(super) struct PublicEncoder {
     agent: String,
     event_id: u64,
     blocks: Blocks,
-    /// The number of items that have begun.
+    /// How many items have begun.
     items: usize,
-    /// The item of the reply's text. There is one item, whatever comes between its pieces.
+    /// The item of the reply's text. All text belongs to one item, even if other items come in between.
     text: Option<usize>,
-    /// The item of the reasoning that has begun.
+    /// The item of the current reasoning.
     reasoning: usize,
     /// All reasoning so far.
     summary: String,
-    /// The items of tool calls, by the indexes of their parts.
+    /// The items of tool calls, by part index.
     tools: HashMap<usize, usize>,
-    /// The time of the events; `None`: now.
+    /// The timestamp of the events; `None` for the current time.
     at: Option<DateTime<Utc>>,
-    /// Counts errors; a replay counts none.
+    /// Counts errors; `None` for a replay, which counts none.
     http: Option<HttpMetrics>,
 }
 
-/// An event: its fields, in their order.
+/// An event's fields, in order.
 pub(super) type Event = Map<String, Value>;
 
 impl PublicEncoder {
@@ -63,12 +63,12 @@ impl PublicEncoder {
         }
     }
 
-    /// An encoder that replays a stored reply: the same events with the same ids each time.
+    /// Creates an encoder that replays a stored reply, always with the same events and ids.
     pub(super) fn replay(conversation: &Conversation, reply: MessageId, at: DateTime<Utc>) -> Self {
         Self::of(conversation, reply, reply.0, Some(at))
     }
 
-    /// Sets the time of the events that follow.
+    /// Sets the timestamp of the following events.
     pub(super) fn set_time(&mut self, at: DateTime<Utc>) {
         self.at = Some(at);
     }
@@ -96,7 +96,7 @@ impl PublicEncoder {
         }
     }
 
-    /// The events of a turn's event.
+    /// Converts an event of the turn.
     pub(super) fn events(&mut self, event: &TurnEvent) -> Vec<Event> {
         let mut events = Vec::new();
         for step in self.blocks.of(event) {
@@ -134,7 +134,7 @@ impl PublicEncoder {
         event
     }
 
-    /// An event of an item.
+    /// An event about an item.
     fn item(&mut self, kind: &str, prefix: &str, item: usize, mut own: Value) -> Event {
         own["output_index"] = item.into();
         own["item_id"] = format!("{prefix}_{}_{item}", self.reply_id).into();
@@ -154,7 +154,7 @@ impl PublicEncoder {
                 self.text = Some(item);
                 events.push(self.message_item("output_item.added", item, "in_progress"));
             }
-            // The text of a reply is one item, which ends with the reply.
+            // All text of a reply is one item, which ends with the reply.
             Block::TextStart(_) | Block::TextEnd(_) => {}
             Block::Text(_, text) => {
                 if let Some(item) = self.text {
@@ -190,7 +190,7 @@ impl PublicEncoder {
                     events.extend(self.tool(part, item));
                 }
             }
-            // This contract has no data of other programs.
+            // This contract has no events for data of other programs.
             Block::Data(_) => {}
         }
     }
@@ -284,7 +284,7 @@ impl TurnEncoder for PublicEncoder {
     }
 }
 
-/// An error of the turn. `source` is where to look: at the model's provider, or here.
+/// The payload of an error. `source` says where it happened: at the provider or in this server.
 fn error_payload(error: &Error) -> Value {
     let code = error.code();
     let source = match code {

@@ -1,5 +1,5 @@
-//! The title of one conversation, live: `GET /api/v1/conversations/{id}/stream`. As events, or as text, after which the
-//! stream ends.
+//! The live title of one conversation: `GET /api/v1/conversations/{id}/stream`. Sent as events, or once as text that
+//! ends the stream.
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
@@ -25,21 +25,21 @@ use crate::{
     error::{Error, ErrorCode, Result},
 };
 
-/// How long a stream of text waits for a title.
+/// How long a text stream waits for a title.
 const TEXT_WAIT: Duration = Duration::from_secs(30);
 
-/// The last frame of a stream of text.
+/// The last frame of a text stream.
 const DONE: &str = "data: [DONE]\n\n";
 
 /// How a title is sent.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::api) enum TitleFormat {
-    /// An event for the current title and each new one.
+    /// An event for the current title and for each new one.
     Events {
         /// Send `id:` lines.
         with_ids: bool,
     },
-    /// The title alone, then `[DONE]`.
+    /// The title as text, then `[DONE]`.
     Text,
 }
 
@@ -73,7 +73,7 @@ pub(in crate::api) async fn respond(
     detach: Option<Detach>,
 ) -> Result<Response> {
     let states = watch::conversation(services.clone(), reach, id).await?;
-    // When the tenant's policy changes, the body breaks off (`api::reach`).
+    // If the tenant's policy changes, the body breaks off (`api::reach`).
     let states = states.filter_map(|state| ready(state.ok()));
     let with_ids = match format {
         TitleFormat::Events { with_ids } => with_ids,
@@ -101,8 +101,8 @@ pub(in crate::api) async fn respond(
     Ok(long_lived(detach, frames, services.keep_alive))
 }
 
-/// The title as text once it is stored, then the end. Only the end if the title fails or is not stored in time: a
-/// reader appends what it receives, and shows its own text if it receives nothing.
+/// Sends the title as text once it is stored, then the end; only the end if the title fails or is not stored in time. A
+/// client appends what it receives, and shows a text of its own if it receives nothing.
 fn text(
     states: impl Stream<Item = Arc<Conversation>> + Send + 'static,
     until: Option<Instant>,
@@ -119,8 +119,8 @@ fn text(
     titles.chain(stream::once(ready(Bytes::from_static(DONE.as_bytes()))))
 }
 
-/// A title as one line of data, since it has no line breaks. A reader would mistake the title `[DONE]` for the end, so
-/// it is sent without its brackets.
+/// A title as one line of data; titles contain no line breaks. The title `[DONE]` is sent without brackets, because a
+/// client would mistake it for the end.
 fn as_text(title: &str) -> String {
     match title {
         "[DONE]" => "DONE".into(),
@@ -128,7 +128,7 @@ fn as_text(title: &str) -> String {
     }
 }
 
-/// Whether the conversation has its title, or none is being made.
+/// Whether the conversation has a title, or none is being generated.
 fn is_decided(conversation: &Conversation) -> bool {
     conversation.display_name.is_some()
         || conversation.title_status != TitleStatus::Pending
@@ -136,7 +136,7 @@ fn is_decided(conversation: &Conversation) -> bool {
         || conversation.is_deleted()
 }
 
-/// The last frame, if the token has expired.
+/// The last frame if the token has expired, otherwise `None`.
 fn expired(id: ConversationId, until: Option<Instant>) -> Option<Bytes> {
     until.filter(|until| *until <= Instant::now())?;
     let error = Error::AuthExpired;
@@ -150,7 +150,7 @@ fn expired(id: ConversationId, until: Option<Instant>) -> Option<Bytes> {
     Some(frame(&event, None))
 }
 
-/// The frame of a title that differs from the last one sent.
+/// The frame of the title, if it differs from the last one sent.
 fn new_title(
     sent: &mut Option<String>,
     conversation: &Conversation,
@@ -172,7 +172,7 @@ fn new_title(
         display_name: title,
         timestamp: timestamp(at.unwrap_or(conversation.updated_at)),
     };
-    // The id is the revision.
+    // The event id is the revision.
     let revision: &dyn Display = &conversation.revision;
     Some(frame(&event, with_ids.then_some(revision)))
 }

@@ -1,9 +1,9 @@
-//! Tool calls for front ends: ids that are unique, and errors as text.
+//! Tool calls for front ends: makes their ids unique and their errors plain text.
 
 use std::collections::HashMap;
 
-/// The ids of the tool calls of one reply. Clients of these wires distinguish calls by id, but a provider's ids may be
-/// empty or shared by several calls.
+/// The ids of one reply's tool calls. Clients of these wires distinguish calls by id, but a provider's ids can be empty
+/// or repeat.
 pub(super) struct CallIds {
     reply_id: String,
     by_part: HashMap<usize, String>,
@@ -17,13 +17,13 @@ impl CallIds {
         }
     }
 
-    /// The id of a part's call: the provider's, unless it is empty or already used by an earlier call of the reply. A
-    /// part keeps its id. `clients/js/src/ui-messages.js` gives stored calls the same ids.
+    /// The id of a part's call: the provider's, unless it is empty or an earlier call of the reply uses it. A part
+    /// keeps its id. `clients/js/src/ui-messages.js` assigns the same ids to stored calls.
     pub(super) fn of(&mut self, part: usize, given: &str) -> String {
         if let Some(id) = self.by_part.get(&part) {
             return id.clone();
         }
-        // With the reply's id, because clients of AG-UI look for a call in all messages.
+        // Includes the reply's id, because AG-UI clients search all messages for a call.
         let mut own = format!("{}-call-{}", self.reply_id, self.by_part.len());
         let mut id = given.to_owned();
         while id.is_empty() || self.by_part.values().any(|used| *used == id) {
@@ -35,7 +35,7 @@ impl CallIds {
     }
 }
 
-/// The text of a failed call. Its stored result is JSON, and clients show the text as it is.
+/// The text of a failed call. The stored result is JSON, but clients show the text as it is.
 pub(super) fn error_text(result: &str) -> String {
     serde_json::from_str(result).unwrap_or_else(|_| result.to_owned())
 }
@@ -57,7 +57,7 @@ mod tests {
             "d",
         ];
         let mut ids = CallIds::new("r");
-        // The second round: a part keeps its id. Parts of other kinds leave gaps.
+        // Two rounds, because a part must keep its id. Parts of other kinds leave gaps in the indexes.
         for _ in 0..2 {
             for (index, (given, expected)) in given.into_iter().zip(expected).enumerate() {
                 assert_eq!(ids.of(index * 2, given), expected);

@@ -1,7 +1,8 @@
 //! Encodes one turn as a UI message stream, version 1, the wire of the AI SDK's `useChat`.
 //!
-//! Its readers validate strictly, so a part has only the keys that version 5.0.0 of the `ai` package knows. How the reply
-//! ended is in the message's metadata. The title is a transient data part: it reaches `onData`, and no message keeps it.
+//! Clients validate strictly, so a part has only the keys that version 5.0.0 of the `ai` package knows. The message's
+//! metadata says how the reply ended. The title is a transient data part: it reaches `onData`, but is not kept in a
+//! message.
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ use crate::{
     events::{ReplyEnd, run::Outcome},
 };
 
-/// The end of each stream.
+/// The last frame of every stream.
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Encodes the events of one stream.
@@ -66,7 +67,7 @@ impl UiEncoder {
             Outcome::Failed(error) => {
                 self.http.failed(Surface::Sse, error.code());
                 let code = error.code().as_str();
-                // The text is what the client shows; the code is for programs.
+                // The client shows the text; the code is for programs.
                 metadata["outcome"] = "failed".into();
                 metadata["code"] = code.into();
                 frames.push(part(
@@ -167,7 +168,7 @@ fn block(kind: &str, prefix: &str, index: usize, delta: Option<&str>) -> Bytes {
     part(&value)
 }
 
-/// JSON from a model or a program; a text that is not JSON stays a string.
+/// Parses JSON from a model or a program; text that is not JSON stays a string.
 fn parsed(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_else(|_| json.into())
 }
@@ -199,7 +200,7 @@ fn called(of: &Part, calls: &mut CallIds) -> Vec<Bytes> {
     frames
 }
 
-/// The result of a tool call, if it has one.
+/// The result of a tool call, if it has returned.
 fn result(of: &Part, calls: &mut CallIds) -> Option<Bytes> {
     let PartContent::Tool {
         id, result, state, ..

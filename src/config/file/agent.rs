@@ -16,16 +16,16 @@ use crate::{auth, config::secret_file, llm::Parameters};
 /// The longest description, in characters.
 const MAX_DESCRIPTION_CHARS: usize = 500;
 
-/// The longest instructions, in bytes.
+/// The longest instructions, in bytes of UTF-8.
 const MAX_INSTRUCTIONS_BYTES: usize = 64 * 1024;
 
 /// The most tenants of an agent.
 const MAX_TENANTS: usize = 1000;
 
-/// The longest `extra`, in bytes of JSON.
+/// The largest `extra`, in bytes of JSON.
 const MAX_EXTRA_BYTES: usize = 16 * 1024;
 
-/// Fields of a request that `extra` must not set: they decide what is asked, of whom, and how the answer is read.
+/// Request fields that `extra` must not set: they determine what is asked, of whom, and how the answer is read.
 const RESERVED_FIELDS: [&str; 18] = [
     "model",
     "models",
@@ -47,7 +47,7 @@ const RESERVED_FIELDS: [&str; 18] = [
     "background",
 ];
 
-/// Keys that concern an agent's model.
+/// Keys that only make sense for an agent with a model.
 const MODEL_KEYS: [&str; 9] = [
     "provider",
     "models",
@@ -60,7 +60,7 @@ const MODEL_KEYS: [&str; 9] = [
     "keep_reasoning",
 ];
 
-/// The source of an agent's replies.
+/// Where an agent's replies come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(in crate::config) enum EntrySource {
@@ -71,17 +71,17 @@ pub(in crate::config) enum EntrySource {
     External,
 }
 
-/// How long texts are kept in conversations that begin with an agent.
+/// How long texts are kept in conversations that begin with this agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub(in crate::config) enum Retain {
-    /// As long as the conversation.
+    /// As long as the conversation exists.
     Always,
     /// Until the title is settled.
     UntilTitled,
 }
 
-/// One agent. A setting that is `None` has its default.
+/// One agent in the file. A setting that is `None` has its default.
 #[derive(Debug)]
 pub(in crate::config) struct AgentEntry {
     pub name: String,
@@ -90,24 +90,24 @@ pub(in crate::config) struct AgentEntry {
     pub source: EntrySource,
     pub provider: Option<Located<String>>,
     pub models: Option<Located<Vec<Located<String>>>>,
-    /// Whether the file names models, valid or not.
+    /// Whether the file lists models, valid or not.
     pub names_models: bool,
-    /// The text, and where it comes from.
+    /// The text and its source.
     pub instructions: Option<(Arc<str>, String)>,
     pub parameters: Parameters,
-    /// In characters.
+    /// Characters.
     pub history_budget: Option<u64>,
-    /// In tokens per day and tenant; 0 for unlimited.
+    /// Tokens per day and tenant; 0 is unlimited.
     pub budget: Option<u64>,
     pub tenants: Option<Located<Vec<String>>>,
     pub show_models: bool,
     pub keep_reasoning: bool,
     pub retain: Option<Retain>,
-    /// The policy of titles where it answers.
+    /// The title policy for conversations where this agent answers.
     pub titles: Option<PolicyEntry>,
 }
 
-/// Reads one agent; `None` if its name is invalid.
+/// Reads one agent. Returns `None` if its name is invalid.
 pub(super) fn read(
     name: String,
     section: Section<'_, '_>,
@@ -156,12 +156,13 @@ pub(super) fn read(
     Some(agent)
 }
 
-/// The instructions, and where they come from: `line 12`, or the path of their file.
+/// The instructions and their source: `line 12`, or the path of the instructions file.
 fn instructions(
     section: &Section<'_, '_>,
     surroundings: &Surroundings<'_>,
 ) -> Option<(Arc<str>, String)> {
-    // TOML's own texts may be as long as the file, so they are bounded below, with those of files.
+    // Instructions in the TOML file can be as long as the file, so they are limited below, together with those from
+    // files.
     let text = section.text("instructions", MAX_INSTRUCTIONS_BYTES);
     let file = section.text("instructions_file", MAX_TEXT_CHARS);
     let (text, at, source) = match (text, file) {
@@ -212,7 +213,7 @@ fn parameters(section: &Section<'_, '_>) -> Parameters {
     parameters
 }
 
-/// Additional request fields for compatible servers.
+/// Additional request fields, for compatible servers.
 fn extra(parameters: &Section<'_, '_>) -> Map<String, Value> {
     let Some(table) = parameters.section("extra") else {
         return Map::new();

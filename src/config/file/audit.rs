@@ -6,14 +6,14 @@ use super::section::Section;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long entries are kept by default, and at most.
+/// How long entries are kept, by default and at most.
 const KEEP: Duration = DAY.saturating_mul(400);
 const MAX_KEEP: Duration = DAY.saturating_mul(3653);
 
-/// The audit log.
+/// The settings of the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditPlan {
-    /// Whether acts are recorded.
+    /// Whether actions are recorded.
     pub is_on: bool,
     /// How long entries are kept.
     pub keep: Duration,

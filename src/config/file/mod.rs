@@ -1,10 +1,10 @@
 //! The file of providers, agents and titles: `--config`, in TOML. docs/agents.md describes its keys.
 //!
-//! - `section`: reads tables, collects errors with line and key; `names`: keys and names in messages
-//! - `provider`, `agent`, `titles`, `sharing`, `webhook`, `retention`, `audit`: the entries of `[providers]`, `[agents]`
-//!   and `[webhooks]`, the title policies, the visibility of conversations, retention, and the audit log
+//! - `section`: reads tables and collects errors with line and key; `names`: keys and names in messages
+//! - `provider`, `agent`, `titles`, `sharing`, `webhook`, `retention`, `audit`: the entries of `[providers]`,
+//!   `[agents]` and `[webhooks]`, the title policies, the visibility of conversations, retention, and the audit log
 //!
-//! Reading checks each value separately. Checks that depend on other entries, flags or the environment are in `plan`.
+//! Reading checks each value by itself. Checks that depend on other entries, flags or the environment are in `plan`.
 
 mod agent;
 mod audit;
@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{auth::Secret, conversation::retention::Retentions};
 
-/// The largest file, in bytes. Instructions may be in separate files.
+/// The largest file, in bytes. Instructions can be in separate files.
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The most providers.
@@ -55,22 +55,22 @@ const MAX_AGENTS: usize = 256;
 /// The most webhooks.
 const MAX_WEBHOOKS: usize = 32;
 
-/// The most models of a chain.
+/// The most models in a chain.
 const MAX_MODELS: usize = 16;
 
-/// The longest name of a provider, an agent or a tenant, and of other identifiers.
+/// The longest name of a provider, agent or tenant, or any other identifier, in characters.
 const MAX_NAME_CHARS: usize = 64;
 
-/// The longest name of a model.
+/// The longest model name, in characters.
 const MAX_MODEL_CHARS: usize = 256;
 
-/// The longest path, URL or other short text.
+/// The longest path, URL or other short text, in characters.
 const MAX_TEXT_CHARS: usize = 4096;
 
 /// Reads an environment variable.
 pub(super) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
-/// The content of the file.
+/// The contents of the file.
 #[derive(Debug, Default)]
 pub(super) struct ConfigFile {
     /// `[providers.NAME]`.
@@ -91,20 +91,20 @@ pub(super) struct ConfigFile {
     pub(super) audit: AuditPlan,
 }
 
-/// A secret, and where it comes from.
+/// A secret and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SecretEntry {
     /// The secret.
     pub secret: Secret,
     /// Its source, such as `DESK_KEY` or `/run/secrets/desk`.
     pub source: String,
-    /// Whether the source is this environment variable or its `…_FILE` twin.
+    /// The environment variable, if the secret comes from it or its `…_FILE` twin.
     pub(super) variable: Option<String>,
 }
 
-/// What reading needs besides the document.
+/// What reading requires besides the document itself.
 struct Surroundings<'e> {
-    /// The folder that relative paths start from.
+    /// The folder that relative paths refer to.
     folder: &'e Path,
     environment: Environment<'e>,
 }
@@ -112,16 +112,16 @@ struct Surroundings<'e> {
 /// Reads the text of the file.
 ///
 /// # Errors
-/// What is wrong, without any of its content.
+/// The reason, without any of the file's content.
 pub(super) fn load(path: &Path) -> Result<String, String> {
     let bytes = secret_file::read_bytes(path, MAX_BYTES).map_err(|error| error.to_string())?;
     String::from_utf8(bytes).map_err(|_| FileError::NotText.to_string())
 }
 
-/// Parses the text of a file in `folder`. Returns every error in its values; the content lacks what they concern.
+/// Parses the text of a file in `folder`. Returns every invalid value as a problem; the content omits those values.
 ///
 /// # Errors
-/// All errors of syntax.
+/// All syntax errors.
 pub(super) fn parse(
     text: &str,
     folder: &Path,
@@ -131,7 +131,7 @@ pub(super) fn parse(
     let (document, errors) = DeTable::parse_recoverable(text);
     errors.iter().for_each(|error| report.add_syntax(error));
     if !errors.is_empty() {
-        // The recovered document may differ from the intended one.
+        // After recovery, the document may not be the intended one.
         return Err(report.finish());
     }
     let surroundings = Surroundings {
@@ -172,12 +172,12 @@ pub(super) fn parse(
 }
 
 impl Surroundings<'_> {
-    /// A path of the file, relative to its folder.
+    /// Resolves a path in the file against its folder.
     fn path(&self, path: &str) -> PathBuf {
         self.folder.join(path)
     }
 
-    /// A secret by reference: `…_env` or `…_file`.
+    /// Reads a secret that is given as a reference: `…_env` or `…_file`.
     fn secret(
         &self,
         section: &Section<'_, '_>,
@@ -206,7 +206,7 @@ impl Surroundings<'_> {
     ) -> Option<Located<SecretEntry>> {
         let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         if variable.starts_with(|c: char| c.is_ascii_digit()) || !variable.chars().all(is_name) {
-            // It may be the secret itself, so it is not shown.
+            // The text may be the secret itself, so do not show it.
             section.problem(
                 at,
                 "expected the name of a variable: capitals, digits and \"_\"",

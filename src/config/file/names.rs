@@ -1,18 +1,18 @@
-//! Keys and names of the file: which are valid, how messages show them, and which known one was probably meant.
+//! Keys and names in the file: which are valid, how messages show them, and which known name was probably meant.
 
 use super::MAX_NAME_CHARS;
 
-/// The longest piece of a key or name in a message.
+/// The longest part of a key or name that a message shows, in characters.
 const SHOWN_CHARS: usize = 64;
 
-/// The limits of what looks like a key, misspelt or not: characters and digits.
+/// The most characters and digits of a text that still looks like a key, misspelt or not.
 const KEY_CHARS: usize = 32;
 const KEY_DIGITS: usize = 2;
 
-/// How similar a known name must be to be suggested, from 0 to 1.
+/// How similar a known name must be to be suggested, from 0 to 1 (Jaro-Winkler).
 const MIN_SIMILARITY: f64 = 0.8;
 
-/// Checks the name of a provider or an agent. Names appear in metrics, logs and `provider/model`.
+/// Checks the name of a provider or agent. Names appear in metrics, logs and `provider/model`.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
     let is_known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     match (1..=MAX_NAME_CHARS).contains(&name.len()) && name.chars().all(is_known) {
@@ -23,7 +23,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     }
 }
 
-/// A name as it is shown in a message.
+/// A name in the form that messages show.
 pub(super) fn shown(name: &str) -> String {
     let mut shown: String = name.chars().take(SHOWN_CHARS).collect();
     if shown.len() < name.len() {
@@ -36,7 +36,7 @@ pub(super) fn shown(name: &str) -> String {
     }
 }
 
-/// The nearest known name, as the end of a message.
+/// The most similar known name, phrased as the end of a message.
 pub(in crate::config) fn suggestion<'n>(
     name: &str,
     known: impl Iterator<Item = &'n str>,
@@ -51,7 +51,7 @@ pub(in crate::config) fn suggestion<'n>(
     }
 }
 
-/// An unknown name for a message: shown only if it looks like a key and not like a secret.
+/// An unknown name in the form that messages show; hidden unless it looks like a key rather than a secret.
 pub(in crate::config) fn shown_unknown(name: &str) -> String {
     let is_usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ');
     let digits = name.chars().filter(char::is_ascii_digit).count();

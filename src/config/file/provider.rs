@@ -19,7 +19,7 @@ const MAX_HEADERS: usize = 32;
 /// The largest file of certificate authorities, in bytes.
 const MAX_CA_BYTES: u64 = 1024 * 1024;
 
-/// Headers that the client sets itself.
+/// Headers that only the client itself may set.
 const OWN_HEADERS: [&str; 9] = [
     "accept",
     "authorization",
@@ -32,7 +32,7 @@ const OWN_HEADERS: [&str; 9] = [
     "user-agent",
 ];
 
-/// The prefix of the identity headers; a header of the file must not pose as one.
+/// The prefix of the identity headers. Headers in the file must not impersonate them.
 const IDENTITY_PREFIX: &str = "x-titlecast-";
 
 /// The shortest identity secret, in bytes: the hash size of HS256.
@@ -48,7 +48,7 @@ enum IdentityKind {
     Jwt,
 }
 
-/// How requests name the user.
+/// How requests name the user, with the secret if there is one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::config) enum IdentityEntry {
     /// Not at all.
@@ -60,7 +60,7 @@ pub(in crate::config) enum IdentityEntry {
     Jwt(Located<SecretEntry>),
 }
 
-/// Certificate authorities.
+/// A file of certificate authorities.
 #[derive(Debug)]
 pub(in crate::config) struct CaFile {
     pub path: PathBuf,
@@ -68,16 +68,16 @@ pub(in crate::config) struct CaFile {
     pub pem: Vec<u8>,
 }
 
-/// One provider. A setting that is `None` has its default.
+/// One provider in the file. A setting that is `None` has its default.
 #[derive(Debug)]
 pub(in crate::config) struct ProviderEntry {
     pub name: String,
     pub at: Place,
     pub base_url: Option<Located<String>>,
-    /// Whether the file names a base URL, valid or not.
+    /// Whether the file sets a base URL, valid or not.
     pub names_base_url: bool,
     pub api_key: Option<Located<SecretEntry>>,
-    /// Whether the file names a key, readable or not.
+    /// Whether the file sets a key, readable or not.
     pub names_key: bool,
     pub wire: Wire,
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -90,7 +90,7 @@ pub(in crate::config) struct ProviderEntry {
 }
 
 impl ProviderEntry {
-    /// A provider with defaults only.
+    /// Creates a provider that has only defaults.
     pub(in crate::config) fn new(name: &str) -> Self {
         Self {
             name: name.into(),
@@ -110,14 +110,14 @@ impl ProviderEntry {
         }
     }
 
-    /// Whether the key is that of this environment variable.
+    /// Whether the key comes from this environment variable.
     pub(in crate::config) fn names_variable(&self, variable: &str) -> bool {
         let key = self.api_key.as_ref();
         key.is_some_and(|key| key.value.variable.as_deref() == Some(variable))
     }
 }
 
-/// Reads one provider; `None` if its name is invalid.
+/// Reads one provider. Returns `None` if its name is invalid.
 pub(super) fn read(
     name: String,
     section: Section<'_, '_>,
@@ -172,8 +172,8 @@ pub(super) fn read(
     Some(provider)
 }
 
-/// Checks a URL of the file: it may have no password, because the file contains secrets only by reference. `remedy`:
-/// where the password belongs.
+/// Checks a URL in the file. It must not contain a password, because the file holds secrets only by reference. `remedy`
+/// says where the password belongs.
 fn check_url(text: &str, example: &str, remedy: &str) -> Result<(), String> {
     let form = || format!("expected a URL such as {example}");
     let url = reqwest::Url::parse(text).map_err(|_| form())?;
@@ -256,7 +256,7 @@ fn headers(
     headers
 }
 
-/// One header: a text, or `{ env = "NAME" }` for a secret. `None` if `secret` reported an error.
+/// Reads one header: a text, or `{ env = "NAME" }` for a secret. `None` if `secret` has reported an error.
 fn header(
     name: &str,
     value: Option<serde_json::Value>,

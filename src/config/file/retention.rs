@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Located, section::Section};
 use crate::conversation::retention::{Retention, Retentions};
 
-/// The shortest limit: a typing error must not remove what is in use.
+/// The shortest limit, so that a typo does not remove data that is in use.
 const SHORTEST: Duration = Duration::from_secs(3_600);
 
-/// The longest limit, a hundred years.
+/// The longest limit: a hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3_600);
 
 /// Reads `[retention]`.
@@ -23,7 +23,7 @@ pub(super) fn read(section: Section<'_, '_>) -> Retentions {
     Retentions { default, tenants }
 }
 
-/// Reads the limits of a table; those that it does not name are `inherited`.
+/// Reads a table's limits; the rest are `inherited`.
 fn read_limits(section: &Section<'_, '_>, inherited: Retention) -> Retention {
     let limit = |key, inherited| {
         let Some(Located { value, at }) = section.duration_within(key, LONGEST) else {

@@ -1,7 +1,7 @@
-//! Reads the tables of a TOML document, and collects every error with its line and key.
+//! Reads the tables of a TOML document and collects every error with its line and key.
 //!
-//! A key is known if it was read, so the code that reads a table is the only list of its keys. serde would stop at the
-//! first error, and does not name the key for most errors.
+//! Reading a key marks it as known, so the code that reads a table is the only list of its keys. serde would stop at
+//! the first error, and for most errors does not name the key.
 
 use std::{
     cell::RefCell,
@@ -22,15 +22,15 @@ use crate::{
     titles::policy::MAX_TENANTS,
 };
 
-/// The most errors that are reported.
+/// The most errors reported.
 const MAX_PROBLEMS: usize = 100;
 
 /// A position in the file. Its `Display` is `LINE: KEY`, or `LINE` outside a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The line, from 1.
+    /// The 1-based line number.
     pub line: usize,
-    /// The key with its tables: `agents.triage.models`.
+    /// The key with its tables, such as `agents.triage.models`.
     pub key: String,
 }
 
@@ -44,27 +44,27 @@ impl fmt::Display for Place {
     }
 }
 
-/// A value and its place.
+/// A value and its position in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Located<T> {
     /// The value.
     pub value: T,
-    /// Its position.
+    /// The value's position.
     pub at: Place,
 }
 
 /// One error in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it is.
+    /// The position of the error.
     pub at: Place,
-    /// What is wrong, and what to do. Never a secret, an instruction or any other value of the file.
+    /// What is wrong and what to do. Never contains a secret, instructions or any other value from the file.
     pub message: String,
 }
 
 impl Problem {
-    /// Whether the error may be the reason why a table lacks an entry: it concerns the table, one of its entries as a
-    /// whole, or an unknown table. References to the entry are then not reported as well.
+    /// Whether this error may be why an entry is missing from a table: it concerns the table, one of its entries as a
+    /// whole, or an unknown table. References to a missing entry are then not reported in addition.
     pub(in crate::config) fn may_hide(&self, table: &str) -> bool {
         let mut parts = self.at.key.splitn(3, '.');
         match (parts.next(), parts.next(), parts.next()) {
@@ -81,10 +81,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The errors found so far.
+/// Collects the errors.
 pub(super) struct Report<'t> {
     text: &'t str,
-    /// The positions of all line ends, indexed once because a file may have many errors.
+    /// The offsets of all line ends, computed once because a file can have many errors.
     line_ends: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
 }
@@ -114,10 +114,10 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// A syntax error.
+    /// Adds a syntax error.
     pub(super) fn add_syntax(&self, error: &toml::de::Error) {
         let line = self.line(error.span().map_or(self.text.len(), |span| span.start));
-        // The parser continues after an error, and often reports further ones in the same line.
+        // The parser continues after an error and often reports more errors in the same line.
         let is_known = |problem: &Problem| problem.at.line == line;
         if !self.problems.borrow().iter().any(is_known) {
             let key = String::new();
@@ -125,7 +125,7 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// The errors, by line.
+    /// All errors, sorted by line.
     pub(super) fn finish(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|problem| problem.at.line);
@@ -135,17 +135,17 @@ impl<'t> Report<'t> {
 
 type Value<'t> = Spanned<DeValue<'t>>;
 
-/// One table.
+/// A table that is being read.
 pub(super) struct Section<'a, 't> {
     report: &'a Report<'t>,
     table: &'a DeTable<'t>,
-    /// Where it begins.
+    /// The position where the table begins.
     pub(super) at: Place,
     asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'a, 't> Section<'a, 't> {
-    /// The whole document.
+    /// The root table of the document.
     pub(super) fn root(report: &'a Report<'t>, table: &'a DeTable<'t>) -> Self {
         let at = Place {
             line: 1,
@@ -163,12 +163,12 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
-    /// Reports an error at a place.
+    /// Reports an error at a position.
     pub(super) fn problem(&self, at: Place, message: impl Into<String>) {
         self.report.add(at, message);
     }
 
-    /// Reports the keys that were not asked for.
+    /// Reports the keys that were never read.
     pub(super) fn finish(self) {
         let asked = self.asked.take();
         for key in self.table.keys() {
@@ -185,8 +185,7 @@ impl<'a, 't> Section<'a, 't> {
         self.place_shown(shown(key), span)
     }
 
-    /// The position of an arbitrary key. The key is not shown if it may be a secret that was pasted into the wrong
-    /// place.
+    /// The position of an arbitrary key. The key is not shown if it may be a secret pasted into the wrong place.
     fn place_of_unknown(&self, key: &str, span: Range<usize>) -> Place {
         self.place_shown(shown_unknown(key), span)
     }
@@ -201,7 +200,7 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
-    /// The place of a key that the table has.
+    /// The position of a key, if the table has it.
     pub(super) fn place_of(&self, key: &str) -> Option<Place> {
         let (key, _) = self
             .table
@@ -219,7 +218,7 @@ impl<'a, 't> Section<'a, 't> {
         Some((self.place(known.get_ref(), known.span()), value))
     }
 
-    /// Reads a value by `read`, whose error is the expected form.
+    /// Reads a value with `read`, whose error describes the expected form.
     fn read<T>(
         &self,
         key: &'static str,
@@ -235,12 +234,13 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
-    /// A text of 1 to `max` characters.
+    /// Reads a text of 1 to `max` characters.
     pub(super) fn text(&self, key: &'static str, max: usize) -> Option<Located<String>> {
         self.read(key, |value| text(value, max))
     }
 
-    /// A text of at most `max` characters; `None` for an empty one, which overrides the text of an outer table.
+    /// Reads a text of at most `max` characters. An empty one becomes `None`, which overrides the text of an outer
+    /// table.
     pub(super) fn text_or_none(
         &self,
         key: &'static str,
@@ -252,7 +252,7 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// A text that `parse` understands.
+    /// Reads a text and parses it.
     pub(super) fn parsed<T: std::str::FromStr<Err: fmt::Display>>(
         &self,
         key: &'static str,
@@ -265,7 +265,7 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// `true` or `false`.
+    /// Reads `true` or `false`.
     pub(super) fn flag(&self, key: &'static str) -> Option<Located<bool>> {
         self.read(key, |value| {
             value
@@ -274,7 +274,7 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// A whole number.
+    /// Reads a whole number.
     pub(super) fn number(
         &self,
         key: &'static str,
@@ -290,7 +290,7 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// A number, with or without a decimal point.
+    /// Reads a number, with or without a decimal point.
     pub(super) fn decimal(
         &self,
         key: &'static str,
@@ -307,7 +307,7 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// A positive duration with a unit.
+    /// Reads a positive duration with a unit.
     pub(super) fn duration(&self, key: &'static str) -> Option<Located<Duration>> {
         self.read(key, |value| {
             let form = "a time with a unit, such as \"90s\" or \"5m\"";
@@ -316,7 +316,7 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// A duration with a unit, or `"0s"`; at most `max`.
+    /// Reads a duration with a unit, or `"0s"`, of at most `max`.
     pub(super) fn duration_within(
         &self,
         key: &'static str,
@@ -336,7 +336,7 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// One of several names.
+    /// Reads one of several names.
     pub(super) fn choice<T: strum::VariantNames + std::str::FromStr>(
         &self,
         key: &'static str,
@@ -351,7 +351,7 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// A list of 1 to `max` texts of at most `max_chars` each.
+    /// Reads a list of 1 to `max` texts of at most `max_chars` characters each.
     pub(super) fn list(
         &self,
         key: &'static str,
@@ -385,7 +385,7 @@ impl<'a, 't> Section<'a, 't> {
         (list.len() == values.len()).then_some(Located { value: list, at })
     }
 
-    /// A table.
+    /// Reads a nested table.
     pub(super) fn section(&self, key: &'static str) -> Option<Section<'a, 't>> {
         let (at, value) = self.find(key)?;
         self.below(at, value)
@@ -402,7 +402,7 @@ impl<'a, 't> Section<'a, 't> {
         }
     }
 
-    /// The entries of a table whose keys are names: at most `max`.
+    /// Reads a table whose keys are names, with at most `max` entries.
     pub(super) fn entries(
         &self,
         key: &'static str,
@@ -429,7 +429,7 @@ impl<'a, 't> Section<'a, 't> {
         Some(entries.collect())
     }
 
-    /// The entries of `tenants`, by tenant. A name that no tenant can have is a problem.
+    /// Reads the entries of `tenants`, by tenant. Reports names that no tenant can have.
     pub(super) fn tenants(&self) -> impl Iterator<Item = (String, Section<'a, 't>)> {
         let entries = self.entries("tenants", MAX_TENANTS).unwrap_or_default();
         entries.into_iter().inspect(|(tenant, entry)| {
@@ -443,8 +443,8 @@ impl<'a, 't> Section<'a, 't> {
         })
     }
 
-    /// The keys and values of this table, which has no keys of its own: its values as JSON; `None` for a value that is
-    /// none, such as a date.
+    /// The keys and values of this table, which has no keys of its own. The values are JSON, or `None` if JSON has no
+    /// such value, such as a date.
     pub(super) fn values(&self) -> Vec<(Located<String>, Option<serde_json::Value>)> {
         let value = |(key, value): (&Spanned<_>, &Value<'t>)| {
             let key: &std::borrow::Cow<'_, str> = key.get_ref();
@@ -477,7 +477,7 @@ fn expected(form: &str, found: &DeValue<'_>) -> String {
     }
 }
 
-/// The value as JSON; `None` if JSON has no such value.
+/// Converts a value to JSON; `None` if JSON has no such value.
 fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
     use serde_json::{Number, Value};
     Some(match value {

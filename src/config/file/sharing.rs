@@ -3,7 +3,7 @@
 use super::{Located, section::Section};
 use crate::conversation::Visibility;
 
-/// `[sharing]`.
+/// The contents of `[sharing]`.
 #[derive(Debug, Default)]
 pub(in crate::config) struct SharingEntry {
     pub default: Option<Located<Visibility>>,

@@ -11,10 +11,10 @@ const CHARACTERS: std::ops::RangeInclusive<u64> = 10..=120;
 /// The range of `max_words`.
 const WORDS: std::ops::RangeInclusive<u64> = 2..=20;
 
-/// The names of models, and their positions.
+/// Model names with their positions in the file.
 type Models = Located<Vec<Located<String>>>;
 
-/// `[titles]`.
+/// The contents of `[titles]`.
 #[derive(Debug, Default)]
 pub(in crate::config) struct TitlesEntry {
     pub default: PolicyEntry,
@@ -26,7 +26,7 @@ pub(in crate::config) struct TitlesEntry {
 #[derive(Debug, Default)]
 pub(in crate::config) struct PolicyEntry {
     pub provider: Option<Located<String>>,
-    /// Whether the file names models, valid or not.
+    /// Whether the file lists models, valid or not.
     pub names_models: bool,
     pub layer: PolicyLayer<Models>,
 }
@@ -42,7 +42,7 @@ pub(super) fn read(section: Section<'_, '_>) -> TitlesEntry {
     TitlesEntry { default, tenants }
 }
 
-/// Reads the policy of a tenant or of an agent.
+/// Reads the title policy of a tenant or an agent.
 pub(super) fn read_policy(section: Section<'_, '_>) -> PolicyEntry {
     let entry = read_settings(&section);
     section.finish();
@@ -51,7 +51,7 @@ pub(super) fn read_policy(section: Section<'_, '_>) -> PolicyEntry {
 
 fn read_settings(section: &Section<'_, '_>) -> PolicyEntry {
     let mut layer = PolicyLayer::default();
-    // Reads settings into the layer, each with its line.
+    // Reads settings into the layer and records their lines.
     macro_rules! read {
         ($($key:ident: $value:expr;)*) => {
             $(if let Some(Located { value, at }) = $value {

@@ -19,35 +19,35 @@ use crate::{
 /// The most tenants of a webhook.
 const MAX_TENANTS: usize = 1000;
 
-/// The most networks of a webhook that are not public.
+/// The most non-public networks that a webhook may allow.
 const MAX_NETWORKS: usize = 64;
 
-/// The most keys of a webhook: the former, the present and the next one, and one more.
+/// The most keys of a webhook: the previous, the current and the next one, and one spare.
 const MAX_KEYS: usize = 4;
 
-/// The default and the longest time of one try.
+/// The default and the maximum duration of one attempt.
 const TIMEOUT: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(60));
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The default and the longest time for which an event is tried again.
+/// The default and the maximum time for which an event is retried.
 const RETRY_FOR: (Duration, Duration) = (DAY, DAY.saturating_mul(7));
 
-/// The default and the longest time for which an event that was given up is kept.
+/// The default and the maximum time for which a given-up event is kept.
 const KEEP: (Duration, Duration) = (DAY.saturating_mul(30), DAY.saturating_mul(365));
 
-/// The default and the highest number of requests at once.
+/// The default and the maximum number of concurrent requests.
 const IN_FLIGHT: (u64, u64) = (8, 64);
 
 /// One webhook in the file.
 #[derive(Debug)]
 pub(in crate::config) struct WebhookEntry {
     pub settings: WebhookSettings,
-    /// Where the keys come from.
+    /// The source of the keys.
     pub keys_source: String,
 }
 
-/// Reads one webhook; `None` if it lacks what it needs, which is reported.
+/// Reads one webhook. Returns `None` if a required setting is missing, which is reported.
 pub(super) fn read(
     name: String,
     section: Section<'_, '_>,
@@ -167,7 +167,7 @@ fn keys(
     }
 }
 
-/// All events, if the file names none.
+/// Reads the kinds of events; all of them if the file names none.
 fn events(section: &Section<'_, '_>) -> Option<Vec<EventKind>> {
     if section.place_of("events").is_none() {
         return Some(EventKind::VARIANTS.to_vec());

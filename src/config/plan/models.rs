@@ -1,4 +1,4 @@
-//! Agents and chains of models in force.
+//! The effective agents and chains of models.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ const CHAT_MODEL: &str = "--chat-model (TITLECAST_CHAT_MODEL)";
 
 type Models = Located<Vec<Located<String>>>;
 
-/// Resolves the models of agents and titles.
+/// Resolves the models of agents and title policies.
 pub(super) struct Chains<'p> {
     pub(super) settings: &'p Settings,
     pub(super) providers: &'p Providers,
@@ -27,11 +27,11 @@ pub(super) struct Chains<'p> {
 }
 
 impl Chains<'_> {
-    /// An agent of the file.
+    /// Resolves an agent of the file.
     pub(super) fn agent(&mut self, entry: AgentEntry) -> AgentPlan {
         let source = match entry.source {
             EntrySource::External => ReplySource::External,
-            // Reported already.
+            // Already reported.
             EntrySource::Model if entry.models.is_none() && entry.names_models => {
                 ReplySource::Models(Vec::new())
             }
@@ -62,7 +62,7 @@ impl Chains<'_> {
         }
     }
 
-    /// The agent of flags and environment, if the file has none.
+    /// The agent that flags and environment configure, used if the file has none.
     pub(super) fn implicit_agent(&mut self) -> AgentPlan {
         let (models, models_source) = match self.settings.chat_model() {
             Some(model) => (self.of_flag(model, &None, CHAT_MODEL), CHAT_MODEL.into()),
@@ -95,12 +95,12 @@ impl Chains<'_> {
         });
     }
 
-    /// Whether an error may be why the file lacks an entry of this table.
+    /// Whether an earlier error may be why the file lacks an entry of this table.
     fn may_lack(&self, table: &str) -> bool {
         self.problems.iter().any(|problem| problem.may_hide(table))
     }
 
-    /// The one model of a flag: of the provider of flags and environment, if there is one.
+    /// The single model of a flag, at the provider of flags and environment if there is one.
     pub(super) fn of_flag(
         &mut self,
         model: &str,
@@ -131,7 +131,7 @@ impl Chains<'_> {
         self.chain(&at, provider, &Some(models))
     }
 
-    /// A chain of the file. With `provider`, the entries are names of its models; without it, they are
+    /// Resolves a chain in the file. With `provider`, entries are names of that provider's models; without, they are
     /// `provider/model`.
     pub(super) fn chain(
         &mut self,
@@ -172,7 +172,7 @@ impl Chains<'_> {
         chain
     }
 
-    /// An entry of a chain without `provider`.
+    /// Resolves an entry of a chain that has no `provider`.
     fn entry(&mut self, entry: &Located<String>) -> Option<ModelRef> {
         let model_ref = |provider: &str, model: &str| ModelRef {
             provider: provider.into(),
@@ -182,7 +182,7 @@ impl Chains<'_> {
             Some((provider, model)) if !model.is_empty() && self.providers.has(provider) => {
                 Some(model_ref(provider, model))
             }
-            // Without providers in the file, a name with a slash is that of a model.
+            // If the file has no providers, a name with a slash is just a model name.
             _ if !self.providers.are_of_the_file && self.providers.has(DEFAULT_PROVIDER) => {
                 Some(model_ref(DEFAULT_PROVIDER, &entry.value))
             }
@@ -206,7 +206,7 @@ impl Chains<'_> {
         }
     }
 
-    /// The chain of an agent without `models`.
+    /// The chain of an agent that lists no `models`.
     pub(super) fn default_chain(
         &mut self,
         at: &Place,
@@ -220,7 +220,7 @@ impl Chains<'_> {
         }
         let has_default = self.providers.has(DEFAULT_PROVIDER);
         if named.is_none() && self.providers.names().next().is_none() {
-            // The offline model.
+            // The offline model answers.
             return Vec::new();
         }
         if has_default && named.is_none_or(|name| name == DEFAULT_PROVIDER) {
@@ -229,7 +229,7 @@ impl Chains<'_> {
                 model: (*model).to_owned(),
             };
             let provider = self.providers.find(DEFAULT_PROVIDER);
-            // Other servers may lack these models, so only one is the default there.
+            // Other servers may lack these models, so their default is only one.
             let is_openai = provider.is_none_or(ProviderPlan::is_openai);
             let models = match is_openai {
                 true => &DEFAULT_MODELS[..],
@@ -238,7 +238,7 @@ impl Chains<'_> {
             return models.iter().map(model_ref).collect();
         }
         match at.line {
-            // The file may have one that is misspelt.
+            // The file may contain a misspelt one.
             0 if self.may_lack("agents") => {}
             0 => self.problem(
                 &Place {
@@ -253,7 +253,7 @@ impl Chains<'_> {
         Vec::new()
     }
 
-    /// Whether there is a provider of this name; reports an error otherwise.
+    /// Whether this provider exists. Reports an error if not.
     fn is_known(&mut self, name: &str, at: &Place) -> bool {
         if self.providers.has(name) {
             return true;

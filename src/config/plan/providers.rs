@@ -1,4 +1,4 @@
-//! Providers in force.
+//! The effective providers.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,38 +12,38 @@ use crate::{
     llm::{Identity, ProviderSettings, ProxySettings, provider::DEFAULT_BASE_URL},
 };
 
-/// How long a provider may take to accept a connection.
+/// Timeout for connecting to a provider.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The flags of the implicit provider, as notes name them.
+/// The implicit provider's flags, as notes name them.
 const BASE_URL_SETTING: &str = "--openai-base-url (OPENAI_BASE_URL)";
 const KEY_SETTING: &str = "--openai-api-key (OPENAI_API_KEY)";
 
 /// A provider in force.
 #[derive(Clone, Debug)]
 pub struct ProviderPlan {
-    /// What it is made of.
+    /// The settings that the provider is built from.
     pub settings: ProviderSettings,
-    /// Its position in the file; line 0 if it comes only from flags and environment.
+    /// The position in the file; line 0 if the provider comes from flags and environment only.
     pub at: Place,
-    /// Where the base URL comes from.
+    /// The source of the base URL.
     pub base_url_source: String,
-    /// Where the key comes from; empty without one.
+    /// The source of the key; empty without a key.
     pub api_key_source: String,
-    /// The proxy of the file; `None` for that of the settings.
+    /// The proxy set in the file; `None` to use that of the settings.
     pub proxy: Option<String>,
-    /// The file of its certificate authorities.
+    /// The file with certificate authorities for this provider.
     pub ca_file: Option<PathBuf>,
 }
 
 impl ProviderPlan {
-    /// Whether it is OpenAI's own server.
+    /// Whether this is OpenAI's own server.
     pub(super) fn is_openai(&self) -> bool {
         is_openai(&self.settings.base_url)
     }
 }
 
-/// Whether this is the URL of OpenAI's own server.
+/// Whether the URL is that of OpenAI's own server.
 fn is_openai(url: &str) -> bool {
     let url = reqwest::Url::parse(url.trim()).ok();
     let host = url
@@ -56,14 +56,15 @@ fn is_openai(url: &str) -> bool {
 /// All providers.
 pub(super) struct Providers {
     plans: Vec<ProviderPlan>,
-    /// The names of all providers, including those with an error, so that references to them are not reported as well.
+    /// The names of all providers, including those with errors, so that references to them are not reported in
+    /// addition.
     names: Vec<String>,
-    /// Whether the file has any.
+    /// Whether the file defines any providers.
     pub(super) are_of_the_file: bool,
 }
 
 impl Providers {
-    /// Merges the providers of the file with the settings.
+    /// Merges the file's providers with the settings.
     pub(super) fn merge(
         settings: &Settings,
         entries: Vec<ProviderEntry>,
@@ -120,7 +121,7 @@ impl Providers {
         self.plans.iter().find(|plan| plan.settings.name == name)
     }
 
-    /// The provider of models whose provider is not named.
+    /// The provider of models that name none: the only one, if there is just one.
     pub(super) fn only(&self) -> Option<&str> {
         self.names().next().filter(|_| self.names.len() == 1)
     }
@@ -130,7 +131,7 @@ impl Providers {
     }
 }
 
-/// Base URL and key, from one source.
+/// A base URL and a key from the same source.
 struct Source {
     base_url: String,
     base_url_source: String,
@@ -139,8 +140,8 @@ struct Source {
 }
 
 impl Source {
-    /// Base URL and key of the flags and the environment; `None` if these set neither. The file's values are not used
-    /// then: its key would reach another host, or another key its host.
+    /// Base URL and key from flags and environment; `None` if neither is set. If either is set, the file's base URL and
+    /// key are not used: its key could reach another host, or another key its host.
     fn of_settings(
         settings: &Settings,
         entry: &mut ProviderEntry,
@@ -150,7 +151,7 @@ impl Source {
         let base_url = filled(&settings.openai_base_url);
         let api_key = filled(&settings.openai_api_key);
         let key_origin = settings.origins.of("openai_api_key");
-        // The file refers to the same variable as the setting, so the file is the source of both.
+        // If the file refers to the same variable as the setting, the file is the source of both values.
         let is_named_by_file =
             entry.names_variable("OPENAI_API_KEY") && *key_origin != Origin::Flag;
         if base_url.is_none() && (api_key.is_none() || is_named_by_file) {
@@ -192,11 +193,11 @@ impl Source {
         })
     }
 
-    /// Base URL and key of the file.
+    /// Base URL and key from the file.
     fn of_entry(entry: &mut ProviderEntry, problems: &mut Vec<Problem>) -> Option<Self> {
         let (base_url, base_url_source) = match entry.base_url.take() {
             Some(Located { value, at }) => (value, format!("line {}", at.line)),
-            // Reported already.
+            // Already reported.
             None if entry.names_base_url => return None,
             None if entry.name == DEFAULT_PROVIDER => (DEFAULT_BASE_URL.into(), "default".into()),
             None => {

@@ -1,4 +1,4 @@
-//! The effective visibility of conversations, and its source.
+//! The effective visibility of conversations and its source.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use crate::{
     conversation::{PerTenant, Visibility},
 };
 
-/// Which users of a tenant see conversations besides their owners.
+/// Which users of a tenant see conversations that are not their own.
 #[derive(Clone, Debug)]
 pub struct SharingPlan {
     /// The policies.
     pub policies: PerTenant<Visibility>,
-    /// Where the default comes from: `line 12`, or `default`.
+    /// The source of the default: `line 12`, or `default`.
     pub default_source: String,
-    /// The line of each tenant with a policy of its own.
+    /// The line numbers of tenants that have a policy of their own.
     pub lines: BTreeMap<String, usize>,
 }
 

@@ -1,4 +1,4 @@
-//! The effective title policies: the layers of the file, overridden by flags and environment.
+//! The effective title policies: the file's layers, overridden by flags and environment.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ const BUDGET: &str = "--title-budget (TITLECAST_TITLE_BUDGET)";
 type Layer = PolicyLayer<Vec<ModelRef>>;
 
 impl Chains<'_> {
-    /// The policies of titles. `default` is the default agent.
+    /// Builds the title policies. `default` is the default agent.
     pub(super) fn policies(
         &mut self,
         entry: TitlesEntry,
@@ -44,7 +44,7 @@ impl Chains<'_> {
         Policies::new(models, layer, tenants, agents)
     }
 
-    /// The models of the default layer, and its other settings.
+    /// The default layer: its models and its other settings.
     fn default_layer(
         &mut self,
         entry: PolicyEntry,
@@ -75,12 +75,12 @@ impl Chains<'_> {
                 layer.sources.insert("models", source);
                 (models, layer)
             }
-            // Reported already.
+            // Already reported.
             None => (Vec::new(), layer),
         }
     }
 
-    /// The models of titles, and where they come from, if neither the file nor a flag names any.
+    /// The title models and their source, if neither the file nor a flag names any.
     fn models_without_a_name(&mut self, default: Option<&AgentPlan>) -> (Vec<ModelRef>, String) {
         if !self.providers.are_of_the_file {
             let chain = self.default_chain(&Place::default(), &None);
@@ -101,12 +101,12 @@ impl Chains<'_> {
                 self.problem(&place, message);
                 (Vec::new(), String::new())
             }
-            // Reported already.
+            // Already reported.
             None => (Vec::new(), String::new()),
         }
     }
 
-    /// A layer of the file.
+    /// Resolves a layer of the file.
     fn layer(&mut self, entry: PolicyEntry) -> Layer {
         let PolicyEntry {
             provider,
@@ -123,7 +123,7 @@ impl Chains<'_> {
         layer.with_models(models)
     }
 
-    /// Puts the values of flags and environment in place of those of the layers that they name.
+    /// Overrides the layers' values with those of flags and environment.
     fn put_flags(&mut self, default: &mut Layer, tenants: &mut HashMap<String, Layer>) {
         let Settings {
             title_openers,
@@ -161,7 +161,7 @@ impl Chains<'_> {
         }
     }
 
-    /// Records the flag as the source of a setting, and notes that the file's value is not used.
+    /// Records the flag as the source of a setting. If the file sets it too, notes that the file's value is not used.
     fn note(&mut self, layer: &mut Layer, table: &str, key: &'static str, flag: &str) {
         if let Some(line) = layer.sources.insert(key, flag.to_owned()) {
             self.notes.push(format!(

@@ -1,4 +1,4 @@
-//! Tokens, valid ones and forged ones.
+//! Valid and forged tokens.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use ring::hmac;
@@ -10,7 +10,7 @@ pub const SECRET: &str = "a secret of more than 32 bytes, for tests";
 pub const ISSUER: &str = "https://issuer.example";
 pub const AUDIENCE: &str = "titlecast";
 
-/// The settings of a server that takes tokens of [`SECRET`].
+/// Settings of a server that accepts tokens signed with [`SECRET`].
 pub const GUARDED: [&str; 6] = [
     "--jwt-secret",
     SECRET,
@@ -21,24 +21,24 @@ pub const GUARDED: [&str; 6] = [
 ];
 
 impl Server {
-    /// One that takes tokens, with the scripted model.
+    /// Starts a server that requires tokens, with the scripted model.
     pub async fn guarded(model: &ModelServer) -> Self {
         Self::start_with(model, &GUARDED).await
     }
 
-    /// One with the offline model, and with these settings.
+    /// Starts a server with the offline model and these settings.
     pub async fn guarded_with(settings: &[&str]) -> Self {
         let offline = ["--openai-base-url", "", "--openai-api-key", ""];
         Self::on(TestDatabase::new().await, &[&offline, settings].concat()).await
     }
 }
 
-/// The present, as tokens count it.
+/// The current time in seconds since 1970, as in tokens.
 pub fn now() -> i64 {
     chrono::Utc::now().timestamp()
 }
 
-/// The claims of a token of this user with all scopes, for one hour.
+/// The claims of a token for this user: all scopes, valid for one hour.
 pub fn claims(tenant: &str, user: &str) -> Value {
     json!({
         "iss": ISSUER,
@@ -50,7 +50,7 @@ pub fn claims(tenant: &str, user: &str) -> Value {
     })
 }
 
-/// The same claims with another one; without it, when it is null.
+/// Replaces a claim; removes it if the value is null.
 pub fn with(mut claims: Value, name: &str, value: Value) -> Value {
     match value.is_null() {
         true => drop(claims.as_object_mut().unwrap().remove(name)),
@@ -59,7 +59,7 @@ pub fn with(mut claims: Value, name: &str, value: Value) -> Value {
     claims
 }
 
-/// The same claims for a token that is over in 2 to 3 seconds: its time was up, but for the leeway.
+/// Makes the token expire in 2 to 3 seconds: `exp` is in the past, but within the leeway.
 pub fn short(claims: Value) -> Value {
     with(claims, "exp", (now() - 27).into())
 }
@@ -68,7 +68,7 @@ pub fn encode(bytes: impl AsRef<[u8]>) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A token of these parts, whatever they are.
+/// Builds a token from these parts, valid or not.
 pub fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let message = format!(
         "{}.{}",
@@ -79,19 +79,19 @@ pub fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) ->
     format!("{message}.{signature}")
 }
 
-/// Signs with a secret.
+/// Returns a function that signs with this secret.
 pub fn hmac_sha256(secret: &[u8]) -> impl Fn(&[u8]) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     move |message| hmac::sign(&key, message).as_ref().to_vec()
 }
 
-/// A token that [`GUARDED`] servers take.
+/// A token that [`GUARDED`] servers accept.
 pub fn signed(claims: &Value) -> String {
     let header = json!({ "alg": "HS256", "typ": "JWT" });
     token(&header, claims, hmac_sha256(SECRET.as_bytes()))
 }
 
-/// A GraphQL request with a token; the whole answer.
+/// Sends a GraphQL request with a token. Returns the whole answer.
 pub async fn graphql_as(token: &str, url: &str, query: &str) -> Value {
     let request = client()
         .post(format!("{url}/graphql"))

@@ -1,4 +1,4 @@
-//! A certificate authority of a test's own, by the program openssl.
+//! A test's own certificate authority, created with the openssl program.
 
 use std::{
     path::PathBuf,
@@ -7,15 +7,15 @@ use std::{
 
 use uuid::Uuid;
 
-/// An authority, and the folder with its files; removed when it is dropped.
+/// An authority and the folder with its files, which is removed on drop.
 pub struct Authority {
     folder: PathBuf,
-    /// Its certificate (PEM).
+    /// The authority's certificate (PEM).
     pub certificate: PathBuf,
 }
 
 impl Authority {
-    /// Makes one.
+    /// Creates an authority.
     pub fn new() -> Self {
         let folder = std::env::temp_dir().join(format!("titlecast-authority-{}", Uuid::now_v7()));
         std::fs::create_dir(&folder).unwrap();
@@ -44,7 +44,8 @@ impl Authority {
         authority
     }
 
-    /// A certificate for these names, such as `IP:127.0.0.1` or `DNS:db.example`, and its key.
+    /// Issues a certificate for these names, such as `IP:127.0.0.1` or `DNS:db.example`. Returns the paths of
+    /// certificate and key.
     pub fn certify(&self, names: &str) -> (PathBuf, PathBuf) {
         let extensions = format!("subjectAltName={names}\nbasicConstraints=CA:FALSE\n");
         std::fs::write(self.folder.join("names"), extensions).unwrap();
@@ -85,7 +86,7 @@ impl Authority {
         )
     }
 
-    /// The path of its certificate.
+    /// The path of the authority's certificate.
     pub fn path(&self) -> &str {
         self.certificate.to_str().unwrap()
     }

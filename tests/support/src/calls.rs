@@ -1,15 +1,15 @@
-//! GraphQL calls shared by many tests, and waits for their outcomes. Each takes the URL at which the caller is served.
+//! GraphQL calls that many tests share, and waits for their outcomes. `url` is where the caller is served.
 
 use serde_json::{Value, json};
 
 use super::{Server, eventually, server::graphql};
 
-/// Every field of a conversation but its messages.
+/// All fields of a conversation except its messages.
 pub const FIELDS: &str = "id title displayName topicHint titleGeneratedAt titleSource titleStatus \
     revision agentEntrypoint activeAgent status messageCount lastMessagePreview lastMessageAt \
     createdAt updatedAt";
 
-/// The data of a request that must have no errors.
+/// Sends a request that must succeed without errors. Returns its data.
 #[track_caller]
 pub fn data(url: &str, query: &str, variables: Value) -> impl Future<Output = Value> {
     let caller = std::panic::Location::caller();
@@ -24,7 +24,7 @@ pub fn data(url: &str, query: &str, variables: Value) -> impl Future<Output = Va
     }
 }
 
-/// `sendMessage`; the payload.
+/// Calls `sendMessage`. Returns the payload.
 pub async fn send_message(url: &str, input: Value) -> Value {
     let query = format!(
         "mutation ($input: SendMessageInput!) {{ sendMessage(input: $input) {{
@@ -36,7 +36,7 @@ pub async fn send_message(url: &str, input: Value) -> Value {
     data(url, &query, json!({ "input": input })).await["sendMessage"].take()
 }
 
-/// `renameConversation`; the conversation.
+/// Calls `renameConversation`. Returns the conversation.
 pub async fn rename(url: &str, id: &str, display_name: &str) -> Value {
     let query = format!(
         "mutation ($input: RenameConversationInput!) {{
@@ -47,7 +47,7 @@ pub async fn rename(url: &str, id: &str, display_name: &str) -> Value {
     data(url, &query, json!({ "input": input })).await["renameConversation"]["conversation"].take()
 }
 
-/// `deleteConversation`; the payload.
+/// Calls `deleteConversation`. Returns the payload.
 pub async fn delete(url: &str, id: &str) -> Value {
     let query = format!(
         "mutation ($input: DeleteConversationInput!) {{ deleteConversation(input: $input) {{
@@ -58,7 +58,7 @@ pub async fn delete(url: &str, id: &str) -> Value {
     data(url, &query, json!({ "input": { "id": id } })).await["deleteConversation"].take()
 }
 
-/// `stopReply`; whether one was running.
+/// Calls `stopReply`. Returns whether a reply was running.
 pub async fn stop_reply(url: &str, id: &str) -> bool {
     let query = "mutation ($id: ID!) {
         stopReply(input: { conversationId: $id }) { stopped conversation { id } }
@@ -68,7 +68,7 @@ pub async fn stop_reply(url: &str, id: &str) -> bool {
     stopped["stopReply"]["stopped"].as_bool().unwrap()
 }
 
-/// The conversation with its first messages; null when the caller has none.
+/// The conversation with its first messages; null if the caller has no such conversation.
 pub async fn conversation(url: &str, id: &str) -> Value {
     let query = format!(
         "query ($id: ID!) {{ conversation(id: $id) {{
@@ -78,13 +78,13 @@ pub async fn conversation(url: &str, id: &str) -> Value {
     data(url, &query, json!({ "id": id })).await["conversation"].take()
 }
 
-/// The same as soon as it is as expected.
+/// Like [`conversation`], but waits until the state is as expected.
 pub async fn conversation_when(url: &str, id: &str, is_expected: impl Fn(&Value) -> bool) -> Value {
     let is_expected = &is_expected;
     eventually(move || async move { Some(conversation(url, id).await).filter(is_expected) }).await
 }
 
-/// A new conversation with its reply and the outcome of its title. Returns its id.
+/// Starts a conversation and waits for its reply and the outcome of its title. Returns the id.
 pub async fn settled_conversation(url: &str, input: Value) -> String {
     let sent = send_message(url, input).await;
     let id = sent["conversation"]["id"].as_str().unwrap().to_owned();
@@ -95,10 +95,10 @@ pub async fn settled_conversation(url: &str, input: Value) -> String {
     id
 }
 
-/// The code of a refusal, which must be nothing else: one error, no data.
+/// The code of a refusal. Panics unless the answer has exactly one error and no data.
 #[track_caller]
 pub fn code(answer: &Value) -> &str {
-    // The fields of mutations are nullable, so that one takes none of its siblings along.
+    // The fields of mutations are nullable, so that an error in one does not null its siblings.
     let fields = answer["data"].as_object();
     let has_none = fields.is_none_or(|fields| fields.values().all(Value::is_null));
     assert!(has_none, "{answer}");
@@ -116,7 +116,7 @@ pub fn code(answer: &Value) -> &str {
 }
 
 impl Server {
-    /// Waits until this many topics have subscribers, which proves that subscriptions have begun or ended.
+    /// Waits until this many topics have subscribers, which shows that subscriptions have started or ended.
     pub async fn topics(&self, count: usize) {
         eventually(async || (self.app.events().topic_count() == count).then_some(())).await;
     }

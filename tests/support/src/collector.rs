@@ -1,4 +1,4 @@
-//! A real HTTP server that takes OpenTelemetry's traces (OTLP, protobuf) and keeps them.
+//! A real HTTP server that receives OpenTelemetry traces (OTLP, protobuf) and stores them.
 
 use std::{
     collections::BTreeMap,
@@ -20,23 +20,23 @@ use prost::Message;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-/// The collector; stops when it is dropped.
+/// The collector. Stops when it is dropped.
 pub struct Collector {
-    /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub url: String,
     bodies: Arc<Mutex<Vec<Bytes>>>,
     serving: JoinHandle<()>,
 }
 
-/// A span, as it was sent.
+/// A span as it was received.
 #[derive(Clone, Debug)]
 pub struct Span {
     pub name: String,
     pub kind: SpanKind,
-    /// In hexadecimal, as `traceparent` has it.
+    /// Trace id in hexadecimal, as in `traceparent`.
     pub trace: String,
     pub id: String,
-    /// Empty at the root.
+    /// Empty for a root span.
     pub parent: String,
     pub attributes: BTreeMap<String, Value>,
     pub is_failed: bool,
@@ -50,7 +50,7 @@ impl Collector {
         Self::answering(StatusCode::OK).await
     }
 
-    /// One that answers so.
+    /// Starts a collector that answers with this status.
     pub async fn answering(status: StatusCode) -> Self {
         let bodies = Arc::<Mutex<Vec<Bytes>>>::default();
         let kept = bodies.clone();
@@ -73,19 +73,19 @@ impl Collector {
         }
     }
 
-    /// All that was sent so far, as it was sent.
+    /// The raw bodies of all requests so far.
     pub fn bodies(&self) -> Vec<Bytes> {
         self.bodies.lock().unwrap().clone()
     }
 
-    /// The attributes of those who sent.
+    /// The resource attributes of all exports so far.
     pub fn resources(&self) -> Vec<BTreeMap<String, Value>> {
         let sent = self.sent().into_iter();
         sent.map(|sent| attributes(&sent.resource.unwrap().attributes))
             .collect()
     }
 
-    /// The spans that were sent so far, by their start.
+    /// All spans received so far, sorted by start time.
     pub fn spans(&self) -> Vec<Span> {
         let sent = self.sent().into_iter();
         let spans = sent.flat_map(|sent| sent.scope_spans);

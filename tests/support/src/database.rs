@@ -8,7 +8,7 @@ use titlecast::db::Database;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-/// The database of one test; goes with it.
+/// The database of one test. Removed on drop.
 pub struct TestDatabase {
     pub url: String,
     place: Place,
@@ -20,12 +20,12 @@ enum Place {
         admin_url: String,
         name: String,
     },
-    /// Another server's database, which drops it.
+    /// A database that belongs to another `TestDatabase`, which removes it.
     Borrowed,
 }
 
 impl TestDatabase {
-    /// A migrated database.
+    /// Creates a migrated database.
     pub async fn new() -> Self {
         match server_url() {
             None => {
@@ -40,7 +40,7 @@ impl TestDatabase {
         }
     }
 
-    /// A database without any table.
+    /// Creates a database without tables.
     pub async fn empty() -> Self {
         match server_url() {
             None => Self::file(),
@@ -48,7 +48,7 @@ impl TestDatabase {
         }
     }
 
-    /// A copy of this database, to which nothing may be connected.
+    /// Copies this database. Nothing may be connected to it.
     pub async fn copy(&self) -> Self {
         match &self.place {
             Place::File(path) => {
@@ -63,12 +63,12 @@ impl TestDatabase {
         }
     }
 
-    /// A connection to read and write rows directly in the database.
+    /// Opens a connection for reading and writing rows directly.
     pub async fn connect(&self) -> DatabaseConnection {
         SeaOrm::connect(&self.url).await.unwrap()
     }
 
-    /// The same database for one more server; it must not outlive this one.
+    /// The same database for another server, which must not outlive this one.
     pub fn shared(&self) -> Self {
         Self {
             url: self.url.clone(),
@@ -76,7 +76,7 @@ impl TestDatabase {
         }
     }
 
-    /// An existing database at this URL, which bypasses proxies between it and the service.
+    /// An existing database at this URL, bypassing any proxy between it and the service.
     pub fn of_another(url: &str) -> Self {
         Self {
             url: url.into(),
@@ -93,7 +93,7 @@ impl TestDatabase {
         self.url.starts_with("sqlite:")
     }
 
-    /// Where SQLite's file is.
+    /// The path of the SQLite file.
     pub fn path(&self) -> &std::path::Path {
         match &self.place {
             Place::File(path) => path,
@@ -133,13 +133,13 @@ impl Drop for TestDatabase {
                 for suffix in ["", "-wal", "-shm"] {
                     let mut path = path.clone().into_os_string();
                     path.push(suffix);
-                    // What is not there need not be removed.
+                    // Fails if the file does not exist, which is fine.
                     let _ = std::fs::remove_file(path);
                 }
             }
             Place::Server { admin_url, name } => {
                 let (admin_url, name) = (admin_url.clone(), name.clone());
-                // The test's own runtime cannot be waited for from here.
+                // The test's own runtime cannot be awaited in `drop`.
                 let dropping = std::thread::spawn(move || {
                     let runtime = tokio::runtime::Builder::new_current_thread()
                         .enable_all()
@@ -161,7 +161,7 @@ impl Drop for TestDatabase {
     }
 }
 
-/// The PostgreSQL server to test on, if any.
+/// The PostgreSQL server to test on, if there is one.
 fn server_url() -> Option<String> {
     #[expect(
         clippy::disallowed_methods,
@@ -179,7 +179,7 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{server}/{name}{separator}{query}")
 }
 
-/// The bytes of a migrated SQLite file: migrating costs a test more than most tests do.
+/// The bytes of a migrated SQLite file. Cached, because migrating takes longer than most tests.
 async fn migrated_file() -> &'static [u8] {
     static BYTES: OnceCell<Vec<u8>> = OnceCell::const_new();
     BYTES
@@ -187,15 +187,15 @@ async fn migrated_file() -> &'static [u8] {
             let database = TestDatabase::file();
             let opened = Database::connect(&database.url, 1).await.unwrap();
             opened.migrate_up(None).await.unwrap();
-            // The last connection moves the write-ahead log into the file.
+            // Closing the last connection moves the write-ahead log into the file.
             opened.close().await.unwrap();
             std::fs::read(database.path()).unwrap()
         })
         .await
 }
 
-/// The migrated template, made by the first process: others may attempt the same. It is named
-/// after the newest migration, since other checkouts may be tested on the same server.
+/// The name of the migrated template, which the first process creates; several processes may try at once. It contains
+/// the newest migration's name, because other checkouts may be tested on the same server.
 async fn template(admin_url: &str) -> &'static str {
     static MADE: OnceCell<String> = OnceCell::const_new();
     MADE.get_or_init(|| async {
@@ -226,7 +226,7 @@ async fn template(admin_url: &str) -> &'static str {
                 .await
                 .unwrap();
         }
-        // Migrations that were edited before their release leave an older template useless.
+        // The template may be outdated, if migrations were edited before their release.
         let opened = Database::connect(&with_database(admin_url, &name), 1)
             .await
             .unwrap();

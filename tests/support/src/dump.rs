@@ -1,4 +1,4 @@
-//! All rows of a database, to compare it with another one.
+//! Dumps all rows of a database, to compare it with another one.
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
@@ -7,7 +7,8 @@ use std::{
 
 use super::{Rows, TestDatabase};
 
-/// What an export leaves out: the state of jobs, of the schema and of nodes, and what the index makes of texts.
+/// Columns that an export omits: the state of jobs, of the schema and of nodes, and what is derived from texts for the
+/// search index.
 const LEFT_OUT: [(&str, &str); 19] = [
     ("agent_conversations", "title_token"),
     ("agent_conversations", "title_lease_until"),
@@ -30,19 +31,19 @@ const LEFT_OUT: [(&str, &str); 19] = [
     ("agent_webhook_routes", "*"),
 ];
 
-/// Rows of a page.
+/// Rows per page.
 const PAGE: usize = 20_000;
 
-/// A table: its name, and its columns.
+/// The name and columns of a table.
 pub type Table = (String, Vec<String>);
 
 impl Rows {
-    /// The service's tables, and all of their columns.
+    /// The service's tables with all their columns.
     pub async fn tables(&self) -> Vec<Table> {
         const SQLITE: &str = "SELECT t.name AS t, c.name AS c FROM sqlite_master AS t \
             JOIN pragma_table_xinfo(t.name) AS c WHERE t.type = 'table' AND t.name LIKE 'agent!_%' ESCAPE '!' \
             AND t.name NOT LIKE 'agent!_search!_words%' ESCAPE '!' ORDER BY t.name, c.cid";
-        // `agent_search` is a view.
+        // Excludes `agent_search`, which is a view.
         const POSTGRES: &str = "SELECT table_name::text AS t, column_name::text AS c \
             FROM information_schema.columns WHERE table_schema = 'public' AND table_name LIKE 'agent!_%' ESCAPE '!' \
             AND table_name <> 'agent_search' ORDER BY table_name, ordinal_position";
@@ -63,7 +64,7 @@ impl Rows {
         tables
     }
 
-    /// The number of rows of each table that an export holds, and a hash of all of their columns, in any order.
+    /// For each exported table, its number of rows and a hash of all their columns, independent of their order.
     pub async fn digest(&self) -> BTreeMap<String, (usize, u64)> {
         let mut digest = BTreeMap::new();
         for (table, columns) in self.tables().await {
@@ -82,7 +83,7 @@ impl Rows {
         digest
     }
 
-    /// The rows of each table that an export holds, as text, sorted.
+    /// The rows of each exported table as sorted texts.
     pub async fn dump(&self) -> BTreeMap<String, Vec<String>> {
         let mut dump = BTreeMap::new();
         for (table, columns) in self.tables().await {
@@ -128,7 +129,8 @@ impl Rows {
                 take(row.try_get("", "r").unwrap());
             }
             if rows.len() < PAGE {
-                // Another statement would read again what a server has changed meanwhile: its place is a later one.
+                // Stop here: another statement would read rows again that a server has changed in the meantime, because
+                // they moved to a later page.
                 return;
             }
         }

@@ -1,4 +1,4 @@
-//! Holding one title between two of its steps (`src/step.rs`), until the test lets it go.
+//! Holds one title between two of its steps (`src/step.rs`) until the test releases it.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -10,8 +10,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::within;
 
-/// Holds the first task that takes a step of a conversation's title; later ones continue. The test
-/// needs a runtime of several threads: a held title keeps its own. Dropped, it lets go and is gone.
+/// Holds the first task that reaches a step of a conversation's title; later tasks continue. The test needs a
+/// multi-threaded runtime, because a held title blocks its thread. Dropping the hold releases the title and removes the
+/// failpoint.
 pub struct Hold {
     name: String,
     arrived: UnboundedReceiver<()>,
@@ -20,12 +21,13 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// At this step (`claimed`, `answered`, `stored`, `published`) of this conversation, which is not begun yet.
+    /// Holds the title of this conversation at a step (`claimed`, `answered`, `stored`, `published`). The conversation
+    /// must not have been started yet.
     pub fn at(step: &str, conversation: &str) -> Self {
         Self::named(&format!("titles.{step}"), conversation)
     }
 
-    /// At any step, by its whole name.
+    /// Holds at any step, given its full name.
     pub fn named(step: &str, conversation: &str) -> Self {
         let name = format!("{step} {conversation}");
         let (arrival, arrived) = unbounded_channel();
@@ -33,10 +35,10 @@ impl Hold {
         let (opened, is_taken) = (Mutex::new(opened), AtomicBool::new(false));
         fail::cfg_callback(&name, move || {
             if !is_taken.swap(true, Ordering::SeqCst) {
-                // The test may have ended.
+                // Fails if the test has ended.
                 let _ = arrival.send(());
-                // An error is the end of the wait: nothing is ever sent. The tasks that wait for this
-                // thread move to another one.
+                // Nothing is ever sent, so `recv` returns when the gate is dropped. The tasks waiting for this thread
+                // move to another one.
                 #[expect(clippy::disallowed_methods, reason = "the test holds this thread")]
                 tokio::task::block_in_place(|| {
                     let _ = opened.lock().unwrap_or_else(PoisonError::into_inner).recv();

@@ -1,4 +1,4 @@
-//! A WebSocket client that speaks graphql-transport-ws.
+//! A WebSocket client for graphql-transport-ws.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use tokio_tungstenite::{
 
 use super::within;
 
-/// An acknowledged connection.
+/// A connection that has been acknowledged.
 pub struct GraphqlSocket {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     operations: usize,
@@ -38,7 +38,7 @@ impl GraphqlSocket {
         socket
     }
 
-    /// Starts an operation and returns its id. There is no acknowledgement: [`Self::settled`].
+    /// Starts an operation and returns its id. The protocol does not acknowledge it; see [`Self::settled`].
     pub async fn subscribe(&mut self, query: &str, variables: Value) -> String {
         self.operations += 1;
         let id = self.operations.to_string();
@@ -48,14 +48,14 @@ impl GraphqlSocket {
         id
     }
 
-    /// Waits until the server has taken all that was sent so far: it answers in order.
+    /// Waits until the server has processed everything sent so far, because it answers in order.
     pub async fn settled(&mut self) {
         let id = self.subscribe("{ __typename }", json!({})).await;
         assert_eq!(self.next(&id).await.unwrap()["data"]["__typename"], "Query");
         assert_eq!(self.next(&id).await, None);
     }
 
-    /// The next result of an operation; `None` when it is complete. Refused operations panic.
+    /// The next result of an operation; `None` once it is complete. Panics if the operation is refused.
     pub async fn next(&mut self, id: &str) -> Option<Value> {
         let mut message = self.message().await.expect("the socket is open");
         assert_eq!(message["id"], id, "{message}");
@@ -66,9 +66,9 @@ impl GraphqlSocket {
         }
     }
 
-    /// The next message but pings; `None` when the connection is closed.
+    /// The next message, skipping pings; `None` once the connection is closed.
     pub async fn message(&mut self) -> Option<Value> {
-        // Pings are no news: waiting ends in spite of them.
+        // The deadline covers the whole wait, so that pings do not extend it.
         within(self.message_but_pings()).await
     }
 
@@ -93,19 +93,19 @@ impl GraphqlSocket {
 }
 
 impl GraphqlSocket {
-    /// Ends an operation from this side.
+    /// Ends an operation from the client's side.
     pub async fn complete(&mut self, id: &str) {
         self.send(json!({ "type": "complete", "id": id })).await;
     }
 
-    /// The next result of an operation, by the name of its one field.
+    /// The next result of an operation: the value of this field, its only one.
     pub async fn next_of(&mut self, id: &str, field: &str) -> Value {
         let mut payload = self.next(id).await.expect("the operation goes on");
         assert_eq!(payload.get("errors"), None, "{payload}");
         payload["data"][field].take()
     }
 
-    /// The code with which an operation is refused, at the start or later; it is over then.
+    /// The code with which an operation is refused, at its start or later. The operation is then over.
     pub async fn refusal(&mut self, id: &str) -> String {
         let message = self.message().await.expect("the socket is open");
         assert_eq!(message["id"], id, "{message}");

@@ -1,4 +1,4 @@
-//! Malicious documents, and the transports that carry them.
+//! Malicious documents and the transports that send them.
 
 use std::fmt::Write;
 
@@ -11,17 +11,17 @@ use super::{
     within,
 };
 
-/// The longest answer.
+/// The longest allowed answer, in bytes.
 pub const ANSWER_BYTES: usize = 8 * 1024;
 
-/// The longest query string that is sent; hyper takes 64 KiB.
+/// The longest query string that tests send, in bytes; hyper accepts 64 KiB.
 const URL_BYTES: usize = 60_000;
 
-/// A search that takes a text and is answered.
+/// A search that takes a text and succeeds.
 const SEARCH: &str =
     "query ($q: String!) { searchConversations(query: $q, first: 1) { nodes { __typename } } }";
 
-/// A way to send a document.
+/// A way of sending a document.
 #[derive(Clone, Copy, Debug)]
 pub enum Wire {
     Post,
@@ -40,7 +40,7 @@ fn nested(open: &str, close: &str, times: usize) -> String {
     open.repeat(times) + &close.repeat(times)
 }
 
-/// Documents without variables that have to be refused.
+/// Documents without variables that must be refused.
 fn documents() -> Vec<(String, String)> {
     let mut all = Vec::new();
     let mut add = |name: &str, document: String| all.push((name.to_owned(), document));
@@ -137,7 +137,7 @@ fn documents() -> Vec<(String, String)> {
     all
 }
 
-/// Requests by name, and whether each must be refused.
+/// Requests with their names, and whether each must be refused.
 pub fn requests() -> Vec<(String, Value, bool)> {
     let documents = documents().into_iter();
     let mut all: Vec<_> = documents
@@ -147,7 +147,7 @@ pub fn requests() -> Vec<(String, Value, bool)> {
         let request = json!({ "query": query, "variables": variables });
         all.push((name.to_owned(), request, is_refused));
     };
-    // With the document, as long as a body may be; and longer.
+    // Long enough that the request just fits into a body.
     let long = "x".repeat(64 * 1024 - 200);
     add("a long text", SEARCH, json!({ "q": long }), false);
     add(
@@ -185,7 +185,7 @@ pub fn requests() -> Vec<(String, Value, bool)> {
 }
 
 impl Wire {
-    /// All of them.
+    /// All wires.
     pub const ALL: [Self; 6] = [
         Self::Post,
         Self::Get,
@@ -195,7 +195,7 @@ impl Wire {
         Self::Multipart,
     ];
 
-    /// Sends a request and reads all that comes of it; `None` when it cannot be sent like this.
+    /// Sends a request and reads everything that comes back; `None` if this wire cannot carry it.
     pub async fn send(self, server: &str, request: &Value) -> Option<String> {
         let url = format!("{server}/graphql");
         let accept = match self {
@@ -251,7 +251,7 @@ async fn socket(server: &str, start: &str, request: &Value) -> String {
                 assert!([1009, 4400].contains(&code), "{code} {reason}");
                 return answer + r#"{"type":"error"}"# + &reason;
             }
-            // Too large: it is closed while the client still sends.
+            // The request is too large: the server closes the connection while the client is still sending.
             Frame::Gone => return answer + r#"{"type":"error"}"#,
         }
     }

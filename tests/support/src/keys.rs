@@ -1,4 +1,4 @@
-//! Pairs of keys, and a server that publishes the one half of them.
+//! Key pairs, and a server that publishes their public halves.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::auth::{encode, token};
 
-/// A pair of keys of an issuer that publishes the public half.
+/// A key pair of an issuer that publishes the public half.
 pub enum Pair {
     Ed(signature::Ed25519KeyPair),
     Ec(signature::EcdsaKeyPair),
@@ -32,7 +32,7 @@ impl Pair {
         Self::Ec(signature::EcdsaKeyPair::from_pkcs8(kind, key.as_ref(), &random).unwrap())
     }
 
-    /// Always the same: making one takes seconds. It guards nothing.
+    /// Always the same key, because generating one takes seconds. It protects nothing.
     pub fn rsa() -> Self {
         let text: String = include_str!("rsa-2048.der.txt")
             .split_whitespace()
@@ -49,7 +49,7 @@ impl Pair {
         }
     }
 
-    /// The public half, as a JWK.
+    /// The public half as a JWK.
     pub fn jwk(&self, id: &str) -> Value {
         match self {
             Self::Ed(pair) => {
@@ -74,7 +74,7 @@ impl Pair {
         }
     }
 
-    /// The public half, as bytes that might be mistaken for a secret.
+    /// The public half as bytes that might be mistaken for a secret.
     pub fn public_bytes(&self) -> Vec<u8> {
         match self {
             Self::Ed(pair) => pair.public_key().as_ref().to_vec(),
@@ -98,17 +98,17 @@ impl Pair {
         }
     }
 
-    /// A token that names this key.
+    /// A token signed with this key, which its header names.
     pub fn signed(&self, id: &str, claims: &Value) -> String {
         let header = json!({ "alg": self.algorithm(), "typ": "JWT", "kid": id });
         token(&header, claims, |message| self.sign(message))
     }
 }
 
-/// A server that publishes keys, until it is dropped.
+/// A server that publishes keys until it is dropped.
 pub struct KeyServer {
     pub url: String,
-    /// What it publishes.
+    /// The published keys.
     pub keys: Arc<Mutex<Vec<Value>>>,
     asked: Arc<Mutex<usize>>,
     serving: JoinHandle<()>,
@@ -135,7 +135,7 @@ impl KeyServer {
         }
     }
 
-    /// How often it was asked.
+    /// How often the keys have been requested.
     pub fn asked(&self) -> usize {
         *self.asked.lock().unwrap()
     }

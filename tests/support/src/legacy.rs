@@ -1,11 +1,11 @@
-//! Helpers for tests of the legacy routes: a request with headers, a scripted model, a transcript, row counts.
+//! Helpers for tests of the legacy routes: requests with headers, scripted models, transcripts, row counts.
 
 use serde_json::Value;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{Answer, Events, ModelServer, Step, TestDatabase, server::client};
 
-/// A POST with a JSON body, for requests that need more than that.
+/// A POST request with a JSON body, to which tests can add headers.
 pub fn post(url: &str, path: &str, body: Value) -> reqwest::RequestBuilder {
     client()
         .post(format!("{url}{path}"))
@@ -14,7 +14,7 @@ pub fn post(url: &str, path: &str, body: Value) -> reqwest::RequestBuilder {
 }
 
 impl ModelServer {
-    /// Answers the next reply with a live stream; returns the end of it that the test holds.
+    /// Answers the next reply with a live stream. Returns the sender for its steps.
     pub fn live_reply(&self) -> UnboundedSender<Step> {
         let (reply, steps) = Answer::live();
         self.reply(reply);
@@ -30,14 +30,14 @@ impl ModelServer {
 }
 
 impl Step {
-    /// More text.
+    /// A step with more text.
     pub fn delta(text: &str) -> Self {
         Self::Delta(text.into())
     }
 }
 
 impl Events {
-    /// The bytes that were read so far.
+    /// Everything read so far, as text.
     pub fn transcript(&self) -> String {
         let frames = self.segments.iter();
         frames.map(|segment| format!("{segment}\n\n")).collect()
@@ -45,7 +45,7 @@ impl Events {
 }
 
 impl TestDatabase {
-    /// How many conversations, messages and turns there are, tombstones included.
+    /// The number of conversations, messages and turns, including tombstones.
     pub async fn row_counts(&self) -> [i64; 3] {
         let [conversations, messages, turns, ..] = self.census().await;
         [conversations, messages, turns]

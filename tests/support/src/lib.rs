@@ -59,10 +59,10 @@ pub use self::{
     titles::Watched,
 };
 
-/// The longest that anything awaited may take. A test never sleeps to wait for something.
+/// The longest wait for anything awaited. A test never sleeps to wait for something.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Reports that a test is skipped because something is missing. If `TEST_SKIP_NOTHING` is set, that is a failure.
+/// Reports that a test is skipped because something is missing. With `TEST_SKIP_NOTHING` set, that is a failure.
 pub fn skipped(why: &str) {
     assert!(
         std::env::var_os("TEST_SKIP_NOTHING").is_none(),
@@ -71,12 +71,12 @@ pub fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 
-/// Whether long suites run in short, as CI runs them (`TITLECAST_SHORT`).
+/// Whether long suites are shortened, as in CI (`TITLECAST_SHORT`).
 pub fn is_short() -> bool {
     std::env::var_os("TITLECAST_SHORT").is_some()
 }
 
-/// How much of a long suite runs: `all`, or a tenth in short.
+/// The size of a long suite: `all`, or a tenth if suites are shortened.
 pub fn at_length(all: usize) -> usize {
     match is_short() {
         true => all.div_ceil(10),
@@ -84,7 +84,7 @@ pub fn at_length(all: usize) -> usize {
     }
 }
 
-/// Awaits what has to happen soon.
+/// Awaits something that must happen soon.
 #[track_caller]
 pub fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     let caller = std::panic::Location::caller();
@@ -96,7 +96,7 @@ pub fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Polls until the answer is the expected one, for states without an event.
+/// Polls until `ask` returns a value, for states that have no event.
 #[track_caller]
 pub fn eventually<T, F: Future<Output = Option<T>>>(
     mut ask: impl FnMut() -> F,

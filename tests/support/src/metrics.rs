@@ -1,8 +1,8 @@
-//! The page of metrics, read strictly: as the OpenMetrics specification writes its grammar.
+//! Parses the metrics page strictly, following the grammar of the OpenMetrics specification.
 
 use std::collections::BTreeMap;
 
-/// One line of the page.
+/// One sample of the page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     pub name: String,
@@ -10,7 +10,7 @@ pub struct Series {
     pub value: f64,
 }
 
-/// All series of a page; panics at what is no series and no comment, and at a series that comes twice.
+/// All samples of a page. Panics on lines that are neither samples nor comments, and on duplicates.
 pub fn series(page: &str) -> Vec<Series> {
     let body = page.strip_suffix("# EOF\n").unwrap();
     let mut found: Vec<Series> = Vec::new();
@@ -68,7 +68,7 @@ fn one(line: &str) -> Option<Series> {
     })
 }
 
-/// The text up to its closing quote, and what is behind that.
+/// The text up to its closing quote, and what follows it.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();

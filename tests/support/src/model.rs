@@ -1,7 +1,7 @@
 //! A real HTTP server that speaks the model's wire format and follows a script.
 //!
-//! What it answers is what the API sends, byte for byte where it matters. A request with
-//! `stream: true` is one for a reply, any other is one for a title.
+//! Its answers are what the API sends, byte for byte where that matters. A request with `stream: true` asks for a
+//! reply, any other for a title.
 
 use std::{
     collections::VecDeque,
@@ -25,29 +25,29 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// How one request is answered.
+/// How the server answers one request.
 pub enum Answer {
-    /// A whole answer in one piece; for titles.
+    /// A complete answer in one piece, for titles.
     Text(&'static str),
-    /// The same with this finish reason.
+    /// Like `Text`, with this finish reason.
     Finished(&'static str, &'static str),
-    /// This title, in the shape that was asked for.
+    /// This title, in the requested shape.
     Title(String),
-    /// A stream of these deltas, and its proper end; for replies.
+    /// A stream of these deltas with a regular end, for replies.
     Deltas(Vec<&'static str>),
     /// A stream whose steps the test sends.
     Live(UnboundedReceiver<Step>),
     /// A status, headers and a body.
     Status(u16, Vec<(&'static str, &'static str)>, Value),
-    /// A web page, and a 200 with it: what a proxy or a login wall answers.
+    /// Status 200 with a web page, as a proxy or a login wall would answer.
     Page(&'static str),
-    /// A stream of these bytes, whatever they are.
+    /// A stream of arbitrary bytes.
     Raw(String),
-    /// Nothing, for as long as the client waits.
+    /// No answer, for as long as the client waits.
     Silence,
-    /// Nothing: the connection breaks.
+    /// The connection breaks without an answer.
     Cut,
-    /// The answer behind it, once the sender of the gate is used or dropped.
+    /// The inner answer, once the sender of the gate is used or dropped.
     Held(tokio::sync::oneshot::Receiver<()>, Box<Answer>),
 }
 
@@ -55,34 +55,34 @@ pub enum Answer {
 pub enum Step {
     /// More text.
     Delta(String),
-    /// A delta of these fields: reasoning, calls of tools.
+    /// A delta with these fields, such as reasoning or tool calls.
     Fields(Value),
-    /// The model refuses to answer, in these words.
+    /// The model refuses to answer, with this text.
     Refusal(String),
-    /// The proper end, with usage.
+    /// The regular end, with usage.
     Finish,
-    /// The same, with this reason for it.
+    /// The regular end, with this finish reason.
     FinishFor(&'static str),
-    /// An end without a reason for it.
+    /// An end without a finish reason.
     End,
     /// The connection breaks.
     Cut,
 }
 
 impl Answer {
-    /// A stream, and the end of it that the test holds.
+    /// A live stream, and the sender for its steps.
     pub fn live() -> (Self, UnboundedSender<Step>) {
         let (sender, receiver) = unbounded_channel();
         (Self::Live(receiver), sender)
     }
 
-    /// An answer that waits until the test lets it go.
+    /// An answer that waits until the test releases it.
     pub fn held(answer: Self) -> (Self, tokio::sync::oneshot::Sender<()>) {
         let (gate, opened) = tokio::sync::oneshot::channel();
         (Self::Held(opened, Box::new(answer)), gate)
     }
 
-    /// An error as the API words it.
+    /// An error in the API's format.
     pub fn error(status: u16, kind: &str, code: Option<&str>, message: &str) -> Self {
         let body = json!({
             "error": { "message": message, "type": kind, "param": null, "code": code }
@@ -91,10 +91,10 @@ impl Answer {
     }
 }
 
-/// The server. Answers what the script says, and when that is used up, a short reply and the title
+/// The server. It follows the script; once that is used up, it answers with a short reply and the title
 /// [`ModelServer::TITLE`].
 pub struct ModelServer {
-    /// For `OPENAI_BASE_URL`.
+    /// The value for `OPENAI_BASE_URL`.
     pub url: String,
     script: Arc<Script>,
     serving: JoinHandle<()>,
@@ -124,47 +124,47 @@ impl ModelServer {
         }
     }
 
-    /// Answers the next reply that nothing was said about yet.
+    /// Scripts the answer to the next reply request that has none yet.
     pub fn reply(&self, answer: Answer) -> &Self {
         self.script.replies.lock().unwrap().push_back(answer);
         self
     }
 
-    /// Answers the next title that nothing was said about yet.
+    /// Scripts the answer to the next title request that has none yet.
     pub fn title(&self, answer: Answer) -> &Self {
         self.script.titles.lock().unwrap().push_back(answer);
         self
     }
 
-    /// Answers the next title with a 400, and the second try without parameters too.
+    /// Answers the next title request with a 400, and the retry without parameters as well.
     pub fn refuse_title(&self) -> &Self {
         let refusal = || Answer::error(400, "invalid_request_error", None, "No.");
         self.title(refusal()).title(refusal())
     }
 
-    /// Answers as if nothing had been said about replies and titles to come.
+    /// Drops the scripted answers that have not been used.
     pub fn forget(&self) {
         self.script.replies.lock().unwrap().clear();
         self.script.titles.lock().unwrap().clear();
     }
 
-    /// Delays every title by this time.
+    /// Delays every title by this duration.
     pub fn delay(&self, delay: Duration) {
         *self.script.delay.lock().unwrap() = delay;
     }
 
-    /// The bodies of the requests for replies so far.
+    /// The bodies of all reply requests so far.
     pub fn reply_requests(&self) -> Vec<Value> {
         self.script.reply_requests.lock().unwrap().clone()
     }
 
-    /// The bodies of the requests for titles so far.
+    /// The bodies of all title requests so far.
     pub fn title_requests(&self) -> Vec<Value> {
         self.script.title_requests.lock().unwrap().clone()
     }
 }
 
-/// Serves what speaks the model's wire format: the base URL, and the task to abort at the end.
+/// Serves a handler that speaks the model's wire format. Returns the base URL, and the task to abort at the end.
 pub async fn serve(completions: MethodRouter) -> (String, JoinHandle<()>) {
     let router = Router::new().route("/v1/chat/completions", completions);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -189,7 +189,7 @@ async fn complete(State(script): State<Arc<Script>>, Json(request): Json<Value>)
         false => (&script.title_requests, &script.titles),
     };
     requests.lock().unwrap().push(request);
-    // At once: a caller that goes away has had its answer, which is not the next one's.
+    // Take the answer at once: it is used up even if the caller disconnects, and does not go to the next request.
     let scripted = answers.lock().unwrap().pop_front();
     if !is_reply {
         let delay = *script.delay.lock().unwrap();
@@ -202,7 +202,7 @@ async fn complete(State(script): State<Arc<Script>>, Json(request): Json<Value>)
     respond(answer).await
 }
 
-/// The response that an answer is.
+/// Builds the response for an answer.
 pub async fn respond(answer: Answer) -> Response {
     match answer {
         Answer::Text(text) => whole(text, "stop"),
@@ -213,7 +213,7 @@ pub async fn respond(answer: Answer) -> Response {
             streamed(stream::iter(steps.chain([Step::Finish])))
         }
         Answer::Live(steps) => streamed(stream::unfold(steps, |mut steps| async move {
-            // A test that drops its end breaks the connection.
+            // Dropping the sender breaks the connection.
             let step = steps.recv().await.unwrap_or(Step::Cut);
             Some((step, steps))
         })),
@@ -232,13 +232,13 @@ pub async fn respond(answer: Answer) -> Response {
             ([(header::CONTENT_TYPE, "text/event-stream")], events).into_response()
         }
         Answer::Silence => std::future::pending().await,
-        // An error before the first byte of the body: not even the head gets out.
+        // An error before the first byte of the body, so that not even the head is sent.
         Answer::Cut => {
             let cut = Err::<String, _>(std::io::Error::other("cut"));
             Body::from_stream(stream::iter([cut])).into_response()
         }
         Answer::Held(gate, answer) => {
-            // Opened, or the test is over.
+            // Returns an error if the test has dropped the gate.
             let _ = gate.await;
             Box::pin(respond(*answer)).await
         }
@@ -287,7 +287,7 @@ fn streamed(steps: impl futures_util::Stream<Item = Step> + Send + 'static) -> R
                 Step::Finish => Ok(finish("stop")),
                 Step::FinishFor(reason) => Ok(finish(reason)),
                 Step::End => Ok(String::new()),
-                // An error of the body resets the connection.
+                // An error in the body resets the connection.
                 Step::Cut => Err(std::io::Error::other("cut")),
             }),
     );

@@ -1,4 +1,4 @@
-//! NATS: the one that `TEST_NATS_URL` names, and servers of a test's own that can be killed.
+//! NATS: the server that `TEST_NATS_URL` names, and servers of a test's own that can be killed.
 
 use std::{
     net::TcpListener,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ModelServer, Server, eventually, server::request, skipped};
 
-/// The server's program: where programs are, or where Debian has those that only root calls.
+/// The path of nats-server: on the PATH, or in /usr/sbin, where Debian installs it.
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
@@ -19,7 +19,8 @@ fn program() -> Option<PathBuf> {
         .find(|program| program.exists())
 }
 
-/// The NATS to test on. None is said aloud, and one that does not answer fails the test.
+/// The URL of the NATS server to test on. Without one, reports that the test is skipped; one that does not answer fails
+/// the test.
 pub async fn shared() -> Option<String> {
     #[expect(
         clippy::disallowed_methods,
@@ -36,12 +37,12 @@ pub async fn shared() -> Option<String> {
     Some(url)
 }
 
-/// Two nodes on one database, connected with each other.
+/// Two connected nodes on one database.
 pub async fn two_nodes(model: &ModelServer, url: &str) -> (Server, Server) {
     two_nodes_with(model, url, &[]).await
 }
 
-/// The same with more settings.
+/// Like [`two_nodes`], with additional settings.
 pub async fn two_nodes_with(model: &ModelServer, url: &str, settings: &[&str]) -> (Server, Server) {
     let settings = [&["--nats-url", url], settings].concat();
     let one = Server::start_with(model, &settings).await;
@@ -52,11 +53,11 @@ pub async fn two_nodes_with(model: &ModelServer, url: &str, settings: &[&str]) -
     (one, other)
 }
 
-/// Waits until a node says so of NATS; it is ready whatever it says.
+/// Waits until `/readyz` of a node shows this state of NATS. The node must be ready in any case.
 pub async fn nats_is(url: &str, expected: &str) {
     eventually(async || {
         let (status, page) = request(url, "GET", "/readyz", None).await;
-        // A busy machine may miss the deadline of the database's probe, which says nothing of NATS.
+        // A busy machine can miss the deadline of the database probe, which is unrelated to NATS.
         if page["database"] == "unavailable" {
             return None;
         }
@@ -66,7 +67,7 @@ pub async fn nats_is(url: &str, expected: &str) {
     .await;
 }
 
-/// A server of the test's own; killed when it is dropped.
+/// A test's own NATS server. Killed on drop.
 pub struct NatsServer {
     pub url: String,
     monitoring: String,
@@ -76,13 +77,14 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Ports where none runs yet; none, said aloud, where NATS is not installed.
+    /// Chooses ports for a server that is not running yet. Without nats-server, returns `None` and reports that the
+    /// test is skipped.
     pub fn down() -> Option<Self> {
         let Some(program) = program() else {
             skipped("there is no nats-server");
             return None;
         };
-        // Both at once, or they might be the same.
+        // Bind both at once, so that they differ.
         let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let ports = free.map(|free| free.local_addr().unwrap().port().to_string());
         Some(Self {
@@ -94,12 +96,12 @@ impl NatsServer {
         })
     }
 
-    /// Starts it, again and again on the same port.
+    /// Starts the server, each time on the same port.
     pub fn start(&mut self) {
         self.start_with(&[]);
     }
 
-    /// The same with more arguments.
+    /// Like [`Self::start`], with additional arguments.
     pub fn start_with(&mut self, arguments: &[&str]) {
         let [port, monitoring] = &self.ports;
         let mut command = Command::new(&self.program);
@@ -119,7 +121,7 @@ impl NatsServer {
         }
     }
 
-    /// How many subscriptions it has.
+    /// The number of subscriptions on the server.
     pub async fn subscriptions(&self) -> u64 {
         let (_, page): (u16, Value) = request(&self.monitoring, "GET", "/subsz", None).await;
         page["num_subscriptions"].as_u64().unwrap()

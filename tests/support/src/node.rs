@@ -1,20 +1,20 @@
-//! A node as an operator runs it: a process of its own, on a database and a model that others may share.
+//! A node as an operator runs it: a separate process, on a database and a model that others may share.
 
 use super::{Titlecast, process::Process};
 
-/// A process that serves; killed when it is dropped.
+/// A serving process. Killed on drop.
 pub struct Node {
     pub process: Process,
     pub url: String,
 }
 
 impl Node {
-    /// On this database, with this model.
+    /// Starts a node on this database, with this model.
     pub async fn start(database_url: &str, model_url: &str, settings: &[&str]) -> Self {
         Self::of(Self::command(database_url, model_url, settings)).await
     }
 
-    /// The command that starts one, for tests that add to it.
+    /// The command that starts a node, for tests that extend it.
     pub fn command(database_url: &str, model_url: &str, settings: &[&str]) -> Titlecast {
         let mut arguments = vec![
             "--database-url",
@@ -33,20 +33,20 @@ impl Node {
         Titlecast::new(&arguments)
     }
 
-    /// Starts it, and returns when it listens.
+    /// Starts the command and returns once it listens.
     pub async fn of(command: Titlecast) -> Self {
         let mut process = command.start();
         let url = process.url().await;
         Self { process, url }
     }
 
-    /// Kills it with SIGKILL, and waits until it is gone.
+    /// Kills the process with SIGKILL and waits until it has ended.
     pub async fn kill(mut self) {
         self.process.kill();
         self.process.ended().await;
     }
 
-    /// Ends it as an operator would; it has to end well.
+    /// Terminates the process as an operator would. It must exit successfully. Returns its standard error.
     pub async fn stop(self) -> String {
         self.process.terminate();
         let ended = self.process.ended().await;

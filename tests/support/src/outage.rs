@@ -1,5 +1,5 @@
-//! A provider that is down for an hour, while thousands of conversations wait for their titles. Minutes are shortened:
-//! the pause between probes is a setting, and the times in the rows are moved directly in the database.
+//! A provider that is down for an hour while thousands of conversations wait for titles. Minutes are shortened: the
+//! interval between probes is a setting, and the times in the rows are shifted directly in the database.
 
 use std::{
     sync::{
@@ -22,16 +22,16 @@ use super::{
     titles::send,
 };
 
-/// What a title takes while the provider answers.
+/// How long a title takes while the provider answers.
 const LATENCY: Duration = Duration::from_millis(100);
 
-/// What the scripted model's tokens of one title are.
+/// Tokens that the scripted model reports for one title.
 const TOKENS: usize = 102;
 
-/// Concurrent title calls of a node.
+/// Concurrent title calls per node.
 const CONCURRENCY: usize = 8;
 
-/// A model server that can be down for titles, and always answers replies.
+/// A model server that can be down for titles but always answers replies.
 struct Provider {
     url: String,
     script: Arc<Script>,
@@ -41,7 +41,7 @@ struct Provider {
 #[derive(Default)]
 struct Script {
     is_down: AtomicBool,
-    /// The inputs of the calls for titles.
+    /// The inputs of all title calls.
     titles: Mutex<Vec<String>>,
 }
 
@@ -64,7 +64,7 @@ impl Provider {
         self.script.titles.lock().unwrap().len()
     }
 
-    /// The place of the call for the title of the message with this text.
+    /// The position of the title call for the message with this text.
     fn place_of(&self, text: &str) -> Option<usize> {
         let titles = self.script.titles.lock().unwrap();
         titles.iter().position(|input| input.contains(text))
@@ -81,7 +81,7 @@ async fn complete(State(script): State<Arc<Script>>, Json(request): Json<Value>)
     if request["stream"] == true {
         return respond(Answer::Deltas(ModelServer::REPLY.to_vec())).await;
     }
-    // A plain request has one message.
+    // A plain title request has a single message.
     let messages = request["messages"].as_array().unwrap();
     let input = messages.last().unwrap()["content"].as_str().unwrap();
     let input = input.to_owned();
@@ -93,10 +93,10 @@ async fn complete(State(script): State<Arc<Script>>, Json(request): Json<Value>)
     respond(Answer::Title(ModelServer::TITLE.to_owned())).await
 }
 
-/// Moves the times of titles that wait into the past by a minute.
+/// Shifts the times of waiting titles one minute into the past.
 async fn pass_a_minute(rows: &Rows, is_sqlite: bool) {
     let earlier = |column: &str| match is_sqlite {
-        // The service writes no fraction that is zero, and compares texts.
+        // The service omits a fraction that is zero, and compares times as text.
         true => format!(
             "{column} = replace(strftime('%Y-%m-%dT%H:%M:%f+00:00', {column}, '-60 seconds'), '.000+', '+')"
         ),
@@ -114,7 +114,7 @@ async fn count(rows: &Rows, condition: &str) -> usize {
     count.try_into().unwrap()
 }
 
-/// Waits until at least as many rows meet a condition.
+/// Waits until at least this many rows meet a condition.
 async fn count_when(rows: &Rows, condition: &str, expected: usize, within: Duration) {
     let began = Instant::now();
     loop {
@@ -130,11 +130,11 @@ async fn count_when(rows: &Rows, condition: &str, expected: usize, within: Durat
     }
 }
 
-/// An hour without a provider: `minutes` probes at this pace, with a node that is killed in the middle. All of the
-/// conversations are titled soon after the provider is back, new ones first, within the budget, and the provider met one
-/// probe a minute meanwhile.
+/// An hour without a provider: `minutes` probes at this pace, with a node that is killed in the middle. Soon after the
+/// provider is back, all conversations get titles, new ones first, within the budget. During the outage the provider
+/// receives one probe per minute.
 pub async fn hour_without_a_provider(conversations: usize, minutes: usize, minute: Duration) {
-    /// The other tenant's conversations, and the titles that its budget pays.
+    /// The number of the other tenant's conversations, and how many titles its budget allows.
     const OTHERS: usize = 40;
     const AFFORDED: usize = 10;
     let database = TestDatabase::new().await;
@@ -145,7 +145,7 @@ pub async fn hour_without_a_provider(conversations: usize, minutes: usize, minut
     database.seed(&other, OTHERS, 1).await;
     database.seed(&Owner::local(), conversations, 1).await;
     let rows = Rows::of(&database).await;
-    // What a process left behind that was killed when the provider went.
+    // The state left behind by a process that was killed when the provider went down.
     let claimed = "UPDATE agent_conversations SET title_status = 'pending', title_attempts = 1, title_lease_until = $1";
     let past = Utc::now() - chrono::TimeDelta::seconds(60);
     rows.run(claimed, [past.into()]).await.unwrap();
@@ -171,11 +171,11 @@ pub async fn hour_without_a_provider(conversations: usize, minutes: usize, minut
     let mut node = start().await;
     let started = Instant::now();
 
-    // None is shown as pending for the length of an outage.
+    // No title is shown as pending for the whole outage.
     let waiting = "title_status = 'failed' AND title_retry_at IS NOT NULL";
     let patience = Duration::from_secs(60) + Duration::from_millis(20) * all as u32;
     count_when(&rows, waiting, all, patience).await;
-    // Three failed walks of two calls, what was in flight then, and the probes since.
+    // Three failed walks of two calls each, the calls in flight at that time, and the probes since.
     let first_calls = provider.calls();
     let passed = started.elapsed().as_secs_f64() / minute.as_secs_f64();
     let most = passed + 1.0 + 2.0 * (3 + CONCURRENCY) as f64;
@@ -195,7 +195,7 @@ pub async fn hour_without_a_provider(conversations: usize, minutes: usize, minut
     }
     let probes = provider.calls() - first_calls;
     let passed = began.elapsed().as_secs_f64() / minute.as_secs_f64();
-    // A node that starts finds out anew: three titles, of which each may be asked for twice.
+    // A restarted node has to detect the outage again: three titles, each with up to two calls.
     assert!(
         (probes as f64) <= passed + 1.0 + 6.0,
         "{probes} probes in {passed} minutes"
@@ -212,7 +212,7 @@ pub async fn hour_without_a_provider(conversations: usize, minutes: usize, minut
         Duration::from_secs(60) + 2 * minute,
     )
     .await;
-    // New conversations are titled before those that wait.
+    // New conversations get their titles before waiting ones.
     for number in 0..5 {
         let text = format!("Plan trip {number} to Nara");
         let asked = provider.calls();
@@ -236,7 +236,7 @@ pub async fn hour_without_a_provider(conversations: usize, minutes: usize, minut
         back.elapsed().as_secs_f64(),
         provider.calls() - calls_before,
     );
-    // The budget is kept, but for calls in flight; the others wait for midnight.
+    // The budget is kept except for calls in flight; the other titles wait until midnight.
     let others = "tenant_id = 'other' AND title_status = 'ready'";
     let titled = count(&rows, others).await;
     assert!(titled <= AFFORDED + CONCURRENCY, "{titled}");

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, which can be killed, and started again on the same port.
+//! A test's own PostgreSQL server, which can be killed and restarted on the same port.
 
 use std::{
     fs::Permissions,
@@ -16,29 +16,29 @@ use uuid::Uuid;
 
 use super::{TestDatabase, eventually, skipped};
 
-/// Where Debian and most others have its programs.
+/// Where Debian and most other distributions install PostgreSQL.
 const PLACES: &str = "/usr/lib/postgresql";
 
-/// A server with one database in it.
+/// A server with one database.
 pub struct Postgres {
-    /// Of the database.
+    /// The URL of the database.
     pub url: String,
     directory: PathBuf,
     programs: PathBuf,
-    /// Where it listens.
+    /// The port that the server listens on.
     pub port: u16,
-    /// In the mount namespace of this process, where there is a small file system.
+    /// Pid of the process in whose mount namespace the server runs, if it runs on a small file system.
     place: Option<u32>,
     child: Option<Child>,
 }
 
 impl Postgres {
-    /// Makes one and starts it; none, said aloud, where PostgreSQL is not installed.
+    /// Creates and starts a server. Without PostgreSQL, returns `None` and reports that the test is skipped.
     pub async fn start() -> Option<Self> {
         Self::start_in(None).await
     }
 
-    /// The same, in the mount namespace of another process.
+    /// Like [`Self::start`], in the mount namespace of another process.
     pub async fn start_in(place: Option<u32>) -> Option<Self> {
         let Some(programs) = programs() else {
             skipped("there is no PostgreSQL to start");
@@ -73,7 +73,7 @@ impl Postgres {
         Some(server)
     }
 
-    /// Starts it after it was killed; returns when it answers.
+    /// Restarts the server after it was killed. Returns once it answers.
     pub async fn start_again(&mut self) {
         let port = self.port.to_string();
         let url = self.url.clone();
@@ -83,7 +83,7 @@ impl Postgres {
                 None => false,
             };
             if !is_running {
-                // Once more, too, when what the killed one left behind was in its way.
+                // Also retried if leftovers of the killed server prevented the start.
                 self.child = Some(self.run(&port));
             }
         };
@@ -108,22 +108,22 @@ impl Postgres {
             .unwrap()
     }
 
-    /// Ends it without a word, with everything that it was doing.
+    /// Kills the server with everything that it was doing.
     pub fn kill(&mut self) {
         let Some(mut child) = self.child.take() else {
             return;
         };
-        // Its processes notice by themselves that it is gone, and end.
+        // Its child processes notice that it is gone, and end.
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// The database, migrated.
+    /// Migrates the database and returns it.
     pub async fn database(&self) -> TestDatabase {
         self.database_named("postgres").await
     }
 
-    /// The same with one that was made there.
+    /// Like [`Self::database`], for a database with this name.
     pub async fn database_named(&self, name: &str) -> TestDatabase {
         let (server, _) = self.url.rsplit_once('/').unwrap();
         let database = TestDatabase::of_another(&format!("{server}/{name}"));
@@ -135,14 +135,14 @@ impl Postgres {
         database
     }
 
-    /// Runs a statement of an administrator's.
+    /// Runs a statement as the administrator.
     pub async fn administer(&self, statement: &str) {
         let connection = SeaOrm::connect(&self.url).await.unwrap();
         connection.execute_unprepared(statement).await.unwrap();
         connection.close().await.unwrap();
     }
 
-    /// Lets a role in by its password alone; the others need none.
+    /// Requires a password from a role. Other roles need none.
     pub async fn ask_for_passwords_of(&self, role: &str) {
         let rules = self.directory.join("data/pg_hba.conf");
         let trusting = std::fs::read_to_string(&rules).unwrap();
@@ -151,7 +151,7 @@ impl Postgres {
         self.administer("SELECT pg_reload_conf()").await;
     }
 
-    /// Lets it take encrypted connections alone, with this certificate and key (PEM).
+    /// Accepts only encrypted connections, with this certificate and key (PEM).
     pub async fn encrypt(&self, certificate: &Path, key: &Path) {
         let data = self.directory.join("data");
         for (from, name) in [(certificate, "server.crt"), (key, "server.key")] {
@@ -174,7 +174,7 @@ impl Postgres {
         .await;
     }
 
-    /// A program of PostgreSQL's, which does not run as root.
+    /// The command for one of PostgreSQL's programs, run as an unprivileged user.
     fn command(&self, name: &str) -> Command {
         let program = self.programs.join(name);
         let mut command = match self.place {
@@ -203,7 +203,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // An immediate shutdown takes its processes along.
+            // An immediate shutdown also ends its child processes.
             let pid = child.id().to_string();
             let _ = Command::new("kill").args(["-QUIT", &pid]).status();
             let _ = child.wait();
@@ -212,7 +212,7 @@ impl Drop for Postgres {
     }
 }
 
-/// The newest that is installed.
+/// The folder of the newest installed version's programs.
 fn programs() -> Option<PathBuf> {
     let versions = Path::new(PLACES).read_dir().ok()?;
     let version = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
@@ -222,7 +222,7 @@ fn programs() -> Option<PathBuf> {
     programs.join("postgres").exists().then_some(programs)
 }
 
-/// The user and group to switch to, since PostgreSQL does not run as root.
+/// The user and group to switch to, because PostgreSQL refuses to run as root.
 pub fn other_user() -> Option<(u32, u32)> {
     if !is_root() {
         return None;
@@ -234,7 +234,7 @@ pub fn other_user() -> Option<(u32, u32)> {
     Some((id(), id()))
 }
 
-/// Whether root runs the tests.
+/// Whether the tests run as root.
 pub fn is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.starts_with("Uid:\t0\t"))

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{SmallDisk, eventually, postgres::is_root, within};
 
-/// The path of the program under test: cargo passes it to integration tests. A test binary that was started by hand uses
+/// The path of the program under test. cargo passes it to integration tests; a test binary that is started by hand uses
 /// the program of its own build.
 fn program() -> &'static str {
     static PROGRAM: LazyLock<String> = LazyLock::new(|| {
@@ -28,20 +28,20 @@ fn program() -> &'static str {
     &PROGRAM
 }
 
-/// The operator's command line and environment. The environment holds nothing else: neither keys nor settings of the
-/// caller's environment.
+/// A command line and environment as an operator would set them. The environment contains nothing else, so no keys or
+/// settings of the caller.
 pub struct Titlecast {
     command: Command,
     directory: PathBuf,
 }
 
 impl Titlecast {
-    /// With these arguments, in an empty directory of its own.
+    /// A command with these arguments, run in an empty directory of its own.
     pub fn new(arguments: &[&str]) -> Self {
         Self::of(program(), arguments)
     }
 
-    /// The same of another build of the program.
+    /// Like [`Self::new`], for another build of the program.
     pub fn of(program: &str, arguments: &[&str]) -> Self {
         let directory = std::env::temp_dir().join(format!("titlecast-test-{}", Uuid::now_v7()));
         std::fs::create_dir(&directory).unwrap();
@@ -53,14 +53,14 @@ impl Titlecast {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // The help shows what is set.
+        // Not for `--help`, which shows the values that are set.
         if !arguments.contains(&"--help") {
             command.env("TITLECAST_METRICS_LISTEN", "127.0.0.1:0");
         }
         Self { command, directory }
     }
 
-    /// The same as an unprivileged user, to whom file permissions apply.
+    /// Like [`Self::new`], run as an unprivileged user, to whom file permissions apply.
     pub fn unprivileged(arguments: &[&str]) -> Self {
         if !is_root() {
             return Self::new(arguments);
@@ -69,19 +69,20 @@ impl Titlecast {
         Self::of("setpriv", &[&drop, arguments].concat())
     }
 
-    /// The same, started by another program with these arguments before its own.
+    /// Like [`Self::new`], started through another program with arguments of its own.
     pub fn through(program_before: &str, own: &[&str], arguments: &[&str]) -> Self {
         Self::of(program_before, &[own, &[program()], arguments].concat())
     }
 
-    /// The same whose standard error is a full pipe that is not read.
+    /// Like [`Self::new`], with standard error connected to a full pipe that is never read.
     pub fn unread(arguments: &[&str]) -> Self {
         const FULL: &str = "/usr/bin/mkfifo log && exec 2<>log && \
             /usr/bin/head -c 65536 /dev/zero >&2 && exec \"$0\" \"$@\"";
         Self::through("/bin/sh", &["-c", FULL], arguments)
     }
 
-    /// The same with sockets that listen on these addresses, as systemd passes them: `127.0.0.1:0` or `unix:PATH`.
+    /// Like [`Self::new`], with listening sockets for these addresses, passed as systemd does: `127.0.0.1:0` or
+    /// `unix:PATH`.
     pub fn activated(addresses: &[&str], arguments: &[&str]) -> Self {
         const SYSTEMD: &str = r#"
 import fcntl, os, socket, sys
@@ -111,24 +112,24 @@ os.execve(command[0], command, dict(os.environ, LISTEN_FDS=str(len(sockets)), LI
         self
     }
 
-    /// Puts a file into its directory.
+    /// Writes a file to its directory.
     pub fn file(self, name: &str, content: &str) -> Self {
         self.bytes(name, content.as_bytes())
     }
 
-    /// The same with content that is no text.
+    /// Like [`Self::file`], for content that is not text.
     pub fn bytes(self, name: &str, content: &[u8]) -> Self {
         std::fs::write(self.directory.join(name), content).unwrap();
         self
     }
 
-    /// Gives it something to read on standard input.
+    /// Sets its standard input.
     pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
         self.command.stdin(stdin);
         self
     }
 
-    /// Runs it where the disk is.
+    /// Runs it in the mount namespace of this disk.
     pub fn on(self, disk: &SmallDisk) -> Self {
         let mut command = Command::new("/usr/bin/nsenter");
         let pid = disk.pid().to_string();
@@ -152,7 +153,7 @@ os.execve(command[0], command, dict(os.environ, LISTEN_FDS=str(len(sockets)), LI
         }
     }
 
-    /// Starts it.
+    /// Starts the process.
     pub fn start(mut self) -> Process {
         let mut child = self.command.spawn().unwrap();
         let (sender, lines) = unbounded_channel();
@@ -167,7 +168,7 @@ os.execve(command[0], command, dict(os.environ, LISTEN_FDS=str(len(sockets)), LI
         }
     }
 
-    /// Starts it and waits for its end.
+    /// Starts the process and waits until it has ended.
     pub async fn run(self) -> Ended {
         self.start().ended().await
     }
@@ -187,34 +188,34 @@ fn read(
     });
 }
 
-/// A running process; killed when it is dropped.
+/// A running process. Killed on drop.
 pub struct Process {
     child: Child,
-    /// Where it runs.
+    /// Its working directory.
     pub directory: PathBuf,
     lines: UnboundedReceiver<(bool, String)>,
     stdout: String,
     stderr: String,
 }
 
-/// A process that has ended.
+/// The result of a process that has ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// The exit code; none: a signal killed it.
+    /// The exit code; `None` if a signal killed it.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Process {
-    /// The address that it says it listens on, as `http://127.0.0.1:PORT`.
+    /// The URL from its log line about the address it listens on: `http://127.0.0.1:PORT`.
     pub async fn url(&mut self) -> String {
         let line = self.line("listening").await;
         let address = line.split("address=").nth(1).unwrap();
         format!("http://{}", address.split(' ').next().unwrap())
     }
 
-    /// The next line on standard error that holds this.
+    /// The next line on standard error that contains this text.
     pub async fn line(&mut self, part: &str) -> String {
         loop {
             let Some((is_stdout, line)) = self.next().await else {
@@ -226,19 +227,19 @@ impl Process {
         }
     }
 
-    /// Asks it to end, as service managers do.
+    /// Sends SIGTERM, as service managers do.
     pub fn terminate(&self) {
         self.signal("TERM");
     }
 
-    /// Sends it a signal: `KILL`, `STOP`, `CONT`.
+    /// Sends a signal: `KILL`, `STOP` or `CONT`.
     pub fn signal(&self, name: &str) {
         let (flag, pid) = (format!("-{name}"), self.child.id().to_string());
         let status = Command::new("kill").args([&flag, &pid]).status();
         assert!(status.unwrap().success());
     }
 
-    /// Kills it, without a word.
+    /// Kills the process.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
     }
@@ -252,10 +253,10 @@ impl Process {
         }
     }
 
-    /// The time that its threads were on a processor.
+    /// The processor time of its threads so far.
     pub fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-        // A thread may end while it is looked at.
+        // A thread may end while it is being read.
         let spent = tasks.filter_map(|task| {
             let path = task.ok()?.path().join("schedstat");
             let schedstat = std::fs::read_to_string(path).ok()?;
@@ -264,7 +265,7 @@ impl Process {
         Duration::from_nanos(spent.sum())
     }
 
-    /// Bounds how many files and connections it can have open.
+    /// Limits its open files and connections.
     pub fn limit_files(&self, files: u32) {
         let (files, pid) = (format!("--nofile={files}"), self.child.id().to_string());
         let status = Command::new("prlimit")
@@ -273,23 +274,23 @@ impl Process {
         assert!(status.unwrap().success());
     }
 
-    /// How many files and connections it has open.
+    /// The number of its open files and connections.
     pub fn open_files(&self) -> u32 {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
         files.unwrap().count().try_into().unwrap()
     }
 
-    /// The memory that it has now, in KiB.
+    /// Its current memory, in KiB.
     pub fn memory(&self) -> u64 {
         self.status("VmRSS:")
     }
 
-    /// The highest that its memory has been, in KiB.
+    /// Its peak memory, in KiB.
     pub fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
     }
 
-    /// The same of a process that may end at any moment; none if it has.
+    /// Its peak memory, in KiB; `None` if it has ended.
     pub fn find_peak_memory(&self) -> Option<u64> {
         self.find_status("VmHWM:")
     }
@@ -306,14 +307,14 @@ impl Process {
         Some(number.unwrap().parse().unwrap())
     }
 
-    /// Waits for its end; the exit code, none when a signal killed it.
+    /// Waits until it has ended. Returns the exit code, `None` if a signal killed it.
     pub async fn exit(&mut self) -> Option<i32> {
         while self.next().await.is_some() {}
         let status = eventually(|| ready(self.child.try_wait().unwrap())).await;
         status.code()
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended, and returns its output.
     pub async fn ended(mut self) -> Ended {
         Ended {
             code: self.exit().await,
@@ -336,7 +337,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It has ended already, or its waiter is gone.
+        // Fails if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
@@ -344,26 +345,27 @@ impl Drop for Process {
 }
 
 impl Ended {
-    /// It went well and had nothing to say but on standard output.
+    /// Asserts that it succeeded, and returns its standard output.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.stdout
     }
 
-    /// It refused the command line or a setting, and said why in one line that says all of these.
+    /// Asserts that it refused the command line or a setting, with a one-line reason that contains all these parts.
     #[track_caller]
     pub fn assert_refused(&self, parts: &[&str]) {
         self.assert_gave_up(2, parts);
     }
 
-    /// It failed while it ran, and said why in one line that says all of these.
+    /// Asserts that it failed at run time, with a one-line reason that contains all these parts.
     #[track_caller]
     pub fn assert_failed(&self, parts: &[&str]) {
         self.assert_gave_up(1, parts);
     }
 
-    /// One line states the reason; besides it, only the log and clap's pointers to the help were printed.
+    /// Asserts that one line states the reason. Other than that, only the log and clap's pointers to the help are
+    /// allowed.
     #[track_caller]
     fn assert_gave_up(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:?}");
@@ -379,7 +381,7 @@ impl Ended {
         for part in parts {
             assert!(line.contains(part), "{part:?} is missing: {line}");
         }
-        // What libraries wrap their errors in says nothing.
+        // The wrappers that libraries put around their errors carry no information.
         assert!(!line.contains("Error: "), "{line}");
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
     }

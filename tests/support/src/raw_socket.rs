@@ -1,4 +1,4 @@
-//! A WebSocket client that knows no GraphQL: it sends the given text and returns what arrives.
+//! A WebSocket client without knowledge of GraphQL: it sends the given text and returns what arrives.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
@@ -10,28 +10,28 @@ use tokio_tungstenite::{
 
 use super::within;
 
-/// What came.
+/// One thing that the socket received.
 #[derive(Debug, PartialEq)]
 pub enum Frame {
     Message(Value),
     Closed(u16, String),
-    /// The connection broke without a word.
+    /// The connection broke without a close frame.
     Gone,
 }
 
-/// An open connection.
+/// An open WebSocket.
 pub struct RawSocket {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub headers: HeaderMap,
 }
 
 impl RawSocket {
-    /// Opens a socket and offers these subprotocols, in this order.
+    /// Opens a socket that offers these subprotocols, in order of preference.
     pub async fn open(url: &str, protocols: &str) -> Self {
         Self::open_with(url, protocols, &[]).await
     }
 
-    /// The same with headers.
+    /// Like [`Self::open`], with headers.
     pub async fn open_with(url: &str, protocols: &str, headers: &[(&'static str, String)]) -> Self {
         let url = format!("{}/graphql", url.replace("http://", "ws://"));
         let mut request = url.into_client_request().unwrap();
@@ -51,7 +51,7 @@ impl RawSocket {
         }
     }
 
-    /// Opens a socket that speaks graphql-transport-ws, and initialises it.
+    /// Opens a graphql-transport-ws socket and initialises it.
     pub async fn ready(url: &str) -> Self {
         let mut socket = Self::open(url, "graphql-transport-ws").await;
         socket
@@ -73,16 +73,16 @@ impl RawSocket {
         within(self.socket.send(message)).await.unwrap();
     }
 
-    /// What comes next, pings and pongs of the WebSocket itself aside.
+    /// The next message, close or end, skipping the pings and pongs of WebSocket itself.
     pub async fn receive(&mut self) -> Frame {
-        // Pings come for as long as the socket is open, so the deadline is that of a message.
+        // The deadline covers the whole wait, because pings keep arriving while the socket is open.
         match within(self.receive_text()).await {
             Ok(text) => Frame::Message(serde_json::from_str(&text).unwrap()),
             Err(end) => end,
         }
     }
 
-    /// The same with a message as it was written.
+    /// The next message as raw text, or how the socket ended.
     async fn receive_text(&mut self) -> Result<String, Frame> {
         loop {
             match self.socket.next().await {
@@ -96,7 +96,7 @@ impl RawSocket {
         }
     }
 
-    /// The next message as it was written; anything else is a failure.
+    /// The next message as raw text. Panics on anything else.
     pub async fn text(&mut self) -> String {
         match within(self.receive_text()).await {
             Ok(text) => text,
@@ -104,7 +104,7 @@ impl RawSocket {
         }
     }
 
-    /// The next message; anything else is a failure.
+    /// The next message. Panics on anything else.
     pub async fn message(&mut self) -> Value {
         match self.receive().await {
             Frame::Message(message) => message,
@@ -112,7 +112,7 @@ impl RawSocket {
         }
     }
 
-    /// The code that the socket is closed with; messages before it are a failure.
+    /// The close code and reason. Panics if a message comes first.
     pub async fn closed(&mut self) -> (u16, String) {
         match self.receive().await {
             Frame::Closed(code, reason) => (code, reason),

@@ -1,4 +1,4 @@
-//! A webhook receiver that keeps what it was sent, and handles each request as the test says.
+//! A webhook receiver that records deliveries and reacts to each as the test specifies.
 
 use std::{
     collections::HashMap,
@@ -15,14 +15,14 @@ use tokio::{
 
 use super::eventually;
 
-/// A request.
+/// One webhook request.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// By their names in small letters.
+    /// By lower-case name.
     pub headers: HashMap<String, String>,
     pub bytes: Vec<u8>,
     pub body: Value,
-    /// Whether the receiver has taken it: it answered 2xx.
+    /// Whether the receiver accepted it with a 2xx status.
     pub is_taken: bool,
 }
 
@@ -44,20 +44,20 @@ impl Delivery {
     }
 }
 
-/// What the receiver does with a request.
+/// How the receiver reacts to a request.
 #[derive(Clone, Debug)]
 pub enum Reaction {
-    /// Answers with this status, and these lines of a head.
+    /// Answers with this status and these header lines.
     Answer(u16, &'static str),
     /// Never answers.
     Hang,
-    /// Closes the connection without an answer.
+    /// Closes the connection without answering.
     Close,
-    /// Closes the connection in the middle of the head.
+    /// Closes the connection in the middle of the response head.
     CloseInHead,
-    /// Answers 200 one byte at a time, slower than any client waits.
+    /// Answers 200 byte by byte, slower than any client waits.
     Drip,
-    /// Answers 200 with a body that never ends.
+    /// Answers 200 with an endless body.
     Endless,
 }
 
@@ -65,9 +65,9 @@ pub const TAKEN: Reaction = Reaction::Answer(204, "");
 
 type React = Arc<Mutex<Box<dyn FnMut(&Delivery) -> Reaction + Send>>>;
 
-/// The receiver. Gone when it is dropped, with all connections.
+/// The receiver. Dropping it closes all connections.
 pub struct Receiver {
-    /// Its URL.
+    /// The receiver's URL.
     pub url: String,
     address: std::net::SocketAddr,
     react: React,
@@ -76,7 +76,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// One that takes everything.
+    /// Starts a receiver that accepts everything.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -91,12 +91,12 @@ impl Receiver {
         receiver
     }
 
-    /// Does this from now on.
+    /// Sets the reaction to all further requests.
     pub fn reacts(&self, react: impl FnMut(&Delivery) -> Reaction + Send + 'static) {
         *self.react.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(react);
     }
 
-    /// Ends, as if its machine were gone; the port refuses connections.
+    /// Stops, as if the machine were gone: the port refuses connections.
     pub async fn die(&mut self) {
         if let Some(serving) = self.serving.take() {
             serving.abort();
@@ -104,19 +104,19 @@ impl Receiver {
         }
     }
 
-    /// Is there again.
+    /// Starts again on the same port.
     pub async fn revive(&mut self) {
         let address = self.address;
         let listener = eventually(async || TcpListener::bind(address).await.ok()).await;
         self.serve(listener);
     }
 
-    /// All requests so far, those that were not taken too.
+    /// All requests so far, including rejected ones.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.deliveries.lock().unwrap().clone()
     }
 
-    /// What was taken, each id once, in the order in which it was taken first.
+    /// The accepted deliveries, each id once, in the order in which they were first accepted.
     pub fn taken(&self) -> Vec<Delivery> {
         let mut seen = std::collections::HashSet::new();
         let all = self.deliveries().into_iter();
@@ -124,7 +124,7 @@ impl Receiver {
             .collect()
     }
 
-    /// What was taken of a conversation, as `type revision`.
+    /// The accepted events of a conversation, as `type revision`.
     pub fn story(&self, conversation: &str) -> Vec<String> {
         let taken = self.taken().into_iter();
         taken
@@ -139,7 +139,7 @@ impl Receiver {
             .collect()
     }
 
-    /// Waits until that many requests came.
+    /// Waits until this many requests have arrived.
     pub async fn until(&self, count: usize) -> Vec<Delivery> {
         eventually(async || {
             let deliveries = self.deliveries();

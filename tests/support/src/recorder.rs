@@ -1,5 +1,5 @@
-//! A provider that keeps what it was asked, with path, headers and body, and answers every model by its name. A model
-//! whose name begins with `gone` is unknown.
+//! A provider that records requests with path, headers and body, and answers for any model with the model's name.
+//! Models whose names begin with `gone` are unknown.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,9 +13,9 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-/// The provider. It speaks Chat Completions and Responses.
+/// The provider, which speaks Chat Completions and Responses.
 pub struct Recorder {
-    /// Its base URL.
+    /// The provider's base URL.
     pub url: String,
     requests: Arc<Mutex<Vec<Value>>>,
     serving: JoinHandle<()>,
@@ -41,7 +41,7 @@ impl Recorder {
         }
     }
 
-    /// The requests so far: path, headers that are not about the connection, and body.
+    /// All requests so far: path, headers (except those about the connection), and body.
     pub fn requests(&self) -> Vec<Value> {
         self.requests.lock().unwrap().clone()
     }
@@ -106,7 +106,7 @@ async fn answer(
     }
 }
 
-/// The title that each model makes.
+/// The title that every model returns.
 const TITLE: &str = r#"{"title":"Planning a Trip to Kyoto"}"#;
 
 fn usage() -> Value {

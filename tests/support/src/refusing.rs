@@ -1,15 +1,15 @@
-//! Rows that the database refuses, as if it did not accept their values.
+//! Makes the database refuse rows, as if it did not accept their values.
 
 use sea_orm::{ConnectionTrait, DbBackend};
 
 use super::Rows;
 
 impl Rows {
-    /// Refuses each `INSERT` into or `UPDATE` of a table for which the condition on `OLD` and `NEW` holds.
+    /// Refuses every `INSERT` or `UPDATE` of a table that meets a condition on `OLD` and `NEW`.
     pub async fn refuse(&self, event: &str, table: &str, condition: &str) {
         let name = format!("refuse_{}", uuid::Uuid::now_v7().simple());
         let backend = self.0.get_database_backend();
-        // The search is a view: SQLite has triggers in its place, PostgreSQL on the table behind it.
+        // The search is a view: SQLite has `INSTEAD OF` triggers, PostgreSQL needs triggers on the underlying table.
         let (when, table) = match (table, backend) {
             ("agent_search", DbBackend::Sqlite) => ("INSTEAD OF", table),
             ("agent_search", _) => ("BEFORE", "agent_search_texts"),

@@ -1,4 +1,4 @@
-//! Those who follow a reply that the test writes.
+//! Subscribers that follow a reply written by the test.
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
@@ -14,7 +14,7 @@ pub const REPLY: &str = "subscription ($id: ID!, $after: String) {
     }
 }";
 
-/// A conversation whose reply the test writes: its id, the reply's, and the pen.
+/// Starts a conversation whose reply the test writes. Returns its id, the reply's id, and the sender for steps.
 pub async fn being_written(
     model: &ModelServer,
     url: &str,
@@ -31,27 +31,27 @@ pub fn write(steps: &UnboundedSender<Step>, text: &str) {
     steps.send(Step::Delta(text.into())).unwrap();
 }
 
-/// One who follows a reply.
+/// A subscriber that follows a reply.
 pub struct Reader {
     socket: GraphqlSocket,
     operation: String,
-    /// What it has received, put together as a client would.
+    /// The received text, assembled as a client would.
     pub text: String,
-    /// Where it is.
+    /// The cursor of the last event.
     pub cursor: String,
-    /// Whether it could go on where it was.
+    /// Whether the reply continued at the given cursor.
     pub recovered: bool,
 }
 
 impl Reader {
-    /// Joins; the first event must be what there is so far.
+    /// Joins a reply. The first event must be the text so far.
     pub async fn join(url: &str, id: &str, reply: &Value) -> Self {
         let reader = Self::open(url, id, reply, None).await;
         assert!(!reader.recovered, "there was nothing to recover");
         reader
     }
 
-    /// Comes back to where it was.
+    /// Resumes a reply at this cursor.
     pub async fn resume(url: &str, id: &str, reply: &Value, cursor: &str) -> Self {
         Self::open(url, id, reply, Some(cursor)).await
     }
@@ -72,7 +72,7 @@ impl Reader {
         }
     }
 
-    /// Reads deltas up to this text.
+    /// Reads deltas until the text is this.
     pub async fn read_to(&mut self, text: &str) {
         while self.text != text {
             let event = self.event().await;
@@ -83,7 +83,7 @@ impl Reader {
         }
     }
 
-    /// Reads to the end. Returns the final event, after which nothing follows.
+    /// Reads to the end. Returns the final event, after which nothing may follow.
     pub async fn end(mut self) -> Value {
         let is_all = !self.recovered;
         loop {
@@ -97,7 +97,7 @@ impl Reader {
                     return event;
                 }
                 "ReplyDelta" => self.text += event["text"].as_str().unwrap(),
-                // What was received differs from what was stored.
+                // The stored text differs from the received text.
                 _ => {
                     assert_eq!(event["recovered"], false, "{event}");
                     self.text = event["text"].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Rows that are written or read directly in the database.
+//! Writes and reads rows directly in the database.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait, Statement, TransactionTrait, Value};
@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{TestDatabase, eventually};
 
-/// Replies of the service and titles that are still being written. An external program's reply ends when the program
-/// says so.
+/// Counts the service's replies and titles in progress. External replies are excluded, because they end only when their
+/// program ends them.
 const UNFINISHED: &str = "
     SELECT (SELECT count(*) FROM agent_turns WHERE reply_status = 'running' AND source IS NULL)
          + (SELECT count(*) FROM agent_conversations WHERE title_token IS NOT NULL) AS unfinished";
@@ -32,8 +32,8 @@ const MESSAGE: &str = "
     VALUES ($1, $2, $3, $4, $5, 'complete', $6)";
 
 impl TestDatabase {
-    /// How many conversations, messages, turns and indexed texts there are, and the sum of all
-    /// revisions: what a refused request must leave as it was.
+    /// The numbers of conversations, messages, turns and indexed texts, and the sum of all revisions: a refused request
+    /// must not change any of them.
     pub async fn census(&self) -> [i64; 5] {
         let connection = self.connect().await;
         let statement =
@@ -51,8 +51,8 @@ impl TestDatabase {
         census
     }
 
-    /// The census once no reply is running and no title is pending: a mutation is answered before the reply and the title
-    /// that it started have ended.
+    /// The census once no reply is running and no title is in progress, because a mutation returns before the reply and
+    /// title that it started have ended.
     pub async fn census_at_rest(&self) -> [i64; 5] {
         let connection = self.connect().await;
         let backend = connection.get_database_backend();
@@ -67,7 +67,7 @@ impl TestDatabase {
         self.census().await
     }
 
-    /// Stores this many conversations as they were before titles existed. Returns their ids, newest first.
+    /// Stores this many conversations as if they were from before titles existed. Returns their ids, newest first.
     pub async fn seed_untitled(&self, conversations: usize) -> Vec<String> {
         let ids = self.seed(&Owner::local(), conversations, 1).await;
         let connection = self.connect().await;
@@ -79,8 +79,8 @@ impl TestDatabase {
         ids
     }
 
-    /// Puts so many conversations there, each with so many messages `message 1`, `message 2`, … and
-    /// without a turn; their ids, the newest first. Always two of them are equally new.
+    /// Stores this many conversations, each with this many messages `message 1`, `message 2`, … and without turns.
+    /// Pairs of conversations have the same time. Returns the ids, newest first.
     pub async fn seed(&self, owner: &Owner, conversations: usize, messages: usize) -> Vec<String> {
         let connection = self.connect().await;
         let backend = connection.get_database_backend();

@@ -1,4 +1,4 @@
-//! A first message and a scripted model: the outcome of its title.
+//! Sends a first message with a scripted model and checks the outcome of its title.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{
     Answer, ModelServer, Rows, Server, assert_common_stream, sse::titles, stored::StoredTitle,
 };
 
-/// A model, a service that asks it, and the rows behind that.
+/// A model, a service that uses it, and direct access to the rows.
 pub struct Scene {
     pub model: ModelServer,
     pub server: Server,
@@ -16,12 +16,12 @@ pub struct Scene {
 impl Scene {
     pub const MESSAGE: &str = "Plan a trip to Kyoto in April";
 
-    /// Calls for titles meet these answers, and good ones after them.
+    /// Answers title calls with these answers, then with the default one.
     pub async fn titles(answers: impl IntoIterator<Item = Answer>) -> Self {
         Self::titles_with(answers, &[]).await
     }
 
-    /// The same, with settings as one would type them.
+    /// Like [`Self::titles`], with additional settings.
     pub async fn titles_with(answers: impl IntoIterator<Item = Answer>, settings: &[&str]) -> Self {
         let model = ModelServer::start().await;
         for answer in answers {
@@ -30,12 +30,12 @@ impl Scene {
         Self::of(model, settings).await
     }
 
-    /// Calls for replies meet these answers, and good ones after them.
+    /// Answers reply calls with these answers, then with the default one.
     pub async fn replies(answers: impl IntoIterator<Item = Answer>) -> Self {
         Self::replies_with(answers, &[]).await
     }
 
-    /// The same, with settings as one would type them.
+    /// Like [`Self::replies`], with additional settings.
     pub async fn replies_with(
         answers: impl IntoIterator<Item = Answer>,
         settings: &[&str],
@@ -48,7 +48,7 @@ impl Scene {
     }
 
     async fn of(model: ModelServer, settings: &[&str]) -> Self {
-        // However slow the machine is, a stream tells its title.
+        // A long grace, so that the stream includes the title even on a slow machine.
         let mut patient = vec!["--title-grace", "15s"];
         patient.extend(settings);
         let server = Server::start_with(&model, &patient).await;
@@ -60,8 +60,8 @@ impl Scene {
         }
     }
 
-    /// A new conversation whose reply is whole, whatever becomes of its title. Returns its id as soon
-    /// as the title is made or given up.
+    /// Starts a conversation whose reply must be complete, whatever the outcome of its title. Returns its id once the
+    /// title is decided.
     pub async fn unharmed(&self) -> String {
         let events = self.turn(json!({ "message": Self::MESSAGE })).await;
         let terminal = assert_common_stream(&events);
@@ -76,7 +76,7 @@ impl Scene {
             ModelServer::REPLY.concat(),
         );
         assert_eq!(self.rows.messages(id).await, [user, reply]);
-        // What the stream sent is what is stored.
+        // The stream must have sent what is stored.
         match stored.display_name {
             Some(title) => assert_eq!(titles(&events), [title]),
             None => assert_eq!(titles(&events), [""; 0]),
@@ -84,12 +84,12 @@ impl Scene {
         id.to_owned()
     }
 
-    /// A turn, to the end of its stream.
+    /// Runs a turn to the end of its stream.
     pub async fn turn(&self, body: Value) -> Vec<Value> {
         self.server.stream(body).await.rest().await
     }
 
-    /// The title was given up, for this reason; rows and GraphQL fall back to the hint.
+    /// Asserts that the title failed for this reason, and that rows and GraphQL fall back to the hint.
     pub async fn assert_failed(&self, id: &str, reason: &str) {
         let expected = StoredTitle {
             display_name: None,
@@ -98,7 +98,7 @@ impl Scene {
             title_status: "failed".into(),
             title_failure: Some(reason.into()),
             topic_hint: Some(Self::MESSAGE.into()),
-            // Begun, replied to, given up.
+            // Three revisions: created, replied to, title failed.
             revision: 3,
         };
         assert_eq!(self.rows.decided_title(id).await, expected);
@@ -112,7 +112,7 @@ impl Scene {
         assert_eq!(self.shown(id).await, expected);
     }
 
-    /// The title is the one that the model gives when nothing was said about it.
+    /// Asserts that the title is the scripted model's default.
     pub async fn assert_ready(&self, id: &str) {
         let stored = self.rows.decided_title(id).await;
         assert_eq!(stored.display_name.as_deref(), Some(ModelServer::TITLE));
@@ -128,17 +128,17 @@ impl Scene {
         assert!(shown["titleGeneratedAt"].is_string(), "{shown}");
     }
 
-    /// How often the model was asked for a title.
+    /// The number of title calls.
     pub fn title_calls(&self) -> usize {
         self.model.title_requests().len()
     }
 
-    /// How often the model was asked for a reply.
+    /// The number of reply calls.
     pub fn reply_calls(&self) -> usize {
         self.model.reply_requests().len()
     }
 
-    /// What GraphQL shows of a conversation's title.
+    /// What GraphQL shows about a conversation's title.
     pub async fn shown(&self, id: &str) -> Value {
         const QUERY: &str = "query ($id: ID!) { conversation(id: $id) {
             title displayName titleGeneratedAt titleSource titleStatus

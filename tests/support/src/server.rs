@@ -1,4 +1,4 @@
-//! The service on a port of its own, as `titlecast serve` would run it.
+//! The service on its own port, as `titlecast serve` would run it.
 
 use std::sync::LazyLock;
 
@@ -10,28 +10,28 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Events, GraphqlSocket, ModelServer, TestDatabase, within};
 
-/// A running service. Stops when it is dropped, cleanly with [`Server::stop`].
+/// A running service. Dropping it stops it; [`Server::stop`] stops it cleanly.
 pub struct Server {
     pub app: App,
     pub database: TestDatabase,
-    /// The URL for callers that the settings admit, without tokens the local owner: `http://127.0.0.1:PORT`.
+    /// The URL for callers that the settings admit; without tokens that is the local owner: `http://127.0.0.1:PORT`.
     pub url: String,
     shutdown: CancellationToken,
     serving: Vec<JoinHandle<()>>,
 }
 
 impl Server {
-    /// With the scripted model.
+    /// Starts a service with the scripted model.
     pub async fn start(model: &ModelServer) -> Self {
         Self::start_with(model, &[]).await
     }
 
-    /// With the scripted model, and with settings as one would type them.
+    /// Starts a service with the scripted model and additional settings.
     pub async fn start_with(model: &ModelServer, settings: &[&str]) -> Self {
         Self::start_on(TestDatabase::new().await, model, settings).await
     }
 
-    /// The same on a database that is there.
+    /// Like [`Self::start_with`], on an existing database.
     pub async fn start_on(database: TestDatabase, model: &ModelServer, settings: &[&str]) -> Self {
         let url = model.url.clone();
         let mut arguments = vec!["--openai-base-url", &url, "--openai-api-key", "sk-test-key"];
@@ -39,22 +39,22 @@ impl Server {
         Self::on(database, &arguments).await
     }
 
-    /// One more node on the same database, with the scripted model; to be dropped before this one.
+    /// Starts another node on the same database, with the scripted model. Must be dropped before this one.
     pub async fn beside(&self, model: &ModelServer, settings: &[&str]) -> Self {
         Self::start_on(self.database.shared(), model, settings).await
     }
 
-    /// With the offline model.
+    /// Starts a service with the offline model.
     pub async fn offline() -> Self {
         let arguments = ["--openai-base-url", "", "--openai-api-key", ""];
         Self::on(TestDatabase::new().await, &arguments).await
     }
 
-    /// On a database that is there.
+    /// Starts a service on an existing database.
     pub async fn on(database: TestDatabase, arguments: &[&str]) -> Self {
         let mut command = vec!["titlecast", "--database-url", &database.url];
         command.extend(arguments);
-        // Tests count the calls of the title model.
+        // The check would be an extra call, and tests count the calls of the title model.
         if !arguments.contains(&"--title-check") {
             command.extend(["--title-check", "false"]);
         }
@@ -71,12 +71,12 @@ impl Server {
         server
     }
 
-    /// Serves another owner as well, from the same parts, and says where.
+    /// Also serves another owner, with the same parts. Returns the URL.
     pub async fn serve(&mut self, owner: Owner) -> String {
         self.serve_to(Access::Open(owner)).await
     }
 
-    /// Serves those who may call, from the same parts, and says where.
+    /// Also serves callers under these access rules, with the same parts. Returns the URL.
     pub async fn serve_to(&mut self, access: Access) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -89,7 +89,7 @@ impl Server {
         url
     }
 
-    /// Serves the metrics, and says where.
+    /// Serves the metrics. Returns the URL.
     pub async fn serve_metrics(&mut self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -102,7 +102,7 @@ impl Server {
         url
     }
 
-    /// Begins the shutdown; [`Server::stop`] waits for it as well.
+    /// Begins the shutdown without waiting for it; [`Server::stop`] waits.
     pub fn begin_stop(&self) {
         self.shutdown.cancel();
     }
@@ -112,7 +112,7 @@ impl Server {
         self.end().await;
     }
 
-    /// The same, for tests that look at the rows afterwards.
+    /// Like [`Self::stop`], for tests that inspect rows afterwards.
     pub async fn end(&mut self) {
         self.shutdown.cancel();
         for serving in self.serving.drain(..) {
@@ -120,12 +120,12 @@ impl Server {
         }
     }
 
-    /// `POST /api/v1/chat/stream`, as events.
+    /// `POST /api/v1/chat/stream`, read as events.
     pub async fn stream(&self, body: Value) -> Events {
         Events::post(&self.url, body).await
     }
 
-    /// The first message of a new conversation, to its end; returns the conversation's id.
+    /// Starts a conversation and reads its stream to the end. Returns the conversation's id.
     pub async fn begin(&self, message: &str) -> String {
         let events = self
             .stream(json!({ "message": message }))
@@ -135,29 +135,29 @@ impl Server {
         events[0]["conversation_id"].as_str().unwrap().to_owned()
     }
 
-    /// A GraphQL request by POST; the whole answer.
+    /// Sends a GraphQL request by POST. Returns the whole answer.
     pub async fn graphql(&self, query: &str, variables: Value) -> Value {
         graphql(&self.url, query, variables).await
     }
 
-    /// A GraphQL request by POST that must have no errors; its data.
+    /// Sends a GraphQL request by POST, which must succeed without errors. Returns its data.
     pub async fn data(&self, query: &str, variables: Value) -> Value {
         let mut answer = self.graphql(query, variables).await;
         assert_eq!(answer.get("errors"), None, "{query}");
         answer["data"].take()
     }
 
-    /// A WebSocket that speaks graphql-transport-ws.
+    /// Opens a graphql-transport-ws WebSocket.
     pub async fn socket(&self) -> GraphqlSocket {
         GraphqlSocket::connect(&self.url).await
     }
 
-    /// A GET; status and JSON.
+    /// Sends a GET request. Returns status and JSON.
     pub async fn get(&self, path: &str) -> (u16, Value) {
         request(&self.url, "GET", path, None).await
     }
 
-    /// A request with a JSON body; status and JSON (null when there is none).
+    /// Sends a request with a JSON body. Returns status and JSON, null for an empty body.
     pub async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         request(&self.url, method, path, Some(body)).await
     }
@@ -171,11 +171,11 @@ impl Drop for Server {
     }
 }
 
-/// The HTTP client. It keeps no connection, since each test has a runtime of its own; making one takes
-/// many milliseconds.
+/// The shared HTTP client. It keeps no connections, because each test has its own runtime. Shared because creating one
+/// takes many milliseconds.
 pub fn client() -> &'static reqwest::Client {
     static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
-        // Plain HTTP needs none of it, but the client's constructor asks for it.
+        // Plain HTTP does not need TLS, but the client's constructor requires a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().pool_max_idle_per_host(0);
         client.no_proxy().build().unwrap()
@@ -183,7 +183,7 @@ pub fn client() -> &'static reqwest::Client {
     &CLIENT
 }
 
-/// A request with or without a JSON body; status and JSON (null when there is none).
+/// Sends a request with an optional JSON body. Returns status and JSON, null for an empty body.
 pub async fn request(url: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
     let mut request = client().request(method.parse().unwrap(), format!("{url}{path}"));
     if let Some(body) = body {
@@ -201,7 +201,7 @@ pub async fn request(url: &str, method: &str, path: &str, body: Option<Value>) -
     (status, json)
 }
 
-/// The page of metrics.
+/// The text of the metrics page.
 pub async fn metrics(url: &str) -> String {
     let response = within(client().get(format!("{url}/metrics")).send()).await;
     let response = response.unwrap();
@@ -212,7 +212,7 @@ pub async fn metrics(url: &str) -> String {
     within(response.text()).await.unwrap()
 }
 
-/// A GraphQL request by POST; the whole answer.
+/// Sends a GraphQL request by POST. Returns the whole answer.
 pub async fn graphql(url: &str, query: &str, variables: Value) -> Value {
     let body = json!({ "query": query, "variables": variables });
     request(url, "POST", "/graphql", Some(body)).await.1

@@ -1,5 +1,5 @@
-//! A file system of a few megabytes that can be filled and emptied: in memory, in a mount namespace of its
-//! own, so that it goes when its process goes. Only root can make one.
+//! A file system of a few megabytes that can be filled and emptied. It is in memory, in a mount namespace of its own,
+//! and disappears with its process. Only root can create one.
 
 use std::{
     fs::{self, File},
@@ -13,19 +13,19 @@ use uuid::Uuid;
 
 use super::{postgres::other_user, skipped};
 
-/// The file system; gone when it is dropped.
+/// The file system. Removed on drop.
 pub struct SmallDisk {
-    /// Where it is, for who is in its namespace.
+    /// The mount point, as seen within the namespace.
     pub directory: PathBuf,
     holder: Child,
 }
 
 impl SmallDisk {
-    /// One of so many KiB; none, said aloud, where that may not be done.
+    /// Creates one of this many KiB. If that is not permitted, returns `None` and reports that the test is skipped.
     pub fn of(kib: usize) -> Option<Self> {
         let directory = std::env::temp_dir().join(format!("titlecast-disk-{}", Uuid::now_v7()));
         fs::create_dir(&directory).unwrap();
-        // It lasts until its standard input ends, which is when the test does.
+        // The process ends when its standard input closes, which is when the test ends.
         let script = "mount -t tmpfs -o size=\"$2k\" tmpfs \"$1\" && echo mounted && exec cat";
         let mut holder = Command::new("unshare")
             .args(["-m", "sh", "-c", script, "sh"])
@@ -50,12 +50,12 @@ impl SmallDisk {
         Some(disk)
     }
 
-    /// A process in its namespace.
+    /// The pid of a process in the namespace.
     pub fn pid(&self) -> u32 {
         self.holder.id()
     }
 
-    /// Fills it to the last byte.
+    /// Fills the disk to the last byte.
     pub fn fill(&self) {
         let mut file = File::create(self.filling()).unwrap();
         for size in [64 * 1024, 1] {
@@ -64,7 +64,7 @@ impl SmallDisk {
         }
     }
 
-    /// Makes room again.
+    /// Frees the space again.
     pub fn make_room(&self) {
         fs::remove_file(self.filling()).unwrap();
     }
@@ -73,7 +73,7 @@ impl SmallDisk {
         self.outside().join("filling")
     }
 
-    /// Where it is for who is not in its namespace.
+    /// The mount point, as seen outside the namespace.
     pub fn outside(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         root.join(self.directory.strip_prefix(Path::new("/")).unwrap())

@@ -1,15 +1,15 @@
-//! A client of the legacy SSE wire, which reads it as the deployed ones do.
+//! A client for the legacy SSE wire that reads it like deployed clients do.
 
 use futures_util::{StreamExt, stream::BoxStream};
 use serde_json::Value;
 
 use super::{server::client, within};
 
-/// A stream of events being read.
+/// An event stream being read.
 pub struct Events {
     bytes: BoxStream<'static, reqwest::Result<axum::body::Bytes>>,
     buffer: String,
-    /// Every segment as it came, comments too.
+    /// Every segment as received, including comments.
     pub segments: Vec<String>,
     pub headers: reqwest::header::HeaderMap,
 }
@@ -24,12 +24,12 @@ impl Events {
         Self::of(request).await
     }
 
-    /// Any request that answers with a stream.
+    /// Sends any request that is answered with a stream.
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
         Self::of_response(within(request.send()).await.unwrap()).await
     }
 
-    /// A response that has to be a stream.
+    /// Reads a response that must be a stream.
     pub async fn of_response(response: reqwest::Response) -> Self {
         let status = response.status();
         if status != 200 {
@@ -38,7 +38,7 @@ impl Events {
         Self::from(response)
     }
 
-    /// A response that is a stream.
+    /// Reads a response as a stream.
     pub fn from(response: reqwest::Response) -> Self {
         Self {
             headers: response.headers().clone(),
@@ -48,12 +48,12 @@ impl Events {
         }
     }
 
-    /// The next segment up to an empty line; `None` at the end of the stream.
+    /// The next segment, up to an empty line; `None` at the end of the stream.
     pub async fn segment(&mut self) -> Option<String> {
         within(self.try_segment()).await.unwrap()
     }
 
-    /// The same, for as long as it takes; an error when the connection broke.
+    /// Like [`Self::segment`], without a deadline; an error if the connection broke.
     pub async fn try_segment(&mut self) -> reqwest::Result<Option<String>> {
         loop {
             if let Some((segment, rest)) = self.buffer.split_once("\n\n") {
@@ -63,7 +63,7 @@ impl Events {
                 return Ok(Some(segment));
             }
             match self.bytes.next().await.transpose()? {
-                // Every frame is sent whole, so no character is cut in two.
+                // Every frame is sent as a whole, so no character is split.
                 Some(bytes) => self.buffer.push_str(std::str::from_utf8(&bytes).unwrap()),
                 None => {
                     assert_eq!(self.buffer, "", "the stream ended inside a frame");
@@ -73,17 +73,17 @@ impl Events {
         }
     }
 
-    /// The next event; comments are skipped.
+    /// The next event, skipping comments.
     pub async fn next(&mut self) -> Option<Value> {
         within(self.try_next()).await.unwrap()
     }
 
-    /// The same, for as long as it takes; an error when the connection broke.
+    /// Like [`Self::next`], without a deadline; an error if the connection broke.
     pub async fn try_next(&mut self) -> reqwest::Result<Option<Value>> {
         Ok(self.try_next_with_id().await?.map(|(event, _)| event))
     }
 
-    /// The same with its id, if it has one.
+    /// Like [`Self::try_next`], with the event's id if it has one.
     pub async fn try_next_with_id(&mut self) -> reqwest::Result<Option<(Value, Option<String>)>> {
         loop {
             let Some(segment) = self.try_segment().await? else {
@@ -110,7 +110,7 @@ impl Events {
         frame.split_once("\nid: ").unwrap().1.to_owned()
     }
 
-    /// All events up to the end of the stream.
+    /// All events until the end of the stream.
     pub async fn rest(&mut self) -> Vec<Value> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
@@ -120,7 +120,7 @@ impl Events {
     }
 }
 
-/// What holds for every stream of a turn, whatever happened in it. Returns the terminal event.
+/// Asserts what holds for every stream of a turn. Returns the terminal event.
 #[track_caller]
 pub fn assert_common_stream(events: &[Value]) -> &Value {
     const KINDS: [&str; 6] = [
@@ -147,7 +147,7 @@ pub fn assert_common_stream(events: &[Value]) -> &Value {
         );
     }
     for event in before {
-        // Known clients stop reading at either.
+        // Known clients stop reading at either one.
         assert_eq!(event["is_terminal"], false, "{event}");
         assert_ne!(event["kind"], "error", "{event}");
     }
@@ -182,7 +182,7 @@ pub fn assert_common_stream(events: &[Value]) -> &Value {
     terminal
 }
 
-/// The deltas, put together.
+/// The concatenated text deltas.
 pub fn text(events: &[Value]) -> String {
     events
         .iter()
@@ -191,7 +191,7 @@ pub fn text(events: &[Value]) -> String {
         .collect()
 }
 
-/// The titles that were announced, in order.
+/// The announced titles, in order.
 pub fn titles(events: &[Value]) -> Vec<&str> {
     events
         .iter()

@@ -1,4 +1,4 @@
-//! Stored rows, read with plain SQL.
+//! Reads stored rows with plain SQL.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, ExecResult, QueryResult, Statement, Value};
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{TestDatabase, eventually};
 
-/// The columns that are about a conversation's title.
+/// A conversation's title columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredTitle {
     pub display_name: Option<String>,
@@ -18,10 +18,10 @@ pub struct StoredTitle {
     pub revision: i64,
 }
 
-/// One message: role, status, content.
+/// One message: role, status and content.
 pub type StoredMessage = (String, String, String);
 
-/// Past the service, into the rows.
+/// Direct access to the rows, bypassing the service.
 pub struct Rows(pub DatabaseConnection);
 
 impl Rows {
@@ -29,7 +29,7 @@ impl Rows {
         Self(database.connect().await)
     }
 
-    /// The rows of a query; parameters are written `$1`, on both databases.
+    /// The rows of a query. Parameters are written as `$1` on both databases.
     pub async fn all(
         &self,
         sql: &str,
@@ -39,7 +39,7 @@ impl Rows {
         self.0.query_all_raw(statement).await.unwrap()
     }
 
-    /// Runs a statement; parameters are written `$1`, on both databases.
+    /// Runs a statement. Parameters are written as `$1` on both databases.
     pub async fn run(
         &self,
         sql: &str,
@@ -49,7 +49,7 @@ impl Rows {
         self.0.execute_raw(statement).await
     }
 
-    /// How many rows a table has.
+    /// The number of rows in a table.
     pub async fn count(&self, table: &str) -> i64 {
         let rows = self
             .all(&format!("SELECT count(*) AS n FROM {table}"), [])
@@ -75,7 +75,7 @@ impl Rows {
         }
     }
 
-    /// The title's columns as soon as they say that it is made or given up.
+    /// The title columns once the title is no longer pending.
     pub async fn decided_title(&self, conversation: &str) -> StoredTitle {
         eventually(async || {
             let title = self.title(conversation).await;
@@ -84,7 +84,7 @@ impl Rows {
         .await
     }
 
-    /// The messages of a conversation, in its order.
+    /// The messages of a conversation, in order.
     pub async fn messages(&self, conversation: &str) -> Vec<StoredMessage> {
         const SQL: &str = "SELECT role, status, content FROM agent_messages \
             WHERE conversation_id = $1 ORDER BY position";
@@ -95,7 +95,7 @@ impl Rows {
             .collect()
     }
 
-    /// The current replies of a conversation that do not count.
+    /// The current replies of a conversation that do not count as messages.
     pub async fn uncounted(&self, conversation: &str) -> Vec<StoredMessage> {
         const SQL: &str = "SELECT role, status, content FROM agent_message_versions \
             WHERE conversation_id = $1 AND replaced_at IS NULL ORDER BY position";
@@ -106,7 +106,7 @@ impl Rows {
             .collect()
     }
 
-    /// How the newest turn of a conversation ended: state, and the code of a failure.
+    /// How the newest turn of a conversation ended: its state, and the code if it failed.
     pub async fn last_turn(&self, conversation: &str) -> (String, Option<String>) {
         const SQL: &str = "SELECT reply_status, reply_failure FROM agent_turns \
             WHERE conversation_id = $1 ORDER BY created_at DESC, message_id DESC LIMIT 1";
@@ -116,7 +116,7 @@ impl Rows {
     }
 }
 
-/// An id as the columns hold it.
+/// An id as it is stored.
 pub fn id(text: &str) -> Value {
     text.parse::<Uuid>().unwrap().into()
 }

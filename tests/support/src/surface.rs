@@ -1,4 +1,4 @@
-//! The entry points: how a client with a valid or invalid token tries each of them.
+//! All entry points, tried by a client with a valid or an invalid token.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::{
     within,
 };
 
-/// A way in.
+/// One entry point.
 #[derive(Clone, Copy, Debug, PartialEq, strum::VariantArray)]
 pub enum Surface {
     RestRead,
@@ -27,18 +27,18 @@ pub enum Surface {
     OlderSocketInit,
 }
 
-/// What a way in answers a client: nothing when it lets in, else the status or the close code, and the
-/// error's code where one is sent.
+/// The result of trying an entry point: `None` if the client is admitted, otherwise the status or close code, and the
+/// error code if one is sent.
 pub type Verdict = Option<(u16, String)>;
 
 impl Surface {
-    /// Whether it is a WebSocket.
+    /// Whether this is a WebSocket.
     pub fn is_socket(self) -> bool {
         use Surface::{OlderSocketHeader, OlderSocketInit, SocketHeader, SocketInit};
         [SocketHeader, SocketInit, OlderSocketHeader, OlderSocketInit].contains(&self)
     }
 
-    /// Tries to come in with these credentials, as `Authorization` has them. `id` is a conversation.
+    /// Tries the entry point with these credentials, the value of `Authorization`. `id` is a conversation.
     pub async fn knock(self, url: &str, id: &str, credentials: Option<&str>) -> Verdict {
         if self.is_socket() {
             return self.open(url, credentials).await;
@@ -82,7 +82,7 @@ impl Surface {
                 .patch(format!("{rest}/{id}/title"))
                 .header("content-type", "application/json")
                 .body(json!({ "display_name": "Kyoto" }).to_string()),
-            // This one is unused, and stays so.
+            // An unused id, so that nothing is deleted.
             Self::RestDelete => client().delete(format!("{rest}/{}", uuid::Uuid::nil())),
             Self::ChatStream => post(format!("{url}/api/v1/chat/stream"), message),
             Self::TitleStream => client().get(format!("{rest}/{id}/stream")),
@@ -122,7 +122,7 @@ impl Surface {
     }
 }
 
-/// What a socket says to a `connection_init`.
+/// How a socket answers a `connection_init`.
 pub async fn verdict(socket: &mut RawSocket, is_older: bool) -> Verdict {
     let mut has_error = false;
     loop {
@@ -134,7 +134,7 @@ pub async fn verdict(socket: &mut RawSocket, is_older: bool) -> Verdict {
                 has_error = true;
             }
             Frame::Closed(code, reason) => {
-                // The older protocol says so in a message of its own.
+                // The older protocol sends the error in a message first.
                 assert_eq!(has_error, is_older);
                 return Some((code, reason));
             }

@@ -1,5 +1,5 @@
-//! A model that answers each message with a text of its own, word by word, over a second or two (on request, over a
-//! quarter of a minute).
+//! A model that answers each message with an individual text, word by word, over a second or two; on request, over 16
+//! seconds.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use tokio::task::JoinHandle;
 
 use super::model::{Answer, ModelServer, Step, respond, serve};
 
-/// Between two words.
+/// The interval between two words.
 const PACE: Duration = Duration::from_millis(40);
 
-/// How many words a reply has, and one to a message that asks for it.
+/// The number of words in a reply, and in a long reply, which a message can request.
 const WORDS: usize = 40;
 const WORDS_AT_LENGTH: usize = 400;
 
-/// The server.
+/// The model server.
 pub struct TalkativeModel {
     pub url: String,
     serving: JoinHandle<()>,
@@ -28,10 +28,10 @@ impl TalkativeModel {
         Self { url, serving }
     }
 
-    /// The text of a message that requests a reply of a quarter of a minute.
+    /// A message that contains this text requests a long reply.
     pub const AT_LENGTH: &str = "at length";
 
-    /// What it says to this.
+    /// The model's reply to this message.
     pub fn reply_to(message: &str) -> String {
         words(message).collect()
     }
@@ -74,7 +74,7 @@ async fn complete(Json(request): Json<Value>) -> Response {
                 return;
             }
         }
-        // The client may have disconnected.
+        // Fails if the client has disconnected.
         let _ = steps.send(Step::Finish);
     });
     respond(answer).await

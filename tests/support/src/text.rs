@@ -1,8 +1,8 @@
-//! Texts that programs go wrong with.
+//! Texts that tend to break programs.
 
 use proptest::prelude::*;
 
-/// Strings dense in what databases treat differently, and any others.
+/// Strings with many characters that databases treat differently, mixed with arbitrary ones.
 pub fn tricky() -> impl Strategy<Value = String> {
     let pieces = proptest::sample::select(vec![
         "Kyoto",

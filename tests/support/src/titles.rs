@@ -1,4 +1,4 @@
-//! Helpers for tests of titles: a title's whole state, changes of it, and what subscribers receive.
+//! Helpers for title tests: a title's full state, changes to it, and what subscribers receive.
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use sea_orm::Value as Bound;
@@ -13,32 +13,32 @@ use super::{
     stored::{StoredTitle, id as bound},
 };
 
-/// The title fields that are published and queried.
+/// The title fields that tests query and subscribe to.
 pub const TITLE_FIELDS: &str = "id revision status title displayName topicHint titleGeneratedAt \
     titleSource titleStatus titleError { code message retryAt } messageCount lastMessagePreview";
 
-/// A new id for a conversation, for tests that have to know it before it is begun.
+/// A new conversation id, for tests that need it before the conversation starts.
 pub fn new_id() -> String {
     Uuid::now_v7().to_string()
 }
 
-/// The title of a conversation as it is now.
+/// The current title fields of a conversation.
 pub async fn title(url: &str, id: &str) -> Value {
     let query = format!("query ($id: ID!) {{ conversation(id: $id) {{ {TITLE_FIELDS} }} }}");
     data(url, &query, json!({ "id": id })).await["conversation"].take()
 }
 
-/// The same as soon as it is as expected.
+/// Like [`title`], but waits until the state is as expected.
 pub async fn title_when(url: &str, id: &str, is_expected: impl Fn(&Value) -> bool) -> Value {
     eventually(async || Some(title(url, id).await).filter(|title| is_expected(title))).await
 }
 
-/// The title as soon as it is made, given up or not wanted.
+/// The title fields once the title is no longer pending.
 pub async fn decided(url: &str, id: &str) -> Value {
     title_when(url, id, |title| title["titleStatus"] != "PENDING").await
 }
 
-/// The title is stored, generated, and the scripted model's default.
+/// Asserts that the title is stored, generated, and the scripted model's default.
 #[track_caller]
 pub fn assert_titled(shown: &Value) {
     assert_eq!(shown["displayName"], ModelServer::TITLE, "{shown}");
@@ -48,23 +48,23 @@ pub fn assert_titled(shown: &Value) {
     assert_eq!(shown["titleError"], Value::Null, "{shown}");
 }
 
-/// Sends a first message and waits for its reply and for what becomes of its title; the id.
+/// Sends a first message and waits for its reply and the outcome of its title. Returns the conversation's id.
 pub async fn settled(url: &str, text: &str) -> String {
     calls::settled_conversation(url, json!({ "text": text })).await
 }
 
-/// Sends a message; the conversation's id. Waits for nothing.
+/// Sends a message without waiting. Returns the conversation's id.
 pub async fn send(url: &str, input: Value) -> String {
     let sent = calls::send_message(url, input).await;
     sent["conversation"]["id"].as_str().unwrap().to_owned()
 }
 
-/// Waits for the replies: so many messages are stored.
+/// Waits for replies until this many messages are stored.
 pub async fn replied(url: &str, id: &str, messages: usize) {
     title_when(url, id, |now| now["messageCount"] == messages).await;
 }
 
-/// `regenerateTitle`; the whole answer.
+/// Calls `regenerateTitle`. Returns the whole answer.
 pub async fn regenerate(url: &str, input: Value) -> Value {
     let query = format!(
         "mutation ($input: RegenerateTitleInput!) {{
@@ -74,7 +74,7 @@ pub async fn regenerate(url: &str, input: Value) -> Value {
     graphql(url, &query, json!({ "input": input })).await
 }
 
-/// `resetTitle`; the whole answer.
+/// Calls `resetTitle`. Returns the whole answer.
 pub async fn reset(url: &str, id: &str) -> Value {
     let query = format!(
         "mutation ($id: ID!) {{
@@ -84,20 +84,20 @@ pub async fn reset(url: &str, id: &str) -> Value {
     graphql(url, &query, json!({ "id": id })).await
 }
 
-/// What one subscriber receives of conversations.
+/// The conversation events of one subscriber.
 pub struct Watched {
     socket: GraphqlSocket,
     operation: String,
 }
 
 impl Watched {
-    /// All of the owner's, from now on.
+    /// Subscribes to all of the owner's conversations, from now on.
     pub async fn list(url: &str) -> Self {
         let query = format!("subscription {{ conversationUpdated {{ {TITLE_FIELDS} }} }}");
         Self::of(url, &query, json!({})).await
     }
 
-    /// One, beginning with its present state.
+    /// Subscribes to one conversation, beginning with its current state.
     pub async fn one(url: &str, id: &str) -> Self {
         let query = format!(
             "subscription ($id: ID!) {{ conversationUpdated(id: $id) {{ {TITLE_FIELDS} }} }}"
@@ -108,7 +108,7 @@ impl Watched {
     async fn of(url: &str, query: &str, variables: Value) -> Self {
         let mut socket = GraphqlSocket::connect(url).await;
         let operation = socket.subscribe(query, variables).await;
-        // The first state of a conversation would come in between.
+        // Only for lists, because the first state of a single conversation would come in between.
         if query.starts_with("subscription {") {
             socket.settled().await;
         }
@@ -122,7 +122,7 @@ impl Watched {
             .await
     }
 
-    /// The payloads up to the first that is as expected, which is the last of them.
+    /// The payloads up to and including the first one that is as expected.
     pub async fn until(&mut self, is_last: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut payloads = Vec::new();
         loop {
@@ -133,12 +133,12 @@ impl Watched {
         }
     }
 
-    /// No further event is published.
+    /// Asserts that no further event is published.
     pub async fn ended(&mut self) {
         assert_eq!(self.socket.next(&self.operation).await, None);
     }
 
-    /// All that was received until now: a new conversation of no interest comes last, and is left out.
+    /// Everything received so far. A new, unrelated conversation marks the end and is left out.
     pub async fn until_now(&mut self, url: &str) -> Vec<Value> {
         let marker = send(url, json!({ "text": "The end", "autoTitle": false })).await;
         let mut payloads = self.until(|payload| payload["id"] == marker).await;
@@ -147,7 +147,7 @@ impl Watched {
     }
 }
 
-/// How often a title newly appears among the events of a conversation, in order.
+/// How often a title appears where there was none, in the events of a conversation.
 pub fn appearances(payloads: &[Value], id: &str) -> usize {
     let mut shown = &Value::Null;
     let mut count = 0;
@@ -159,7 +159,7 @@ pub fn appearances(payloads: &[Value], id: &str) -> usize {
 }
 
 impl Rows {
-    /// The title's columns as soon as all that was committed was also published.
+    /// The title columns once every commit has been published.
     pub async fn published(&self, id: &str) -> StoredTitle {
         const SQL: &str = "SELECT 1 AS published FROM agent_conversations \
             WHERE id = $1 AND published_revision = revision";
@@ -171,7 +171,7 @@ impl Rows {
         self.title(id).await
     }
 
-    /// Changes columns of a conversation directly in the database: `SET …`, with the id as `$1`.
+    /// Changes a conversation's columns directly in the database: `SET …`, with the id as `$1`.
     pub async fn change(&self, id: &str, set: &str, values: impl IntoIterator<Item = Bound>) {
         let sql = format!("UPDATE agent_conversations SET {set} WHERE id = $1");
         let values = [bound(id)].into_iter().chain(values);
@@ -179,7 +179,7 @@ impl Rows {
         assert_eq!(changed.rows_affected(), 1);
     }
 
-    /// How the calls of the title model for a conversation ended, oldest first.
+    /// How the title calls for a conversation ended, oldest first.
     pub async fn calls(&self, id: &str) -> Vec<String> {
         const SQL: &str = "SELECT outcome FROM agent_title_calls WHERE conversation_id = $1 \
             ORDER BY created_at, id";
@@ -190,12 +190,12 @@ impl Rows {
 }
 
 impl Server {
-    /// What GraphQL shows of a title.
+    /// What GraphQL shows about a title.
     pub async fn title(&self, id: &str) -> Value {
         title(&self.url, id).await
     }
 
-    /// Waits until so many titles have ended in this way, as the metrics name it.
+    /// Waits until this many titles have ended with this outcome, as named in the metrics.
     pub async fn titles_ended(&self, outcome: &str, count: usize) {
         let expected = format!("title_generations_total{{outcome=\"{outcome}\"}} {count}");
         eventually(async || {

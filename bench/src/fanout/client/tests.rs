@@ -1,4 +1,4 @@
-//! Servers that send something other than what was published, and how the load reports each.
+//! Servers that send something other than what was published, and how the load reports it.
 
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -13,10 +13,10 @@ use super::{
     *,
 };
 
-/// How many follow the conversation.
+/// The number of subscribers to the conversation.
 const SUBSCRIBERS: usize = 2;
 
-/// Titles that a subscriber receives when an event is published.
+/// The titles that a subscriber receives when an event is published.
 type Plan = fn(subscriber: usize, number: u64) -> Vec<u64>;
 
 /// The load's result when five events are published, of which the first only shows that the subscriptions are
@@ -67,7 +67,7 @@ fn serve(listener: &TcpListener, transport: Transport, plan: Plan) -> Result<()>
     Ok(())
 }
 
-/// A whole request; none at the end.
+/// Reads a whole request; `None` at the end of the stream.
 fn request(stream: &mut TcpStream) -> Result<Option<String>> {
     let (mut text, mut part) = (String::new(), [0; 4096]);
     while !text.ends_with("}}") {
@@ -120,7 +120,7 @@ impl Subscriber {
     }
 }
 
-/// Fails unless the load finds this, over both transports.
+/// Asserts that the load reports this error, over both transports.
 fn finds(expected: &str, plan: Plan) {
     for transport in [Transport::Websocket, Transport::Sse] {
         let error = found(transport, plan).unwrap_err().to_string();
@@ -166,7 +166,7 @@ fn one_subscriber_does_not_make_up_for_another() {
 
 #[test]
 fn events_in_another_order_are_found() {
-    // The fourth before the third, as one of them receives it.
+    // One subscriber receives the fourth event before the third.
     finds(
         "got event 4 after Some(2) when 3 was published",
         |subscriber, number| match (subscriber, number) {
@@ -174,7 +174,7 @@ fn events_in_another_order_are_found() {
             _ => vec![number],
         },
     );
-    // An older one in the place of a newer one.
+    // An older event instead of a newer one.
     finds(
         "got event 2 after Some(2) when 3 was published",
         |subscriber, number| {

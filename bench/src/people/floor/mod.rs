@@ -1,9 +1,9 @@
-//! The floor: a minimal hand-written conversation backend with axum and sqlx, for one route and one wire. It runs
-//! Titlecast's statements on Titlecast's tables, reads the same stream of the same model, and notifies its users'
+//! The floor: a minimal, hand-written conversation backend with axum and sqlx, for one route and one wire. It runs
+//! Titlecast's statements on Titlecast's tables, reads the same stream from the same model, and notifies its users'
 //! lists.
 //!
-//! It lacks tokens (it trusts a header), limits, deadlines, other wires, resuming a reply after a disconnect or a
-//! restart, and tests of connections before use.
+//! It lacks tokens (it trusts a header), limits, deadlines, other wires, resuming a reply after a disconnect or
+//! restart, and testing connections before use.
 
 mod model;
 mod store;
@@ -44,7 +44,7 @@ use crate::Result;
 /// The header that names the user.
 pub const USER: &str = "x-user";
 
-/// How many changes a list may be behind.
+/// How many changes a list may lag behind.
 const BEHIND: usize = 64;
 
 const REPLIES: &str = "You are a helpful assistant. Answer briefly.";
@@ -66,7 +66,7 @@ struct App {
 
 type Shared = State<Arc<App>>;
 
-/// What a person asks for.
+/// A user's request.
 #[derive(Deserialize)]
 struct Ask {
     message: String,
@@ -75,7 +75,7 @@ struct Ask {
     titles: bool,
 }
 
-/// An error, as the person sees it.
+/// An error as the user sees it.
 struct Failure(crate::Error);
 
 impl<E: Into<crate::Error>> From<E> for Failure {
@@ -90,7 +90,7 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Serves until it is ended.
+/// Serves until the process ends.
 pub async fn serve(arguments: FloorArguments) -> Result<()> {
     let app = Arc::new(App {
         store: Store::open(&arguments.database_url).await?,
@@ -99,7 +99,7 @@ pub async fn serve(arguments: FloorArguments) -> Result<()> {
     });
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, arguments.port)).await?;
     let listener = listener.tap_io(|socket| {
-        // A delayed event shows in the measurement.
+        // If this fails, the delay of events shows in the measurement.
         let _ = socket.set_nodelay(true);
     });
     let router = Router::new()
@@ -109,7 +109,7 @@ pub async fn serve(arguments: FloorArguments) -> Result<()> {
     Ok(axum::serve(listener, router).await?)
 }
 
-/// One turn: stores the message, streams the reply, and stores that.
+/// One turn: stores the message, streams the reply, and stores the reply.
 async fn chat(
     State(app): Shared,
     headers: HeaderMap,
@@ -126,7 +126,7 @@ async fn chat(
     app.tell(&user, begun.conversation, None, begun.messages);
     let (sender, receiver) = unbounded_channel();
     let opening = json!({ "conversation_id": begun.conversation });
-    // The reader exists: it has just been created.
+    // The receiver exists, because it was just created.
     let _ = sender.send(event(&opening));
     if ask.titles && ask.conversation_id.is_none() {
         let (app, user, message) = (app.clone(), user.clone(), ask.message.clone());
@@ -146,7 +146,7 @@ async fn chat(
         reason = "a turn goes on without its reader"
     )]
     tokio::spawn(async move {
-        // Without its last event, the reader detects the failure.
+        // On an error, the reader misses the last event and so detects the failure.
         if let Err(error) = app.reply(&user, &begun, ask.message, &sender).await {
             eprintln!("a reply: {error}");
         }
@@ -154,7 +154,7 @@ async fn chat(
     Ok(events(receiver))
 }
 
-/// The changes of all of a person's conversations.
+/// Streams the changes of all of a user's conversations.
 async fn changes(State(app): Shared, headers: HeaderMap) -> std::result::Result<Response, Failure> {
     let user = user(&headers)?;
     let receiver = app
@@ -187,7 +187,7 @@ impl App {
             .model
             .stream(&messages, |delta| {
                 text.push_str(delta);
-                // A client that has left can read it later.
+                // Fails if the client has disconnected; it can read the reply later.
                 let _ = sender.send(event(&json!({ "delta": delta })));
             })
             .await?;
@@ -214,7 +214,7 @@ impl App {
         if let Some(list) = self.lists().get(user) {
             let change =
                 json!({ "id": conversation, "displayName": title, "messageCount": messages });
-            // A list that was closed has no reader.
+            // Fails if the list has been closed.
             let _ = list.send(event(&change));
         }
     }

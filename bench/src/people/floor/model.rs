@@ -1,4 +1,5 @@
-//! The floor's client of a model: requests over connections that stay open, and the texts in what comes back.
+//! The floor's client for a model: sends requests over persistent connections and extracts the texts from the
+//! responses.
 
 use std::{
     borrow::Cow,
@@ -105,7 +106,7 @@ impl Model {
         }
     }
 
-    /// Asks for a text in one piece, and what it cost.
+    /// Requests a text in one piece. Returns it with its token counts.
     pub async fn ask(&self, messages: &[Message]) -> Result<(String, Usage)> {
         let mut client = match taken(&self.clients) {
             Some(client) => client,

@@ -1,4 +1,4 @@
-//! The floor's statements: those of `turn/statements.rs`, on a first message and on later ones.
+//! The floor's statements: those of `turn/statements.rs`, for first messages and later ones.
 
 use std::time::Duration;
 
@@ -21,26 +21,26 @@ use crate::{
 const TENANT: &str = "acme";
 const AGENT: &str = "triage";
 
-/// The leases of a title and of a reply, with Titlecast's defaults.
+/// The leases of a title and of a reply: Titlecast's defaults.
 const TITLE_LEASE: Duration = Duration::from_secs(30);
 const REPLY_LEASE: Duration = Duration::from_secs(15);
 
-/// How many messages a model gets to see.
+/// The most messages that the model receives.
 const HISTORY: i64 = 40;
 
-/// A message that is stored, and whose reply is due.
+/// A stored message whose reply is to be written.
 #[derive(Clone)]
 pub struct Begun {
     pub conversation: Uuid,
-    /// How many messages the conversation has with it.
+    /// The number of messages in the conversation, including this one.
     pub messages: i64,
     message: Uuid,
     reply: Uuid,
-    /// The claim on the title.
+    /// The claim of the title.
     token: Uuid,
 }
 
-/// What a model says that its answer has cost.
+/// The token counts that a model reports.
 #[derive(Clone, Copy, Deserialize)]
 pub struct Usage {
     prompt_tokens: i64,
@@ -55,7 +55,7 @@ pub enum Store {
     Postgres(sqlx::PgPool),
 }
 
-/// Does the same on either database.
+/// Calls the same function for either database.
 macro_rules! either {
     ($store:expr, $pool:ident, $function:ident($($argument:expr),*)) => {
         match $store {
@@ -94,17 +94,17 @@ impl Store {
         })
     }
 
-    /// Stores a message, in a new conversation where none is named.
+    /// Stores a message, in a new conversation if none is named.
     pub async fn accept(&self, user: &str, to: Option<Uuid>, text: &str) -> Result<Begun> {
         either!(self, writer, accept(user, to, text))
     }
 
-    /// The messages in front of this one.
+    /// The messages before this one.
     pub async fn history(&self, user: &str, begun: &Begun) -> Result<Vec<Message>> {
         either!(self, reader, history(user, begun))
     }
 
-    /// How many messages the conversation has now.
+    /// Stores the reply. Returns the number of messages that the conversation has now.
     pub async fn store_reply(
         &self,
         user: &str,
@@ -126,7 +126,7 @@ impl Store {
     }
 }
 
-/// The same on both databases, for each of which sqlx has types of its own.
+/// Defines the functions for one database. sqlx has separate types for each.
 macro_rules! on {
     ($module:ident, $database:ty, $begin:literal, $entry:expr) => {
         mod $module {
@@ -369,7 +369,7 @@ on!(postgres, sqlx::Postgres, "BEGIN", |body| entry_of_marked(
     &body
 ));
 
-/// A new id, which sorts after earlier ones.
+/// A new id that sorts after earlier ones.
 fn id() -> Uuid {
     let chance = std::array::from_fn(|_| fastrand::u8(..));
     let now = Utc::now().timestamp_millis() as u64;

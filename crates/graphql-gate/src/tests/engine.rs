@@ -47,7 +47,7 @@ impl Events {
     }
 }
 
-/// The engine's answer to a request that passed: every event.
+/// The engine's responses to a request that the gate admitted, one per event.
 async fn execute(document: &str, variables: Value) -> Vec<Response> {
     let schema = Schema::build(Query, EmptyMutation, Events)
         .limit_recursive_depth(24)
@@ -170,7 +170,7 @@ fn a_subscription_has_one_root_field() {
     );
 }
 
-/// The engine's own `@include` takes an absent variable for false, whatever its default.
+/// The engine's own `@include` treats an absent variable as false, whatever its default.
 #[tokio::test]
 async fn conditions_know_the_defaults() {
     let document = "query($a:Boolean=true){a @include(if:$a) b @skip(if:$a)}";
@@ -182,7 +182,7 @@ async fn conditions_know_the_defaults() {
     assert_eq!(json!(sent[0].data), json!({"b": null}));
 }
 
-/// What the library does without the gate. If one of these changes, a part of the gate may be obsolete.
+/// What the engine does without the gate. If one of these changes, part of the gate may be obsolete.
 #[tokio::test]
 async fn the_engine_needs_the_gate() {
     let schema = Schema::new(Query, EmptyMutation, Events);

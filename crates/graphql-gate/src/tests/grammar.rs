@@ -1,4 +1,4 @@
-//! Whatever is sent, the gate answers.
+//! Property tests: the gate never panics, whatever it receives.
 
 use async_graphql::Request;
 use proptest::prelude::*;
@@ -85,7 +85,7 @@ const TOKENS: &[&str] = &[
     "__typename",
 ];
 
-/// Documents of two operations and three fragments, which spread each other at random.
+/// Documents with two operations and three fragments that spread each other at random.
 fn document() -> impl Strategy<Value = String> {
     let value = "(1|-0\\.5|null|true|E|\\$v|\"s[{]\"|\"\"\"b\"\"\")".boxed();
     let value = value.prop_recursive(3, 12, 3, |inner| {

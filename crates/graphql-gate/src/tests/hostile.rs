@@ -1,6 +1,6 @@
 //! Malicious documents: none is expensive, and none crashes the process.
 //!
-//! Unoptimised, each takes milliseconds; exponential or quadratic work would take seconds.
+//! In a debug build each takes milliseconds; exponential or quadratic work would take seconds.
 
 use std::{
     thread,
@@ -16,7 +16,7 @@ pub(super) fn bomb() -> String {
     format!("{{...F0}}{fragments}fragment F24 on Q{{a}}")
 }
 
-/// Malicious documents, by name: under the default limits, and most of them again under [`LAX`].
+/// Malicious documents with their names. Each runs under the default limits, and most again under [`LAX`].
 fn hostile() -> Vec<(String, String)> {
     let mut all = vec![("bomb".to_owned(), bomb())];
     let mut add = |name: &str, document: String| all.push((name.to_owned(), document));
@@ -104,7 +104,7 @@ fn hostile_documents_are_refused_or_harmless() {
             let start = Instant::now();
             let checked = check_with(&limits, &document);
             let took = start.elapsed();
-            // Anything but linear takes far longer; the rest is for a busy machine.
+            // Non-linear work would take far longer; the margin is for a busy machine.
             assert!(took < Duration::from_secs(10), "{name}: {took:?}");
             if let Err(refusal) = checked {
                 assert!(
@@ -116,8 +116,8 @@ fn hostile_documents_are_refused_or_harmless() {
     }
 }
 
-/// A debug build of the parser and the gate must fit in half of a thread's stack. The deepest documents, with one pair
-/// of brackets per level, need 631 KiB.
+/// A debug build of the parser and the gate must need at most half of a thread's stack. The deepest documents, with one
+/// pair of brackets per level, need 631 KiB.
 #[test]
 fn nothing_that_passes_the_scan_overflows_a_stack() {
     let pairs = [("{a", "}"), ("{...", "}"), ("{...on A@b", "}")];

@@ -52,7 +52,7 @@ impl Mutation {
     }
 }
 
-/// The answer to a request that passed, and how many resolvers of the root were called.
+/// The response to an admitted request, and the number of root resolver calls.
 async fn execute(document: &str, variables: Value, operation: Option<&str>) -> (Value, usize) {
     let calls = Calls::default();
     let schema = Schema::new(

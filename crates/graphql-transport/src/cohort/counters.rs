@@ -16,13 +16,13 @@ pub struct Counts {
     pub members: u64,
     /// Events executed and serialised since the start.
     pub executions: u64,
-    /// Events delivered to subscribers since the start, those that lagging members lost included.
+    /// Events delivered to subscribers since the start, including those that lagging members lost.
     pub deliveries: u64,
     /// Events that lagging members lost since the start.
     pub lagged: u64,
 }
 
-/// Counters, shared by one or several endpoints. Cheap to clone.
+/// Counters, shared by one or more endpoints. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Counters(Arc<Atomics>);
 

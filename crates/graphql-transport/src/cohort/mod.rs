@@ -1,12 +1,12 @@
 //! Cohorts: identical subscriptions share one execution.
 //!
-//! Subscribers with the same document, operation, variables and scope share one stream of the
-//! service, one execution and one serialised payload per event. The key is the whole text, not a hash:
-//! a collision would show one caller the data of another.
+//! Subscribers with the same document, operation, variables and scope share one service stream, one execution and one
+//! serialised payload per event. The key is the whole text, not a hash: a collision would show one caller another's
+//! data.
 //!
-//! A cohort is one task, the pump. It executes, and delivers each event to its members' `Outlet`s in a
-//! loop. A member costs one call of its outlet, which for a WebSocket is one write to its socket. No
-//! other task is woken.
+//! A cohort is one task, the pump. It executes the subscription and delivers each event to its members' `Outlet`s in a
+//! loop. Delivering to a member is one call of its outlet, for a WebSocket one write to the socket, and wakes no other
+//! task.
 
 mod counters;
 mod outlet;
@@ -32,7 +32,7 @@ use self::outlet::Mailbox;
 pub(super) use self::outlet::{Delivery, Outlet};
 use super::{Code, payload::Payload, spawned::spawned};
 
-/// Yield to other tasks after this many deliveries.
+/// The pump yields to other tasks after this many deliveries.
 const YIELD_EVERY: usize = 64;
 
 /// The identity of a cohort.
@@ -40,7 +40,7 @@ const YIELD_EVERY: usize = 64;
 pub(super) struct Key(Arc<str>);
 
 impl Key {
-    /// The key of an admitted request, whose variables are those that its operation defines.
+    /// The key of an admitted request, which has only the variables that its operation defines.
     pub(super) fn new(request: &Request, scope: &str) -> Self {
         let Request {
             query,
@@ -66,7 +66,7 @@ pub(super) struct Cohorts {
 
 #[derive(Debug)]
 struct Shared {
-    // Guards joining and leaving, so that no member joins a cohort that is ending.
+    // The lock covers joining and leaving, so that no member joins a cohort that is ending.
     cohorts: Mutex<HashMap<Key, Cohort>>,
     counters: Counters,
     next_member: AtomicU64,
@@ -75,8 +75,8 @@ struct Shared {
 #[derive(Debug)]
 struct Cohort {
     members: HashMap<u64, Member>,
-    /// A flat snapshot of the members' outlets, rebuilt after a change. Each indirection to an outlet costs a cache
-    /// miss, so it holds only what delivery needs.
+    /// A flat snapshot of the members' outlets, rebuilt after a change. It holds only what delivery needs, because each
+    /// indirection to an outlet costs a cache miss.
     outlets: Option<Arc<[MemberOutlet]>>,
     is_state: bool,
     last: Option<Payload>,
@@ -128,7 +128,7 @@ impl Cohorts {
         &self.shared.counters
     }
 
-    /// Counts the events of a subscription without a cohort.
+    /// Counts the events of a subscription that has no cohort.
     pub(super) fn count_unshared(
         &self,
         events: BoxStream<'static, Payload>,
@@ -142,7 +142,7 @@ impl Cohorts {
         events.inspect(count).boxed()
     }
 
-    /// The same, run in a task of its own.
+    /// Like [`Self::count_unshared`], with the stream in a task of its own.
     pub(super) fn spawned(
         &self,
         events: BoxStream<'static, Payload>,
@@ -150,7 +150,7 @@ impl Cohorts {
         spawned(&self.tasks, self.count_unshared(events)).boxed()
     }
 
-    /// Joins the cohort as a stream. See [`Self::attach`].
+    /// Joins the cohort and returns its events as a stream. See [`Self::attach`].
     pub(super) fn join(
         &self,
         key: Key,
@@ -162,9 +162,9 @@ impl Cohorts {
         mailbox.events(attachment).boxed()
     }
 
-    /// Joins the cohort of `key`, or creates it with `start`; events are delivered to `outlet`.
+    /// Joins the cohort with this key, or creates it with `start`. The cohort delivers its events to `outlet`.
     ///
-    /// With `is_state` a late member receives the last event at once, and a lagging member skips to the newest.
+    /// With `is_state`, a late member receives the last event at once, and a lagging member skips to the newest.
     pub(super) fn attach(
         &self,
         key: Key,
@@ -182,11 +182,11 @@ impl Cohorts {
         let mut cohorts = self.shared.lock();
         let mut started = None;
         if !cohorts.contains_key(&key) {
-            // Not under the lock, which every delivery takes: the engine validates the document here.
+            // Start without the lock, which every delivery takes: the engine validates the document here.
             drop(cohorts);
             let mut events = start();
-            // Polled once before the subscription is acknowledged, so that the source is subscribed from
-            // here on and not from the task's first poll.
+            // Poll once before the subscription is acknowledged, so that the source is subscribed from here on, not
+            // from the task's first poll.
             let first = events.next().now_or_never();
             started = Some((first, events));
             cohorts = self.shared.lock();
@@ -199,7 +199,7 @@ impl Cohorts {
             Some(cohort) => {
                 cohort.members.insert(id, member);
                 cohort.outlets = None;
-                // Under the lock, so that no newer event overtakes it.
+                // Under the lock, so that no newer event overtakes this one.
                 if let Some(last) = cohort.last.as_ref().filter(|_| is_state) {
                     counters.deliveries.fetch_add(1, Ordering::Relaxed);
                     outlet.deliver(last, is_state, &mut Vec::new());
@@ -214,7 +214,7 @@ impl Cohorts {
                     last: None,
                     left: left.clone(),
                 };
-                // `None` if the cohort existed, and then it still does.
+                // `None` if the cohort existed at the first lookup; it still exists, because the lock was held.
                 if let Some((first, events)) = started.take() {
                     cohorts.insert(key.clone(), cohort);
                     counters.cohorts.fetch_add(1, Ordering::Relaxed);
@@ -223,7 +223,7 @@ impl Cohorts {
                 }
             }
         }
-        // Two may start the same cohort at once; the events of the second are dropped, without the lock.
+        // Two subscribers may start the same cohort at once. The loser's stream is dropped, outside the lock.
         drop(cohorts);
         drop(started);
         counters.members.fetch_add(1, Ordering::Relaxed);
@@ -238,7 +238,7 @@ impl Cohorts {
 }
 
 impl Shared {
-    /// Executes for all members until the stream ends or the last member leaves.
+    /// Executes the subscription for all members until the stream ends or the last member leaves.
     async fn pump(
         self: Arc<Self>,
         key: Key,
@@ -255,7 +255,7 @@ impl Shared {
             let event = tokio::select! {
                 () = left.notified() => {
                     let mut cohorts = self.lock();
-                    // A member may have joined since the last one left.
+                    // A member may have joined since the notification.
                     if cohorts.get(&key).is_none_or(|cohort| cohort.members.is_empty()) {
                         drop(self.end(&mut cohorts, &key));
                         return;
@@ -279,7 +279,7 @@ impl Shared {
             }
             let (members, is_state) = {
                 let mut cohorts = self.lock();
-                // The cohort exists while this task runs.
+                // The entry exists as long as this task runs.
                 let Some(cohort) = cohorts.get_mut(&key) else {
                     return;
                 };
@@ -323,8 +323,8 @@ impl Shared {
                     "the subscription fell behind and lost events; subscribe again, then reload",
                 );
                 let mut cohorts = self.lock();
-                // Removed at once. Otherwise, when the outlet has room again, events behind the lost one would reach the
-                // subscriber before the error.
+                // Remove the member at once. Otherwise, when its outlet has room again, events after the lost one would
+                // reach the subscriber before the error.
                 if let Some(cohort) = cohorts.get_mut(key)
                     && let Some(mut member) = cohort.members.remove(id)
                 {
@@ -355,7 +355,7 @@ impl Shared {
     }
 }
 
-/// Guard of a pump task. If the task panics, it ends the members with an error.
+/// Guards a pump task: if the task panics, the guard ends the memberships with an error.
 struct PumpGuard {
     shared: Arc<Shared>,
     key: Key,
@@ -375,7 +375,7 @@ impl Drop for PumpGuard {
     }
 }
 
-/// The first event if it is ready already, else the next one.
+/// The result of the first poll if it was ready, otherwise the next event.
 async fn next<T>(
     first: &mut Option<Option<T>>,
     events: &mut (impl Stream<Item = T> + Unpin),
@@ -386,11 +386,11 @@ async fn next<T>(
     }
 }
 
-/// A membership; dropping it leaves the cohort.
+/// A membership in a cohort. Dropping it leaves the cohort.
 #[derive(Debug)]
 pub(super) struct Attachment {
     shared: Arc<Shared>,
-    /// Shared with the cohort's map, because the key is as long as the request.
+    /// Shared with the map of cohorts, because a key is as long as the request.
     key: Key,
     id: u64,
     outlet: Arc<dyn Outlet>,
@@ -400,7 +400,7 @@ pub(super) struct Attachment {
 impl Attachment {
     /// Waits until the membership ends.
     pub(super) async fn ended(&mut self) -> MemberEnd {
-        // The pump sends an end before it drops a member.
+        // The pump sends the end before it drops a member.
         (&mut self.ended).await.unwrap_or(MemberEnd::Completed)
     }
 }
@@ -411,7 +411,7 @@ impl Drop for Attachment {
         let counters = self.shared.counters.all();
         counters.members.fetch_sub(1, Ordering::Relaxed);
         let mut cohorts = self.shared.lock();
-        // A newer cohort with the same key does not have this member.
+        // A newer cohort with the same key does not contain this member.
         if let Some(cohort) = cohorts.get_mut(&self.key)
             && cohort.members.remove(&self.id).is_some()
         {

@@ -1,4 +1,4 @@
-//! Outlets: the destination of one member's events.
+//! Outlets: where a member's events go.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ pub(crate) trait Outlet: Debug + Send + Sync {
     /// scratch space with arbitrary contents.
     fn deliver(&self, payload: &Payload, is_state: bool, buffer: &mut Vec<u8>) -> Delivery;
 
-    /// The member has left; nothing may be delivered from now on.
+    /// The member has left. The outlet must not deliver anything after this call.
     fn leave(&self) {}
 }
 
@@ -34,11 +34,11 @@ pub(crate) enum Delivery {
     Lost,
 }
 
-/// Capacity of a mailbox, for events and for states; an old state has little value.
+/// Capacity of a mailbox for events and for states. States need less: an old state has little value.
 const MAX_EVENTS: usize = 64;
 const MAX_STATES: usize = 4;
 
-/// An outlet with a bounded queue, for readers at their own pace.
+/// An outlet with a bounded queue, for subscribers that read at their own pace.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     events: Mutex<VecDeque<Payload>>,
@@ -69,7 +69,7 @@ impl Mailbox {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The queued events until the end; a refusal is the last event.
+    /// Yields the queued events until the membership ends; a refusal is the last event.
     pub(super) fn events(
         self: Arc<Self>,
         mut attachment: Attachment,
@@ -92,7 +92,7 @@ impl Mailbox {
                 }
                 end = tokio::select! {
                     biased;
-                    // Events before the end are drained by the next iteration.
+                    // The next iteration drains events queued before the end.
                     end = attachment.ended().map(Some) => end,
                     () = self.arrived.notified() => None,
                 };

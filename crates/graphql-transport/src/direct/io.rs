@@ -16,7 +16,7 @@ use tokio::{
 
 /// The byte stream of a connection. One task reads it; several write to it, one at a time.
 pub trait DirectIo: Send + Sync + 'static {
-    /// Reads into `buffer`; 0 bytes at the end of the stream. Wakes the last task that polled.
+    /// Reads into `buffer`; returns 0 at the end of the stream. Wakes the last task that polled.
     fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
 
     /// Writes some of `bytes`. Wakes the last task that polled.
@@ -25,7 +25,8 @@ pub trait DirectIo: Send + Sync + 'static {
     /// Writes some of `bytes` without waiting.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) when nothing can be written; any other when the connection broke.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if nothing can be written now; any other error if the connection is
+    /// broken.
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.poll_write(&mut Context::from_waker(Waker::noop()), bytes) {
             Poll::Ready(written) => written,
@@ -33,8 +34,8 @@ pub trait DirectIo: Send + Sync + 'static {
         }
     }
 
-    /// Hands bytes that were written but are still buffered here, as by TLS, to the operating system. Wakes the last
-    /// task that polled. The default is for streams without a buffer.
+    /// Hands written bytes that are still buffered here (by TLS, for example) to the operating system. Wakes the last
+    /// task that polled. The default suits streams without a buffer.
     fn poll_flush(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -43,7 +44,7 @@ pub trait DirectIo: Send + Sync + 'static {
     fn shut_down(&self);
 }
 
-/// Polls readiness, then runs `act`, until `act` does not block: a socket's readiness may be out of date.
+/// Polls `ready`, then runs `act`, until `act` does not block: a socket's reported readiness can be out of date.
 ///
 /// # Errors
 /// Those of `ready` and `act`, except [`WouldBlock`](io::ErrorKind::WouldBlock) of `act`.
@@ -79,7 +80,7 @@ impl DirectIo for TcpStream {
     }
 }
 
-/// An upgraded connection of any server.
+/// An upgraded connection of a server without [`DirectWrites`](super::DirectWrites).
 pub(super) struct UpgradedIo(Mutex<TokioIo<Upgraded>>);
 
 impl UpgradedIo {

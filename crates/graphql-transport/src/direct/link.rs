@@ -1,7 +1,7 @@
 //! A connection with a write buffer for several writers.
 //!
-//! One task reads it and several write to it. Each writer writes from its own task, so a delivery wakes no other task.
-//! Bytes that the connection does not accept are buffered in order; the reading task flushes them.
+//! One task reads the connection and several write to it. Each writer writes from its own task, so a delivery wakes no
+//! other task. Bytes that the connection does not accept are buffered in order; the reading task flushes them.
 
 use std::{
     fmt,
@@ -24,7 +24,7 @@ use super::io::{DirectIo, UpgradedIo};
 /// A connection that a server has released, shared by its writers. Cheap to clone.
 pub struct Link<T: DirectIo + ?Sized = dyn DirectIo>(Arc<Inner<T>>);
 
-// One allocation, the I/O last: a delivery that follows another pointer costs a cache miss.
+// A single allocation with the I/O last: following another pointer would cost each delivery a cache miss.
 struct Inner<T: ?Sized> {
     /// Bytes that the connection has not accepted yet.
     pending: Mutex<PendingBytes>,
@@ -44,7 +44,7 @@ impl<T: DirectIo + ?Sized> fmt::Debug for Link<T> {
     }
 }
 
-/// The I/O, for the server until it releases the connection.
+/// Gives the server access to the I/O until it releases the connection.
 impl<T: DirectIo> Deref for Link<T> {
     type Target = T;
 
@@ -57,9 +57,9 @@ impl<T: DirectIo> Deref for Link<T> {
 #[derive(Debug, Default)]
 struct PendingBytes {
     bytes: Vec<u8>,
-    /// How many of them the connection has accepted.
+    /// How many of `bytes` the connection has accepted.
     sent: usize,
-    /// Whether the connection still buffers accepted bytes that it could not flush.
+    /// Whether the connection itself still buffers bytes that it accepted but could not flush.
     is_unflushed: bool,
 }
 
@@ -75,15 +75,15 @@ impl PendingBytes {
             self.bytes = Vec::new();
             self.sent = 0;
         } else if self.sent >= self.bytes.len() / 2 {
-            // Compacting at half keeps the cost at one move per byte, however slow the peer is.
+            // Compacting at half costs each byte at most one move, however slow the peer is.
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
     }
 }
 
-/// Wakes the task that flushes, and records that it was the connection, which became writable. Nothing else shows that
-/// TLS sends what it buffers.
+/// Wakes the flushing task, and records that the wake-up came from the connection becoming writable. TLS gives no other
+/// sign that it is sending its buffer.
 #[derive(Debug, Default)]
 pub(super) struct Writable {
     is_woken: AtomicBool,
@@ -118,18 +118,18 @@ impl<T: DirectIo> Link<T> {
 }
 
 impl Link {
-    /// The link of an upgraded connection of any server.
+    /// Creates the link of an upgraded connection of any server.
     pub(crate) fn of_upgraded(upgraded: Upgraded) -> Self {
         Link::new(UpgradedIo::new(upgraded)).erased()
     }
 
-    /// Writes without waiting; bytes that the connection does not accept are buffered. On a broken connection the
-    /// bytes are dropped: the reading task gets the error.
+    /// Writes without waiting and buffers what the connection does not accept. Bytes for a broken connection are
+    /// dropped; the reading task gets the error.
     pub(crate) fn write(&self, bytes: &[u8]) {
         self.add(&mut self.lock(), bytes);
     }
 
-    /// Writes unless `max_pending` bytes are buffered already. Returns whether it wrote.
+    /// Writes unless at least `max_pending` bytes are buffered. Returns whether it wrote.
     pub(super) fn write_unless_behind(&self, max_pending: usize, bytes: &[u8]) -> bool {
         let mut pending = self.lock();
         let has_room = pending.waiting().len() < max_pending;
@@ -146,7 +146,7 @@ impl Link {
 
     fn add(&self, pending: &mut PendingBytes, bytes: &[u8]) {
         let mut rest = bytes;
-        // Not while the reading task flushes: a connection wakes only the last task that polled.
+        // Not while the reading task flushes, because a connection wakes only the task that polled last.
         if pending.waiting().is_empty() && !pending.is_unflushed {
             match self.0.io.try_write(bytes) {
                 Ok(taken) => {
@@ -164,24 +164,24 @@ impl Link {
         }
     }
 
-    /// Waits until bytes are buffered; wakes once for any number of writes.
+    /// Waits until bytes are buffered. Several writes cause one wake-up.
     pub(super) async fn fell_behind(&self) {
         self.0.fell_behind.notified().await;
     }
 
-    /// Flushes some buffered bytes once the connection accepts some; returns whether none remain. For one task, with
-    /// the same `writable` each time.
+    /// Flushes buffered bytes as soon as the connection accepts some. Returns whether the buffer is empty. Only one
+    /// task may call it, always with the same `writable`.
     ///
     /// # Errors
-    /// When the connection is closed or broken.
+    /// If the connection is closed or broken.
     pub(super) async fn flush_some(&self, writable: &Arc<Writable>) -> io::Result<bool> {
-        // Unconstrained: a task without budget left is woken too, and would seem to make progress.
+        // Unconstrained, because running out of tokio's budget would also wake the task and look like progress.
         unconstrained(poll_fn(|cx| {
             writable.task.register(cx.waker());
             let was_writable = writable.is_woken.swap(false, Ordering::AcqRel);
             let waker = Waker::from(writable.clone());
             match self.poll_flush_some(&mut Context::from_waker(&waker)) {
-                // TLS has sent some of the bytes that it buffers.
+                // TLS has sent part of its buffer.
                 Poll::Pending if was_writable => Poll::Ready(Ok(false)),
                 flushed => flushed,
             }
@@ -217,7 +217,7 @@ impl Link {
         }
     }
 
-    /// Reads into `buffer`; 0 bytes at the end of the stream. For the one task that reads.
+    /// Reads into `buffer`; returns 0 at the end of the stream. Only the reading task may call it.
     pub(crate) fn poll_read(
         &self,
         cx: &mut Context<'_>,
@@ -226,7 +226,7 @@ impl Link {
         self.0.io.poll_read(cx, buffer)
     }
 
-    /// Waits until the peer closes the connection; discards what it sends until then.
+    /// Waits until the peer closes the connection, discarding what it sends.
     pub(crate) async fn closed(&self) {
         let mut discarded = [0; 256];
         while let Ok(1..) = poll_fn(|cx| self.0.io.poll_read(cx, &mut discarded)).await {}

@@ -1,4 +1,4 @@
-//! Direct delivery: events written to a subscriber's socket, with backpressure and stall detection.
+//! Direct delivery: writes events to a subscriber's socket, with backpressure and stall detection.
 
 mod io;
 mod link;
@@ -25,36 +25,36 @@ use super::{
     payload::Payload,
 };
 
-/// Request extension of a server that can release its connections. Without it, WebSockets work on any server, and
+/// Request extension set by a server that can release its connections. Without it, WebSockets work on any server, and
 /// server-sent events are ordinary bodies.
 ///
-/// A server that offers it saves memory and time for each idle stream: hyper holds at least 16 KiB of buffers for a
-/// connection, and an event that is written to the socket directly wakes no task.
+/// It saves memory and time for each idle stream: hyper holds at least 16 KiB of buffers per connection, and an event
+/// written directly to the socket wakes no task.
 #[derive(Clone, Copy, Debug)]
 pub struct DirectWrites {
-    /// The link of an upgraded connection, and the bytes already read from it; `None` for a connection of another
-    /// server.
+    /// Returns the link of an upgraded connection and the bytes already read from it; `None` if the connection belongs
+    /// to another server.
     pub of_upgraded: fn(Upgraded) -> Option<(Link, Vec<u8>)>,
-    /// Makes a response whose body is written directly; `None` where the request allows no chunked body.
+    /// Makes a response whose body is written directly; `None` if the request does not allow a chunked body.
     pub detach: Option<Detach>,
 }
 
-/// Replaces the response's body by chunks (RFC 9112, section 7.1) that the function writes to the connection, which
-/// closes when it returns.
+/// Replaces the response's body with chunks (RFC 9112, section 7.1) that the function writes to the connection. The
+/// connection closes when the function returns.
 pub type Detach = fn(Response, WriteBody) -> Response;
 
 /// Writes the body of a detached response.
 pub type WriteBody = Box<dyn FnOnce(Link) -> BoxFuture<'static, ()> + Send>;
 
-/// The most bytes buffered for a peer before a subscription of events counts as lagging.
+/// How many bytes may be buffered for a peer before its event subscription counts as lagging.
 const MAX_PENDING_BYTES: usize = 64 * 1024;
 
 /// The wire format of an event.
 pub(super) trait Encode: Send + Sync + 'static {
-    /// Bytes sent after an idle interval; empty where the transport has its own keep-alive.
+    /// Bytes sent after an idle interval; empty if the transport has its own keep-alive.
     const KEEP_ALIVE: &[u8] = b"";
 
-    /// Appends the bytes on the wire to an empty buffer.
+    /// Appends the encoded event to an empty buffer.
     fn encode(&self, payload: &Payload, bytes: &mut Vec<u8>);
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Direct<E> {
 
 struct State {
     is_over: bool,
-    /// The newest state, held back because the socket had no room.
+    /// The newest unsent state, kept until the socket has room.
     unsent: Option<Payload>,
     /// The time of the last write.
     last_write: Instant,
@@ -93,7 +93,7 @@ impl<E: Encode> Direct<E> {
         }
     }
 
-    /// Writes an event, however much is buffered.
+    /// Writes an event, regardless of how much is buffered.
     pub(super) fn send(&self, payload: &Payload) {
         let mut bytes = Vec::new();
         self.encode.encode(payload, &mut bytes);
@@ -101,7 +101,7 @@ impl<E: Encode> Direct<E> {
         self.record_write(&mut self.lock());
     }
 
-    /// Writes the state that was held back, now that the socket has room.
+    /// Writes the unsent state, now that the socket has room.
     pub(super) fn catch_up(&self) {
         let mut state = self.lock();
         if let Some(payload) = state.unsent.take() {
@@ -124,7 +124,7 @@ impl<E: Encode> Direct<E> {
     }
 
     fn record_write(&self, state: &mut State) {
-        // Reading the clock is a measurable part of a delivery: skip it where it is unused.
+        // Reading the clock is a measurable part of a delivery, so skip it if the time is not needed.
         if !E::KEEP_ALIVE.is_empty() {
             state.last_write = Instant::now();
         }
@@ -143,7 +143,7 @@ impl<E: Encode> Outlet for Direct<E> {
         if state.is_over {
             return Delivery::Taken;
         }
-        // A state queued behind others would be stale when read. Keep only the newest until there is room.
+        // A state queued behind others would be stale by the time it is read. Keep only the newest until there is room.
         let max_pending = if is_state { 1 } else { MAX_PENDING_BYTES };
         if self.link.write_unless_behind(max_pending, buffer) {
             state.unsent = None;
@@ -169,9 +169,9 @@ impl<E: Encode> Outlet for Direct<E> {
 /// Flushes a socket's buffered bytes and detects a stalled peer.
 pub(super) struct Backlog {
     link: Link,
-    /// How long the peer may accept no bytes.
+    /// How long the peer may go without accepting a byte.
     stall: Duration,
-    /// Since when the socket has accepted nothing; `None` without a backlog.
+    /// When the socket last stopped accepting bytes; `None` without a backlog.
     stalled: Option<Instant>,
     /// Allocated with the first backlog.
     writable: Option<Arc<Writable>>,
@@ -202,7 +202,7 @@ impl Backlog {
         }
     }
 
-    /// Whether nothing is buffered, so that more may be sent.
+    /// Whether nothing is buffered, so that more can be sent.
     pub(super) fn is_empty(&self) -> bool {
         self.stalled.is_none()
     }
@@ -252,13 +252,13 @@ mod tests {
 
     use super::*;
 
-    /// Like TLS: accepts all bytes, and flushes them once the underlying socket has room.
+    /// Behaves like TLS: accepts all bytes, and flushes them once the underlying socket has room.
     #[derive(Clone, Default)]
     struct Buffering {
         has_room: Arc<AtomicBool>,
         unflushed: Arc<Mutex<Vec<u8>>>,
         flushed: Arc<Mutex<Vec<u8>>>,
-        /// Of the last poll that found no room.
+        /// Waker of the last poll that found no room.
         writer: Arc<Mutex<Option<Waker>>>,
     }
 
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(backlog.progress().now_or_never(), None);
         io.writer.lock().unwrap().take().unwrap().wake();
         assert_eq!(backlog.progress().await, Progress::Moved);
-        // The task was woken for something else.
+        // The task was woken for some other reason.
         assert_eq!(backlog.progress().now_or_never(), None);
         assert_eq!(backlog.progress().now_or_never(), None);
     }

@@ -30,9 +30,9 @@ pub(crate) struct StreamLimits<O> {
     pub(crate) open: O,
     /// Interval of keep-alives on an idle stream.
     pub(crate) keep_alive: Duration,
-    /// How long the peer may accept no bytes.
+    /// How long the peer may go without accepting a byte.
     pub(crate) stall: Duration,
-    /// Server shutdown: the stream is cut without an end.
+    /// Cancelled at server shutdown: the stream is cut without a regular end.
     pub(crate) closing: CancellationToken,
 }
 
@@ -58,10 +58,10 @@ async fn stream<O>(link: Link, subscription: Subscription, limits: StreamLimits<
     let mut backlog = Backlog::new(link.clone(), stall);
     let direct = Arc::new(Direct::new(link.clone(), Chunks));
     let mut events = subscription.attach(direct.clone());
-    // The payload to send before the end of the body.
+    // The payload to send before the body ends.
     let mut last = None;
-    // An event that waits for room. The next one starts only after it is written. An event in progress is finished
-    // even if the peer stalls, so that it does not hold a database connection.
+    // An event that waits for room; the next one starts only after it is written. An event in progress is finished even
+    // if the peer stalls, so that it does not hold a database connection.
     let mut pending = None;
     loop {
         let idle_until = direct.last_write() + keep_alive;
@@ -96,7 +96,7 @@ async fn stream<O>(link: Link, subscription: Subscription, limits: StreamLimits<
             Some(Event::Completed) => break,
         }
     }
-    // Detaches the outlet, so that this task is the only writer.
+    // Detach the outlet, so that this task is the only writer.
     drop(events);
     if let Some(last) = last {
         direct.send(&last);
@@ -108,9 +108,9 @@ async fn stream<O>(link: Link, subscription: Subscription, limits: StreamLimits<
     backlog.drain().await;
 }
 
-/// Gives the response a detached chunked body, one chunk per piece, with `keep_alive` after each idle `silence`.
+/// Gives the response a detached chunked body, one chunk per piece. After each idle `silence`, `keep_alive` is sent.
 ///
-/// Each piece is a full state: if the peer does not keep up, only the newest is sent.
+/// Each piece is a full state: if the peer falls behind, only the newest is sent.
 pub fn chunked_stream(
     detach: Detach,
     response: Response,
@@ -124,7 +124,7 @@ pub fn chunked_stream(
         let mut newest = None;
         let mut is_over = false;
         loop {
-            // Polled even if the peer stalls: a stream that is not polled can hold resources.
+            // Polled even if the peer stalls, because a stream that is not polled can hold resources.
             tokio::select! {
                 () = link.closed() => return,
                 progress = backlog.progress() => if matches!(progress, Progress::Stalled | Progress::Gone) {

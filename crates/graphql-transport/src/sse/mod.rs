@@ -1,5 +1,5 @@
-//! GraphQL over server-sent events, in distinct connections mode (graphql-sse's PROTOCOL.md): an event
-//! `next` per response, `complete` at the end.
+//! GraphQL over server-sent events, in distinct connections mode (graphql-sse's PROTOCOL.md): a `next` event per
+//! response, `complete` at the end.
 
 use std::{future::ready, io, time::Duration};
 
@@ -49,8 +49,8 @@ pub(super) fn streaming(
     body: impl Stream<Item = Bytes> + Send + 'static,
     closing: &CancellationToken,
 ) -> Response {
-    // On shutdown the body ends with an error. After a regular end, clients would take the operation as
-    // complete and not reconnect.
+    // On shutdown the body ends with an error. After a regular end, clients would consider the operation complete and
+    // not reconnect.
     let cut = closing.clone();
     let cut = stream::once(async move { cut.is_cancelled() })
         .filter_map(|is_cut| ready(is_cut.then(|| Err(io::ErrorKind::ConnectionAborted.into()))));
@@ -61,7 +61,7 @@ pub(super) fn streaming(
     stream_head(content_type, Body::from_stream(body))
 }
 
-/// Builds the head of a streamed response, with headers that turn off caching and buffering by proxies.
+/// Builds the head of a streamed response, with headers that disable caching and buffering in proxies.
 pub fn stream_head(content_type: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.headers_mut() = HeaderMap::from_iter([

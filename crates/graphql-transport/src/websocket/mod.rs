@@ -1,9 +1,9 @@
 //! GraphQL over WebSocket: `graphql-transport-ws` (graphql-ws's PROTOCOL.md) and the older `graphql-ws`
 //! (subscriptions-transport-ws), which some clients still fall back to.
 //!
-//! A socket has one task, which reads it and writes responses. Each operation runs in a task of its own
-//! (`operations`), so a stalled peer delays delivery, never execution. Events of shared subscriptions bypass the
-//! socket's task: their cohort writes them to the socket (`direct`), and the task only flushes the backlog.
+//! Each socket has one task that reads it and writes responses. Each operation runs in its own task (`operations`), so
+//! a stalled peer delays delivery but never execution. Events of shared subscriptions bypass the socket's task: their
+//! cohort writes them to the socket (`direct`), and the task only flushes the backlog.
 
 mod opening;
 mod operations;
@@ -32,8 +32,8 @@ use super::{
     direct::{Backlog, DirectWrites, Link},
 };
 
-/// How long the peer may accept no bytes while the socket closes. Applies after a stall too, so that a peer that
-/// resumes reading gets its close frame.
+/// How long the peer may go without accepting a byte while the socket closes. Also applies after a stall, so that a
+/// peer that resumes reading gets its close frame.
 const CLOSE_STALL: Duration = Duration::from_secs(2);
 
 /// Timeout of the whole close.
@@ -44,9 +44,9 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     opening::has(headers, &header::UPGRADE, "websocket")
 }
 
-/// Answers the opening handshake and serves the socket in a task.
+/// Answers the opening handshake and serves the socket in a new task.
 ///
-/// Picks the first supported subprotocol of the client. Without one, the socket is opened and closed with a code.
+/// Picks the client's first supported subprotocol. If there is none, the socket is opened and then closed with a code.
 pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) -> Response {
     let opening = match Opening::read(&mut parts) {
         Ok(opening) => opening,
@@ -57,12 +57,12 @@ pub(super) async fn open<S: Service>(endpoint: Endpoint<S>, mut parts: Parts) ->
         .iter()
         .find_map(|name| Protocol::named(name));
     let response = opening.response(protocol.map(Protocol::name));
-    // A failure is not final: browsers send their credentials with `connection_init`.
+    // A failure is not final, because browsers send their credentials with `connection_init`.
     let opener = Box::new(endpoint.inner.service.caller(&parts).await);
     let (tasks, upgrade) = (endpoint.inner.tasks.clone(), opening.upgrade);
     let direct = parts.extensions.get::<DirectWrites>().copied();
     tasks.spawn(async move {
-        // The client disconnected before the response.
+        // Fails if the client disconnected before the response.
         let Ok(upgraded) = upgrade.await else {
             return;
         };

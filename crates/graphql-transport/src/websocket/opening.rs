@@ -12,7 +12,7 @@ use tungstenite::handshake::derive_accept_key;
 pub(super) struct Opening {
     /// The client's subprotocols, in order of preference.
     pub(super) protocols: Vec<String>,
-    /// Resolves to the connection after the response.
+    /// Resolves to the connection after the response is sent.
     pub(super) upgrade: OnUpgrade,
     accept: String,
 }
@@ -28,7 +28,7 @@ impl Opening {
     /// Validates the head of a handshake request.
     ///
     /// # Errors
-    /// With the response, when the request is not a valid handshake.
+    /// The response to send, if the request is not a valid handshake.
     pub(super) fn read(parts: &mut Parts) -> Result<Self, Refusal> {
         let headers = &parts.headers;
         if parts.method != Method::GET
@@ -96,14 +96,14 @@ fn refusal(status: StatusCode, text: &'static str) -> Refusal {
     (status, [(header::SEC_WEBSOCKET_VERSION, "13")], text)
 }
 
-/// Whether this is the base64 of 16 bytes.
+/// Whether a key is the base64 of 16 bytes.
 fn is_key(key: &[u8]) -> bool {
     let digits = key.strip_suffix(b"==").unwrap_or_default();
     let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     digits.len() == 22 && digits.iter().all(is_digit)
 }
 
-/// The comma-separated names of a header, over all its lines.
+/// The comma-separated names in all lines of a header.
 fn names<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)

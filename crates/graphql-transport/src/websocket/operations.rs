@@ -28,7 +28,7 @@ pub(super) struct OperationEvent {
     pub(super) id: Arc<str>,
     pub(super) event: Event,
     number: u64,
-    /// Dropping it tells the operation's task that the event was dequeued.
+    /// Dropping it tells the operation's task that the event has been dequeued.
     _taken: Option<oneshot::Sender<()>>,
 }
 
@@ -47,7 +47,7 @@ struct Operation {
     _task: AbortOnDropHandle<()>,
 }
 
-/// The queue from operation tasks to the socket's task. Every idle socket has one, so it is small.
+/// The queue from operation tasks to the socket's task. Every idle socket has one, so it must be small.
 #[derive(Default)]
 struct Outbox {
     queues: Mutex<Queues>,
@@ -56,9 +56,9 @@ struct Outbox {
 
 #[derive(Default)]
 struct Queues {
-    /// Responses of queries and mutations: dequeued at once.
+    /// Responses of queries and mutations, dequeued at once.
     answers: VecDeque<OperationEvent>,
-    /// Events of subscriptions, at most one of each: dequeued once the socket has room.
+    /// Events of subscriptions, at most one of each, dequeued once the socket has room.
     events: VecDeque<OperationEvent>,
 }
 
@@ -93,7 +93,7 @@ impl Operations {
         self.running.len()
     }
 
-    /// Starts an operation under a free id, after those that started before it.
+    /// Starts an operation under an unused id, after the operations started before it.
     pub(super) fn begin<S: Service>(
         &mut self,
         endpoint: &Endpoint<S>,
@@ -115,8 +115,8 @@ impl Operations {
                 outbox: self.outbox.clone(),
             },
         ));
-        // Polled once here, so that operations start in the order of their messages: a subscription has its events from
-        // then on. The runtime may run the newest task first.
+        // Polled once here, because the runtime may run the newest task first. So operations start in the order of
+        // their messages, and a subscription receives events from here on.
         let is_over = operation.as_mut().now_or_never().is_some();
         let task = endpoint.inner.tasks.spawn(async move {
             if !is_over {
@@ -131,7 +131,7 @@ impl Operations {
         self.running.insert(id, operation);
     }
 
-    /// Ends an operation; whether it was running. Nothing of it is written afterwards.
+    /// Ends an operation and returns whether it was running. None of its events are written afterwards.
     pub(super) fn end(&mut self, id: &str) -> bool {
         let ended = self.running.remove(id);
         if let Some(operation) = &ended {
@@ -141,14 +141,14 @@ impl Operations {
         ended.is_some()
     }
 
-    /// Writes the states that were kept back for lack of room.
+    /// Writes the states that were unsent for lack of room.
     pub(super) fn catch_up(&self) {
         for operation in self.running.values() {
             operation.subscriber.catch_up();
         }
     }
 
-    /// The next event; events of subscriptions only with `has_room`. Cancel-safe.
+    /// The next event; subscription events only with `has_room`. Cancel-safe.
     pub(super) async fn next(&mut self, has_room: bool) -> OperationEvent {
         loop {
             if let Some(entry) = self.ready(has_room) {
@@ -202,7 +202,7 @@ impl EventSender {
         let entry = self.entry(event, Some(taken));
         self.outbox.lock().events.push_back(entry);
         self.outbox.arrived.notify_one();
-        // Resolves with an error when the other end is dropped.
+        // Resolves with an error once the sender is dropped.
         let _ = is_taken.await;
     }
 

@@ -1,4 +1,4 @@
-//! Messages and close codes of both subprotocols. No I/O.
+//! Messages and close codes of both subprotocols, without I/O.
 
 use axum::body::Bytes;
 use serde_json::{Value, json};
@@ -38,17 +38,17 @@ pub enum CloseCode {
     Normal = 1000,
     /// A frame does not follow RFC 6455.
     Protocol = 1002,
-    /// A text is not valid UTF-8.
+    /// A text message is not valid UTF-8.
     NotUtf8 = 1007,
     /// A message exceeds the size limit.
     TooBig = 1009,
-    /// The server shuts down.
+    /// The server is shutting down.
     Restart = 1012,
-    /// The caller has too many streams open, or the peer stalls.
+    /// The caller has too many open streams, or the peer has stalled.
     TryAgain = 1013,
     /// A message does not follow the protocol.
     Invalid = 4400,
-    /// The token is missing or invalid, or the session is not acknowledged yet.
+    /// The token is missing or invalid, or the session has not been acknowledged yet.
     Unauthorized = 4401,
     /// The token has expired, or the origin is forbidden. Clients reconnect, and can then send a new token.
     Forbidden = 4403,
@@ -63,7 +63,7 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
-    /// The number.
+    /// The code as a number.
     pub fn number(self) -> u16 {
         self as u16
     }
@@ -142,7 +142,7 @@ impl Protocol {
     /// Parses a message.
     ///
     /// # Errors
-    /// With the close code, when the message does not follow the protocol.
+    /// The close code, if the message does not follow the protocol.
     pub(super) fn read(self, text: &str) -> Result<Received, Close> {
         let message: Value = lenient_json::from_client(text.as_bytes())
             .map_err(|_| Close::invalid("Invalid message: not JSON"))?;
@@ -194,11 +194,11 @@ impl Protocol {
 
     pub(super) fn ack(self) -> Vec<String> {
         let ack = json!({ "type": "connection_ack" }).to_string();
-        // Clients of the older protocol expect a first keep-alive at once, and then regular ones.
+        // Clients of the older protocol expect the first keep-alive at once, then regular ones.
         std::iter::once(ack).chain(self.keep_alive()).collect()
     }
 
-    /// The message to a rejected client before its socket is closed.
+    /// The message sent to a rejected client before its socket is closed, if the protocol has one.
     pub(super) fn rejection(self, message: &str) -> Option<String> {
         match self {
             Self::Transport => None,
@@ -209,7 +209,7 @@ impl Protocol {
         }
     }
 
-    /// The protocol's keep-alive message, in addition to WebSocket pings.
+    /// The protocol's own keep-alive message, sent in addition to WebSocket pings.
     pub(super) fn keep_alive(self) -> Option<String> {
         match self {
             Self::Transport => None,
@@ -231,7 +231,7 @@ impl Protocol {
         format!("{}{json}}}", self.next_head(id))
     }
 
-    /// The start of such a message; the payload and a `}` follow.
+    /// The start of such a message, up to the payload; a `}` closes it.
     fn next_head(self, id: &str) -> String {
         match self {
             Self::Transport => head("next", id),
@@ -248,7 +248,7 @@ impl Protocol {
                 format!("{}{errors}}}", head("error", id))
             }
             Self::Legacy => {
-                // The older protocol has one error, not a list.
+                // The older protocol carries a single error, not a list.
                 let errors: Value = serde_json::from_slice(errors).unwrap_or_default();
                 json!({ "type": "error", "id": id, "payload": errors[0] }).to_string()
             }

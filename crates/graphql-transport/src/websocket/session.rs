@@ -23,16 +23,16 @@ use crate::{
     payload::Payload,
 };
 
-/// The longest interval of pings; a shorter `keep_alive` shortens it.
+/// The longest ping interval; a shorter `keep_alive` takes precedence.
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(12);
 
-/// How long pings may stay unanswered before the peer counts as gone.
+/// How long pings may go unanswered before the peer counts as gone.
 const PONG_TIMEOUT: Duration = Duration::from_secs(24);
 
-/// Stop reading while more bytes than this are buffered for the peer, so that responses do not pile up.
+/// Stop reading while more than this many bytes are buffered for the peer, so that responses do not pile up.
 const BACKPRESSURE_BYTES: usize = 1024 * 1024;
 
-/// Close the socket if more bytes than this are buffered when an event is sent.
+/// Close the socket if more than this many bytes are buffered when an event is to be sent.
 const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
 
 /// The most messages sent in one write.
@@ -42,9 +42,9 @@ pub(super) struct Session<'a, S: Service> {
     endpoint: Endpoint<S>,
     socket: &'a mut Socket,
     protocol: Protocol,
-    /// The caller according to the handshake request.
+    /// The result of authenticating the handshake request.
     opener: Box<Result<S::Caller, ServerError>>,
-    /// The authenticated caller, from the acknowledgement on.
+    /// The authenticated caller, set at the acknowledgement.
     caller: Option<S::Caller>,
     /// Counts the socket as open, from the acknowledgement on.
     open: Option<S::Open>,
@@ -77,7 +77,7 @@ impl<'a, S: Service> Session<'a, S> {
         }
     }
 
-    /// Serves the socket. Returns the close code, unless the peer is gone.
+    /// Serves the socket. Returns the close code, or `None` if the peer is gone.
     pub(super) async fn run(&mut self) -> Option<Close> {
         let closing = self.endpoint.inner.closing.clone();
         let init_deadline = Instant::now() + self.endpoint.inner.settings.init;
@@ -126,7 +126,7 @@ impl<'a, S: Service> Session<'a, S> {
                 self.operations.catch_up();
                 Ok(())
             }
-            // The peer may resume reading, so send a close code.
+            // The peer may start reading again, so send a close code.
             Progress::Stalled => closed(CloseCode::TryAgain),
             Progress::Gone => Err(None),
         }
@@ -139,7 +139,7 @@ impl<'a, S: Service> Session<'a, S> {
         }
         self.missed += 1;
         let ping = Message::Ping(Bytes::new());
-        // Clients of the older protocol reconnect if no `ka` follows the first, which comes with the acknowledgement.
+        // Clients of the older protocol reconnect if no further `ka` follows the one sent with the acknowledgement.
         let ka = match self.caller.is_some() {
             true => self.protocol.keep_alive().map(Message::text),
             false => None,
@@ -186,7 +186,7 @@ impl<'a, S: Service> Session<'a, S> {
                 None => closed(CloseCode::Unauthorized),
                 Some(caller) => {
                     self.subscribe(caller, id, payload)?;
-                    // The start of an operation can be long.
+                    // Starting an operation can take long.
                     yield_now().await;
                     Ok(())
                 }
@@ -199,7 +199,7 @@ impl<'a, S: Service> Session<'a, S> {
         let introduced = match payload {
             Some(payload) => {
                 let inner = &self.endpoint.inner;
-                // Nothing else happens on this socket meanwhile, neither pings nor a shutdown.
+                // Nothing else happens on this socket in the meantime: no pings, no shutdown.
                 let introduced = inner.service.introduced(&payload);
                 match timeout(inner.settings.init, introduced).await {
                     Ok(introduced) => introduced,
@@ -238,7 +238,7 @@ impl<'a, S: Service> Session<'a, S> {
         if self.operations.contains(&id) {
             match self.protocol {
                 Protocol::Transport => return Err(Some(Close::duplicate(&id))),
-                // The older protocol replaces it.
+                // The older protocol replaces the running operation.
                 Protocol::Legacy => drop(self.operations.end(&id)),
             }
         }
@@ -257,7 +257,7 @@ impl<'a, S: Service> Session<'a, S> {
         Ok(())
     }
 
-    /// Sends an event of an operation, together with others that are ready.
+    /// Sends an event of an operation together with other ready ones.
     fn send_event(&mut self, entry: OperationEvent, has_room: bool) -> Step {
         if self.socket.link().waiting() > MAX_PENDING_BYTES {
             return closed(CloseCode::TryAgain);
@@ -289,13 +289,13 @@ impl<'a, S: Service> Session<'a, S> {
         })
     }
 
-    /// Writes messages at once; bytes that the socket does not accept are buffered.
+    /// Writes messages at once; the link buffers bytes that the socket does not accept.
     fn send(&mut self, messages: impl IntoIterator<Item = Message>) -> Step {
         self.socket.send(messages).map_err(|_| None)
     }
 }
 
-/// Continue, or close with a code; `Err(None)` when the peer is gone.
+/// Continue, or close with a code; `Err(None)` if the peer is gone.
 type Step = Result<(), Option<Close>>;
 
 fn closed(code: CloseCode) -> Step {
@@ -305,7 +305,7 @@ fn closed(code: CloseCode) -> Step {
 fn pings(every: Duration) -> Interval {
     let mut pings = interval(every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // Skips the immediate first tick.
+    // Skip the immediate first tick.
     pings.reset();
     pings
 }

@@ -1,4 +1,4 @@
-//! WebSocket framing with tungstenite, over a [`Link`] with other writers. Every writer writes whole frames.
+//! WebSocket framing with tungstenite, over a [`Link`] that has other writers. Every writer writes whole frames.
 
 use std::{
     future::poll_fn,
@@ -31,14 +31,14 @@ pub(super) enum Gone {
     TooBig,
     /// A frame does not follow RFC 6455.
     Malformed,
-    /// A text is not valid UTF-8.
+    /// A text message is not valid UTF-8.
     NotUtf8,
     /// The connection is closed or broken.
     Lost,
 }
 
 impl Socket {
-    /// A WebSocket after its handshake. `read` holds bytes that arrived with the handshake.
+    /// Wraps a link after the WebSocket handshake. `read` holds bytes that arrived with the handshake.
     pub(super) fn new(link: Link, read: Vec<u8>, message_bytes: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
@@ -59,9 +59,9 @@ impl Socket {
     /// The next message. Cancel-safe.
     ///
     /// # Errors
-    /// When reading ended.
+    /// Why no further message can be read.
     pub(super) async fn receive(&mut self) -> Result<Message, Gone> {
-        // Reading a flood of small messages never waits: yield to other tasks.
+        // Reading a flood of small messages never blocks, so yield to other tasks.
         consume_budget().await;
         poll_fn(|cx| {
             let mut io = Io {
@@ -70,7 +70,7 @@ impl Socket {
             };
             Poll::Ready(match self.context.read(&mut io) {
                 Ok(message) => Ok(message),
-                // The connection wakes the task.
+                // The connection will wake the task.
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Poll::Pending;
                 }
@@ -89,7 +89,7 @@ impl Socket {
     /// Writes messages with one flush, without waiting.
     ///
     /// # Errors
-    /// When the connection is closed or broken.
+    /// If the connection is closed or broken.
     pub(super) fn send(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<(), Gone> {
         let mut io = Io {
             link: &self.link,

@@ -35,7 +35,7 @@ async fn one_execution_serves_all_subscribers_of_a_scope() {
         let mut stream = server
             .post("text/event-stream", &json!({ "query": query }))
             .await;
-        // The caller of the stream has another scope.
+        // The stream's caller has another scope.
         server.subscribed(2).await;
         assert_eq!(server.publish("text"), 2);
         for socket in &mut sockets {
@@ -106,11 +106,11 @@ async fn nothing_is_delivered_between_a_lost_event_and_the_error() {
             published += 1;
             settled(&server, published).await;
         };
-        // The subscriber reads nothing.
+        // The subscriber does not read.
         while server.counts().lagged == 0 {
             publish().await;
         }
-        // It reads on, while there are further events.
+        // The subscriber resumes reading while further events are published.
         let mut expected = 0;
         loop {
             let event = match (&mut socket, &mut stream) {
@@ -131,7 +131,7 @@ async fn nothing_is_delivered_between_a_lost_event_and_the_error() {
     }
 }
 
-/// Waits until the cohort has executed this many events, or has ended.
+/// Waits until the cohort has executed this many events or has ended.
 async fn settled(server: &Server, events: usize) {
     within(async {
         while server.counts().cohorts > 0 && server.counts().executions < events as u64 {

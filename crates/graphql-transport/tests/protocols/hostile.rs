@@ -1,4 +1,5 @@
-//! Clients that break the rules below GraphQL: HTTP, the handshake, frames. A panic or a resolver that never ends.
+//! Clients that violate the protocols below GraphQL (HTTP, the handshake, frames), panics, and resolvers that never
+//! return.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,12 +46,12 @@ async fn a_handshake_has_one_key_of_16_bytes() {
     }
 }
 
-/// Sends raw frames after a handshake, and returns the code of the close frame that answers.
+/// Sends raw frames after a handshake. Returns the code of the close frame that the server answers with.
 async fn closed_with(server: &Server, frames: &[u8]) -> u16 {
     let mut stream = server.write(handshake(&[KEY]).as_bytes()).await;
     within(stream.write_all(frames)).await.unwrap();
     let mut bytes = Vec::new();
-    // The server closes its side first; it resets the connection if it did not read everything.
+    // The server closes its side first, and resets the connection if it has not read everything.
     let _ = within(stream.read_to_end(&mut bytes)).await;
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n");
     let frame = &bytes[head.unwrap() + 4..];
@@ -62,7 +63,7 @@ async fn closed_with(server: &Server, frames: &[u8]) -> u16 {
 async fn frames_that_break_rfc_6455_close_with_1002_and_texts_with_1007() {
     let server = Server::start().await;
     let long_ping = [b"\x89\xfe\0\x7e".as_slice(), &[0; 130]].concat();
-    // The mask of each is 0, where there is one.
+    // The masked frames use an all-zero mask.
     let table: [(&str, &[u8], u16); 9] = [
         ("unmasked", b"\x81\x02{}", 1002),
         ("reserved bit", b"\xc1\x80\0\0\0\0", 1002),
@@ -92,13 +93,13 @@ async fn a_flood_of_pings_does_not_keep_others_from_being_served() {
     let server = Server::start().await;
     let mut stream = server.write(handshake(&[KEY]).as_bytes()).await;
     let pings = b"\x89\x80\0\0\0\0".repeat(10_000);
-    // Its pongs are not read.
+    // The client never reads the pongs.
     let flood = tokio::spawn(async move { while stream.write_all(&pings).await.is_ok() {} });
     let mut socket = Socket::ready(&server).await;
     for _ in 0..10 {
         socket.settle().await;
     }
-    // Without `connection_init`, the flood ends with its deadline.
+    // Without `connection_init`, the flood ends at the init timeout.
     within(flood).await.unwrap();
 }
 
@@ -197,7 +198,7 @@ async fn a_panic_ends_the_operation_with_an_error_on_every_wire() {
         ("subscription Panics { events }", 0),
         ("subscription Panics { alone }", 0),
     ];
-    // Twice: a cohort that broke off must not keep its key.
+    // Twice, because a cohort that panicked must not keep its key.
     for (query, events) in queries.iter().chain(&queries) {
         let mut payload = json!({ "query": query });
         if query.contains("Panics {") {
@@ -246,7 +247,7 @@ async fn a_resolver_that_never_ends_is_a_timeout() {
         "TIMEOUT"
     );
     assert_eq!(socket.message().await["type"], "complete");
-    // A subscription that never starts does not block its socket, and ends with it.
+    // A subscription that never starts does not block its socket, and ends with the socket.
     let stuck = json!({ "query": "subscription { stuck }" });
     socket
         .send(json!({ "type": "subscribe", "id": "1", "payload": stuck }))

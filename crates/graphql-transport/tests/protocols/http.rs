@@ -86,7 +86,7 @@ async fn lone_surrogates_become_replacement_characters() {
 #[tokio::test]
 async fn an_apollo_hash_suffices_once_the_document_was_sent() {
     let server = Server::start().await;
-    // SHA-256 of `{__typename}`, as Apollo's documentation has it.
+    // SHA-256 of `{__typename}`, from Apollo's documentation.
     let hash = "ecf4edb46db40b5132295c0291d62fb65d6759a9eedfa4d5d612dd5ec54a6b38";
     let named = json!({ "persistedQuery": { "version": 1, "sha256Hash": hash } });
     let alone = json!({ "extensions": named });

@@ -20,7 +20,7 @@ async fn a_subscription_that_is_starting_ends_with_its_socket() {
     server.subscribed(0).await;
 }
 
-/// ghostdogpr/caliban#2973: two `subscribe` with one id, back to back, both ran.
+/// ghostdogpr/caliban#2973: two consecutive `subscribe` messages with the same id both ran.
 #[tokio::test]
 async fn an_id_is_taken_as_soon_as_its_subscribe_is_read() {
     let server = Server::start().await;
@@ -85,7 +85,7 @@ async fn a_complete_after_the_end_is_ignored() {
     socket.settle().await;
 }
 
-/// graphql-rust/juniper#721: ids were written into messages without being escaped.
+/// graphql-rust/juniper#721: ids were written into messages unescaped.
 #[tokio::test]
 async fn an_id_is_any_text() {
     let server = Server::start().await;
@@ -126,7 +126,7 @@ async fn errors_of_single_events_arrive() {
     assert!(text.contains("of the stream"), "{text}");
 }
 
-/// async-graphql/async-graphql#1628: a stream that is always ready kept `complete` from being read.
+/// async-graphql/async-graphql#1628: a stream that is always ready prevented `complete` from being read.
 #[tokio::test]
 async fn a_stream_that_is_always_ready_can_be_ended() {
     let server = Server::start().await;
@@ -147,8 +147,8 @@ async fn a_stream_that_is_always_ready_can_be_ended() {
     }
 }
 
-/// apollographql/subscriptions-transport-ws#451: a mutation sent after a subscription could be executed before it.
-/// Several threads, because a worker of such a runtime runs the newest task first.
+/// apollographql/subscriptions-transport-ws#451: a mutation sent after a subscription could be executed before it. The
+/// test needs several threads, because a worker of such a runtime runs the newest task first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operations_start_in_the_order_of_their_messages() {
     let server = Server::start().await;
@@ -163,7 +163,7 @@ async fn operations_start_in_the_order_of_their_messages() {
                 ])
                 .await;
             let mut event = Value::Null;
-            // Of the mutation: `next` and `complete`.
+            // Two of the three are the mutation's `next` and `complete`.
             for _ in 0..3 {
                 let message = socket.message().await;
                 if message["id"] == "s" {
@@ -181,7 +181,7 @@ async fn operations_start_in_the_order_of_their_messages() {
     }
 }
 
-/// apollographql/router#4837, apollo-server#7199: an empty `operationName` gave no result, null was refused.
+/// apollographql/router#4837, apollo-server#7199: an empty `operationName` gave no result, and null was refused.
 #[tokio::test]
 async fn an_empty_operation_name_is_none() {
     let server = Server::start().await;
@@ -200,7 +200,7 @@ async fn an_empty_operation_name_is_none() {
     }
 }
 
-/// ardatan/graphql-tools#5492: the head of a stream was sent with its first event, so that clients could not end it.
+/// ardatan/graphql-tools#5492: the head of a stream was only sent with its first event, so clients could not end it.
 #[tokio::test]
 async fn the_head_of_a_stream_does_not_wait_for_an_event() {
     let server = Server::start().await;
@@ -235,7 +235,8 @@ async fn a_shutdown_does_not_wait_for_subscriptions() {
     assert_eq!(parts.until("--graphql--").await, None);
 }
 
-/// enisdenjo/graphql-sse#22: a client did not notice that a stream broke off. HTTP/1.1 shows it: no last chunk.
+/// enisdenjo/graphql-sse#22: a client did not notice that a stream was cut. HTTP/1.1 shows it: the last chunk is
+/// missing.
 #[tokio::test]
 async fn a_stream_that_is_cut_has_no_last_chunk() {
     let server = Server::start().await;
@@ -249,7 +250,7 @@ async fn a_stream_that_is_cut_has_no_last_chunk() {
     server.subscribed(1).await;
     server.close();
     let mut text = String::new();
-    // Either the end or a reset, depending on the platform.
+    // The read ends or fails with a reset, depending on the platform.
     let _ = within(stream.read_to_string(&mut text)).await;
     assert!(
         text.contains("chunked") && !text.ends_with("0\r\n\r\n"),

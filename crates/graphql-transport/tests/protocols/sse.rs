@@ -123,7 +123,7 @@ async fn multipart_parts_are_complete_when_they_arrive() {
     assert!(content_type.contains("boundary=graphql"), "{content_type}");
     server.subscribed(1).await;
     server.publish("text");
-    // Each part ends with the next delimiter, so that reading the first event needs no second one.
+    // Each part ends with the next delimiter, so reading the first event does not require a second one.
     assert_eq!(stream.until("--graphql").await.unwrap(), "");
     let part = stream.until(PART).await.unwrap();
     let (_, part) = part.split_once("\r\n\r\n").unwrap();

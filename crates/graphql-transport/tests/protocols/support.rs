@@ -1,4 +1,4 @@
-//! A server on plain `axum::serve`, and clients without a GraphQL library.
+//! A server on plain `axum::serve`, and clients that use no GraphQL library.
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Awaits what must happen soon.
+/// Awaits a future; panics if it takes longer than [`DEADLINE`].
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(DEADLINE, future).await.expect("nothing happened")
 }
@@ -61,7 +61,7 @@ struct Mutation(broadcast::Sender<String>);
 impl Mutation {
     /// Publishes a text to all subscribers.
     async fn publish(&self, text: String) -> String {
-        // Fails without subscribers.
+        // Fails if there are no subscribers.
         let _ = self.0.send(text.clone());
         text
     }
@@ -188,7 +188,7 @@ impl Service for Named {
     }
 }
 
-/// A running server; it ends with the test.
+/// A running server. It stops when the test drops it.
 pub struct Server {
     address: SocketAddr,
     texts: broadcast::Sender<String>,
@@ -229,19 +229,19 @@ impl Server {
         }
     }
 
-    /// Opens a connection and writes these bytes.
+    /// Opens a connection and writes `bytes`.
     pub async fn write(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = within(TcpStream::connect(self.address)).await.unwrap();
         within(stream.write_all(bytes)).await.unwrap();
         stream
     }
 
-    /// Publishes a text. Returns how many executions received it.
+    /// Publishes a text. Returns the number of executions that received it.
     pub fn publish(&self, text: &str) -> usize {
         self.texts.send(text.to_owned()).unwrap_or_default()
     }
 
-    /// Waits until this many executions are subscribed.
+    /// Waits until exactly this many executions are subscribed.
     pub async fn subscribed(&self, executions: usize) {
         within(async {
             while self.texts.receiver_count() != executions {
@@ -259,7 +259,7 @@ impl Server {
         self.closing.cancel();
     }
 
-    /// Shuts down as the README says.
+    /// Shuts down as described in the README.
     pub async fn shut_down(&self) {
         self.closing.cancel();
         self.tasks.close();
@@ -269,7 +269,7 @@ impl Server {
         }
     }
 
-    /// Sends a request; HTTP/1.0, so that the body is not chunked.
+    /// Sends a request as HTTP/1.0, so that the body is not chunked.
     pub async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = within(TcpStream::connect(self.address)).await.unwrap();
         let length = body.len();
@@ -314,7 +314,7 @@ impl Answer {
         named.next().map(|(_, value)| value.to_owned())
     }
 
-    /// The text up to `mark`, without it; `None` once the body has ended.
+    /// Returns the text before `mark`; `None` once the body has ended.
     pub async fn until(&mut self, mark: &str) -> Option<String> {
         loop {
             if let Some((piece, rest)) = self.buffer.split_once(mark) {
@@ -354,7 +354,7 @@ impl Answer {
     }
 }
 
-/// What a WebSocket received.
+/// One thing that a WebSocket received.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     Message(Value),
@@ -370,7 +370,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens a WebSocket that offers these subprotocols, in this order.
+    /// Opens a WebSocket that offers `protocols`, in order of preference.
     pub async fn open(server: &Server, protocols: &str) -> Self {
         let url = format!("ws://{}/graphql", server.address);
         let mut request = url.into_client_request().unwrap();
@@ -387,7 +387,7 @@ impl Socket {
         }
     }
 
-    /// Opens and initialises a WebSocket of `graphql-transport-ws`.
+    /// Opens a `graphql-transport-ws` WebSocket and initialises it.
     pub async fn ready(server: &Server) -> Self {
         let mut socket = Self::open(server, "graphql-transport-ws").await;
         socket.send(json!({ "type": "connection_init" })).await;
@@ -412,7 +412,7 @@ impl Socket {
         within(self.socket.send(message)).await.unwrap();
     }
 
-    /// What comes next, except pings and pongs of WebSocket itself.
+    /// The next message, close or end, skipping the pings and pongs of WebSocket itself.
     pub async fn receive(&mut self) -> Received {
         loop {
             match within(self.socket.next()).await {
@@ -442,7 +442,7 @@ impl Socket {
         }
     }
 
-    /// Waits until the server has read everything sent so far.
+    /// Waits until the server has read everything sent before this call.
     pub async fn settle(&mut self) {
         self.send(json!({ "type": "ping", "payload": { "settle": true } }))
             .await;

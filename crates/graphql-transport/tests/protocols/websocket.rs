@@ -253,7 +253,7 @@ async fn the_clients_complete_ends_the_operation_without_an_answer() {
     socket.send(json!({ "type": "complete", "id": "1" })).await;
     server.subscribed(0).await;
     server.publish("not delivered");
-    // An event of the operation would arrive before the pong.
+    // If the operation were still running, its event would arrive before the pong.
     socket.settle().await;
     socket
         .send(json!({ "type": "complete", "id": "never started" }))
@@ -341,7 +341,7 @@ async fn the_older_subprotocol_carries_every_kind_of_operation() {
     server.subscribed(1).await;
     server.publish("text");
     assert_eq!(socket.message().await["payload"]["data"]["alone"], "text");
-    // A second `start` with a running id replaces the operation.
+    // A second `start` with the id of a running operation replaces it.
     socket.send(start("3", "subscription { state }")).await;
     server.subscribed(1).await;
     socket.send(json!({ "type": "stop", "id": "3" })).await;

@@ -1,4 +1,4 @@
-//! AG-UI.
+//! The AG-UI route.
 
 use std::sync::Arc;
 
@@ -75,8 +75,8 @@ struct AguiRun<'r> {
 }
 
 impl AguiRun<'_> {
-    /// Sends the message. If the conversation already has it, answers it again: the client was disconnected, or wants
-    /// another reply.
+    /// Sends the message. If the conversation already contains it, answers it again: the client was disconnected, or
+    /// wants another reply.
     async fn send(&self) -> Result<SentMessage> {
         let Self {
             services,
@@ -87,7 +87,8 @@ impl AguiRun<'_> {
         let (owner, conversation) = (&actor.owner, self.conversation);
         let key = actor_key(actor, &self.key);
         let again = match services.db.find_turn_of_key(owner, &key).await? {
-            // A retry of a run that answered a message again; sending a message checks its own retries.
+            // A retry of a run that answered a message again. For other runs, sending the message recognises retries
+            // itself.
             Some(turn) if turn.id != turn.message_id => {
                 let again = same_message(services, owner, turn.message_id, person).await?;
                 Some(again.ok_or(Error::IdempotencyKeyReused)?)
@@ -121,10 +122,10 @@ impl AguiRun<'_> {
     }
 }
 
-/// The stored message, if the client's id says that it is the same.
+/// The stored message with the client's message id, if there is one.
 ///
 /// # Errors
-/// [`Error::IdempotencyKeyReused`] if its text is another one.
+/// [`Error::IdempotencyKeyReused`] if its text differs.
 async fn same_message(
     services: &Services,
     owner: &Owner,

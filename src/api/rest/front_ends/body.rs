@@ -1,4 +1,4 @@
-//! Request bodies of front ends: all messages of a conversation, of which only the newest is read.
+//! Request bodies of front ends: they hold all messages of a conversation, of which only the newest is read.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ use crate::{
     error::Error,
 };
 
-/// The newest message of a request, of all that the client sends.
+/// The newest of the messages that a client sends.
 #[derive(Debug, Default)]
 pub(super) struct Newest(pub(super) Option<ClientMessage>);
 
-/// A message as both wires have it: text in `parts` or `content`. What is not understood is left out: older messages are
-/// not read, and clients add parts and roles of their own.
+/// A message in the format of either wire, with its text in `parts` or `content`. Unknown content is skipped, because
+/// older messages are not read, and clients add parts and roles of their own.
 #[derive(Debug)]
 pub(super) struct ClientMessage {
     id: Option<String>,
@@ -64,17 +64,17 @@ impl ClientMessage {
                 }
                 self.text.push_str(string("text").unwrap_or_default());
             }
-            // One more than a message may have, which is refused.
+            // Accept one file more than allowed, so that the message is refused later.
             Some(kind @ ("file" | "image" | "audio" | "video" | "document" | "binary"))
                 if self.files.len() <= MAX_ATTACHMENTS =>
             {
-                // A browser sends an empty type for files that it does not recognise.
+                // The type can be empty: browsers send that for files that they do not recognise.
                 let name = string("filename").filter(|name| !name.trim().is_empty());
                 let media_type = string("mediaType").or_else(|| string("mimeType"));
                 let file = Attachment::lenient(name.or(Some(kind)), media_type, None);
                 self.files.extend(file);
             }
-            // Steps, sources, and data of the front end.
+            // Skip steps, sources, and the front end's own data.
             _ => {}
         }
     }
@@ -110,7 +110,7 @@ impl<'de> Deserialize<'de> for Newest {
     }
 }
 
-/// A message of the person, ready to store.
+/// The user's message, ready to store.
 pub(super) struct PersonMessage {
     pub(super) id: Option<String>,
     pub(super) text: String,
@@ -118,14 +118,14 @@ pub(super) struct PersonMessage {
 }
 
 impl PersonMessage {
-    /// The id, if it can be stored.
+    /// The client's id, if it is valid as an external id.
     pub(super) fn external_id(&self) -> Option<String> {
         self.id.clone().filter(|id| checked_external_id(id).is_ok())
     }
 }
 
 impl Newest {
-    /// The message, which must be the user's.
+    /// The newest message, which must be the user's.
     pub(super) fn of_person(self) -> Result<PersonMessage, TextError> {
         let message = self
             .0
@@ -148,7 +148,7 @@ pub(super) struct UiRequest {
     pub(super) id: String,
     #[serde(default)]
     pub(super) messages: Newest,
-    /// The newest message, from applications that send only that.
+    /// The newest message, sent by applications in place of `messages`.
     #[serde(default)]
     pub(super) message: Option<ClientMessage>,
     #[serde(default)]
@@ -175,7 +175,7 @@ pub(super) struct RunAgentInput {
     pub(super) forwarded_props: Option<ForwardedProps>,
 }
 
-/// What an AG-UI client may pass on to us.
+/// The properties that an AG-UI client can forward to the server.
 #[derive(Debug, Default)]
 pub(super) struct ForwardedProps {
     pub(super) agent: Option<String>,

@@ -1,7 +1,7 @@
 //! The wires of chat front ends: the AI SDK's UI message stream and AG-UI.
 //!
-//! Their clients post all messages with each turn. Only the user's newest message is read, since the stored messages
-//! are authoritative. Errors before the stream are a status and a text, which these clients show.
+//! Their clients post the whole conversation with each turn. Only the user's newest message is read, because the stored
+//! messages are authoritative. Errors before the stream begins are a status and a text, which these clients display.
 
 mod agui;
 mod body;
@@ -33,18 +33,18 @@ pub(super) use self::{
     ui::{ui_chat, ui_resume, ui_stop},
 };
 
-/// How long parsing a received body may take.
+/// Time limit for parsing a received body.
 const PARSE_TIME: Duration = Duration::from_secs(5);
 
-/// The largest body: these clients send the whole conversation each time.
+/// The largest body, in bytes. Large, because these clients send the whole conversation each time.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
-/// An error as a status and a text.
+/// An error, sent as a status and a text.
 pub(super) enum TextError {
     /// An error of the service.
     Error(Error),
-    /// The newest message is not the user's: it has results of tools that a front end ran, and no model here waits for
-    /// them.
+    /// The newest message is not the user's. It has results of tools that the front end ran, which no model here waits
+    /// for.
     NotPersonLast,
 }
 
@@ -70,7 +70,7 @@ impl IntoResponse for TextError {
             ),
         };
         let text = match &error {
-            // These clients know no keys.
+            // These clients do not send idempotency keys themselves.
             Error::IdempotencyKeyReused => {
                 "the id of the message or of the run was used with another text".to_owned()
             }
@@ -89,12 +89,12 @@ impl IntoResponse for TextError {
     }
 }
 
-/// Reads a body of these wires. A large one is parsed on a blocking thread.
+/// Parses a request body of these wires; a large one on a blocking thread.
 async fn parse<T: for<'de> Deserialize<'de> + Send + 'static>(request: Request) -> Result<T> {
     let bytes = json_bytes(request, MAX_BODY_BYTES).await?;
     work::heavy_if(bytes.len(), PARSE_TIME, move |_| {
         lenient_json::from_client(&bytes).map_err(|error| match error.is_data() {
-            // Without the text of the error, which may quote the message.
+            // Omit the error's own text, which may quote the message.
             true => Error::invalid(format!(
                 "the body is malformed at line {}, column {}",
                 error.line(),
@@ -106,7 +106,7 @@ async fn parse<T: for<'de> Deserialize<'de> + Send + 'static>(request: Request) 
     .await?
 }
 
-/// The idempotency key of a client's own id within a conversation.
+/// Derives an idempotency key from an id that the client chose within a conversation.
 fn key_of(wire: &str, conversation: ConversationId, id: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(conversation.0);
@@ -114,7 +114,7 @@ fn key_of(wire: &str, conversation: ConversationId, id: &str) -> String {
     format!("{wire}-{}", hex::encode(hash.finalize()))
 }
 
-/// The user's message that the conversation stores under the client's id: sent on any wire, or recorded.
+/// The user's message that is stored under the client's id, whether it was sent on any wire or recorded.
 async fn named(
     services: &Services,
     owner: &Owner,
@@ -129,7 +129,7 @@ async fn named(
     Ok(named.map(|named| named.id))
 }
 
-/// Sends a message. Retries once if a program recorded it in the meantime: the retry finds it.
+/// Sends a message. Retries once if another program recorded the message in the meantime, so that the retry finds it.
 async fn send_or_find<F>(send: impl Fn() -> F) -> Result<SentMessage>
 where
     F: Future<Output = Result<SentMessage>>,
@@ -140,7 +140,7 @@ where
     }
 }
 
-/// Whether a stored message has this text. True if its text was dropped, because it cannot be compared.
+/// Whether a stored message has this text. Also true if the stored text was dropped and cannot be compared.
 fn has_text(stored: &Message, person: &PersonMessage) -> bool {
     stored.content.is_empty() || stored.content == without_nul(person.text.clone())
 }

@@ -1,4 +1,4 @@
-//! Another reply, or another text of a message, in place of the newest reply.
+//! Replaces the newest reply: regenerates it, or edits the message it answers.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use crate::{
     error::{Error, Result},
 };
 
-/// How long a reply that is stopped for another one may take to end, on any node, and the interval of the checks.
+/// How long a reply being replaced may take to stop, on any node, and how often that is checked.
 const STOP_TIME: Duration = Duration::from_secs(5);
 const STOP_POLL: Duration = Duration::from_millis(20);
 
-/// What a request changes.
+/// The change that a request makes.
 pub(super) enum Target {
-    /// Another reply, to a message or in place of a reply, with an idempotency key.
+    /// Regenerate: the message to answer again or the reply to replace, and an idempotency key.
     Again(MessageId, Option<String>),
-    /// Another text of a message.
+    /// Edit: the message that gets another text.
     Edit(MessageId),
 }
 
@@ -68,8 +68,8 @@ async fn try_rewrite(
     }
 }
 
-/// Stops the newest reply, and waits for its end. `useChat` itself only stops reading, and has already removed the
-/// reply from the page when it requests another one.
+/// Stops the newest reply and waits until it has ended. `useChat` itself only stops reading, and has already removed
+/// the reply from the page when it requests another one.
 async fn stop_newest(
     services: &Services,
     owner: &Owner,
@@ -89,6 +89,6 @@ async fn stop_newest(
         }
         Ok(())
     };
-    // If the reply is still running, the next step reports it.
+    // If the reply is still running after that, the next step reports it.
     timeout(STOP_TIME, ended).await.unwrap_or(Ok(()))
 }

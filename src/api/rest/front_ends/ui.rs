@@ -1,4 +1,4 @@
-//! The AI SDK's UI message stream.
+//! The routes of the AI SDK's UI message stream.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// Sends a message, edits one, or answers one again, and streams the reply.
+/// Sends a message, edits one, or regenerates a reply, and streams the reply.
 pub(in crate::api::rest) async fn ui_chat(
     State(services): State<Arc<Services>>,
     authorized: Result<Authorized<ToWrite>, RestError>,
@@ -76,7 +76,7 @@ struct UiTurn<'r> {
 }
 
 impl UiTurn<'_> {
-    /// Executes the request, or finds that an earlier one did.
+    /// Executes the request, or finds the result of an earlier identical one.
     async fn send(&self) -> Result<SentMessage> {
         let Self {
             services,
@@ -111,7 +111,7 @@ impl UiTurn<'_> {
                 };
                 asked.map(|id| Target::Again(id, None))
             }
-            // An edit names the message that it replaces.
+            // An edit names the message to replace.
             _ if request.message_id.is_some() => match known {
                 Some(message) => Some(Target::Edit(message)),
                 None => {
@@ -125,7 +125,7 @@ impl UiTurn<'_> {
                     check_unedited(services, owner, known, person).await?;
                     match turn {
                         Some(_) => None,
-                        // Sent on another wire, or recorded.
+                        // The message was sent on another wire, or recorded.
                         None => match services.db.find_turn_of(owner, known).await? {
                             Some(turn) => {
                                 return services.chat.sent_before(owner, turn, None).await;
@@ -159,11 +159,11 @@ impl UiTurn<'_> {
     }
 }
 
-/// Checks that a message that is sent again has its text still: after an edit, a retry of the first request would stream the
+/// Checks that a repeated message still has its text: after an edit, a retry of the original request would stream the
 /// former reply.
 ///
 /// # Errors
-/// [`Error::IdempotencyKeyReused`].
+/// [`Error::IdempotencyKeyReused`] if the message has another text.
 async fn check_unedited(
     services: &Services,
     owner: &Owner,
@@ -176,7 +176,7 @@ async fn check_unedited(
     }
 }
 
-/// The newest message, if it has this text: a page that knows none of our ids requests another reply to it.
+/// The newest message if it has this text: a page that does not know the server's ids requests another reply to it.
 async fn newest(
     services: &Services,
     owner: &Owner,
@@ -191,7 +191,8 @@ async fn newest(
     Ok(same.map(|stored| stored.id))
 }
 
-/// The conversation's message or reply with this id of ours. A client has our ids of what it did not write itself.
+/// The message or reply of the conversation with this server id. Clients know the server's ids of messages that they
+/// did not write.
 async fn stored(
     services: &Services,
     owner: &Owner,
@@ -201,7 +202,7 @@ async fn stored(
     let Some(id) = id.and_then(|id| id.parse().ok()) else {
         return Ok(None);
     };
-    // A recorded message has no turn, and a running reply is not a message yet.
+    // A recorded message has no turn, and a running reply is not yet a message.
     let conversation_of = match services.db.find_message(owner, id).await? {
         Some(stored) => Some(stored.conversation_id),
         None => {
@@ -212,7 +213,7 @@ async fn stored(
     Ok((conversation_of == Some(conversation)).then_some(id))
 }
 
-/// Streams the running reply from its beginning; 204 if none runs, also of a conversation that the caller has not.
+/// Streams the running reply from its beginning; 204 if none is running or the caller has no such conversation.
 pub(in crate::api::rest) async fn ui_resume(
     State(services): State<Arc<Services>>,
     authorized: Result<Authorized<ToRead>, RestError>,
@@ -237,7 +238,7 @@ pub(in crate::api::rest) async fn ui_resume(
     Ok(limits::hold_slot(response, stream))
 }
 
-/// Stops the running replies of a conversation: a client that disconnects does not.
+/// Stops the running replies of a conversation. A disconnecting client does not stop them.
 pub(in crate::api::rest) async fn ui_stop(
     State(services): State<Arc<Services>>,
     authorized: Result<Authorized<ToWrite>, RestError>,

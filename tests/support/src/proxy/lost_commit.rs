@@ -1,26 +1,26 @@
-//! Cutting a connection to PostgreSQL at the `COMMIT` of one transaction, before it or behind it.
+//! Cuts a connection to PostgreSQL at the `COMMIT` of one transaction, before or after it takes effect.
 
 use std::sync::Mutex;
 
 use super::Way;
 
-/// Which `COMMIT` is lost, and where.
+/// Which `COMMIT` is lost, and at which point.
 #[derive(Clone, Debug)]
 pub(super) struct LostCommit {
-    /// What the transaction sends before: a text among its parameters.
+    /// A text that the transaction sends before, among its parameters.
     pub(super) of: String,
     pub(super) at: Lost,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// It never arrives.
+    /// The request is lost, so nothing is committed.
     Request,
-    /// It arrives and is done; its answer is lost.
+    /// The commit takes effect, but its answer is lost.
     Answer,
 }
 
-/// Looks for the commit that is to be lost, in one connection.
+/// Watches one connection for the commit to lose.
 #[derive(Default)]
 pub(super) struct Watched {
     seen: Mutex<Seen>,
@@ -29,9 +29,9 @@ pub(super) struct Watched {
 
 #[derive(Default)]
 struct Seen {
-    /// What was sent since the last commit.
+    /// Everything sent since the last commit.
     sent: Vec<u8>,
-    /// The commit was sent, and its answer must not be received.
+    /// The commit has been sent, and its answer must not arrive.
     is_committing: bool,
 }
 
@@ -40,7 +40,7 @@ impl Watched {
         self.lost.notified().await;
     }
 
-    /// Whether these bytes go on.
+    /// Whether to forward these bytes.
     pub(super) fn lets_pass(
         &self,
         way: Way,
@@ -60,7 +60,7 @@ impl Watched {
             return true;
         };
         seen.sent.extend(bytes);
-        // A simple query, which is sent on its own: 'Q', four bytes of length, the text, a zero.
+        // A simple query, which is sent by itself: 'Q', a four-byte length, the text, a zero byte.
         if !contains(bytes, b"COMMIT\0") {
             return true;
         }

@@ -1,4 +1,4 @@
-//! A TCP proxy between two peers, which injects network faults into their connections: cuts, delays, drips, stalls,
+//! A TCP proxy that injects network faults into the connections between two peers: cuts, delays, drips, stalls,
 //! freezes, and outages.
 
 mod lost_commit;
@@ -25,38 +25,38 @@ use tokio::{
 pub use self::lost_commit::Lost;
 use self::lost_commit::{LostCommit, Watched};
 
-/// How long a drip waits between two portions.
+/// The interval between two portions of a drip.
 const TICK: Duration = Duration::from_millis(10);
 
 /// How a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// As by a process that ends: FIN.
+    /// FIN, as from a process that ends.
     Fin,
-    /// As by a machine that knows of no connection: RST.
+    /// RST, as from a host that does not know the connection.
     Rst,
 }
 
-/// Which way bytes go.
+/// The direction in which bytes flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// From the connecting side.
+    /// From the connecting peer to the target.
     There,
-    /// From what it has connected to.
+    /// From the target back.
     Back,
 }
 
-/// What is done to bytes on their way.
+/// The faults that are applied to bytes.
 #[derive(Clone, Debug, Default)]
 struct Weather {
     delay: Duration,
-    /// So many bytes a tick.
+    /// The number of bytes to forward per tick.
     drip: Option<usize>,
-    /// Nothing gets through: there, back.
+    /// Whether nothing is forwarded, in each direction: there, back.
     is_stalled: [bool; 2],
 }
 
-/// Forwards connections to one address, until it is dropped.
+/// Forwards connections to one address until it is dropped.
 pub struct Proxy {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -66,16 +66,16 @@ pub struct Proxy {
 struct Shared {
     target: SocketAddr,
     weather: watch::Sender<Weather>,
-    /// Counted up to cut what there is.
+    /// Incremented to cut all current connections.
     cut: watch::Sender<(usize, Option<Cut>)>,
-    /// Counted up to freeze what there is.
+    /// Incremented to freeze all current connections.
     frozen: watch::Sender<usize>,
     lost_commit: Mutex<Option<LostCommit>>,
     open: AtomicUsize,
 }
 
 impl Proxy {
-    /// To this address.
+    /// Starts a proxy for this address.
     pub async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Self {
@@ -94,7 +94,7 @@ impl Proxy {
         proxy
     }
 
-    /// To where this URL leads.
+    /// Starts a proxy for the host and port of this URL.
     pub async fn to_url(url: &str) -> Self {
         let url = reqwest::Url::parse(url).unwrap();
         let port = url.port_or_known_default().or(match url.scheme() {
@@ -107,22 +107,22 @@ impl Proxy {
         Self::to(target.unwrap()).await
     }
 
-    /// The same URL by way of this proxy.
+    /// The same URL, by way of this proxy.
     pub fn instead_of(&self, url: &str) -> String {
         let mut url = reqwest::Url::parse(url).unwrap();
         url.set_ip_host(self.address.ip()).unwrap();
         url.set_port(Some(self.address.port())).unwrap();
         let text = url.to_string();
-        // A URL without a path gets one where its scheme is a known one.
+        // For known schemes, `Url` adds a path if there is none.
         text.trim_end_matches('/').to_owned()
     }
 
-    /// How many connections there are that pass something.
+    /// The number of open connections that are not frozen.
     pub fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// Cuts all connections; new ones are taken.
+    /// Cuts all connections. New ones are accepted.
     pub fn cut(&self, how: Cut) {
         self.shared.cut.send_modify(|(number, last)| {
             *number += 1;
@@ -130,21 +130,22 @@ impl Proxy {
         });
     }
 
-    /// Freezes all connections for good, as when a host or a NAT's table vanishes: nothing passes either way, neither FIN
-    /// nor RST is sent. New connections pass. The sockets stay open until a cut, the end of the proxy, or the next freeze:
-    /// PostgreSQL keeps the sessions behind them as long, and has a hundred. Returns how many were frozen.
+    /// Freezes all connections for good, as when a host or a NAT table vanishes: nothing is forwarded either way, not
+    /// even FIN or RST. New connections work. The sockets stay open until a cut, the next freeze, or the end of the
+    /// proxy; PostgreSQL keeps their sessions just as long, and allows a hundred. Returns how many connections were
+    /// frozen.
     pub fn freeze(&self) -> usize {
         self.shared.frozen.send_modify(|number| *number += 1);
         self.shared.open.swap(0, Ordering::SeqCst)
     }
 
-    /// Refuses connections, and cuts those that there are.
+    /// Refuses new connections and cuts the current ones.
     pub async fn refuse(&self) {
         self.refuse_new().await;
         self.cut(Cut::Rst);
     }
 
-    /// Refuses connections, and freezes those that there are: what is behind the proxy vanishes.
+    /// Refuses new connections and freezes the current ones, as if the target had vanished.
     pub async fn vanish(&self) {
         self.refuse_new().await;
         self.freeze();
@@ -154,49 +155,49 @@ impl Proxy {
         let accepting = self.accepting.lock().unwrap().take();
         if let Some(accepting) = accepting {
             accepting.abort();
-            // The port is free when the task is gone.
+            // The port is only free once the task has ended.
             let _ = accepting.await;
         }
     }
 
-    /// Takes connections again, on the same port.
+    /// Accepts connections again, on the same port.
     pub async fn come_back(&self) {
         self.accept(TcpListener::bind(self.address).await.unwrap());
     }
 
-    /// Lets nothing through that way, or both, until [`Self::flow`]. Neither side is notified.
+    /// Forwards nothing in these directions until [`Self::flow`]. Neither peer notices.
     pub fn stall(&self, ways: &[Way]) {
         self.shared.weather.send_modify(|weather| {
             weather.is_stalled = [Way::There, Way::Back].map(|way| ways.contains(&way));
         });
     }
 
-    /// Lets everything through, at once.
+    /// Removes all faults, so that everything is forwarded at once.
     pub fn flow(&self) {
         self.shared.weather.send_replace(Weather::default());
     }
 
-    /// Lets everything through so much later.
+    /// Delays all bytes by this duration.
     pub fn delay(&self, delay: Duration) {
         self.shared
             .weather
             .send_modify(|weather| weather.delay = delay);
     }
 
-    /// Lets so many bytes through every 10 ms.
+    /// Forwards only this many bytes every 10 ms.
     pub fn drip(&self, bytes: usize) {
         self.shared
             .weather
             .send_modify(|weather| weather.drip = Some(bytes));
     }
 
-    /// Cuts the connection of a transaction of PostgreSQL at its `COMMIT`; once.
+    /// Cuts the connection of one PostgreSQL transaction at its `COMMIT`, once.
     pub fn lose_commit(&self, of: &str, at: Lost) {
         let lost = LostCommit { of: of.into(), at };
         *self.shared.lost_commit.lock().unwrap() = Some(lost);
     }
 
-    /// Whether that has happened.
+    /// Whether the commit has been lost.
     pub fn has_lost_commit(&self) -> bool {
         self.shared.lost_commit.lock().unwrap().is_none()
     }
@@ -207,7 +208,7 @@ impl Proxy {
         let accepting = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                // They end with the test's runtime at the latest.
+                // The tasks end with the test's runtime at the latest.
                 #[expect(clippy::disallowed_methods, reason = "cut when the proxy is dropped")]
                 tokio::spawn(shared.clone().forward(client));
             }
@@ -232,7 +233,7 @@ impl Shared {
         let mut frozen = self.frozen.subscribe();
         frozen.mark_unchanged();
         let Ok(mut target) = TcpStream::connect(self.target).await else {
-            // What is behind the proxy is not there: the same as if it had been asked itself.
+            // The target is not reachable, so behave as the target itself would.
             let _ = client.set_zero_linger();
             return;
         };
@@ -273,7 +274,7 @@ impl Shared {
         }
     }
 
-    /// Copies until the end of what comes, and passes that on.
+    /// Copies bytes until the end of the stream, then forwards the end.
     async fn copy(
         &self,
         way: Way,
@@ -287,7 +288,7 @@ impl Shared {
             let read = from.read(&mut buffer).await.unwrap_or(0);
             let mut left = &buffer[..read];
             if !watched.lets_pass(way, left, &self.lost_commit) {
-                // The other half of the connection sees to the end.
+                // The other half ends the connection.
                 return std::future::pending().await;
             }
             loop {

@@ -1,11 +1,11 @@
-//! The proxy follows its plan: tests depend on the faults it injects.
+//! Tests of the proxy itself, because other tests rely on the faults it injects.
 
 use std::io::ErrorKind;
 
 use super::*;
 use crate::within;
 
-/// A connection by way of a proxy: both of its ends, and the proxy.
+/// A connection through a proxy: both ends, and the proxy.
 async fn connected() -> (TcpStream, TcpStream, Proxy) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = Proxy::to(listener.local_addr().unwrap()).await;
@@ -42,7 +42,7 @@ async fn it_cuts_as_configured() {
             Cut::Fin => assert_eq!(read.unwrap(), 0),
             Cut::Rst => assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset),
         }
-        // Another one is taken.
+        // New connections are accepted.
         TcpStream::connect(proxy.address).await.unwrap();
     }
 }
@@ -86,7 +86,7 @@ async fn it_freezes_for_good_what_there_is_and_passes_what_is_new() {
     let (mut client, mut server) = connect().await;
     pass(&mut client, &mut server, b"there").await;
     assert_eq!((proxy.freeze(), proxy.open()), (1, 0));
-    // Neither bytes nor an end get through, however much else does.
+    // Neither bytes nor an end are forwarded, even while other connections work.
     client.write_all(b"lost").await.unwrap();
     server.write_all(b"lost").await.unwrap();
     let (mut newer, mut there) = connect().await;
