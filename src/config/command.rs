@@ -1,4 +1,4 @@
-//! The commands and their arguments, besides the settings.
+//! The commands and their arguments, apart from the settings.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -313,7 +313,7 @@ pub struct Price {
 }
 
 impl Price {
-    /// The cost of tokens.
+    /// The cost of this many tokens.
     pub fn of(self, input: u64, output: u64) -> f64 {
         (input as f64 * self.input + output as f64 * self.output) / 1e6
     }
@@ -379,7 +379,7 @@ pub enum Migrate {
     Status,
 }
 
-/// Parses a day or a time, in UTC.
+/// Parses a day or a time in UTC.
 fn date(text: &str) -> Result<DateTime<Utc>, String> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d");
     let midnight = day.map(|day| day.and_time(NaiveTime::MIN).and_utc());
@@ -390,13 +390,13 @@ fn date(text: &str) -> Result<DateTime<Utc>, String> {
         .ok_or_else(|| "expected a day, 2026-01-31, or a time, 2026-01-31T12:00:00Z".into())
 }
 
-/// Parses the name of a tenant or a user.
+/// Parses the name of a tenant or user.
 fn name(text: &str) -> Result<String, String> {
     let name = auth::is_name(text).then(|| text.to_owned());
     name.ok_or_else(|| "must be 1 to 128 characters without control characters".into())
 }
 
-/// Parses the id of a conversation.
+/// Parses a conversation id.
 fn conversation(text: &str) -> Result<ConversationId, String> {
     let id = text.parse();
     id.map_err(|_| "expected the id of a conversation, a UUID".into())
@@ -420,7 +420,7 @@ fn rate(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "expected a positive number per minute, such as 120/min".into())
 }
 
-/// Parses a price with or without its model.
+/// Parses a price with an optional model.
 fn model_price(text: &str) -> Result<(Option<String>, Price), String> {
     match text.rsplit_once('=') {
         Some((model, text)) => Ok((Some(model.trim().to_owned()), price(text)?)),

@@ -105,12 +105,12 @@ pub struct JwtArguments {
 }
 
 impl JwtArguments {
-    /// Whether this is the secret of `--jwt-secret`.
+    /// Whether this secret is that of `--jwt-secret`.
     pub(super) fn has_secret(&self, secret: &Secret) -> bool {
         self.jwt_secret.as_ref() == Some(secret)
     }
 
-    /// Converts the arguments for [`crate::auth`].
+    /// Converts the arguments to settings of [`crate::auth`].
     pub fn settings(&self) -> JwtSettings {
         let arguments = self.clone();
         JwtSettings {

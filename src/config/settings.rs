@@ -404,7 +404,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The file of providers and agents, if there is one.
+    /// The path of the file of providers and agents, if one is configured.
     pub fn config_path(&self) -> Option<&Path> {
         let path = self.config.as_deref();
         path.filter(|path| !path.as_os_str().is_empty())
@@ -427,7 +427,7 @@ impl Settings {
         self.otlp_endpoint.as_deref().filter(|url| !url.is_empty())
     }
 
-    /// Whether a provider is configured; the offline model answers otherwise.
+    /// Whether a provider is configured. If not, the offline model answers.
     pub fn has_provider(&self) -> bool {
         let is_set = |value: &Option<String>| value.as_ref().is_some_and(|value| !value.is_empty());
         is_set(&self.openai_api_key) || is_set(&self.openai_base_url)
@@ -448,7 +448,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// The longest duration, 100 years of 365.25 days as humantime reads them: dates and multiples of it can be computed.
+/// The longest duration: 100 years of 365.25 days, as humantime counts them, so that adding or multiplying it does not
+/// overflow.
 const MAX_DURATION: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
 
 /// Parses a duration, or `0s`.

@@ -82,7 +82,7 @@ pub(super) async fn record_message(
     };
     let actor = reach::actor_in(services, reach, Some(&name), reach::Access::Write).await?;
     let recorded = services.chat.record(&actor, &name, vec![message]).await;
-    // Internally the field has its REST name.
+    // Internally, the field has its REST name.
     let recorded = recorded.map_err(|error| match error {
         Error::InvalidField {
             field: "external_id",

@@ -1,4 +1,4 @@
-//! The root type `Mutation`. Each payload contains the changed objects, so that client caches update themselves.
+//! The root type `Mutation`. Payloads contain the changed objects, so that client caches update themselves.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
@@ -326,9 +326,9 @@ impl Mutation {
     }
 }
 
-// The fields are nullable, so that an error does not null sibling mutations, which may be committed.
+// The fields are nullable, so that an error in one does not null its siblings, which may already be committed.
 
-/// Adds `input.` to the argument of an error.
+/// Prefixes the argument of an error with `input.`.
 async fn payload<T>(result: impl Future<Output = Result<T>>) -> Option<Result<T>> {
     Some(result.await.map_err(GraphqlError::in_input))
 }
@@ -358,7 +358,7 @@ async fn send_message(ctx: &Context<'_>, input: SendMessageInput) -> Result<Send
     })
 }
 
-/// The conversation that an input names by at most one of its two fields.
+/// The conversation that an input names with at most one of its two fields.
 pub(super) fn named(
     id: Option<ID>,
     external_id: Option<String>,

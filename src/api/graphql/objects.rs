@@ -54,8 +54,8 @@ impl From<domain::Conversation> for Conversation {
     }
 }
 
-/// Whether the caller may read message text. The payload of a mutation returns the conversation to callers that may
-/// not, so each field with text of a message checks it.
+/// Whether the caller may read message text. Mutations also return conversations to callers that may not, so every
+/// field that contains message text checks this.
 pub(super) fn reads_messages(ctx: &Context<'_>) -> bool {
     ctx.data_unchecked::<Principal>().allows(Scope::Read)
 }

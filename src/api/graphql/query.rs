@@ -244,7 +244,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "The conversation's id.")] id: ID,
     ) -> Result<Option<Conversation>> {
-        // An invalid id counts as an unknown entity: an error would fail the whole batch.
+        // An invalid id counts as an unknown entity, because an error would fail the whole batch.
         let Ok(id) = conversation_id(&id) else {
             return Ok(None);
         };
@@ -261,7 +261,7 @@ impl Query {
     }
 }
 
-// The fields return `Option<Result<_>>`: an error of a `Result<Option<_>>` would null the parent.
+// The fields return `Option<Result<_>>`, because an error in a `Result<Option<_>>` would null the parent.
 
 async fn find_conversation(
     ctx: &Context<'_>,
@@ -290,7 +290,7 @@ async fn find_node(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
     Ok(message.map(|row| Node::Message(row.into())))
 }
 
-/// The services, and the caller's reach if it has the scope. Resolvers have no other way to an owner.
+/// The services, and the caller's reach if it has the scope. Resolvers have no other way to get an owner.
 pub(super) fn reach_for<'a>(
     ctx: &Context<'a>,
     needed: Scope,
@@ -300,8 +300,8 @@ pub(super) fn reach_for<'a>(
     Ok((services, caller.reach(needed, &services.sharing)?))
 }
 
-/// The services, and the caller's reach if it has the scope. Refuses a change whose answer would have text of stored messages
-/// that the caller may not read: refused afterwards, the change would look as if it had not been made.
+/// Like [`reach_for`], for a mutation. Refuses it if its selection includes stored message text that the caller may not
+/// read: if only the answer were refused, the change would look as if it had not been made.
 pub(super) fn reach_for_change<'a>(
     ctx: &Context<'a>,
     needed: Scope,
@@ -313,7 +313,7 @@ pub(super) fn reach_for_change<'a>(
     Ok(allowed)
 }
 
-/// The owner of a conversation that the caller wants to change.
+/// The owner of a conversation that the caller is about to change.
 pub(super) async fn owner_to_change(
     services: &Services,
     reach: Reach<'_>,
@@ -324,13 +324,13 @@ pub(super) async fn owner_to_change(
     Ok(actor.owner)
 }
 
-/// Whether a field with text of stored messages is selected below this one.
+/// Whether the selection below this field includes stored message text.
 fn reads_text(field: SelectionField<'_>) -> bool {
     let mut fields = field.selection_set();
     fields.any(|field| matches!(field.name(), "messages" | "versions") || reads_text(field))
 }
 
-/// The caller's key for rate limits.
+/// The key under which the caller's requests are rate-limited.
 pub(super) fn rate_limit_key<'a>(ctx: &Context<'a>) -> &'a RateLimitKey {
     ctx.data_unchecked::<Principal>().rate_limit_key()
 }

@@ -174,7 +174,7 @@ impl ReplyError {
     }
 }
 
-/// The events of a reply: snapshot, text, end; and parts, if the client asked for them.
+/// The events of a reply: snapshot, text, end; also parts, if the client requested them.
 pub(super) fn events(
     reply: ReplyFollower,
     with_parts: bool,
@@ -190,7 +190,7 @@ pub(super) fn events(
         .filter_map(move |event| ready(encoder.encode(event)))
 }
 
-/// Encodes the events of one reader; tracks its position.
+/// Encodes the events for one reader and tracks its position.
 struct Encoder {
     reply: MessageId,
     turn: MessageId,
@@ -199,7 +199,7 @@ struct Encoder {
 }
 
 impl Encoder {
-    /// `None` for an event that the client did not ask for.
+    /// Returns `None` for an event that the client did not request.
     fn encode(&mut self, event: ReplyLogEvent) -> Option<ReplyEvent> {
         let message_id = ID::from(self.reply.to_string());
         Some(match event {
@@ -266,7 +266,7 @@ impl From<&Part> for IndexedPart {
 }
 
 fn index(index: usize) -> i32 {
-    // A reply has a few hundred parts.
+    // A reply has at most a few hundred parts.
     index.try_into().unwrap_or(i32::MAX)
 }
 

@@ -61,7 +61,7 @@ impl Subscription {
                 Ok(Ok(row)) => Ok(row.into()),
                 Ok(Err(Lagged)) | Err(_) => Err(GraphqlError::from(Error::Lagged)),
             })
-            // End after the first error: later events may be incomplete.
+            // End after the first error, because later events may be incomplete.
             .scan(false, |has_failed, item| {
                 let item = (!*has_failed).then_some(item);
                 *has_failed = matches!(item, Some(Err(_)));
@@ -140,7 +140,7 @@ impl Subscription {
     }
 }
 
-/// Whose reply is sent.
+/// The reply to follow: the newest one of a conversation, or that of a message.
 enum Target {
     Conversation(ConversationId),
     Message(MessageId),

@@ -1,4 +1,4 @@
-//! The mutations of titles: inputs, payloads and what they do.
+//! Title mutations: inputs, payloads and resolvers.
 
 use async_graphql::{Context, Enum, ID, InputObject, SimpleObject};
 

@@ -1,5 +1,5 @@
-//! What clients send, and answers that have no type of their own, for openapi.json. The handlers read bodies and queries
-//! field by field, so that an error names the field; `tests/it/openapi.rs` compares them with these.
+//! Request bodies, and response bodies that have no type of their own, for openapi.json. The handlers read bodies and
+//! queries field by field, so that an error names the field; `tests/it/openapi.rs` compares them with these types.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

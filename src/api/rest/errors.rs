@@ -1,4 +1,4 @@
-//! Errors of the legacy routes: the status, and the body that existing clients read.
+//! Errors of the HTTP routes: the status, and the body that existing clients read.
 
 use axum::{
     Json,
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::error::{Error, ErrorCode};
 
-/// An error as a response. Logs the error.
+/// Turns an error into a response and logs it.
 #[derive(Debug)]
 pub(in crate::api) struct RestError(pub(in crate::api) Error);
 
@@ -46,7 +46,7 @@ pub(super) struct ErrorBody<'e> {
     expected_offset: Option<usize>,
 }
 
-/// The response for an error that is logged already.
+/// The response to an error that has already been logged.
 pub(super) fn response(error: &Error) -> Response {
     let text = error.to_string();
     let body = ErrorBody {
@@ -57,7 +57,7 @@ pub(super) fn response(error: &Error) -> Response {
         expected_offset: error.expected_offset(),
     };
     let mut response = (status(error.code()), Json(body)).into_response();
-    // For the error counter in `observe`.
+    // Read by the error counter in `observe`.
     response.extensions_mut().insert(error.code());
     if let Some(challenge) = challenge(error) {
         let headers = response.headers_mut();
