@@ -171,7 +171,9 @@ for (const accept of ['multipart/mixed;subscriptionSpec=1.0, application/graphql
       const mutation = 'mutation { sendMessage(input: { text: "Why is snow white?", autoTitle: false }) { replyId } }';
       // A socket may not be subscribed yet; the row is published again with the reply.
       assert.equal((await ask('/graphql', post({ query: mutation }, CLIENTS.apollo))).status, 200);
-      (await model.reply()).end();
+      const reply = await model.reply();
+      reply.say('So.');
+      reply.end();
       await hears(tab, /Why is snow white\?/);
     });
   });

@@ -193,8 +193,10 @@ test('a title that fails leaves the beginning of the message, and another can be
     await send(page, 'Why is the sky blue?');
     await model.title('I am sorry, but I cannot help with that.');
     await model.title('I am sorry, but I cannot help with that.');
-    (await model.reply()).end();
-    await seen(first, /^Why is the sky blue\?\s+1 message, no title: REJECTED$/);
+    const reply = await model.reply();
+    reply.say('So.');
+    reply.end();
+    await seen(first, /^Why is the sky blue\?\s+2 messages, no title: REJECTED$/);
     await page.getByRole('button', { name: 'Another title' }).click();
     await model.title('Why the Sky Is Blue');
     await seen(first, /^Why the Sky Is Blue/);
