@@ -266,7 +266,7 @@ pub(super) fn forget_conflicting(document: &mut ExecutableDocument, name: Option
     forget_unused(document, &others);
 }
 
-/// Removes inlined fragments that have no remaining spread; validation would report them as unused.
+/// Removes those fragments of `inlined` that have no remaining spread; validation would report them as unused.
 pub(super) fn forget_unused(document: &mut ExecutableDocument, inlined: &HashSet<Name>) {
     if inlined.is_empty() {
         return;
